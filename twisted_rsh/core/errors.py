@@ -1,0 +1,60 @@
+"""What can go wrong in the protocol, and whose fault it is.
+
+``ProtocolError``
+    ``LocalProtocolError``: our own caller asked for something illegal; a bug of ours.
+    ``RemoteProtocolError``: the peer broke the rules; its link must be aborted.
+"""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["ErrorCode", "LocalProtocolError", "ProtocolError", "RemoteProtocolError"]
+
+
+class ErrorCode(enum.Enum):
+    """The kinds of breach, as they appear in the log."""
+
+    FRAME_SIZE = "frame-size"
+    """A frame that is empty or longer than its phase allows."""
+
+    UNEXPECTED_MESSAGE = "unexpected-message"
+    """A type number that the sender may not use in this phase, or that nobody may use."""
+
+    MALFORMED_MESSAGE = "malformed-message"
+    """A known type whose fields are missing, mistyped, out of range, or followed by more bytes."""
+
+    SEQUENCE = "sequence"
+    """A control message out of order, too many under way, or an acknowledgement of one never sent."""
+
+    FLOW_CONTROL = "flow-control"
+    """Data that does not continue its stream or exceeds the credit, or credit for bytes beyond the window."""
+
+    CHANNEL_STATE = "channel-state"
+    """A message that the channel's state does not allow, or a channel that does not exist."""
+
+    STREAM_STATE = "stream-state"
+    """Data after the end of its stream, an end at the wrong size, or totals that do not match."""
+
+
+class ProtocolError(Exception):
+    """The protocol was not followed.
+
+    :ivar code: the kind of breach.
+    """
+
+    def __init__(self, code: ErrorCode, detail: str) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.code.value}: {self.detail}"
+
+
+class LocalProtocolError(ProtocolError):
+    """Our own side asked for something that the protocol does not allow now."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol.  Abort its link; nothing after the breach may be looked at."""

@@ -1,0 +1,117 @@
+"""Every bound of the protocol: one named constant each, with its unit and its reason.
+
+The bounds that an operator may choose are fields of :class:`SessionLimits`; the others belong to the protocol
+``twisted-rsh/1`` itself, and two peers that disagreed about them could not talk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "ACKNOWLEDGE_EVERY",
+    "DEFAULT_WINDOW",
+    "MAX_AUTH_ATTEMPTS",
+    "MAX_CHANNEL_ID",
+    "MAX_CONTROL_BYTES",
+    "MAX_CWD_BYTES",
+    "MAX_DATA_BYTES",
+    "MAX_ENVIRONMENT_NAMES",
+    "MAX_ENVIRONMENT_VALUE_BYTES",
+    "MAX_FRAME_BYTES",
+    "MAX_LOGIN_FRAME_BYTES",
+    "MAX_OFFSET",
+    "MAX_PART_BYTES",
+    "MAX_REFUSED_CHANNELS",
+    "MAX_REQUEST_BYTES",
+    "MAX_TEXT_BYTES",
+    "MAX_TIMEOUT_MS",
+    "MAX_UNACKNOWLEDGED",
+    "MAX_USER_BYTES",
+    "MAX_WINDOW",
+    "MIN_WINDOW",
+    "SessionLimits",
+]
+
+MAX_DATA_BYTES = 32 * 1024
+"""Bytes of a stream in one DATA frame.  Int32StringReceiver is fastest between 16 and 64 KiB and quadratic far
+above; a frame of this size keeps the reactor for less than a millisecond (docs/performance.rst)."""
+
+MAX_FRAME_BYTES = 64 * 1024
+"""Bytes of a frame after login, without its length prefix: twice the data, so that no header can overflow it."""
+
+MAX_LOGIN_FRAME_BYTES = 4 * 1024
+"""Bytes of a frame before login.  An AUTH with an RSA-8192 key and signature takes about 2.9 KiB."""
+
+MAX_PART_BYTES = 32 * 1024
+"""Bytes of a PART frame's body: a piece of a control message that one frame cannot carry."""
+
+MAX_CONTROL_BYTES = 1024 * 1024
+"""Bytes of the JSON body of one control message, all its parts together.  JSON escapes make text grow up to six
+times, so this holds any request of :data:`MAX_REQUEST_BYTES`.  32 parts are half of :data:`MAX_UNACKNOWLEDGED`."""
+
+MAX_UNACKNOWLEDGED = 64
+"""Control messages that may be under way in one direction: bounds the log that a resume would replay."""
+
+ACKNOWLEDGE_EVERY = 16
+"""Control messages after which the receiver acknowledges: a quarter of :data:`MAX_UNACKNOWLEDGED`, so the sender
+never waits for an acknowledgement that is not on its way."""
+
+MAX_AUTH_ATTEMPTS = 3
+"""AUTH frames on one link.  OpenSSH allows six attempts; a client of ours has one key."""
+
+MAX_CHANNEL_ID = 2**32 - 1
+"""The highest channel number; numbers only grow, and are never used twice in a session."""
+
+MAX_OFFSET = 2**63 - 1
+"""The highest stream offset in bytes, and the highest sequence number: fits a signed 64-bit integer everywhere."""
+
+MAX_REFUSED_CHANNELS = 64
+"""Refused channels, beyond the channel limit itself, that a client may leave unclosed before its link is aborted."""
+
+MIN_WINDOW = 4 * 1024
+"""Bytes: the smallest window worth having, a page."""
+
+DEFAULT_WINDOW = 256 * 1024
+"""Bytes of one stream that may be sent and not yet consumed.  Bandwidth times delay: 100 Mbit/s at 20 ms."""
+
+MAX_WINDOW = 16 * 1024 * 1024
+"""Bytes: the largest window a peer may ask for, as OpenSSH's hard limit for one channel's input."""
+
+MAX_REQUEST_BYTES = 128 * 1024
+"""Bytes of a request's command or argument vector and its environment together, as Linux limits one argument."""
+
+MAX_CWD_BYTES = 4 * 1024
+"""Bytes of a working folder's path: Linux's ``PATH_MAX``."""
+
+MAX_ENVIRONMENT_VALUE_BYTES = 4 * 1024
+"""Bytes of one environment value: more than any variable needs that is not a smuggled file."""
+
+MAX_ENVIRONMENT_NAMES = 1024
+"""Environment additions in one request: more than a whole ordinary environment has."""
+
+MAX_TEXT_BYTES = 4 * 1024
+"""Bytes of a text meant for people: the reason of a refusal, the name of a code page."""
+
+MAX_USER_BYTES = 256
+"""Bytes of a user name: Linux's ``LOGIN_NAME_MAX``."""
+
+MAX_TIMEOUT_MS = 2**53 - 1
+"""Milliseconds of a time-out: the largest integer that every JSON implementation carries exactly."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimits:
+    """The bounds of one session that an operator may choose.
+
+    :ivar window: bytes of each stream that may be sent and not yet consumed, from :data:`MIN_WINDOW` to
+        :data:`MAX_WINDOW`.
+    :ivar max_channels: jobs at once in one session, at least 1.
+    :ivar keepalive_interval: seconds of silence after which the peer is asked for a sign of life.
+    :ivar keepalive_misses: intervals of silence after which the link counts as dead.
+    """
+
+    window: int = DEFAULT_WINDOW
+    max_channels: int = 64
+    keepalive_interval: float = 15.0
+    keepalive_misses: int = 3

@@ -1,0 +1,46 @@
+"""Who speaks, when, and on which stream: the three enumerations that every other module of the core refers to."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["OUTPUTS", "Phase", "Role", "Stream"]
+
+
+class Role(enum.Enum):
+    """One of the two ends of a link."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+    @property
+    def peer(self) -> Role:
+        """The other end."""
+        return Role.SERVER if self is Role.CLIENT else Role.CLIENT
+
+
+class Phase(enum.Enum):
+    """What a link is doing; it decides which messages exist at all."""
+
+    LOGIN = "login"
+    """Before AUTH_OK: the client may send AUTH, the server answers."""
+
+    SESSION = "session"
+    """After AUTH_OK: everything about jobs."""
+
+
+class Stream(enum.IntEnum):
+    """A byte stream of a job, numbered like its file descriptor."""
+
+    STDIN = 0
+    STDOUT = 1
+    STDERR = 2
+
+    @property
+    def sender(self) -> Role:
+        """The role that sends this stream's data."""
+        return Role.CLIENT if self is Stream.STDIN else Role.SERVER
+
+
+OUTPUTS = (Stream.STDOUT, Stream.STDERR)
+"""The streams that a job writes."""

@@ -1,0 +1,1 @@
+"""One transport connection: frames on TLS, their limits and deadlines."""

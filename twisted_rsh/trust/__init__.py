@@ -1,0 +1,1 @@
+"""Who the peers are: keys, pins, records and who may log in."""
