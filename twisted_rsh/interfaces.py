@@ -100,7 +100,7 @@ class IShellUser(Interface):
 
     name: str = Attribute("The user's name, for the log.")
 
-    encoding: str = Attribute("The code page of this user's jobs, as Python names it, such as ``'utf-8'`` or ``'gbk'``.")
+    encoding: str = Attribute("The code page of this user's jobs, as Python names it: ``'utf-8'``, ``'gbk'``.")
 
     def start_job(request: JobRequest, owner: IJobOwner) -> IJob:
         """Start a job.

@@ -1,0 +1,102 @@
+"""The client's side of a session: it asks for jobs, and is told how they went."""
+
+from __future__ import annotations
+
+from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from twisted_rsh.core.events import ChannelOpened, Event, JobEnded
+from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_REFUSED_CHANNELS, MAX_TIMEOUT_MS, SessionLimits
+from twisted_rsh.core.messages import Close, Exit, Open, Opened, Signal
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.roles import OUTPUTS, Role, Stream
+from twisted_rsh.core.session import Session
+
+__all__ = ["ClientSession"]
+
+
+class ClientSession(Session):
+    """What the client says and hears.  Created only by :class:`twisted_rsh.core.login.ClientLogin`.
+
+    :param limits: the bounds that the server announced.
+    :param now: the time in seconds.
+    """
+
+    role = Role.CLIENT
+    from_us = ChannelInput.FROM_CLIENT
+    from_peer = ChannelInput.FROM_SERVER
+
+    def __init__(self, limits: SessionLimits, now: float) -> None:
+        super().__init__(limits, now)
+        self._next_channel = 1
+        self._receivers |= {
+            Opened: self._receive_opened,
+            Exit: self._receive_exit,
+        }
+
+    def open(self, request: JobRequest) -> int:
+        """Ask for a job.  Input may be sent at once; the answer is ``ChannelOpened`` or ``JobEnded``.
+
+        :returns: the number of its channel.
+        :raises LocalProtocolError: the request is too long for the protocol or holds text that cannot travel
+            (``MALFORMED_MESSAGE``), or the session has as many channels as it can have (``CHANNEL_STATE``).
+        """
+        number = self._next_channel
+        if len(self._channels) >= self.limits.max_channels + MAX_REFUSED_CHANNELS:
+            raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"there are {len(self._channels)} channels already")
+        if number > MAX_CHANNEL_ID:
+            raise LocalProtocolError(ErrorCode.CHANNEL_STATE, "the session has used all of its channel numbers")
+        timeout = request.timeout
+        message = Open(
+            channel=number,
+            command=request.command,
+            argv=request.argv,
+            cwd=request.cwd,
+            environment=request.environment,
+            timeout_ms=None if timeout is None else min(max(round(timeout * 1000), 1), MAX_TIMEOUT_MS),
+        )
+        self._send_control(message)
+        self._next_channel += 1
+        self._channels[number] = Channel(number, self.role, self.limits.window)
+        return number
+
+    def send_signal(self, channel: int, signal: str) -> None:
+        """Send a signal to a job.
+
+        :param signal: its name without ``SIG``.
+        :raises LocalProtocolError: there is no such signal, the channel does not allow it, or so many messages wait
+            for the server's acknowledgement that this one would only queue up behind them.
+        """
+        if self._outbox.blocked:
+            raise LocalProtocolError(ErrorCode.SEQUENCE, "the server has not acknowledged earlier messages")
+        self._say(channel)
+        self._send_control(Signal(channel=channel, signal=signal))
+
+    def close(self, channel: int) -> None:
+        """Tell the server that a job is of no interest any more: it ends the job.  ``JobEnded`` still comes.
+
+        :raises LocalProtocolError: the channel is closed already.
+        """
+        incoming = self._say(channel, ChannelInput.CLOSE).receives
+        for stream in OUTPUTS:
+            incoming[stream].discard()
+        self._send_control(Close(channel))
+
+    def _receive_opened(self, message: Opened) -> list[Event]:
+        channel = self._hear(message.channel, ChannelInput.OPENED)
+        if channel.state is ChannelState.ABANDONED:
+            return []
+        return [ChannelOpened(message.channel, message.encoding)]
+
+    def _receive_exit(self, message: Exit) -> list[Event]:
+        channel = self._hear(message.channel, ChannelInput.EXIT)
+        totals = {Stream.STDOUT: message.stdout, Stream.STDERR: message.stderr}
+        for stream, incoming in channel.receives.items():
+            if incoming.received != totals[stream]:
+                raise RemoteProtocolError(
+                    ErrorCode.STREAM_STATE,
+                    f"{stream.name} had {totals[stream]} bytes in all, {incoming.received} arrived",
+                )
+        if channel.state is ChannelState.ENDED:
+            self._say(message.channel, ChannelInput.CLOSE)
+            self._send_control(Close(message.channel))
+        return [JobEnded(message.channel, message.ending, message.stdout, message.stderr, message.held_open)]

@@ -1,0 +1,128 @@
+"""Between messages and the payloads of frames: a type byte, a sequence number where there is one, and the body.
+
+A decoder belongs to one role in one phase and knows only what that role may receive in it.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from twisted_rsh.core.bodies import Message
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from twisted_rsh.core.fields import FieldError
+from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_PART_BYTES
+from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
+from twisted_rsh.core.messages import (
+    Ack,
+    Close,
+    Credit,
+    Data,
+    End,
+    Exit,
+    Goodbye,
+    Open,
+    Opened,
+    Part,
+    Ping,
+    Pong,
+    Signal,
+    Stop,
+)
+from twisted_rsh.core.roles import Phase, Role
+
+__all__ = ["MESSAGES", "Decoder", "encode", "encode_control"]
+
+MESSAGES: tuple[type[Message], ...] = (
+    *(Auth, AuthOk, AuthFail),
+    *(Data, Credit, Ack, Ping, Pong),
+    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye),
+)
+"""Every message of the protocol."""
+
+_CONTROL_HEADER = struct.Struct("!BQ")
+
+
+class Decoder:
+    """Decodes what `role` may receive in `phase`, and nothing else.
+
+    :param role: the receiver.
+    :param phase: the phase.
+    """
+
+    def __init__(self, role: Role, phase: Phase) -> None:
+        self._types = {
+            message.declaration.number: (message, message.declaration.sequenced)
+            for message in MESSAGES
+            if message.declaration.phase is phase and role.peer in message.declaration.senders
+        }
+        self._parts: list[bytes] = []
+        self._parts_size = 0
+
+    def decode(self, payload: bytes) -> tuple[int | None, Message]:
+        """Decode the payload of one frame.
+
+        :returns: the sequence number, or ``None`` for a message that has none, and the message.  A PART is returned
+            like any other message, so that it is counted; the message behind the last part has its whole body.
+        :raises RemoteProtocolError: nothing that may arrive here.
+        """
+        if not payload:
+            raise RemoteProtocolError(ErrorCode.FRAME_SIZE, "an empty frame")
+        try:
+            message, sequenced = self._types[payload[0]]
+        except KeyError:
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"type 0x{payload[0]:02x}") from None
+        try:
+            if not sequenced:
+                return None, message.parse(payload[1:])
+            if len(payload) < _CONTROL_HEADER.size:
+                raise FieldError("no sequence number")
+            _, sequence = _CONTROL_HEADER.unpack_from(payload)
+            return sequence, self._control(message, payload[_CONTROL_HEADER.size :])
+        except FieldError as error:
+            raise RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, f"{message.__name__}: {error}") from error
+
+    def _control(self, message: type[Message], body: bytes) -> Message:
+        if self._parts_size + len(body) > MAX_CONTROL_BYTES:
+            raise FieldError(f"longer than {MAX_CONTROL_BYTES} bytes")
+        if message is Part:
+            part = message.parse(body)
+            self._parts.append(body)
+            self._parts_size += len(body)
+            return part
+        if self._parts:
+            body = b"".join([*self._parts, body])
+            self._parts.clear()
+            self._parts_size = 0
+        return message.parse(body)
+
+
+def encode(message: Message) -> bytes:
+    """Return the payload of a message that has no sequence number.
+
+    :raises LocalProtocolError: a field is out of its bounds.
+    """
+    try:
+        return message.declaration.number.to_bytes(1, "big") + message.body()
+    except FieldError as error:
+        raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, str(error)) from error
+
+
+def encode_control(message: Message, sequence: int) -> list[bytes]:
+    """Return the payloads of a control message: the parts that one frame cannot carry, and the message itself.
+
+    :param sequence: the number of the first payload; the others count on from it.
+    :raises LocalProtocolError: a field is out of its bounds, or the whole is longer than
+        :data:`~twisted_rsh.core.limits.MAX_CONTROL_BYTES`.
+    """
+    try:
+        body = message.body()
+    except FieldError as error:
+        raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, str(error)) from error
+    if len(body) > MAX_CONTROL_BYTES:
+        raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, f"a message longer than {MAX_CONTROL_BYTES} bytes")
+    payloads: list[bytes] = []
+    while len(body) > MAX_PART_BYTES:
+        payloads.append(_CONTROL_HEADER.pack(Part.declaration.number, sequence + len(payloads)) + body[:MAX_PART_BYTES])
+        body = body[MAX_PART_BYTES:]
+    payloads.append(_CONTROL_HEADER.pack(message.declaration.number, sequence + len(payloads)) + body)
+    return payloads

@@ -1,0 +1,136 @@
+"""Flow control of one stream: who has sent, received and consumed how much of it.
+
+Credit is an absolute offset: "you may have sent up to byte N".  A credit that is repeated or late does no harm, unlike
+a relative one (RFC 4254's window adjustment), and as it moves only when bytes were *consumed*, the offset it stands at
+also says which bytes the receiver will never ask for again.  The idea is QUIC's (RFC 9000 section 4).
+"""
+
+from __future__ import annotations
+
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+
+__all__ = ["ReceiveStream", "SendStream"]
+
+
+class SendStream:
+    """The sender's side of a stream.
+
+    :param window: bytes that may be sent and not yet consumed; also the credit a stream starts with.
+    :ivar sent: bytes sent so far.
+    :ivar ended: whether the stream's end has been sent.
+    :ivar stopped: whether the receiver wants no more of it.
+    """
+
+    __slots__ = ("_limit", "_window", "ended", "sent", "stopped")
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._limit = window
+        self.sent = 0
+        self.ended = False
+        self.stopped = False
+
+    @property
+    def room(self) -> int:
+        """Bytes that may be sent now."""
+        return 0 if self.ended or self.stopped else self._limit - self.sent
+
+    def send(self, size: int) -> int:
+        """Count bytes as sent.
+
+        :param size: bytes, at least 1.
+        :returns: their offset.
+        :raises LocalProtocolError: there is no room for them.
+        """
+        if size > self.room:
+            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes where there is room for {self.room}")
+        offset = self.sent
+        self.sent += size
+        return offset
+
+    def credit(self, limit: int) -> bool:
+        """Take the receiver's credit.
+
+        :param limit: the offset up to which may be sent.
+        :returns: whether there is more room than before.
+        :raises RemoteProtocolError: it speaks of bytes that were never sent.
+        """
+        if limit > self.sent + self._window:
+            raise RemoteProtocolError(ErrorCode.FLOW_CONTROL, f"credit {limit} when only {self.sent} bytes were sent")
+        if limit <= self._limit:
+            return False
+        self._limit = limit
+        return self.room > 0
+
+
+class ReceiveStream:
+    """The receiver's side of a stream.
+
+    :param window: bytes that the peer may send before some are consumed.
+    :ivar received: bytes received so far.
+    :ivar ended: whether the peer said that no more come.
+    :ivar discarding: whether what still comes is dropped, and counts as consumed at once.
+    """
+
+    __slots__ = ("_consumed", "_limit", "_window", "discarding", "ended", "received")
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._limit = window
+        self._consumed = 0
+        self.received = 0
+        self.ended = False
+        self.discarding = False
+
+    def receive(self, offset: int, size: int) -> None:
+        """Count bytes as received.
+
+        :raises RemoteProtocolError: they do not continue the stream, exceed its credit, or come after its end.
+        """
+        if self.ended:
+            raise RemoteProtocolError(ErrorCode.STREAM_STATE, "data after the end of its stream")
+        if offset != self.received:
+            raise RemoteProtocolError(ErrorCode.FLOW_CONTROL, f"data at {offset}, expected at {self.received}")
+        if offset + size > self._limit:
+            raise RemoteProtocolError(ErrorCode.FLOW_CONTROL, f"data up to {offset + size}, credit was {self._limit}")
+        self.received += size
+        if self.discarding:
+            self._consumed = self.received
+
+    def end(self, size: int) -> None:
+        """Take the end of the stream.
+
+        :param size: its bytes in all.
+        :raises RemoteProtocolError: it has ended already, or not all of it has arrived.
+        """
+        if self.ended:
+            raise RemoteProtocolError(ErrorCode.STREAM_STATE, "a second end of one stream")
+        if size != self.received:
+            raise RemoteProtocolError(ErrorCode.STREAM_STATE, f"{size} bytes in all, {self.received} arrived")
+        self.ended = True
+
+    def consume(self, size: int) -> None:
+        """Count received bytes as consumed: they are held nowhere any more.
+
+        :raises LocalProtocolError: fewer bytes have been received.
+        """
+        if self._consumed + size > self.received:
+            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, "more consumed than received")
+        self._consumed += size
+
+    def discard(self) -> None:
+        """Consume what has been received and whatever still comes."""
+        self.discarding = True
+        self._consumed = self.received
+
+    def credit_due(self) -> int | None:
+        """Return the credit to announce now, or ``None`` while it is not worth a frame.
+
+        It is worth one when a quarter of the window has been consumed since the last: the peer then never waits
+        while there is something to consume, and a frame of credit goes with several of data.
+        """
+        limit = self._consumed + self._window
+        if self.ended or (limit - self._limit) * 4 < self._window:
+            return None
+        self._limit = limit
+        return limit

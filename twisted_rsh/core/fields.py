@@ -1,0 +1,275 @@
+"""The kinds of value that a control message's JSON object may hold, each with its bounds.
+
+A kind turns a Python value into JSON and back.  ``decode`` accepts exactly what ``encode`` produces; anything else is a
+:class:`FieldError`, whatever the peer sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
+from twisted_rsh.core.limits import MAX_TEXT_BYTES, MAX_TIMEOUT_MS
+from twisted_rsh.core.signals import SIGNAL_NAMES
+
+__all__ = [
+    "Binary",
+    "Boolean",
+    "EndingObject",
+    "FieldError",
+    "Integer",
+    "Kind",
+    "Member",
+    "Name",
+    "NativeText",
+    "Pairs",
+    "Sequence",
+    "Text",
+    "wire",
+]
+
+_ESCAPED_BYTES = range(0xDC80, 0xDD00)
+_SURROGATES = range(0xD800, 0xE000)
+_METADATA_KEY = "twisted_rsh.kind"
+
+E = TypeVar("E", bound=enum.Enum)
+
+
+class FieldError(ValueError):
+    """A value that its kind does not allow."""
+
+
+class Kind(Protocol):
+    """How one field is written in JSON."""
+
+    def encode(self, value: Any) -> Any:
+        """Return the JSON value.
+
+        :raises FieldError: the value is not allowed.
+        """
+
+    def decode(self, value: Any) -> Any:
+        """Return the Python value.
+
+        :raises FieldError: the JSON value is not allowed.
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Integer:
+    """A whole number from `minimum` to `maximum`."""
+
+    minimum: int
+    maximum: int
+
+    def decode(self, value: Any) -> int:
+        if type(value) is not int or not self.minimum <= value <= self.maximum:
+            raise FieldError(f"not an integer from {self.minimum} to {self.maximum}")
+        return value
+
+    encode = decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Boolean:
+    """True or false."""
+
+    def decode(self, value: Any) -> bool:
+        if type(value) is not bool:
+            raise FieldError("not a boolean")
+        return value
+
+    encode = decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Text:
+    """Unicode text of at most `max_bytes` bytes of UTF-8."""
+
+    max_bytes: int
+
+    def decode(self, value: Any) -> str:
+        if type(value) is not str:
+            raise FieldError("not a text")
+        if any(ord(character) in _SURROGATES for character in value):
+            raise FieldError("not Unicode text")
+        if len(value.encode()) > self.max_bytes:
+            raise FieldError(f"longer than {self.max_bytes} bytes")
+        return value
+
+    encode = decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NativeText:
+    """Text that came from bytes: as :class:`Text`, and undecodable bytes stand as surrogate escapes (PEP 383)."""
+
+    max_bytes: int
+
+    def decode(self, value: Any) -> str:
+        if type(value) is not str:
+            raise FieldError("not a text")
+        if not value.isascii() and any(
+            ord(character) in _SURROGATES and ord(character) not in _ESCAPED_BYTES for character in value
+        ):
+            raise FieldError("neither Unicode text nor escaped bytes")
+        if len(value.encode("utf-8", "surrogateescape")) > self.max_bytes:
+            raise FieldError(f"longer than {self.max_bytes} bytes")
+        return value
+
+    encode = decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Binary:
+    """Bytes, written in base64 (RFC 4648 section 4) with its padding; at most `max_bytes` of them."""
+
+    max_bytes: int
+
+    def encode(self, value: bytes) -> str:
+        if len(value) > self.max_bytes:
+            raise FieldError(f"longer than {self.max_bytes} bytes")
+        return base64.b64encode(value).decode("ascii")
+
+    def decode(self, value: Any) -> bytes:
+        if type(value) is not str:
+            raise FieldError("not a text")
+        try:
+            data = base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise FieldError("not base64") from error
+        # b64decode forgives stray bits behind the last byte; two spellings of one value would be one too many.
+        if self.encode(data) != value:
+            raise FieldError("not canonical base64")
+        return data
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Name:
+    """One of a fixed set of names."""
+
+    names: frozenset[str]
+
+    def decode(self, value: Any) -> str:
+        if type(value) is not str or value not in self.names:
+            raise FieldError("not a known name")
+        return value
+
+    encode = decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Member(Generic[E]):
+    """A member of an enumeration, written as its value."""
+
+    members: type[E]
+
+    def encode(self, value: E) -> Any:
+        return value.value
+
+    def decode(self, value: Any) -> E:
+        if type(value) is not str:
+            raise FieldError("not a text")
+        try:
+            return self.members(value)
+        except ValueError as error:
+            raise FieldError("not a known name") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sequence:
+    """A list whose items are all of one kind; a tuple in Python."""
+
+    kind: Kind
+    max_items: int
+
+    def encode(self, value: tuple[Any, ...]) -> list[Any]:
+        if len(value) > self.max_items:
+            raise FieldError(f"more than {self.max_items} items")
+        return [self.kind.encode(item) for item in value]
+
+    def decode(self, value: Any) -> tuple[Any, ...]:
+        if type(value) is not list:
+            raise FieldError("not a list")
+        if len(value) > self.max_items:
+            raise FieldError(f"more than {self.max_items} items")
+        return tuple(self.kind.decode(item) for item in value)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pairs:
+    """An object whose names and values are of one kind each; a tuple of pairs in Python, in order."""
+
+    name: Kind
+    value: Kind
+    max_items: int
+
+    def encode(self, value: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+        if len(value) > self.max_items:
+            raise FieldError(f"more than {self.max_items} names")
+        return {self.name.encode(name): self.value.encode(item) for name, item in value}
+
+    def decode(self, value: Any) -> tuple[tuple[str, Any], ...]:
+        if type(value) is not dict:
+            raise FieldError("not an object")
+        if len(value) > self.max_items:
+            raise FieldError(f"more than {self.max_items} names")
+        return tuple((self.name.decode(name), self.value.decode(item)) for name, item in value.items())
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EndingObject:
+    """An ending: an object whose ``kind`` tells which, with that kind's own fields beside it."""
+
+    def encode(self, value: Ending) -> dict[str, Any]:
+        kind = next(name for name, (ending, _) in _ENDINGS.items() if isinstance(value, ending))
+        _, fields = _ENDINGS[kind]
+        return {"kind": kind} | {name: field.encode(getattr(value, name)) for name, field in fields.items()}
+
+    def decode(self, value: Any) -> Ending:
+        if type(value) is not dict or not isinstance(value.get("kind"), str) or value["kind"] not in _ENDINGS:
+            raise FieldError("not an ending")
+        ending, fields = _ENDINGS[value["kind"]]
+        if not fields.keys() <= value.keys():
+            raise FieldError("an ending without its fields")
+        decoded: Ending = ending(**{name: field.decode(value[name]) for name, field in fields.items()})
+        return decoded
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Seconds:
+    """Seconds, written as whole milliseconds."""
+
+    def encode(self, value: float) -> int:
+        return min(max(round(value * 1000), 0), MAX_TIMEOUT_MS)
+
+    def decode(self, value: Any) -> float:
+        return Integer(0, MAX_TIMEOUT_MS).decode(value) / 1000
+
+
+_ENDINGS: Mapping[str, tuple[Any, Mapping[str, Kind]]] = {
+    "exited": (Exited, {"code": Integer(0, 2**32 - 1)}),
+    "signalled": (Signalled, {"signal": Name(SIGNAL_NAMES), "core_dumped": Boolean()}),
+    "timed-out": (TimedOut, {"seconds": _Seconds()}),
+    "refused": (Refused, {"reason": Member(RefusalReason), "text": Text(MAX_TEXT_BYTES)}),
+    "unknown": (OutcomeUnknown, {"text": Text(MAX_TEXT_BYTES)}),
+}
+
+
+def wire(kind: Kind, **options: Any) -> Any:
+    """Declare a dataclass field that travels as `kind`; `options` are those of :func:`dataclasses.field`.
+
+    A field with a default may be missing on the wire, and is then that default; it is not sent while it is that
+    default.
+    """
+    return dataclasses.field(metadata={_METADATA_KEY: kind}, **options)
+
+
+def kinds_of(message: type) -> tuple[tuple[str, Kind, Any], ...]:
+    """Return the name, kind and default of every field that :func:`wire` declared on a dataclass."""
+    return tuple((field.name, field.metadata[_METADATA_KEY], field.default) for field in dataclasses.fields(message))

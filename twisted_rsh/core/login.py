@@ -1,0 +1,133 @@
+"""The login: one AUTH, one answer, and nothing else until a session exists.
+
+Nothing may be sent behind AUTH before its answer, so there is never anything to hold back, and the session object, with
+the decoder for everything else, is made by a successful login and nowhere else.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from twisted_rsh.core.client_session import ClientSession
+from twisted_rsh.core.codec import Decoder, encode
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, SessionLimits
+from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
+from twisted_rsh.core.roles import Phase, Role
+from twisted_rsh.core.server_session import ServerSession
+
+__all__ = ["ClientLogin", "LoginState", "ServerLogin"]
+
+
+class LoginState(enum.Enum):
+    """Whose turn it is."""
+
+    SILENT = "silent"
+    """The client's: no AUTH, or the last one was refused."""
+
+    ASKED = "asked"
+    """The server's: an AUTH has been sent and not answered."""
+
+    OVER = "over"
+    """Nobody's: the login succeeded, or was refused for the last time."""
+
+
+class ServerLogin:
+    """The server's side of the login.
+
+    :ivar state: whose turn it is.
+    """
+
+    def __init__(self) -> None:
+        self.state = LoginState.SILENT
+        self._decoder = Decoder(Role.SERVER, Phase.LOGIN)
+        self._attempts = 0
+
+    def receive_frame(self, payload: bytes) -> Auth:
+        """Take the payload of one frame.
+
+        :returns: what the client claims; check it, then :meth:`accept` or :meth:`refuse`.
+        :raises RemoteProtocolError: anything else than one AUTH in its turn: abort the link.
+        """
+        _, message = self._decoder.decode(payload)
+        if self.state is not LoginState.SILENT or not isinstance(message, Auth):
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"a frame while the login is {self.state.value}")
+        self.state = LoginState.ASKED
+        self._attempts += 1
+        return message
+
+    def accept(self, session: bytes, instance: str, limits: SessionLimits, now: float) -> tuple[bytes, ServerSession]:
+        """Let the client in.
+
+        :param session: the session's identifier, 16 bytes.
+        :param instance: names this run of the server.
+        :param limits: the session's bounds.
+        :param now: the time in seconds.
+        :returns: the payload to write, and the session that begins behind it.
+        :raises LocalProtocolError: nobody asked.
+        """
+        self._answer()
+        self.state = LoginState.OVER
+        answer = AuthOk(session=session, instance=instance, window=limits.window, max_channels=limits.max_channels)
+        return encode(answer), ServerSession(limits, now)
+
+    def refuse(self) -> bytes:
+        """Refuse the client.  When the state is OVER then, close the link behind the answer.
+
+        :returns: the payload to write, the same for every reason.
+        :raises LocalProtocolError: nobody asked.
+        """
+        self._answer()
+        self.state = LoginState.OVER if self._attempts >= MAX_AUTH_ATTEMPTS else LoginState.SILENT
+        return encode(AuthFail())
+
+    def _answer(self) -> None:
+        if self.state is not LoginState.ASKED:
+            raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"an answer while the login is {self.state.value}")
+
+
+class ClientLogin:
+    """The client's side of the login.
+
+    :param limits: the keepalive to use; the server announces the rest.
+    :ivar state: whose turn it is.
+    """
+
+    def __init__(self, limits: SessionLimits) -> None:
+        self.state = LoginState.SILENT
+        self._limits = limits
+        self._decoder = Decoder(Role.CLIENT, Phase.LOGIN)
+
+    def ask(self, claim: Auth) -> bytes:
+        """Ask to be let in.
+
+        :returns: the payload to write.
+        :raises LocalProtocolError: it is not our turn, or the claim cannot travel.
+        """
+        if self.state is not LoginState.SILENT:
+            raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"AUTH while the login is {self.state.value}")
+        payload = encode(claim)
+        self.state = LoginState.ASKED
+        return payload
+
+    def receive_frame(self, payload: bytes, now: float) -> tuple[AuthOk, ClientSession] | None:
+        """Take the payload of one frame.
+
+        :param now: the time in seconds.
+        :returns: what the server announced and the session that has begun, or ``None`` when it refused.
+        :raises RemoteProtocolError: anything else than the answer to our AUTH: abort the link.
+        """
+        _, message = self._decoder.decode(payload)
+        if self.state is not LoginState.ASKED:
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer that nobody asked for")
+        if not isinstance(message, AuthOk):
+            self.state = LoginState.SILENT
+            return None
+        self.state = LoginState.OVER
+        limits = SessionLimits(
+            window=message.window,
+            max_channels=message.max_channels,
+            keepalive_interval=self._limits.keepalive_interval,
+            keepalive_misses=self._limits.keepalive_misses,
+        )
+        return message, ClientSession(limits, now)

@@ -1,0 +1,337 @@
+"""The messages of the session phase, each declared once: its number, who may send it, and its fields.
+
+``docs/protocol.rst`` describes each of them byte by byte.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import struct
+from typing import ClassVar
+
+from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message, PackedMessage, declare
+from twisted_rsh.core.endings import Ending
+from twisted_rsh.core.fields import (
+    Boolean,
+    EndingObject,
+    FieldError,
+    Integer,
+    Name,
+    NativeText,
+    Pairs,
+    Sequence,
+    Text,
+    wire,
+)
+from twisted_rsh.core.limits import (
+    MAX_CHANNEL_ID,
+    MAX_CONTROL_BYTES,
+    MAX_DATA_BYTES,
+    MAX_OFFSET,
+    MAX_PART_BYTES,
+    MAX_REQUEST_BYTES,
+    MAX_TEXT_BYTES,
+    MAX_TIMEOUT_MS,
+)
+from twisted_rsh.core.roles import Phase, Stream
+from twisted_rsh.core.signals import SIGNAL_NAMES
+
+__all__ = [
+    "Ack",
+    "Close",
+    "Credit",
+    "Data",
+    "End",
+    "Exit",
+    "Goodbye",
+    "Open",
+    "Opened",
+    "Part",
+    "Ping",
+    "Pong",
+    "Signal",
+    "Stop",
+]
+
+CHANNEL = Integer(1, MAX_CHANNEL_ID)
+OFFSET = Integer(0, MAX_OFFSET)
+ENDING = EndingObject()
+_STREAMS = frozenset(int(stream) for stream in Stream)
+
+
+def _check_channel(channel: int) -> None:
+    if channel == 0:
+        raise FieldError("channel 0 does not exist")
+
+
+def _check_stream(stream: int) -> None:
+    if stream not in _STREAMS:
+        raise FieldError(f"no stream {stream}")
+
+
+def _check_offset(offset: int) -> None:
+    if offset > MAX_OFFSET:
+        raise FieldError("an offset beyond the highest")
+
+
+@declare(0x10, BOTH, Phase.SESSION)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Data(Message):
+    """Bytes of a stream.
+
+    :ivar channel: the job's channel.
+    :ivar stream: which of its streams.
+    :ivar offset: how many bytes of the stream came before these.
+    :ivar data: from 1 to :data:`~twisted_rsh.core.limits.MAX_DATA_BYTES` bytes.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!IBQ")
+
+    channel: int
+    stream: Stream
+    offset: int
+    data: bytes
+
+    def body(self) -> bytes:
+        if not 1 <= len(self.data) <= MAX_DATA_BYTES:
+            raise FieldError("data of an impossible size")
+        return self.layout.pack(self.channel, self.stream, self.offset) + self.data
+
+    @classmethod
+    def parse(cls, body: bytes) -> Message:
+        size = len(body) - cls.layout.size
+        if not 1 <= size <= MAX_DATA_BYTES:
+            raise FieldError("data of an impossible size")
+        channel, stream, offset = cls.layout.unpack_from(body)
+        _check_channel(channel)
+        _check_stream(stream)
+        _check_offset(offset)
+        return cls(channel, Stream(stream), offset, body[cls.layout.size :])
+
+
+@declare(0x11, BOTH, Phase.SESSION)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Credit(PackedMessage):
+    """The receiver of a stream consumed some of it.
+
+    :ivar channel: the job's channel.
+    :ivar stream: which of its streams.
+    :ivar limit: the offset in bytes up to which the stream may now be sent; it only grows.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!IBQ")
+
+    channel: int
+    stream: int
+    limit: int
+
+    def check(self) -> None:
+        _check_channel(self.channel)
+        _check_stream(self.stream)
+        _check_offset(self.limit)
+
+
+@declare(0x12, BOTH, Phase.SESSION)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ack(PackedMessage):
+    """Control messages arrived.
+
+    :ivar count: how many have arrived in this session, in order.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!Q")
+
+    count: int
+
+    def check(self) -> None:
+        _check_offset(self.count)
+
+
+@declare(0x13, BOTH, Phase.SESSION)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ping(PackedMessage):
+    """Asks for a sign of life.
+
+    :ivar token: the number of pings sent on this link before this one.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!Q")
+
+    token: int
+
+    def check(self) -> None:
+        _check_offset(self.token)
+
+
+@declare(0x14, BOTH, Phase.SESSION)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pong(PackedMessage):
+    """Answers the latest PING; earlier ones that it answers too get no answer of their own.
+
+    :ivar token: the ping's.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!Q")
+
+    token: int
+
+    def check(self) -> None:
+        _check_offset(self.token)
+
+
+@declare(0x20, BOTH, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part(Message):
+    """The next piece of the body of the control message that follows the last part.
+
+    :ivar piece: from 1 to :data:`~twisted_rsh.core.limits.MAX_PART_BYTES` bytes.
+    """
+
+    piece: bytes
+
+    def body(self) -> bytes:
+        return self.piece
+
+    @classmethod
+    def parse(cls, body: bytes) -> Message:
+        if not 1 <= len(body) <= MAX_PART_BYTES:
+            raise FieldError("a part of an impossible size")
+        return cls(body)
+
+
+@declare(0x21, CLIENT, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Open(JsonMessage):
+    """Run something.  The fields are those of :class:`~twisted_rsh.core.requests.JobRequest`.
+
+    :ivar channel: a number higher than that of every channel before it in this session.
+    :ivar timeout_ms: milliseconds.
+    """
+
+    channel: int = wire(CHANNEL)
+    command: str | None = wire(NativeText(MAX_CONTROL_BYTES), default=None)
+    argv: tuple[str, ...] | None = wire(Sequence(NativeText(MAX_CONTROL_BYTES), MAX_REQUEST_BYTES), default=None)
+    cwd: str | None = wire(NativeText(MAX_CONTROL_BYTES), default=None)
+    environment: tuple[tuple[str, str], ...] = wire(
+        Pairs(NativeText(MAX_CONTROL_BYTES), NativeText(MAX_CONTROL_BYTES), MAX_REQUEST_BYTES), default=()
+    )
+    timeout_ms: int | None = wire(Integer(1, MAX_TIMEOUT_MS), default=None)
+
+    def __post_init__(self) -> None:
+        if (self.command is None) == (self.argv is None):
+            raise FieldError("neither a command nor an argument vector, or both")
+        if self.argv == ():
+            raise FieldError("an empty argument vector")
+
+
+@declare(0x22, SERVER, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Opened(JsonMessage):
+    """The job runs.
+
+    :ivar channel: its channel.
+    :ivar encoding: the code page of its text, as Python names it.
+    """
+
+    channel: int = wire(CHANNEL)
+    encoding: str = wire(Text(64))
+
+
+@declare(0x23, SERVER, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Exit(JsonMessage):
+    """The job ended, or was refused.  The server's last message on its channel.
+
+    :ivar channel: its channel.
+    :ivar ending: how.
+    :ivar stdout: bytes of its standard output in all.
+    :ivar stderr: bytes of its standard error in all.
+    :ivar held_open: whether a process that it left behind still held its output.
+    """
+
+    channel: int = wire(CHANNEL)
+    ending: Ending = wire(ENDING)
+    stdout: int = wire(OFFSET)
+    stderr: int = wire(OFFSET)
+    held_open: bool = wire(Boolean())
+
+
+@declare(0x24, BOTH, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True)
+class End(PackedMessage):
+    """A stream ended.
+
+    :ivar channel: the job's channel.
+    :ivar stream: which of its streams.
+    :ivar size: its bytes in all.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!IBQ")
+
+    channel: int
+    stream: int
+    size: int
+
+    def check(self) -> None:
+        _check_channel(self.channel)
+        _check_stream(self.stream)
+        _check_offset(self.size)
+
+
+@declare(0x25, BOTH, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stop(PackedMessage):
+    """The receiver of a stream wants no more of it: whoever writes it should see a broken pipe.
+
+    :ivar channel: the job's channel.
+    :ivar stream: which of its streams.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!IB")
+
+    channel: int
+    stream: int
+
+    def check(self) -> None:
+        _check_channel(self.channel)
+        _check_stream(self.stream)
+
+
+@declare(0x26, CLIENT, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Signal(JsonMessage):
+    """Send a signal to the job's whole process group.
+
+    :ivar channel: the job's channel.
+    :ivar signal: the signal's name without ``SIG``.
+    """
+
+    channel: int = wire(CHANNEL)
+    signal: str = wire(Name(SIGNAL_NAMES))
+
+
+@declare(0x27, CLIENT, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Close(PackedMessage):
+    """The client is done with a channel; a job that still runs is ended.  The client's last message on it.
+
+    :ivar channel: the channel.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!I")
+
+    channel: int
+
+    def check(self) -> None:
+        _check_channel(self.channel)
+
+
+@declare(0x28, BOTH, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Goodbye(JsonMessage):
+    """The session is over, on purpose; its jobs are ended.  The sender's last message.
+
+    :ivar text: one line for people, or an empty one.
+    """
+
+    text: str = wire(Text(MAX_TEXT_BYTES))

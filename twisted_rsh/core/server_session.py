@@ -1,0 +1,95 @@
+"""The server's side of a session: it is asked for jobs, and tells how they went."""
+
+from __future__ import annotations
+
+from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
+from twisted_rsh.core.endings import Ending, RefusalReason, Refused
+from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
+from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, Event, SignalReceived
+from twisted_rsh.core.limits import MAX_REFUSED_CHANNELS, SessionLimits
+from twisted_rsh.core.messages import Close, Exit, Open, Opened, Signal
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.roles import Role, Stream
+from twisted_rsh.core.session import Session
+
+__all__ = ["ServerSession"]
+
+
+class ServerSession(Session):
+    """What the server says and hears.  Created only by :meth:`twisted_rsh.core.login.ServerLogin.accept`.
+
+    :param limits: the bounds it announced.
+    :param now: the time in seconds.
+    """
+
+    role = Role.SERVER
+    from_us = ChannelInput.FROM_SERVER
+    from_peer = ChannelInput.FROM_CLIENT
+
+    def __init__(self, limits: SessionLimits, now: float) -> None:
+        super().__init__(limits, now)
+        self._last_channel = 0
+        self._receivers |= {
+            Open: self._receive_open,
+            Signal: self._receive_signal,
+            Close: self._receive_close,
+        }
+
+    def accept(self, channel: int, encoding: str) -> None:
+        """Answer a request: the job runs.
+
+        :param channel: the channel that the request named.
+        :param encoding: the code page of the job's text.
+        :raises LocalProtocolError: it has been answered already.
+        """
+        self._say(channel, ChannelInput.OPENED)
+        self._send_control(Opened(channel=channel, encoding=encoding))
+
+    def report_exit(self, channel: int, ending: Ending, held_open: bool) -> None:
+        """Tell how a job ended, or that it is refused.  Send all of its output first; nothing may follow this.
+
+        :raises LocalProtocolError: it has been told already.
+        """
+        sends = self._say(channel, ChannelInput.EXIT).sends
+        self._send_control(
+            Exit(
+                channel=channel,
+                ending=ending,
+                stdout=sends[Stream.STDOUT].sent,
+                stderr=sends[Stream.STDERR].sent,
+                held_open=held_open,
+            )
+        )
+
+    def _receive_open(self, message: Open) -> list[Event]:
+        if message.channel <= self._last_channel:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"channel {message.channel} was used before")
+        self._last_channel = message.channel
+        if len(self._channels) >= self.limits.max_channels + MAX_REFUSED_CHANNELS:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, "too many channels left unclosed")
+        running = sum(channel.state is not ChannelState.ENDED for channel in self._channels.values())
+        self._channels[message.channel] = Channel(message.channel, self.role, self.limits.window)
+        if running >= self.limits.max_channels:
+            text = f"this session already has {running} jobs, the most it may have"
+            self.report_exit(message.channel, Refused(RefusalReason.TOO_MANY_CHANNELS, text), held_open=False)
+            return []
+        request = JobRequest(
+            command=message.command,
+            argv=message.argv,
+            cwd=message.cwd,
+            environment=message.environment,
+            timeout=None if message.timeout_ms is None else message.timeout_ms / 1000,
+        )
+        return [ChannelRequested(message.channel, request)]
+
+    def _receive_signal(self, message: Signal) -> list[Event]:
+        channel = self._hear(message.channel, self.from_peer)
+        if channel.over:
+            return []
+        return [SignalReceived(message.channel, message.signal)]
+
+    def _receive_close(self, message: Close) -> list[Event]:
+        channel = self._hear(message.channel, ChannelInput.CLOSE)
+        if channel.state is ChannelState.FREED:
+            return []
+        return [ChannelAbandoned(message.channel)]

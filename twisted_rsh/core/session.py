@@ -1,0 +1,304 @@
+"""What both ends of a session do alike: number, credit, acknowledge, keep alive, and follow the channel table.
+
+:class:`~twisted_rsh.core.server_session.ServerSession` and :class:`~twisted_rsh.core.client_session.ClientSession` add
+what only one side may say and hear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from twisted_rsh.core.bodies import Message
+from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
+from twisted_rsh.core.codec import Decoder, encode
+from twisted_rsh.core.credit import ReceiveStream, SendStream
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from twisted_rsh.core.events import (
+    DataReceived,
+    Event,
+    LinkSilent,
+    RoomGained,
+    SessionClosed,
+    StreamEnded,
+    StreamStopped,
+)
+from twisted_rsh.core.limits import MAX_DATA_BYTES, SessionLimits
+from twisted_rsh.core.liveness import Liveness, Silence
+from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Stop
+from twisted_rsh.core.roles import Phase, Role, Stream
+from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
+
+__all__ = ["Session"]
+
+
+class Session:
+    """One side of a session.  Create a subclass.
+
+    Feed every frame to :meth:`receive_frame` and act on the events it returns.  After that, and after any other call,
+    write what :meth:`frames_to_send` returns.  Call :meth:`deadline_reached` when the time in :attr:`deadline` comes.
+
+    :param limits: the bounds; both sides have the same window.
+    :param now: the time in seconds, from any origin; all times given to this object are from the same.
+    """
+
+    role: ClassVar[Role]
+    from_us: ClassVar[ChannelInput]
+    from_peer: ClassVar[ChannelInput]
+
+    def __init__(self, limits: SessionLimits, now: float) -> None:
+        self.limits = limits
+        self._we_left = False
+        self._peer_left = False
+        self._decoder = Decoder(self.role, Phase.SESSION)
+        self._outbox = ControlOutbox()
+        self._inbox = ControlInbox()
+        self._liveness = Liveness(limits.keepalive_interval, limits.keepalive_misses, now)
+        self._channels: dict[int, Channel] = {}
+        self._frames: list[bytes] = []
+        self._credits: dict[tuple[int, Stream], ReceiveStream] = {}
+        self._pong: Pong | None = None
+        self._link_writable = True
+        self._receivers: dict[type[Message], Callable[[Any], list[Event]]] = {
+            Data: self._receive_data,
+            Credit: self._receive_credit,
+            Ack: self._receive_ack,
+            Ping: self._receive_ping,
+            Pong: self._receive_pong,
+            Part: self._receive_part,
+            End: self._receive_end,
+            Stop: self._receive_stop,
+            Goodbye: self._receive_goodbye,
+        }
+
+    # What the adapter does with every session.
+
+    def receive_frame(self, payload: bytes, now: float) -> list[Event]:
+        """Take the payload of one frame.
+
+        :param now: the time in seconds.
+        :returns: what happened, in order.
+        :raises RemoteProtocolError: the peer broke the protocol: abort the link, and feed nothing more.
+        """
+        self._liveness.heard(now)
+        sequence, message = self._decoder.decode(payload)
+        if sequence is not None:
+            self._inbox.take(sequence)
+        if self._peer_left:
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "a message after GOODBYE")
+        if self._we_left:
+            return []
+        return self._receivers[type(message)](message)
+
+    def frames_to_send(self) -> list[bytes]:
+        """Return the payloads to write now, in order, and forget them.
+
+        Credits, acknowledgements and pongs are made here, from the state as it is now, and only while the link takes
+        bytes: a peer that does not read can make no queue of them grow.
+        """
+        frames, self._frames = self._frames, []
+        if not self._link_writable:
+            return frames
+        count = self._inbox.acknowledgement_due()
+        if count is not None:
+            frames.append(encode(Ack(count)))
+        if not self._outbox.blocked:
+            frames.extend(self._credit_frames())
+        if self._pong is not None:
+            frames.append(encode(self._pong))
+            self._pong = None
+        return frames
+
+    def _credit_frames(self) -> list[bytes]:
+        # Never while control messages wait: one of them may be what opens the channel, or our last word on it.
+        frames = []
+        for (number, stream), incoming in self._credits.items():
+            channel = self._channels.get(number)
+            if channel is not None and channel.allows(self.from_us):
+                limit = incoming.credit_due()
+                if limit is not None:
+                    frames.append(encode(Credit(number, stream, limit)))
+        self._credits.clear()
+        return frames
+
+    def link_paused(self) -> None:
+        """Learn that the link's buffer is full: there is no room on any stream until :meth:`link_resumed`."""
+        self._link_writable = False
+
+    def link_resumed(self) -> list[Event]:
+        """Learn that the link takes bytes again."""
+        self._link_writable = True
+        return [RoomGained(None, None)]
+
+    @property
+    def deadline(self) -> float:
+        """When to call :meth:`deadline_reached`.  It moves with every frame; looking at it when it comes is enough."""
+        return self._liveness.deadline
+
+    def deadline_reached(self, now: float) -> list[Event]:
+        """Do what is due at this time."""
+        silence = self._liveness.check(now)
+        if silence is Silence.DEAD:
+            return [LinkSilent(self.limits.keepalive_interval * self.limits.keepalive_misses)]
+        if silence is Silence.ASK and self._link_writable:
+            self._frames.append(encode(Ping(self._liveness.next_token())))
+        return []
+
+    # What either side may say.
+
+    def room(self, channel: int, stream: Stream) -> int:
+        """Return how many bytes of a stream may be sent now; 0 also for a channel that is free."""
+        if not self._link_writable or self._outbox.blocked or channel not in self._channels:
+            return 0
+        return self._channels[channel].sends[stream].room
+
+    def send_data(self, channel: int, stream: Stream, data: bytes) -> None:
+        """Send bytes of a stream.
+
+        :param data: no more than there is :meth:`room` for.
+        :raises LocalProtocolError: there is no room for them, or the channel does not allow it.
+        """
+        outgoing = self._outgoing(channel, stream)
+        if len(data) > self.room(channel, stream):
+            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{len(data)} bytes without room")
+        for start in range(0, len(data), MAX_DATA_BYTES):
+            piece = data[start : start + MAX_DATA_BYTES]
+            self._frames.append(encode(Data(channel, stream, outgoing.send(len(piece)), piece)))
+
+    def end_stream(self, channel: int, stream: Stream) -> None:
+        """Send the end of a stream.
+
+        :raises LocalProtocolError: it has ended already, or the channel does not allow it.
+        """
+        outgoing = self._outgoing(channel, stream)
+        if outgoing.ended:
+            raise LocalProtocolError(ErrorCode.STREAM_STATE, "a second end of one stream")
+        outgoing.ended = True
+        self._send_control(End(channel, stream, outgoing.sent))
+
+    def stop_stream(self, channel: int, stream: Stream) -> None:
+        """Tell the peer that we want no more of a stream; what still comes is dropped.
+
+        :raises LocalProtocolError: the channel does not allow it.
+        """
+        self._say(channel)
+        incoming = self._channels[channel].receives[stream]
+        if not incoming.discarding:
+            incoming.discard()
+            self._credits[channel, stream] = incoming
+            if not incoming.ended:
+                self._send_control(Stop(channel, stream))
+
+    def consumed(self, channel: int, stream: Stream, size: int) -> None:
+        """Take note that received bytes are held nowhere any more.  Nothing happens if the channel is free.
+
+        :param size: bytes.
+        :raises LocalProtocolError: fewer have been received.
+        """
+        if channel in self._channels:
+            incoming = self._channels[channel].receives[stream]
+            if not incoming.discarding:
+                incoming.consume(size)
+                self._credits[channel, stream] = incoming
+
+    def goodbye(self, text: str) -> None:
+        """End the session.  Write what :meth:`frames_to_send` returns, then close the link.
+
+        :param text: one line for people, or an empty one.
+        """
+        self._send_control(Goodbye(text=text))
+        self._we_left = True
+
+    # What either side may hear.
+
+    def _receive_data(self, message: Data) -> list[Event]:
+        channel, incoming = self._incoming(message.channel, message.stream)
+        incoming.receive(message.offset, len(message.data))
+        if incoming.discarding or channel.over:
+            incoming.discard()
+            self._credits[channel.number, message.stream] = incoming
+            return []
+        return [DataReceived(channel.number, message.stream, message.data)]
+
+    def _receive_end(self, message: End) -> list[Event]:
+        channel, incoming = self._incoming(message.channel, Stream(message.stream))
+        incoming.end(message.size)
+        if incoming.discarding or channel.over:
+            return []
+        return [StreamEnded(channel.number, Stream(message.stream))]
+
+    def _receive_credit(self, message: Credit) -> list[Event]:
+        channel, outgoing = self._stopping_or_crediting(message.channel, Stream(message.stream))
+        if outgoing.credit(message.limit) and not channel.over:
+            return [RoomGained(channel.number, Stream(message.stream))]
+        return []
+
+    def _receive_stop(self, message: Stop) -> list[Event]:
+        channel, outgoing = self._stopping_or_crediting(message.channel, Stream(message.stream))
+        if outgoing.stopped:
+            raise RemoteProtocolError(ErrorCode.STREAM_STATE, "a second STOP of one stream")
+        outgoing.stopped = True
+        if outgoing.ended or channel.over:
+            return []
+        return [StreamStopped(channel.number, Stream(message.stream))]
+
+    def _receive_ack(self, message: Ack) -> list[Event]:
+        blocked = self._outbox.blocked
+        self._frames.extend(self._outbox.acknowledge(message.count))
+        return [RoomGained(None, None)] if blocked and not self._outbox.blocked else []
+
+    def _receive_part(self, _message: Part) -> list[Event]:
+        return []
+
+    def _receive_ping(self, message: Ping) -> list[Event]:
+        self._pong = Pong(message.token)
+        return []
+
+    def _receive_pong(self, message: Pong) -> list[Event]:
+        self._liveness.answered(message.token)
+        return []
+
+    def _receive_goodbye(self, message: Goodbye) -> list[Event]:
+        self._peer_left = True
+        return [SessionClosed(message.text)]
+
+    # What the two sides' own messages are built from.
+
+    def _send_control(self, message: Message) -> None:
+        self._frames.extend(self._outbox.put(message))
+
+    def _find(self, number: int) -> Channel:
+        try:
+            return self._channels[number]
+        except KeyError:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"channel {number} does not exist") from None
+
+    def _hear(self, number: int, event: ChannelInput) -> Channel:
+        channel = self._find(number)
+        if channel.advance(event) is ChannelState.FREED:
+            del self._channels[number]
+        return channel
+
+    def _say(self, number: int, event: ChannelInput | None = None) -> Channel:
+        channel = self._channels.get(number)
+        event = event or self.from_us
+        if channel is None or not channel.allows(event):
+            raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"channel {number} does not allow {event.value}")
+        if channel.advance(event) is ChannelState.FREED:
+            del self._channels[number]
+        return channel
+
+    def _outgoing(self, number: int, stream: Stream) -> SendStream:
+        return self._say(number).sends[stream]
+
+    def _incoming(self, number: int, stream: Stream) -> tuple[Channel, ReceiveStream]:
+        channel = self._hear(number, self.from_peer)
+        if stream not in channel.receives:
+            raise RemoteProtocolError(ErrorCode.STREAM_STATE, f"the peer does not send {stream.name}")
+        return channel, channel.receives[stream]
+
+    def _stopping_or_crediting(self, number: int, stream: Stream) -> tuple[Channel, SendStream]:
+        channel = self._hear(number, self.from_peer)
+        if stream not in channel.sends:
+            raise RemoteProtocolError(ErrorCode.STREAM_STATE, f"the peer does not receive {stream.name}")
+        return channel, channel.sends[stream]
