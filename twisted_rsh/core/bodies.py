@@ -9,10 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, TypeVar
 
-from twisted_rsh.core.fields import FieldError, kinds_of
+from twisted_rsh.core.fields import FieldError, Kind, kinds_of
 from twisted_rsh.core.roles import Phase, Role
 
 __all__ = ["BOTH", "CLIENT", "SERVER", "Declaration", "JsonMessage", "Message", "PackedMessage", "declare"]
@@ -65,6 +65,8 @@ def declare(number: int, senders: frozenset[Role], phase: Phase, *, sequenced: b
 
     def enter(message: M) -> M:
         message.declaration = Declaration(number, senders, phase, sequenced)
+        if issubclass(message, JsonMessage):
+            message.members = kinds_of(message)
         return message
 
     return enter
@@ -85,7 +87,8 @@ class PackedMessage(Message):
 
     def body(self) -> bytes:
         self.check()
-        return self.layout.pack(*[getattr(self, field) for field in self.__slots__])
+        names: Iterable[str] = self.__slots__
+        return self.layout.pack(*[getattr(self, name) for name in names])
 
     @classmethod
     def parse(cls, body: bytes) -> Message:
@@ -100,25 +103,28 @@ class JsonMessage(Message):
     """A message whose fields, declared with :func:`wire`, are members of one JSON object (RFC 8259) in UTF-8.
 
     Members that this version does not know are ignored; that is how later versions add some.
+
+    :cvar members: name, kind and default of each field.
     """
 
     __slots__ = ()
+    members: ClassVar[tuple[tuple[str, Kind, Any], ...]]
 
     def body(self) -> bytes:
-        members: dict[str, Any] = {}
-        for name, kind, default in kinds_of(type(self)):
+        present: dict[str, Any] = {}
+        for name, kind, default in self.members:
             value = getattr(self, name)
             if value != default:
-                members[name] = kind.encode(value)
-        return json.dumps(members, separators=(",", ":")).encode("ascii")
+                present[name] = kind.encode(value)
+        return json.dumps(present, separators=(",", ":")).encode("ascii")
 
     @classmethod
     def parse(cls, body: bytes) -> Message:
-        members = _json_object(body)
+        present = _json_object(body)
         values: dict[str, Any] = {}
-        for name, kind, default in kinds_of(cls):
-            if name in members:
-                values[name] = kind.decode(members[name])
+        for name, kind, default in cls.members:
+            if name in present:
+                values[name] = kind.decode(present[name])
             elif default is dataclasses.MISSING:
                 raise FieldError(f"{name} is missing")
         return cls(**values)

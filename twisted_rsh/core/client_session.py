@@ -52,7 +52,7 @@ class ClientSession(Session):
             argv=request.argv,
             cwd=request.cwd,
             environment=request.environment,
-            timeout_ms=None if timeout is None else min(max(round(timeout * 1000), 1), MAX_TIMEOUT_MS),
+            timeout_ms=None if timeout is None else round(min(max(1, timeout * 1000), MAX_TIMEOUT_MS)),
         )
         self._send_control(message)
         self._next_channel += 1

@@ -127,13 +127,14 @@ class NativeText:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Binary:
-    """Bytes, written in base64 (RFC 4648 section 4) with its padding; at most `max_bytes` of them."""
+    """Bytes, written in base64 (RFC 4648 section 4) with its padding; from `min_bytes` to `max_bytes` of them."""
 
     max_bytes: int
+    min_bytes: int = 0
 
     def encode(self, value: bytes) -> str:
-        if len(value) > self.max_bytes:
-            raise FieldError(f"longer than {self.max_bytes} bytes")
+        if not self.min_bytes <= len(value) <= self.max_bytes:
+            raise FieldError(f"not from {self.min_bytes} to {self.max_bytes} bytes")
         return base64.b64encode(value).decode("ascii")
 
     def decode(self, value: Any) -> bytes:
@@ -246,7 +247,7 @@ class _Seconds:
     """Seconds, written as whole milliseconds."""
 
     def encode(self, value: float) -> int:
-        return min(max(round(value * 1000), 0), MAX_TIMEOUT_MS)
+        return round(min(max(0, value * 1000), MAX_TIMEOUT_MS))
 
     def decode(self, value: Any) -> float:
         return Integer(0, MAX_TIMEOUT_MS).decode(value) / 1000

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "ACKNOWLEDGE_EVERY",
     "DEFAULT_WINDOW",
+    "MAX_ANSWERS",
     "MAX_AUTH_ATTEMPTS",
     "MAX_CHANNEL_ID",
     "MAX_CONTROL_BYTES",
@@ -30,6 +31,7 @@ __all__ = [
     "MAX_USER_BYTES",
     "MAX_WINDOW",
     "MIN_WINDOW",
+    "SESSION_ID_BYTES",
     "SessionLimits",
 ]
 
@@ -69,6 +71,10 @@ MAX_OFFSET = 2**63 - 1
 MAX_REFUSED_CHANNELS = 64
 """Refused channels, beyond the channel limit itself, that a client may leave unclosed before its link is aborted."""
 
+MAX_ANSWERS = 5
+"""Control messages that a server sends on one channel: OPENED, STOP, two ENDs and EXIT.  A client keeps a channel until
+it has EXIT, so no more than this for each channel that it may have can wait for its acknowledgement."""
+
 MIN_WINDOW = 4 * 1024
 """Bytes: the smallest window worth having, a page."""
 
@@ -95,6 +101,9 @@ MAX_TEXT_BYTES = 4 * 1024
 
 MAX_USER_BYTES = 256
 """Bytes of a user name: Linux's ``LOGIN_NAME_MAX``."""
+
+SESSION_ID_BYTES = 16
+"""Bytes of a session's identifier, drawn at random: two are never the same."""
 
 MAX_TIMEOUT_MS = 2**53 - 1
 """Milliseconds of a time-out: the largest integer that every JSON implementation carries exactly."""

@@ -11,7 +11,7 @@ import enum
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.codec import Decoder, encode
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, SessionLimits
+from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, SessionLimits
 from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.server_session import ServerSession
@@ -64,12 +64,13 @@ class ServerLogin:
         :param limits: the session's bounds.
         :param now: the time in seconds.
         :returns: the payload to write, and the session that begins behind it.
-        :raises LocalProtocolError: nobody asked.
+        :raises LocalProtocolError: nobody asked, or the session's facts are out of their bounds.
         """
         self._answer()
-        self.state = LoginState.OVER
         answer = AuthOk(session=session, instance=instance, window=limits.window, max_channels=limits.max_channels)
-        return encode(answer), ServerSession(limits, now)
+        payload = encode(answer)
+        self.state = LoginState.OVER
+        return payload, ServerSession(limits, now)
 
     def refuse(self) -> bytes:
         """Refuse the client.  When the state is OVER then, close the link behind the answer.
@@ -107,6 +108,8 @@ class ClientLogin:
         if self.state is not LoginState.SILENT:
             raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"AUTH while the login is {self.state.value}")
         payload = encode(claim)
+        if len(payload) > MAX_LOGIN_FRAME_BYTES:
+            raise LocalProtocolError(ErrorCode.FRAME_SIZE, f"AUTH takes {len(payload)} bytes, the key is too long")
         self.state = LoginState.ASKED
         return payload
 

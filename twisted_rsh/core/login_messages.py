@@ -6,7 +6,14 @@ import dataclasses
 
 from twisted_rsh.core.bodies import CLIENT, SERVER, JsonMessage, Message, declare
 from twisted_rsh.core.fields import Binary, FieldError, Integer, Text, wire
-from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_LOGIN_FRAME_BYTES, MAX_USER_BYTES, MAX_WINDOW, MIN_WINDOW
+from twisted_rsh.core.limits import (
+    MAX_CHANNEL_ID,
+    MAX_LOGIN_FRAME_BYTES,
+    MAX_USER_BYTES,
+    MAX_WINDOW,
+    MIN_WINDOW,
+    SESSION_ID_BYTES,
+)
 from twisted_rsh.core.roles import Phase
 
 __all__ = ["Auth", "AuthFail", "AuthOk"]
@@ -40,7 +47,7 @@ class AuthOk(JsonMessage):
     :ivar max_channels: jobs the session may have at once.
     """
 
-    session: bytes = wire(Binary(16))
+    session: bytes = wire(Binary(SESSION_ID_BYTES, min_bytes=SESSION_ID_BYTES))
     instance: str = wire(Text(64))
     window: int = wire(Integer(MIN_WINDOW, MAX_WINDOW))
     max_channels: int = wire(Integer(1, MAX_CHANNEL_ID))

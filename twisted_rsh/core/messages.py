@@ -60,8 +60,8 @@ _STREAMS = frozenset(int(stream) for stream in Stream)
 
 
 def _check_channel(channel: int) -> None:
-    if channel == 0:
-        raise FieldError("channel 0 does not exist")
+    if not 1 <= channel <= MAX_CHANNEL_ID:
+        raise FieldError(f"no channel {channel}")
 
 
 def _check_stream(stream: int) -> None:
@@ -70,7 +70,7 @@ def _check_stream(stream: int) -> None:
 
 
 def _check_offset(offset: int) -> None:
-    if offset > MAX_OFFSET:
+    if not 0 <= offset <= MAX_OFFSET:
         raise FieldError("an offset beyond the highest")
 
 
@@ -92,9 +92,19 @@ class Data(Message):
     offset: int
     data: bytes
 
-    def body(self) -> bytes:
+    def check(self) -> None:
+        """Check the fields' bounds.
+
+        :raises FieldError: a field is out of them.
+        """
         if not 1 <= len(self.data) <= MAX_DATA_BYTES:
             raise FieldError("data of an impossible size")
+        _check_channel(self.channel)
+        _check_stream(self.stream)
+        _check_offset(self.offset)
+
+    def body(self) -> bytes:
+        self.check()
         return self.layout.pack(self.channel, self.stream, self.offset) + self.data
 
     @classmethod

@@ -39,6 +39,11 @@ class ControlOutbox:
         """
         return bool(self._waiting)
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait for an acknowledgement before they may be sent."""
+        return len(self._waiting)
+
     def put(self, message: Message) -> list[bytes]:
         """Number a message.
 

@@ -6,7 +6,7 @@ from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
 from twisted_rsh.core.endings import Ending, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, Event, SignalReceived
-from twisted_rsh.core.limits import MAX_REFUSED_CHANNELS, SessionLimits
+from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, SessionLimits
 from twisted_rsh.core.messages import Close, Exit, Open, Opened, Signal
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Role, Stream
@@ -40,17 +40,21 @@ class ServerSession(Session):
 
         :param channel: the channel that the request named.
         :param encoding: the code page of the job's text.
-        :raises LocalProtocolError: it has been answered already.
+        :raises LocalProtocolError: it has been answered already, or the code page's name cannot travel; nothing has
+            changed.
         """
-        self._say(channel, ChannelInput.OPENED)
+        self._speaking(channel, ChannelInput.OPENED)
         self._send_control(Opened(channel=channel, encoding=encoding))
+        incoming = self._say(channel, ChannelInput.OPENED).receives
+        # Input may have been consumed while the channel did not yet allow the credit for it.
+        self._credits[channel, Stream.STDIN] = incoming[Stream.STDIN]
 
     def report_exit(self, channel: int, ending: Ending, held_open: bool) -> None:
         """Tell how a job ended, or that it is refused.  Send all of its output first; nothing may follow this.
 
-        :raises LocalProtocolError: it has been told already.
+        :raises LocalProtocolError: it has been told already, or the ending cannot travel; nothing has changed.
         """
-        sends = self._say(channel, ChannelInput.EXIT).sends
+        sends = self._speaking(channel, ChannelInput.EXIT).sends
         self._send_control(
             Exit(
                 channel=channel,
@@ -60,6 +64,7 @@ class ServerSession(Session):
                 held_open=held_open,
             )
         )
+        self._say(channel, ChannelInput.EXIT)
 
     def _receive_open(self, message: Open) -> list[Event]:
         if message.channel <= self._last_channel:
@@ -67,6 +72,8 @@ class ServerSession(Session):
         self._last_channel = message.channel
         if len(self._channels) >= self.limits.max_channels + MAX_REFUSED_CHANNELS:
             raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, "too many channels left unclosed")
+        if self._outbox.waiting > MAX_ANSWERS * (self.limits.max_channels + MAX_REFUSED_CHANNELS):
+            raise RemoteProtocolError(ErrorCode.SEQUENCE, "one channel after the other, and no acknowledgement")
         running = sum(channel.state is not ChannelState.ENDED for channel in self._channels.values())
         self._channels[message.channel] = Channel(message.channel, self.role, self.limits.window)
         if running >= self.limits.max_channels:

@@ -86,7 +86,7 @@ class Session:
             self._inbox.take(sequence)
         if self._peer_left:
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "a message after GOODBYE")
-        if self._we_left:
+        if self._we_left and not isinstance(message, Ack):
             return []
         return self._receivers[type(message)](message)
 
@@ -94,10 +94,10 @@ class Session:
         """Return the payloads to write now, in order, and forget them.
 
         Credits, acknowledgements and pongs are made here, from the state as it is now, and only while the link takes
-        bytes: a peer that does not read can make no queue of them grow.
+        bytes: a peer that does not read can make no queue of them grow.  Nothing follows our GOODBYE.
         """
         frames, self._frames = self._frames, []
-        if not self._link_writable:
+        if self._we_left or not self._link_writable:
             return frames
         count = self._inbox.acknowledgement_due()
         if count is not None:
@@ -140,17 +140,18 @@ class Session:
         silence = self._liveness.check(now)
         if silence is Silence.DEAD:
             return [LinkSilent(self.limits.keepalive_interval * self.limits.keepalive_misses)]
-        if silence is Silence.ASK and self._link_writable:
+        if silence is Silence.ASK and self._link_writable and not self._we_left:
             self._frames.append(encode(Ping(self._liveness.next_token())))
         return []
 
     # What either side may say.
 
     def room(self, channel: int, stream: Stream) -> int:
-        """Return how many bytes of a stream may be sent now; 0 also for a channel that is free."""
-        if not self._link_writable or self._outbox.blocked or channel not in self._channels:
+        """Return how many bytes of a stream may be sent now; 0 also for a channel that is free or allows no data."""
+        if not self._link_writable or self._outbox.blocked or self._we_left:
             return 0
-        return self._channels[channel].sends[stream].room
+        found = self._channels.get(channel)
+        return found.sends[stream].room if found is not None and found.allows(self.from_us) else 0
 
     def send_data(self, channel: int, stream: Stream, data: bytes) -> None:
         """Send bytes of a stream.
@@ -202,12 +203,21 @@ class Session:
                 self._credits[channel, stream] = incoming
 
     def goodbye(self, text: str) -> None:
-        """End the session.  Write what :meth:`frames_to_send` returns, then close the link.
+        """End the session.  Nothing that is said after this is sent.
+
+        Write what :meth:`frames_to_send` returns, and close the link once :attr:`goodbye_sent`: GOODBYE waits behind
+        messages that wait for the peer's acknowledgement.
 
         :param text: one line for people, or an empty one.
+        :raises LocalProtocolError: the text cannot travel.
         """
         self._send_control(Goodbye(text=text))
         self._we_left = True
+
+    @property
+    def goodbye_sent(self) -> bool:
+        """Whether :meth:`frames_to_send` has returned our GOODBYE: there is nothing more to write, ever."""
+        return self._we_left and not self._outbox.blocked and not self._frames
 
     # What either side may hear.
 
@@ -265,7 +275,8 @@ class Session:
     # What the two sides' own messages are built from.
 
     def _send_control(self, message: Message) -> None:
-        self._frames.extend(self._outbox.put(message))
+        if not self._we_left:
+            self._frames.extend(self._outbox.put(message))
 
     def _find(self, number: int) -> Channel:
         try:
@@ -279,11 +290,15 @@ class Session:
             del self._channels[number]
         return channel
 
-    def _say(self, number: int, event: ChannelInput | None = None) -> Channel:
+    def _speaking(self, number: int, event: ChannelInput) -> Channel:
         channel = self._channels.get(number)
-        event = event or self.from_us
         if channel is None or not channel.allows(event):
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"channel {number} does not allow {event.value}")
+        return channel
+
+    def _say(self, number: int, event: ChannelInput | None = None) -> Channel:
+        event = event or self.from_us
+        channel = self._speaking(number, event)
         if channel.advance(event) is ChannelState.FREED:
             del self._channels[number]
         return channel

@@ -1,0 +1,41 @@
+"""What the tests of keys and files have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from twisted_rsh.trust.home import Home
+
+SOMEBODY_ELSE = 54321
+"""A uid that is neither root's nor that of whoever runs the tests."""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A user's folders that do not exist yet."""
+    return Home(str(tmp_path / "config"), str(tmp_path / "state"))
+
+
+@pytest.fixture
+def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make a path belong to somebody else; whoever is not root becomes somebody else instead."""
+
+    def give(path: Path) -> None:
+        if os.geteuid() == 0:
+            os.chown(path, SOMEBODY_ELSE, -1, follow_symlinks=False)
+        else:
+            monkeypatch.setattr(os, "geteuid", lambda: SOMEBODY_ELSE)
+
+    return give
+
+
+@pytest.fixture
+def set_umask() -> Iterator[Callable[[int], int]]:
+    """Set the umask for one test."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)

@@ -1,0 +1,244 @@
+"""Tests of which keys may log in."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.trust.keys import ALGORITHMS, key_blob, mpint, string
+from twisted_rsh.trust.authorized_keys import (
+    MAX_AUTHORIZED_KEYS_BYTES,
+    authorized_key_blobs,
+    parse_authorized_keys,
+)
+from twisted_rsh.trust.client_key import load_or_create_client_key
+from twisted_rsh.trust.files import create_private_file, ensure_private_folder
+from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.ssh_keys import parse_public_key
+
+BLOB = key_blob("ssh-ed25519")
+OTHER = key_blob("ssh-ed25519", which=1)
+
+
+def line_of(blob: bytes, key_type: bytes | None = None) -> bytes:
+    """Write a key as a line of the file, without its end."""
+    return (key_type or blob[4 : 4 + blob[3]]) + b" " + base64.b64encode(blob)
+
+
+GOOD = line_of(BLOB)
+
+
+@pytest.fixture
+def keys_path(home: Home) -> Path:
+    """The path of the file of keys, in a folder that exists."""
+    ensure_private_folder(home.config)
+    return Path(home.authorized_keys_path)
+
+
+def test_nobody(home: Home) -> None:
+    """Without any file nobody may log in, and nothing is wrong."""
+    assert authorized_key_blobs(home, pytest.fail) == frozenset()
+
+
+def test_both_files_count(home: Home, keys_path: Path) -> None:
+    """The file of keys and the user's own public key both grant."""
+    own = load_or_create_client_key(home).blob
+    create_private_file(str(keys_path), GOOD + b" me@host\n" + line_of(OTHER))
+    assert authorized_key_blobs(home, pytest.fail) == {own, BLOB, OTHER}
+
+
+def test_files_are_read_again(home: Home, keys_path: Path) -> None:
+    """A-12: a key that was deleted no longer grants at the next login."""
+    create_private_file(str(keys_path), GOOD)
+    assert authorized_key_blobs(home, pytest.fail) == {BLOB}
+    keys_path.write_bytes(b"")
+    assert authorized_key_blobs(home, pytest.fail) == frozenset()
+
+
+def test_every_type() -> None:
+    """Keys of every accepted type grant."""
+    blobs = {key_blob(name) for name in ALGORITHMS}
+    assert parse_authorized_keys(b"\n".join(map(line_of, blobs))).blobs == blobs
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b" \t\n", b"# comment\n", b"  # " + GOOD, b"\r\n#\r\n"])
+def test_blank_lines_and_comments(text: bytes) -> None:
+    """Blank lines and comments neither grant nor count as ignored."""
+    keys = parse_authorized_keys(text)
+    assert (keys.blobs, keys.ignored) == (frozenset(), ())
+
+
+@pytest.mark.parametrize(
+    "text", [GOOD, GOOD + b"\r\n", b" \t" + GOOD + b" \t a comment \n", GOOD.replace(b" ", b"\t \t")]
+)
+def test_forms_of_a_good_line(text: bytes) -> None:
+    """White space around and between the parts, a comment and a DOS line end do no harm."""
+    keys = parse_authorized_keys(text)
+    assert (keys.blobs, keys.ignored) == (frozenset({BLOB}), ())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        b'command="/bin/false" ',
+        b"restrict ",
+        b'from="10.0.0.0/8" ',
+        b"cert-authority ",
+        b'command="echo ssh-ed25519 " ',
+        b"no-pty,restrict\t",
+        b'command="a\rb" ',
+        b'environment="A=\r\x0b\x0c\x1c\x85" ',
+        b"restrict\r",
+        b"restrict\0",
+    ],
+)
+def test_lines_with_options(options: bytes) -> None:
+    """A-14: a key that sshd would restrict grants nothing, whatever is in the options."""
+    keys = parse_authorized_keys(b"\n" + options + GOOD + b"\n")
+    assert (keys.blobs, keys.ignored) == (frozenset(), (2,))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"ssh-ed25519",
+        b"ssh-ed25519 ",
+        b"ssh-ed25519 !!!!",
+        b"ssh-ed25519 AAAA",
+        GOOD[:-3],
+        GOOD.removeprefix(b"ssh-ed25519 "),
+        GOOD + b" comment\0",
+        b"\xff\xfe" + GOOD,
+        line_of(BLOB, b"ssh-rsa"),
+        line_of(BLOB, b"ssh-ed25519-cert-v01@openssh.com"),
+        line_of(BLOB, b"SSH-ED25519"),
+        line_of(BLOB + b"\0"),
+        line_of(string(b"ssh-rsa") + mpint(65537) + mpint(2**1023 + 1)),
+        line_of(string(b"ssh-dss") + mpint(7) * 4),
+        line_of(string(b"ssh-ed25519-cert-v01@openssh.com") + string(b"x")),
+        line_of(string(b"sk-ssh-ed25519@openssh.com") + string(b"x" * 32) + string(b"ssh:")),
+    ],
+)
+def test_lines_that_are_no_key(line: bytes) -> None:
+    """A-06: certificates, weak, unknown and broken keys grant nothing; the lines around them do."""
+    keys = parse_authorized_keys(line + b"\n" + line_of(OTHER) + b"\n" + line)
+    assert (keys.blobs, keys.ignored) == (frozenset({OTHER}), (1, 3))
+
+
+def test_one_warning_for_many_lines(home: Home, keys_path: Path) -> None:
+    """A-14: the ignored lines of a file are counted in one warning."""
+    warnings: list[str] = []
+    create_private_file(str(keys_path), GOOD + b"\n" + b"restrict " + line_of(OTHER) + b"\ngarbage\n")
+    assert authorized_key_blobs(home, warnings.append) == {BLOB}
+    (warning,) = warnings
+    assert warning.startswith(f"{keys_path}: 2 lines ignored, the first is line 2: ")
+    assert warning.isprintable()
+
+
+def group_writable(path: Path) -> None:
+    """Let others write the file."""
+    path.chmod(0o620)
+
+
+def parent_writable(path: Path) -> None:
+    """Let others write the folder."""
+    path.parent.chmod(0o770)
+
+
+def symbolic_link(path: Path) -> None:
+    """Put a link in the file's place."""
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def fifo(path: Path) -> None:
+    """Put a FIFO that nobody writes in the file's place."""
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def folder(path: Path) -> None:
+    """Put a folder in the file's place."""
+    path.unlink()
+    path.mkdir(mode=0o700)
+
+
+def gigabyte(path: Path) -> None:
+    """Make the file huge."""
+    os.truncate(path, 2**30)
+
+
+def nul_bytes(path: Path) -> None:
+    """Put NUL bytes in the file's line."""
+    path.write_bytes(b"\0" + GOOD + b"\0")
+
+
+@pytest.mark.parametrize("spoil", [group_writable, parent_writable, symbolic_link, fifo, folder, gigabyte, nul_bytes])
+def test_unsafe_file(home: Home, keys_path: Path, spoil: Callable[[Path], None]) -> None:
+    """A-13: a file that is not safe grants nothing, with one warning and without waiting."""
+    warnings: list[str] = []
+    create_private_file(str(keys_path), GOOD)
+    spoil(keys_path)
+    assert authorized_key_blobs(home, warnings.append) == frozenset()
+    assert all("\n" not in warning for warning in warnings)
+    # A folder that others can write spoils both files in it.
+    assert len(warnings) == (2 if spoil is parent_writable else 1)
+
+
+def test_foreign_file(home: Home, keys_path: Path, give_away: Callable[[Path], None]) -> None:
+    """A-13: a file of another owner grants nothing."""
+    warnings: list[str] = []
+    create_private_file(str(keys_path), GOOD)
+    give_away(keys_path)
+    assert authorized_key_blobs(home, warnings.append) == frozenset()
+    assert "belongs to uid" in warnings[0]
+
+
+def test_unsafe_file_leaves_the_other(home: Home, keys_path: Path) -> None:
+    """A-13: a file of keys that is not safe does not lock the user's own client out."""
+    warnings: list[str] = []
+    own = load_or_create_client_key(home).blob
+    create_private_file(str(keys_path), GOOD)
+    keys_path.chmod(0o666)
+    assert authorized_key_blobs(home, warnings.append) == {own}
+    assert len(warnings) == 1
+
+
+def test_unreadable_file(home: Home, keys_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the operating system is a warning, not the end of the login."""
+    warnings: list[str] = []
+    create_private_file(str(keys_path), GOOD)
+
+    def refuse(path: str, *_: object) -> int:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert authorized_key_blobs(home, warnings.append) == frozenset()
+    assert "Permission denied" in warnings[0]
+
+
+def test_size_bound(home: Home, keys_path: Path) -> None:
+    """A file at the bound is read; one byte more and it is ignored."""
+    warnings: list[str] = []
+    create_private_file(str(keys_path), (GOOD + b"\n").ljust(MAX_AUTHORIZED_KEYS_BYTES, b"\n"))
+    assert authorized_key_blobs(home, warnings.append) == {BLOB}
+    keys_path.write_bytes(keys_path.read_bytes() + b"\n")
+    assert authorized_key_blobs(home, warnings.append) == frozenset()
+    assert "has more than" in warnings[0]
+
+
+@settings(derandomize=True, deadline=None, max_examples=300)
+@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([GOOD, b"\n", b" ", b"\t", b"restrict", b"#"]))))
+def test_any_text(pieces: list[bytes]) -> None:
+    """Any bytes at all give keys and line numbers, and only whole keys."""
+    text = b"".join(pieces)
+    keys = parse_authorized_keys(text)
+    for blob in keys.blobs:
+        assert parse_public_key(blob).blob == blob
+    assert len(keys.ignored) <= text.count(b"\n") + 1

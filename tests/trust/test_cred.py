@@ -1,0 +1,114 @@
+"""Tests of who may log in, as the portal asks it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
+from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import Deferred
+from zope.interface import Interface, implementer
+from zope.interface.verify import verifyObject
+
+from tests.trust.keys import key_blob
+from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey, VerifiedKey
+from twisted_rsh.trust.files import create_private_file, ensure_private_folder
+from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.ssh_keys import parse_public_key
+
+KNOWN = key_blob("ssh-ed25519")
+UNKNOWN = key_blob("ssh-ed25519", which=1)
+
+
+class IAvatar(Interface):
+    """Whatever a portal hands out."""
+
+
+@implementer(IRealm)
+class Realm:
+    """Hands out the avatar's own name."""
+
+    def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any) -> Any:
+        """Say who logged in."""
+        return interfaces[0], avatarId, lambda: None
+
+
+def credential(user: str = "alice", blob: bytes = KNOWN) -> VerifiedKey:
+    """A credential as the link makes it after the signature was verified."""
+    return VerifiedKey(user, blob, parse_public_key(KNOWN).fingerprint, "127.0.0.1")
+
+
+@pytest.fixture
+def log_in(home: Home) -> Callable[[VerifiedKey], object]:
+    """Log in through a portal, where one key is authorized for alice; returns the avatar."""
+    ensure_private_folder(home.config)
+    create_private_file(home.authorized_keys_path, b"ssh-ed25519 " + base64.b64encode(KNOWN) + b"\n")
+    portal = Portal(Realm(), [AuthorizedKeysChecker(home, "alice", pytest.fail)])
+
+    def run(given: VerifiedKey) -> object:
+        results: list[Any] = []
+        login: Deferred[Any] = portal.login(given, None, IAvatar)
+        login.addBoth(results.append)
+        (result,) = results
+        if isinstance(result, tuple):
+            return result[1]
+        return result.value
+
+    return run
+
+
+def test_interfaces(home: Home) -> None:
+    """The credential and the checker provide what they promise."""
+    assert verifyObject(IVerifiedKey, credential())
+    assert verifyObject(ICredentialsChecker, AuthorizedKeysChecker(home, "alice", pytest.fail))
+
+
+def test_known_user_with_known_key(log_in: Callable[[VerifiedKey], object]) -> None:
+    """The owner with an authorized key logs in, by name."""
+    assert log_in(credential()) == b"alice"
+
+
+@pytest.mark.parametrize("user", ["bob", "root", "", "alice\0", "Alice", "alice ", "\ud800"])
+def test_other_user(log_in: Callable[[VerifiedKey], object], user: str) -> None:
+    """A-19: nobody but the owner of the server logs in, with whatever key."""
+    assert isinstance(log_in(credential(user)), UnauthorizedLogin)
+    assert isinstance(log_in(credential(user, UNKNOWN)), UnauthorizedLogin)
+
+
+@pytest.mark.parametrize("blob", [UNKNOWN, b"", KNOWN[:-1], KNOWN + b"\0"])
+def test_other_key(log_in: Callable[[VerifiedKey], object], blob: bytes) -> None:
+    """A-10: the owner without an authorized key does not log in."""
+    assert isinstance(log_in(credential(blob=blob)), UnauthorizedLogin)
+
+
+def test_same_answer_for_every_refusal(log_in: Callable[[VerifiedKey], object]) -> None:
+    """A-09: an unknown user and an unknown key get the same answer."""
+    answers = {
+        repr(log_in(given)) for given in (credential("bob"), credential(blob=UNKNOWN), credential("bob", UNKNOWN))
+    }
+    assert len(answers) == 1
+
+
+def test_same_work_for_every_refusal(home: Home) -> None:
+    """A-09: the files are read for an unknown user too, here seen by the warning about one."""
+    warnings: list[str] = []
+    ensure_private_folder(home.config)
+    create_private_file(home.authorized_keys_path, b"garbage\n")
+    checker = AuthorizedKeysChecker(home, "alice", warnings.append)
+    for user in ("alice", "bob"):
+        checker.requestAvatarId(credential(user)).addErrback(lambda failure: failure.trap(UnauthorizedLogin))
+    assert len(warnings) == 2
+
+
+def test_name_that_is_not_utf8(home: Home) -> None:
+    """A user whose name is of other bytes logs in by those bytes."""
+    ensure_private_folder(home.config)
+    create_private_file(home.authorized_keys_path, b"ssh-ed25519 " + base64.b64encode(KNOWN) + b"\n")
+    names: list[object] = []
+    checker = AuthorizedKeysChecker(home, "\udce1lice", pytest.fail)
+    checker.requestAvatarId(credential("\udce1lice")).addCallback(names.append)
+    assert names == [b"\xe1lice"]

@@ -1,0 +1,49 @@
+"""Tests of where a user's files are."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from twisted_rsh.trust.home import Home
+
+
+def test_xdg_variables_name_the_folders() -> None:
+    """Absolute XDG variables win over HOME."""
+    home = Home.default({"HOME": "/h", "XDG_CONFIG_HOME": "/c", "XDG_STATE_HOME": "/s"})
+    assert home == Home("/c/twisted-rsh", "/s/twisted-rsh")
+
+
+@pytest.mark.parametrize("value", ["", "relative/path"])
+def test_useless_xdg_variables_are_ignored(value: str) -> None:
+    """Empty and relative values count as unset, as the XDG specification says."""
+    home = Home.default({"HOME": "/h", "XDG_CONFIG_HOME": value, "XDG_STATE_HOME": value})
+    assert home == Home("/h/.config/twisted-rsh", "/h/.local/state/twisted-rsh")
+
+
+@pytest.mark.parametrize("environ", [{}, {"HOME": ""}, {"HOME": "relative"}])
+def test_user_database_stands_in_for_home(environ: dict[str, str]) -> None:
+    """Without a usable HOME the user database names the home folder."""
+    below = pwd.getpwuid(os.geteuid()).pw_dir
+    assert Home.default(environ).config == os.path.join(below, ".config", "twisted-rsh")
+
+
+def test_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything can be in one folder, named absolutely or from the working folder."""
+    assert Home.at("/x") == Home("/x", "/x")
+    monkeypatch.chdir(tmp_path)
+    assert Home.at("x") == Home(str(tmp_path / "x"), str(tmp_path / "x"))
+
+
+def test_names_of_the_files() -> None:
+    """Each file is where the documentation says."""
+    home = Home("/c", "/s")
+    assert home.server_key_path == "/s/server/key.pem"
+    assert home.authorized_keys_path == "/c/authorized_keys"
+    assert home.client_key_path == "/c/id_ed25519"
+    assert home.client_public_key_path == "/c/id_ed25519.pub"
+    assert home.history_path == "/s/history"
+    assert home.record_path(8082) == "/s/run/8082.json"

@@ -1,0 +1,79 @@
+"""Makes a link for each connection that a server accepts, and knows them all."""
+
+from __future__ import annotations
+
+import random
+import secrets
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from twisted_rsh.link.tls import ServerTLS
+from twisted_rsh.server.admission import Admission
+from twisted_rsh.server.server_link import ServerLink, ServerSettings
+
+__all__ = ["RemoteShellFactory"]
+
+
+class RemoteShellFactory(Factory):
+    """A server's protocol factory, for any stream endpoint: it brings its own TLS.
+
+    :param clock: where deadlines are scheduled, usually the reactor.
+    :param settings: what every link has in common.
+    :param tls: makes the server's side of TLS.
+    """
+
+    log = Logger()
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, settings: ServerSettings, tls: ServerTLS) -> None:
+        links = _LinkFactory(clock, settings)
+        self._links = links
+        self._tls = TLSMemoryBIOFactory(tls, False, links, clock)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        if not self._links.admission.admit():
+            self.log.info("a connection was turned away: {count} have not logged in", count=self._links.admission.count)
+            return None
+        return self._tls.buildProtocol(addr)
+
+    def go_away(self, text: str) -> Deferred[list[tuple[bool, None]]]:
+        """End every session, because the server stops.
+
+        :param text: one line for the clients.
+        :returns: fires when the last job has ended.
+        """
+        return DeferredList([link.go_away(text) for link in list(self._links.links)])
+
+
+class _LinkFactory(Factory):
+    """Makes the links that TLS is wrapped around."""
+
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, settings: ServerSettings) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._unauthenticated: set[ServerLink] = set()
+        self.links: set[ServerLink] = set()
+        self.admission = Admission(random.SystemRandom().random, settings.max_unauthenticated)
+
+    def buildProtocol(self, addr: IAddress | None) -> ServerLink:
+        link = ServerLink(
+            self._clock, self._settings, secrets.token_bytes, lambda: self._leave_admission(link), self._gone
+        )
+        self.links.add(link)
+        self._unauthenticated.add(link)
+        return link
+
+    def _gone(self, link: ServerLink) -> None:
+        self.links.discard(link)
+        self._leave_admission(link)
+
+    def _leave_admission(self, link: ServerLink) -> None:
+        if link in self._unauthenticated:
+            self._unauthenticated.discard(link)
+            self.admission.leave()

@@ -1,0 +1,104 @@
+"""Where a server listens: on every address it was told, or nowhere."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+
+from twisted.internet.defer import DeferredList, maybeDeferred
+from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP, IStreamServerEndpoint
+
+__all__ = [
+    "check_interfaces",
+    "default_interfaces",
+    "interface_endpoint",
+    "listen_on_all",
+    "stop_listening",
+    "tcp_port_of",
+]
+
+LOOPBACK = "127.0.0.1"
+LOOPBACK_6 = "::1"
+BACKLOG = 128
+"""Connections that the system holds until they are accepted; above the limit of those without a login."""
+
+
+def default_interfaces() -> tuple[str, ...]:
+    """Return the loopback addresses of this machine: IPv4's, and IPv6's where there is one.
+
+    Both, because somebody who took the free one would be dialled by whoever says ``localhost``.
+    """
+    if not socket.has_ipv6:
+        return (LOOPBACK,)
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind((LOOPBACK_6, 0))
+    except OSError:
+        return (LOOPBACK,)
+    return (LOOPBACK, LOOPBACK_6)
+
+
+def check_interfaces(interfaces: Sequence[str], port: int) -> None:
+    """Check, without listening, that a TCP port is free on every one of some interfaces.
+
+    :raises twisted.internet.error.CannotListenError: it is not, or an address is not this machine's.
+    """
+    for interface in interfaces:
+        family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            # As Twisted listens: without it, connections that have just ended would look like a server.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((interface, port))
+                probe.listen(1)
+            except OSError as error:
+                raise CannotListenError(interface, port, error) from error
+
+
+def interface_endpoint(reactor: IReactorTCP, interface: str, port: int) -> IStreamServerEndpoint:
+    """Return the endpoint of one numeric address, IPv4 or IPv6, and a TCP port."""
+    if ":" in interface:
+        return TCP6ServerEndpoint(reactor, port, BACKLOG, interface)
+    return TCP4ServerEndpoint(reactor, port, BACKLOG, interface)
+
+
+def tcp_port_of(port: IListeningPort) -> int | None:
+    """Return the TCP port number that something listens on, or ``None`` if it is no TCP port."""
+    number = getattr(port.getHost(), "port", None)
+    return number if isinstance(number, int) else None
+
+
+async def listen_on_all(
+    factory: IProtocolFactory,
+    interfaces: Sequence[str],
+    tcp_port: int,
+    endpoints: Sequence[IStreamServerEndpoint],
+    reactor: IReactorTCP,
+) -> list[IListeningPort]:
+    """Listen on a TCP port of some interfaces, and on some endpoints.
+
+    :param interfaces: numeric addresses; all of them get the same port.
+    :param tcp_port: its number; 0 for one that the system chooses for the first and the others then share.
+    :param endpoints: what else to listen on.
+    :returns: all that listens, the interfaces first.
+    :raises twisted.internet.error.CannotListenError: one is taken; nothing listens then.
+    """
+    ports: list[IListeningPort] = []
+    try:
+        for interface in interfaces:
+            port = await interface_endpoint(reactor, interface, tcp_port).listen(factory)
+            ports.append(port)
+            tcp_port = tcp_port or tcp_port_of(port) or 0
+        for endpoint in endpoints:
+            ports.append(await endpoint.listen(factory))  # noqa: PERF401 - those before a failure must be known
+    except BaseException:
+        await stop_listening(ports)
+        raise
+    return ports
+
+
+async def stop_listening(ports: Sequence[IListeningPort]) -> None:
+    """Stop listening, and wait until every one has stopped."""
+    await DeferredList([maybeDeferred(port.stopListening) for port in ports])

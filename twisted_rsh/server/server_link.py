@@ -1,0 +1,200 @@
+"""The server's side of a link: a login, then a session.
+
+The object that answers everything about jobs is made by a successful login and by nothing else; before that, the only
+frame that can be read at all is AUTH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.core.login import LoginState, ServerLogin
+from twisted_rsh.core.login_messages import Auth
+from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.interfaces import IShellUser
+from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, FramedLink
+from twisted_rsh.link.pump import SessionPump
+from twisted_rsh.link.tls import exporter
+from twisted_rsh.server.session_jobs import SessionJobs
+from twisted_rsh.trust.cred import VerifiedKey
+from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
+from twisted_rsh.trust.sshsig import verify_login
+
+__all__ = ["ServerLink", "ServerSettings"]
+
+SESSION_ID_BYTES = 16
+"""Bytes of a session's identifier: unique without asking anybody."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """What every link of a server has in common.
+
+    :ivar portal: decides who may log in, and as which user object.
+    :ivar spki_sha256: SHA-256 of the server's public key.
+    :ivar instance_id: names this run of the server.
+    :ivar limits: the bounds of a session.
+    :ivar handshake_seconds: the deadline of the TLS handshake, in seconds from the connection.
+    :ivar login_seconds: the deadline of the login, in seconds from the connection.
+    :ivar max_unauthenticated: connections that may exist at once without a login.
+    :ivar log_commands: whether the log names the commands that are run.
+    """
+
+    portal: Portal
+    spki_sha256: bytes
+    instance_id: str
+    limits: SessionLimits
+    handshake_seconds: float = HANDSHAKE_SECONDS
+    login_seconds: float = LOGIN_SECONDS
+    max_unauthenticated: int = 100
+    log_commands: bool = False
+
+
+class ServerLink(FramedLink):
+    """One client.
+
+    :param clock: where deadlines are scheduled, usually the reactor.
+    :param settings: what every link has in common.
+    :param random_bytes: returns so many random bytes, such as ``secrets.token_bytes``.
+    :param logged_in: called once if the client logs in.
+    :param gone: called once, with this object, when the connection is gone.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        settings: ServerSettings,
+        random_bytes: Callable[[int], bytes],
+        logged_in: Callable[[], None],
+        gone: Callable[[ServerLink], None],
+    ) -> None:
+        super().__init__(clock, settings.handshake_seconds, settings.login_seconds)
+        self._settings = settings
+        self._random_bytes = random_bytes
+        self._logged_in = logged_in
+        self._gone = gone
+        self._login = ServerLogin()
+        self._session: _Running | None = None
+
+    def ready(self) -> None:
+        """Nothing to do: the client speaks first."""
+
+    def frame_received(self, payload: bytes) -> None:
+        """Read an AUTH, or whatever the session may receive."""
+        if self._session is not None:
+            self._session.pump.frame_received(payload)
+        else:
+            self._check(self._login.receive_frame(payload))
+
+    def ended(self, reason: str) -> None:
+        """End the session with its link."""
+        if self._session is not None:
+            self.log.info("{account} is gone: {reason!r}", account=self._session.account, reason=reason)
+            self._end_session(self._session)
+        self._gone(self)
+
+    def go_away(self, text: str) -> Deferred[None]:
+        """End the session and the link, because the server stops.
+
+        :param text: one line for the client.
+        :returns: fires when the session's last job has ended.
+        """
+        if self._session is None:
+            self.close()
+            return succeed(None)
+        self._session.core.goodbye(text)
+        self._session.pump.flush()
+        done = self._end_session(self._session)
+        self.close()
+        return done
+
+    def _check(self, claim: Auth) -> None:
+        # Possession first: a key that is not proven is never looked up, so nobody can ask which keys are authorized.
+        try:
+            key = verify_login(
+                claim.key,
+                claim.algorithm,
+                claim.signature,
+                exporter=exporter(self.tls),
+                server_spki_sha256=self._settings.spki_sha256,
+                user=claim.user,
+            )
+        except (BadKey, BadSignature) as error:
+            self._refuse(f"{claim.user!r}: {error}")
+            return
+        credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer)
+        answer: Deferred[object] = maybeDeferred(self._settings.portal.login, credentials, None, IShellUser)
+        answer.addBoth(lambda result: self.guard(lambda: self._decide(result, credentials)))
+
+    def _decide(self, answer: object, credentials: VerifiedKey) -> None:
+        # Checkers raise all kinds of things and realms return all kinds; only a user object lets anybody in.
+        match answer:
+            case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
+                if self.dead:
+                    logout()
+                else:
+                    self._welcome(user, logout, credentials)
+            case Failure():
+                self._refuse(f"{credentials.user!r} with {credentials.fingerprint}: {answer.value!r}")
+            case _:
+                self._refuse(f"the portal answered with a {type(answer).__name__}, which is no user")
+
+    def _refuse(self, reason: str) -> None:
+        if self.dead:
+            return
+        self.log.info("login from {peer} refused: {reason}", peer=self.peer, reason=ascii(reason))
+        self.write_frames([self._login.refuse()])
+        if self._login.state is LoginState.OVER:
+            self.close()
+
+    def _welcome(self, user: IShellUser, logout: Callable[[], object], credentials: VerifiedKey) -> None:
+        limits = self._settings.limits
+        answer, core = self._login.accept(
+            self._random_bytes(SESSION_ID_BYTES), self._settings.instance_id, limits, self.clock.seconds()
+        )
+        account = f"{ascii(user.name)[1:-1]} from {self.peer}"
+        self.log.info("{account} logged in with {key}", account=account, key=credentials.fingerprint)
+        self._logged_in()
+        self.session_began()
+        self.write_frames([answer])
+        pump = SessionPump(core, self, self.clock)
+        jobs = SessionJobs(
+            core,
+            user,
+            self.clock,
+            pump.flush,
+            self._client_left,
+            account=account,
+            log_commands=self._settings.log_commands,
+        )
+        self._session = _Running(core, pump, jobs, logout, account)
+        pump.start(jobs.dispatch)
+
+    def _client_left(self, _text: str) -> None:
+        assert self._session is not None
+        self._session.jobs.disown()
+        self.close()
+
+    def _end_session(self, session: _Running) -> Deferred[None]:
+        session.pump.stop()
+        self._session = None
+        session.logout()
+        return session.jobs.disown()
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A session that has begun."""
+
+    core: ServerSession
+    pump: SessionPump
+    jobs: SessionJobs
+    logout: Callable[[], object]
+    account: str

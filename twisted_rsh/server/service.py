@@ -1,0 +1,212 @@
+"""The server as a Twisted service, for ``twistd`` and for any application."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, cast
+
+from twisted.application.service import Service
+from twisted.cred.portal import Portal
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, IReactorTime, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.user import LocalUser
+from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.link.tls import ServerTLS
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.factory import RemoteShellFactory
+from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
+from twisted_rsh.server.realm import SingleUserRealm
+from twisted_rsh.server.server_link import ServerSettings
+from twisted_rsh.trust.cred import AuthorizedKeysChecker
+from twisted_rsh.trust.fingerprint import format_fingerprint
+from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.records import ServerRecord, remove_record, write_record
+from twisted_rsh.trust.server_key import ServerKey, load_or_create_server_key
+
+__all__ = ["DEFAULT_PORT", "RemoteShellService", "ServiceOptions", "local_portal"]
+
+DEFAULT_PORT = 8082
+"""The TCP port of a server, and the one that a client dials, unless told otherwise."""
+
+INSTANCE_ID_BYTES = 16
+"""Random bytes in the name of one run of a server."""
+
+
+def local_portal(reactor: IJobReactor, home: Home, account: Account) -> Portal:
+    """Make the portal of a stand-alone server.
+
+    It lets one user in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's
+    own client key; the files are read anew at each login.
+
+    :param reactor: watches the jobs' processes.
+    :param home: the account's folders.
+    :param account: whose jobs will run (:meth:`twisted_rsh.execution.account.Account.current`).
+    """
+    log = Logger(namespace=__name__)
+    checker = AuthorizedKeysChecker(home, account.name, lambda warning: log.warn("{warning}", warning=warning))
+    return Portal(SingleUserRealm(LocalUser(reactor, account)), [checker])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """What an operator may choose.
+
+    :ivar interfaces: numeric addresses to listen on; ``None`` for the loopback addresses, unless there are endpoints.
+    :ivar port: the TCP port on all of them; 0 for one that the system chooses.
+    :ivar endpoints: what else to listen on; TLS is added to each.
+    :ivar limits: the bounds of a session.
+    :ivar login_seconds: seconds that a client has to log in.
+    :ivar max_unauthenticated: connections that may exist at once without a login.
+    :ivar log_commands: whether the log names the commands that are run.
+    """
+
+    interfaces: Sequence[str] | None = None
+    port: int = DEFAULT_PORT
+    endpoints: Sequence[IStreamServerEndpoint] = ()
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    login_seconds: float = LOGIN_SECONDS
+    max_unauthenticated: int = MAX_UNAUTHENTICATED
+    log_commands: bool = False
+
+
+class RemoteShellService(Service):
+    """Serves remote shells while it runs.
+
+    The server's key is made at the first start.  For each TCP port it leaves a record in the user's folder, by which
+    the same user's clients on this machine know the server without asking.
+
+    :param reactor: the reactor.
+    :param portal: decides who may log in, and what they may run: :func:`local_portal`, or an application's own, whose
+        checkers take :class:`twisted_rsh.trust.cred.IVerifiedKey` and whose realm gives
+        :class:`twisted_rsh.interfaces.IShellUser`.
+    :param home: where the server's key and records are; ``None`` for the user's XDG folders.
+    :param options: what an operator may choose.
+    :raises twisted_rsh.trust.files.FileProblem: the server's key cannot be used, and why.
+    :ivar instance_id: names this run of the server.
+    :ivar fingerprint: of the server's key, as ``--fingerprint`` of the client takes it.
+    """
+
+    log: ClassVar[Logger] = Logger()
+
+    def __init__(
+        self,
+        reactor: IReactorTCP,
+        portal: Portal,
+        home: Home | None = None,
+        options: ServiceOptions | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._home = Home.default(os.environ) if home is None else home
+        self._options = ServiceOptions() if options is None else options
+        self._key: ServerKey = load_or_create_server_key(self._home)
+        self.instance_id = secrets.token_hex(INSTANCE_ID_BYTES)
+        settings = ServerSettings(
+            portal=portal,
+            spki_sha256=self._key.spki_sha256,
+            instance_id=self.instance_id,
+            limits=self._options.limits,
+            login_seconds=self._options.login_seconds,
+            max_unauthenticated=self._options.max_unauthenticated,
+            log_commands=self._options.log_commands,
+        )
+        self._factory = RemoteShellFactory(
+            cast("IReactorTime", reactor), settings, ServerTLS(self._key.private_key, self._key.certificate)
+        )
+        self._ports: list[IListeningPort] = []
+        self._listening: Deferred[list[IListeningPort]] | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        return format_fingerprint(self._key.spki_sha256)
+
+    @property
+    def tcp_port(self) -> int:
+        """The first TCP port that it listens on.
+
+        :raises LookupError: it listens on none.
+        """
+        for port in self._ports:
+            number = tcp_port_of(port)
+            if number is not None:
+                return number
+        raise LookupError("the server listens on no TCP port")
+
+    def when_listening(self) -> Deferred[list[IListeningPort]]:
+        """Wait until the service, which has been started, listens everywhere.
+
+        :returns: fires with all that listens; fails with
+            :class:`twisted.internet.error.CannotListenError` when one address is taken, and then nothing listens, or
+            with :class:`~twisted_rsh.trust.files.FileProblem` when the record cannot be written.
+        """
+        assert self._listening is not None, "start the service first"
+        waiting: Deferred[list[IListeningPort]] = Deferred()
+
+        def pass_on(result: list[IListeningPort] | Failure) -> list[IListeningPort] | Failure:
+            waiting.callback(result)
+            return result if not isinstance(result, Failure) else []
+
+        self._listening.addBoth(pass_on)
+        return waiting
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._listening = Deferred.fromCoroutine(self._listen())
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _listen(self) -> list[IListeningPort]:
+        options = self._options
+        interfaces = options.interfaces
+        if interfaces is None:
+            interfaces = () if options.endpoints else default_interfaces()
+        ports = await listen_on_all(self._factory, interfaces, options.port, options.endpoints, self._reactor)
+        self._ports = ports
+        try:
+            for number, addresses in self._addresses().items():
+                record = ServerRecord(self._key.spki_sha256, self.instance_id, os.getpid(), tuple(addresses))
+                write_record(self._home, number, record)
+        except BaseException:
+            await stop_listening(ports)
+            raise
+        self.log.info(
+            "rsh listens on {addresses}; its key is {fingerprint}",
+            addresses=", ".join(_shown(port.getHost()) for port in ports),
+            fingerprint=self.fingerprint,
+        )
+        return ports
+
+    async def _stop(self) -> None:
+        if self._listening is not None:
+            self._listening.cancel()
+        addresses = self._addresses()
+        ports, self._ports = self._ports, []
+        await stop_listening(ports)
+        for number in addresses:
+            remove_record(self._home, number, self.instance_id)
+        await self._factory.go_away("the server is stopping")
+
+    def _addresses(self) -> Mapping[int, list[str]]:
+        addresses: dict[int, list[str]] = {}
+        for port in self._ports:
+            number = tcp_port_of(port)
+            if number is not None:
+                addresses.setdefault(number, []).append(str(getattr(port.getHost(), "host", "")))
+        return addresses
+
+
+def _shown(address: IAddress) -> str:
+    if isinstance(address, IPv6Address):
+        return f"[{address.host}]:{address.port}"
+    return f"{address.host}:{address.port}" if isinstance(address, IPv4Address) else str(address)

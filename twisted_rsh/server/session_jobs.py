@@ -1,0 +1,137 @@
+"""The jobs of one session: acts on what its core says happened."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from twisted_rsh.core.events import (
+    ChannelAbandoned,
+    ChannelRequested,
+    DataReceived,
+    Event,
+    RoomGained,
+    SessionClosed,
+    SignalReceived,
+    StreamEnded,
+    StreamStopped,
+)
+from twisted_rsh.core.roles import OUTPUTS
+from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.interfaces import IShellUser
+from twisted_rsh.server.channel_job import ChannelJob
+
+__all__ = ["SessionJobs"]
+
+
+class SessionJobs:
+    """Runs the jobs that one client asks for.
+
+    :param session: the session's core.
+    :param user: whose jobs they are.
+    :param clock: keeps time-outs and measures durations.
+    :param flush: writes what the session wants written.
+    :param closed: called with a line for people when the client ends the session.
+    :param account: how the log calls the client, such as ``"ada from 127.0.0.1:50000"``.
+    :param log_commands: whether the log names the commands.
+    """
+
+    def __init__(
+        self,
+        session: ServerSession,
+        user: IShellUser,
+        clock: IReactorTime,
+        flush: Callable[[], None],
+        closed: Callable[[str], None],
+        *,
+        account: str,
+        log_commands: bool,
+    ) -> None:
+        self._session = session
+        self._user = user
+        self._clock = clock
+        self._flush = flush
+        self._closed = closed
+        self._account = account
+        self._log_commands = log_commands
+        self._jobs: dict[int, ChannelJob] = {}
+        self._turns: deque[int] = deque()
+        self._idle: list[Deferred[None]] = []
+
+    def dispatch(self, event: Event) -> None:
+        """Act on one event of the session."""
+        match event:
+            case ChannelRequested():
+                self._start(event)
+            case RoomGained(channel=None):
+                self._resume_all()
+            case SessionClosed():
+                self._closed(event.text)
+            case _:
+                # An event for a job that has just ended crossed its end on the way.
+                job = self._jobs.get(getattr(event, "channel", 0) or 0)
+                if job is not None:
+                    _tell(job, event)
+
+    def disown(self) -> Deferred[None]:
+        """Let the session go: end every job.
+
+        :returns: fires when the last one has ended.
+        """
+        for job in list(self._jobs.values()):
+            job.disown()
+        if not self._jobs:
+            return succeed(None)
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        return idle
+
+    def _start(self, event: ChannelRequested) -> None:
+        job = ChannelJob(
+            event.channel,
+            event.request,
+            self._session,
+            self._flush,
+            self._clock,
+            self._job_finished,
+            account=self._account,
+            log_commands=self._log_commands,
+        )
+        self._jobs[event.channel] = job
+        self._turns.append(event.channel)
+        job.start(self._user)
+
+    def _job_finished(self, job: ChannelJob) -> None:
+        del self._jobs[job.channel]
+        self._turns.remove(job.channel)
+        if not self._jobs:
+            idle, self._idle = self._idle, []
+            for waiting in idle:
+                waiting.callback(None)
+
+    def _resume_all(self) -> None:
+        # Whoever goes first may fill the link again, so the turn moves on each time.
+        self._turns.rotate(-1)
+        for channel in list(self._turns):
+            for stream in OUTPUTS:
+                if channel in self._jobs:
+                    self._jobs[channel].resume_output(stream)
+
+
+def _tell(job: ChannelJob, event: Event) -> None:
+    match event:
+        case DataReceived():
+            job.write_input(event.data)
+        case StreamEnded():
+            job.end_input()
+        case RoomGained(stream=stream) if stream is not None:
+            job.resume_output(stream)
+        case StreamStopped():
+            job.close_output(event.stream)
+        case SignalReceived():
+            job.send_signal(event.signal)
+        case ChannelAbandoned():
+            job.abandon()

@@ -1,0 +1,230 @@
+"""The command line of the server, for ``twistd rsh``, ``twist rsh`` and ``python -m twisted_rsh.server``."""
+
+from __future__ import annotations
+
+import codecs
+import ipaddress
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn, cast
+
+from twisted.application.service import Service
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IReactorTCP, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_WINDOW, MIN_WINDOW, SessionLimits
+from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.listening import check_interfaces, default_interfaces
+from twisted_rsh.server.service import DEFAULT_PORT, RemoteShellService, ServiceOptions, local_portal
+from twisted_rsh.trust.files import FileProblem
+from twisted_rsh.trust.home import Home
+
+__all__ = ["Options", "makeService"]
+
+USAGE_STATUS = 2
+"""The exit status of a server that refuses to start."""
+
+_DEFAULTS = SessionLimits()
+
+
+def _whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
+    def coerce(text: str) -> int:
+        number = int(text)
+        if not minimum <= number <= maximum:
+            raise ValueError(f"it must be from {minimum} to {maximum}")
+        return number
+
+    return coerce
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError("it must be more than 0")
+    return number
+
+
+class Options(usage.Options):
+    """What ``rsh`` takes on the command line.  A mistake ends the program with one line on stderr and status 2."""
+
+    synopsis = "[options]"
+    longdesc = (
+        "Serve remote shells to the user who starts this, over TLS, on the loopback addresses unless told otherwise. "
+        "On the same machine `python -m twisted_rsh.client` needs no configuration."
+    )
+    optParameters = [  # noqa: N815, RUF012 - the name and the form that usage.Options reads
+        ["port", "p", DEFAULT_PORT, "TCP port; 0 for a free one.", _whole_number(0, 65535)],
+        ["home", None, None, "Folder for keys and records.  [default: the XDG folders]"],
+        ["shell", None, None, "Shell that runs commands.  [default: the login shell]"],
+        ["encoding", None, None, "Code page of the commands' text.  [default: the locale's]"],
+        ["login-timeout", None, LOGIN_SECONDS, "Seconds that a client has to log in.", _positive],
+        [
+            "max-unauthenticated",
+            None,
+            MAX_UNAUTHENTICATED,
+            "Connections at once that have not logged in.",
+            _whole_number(1, 1_000_000),
+        ],
+        [
+            "max-channels",
+            None,
+            _DEFAULTS.max_channels,
+            "Jobs at once in one session.",
+            _whole_number(1, MAX_CHANNEL_ID),
+        ],
+        [
+            "window",
+            None,
+            _DEFAULTS.window,
+            "Bytes of a stream that are under way at most.",
+            _whole_number(MIN_WINDOW, MAX_WINDOW),
+        ],
+        [
+            "keepalive",
+            None,
+            _DEFAULTS.keepalive_interval,
+            "Seconds of silence after which a client is asked whether it is there; it has three chances.",
+            _positive,
+        ],
+    ]
+    optFlags = [["log-commands", None, "Write the commands to the log."]]  # noqa: N815, RUF012 - as above
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        self["interfaces"] = []
+        self["listen"] = []
+
+    def opt_interface(self, address: str) -> None:
+        """Numeric address to listen on; may be repeated.  [default: the loopback addresses]"""
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            raise usage.UsageError(f"--interface {address!a} is not a numeric address") from None
+        self["interfaces"].append(address)
+
+    def opt_listen(self, description: str) -> None:
+        """Twisted endpoint string to listen on; may be repeated.  TLS is added to it."""
+        self["listen"].append(description)
+
+    opt_i = opt_interface
+    opt_l = opt_listen
+
+    def parseArgs(self, *words: str) -> None:
+        if words:
+            raise usage.UsageError(f"{words[0]!a} is not an option of rsh")
+
+    def postOptions(self) -> None:
+        if self["encoding"] is not None:
+            try:
+                codecs.lookup(self["encoding"])
+            except LookupError:
+                raise usage.UsageError(
+                    f"--encoding {self['encoding']!a} is not a code page that Python knows"
+                ) from None
+        if self["shell"] is not None and not os.access(self["shell"], os.X_OK):
+            raise usage.UsageError(f"--shell {self['shell']!a} is not a program that can be run")
+
+    def parseOptions(self, options: Any = None) -> None:
+        try:
+            usage.Options.parseOptions(self, options)
+        except usage.UsageError as error:
+            refuse_to_start(str(error))
+
+
+def refuse_to_start(reason: str) -> NoReturn:
+    """End the program before it serves anybody.
+
+    :param reason: one line that names what is wrong.
+    :raises SystemExit: always, with status 2.
+    """
+    # Not sys.stderr: twistd has made that a part of its log by the time a service starts.
+    print(f"twisted-rsh: {reason}", file=sys.__stderr__, flush=True)
+    raise SystemExit(USAGE_STATUS)
+
+
+def makeService(options: Options, reactor: Any = None) -> Service:
+    """Make the service that the options describe.
+
+    :param options: what was said on the command line.
+    :param reactor: the reactor; ``None`` for the one that is installed.
+    :raises SystemExit: it cannot start, with status 2 and one line on stderr.
+    """
+    if reactor is None:
+        from twisted.internet import reactor
+    home = Home.default(os.environ) if options["home"] is None else Home.at(options["home"])
+    try:
+        account = Account.current(os.environ, options["shell"], options["encoding"])
+        endpoints = [_endpoint(reactor, description) for description in options["listen"]]
+        if options["interfaces"] or not endpoints:
+            # twistd becomes a daemon before its services start, and nobody reads a daemon's stderr.
+            check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
+        return _StandAloneService(
+            cast("IReactorTCP", reactor),
+            local_portal(cast("IJobReactor", reactor), home, account),
+            home,
+            ServiceOptions(
+                interfaces=options["interfaces"] or None,
+                port=options["port"],
+                endpoints=endpoints,
+                limits=SessionLimits(
+                    window=options["window"],
+                    max_channels=options["max-channels"],
+                    keepalive_interval=options["keepalive"],
+                ),
+                login_seconds=options["login-timeout"],
+                max_unauthenticated=options["max-unauthenticated"],
+                log_commands=bool(options["log-commands"]),
+            ),
+        )
+    except (CannotListenError, FileProblem, OSError, ValueError) as error:
+        refuse_to_start(_describe(error))
+
+
+def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
+    try:
+        return cast("IStreamServerEndpoint", serverFromString(reactor, description))
+    except Exception as error:
+        raise ValueError(f"--listen {description!a}: {error}") from error
+
+
+class _StandAloneService(RemoteShellService):
+    """A server that is the whole program: when it cannot listen, the program ends."""
+
+    log = Logger()
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        # twistd changes it when it becomes a daemon; what jobs create should not depend on that.
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+
+    def startService(self) -> None:
+        os.umask(self._umask)
+        if os.geteuid() == 0:
+            self.log.warn("this server runs as root: whoever logs in is root")
+        super().startService()
+        # Endpoints that need time to listen, unlike TCP's and Unix sockets, report to the log instead.
+        result: object = None
+
+        def keep(answer: object) -> None:
+            nonlocal result
+            result = answer
+
+        self.when_listening().addBoth(keep)
+        if isinstance(result, Failure):
+            refuse_to_start(_describe(result.value))
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, CannotListenError):
+        reason = getattr(error.socketError, "strerror", None) or error.socketError
+        return f"cannot listen on {error.interface or 'any address'}, port {error.port}: {reason}"
+    return str(error)

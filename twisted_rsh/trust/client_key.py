@@ -1,0 +1,145 @@
+"""The client's key: made at the first use and kept, or put in its place by the user.
+
+The file is in OpenSSH's format, so ``ssh-keygen`` can read, change and make it.
+"""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
+
+from twisted_rsh.trust.authorized_keys import MAX_AUTHORIZED_KEYS_BYTES, parse_authorized_keys
+from twisted_rsh.trust.files import BadKeyFile, create_private_file, read_or_create_secret_file, read_trusted_file
+from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.server_key import MAX_KEY_FILE_BYTES
+from twisted_rsh.trust.ssh_keys import HASHES, BadKey, PublicKey, parse_public_key
+from twisted_rsh.trust.ssh_wire import encode_mpint, encode_string
+from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
+
+__all__ = ["ClientKey", "load_or_create_client_key"]
+
+_PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class ClientKey:
+    """A key that can log in.
+
+    :ivar public_key: its public half.
+    """
+
+    public_key: PublicKey
+    _private_key: _PrivateKey = field(repr=False, compare=False)
+
+    @property
+    def algorithm(self) -> str:
+        """The signature algorithm to name in a login."""
+        return self.public_key.algorithms[0]
+
+    @property
+    def blob(self) -> bytes:
+        """The public key in SSH's wire format, for a login."""
+        return self.public_key.blob
+
+    @property
+    def fingerprint(self) -> str:
+        """The key's name for people, as ``ssh-keygen -l`` prints it."""
+        return self.public_key.fingerprint
+
+    @property
+    def public_line(self) -> str:
+        """The line to add to a server's ``authorized_keys``, without a line end."""
+        return f"{self.public_key.key_type} {base64.b64encode(self.blob).decode('ascii')}"
+
+    def sign_login(self, exporter: bytes, server_spki_sha256: bytes, user: str) -> bytes:
+        """Prove the possession of this key on one connection.  Only after the server's key matched its pin.
+
+        :param exporter: the client's own exporter value of this connection.
+        :param server_spki_sha256: the SHA-256 of the public key that the server showed on this connection.
+        :param user: the user to log in as.
+        :returns: ``string(algorithm) string(signature)``; the server checks it with
+            :func:`twisted_rsh.trust.sshsig.verify_login`.
+        :raises ValueError: the exporter or the digest is not of its size, or (``UnicodeError``) the user name cannot be
+            written on the wire.
+        """
+        message = login_message(exporter, server_spki_sha256, user, self.algorithm, self.blob)
+        signature = self._sign(signed_bytes(message, LOGIN_NAMESPACE))
+        return encode_string(self.algorithm.encode("ascii")) + encode_string(signature)
+
+    def _sign(self, data: bytes) -> bytes:
+        key = self._private_key
+        if isinstance(key, Ed25519PrivateKey):
+            return key.sign(data)
+        if isinstance(key, rsa.RSAPrivateKey):
+            return key.sign(data, padding.PKCS1v15(), HASHES[self.algorithm])
+        r, s = decode_dss_signature(key.sign(data, ec.ECDSA(HASHES[self.algorithm])))
+        return encode_mpint(r) + encode_mpint(s)
+
+
+def load_or_create_client_key(home: Home) -> ClientKey:
+    """Read the client's key, or make an Ed25519 key if there is none.  Clients that start at once all get the same.
+
+    The file may hold a key of any type that :mod:`twisted_rsh.trust.ssh_keys` accepts.  The public key is written
+    beside it where it is missing.
+
+    :param home: the user's folders; what is missing of them is made.
+    :returns: the key.
+    :raises BadKeyFile: the file holds no key that can be used, or the public key beside it is of another key.
+    :raises UntrustedFile: a file or a folder above it is not safe from other users.
+    :raises OSError: the operating system did not allow it.
+    """
+    path = home.client_key_path
+    key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_openssh))
+    _match_public_file(home.client_public_key_path, key)
+    return key
+
+
+def _make_openssh() -> bytes:
+    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+
+
+def _parse(path: str, data: bytes) -> ClientKey:
+    quoted = shlex.quote(path)
+    try:
+        private_key = load_ssh_private_key(data, password=None)
+    except TypeError:
+        raise BadKeyFile(
+            path, "is protected by a passphrase, which is not supported here", f"run: ssh-keygen -p -N '' -f {quoted}"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        private_key = None
+    if not isinstance(private_key, _PrivateKey):
+        raise BadKeyFile(
+            path,
+            "holds no private key in OpenSSH's format that can be used",
+            f"convert it with: ssh-keygen -p -N '' -f {quoted}, or move it away and a new one is made",
+        )
+    line = private_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    try:
+        return ClientKey(parse_public_key(base64.b64decode(line.split(b" ")[1])), private_key)
+    except BadKey as error:
+        raise BadKeyFile(path, f"cannot be used: {error}", "move it away and a new one is made") from None
+
+
+def _match_public_file(path: str, key: ClientKey) -> None:
+    """See that the file which lets this key log in to the same user's server is about this key."""
+    try:
+        data = read_trusted_file(path, MAX_AUTHORIZED_KEYS_BYTES)
+    except FileNotFoundError:
+        create_private_file(path, key.public_line.encode("ascii") + b"\n")
+        return
+    if key.blob not in parse_authorized_keys(data).blobs:
+        raise BadKeyFile(path, "is not of the private key beside it", f"run: rm {shlex.quote(path)}")

@@ -1,0 +1,306 @@
+"""Files whose owner and mode matter: reading what only this user can have written, writing what only they may read.
+
+The rules are those of ``StrictModes`` in sshd: the file and every folder above it belong to this user or to root, and
+nobody else may write there.  A path is resolved here, one component at a time from the root, symbolic links included.
+Each step is taken in a folder already found safe, so no other user can change the path between its check and its use.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shlex
+import stat
+from collections.abc import Callable
+
+__all__ = [
+    "BadKeyFile",
+    "FileProblem",
+    "UntrustedFile",
+    "create_private_file",
+    "ensure_private_folder",
+    "read_or_create_secret_file",
+    "read_secret_file",
+    "read_trusted_file",
+    "replace_private_file",
+]
+
+MAX_LINKS = 40
+"""Symbolic links followed in one path, as in Linux's own resolution: a loop ends here."""
+
+_FOR_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FOR_CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NOT_OPENED = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP})
+"""What ``open`` with these flags says of a symbolic link (``EMLINK`` on FreeBSD) and of a socket."""
+
+
+class FileProblem(Exception):
+    """A file cannot be used as it is; ``str()`` is one line that names it and the way out.
+
+    :ivar path: the file or folder.
+    :ivar problem: what is wrong with it, as the rest of a sentence that begins with the path.
+    :ivar remedy: what the user can do, such as ``run: chmod go-w /x/y``.
+    """
+
+    def __init__(self, path: str, problem: str, remedy: str) -> None:
+        super().__init__(path, problem, remedy)
+        self.path = path
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.path} {self.problem}; {self.remedy}"
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class UntrustedFile(FileProblem):
+    """Somebody else may have written this file or may read it, or it is no file at all."""
+
+
+class BadKeyFile(FileProblem):
+    """A file of the right owner and mode does not hold a key that can be used."""
+
+
+def ensure_private_folder(path: str) -> None:
+    """Make sure of a folder that only this user can enter, making it and what is missing above it.
+
+    New folders have mode 0700 whatever the umask.  Existing ones are never changed.
+
+    :param path: the folder.
+    :raises UntrustedFile: it exists and is open to others or not this user's own, or a folder above it can be written
+        by others.
+    :raises OSError: the operating system did not allow it.
+    """
+    physical = _resolve_folder(path, create=True)
+    status = os.lstat(physical)
+    if status.st_uid != os.geteuid():
+        raise UntrustedFile(physical, f"belongs to uid {status.st_uid}, not to you", _OWN_FOLDER)
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        raise UntrustedFile(physical, "is open to group or others", _run("chmod 700", physical))
+
+
+def read_trusted_file(path: str, max_bytes: int) -> bytes:
+    """Read a file that nobody but this user and root can have written.  Never waits: a FIFO is refused.
+
+    :param path: the file itself, not a symbolic link to it; folders on the way may be links.
+    :param max_bytes: the most bytes it may have.
+    :returns: all of its bytes.
+    :raises FileNotFoundError: it is not there.
+    :raises UntrustedFile: it, or a folder above it, can be written by others; it is not a regular file, or too large.
+    :raises OSError: the operating system did not allow it.
+    """
+    return _read_file(path, max_bytes, secret=False)
+
+
+def read_secret_file(path: str, max_bytes: int) -> bytes:
+    """Read a file like :func:`read_trusted_file` that, moreover, nobody else may read.
+
+    :param path: the file itself.
+    :param max_bytes: the most bytes it may have.
+    :returns: all of its bytes.
+    :raises FileNotFoundError: it is not there.
+    :raises UntrustedFile: as for :func:`read_trusted_file`, or group or others may read or execute it.
+    :raises OSError: the operating system did not allow it.
+    """
+    return _read_file(path, max_bytes, secret=True)
+
+
+def create_private_file(path: str, data: bytes) -> bool:
+    """Create a file of mode 0600, complete and on the disk before it has its name.
+
+    :param path: the file, in a folder that exists; see :func:`ensure_private_folder`.
+    :param data: what it shall hold.
+    :returns: whether this call made it; if not, it was there already, perhaps made by another process just now, and is
+        unchanged.
+    :raises UntrustedFile: a folder above it can be written by others.
+    :raises OSError: the operating system did not allow it; nothing was left behind.
+    """
+    folder, physical = _resolve(path)
+    temporary = _write_temporary(physical, data)
+    try:
+        os.link(temporary, physical)
+    except FileExistsError:
+        return False
+    finally:
+        os.unlink(temporary)
+    _sync_folder(folder)
+    return True
+
+
+def replace_private_file(path: str, data: bytes) -> None:
+    """Give a file of mode 0600 new content; a reader sees all of the old or all of the new.
+
+    :param path: the file, which need not exist, in a folder that does.
+    :param data: what it shall hold.
+    :raises UntrustedFile: a folder above it can be written by others.
+    :raises OSError: the operating system did not allow it; the old file is unchanged.
+    """
+    folder, physical = _resolve(path)
+    temporary = _write_temporary(physical, data)
+    try:
+        os.rename(temporary, physical)
+    except OSError:
+        os.unlink(temporary)
+        raise
+    _sync_folder(folder)
+
+
+def read_or_create_secret_file(path: str, max_bytes: int, make: Callable[[], bytes]) -> bytes:
+    """Read a secret that is made at its first use.  Of many processes that make it at once, all read the same.
+
+    :param path: the file; its folder is made where it is missing.
+    :param max_bytes: the most bytes it may have.
+    :param make: makes the secret; called only when there is none.
+    :returns: what the file holds.
+    :raises UntrustedFile: as for :func:`ensure_private_folder` and :func:`read_secret_file`.
+    :raises OSError: the operating system did not allow it.
+    """
+    ensure_private_folder(os.path.dirname(path))
+    try:
+        return read_secret_file(path, max_bytes)
+    except FileNotFoundError:
+        create_private_file(path, make())
+    return read_secret_file(path, max_bytes)
+
+
+_OWN_FOLDER = "use a folder of your own: see HOME, XDG_CONFIG_HOME and XDG_STATE_HOME"
+_OWN_FILE = "put a regular file of your own in its place"
+
+
+def _run(command: str, path: str) -> str:
+    return f"run: {command} {shlex.quote(path)}"
+
+
+def _resolve(path: str) -> tuple[str, str]:
+    """Resolve all but the last component; return the folder's physical path and the file's."""
+    folder, name = os.path.split(path)
+    physical = _resolve_folder(folder, create=False)
+    return physical, os.path.join(physical, name)
+
+
+def _resolve_folder(path: str, *, create: bool) -> str:
+    """Walk to a folder, refusing any step that another user could have laid; return its path without links."""
+    reached = os.sep
+    _check_folder(reached, os.lstat(reached))
+    # The working folder is asked for only where it counts: it may be gone.
+    absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    ahead = absolute.split(os.sep)[::-1]
+    links = 0
+    while ahead:
+        name = ahead.pop()
+        if name in ("", os.curdir):
+            continue
+        if name == os.pardir:
+            reached = os.path.dirname(reached)
+            continue
+        step = os.path.join(reached, name)
+        status = _look_at_step(step, create=create)
+        if not stat.S_ISLNK(status.st_mode):
+            _check_folder(step, status)
+            reached = step
+            continue
+        _check_owner(step, status, _OWN_FOLDER)
+        links += 1
+        if links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(step)
+        if os.path.isabs(target):
+            reached = os.sep
+        ahead += target.split(os.sep)[::-1]
+    return reached
+
+
+def _look_at_step(step: str, *, create: bool) -> os.stat_result:
+    try:
+        return os.lstat(step)
+    except FileNotFoundError:
+        if not create:
+            raise
+    try:
+        os.mkdir(step, 0o700)
+        # The umask may have taken bits of the owner away.
+        os.chmod(step, 0o700)
+    except FileExistsError:
+        # Another process was faster.  Whoever it was, what is there now gets the same checks.
+        pass
+    return os.lstat(step)
+
+
+def _check_owner(path: str, status: os.stat_result, remedy: str) -> None:
+    if status.st_uid not in (0, os.geteuid()):
+        raise UntrustedFile(path, f"belongs to uid {status.st_uid}, not to you or root", remedy)
+
+
+def _check_folder(path: str, status: os.stat_result) -> None:
+    if not stat.S_ISDIR(status.st_mode):
+        raise UntrustedFile(path, "is not a folder", "move it away")
+    _check_owner(path, status, _OWN_FOLDER)
+    # In a sticky folder such as /tmp others can add entries, but not rename or remove those that are ours or root's.
+    if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
+        raise UntrustedFile(path, "is writable by group or others", _run("chmod go-w", path))
+
+
+def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:
+    _, physical = _resolve(path)
+    try:
+        descriptor = os.open(physical, _FOR_READING)
+    except OSError as error:
+        if error.errno in _NOT_OPENED:
+            raise UntrustedFile(path, "is not a regular file", _OWN_FILE) from None
+        raise
+    try:
+        # What was opened is what is checked: the name may mean another file by now.
+        _check_file(path, os.fstat(descriptor), secret=secret)
+        return _read_all(path, descriptor, max_bytes)
+    finally:
+        os.close(descriptor)
+
+
+def _check_file(path: str, status: os.stat_result, *, secret: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UntrustedFile(path, "is not a regular file", _OWN_FILE)
+    _check_owner(path, status, _OWN_FILE)
+    if status.st_mode & 0o022:
+        raise UntrustedFile(path, "is writable by group or others", _run("chmod go-w", path))
+    if secret and status.st_mode & 0o077:
+        raise UntrustedFile(path, "is a secret that group or others may read", _run("chmod 600", path))
+
+
+def _read_all(path: str, descriptor: int, max_bytes: int) -> bytes:
+    # The size is counted while reading: the file may grow after any look at its status.
+    data = bytearray()
+    while len(data) <= max_bytes:
+        piece = os.read(descriptor, max_bytes + 1 - len(data))
+        if not piece:
+            return bytes(data)
+        data += piece
+    raise UntrustedFile(path, f"has more than {max_bytes} bytes", "put a smaller file in its place")
+
+
+def _write_temporary(physical: str, data: bytes) -> str:
+    """Write a new file beside the one it is for, and see it on the disk; return its path."""
+    folder, name = os.path.split(physical)
+    temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, _FOR_CREATING, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            # The umask may have taken bits of the owner away.
+            os.fchmod(descriptor, 0o600)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary
+
+
+def _sync_folder(folder: str) -> None:
+    """See the new name of a file on the disk: without this a power cut could lose it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

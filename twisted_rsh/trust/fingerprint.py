@@ -1,0 +1,98 @@
+"""Fingerprints: the short names of keys that people compare and programs pin.
+
+A server is identified by the SHA-256 of its public key's SubjectPublicKeyInfo (RFC 5280, section 4.1; pinned like this
+in RFC 7469), not by its certificate, which is only a wrapper.  A user's key is named as ``ssh-keygen -l`` names it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+__all__ = [
+    "DIGEST_BYTES",
+    "BadFingerprint",
+    "certificate_spki_sha256",
+    "format_fingerprint",
+    "parse_fingerprint",
+    "spki_sha256",
+    "ssh_fingerprint",
+]
+
+DIGEST_BYTES = 32
+"""Bytes of a SHA-256 digest."""
+
+_PREFIX = "SHA256:"
+_SHOWN = 80
+"""Characters of a wrong text that its error repeats: enough to recognise it, little enough for one line."""
+
+
+class BadFingerprint(ValueError):
+    """A text is not a fingerprint, or a certificate has no key to take one of.  ``str()`` is one line."""
+
+
+def spki_sha256(public_key: PublicKeyTypes) -> bytes:
+    """Compute what a client pins.
+
+    :param public_key: any public key of ``cryptography``.
+    :returns: the :data:`DIGEST_BYTES` bytes of the SHA-256 of its SubjectPublicKeyInfo in DER; see
+        :func:`format_fingerprint` for people.
+    """
+    return hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+def certificate_spki_sha256(der: bytes) -> bytes:
+    """Compute the :func:`spki_sha256` of the key in a peer's certificate.
+
+    :param der: the certificate, any bytes at all.
+    :returns: the digest, for comparing with a pin by :func:`hmac.compare_digest`.
+    :raises BadFingerprint: no key can be read from these bytes; the peer is not to be trusted.
+    """
+    try:
+        return spki_sha256(x509.load_der_x509_certificate(der).public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise BadFingerprint("the peer's certificate holds no key that can be read") from error
+
+
+def format_fingerprint(digest: bytes) -> str:
+    """Write a digest for people, in the form that OpenSSH uses.
+
+    :param digest: :data:`DIGEST_BYTES` bytes.
+    :returns: ``SHA256:`` and 43 characters of base64 without padding; :func:`parse_fingerprint` reads it.
+    """
+    return _PREFIX + base64.b64encode(digest).decode("ascii").rstrip("=")
+
+
+def parse_fingerprint(text: str) -> bytes:
+    """Read a fingerprint that somebody pasted.
+
+    :param text: as :func:`format_fingerprint` writes it; white space around it is ignored.
+    :returns: the digest of :data:`DIGEST_BYTES` bytes.
+    :raises BadFingerprint: it is anything else.
+    """
+    text = text.strip()
+    try:
+        digest = base64.b64decode(text.removeprefix(_PREFIX) + "=", validate=True)
+    except ValueError:
+        digest = b""
+    # Writing it again refuses a missing prefix, other padding, and stray bits in the last character.
+    if len(digest) != DIGEST_BYTES or format_fingerprint(digest) != text:
+        raise BadFingerprint(
+            f"{text[:_SHOWN]!a} is not a fingerprint: "
+            "copy the one that the server printed, SHA256: and 43 letters, digits, + and /"
+        )
+    return digest
+
+
+def ssh_fingerprint(blob: bytes) -> str:
+    """Name a user's public key as ``ssh-keygen -l`` does.
+
+    :param blob: the key in SSH's wire format (RFC 4253, section 6.6).
+    :returns: ``SHA256:`` and 43 characters of base64.
+    """
+    return format_fingerprint(hashlib.sha256(blob).digest())

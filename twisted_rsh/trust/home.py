@@ -1,0 +1,91 @@
+"""Where a user's keys, permissions and run-time facts are kept."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["Home"]
+
+APPLICATION = "twisted-rsh"
+"""The name of this application's folder in each of the user's base folders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The two folders of one user; the properties name the files in them.  Nothing is read or made here.
+
+    :ivar config: the folder of what the user decides: the client's key and the authorized keys.
+    :ivar state: the folder of what the programs remember: the server's key, the records of servers, the history.
+    """
+
+    config: str
+    state: str
+
+    @classmethod
+    def default(cls, environ: Mapping[str, str]) -> Home:
+        """Name the folders of the `XDG Base Directory Specification
+        <https://specifications.freedesktop.org/basedir-spec/latest/>`_.
+
+        :param environ: the environment, such as ``os.environ``.  ``XDG_CONFIG_HOME``, ``XDG_STATE_HOME`` and ``HOME``
+            count when they are absolute; a relative path is ignored, as the specification says, and then the user
+            database names the home folder.
+        :returns: the folders, which need not exist.
+        :raises KeyError: ``HOME`` is of no use and the user database does not know this user.
+        """
+
+        def base(variable: str, *below_home: str) -> str:
+            folder = environ.get(variable, "")
+            if os.path.isabs(folder):
+                return os.path.join(folder, APPLICATION)
+            home = environ.get("HOME", "")
+            if not os.path.isabs(home):
+                home = pwd.getpwuid(os.geteuid()).pw_dir
+            return os.path.join(home, *below_home, APPLICATION)
+
+        return cls(base("XDG_CONFIG_HOME", ".config"), base("XDG_STATE_HOME", ".local", "state"))
+
+    @classmethod
+    def at(cls, folder: str) -> Home:
+        """Keep everything in one folder.
+
+        :param folder: its path; a relative one is taken from the working folder of now, whatever it becomes later.
+        :returns: the home with both folders there.
+        """
+        absolute = folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)
+        return cls(absolute, absolute)
+
+    @property
+    def server_key_path(self) -> str:
+        """The server's private key, in a folder of its own."""
+        return os.path.join(self.state, "server", "key.pem")
+
+    @property
+    def authorized_keys_path(self) -> str:
+        """The public keys that may log in, one a line."""
+        return os.path.join(self.config, "authorized_keys")
+
+    @property
+    def client_key_path(self) -> str:
+        """The client's private key."""
+        return os.path.join(self.config, "id_ed25519")
+
+    @property
+    def client_public_key_path(self) -> str:
+        """The client's public key, which may log in to the same user's server."""
+        return self.client_key_path + ".pub"
+
+    @property
+    def history_path(self) -> str:
+        """The lines typed at the console."""
+        return os.path.join(self.state, "history")
+
+    def record_path(self, port: int) -> str:
+        """Name the file in which the server on a port says who it is.
+
+        :param port: a TCP port of this machine.
+        :returns: the path; see :mod:`twisted_rsh.trust.records`.
+        """
+        return os.path.join(self.state, "run", f"{port}.json")

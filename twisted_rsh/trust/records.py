@@ -1,0 +1,103 @@
+"""The note in which a running server tells its own user's clients who it is, so that nobody is asked anything."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from twisted_rsh.trust.files import FileProblem, ensure_private_folder, read_trusted_file, replace_private_file
+from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
+from twisted_rsh.trust.home import Home
+
+__all__ = ["MAX_RECORD_BYTES", "BadRecord", "ServerRecord", "read_record", "remove_record", "write_record"]
+
+MAX_RECORD_BYTES = 16 * 1024
+"""Bytes of a record: some hundred addresses."""
+
+
+class BadRecord(FileProblem):
+    """A record of the right owner and mode does not say what a record says."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerRecord:
+    """What a running server says about itself.
+
+    :ivar spki_sha256: the SHA-256 of its public key, for a client to pin.
+    :ivar instance_id: a name that no other start of a server has.
+    :ivar pid: its process.
+    :ivar addresses: where it listens, for people.
+    """
+
+    spki_sha256: bytes
+    instance_id: str
+    pid: int
+    addresses: tuple[str, ...]
+
+
+def write_record(home: Home, port: int, record: ServerRecord) -> None:
+    """Say who listens on a port.  What an earlier server said is replaced.
+
+    :param home: the user's folders; what is missing of them is made.
+    :param port: the TCP port, which the caller has bound: so there is one writer at a time.
+    :param record: what to say; undo it with :func:`remove_record`.
+    :raises UntrustedFile: a folder is not safe from other users.
+    :raises OSError: the operating system did not allow it.
+    """
+    path = home.record_path(port)
+    ensure_private_folder(os.path.dirname(path))
+    document = {
+        "spki_sha256": format_fingerprint(record.spki_sha256),
+        "instance_id": record.instance_id,
+        "pid": record.pid,
+        "addresses": record.addresses,
+    }
+    replace_private_file(path, json.dumps(document, indent=1).encode("ascii") + b"\n")
+
+
+def read_record(home: Home, port: int) -> ServerRecord | None:
+    """Read who listens on a port of this machine.
+
+    :param home: the user's folders.
+    :param port: the TCP port.
+    :returns: the record, which may be that of a server that was killed; ``None`` if this user has no server there.
+    :raises UntrustedFile: another user could have written it.
+    :raises BadRecord: it does not say what a record says.
+    :raises OSError: the operating system did not allow it.
+    """
+    path = home.record_path(port)
+    try:
+        data = read_trusted_file(path, MAX_RECORD_BYTES)
+    except FileNotFoundError:
+        return None
+    try:
+        return _parse(json.loads(data))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadRecord(path, "is not the record of a server", "start the server again") from error
+
+
+def remove_record(home: Home, port: int, instance_id: str) -> None:
+    """Take back what :func:`write_record` said, unless another server has said something since.
+
+    :param home: the user's folders.
+    :param port: the TCP port.
+    :param instance_id: the instance whose record it is.
+    :raises OSError: the operating system did not allow it.
+    """
+    try:
+        record = read_record(home, port)
+    except FileProblem:
+        # Whoever wrote this, it was not this instance.
+        return
+    if record is not None and record.instance_id == instance_id:
+        os.unlink(home.record_path(port))
+
+
+def _parse(document: dict[str, object]) -> ServerRecord:
+    spki, instance_id, pid, addresses = (document[key] for key in ("spki_sha256", "instance_id", "pid", "addresses"))
+    if not isinstance(spki, str) or not isinstance(instance_id, str) or type(pid) is not int or pid <= 0:
+        raise TypeError("a field of another type")
+    if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+        raise TypeError("addresses that are no list of texts")
+    return ServerRecord(parse_fingerprint(spki), instance_id, pid, tuple(addresses))

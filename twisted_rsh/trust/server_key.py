@@ -1,0 +1,104 @@
+"""The server's identity: a private key that is made at the first start and kept.
+
+The identity is the public key.  The certificate that TLS wants is only a wrapper, made afresh at every start; its dates
+and names mean nothing to a client, which compares the key with its pin.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+from dataclasses import dataclass, field
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.x509.oid import NameOID
+
+from twisted_rsh.trust.files import BadKeyFile, read_or_create_secret_file
+from twisted_rsh.trust.fingerprint import format_fingerprint, spki_sha256
+from twisted_rsh.trust.home import Home
+
+__all__ = ["MAX_KEY_FILE_BYTES", "ServerKey", "load_or_create_server_key"]
+
+MAX_KEY_FILE_BYTES = 16 * 1024
+"""Bytes of a private key's file.  RSA of 8192 bits, the largest key accepted anywhere, takes 6.4 KiB."""
+
+_NAME = "twisted-rsh"
+
+_VALID_FROM = dt.datetime(2000, 1, 1, tzinfo=dt.timezone.utc)
+_VALID_TO = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.timezone.utc)
+"""RFC 5280, section 4.1.2.5: the date that stands for no end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerKey:
+    """Who a server is.
+
+    :ivar private_key: an elliptic-curve key on P-256.
+    :ivar certificate: a self-signed certificate of that key, for TLS.
+    :ivar spki_sha256: the SHA-256 of the public key, which clients pin.
+    """
+
+    private_key: ec.EllipticCurvePrivateKey = field(repr=False)
+    certificate: x509.Certificate
+    spki_sha256: bytes
+
+    @property
+    def fingerprint(self) -> str:
+        """The pin in the form that people compare."""
+        return format_fingerprint(self.spki_sha256)
+
+
+def load_or_create_server_key(home: Home) -> ServerKey:
+    """Read the server's key, or make it if there is none.  Servers that start at once all get the same.
+
+    :param home: the user's folders; what is missing of them is made.
+    :returns: the key and a new certificate of it.
+    :raises BadKeyFile: the file does not hold a P-256 key.
+    :raises UntrustedFile: the file or a folder above it is not safe from other users.
+    :raises OSError: the operating system did not allow it.
+    """
+    path = home.server_key_path
+    private_key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem))
+    certificate = _make_certificate(private_key)
+    return ServerKey(private_key, certificate, spki_sha256(private_key.public_key()))
+
+
+def _make_pem() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _parse(path: str, pem: bytes) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        old = shlex.quote(path)
+        raise BadKeyFile(
+            path,
+            "holds no P-256 private key",
+            f"bring back the file that was there, or take a new identity, which every client must then learn, "
+            f"with: mv {old} {shlex.quote(path + '.bad')}",
+        )
+    return key
+
+
+def _make_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(_VALID_FROM)
+        .not_valid_after(_VALID_TO)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, SHA256())
+    )

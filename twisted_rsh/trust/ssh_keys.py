@@ -1,0 +1,185 @@
+"""Public keys and signatures of SSH, read strictly from hostile input.
+
+The allow-list is ``ssh-ed25519`` (RFC 8709), ``ecdsa-sha2-nistp256``, ``-nistp384`` and ``-nistp521`` (RFC 5656), and
+RSA keys with ``rsa-sha2-512`` or ``rsa-sha2-256`` (RFC 8332).  Everything else is refused: DSA, SHA-1, certificates,
+hardware keys.  The algorithms are those of ``cryptography``; the parsing is ours because the parser of Twisted Conch
+accepts SHA-1 and ignores trailing bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from twisted_rsh.trust.fingerprint import ssh_fingerprint
+from twisted_rsh.trust.ssh_wire import BadWire, decode_mpint, split_strings
+
+__all__ = [
+    "HASHES",
+    "MAX_KEY_BLOB_BYTES",
+    "MAX_RSA_BITS",
+    "MAX_RSA_EXPONENT",
+    "MAX_SIGNATURE_BYTES",
+    "MIN_RSA_BITS",
+    "MIN_RSA_EXPONENT",
+    "BadKey",
+    "BadSignature",
+    "PublicKey",
+    "parse_public_key",
+]
+
+MAX_KEY_BLOB_BYTES = 2 * 1024
+"""Bytes of a public key.  The largest that is accepted, RSA of 8192 bits, takes 1,049."""
+
+MAX_SIGNATURE_BYTES = 2 * 1024
+"""Bytes of a signature.  The largest that is accepted, by an RSA key of 8192 bits, takes 1,044."""
+
+MIN_RSA_BITS = 2048
+"""Bits of the smallest RSA modulus: NIST SP 800-57 allows nothing smaller."""
+
+MAX_RSA_BITS = 8192
+"""Bits of the largest RSA modulus: parsing and verifying take about a millisecond, no lever against the server."""
+
+MIN_RSA_EXPONENT = 3
+"""The smallest public exponent.  Old versions of ``ssh-keygen`` made keys with 35; attacks on small exponents need a
+verifier that is lax about the padding, and this one compares all of it."""
+
+MAX_RSA_EXPONENT = 2**32 - 1
+"""The largest public exponent: bounds the time of a verification.  Everybody uses 65537."""
+
+HASHES: dict[str, HashAlgorithm] = {
+    "rsa-sha2-512": SHA512(),
+    "rsa-sha2-256": SHA256(),
+    "ecdsa-sha2-nistp256": SHA256(),
+    "ecdsa-sha2-nistp384": SHA384(),
+    "ecdsa-sha2-nistp521": SHA512(),
+}
+"""The hash of each signature algorithm that needs to be told one."""
+
+_CURVES: dict[bytes, ec.EllipticCurve] = {
+    b"nistp256": ec.SECP256R1(),
+    b"nistp384": ec.SECP384R1(),
+    b"nistp521": ec.SECP521R1(),
+}
+
+
+class BadKey(Exception):
+    """Bytes are not a public key that is accepted."""
+
+
+class BadSignature(Exception):
+    """Bytes are not this key's signature of these data by this algorithm."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key that passed every check; :func:`parse_public_key` makes it.
+
+    :ivar key_type: its type, such as ``ssh-ed25519``.
+    :ivar blob: the key in SSH's wire format, in its one encoding.
+    :ivar algorithms: the signature algorithms that fit it, the preferred one first.
+    """
+
+    key_type: str
+    blob: bytes
+    algorithms: tuple[str, ...]
+    _key: Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey = field(repr=False, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """The key's name for people and logs, as ``ssh-keygen -l`` prints it."""
+        return ssh_fingerprint(self.blob)
+
+    def verify(self, algorithm: str, signature_blob: bytes, data: bytes) -> None:
+        """Check that this key signed these data.
+
+        :param algorithm: the signature algorithm that the peer named.
+        :param signature_blob: ``string(algorithm) string(signature)``, any bytes at all.
+        :param data: what should have been signed.
+        :raises BadSignature: in every other case; there is nothing to tell them apart by.
+        """
+        if algorithm not in self.algorithms:
+            raise BadSignature("the algorithm does not fit the key")
+        if len(signature_blob) > MAX_SIGNATURE_BYTES:
+            raise BadSignature("the signature is too long")
+        try:
+            named, signature = split_strings(signature_blob)
+            if named != algorithm.encode("ascii"):
+                raise BadSignature("the signature is by another algorithm")
+            self._verify(algorithm, signature, data)
+        except (InvalidSignature, ValueError) as error:
+            raise BadSignature("the signature is not by this key, or not of these data") from error
+
+    def _verify(self, algorithm: str, signature: bytes, data: bytes) -> None:
+        key = self._key
+        if isinstance(key, Ed25519PublicKey):
+            key.verify(signature, data)
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, data, padding.PKCS1v15(), HASHES[algorithm])
+        else:
+            r, s = map(decode_mpint, split_strings(signature))
+            key.verify(encode_dss_signature(r, s), data, ec.ECDSA(HASHES[algorithm]))
+
+
+def parse_public_key(blob: bytes) -> PublicKey:
+    """Read a public key from bytes that anybody may have made.
+
+    :param blob: the key in SSH's wire format (RFC 4253, section 6.6).
+    :returns: the key.
+    :raises BadKey: it is malformed, not written in its one canonical way, of a type that is not accepted, or weak.
+    """
+    if len(blob) > MAX_KEY_BLOB_BYTES:
+        raise BadKey(f"the key has more than {MAX_KEY_BLOB_BYTES} bytes")
+    try:
+        key_type, *parts = split_strings(blob) or [b""]
+        if key_type not in _TYPES:
+            raise BadKey(f"keys of type {key_type[:64]!r} are not accepted")
+        parse, algorithms = _TYPES[key_type]
+        key = parse(key_type, parts)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise BadKey("the key is malformed") from error
+    line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    # One key, one name: what another encoder makes of the key must be what was received.
+    if base64.b64decode(line.split(b" ")[1]) != blob:
+        raise BadKey("the key is not in its canonical form")
+    return PublicKey(key_type.decode("ascii"), blob, algorithms, key)
+
+
+def _parse_ed25519(_key_type: bytes, parts: list[bytes]) -> Ed25519PublicKey:
+    (point,) = parts
+    return Ed25519PublicKey.from_public_bytes(point)
+
+
+def _parse_ecdsa(key_type: bytes, parts: list[bytes]) -> ec.EllipticCurvePublicKey:
+    curve, point = parts
+    if key_type != b"ecdsa-sha2-" + curve:
+        raise BadWire("the key's type names another curve")
+    return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve], point)
+
+
+def _parse_rsa(_key_type: bytes, parts: list[bytes]) -> rsa.RSAPublicKey:
+    exponent, modulus = map(decode_mpint, parts)
+    if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS:
+        raise BadKey(f"an RSA key of {modulus.bit_length()} bits: {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted")
+    if not (MIN_RSA_EXPONENT <= exponent <= MAX_RSA_EXPONENT and exponent % 2 and modulus % 2):
+        raise BadKey("an RSA key with an exponent or modulus that no key has")
+    return rsa.RSAPublicNumbers(exponent, modulus).public_key()
+
+
+_Parse = Callable[[bytes, list[bytes]], Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey]
+
+_TYPES: dict[bytes, tuple[_Parse, tuple[str, ...]]] = {
+    b"ssh-ed25519": (_parse_ed25519, ("ssh-ed25519",)),
+    b"ecdsa-sha2-nistp256": (_parse_ecdsa, ("ecdsa-sha2-nistp256",)),
+    b"ecdsa-sha2-nistp384": (_parse_ecdsa, ("ecdsa-sha2-nistp384",)),
+    b"ecdsa-sha2-nistp521": (_parse_ecdsa, ("ecdsa-sha2-nistp521",)),
+    b"ssh-rsa": (_parse_rsa, ("rsa-sha2-512", "rsa-sha2-256")),
+}
