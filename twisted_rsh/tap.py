@@ -223,7 +223,7 @@ class _StandAloneService(RemoteShellService):
             refuse_to_start(_describe(result.value))
 
 
-def _describe(error: Exception) -> str:
+def _describe(error: BaseException | None) -> str:
     if isinstance(error, CannotListenError):
         reason = getattr(error.socketError, "strerror", None) or error.socketError
         return f"cannot listen on {error.interface or 'any address'}, port {error.port}: {reason}"

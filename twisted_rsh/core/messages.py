@@ -200,13 +200,15 @@ class Part(Message):
     piece: bytes
 
     def body(self) -> bytes:
+        if not 1 <= len(self.piece) <= MAX_PART_BYTES:
+            raise FieldError("a part of an impossible size")
         return self.piece
 
     @classmethod
     def parse(cls, body: bytes) -> Message:
-        if not 1 <= len(body) <= MAX_PART_BYTES:
-            raise FieldError("a part of an impossible size")
-        return cls(body)
+        message = cls(body)
+        message.body()
+        return message
 
 
 @declare(0x21, CLIENT, Phase.SESSION, sequenced=True)

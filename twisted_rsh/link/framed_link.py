@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import ClassVar, cast
 
-from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
@@ -150,6 +150,9 @@ class FramedLink(Int32StringReceiver):
     # For Twisted to call.
 
     def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            # Nagle's algorithm would hold a small frame back until the peer acknowledges the one before: 44 ms.
+            self.transport.setTcpNoDelay(True)
         self._connected_at = self.clock.seconds()
         self._set_deadline(self._handshake_seconds, "no TLS handshake in time")
 

@@ -69,13 +69,15 @@ def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class PinnedClientTLS:
-    """Makes the client's side of TLS connections to one server, known by its key.
+    """Makes the client's side of a TLS connection to one server, known by its key.
 
     :param pin: SHA-256 of the server's public key (its SubjectPublicKeyInfo, RFC 5280), 32 bytes.
+    :ivar stranger: SHA-256 of the public key of a server that was not the right one, or ``None``.
     """
 
     def __init__(self, pin: bytes) -> None:
         self._pin = pin
+        self.stranger: bytes | None = None
         self._context = _context()
         self._context.set_alpn_protos([ALPN])
         self._context.set_verify(SSL.VERIFY_PEER, self._verify)
@@ -86,12 +88,11 @@ class PinnedClientTLS:
 
     def _verify(self, _connection: SSL.Connection, certificate: X509, _error: int, depth: int, _ok: int) -> bool:
         # OpenSSL asks once for every complaint it has, such as "self-signed", and the pin answers all of them.
-        return depth == 0 and _matches(certificate, self._pin)
-
-
-def _matches(certificate: X509, pin: bytes) -> bool:
-    digest = _spki_sha256(certificate)
-    return digest is not None and hmac.compare_digest(digest, pin)
+        digest = _spki_sha256(certificate)
+        if depth == 0 and digest is not None and hmac.compare_digest(digest, self._pin):
+            return True
+        self.stranger = digest
+        return False
 
 
 def _spki_sha256(certificate: X509) -> bytes | None:

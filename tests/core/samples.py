@@ -1,0 +1,53 @@
+"""One ordinary value of every message."""
+
+from __future__ import annotations
+
+from tests.core.pair import CLAIM, SESSION_ID
+from twisted_rsh.core.bodies import Message
+from twisted_rsh.core.codec import MESSAGES
+from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.login_messages import AuthFail, AuthOk
+from twisted_rsh.core.messages import (
+    Ack,
+    Close,
+    Credit,
+    Data,
+    End,
+    Exit,
+    Goodbye,
+    Open,
+    Opened,
+    Part,
+    Ping,
+    Pong,
+    Signal,
+    Stop,
+)
+from twisted_rsh.core.roles import Stream
+
+__all__ = ["SAMPLES"]
+
+_ALL: list[Message] = [
+    CLAIM,
+    AuthOk(session=SESSION_ID, instance="one run", window=4096, max_channels=2),
+    AuthFail(),
+    Data(1, Stream.STDIN, 0, b"data"),
+    Credit(1, Stream.STDOUT, 4096),
+    Ack(0),
+    Ping(0),
+    Pong(0),
+    Part(b"piece"),
+    Open(channel=1, command="true"),
+    Opened(channel=1, encoding="utf-8"),
+    Exit(channel=1, ending=Exited(0), stdout=0, stderr=0, held_open=False),
+    End(1, Stream.STDIN, 0),
+    Stop(1, Stream.STDOUT),
+    Signal(channel=1, signal="INT"),
+    Close(1),
+    Goodbye(text=""),
+]
+
+SAMPLES: dict[type[Message], Message] = {type(message): message for message in _ALL}
+"""One ordinary value of every message."""
+
+assert set(SAMPLES) == set(MESSAGES)

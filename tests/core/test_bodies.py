@@ -1,0 +1,122 @@
+"""Declarations, and the two forms of a body."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message, PackedMessage
+from twisted_rsh.core.codec import MESSAGES
+from twisted_rsh.core.fields import FieldError
+from twisted_rsh.core.messages import Close, Goodbye, Open, Opened, Signal
+from twisted_rsh.core.roles import Phase, Role
+
+OPENED = b'{"channel":1,"encoding":"utf-8"}'
+
+
+def test_declarations_do_not_collide() -> None:
+    """Every message has a type number of its own, and somebody who sends it."""
+    numbers = [message.declaration.number for message in MESSAGES]
+    assert len(set(numbers)) == len(numbers)
+    assert all(message.declaration.senders for message in MESSAGES)
+    assert CLIENT | SERVER == BOTH == frozenset(Role)
+
+
+def test_only_the_session_is_sequenced() -> None:
+    """The login has one question and one answer; nothing there needs a number."""
+    assert not any(message.declaration.sequenced for message in MESSAGES if message.declaration.phase is Phase.LOGIN)
+
+
+def test_bodies_are_declared_by_subclasses() -> None:
+    """The base classes have none."""
+    with pytest.raises(NotImplementedError):
+        Message().body()
+    with pytest.raises(NotImplementedError):
+        Message.parse(b"")
+    with pytest.raises(NotImplementedError):
+        PackedMessage().check()
+
+
+def test_json_is_compact_ascii() -> None:
+    """Whatever the text, the body is ASCII without blanks, and a field at its default is left out."""
+    message = Open(channel=7, command="echo \N{GREEK SMALL LETTER ALPHA}\udcff\N{GRINNING FACE}")
+    assert message.body() == rb'{"channel":7,"command":"echo \u03b1\udcff\ud83d\ude00"}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"encoding":"utf-8","channel":1}',
+        b' {\n"channel" : 1,\t"encoding":"\\u0075tf-8"}\r\n',
+        b'{"channel":1,"encoding":"utf-8","later":{"a":[null,true,-1,"x"]}}',
+    ],
+    ids=["order", "blanks and escapes", "unknown member"],
+)
+def test_json_is_read_generously_where_it_is_unambiguous(body: bytes) -> None:
+    """Order, blanks, escapes and unknown members make no difference."""
+    assert Opened.parse(body) == Opened(channel=1, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"1",
+        b'"text"',
+        b"{",
+        b"{}",
+        OPENED + b"x",
+        OPENED + OPENED,
+        b"\xef\xbb\xbf" + OPENED,
+        b'{"channel":1,"encoding":"\xff"}',
+        b'{"channel":1,"encoding":"\xed\xb2\x80"}',
+        b'{"channel":1,"encoding":null}',
+        b'{"channel":1.0,"encoding":"utf-8"}',
+        b'{"channel":1e0,"encoding":"utf-8"}',
+        b'{"channel":true,"encoding":"utf-8"}',
+        b'{"channel":"1","encoding":"utf-8"}',
+        b'{"channel":0,"encoding":"utf-8"}',
+        b'{"channel":4294967296,"encoding":"utf-8"}',
+        b'{"channel":1,"channel":1,"encoding":"utf-8"}',
+        b'{"channel":1,"encoding":"utf-8","later":NaN}',
+        b'{"channel":1,"encoding":"utf-8","later":-Infinity}',
+        b'{"channel":1,"encoding":"utf-8","later":0.5}',
+        b'{"channel":1,"encoding":"utf-8","later":{"a":1,"a":1}}',
+        b'{"channel":1,"encoding":"utf-8","later":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"channel":1,"encoding":"utf-8","later":' + b"9" * 10_000 + b"}",
+        "{}".encode("utf-16"),
+    ],
+)
+def test_json_is_refused_where_it_is_not(body: bytes) -> None:
+    """F-10: anything else than one object with the right members is a ``FieldError``, never another exception."""
+    with pytest.raises(FieldError):
+        Opened.parse(body)
+
+
+def test_members_with_a_default_may_be_missing_but_not_null() -> None:
+    """There is one way to leave a member out."""
+    assert Open.parse(b'{"channel":1,"command":"x"}') == Open(channel=1, command="x")
+    with pytest.raises(FieldError):
+        Open.parse(b'{"channel":1,"command":"x","cwd":null}')
+
+
+def test_each_json_message_knows_its_members() -> None:
+    """The declaration lists the fields in the order in which they are written."""
+    message = Signal(channel=1, signal="HUP")
+    assert [name for name, _, _ in Signal.members] == list(json.loads(message.body()))
+    assert all(hasattr(declared, "members") for declared in MESSAGES if issubclass(declared, JsonMessage))
+
+
+@pytest.mark.parametrize("body", [b"", b"\0\0\1", b"\0\0\0\1\0", b"\0\0\0\0"])
+def test_packed_bodies_have_one_size(body: bytes) -> None:
+    """F-10: too short, too long and out of range are a ``FieldError``, never a ``struct.error``."""
+    with pytest.raises(FieldError):
+        Close.parse(body)
+
+
+def test_text_may_be_empty() -> None:
+    """A goodbye needs no words."""
+    assert Goodbye.parse(Goodbye(text="").body()) == Goodbye(text="")

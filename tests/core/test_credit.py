@@ -1,0 +1,152 @@
+"""Flow control of one stream."""
+
+from __future__ import annotations
+
+import pytest
+
+from twisted_rsh.core.credit import ReceiveStream, SendStream
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+
+WINDOW = 4096
+
+
+def test_sender_starts_with_a_window() -> None:
+    """A window of room, and not one byte more."""
+    stream = SendStream(WINDOW)
+    assert stream.room == WINDOW
+    assert stream.send(WINDOW) == 0
+    assert stream.room == 0
+    with pytest.raises(LocalProtocolError) as error:
+        stream.send(1)
+    assert error.value.code is ErrorCode.FLOW_CONTROL
+    assert stream.sent == WINDOW
+
+
+def test_credit_only_grows() -> None:
+    """H-04: a credit that is repeated or lower changes nothing."""
+    stream = SendStream(WINDOW)
+    stream.send(1000)
+    assert stream.credit(WINDOW + 1000)
+    assert stream.room == WINDOW
+    assert not stream.credit(WINDOW + 1000)
+    assert not stream.credit(WINDOW + 999)
+    assert not stream.credit(0)
+    assert stream.room == WINDOW
+
+
+@pytest.mark.parametrize("limit", [WINDOW + 1001, 2**63 - 1, 2**64 - 1])
+def test_credit_for_bytes_never_sent(limit: int) -> None:
+    """H-04: a credit beyond what was sent and a window is a breach, from one byte on."""
+    stream = SendStream(WINDOW)
+    stream.send(1000)
+    with pytest.raises(RemoteProtocolError) as error:
+        stream.credit(limit)
+    assert error.value.code is ErrorCode.FLOW_CONTROL
+
+
+@pytest.mark.parametrize("flag", ["ended", "stopped"])
+def test_no_room_after_the_last_word(flag: str) -> None:
+    """A stream that ended or was stopped takes nothing, and credit brings it no room."""
+    stream = SendStream(WINDOW)
+    stream.send(1)
+    setattr(stream, flag, True)
+    assert stream.room == 0
+    assert not stream.credit(WINDOW + 1)
+    with pytest.raises(LocalProtocolError):
+        stream.send(1)
+
+
+def test_receiver_takes_a_window() -> None:
+    """H-01: the last byte of the credit is taken, the next is a breach."""
+    stream = ReceiveStream(WINDOW)
+    stream.receive(0, WINDOW)
+    with pytest.raises(RemoteProtocolError) as error:
+        stream.receive(WINDOW, 1)
+    assert error.value.code is ErrorCode.FLOW_CONTROL
+    assert stream.received == WINDOW
+
+
+@pytest.mark.parametrize("offset", [99, 101, 0, 2**63 - 1])
+def test_data_continues_its_stream(offset: int) -> None:
+    """A gap and a repetition are breaches."""
+    stream = ReceiveStream(WINDOW)
+    stream.receive(0, 100)
+    with pytest.raises(RemoteProtocolError) as error:
+        stream.receive(offset, 1)
+    assert error.value.code is ErrorCode.FLOW_CONTROL
+
+
+def test_end() -> None:
+    """H-13: an end comes once, at the right size, and nothing follows it."""
+    stream = ReceiveStream(WINDOW)
+    stream.receive(0, 100)
+    for wrong in (99, 101):
+        with pytest.raises(RemoteProtocolError) as error:
+            stream.end(wrong)
+        assert error.value.code is ErrorCode.STREAM_STATE
+    stream.end(100)
+    assert stream.ended
+    with pytest.raises(RemoteProtocolError) as error:
+        stream.end(100)
+    assert error.value.code is ErrorCode.STREAM_STATE
+    with pytest.raises(RemoteProtocolError) as error:
+        stream.receive(100, 1)
+    assert error.value.code is ErrorCode.STREAM_STATE
+
+
+def test_consuming_more_than_was_received() -> None:
+    """That is a mistake of our own, from one byte on."""
+    stream = ReceiveStream(WINDOW)
+    stream.receive(0, 10)
+    with pytest.raises(LocalProtocolError) as error:
+        stream.consume(11)
+    assert error.value.code is ErrorCode.FLOW_CONTROL
+    stream.consume(10)
+    with pytest.raises(LocalProtocolError):
+        stream.consume(1)
+
+
+def test_credit_is_due_at_a_quarter() -> None:
+    """A quarter of the window is worth a frame, one byte less is not."""
+    stream = ReceiveStream(WINDOW)
+    stream.receive(0, WINDOW)
+    stream.consume(WINDOW // 4 - 1)
+    assert stream.credit_due() is None
+    stream.consume(1)
+    assert stream.credit_due() == WINDOW + WINDOW // 4
+    assert stream.credit_due() is None
+    stream.receive(WINDOW, WINDOW // 4)
+
+
+def test_no_credit_after_the_end() -> None:
+    """Nobody needs room for what will not come."""
+    stream = ReceiveStream(WINDOW)
+    stream.receive(0, WINDOW)
+    stream.end(WINDOW)
+    stream.consume(WINDOW)
+    assert stream.credit_due() is None
+
+
+def test_discarding_consumes_everything() -> None:
+    """What was received and what still comes is consumed at once."""
+    stream = ReceiveStream(WINDOW)
+    stream.receive(0, WINDOW)
+    stream.discard()
+    assert stream.credit_due() == 2 * WINDOW
+    stream.receive(WINDOW, WINDOW)
+    assert stream.credit_due() == 3 * WINDOW
+
+
+def test_the_quarter_rule_cannot_stall() -> None:
+    """H-03: a reader that stops at exactly zero room and goes on later gets all of the flow back."""
+    sender, receiver = SendStream(WINDOW), ReceiveStream(WINDOW)
+    for _ in range(10):
+        size = sender.room
+        assert size == WINDOW
+        receiver.receive(sender.send(size), size)
+        assert sender.room == 0
+        receiver.consume(size)
+        limit = receiver.credit_due()
+        assert limit is not None
+        assert sender.credit(limit)
+    assert receiver.received == sender.sent == 10 * WINDOW

@@ -1,0 +1,82 @@
+"""The bounds hold together.
+
+Each constant is tested at the bound and one past it where it acts; this file says where, and holds the relations that
+their reasons state.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from twisted_rsh.core import limits
+from twisted_rsh.core.codec import encode_control
+from twisted_rsh.core.endings import RefusalReason, Refused
+from twisted_rsh.core.messages import Data, Exit, Open
+
+OF_THE_REQUEST = {
+    "MAX_CWD_BYTES",
+    "MAX_ENVIRONMENT_NAMES",
+    "MAX_ENVIRONMENT_VALUE_BYTES",
+    "MAX_REQUEST_BYTES",
+}
+"""What the server's plan for a job holds, and the core does not."""
+
+
+def test_every_constant_is_a_positive_integer_with_a_reason() -> None:
+    """Everything exported is a bound."""
+    constants = {name: getattr(limits, name) for name in limits.__all__ if name.isupper()}
+    assert all(type(value) is int and value > 0 for value in constants.values())
+    assert constants.keys() >= OF_THE_REQUEST
+
+
+def test_frames_hold_what_they_carry() -> None:
+    """F-13: no data frame, part or cut message can be longer than a frame."""
+    assert 1 + Data.layout.size + limits.MAX_DATA_BYTES <= limits.MAX_FRAME_BYTES
+    assert 9 + limits.MAX_PART_BYTES <= limits.MAX_FRAME_BYTES
+    assert limits.MAX_LOGIN_FRAME_BYTES <= limits.MAX_FRAME_BYTES
+
+
+def test_the_longest_message_fits_the_bound_of_messages_under_way() -> None:
+    """All parts of one message may be under way together."""
+    assert limits.MAX_CONTROL_BYTES / limits.MAX_PART_BYTES <= limits.MAX_UNACKNOWLEDGED
+
+
+def test_acknowledgements_come_in_time() -> None:
+    """What stays unacknowledged is always less than what may be under way."""
+    assert limits.ACKNOWLEDGE_EVERY * 4 == limits.MAX_UNACKNOWLEDGED
+
+
+def test_any_request_fits_a_message() -> None:
+    """However its text is escaped, the longest request that a server takes can be asked."""
+    escaped = len(json.dumps("\0")) - 2
+    text = limits.MAX_REQUEST_BYTES + limits.MAX_CWD_BYTES
+    assert escaped * text < limits.MAX_CONTROL_BYTES
+    request = Open(channel=1, command="\0" * limits.MAX_REQUEST_BYTES, cwd="\0" * limits.MAX_CWD_BYTES)
+    assert len(encode_control(request, 0)) < limits.MAX_UNACKNOWLEDGED
+
+
+def test_a_server_sends_no_parts() -> None:
+    """The bound on what waits for a client counts messages, so each of the server's is one frame."""
+    worst = Refused(RefusalReason.TOO_MANY_CHANNELS, "\0" * limits.MAX_TEXT_BYTES)
+    longest = Exit(
+        channel=limits.MAX_CHANNEL_ID,
+        ending=worst,
+        stdout=limits.MAX_OFFSET,
+        stderr=limits.MAX_OFFSET,
+        held_open=False,
+    )
+    assert len(encode_control(longest, 0)) == 1
+
+
+@pytest.mark.parametrize("bound", ["window", "max_channels", "keepalive_interval", "keepalive_misses"])
+def test_limits_are_given_by_name(bound: str) -> None:
+    """Each has a default, and is a value."""
+    assert limits.SessionLimits(**{bound: 5}) != limits.SessionLimits()
+    assert limits.SessionLimits() == limits.SessionLimits()
+
+
+def test_the_default_window_is_allowed() -> None:
+    """It lies between the smallest and the largest."""
+    assert limits.MIN_WINDOW <= limits.DEFAULT_WINDOW <= limits.MAX_WINDOW

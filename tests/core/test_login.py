@@ -1,0 +1,210 @@
+"""The login, state by state."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.pair import CLAIM, SESSION_ID, SMALL
+from tests.core.samples import SAMPLES
+from twisted_rsh.core.bodies import Message
+from twisted_rsh.core.codec import MESSAGES, encode, encode_control
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, SessionLimits
+from twisted_rsh.core.login import ClientLogin, LoginState, ServerLogin
+from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
+from twisted_rsh.core.messages import Ping
+from twisted_rsh.core.roles import Phase, Role
+
+POST_LOGIN = [message for message in MESSAGES if message.declaration.phase is Phase.SESSION]
+OK = AuthOk(session=SESSION_ID, instance="one run", window=8192, max_channels=3)
+
+
+def payload_of(message: type[Message]) -> bytes:
+    """Return the payload of an ordinary message of this class."""
+    sample = SAMPLES[message]
+    return encode_control(sample, 0)[0] if message.declaration.sequenced else encode(sample)
+
+
+def asked() -> ServerLogin:
+    """Return a server that has been asked."""
+    login = ServerLogin()
+    login.receive_frame(encode(CLAIM))
+    return login
+
+
+def breach(login: ServerLogin | ClientLogin, payload: bytes) -> ErrorCode:
+    """Feed a breach; return its kind."""
+    with pytest.raises(RemoteProtocolError) as error:
+        if isinstance(login, ServerLogin):
+            login.receive_frame(payload)
+        else:
+            login.receive_frame(payload, 0.0)
+    return error.value.code
+
+
+def test_a_login() -> None:
+    """AUTH, AUTH_OK, and both sides have a session with the server's bounds and their own keepalive."""
+    client, server = ClientLogin(SessionLimits(window=4096, keepalive_interval=7.0)), ServerLogin()
+    assert (client.state, server.state) == (LoginState.SILENT, LoginState.SILENT)
+    assert server.receive_frame(client.ask(CLAIM)) == CLAIM
+    assert (client.state, server.state) == (LoginState.ASKED, LoginState.ASKED)
+    limits = SessionLimits(window=8192, max_channels=3)
+    payload, server_session = server.accept(SESSION_ID, "one run", limits, 100.0)
+    begun = client.receive_frame(payload, 100.0)
+    assert begun is not None
+    assert begun[0] == OK
+    assert (client.state, server.state) == (LoginState.OVER, LoginState.OVER)
+    assert server_session.limits == limits
+    assert begun[1].limits == SessionLimits(window=8192, max_channels=3, keepalive_interval=7.0)
+    assert (server_session.role, begun[1].role) == (Role.SERVER, Role.CLIENT)
+    assert (server_session.deadline, begun[1].deadline) == (115.0, 107.0)
+
+
+@pytest.mark.parametrize("message", POST_LOGIN)
+def test_session_messages_before_the_login(message: type[Message]) -> None:
+    """S-02: every message of the session is a breach before the login; S-01 for OPEN.  No session comes of it."""
+    login = ServerLogin()
+    assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
+    assert login.state is LoginState.SILENT
+    with pytest.raises(LocalProtocolError):
+        login.accept(SESSION_ID, "one run", SMALL, 0.0)
+
+
+@pytest.mark.parametrize("message", [AuthOk, AuthFail, *POST_LOGIN])
+def test_only_the_client_asks(message: type[Message]) -> None:
+    """S-03: a server takes nothing but AUTH, whichever message it is."""
+    assert breach(ServerLogin(), payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("message", [Auth, *POST_LOGIN])
+def test_only_the_server_answers(message: type[Message]) -> None:
+    """S-04: a client that logs in takes nothing but the answer."""
+    login = ClientLogin(SMALL)
+    login.ask(CLAIM)
+    assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_nothing_while_the_check_is_pending(message: type[Message]) -> None:
+    """S-07: no message at all is legal while an AUTH is being checked, not even another AUTH."""
+    login = asked()
+    assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
+    assert login.state is LoginState.ASKED
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_nothing_after_the_login(message: type[Message]) -> None:
+    """S-06: the login takes nothing once it is over, and the session knows no AUTH."""
+    login = asked()
+    _, session = login.accept(SESSION_ID, "one run", SMALL, 0.0)
+    assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
+    with pytest.raises(RemoteProtocolError) as error:
+        session.receive_frame(payload_of(Auth), 0.0)
+    assert error.value.code is ErrorCode.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("answer", [AuthOk, AuthFail])
+def test_an_answer_that_nobody_asked_for(answer: type[Message]) -> None:
+    """S-04: a client that has not asked, and one that has its answer, take none."""
+    login = ClientLogin(SMALL)
+    assert breach(login, payload_of(answer)) is ErrorCode.UNEXPECTED_MESSAGE
+    login.ask(CLAIM)
+    login.receive_frame(payload_of(AuthOk), 0.0)
+    assert breach(login, payload_of(answer)) is ErrorCode.UNEXPECTED_MESSAGE
+
+
+def test_ping_before_the_login() -> None:
+    """S-14: the first ping is a breach already, so nothing can be queued (CVE-2025-26466)."""
+    login = ServerLogin()
+    for _ in range(1000):
+        assert breach(login, encode(Ping(0))) is ErrorCode.UNEXPECTED_MESSAGE
+    assert login.state is LoginState.SILENT
+
+
+@pytest.mark.parametrize("side", [ServerLogin(), ClientLogin(SMALL)])
+def test_empty_frames(side: ServerLogin | ClientLogin) -> None:
+    """F-01: an empty frame is a breach during the login."""
+    assert breach(side, b"") is ErrorCode.FRAME_SIZE
+
+
+def test_three_attempts() -> None:
+    """Three refusals, each the same byte; after the last one nothing more is taken."""
+    client, server = ClientLogin(SMALL), ServerLogin()
+    for attempt in range(MAX_AUTH_ATTEMPTS):
+        server.receive_frame(client.ask(CLAIM))
+        answer = server.refuse()
+        assert answer == b"\x03"
+        assert client.receive_frame(answer, 0.0) is None
+        assert client.state is LoginState.SILENT
+        last = attempt == MAX_AUTH_ATTEMPTS - 1
+        assert server.state is (LoginState.OVER if last else LoginState.SILENT)
+    assert breach(server, client.ask(CLAIM)) is ErrorCode.UNEXPECTED_MESSAGE
+
+
+def test_success_at_the_last_attempt() -> None:
+    """A refusal does not spoil what comes after it."""
+    login = asked()
+    for _ in range(MAX_AUTH_ATTEMPTS - 1):
+        login.refuse()
+        login.receive_frame(encode(CLAIM))
+    login.accept(SESSION_ID, "one run", SMALL, 0.0)
+    assert login.state is LoginState.OVER
+
+
+def test_answers_to_nobody() -> None:
+    """A server answers once, and only when asked."""
+    login = ServerLogin()
+    for _ in range(2):
+        with pytest.raises(LocalProtocolError):
+            login.refuse()
+        with pytest.raises(LocalProtocolError):
+            login.accept(SESSION_ID, "one run", SMALL, 0.0)
+        if login.state is LoginState.SILENT:
+            login.receive_frame(encode(CLAIM))
+            login.accept(SESSION_ID, "one run", SMALL, 0.0)
+
+
+def test_asking_out_of_turn() -> None:
+    """A client asks once and waits."""
+    login = ClientLogin(SMALL)
+    login.ask(CLAIM)
+    with pytest.raises(LocalProtocolError) as error:
+        login.ask(CLAIM)
+    assert error.value.code is ErrorCode.UNEXPECTED_MESSAGE
+
+
+def test_facts_out_of_bounds_change_nothing() -> None:
+    """A server that announced the impossible may still refuse."""
+    login = asked()
+    for session, limits in ((b"short", SMALL), (SESSION_ID, SessionLimits(window=1))):
+        with pytest.raises(LocalProtocolError) as error:
+            login.accept(session, "one run", limits, 0.0)
+        assert error.value.code is ErrorCode.MALFORMED_MESSAGE
+    assert login.state is LoginState.ASKED
+    login.refuse()
+
+
+def test_the_longest_claim() -> None:
+    """F-13: an AUTH of exactly a login frame is sent, one byte more is refused before the wire."""
+    for spare in (0, 1):
+        login = ClientLogin(SMALL)
+        # In base64 three bytes take four; the user name takes up the rest.
+        empty = Auth(user="", algorithm="a", key=b"", signature=b"")
+        length = MAX_LOGIN_FRAME_BYTES + spare - len(encode(empty))
+        claim = Auth(user="x" * (length % 4), algorithm="a", key=bytes(length // 4 * 3), signature=b"")
+        assert len(encode(claim)) == MAX_LOGIN_FRAME_BYTES + spare
+        if not spare:
+            assert len(login.ask(claim)) == MAX_LOGIN_FRAME_BYTES
+            continue
+        with pytest.raises(LocalProtocolError) as error:
+            login.ask(claim)
+        assert error.value.code is ErrorCode.FRAME_SIZE
+        assert login.state is LoginState.SILENT
+
+
+def test_malformed_claims() -> None:
+    """F-10: an AUTH that cannot be read is a breach, and nobody has been asked."""
+    login = ServerLogin()
+    for body in (b"", b"{}", b'{"user":"alice","algorithm":"ssh-ed25519","key":"!","signature":""}'):
+        assert breach(login, b"\x01" + body) is ErrorCode.MALFORMED_MESSAGE
+    assert login.state is LoginState.SILENT

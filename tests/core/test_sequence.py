@@ -1,0 +1,138 @@
+"""Control messages: numbered, held back, acknowledged."""
+
+from __future__ import annotations
+
+import pytest
+
+from twisted_rsh.core.codec import Decoder
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from twisted_rsh.core.limits import ACKNOWLEDGE_EVERY, MAX_CONTROL_BYTES, MAX_PART_BYTES, MAX_UNACKNOWLEDGED
+from twisted_rsh.core.messages import Close, Open
+from twisted_rsh.core.roles import Phase, Role
+from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
+
+
+def fill(outbox: ControlOutbox, count: int) -> list[bytes]:
+    """Put `count` messages in; return what may be sent."""
+    return [payload for number in range(count) for payload in outbox.put(Close(number + 1))]
+
+
+def numbers(payloads: list[bytes]) -> list[int | None]:
+    """Return the sequence numbers of payloads."""
+    decoder = Decoder(Role.SERVER, Phase.SESSION)
+    return [decoder.decode(payload)[0] for payload in payloads]
+
+
+def test_numbers_start_at_zero_and_grow_by_one() -> None:
+    """Every payload has the next number."""
+    assert numbers(fill(ControlOutbox(), 3)) == [0, 1, 2]
+
+
+def test_the_bound_and_one_past_it() -> None:
+    """64 may be under way; the 65th waits for an acknowledgement and then goes."""
+    outbox = ControlOutbox()
+    assert len(fill(outbox, MAX_UNACKNOWLEDGED)) == MAX_UNACKNOWLEDGED
+    assert not outbox.blocked
+    assert outbox.put(Close(1)) == []
+    assert outbox.blocked
+    assert outbox.waiting == 1
+    assert len(outbox.log) == MAX_UNACKNOWLEDGED
+    assert numbers(outbox.acknowledge(1)) == [64]
+    assert not outbox.blocked
+    assert len(outbox.log) == MAX_UNACKNOWLEDGED
+
+
+def test_messages_never_overtake_each_other() -> None:
+    """While some wait, a new one waits behind them even if there is room for it."""
+    outbox = ControlOutbox()
+    fill(outbox, MAX_UNACKNOWLEDGED + 3)
+    released = outbox.acknowledge(2)
+    assert numbers(released) == [64, 65]
+    assert outbox.put(Close(1)) == []
+    assert numbers(outbox.acknowledge(MAX_UNACKNOWLEDGED)) == [66, 67]
+
+
+def test_acknowledgements_are_cumulative() -> None:
+    """One that is repeated or late changes nothing; one of a message never sent is a breach."""
+    outbox = ControlOutbox()
+    fill(outbox, 10)
+    assert outbox.acknowledge(7) == []
+    assert len(outbox.log) == 3
+    assert outbox.acknowledge(7) == outbox.acknowledge(3) == outbox.acknowledge(0) == []
+    assert len(outbox.log) == 3
+    with pytest.raises(RemoteProtocolError) as error:
+        outbox.acknowledge(11)
+    assert error.value.code is ErrorCode.SEQUENCE
+    outbox.acknowledge(10)
+    assert not outbox.log
+
+
+def test_a_message_that_waits_cannot_be_acknowledged() -> None:
+    """It was never sent."""
+    outbox = ControlOutbox()
+    fill(outbox, MAX_UNACKNOWLEDGED + 1)
+    with pytest.raises(RemoteProtocolError) as error:
+        outbox.acknowledge(MAX_UNACKNOWLEDGED + 1)
+    assert error.value.code is ErrorCode.SEQUENCE
+
+
+def test_a_message_that_cannot_travel_takes_no_number() -> None:
+    """The next one has the number it would have had."""
+    outbox = ControlOutbox()
+    with pytest.raises(LocalProtocolError):
+        outbox.put(Close(0))
+    assert numbers(outbox.put(Close(1))) == [0]
+
+
+def test_the_parts_of_the_longest_message_fit() -> None:
+    """Half of what may be under way carries any message, each part with its own number."""
+    frame = len(Open(channel=1, command="").body())
+    outbox = ControlOutbox()
+    payloads = outbox.put(Open(channel=1, command="x" * (MAX_CONTROL_BYTES - frame)))
+    assert len(payloads) == MAX_CONTROL_BYTES // MAX_PART_BYTES == MAX_UNACKNOWLEDGED // 2
+    assert numbers(payloads) == list(range(len(payloads)))
+
+
+@pytest.mark.parametrize("sequence", [0, 2, 2**64 - 1])
+def test_the_inbox_takes_the_next_only(sequence: int) -> None:
+    """A repetition and a gap are breaches."""
+    inbox = ControlInbox()
+    inbox.take(0)
+    with pytest.raises(RemoteProtocolError) as error:
+        inbox.take(sequence)
+    assert error.value.code is ErrorCode.SEQUENCE
+    assert inbox.received == 1
+
+
+def test_acknowledging_is_due_at_sixteen() -> None:
+    """One less is not worth a frame."""
+    inbox = ControlInbox()
+    for sequence in range(ACKNOWLEDGE_EVERY):
+        assert inbox.acknowledgement_due() is None
+        inbox.take(sequence)
+    assert inbox.acknowledgement_due() == ACKNOWLEDGE_EVERY
+    assert inbox.acknowledgement_due() is None
+
+
+def test_too_many_under_way() -> None:
+    """The 64th unacknowledged message is taken, the 65th is a breach."""
+    inbox = ControlInbox()
+    for sequence in range(MAX_UNACKNOWLEDGED):
+        inbox.take(sequence)
+    with pytest.raises(RemoteProtocolError) as error:
+        inbox.take(MAX_UNACKNOWLEDGED)
+    assert error.value.code is ErrorCode.SEQUENCE
+
+
+def test_a_sender_never_waits_forever() -> None:
+    """Whenever the outbox is blocked, an acknowledgement is due or on its way."""
+    outbox, inbox = ControlOutbox(), ControlInbox()
+    sent = fill(outbox, 1000)
+    while sent:
+        for sequence in numbers(sent):
+            assert sequence is not None
+            inbox.take(sequence)
+        count = inbox.acknowledgement_due()
+        sent = [] if count is None else outbox.acknowledge(count)
+    assert inbox.received == 1000
+    assert not outbox.blocked

@@ -1,0 +1,458 @@
+"""How jobs end: every code, every signal, every refusal, and the order of the last events."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from twisted.internet import process as twisted_process
+from twisted.internet.defer import gatherResults
+from zope.interface.verify import verifyObject
+
+from tests.execution.owners import (
+    PATIENCE,
+    RecordingOwner,
+    asynchronous,
+    check_output,
+    open_descriptors,
+    reactor,
+    run_job,
+    start_job,
+    until,
+)
+from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Signalled
+from twisted_rsh.core.roles import Stream
+from twisted_rsh.execution import job as job_module
+from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.user import LocalUser
+from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
+
+FATAL = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL SEGV PIPE ALRM TERM USR1 USR2 XCPU XFSZ SYS".split()
+
+
+def refusal(*argv: str, command: str | None = None, cwd: str | None = None) -> tuple[RefusalReason, str]:
+    """Start what cannot be started, and say why; the owner hears of nothing and no descriptor stays open."""
+    owner = RecordingOwner()
+    before = open_descriptors()
+    with pytest.raises(JobRefused) as caught:
+        start_job(owner, *argv, command=command, cwd=cwd)
+    assert open_descriptors() == before
+    assert not owner.endings
+    assert caught.value.text.isprintable()
+    return caught.value.reason, caught.value.text
+
+
+def script(path: Path, text: str) -> str:
+    """Write an executable file."""
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture(params=["pidfd", "sigchld", "pidfd fails"])
+def notification(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learn of exits by each of the means; the last is a system that has pidfds and no descriptors left."""
+    if request.param == "sigchld":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    elif request.param == "pidfd fails":
+
+        def fail(pid: int, flags: int = 0) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        monkeypatch.setattr(os, "pidfd_open", fail, raising=False)
+    elif not hasattr(os, "pidfd_open"):
+        pytest.skip("this system has no pidfd")
+
+
+@pytest.mark.usefixtures("notification")
+@pytest.mark.parametrize("code", [0, 1, 42, 126, 127, 254, 255])
+@asynchronous
+async def test_exit_code(code: int) -> None:
+    """X-01: an exit code arrives as it is."""
+    owner = await run_job(command=f"exit {code}")
+    assert owner.ending == Exited(code)
+    assert not owner.held_open
+
+
+@pytest.mark.parametrize("name", FATAL)
+@asynchronous
+async def test_fatal_signal(name: str) -> None:
+    """X-01: a fatal signal arrives by name."""
+    ending = (await run_job(command=f"ulimit -c 0; kill -{name} $$")).ending
+    assert ending == Signalled(name)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="this system has no real-time signals")
+@asynchronous
+async def test_signal_without_a_name() -> None:
+    """X-01: a signal that cannot travel by name is not turned into one that can."""
+    ending = (await run_job(command=f"kill -{signal.SIGRTMIN + 1} $$")).ending
+    assert ending == OutcomeUnknown(f"a signal without a name, number {signal.SIGRTMIN + 1}, ended the job")
+
+
+def test_missing() -> None:
+    """X-02: no such command, by name, by path, and as the interpreter of a script."""
+    assert refusal("nosuch") == (RefusalReason.NOT_FOUND, "nosuch: command not found")
+    assert refusal("./no/such") == (RefusalReason.NOT_FOUND, "./no/such: command not found")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_missing_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """X-02: a script whose interpreter is missing is refused, whichever way its folder is entered."""
+    monkeypatch.setattr(threading, "active_count", lambda: threads)
+    path = script(tmp_path / "script", "#!/no/such/interpreter -x\n")
+    assert refusal(path, cwd=str(tmp_path)) == (RefusalReason.NOT_FOUND, f"{path}: No such file or directory")
+    path = script(tmp_path / "script", "#!/etc/passwd\n")
+    assert refusal(path, cwd=str(tmp_path)) == (RefusalReason.NOT_EXECUTABLE, f"{path}: Permission denied")
+
+
+def test_not_executable(tmp_path: Path) -> None:
+    """X-02: no permission and a folder are refusals of another kind."""
+    (tmp_path / "file").touch(0o644)
+    assert refusal(str(tmp_path / "file")) == (RefusalReason.NOT_EXECUTABLE, f"{tmp_path}/file: Permission denied")
+    assert refusal(str(tmp_path)) == (RefusalReason.NOT_EXECUTABLE, f"{tmp_path}: Is a directory")
+
+
+def test_not_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-02: a file that may be executed and is no program of this system's."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    (tmp_path / "garbage").write_bytes(b"\x01\x02\0\xff" * 100)
+    (tmp_path / "garbage").chmod(0o755)
+    reason, text = refusal(str(tmp_path / "garbage"))
+    assert (reason, text) == (RefusalReason.NOT_EXECUTABLE, f"{tmp_path}/garbage: Exec format error")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@asynchronous
+async def test_script_without_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """A text without ``#!`` is run by the standard shell, as execvp(3) and every shell do."""
+    monkeypatch.setattr(threading, "active_count", lambda: threads)
+    path = script(tmp_path / "script", 'echo "$0 $1"; pwd')
+    assert await check_output(path, "a b", cwd=str(tmp_path)) == f"{path} a b\n{tmp_path}\n".encode()
+
+
+def test_bad_cwd() -> None:
+    """X-02: a working folder that is not there."""
+    assert refusal("true", cwd="/no/such") == (RefusalReason.BAD_CWD, "/no/such: No such file or directory")
+
+
+def test_folder_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-02: a working folder that cannot be entered after all is not mistaken for a missing command."""
+
+    def fail(path: bytes) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(os, "chdir", fail)
+    assert refusal("true", cwd="/dev") == (RefusalReason.BAD_CWD, "/dev: No such file or directory")
+
+
+def test_long_argument() -> None:
+    """X-02: an argument of 200 KiB, beyond our own limit and the system's."""
+    assert refusal("echo", "x" * 200 * 1024)[0] is RefusalReason.TOO_LONG
+
+
+def test_system_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-02: what only the system finds too long is too long all the same."""
+    monkeypatch.setattr("twisted_rsh.execution.plan.MAX_REQUEST_BYTES", 1 << 30)
+    assert refusal("/bin/echo", "x" * (4 << 20)) == (RefusalReason.TOO_LONG, "/bin/echo: Argument list too long")
+
+
+def test_nul_in_argument() -> None:
+    """X-02: a NUL byte in an argument."""
+    assert refusal("echo", "a\0b") == (RefusalReason.BAD_TEXT, "argument 1 contains a NUL byte")
+
+
+@pytest.mark.parametrize("already_open", [0, 1, 2])
+def test_no_descriptors_left(monkeypatch: pytest.MonkeyPatch, already_open: int) -> None:
+    """X-02: no descriptors are left for the first, second or third pipe."""
+    real = os.pipe
+    opened: list[tuple[int, int]] = []
+
+    def pipe() -> tuple[int, int]:
+        if len(opened) == already_open:
+            raise OSError(errno.EMFILE, "Too many open files")
+        opened.append(real())
+        return opened[-1]
+
+    monkeypatch.setattr(os, "pipe", pipe)
+    assert refusal("true") == (RefusalReason.RESOURCES, refusal("true")[1])
+
+
+def test_no_processes_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-02: the system has no room for another process; every pipe is closed again."""
+
+    def fail(*args: object, **options: object) -> int:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "posix_spawn", fail)
+    assert refusal("true")[0] is RefusalReason.RESOURCES
+
+
+def test_real_descriptor_limit() -> None:
+    """X-02: with a real RLIMIT_NOFILE the refusal is about resources, and a job runs again when one is free."""
+    code = """if True:
+        import os, resource
+        from twisted.internet import reactor
+        from tests.execution.owners import RecordingOwner, start_job
+        from twisted_rsh.interfaces import JobRefused
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+        hoard = []
+        try:
+            while True:
+                hoard.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        try:
+            start_job(RecordingOwner(), "true")
+        except JobRefused as e:
+            print(e.reason.value)
+        for fd in hoard[:10]:
+            os.close(fd)
+        owner = RecordingOwner()
+        start_job(owner, "echo", "again").end_input()
+        owner.finished().addBoth(lambda _: reactor.stop())
+        reactor.run()
+        print(owner.stdout, owner.ending)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2]
+    )
+    assert result.stderr == ""
+    assert result.stdout == "resources\nb'again\\n' Exited(code=0)\n"
+
+
+@asynchronous
+async def test_output_precedes_the_end() -> None:
+    """X-04: after several hundred short commands, all output came before the end."""
+    for batch in range(40):
+        owners = [RecordingOwner() for _ in range(10)]
+        for number, owner in enumerate(owners):
+            start_job(owner, command=f"echo {batch}.{number}; echo e >&2; exit {number}").end_input()
+        await gatherResults([owner.finished() for owner in owners])
+        assert [owner.stdout for owner in owners] == [f"{batch}.{number}\n".encode() for number in range(10)]
+        assert {owner.stderr for owner in owners} == {b"e\n"}
+        assert [owner.ending for owner in owners] == [Exited(number) for number in range(10)]
+
+
+@asynchronous
+async def test_large_output_precedes_the_end() -> None:
+    """X-04: many reads' worth that is still in the pipe at the exit comes before the end."""
+    owner = await run_job(command="head -c 3000000 /dev/zero; head -c 60000 /dev/zero >&2; exit 3")
+    assert (len(owner.stdout), len(owner.stderr), owner.ending) == (3000000, 60000, Exited(3))
+
+
+@asynchronous
+async def test_survivor_holds_output() -> None:
+    """X-05: a background process that holds the output does not hold the end for longer than a short linger."""
+    owner = RecordingOwner()
+    start_job(owner, command="sleep 60 & echo $!; exit 7").end_input()
+    await owner.when(lambda: owner.stdout.endswith(b"\n"))
+    start = reactor.seconds()
+    await owner.finished()
+    assert owner.ending == Exited(7)
+    assert owner.held_open
+    assert owner.ended_at - start < 1.5
+    os.kill(int(owner.stdout), signal.SIGKILL)
+
+
+@asynchronous
+async def test_survivor_that_writes() -> None:
+    """X-05: a background process that never stops writing is cut off after a second, with the rest intact."""
+    owner = RecordingOwner()
+    start_job(owner, command="(while echo x; do sleep 0.02; done) 2>/dev/null & exit 7").end_input()
+    await owner.finished()
+    assert owner.ending == Exited(7)
+    assert owner.held_open
+    assert set(owner.stdout) == set(b"x\n")
+
+
+@asynchronous
+async def test_survivor_that_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-05: what a background process writes within the linger is output like any other, and nothing was held open."""
+    monkeypatch.setattr(job_module, "LINGER_SECONDS", PATIENCE)  # a busy machine may take its time
+    monkeypatch.setattr(job_module, "MAX_LINGER_SECONDS", PATIENCE)
+    owner = await run_job(command="(sleep 0.05; echo late) & exit 0")
+    assert (owner.stdout, owner.held_open) == (b"late\n", False)
+
+
+@asynchronous
+async def test_survivor_and_a_slow_reader() -> None:
+    """X-05: bytes that were in the pipe at the exit are delivered however slowly they are read."""
+    owner = RecordingOwner(room=0)
+    job = start_job(owner, command="sleep 60 & printf '%s\\n' $!; head -c 5000 /dev/zero; exit 7")
+    job.end_input()
+    await until(lambda: owner.ended == [Stream.STDERR])
+    # stderr, which nobody owes anything, was closed after its linger; stdout waits for its reader.
+    assert owner.stdout == b""
+    assert not owner.endings
+    while len(owner.stdout) < 5000:
+        size = len(owner.stdout)
+        owner.give_room(job, 999)
+        await owner.more_output(size)
+    await owner.finished()
+    pid, _, zeros = owner.stdout.partition(b"\n")
+    assert zeros == bytes(5000)
+    assert owner.held_open
+    os.kill(int(pid), signal.SIGKILL)
+
+
+@asynchronous
+async def test_survivor_and_a_reader_that_catches_up() -> None:
+    """X-05: a reader that was slow at the exit and has all of it soon after gets the same linger as any other."""
+    owner = RecordingOwner(room=0)
+    job = start_job(owner, command="sleep 60 & printf $!; exit 7")
+    job.end_input()
+    await until(lambda: job._process.pid is None)
+    owner.give_room(job, 100)
+    await owner.finished()
+    assert owner.held_open
+    os.kill(int(owner.stdout), signal.SIGKILL)
+
+
+@asynchronous
+async def test_survivor_that_writes_to_a_full_window() -> None:
+    """X-05: what a background process wrote after the exit, to a reader without room, is given up after a second."""
+    owner = RecordingOwner(room=0)
+    owner.room[Stream.STDERR] = 100
+    start_job(owner, command="(sleep 0.05; echo late; exec sleep 60) & echo $! >&2; exit 7").end_input()
+    await owner.finished()
+    assert (owner.stdout, owner.held_open) == (b"", True)
+    os.kill(int(owner.stderr), signal.SIGKILL)
+
+
+@asynchronous
+async def test_output_that_fills_the_window_exactly() -> None:
+    """X-04: an output of exactly the room there is ends without room for one byte more."""
+    owner = RecordingOwner(room=4)
+    start_job(owner, command="printf 1234").end_input()
+    await owner.finished()
+    assert (owner.stdout, owner.ending, owner.held_open) == (b"1234", Exited(0), False)
+
+
+@asynchronous
+async def test_slow_reader_without_survivor() -> None:
+    """X-04: the end of a job waits for its reader, and comes when the last byte of the window was taken."""
+    owner = RecordingOwner(room=0)
+    job = start_job(owner, command="printf 12345678")
+    job.end_input()
+    await until(lambda: job._process.pid is None)
+    owner.give_room(job, 3)
+    await owner.when(lambda: owner.stdout == b"123")
+    owner.give_room(job, 5)
+    await owner.finished()
+    assert (owner.stdout, owner.ending, owner.held_open) == (b"12345678", Exited(0), False)
+
+
+@asynchronous
+async def test_outputs_closed_before_the_exit() -> None:
+    """A job that closes its own outputs ends when it exits, not before."""
+    owner = RecordingOwner()
+    job = start_job(owner, command="exec >&- 2>&-; read line; exit 5")
+    await owner.when(lambda: len(owner.ended) == 2)
+    assert not owner.endings
+    job.write_input(b"go\n")
+    await owner.finished()
+    assert owner.ending == Exited(5)
+
+
+@pytest.mark.usefixtures("notification")
+@asynchronous
+async def test_status_that_somebody_else_took() -> None:
+    """X-06: when another part of the server has waited for the process, the outcome is unknown, never invented."""
+    owner = RecordingOwner()
+    job = start_job(owner, command="echo x; exit 3")
+    pid = job._process.pid
+    assert pid is not None
+    os.waitpid(pid, 0)
+    await owner.finished()
+    assert owner.ending == OutcomeUnknown("the exit status was taken by another part of the server")
+    assert owner.stdout == b"x\n"
+
+
+@asynchronous
+async def test_status_taken_while_watching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-06: the same by SIGCHLD when the watch had begun before."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    owner = RecordingOwner()
+    job = start_job(owner, command="read line; exit 3")
+    pid = job._process.pid
+    assert pid is not None
+    await until(lambda: pid in twisted_process.reapProcessHandlers)
+    await run_job("true")  # whose exit makes Twisted look at this one too
+    job.write_input(b"go\n")
+    await owner.when(lambda: owner.consumed == 3)
+    os.waitpid(pid, 0)
+    await owner.finished()
+    assert isinstance(owner.ending, OutcomeUnknown)
+
+
+@asynchronous
+async def test_methods_after_the_end() -> None:
+    """X-15: after the end every method is a no-op; no signal is sent to a number that is somebody else's by now."""
+    owner = await run_job("true")
+    job = start_job(owner2 := RecordingOwner(), "true")
+    job.end_input()
+    await owner2.finished()
+    for _ in range(2):
+        job.write_input(b"x")
+        job.end_input()
+        job.send_signal("KILL")
+        job.resume_output(Stream.STDOUT)
+        job.close_output(Stream.STDERR)
+        job.terminate()
+    assert not [call for call in reactor.getDelayedCalls() if "KillLadder" in str(call)]
+    assert owner2.ending == owner.ending == Exited(0)
+
+
+def test_interfaces() -> None:
+    """The seams are provided as they are declared."""
+    owner = RecordingOwner()
+    assert verifyObject(IJobOwner, owner)
+    user = LocalUser(reactor, Account.current(os.environ))
+    assert verifyObject(IShellUser, user)
+
+
+@asynchronous
+async def test_job_interface() -> None:
+    """A running job provides its interface."""
+    owner = RecordingOwner()
+    job = start_job(owner, "cat")
+    assert verifyObject(IJob, job)
+    job.end_input()
+    await owner.finished()
+
+
+@pytest.mark.usefixtures("notification")
+@asynchronous
+async def test_no_descriptor_leaks() -> None:
+    """After 200 jobs, some of them refused, no descriptor is left over and no watch."""
+    await run_job("true")
+    before = open_descriptors()
+    for number in range(20):
+        owners = [RecordingOwner() for _ in range(10)]
+        for owner in owners:
+            start_job(owner, command=f"echo {number}").end_input()
+        with pytest.raises(JobRefused):
+            start_job(RecordingOwner(), "nosuch")
+        await gatherResults([owner.finished() for owner in owners])
+    assert open_descriptors() == before
+    assert not twisted_process.reapProcessHandlers
+
+
+def test_reasons_have_distinct_kinds() -> None:
+    """Everything that runs out is a matter of resources, for which a client may try again."""
+    kinds = job_module._REASON_BY_ERRNO
+    assert {code for code, kind in kinds.items() if kind is RefusalReason.RESOURCES} == {
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EAGAIN,
+        errno.ENOMEM,
+        errno.ENOSPC,
+    }

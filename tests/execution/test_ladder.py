@@ -1,0 +1,69 @@
+"""The kill ladder, step by step on a clock."""
+
+from __future__ import annotations
+
+import signal
+
+from twisted.internet.task import Clock
+
+from twisted_rsh.execution.ladder import GRACE_SECONDS, POLL_SECONDS, KillLadder
+
+
+class Group:
+    """A process group that ends at one of the steps, or never, and records what it was sent."""
+
+    def __init__(self, clock: Clock, gone_at: float = 1e9) -> None:
+        self.clock = clock
+        self.gone_at = gone_at
+        self.looks = 0
+        self.signals: list[tuple[float, int]] = []
+
+    def signal(self, number: int) -> bool:
+        """What the ladder calls."""
+        self.looks += 1
+        if number and self.clock.seconds() < self.gone_at:
+            self.signals.append((self.clock.seconds(), number))
+        return self.clock.seconds() < self.gone_at
+
+
+def climb(group: Group) -> KillLadder:
+    """Climb the whole ladder and go on for as long again."""
+    ladder = KillLadder(group.clock, group.signal)
+    ladder.start()
+    group.clock.pump([POLL_SECONDS] * int(4 * GRACE_SECONDS / POLL_SECONDS))
+    return ladder
+
+
+def test_stubborn_group() -> None:
+    """A group that ignores everything gets HUP, TERM and KILL, five seconds apart, and nothing after."""
+    group = Group(Clock())
+    climb(group)
+    assert group.signals == [(0, signal.SIGHUP), (5, signal.SIGTERM), (10, signal.SIGKILL)]
+    assert not group.clock.getDelayedCalls()
+
+
+def test_group_that_is_gone() -> None:
+    """X-15: once the group is gone nothing more is sent, for its number may be somebody else's."""
+    group = Group(Clock(), gone_at=1.1)
+    climb(group)
+    assert group.signals == [(0, signal.SIGHUP)]
+    assert group.looks == 6
+    assert not group.clock.getDelayedCalls()
+
+
+def test_group_that_never_was() -> None:
+    """A group that is gone already is left alone."""
+    group = Group(Clock(), gone_at=0)
+    climb(group)
+    assert group.looks == 1
+
+
+def test_second_start() -> None:
+    """A second start does not begin again."""
+    group = Group(Clock())
+    ladder = KillLadder(group.clock, group.signal)
+    ladder.start()
+    group.clock.advance(POLL_SECONDS)
+    ladder.start()
+    assert len(group.signals) == 1
+    assert len(group.clock.getDelayedCalls()) == 1

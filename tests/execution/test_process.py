@@ -1,0 +1,384 @@
+"""The process transport under an ordinary process protocol, as any Twisted application would use it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IProcessTransport, IReadDescriptor, IReadWriteDescriptor
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from tests.execution.owners import PATIENCE, asynchronous, open_descriptors, reactor, until
+from twisted_rsh.execution import reaping
+from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.pipes import InputPipe, OutputPipe
+from twisted_rsh.execution.plan import SpawnPlan
+from twisted_rsh.execution.process import SpawnedProcess, spawn_process
+
+
+def shell(command: str) -> SpawnPlan:
+    """Plan a command in the root folder."""
+    path = os.environb.get(b"PATH", b"/usr/bin:/bin")
+    return SpawnPlan(b"/bin/sh", (b"sh", b"-c", command.encode()), ((b"PATH", path),), b"/")
+
+
+class Recorder(ProcessProtocol):
+    """An ordinary process protocol."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.output: dict[int, bytes] = {1: b"", 2: b""}
+        self.ended: Deferred[Failure] = Deferred()
+        self.ended.addTimeout(PATIENCE, reactor)
+
+    def connectionMade(self) -> None:
+        """See ProcessProtocol."""
+        self.events.append("made")
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """See ProcessProtocol."""
+        self.output[childFD] += data
+
+    def childConnectionLost(self, childFD: int) -> None:
+        """See ProcessProtocol."""
+        self.events.append(f"lost {childFD}")
+
+    def processExited(self, reason: Failure) -> None:
+        """See ProcessProtocol."""
+        self.events.append(f"exited {type(reason.value).__name__}")
+
+    def processEnded(self, reason: Failure) -> None:
+        """See ProcessProtocol."""
+        self.events.append(f"ended {type(reason.value).__name__}")
+        self.ended.callback(reason)
+
+
+def start(command: str) -> tuple[Recorder, SpawnedProcess]:
+    """Start a command under a recorder."""
+    protocol = Recorder()
+    return protocol, spawn_process(reactor, protocol, shell(command))
+
+
+async def end_of(protocol: Recorder) -> Any:
+    """Wait for the end and return its reason."""
+    protocol.ended.addErrback(lambda failure: failure)
+    try:
+        await protocol.ended
+    except (ProcessDone, ProcessTerminated) as e:
+        return e
+    raise AssertionError("not reached")
+
+
+@asynchronous
+async def test_life_of_a_process() -> None:
+    """A protocol is called in Twisted's order, and the resource usage is known at the end."""
+    protocol, process = start("cat; echo e >&2; exit 3")
+    assert verifyObject(IProcessTransport, process)
+    assert verifyObject(IFlowControlledProcess, process)
+    assert id(protocol.transport) == id(process)
+    assert protocol.events == ["made"]
+    assert isinstance(process.pid, int)
+    process.write(b"a")
+    process.writeToChild(0, b"b")
+    process.writeSequence([b"c", b"d"])
+    process.closeStdin()
+    process.closeStdin()
+    reason = await end_of(protocol)
+    assert (reason.exitCode, reason.signal) == (3, None)
+    assert protocol.output == {1: b"abcd", 2: b"e\n"}
+    assert protocol.events[0] == "made"
+    assert protocol.events[-1] == "ended ProcessTerminated"
+    assert sorted(protocol.events[1:-1]) == ["exited ProcessTerminated", "lost 0", "lost 1", "lost 2"]
+    assert not process.pid
+    assert process.resource_usage is not None
+    assert process.resource_usage.ru_maxrss > 0
+    process.resume_output(1)
+    process.pause_output(1)
+    assert process.buffered_output(1) == 0
+    assert process.is_output_exhausted(1)
+
+
+@asynchronous
+async def test_success() -> None:
+    """A process that ends well ends with `ProcessDone`."""
+    protocol, process = start("exit 0")
+    assert isinstance(await end_of(protocol), ProcessDone)
+    assert process.signal_group(0) is False
+    assert process.signal_group(signal.SIGKILL) is False
+
+
+@asynchronous
+async def test_signals() -> None:
+    """Signals go by name or number, to a process that is there; afterwards there is nobody to signal."""
+    protocol, process = start("exec sleep 60")
+    with pytest.raises(ValueError, match="no signal NOSUCH"):
+        process.signalProcess("NOSUCH")
+    process.signalProcess(0)
+    assert process.signal_group(0)
+    process.signalProcess("TERM")
+    reason = await end_of(protocol)
+    assert reason.signal == signal.SIGTERM
+    with pytest.raises(ProcessExitedAlready):
+        process.signalProcess("TERM")
+
+
+@asynchronous
+async def test_signal_before_the_exit_is_noticed() -> None:
+    """A group that is gone before the reactor has noticed is an exit all the same."""
+    protocol, process = start("exit 0")
+    pid = process.pid
+    assert pid is not None
+    os.waitpid(pid, 0)
+    with pytest.raises(ProcessExitedAlready):
+        process.signalProcess("TERM")
+    process.closeStdin()
+    await until(lambda: protocol.ended.called)
+    protocol.ended.addErrback(lambda failure: None)
+    assert protocol.events[-1] == "ended ProcessStatusLost"
+
+
+@asynchronous
+async def test_group_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that may not be signalled is there."""
+    protocol, process = start("cat")
+
+    def forbidden(group: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", forbidden)
+    assert process.signal_group(signal.SIGTERM)
+    process.closeStdin()
+    await end_of(protocol)
+
+
+@asynchronous
+async def test_closing_everything() -> None:
+    """`loseConnection` closes all three pipes; an unknown pipe is closed already, and cannot be written."""
+    protocol, process = start("trap '' PIPE; cat; echo x; echo y >&2; exit 4")
+    process.closeStdout()
+    process.closeStderr()
+    process.loseConnection()
+    process.closeChildFD(7)
+    with pytest.raises(KeyError):
+        process.writeToChild(1, b"x")
+    process.write(b"dropped")
+    reason = await end_of(protocol)
+    assert reason.exitCode is not None
+    assert protocol.output == {1: b"", 2: b""}
+    for address in (process.getHost, process.getPeer):
+        with pytest.raises(NotImplementedError):
+            address()
+
+
+@asynchronous
+async def test_pause_and_resume() -> None:
+    """A paused output is read after it is resumed, to the last byte behind the hang-up."""
+    protocol, process = start("head -c 60000 /dev/zero; exit 1")
+    process.pause_output(1)
+    await until(lambda: process.pid is None)
+    assert protocol.output[1] == b""
+    assert process.buffered_output(1) == 60000
+    assert not process.is_output_exhausted(1)
+    process.resume_output(1)
+    process.closeStdin()
+    await end_of(protocol)
+    assert len(protocol.output[1]) == 60000
+
+
+@asynchronous
+async def test_protocol_that_fails() -> None:
+    """An exception of the protocol's is logged and stops nothing."""
+
+    class Clumsy(Recorder):
+        def connectionMade(self) -> None:
+            raise RuntimeError("clumsy made")
+
+        def childConnectionLost(self, childFD: int) -> None:
+            raise RuntimeError("clumsy lost")
+
+        def processExited(self, reason: Failure) -> None:
+            raise RuntimeError("clumsy exited")
+
+    logged: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            logged.append(str(event["log_failure"].value))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        protocol = Clumsy()
+        process = spawn_process(reactor, protocol, shell("exit 0"))
+        process.closeStdin()
+        await end_of(protocol)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert sorted(logged) == ["clumsy exited", *["clumsy lost"] * 3, "clumsy made"]
+
+
+class FailingReactor:
+    """The reactor, except that it can watch only so many readers."""
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed = allowed
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Watch, or fail as epoll does at its limit."""
+        if not self.allowed:
+            raise OSError(28, "No space left on device")
+        self.allowed -= 1
+        reactor.addReader(reader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_reactor_that_is_full(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
+    """A process that cannot be watched is killed at once, and nothing stays open."""
+    before = open_descriptors()
+    killed: list[int] = []
+    real = os.killpg
+
+    def kill(group: int, number: int) -> None:
+        killed.append(group)
+        real(group, number)
+
+    monkeypatch.setattr(os, "killpg", kill)
+    protocol = Recorder()
+    with pytest.raises(OSError, match="No space left"):
+        spawn_process(cast("IJobReactor", FailingReactor(allowed)), protocol, shell("sleep 60"))
+    assert open_descriptors() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(killed[0], 0)
+    assert protocol.events == []
+    protocol.ended.addErrback(lambda failure: None)
+    protocol.ended.cancel()
+
+
+@asynchronous
+async def test_pidfd_that_cannot_be_watched() -> None:
+    """Where the reactor has no room for the pidfd, SIGCHLD tells of the exit."""
+    protocol = Recorder()
+    process = spawn_process(cast("IJobReactor", FailingReactor(3)), protocol, shell("exit 6"))
+    process.closeStdin()
+    assert (await end_of(protocol)).exitCode == 6
+
+
+def spawn_exit() -> int:
+    """Start a process that exits by itself."""
+    return os.posix_spawn("/bin/sh", ["sh", "-c", "exit 5"], {})
+
+
+def test_exit_while_being_registered() -> None:
+    """When Twisted itself waits for a process that exits while it is registered, its status is used."""
+    reports: list[reaping.ExitReport] = []
+    watch = reaping.SigchldWatch(1, reports.append)
+    watch.processEnded(5 << 8)
+    assert reports == [reaping.ExitReport(5 << 8)]
+
+
+def test_exit_before_the_watch() -> None:
+    """A process that has exited before it is watched is noticed at once."""
+    reports: list[reaping.ExitReport] = []
+    pid = spawn_exit()
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    reaping.SigchldWatch(pid, reports.append).start()
+    assert reports[0].status == 5 << 8
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfd")
+def test_pidfd_watch() -> None:
+    """A look too early finds nothing, and the reactor may take the watch away."""
+    before = open_descriptors()
+    reports: list[reaping.ExitReport] = []
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    watch = reaping.PidfdWatch(reactor, pid, reports.append)
+    assert verifyObject(IReadDescriptor, watch)
+    assert watch.logPrefix() == "PidfdWatch"
+    watch.doRead()
+    assert not reports
+    for _ in range(2):
+        watch.connectionLost(Failure(ConnectionDone()))
+    assert watch.fileno() == -1
+    assert open_descriptors() == before
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def pipe_pair(side: Callable[[int], Any], ours: int) -> tuple[Any, int]:
+    """Make one of our pipes; the other end is returned beside it."""
+    ends = os.pipe()
+    return side(ends[ours]), ends[1 - ours]
+
+
+def test_output_pipe_without_data() -> None:
+    """A read that finds nothing after all is no end; one that finds the end closes."""
+    received: list[bytes] = []
+    lost: list[bool] = []
+    pipe, other = pipe_pair(
+        lambda fd: OutputPipe(reactor, fd, lambda: 10, received.append, lambda: lost.append(True)), 0
+    )
+    assert verifyObject(IReadDescriptor, pipe)
+    assert pipe.logPrefix() == "OutputPipe"
+    pipe.doRead()
+    assert not pipe.is_exhausted()
+    os.write(other, b"0123456789abc")
+    os.close(other)
+    assert not pipe.is_exhausted()
+    pipe.doRead()
+    pipe.doRead()
+    assert pipe.is_exhausted()
+    pipe.doRead()
+    assert received == [b"0123456789", b"abc"]
+    assert lost == [True]
+    assert pipe.is_closed
+
+
+def test_input_pipe_that_breaks() -> None:
+    """A reader that goes away is noticed by a look and by a write; what was taken before counts."""
+    taken: list[int] = []
+    lost: list[bool] = []
+
+    def make(fd: int) -> InputPipe:
+        return InputPipe(reactor, fd, taken.append, lambda: lost.append(True))
+
+    pipe, other = pipe_pair(make, 1)
+    assert verifyObject(IReadWriteDescriptor, pipe)
+    pipe.doRead()
+    assert not lost
+    os.close(other)
+    pipe.doRead()
+    assert lost == [True]
+
+    pipe, other = pipe_pair(make, 1)
+    pipe.write(bytes(1 << 20))
+    pipe.doWrite()
+    [first] = taken
+    assert 0 < first < 1 << 20
+    os.close(other)
+    pipe.doWrite()
+    assert (taken, lost) == ([first], [True, True])
+    pipe.write(b"dropped")
+    pipe.doWrite()
+    assert taken == [first]
+
+
+def test_base_pipe_watches_nothing() -> None:
+    """What both ends have in common leaves the watching to them."""
+    ends = os.pipe()
+    pipe = InputPipe.__mro__[1](reactor, ends[1], lambda: None)
+    with pytest.raises(NotImplementedError):
+        pipe.close()
+    os.close(ends[0])
+    os.close(ends[1])

@@ -1,0 +1,161 @@
+"""How a client finds its server, knows that it is the right one, and logs in."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pwd
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+
+from twisted_rsh.client.client_link import ClientLink
+from twisted_rsh.client.errors import NoServer, UnknownServer
+from twisted_rsh.client.remote_shell import RemoteShell
+from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.link.tls import PinnedClientTLS
+from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
+from twisted_rsh.trust.fingerprint import parse_fingerprint
+from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.records import read_record
+
+__all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "connect", "connect_to_endpoint", "find_pin"]
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 8082
+"""Where a client dials unless told otherwise: the default of the server."""
+
+
+def connect(
+    reactor: Any,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
+    *,
+    user: str | None = None,
+    fingerprint: str | None = None,
+    home: Home | None = None,
+    limits: SessionLimits | None = None,
+) -> Deferred[RemoteShell]:
+    """Connect to a server and log in.
+
+    :param reactor: the reactor.
+    :param host: a host name or address.
+    :param port: its TCP port.
+    :param user: whom to log in as; ``None`` for the user who runs this.
+    :param fingerprint: of the server's key, ``"SHA256:..."``, as the server's log shows it; ``None`` for a server of
+        this user's on this machine, which has left a record.
+    :param home: where the client's key and the records are; ``None`` for the user's XDG folders.  A missing key is
+        made.
+    :param limits: how often to ask the server for a sign of life; the server announces the rest.
+    :returns: fires with the shell; fails with a :class:`~twisted_rsh.client.errors.ClientError`, with
+        :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, with
+        :class:`ValueError` when the fingerprint is none, and with :class:`OSError`.  Cancelling it hangs up.
+    """
+
+    async def dial() -> RemoteShell:
+        folders = Home.default(os.environ) if home is None else home
+        pin = find_pin(folders, host, port, fingerprint)
+        key = load_or_create_client_key(folders)
+        name = user or pwd.getpwuid(os.geteuid()).pw_name
+        endpoint = _endpoint(reactor, host, port)
+        try:
+            return await connect_to_endpoint(reactor, endpoint, pin, key, name, limits)
+        except NoServer as error:
+            raise NoServer(f"cannot connect to {host} port {port}: {error}") from error
+
+    return Deferred.fromCoroutine(dial())
+
+
+def connect_to_endpoint(
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    pin: bytes,
+    key: ClientKey,
+    user: str,
+    limits: SessionLimits | None = None,
+) -> Deferred[RemoteShell]:
+    """Connect to a server wherever it is, when everything about it is known.
+
+    :param endpoint: where it listens; TLS is added to it.
+    :param pin: SHA-256 of its public key, 32 bytes.
+    :param key: what to log in with.
+    :param user: whom to log in as.
+    :returns: as that of :func:`connect`.
+    """
+    factory = _ClientFactory(cast("IReactorTime", reactor), pin, key, user, limits or SessionLimits())
+
+    async def dial() -> RemoteShell:
+        try:
+            wrapper = await endpoint.connect(TLSMemoryBIOFactory(factory.tls, True, factory, reactor))
+        except (ConnectError, DNSLookupError) as error:
+            raise NoServer(_no_server(error)) from error
+        try:
+            return await factory.shell_ready
+        except BaseException:
+            cast("TLSMemoryBIOProtocol", wrapper).abortConnection()
+            raise
+
+    return Deferred.fromCoroutine(dial())
+
+
+def find_pin(home: Home, host: str, port: int, fingerprint: str | None) -> bytes:
+    """Find out which key the server must have.
+
+    :param fingerprint: what the user says, or ``None``; then only a server of this user's on this machine is known,
+        by the record that it left in the user's own folder.
+    :returns: SHA-256 of its public key, 32 bytes.
+    :raises twisted_rsh.client.errors.UnknownServer: nothing says so.
+    :raises twisted_rsh.trust.files.FileProblem: the record cannot be trusted.
+    :raises ValueError: the fingerprint is none.
+    """
+    if fingerprint is not None:
+        return parse_fingerprint(fingerprint)
+    if not _is_loopback(host):
+        raise UnknownServer(
+            f"the key of {host} port {port} is not known; give --fingerprint SHA256:..., which its server's log shows"
+        )
+    record = read_record(home, port)
+    if record is None:
+        raise UnknownServer(
+            f"no server of yours is known on port {port} of this machine; start one with: twistd rsh --port {port}"
+        )
+    return record.spki_sha256
+
+
+class _ClientFactory(Factory):
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, pin: bytes, key: ClientKey, user: str, limits: SessionLimits) -> None:
+        self.tls = PinnedClientTLS(pin)
+        self.shell_ready: Deferred[RemoteShell] = Deferred()
+        self._arguments = (clock, self.tls, pin, key, user, limits, self.shell_ready)
+
+    def buildProtocol(self, addr: IAddress | None) -> ClientLink:
+        return ClientLink(*self._arguments)
+
+
+def _endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return HostnameEndpoint(reactor, host, port)
+    if version == 4:
+        return TCP4ClientEndpoint(reactor, host, port)
+    return TCP6ClientEndpoint(reactor, host, port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _no_server(error: Exception) -> str:
+    reason = getattr(error, "osError", None)
+    return (getattr(reason, "strerror", None) or str(error)).rstrip(".")

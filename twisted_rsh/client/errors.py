@@ -1,0 +1,68 @@
+"""What can keep a client from its server, and what a caller can ask to be told of a command that failed.
+
+``ClientError``, whose ``str()`` is one line for people
+    ``UnknownServer``: nothing says which key the server should have.
+    ``NoServer``: nobody answers there.
+    ``NotARemoteShell``: somebody answers who does not speak this protocol.
+    ``WrongServer``: the server has another key than it should.
+    ``LoginRefused``: the server does not let this user in with this key.
+    ``ConnectionLost``: the connection is gone.
+    ``CommandFailed``: :meth:`twisted_rsh.client.result.Result.check` found no success.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted_rsh.client.result import Result
+
+__all__ = [
+    "ClientError",
+    "CommandFailed",
+    "ConnectionLost",
+    "LoginRefused",
+    "NoServer",
+    "NotARemoteShell",
+    "UnknownServer",
+    "WrongServer",
+]
+
+
+class ClientError(Exception):
+    """Something that a client tells its user in one line."""
+
+
+class UnknownServer(ClientError):
+    """Nothing says which key the server should have, so it is not dialled."""
+
+
+class NoServer(ClientError):
+    """Nobody answers at the address, or there is no such address."""
+
+
+class NotARemoteShell(ClientError):
+    """What answers does not speak this protocol, or not this version of it."""
+
+
+class WrongServer(ClientError):
+    """The server's key is not the expected one.  Nothing was sent to it."""
+
+
+class LoginRefused(ClientError):
+    """The server does not let this user in with this key; it never says why."""
+
+
+class ConnectionLost(ClientError):
+    """The connection to the server is gone, or was closed."""
+
+
+class CommandFailed(ClientError):
+    """A command did not exit with status 0.
+
+    :ivar result: all that is known of it.
+    """
+
+    def __init__(self, text: str, result: Result) -> None:
+        super().__init__(text)
+        self.result = result

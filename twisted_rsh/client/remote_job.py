@@ -1,0 +1,142 @@
+"""One job on the server, as its caller sees it."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, succeed
+
+from twisted_rsh.client.remote_streams import RemoteInput, RemoteOutput
+from twisted_rsh.client.result import JobEnd
+from twisted_rsh.core.client_session import ClientSession
+from twisted_rsh.core.endings import Ending
+from twisted_rsh.core.errors import LocalProtocolError
+from twisted_rsh.core.events import (
+    ChannelOpened,
+    DataReceived,
+    Event,
+    JobEnded,
+    RoomGained,
+    StreamEnded,
+    StreamStopped,
+)
+from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.link.pump import SessionPump
+
+__all__ = ["RemoteJob"]
+
+
+class RemoteJob:
+    """A job that :meth:`twisted_rsh.client.remote_shell.RemoteShell.start` started.
+
+    Its output waits on the server while nobody reads it, and then the job itself waits: read both outputs, or
+    ``forward`` or ``stop`` the one that is of no interest.
+
+    :ivar stdin: its standard input; end it, or the job may wait for more for ever.
+    :ivar stdout: its standard output.
+    :ivar stderr: its standard error.
+    :ivar encoding: the code page of its text, as the server named it; ``None`` until the server has started it.
+    """
+
+    def __init__(self, channel: int, session: ClientSession, pump: SessionPump) -> None:
+        self.encoding: str | None = None
+        self.stdin = RemoteInput(self._input_room, self._send_input, self._end_input)
+        self.stdout = self._output(Stream.STDOUT)
+        self.stderr = self._output(Stream.STDERR)
+        self._streams = dict(zip(OUTPUTS, (self.stdout, self.stderr), strict=True))
+        self._channel = channel
+        self._session = session
+        self._pump = pump
+        self._end: JobEnd | None = None
+        self._closed = False
+        self._waiting: list[Deferred[JobEnd]] = []
+
+    def wait(self) -> Deferred[JobEnd]:
+        """Wait for the end of the job.
+
+        :returns: fires, and never fails, when the server has told how the job ended or the connection is gone.  All
+            of the output has arrived by then, though perhaps not been read.  Cancelling it ends the job.
+        """
+        if self._end is not None:
+            return succeed(self._end)
+        waiting: Deferred[JobEnd] = Deferred(self._cancelled)
+        self._waiting.append(waiting)
+        return waiting
+
+    def send_signal(self, name: str) -> None:
+        """Send a signal to the job's whole process group.  Nothing happens if it has ended.
+
+        :param name: a name of :data:`twisted_rsh.core.signals.SIGNAL_NAMES`, such as ``"INT"``.
+        :raises twisted_rsh.core.errors.LocalProtocolError: there is no such signal, or the server is so far behind that
+            the signal would only queue up.
+        """
+        if self._is_live:
+            self._session.send_signal(self._channel, name)
+            self._pump.flush()
+
+    def close(self) -> None:
+        """Lose interest in the job: the server ends it, and what it still writes is dropped."""
+        if self._is_live:
+            self._closed = True
+            self._session.close(self._channel)
+            self._pump.flush()
+            self.stdin.closed()
+
+    def happened(self, event: Event) -> None:
+        """For the shell: something happened on this job's channel."""
+        match event:
+            case DataReceived():
+                self._streams[event.stream].data_received(event.data)
+            case StreamEnded():
+                self._streams[event.stream].ended()
+            case RoomGained():
+                self.stdin.room_gained()
+            case ChannelOpened():
+                self.encoding = event.encoding
+            case StreamStopped():
+                self.stdin.closed()
+            case JobEnded():
+                self.ended(event.ending, event.held_open)
+
+    def ended(self, ending: Ending, held_open: bool = False) -> None:
+        """For the shell: the job has ended, or nothing more will be known of it."""
+        self._end = JobEnd(ending, held_open)
+        self.stdin.closed()
+        self.stdout.ended()
+        self.stderr.ended()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(self._end)
+
+    @property
+    def _is_live(self) -> bool:
+        return self._end is None and not self._closed
+
+    def _output(self, stream: Stream) -> RemoteOutput:
+        def consumed(size: int) -> None:
+            self._session.consumed(self._channel, stream, size)
+            self._pump.flush()
+
+        def stop() -> None:
+            if self._is_live:
+                self._session.stop_stream(self._channel, stream)
+                self._pump.flush()
+
+        return RemoteOutput(consumed, stop)
+
+    def _input_room(self) -> int:
+        return self._session.room(self._channel, Stream.STDIN)
+
+    def _send_input(self, data: bytes) -> None:
+        self._session.send_data(self._channel, Stream.STDIN, data)
+        self._pump.flush()
+
+    def _end_input(self) -> None:
+        try:
+            self._session.end_stream(self._channel, Stream.STDIN)
+        except LocalProtocolError:
+            # The job is over, and its input with it.
+            return
+        self._pump.flush()
+
+    def _cancelled(self, waiting: Deferred[JobEnd]) -> None:
+        self._waiting.remove(waiting)
+        self.close()

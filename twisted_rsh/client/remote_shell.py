@@ -1,0 +1,181 @@
+"""A connection to a server, over which commands are run: what ``connect()`` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from twisted.internet.defer import Deferred, succeed
+
+from twisted_rsh.client.errors import ConnectionLost
+from twisted_rsh.client.remote_job import RemoteJob
+from twisted_rsh.client.result import Result
+from twisted_rsh.core.client_session import ClientSession
+from twisted_rsh.core.endings import Ending, OutcomeUnknown, RefusalReason, Refused
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
+from twisted_rsh.core.events import Event, JobEnded, RoomGained, SessionClosed
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.link.framed_link import FramedLink
+from twisted_rsh.link.pump import SessionPump
+
+__all__ = ["RemoteShell"]
+
+
+class RemoteShell:
+    """Runs commands on the server.  :func:`twisted_rsh.client.connect.connect` makes one.
+
+    Any number of commands run at once, up to the server's limit, and none of them delays another.
+    """
+
+    def __init__(self, session: ClientSession, pump: SessionPump, link: FramedLink) -> None:
+        self._session = session
+        self._pump = pump
+        self._link = link
+        self._jobs: dict[int, RemoteJob] = {}
+        self._lost: str | None = None
+        self._waiting: list[Deferred[str]] = []
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: bytes = b"",
+        cwd: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Deferred[Result]:
+        """Run a command and collect what it writes.
+
+        :param command: a command line for the user's shell, or a program and its arguments, which no shell sees.
+        :param stdin: what the command reads; after it, the end of input.
+        :param cwd: its working folder, relative to the user's home folder; ``None`` for that folder.
+        :param environment: names and values to add to its environment.
+        :param timeout: seconds after which the server ends it, or ``None``; the result has what it wrote until then.
+        :returns: fires with the result, whatever the ending: see its ``ending``, or call its ``check()``.  Cancelling
+            it ends the command.
+        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone already; nothing was started.  When
+            it is lost later, the result's ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
+        """
+        job = self.start(command, cwd=cwd, environment=environment, timeout=timeout)
+        return Deferred.fromCoroutine(_collect(job, command if isinstance(command, str) else tuple(command), stdin))
+
+    def start(
+        self,
+        command: str | Sequence[str],
+        *,
+        cwd: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> RemoteJob:
+        """Start a command, to read and write while it runs.  The parameters are those of :meth:`run`.
+
+        :returns: the job.  When it is refused, that is its ending.
+        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
+        """
+        if self._lost is not None:
+            raise ConnectionLost(self._lost)
+        request = JobRequest(
+            command=command if isinstance(command, str) else None,
+            argv=None if isinstance(command, str) else tuple(command),
+            cwd=cwd,
+            environment=tuple((environment or {}).items()),
+            timeout=timeout,
+        )
+        try:
+            channel = self._session.open(request)
+        except LocalProtocolError as error:
+            job = RemoteJob(0, self._session, self._pump)
+            job.ended(_refusal(request, error))
+            return job
+        self._jobs[channel] = job = RemoteJob(channel, self._session, self._pump)
+        self._pump.flush()
+        return job
+
+    def close(self) -> Deferred[str]:
+        """End the session and close the connection.  The server ends the jobs that still run.
+
+        :returns: fires when the connection is gone, as that of :meth:`when_lost`.
+        """
+        if self._lost is None:
+            self._session.goodbye("")
+            self._pump.flush()
+            self._end("the connection was closed")
+            self._link.close()
+        return self.when_lost()
+
+    def when_lost(self) -> Deferred[str]:
+        """Wait until the connection is gone.
+
+        :returns: fires with one line that says why.
+        """
+        if self._link.dead:
+            return succeed(self._lost or "")
+        waiting: Deferred[str] = Deferred(self._forget)
+        self._waiting.append(waiting)
+        return waiting
+
+    def dispatch(self, event: Event) -> None:
+        """For the link: something happened in the session."""
+        match event:
+            case RoomGained(channel=None):
+                for job in list(self._jobs.values()):
+                    job.stdin.room_gained()
+            case SessionClosed():
+                self._end(event.text or "the server ended the session")
+                self._link.close()
+            case JobEnded():
+                self._jobs.pop(event.channel).happened(event)
+            case _:
+                channel = getattr(event, "channel", None)
+                if channel in self._jobs:
+                    self._jobs[channel].happened(event)
+
+    def link_ended(self, reason: str) -> None:
+        """For the link: it is gone."""
+        self._end(f"the connection was lost: {reason}")
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(self._lost or "")
+
+    def _forget(self, waiting: Deferred[str]) -> None:
+        self._waiting.remove(waiting)
+
+    def _end(self, reason: str) -> None:
+        if self._lost is not None:
+            return
+        self._lost = reason
+        self._pump.stop()
+        jobs, self._jobs = self._jobs, {}
+        for job in jobs.values():
+            job.ended(OutcomeUnknown(reason))
+
+
+async def _collect(job: RemoteJob, command: str | tuple[str, ...], stdin: bytes) -> Result:
+    outputs: list[list[bytes]] = []
+    for stream in (job.stdout, job.stderr):
+        chunks: list[bytes] = []
+        outputs.append(chunks)
+
+        def keep(data: bytes, chunks: list[bytes] = chunks, consumed: object = stream.consumed) -> None:
+            chunks.append(data)
+            assert callable(consumed)
+            consumed(len(data))
+
+        stream.forward(keep)
+    # A command that does not read all of its input is none the worse for it.
+    job.stdin.write(stdin).addErrback(lambda failure: failure.trap(BrokenPipeError))
+    job.stdin.end()
+    end = await job.wait()
+    stdout, stderr = (b"".join(chunks) for chunks in outputs)
+    return Result(command, stdout, stderr, end.ending, job.encoding or "utf-8", end.held_open)
+
+
+def _refusal(request: JobRequest, error: LocalProtocolError) -> Ending:
+    if error.code is not ErrorCode.MALFORMED_MESSAGE:
+        return Refused(RefusalReason.TOO_MANY_CHANNELS, error.detail)
+    words = [request.command or "", *(request.argv or ()), request.cwd or "", *sum(request.environment, ())]
+    try:
+        for word in words:
+            word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return Refused(RefusalReason.BAD_TEXT, "the command has a character that no text has")
+    return Refused(RefusalReason.TOO_LONG, "the command is too long to send")

@@ -1,0 +1,76 @@
+"""What is known of a command that has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted_rsh.client.errors import CommandFailed
+from twisted_rsh.client.status import describe_ending, exit_status
+from twisted_rsh.client.text import decode_text
+from twisted_rsh.core.endings import Ending, Exited
+
+__all__ = ["JobEnd", "Result"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended.
+
+    :ivar ending: how; :class:`~twisted_rsh.core.endings.OutcomeUnknown` when the connection died first.
+    :ivar held_open: whether a process that it left behind still held its output when the server closed it.
+    """
+
+    ending: Ending
+    held_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A command that has ended, and what it wrote.
+
+    The output is complete unless the ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`; then, as after a
+    time-out, it is what came until then.
+
+    :ivar command: the command line or argument vector.
+    :ivar stdout: what it wrote to its standard output.
+    :ivar stderr: what it wrote to its standard error.
+    :ivar ending: how it ended: one of the five classes of :mod:`twisted_rsh.core.endings`.
+    :ivar encoding: the code page of its text, as the server named it; ``"utf-8"`` if it never ran.
+    :ivar held_open: whether a process that it left behind still held its output when the server closed it.
+    """
+
+    command: str | tuple[str, ...]
+    stdout: bytes
+    stderr: bytes
+    ending: Ending
+    encoding: str
+    held_open: bool
+
+    @property
+    def text(self) -> str:
+        """The standard output as text; bytes that cannot be decoded are surrogate escapes, and nothing is lost."""
+        return decode_text(self.stdout, self.encoding)
+
+    @property
+    def error_text(self) -> str:
+        """The standard error as text, likewise."""
+        return decode_text(self.stderr, self.encoding)
+
+    @property
+    def status(self) -> int:
+        """The one number that stands for the ending where only a number can
+        (:func:`twisted_rsh.client.status.exit_status`)."""
+        return exit_status(self.ending)
+
+    def check(self) -> Result:
+        """Return this result if the command exited with status 0.
+
+        :raises twisted_rsh.client.errors.CommandFailed: it did not; the exception has the result.
+        """
+        if self.ending == Exited(0):
+            return self
+        if isinstance(self.ending, Exited):
+            how = f"exited with status {self.ending.code}"
+        else:
+            how = describe_ending(self.ending) or ""
+        raise CommandFailed(f"{self.command!a}: {how}", self)

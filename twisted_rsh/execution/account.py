@@ -1,0 +1,90 @@
+"""The account that jobs run as: this process's own user, with the environment that every job starts from."""
+
+from __future__ import annotations
+
+import codecs
+import locale
+import os
+import pwd
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT_PATH", "DEFAULT_SHELL", "Account"]
+
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+"""The ``PATH`` of a job when the server has none, as a service manager may start it: the standard folders of Linux
+and macOS, the locally installed first."""
+
+DEFAULT_SHELL = "/bin/sh"
+"""The shell of a user whose account names none (passwd(5): an empty field means this)."""
+
+_INHERITED_NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
+"""The server's own variables that a job gets too; everything else, such as a token of the service manager, stays."""
+
+_INHERITED_PREFIX = "LC_"
+"""The locale's categories are inherited by prefix: systems add their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user that jobs run as, and what each of them is given.  Text is decoded as Python decodes file names.
+
+    :ivar name: the user's name.
+    :ivar home: absolute path of the home folder; it need not exist.
+    :ivar shell: absolute path of the shell that runs command strings.
+    :ivar encoding: the code page of the jobs, as Python names it; a superset of ASCII.
+    :ivar environment: names and values that every job starts with, sorted by name.
+    """
+
+    name: str
+    home: str
+    shell: str
+    encoding: str
+    environment: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def current(cls, environ: Mapping[str, str], shell: str | None = None, encoding: str | None = None) -> Account:
+        """Describe the user that this process runs as.
+
+        The environment is built from nothing: of `environ` only the search path, the locale and the time zone are
+        taken, so no secret that the server was started with reaches a job.
+
+        :param environ: the server's environment, such as ``os.environ``.
+        :param shell: absolute path of the shell, or ``None`` for the one that the account names.
+        :param encoding: the name of the jobs' code page, or ``None`` for the locale's.
+        :returns: the account; hand it to :class:`twisted_rsh.execution.user.LocalUser`.
+        :raises ValueError: the shell is no absolute path, or the encoding is unknown or no superset of ASCII.
+        """
+        uid = os.getuid()
+        try:
+            entry = pwd.getpwuid(uid)
+        except KeyError:  # a container may run as a number that nobody named
+            name, home, own_shell = environ.get("USER", ""), environ.get("HOME", ""), ""
+        else:
+            name, home, own_shell = entry.pw_name, entry.pw_dir, entry.pw_shell
+        name = name or str(uid)
+        home = home if home.startswith("/") else "/"
+        shell = shell or own_shell or DEFAULT_SHELL
+        if not shell.startswith("/"):
+            raise ValueError(f"the shell must be an absolute path, not {shell!r}")
+        environment = {key: value for key, value in environ.items() if _is_inherited(key)}
+        environment.setdefault("PATH", DEFAULT_PATH)
+        environment.update(HOME=home, USER=name, LOGNAME=name, SHELL=shell)
+        return cls(name, home, shell, _code_page(encoding), tuple(sorted(environment.items())))
+
+
+def _is_inherited(name: str) -> bool:
+    return name in _INHERITED_NAMES or name.startswith(_INHERITED_PREFIX)
+
+
+def _code_page(encoding: str | None) -> str:
+    """Name a code page as Python does; ``None`` means the locale's."""
+    wanted = encoding or locale.nl_langinfo(locale.CODESET) or locale.getpreferredencoding(False)
+    try:
+        name = codecs.lookup(wanted).name
+        is_ascii_superset = "/A=".encode(name) == b"/A="
+    except LookupError:  # also what str.encode says of a codec that is not one of text, such as "hex"
+        raise ValueError(f"unknown encoding {wanted!r}; name a code page such as utf-8 or gbk") from None
+    if not is_ascii_superset:
+        raise ValueError(f"encoding {wanted!r} is not a superset of ASCII; name a code page such as utf-8 or gbk")
+    return name

@@ -1,0 +1,233 @@
+"""One request, one process: the job that runs it, and when its end may be told."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Signalled
+from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.core.signals import SIGNAL_NAMES
+from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.ladder import KillLadder
+from twisted_rsh.execution.plan import SpawnPlan, shown
+from twisted_rsh.execution.process import SpawnedProcess, spawn_process
+from twisted_rsh.interfaces import IJob, IJobOwner, JobRefused
+
+__all__ = ["LINGER_SECONDS", "MAX_LINGER_SECONDS", "ProcessJob", "start_job"]
+
+LINGER_SECONDS = 0.25
+"""Seconds of silence, once the process has exited, after which output that a surviving process holds open is closed:
+enough for the rest of a pipeline to finish, and not felt at a prompt."""
+
+MAX_LINGER_SECONDS = 1.0
+"""Seconds after the exit at which a survivor's output is closed even though it keeps writing."""
+
+_SIGNAL_BY_NUMBER = {
+    int(signal.Signals[f"SIG{name}"]): name for name in sorted(SIGNAL_NAMES) if hasattr(signal, f"SIG{name}")
+}
+"""The signals that can travel and that this system has; ``IO`` comes before ``POLL`` and ``CHLD`` is no ``CLD``."""
+
+_REASON_BY_ERRNO = {
+    errno.ENOENT: RefusalReason.NOT_FOUND,
+    errno.E2BIG: RefusalReason.TOO_LONG,
+    errno.EMFILE: RefusalReason.RESOURCES,
+    errno.ENFILE: RefusalReason.RESOURCES,
+    errno.EAGAIN: RefusalReason.RESOURCES,
+    errno.ENOMEM: RefusalReason.RESOURCES,
+    errno.ENOSPC: RefusalReason.RESOURCES,
+}
+"""Why a process could not be started, for what a client may act on; anything else makes it not executable."""
+
+
+def start_job(reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner) -> ProcessJob:
+    """Start a process for an owner.
+
+    :param reactor: watches its pipes and its exit, and tells the time.
+    :param plan: what to execute (:func:`twisted_rsh.execution.plan.plan_job`).
+    :param owner: whom to report to, from the reactor only, never from within this call.
+    :returns: the running job.
+    :raises JobRefused: it was not started: `NOT_FOUND` (also when a script's interpreter is missing),
+        `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG` or `RESOURCES`.
+    """
+    try:
+        return ProcessJob(reactor, plan, owner)
+    except OSError as e:
+        raise _refusal(e, plan) from None
+
+
+def _refusal(error: OSError, plan: SpawnPlan) -> JobRefused:
+    """Say why the system did not start a process."""
+    if error.filename == plan.cwd:
+        return JobRefused(RefusalReason.BAD_CWD, f"{shown(os.fsdecode(plan.cwd))}: {error.strerror}")
+    reason = _REASON_BY_ERRNO.get(error.errno or 0, RefusalReason.NOT_EXECUTABLE)
+    return JobRefused(reason, f"{shown(os.fsdecode(plan.executable))}: {error.strerror}")
+
+
+@implementer(IJob)
+class ProcessJob(ProcessProtocol):
+    """A running process and its owner; made by :func:`start_job`.
+
+    Its output is read only as far as the owner has room: nothing is held here, and a slow reader stops the process.
+    Its end is told when the process has exited and both outputs were read to their end.  A process that it left behind
+    may hold an output open; then what the pipe held at the exit is delivered, however long that takes, and after a
+    short linger the output is closed.  The camelCase methods are Twisted's to call.
+    """
+
+    def __init__(self, reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner) -> None:
+        self._reactor = reactor
+        self._owner = owner
+        self._open = set(OUTPUTS)
+        self._unconsumed = 0
+        self._input_ended = False
+        self._has_exited = False
+        self._is_over = False
+        self._held_open = False
+        self._exited_at = self._last_output_at = 0.0
+        self._owed = dict.fromkeys(OUTPUTS, 0)
+        self._linger: IDelayedCall | None = None
+        self._process: SpawnedProcess = spawn_process(
+            reactor,
+            self,
+            plan,
+            read_size=lambda fd: owner.output_room(Stream(fd)),
+            input_taken=self._input_taken,
+        )
+        self._ladder = KillLadder(reactor, self._process.signal_group)
+
+    # IJob
+
+    def write_input(self, data: bytes) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.write_input`."""
+        self._unconsumed += len(data)
+        self._process.write(data)
+
+    def end_input(self) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.end_input`."""
+        self._input_ended = True
+        self._process.closeStdin()
+
+    def send_signal(self, name: str) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.send_signal`.
+
+        Nothing happens when this system has no such signal, or when the job became another user, as ``sudo`` does.
+        """
+        with contextlib.suppress(ProcessExitedAlready, ValueError, PermissionError):
+            self._process.signalProcess(name)
+
+    def resume_output(self, stream: Stream) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
+        self._process.resume_output(stream)
+
+    def close_output(self, stream: Stream) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.close_output`; the owner's `output_ended` follows."""
+        self._process.close_output(stream)
+
+    def terminate(self) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: takes the :class:`KillLadder`."""
+        if not self._is_over:
+            self._ladder.start()
+
+    # ProcessProtocol
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Hand output to the owner."""
+        stream = Stream(childFD)
+        self._owner.output_received(stream, data)
+        if not self._has_exited:
+            return
+        self._last_output_at = self._reactor.seconds()
+        if self._owed[stream]:
+            self._owed[stream] = max(0, self._owed[stream] - len(data))
+            if not self._owed[stream]:
+                self._arm_linger(0)
+
+    def childConnectionLost(self, childFD: int) -> None:
+        """Learn that a pipe was closed, by whichever side."""
+        stream = Stream(childFD)
+        if stream is not Stream.STDIN:
+            self._open.discard(stream)
+            self._owner.output_ended(stream)
+            self._conclude()
+        elif not self._is_concluded and (self._unconsumed or not self._input_ended):
+            self._owner.input_closed()
+
+    def processExited(self, reason: Failure) -> None:
+        """Learn that the process has exited; what is in its pipes now will be delivered."""
+        self._has_exited = True
+        self._exited_at = self._last_output_at = self._reactor.seconds()
+        for stream in self._open:
+            self._owed[stream] = self._process.buffered_output(stream)
+        self._check_linger()
+        self._conclude()
+
+    def processEnded(self, reason: Failure) -> None:
+        """Tell the owner the end, now that nothing can follow."""
+        self._is_over = True
+        self._owner.job_ended(_ending(reason.value), self._held_open)
+
+    # The end
+
+    def _input_taken(self, size: int) -> None:
+        self._unconsumed -= size
+        self._owner.input_consumed(size)
+
+    @property
+    def _is_concluded(self) -> bool:
+        return self._has_exited and not self._open
+
+    def _conclude(self) -> None:
+        """Close the last pipe when the process has exited and its output is complete."""
+        if self._is_concluded:
+            if self._linger is not None:
+                self._linger.cancel()
+                self._linger = None
+            self._process.discard_input()
+
+    def _arm_linger(self, delay: float) -> None:
+        if self._linger is not None:
+            self._linger.cancel()
+        self._linger = self._reactor.callLater(delay, self._check_linger)
+
+    def _check_linger(self) -> None:
+        """After the exit: close each output that is complete, or that only a survivor still holds."""
+        self._linger = None
+        now = self._reactor.seconds()
+        is_silent = now >= self._last_output_at + LINGER_SECONDS
+        is_late = now >= self._exited_at + MAX_LINGER_SECONDS
+        is_waiting = False
+        for stream in self._open:
+            if self._process.is_output_exhausted(stream):
+                self._process.close_output(stream)
+            elif self._owed[stream]:
+                continue  # its reader is slow: looked at again when the last of these bytes has gone
+            elif is_late or (is_silent and not self._process.buffered_output(stream)):
+                self._held_open = True
+                self._process.close_output(stream)
+            else:
+                is_waiting = True
+        if is_waiting:
+            due = self._exited_at + MAX_LINGER_SECONDS
+            self._arm_linger((due if is_silent else min(due, self._last_output_at + LINGER_SECONDS)) - now)
+
+
+def _ending(reason: BaseException | None) -> Ending:
+    """Put what a process protocol is told into an ending."""
+    if isinstance(reason, ProcessDone):
+        return Exited(0)
+    if not isinstance(reason, ProcessTerminated):
+        return OutcomeUnknown(str(reason))
+    if reason.signal is None:
+        return Exited(reason.exitCode)
+    name = _SIGNAL_BY_NUMBER.get(reason.signal)
+    if name is None:
+        return OutcomeUnknown(f"a signal without a name, number {reason.signal}, ended the job")
+    return Signalled(name, os.WCOREDUMP(reason.status))

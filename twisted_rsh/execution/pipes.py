@@ -1,0 +1,210 @@
+"""The parent's ends of a job's pipes, as descriptors of the reactor: one reads output, the other writes input."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import select
+import termios
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IReadWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["READ_BYTES", "InputPipe", "OutputPipe"]
+
+READ_BYTES = 64 * 1024
+"""Bytes of one read: what a Linux pipe holds, and twice as fast as Twisted's 8 KiB (docs/performance.rst)."""
+
+_ABNORMAL = select.POLLHUP | select.POLLERR
+"""What poll(2) says of a pipe whose other end is closed: POLLHUP to a reader, POLLERR (or, on macOS, POLLHUP) to a
+writer."""
+
+
+def _peer_is_gone(fd: int) -> bool:
+    """Whether nobody holds the other end of this pipe."""
+    poller = select.poll()
+    poller.register(fd, 0)
+    return any(event & _ABNORMAL for _, event in poller.poll(0))
+
+
+class _Pipe:
+    """What both ends have in common: a descriptor that is closed once, and says so once."""
+
+    def __init__(self, reactor: IReactorFDSet, fd: int, lost: Callable[[], None]) -> None:
+        self._reactor = reactor
+        self._fd = fd
+        self._lost = lost
+        os.set_blocking(fd, False)
+
+    def fileno(self) -> int:
+        """The descriptor, or -1 when it is closed; the reactor asks."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """What the reactor calls this in its log."""
+        return type(self).__name__
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the descriptor is closed."""
+        return self._fd < 0
+
+    def _unwatch(self) -> None:
+        """Let the reactor forget this pipe."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Close our end now: what is unread or unwritten is dropped, and the other end finds a broken pipe."""
+        if self._fd >= 0:
+            self._unwatch()
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+            self._lost()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close; the reactor calls this at a hang-up without data, or when something it called has failed."""
+        self.close()
+
+
+@implementer(IReadDescriptor)
+class OutputPipe(_Pipe):
+    """Reads what a job writes, never more at a time than its reader has room for.
+
+    :param reactor: watches the descriptor.
+    :param fd: our end; this object owns it from now on.
+    :param room: says how many bytes may be read now; at 0 this pipe pauses itself.
+    :param received: takes the bytes.
+    :param lost: learns, once, that the descriptor is closed.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        fd: int,
+        room: Callable[[], int],
+        received: Callable[[bytes], None],
+        lost: Callable[[], None],
+    ) -> None:
+        super().__init__(reactor, fd, lost)
+        self._room = room
+        self._received = received
+
+    def pause(self) -> None:
+        """Read no more until :meth:`resume`; a full pipe then stops the job.  Harmless when closed."""
+        if not self.is_closed:
+            self._unwatch()
+
+    def resume(self) -> None:
+        """Read again.  Harmless when reading already, or closed."""
+        if not self.is_closed:
+            self._reactor.addReader(self)
+
+    def buffered(self) -> int:
+        """Count the bytes that wait in the pipe; 0 when it is closed."""
+        if self.is_closed:
+            return 0
+        count = array.array("i", [0])
+        fcntl.ioctl(self._fd, termios.FIONREAD, count)
+        return count[0]
+
+    def is_exhausted(self) -> bool:
+        """Whether every byte was read and nobody can write another, which a paused reader would not be told."""
+        # The order matters: once nobody can write, the count is final.
+        return self.is_closed or (_peer_is_gone(self._fd) and self.buffered() == 0)
+
+    def doRead(self) -> None:
+        """Read once; the reactor calls this as long as there is something to read."""
+        size = min(READ_BYTES, self._room())
+        if size <= 0:
+            self.pause()
+            return
+        try:
+            data = os.read(self._fd, size)
+        except BlockingIOError:
+            return
+        if data:
+            self._received(data)
+        else:
+            self.close()
+
+    def _unwatch(self) -> None:
+        self._reactor.removeReader(self)
+
+
+@implementer(IReadWriteDescriptor)
+class InputPipe(_Pipe):
+    """Writes what a job reads, and says how much of it the pipe took.
+
+    What was written and not yet taken is held; whoever writes bounds it.  The pipe is also watched for its reader's
+    going away, so that input nobody will read is not asked for.
+
+    :param reactor: watches the descriptor.
+    :param fd: our end; this object owns it from now on.
+    :param taken: learns how many bytes the pipe took.
+    :param lost: learns, once, that the descriptor is closed.
+    """
+
+    def __init__(self, reactor: IReactorFDSet, fd: int, taken: Callable[[int], None], lost: Callable[[], None]) -> None:
+        super().__init__(reactor, fd, lost)
+        self._taken = taken
+        self._queue: deque[memoryview] = deque()
+        self._ending = False
+
+    def watch(self) -> None:
+        """Begin to watch for the reader's going away."""
+        self._reactor.addReader(self)
+
+    def write(self, data: bytes) -> None:
+        """Queue bytes.  Dropped when the pipe is closed or about to be.
+
+        :param data: bytes; they go out when the pipe can take them, never from within this call.
+        """
+        if data and not (self.is_closed or self._ending):
+            self._queue.append(memoryview(data))
+            self._reactor.addWriter(self)
+
+    def end(self) -> None:
+        """Close the pipe behind what is queued."""
+        if self._ending or self.is_closed:
+            return
+        self._ending = True
+        if not self._queue:
+            self.close()
+
+    def doWrite(self) -> None:
+        """Write until the pipe is full or the queue empty; the reactor calls this when the pipe can take bytes."""
+        total = 0
+        is_broken = False
+        try:
+            while self._queue:
+                chunk = self._queue[0]
+                size = os.write(self._fd, chunk)
+                total += size
+                if size < len(chunk):
+                    self._queue[0] = chunk[size:]
+                else:
+                    self._queue.popleft()
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            is_broken = True
+        if not self._queue:
+            self._reactor.removeWriter(self)
+        if is_broken or (self._ending and not self._queue):
+            self.close()
+        if total:
+            self._taken(total)
+
+    def doRead(self) -> None:
+        """Look whether the reader is gone: reactors that cannot tell a hang-up from data call this for both."""
+        if _peer_is_gone(self._fd):
+            self.close()
+
+    def _unwatch(self) -> None:
+        self._queue.clear()
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)

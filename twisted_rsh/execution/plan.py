@@ -1,0 +1,229 @@
+"""What exactly to execute for a request: every text encoded, every path absolute, every limit held.
+
+Nothing is started here.  The two questions that only the file system can answer are parameters.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from twisted_rsh.core.endings import RefusalReason
+from twisted_rsh.core.limits import (
+    MAX_CWD_BYTES,
+    MAX_ENVIRONMENT_NAMES,
+    MAX_ENVIRONMENT_VALUE_BYTES,
+    MAX_REQUEST_BYTES,
+)
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.execution.account import Account
+from twisted_rsh.interfaces import JobRefused
+
+__all__ = ["MAX_SHOWN_CHARACTERS", "SpawnPlan", "check_folder", "check_program", "plan_job", "shown"]
+
+MAX_SHOWN_CHARACTERS = 200
+"""Characters of a name or path repeated in a refusal: one readable line, far below ``MAX_TEXT_BYTES``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnPlan:
+    """Everything that the operating system needs to start one process; hand it to `spawn_process`.
+
+    :ivar executable: absolute path of the program.
+    :ivar argv: its arguments, the name it is called by first.
+    :ivar environment: names and values, the whole of its environment.
+    :ivar cwd: absolute path of its working folder.
+    """
+
+    executable: bytes
+    argv: tuple[bytes, ...]
+    environment: tuple[tuple[bytes, bytes], ...]
+    cwd: bytes
+
+
+def check_program(path: bytes) -> None:
+    """Make sure that a path names a regular file that this process may execute.
+
+    :param path: absolute path.
+    :raises OSError: it does not, and why: ``FileNotFoundError``, ``IsADirectoryError``, ``PermissionError``, ...
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not (stat.S_ISREG(mode) and os.access(path, os.X_OK)):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def check_folder(path: bytes) -> None:
+    """Make sure that a path names a folder that this process may enter.
+
+    :param path: absolute path.
+    :raises OSError: it does not, and why: ``FileNotFoundError``, ``NotADirectoryError``, ``PermissionError``, ...
+    """
+    if not stat.S_ISDIR(os.stat(path).st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(path, os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def plan_job(
+    request: JobRequest,
+    account: Account,
+    *,
+    program_check: Callable[[bytes], None] = check_program,
+    folder_check: Callable[[bytes], None] = check_folder,
+) -> SpawnPlan:
+    """Decide what to execute for a request.
+
+    A command string is run by the account's shell.  An argument vector is run without one: a program with a slash in
+    its name is relative to the job's working folder, any other is looked up in the job's own ``PATH``, whose empty and
+    relative entries are skipped, so that nothing is ever found in a folder that happens to be current.
+
+    :param request: what the client asked for.
+    :param account: the user it runs as.
+    :param program_check: raises ``OSError`` unless its argument, an absolute path, can be executed.
+    :param folder_check: raises ``OSError`` unless its argument, an absolute path, can be entered.
+    :returns: the plan.
+    :raises JobRefused: `BAD_TEXT`, `TOO_LONG`, `BAD_CWD`, `NOT_FOUND` or `NOT_EXECUTABLE`, with one line that names
+        the thing.
+    """
+    program, total = _encode_program(request, account)
+    additions = _encode_additions(request, account)
+    total += sum(len(name) + len(value) + 2 for name, value in additions)
+    if total > MAX_REQUEST_BYTES:
+        raise JobRefused(
+            RefusalReason.TOO_LONG,
+            f"the {_subject(request)} and its environment take {total} bytes; at most {MAX_REQUEST_BYTES} are allowed",
+        )
+    environment = {os.fsencode(name): os.fsencode(value) for name, value in account.environment} | dict(additions)
+    cwd = _resolve_cwd(request, account, folder_check)
+    if request.argv is None:
+        executable = os.fsencode(account.shell)
+        argv = (os.path.basename(executable), b"-c", *program)
+        candidates: Iterable[bytes] = (executable,)
+        name = account.shell
+    else:
+        argv = program
+        candidates = _candidates(program[0], environment.get(b"PATH", b""), cwd)
+        name = request.argv[0]
+    return SpawnPlan(_first_program(candidates, name, program_check), argv, tuple(environment.items()), cwd)
+
+
+def shown(text: str) -> str:
+    """Make text of a client's safe to repeat in a line for people.
+
+    :param text: any text.
+    :returns: the text, cut to :data:`MAX_SHOWN_CHARACTERS`, with everything that is not printable escaped.
+    """
+    cut = text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 3] + "..."
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+
+
+def _subject(request: JobRequest) -> str:
+    return "command" if request.argv is None else "argument vector"
+
+
+def _encode(text: str, encoding: str, subject: str) -> bytes:
+    """Encode text of the request, or refuse it by the name `subject`."""
+    if "\0" in text:
+        raise JobRefused(RefusalReason.BAD_TEXT, f"{subject} contains a NUL byte")
+    try:
+        return text.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError as e:
+        character = shown(text[e.start])
+        raise JobRefused(
+            RefusalReason.BAD_TEXT,
+            f"{subject} contains {character}, which the server's code page {encoding} cannot express",
+        ) from None
+
+
+def _encode_program(request: JobRequest, account: Account) -> tuple[tuple[bytes, ...], int]:
+    """Encode the command or the argument vector; the second result is its size, a NUL after each string included."""
+    if request.argv is None:
+        # JobRequest guarantees that one of the two is given.
+        command = request.command or ""
+        if not command:
+            raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
+        encoded: tuple[bytes, ...] = (_encode(command, account.encoding, "the command"),)
+    else:
+        if not request.argv[0]:
+            raise JobRefused(RefusalReason.BAD_TEXT, "the name of the program is empty")
+        encoded = tuple(
+            _encode(text, account.encoding, f"argument {number}" if number else "the name of the program")
+            for number, text in enumerate(request.argv)
+        )
+    return encoded, sum(len(text) + 1 for text in encoded)
+
+
+def _encode_additions(request: JobRequest, account: Account) -> list[tuple[bytes, bytes]]:
+    """Encode the environment additions of a request."""
+    if len(request.environment) > MAX_ENVIRONMENT_NAMES:
+        raise JobRefused(
+            RefusalReason.TOO_LONG,
+            f"{len(request.environment)} environment variables; at most {MAX_ENVIRONMENT_NAMES} are allowed",
+        )
+    additions = []
+    for name, value in request.environment:
+        subject = f"the environment variable {shown(name)}"
+        if not name:
+            raise JobRefused(RefusalReason.BAD_TEXT, "the name of an environment variable is empty")
+        if "=" in name:
+            raise JobRefused(RefusalReason.BAD_TEXT, f"{subject} has an equals sign in its name")
+        encoded = _encode(value, account.encoding, subject)
+        if len(encoded) > MAX_ENVIRONMENT_VALUE_BYTES:
+            raise JobRefused(
+                RefusalReason.TOO_LONG,
+                f"{subject} has {len(encoded)} bytes; at most {MAX_ENVIRONMENT_VALUE_BYTES} are allowed",
+            )
+        additions.append((_encode(name, account.encoding, f"the name of {subject}"), encoded))
+    return additions
+
+
+def _resolve_cwd(request: JobRequest, account: Account, folder_check: Callable[[bytes], None]) -> bytes:
+    """Make the working folder absolute; a home folder that is not there is replaced only where nothing was asked."""
+    home = os.fsencode(account.home)
+    if request.cwd is None:
+        return home if _outcome(folder_check, home) is None else b"/"
+    cwd = _encode(request.cwd, account.encoding, "the working folder")
+    if len(cwd) > MAX_CWD_BYTES:
+        raise JobRefused(
+            RefusalReason.TOO_LONG, f"the working folder has {len(cwd)} bytes; at most {MAX_CWD_BYTES} are allowed"
+        )
+    cwd = os.path.join(home, cwd)
+    error = _outcome(folder_check, cwd)
+    if error is not None:
+        raise JobRefused(RefusalReason.BAD_CWD, f"{shown(request.cwd)}: {error.strerror}")
+    return cwd
+
+
+def _candidates(program: bytes, path: bytes, cwd: bytes) -> Iterable[bytes]:
+    """List where a program may be, best first."""
+    if b"/" in program:
+        return (os.path.join(cwd, program),)
+    return (os.path.join(entry, program) for entry in path.split(b":") if entry.startswith(b"/"))
+
+
+def _outcome(check: Callable[[bytes], None], path: bytes) -> OSError | None:
+    """What a check raised, or ``None``."""
+    try:
+        check(path)
+    except OSError as e:
+        return e
+    return None
+
+
+def _first_program(candidates: Iterable[bytes], name: str, program_check: Callable[[bytes], None]) -> bytes:
+    """Choose the first candidate that can be executed; `name` is what the client called it."""
+    obstacle = None
+    for candidate in candidates:
+        error = _outcome(program_check, candidate)
+        if error is None:
+            return candidate
+        if not isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            obstacle = obstacle or error
+    if obstacle is None:
+        raise JobRefused(RefusalReason.NOT_FOUND, f"{shown(name)}: command not found")
+    raise JobRefused(RefusalReason.NOT_EXECUTABLE, f"{shown(name)}: {obstacle.strerror}")

@@ -1,0 +1,276 @@
+"""Our own process transport: any `ProcessProtocol` on `os.posix_spawn`, with flow control for each stream apart."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterable
+
+from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.pipes import READ_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.plan import SpawnPlan
+from twisted_rsh.execution.reaping import ExitReport, watch_exit
+from twisted_rsh.execution.spawn import Spawned, spawn
+
+__all__ = ["ProcessStatusLost", "SpawnedProcess", "spawn_process"]
+
+
+class ProcessStatusLost(Exception):
+    """The process has exited and somebody else took its status, so that nobody can tell how.
+
+    What `processExited` and `processEnded` get in place of `ProcessDone` and `ProcessTerminated`.
+    """
+
+
+def spawn_process(
+    reactor: IJobReactor,
+    protocol: ProcessProtocol,
+    plan: SpawnPlan,
+    *,
+    read_size: Callable[[int], int] | None = None,
+    input_taken: Callable[[int], None] | None = None,
+) -> SpawnedProcess:
+    """Start a process under a protocol.
+
+    The protocol is called as by `reactor.spawnProcess`, except that it hears of nothing but `connectionMade` from
+    within this call.  `processExited` may come before the last output; `processEnded` comes when all pipes are closed.
+
+    :param reactor: watches the pipes and the exit.
+    :param protocol: an ordinary process protocol.
+    :param plan: what to execute.
+    :param read_size: given 1 or 2, says how many bytes of that output may be read now; asked before each read, and at
+        0 the output is paused until `resume_output`.  ``None`` reads whatever comes.
+    :param input_taken: learns how many bytes of its input the process's pipe took; ``None`` when nobody counts.
+    :returns: the transport, which is the protocol's.
+    :raises OSError: the process was not started (see :func:`twisted_rsh.execution.spawn.spawn`), or could not be
+        watched and was killed; no descriptor stays open.
+    """
+    return SpawnedProcess(reactor, protocol, spawn(plan), read_size or _everything, input_taken or _nobody)
+
+
+def _everything(childFD: int) -> int:  # noqa: ARG001 - the signature of read_size
+    return READ_BYTES
+
+
+def _nobody(size: int) -> None:
+    """Count nothing."""
+
+
+@implementer(IFlowControlledProcess)
+class SpawnedProcess:
+    """A running process under a protocol; made by :func:`spawn_process`.
+
+    :ivar pid: its process id until its exit has been noticed, then ``None``.
+    :ivar resource_usage: see :class:`IFlowControlledProcess`.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IJobReactor,
+        protocol: ProcessProtocol,
+        spawned: Spawned,
+        read_size: Callable[[int], int],
+        input_taken: Callable[[int], None],
+    ) -> None:
+        self._reactor = reactor
+        self._protocol = protocol
+        self._group = spawned.pid
+        self._reason: Failure | None = None
+        self._group_is_gone = False
+        self._open = {0, 1, 2}
+        self.pid: int | None = spawned.pid
+        self.resource_usage: resource.struct_rusage | None = None
+        self._input = InputPipe(reactor, spawned.stdin, input_taken, lambda: self._pipe_closed(0))
+        self._outputs = {
+            number: self._output(fd, number, read_size) for number, fd in ((1, spawned.stdout), (2, spawned.stderr))
+        }
+        try:
+            self._input.watch()
+            for output in self._outputs.values():
+                output.resume()
+            watch_exit(reactor, spawned.pid, self._exited, self._later)
+        except BaseException:
+            self._abandon(spawned.pid)
+            raise
+        with self._log.failuresHandled("while making the connection of a process"):
+            protocol.makeConnection(self)
+
+    def _output(self, fd: int, number: int, read_size: Callable[[int], int]) -> OutputPipe:
+        return OutputPipe(
+            self._reactor,
+            fd,
+            room=lambda: read_size(number),
+            received=lambda data: self._protocol.childDataReceived(number, data),
+            lost=lambda: self._pipe_closed(number),
+        )
+
+    def _abandon(self, pid: int) -> None:
+        """Undo a start that nobody will hear of: the reactor cannot watch what was started."""
+        self._open.clear()  # so that the pipes are closed in silence
+        self._input.close()
+        for output in self._outputs.values():
+            output.close()
+        os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+    def _later(self, call: Callable[[], None]) -> None:
+        """Call from the reactor, never from within a call that the protocol has made."""
+        self._reactor.callLater(0, call)
+
+    # What the pipes and the watch report.
+
+    def _pipe_closed(self, number: int) -> None:
+        if number in self._open:
+            self._later(lambda: self._report_closed(number))
+
+    def _report_closed(self, number: int) -> None:
+        self._open.discard(number)
+        with self._log.failuresHandled("while reporting a closed pipe of a process"):
+            self._protocol.childConnectionLost(number)
+        self._report_end()
+
+    def _exited(self, report: ExitReport) -> None:
+        self.pid = None
+        self.resource_usage = report.usage
+        self._reason = reason = Failure(_describe(report.status))
+        with self._log.failuresHandled("while reporting the exit of a process"):
+            self._protocol.processExited(reason)
+        self._report_end()
+
+    def _report_end(self) -> None:
+        if self._reason is not None and not self._open:
+            with self._log.failuresHandled("while reporting the end of a process"):
+                self._protocol.processEnded(self._reason)
+
+    # IProcessTransport
+
+    def write(self, data: bytes) -> None:
+        """Queue input; the caller bounds what is not yet taken.  Dropped after the end of the input."""
+        self._input.write(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Queue several pieces of input, as :meth:`write`."""
+        self.write(b"".join(data))
+
+    def writeToChild(self, childFD: int, data: bytes) -> None:
+        """Queue input, as :meth:`write`.
+
+        :raises KeyError: `childFD` is not 0.
+        """
+        if childFD != 0:
+            raise KeyError(childFD)
+        self.write(data)
+
+    def closeChildFD(self, descriptor: int) -> None:
+        """Close one of the pipes: 0 behind what is queued for it, 1 and 2 now.  Any other is closed already."""
+        if descriptor == 0:
+            self._input.end()
+        elif descriptor in self._outputs:
+            self._outputs[descriptor].close()
+
+    def closeStdin(self) -> None:
+        """Close standard input behind what is queued for it."""
+        self.closeChildFD(0)
+
+    def closeStdout(self) -> None:
+        """Close our end of standard output now."""
+        self.closeChildFD(1)
+
+    def closeStderr(self) -> None:
+        """Close our end of standard error now."""
+        self.closeChildFD(2)
+
+    def loseConnection(self) -> None:
+        """Close all three pipes, as the methods above do."""
+        for number in (0, 1, 2):
+            self.closeChildFD(number)
+
+    def signalProcess(self, signalID: str | int) -> None:
+        """Send a signal to the whole process group.
+
+        :param signalID: a number, or a name without ``SIG``.
+        :raises ProcessExitedAlready: its leader's exit has been noticed.
+        :raises ValueError: this system has no signal of that name.
+        :raises PermissionError: the group changed its user, as ``sudo`` does.
+        """
+        if isinstance(signalID, str):
+            try:
+                number = int(signal.Signals[f"SIG{signalID}"])
+            except KeyError:
+                raise ValueError(f"no signal {signalID} on this system") from None
+        else:
+            number = signalID
+        if self.pid is None:
+            raise ProcessExitedAlready
+        try:
+            os.killpg(self._group, number)
+        except ProcessLookupError:
+            raise ProcessExitedAlready from None
+
+    def getPeer(self) -> IAddress:
+        """Not implemented: a process has no address."""
+        raise NotImplementedError("a process has no address")
+
+    def getHost(self) -> IAddress:
+        """Not implemented: a process has no address."""
+        raise NotImplementedError("a process has no address")
+
+    # IFlowControlledProcess
+
+    def pause_output(self, childFD: int) -> None:
+        """See :meth:`IFlowControlledProcess.pause_output`."""
+        self._outputs[childFD].pause()
+
+    def resume_output(self, childFD: int) -> None:
+        """See :meth:`IFlowControlledProcess.resume_output`."""
+        self._outputs[childFD].resume()
+
+    def close_output(self, childFD: int) -> None:
+        """See :meth:`IFlowControlledProcess.close_output`."""
+        self._outputs[childFD].close()
+
+    def buffered_output(self, childFD: int) -> int:
+        """See :meth:`IFlowControlledProcess.buffered_output`."""
+        return self._outputs[childFD].buffered()
+
+    def is_output_exhausted(self, childFD: int) -> bool:
+        """See :meth:`IFlowControlledProcess.is_output_exhausted`."""
+        return self._outputs[childFD].is_exhausted()
+
+    def discard_input(self) -> None:
+        """See :meth:`IFlowControlledProcess.discard_input`."""
+        self._input.close()
+
+    def signal_group(self, number: int) -> bool:
+        """See :meth:`IFlowControlledProcess.signal_group`."""
+        if self._group_is_gone:
+            return False
+        try:
+            os.killpg(self._group, number)
+        except ProcessLookupError:
+            self._group_is_gone = True
+        except PermissionError:
+            pass  # it is there, and not ours to signal: a set-user-id program
+        return not self._group_is_gone
+
+
+def _describe(status: int | None) -> BaseException:
+    """Put a wait status into the exceptions that a process protocol expects."""
+    if status is None:
+        return ProcessStatusLost("the exit status was taken by another part of the server")
+    if os.WIFEXITED(status):
+        code = os.WEXITSTATUS(status)
+        return ProcessTerminated(code, None, status) if code else ProcessDone(status)
+    return ProcessTerminated(None, os.WTERMSIG(status), status)

@@ -1,0 +1,142 @@
+"""Learning that a child has exited: by a pidfd where the system has one, by SIGCHLD elsewhere."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from twisted.internet import process as twisted_process
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["ExitReport", "PidfdWatch", "SigchldWatch", "watch_exit"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExitReport:
+    """What the system said of a child that has exited.
+
+    :ivar status: its wait status, for ``os.WIFEXITED`` and the like; ``None`` when somebody else had already asked,
+        so that nobody can tell any more.
+    :ivar usage: what it used, or ``None`` where that is not known.
+    """
+
+    status: int | None
+    usage: resource.struct_rusage | None = None
+
+
+def _reap(pid: int) -> ExitReport | None:
+    """Ask for the exit of a child without waiting; ``None`` while it runs."""
+    try:
+        reaped, status, usage = os.wait4(pid, os.WNOHANG)
+    except ChildProcessError:
+        return ExitReport(None)
+    return ExitReport(status, usage) if reaped else None
+
+
+@implementer(IReadDescriptor)
+class PidfdWatch:
+    """Watches a child through its pidfd, which becomes readable when it exits (pidfd_open(2), Linux 5.3).
+
+    Depends on no signal handler, and costs no look at any other child.
+
+    :param reactor: watches the pidfd.
+    :param pid: a child of ours that nobody has waited for.
+    :param exited: called once, from the reactor.
+    :raises OSError: there is no pidfd to be had: an older kernel, a seccomp filter, no descriptors left.
+    """
+
+    def __init__(self, reactor: IReactorFDSet, pid: int, exited: Callable[[ExitReport], None]) -> None:
+        self._reactor = reactor
+        self._pid = pid
+        self._exited = exited
+        self._fd = os.pidfd_open(pid)
+        try:
+            reactor.addReader(self)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def fileno(self) -> int:
+        """The pidfd, or -1 when it is closed; the reactor asks."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """What the reactor calls this in its log."""
+        return type(self).__name__
+
+    def doRead(self) -> None:
+        """Ask for the exit; the reactor calls this when there is one."""
+        report = _reap(self._pid)
+        if report is not None:
+            self._close()
+            self._exited(report)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the pidfd; the reactor calls this when something it called has failed."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            self._reactor.removeReader(self)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
+
+class SigchldWatch:
+    """Watches a child through Twisted's SIGCHLD handling, which asks after every child whenever one exits.
+
+    Twisted calls the two camelCase methods.
+
+    :param pid: a child of ours that nobody has waited for.
+    :param exited: called once, possibly from within :meth:`start`.
+    """
+
+    def __init__(self, pid: int, exited: Callable[[ExitReport], None]) -> None:
+        self._pid = pid
+        self._exited = exited
+
+    def start(self) -> None:
+        """Begin to watch; a child that has exited already is noticed now."""
+        report = _reap(self._pid)
+        if report is None:
+            twisted_process.registerReapProcessHandler(self._pid, self)
+        else:
+            self._exited(report)
+
+    def reapProcess(self) -> None:
+        """Ask for the exit; Twisted calls this when some child has exited."""
+        report = _reap(self._pid)
+        if report is not None:
+            twisted_process.unregisterReapProcessHandler(self._pid, self)
+            self._exited(report)
+
+    def processEnded(self, status: int) -> None:
+        """Learn that the child exited right while it was being registered, and that Twisted has waited for it."""
+        self._exited(ExitReport(status))
+
+
+def watch_exit(
+    reactor: IReactorFDSet,
+    pid: int,
+    exited: Callable[[ExitReport], None],
+    later: Callable[[Callable[[], None]], object],
+) -> None:
+    """Watch a child by the best means there are.
+
+    :param reactor: watches the pidfd.
+    :param pid: a child of ours that nobody has waited for.
+    :param exited: called once, from the reactor, never from within this call.
+    :param later: calls its argument soon, from the reactor.
+    """
+    if hasattr(os, "pidfd_open"):
+        try:
+            PidfdWatch(reactor, pid, exited)
+        except OSError:
+            pass  # SIGCHLD does without a descriptor
+        else:
+            return
+    later(SigchldWatch(pid, exited).start)

@@ -1,0 +1,43 @@
+"""The user of a stand-alone server: whoever has logged in runs jobs as the server's own account."""
+
+from __future__ import annotations
+
+from zope.interface import implementer
+
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.job import ProcessJob, start_job
+from twisted_rsh.execution.plan import plan_job
+from twisted_rsh.interfaces import IJobOwner, IShellUser
+
+__all__ = ["LocalUser"]
+
+
+@implementer(IShellUser)
+class LocalUser:
+    """Runs every request as a process of this machine.
+
+    :param reactor: watches the processes, and tells the time.
+    :param account: the user they run as (:meth:`twisted_rsh.execution.account.Account.current`).
+    :ivar name: the account's name, for the log.
+    :ivar encoding: the account's code page.
+    """
+
+    def __init__(self, reactor: IJobReactor, account: Account) -> None:
+        self._reactor = reactor
+        self._account = account
+        self.name = account.name
+        self.encoding = account.encoding
+
+    def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob:
+        """Start a process for a request.
+
+        The request's `timeout` is the owner's to keep: it calls :meth:`ProcessJob.terminate` when the time is up.
+
+        :param request: what the client asked for.
+        :param owner: whom to report to, never from within this call.
+        :returns: the running job.
+        :raises JobRefused: it will not run, and why; nothing was started.
+        """
+        return start_job(self._reactor, plan_job(request, self._account), owner)
