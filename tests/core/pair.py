@@ -8,13 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 
+import pytest
+
+from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.client_session import ClientSession
+from twisted_rsh.core.codec import Decoder, encode, encode_control
+from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.events import Event
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES, SessionLimits
 from twisted_rsh.core.login import ClientLogin, ServerLogin
 from twisted_rsh.core.login_messages import Auth
 from twisted_rsh.core.requests import JobRequest
-from twisted_rsh.core.roles import Role
+from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session
 
@@ -64,6 +69,26 @@ class Pair:
     def side(self, role: Role) -> Session:
         """Return one side's session."""
         return self.client if role is Role.CLIENT else self.server
+
+    def hear(self, role: Role, message: Message) -> list[Event]:
+        """Let a side receive a message that its peer's core did not send."""
+        session = self.side(role)
+        if message.declaration.sequenced:
+            (payload,) = encode_control(message, session._inbox.received)
+        else:
+            payload = encode(message)
+        return session.receive_frame(payload, self.now)
+
+    def breach(self, role: Role, message: Message) -> ErrorCode:
+        """Let a side receive a message that is a breach; return which."""
+        with pytest.raises(RemoteProtocolError) as error:
+            self.hear(role, message)
+        return error.value.code
+
+    def written(self, role: Role) -> list[Message]:
+        """Return the messages that a side wants written, which then never arrive."""
+        decoder = Decoder(role.peer, Phase.SESSION)
+        return [decoder.decode(payload)[1] for payload in self.side(role).frames_to_send()]
 
     def flush(self, role: Role) -> int:
         """Put what a side wants written on the wire.

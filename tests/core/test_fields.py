@@ -64,20 +64,20 @@ def test_values_travel(kind: Kind, value: Any) -> None:
     assert type(decoded) is type(value)
 
 
-BAD: list[tuple[Kind, Any]] = [
-    *[(NUMBER, value) for value in (-4, 6, True, "1", None, [], {}, 1.0)],
-    *[(Boolean(), value) for value in (0, 1, "true", None)],
-    *[(Text(4), value) for value in ("fiver", "\N{GREEK SMALL LETTER ALPHA}abc", "\udc80", "\ud800", 1, None, b"a")],
-    *[(NativeText(4), value) for value in ("fiver", "\ud800", "\udbff", "\udc7f", "\udd00", "\udfff", 1, None)],
-    *[(Binary(3), value) for value in ("YWJjZA==", "YQ", "YQ=", "YR==", "Y Q==", "YQ==\n", "-_==", "é", 1, None)],
-    *[(Binary(3, min_bytes=3), value) for value in ("", "YWI=", "YWJjZA==")],
-    *[(NAME, value) for value in ("hup", "SIGHUP", "", 1, None, [])],
-    *[(REASON, value) for value in ("not found", "NOT_FOUND", 1, None, [])],
-    *[(Sequence(NUMBER, 2), value) for value in ([1, 2, 3], [6], "12", {}, None)],
-    *[(Pairs(Text(1), NUMBER, 2), value) for value in ({"a": 1, "b": 2, "c": 3}, {"aa": 1}, {"a": 6}, [], None)],
-    *[
-        (EndingObject(), value)
-        for value in (
+NOT_OF_THE_KIND: list[tuple[Kind, list[Any]]] = [
+    (NUMBER, [-4, 6, True, "1", None, [], {}, 1.0]),
+    (Boolean(), [0, 1, "true", None]),
+    (Text(4), ["fiver", "\N{GREEK SMALL LETTER ALPHA}abc", "\udc80", "\ud800", 1, None, b"a"]),
+    (NativeText(4), ["fiver", "\ud800", "\udbff", "\udc7f", "\udd00", "\udfff", 1, None]),
+    (Binary(3), ["YWJjZA==", "YQ", "YQ=", "YR==", "Y Q==", "YQ==\n", "-_==", "é", 1, None]),
+    (Binary(3, min_bytes=3), ["", "YWI=", "YWJjZA=="]),
+    (NAME, ["hup", "SIGHUP", "", 1, None, []]),
+    (REASON, ["not found", "NOT_FOUND", 1, None, []]),
+    (Sequence(NUMBER, 2), [[1, 2, 3], [6], "12", {}, None]),
+    (Pairs(Text(1), NUMBER, 2), [{"a": 1, "b": 2, "c": 3}, {"aa": 1}, {"a": 6}, [], None]),
+    (
+        EndingObject(),
+        [
             None,
             "exited",
             {},
@@ -96,9 +96,10 @@ BAD: list[tuple[Kind, Any]] = [
             {"kind": "refused", "reason": "not-found"},
             {"kind": "refused", "reason": "no", "text": ""},
             {"kind": "unknown", "text": "x" * (MAX_TEXT_BYTES + 1)},
-        )
-    ],
+        ],
+    ),
 ]
+BAD = [(kind, value) for kind, values in NOT_OF_THE_KIND for value in values]
 
 
 @pytest.mark.parametrize(("kind", "value"), BAD)

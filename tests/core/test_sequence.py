@@ -38,7 +38,7 @@ def test_the_bound_and_one_past_it() -> None:
     assert outbox.waiting == 1
     assert len(outbox.log) == MAX_UNACKNOWLEDGED
     assert numbers(outbox.acknowledge(1)) == [64]
-    assert not outbox.blocked
+    assert outbox.waiting == 0
     assert len(outbox.log) == MAX_UNACKNOWLEDGED
 
 

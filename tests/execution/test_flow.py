@@ -60,7 +60,7 @@ async def test_endless_output_without_room() -> None:
 
 @asynchronous
 async def test_outputs_are_paused_apart() -> None:
-    """H-09: a full standard output does not hold up standard error."""
+    """A full standard output does not hold up standard error."""
     owner = RecordingOwner(room=0)
     owner.room[Stream.STDERR] = 1 << 30
     job = start_job(owner, command="echo out; head -c 300000 /dev/zero >&2; echo done >&2")
@@ -97,7 +97,7 @@ async def test_large_input_and_output() -> None:
 
 @asynchronous
 async def test_input_that_nobody_reads() -> None:
-    """H-05: a job that never reads is counted what its pipe took; at its end the rest is dropped and told once."""
+    """H-07: a job that never reads is counted what its pipe took; at its end the rest is dropped and told once."""
     owner = RecordingOwner()
     job = start_job(owner, "sleep", "60")
     job.write_input(bytes(8 << 20))
@@ -162,7 +162,7 @@ async def test_closed_output_is_a_broken_pipe() -> None:
 
 @asynchronous
 async def test_signal_reaches_the_group() -> None:
-    """X-07: a signal goes to the whole group of the job, not only to its shell."""
+    """A signal goes to the whole group of the job, not only to its shell."""
     owner = RecordingOwner()
     job = start_job(owner, command="sleep 60 & echo $!; wait")
     await owner.when(lambda: owner.stdout.endswith(b"\n"))
@@ -186,7 +186,7 @@ async def test_signal_that_this_system_lacks() -> None:
 
 @asynchronous
 async def test_terminate_reaches_the_rest_of_the_group() -> None:
-    """X-08: the ladder goes on when the leader has gone and another process of the group ignores HUP."""
+    """X-07: the ladder goes on when the leader has gone and another process of the group ignores HUP."""
     owner = RecordingOwner()
     job = start_job(owner, command="trap '' HUP; sleep 60 >/dev/null 2>&1 & trap - HUP; echo $!; exec sleep 60")
     await owner.when(lambda: owner.stdout.endswith(b"\n"))
@@ -246,7 +246,7 @@ async def test_umask_is_untouched() -> None:
 @pytest.mark.parametrize("step", [1, 4096])
 @asynchronous
 async def test_reading_in_small_steps(step: int) -> None:
-    """Room of any size delivers the exact bytes, the end included."""
+    """H-03: room of any size delivers the exact bytes, the end included."""
     owner = RecordingOwner(room=step)
     job = start_job(owner, command="seq 1 5000 | head -c 300" if step == 1 else "seq 1 5000")
     job.end_input()

@@ -86,7 +86,10 @@ class Session:
             self._inbox.take(sequence)
         if self._peer_left:
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "a message after GOODBYE")
-        if self._we_left and not isinstance(message, Ack):
+        if self._we_left:
+            # Of all that still comes, only an acknowledgement matters: our last words may wait for it.
+            if isinstance(message, Ack):
+                self._receive_ack(message)
             return []
         return self._receivers[type(message)](message)
 

@@ -1,0 +1,162 @@
+"""A command in the foreground of the client: its streams are the client's, and so are the signals meant for it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.local_output import LocalOutput, local_encoding
+from twisted_rsh.client.remote_job import RemoteJob
+from twisted_rsh.client.result import JobEnd
+from twisted_rsh.client.status import describe_ending, exit_status, printable
+from twisted_rsh.client.stdio import PIECE_BYTES, InputReader
+from twisted_rsh.client.text import Transcoder
+from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
+
+__all__ = ["Foreground", "Interrupted", "OutputFailed"]
+
+PROGRAM = "trsh"
+
+INTERRUPTS_PASSED_ON = 2
+"""Interrupts that a command gets; with the next one the user wants the client back, whatever the command does."""
+
+INTERRUPTED_STATUS = 130
+"""The exit status of a program that an interrupt ended: 128 and SIGINT's number."""
+
+
+class OutputFailed(ClientError):
+    """What a command wrote could not be written here, and not because its reader had left."""
+
+
+class Interrupted(ClientError):
+    """The user stopped waiting for a command."""
+
+
+class Foreground:
+    """Shows one command after another on the client's own descriptors.
+
+    :param reactor: the reactor.
+    :param encoding: the code page of the commands' text; ``None`` for the one that the server names.
+    :param quiet: whether only failures of the client's own are told.
+    :param error_style: bytes to write before and after a piece of standard error on a terminal.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        encoding: str | None = None,
+        quiet: bool = False,
+        error_style: tuple[bytes, bytes] = (b"", b""),
+    ) -> None:
+        self._reactor = reactor
+        self._encoding = encoding
+        self._quiet = quiet
+        self.stdout = LocalOutput(reactor, 1)
+        self.stderr = LocalOutput(reactor, 2, error_style)
+        self._job: RemoteJob | None = None
+        self._waiting: Deferred[JobEnd] | None = None
+        self._interrupts = 0
+
+    async def run(self, job: RemoteJob, stdin: int | None) -> int:
+        """Show a job until its end, and wait until all of its output is written.
+
+        :param stdin: the descriptor that it reads; ``None`` for no input at all.
+        :returns: the exit status that stands for its ending, which has been told to the user if it needs words.
+        :raises OutputFailed: what it wrote could not be written.
+        :raises Interrupted: the user stopped waiting for it.
+        """
+        self.stdout.show(job.stdout, job, self._encoding)
+        self.stderr.show(job.stderr, job, self._encoding)
+        reader = None if stdin is None else self._read(job, stdin)
+        if reader is None:
+            job.stdin.end()
+        self._job, self._waiting, self._interrupts = job, job.wait(), 0
+        try:
+            end = await self._waiting
+        except CancelledError:
+            raise Interrupted("interrupted; the command is being ended") from None
+        finally:
+            self._job = self._waiting = None
+            if reader is not None:
+                reader.stop()
+        await self.flushed()
+        for name, output in (("stdout", self.stdout), ("stderr", self.stderr)):
+            if output.error is not None and not output.reader_left:
+                raise OutputFailed(f"cannot write to {name}: {output.error.strerror}")
+        self._tell(end.ending)
+        return exit_status(end.ending)
+
+    def signal_arrived(self, name: str) -> bool:
+        """Pass a signal on to the command.
+
+        :param name: the signal's name.
+        :returns: whether there was a command to pass it on to.
+        """
+        if self._job is None or self._waiting is None:
+            return False
+        self._interrupts += name == "INT"
+        if self._interrupts > INTERRUPTS_PASSED_ON:
+            self._waiting.cancel()
+        else:
+            self._job.send_signal(name)
+        return True
+
+    def say(self, text: str) -> None:
+        """Tell the user something, in one line on standard error."""
+        self.stderr.say(f"{PROGRAM}: {printable(text)}")
+
+    def remark(self, text: str) -> None:
+        """Tell the user something about the last command, in a line of its own, unless remarks are not wanted."""
+        if not self._quiet:
+            self.end_line()
+            self.stderr.say(text)
+
+    def end_line(self) -> None:
+        """End a line that a command left open on a terminal, so that what follows begins its own."""
+        for output in (self.stdout, self.stderr):
+            if output.is_terminal and not output.at_line_start:
+                output.say("")
+
+    async def flushed(self) -> None:
+        """Wait until everything is written."""
+        await self.stdout.flushed()
+        await self.stderr.flushed()
+
+    def stop(self) -> None:
+        """Let go of the descriptors."""
+        self.stdout.stop()
+        self.stderr.stop()
+
+    def _tell(self, ending: Ending) -> None:
+        text = describe_ending(ending)
+        # Whoever left our stdout, as "head" does, knows why the command broke off.
+        expected = self.stdout.reader_left and ending == Signalled("PIPE")
+        never_quiet = isinstance(ending, Refused | OutcomeUnknown)
+        if text is not None and not expected and (never_quiet or not self._quiet):
+            self.say(text)
+
+    def _read(self, job: RemoteJob, stdin: int) -> InputReader:
+        typed = os.isatty(stdin)
+        transcoder: Transcoder | None = None
+
+        def pass_on(data: bytes) -> None:
+            nonlocal transcoder
+            encoding = self._encoding or job.encoding
+            if typed and transcoder is None and encoding is not None:
+                transcoder = _input_transcoder(encoding)
+            text = data if transcoder is None else transcoder.convert(data)
+            job.stdin.write(text).addCallbacks(lambda _: reader.allow(len(data)), lambda _: reader.stop())
+
+        reader = InputReader(self._reactor, stdin, pass_on, job.stdin.end)
+        reader.allow(PIECE_BYTES)
+        return reader
+
+
+def _input_transcoder(target: str) -> Transcoder | None:
+    try:
+        return Transcoder(local_encoding(), target)
+    except LookupError:
+        return None

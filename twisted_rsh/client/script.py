@@ -1,0 +1,93 @@
+"""Commands from a file or a pipe, one a line: run one after another, as ``sh`` would."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.foreground import Foreground
+from twisted_rsh.client.local_output import local_encoding
+from twisted_rsh.client.options import ClientOptions
+from twisted_rsh.client.remote_shell import RemoteShell
+from twisted_rsh.client.stdio import PIECE_BYTES, InputReader
+from twisted_rsh.client.text import decode_text
+from twisted_rsh.core.limits import MAX_CONTROL_BYTES
+
+__all__ = ["CommandLines", "LineTooLong", "run_script"]
+
+
+class LineTooLong(ClientError):
+    """A line is longer than any command can be."""
+
+
+class CommandLines:
+    """The lines of a descriptor, read no further than needed.
+
+    :param reactor: the reactor.
+    :param fd: the descriptor.
+    """
+
+    def __init__(self, reactor: Any, fd: int) -> None:
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+        self._ended = False
+        self._waiting: Deferred[None] | None = None
+        self._reader = InputReader(reactor, fd, self._read, self._end)
+
+    async def next(self) -> str | None:
+        """Return the next line without its line feed, or ``None`` at the end.
+
+        :raises LineTooLong: it cannot be a command.
+        """
+        while not self._lines and not self._ended:
+            if len(self._rest) > MAX_CONTROL_BYTES:
+                raise LineTooLong(f"a line of stdin is longer than {MAX_CONTROL_BYTES} bytes")
+            self._waiting = Deferred()
+            self._reader.allow(PIECE_BYTES)
+            await self._waiting
+        if not self._lines:
+            return None
+        return decode_text(self._lines.popleft(), local_encoding())
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._reader.stop()
+
+    def _read(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._lines.extend(lines)
+        self._wake()
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._rest:
+            self._lines.append(self._rest)
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.callback(None)
+
+
+async def run_script(shell: RemoteShell, options: ClientOptions, foreground: Foreground, lines: CommandLines) -> int:
+    """Run each line as a command of its own, without input, up to the last, whatever they exit with.
+
+    :param shell: the connection.
+    :param options: the time-out of each command.
+    :param foreground: shows them.
+    :param lines: the commands.
+    :returns: the exit status of the last.
+    :raises twisted_rsh.client.errors.ClientError: the client failed; no more commands were run.
+    """
+    status = 0
+    try:
+        while (line := await lines.next()) is not None:
+            if line.strip():
+                status = await foreground.run(shell.start(line, timeout=options.timeout), None)
+    finally:
+        lines.stop()
+    return status
