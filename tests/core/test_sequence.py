@@ -32,7 +32,7 @@ def test_the_bound_and_one_past_it() -> None:
     """64 may be under way; the 65th waits for an acknowledgement and then goes."""
     outbox = ControlOutbox()
     assert len(fill(outbox, MAX_UNACKNOWLEDGED)) == MAX_UNACKNOWLEDGED
-    assert not outbox.blocked
+    assert outbox.waiting == 0
     assert outbox.put(Close(1)) == []
     assert outbox.blocked
     assert outbox.waiting == 1

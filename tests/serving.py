@@ -1,0 +1,66 @@
+"""A server in the test's own process, and shells connected to it: everything real, on loopback, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest_twisted
+from twisted.cred.portal import Portal
+from twisted.internet import reactor as installed_reactor
+
+from twisted_rsh.client import RemoteShell, connect
+from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.execution.account import Account
+from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
+from twisted_rsh.trust.home import Home
+
+__all__ = ["Serving", "asynchronous", "reactor"]
+
+reactor: Any = installed_reactor
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+asynchronous: Callable[[Test], Test] = pytest_twisted.ensureDeferred
+"""Marks a test that is a coroutine, and runs it on the real reactor."""
+
+
+class Serving:
+    """One server, and the shells that a test opened to it.
+
+    :ivar home: where its keys and records are; a client with the same home is let in.
+    :ivar service: the server.
+    """
+
+    def __init__(self, home: Home, portal: Portal | None = None, **options: Any) -> None:
+        account = Account.current(os.environ, "/bin/sh", options.pop("encoding", "utf-8"))
+        self.home = home
+        self.account = account
+        portal = portal or local_portal(reactor, home, account)
+        self.service = RemoteShellService(
+            reactor, portal, home, ServiceOptions(port=0, interfaces=["127.0.0.1"], **options)
+        )
+        self._shells: list[RemoteShell] = []
+
+    @property
+    def port(self) -> int:
+        """The TCP port on 127.0.0.1."""
+        return self.service.tcp_port
+
+    async def start(self) -> None:
+        """Listen."""
+        self.service.startService()
+        await self.service.when_listening()
+
+    async def shell(self, limits: SessionLimits | None = None) -> RemoteShell:
+        """Connect and log in."""
+        shell = await connect(reactor, "127.0.0.1", self.port, home=self.home, limits=limits)
+        self._shells.append(shell)
+        return shell
+
+    async def stop(self) -> None:
+        """Close every shell and stop the server; nothing is left on the reactor."""
+        for shell in self._shells:
+            await shell.close()
+        await self.service.stopService()
