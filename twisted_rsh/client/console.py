@@ -8,6 +8,8 @@ from typing import Any
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 from twisted.internet.defer import Deferred
 
 from twisted_rsh.client.errors import ConnectionLost
@@ -15,10 +17,11 @@ from twisted_rsh.client.foreground import Foreground
 from twisted_rsh.client.options import ClientOptions
 from twisted_rsh.client.program import Task
 from twisted_rsh.client.remote_shell import RemoteShell
+from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.home import Home
 
-__all__ = ["ERROR_STYLE", "PROMPT", "open_console", "open_history", "run_console"]
+__all__ = ["ERROR_STYLE", "PROMPT", "LineDropped", "open_console", "open_history", "run_console"]
 
 PROMPT = ">>: "
 
@@ -40,9 +43,20 @@ def open_history(home: Home) -> History:
     return FileHistory(home.history_path)
 
 
+class LineDropped(Exception):
+    """The user interrupted the line that was being typed."""
+
+
 def open_console(options: ClientOptions, home: Home) -> Task:
     """Return the console as a program's task."""
-    prompts: PromptSession[str] = PromptSession(history=open_history(home))
+    keys = KeyBindings()
+
+    @keys.add("c-c")
+    def drop_line(event: KeyPressEvent) -> None:
+        # Not the KeyboardInterrupt of prompt_toolkit: raised in an asyncio task, that ends the whole loop.
+        event.app.exit(exception=LineDropped(), style="class:aborting")
+
+    prompts: PromptSession[str] = PromptSession(history=open_history(home), key_bindings=keys)
     return lambda shell, foreground: run_console(shell, options, foreground, prompts)
 
 
@@ -64,7 +78,7 @@ async def run_console(
         await foreground.flushed()
         try:
             line = await _ask(shell, prompts)
-        except KeyboardInterrupt:
+        except LineDropped:
             continue
         except EOFError:
             return status
@@ -72,9 +86,10 @@ async def run_console(
         if words == [LEAVE]:
             return status
         if words:
-            status = await foreground.run(shell.start(line, timeout=options.timeout), 0)
+            ending = await foreground.run(shell.start(line, timeout=options.timeout), 0)
+            status = exit_status(ending)
             if status:
-                foreground.remark(f"[status {status}]")
+                foreground.remark(f"[{describe_ending(ending) or f'status {status}'}]")
 
 
 async def _ask(shell: RemoteShell, prompts: PromptSession[str]) -> str:

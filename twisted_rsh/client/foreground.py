@@ -60,11 +60,11 @@ class Foreground:
         self._waiting: Deferred[JobEnd] | None = None
         self._interrupts = 0
 
-    async def run(self, job: RemoteJob, stdin: int | None) -> int:
+    async def run(self, job: RemoteJob, stdin: int | None) -> Ending:
         """Show a job until its end, and wait until all of its output is written.
 
         :param stdin: the descriptor that it reads; ``None`` for no input at all.
-        :returns: the exit status that stands for its ending, which has been told to the user if it needs words.
+        :returns: how it ended; :meth:`tell` puts that into words.
         :raises OutputFailed: what it wrote could not be written.
         :raises Interrupted: the user stopped waiting for it.
         """
@@ -86,8 +86,7 @@ class Foreground:
         for name, output in (("stdout", self.stdout), ("stderr", self.stderr)):
             if output.error is not None and not output.reader_left:
                 raise OutputFailed(f"cannot write to {name}: {output.error.strerror}")
-        self._tell(end.ending)
-        return exit_status(end.ending)
+        return end.ending
 
     def signal_arrived(self, name: str) -> bool:
         """Pass a signal on to the command.
@@ -104,6 +103,19 @@ class Foreground:
             self._job.send_signal(name)
         return True
 
+    def tell(self, ending: Ending) -> int:
+        """Tell the user how a command ended, if that needs words.
+
+        :returns: the exit status that stands for it.
+        """
+        text = describe_ending(ending)
+        # Whoever left our stdout, as "head" does, knows why the command broke off.
+        expected = self.stdout.reader_left and ending == Signalled("PIPE")
+        never_quiet = isinstance(ending, Refused | OutcomeUnknown)
+        if text is not None and not expected and (never_quiet or not self._quiet):
+            self.say(text)
+        return exit_status(ending)
+
     def say(self, text: str) -> None:
         """Tell the user something, in one line on standard error."""
         self.stderr.say(f"{PROGRAM}: {printable(text)}")
@@ -112,7 +124,7 @@ class Foreground:
         """Tell the user something about the last command, in a line of its own, unless remarks are not wanted."""
         if not self._quiet:
             self.end_line()
-            self.stderr.say(text)
+            self.stderr.say(printable(text))
 
     def end_line(self) -> None:
         """End a line that a command left open on a terminal, so that what follows begins its own."""
@@ -129,14 +141,6 @@ class Foreground:
         """Let go of the descriptors."""
         self.stdout.stop()
         self.stderr.stop()
-
-    def _tell(self, ending: Ending) -> None:
-        text = describe_ending(ending)
-        # Whoever left our stdout, as "head" does, knows why the command broke off.
-        expected = self.stdout.reader_left and ending == Signalled("PIPE")
-        never_quiet = isinstance(ending, Refused | OutcomeUnknown)
-        if text is not None and not expected and (never_quiet or not self._quiet):
-            self.say(text)
 
     def _read(self, job: RemoteJob, stdin: int) -> InputReader:
         typed = os.isatty(stdin)

@@ -21,4 +21,4 @@ async def run_command(shell: RemoteShell, options: ClientOptions, foreground: Fo
     # As ssh does it: the words are joined by spaces, and the user's shell on the server takes them apart.
     command = options.command if options.argv else " ".join(options.command)
     job = shell.start(command, timeout=options.timeout)
-    return await foreground.run(job, None if options.stdin_is_empty else 0)
+    return foreground.tell(await foreground.run(job, None if options.stdin_is_empty else 0))

@@ -87,7 +87,7 @@ async def run_script(shell: RemoteShell, options: ClientOptions, foreground: For
     try:
         while (line := await lines.next()) is not None:
             if line.strip():
-                status = await foreground.run(shell.start(line, timeout=options.timeout), None)
+                status = foreground.tell(await foreground.run(shell.start(line, timeout=options.timeout), None))
     finally:
         lines.stop()
     return status
