@@ -19,7 +19,6 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
@@ -60,7 +59,7 @@ class Options(usage.Options):
         "Serve remote shells to the user who starts this, over TLS, on the loopback addresses unless told otherwise. "
         "On the same machine `python -m twisted_rsh.client` needs no configuration."
     )
-    optParameters = [  # noqa: N815, RUF012 - the name and the form that usage.Options reads
+    optParameters = [  # noqa: RUF012 - the name and the form that usage.Options reads
         ["port", "p", DEFAULT_PORT, "TCP port; 0 for a free one.", _whole_number(0, 65535)],
         ["home", None, None, "Folder for keys and records.  [default: the XDG folders]"],
         ["shell", None, None, "Shell that runs commands.  [default: the login shell]"],
@@ -95,7 +94,7 @@ class Options(usage.Options):
             _positive,
         ],
     ]
-    optFlags = [["log-commands", None, "Write the commands to the log."]]  # noqa: N815, RUF012 - as above
+    optFlags = [["log-commands", None, "Write the commands to the log."]]  # noqa: RUF012 - as above
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
@@ -168,7 +167,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
         return _StandAloneService(
             cast("IReactorTCP", reactor),
-            local_portal(cast("IJobReactor", reactor), home, account),
+            local_portal(reactor, home, account),
             home,
             ServiceOptions(
                 interfaces=options["interfaces"] or None,

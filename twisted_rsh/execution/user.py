@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from zope.interface import implementer
 
 from twisted_rsh.core.requests import JobRequest
@@ -18,14 +20,15 @@ __all__ = ["LocalUser"]
 class LocalUser:
     """Runs every request as a process of this machine.
 
-    :param reactor: watches the processes, and tells the time.
+    :param reactor: watches the processes, and tells the time: any POSIX reactor, which is an
+        :class:`~twisted_rsh.execution.interfaces.IJobReactor`.
     :param account: the user they run as (:meth:`twisted_rsh.execution.account.Account.current`).
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """
 
-    def __init__(self, reactor: IJobReactor, account: Account) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Any, account: Account) -> None:
+        self._reactor = cast("IJobReactor", reactor)
         self._account = account
         self.name = account.name
         self.encoding = account.encoding

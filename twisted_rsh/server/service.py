@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
@@ -18,7 +18,6 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.link.tls import ServerTLS
@@ -42,7 +41,7 @@ INSTANCE_ID_BYTES = 16
 """Random bytes in the name of one run of a server."""
 
 
-def local_portal(reactor: IJobReactor, home: Home, account: Account) -> Portal:
+def local_portal(reactor: Any, home: Home, account: Account) -> Portal:
     """Make the portal of a stand-alone server.
 
     It lets one user in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's

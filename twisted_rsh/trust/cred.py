@@ -61,7 +61,7 @@ class AuthorizedKeysChecker:
     :param warn: called with one line for each file that had to be ignored; it may hold any path, so log it escaped.
     """
 
-    credentialInterfaces = (IVerifiedKey,)  # noqa: N815 (ICredentialsChecker names it so)
+    credentialInterfaces = (IVerifiedKey,)
 
     def __init__(self, home: Home, user: str, warn: Callable[[str], None]) -> None:
         self._home = home
