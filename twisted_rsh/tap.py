@@ -128,8 +128,9 @@ class Options(usage.Options):
                 raise usage.UsageError(
                     f"--encoding {self['encoding']!a} is not a code page that Python knows"
                 ) from None
-        if self["shell"] is not None and not os.access(self["shell"], os.X_OK):
-            raise usage.UsageError(f"--shell {self['shell']!a} is not a program that can be run")
+        shell = self["shell"]
+        if shell is not None and not (os.path.isfile(shell) and os.access(shell, os.X_OK)):
+            raise usage.UsageError(f"--shell {shell!a} is not a program that can be run")
 
     def parseOptions(self, options: Any = None) -> None:
         try:

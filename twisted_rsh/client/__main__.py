@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -21,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the command line behind the program's name; ``None`` for this process's own.
     :returns: the exit status.
     """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until the program runs, Ctrl-C simply ends it; Python would show where.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     ensure_standard_descriptors()
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
@@ -28,16 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print(f"trsh: {error}", 2)
         return FAILURE_STATUS
     if options.show_help:
-        _print(usage_text().rstrip("\n"), 1)
-        return 0
+        return _print(usage_text().rstrip("\n"), 1)
     if options.show_version:
-        _print(f"twisted-rsh {version('twisted-rsh')}", 2)
-        return 0
+        return _print(f"twisted-rsh {version('twisted-rsh')}", 2)
     return run_client(options)
 
 
-def _print(line: str, fd: int) -> None:
-    os.write(fd, f"{line}\n".encode(errors="backslashreplace"))
+def _print(text: str, fd: int) -> int:
+    try:
+        os.write(fd, f"{text}\n".encode(errors="backslashreplace"))
+    except OSError:  # nobody is there to be told
+        return FAILURE_STATUS
+    return 0
 
 
 if __name__ == "__main__":

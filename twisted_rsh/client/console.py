@@ -10,14 +10,15 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
+from prompt_toolkit.output import create_output
 from twisted.internet.defer import Deferred
 
 from twisted_rsh.client.errors import ConnectionLost
-from twisted_rsh.client.foreground import Foreground
+from twisted_rsh.client.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
 from twisted_rsh.client.options import ClientOptions
 from twisted_rsh.client.program import Task
 from twisted_rsh.client.remote_shell import RemoteShell
-from twisted_rsh.client.status import describe_ending, exit_status
+from twisted_rsh.client.status import FAILURE_STATUS, describe_ending, exit_status
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.home import Home
 
@@ -33,13 +34,13 @@ LEAVE = "exit"
 
 
 def open_history(home: Home) -> History:
-    """Return the history of earlier consoles, or an empty one if its folder is not safe to use."""
+    """Return the history of earlier consoles, or an empty one if it cannot be kept, or not safely."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         ensure_private_folder(os.path.dirname(home.history_path))
+        os.close(os.open(home.history_path, flags, 0o600))
     except (FileProblem, OSError):
         return InMemoryHistory()
-    descriptor = os.open(home.history_path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    os.close(descriptor)
     return FileHistory(home.history_path)
 
 
@@ -56,7 +57,9 @@ def open_console(options: ClientOptions, home: Home) -> Task:
         # Not the KeyboardInterrupt of prompt_toolkit: raised in an asyncio task, that ends the whole loop.
         event.app.exit(exception=LineDropped(), style="class:aborting")
 
-    prompts: PromptSession[str] = PromptSession(history=open_history(home), key_bindings=keys)
+    # Where stdout is a file, it gets what the commands write and not the prompt.
+    output = create_output(always_prefer_tty=True)
+    prompts: PromptSession[str] = PromptSession(history=open_history(home), key_bindings=keys, output=output)
     return lambda shell, foreground: run_console(shell, options, foreground, prompts)
 
 
@@ -86,10 +89,21 @@ async def run_console(
         if words == [LEAVE]:
             return status
         if words:
-            ending = await foreground.run(shell.start(line, timeout=options.timeout), 0)
-            status = exit_status(ending)
-            if status:
-                foreground.remark(f"[{describe_ending(ending) or f'status {status}'}]")
+            status = await _run_line(shell, line, options, foreground)
+            if status == FAILURE_STATUS and shell.lost is not None:  # and the user has been told
+                return status
+
+
+async def _run_line(shell: RemoteShell, line: str, options: ClientOptions, foreground: Foreground) -> int:
+    try:
+        ending = await foreground.run(shell.start(line, timeout=options.timeout), 0)
+    except Interrupted as error:
+        foreground.remark(f"[{error}]")
+        return INTERRUPTED_STATUS
+    status = exit_status(ending)
+    if status:
+        foreground.remark(f"[{describe_ending(ending) or f'status {status}'}]")
+    return status
 
 
 async def _ask(shell: RemoteShell, prompts: PromptSession[str]) -> str:

@@ -16,7 +16,7 @@ from twisted_rsh.client.stdio import PIECE_BYTES, InputReader
 from twisted_rsh.client.text import Transcoder
 from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
 
-__all__ = ["Foreground", "Interrupted", "OutputFailed"]
+__all__ = ["Foreground", "InputFailed", "Interrupted", "OutputFailed"]
 
 PROGRAM = "trsh"
 
@@ -25,6 +25,10 @@ INTERRUPTS_PASSED_ON = 2
 
 INTERRUPTED_STATUS = 130
 """The exit status of a program that an interrupt ended: 128 and SIGINT's number."""
+
+
+class InputFailed(ClientError):
+    """The client's own input could not be read to its end."""
 
 
 class OutputFailed(ClientError):
@@ -65,6 +69,7 @@ class Foreground:
 
         :param stdin: the descriptor that it reads; ``None`` for no input at all.
         :returns: how it ended; :meth:`tell` puts that into words.
+        :raises InputFailed: what it was to read could not be read; it has been ended.
         :raises OutputFailed: what it wrote could not be written.
         :raises Interrupted: the user stopped waiting for it.
         """
@@ -82,6 +87,8 @@ class Foreground:
             self._job = self._waiting = None
             if reader is not None:
                 reader.stop()
+        if reader is not None and reader.error is not None:
+            raise InputFailed(f"cannot read stdin: {reader.error.strerror}")
         await self.flushed()
         for name, output in (("stdout", self.stdout), ("stderr", self.stderr)):
             if output.error is not None and not output.reader_left:
@@ -154,7 +161,14 @@ class Foreground:
             text = data if transcoder is None else transcoder.convert(data)
             job.stdin.write(text).addCallbacks(lambda _: reader.allow(len(data)), lambda _: reader.stop())
 
-        reader = InputReader(self._reactor, stdin, pass_on, job.stdin.end)
+        def pass_end() -> None:
+            # A command that took half of its input for all of it would do harm.
+            if reader.error is None:
+                job.stdin.end()
+            else:
+                job.close()
+
+        reader = InputReader(self._reactor, stdin, pass_on, pass_end)
         reader.allow(PIECE_BYTES)
         return reader
 

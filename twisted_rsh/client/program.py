@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
-from twisted_rsh.client.connect import connect
+from twisted_rsh.client.connecting import connect
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.client.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
 from twisted_rsh.client.options import ClientOptions
@@ -77,6 +77,8 @@ class _Program:
         if not self._foreground.signal_arrived(name) and self._running is not None:
             self.status = 128 + number_of(name)
             self._running.cancel()
+            # Whoever does not read our output must not keep us from leaving.
+            self._foreground.stop()
 
     async def _run(self) -> int:
         options = self._options

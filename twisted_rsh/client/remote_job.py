@@ -138,5 +138,6 @@ class RemoteJob:
         self._pump.flush()
 
     def _cancelled(self, waiting: Deferred[JobEnd]) -> None:
-        self._waiting.remove(waiting)
+        if waiting in self._waiting:  # otherwise whoever waited before it was told of the end, and cancelled it
+            self._waiting.remove(waiting)
         self.close()

@@ -21,9 +21,11 @@ __all__ = ["RemoteShell"]
 
 
 class RemoteShell:
-    """Runs commands on the server.  :func:`twisted_rsh.client.connect.connect` makes one.
+    """Runs commands on the server.  :func:`twisted_rsh.client.connecting.connect` makes one.
 
     Any number of commands run at once, up to the server's limit, and none of them delays another.
+
+    :ivar lost: why no more commands can be started, in one line; ``None`` while they can.
     """
 
     def __init__(self, session: ClientSession, pump: SessionPump, link: FramedLink) -> None:
@@ -31,7 +33,7 @@ class RemoteShell:
         self._pump = pump
         self._link = link
         self._jobs: dict[int, RemoteJob] = {}
-        self._lost: str | None = None
+        self.lost: str | None = None
         self._waiting: list[Deferred[str]] = []
 
     def run(
@@ -71,8 +73,8 @@ class RemoteShell:
         :returns: the job.  When it is refused, that is its ending.
         :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
         """
-        if self._lost is not None:
-            raise ConnectionLost(self._lost)
+        if self.lost is not None:
+            raise ConnectionLost(self.lost)
         request = JobRequest(
             command=command if isinstance(command, str) else None,
             argv=None if isinstance(command, str) else tuple(command),
@@ -95,7 +97,7 @@ class RemoteShell:
 
         :returns: fires when the connection is gone, as that of :meth:`when_lost`.
         """
-        if self._lost is None:
+        if self.lost is None:
             self._session.goodbye("")
             self._pump.flush()
             self._end("the connection was closed")
@@ -108,7 +110,7 @@ class RemoteShell:
         :returns: fires with one line that says why.
         """
         if self._link.dead:
-            return succeed(self._lost or "")
+            return succeed(self.lost or "")
         waiting: Deferred[str] = Deferred(self._forget)
         self._waiting.append(waiting)
         return waiting
@@ -134,15 +136,16 @@ class RemoteShell:
         self._end(f"the connection was lost: {reason}")
         waiting, self._waiting = self._waiting, []
         for one in waiting:
-            one.callback(self._lost or "")
+            one.callback(self.lost or "")
 
     def _forget(self, waiting: Deferred[str]) -> None:
-        self._waiting.remove(waiting)
+        if waiting in self._waiting:  # otherwise whoever waited before it was told, and cancelled it
+            self._waiting.remove(waiting)
 
     def _end(self, reason: str) -> None:
-        if self._lost is not None:
+        if self.lost is not None:
             return
-        self._lost = reason
+        self.lost = reason
         self._pump.stop()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():

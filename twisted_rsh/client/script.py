@@ -8,10 +8,11 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from twisted_rsh.client.errors import ClientError
-from twisted_rsh.client.foreground import Foreground
+from twisted_rsh.client.foreground import Foreground, InputFailed
 from twisted_rsh.client.local_output import local_encoding
 from twisted_rsh.client.options import ClientOptions
 from twisted_rsh.client.remote_shell import RemoteShell
+from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.client.stdio import PIECE_BYTES, InputReader
 from twisted_rsh.client.text import decode_text
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES
@@ -41,6 +42,7 @@ class CommandLines:
         """Return the next line without its line feed, or ``None`` at the end.
 
         :raises LineTooLong: it cannot be a command.
+        :raises twisted_rsh.client.foreground.InputFailed: the lines could not be read to their end.
         """
         while not self._lines and not self._ended:
             if len(self._rest) > MAX_CONTROL_BYTES:
@@ -49,6 +51,8 @@ class CommandLines:
             self._reader.allow(PIECE_BYTES)
             await self._waiting
         if not self._lines:
+            if self._reader.error is not None:
+                raise InputFailed(f"cannot read stdin: {self._reader.error.strerror}")
             return None
         return decode_text(self._lines.popleft(), local_encoding())
 
@@ -88,6 +92,8 @@ async def run_script(shell: RemoteShell, options: ClientOptions, foreground: For
         while (line := await lines.next()) is not None:
             if line.strip():
                 status = foreground.tell(await foreground.run(shell.start(line, timeout=options.timeout), None))
+                if status == FAILURE_STATUS and shell.lost is not None:  # and the user has been told
+                    break
     finally:
         lines.stop()
     return status

@@ -41,7 +41,7 @@ class FramedLink(Int32StringReceiver):
     """One connection.  A subclass says what its phases do with frames.
 
     :param clock: where deadlines are scheduled, usually the reactor.
-    :param handshake_seconds: the handshake's deadline, in seconds from the connection.
+    :param handshake_seconds: the handshake's deadline, in seconds from the connection; never later than the login's.
     :param login_seconds: the login's deadline, in seconds from the connection.
     :ivar dead: whether the link has failed or is gone; nothing that arrives is looked at any more.
     """
@@ -96,6 +96,11 @@ class FramedLink(Int32StringReceiver):
         address = self.tls.getPeer()
         host, port = getattr(address, "host", None), getattr(address, "port", None)
         return str(address) if host is None else f"{host}:{port}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing that arrives is looked at any more: the link is dead, or has been closed from our side."""
+        return self.dead or self._closing
 
     def session_began(self) -> None:
         """The login is over: lift its deadline, and allow larger frames."""
@@ -154,7 +159,7 @@ class FramedLink(Int32StringReceiver):
             # Nagle's algorithm would hold a small frame back until the peer acknowledges the one before: 44 ms.
             self.transport.setTcpNoDelay(True)
         self._connected_at = self.clock.seconds()
-        self._set_deadline(self._handshake_seconds, "no TLS handshake in time")
+        self._set_deadline(min(self._handshake_seconds, self._login_seconds), "no TLS handshake in time")
 
     def handshakeCompleted(self) -> None:
         if self.dead:
@@ -175,8 +180,7 @@ class FramedLink(Int32StringReceiver):
             self._unprocessed = b""
 
     def stringReceived(self, string: bytes) -> None:
-        # A dead link delivers nothing, and neither does one whose session has been closed from our side.
-        if self.dead or self._closing:
+        if self.is_over:
             return
         if not string:
             self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, "an empty frame")))

@@ -9,7 +9,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, RefusalReason, Refused, TimedOut
+from twisted_rsh.core.endings import Ending, OutcomeUnknown, RefusalReason, Refused, TimedOut
+from twisted_rsh.core.errors import LocalProtocolError
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
@@ -69,7 +70,7 @@ class ChannelJob:
         """Start the job as `user`, and answer the request."""
         self._encoding = user.encoding
         try:
-            self._job = user.start_job(self._request, self)
+            job = user.start_job(self._request, self)
         except JobRefused as refusal:
             self.job_ended(Refused(refusal.reason, refusal.text), held_open=False)
             return
@@ -77,8 +78,11 @@ class ChannelJob:
             self.log.failure("starting a job for {account} broke the program", account=self._account)
             self.job_ended(Refused(RefusalReason.RESOURCES, "an error inside the server; its log says more"), False)
             return
+        if self._over:
+            return
+        self._job = job
         self._accept()
-        if self._request.timeout is not None and not self._over:
+        if self._request.timeout is not None:
             self._timer = self._clock.callLater(self._request.timeout, self._time_is_up)
 
     def write_input(self, data: bytes) -> None:
@@ -160,9 +164,17 @@ class ChannelJob:
         if self._session is not None:
             if not isinstance(ending, Refused):
                 self._accept()
-            self._session.report_exit(self.channel, ending, held_open)
+            self._report(self._session, ending, held_open)
             self._flush()
         self._finished(self)
+
+    def _report(self, session: ServerSession, ending: Ending, held_open: bool) -> None:
+        try:
+            session.report_exit(self.channel, ending, held_open)
+        except LocalProtocolError:
+            # An application may end a job in a way that cannot travel; its client must still hear of an end.
+            self.log.failure("the ending of a job of {account} cannot be sent", account=self._account)
+            session.report_exit(self.channel, OutcomeUnknown("the server cannot say how the job ended"), held_open)
 
     def _accept(self) -> None:
         # A job may tell about itself before start_job has returned; the client must hear of it first.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -82,6 +82,7 @@ class ServerLink(FramedLink):
         self._gone = gone
         self._login = ServerLogin()
         self._session: _Running | None = None
+        self._farewell: Deferred[None] = Deferred()
 
     def ready(self) -> None:
         """Nothing to do: the client speaks first."""
@@ -99,21 +100,23 @@ class ServerLink(FramedLink):
             self.log.info("{account} is gone: {reason!r}", account=self._session.account, reason=reason)
             self._end_session(self._session)
         self._gone(self)
+        self._farewell.callback(None)
 
     def go_away(self, text: str) -> Deferred[None]:
         """End the session and the link, because the server stops.
 
         :param text: one line for the client.
-        :returns: fires when the session's last job has ended.
+        :returns: fires when the session's last job has ended and the connection is gone: a reactor that stopped any
+            earlier would keep the line to itself.
         """
         if self._session is None:
             self.close()
             return succeed(None)
         self._session.core.goodbye(text)
         self._session.pump.flush()
-        done = self._end_session(self._session)
+        jobs_ended = self._end_session(self._session)
         self.close()
-        return done
+        return gatherResults([jobs_ended, self._farewell]).addCallback(lambda _: None)
 
     def _check(self, claim: Auth) -> None:
         # Possession first: a key that is not proven is never looked up, so nobody can ask which keys are authorized.
@@ -137,7 +140,7 @@ class ServerLink(FramedLink):
         # Checkers raise all kinds of things and realms return all kinds; only a user object lets anybody in.
         match answer:
             case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
-                if self.dead:
+                if self.is_over:
                     logout()
                 else:
                     self._welcome(user, logout, credentials)
@@ -147,7 +150,7 @@ class ServerLink(FramedLink):
                 self._refuse(f"the portal answered with a {type(answer).__name__}, which is no user")
 
     def _refuse(self, reason: str) -> None:
-        if self.dead:
+        if self.is_over:
             return
         self.log.info("login from {peer} refused: {reason}", peer=self.peer, reason=ascii(reason))
         self.write_frames([self._login.refuse()])
@@ -185,7 +188,9 @@ class ServerLink(FramedLink):
     def _end_session(self, session: _Running) -> Deferred[None]:
         session.pump.stop()
         self._session = None
-        session.logout()
+        # The application's, like the user object: its error must not keep the jobs.
+        with self.log.failuresHandled("logging {account} out broke the program", account=session.account):
+            session.logout()
         return session.jobs.disown()
 
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, cast
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -123,6 +123,7 @@ class RemoteShellService(Service):
         )
         self._ports: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None
+        self._failure: Failure | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -148,17 +149,24 @@ class RemoteShellService(Service):
             with :class:`~twisted_rsh.trust.files.FileProblem` when the record cannot be written.
         """
         assert self._listening is not None, "start the service first"
+        if self._failure is not None:
+            return fail(self._failure)
         waiting: Deferred[list[IListeningPort]] = Deferred()
 
         def pass_on(result: list[IListeningPort] | Failure) -> list[IListeningPort] | Failure:
             waiting.callback(result)
-            return result if not isinstance(result, Failure) else []
+            if not isinstance(result, Failure):
+                return result
+            # Whoever waited knows; whoever asks later is told the same.
+            self._failure = result
+            return []
 
         self._listening.addBoth(pass_on)
         return waiting
 
     def startService(self) -> None:
         Service.startService(self)
+        self._failure = None
         self._listening = Deferred.fromCoroutine(self._listen())
 
     def stopService(self) -> Deferred[None]:
@@ -189,6 +197,7 @@ class RemoteShellService(Service):
     async def _stop(self) -> None:
         if self._listening is not None:
             self._listening.cancel()
+            self._listening.addErrback(_trap_cancel)
         addresses = self._addresses()
         ports, self._ports = self._ports, []
         await stop_listening(ports)
@@ -203,6 +212,11 @@ class RemoteShellService(Service):
             if number is not None:
                 addresses.setdefault(number, []).append(str(getattr(port.getHost(), "host", "")))
         return addresses
+
+
+def _trap_cancel(failure: Failure) -> list[IListeningPort]:
+    failure.trap(CancelledError)
+    return []
 
 
 def _shown(address: IAddress) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import ClassVar
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from twisted_rsh.core.events import (
     ChannelAbandoned,
@@ -38,6 +40,8 @@ class SessionJobs:
     :param account: how the log calls the client, such as ``"ada from 127.0.0.1:50000"``.
     :param log_commands: whether the log names the commands.
     """
+
+    log: ClassVar[Logger] = Logger()
 
     def __init__(
         self,
@@ -82,7 +86,9 @@ class SessionJobs:
         :returns: fires when the last one has ended.
         """
         for job in list(self._jobs.values()):
-            job.disown()
+            # An application's job that breaks here must not keep the others.
+            with self.log.failuresHandled("ending a job of {account} broke the program", account=self._account):
+                job.disown()
         if not self._jobs:
             return succeed(None)
         idle: Deferred[None] = Deferred()

@@ -7,9 +7,9 @@ import os
 import pwd
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
@@ -94,6 +94,8 @@ def connect_to_endpoint(
             wrapper = await endpoint.connect(TLSMemoryBIOFactory(factory.tls, True, factory, reactor))
         except (ConnectError, DNSLookupError) as error:
             raise NoServer(_no_server(error)) from error
+        except ConnectingCancelledError:
+            raise CancelledError from None
         try:
             return await factory.shell_ready
         except BaseException:
@@ -158,4 +160,4 @@ def _is_loopback(host: str) -> bool:
 
 def _no_server(error: Exception) -> str:
     reason = getattr(error, "osError", None)
-    return (getattr(reason, "strerror", None) or str(error)).rstrip(".")
+    return os.strerror(reason) if isinstance(reason, int) else str(error).rstrip(".")

@@ -1,0 +1,358 @@
+"""Connections without sockets: what a protocol's transport saw, and a TLS end that the test drives byte by byte."""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IProtocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+
+from tests.trust.keys import key_blob, private_key
+from twisted_rsh.core.bodies import Message
+from twisted_rsh.core.codec import Decoder, encode, encode_control
+from twisted_rsh.core.login_messages import Auth
+from twisted_rsh.core.roles import Phase, Role
+from twisted_rsh.link.tls import ALPN
+from twisted_rsh.trust.client_key import ClientKey
+from twisted_rsh.trust.fingerprint import spki_sha256
+from twisted_rsh.trust.ssh_keys import parse_public_key
+
+__all__ = [
+    "ALICE",
+    "MALLORY",
+    "Identity",
+    "RawClient",
+    "RawPeer",
+    "RawServer",
+    "Wire",
+    "client_key",
+    "collecting_log",
+    "exchange",
+    "failures",
+    "frame",
+    "identity",
+    "unframe",
+]
+
+ALICE = "alice"
+"""The one user that the servers of these tests know."""
+
+_PREFIX = struct.Struct("!I")
+_ADDRESS = IPv4Address("TCP", "192.0.2.7", 50000)
+
+
+@functools.cache
+def client_key(which: int = 0) -> ClientKey:
+    """Return a key that can log in, the same one each time; `which` tells several apart."""
+    return ClientKey(parse_public_key(key_blob("ssh-ed25519", which)), private_key("ssh-ed25519", which))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A TLS server's key, and a certificate of it."""
+
+    private_key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+
+    @property
+    def pin(self) -> bytes:
+        """What a client expects."""
+        return spki_sha256(self.private_key.public_key())
+
+
+@functools.cache
+def identity(which: int = 0, *, expired: bool = False) -> Identity:
+    """Return an identity; the same `which` has the same key, and another certificate where that differs."""
+    key = ec.derive_private_key(777 + which, ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "anything")])
+    end = dt.datetime(2001 if expired else 9999, 1, 1, tzinfo=dt.timezone.utc)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_after(end)
+    builder = builder.not_valid_before(dt.datetime(2000, 1, 1, tzinfo=dt.timezone.utc))
+    return Identity(key, builder.sign(key, SHA256()))
+
+
+MALLORY = identity(666)
+"""Somebody who is not the server."""
+
+
+def frame(payload: bytes) -> bytes:
+    """Put the length before a payload."""
+    return _PREFIX.pack(len(payload)) + payload
+
+
+def unframe(data: bytes) -> list[bytes]:
+    """Return the payloads of whole frames."""
+    payloads = []
+    while data:
+        (size,) = _PREFIX.unpack_from(data)
+        assert len(data) >= 4 + size, "half a frame"
+        payloads.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    return payloads
+
+
+class Wire(StringTransport):
+    """The transport under a protocol: keeps what is written, and remembers how it was closed.
+
+    :ivar aborted: whether the protocol aborted it.
+    :ivar is_lost: whether the protocol was told that it is gone.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(peerAddress=_ADDRESS)
+        self.clock = clock
+        self.protocol: IProtocol | None = None
+        self.aborted = False
+        self.is_lost = False
+
+    def loseConnection(self) -> None:
+        """Close; the protocol hears of it later, as from a socket."""
+        super().loseConnection()
+        self.clock.callLater(0, self.lose, ConnectionDone())
+
+    def abortConnection(self) -> None:
+        """Abort likewise."""
+        self.aborted = True
+        self.clock.callLater(0, self.lose, ConnectionAborted())
+
+    def lose(self, reason: Exception | None = None) -> None:
+        """Tell the protocol that the connection is gone."""
+        if not self.is_lost:
+            self.is_lost = True
+            assert self.protocol is not None
+            self.protocol.connectionLost(Failure(reason or ConnectionLost()))
+
+    def take(self) -> bytes:
+        """Return what was written, and forget it."""
+        data = self.value()
+        self.clear()
+        return data
+
+    @property
+    def is_over(self) -> bool:
+        """Whether our side has given the connection up."""
+        return self.aborted or self.disconnecting or self.is_lost
+
+
+class RawPeer:
+    """The TLS end opposite a protocol under test.
+
+    :param clock: the protocol's clock.
+    :param protocol: the protocol, TLS included.
+    :param connection: this end of TLS.
+    :ivar wire: the protocol's transport.
+    :ivar received: the plaintext that the protocol has sent.
+    :ivar recorded: the bytes on the wire that the protocol has sent.
+    :ivar closed: whether the protocol has ended TLS.
+    :ivar failure: what broke TLS, if anything did.
+    """
+
+    def __init__(self, clock: Clock, protocol: IProtocol, connection: SSL.Connection) -> None:
+        self.clock = clock
+        self.protocol = protocol
+        self.connection = connection
+        self.wire = Wire(clock)
+        self.wire.protocol = protocol
+        self.received = b""
+        self.recorded = b""
+        self.closed = False
+        self.failure: SSL.Error | None = None
+        self._handshaken = False
+        protocol.makeConnection(self.wire)
+        self.exchange()
+
+    @property
+    def exporter(self) -> bytes:
+        """This connection's channel binding, as this end sees it."""
+        return self.connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+
+    def send(self, plaintext: bytes, record: int = 16384) -> None:
+        """Send plaintext, cut into records, and let everything arrive."""
+        self.queue(plaintext, record)
+        self.exchange()
+
+    def queue(self, plaintext: bytes, record: int = 16384) -> None:
+        """Encrypt plaintext, and keep it for the next exchange."""
+        for start in range(0, len(plaintext), record):
+            self.connection.send(plaintext[start : start + record])
+
+    def exchange(self) -> None:
+        """Move bytes and time's due calls until nothing moves."""
+        while True:
+            self.clock.advance(0)
+            incoming = self.wire.take()
+            self.recorded += incoming
+            if incoming:
+                self.connection.bio_write(incoming)
+            self._look()
+            outgoing = self.drain()
+            if outgoing and not self.wire.is_lost:
+                self.protocol.dataReceived(outgoing)
+            elif not incoming:
+                return
+
+    def drain(self) -> bytes:
+        """Return the bytes that this end wants on the wire, which then do not arrive by themselves."""
+        pieces = []
+        while True:
+            try:
+                pieces.append(self.connection.bio_read(65536))
+            except SSL.WantReadError:
+                return b"".join(pieces)
+
+    def frames(self) -> list[bytes]:
+        """Return the payloads that the protocol has sent since the last call."""
+        data, self.received = self.received, b""
+        return unframe(data)
+
+    def _look(self) -> None:
+        try:
+            if not self._handshaken:
+                self.connection.do_handshake()
+                self._handshaken = True
+            while True:
+                self.received += self.connection.recv(65536)
+        except SSL.WantReadError:
+            return
+        except SSL.ZeroReturnError:
+            self.closed = True
+        except SSL.Error as error:
+            self.failure = self.failure or error
+
+
+class RawClient(RawPeer):
+    """A client that says whatever the test wants.
+
+    :param alpn: the protocols it offers, or none.
+    :param maximum: the highest TLS version it offers.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        protocol: IProtocol,
+        alpn: Sequence[bytes] = (ALPN,),
+        maximum: int = SSL.TLS1_3_VERSION,
+    ) -> None:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_max_proto_version(maximum)
+        context.set_options(SSL.OP_NO_TICKET)
+        if alpn:
+            context.set_alpn_protos(list(alpn))
+        connection = SSL.Connection(context, None)
+        connection.set_connect_state()
+        self._sequence = 0
+        self._decoder = Decoder(Role.CLIENT, Phase.SESSION)
+        super().__init__(clock, protocol, connection)
+
+    def auth(self, pin: bytes, *, user: str = ALICE, which: int = 0, exporter: bytes | None = None) -> bytes:
+        """Return the payload of an AUTH, right for this connection unless told otherwise."""
+        key = client_key(which)
+        signature = key.sign_login(self.exporter if exporter is None else exporter, pin, user)
+        return encode(Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature))
+
+    def payloads(self, message: Message) -> list[bytes]:
+        """Return the payloads of a message of the session, with the next sequence numbers."""
+        if not message.declaration.sequenced:
+            return [encode(message)]
+        payloads = encode_control(message, self._sequence)
+        self._sequence += len(payloads)
+        return payloads
+
+    def say(self, *messages: Message) -> None:
+        """Send messages of the session, all in one piece."""
+        self.send(b"".join(frame(payload) for message in messages for payload in self.payloads(message)))
+
+    def heard(self) -> list[Message]:
+        """Return the session's messages that the server has sent since the last call."""
+        return [self._decoder.decode(payload)[1] for payload in self.frames()]
+
+
+class RawServer(RawPeer):
+    """A server that says whatever the test wants.
+
+    :param who: its key and certificate.
+    :param alpn: the protocol it chooses, or ``None`` for no answer.
+    :param maximum: the highest TLS version it speaks.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        protocol: IProtocol,
+        who: Identity,
+        alpn: bytes | None = ALPN,
+        maximum: int = SSL.TLS1_3_VERSION,
+    ) -> None:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_max_proto_version(maximum)
+        context.set_options(SSL.OP_NO_TICKET)
+        context.use_privatekey(who.private_key)
+        context.use_certificate(who.certificate)
+
+        def select(_connection: SSL.Connection, _offered: list[bytes]) -> Any:
+            return SSL.NO_OVERLAPPING_PROTOCOLS if alpn is None else alpn
+
+        context.set_alpn_select_callback(select)
+        connection = SSL.Connection(context, None)
+        connection.set_accept_state()
+        super().__init__(clock, protocol, connection)
+
+
+def exchange(clock: Clock, one: Wire, other: Wire) -> None:
+    """Carry bytes between the transports of two protocols until nothing moves; the end of one is the other's."""
+    moved = True
+    while moved:
+        clock.advance(0)
+        moved = False
+        for source, target in ((one, other), (other, one)):
+            data = source.take()
+            if data and not target.is_lost:
+                assert target.protocol is not None
+                target.protocol.dataReceived(data)
+                moved = True
+        for source, target in ((one, other), (other, one)):
+            if source.is_lost and not target.is_lost:
+                target.lose(ConnectionLost() if source.aborted else ConnectionDone())
+                moved = True
+
+
+def tls_of(protocol: IProtocol) -> TLSMemoryBIOProtocol:
+    """Return a protocol as what it is."""
+    return cast("TLSMemoryBIOProtocol", protocol)
+
+
+@contextmanager
+def collecting_log() -> Iterator[list[LogEvent]]:
+    """Collect what is logged meanwhile."""
+    events: list[LogEvent] = []
+
+    def observe(event: LogEvent) -> None:
+        events.append(event)
+
+    globalLogPublisher.addObserver(observe)
+    yield events
+    globalLogPublisher.removeObserver(observe)
+
+
+def failures(events: list[LogEvent]) -> list[LogEvent]:
+    """Return the events that tell of a bug: tracebacks and errors."""
+    return [event for event in events if event["log_level"] in (LogLevel.error, LogLevel.critical)]
