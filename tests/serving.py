@@ -1,4 +1,4 @@
-"""A server in the test's own process, and shells connected to it: everything real, on loopback, in a folder of its own."""
+"""A server in the test's own process, and shells connected to it: all real, on loopback, in a folder of its own."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from twisted.application.service import Service
+from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorTCP, IStreamServerEndpoint
@@ -21,6 +22,7 @@ from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_WINDOW, MIN_WINDOW, Sess
 from twisted_rsh.execution.account import Account
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.service import DEFAULT_PORT, RemoteShellService, ServiceOptions, local_portal
 from twisted_rsh.trust.files import FileProblem
@@ -71,6 +73,20 @@ class Options(usage.Options):
             MAX_UNAUTHENTICATED,
             "Connections at once that have not logged in.",
             _whole_number(1, 1_000_000),
+        ],
+        [
+            "max-sessions",
+            None,
+            MAX_SESSIONS_PER_KEY,
+            "Sessions at once of one key.",
+            _whole_number(1, 1_000_000),
+        ],
+        [
+            "max-buffered",
+            None,
+            MAX_BUFFERED_BYTES,
+            "Bytes of unread input of all jobs together; more jobs are refused.",
+            _whole_number(MAX_WINDOW, 2**50),
         ],
         [
             "max-channels",
@@ -181,6 +197,8 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 ),
                 login_seconds=options["login-timeout"],
                 max_unauthenticated=options["max-unauthenticated"],
+                max_sessions_per_key=options["max-sessions"],
+                max_buffered=options["max-buffered"],
                 log_commands=bool(options["log-commands"]),
             ),
         )
@@ -211,16 +229,21 @@ class _StandAloneService(RemoteShellService):
         if os.geteuid() == 0:
             self.log.warn("this server runs as root: whoever logs in is root")
         super().startService()
-        # Endpoints that need time to listen, unlike TCP's and Unix sockets, report to the log instead.
-        result: object = None
+        starting = True
+        failures: list[Failure] = []
 
-        def keep(answer: object) -> None:
-            nonlocal result
-            result = answer
+        def cannot_serve(failure: Failure) -> None:
+            if starting:
+                failures.append(failure)
+            elif not failure.check(CancelledError):
+                # An endpoint that took its time, or a record that could not be written.
+                self.log.critical("the server ends: {reason}", reason=_describe(failure.value))
+                self._reactor.stop()
 
-        self.when_listening().addBoth(keep)
-        if isinstance(result, Failure):
-            refuse_to_start(_describe(result.value))
+        self.when_listening().addErrback(cannot_serve)
+        starting = False
+        if failures:
+            refuse_to_start(_describe(failures[0].value))
 
 
 def _describe(error: BaseException | None) -> str:

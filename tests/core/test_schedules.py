@@ -8,7 +8,10 @@ channel, stream and offset, so one byte lost, repeated or out of place is seen a
 from __future__ import annotations
 
 import dataclasses
+import random
+from collections.abc import Callable
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -105,7 +108,7 @@ class Schedules(RuleBasedStateMachine):
 
     # The client.
 
-    @precondition(lambda self: len(self.jobs) < 12)
+    @precondition(lambda self: len(self.jobs) < 60)
     @rule()
     def open(self) -> None:
         """Ask for a job."""
@@ -113,7 +116,7 @@ class Schedules(RuleBasedStateMachine):
         assert number not in self.jobs
         self.jobs[number] = Job()
 
-    @rule(pick=PICKS, count=st.sampled_from([1, 1, 30]))
+    @rule(pick=PICKS, count=st.sampled_from([1, 70]))
     def signal(self, pick: int, count: int) -> None:
         """Send a signal, or so many that some wait for an acknowledgement."""
         number = self.pick(self.speaking(CLIENT), pick)
@@ -347,5 +350,47 @@ class Schedules(RuleBasedStateMachine):
 
 TestSchedules = Schedules.TestCase
 TestSchedules.settings = settings(
-    derandomize=True, deadline=None, max_examples=150, stateful_step_count=80, print_blob=False
+    derandomize=True, deadline=None, max_examples=60, stateful_step_count=60, print_blob=False
 )
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_long_schedules(seed: int) -> None:
+    """The same machine for longer, in moods: for a while some things happen often and others hardly at all.
+
+    Only so do dozens of control messages pile up, and messages of many kinds cross.
+    """
+    dice = random.Random(seed)
+    machine = Schedules()
+
+    def role() -> Role:
+        return dice.choice(list(Role))
+
+    def stream() -> Stream:
+        return dice.choice(list(Stream))
+
+    def number() -> int:
+        return dice.randrange(6)
+
+    actions: list[Callable[[], None]] = [
+        lambda: machine.open() if len(machine.jobs) < 60 else None,
+        lambda: machine.signal(number(), dice.choice([1, 70])),
+        lambda: machine.close(number()),
+        lambda: machine.answer(number(), dice.random() < 0.2),
+        lambda: machine.exit(number(), dice.randrange(256)),
+        lambda: machine.write(stream(), number(), dice.choice([1, 700, 2500, MIN_WINDOW])),
+        lambda: machine.end(stream(), number()),
+        lambda: machine.stop(stream(), number()),
+        lambda: machine.consume(stream(), dice.randrange(60), dice.choice([1, 1024, MIN_WINDOW])),
+        lambda: machine.flush(role()),
+        lambda: machine.deliver(role(), dice.choice([1, 3, 20, 1000])),
+        lambda: machine.pause(role()),
+        lambda: machine.resume(role()),
+        lambda: machine.silence(role()),
+    ]
+    for _ in range(12):
+        mood = [dice.random() ** 3 for _ in actions]
+        for action in dice.choices(actions, mood, k=60):
+            action()
+            machine.memory_is_bounded()
+    machine.teardown()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,12 +17,20 @@ from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocol
+from twisted.internet.interfaces import (
+    IAddress,
+    IConsumer,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
-from twisted.logger import LogEvent, LogLevel, globalLogPublisher
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from tests.trust.keys import key_blob, private_key
 from twisted_rsh.core.bodies import Message
@@ -38,6 +46,7 @@ __all__ = [
     "ALICE",
     "MALLORY",
     "Identity",
+    "One",
     "RawClient",
     "RawPeer",
     "RawServer",
@@ -49,6 +58,7 @@ __all__ = [
     "frame",
     "identity",
     "unframe",
+    "wrapped",
 ]
 
 ALICE = "alice"
@@ -109,23 +119,73 @@ def unframe(data: bytes) -> list[bytes]:
     return payloads
 
 
-class Wire(StringTransport):
+@implementer(ITCPTransport, IConsumer)
+class Wire:
     """The transport under a protocol: keeps what is written, and remembers how it was closed.
 
+    :ivar disconnecting: whether the protocol closed it.
     :ivar aborted: whether the protocol aborted it.
     :ivar is_lost: whether the protocol was told that it is gone.
+    :ivar no_delay: whether the protocol has switched Nagle's algorithm off.
+    :ivar producer: what the protocol has registered.
     """
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(peerAddress=_ADDRESS)
         self.clock = clock
         self.protocol: IProtocol | None = None
+        self.disconnecting = False
         self.aborted = False
         self.is_lost = False
+        self.no_delay = False
+        self.producer: Any = None
+        self._written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Keep."""
+        self._written.append(data)
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Keep."""
+        self._written.extend(data)
+
+    def registerProducer(self, producer: object, streaming: bool) -> None:
+        """Remember."""
+        assert streaming
+        self.producer = producer
+
+    def unregisterProducer(self) -> None:
+        """Forget."""
+        self.producer = None
+
+    def getPeer(self) -> IPv4Address:
+        """Return any address."""
+        return _ADDRESS
+
+    getHost = getPeer
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Remember."""
+        self.no_delay = enabled
+
+    def getTcpNoDelay(self) -> bool:
+        """Tell."""
+        return self.no_delay
+
+    def getTcpKeepAlive(self) -> bool:
+        """Nobody asks."""
+        raise NotImplementedError
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nobody asks."""
+        raise NotImplementedError
+
+    def loseWriteConnection(self) -> None:
+        """Nobody asks."""
+        raise NotImplementedError
 
     def loseConnection(self) -> None:
         """Close; the protocol hears of it later, as from a socket."""
-        super().loseConnection()
+        self.disconnecting = True
         self.clock.callLater(0, self.lose, ConnectionDone())
 
     def abortConnection(self) -> None:
@@ -142,9 +202,8 @@ class Wire(StringTransport):
 
     def take(self) -> bytes:
         """Return what was written, and forget it."""
-        data = self.value()
-        self.clear()
-        return data
+        written, self._written = self._written, []
+        return b"".join(written)
 
     @property
     def is_over(self) -> bool:
@@ -212,11 +271,10 @@ class RawPeer:
     def drain(self) -> bytes:
         """Return the bytes that this end wants on the wire, which then do not arrive by themselves."""
         pieces = []
-        while True:
-            try:
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
                 pieces.append(self.connection.bio_read(65536))
-            except SSL.WantReadError:
-                return b"".join(pieces)
+        return b"".join(pieces)
 
     def frames(self) -> list[bytes]:
         """Return the payloads that the protocol has sent since the last call."""
@@ -335,16 +393,33 @@ def exchange(clock: Clock, one: Wire, other: Wire) -> None:
                 moved = True
 
 
-def tls_of(protocol: IProtocol) -> TLSMemoryBIOProtocol:
-    """Return a protocol as what it is."""
-    return cast("TLSMemoryBIOProtocol", protocol)
+class One(Factory):
+    """A factory of one protocol, for wrapping TLS around it."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._only = protocol
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """Return it."""
+        return self._only
 
 
-@contextmanager
+def wrapped(
+    clock: Clock, link: Protocol, tls: IOpenSSLClientConnectionCreator | IOpenSSLServerConnectionCreator
+) -> Any:
+    """Return a link with TLS around it."""
+    is_client = IOpenSSLClientConnectionCreator.providedBy(tls)
+    return TLSMemoryBIOFactory(tls, is_client, One(link), clock).buildProtocol(None)
+
+
+@contextlib.contextmanager
 def collecting_log() -> Iterator[list[LogEvent]]:
     """Collect what is logged meanwhile."""
     events: list[LogEvent] = []
 
+    @implementer(ILogObserver)
     def observe(event: LogEvent) -> None:
         events.append(event)
 

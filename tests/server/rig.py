@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +11,9 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import Interface, implementer
 
-from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, identity, tls_of
+from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.client.client_link import ClientLink
 from twisted_rsh.core.endings import Ending, Exited
@@ -24,7 +22,7 @@ from twisted_rsh.core.login_messages import AuthOk
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
-from twisted_rsh.link.tls import ServerTLS
+from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.server_link import ServerLink, ServerSettings
 from twisted_rsh.trust.cred import IVerifiedKey
@@ -130,7 +128,7 @@ class Checker:
     :ivar asked: the credentials that it was asked about.
     """
 
-    credentialInterfaces = (IVerifiedKey,)  # noqa: N815 - ICredentialsChecker names it so
+    credentialInterfaces = (IVerifiedKey,)
 
     def __init__(self) -> None:
         self.asked: list[IVerifiedKey] = []
@@ -219,14 +217,14 @@ class Rig:
     def log_in(self) -> RawClient:
         """Connect a raw client, and log in."""
         client = self.connect()
-        client.send(_framed(client.auth(self.pin)))
+        client.send(frame(client.auth(self.pin)))
         (answer,) = client.frames()
         assert answer[0] == AuthOk.declaration.number
         return client
 
     def link_of(self, client: RawClient) -> ServerLink:
         """Return the server's side of a connection."""
-        link = tls_of(client.protocol).wrappedProtocol
+        link: object = getattr(client.protocol, "wrappedProtocol", None)
         assert isinstance(link, ServerLink)
         return link
 
@@ -242,17 +240,12 @@ class Connected:
     """
 
     def __init__(self, rig: Rig) -> None:
-        from twisted.internet.protocol import Factory
-
-        from twisted_rsh.link.tls import PinnedClientTLS
-
         self.clock = rig.clock
         tls = PinnedClientTLS(rig.pin)
         ready: Deferred[RemoteShell] = Deferred()
         self.link = ClientLink(rig.clock, tls, rig.pin, client_key(), ALICE, rig.settings.limits, ready)
-        factory = Factory.forProtocol(functools.partial(_the, self.link))  # type: ignore[arg-type]  # a callable does
         self.near, self.far = Wire(rig.clock), Wire(rig.clock)
-        self.near.protocol = TLSMemoryBIOFactory(tls, True, factory, rig.clock).buildProtocol(None)
+        self.near.protocol = wrapped(rig.clock, self.link, tls)
         self.far.protocol = rig.protocol()
         for wire in (self.far, self.near):
             assert wire.protocol is not None
@@ -265,11 +258,3 @@ class Connected:
     def exchange(self) -> None:
         """Let everything arrive."""
         exchange(self.clock, self.near, self.far)
-
-
-def _the(link: ClientLink) -> ClientLink:
-    return link
-
-
-def _framed(payload: bytes) -> bytes:
-    return len(payload).to_bytes(4, "big") + payload

@@ -111,10 +111,17 @@ def test_twistd_lists_the_service(tmp_path: Path) -> None:
 
 
 @EVERY_WAY
+def test_unknown_option(way: Way, tmp_path: Path) -> None:
+    """O-07: an option that there is not: one line that names it, status 2, no listener."""
+    port = free_port()
+    done = try_to_start(way, tmp_path, "--home", str(tmp_path / "rsh"), "--port", str(port), "--bogus")
+    assert_refused(done, tmp_path, "--bogus")
+    assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (("--bogus",), "--bogus"),
         (("word",), "word"),
         (("--port", "65536"), "65535"),
         (("--interface", "localhost"), "localhost"),
@@ -125,11 +132,11 @@ def test_twistd_lists_the_service(tmp_path: Path) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_bad_options(way: Way, options: tuple[str, ...], named: str, tmp_path: Path) -> None:
-    """O-07: an option that cannot be understood: one line that names it, status 2, no listener."""
+def test_bad_options(options: tuple[str, ...], named: str, tmp_path: Path) -> None:
+    """O-07: an option with a value that makes no sense, given to a server that would go to the background."""
     port = free_port()
     at_a_port = () if "--port" in options else ("--port", str(port))
-    done = try_to_start(way, tmp_path, "--home", str(tmp_path / "rsh"), *at_a_port, *options)
+    done = try_to_start(DAEMON, tmp_path, "--home", str(tmp_path / "rsh"), *at_a_port, *options)
     assert_refused(done, tmp_path, named)
     assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)
 
@@ -164,8 +171,10 @@ def test_port_in_use(
         assert not is_listened_on(other_family, other, port)
 
 
-@EVERY_WAY
-@pytest.mark.parametrize("unsafe", ["rsh", "rsh/server", "rsh/run"])
+@pytest.mark.parametrize(
+    ("way", "unsafe"),
+    [(DAEMON, "rsh"), (DAEMON, "rsh/server"), *((way, "rsh/run") for way in [*WAYS.values(), DAEMON])],
+)
 def test_folder_that_others_can_write(way: Way, unsafe: str, tmp_path: Path) -> None:
     """O-01: the folder of the keys, or of the records, is group-writable: the exact chmod is named."""
     folder = tmp_path / unsafe
@@ -186,10 +195,15 @@ def test_folder_that_is_a_file(way: Way, tmp_path: Path) -> None:
     assert_refused(done, tmp_path, str(tmp_path / "rsh"))
 
 
-@EVERY_WAY
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything; test_second_user has this for another user")
-def test_folder_that_cannot_be_read(way: Way, tmp_path: Path) -> None:
-    """The folder of the keys may not be entered: one line that names it."""
-    (tmp_path / "rsh").mkdir(mode=0o000)
-    done = try_to_start(way, tmp_path, "--home", str(tmp_path / "rsh"), "--port", "0")
-    assert_refused(done, tmp_path, str(tmp_path / "rsh"))
+def test_record_that_cannot_be_written(tmp_path: Path) -> None:
+    """R-12: a server that listens and then cannot leave its record ends by itself, and its log says why."""
+    port = free_port()
+    folder = tmp_path / "rsh" / "run"
+    folder.mkdir(parents=True)
+    for path in (tmp_path / "rsh", folder):
+        path.chmod(0o700)
+    (folder / f"{port}.json").mkdir()  # no file can take its place
+    done = try_to_start(WAYS["module"], tmp_path, "--home", str(tmp_path / "rsh"), "--port", str(port))
+    assert f"{port}.json" in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)

@@ -24,7 +24,7 @@ _MODULES = {
 """Where each name is."""
 
 
-# The command line imports this package first, and must tell a typing error before Twisted is there: 0.4 s later.
+# The command line imports this package first, and must tell a typing error before Twisted is there: 0.3 s later.
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

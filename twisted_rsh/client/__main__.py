@@ -11,7 +11,6 @@ from importlib.metadata import version
 from twisted_rsh.client.modes import run_client
 from twisted_rsh.client.options import UsageError, parse_options, usage_text
 from twisted_rsh.client.status import FAILURE_STATUS
-from twisted_rsh.client.stdio import ensure_standard_descriptors
 
 __all__ = ["main"]
 
@@ -25,7 +24,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until the program runs, Ctrl-C simply ends it; Python would show where.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    ensure_standard_descriptors()
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
@@ -35,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print(usage_text().rstrip("\n"), 1)
     if options.show_version:
         return _print(f"twisted-rsh {version('twisted-rsh')}", 2)
+    from twisted_rsh.client.stdio import ensure_standard_descriptors  # it needs Twisted, which takes 0.3 s to import
+
+    ensure_standard_descriptors()
     return run_client(options)
 
 

@@ -15,6 +15,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
+from twisted_rsh.server.capacity import Capacity
 
 __all__ = ["ChannelJob"]
 
@@ -29,6 +30,7 @@ class ChannelJob:
     :param flush: writes what the session wants written.
     :param clock: keeps the job's time-out, and measures how long it takes.
     :param finished: called once, with this object, when the job has ended.
+    :param capacity: whether the server has room for one more job.
     :param account: how the log calls who asked, such as ``"ada from 127.0.0.1:50000"``.
     :param log_commands: whether the log names the command.
     """
@@ -44,6 +46,7 @@ class ChannelJob:
         clock: IReactorTime,
         finished: Callable[[ChannelJob], None],
         *,
+        capacity: Capacity,
         account: str,
         log_commands: bool,
     ) -> None:
@@ -53,6 +56,8 @@ class ChannelJob:
         self._flush = flush
         self._clock = clock
         self._finished = finished
+        self._capacity = capacity
+        self._counted = False
         self._account = account
         self._log_commands = log_commands
         self._job: IJob | None = None
@@ -69,6 +74,11 @@ class ChannelJob:
     def start(self, user: IShellUser) -> None:
         """Start the job as `user`, and answer the request."""
         self._encoding = user.encoding
+        self._counted = self._capacity.enter_job()
+        if not self._counted:
+            text = "the server has as many jobs as it can hold; try again later"
+            self.job_ended(Refused(RefusalReason.RESOURCES, text), held_open=False)
+            return
         try:
             job = user.start_job(self._request, self)
         except JobRefused as refusal:
@@ -154,6 +164,8 @@ class ChannelJob:
 
     def job_ended(self, ending: Ending, held_open: bool) -> None:
         self._over = True
+        if self._counted:
+            self._capacity.leave_job()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

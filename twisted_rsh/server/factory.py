@@ -13,6 +13,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from twisted_rsh.link.tls import ServerTLS
 from twisted_rsh.server.admission import Admission
+from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.server_link import ServerLink, ServerSettings
 
 __all__ = ["RemoteShellFactory"]
@@ -57,13 +58,19 @@ class _LinkFactory(Factory):
     def __init__(self, clock: IReactorTime, settings: ServerSettings) -> None:
         self._clock = clock
         self._settings = settings
+        self._capacity = Capacity(settings.limits.window, settings.max_sessions_per_key, settings.max_buffered)
         self._unauthenticated: set[ServerLink] = set()
         self.links: set[ServerLink] = set()
         self.admission = Admission(random.SystemRandom().random, settings.max_unauthenticated)
 
     def buildProtocol(self, addr: IAddress | None) -> ServerLink:
         link = ServerLink(
-            self._clock, self._settings, secrets.token_bytes, lambda: self._leave_admission(link), self._gone
+            self._clock,
+            self._settings,
+            self._capacity,
+            secrets.token_bytes,
+            lambda: self._leave_admission(link),
+            self._gone,
         )
         self.links.add(link)
         self._unauthenticated.add(link)

@@ -22,6 +22,8 @@ from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, FramedLink
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import exporter
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY, Capacity
 from twisted_rsh.server.session_jobs import SessionJobs
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
@@ -44,6 +46,8 @@ class ServerSettings:
     :ivar handshake_seconds: the deadline of the TLS handshake, in seconds from the connection.
     :ivar login_seconds: the deadline of the login, in seconds from the connection.
     :ivar max_unauthenticated: connections that may exist at once without a login.
+    :ivar max_sessions_per_key: sessions that one key may have at once.
+    :ivar max_buffered: bytes of input that all jobs together may leave unread.
     :ivar log_commands: whether the log names the commands that are run.
     """
 
@@ -53,7 +57,9 @@ class ServerSettings:
     limits: SessionLimits
     handshake_seconds: float = HANDSHAKE_SECONDS
     login_seconds: float = LOGIN_SECONDS
-    max_unauthenticated: int = 100
+    max_unauthenticated: int = MAX_UNAUTHENTICATED
+    max_sessions_per_key: int = MAX_SESSIONS_PER_KEY
+    max_buffered: int = MAX_BUFFERED_BYTES
     log_commands: bool = False
 
 
@@ -62,6 +68,7 @@ class ServerLink(FramedLink):
 
     :param clock: where deadlines are scheduled, usually the reactor.
     :param settings: what every link has in common.
+    :param capacity: counts the sessions and jobs of all links.
     :param random_bytes: returns so many random bytes, such as ``secrets.token_bytes``.
     :param logged_in: called once if the client logs in.
     :param gone: called once, with this object, when the connection is gone.
@@ -71,12 +78,14 @@ class ServerLink(FramedLink):
         self,
         clock: IReactorTime,
         settings: ServerSettings,
+        capacity: Capacity,
         random_bytes: Callable[[int], bytes],
         logged_in: Callable[[], None],
         gone: Callable[[ServerLink], None],
     ) -> None:
         super().__init__(clock, settings.handshake_seconds, settings.login_seconds)
         self._settings = settings
+        self._capacity = capacity
         self._random_bytes = random_bytes
         self._logged_in = logged_in
         self._gone = gone
@@ -142,6 +151,9 @@ class ServerLink(FramedLink):
             case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
                 if self.is_over:
                     logout()
+                elif not self._capacity.enter_session(credentials.fingerprint):
+                    logout()
+                    self._refuse(f"{credentials.fingerprint} has as many sessions as one key may have")
                 else:
                     self._welcome(user, logout, credentials)
             case Failure():
@@ -174,10 +186,11 @@ class ServerLink(FramedLink):
             self.clock,
             pump.flush,
             self._client_left,
+            capacity=self._capacity,
             account=account,
             log_commands=self._settings.log_commands,
         )
-        self._session = _Running(core, pump, jobs, logout, account)
+        self._session = _Running(core, pump, jobs, logout, account, credentials.fingerprint)
         pump.start(jobs.dispatch)
 
     def _client_left(self, _text: str) -> None:
@@ -188,6 +201,7 @@ class ServerLink(FramedLink):
     def _end_session(self, session: _Running) -> Deferred[None]:
         session.pump.stop()
         self._session = None
+        self._capacity.leave_session(session.key)
         # The application's, like the user object: its error must not keep the jobs.
         with self.log.failuresHandled("logging {account} out broke the program", account=session.account):
             session.logout()
@@ -203,3 +217,4 @@ class _Running:
     jobs: SessionJobs
     logout: Callable[[], object]
     account: str
+    key: str

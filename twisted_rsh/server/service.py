@@ -22,11 +22,13 @@ from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.link.tls import ServerTLS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.realm import SingleUserRealm
 from twisted_rsh.server.server_link import ServerSettings
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
+from twisted_rsh.trust.files import ensure_private_folder
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import Home
 from twisted_rsh.trust.records import ServerRecord, remove_record, write_record
@@ -66,6 +68,8 @@ class ServiceOptions:
     :ivar limits: the bounds of a session.
     :ivar login_seconds: seconds that a client has to log in.
     :ivar max_unauthenticated: connections that may exist at once without a login.
+    :ivar max_sessions_per_key: sessions that one key may have at once.
+    :ivar max_buffered: bytes of input that all jobs together may leave unread; more jobs are refused.
     :ivar log_commands: whether the log names the commands that are run.
     """
 
@@ -75,6 +79,8 @@ class ServiceOptions:
     limits: SessionLimits = field(default_factory=SessionLimits)
     login_seconds: float = LOGIN_SECONDS
     max_unauthenticated: int = MAX_UNAUTHENTICATED
+    max_sessions_per_key: int = MAX_SESSIONS_PER_KEY
+    max_buffered: int = MAX_BUFFERED_BYTES
     log_commands: bool = False
 
 
@@ -90,7 +96,7 @@ class RemoteShellService(Service):
         :class:`twisted_rsh.interfaces.IShellUser`.
     :param home: where the server's key and records are; ``None`` for the user's XDG folders.
     :param options: what an operator may choose.
-    :raises twisted_rsh.trust.files.FileProblem: the server's key cannot be used, and why.
+    :raises twisted_rsh.trust.files.FileProblem: the server's key or the folder of its records cannot be used, and why.
     :ivar instance_id: names this run of the server.
     :ivar fingerprint: of the server's key, as ``--fingerprint`` of the client takes it.
     """
@@ -108,6 +114,8 @@ class RemoteShellService(Service):
         self._home = Home.default(os.environ) if home is None else home
         self._options = ServiceOptions() if options is None else options
         self._key: ServerKey = load_or_create_server_key(self._home)
+        # Looked at now, when a refusal still reaches whoever starts this, and not when everything listens already.
+        ensure_private_folder(os.path.dirname(self._home.record_path(0)))
         self.instance_id = secrets.token_hex(INSTANCE_ID_BYTES)
         settings = ServerSettings(
             portal=portal,
@@ -116,6 +124,8 @@ class RemoteShellService(Service):
             limits=self._options.limits,
             login_seconds=self._options.login_seconds,
             max_unauthenticated=self._options.max_unauthenticated,
+            max_sessions_per_key=self._options.max_sessions_per_key,
+            max_buffered=self._options.max_buffered,
             log_commands=self._options.log_commands,
         )
         self._factory = RemoteShellFactory(
@@ -185,6 +195,7 @@ class RemoteShellService(Service):
                 record = ServerRecord(self._key.spki_sha256, self.instance_id, os.getpid(), tuple(addresses))
                 write_record(self._home, number, record)
         except BaseException:
+            self._ports = []
             await stop_listening(ports)
             raise
         self.log.info(

@@ -24,6 +24,7 @@ from twisted_rsh.core.events import (
 from twisted_rsh.core.roles import OUTPUTS
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.interfaces import IShellUser
+from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.channel_job import ChannelJob
 
 __all__ = ["SessionJobs"]
@@ -37,6 +38,7 @@ class SessionJobs:
     :param clock: keeps time-outs and measures durations.
     :param flush: writes what the session wants written.
     :param closed: called with a line for people when the client ends the session.
+    :param capacity: whether the server has room for one more job.
     :param account: how the log calls the client, such as ``"ada from 127.0.0.1:50000"``.
     :param log_commands: whether the log names the commands.
     """
@@ -51,6 +53,7 @@ class SessionJobs:
         flush: Callable[[], None],
         closed: Callable[[str], None],
         *,
+        capacity: Capacity,
         account: str,
         log_commands: bool,
     ) -> None:
@@ -59,6 +62,7 @@ class SessionJobs:
         self._clock = clock
         self._flush = flush
         self._closed = closed
+        self._capacity = capacity
         self._account = account
         self._log_commands = log_commands
         self._jobs: dict[int, ChannelJob] = {}
@@ -103,6 +107,7 @@ class SessionJobs:
             self._flush,
             self._clock,
             self._job_finished,
+            capacity=self._capacity,
             account=self._account,
             log_commands=self._log_commands,
         )

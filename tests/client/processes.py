@@ -1,0 +1,135 @@
+"""Real processes: a server in one of its own, and the client's program against it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from twisted_rsh.trust.home import Home
+
+__all__ = ["PATIENCE", "ServerProcess", "cpu_seconds", "is_running", "one_line", "running_server", "wait_until_gone"]
+
+PATIENCE = 60.0
+"""Seconds after which a test that waits for a process has failed."""
+
+HOST = "127.0.0.1"
+
+
+class ServerProcess:
+    """A server, and how to call the client that it lets in.
+
+    :ivar folder: where its keys and records are; a client with the same home is let in.
+    :ivar port: its TCP port on 127.0.0.1.
+    :ivar environment: for clients: no folder of the user who runs the tests is in it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = dict(os.environ, HOME=str(folder / "nobody"), LC_ALL="C.UTF-8", TERM="xterm")
+        for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+            self.environment.pop(name, None)
+        words = ["--port", "0", "--interface", HOST, "--shell", "/bin/sh", "--home", str(folder)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "twisted_rsh.server", *words],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=self.environment,
+            text=True,
+        )
+        assert self.process.stderr is not None
+        self._log = self.process.stderr
+        log: list[str] = []
+        while not any("listens on" in line for line in log):
+            line = self._log.readline()
+            assert line, "".join(log)
+            log.append(line)
+        (record,) = Path(Home.at(str(folder)).record_path(1)).parent.iterdir()
+        self.port = int(record.stem)
+        # Unread, its log would fill a pipe and stop it.
+        self._reading = threading.Thread(target=self._log.read)
+        self._reading.start()
+
+    def command(self, *words: str) -> list[str]:
+        """The command line of a client of this server's own user; the words follow its options."""
+        return [sys.executable, "-m", "twisted_rsh.client", "--home", str(self.folder), "-p", str(self.port), *words]
+
+    def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        """Run a client to its end.
+
+        :param words: its words behind the options that lead to this server.
+        :param options: of ``subprocess.run``; stdin is empty unless they say otherwise.
+        """
+        if "stdin" not in options:
+            options.setdefault("input", b"")
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        streams |= {"env": self.environment, "timeout": PATIENCE} | options
+        return subprocess.run(self.command(*words), **streams)
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a client; as :meth:`run`, with a pipe on each stream."""
+        streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        return subprocess.Popen(self.command(*words), **(streams | {"env": self.environment} | options))
+
+    def kill(self) -> None:
+        """End it as a power cut would.  May be called more than once."""
+        self.process.kill()
+        self._end()
+
+    def stop(self) -> None:
+        """End it as a service manager would.  May be called after :meth:`kill`."""
+        self.process.terminate()
+        self._end()
+
+    def _end(self) -> None:
+        self.process.wait(PATIENCE)
+        self._reading.join(PATIENCE)
+        self._log.close()
+
+
+@contextmanager
+def running_server(folder: Path) -> Iterator[ServerProcess]:
+    """Run a server for as long as the context lasts."""
+    server = ServerProcess(folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def one_line(stderr: bytes) -> str:
+    """Check that the client said exactly one thing, and return it without its prefix."""
+    text = stderr.decode()
+    assert "Traceback" not in text
+    assert text.startswith("trsh: ")
+    assert text.endswith("\n")
+    assert text.count("\n") == 1, text
+    assert text[:-1].isprintable()
+    return text.removeprefix("trsh: ")[:-1]
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there, and not only its exit status."""
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def wait_until_gone(*pids: int) -> None:
+    """Wait until processes that are not our children are gone; nothing tells us when."""
+    pause = threading.Event()
+    for _ in range(int(PATIENCE / 0.05)):
+        if not any(map(is_running, pids)):
+            return
+        pause.wait(0.05)
+    raise AssertionError(f"still running: {[pid for pid in pids if is_running(pid)]}")
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    text = subprocess.run(["ps", "-o", "cputimes=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return float(text)

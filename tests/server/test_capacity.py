@@ -1,0 +1,68 @@
+"""How much of a server those may take who have logged in."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.serving import Serving, asynchronous
+from twisted_rsh.client.errors import LoginRefused
+from twisted_rsh.core.endings import Exited, RefusalReason, Refused
+from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits
+from twisted_rsh.server.capacity import Capacity
+from twisted_rsh.trust.home import Home
+
+
+def test_sessions_of_a_key() -> None:
+    """A key has its number of sessions, and not one more, until one has ended; other keys do not count."""
+    capacity = Capacity(MIN_WINDOW, max_sessions_per_key=2)
+    assert capacity.enter_session("a")
+    assert capacity.enter_session("a")
+    assert not capacity.enter_session("a")
+    assert capacity.enter_session("b")
+    capacity.leave_session("a")
+    assert capacity.enter_session("a")
+
+
+def test_jobs() -> None:
+    """There are as many jobs as have room for their windows, and not one more, until one has ended."""
+    capacity = Capacity(MIN_WINDOW, max_buffered=2 * MIN_WINDOW)
+    assert capacity.enter_job()
+    assert capacity.enter_job()
+    assert not capacity.enter_job()
+    capacity.leave_job()
+    assert capacity.enter_job()
+
+
+@asynchronous
+async def test_session_over_the_bound(home: Home) -> None:
+    """A login beyond the bound is refused like any other, and one that follows an ended session is not."""
+    serving = Serving(home, max_sessions_per_key=1)
+    await serving.start()
+    try:
+        first = await serving.shell()
+        with pytest.raises(LoginRefused):
+            await serving.shell()
+        await first.close()
+        second = await serving.shell()
+        assert (await second.run("true")).ending == Exited(0)
+    finally:
+        await serving.stop()
+
+
+@asynchronous
+async def test_job_over_the_bound(home: Home) -> None:
+    """A job beyond the bound is refused with the reason, and one that follows an ended job is not."""
+    limits = SessionLimits(window=MIN_WINDOW)
+    serving = Serving(home, limits=limits, max_buffered=MIN_WINDOW)
+    await serving.start()
+    try:
+        shell = await serving.shell()
+        running = shell.start("cat")
+        refused = await shell.run("true")
+        assert isinstance(refused.ending, Refused)
+        assert refused.ending.reason is RefusalReason.RESOURCES
+        running.stdin.end()
+        assert (await running.wait()).ending == Exited(0)
+        assert (await shell.run("true")).ending == Exited(0)
+    finally:
+        await serving.stop()
