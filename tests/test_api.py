@@ -1,7 +1,18 @@
-"""The library as an application uses it."""
-from tests.serving import asynchronous
-from twisted_rsh.client import RemoteShell
-from twisted_rsh.core.endings import Exited
+"""The library as an application uses it: the names it imports, and what an afternoon with them looks like."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from twisted.internet.defer import gatherResults
+
+import twisted_rsh.client
+from tests.serving import Serving, asynchronous, reactor
+from twisted_rsh.client import JobEnd, RemoteShell, connect
+from twisted_rsh.client.errors import CommandFailed, ConnectionLost
+from twisted_rsh.core.endings import Exited, Signalled
 
 
 @asynchronous
@@ -9,3 +20,55 @@ async def test_run(shell: RemoteShell) -> None:
     """A command's outputs arrive apart, with its status."""
     result = await shell.run("echo out; echo err >&2; exit 3")
     assert (result.stdout, result.stderr, result.ending) == (b"out\n", b"err\n", Exited(3))
+
+
+@asynchronous
+async def test_check_raises_for_anything_but_success(shell: RemoteShell) -> None:
+    """``check()`` is for those who want an exception."""
+    assert (await shell.run(["echo", "汉字"])).check().text == "汉字\n"
+    with pytest.raises(CommandFailed, match="exited with status 3") as caught:
+        (await shell.run("echo why >&2; exit 3")).check()
+    assert caught.value.result.error_text == "why\n"
+
+
+@asynchronous
+async def test_many_at_once(shell: RemoteShell) -> None:
+    """Commands run side by side on one connection."""
+    results = await gatherResults([shell.run("cat", stdin=str(number).encode()) for number in range(20)])
+    assert [result.text for result in results] == [str(number) for number in range(20)]
+
+
+@asynchronous
+async def test_conversation_with_a_job(shell: RemoteShell) -> None:
+    """A job is written to and read from while it runs, and ended by a signal."""
+    job = shell.start(["cat"])
+    await job.stdin.write(b"ping\n")
+    assert await job.stdout.read() == b"ping\n"
+    job.send_signal("TERM")
+    assert await job.wait() == JobEnd(Signalled("TERM"))
+    assert [piece async for piece in job.stderr] == []
+
+
+@asynchronous
+async def test_end_of_the_day(serving: Serving) -> None:
+    """A closed shell starts nothing more, and says why; a new one does."""
+    shell = await connect(reactor, "127.0.0.1", serving.port, home=serving.home)
+    await shell.close()
+    with pytest.raises(ConnectionLost, match="the connection was closed"):
+        await shell.run("true")
+    again = await serving.shell()
+    assert (await again.run("true")).status == 0
+
+
+def test_every_name_is_there() -> None:
+    """Each public name can be imported from the package; another cannot."""
+    for name in twisted_rsh.client.__all__:
+        assert getattr(twisted_rsh.client, name).__name__ == name
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = twisted_rsh.client.nonsense
+
+
+def test_import_chooses_no_reactor() -> None:
+    """An application that imports everything can still install the reactor it wants."""
+    program = "import sys; from twisted_rsh.client import *; sys.exit('twisted.internet.reactor' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -28,7 +28,7 @@ from twisted_rsh.server.service import DEFAULT_PORT, RemoteShellService, Service
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import Home
 
-__all__ = ["Options", "makeService"]
+__all__ = ["Options", "makeService", "refuse_to_start"]
 
 USAGE_STATUS = 2
 """The exit status of a server that refuses to start."""

@@ -11,14 +11,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from twisted_rsh.trust.home import Home
 
-__all__ = ["PATIENCE", "ServerProcess", "cpu_seconds", "is_running", "one_line", "running_server", "wait_until_gone"]
+__all__ = [
+    "HOST",
+    "PATIENCE",
+    "WRONG_PIN",
+    "ServerProcess",
+    "cpu_seconds",
+    "finish",
+    "is_running",
+    "needs_full",
+    "one_line",
+    "read_line",
+    "running_server",
+    "wait_until_gone",
+]
 
 PATIENCE = 60.0
 """Seconds after which a test that waits for a process has failed."""
 
 HOST = "127.0.0.1"
+
+WRONG_PIN = "SHA256:" + "A" * 43
+"""A fingerprint that no server has."""
+
+needs_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
 
 class ServerProcess:
@@ -55,9 +75,14 @@ class ServerProcess:
         self._reading = threading.Thread(target=self._log.read)
         self._reading.start()
 
-    def command(self, *words: str) -> list[str]:
-        """The command line of a client of this server's own user; the words follow its options."""
-        return [sys.executable, "-m", "twisted_rsh.client", "--home", str(self.folder), "-p", str(self.port), *words]
+    def command(self, *words: str, port: bool = True) -> list[str]:
+        """The command line of a client of this server's own user.
+
+        :param words: follow its options.
+        :param port: whether its options lead to this server.
+        """
+        options = ["-p", str(self.port)] if port else []
+        return [sys.executable, "-m", "twisted_rsh.client", "--home", str(self.folder), *options, *words]
 
     def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a client to its end.
@@ -74,7 +99,8 @@ class ServerProcess:
     def start(self, *words: str, **options: Any) -> subprocess.Popen[bytes]:
         """Start a client; as :meth:`run`, with a pipe on each stream."""
         streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        return subprocess.Popen(self.command(*words), **(streams | {"env": self.environment} | options))
+        # Without a buffer, what is read piece by piece first is not missing at the end.
+        return subprocess.Popen(self.command(*words), bufsize=0, **(streams | {"env": self.environment} | options))
 
     def kill(self) -> None:
         """End it as a power cut would.  May be called more than once."""
@@ -100,6 +126,19 @@ def running_server(folder: Path) -> Iterator[ServerProcess]:
         yield server
     finally:
         server.stop()
+
+
+def finish(client: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
+    """Wait for a client's end; return its status and the rest of what it wrote."""
+    with client:
+        stdout, stderr = client.communicate(timeout=PATIENCE)
+        return client.returncode, stdout, stderr
+
+
+def read_line(client: subprocess.Popen[bytes]) -> str:
+    """Read one line of a client's stdout."""
+    assert client.stdout is not None
+    return client.stdout.readline().decode().rstrip("\n")
 
 
 def one_line(stderr: bytes) -> str:
@@ -130,6 +169,10 @@ def wait_until_gone(*pids: int) -> None:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    text = subprocess.run(["ps", "-o", "cputimes=", "-p", str(pid)], capture_output=True, text=True).stdout
-    return float(text)
+    """Return the processor time that a process has used; ends the test where the system has no ``/proc``."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        pytest.skip("this system has no /proc")
+    user, system = fields[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

@@ -340,7 +340,8 @@ class Schedules(RuleBasedStateMachine):
         if not job.accepted or job.closed:
             return
         for stream, flow in job.flows.items():
-            self.pair.side(stream.sender.peer).consumed(number, stream, flow.received - flow.consumed)
+            if flow.received > flow.consumed:
+                self.pair.side(stream.sender.peer).consumed(number, stream, flow.received - flow.consumed)
             flow.consumed = flow.received
         self.settle()
         for stream, flow in job.flows.items():
@@ -354,7 +355,7 @@ TestSchedules.settings = settings(
 )
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(200))
 def test_long_schedules(seed: int) -> None:
     """The same machine for longer, in moods: for a while some things happen often and others hardly at all.
 

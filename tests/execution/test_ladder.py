@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 
+import pytest
 from twisted.internet.task import Clock
 
-from twisted_rsh.execution.ladder import GRACE_SECONDS, POLL_SECONDS, KillLadder
+from twisted_rsh.execution.ladder import GRACE_SECONDS, LADDER, POLL_SECONDS, KillLadder
 
 
 class Group:
@@ -67,3 +69,17 @@ def test_second_start() -> None:
     ladder.start()
     assert len(group.signals) == 1
     assert len(group.clock.getDelayedCalls()) == 1
+
+
+@pytest.mark.parametrize("gone_at", [0, 1.1, 1e9])
+def test_finish_is_told_once(gone_at: float) -> None:
+    """Whether the group was never there, went on its way or was killed: it is told once, and then nothing climbs."""
+    group = Group(Clock(), gone_at)
+    told: list[float] = []
+    ladder = KillLadder(group.clock, group.signal, lambda: told.append(group.clock.seconds()))
+    assert not ladder.is_climbing
+    ladder.start()
+    assert ladder.is_climbing == bool(gone_at)
+    group.clock.pump([POLL_SECONDS] * int(4 * GRACE_SECONDS / POLL_SECONDS))
+    assert told == [min(math.ceil(gone_at / POLL_SECONDS) * POLL_SECONDS, GRACE_SECONDS * (len(LADDER) - 1))]
+    assert not ladder.is_climbing

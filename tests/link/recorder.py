@@ -55,8 +55,7 @@ def plain(**deadlines: float) -> tuple[Recorder, Wire]:
     """Return a link and its transport, which is no TLS at all."""
     clock = Clock()
     link, wire = Recorder(clock, **deadlines), Wire(clock)
-    wire.protocol = link
-    link.makeConnection(wire)
+    wire.connect(link)
     return link, wire
 
 

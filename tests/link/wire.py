@@ -124,7 +124,6 @@ class Wire:
     """The transport under a protocol: keeps what is written, and remembers how it was closed.
 
     :ivar disconnecting: whether the protocol closed it.
-    :ivar aborted: whether the protocol aborted it.
     :ivar is_lost: whether the protocol was told that it is gone.
     :ivar no_delay: whether the protocol has switched Nagle's algorithm off.
     :ivar producer: what the protocol has registered.
@@ -134,11 +133,16 @@ class Wire:
         self.clock = clock
         self.protocol: IProtocol | None = None
         self.disconnecting = False
-        self.aborted = False
+        self._aborted = False
         self.is_lost = False
         self.no_delay = False
         self.producer: Any = None
         self._written: list[bytes] = []
+
+    def connect(self, protocol: IProtocol) -> None:
+        """Become a protocol's transport."""
+        self.protocol = protocol
+        protocol.makeConnection(self)
 
     def write(self, data: bytes) -> None:
         """Keep."""
@@ -190,7 +194,7 @@ class Wire:
 
     def abortConnection(self) -> None:
         """Abort likewise."""
-        self.aborted = True
+        self._aborted = True
         self.clock.callLater(0, self.lose, ConnectionAborted())
 
     def lose(self, reason: Exception | None = None) -> None:
@@ -205,10 +209,14 @@ class Wire:
         written, self._written = self._written, []
         return b"".join(written)
 
+    def aborted(self) -> bool:
+        """Whether the protocol aborted it."""
+        return self._aborted
+
     @property
     def is_over(self) -> bool:
         """Whether our side has given the connection up."""
-        return self.aborted or self.disconnecting or self.is_lost
+        return self._aborted or self.disconnecting or self.is_lost
 
 
 class RawPeer:
@@ -217,6 +225,7 @@ class RawPeer:
     :param clock: the protocol's clock.
     :param protocol: the protocol, TLS included.
     :param connection: this end of TLS.
+    :param delay: seconds between the connection and this end's first byte.
     :ivar wire: the protocol's transport.
     :ivar received: the plaintext that the protocol has sent.
     :ivar recorded: the bytes on the wire that the protocol has sent.
@@ -224,18 +233,18 @@ class RawPeer:
     :ivar failure: what broke TLS, if anything did.
     """
 
-    def __init__(self, clock: Clock, protocol: IProtocol, connection: SSL.Connection) -> None:
+    def __init__(self, clock: Clock, protocol: IProtocol, connection: SSL.Connection, delay: float = 0.0) -> None:
         self.clock = clock
         self.protocol = protocol
         self.connection = connection
         self.wire = Wire(clock)
-        self.wire.protocol = protocol
         self.received = b""
         self.recorded = b""
         self.closed = False
         self.failure: SSL.Error | None = None
         self._handshaken = False
-        protocol.makeConnection(self.wire)
+        self.wire.connect(protocol)
+        clock.advance(delay)
         self.exchange()
 
     @property
@@ -301,6 +310,7 @@ class RawClient(RawPeer):
 
     :param alpn: the protocols it offers, or none.
     :param maximum: the highest TLS version it offers.
+    :param delay: seconds between the connection and its first byte.
     """
 
     def __init__(
@@ -309,6 +319,7 @@ class RawClient(RawPeer):
         protocol: IProtocol,
         alpn: Sequence[bytes] = (ALPN,),
         maximum: int = SSL.TLS1_3_VERSION,
+        delay: float = 0.0,
     ) -> None:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_max_proto_version(maximum)
@@ -319,7 +330,7 @@ class RawClient(RawPeer):
         connection.set_connect_state()
         self._sequence = 0
         self._decoder = Decoder(Role.CLIENT, Phase.SESSION)
-        super().__init__(clock, protocol, connection)
+        super().__init__(clock, protocol, connection, delay)
 
     def auth(self, pin: bytes, *, user: str = ALICE, which: int = 0, exporter: bytes | None = None) -> bytes:
         """Return the payload of an AUTH, right for this connection unless told otherwise."""
@@ -389,7 +400,7 @@ def exchange(clock: Clock, one: Wire, other: Wire) -> None:
                 moved = True
         for source, target in ((one, other), (other, one)):
             if source.is_lost and not target.is_lost:
-                target.lose(ConnectionLost() if source.aborted else ConnectionDone())
+                target.lose(ConnectionLost() if source.aborted() else ConnectionDone())
                 moved = True
 
 

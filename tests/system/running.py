@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 __all__ = [
+    "CLIENT_SECONDS",
     "DAEMON",
     "SCRIPTS",
     "START_SECONDS",
@@ -130,6 +132,7 @@ class RunningServer:
     :ivar log: the file that has its stdout and stderr.
     :ivar environment: of the server, and of clients unless said otherwise.
     :ivar port: its TCP port.
+    :ivar fingerprint: of its key.
     """
 
     process: subprocess.Popen[bytes]
@@ -139,22 +142,20 @@ class RunningServer:
     log: Path
     environment: Mapping[str, str]
     port: int = field(default=0, init=False)
+    fingerprint: str = field(default="", init=False)
 
     def wait_for_record(self) -> None:
         """Wait until the server says where it listens."""
 
         def is_there() -> bool:
             assert self.process.poll() is None, f"it ended with {self.process.returncode}: {self.log_text()}"
-            return bool(self._records())
+            for path in self._records():
+                record = json.loads(path.read_bytes())
+                if record["pid"] == self.process.pid:
+                    self.port, self.fingerprint = int(path.stem), record["spki_sha256"]
+            return self.port != 0
 
         wait_until(is_there, START_SECONDS, "the record of the server")
-        (record,) = self._records()
-        self.port = int(record.stem)
-
-    @property
-    def fingerprint(self) -> str:
-        """Of its key, from the log, as a user would take it."""
-        return "SHA256:" + self.log_text().split("its key is SHA256:")[1].split()[0]
 
     def log_text(self) -> str:
         """What it has written so far."""

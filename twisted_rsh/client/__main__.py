@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from twisted_rsh.client.modes import run_client
 from twisted_rsh.client.options import UsageError, parse_options, usage_text
@@ -32,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.show_help:
         return _print(usage_text().rstrip("\n"), 1)
     if options.show_version:
+        from importlib.metadata import version  # it takes longer to import than anything else above
+
         return _print(f"twisted-rsh {version('twisted-rsh')}", 2)
     from twisted_rsh.client.stdio import ensure_standard_descriptors  # it needs Twisted, which takes 0.3 s to import
 

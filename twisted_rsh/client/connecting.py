@@ -7,10 +7,10 @@ import os
 import pwd
 from typing import Any, cast
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError, ConnectingCancelledError, DNSLookupError
-from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
@@ -91,11 +91,9 @@ def connect_to_endpoint(
 
     async def dial() -> RemoteShell:
         try:
-            wrapper = await endpoint.connect(TLSMemoryBIOFactory(factory.tls, True, factory, reactor))
+            wrapper = await _cancellable(endpoint.connect(TLSMemoryBIOFactory(factory.tls, True, factory, reactor)))
         except (ConnectError, DNSLookupError) as error:
             raise NoServer(_no_server(error)) from error
-        except ConnectingCancelledError:
-            raise CancelledError from None
         try:
             return await factory.shell_ready
         except BaseException:
@@ -139,6 +137,20 @@ class _ClientFactory(Factory):
 
     def buildProtocol(self, addr: IAddress | None) -> ClientLink:
         return ClientLink(*self._arguments)
+
+
+def _cancellable(connecting: Deferred[IProtocol]) -> Deferred[IProtocol]:
+    """Make a cancelled endpoint fail with `CancelledError`, whatever it would say itself."""
+    cancelled = False
+
+    def cancel(_: Deferred[IProtocol]) -> None:
+        nonlocal cancelled
+        cancelled = True
+        connecting.cancel()
+
+    waiting: Deferred[IProtocol] = Deferred(cancel)
+    connecting.addBoth(lambda result: None if cancelled else waiting.callback(result))
+    return waiting
 
 
 def _endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:

@@ -103,7 +103,9 @@ class Foreground:
         """
         if self._job is None or self._waiting is None:
             return False
-        self._interrupts += name == "INT"
+        if name == "INT":
+            self._interrupts += 1
+            self.stdout.at_line_start = False  # the terminal has shown ^C
         if self._interrupts > INTERRUPTS_PASSED_ON:
             self._waiting.cancel()
         else:

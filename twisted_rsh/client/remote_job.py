@@ -102,9 +102,8 @@ class RemoteJob:
         self.stdin.closed()
         self.stdout.ended()
         self.stderr.ended()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(self._end)
+        while self._waiting:  # who is told may cancel the others
+            self._waiting.pop(0).callback(self._end)
 
     @property
     def _is_live(self) -> bool:
@@ -138,6 +137,5 @@ class RemoteJob:
         self._pump.flush()
 
     def _cancelled(self, waiting: Deferred[JobEnd]) -> None:
-        if waiting in self._waiting:  # otherwise whoever waited before it was told of the end, and cancelled it
-            self._waiting.remove(waiting)
+        self._waiting.remove(waiting)
         self.close()

@@ -134,13 +134,11 @@ class RemoteShell:
     def link_ended(self, reason: str) -> None:
         """For the link: it is gone."""
         self._end(f"the connection was lost: {reason}")
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            one.callback(self.lost or "")
+        while self._waiting:  # who is told may cancel the others
+            self._waiting.pop(0).callback(self.lost or "")
 
     def _forget(self, waiting: Deferred[str]) -> None:
-        if waiting in self._waiting:  # otherwise whoever waited before it was told, and cancelled it
-            self._waiting.remove(waiting)
+        self._waiting.remove(waiting)
 
     def _end(self, reason: str) -> None:
         if self.lost is not None:

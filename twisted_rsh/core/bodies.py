@@ -18,8 +18,11 @@ from twisted_rsh.core.roles import Phase, Role
 __all__ = ["BOTH", "CLIENT", "SERVER", "Declaration", "JsonMessage", "Message", "PackedMessage", "declare"]
 
 M = TypeVar("M", bound="type[Message]")
-CLIENT, SERVER = frozenset({Role.CLIENT}), frozenset({Role.SERVER})
+
+CLIENT = frozenset({Role.CLIENT})
+SERVER = frozenset({Role.SERVER})
 BOTH = CLIENT | SERVER
+"""Who may send a message, for :func:`declare`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ __all__ = [
     "Pairs",
     "Sequence",
     "Text",
+    "kinds_of",
     "wire",
 ]
 

@@ -79,7 +79,8 @@ class ProcessJob(ProcessProtocol):
     Its output is read only as far as the owner has room: nothing is held here, and a slow reader stops the process.
     Its end is told when the process has exited and both outputs were read to their end.  A process that it left behind
     may hold an output open; then what the pipe held at the exit is delivered, however long that takes, and after a
-    short linger the output is closed.  The camelCase methods are Twisted's to call.
+    short linger the output is closed.  When it is made to end, its end is told when its whole group is gone, or was
+    killed.  The camelCase methods are Twisted's to call.
     """
 
     def __init__(self, reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner) -> None:
@@ -89,6 +90,7 @@ class ProcessJob(ProcessProtocol):
         self._unconsumed = 0
         self._input_ended = False
         self._has_exited = False
+        self._ending: Ending | None = None
         self._is_over = False
         self._held_open = False
         self._exited_at = self._last_output_at = 0.0
@@ -101,7 +103,7 @@ class ProcessJob(ProcessProtocol):
             read_size=lambda fd: owner.output_room(Stream(fd)),
             input_taken=self._input_taken,
         )
-        self._ladder = KillLadder(reactor, self._process.signal_group)
+        self._ladder = KillLadder(reactor, self._process.signal_group, self._ladder_finished)
 
     # IJob
 
@@ -170,11 +172,24 @@ class ProcessJob(ProcessProtocol):
         self._conclude()
 
     def processEnded(self, reason: Failure) -> None:
-        """Tell the owner the end, now that nothing can follow."""
-        self._is_over = True
-        self._owner.job_ended(_ending(reason.value), self._held_open)
+        """Tell the owner the end, now that nothing can follow.
+
+        A job that is made to end has not ended before all of its group has: a server that stops waits for that.
+        """
+        self._ending = _ending(reason.value)
+        if not self._ladder.is_climbing or not self._process.signal_group(0):
+            self._tell_end(self._ending)
 
     # The end
+
+    def _ladder_finished(self) -> None:
+        if self._ending is not None:
+            self._tell_end(self._ending)
+
+    def _tell_end(self, ending: Ending) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._owner.job_ended(ending, self._held_open)
 
     def _input_taken(self, size: int) -> None:
         self._unconsumed -= size

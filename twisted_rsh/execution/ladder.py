@@ -32,17 +32,23 @@ class KillLadder:
     :param clock: tells the time.
     :param signal_group: sends a signal to the group, or only looks when given 0; returns whether any of it was still
         there.  :meth:`twisted_rsh.execution.process.SpawnedProcess.signal_group` is one.
+    :param finished: called once when the group is gone, or the last step taken; ``None`` when nobody waits for it.
+    :ivar is_climbing: whether it has been started and is not finished.
     """
 
-    def __init__(self, clock: IReactorTime, signal_group: Callable[[int], bool]) -> None:
+    def __init__(
+        self, clock: IReactorTime, signal_group: Callable[[int], bool], finished: Callable[[], None] | None = None
+    ) -> None:
         self._clock = clock
         self._signal_group = signal_group
+        self._finished = finished
         self._is_started = False
+        self.is_climbing = False
 
     def start(self) -> None:
         """Take the first step now.  The second call and later ones do nothing."""
         if not self._is_started:
-            self._is_started = True
+            self._is_started = self.is_climbing = True
             self._poll(0)
 
     def _poll(self, polls: int) -> None:
@@ -51,3 +57,7 @@ class KillLadder:
         is_there = self._signal_group(0 if between else LADDER[step])
         if is_there and polls < _POLLS_PER_STEP * (len(LADDER) - 1):
             self._clock.callLater(POLL_SECONDS, self._poll, polls + 1)
+            return
+        self.is_climbing = False
+        if self._finished is not None:
+            self._finished()

@@ -125,8 +125,7 @@ class ChannelJob:
         """The client is not interested any more: end the job, and still report its end on the channel."""
         for stream in OUTPUTS:
             self.close_output(stream)
-        if self._job is not None:
-            self._job.terminate()
+        self._terminate()
 
     def disown(self) -> None:
         """The session is gone: end the job, and report to the log alone."""
@@ -163,6 +162,9 @@ class ChannelJob:
             self._flush()
 
     def job_ended(self, ending: Ending, held_open: bool) -> None:
+        if self._over:
+            # Refused because starting it failed half-way, and the half that had started reports as well.
+            return
         self._over = True
         if self._counted:
             self._capacity.leave_job()
@@ -173,10 +175,12 @@ class ChannelJob:
             ending = TimedOut(self._request.timeout)
         self._job = None
         self._write_log(ending)
-        if self._session is not None:
+        session = self._session
+        if session is not None:
             if not isinstance(ending, Refused):
                 self._accept()
-            self._report(self._session, ending, held_open)
+            self._session = None
+            self._report(session, ending, held_open)
             self._flush()
         self._finished(self)
 
@@ -197,6 +201,9 @@ class ChannelJob:
     def _time_is_up(self) -> None:
         self._timer = None
         self._timed_out = True
+        self._terminate()
+
+    def _terminate(self) -> None:
         if self._job is not None:
             self._job.terminate()
 

@@ -1,0 +1,214 @@
+"""A command in the foreground: its streams on descriptors, what is said of it, and signals for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from tests.client.screens import Screen, open_pipe, open_terminal
+from tests.client.test_remote_shell import gone
+from tests.serving import asynchronous
+from twisted_rsh.client import RemoteShell
+from twisted_rsh.client.foreground import InputFailed, Interrupted, OutputFailed
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
+
+MakeScreen = Callable[..., Screen]
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeScreen]:
+    """Makes screens, in UTF-8."""
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _=True: "UTF-8")
+    screens: list[Screen] = []
+
+    def make(stdout: Any = open_pipe, stderr: Any = open_pipe, **options: Any) -> Screen:
+        screens.append(Screen(stdout(), stderr(), **options))
+        return screens[-1]
+
+    yield make
+    for one in screens:
+        one.close()
+
+
+@asynchronous
+async def test_output_is_shown_before_the_ending(shell: RemoteShell, screen: MakeScreen) -> None:
+    """Both outputs are written in full by the time the ending is known; nothing is said of a plain exit."""
+    one = screen()
+    ending = await one.foreground.run(shell.start("echo out; echo err >&2; exit 3"), None)
+    assert ending == Exited(3)
+    assert one.foreground.tell(ending) == 3
+    assert await one.written() == (b"out\n", b"err\n")
+
+
+@asynchronous
+async def test_input_is_passed_on(shell: RemoteShell, screen: MakeScreen) -> None:
+    """What is on the descriptor is the command's, up to its end."""
+    one = screen()
+    reading, writing = os.pipe()
+    os.write(writing, b"b\na\n")
+    os.close(writing)
+    assert await one.foreground.run(shell.start("sort"), reading) == Exited(0)
+    assert (await one.written())[0] == b"a\nb\n"
+    os.close(reading)
+
+
+@asynchronous
+async def test_no_input_is_the_end_at_once(shell: RemoteShell, screen: MakeScreen) -> None:
+    """Without a descriptor the command finds the end."""
+    one = screen()
+    assert await one.foreground.run(shell.start("cat; echo end"), None) == Exited(0)
+    assert (await one.written())[0] == b"end\n"
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "klingon"])
+@asynchronous
+async def test_typed_text_is_converted(shell: RemoteShell, screen: MakeScreen, encoding: str) -> None:
+    """What is typed at a UTF-8 terminal reaches a GBK command as GBK; an unknown code page changes nothing."""
+    one = screen(encoding=encoding)
+    behind, terminal = open_terminal()
+    job = shell.start("head -c 3 | od -An -tx1")
+    running = Deferred.fromCoroutine(one.foreground.run(job, terminal))
+    while job.encoding is None:
+        await shell.run("true")
+    os.write(behind, "字x".encode())
+    assert await running == Exited(0)
+    expected = "字x".encode("gbk") if encoding == "gbk" else "字".encode()
+    assert bytes.fromhex((await one.written())[0].decode()) == expected
+    os.close(behind)
+    os.close(terminal)
+
+
+@asynchronous
+async def test_input_that_fails(shell: RemoteShell, screen: MakeScreen) -> None:
+    """An input error ends the command instead of passing for the end of its input."""
+    one = screen()
+    reading, writing = os.pipe()
+    with pytest.raises(InputFailed, match="cannot read stdin: Bad file descriptor"):
+        await one.foreground.run(shell.start("cat; echo all >&2; sleep 1000"), os.dup(writing))
+    assert await one.written() == (b"", b"")
+    os.close(reading)
+    os.close(writing)
+
+
+@asynchronous
+async def test_command_that_leaves_its_input(shell: RemoteShell, screen: MakeScreen) -> None:
+    """H-07: when the command takes no more input, no more is read."""
+    one = screen()
+    reading, writing = os.pipe()
+    job = shell.start("exec <&-; echo closed; sleep 0.3")
+    running = Deferred.fromCoroutine(one.foreground.run(job, reading))
+    while not (await one.written())[0]:
+        await shell.run("true")
+    os.write(writing, b"x" * 1000)
+    assert await running == Exited(0)
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("ending", "status", "said", "quietly"),
+    [
+        (Exited(0), 0, b"", b""),
+        (Exited(255), 254, b"trsh: exited with 255, reported as 254\n", b""),
+        (Signalled("TERM"), 143, b"trsh: killed by SIGTERM\n", b""),
+        (Signalled("PIPE"), 141, b"trsh: killed by SIGPIPE\n", b""),
+        (TimedOut(1), 124, b"trsh: timed out after 1 s\n", b""),
+        (Refused(RefusalReason.NOT_FOUND, "no\x1b[m"), 127, b"trsh: no^[[m\n", b"trsh: no^[[m\n"),
+        (OutcomeUnknown("x"), 255, b"trsh: outcome unknown: x\n", b"trsh: outcome unknown: x\n"),
+    ],
+)
+@asynchronous
+async def test_what_is_told(screen: MakeScreen, ending: Ending, status: int, said: bytes, quietly: bytes) -> None:
+    """C-03: one line at most, safe to print; when quiet, only what is our own failure, or a refusal."""
+    for quiet, expected in ((False, said), (True, quietly)):
+        one = screen(quiet=quiet)
+        assert one.foreground.tell(ending) == status
+        assert await one.written() == (b"", expected)
+
+
+@asynchronous
+async def test_reader_that_left_needs_no_words(shell: RemoteShell, screen: MakeScreen) -> None:
+    """H-06: SIGPIPE is told unless it is our own reader that left."""
+    one = screen(stdout=broken_pipe)
+    ending = await one.foreground.run(shell.start(["yes"]), None)
+    assert ending == Signalled("PIPE")
+    assert one.foreground.tell(ending) == 141
+    assert (await one.written())[1] == b""
+
+
+def broken_pipe() -> tuple[int, int]:
+    """A pipe that nobody reads; the other descriptor is anything that can be closed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    return os.open(os.devnull, os.O_RDONLY), writing
+
+
+def full_disk() -> tuple[int, int]:
+    """A disk with no room left."""
+    return os.open(os.devnull, os.O_RDONLY), os.open("/dev/full", os.O_WRONLY)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@asynchronous
+async def test_full_disk(shell: RemoteShell, screen: MakeScreen) -> None:
+    """C-06: output that cannot be written is a failure of ours, whatever the command made of it."""
+    with pytest.raises(OutputFailed, match="cannot write to stdout: No space left on device"):
+        await screen(stdout=full_disk).foreground.run(shell.start(["yes"]), None)
+    with pytest.raises(OutputFailed, match="cannot write to stderr: No space left on device"):
+        await screen(stderr=full_disk).foreground.run(shell.start("echo err >&2"), None)
+
+
+@asynchronous
+async def test_two_interrupts_are_passed_on_and_the_third_gives_up(shell: RemoteShell, screen: MakeScreen) -> None:
+    """C-10: a stubborn command gets two interrupts; with the third it is ended and the user is free."""
+    one = screen()
+    assert not one.foreground.signal_arrived("INT")
+    job = shell.start("trap 'echo int' INT; echo $$; while :; do sleep 0.05; done")
+    running = Deferred.fromCoroutine(one.foreground.run(job, None))
+    text = b""
+    for lines in (1, 2, 3):
+        while text.count(b"\n") < lines:
+            await shell.run("true")
+            text += (await one.written())[0]
+        assert one.foreground.signal_arrived("INT")
+    with pytest.raises(Interrupted):
+        await running
+    pid, *interrupts = text.split()
+    assert interrupts == [b"int", b"int"]
+    await gone(int(pid))
+    assert not one.foreground.signal_arrived("INT")
+
+
+@asynchronous
+async def test_other_signals_are_always_passed_on(shell: RemoteShell, screen: MakeScreen) -> None:
+    """A signal that is no interrupt is the command's, however many there are."""
+    one = screen()
+    job = shell.start("trap 'echo got' USR1; echo ready; while :; do sleep 0.05; done")
+    running = Deferred.fromCoroutine(one.foreground.run(job, None))
+    text = b""
+    for lines in (1, 2, 3, 4):
+        while text.count(b"\n") < lines:
+            await shell.run("true")
+            text += (await one.written())[0]
+        assert one.foreground.signal_arrived("USR1" if lines < 4 else "TERM")
+    assert await running == Signalled("TERM")
+
+
+@asynchronous
+async def test_remarks_begin_a_line_of_their_own(screen: MakeScreen) -> None:
+    """On a terminal an open line is ended first; elsewhere nothing is added; when quiet nothing is said."""
+    one = screen(stdout=open_terminal)
+    one.foreground.stdout.at_line_start = False
+    one.foreground.remark("[status 1]")
+    assert await one.written() == (b"\n", b"[status 1]\n")
+    one.foreground.stderr.at_line_start = False
+    one.foreground.end_line()
+    assert await one.written() == (b"", b"")
+    quiet = screen(stdout=open_terminal, quiet=True)
+    quiet.foreground.stdout.at_line_start = False
+    quiet.foreground.remark("[status 1]")
+    assert await quiet.written() == (b"", b"")

@@ -1,0 +1,111 @@
+"""The test vectors, and how a core is made to say what stands in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from twisted_rsh.core.bodies import JsonMessage, Message
+from twisted_rsh.core.client_session import ClientSession
+from twisted_rsh.core.codec import MESSAGES
+from twisted_rsh.core.messages import (
+    Close,
+    Credit,
+    Data,
+    End,
+    Exit,
+    Goodbye,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Signal,
+    Stop,
+)
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.core.session import Session
+
+__all__ = ["build", "load", "say", "wire_name"]
+
+_HERE = Path(__file__).parent.parent / "vectors"
+
+
+def load(name: str) -> Any:
+    """Return the contents of a file of vectors."""
+    return json.loads((_HERE / f"{name}.json").read_text("ascii"))
+
+
+def wire_name(message: type[Message]) -> str:
+    """Return a message's name as the protocol writes it: ``AuthOk`` is ``AUTH_OK``."""
+    name = message.__name__
+    return "".join(f"_{letter}" if letter.isupper() and at else letter for at, letter in enumerate(name)).upper()
+
+
+BY_NAME = {wire_name(message): message for message in MESSAGES}
+
+
+def build(name: str, fields: dict[str, Any]) -> Message:
+    """Return the message that a vector describes: members of JSON as they stand there, bytes of others in hex."""
+    message: Any = BY_NAME[name]
+    if issubclass(message, JsonMessage):
+        kinds = {member: kind for member, kind, _ in message.members}
+        return message(**{member: kinds[member].decode(value) for member, value in fields.items()})
+    values = {field: bytes.fromhex(value) if isinstance(value, str) else value for field, value in fields.items()}
+    return message(**values)
+
+
+def say(session: Session, message: Message, consumed: dict[tuple[int, int], int], now: float) -> None:
+    """Let a session say a message.
+
+    :param consumed: what this session has consumed of each stream so far; kept up to date.
+    """
+    if isinstance(message, Data):
+        session.send_data(message.channel, message.stream, message.data)
+    elif isinstance(message, End):
+        session.end_stream(message.channel, Stream(message.stream))
+    elif isinstance(message, Stop):
+        session.stop_stream(message.channel, Stream(message.stream))
+    elif isinstance(message, Credit):
+        key = message.channel, message.stream
+        more = message.limit - session.limits.window - consumed.get(key, 0)
+        consumed[key] = consumed.get(key, 0) + more
+        session.consumed(message.channel, Stream(message.stream), more)
+    elif isinstance(message, Ping):
+        session.deadline_reached(now)
+    elif isinstance(message, Goodbye):
+        session.goodbye(message.text)
+    elif isinstance(session, ClientSession):
+        _say_as_client(session, message)
+    elif isinstance(session, ServerSession):
+        _say_as_server(session, message)
+
+
+def _say_as_client(session: ClientSession, message: Message) -> None:
+    if isinstance(message, Open):
+        timeout = None if message.timeout_ms is None else message.timeout_ms / 1000
+        request = JobRequest(
+            command=message.command,
+            argv=message.argv,
+            cwd=message.cwd,
+            environment=message.environment,
+            timeout=timeout,
+        )
+        assert session.open(request) == message.channel
+    elif isinstance(message, Signal):
+        session.send_signal(message.channel, message.signal)
+    else:
+        # A client answers EXIT with CLOSE, and PING with PONG, by itself.
+        assert isinstance(message, Close | Pong)
+
+
+def _say_as_server(session: ServerSession, message: Message) -> None:
+    if isinstance(message, Opened):
+        session.accept(message.channel, message.encoding)
+    else:
+        assert isinstance(message, Exit)
+        session.report_exit(message.channel, message.ending, message.held_open)
+
+

@@ -1,0 +1,98 @@
+"""Who is let in while others have not logged in."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.logger import LogEvent, formatEvent
+
+from tests.server.rig import Rig
+from twisted_rsh.server.admission import DROP_RATE, DROP_START, MAX_UNAUTHENTICATED, Admission
+
+
+def never() -> float:
+    """Be the luckiest."""
+    return 1.0
+
+
+def always() -> float:
+    """Be the unluckiest: the lowest number that is drawn."""
+    return 0.0
+
+
+def test_below_the_start_everybody_is_let_in() -> None:
+    """R-03: the first ten are let in whatever is drawn; the eleventh is not, if luck is bad."""
+    admission = Admission(always)
+    assert [admission.admit() for _ in range(DROP_START + 1)] == [True] * DROP_START + [False]
+    assert admission.count == DROP_START
+
+
+def test_at_the_maximum_nobody_is() -> None:
+    """R-03: a hundred are let in by the best of luck, and not one more, until one leaves."""
+    admission = Admission(never)
+    assert [admission.admit() for _ in range(MAX_UNAUTHENTICATED + 1)] == [True] * MAX_UNAUTHENTICATED + [False]
+    admission.leave()
+    assert admission.admit()
+    assert not admission.admit()
+
+
+def test_the_share_grows() -> None:
+    """R-03: 10:30:100: at ten 30 % are turned away, at 55 the mean of that and all, always by the same rule."""
+    drawn = [0.0]
+    admission = Admission(lambda: drawn[0])
+    shares = {}
+    for count in range(MAX_UNAUTHENTICATED):
+        admission.count = count
+        share = 0.0
+        for percent in range(101):
+            drawn[0] = percent / 100
+            if admission.admit():
+                share = percent / 100
+                break
+            share = 1.0
+        shares[count] = share
+        admission.count = count
+    assert shares[DROP_START - 1] == 0.0
+    assert shares[DROP_START] == pytest.approx(DROP_RATE, abs=0.01)
+    assert shares[55] == pytest.approx((DROP_RATE + 1) / 2, abs=0.01)
+    assert list(shares.values()) == sorted(shares.values())
+    assert shares[MAX_UNAUTHENTICATED - 1] > 0.98
+
+
+def test_statistics() -> None:
+    """R-03: at ten, about 30 of 100 are turned away."""
+    admission = Admission(random.Random(1).random)
+    admission.count = DROP_START
+    refused = 0
+    for _ in range(10_000):
+        if admission.admit():
+            admission.leave()
+        else:
+            refused += 1
+    assert 2800 < refused < 3200
+
+
+def test_a_small_maximum() -> None:
+    """A maximum at or below the start has no random part."""
+    admission = Admission(always, DROP_START)
+    assert [admission.admit() for _ in range(DROP_START + 1)] == [True] * DROP_START + [False]
+
+
+def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
+    """R-01: at the maximum a connection is turned away; one that logs in or leaves makes room for another."""
+    rig = Rig(max_unauthenticated=2)
+    address = IPv4Address("TCP", "192.0.2.7", 1)
+    one, other = rig.connect(), rig.connect()
+    assert rig.factory.buildProtocol(address) is None
+    assert "turned away: 2 have not logged in" in formatEvent(logged[-1])
+    other.wire.lose()
+    assert rig.waiting == 1
+    rig.log_in()
+    assert rig.waiting == 1
+    rig.connect()
+    assert rig.factory.buildProtocol(address) is None
+    rig.clock.advance(60)
+    one.exchange()
+    assert rig.waiting == 0

@@ -1,0 +1,114 @@
+"""Listening: everywhere or nowhere."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory
+
+from tests.serving import asynchronous, reactor
+from twisted_rsh.server import listening
+from twisted_rsh.server.listening import (
+    check_interfaces,
+    default_interfaces,
+    listen_on_all,
+    stop_listening,
+    tcp_port_of,
+)
+
+BOTH = ("127.0.0.1", "::1")
+has_ipv6 = len(default_interfaces()) == len(BOTH)
+needs_ipv6 = pytest.mark.skipif(not has_ipv6, reason="this machine has no IPv6 loopback address")
+
+
+def is_free(interface: str, port: int) -> bool:
+    """Tell whether nobody listens."""
+    family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        return probe.connect_ex((interface, port)) != 0
+
+
+@pytest.fixture
+def taken_6() -> Iterator[int]:
+    """A port that somebody has on IPv6's loopback address, and nobody on IPv4's."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as squatter:
+        squatter.bind(("::1", 0))
+        squatter.listen()
+        yield squatter.getsockname()[1]
+
+
+@needs_ipv6
+@asynchronous
+async def test_one_port_for_both() -> None:
+    """Port 0 is chosen once, for both families."""
+    ports = await listen_on_all(Factory(), BOTH, 0, [], reactor)
+    try:
+        one, other = [tcp_port_of(port) for port in ports]
+        assert one == other
+        assert one
+        assert [getattr(port.getHost(), "host", None) for port in ports] == list(BOTH)
+        assert not is_free("127.0.0.1", one)
+        assert not is_free("::1", one)
+    finally:
+        await stop_listening(ports)
+    assert is_free("127.0.0.1", one)
+
+
+@needs_ipv6
+@asynchronous
+async def test_a_port_taken_on_one_family(taken_6: int) -> None:
+    """O-08: then nothing listens on the other either."""
+    with pytest.raises(CannotListenError):
+        await listen_on_all(Factory(), BOTH, taken_6, [], reactor)
+    assert is_free("127.0.0.1", taken_6)
+
+
+@asynchronous
+async def test_an_endpoint_that_is_taken() -> None:
+    """O-08: nor when one of the other endpoints is taken."""
+    (taken,) = await listen_on_all(Factory(), ["127.0.0.1"], 0, [], reactor)
+    before = len(reactor.getReaders())
+    endpoint = TCP4ServerEndpoint(reactor, tcp_port_of(taken) or 0, interface="127.0.0.1")
+    with pytest.raises(CannotListenError):
+        await listen_on_all(Factory(), ["127.0.0.1"], 0, [endpoint], reactor)
+    assert len(reactor.getReaders()) == before
+    await stop_listening([taken])
+
+
+@asynchronous
+async def test_other_endpoints(tmp_path: object) -> None:
+    """What is no TCP port has no number."""
+    ports = await listen_on_all(Factory(), [], 0, [UNIXServerEndpoint(reactor, f"{tmp_path}/s")], reactor)
+    assert [tcp_port_of(port) for port in ports] == [None]
+    await stop_listening(ports)
+
+
+def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, IPv4's loopback address is all there is."""
+    monkeypatch.setattr(listening, "LOOPBACK_6", "2001:db8::1")
+    assert default_interfaces() == ("127.0.0.1",)
+    monkeypatch.setattr(socket, "has_ipv6", False)
+    assert default_interfaces() == ("127.0.0.1",)
+
+
+@needs_ipv6
+def test_a_machine_with_ipv6() -> None:
+    """There, both are listened on."""
+    assert default_interfaces() == BOTH
+
+
+@needs_ipv6
+def test_the_check_beforehand(taken_6: int) -> None:
+    """O-08: it finds a port that is taken on either family, and an address that is not this machine's."""
+    check_interfaces(["127.0.0.1"], taken_6)
+    check_interfaces(BOTH, 0)
+    with pytest.raises(CannotListenError) as error:
+        check_interfaces(BOTH, taken_6)
+    assert (error.value.interface, error.value.port) == ("::1", taken_6)
+    with pytest.raises(CannotListenError):
+        check_interfaces(["192.0.2.1"], 0)
+    assert is_free("127.0.0.1", taken_6)

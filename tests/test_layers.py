@@ -1,0 +1,187 @@
+"""The direction of the imports: every module knows only what lies below it."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import twisted_rsh
+from twisted_rsh.client.options import DEFAULT_PORT as OPTIONS_PORT
+from twisted_rsh.server import DEFAULT_PORT
+
+PACKAGE = Path(twisted_rsh.__file__).parent
+PLUGIN = PACKAGE.parent / "twisted" / "plugins" / "twisted_rsh_plugin.py"
+
+ROOT = "twisted_rsh"
+
+LAYERS = {
+    "core": {"core"},
+    "interfaces": {"core"},
+    "trust": {"trust", "core", "interfaces"},
+    "execution": {"execution", "core", "interfaces"},
+    "link": {"link", "trust", "core", "interfaces"},
+    "server": {"server", "link", "execution", "trust", "core", "interfaces"},
+    "client": {"client", "link", "trust", "core", "interfaces"},
+    "testing": {"testing", "server", "client", "link", "execution", "trust", "core", "interfaces"},
+    "tap": {"server", "link", "execution", "trust", "core", "interfaces"},
+    # The programs: nothing imports them.
+    "server.__main__": {"tap", "server"},
+    "__main__": {"tap", "server", "client", "link", "execution", "trust", "core"},
+}
+"""What the modules of each layer may import of this package, from the bottom up."""
+
+CORE_STANDARD_LIBRARY = {
+    "__future__",
+    "base64",
+    "binascii",
+    "collections",
+    "collections.abc",
+    "dataclasses",
+    "enum",
+    "json",
+    "math",
+    "struct",
+    "typing",
+}
+"""What the core may import beside itself: values and ways to write them, no I/O, no clock, no randomness."""
+
+
+def module_name(path: Path) -> str:
+    """The dotted name of a module of this package."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+EACH_MODULE = pytest.mark.parametrize("name", MODULES)
+
+
+def imports_of(path: Path, *, at_module_level: bool = False, type_checking: bool = True) -> set[str]:
+    """The names of all modules that a module imports; of ``from a import b`` also ``a.b`` where that is a module.
+
+    :param at_module_level: whether to leave out what is imported inside functions.
+    :param type_checking: whether to count what is imported for type checkers alone.
+    """
+    found = set()
+    for node in statements(ast.parse(path.read_text(encoding="utf-8")), at_module_level, type_checking):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            base = node.module or ""
+            found |= {base, *(name for alias in node.names if (name := f"{base}.{alias.name}") in MODULES)}
+    return found
+
+
+def statements(tree: ast.AST, at_module_level: bool, type_checking: bool) -> Iterator[ast.AST]:
+    """Walk over a tree."""
+    for node in ast.iter_child_nodes(tree):
+        if at_module_level and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if not type_checking and isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            continue
+        yield node
+        yield from statements(node, at_module_level, type_checking)
+
+
+def layer_of(name: str) -> str | None:
+    """The layer that a module is in; ``None`` for the package itself."""
+    inner = name.partition(f"{ROOT}.")[2]
+    return inner if inner in LAYERS else inner.partition(".")[0] or None
+
+
+def is_of(name: str, *packages: str) -> bool:
+    """Tell whether a module is one of some packages or in one of them."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def test_there_are_modules() -> None:
+    """The rules below are about something: every layer below the programs has modules."""
+    assert {layer_of(name) for name in MODULES} >= {
+        "core",
+        "interfaces",
+        "trust",
+        "execution",
+        "link",
+        "server",
+        "client",
+    }
+
+
+@EACH_MODULE
+def test_imports_go_downwards(name: str) -> None:
+    """A module imports of this package only what lies in its own layer or below it."""
+    layer = layer_of(name)
+    imported = {module for module in imports_of(MODULES[name]) if is_of(module, ROOT)}
+    if layer is None:
+        assert imported <= {ROOT}, "the package itself imports nothing"
+        return
+    allowed = LAYERS[layer]
+    wrong = {module for module in imported if layer_of(module) not in allowed}
+    assert not wrong, f"{name} must not import {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if layer_of(name) == "core"])
+def test_core_knows_values_only(name: str) -> None:
+    """The core imports values of the standard library and itself: no I/O, no clock, no randomness, no Twisted."""
+    outside = {module for module in imports_of(MODULES[name]) if not is_of(module, f"{ROOT}.core")}
+    assert outside <= CORE_STANDARD_LIBRARY
+
+
+def test_interfaces_know_the_core_and_zope() -> None:
+    """The seams are written in terms of the core's values and ``zope.interface``."""
+    outside = imports_of(PACKAGE / "interfaces.py")
+    assert all(is_of(module, "__future__", f"{ROOT}.core", "zope.interface") for module in outside), outside
+
+
+@EACH_MODULE
+def test_reactor_is_a_parameter(name: str) -> None:
+    """Nobody imports the reactor when a module is loaded: that would choose it for the whole program."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    for node in statements(tree, at_module_level=True, type_checking=True):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        assert "twisted.internet.reactor" not in names
+        assert not (isinstance(node, ast.ImportFrom) and node.module == "twisted.internet.reactor")
+        assert not (isinstance(node, ast.ImportFrom) and node.module == "twisted.internet" and "reactor" in names)
+
+
+def test_no_cycles() -> None:
+    """Modules that are loaded do not go round in circles."""
+    graph = {
+        name: {
+            module
+            for module in imports_of(path, at_module_level=True, type_checking=False)
+            if module in MODULES and module != name and not name.startswith(f"{module}.")
+        }
+        for name, path in MODULES.items()
+    }
+    # A module loads the packages above it too; those that import what is in them must not be imported from there.
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@EACH_MODULE
+def test_third_parties(name: str) -> None:
+    """Only what ``setup.cfg`` requires is imported, and ``prompt_toolkit`` by the client alone."""
+    tops = {module.partition(".")[0] for module in imports_of(MODULES[name])} - {ROOT} - set(sys.stdlib_module_names)
+    allowed = {"twisted", "zope", "cryptography", "OpenSSL"} | (
+        {"prompt_toolkit"} if layer_of(name) == "client" else set()
+    )
+    assert tops <= allowed
+
+
+def test_plugin_knows_a_name_only() -> None:
+    """The plugin is imported whenever twistd starts anything, so it imports nothing of ours."""
+    assert imports_of(PLUGIN) == {"twisted.application.service"}
+
+
+def test_default_ports_agree() -> None:
+    """Client and server each have the default port, for neither may import the other."""
+    from twisted_rsh.client import connecting
+
+    assert DEFAULT_PORT == OPTIONS_PORT == connecting.DEFAULT_PORT == 8082

@@ -1,0 +1,334 @@
+"""The server's command line: every option, every refusal, and what a stand-alone server does when it starts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
+from twisted.logger import LogEvent, LogLevel, formatEvent
+
+from tests.link.wire import collecting_log
+from tests.serving import asynchronous, reactor
+from twisted_rsh import tap
+from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_WINDOW, MIN_WINDOW, SessionLimits
+from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
+from twisted_rsh.tap import Options, makeService
+from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.records import read_record
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """What to give as --home."""
+    return str(tmp_path / "home")
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody else has."""
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        yield squatter.getsockname()[1]
+
+
+def parsed(*words: str) -> Options:
+    """Return what a command line says."""
+    options = Options()
+    options.parseOptions(list(words))
+    return options
+
+
+def service_of(*words: str) -> RemoteShellService:
+    """Return the service that a command line makes."""
+    service = makeService(parsed(*words), reactor)
+    assert isinstance(service, RemoteShellService)
+    return service
+
+
+def refusal(capfd: pytest.CaptureFixture[str], *words: str, make: bool = False) -> str:
+    """Return the one line with which a command line is refused."""
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        service_of(*words) if make else parsed(*words)
+    assert exit_.value.code == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.startswith("twisted-rsh: ")
+    assert err.count("\n") == 1
+    assert err.strip().isprintable()
+    return err
+
+
+def test_nothing_said() -> None:
+    """O-07: without an option everything has its documented default."""
+    options = parsed()
+    assert dict(options) == {
+        "port": DEFAULT_PORT,
+        "home": None,
+        "shell": None,
+        "encoding": None,
+        "login-timeout": LOGIN_SECONDS,
+        "max-unauthenticated": MAX_UNAUTHENTICATED,
+        "max-sessions": MAX_SESSIONS_PER_KEY,
+        "max-buffered": MAX_BUFFERED_BYTES,
+        "max-channels": SessionLimits().max_channels,
+        "window": SessionLimits().window,
+        "keepalive": SessionLimits().keepalive_interval,
+        "log-commands": 0,
+        "interfaces": [],
+        "listen": [],
+    }
+
+
+def test_everything_said(folder: str) -> None:
+    """O-07: every option reaches the service."""
+    service = service_of(
+        *("--port", "0", "--home", folder, "--shell", "/bin/sh", "--encoding", "gbk", "--login-timeout", "2.5"),
+        *("--max-unauthenticated", "7", "--max-channels", "8", "--window", "4096", "--keepalive", "9"),
+        *("--max-sessions", "6", "--max-buffered", str(MAX_WINDOW)),
+        *("--log-commands", "-i", "127.0.0.1", "--interface", "::1", "-l", "unix:/x", "--listen", "tcp:1"),
+    )
+    options = service._options
+    assert (options.port, options.interfaces) == (0, ["127.0.0.1", "::1"])
+    assert len(options.endpoints) == 2
+    assert options.limits == SessionLimits(window=4096, max_channels=8, keepalive_interval=9)
+    assert (options.login_seconds, options.max_unauthenticated, options.log_commands) == (2.5, 7, True)
+    assert (options.max_sessions_per_key, options.max_buffered) == (6, MAX_WINDOW)
+    assert os.path.exists(Home.at(folder).server_key_path)
+
+
+def test_short_options() -> None:
+    """O-07: the port has a short form."""
+    assert parsed("-p", "99")["port"] == 99
+
+
+BOUNDS = {
+    "--port": ("0", "65535", "-1", "65536"),
+    "--max-unauthenticated": ("1", "1000000", "0", "1000001"),
+    "--max-sessions": ("1", "1000000", "0", "1000001"),
+    "--max-buffered": (str(MAX_WINDOW), str(2**50), str(MAX_WINDOW - 1), str(2**50 + 1)),
+    "--max-channels": ("1", str(MAX_CHANNEL_ID), "0", str(MAX_CHANNEL_ID + 1)),
+    "--window": (str(MIN_WINDOW), str(MAX_WINDOW), str(MIN_WINDOW - 1), str(MAX_WINDOW + 1)),
+    "--login-timeout": ("0.001", "1e9", "0", "inf"),
+    "--keepalive": ("0.001", "1e9", "-1", "nan"),
+}
+
+
+@pytest.mark.parametrize("option", BOUNDS)
+def test_bounds(option: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: a number at a bound is taken; one beyond it, or what is no number, is refused in one line."""
+    lowest, highest, *beyond = BOUNDS[option]
+    for number in (lowest, highest):
+        assert parsed(option, number)[option[2:]] == float(number)
+    for number in (*beyond, "many", "", "1" * 5000):
+        refusal(capfd, option, number)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--no-such-option",),
+        ("--no-such-option=1",),
+        ("-z",),
+        ("start",),
+        ("a\x1b[31mred\nword",),
+        ("--port",),
+        ("--log-commands=yes",),
+        ("--interface", "localhost"),
+        ("--interface", "127.0.0.1:80"),
+        ("--interface", ""),
+        ("--encoding", "no-such-code-page"),
+        ("--shell", "/no/such/shell"),
+        ("--shell", "/"),
+        ("--shell", "/etc/passwd"),
+    ],
+)
+def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: a mistake ends the program with status 2 and one line, whatever characters it has."""
+    refusal(capfd, *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--encoding", "hex"), "hex"),
+        (("--encoding", "utf-16"), "utf-16"),
+        (("--listen", "nonsense:"), "nonsense"),
+        (("--listen", ""), "--listen"),
+        (("--listen", "tcp:not-a-port"), "not-a-port"),
+        (("--listen", "tcp"), "--listen"),
+        (("--interface", "192.0.2.1"), "192.0.2.1"),
+    ],
+)
+def test_refusals(words: tuple[str, ...], named: str, folder: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: what only the machine can tell is refused just the same, before anything listens."""
+    assert named in refusal(capfd, "--home", folder, "--port", "0", *words, make=True)
+
+
+def test_a_relative_shell(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """O-07: a shell is named by an absolute path."""
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    monkeypatch.chdir(tmp_path)
+    assert "absolute" in refusal(capfd, "--home", folder, "--port", "0", "--shell", "sh", make=True)
+
+
+def test_a_port_in_use(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-08: the line says which address and port, and no key is made for a server that does not start."""
+    line = refusal(capfd, "--home", folder, "--port", str(taken), "-i", "127.0.0.1", make=True)
+    assert f"127.0.0.1, port {taken}" in line
+    assert "in use" in line
+    assert f"port {taken}" in refusal(capfd, "--home", folder, "--port", str(taken), make=True)
+    assert not os.path.exists(folder)
+
+
+def test_an_unsafe_home(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-01: the line says what to run."""
+    os.mkdir(folder)
+    os.chmod(folder, 0o777)  # noqa: S103 - unsafe on purpose
+    assert f"run: chmod go-w {folder}" in refusal(capfd, "--home", folder, "--port", "0", make=True)
+
+
+def test_a_home_that_cannot_be_made(capfd: pytest.CaptureFixture[str]) -> None:
+    """O-01: an error of the operating system is one line, too."""
+    refusal(capfd, "--home", "/proc/no/such/folder", "--port", "0", make=True)
+
+
+@asynchronous
+async def test_it_starts_and_stops(folder: str) -> None:
+    """Made and started, it listens and leaves its record; stopped, it takes that back."""
+    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    service.startService()
+    port = service.tcp_port
+    assert read_record(Home.at(folder), port) is not None
+    await service.stopService()
+    assert read_record(Home.at(folder), port) is None
+
+
+@asynchronous
+async def test_a_port_taken_meanwhile(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-08: one that was free when the program began and is not when it listens ends it, with the same line."""
+    service = service_of("--home", folder, "--port", "0", "--listen", f"tcp:{taken}:interface=127.0.0.1")
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        service.startService()
+    assert exit_.value.code == 2
+    assert f"cannot listen on 127.0.0.1, port {taken}: Address already in use\n" in capfd.readouterr().err
+    await service.stopService()
+
+
+class Reactor:
+    """The real reactor, except that it does not stop when it is told to."""
+
+    def __init__(self) -> None:
+        self.stops = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+    def stop(self) -> None:
+        """Count."""
+        self.stops += 1
+
+
+@asynchronous
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None:
+    """O-08: a server that turns out later not to listen ends the program; one that is stopped first does not."""
+    service = service_of("--home", folder, "--port", "0", "--listen", "tcp:0:interface=127.0.0.1")
+    late: Deferred[Any] = Deferred()
+
+    class Late:
+        def listen(self, _factory: object) -> Deferred[Any]:
+            return late
+
+    service._options = ServiceOptions(endpoints=[Late()])  # type: ignore[list-item]  # all that is asked of it
+    only = Reactor()
+    service._reactor = only  # type: ignore[assignment]  # it is one in all but its class
+    with collecting_log() as logged:
+        service.startService()
+        if not cancelled:
+            late.errback(CannotListenError("192.0.2.1", 1, OSError("late")))
+        await service.stopService()
+    assert only.stops == (not cancelled)
+    critical = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.critical]
+    wanted = [] if cancelled else ["the server ends: cannot listen on 192.0.2.1, port 1: late"]
+    assert critical == wanted
+
+
+@asynchronous
+async def test_the_umask_is_what_it_was(folder: str) -> None:
+    """X-13: what twistd makes of the umask when it becomes a daemon is undone before any job starts."""
+    before = os.umask(0o027)
+    try:
+        service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+        assert os.umask(0o077) == 0o027
+        service.startService()
+        assert os.umask(0o077) == 0o027
+        await service.stopService()
+    finally:
+        os.umask(before)
+
+
+class System:
+    """The module os for somebody of another uid."""
+
+    def __init__(self, uid: int) -> None:
+        self._uid = uid
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def geteuid(self) -> int:
+        """Return the uid that the test wants."""
+        return self._uid
+
+
+@asynchronous
+@pytest.mark.parametrize("uid", [0, 1000])
+async def test_root_is_warned(uid: int, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O-04: a server that runs as root says so, and no other does."""
+    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    monkeypatch.setattr(tap, "os", System(uid))
+    with collecting_log() as logged:
+        service.startService()
+    await service.stopService()
+    assert [formatEvent(event) for event in logged if is_warning(event)] == [
+        "this server runs as root: whoever logs in is root"
+    ] * (uid == 0)
+
+
+def is_warning(event: LogEvent) -> bool:
+    """Tell whether an event is a warning of ours."""
+    return event["log_level"] is LogLevel.warn and str(event["log_namespace"]).startswith("twisted_rsh")
+
+
+@asynchronous
+async def test_the_installed_reactor(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Called as twistd does, it takes the reactor that is installed, and without --home the XDG folders."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    service = makeService(parsed("--port", "0"))
+    service.startService()
+    await deferLater(reactor, 0)
+    assert os.listdir(tmp_path / "state" / "twisted-rsh" / "run")
+    await service.stopService()
+    assert os.listdir(tmp_path / "state" / "twisted-rsh" / "run") == []
+
+
+def test_the_description_of_other_errors() -> None:
+    """What has no error number is described in its own words."""
+    assert tap._describe(CannotListenError("", 80, OSError("why"))) == "cannot listen on any address, port 80: why"
+    assert tap._describe(ValueError("why")) == "why"
