@@ -10,18 +10,17 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
 import pytest
-import pytest_twisted
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.threads import deferToThread
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from tests.serving import Serving, asynchronous, reactor
@@ -113,23 +112,6 @@ class Relay(Factory):
         return near
 
 
-@pytest_twisted.async_yield_fixture(params=["glued", "split", "late"])
-async def relayed(serving: Serving, request: pytest.FixtureRequest) -> AsyncIterator[tuple[RemoteShell, Relay]]:
-    """A shell whose connection goes through a relay."""
-    relay = Relay(serving, request.param)
-    port = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(relay)
-    shell = await connect(
-        reactor,
-        "127.0.0.1",
-        cast("IPv4Address", port.getHost()).port,
-        home=serving.home,
-        fingerprint=serving.service.fingerprint,
-    )
-    yield shell, relay
-    await shell.close()
-    await port.stopListening()
-
-
 @asynchronous
 async def test_output_does_not_stay_behind(shell: RemoteShell) -> None:
     """Output of more than 1,024 bytes stayed behind and appeared under the next command."""
@@ -140,17 +122,23 @@ async def test_output_does_not_stay_behind(shell: RemoteShell) -> None:
         assert following.stdout == b"next\n"
 
 
+@pytest.mark.parametrize("form", ["glued", "split", "late"])
 @asynchronous
-async def test_packets_do_not_stick(relayed: tuple[RemoteShell, Relay]) -> None:
+async def test_packets_do_not_stick(serving: Serving, form: str) -> None:
     """Sticky packets, in all three forms: two sends glued into one, one send split, a remainder that is read late.
     Whatever the network does to the pieces, each command gets its own output, whole, and its own status."""
-    shell, relay = relayed
+    relay = Relay(serving, form)
+    listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(relay)
+    port, fingerprint = cast("IPv4Address", listening.getHost()).port, serving.service.fingerprint
+    shell = await connect(reactor, "127.0.0.1", port, home=serving.home, fingerprint=fingerprint)
     sizes = [0, 1, OLD_BUFFER - 1, OLD_BUFFER, OLD_BUFFER + 1, 3 * OLD_BUFFER]
     commands = [f"head -c {size} /dev/zero | tr '\\0' {chr(97 + n)}; exit {n}" for n, size in enumerate(sizes)]
     results = await gatherResults([shell.run(command) for command in commands])
     for n, (size, result) in enumerate(zip(sizes, results, strict=True)):
         assert (result.stdout, result.ending) == (chr(97 + n).encode() * size, Exited(n))
-    assert (relay.writes < relay.reads) == (relay.form == "glued")
+    assert (relay.writes < relay.reads) == (form == "glued")
+    await shell.close()
+    await listening.stopListening()
 
 
 @asynchronous
@@ -208,11 +196,11 @@ async def test_client_that_vanishes_within_a_command(serving: Serving, reset: bo
     shell = await serving.shell()
     job = shell.start("echo $$; exec sleep 300")
     pid = int(await job.stdout.read())
-    transport = shell._link.transport
+    tls = cast("TLSMemoryBIOProtocol", shell._link.transport)
     if reset:
-        transport.abortConnection()
+        tls.abortConnection()
     else:
-        transport.transport.loseConnection()
+        cast("ITCPTransport", tls.transport).loseConnection()
     await shell.when_lost()
     other = await serving.shell()
     result = await other.run(f"while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; echo gone", timeout=20)

@@ -104,7 +104,7 @@ def test_public_methods_are_described(name: str) -> None:
         thing = getattr(module, exported)
         if not inspect.isclass(thing) or thing.__module__ != name:
             continue
-        for method, value in vars(thing).items():
+        for method, value in list(vars(thing).items()):  # zope.interface adds to them
             if method.startswith("_") or not method.islower() or not inspect.isroutine(value):
                 continue
             assert value.__doc__ or is_described_elsewhere(module, thing, method), f"{exported}.{method}"
@@ -114,7 +114,8 @@ def is_described_elsewhere(module: ModuleType, cls: type, method: str) -> bool:
     """Tell whether a base, an interface that a class provides or a protocol of its module describes a method."""
     protocols = [thing for thing in vars(module).values() if getattr(thing, "_is_protocol", False)]
     described = any(getattr(getattr(base, method, None), "__doc__", None) for base in [*cls.__mro__, *protocols])
-    return described or any(method in interface.names(all=True) for interface in implementedBy(cls))
+    interfaces = implementedBy(cls)  # type: ignore[no-untyped-call]  # zope.interface is not annotated
+    return described or any(method in interface.names(all=True) for interface in interfaces)
 
 
 def is_reexported(module: ModuleType, name: str) -> bool:

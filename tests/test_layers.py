@@ -103,15 +103,7 @@ def is_of(name: str, *packages: str) -> bool:
 
 def test_there_are_modules() -> None:
     """The rules below are about something: every layer below the programs has modules."""
-    assert {layer_of(name) for name in MODULES} >= {
-        "core",
-        "interfaces",
-        "trust",
-        "execution",
-        "link",
-        "server",
-        "client",
-    }
+    assert {layer_of(name) for name in MODULES} >= set("core interfaces trust execution link server client".split())
 
 
 @EACH_MODULE
@@ -169,10 +161,8 @@ def test_no_cycles() -> None:
 def test_third_parties(name: str) -> None:
     """Only what ``setup.cfg`` requires is imported, and ``prompt_toolkit`` by the client alone."""
     tops = {module.partition(".")[0] for module in imports_of(MODULES[name])} - {ROOT} - set(sys.stdlib_module_names)
-    allowed = {"twisted", "zope", "cryptography", "OpenSSL"} | (
-        {"prompt_toolkit"} if layer_of(name) == "client" else set()
-    )
-    assert tops <= allowed
+    allowed = {"twisted", "zope", "cryptography", "OpenSSL"}
+    assert tops <= (allowed | {"prompt_toolkit"} if layer_of(name) == "client" else allowed)
 
 
 def test_plugin_knows_a_name_only() -> None:

@@ -13,7 +13,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorTCP, IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorCore, IReactorTCP, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -175,8 +175,8 @@ def makeService(options: Options, reactor: Any = None) -> Service:
     """
     if reactor is None:
         from twisted.internet import reactor
-    home = Home.default(os.environ) if options["home"] is None else Home.at(options["home"])
     try:
+        home = Home.default(os.environ) if options["home"] is None else Home.at(options["home"])
         account = Account.current(os.environ, options["shell"], options["encoding"])
         endpoints = [_endpoint(reactor, description) for description in options["listen"]]
         if options["interfaces"] or not endpoints:
@@ -238,7 +238,7 @@ class _StandAloneService(RemoteShellService):
             elif not failure.check(CancelledError):
                 # An endpoint that took its time, or a record that could not be written.
                 self.log.critical("the server ends: {reason}", reason=_describe(failure.value))
-                self._reactor.stop()
+                cast("IReactorCore", self._reactor).stop()
 
         self.when_listening().addErrback(cannot_serve)
         starting = False

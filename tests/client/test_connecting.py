@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pwd
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import pytest_twisted
@@ -31,7 +33,7 @@ from twisted_rsh.client.errors import (
     UnknownServer,
     WrongServer,
 )
-from twisted_rsh.link.tls import ServerTLS
+from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import FileProblem, UntrustedFile
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -169,6 +171,17 @@ async def test_wrong_user(serving: Serving) -> None:
 
 
 @asynchronous
+async def test_user_without_a_name(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A uid that the user database does not know, as in a container, has to say whom to log in as."""
+
+    def unknown(uid: int) -> NoReturn:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert "-l USER" in str(await refused(connect(reactor, HOST, 1, home=home, fingerprint=WRONG_PIN)))
+
+
+@asynchronous
 async def test_known_endpoint(serving: Serving) -> None:
     """Whoever knows everything about a server needs neither record nor folder."""
     key = load_or_create_client_key(serving.home)
@@ -239,6 +252,15 @@ async def test_server_with_another_key(serving: Serving) -> None:
         f"{HOST}:{serving.port} is not the expected server: its key is {serving.service.fingerprint}, "
         f"expected {WRONG_PIN}"
     )
+
+
+@asynchronous
+async def test_key_is_compared_twice(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L-05: if TLS let another key pass, the client still would not log in."""
+    monkeypatch.setattr(PinnedClientTLS, "_verify", lambda *_: True)
+    error = await refused(connect(reactor, HOST, serving.port, home=serving.home, fingerprint=WRONG_PIN))
+    assert isinstance(error, WrongServer)
+    assert serving.service.fingerprint in str(error)
 
 
 @asynchronous

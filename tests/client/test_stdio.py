@@ -50,6 +50,8 @@ def _nothing_leaks() -> Iterator[None]:
         return (sorted(os.listdir("/dev/fd")), *counts)
 
     pytest_twisted.blockon(deferLater(reactor, 0))  # a reactor opens descriptors of its own when it starts
+    while reactor.getDelayedCalls():  # of jobs that other tests ended
+        pytest_twisted.blockon(deferLater(reactor, 0.01))
     before = census()
     yield
     assert census() == before

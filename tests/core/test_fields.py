@@ -91,8 +91,8 @@ NOT_OF_THE_KIND: list[tuple[Kind, list[Any]]] = [
             {"kind": "signalled", "signal": "KILL"},
             {"kind": "signalled", "signal": "SIGKILL", "core_dumped": False},
             {"kind": "signalled", "signal": "KILL", "core_dumped": 0},
-            {"kind": "timed-out", "seconds": -1},
-            {"kind": "timed-out", "seconds": MAX_TIMEOUT_MS + 1},
+            {"kind": "timed-out", "timeout_ms": -1},
+            {"kind": "timed-out", "timeout_ms": MAX_TIMEOUT_MS + 1},
             {"kind": "refused", "reason": "not-found"},
             {"kind": "refused", "reason": "no", "text": ""},
             {"kind": "unknown", "text": "x" * (MAX_TEXT_BYTES + 1)},
@@ -139,7 +139,7 @@ def test_nothing_impossible_is_written(kind: Kind, value: Any) -> None:
 )
 def test_seconds_are_cut_to_what_can_travel(seconds: float, milliseconds: int) -> None:
     """A time beyond the bounds is as good as the bound."""
-    assert EndingObject().encode(TimedOut(seconds)) == {"kind": "timed-out", "seconds": milliseconds}
+    assert EndingObject().encode(TimedOut(seconds)) == {"kind": "timed-out", "timeout_ms": milliseconds}
 
 
 def test_unknown_fields_of_an_ending_are_ignored() -> None:

@@ -50,11 +50,14 @@ BY_NAME = {wire_name(message): message for message in MESSAGES}
 def build(name: str, fields: dict[str, Any]) -> Message:
     """Return the message that a vector describes: members of JSON as they stand there, bytes of others in hex."""
     message: Any = BY_NAME[name]
+    built: Message
     if issubclass(message, JsonMessage):
         kinds = {member: kind for member, kind, _ in message.members}
-        return message(**{member: kinds[member].decode(value) for member, value in fields.items()})
-    values = {field: bytes.fromhex(value) if isinstance(value, str) else value for field, value in fields.items()}
-    return message(**values)
+        built = message(**{member: kinds[member].decode(value) for member, value in fields.items()})
+    else:
+        values = {field: bytes.fromhex(value) if isinstance(value, str) else value for field, value in fields.items()}
+        built = message(**values)
+    return built
 
 
 def say(session: Session, message: Message, consumed: dict[tuple[int, int], int], now: float) -> None:
@@ -107,5 +110,3 @@ def _say_as_server(session: ServerSession, message: Message) -> None:
     else:
         assert isinstance(message, Exit)
         session.report_exit(message.channel, message.ending, message.held_open)
-
-

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IConsumer, ITransport
 from twisted.logger import LogEvent
+from zope.interface import implementer_only
 
-from tests.link.recorder import BAD, over_tls, plain
+from tests.link.recorder import BAD, Recorder, over_tls, plain
 from tests.link.wire import RawClient, Wire, failures, frame, unframe
 from tests.server.rig import Rig
 from twisted_rsh.core.endings import Exited
@@ -345,9 +347,18 @@ def test_a_handshake_on_a_dead_link() -> None:
 
 
 def test_small_frames_are_not_held_back() -> None:
-    """Nagle's algorithm is off."""
-    _, wire = plain()
+    """Nagle's algorithm is off, where there is one: any other stream transport will do as well."""
+
+    @implementer_only(ITransport, IConsumer)
+    class Pipe(Wire):
+        pass
+
+    link, wire = plain()
     assert wire.no_delay
+    pipe = Pipe(wire.clock)
+    pipe.connect(Recorder(wire.clock))
+    assert not pipe.no_delay
+    assert not link.dead
 
 
 def test_a_refusal_is_the_same_bytes_each_time(rig: Rig) -> None:

@@ -176,6 +176,7 @@ def test_a_link_that_dies_between_two_events(rig: Rig) -> None:
     assert client.wire.aborted()
     assert "terminate" in one.names()
     before = len(one.calls)
+    client.wire.producer.pauseProducing()
     client.wire.producer.resumeProducing()
     assert len(one.calls) == before
     client.wire.producer.stopProducing()

@@ -49,7 +49,7 @@ def ended_at_last(group: int) -> Iterator[None]:
             os.killpg(group, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("ignored", ["", "HUP", "HUP TERM"], ids=["polite", "ignores HUP", "ignores HUP and TERM"])
+@pytest.mark.parametrize("ignored", ["", "HUP TERM"], ids=["polite", "stubborn"])
 def test_client_killed(server: RunningServer, ignored: str) -> None:
     """X-07: the client is killed; its job's whole process group is gone within the kill ladder, however stubborn."""
     trap = f"trap '' {ignored}; " if ignored else ""
@@ -79,16 +79,18 @@ def test_server_killed(server: RunningServer) -> None:
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_server_stopped(way: Way, tmp_path: Path) -> None:
     """O-09: SIGTERM with a job running: the client is told, the server ends within 15 s, and the job is gone."""
-    with running_server(tmp_path, "--shell", "/bin/sh", way=way) as server:
-        with server.running_client("sleep 300 & echo $$; wait") as client:
-            assert client.stdout is not None
-            assert client.stderr is not None
-            group = int(client.stdout.readline())
-            with ended_at_last(group):
-                server.stop()
-                assert client.wait(CLIENT_SECONDS) == 255
-                assert_one_line(client.stderr.read(), "trsh: outcome unknown: the server is stopping")
-                wait_until(lambda: not group_exists(group), REAPING_SECONDS, "the end of the job")
+    with (
+        running_server(tmp_path, "--shell", "/bin/sh", way=way) as server,
+        server.running_client("sleep 300 & echo $$; wait") as client,
+    ):
+        assert client.stdout is not None
+        assert client.stderr is not None
+        group = int(client.stdout.readline())
+        with ended_at_last(group):
+            server.stop()
+            assert client.wait(CLIENT_SECONDS) == 255
+            assert_one_line(client.stderr.read(), "trsh: outcome unknown: the server is stopping")
+            wait_until(lambda: not group_exists(group), REAPING_SECONDS, "the end of the job")
 
 
 def test_server_stopped_with_a_stubborn_job(server: RunningServer) -> None:

@@ -17,7 +17,7 @@ from twisted_rsh.client import connect
 from twisted_rsh.core.endings import RefusalReason, Refused
 from twisted_rsh.trust.home import Home
 
-SHORT_COMMANDS = 1_000
+SHORT_COMMANDS = 500
 """Commands, each of which has an output that must come before its end."""
 
 

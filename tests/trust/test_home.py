@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import Home, HomeUnknown
 
 
 def test_xdg_variables_name_the_folders() -> None:
@@ -47,3 +47,10 @@ def test_names_of_the_files() -> None:
     assert home.client_public_key_path == "/c/id_ed25519.pub"
     assert home.history_path == "/s/history"
     assert home.record_path(8082) == "/s/run/8082.json"
+
+
+def test_unknown_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user without HOME whom the user database does not know is told what to do, in one line."""
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
+    with pytest.raises(HomeUnknown, match=r"^user 4000000000 has no home folder; set HOME, or give --home FOLDER$"):
+        Home.default({})

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from twisted_rsh.client.modes import run_client
 from twisted_rsh.client.options import UsageError, parse_options, usage_text
 from twisted_rsh.client.status import FAILURE_STATUS
+from twisted_rsh.trust.home import HomeUnknown
 
 __all__ = ["main"]
 
@@ -37,7 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from twisted_rsh.client.stdio import ensure_standard_descriptors  # it needs Twisted, which takes 0.3 s to import
 
     ensure_standard_descriptors()
-    return run_client(options)
+    try:
+        return run_client(options)
+    except HomeUnknown as error:
+        _print(f"trsh: {error}", 2)
+        return FAILURE_STATUS
 
 
 def _print(text: str, fd: int) -> int:

@@ -15,7 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 
 from twisted_rsh.client.client_link import ClientLink
-from twisted_rsh.client.errors import NoServer, UnknownServer
+from twisted_rsh.client.errors import ClientError, NoServer, UnknownServer
 from twisted_rsh.client.remote_shell import RemoteShell
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.link.tls import PinnedClientTLS
@@ -61,7 +61,7 @@ def connect(
         folders = Home.default(os.environ) if home is None else home
         pin = find_pin(folders, host, port, fingerprint)
         key = load_or_create_client_key(folders)
-        name = user or pwd.getpwuid(os.geteuid()).pw_name
+        name = user or _own_name()
         endpoint = _endpoint(reactor, host, port)
         try:
             return await connect_to_endpoint(reactor, endpoint, pin, key, name, limits)
@@ -161,6 +161,13 @@ def _endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
     if version == 4:
         return TCP4ClientEndpoint(reactor, host, port)
     return TCP6ClientEndpoint(reactor, host, port)
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # as in a container that was given a bare number
+        raise ClientError(f"your uid {os.geteuid()} has no name here; say whom to log in as, with -l USER") from None
 
 
 def _is_loopback(host: str) -> bool:

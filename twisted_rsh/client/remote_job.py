@@ -8,7 +8,6 @@ from twisted_rsh.client.remote_streams import RemoteInput, RemoteOutput
 from twisted_rsh.client.result import JobEnd
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.endings import Ending
-from twisted_rsh.core.errors import LocalProtocolError
 from twisted_rsh.core.events import (
     ChannelOpened,
     DataReceived,
@@ -129,11 +128,7 @@ class RemoteJob:
         self._pump.flush()
 
     def _end_input(self) -> None:
-        try:
-            self._session.end_stream(self._channel, Stream.STDIN)
-        except LocalProtocolError:
-            # The job is over, and its input with it.
-            return
+        self._session.end_stream(self._channel, Stream.STDIN)
         self._pump.flush()
 
     def _cancelled(self, waiting: Deferred[JobEnd]) -> None:

@@ -231,7 +231,9 @@ class EndingObject:
     def encode(self, value: Ending) -> dict[str, Any]:
         kind = next(name for name, (ending, _) in _ENDINGS.items() if isinstance(value, ending))
         _, fields = _ENDINGS[kind]
-        return {"kind": kind} | {name: field.encode(getattr(value, name)) for name, field in fields.items()}
+        return {"kind": kind} | {
+            member: field.encode(getattr(value, attribute)) for member, (attribute, field) in fields.items()
+        }
 
     def decode(self, value: Any) -> Ending:
         if type(value) is not dict or not isinstance(value.get("kind"), str) or value["kind"] not in _ENDINGS:
@@ -239,7 +241,9 @@ class EndingObject:
         ending, fields = _ENDINGS[value["kind"]]
         if not fields.keys() <= value.keys():
             raise FieldError("an ending without its fields")
-        decoded: Ending = ending(**{name: field.decode(value[name]) for name, field in fields.items()})
+        decoded: Ending = ending(
+            **{attribute: field.decode(value[member]) for member, (attribute, field) in fields.items()}
+        )
         return decoded
 
 
@@ -254,13 +258,20 @@ class _Seconds:
         return Integer(0, MAX_TIMEOUT_MS).decode(value) / 1000
 
 
-_ENDINGS: Mapping[str, tuple[Any, Mapping[str, Kind]]] = {
-    "exited": (Exited, {"code": Integer(0, 2**32 - 1)}),
-    "signalled": (Signalled, {"signal": Name(SIGNAL_NAMES), "core_dumped": Boolean()}),
-    "timed-out": (TimedOut, {"seconds": _Seconds()}),
-    "refused": (Refused, {"reason": Member(RefusalReason), "text": Text(MAX_TEXT_BYTES)}),
-    "unknown": (OutcomeUnknown, {"text": Text(MAX_TEXT_BYTES)}),
+_ENDINGS: Mapping[str, tuple[Any, Mapping[str, tuple[str, Kind]]]] = {
+    "exited": (Exited, {"code": ("code", Integer(0, 2**32 - 1))}),
+    "signalled": (
+        Signalled,
+        {"signal": ("signal", Name(SIGNAL_NAMES)), "core_dumped": ("core_dumped", Boolean())},
+    ),
+    "timed-out": (TimedOut, {"timeout_ms": ("seconds", _Seconds())}),
+    "refused": (
+        Refused,
+        {"reason": ("reason", Member(RefusalReason)), "text": ("text", Text(MAX_TEXT_BYTES))},
+    ),
+    "unknown": (OutcomeUnknown, {"text": ("text", Text(MAX_TEXT_BYTES))}),
 }
+"""From a kind to its class, and from each of its members to the attribute that it stands for and its kind."""
 
 
 def wire(kind: Kind, **options: Any) -> Any:

@@ -10,7 +10,6 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import ClassVar, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -156,10 +155,9 @@ class FramedLink(Int32StringReceiver):
     # For Twisted to call.
 
     def connectionMade(self) -> None:
-        # Twisted's Unix sockets say that they are TCP, too, and then cannot do this.
-        if isinstance(self.tls.getHost(), (IPv4Address, IPv6Address)):
+        if ITCPTransport.providedBy(self.transport):
             # Nagle's algorithm would hold a small frame back until the peer acknowledges the one before: 44 ms.
-            cast("ITCPTransport", self.transport).setTcpNoDelay(True)
+            self.transport.setTcpNoDelay(True)
         self._connected_at = self.clock.seconds()
         self._set_deadline(min(self._handshake_seconds, self._login_seconds), "no TLS handshake in time")
 

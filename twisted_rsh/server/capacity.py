@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+from twisted.internet.defer import Deferred, succeed
+
 __all__ = ["MAX_BUFFERED_BYTES", "MAX_SESSIONS_PER_KEY", "Capacity"]
 
 MAX_SESSIONS_PER_KEY = 32
@@ -32,6 +34,7 @@ class Capacity:
         self._max_jobs = max_buffered // window
         self._sessions: Counter[str] = Counter()
         self._jobs = 0
+        self._waiting: list[Deferred[None]] = []
 
     def enter_session(self, key: str) -> bool:
         """Tell whether a key may have one more session, and count it if so.
@@ -59,3 +62,18 @@ class Capacity:
     def leave_job(self) -> None:
         """Take note that a job has ended.  Call it once for each that was let in."""
         self._jobs -= 1
+        if not self._jobs:
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                one.callback(None)
+
+    def when_idle(self) -> Deferred[None]:
+        """Wait until there is no job, also none of a client that is gone.
+
+        :returns: fires then, at once if there is none now.
+        """
+        if not self._jobs:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append(waiting)
+        return waiting

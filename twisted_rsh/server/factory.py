@@ -45,9 +45,10 @@ class RemoteShellFactory(Factory):
         """End every session, because the server stops.
 
         :param text: one line for the clients.
-        :returns: fires when the last job has ended.
+        :returns: fires when every connection is gone and the last job has ended, also of clients that left before.
         """
-        return DeferredList([link.go_away(text) for link in list(self._links.links)])
+        gone = [link.go_away(text) for link in list(self._links.links)]
+        return DeferredList([*gone, self._links.capacity.when_idle()])
 
 
 class _LinkFactory(Factory):
@@ -58,7 +59,7 @@ class _LinkFactory(Factory):
     def __init__(self, clock: IReactorTime, settings: ServerSettings) -> None:
         self._clock = clock
         self._settings = settings
-        self._capacity = Capacity(settings.limits.window, settings.max_sessions_per_key, settings.max_buffered)
+        self.capacity = Capacity(settings.limits.window, settings.max_sessions_per_key, settings.max_buffered)
         self._unauthenticated: set[ServerLink] = set()
         self.links: set[ServerLink] = set()
         self.admission = Admission(random.SystemRandom().random, settings.max_unauthenticated)
@@ -67,7 +68,7 @@ class _LinkFactory(Factory):
         link = ServerLink(
             self._clock,
             self._settings,
-            self._capacity,
+            self.capacity,
             secrets.token_bytes,
             lambda: self._leave_admission(link),
             self._gone,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
@@ -115,17 +115,16 @@ class ServerLink(FramedLink):
         """End the session and the link, because the server stops.
 
         :param text: one line for the client.
-        :returns: fires when the session's last job has ended and the connection is gone: a reactor that stopped any
-            earlier would keep the line to itself.
+        :returns: fires when the connection is gone: a reactor that stopped any earlier would keep the line to itself.
         """
         if self._session is None:
             self.close()
             return succeed(None)
         self._session.core.goodbye(text)
         self._session.pump.flush()
-        jobs_ended = self._end_session(self._session)
+        self._end_session(self._session)
         self.close()
-        return gatherResults([jobs_ended, self._farewell]).addCallback(lambda _: None)
+        return self._farewell
 
     def _check(self, claim: Auth) -> None:
         # Possession first: a key that is not proven is never looked up, so nobody can ask which keys are authorized.
@@ -149,13 +148,15 @@ class ServerLink(FramedLink):
         # Checkers raise all kinds of things and realms return all kinds; only a user object lets anybody in.
         match answer:
             case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
+                # An application's attribute: if it breaks, that must be before anything counts on the session.
+                account = f"{ascii(user.name)[1:-1]} from {self.peer}"
                 if self.is_over:
                     logout()
                 elif not self._capacity.enter_session(credentials.fingerprint):
                     logout()
                     self._refuse(f"{credentials.fingerprint} has as many sessions as one key may have")
                 else:
-                    self._welcome(user, logout, credentials)
+                    self._welcome(user, logout, account, credentials.fingerprint)
             case Failure():
                 self._refuse(f"{credentials.user!r} with {credentials.fingerprint}: {answer.value!r}")
             case _:
@@ -169,13 +170,12 @@ class ServerLink(FramedLink):
         if self._login.state is LoginState.OVER:
             self.close()
 
-    def _welcome(self, user: IShellUser, logout: Callable[[], object], credentials: VerifiedKey) -> None:
+    def _welcome(self, user: IShellUser, logout: Callable[[], object], account: str, key: str) -> None:
         limits = self._settings.limits
         answer, core = self._login.accept(
             self._random_bytes(SESSION_ID_BYTES), self._settings.instance_id, limits, self.clock.seconds()
         )
-        account = f"{ascii(user.name)[1:-1]} from {self.peer}"
-        self.log.info("{account} logged in with {key}", account=account, key=credentials.fingerprint)
+        self.log.info("{account} logged in with {key}", account=account, key=key)
         self._logged_in()
         self.session_began()
         self.write_frames([answer])
@@ -190,7 +190,7 @@ class ServerLink(FramedLink):
             account=account,
             log_commands=self._settings.log_commands,
         )
-        self._session = _Running(core, pump, jobs, logout, account, credentials.fingerprint)
+        self._session = _Running(core, pump, jobs, logout, account, key)
         pump.start(jobs.dispatch)
 
     def _client_left(self, _text: str) -> None:
@@ -198,14 +198,14 @@ class ServerLink(FramedLink):
         self._session.jobs.disown()
         self.close()
 
-    def _end_session(self, session: _Running) -> Deferred[None]:
+    def _end_session(self, session: _Running) -> None:
         session.pump.stop()
         self._session = None
         self._capacity.leave_session(session.key)
         # The application's, like the user object: its error must not keep the jobs.
         with self.log.failuresHandled("logging {account} out broke the program", account=session.account):
             session.logout()
-        return session.jobs.disown()
+        session.jobs.disown()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -67,7 +66,6 @@ class SessionJobs:
         self._log_commands = log_commands
         self._jobs: dict[int, ChannelJob] = {}
         self._turns: deque[int] = deque()
-        self._idle: list[Deferred[None]] = []
 
     def dispatch(self, event: Event) -> None:
         """Act on one event of the session."""
@@ -84,20 +82,12 @@ class SessionJobs:
                 if job is not None:
                     _tell(job, event)
 
-    def disown(self) -> Deferred[None]:
-        """Let the session go: end every job.
-
-        :returns: fires when the last one has ended.
-        """
+    def disown(self) -> None:
+        """Let the session go: end every job."""
         for job in list(self._jobs.values()):
             # An application's job that breaks here must not keep the others.
             with self.log.failuresHandled("ending a job of {account} broke the program", account=self._account):
                 job.disown()
-        if not self._jobs:
-            return succeed(None)
-        idle: Deferred[None] = Deferred()
-        self._idle.append(idle)
-        return idle
 
     def _start(self, event: ChannelRequested) -> None:
         job = ChannelJob(
@@ -118,10 +108,6 @@ class SessionJobs:
     def _job_finished(self, job: ChannelJob) -> None:
         del self._jobs[job.channel]
         self._turns.remove(job.channel)
-        if not self._jobs:
-            idle, self._idle = self._idle, []
-            for waiting in idle:
-                waiting.callback(None)
 
     def _resume_all(self) -> None:
         # Whoever goes first may fill the link again, so the turn moves on each time.

@@ -7,10 +7,22 @@ import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Home"]
+__all__ = ["Home", "HomeUnknown"]
 
 APPLICATION = "twisted-rsh"
 """The name of this application's folder in each of the user's base folders."""
+
+
+class HomeUnknown(ValueError):
+    """Nothing says where this user's files are."""
+
+
+def _home_of_user() -> str:
+    user = os.geteuid()
+    try:
+        return pwd.getpwuid(user).pw_dir
+    except KeyError:
+        raise HomeUnknown(f"user {user} has no home folder; set HOME, or give --home FOLDER") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +45,7 @@ class Home:
             count when they are absolute; a relative path is ignored, as the specification says, and then the user
             database names the home folder.
         :returns: the folders, which need not exist.
-        :raises KeyError: ``HOME`` is of no use and the user database does not know this user.
+        :raises HomeUnknown: ``HOME`` is of no use and the user database does not know this user.
         """
 
         def base(variable: str, *below_home: str) -> str:
@@ -42,7 +54,7 @@ class Home:
                 return os.path.join(folder, APPLICATION)
             home = environ.get("HOME", "")
             if not os.path.isabs(home):
-                home = pwd.getpwuid(os.geteuid()).pw_dir
+                home = _home_of_user()
             return os.path.join(home, *below_home, APPLICATION)
 
         return cls(base("XDG_CONFIG_HOME", ".config"), base("XDG_STATE_HOME", ".local", "state"))

@@ -1,0 +1,195 @@
+"""docs/protocol.rst says what the code does: its tables are read and compared."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.core.vectors import BY_NAME, load, wire_name
+from twisted_rsh.core import limits
+from twisted_rsh.core.bodies import JsonMessage, PackedMessage
+from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
+from twisted_rsh.core.codec import MESSAGES
+from twisted_rsh.core.endings import RefusalReason
+from twisted_rsh.core.errors import ErrorCode
+from twisted_rsh.core.fields import (
+    _ENDINGS,
+    Binary,
+    Boolean,
+    EndingObject,
+    Integer,
+    Name,
+    NativeText,
+    Pairs,
+    Sequence,
+    Text,
+)
+from twisted_rsh.core.messages import Data
+from twisted_rsh.core.roles import Role, Stream
+from twisted_rsh.core.signals import SIGNAL_NAMES
+
+DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "protocol.rst").read_text("utf-8")
+INPUTS = {"from client": ChannelInput.FROM_CLIENT, "from server": ChannelInput.FROM_SERVER}
+JSON_KINDS = {
+    "text": (Text, Name),
+    "native text": (NativeText,),
+    "base64": (Binary,),
+    "number": (Integer,),
+    "boolean": (Boolean,),
+    "object": (EndingObject,),
+    "object of native text": (Pairs,),
+    "list of native text": (Sequence,),
+}
+
+
+def table(title: str) -> list[list[str]]:
+    """Return the rows of the simple table of this title; a row goes on where its first column is empty."""
+    lines = DOCUMENT.split(f".. table:: {title}\n\n", 1)[1].splitlines()
+    columns = [match.span() for match in re.finditer("=+", lines[0])]
+    columns[-1] = (columns[-1][0], 1000)
+    rows: list[list[str]] = []
+    for line in lines[3:]:
+        if line == lines[0]:
+            return rows
+        cells = [line[start:end].strip() for start, end in columns]
+        if cells[0]:
+            rows.append(cells)
+        else:
+            joint = "" if title == "A session" else " "
+            rows[-1] = [
+                joint.join([*([before] if before else []), after]) if after else before
+                for before, after in zip(rows[-1], cells, strict=True)
+            ]
+    raise AssertionError(f"the table {title} does not end")
+
+
+def code(text: str) -> str:
+    """Return what stands in literal quotes."""
+    return text.strip("`")
+
+
+def substitution(name: str) -> str:
+    """Return what a substitution stands for."""
+    found = re.search(rf"^\.\. \|{name}\| replace:: (.*(?:\n   .*)*)", DOCUMENT, re.MULTILINE)
+    assert found, name
+    return " ".join(found[1].split())
+
+
+def test_messages() -> None:
+    """Type, name, sender, phase, numbering and form of every message, in order."""
+    rows = [
+        [
+            f"0x{message.declaration.number:02x}",
+            f"{wire_name(message)}_",
+            "both"
+            if len(message.declaration.senders) == len(Role)
+            else min(r.value for r in message.declaration.senders),
+            message.declaration.phase.value,
+            "yes" if message.declaration.sequenced else "no",
+            "JSON" if issubclass(message, JsonMessage) else "packed",
+        ]
+        for message in MESSAGES
+    ]
+    assert table("Messages") == rows
+
+
+@pytest.mark.parametrize("message", [message for message in MESSAGES if issubclass(message, JsonMessage)])
+def test_members(message: type[JsonMessage]) -> None:
+    """Every member of a JSON body, in order: its kind, and whether it is required."""
+    rows = table(wire_name(message))
+    assert [code(row[0]) for row in rows] == [name for name, _, _ in message.members]
+    for row, (_, kind, default) in zip(rows, message.members, strict=True):
+        assert isinstance(kind, JSON_KINDS[row[1]])
+        assert row[2] == ("yes" if default is dataclasses.MISSING else "no")
+        for bound in (getattr(kind, "max_bytes", None), getattr(kind, "max_items", None)):
+            named = re.search(r"at most (?:\|(\w+)\||(\d+) bytes)", row[3])
+            if named:
+                assert bound in (None, getattr(limits, named[1]) if named[1] else int(named[2]))
+
+
+@pytest.mark.parametrize("message", [message for message in MESSAGES if issubclass(message, PackedMessage | Data)])
+def test_layouts(message: type[PackedMessage | Data]) -> None:
+    """Every field of a packed body, in order, with its size."""
+    rows = table(wire_name(message))
+    sizes = {"Q": "8", "I": "4", "B": "1"}
+    expected = [sizes[letter] for letter in message.layout.format.removeprefix("!")]
+    if message is Data:
+        expected.append("the rest")
+    fields = [field.name for field in dataclasses.fields(message)]  # type: ignore[arg-type]  # each of them is a dataclass
+    assert [(code(row[0]), row[1]) for row in rows] == list(zip(fields, expected, strict=True))
+
+
+def test_the_rest_of_the_bodies() -> None:
+    """A PART is one piece, and AUTH_FAIL nothing."""
+    assert [row[:2] for row in table("PART")] == [["``piece``", "the rest"]]
+    assert "AUTH_FAIL\n~~~~~~~~~\n\nThe body is empty.\n" in DOCUMENT
+    tabled = set(re.findall(r"^\.\. table:: ([A-Z_]+)$", DOCUMENT, re.MULTILINE))
+    assert tabled == BY_NAME.keys() - {"AUTH_FAIL"}
+
+
+def test_channel_states() -> None:
+    """Every state and input leads where the table of the code says."""
+    rows = table("Channel states")
+    head = DOCUMENT.split(".. table:: Channel states\n\n", 1)[1].splitlines()[1]
+    inputs = [
+        INPUTS[name] if name in INPUTS else ChannelInput(name)
+        for name in re.findall(r"from client|from server|[A-Z]+", head.replace("State", ""))
+    ]
+    assert inputs == list(ChannelInput)
+    assert [row[0] for row in rows] == [state.value for state in ChannelState]
+    for state, row in zip(ChannelState, rows, strict=True):
+        for event, cell in zip(inputs, row[1:], strict=True):
+            after = TRANSITIONS.get((state, event))
+            assert cell == ("breach" if after is None else after.value)
+
+
+def test_constants() -> None:
+    """Every constant, with its value."""
+    rows = {code(row[0]): int(row[1]) for row in table("Constants")}
+    assert rows == {name: getattr(limits, name) for name in limits.__all__ if name.isupper()}
+
+
+def test_numbers_in_the_text() -> None:
+    """Every number that the text takes from a constant."""
+    names = set(re.findall(r"^\.\. \|(\w+)\|", DOCUMENT, re.MULTILINE))
+    body = DOCUMENT.split("\n.. |", 1)[0]
+    assert set(re.findall(r"\|([A-Z_]+)\|", body)) == names
+    for name in names - {"SIGNAL_NAMES", "KEEPALIVE_INTERVAL", "KEEPALIVE_MISSES"}:
+        assert substitution(name).removesuffix(" bytes") == str(getattr(limits, name))
+    assert substitution("SIGNAL_NAMES") == ", ".join(sorted(SIGNAL_NAMES))
+    defaults = limits.SessionLimits()
+    assert float(substitution("KEEPALIVE_INTERVAL")) == defaults.keepalive_interval
+    assert int(substitution("KEEPALIVE_MISSES")) == defaults.keepalive_misses
+    assert f"such intervals, {defaults.keepalive_interval * defaults.keepalive_misses:g} s" in DOCUMENT
+
+
+def test_errors() -> None:
+    """Every kind of breach."""
+    assert [code(row[0]) for row in table("Error codes")] == [error.value for error in ErrorCode]
+
+
+def test_endings() -> None:
+    """Every kind of ending with its members, and every reason of a refusal."""
+    rows = {code(row[0]): re.findall(r"``(\w+)``", row[1]) for row in table("Endings")}
+    assert rows == {kind: list(members) for kind, (_, members) in _ENDINGS.items()}
+    assert [code(row[0]) for row in table("Refusal reasons")] == [reason.value for reason in RefusalReason]
+
+
+def test_the_session() -> None:
+    """The worked example is the vector, row by row."""
+    steps = load("session")["steps"]
+    for row, step in zip(table("A session"), steps, strict=True):
+        payload = step["payload"]
+        assert row[:3] == [step["sender"][0].upper(), step["name"], str(len(payload) // 2)]
+        start, _, end = row[3].partition("...")
+        assert payload == start if not end else payload.startswith(start) and payload.endswith(end)
+
+
+def test_streams() -> None:
+    """The numbers that the words give them."""
+    words = {"input": Stream.STDIN, "output": Stream.STDOUT, "error": Stream.STDERR}
+    for word, stream in words.items():
+        assert f"standard {word} ({int(stream)})" in DOCUMENT
