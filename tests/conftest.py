@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted
@@ -12,6 +13,10 @@ from tests.serving import Serving
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.trust.home import Home
 
+Fixture = TypeVar("Fixture", bound=Callable[..., Any])
+
+async_fixture: Callable[[Fixture], Fixture] = pytest_twisted.async_yield_fixture
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
@@ -19,7 +24,7 @@ def home(tmp_path: Path) -> Home:
     return Home.at(str(tmp_path / "home"))
 
 
-@pytest_twisted.async_yield_fixture
+@async_fixture
 async def serving(home: Home) -> AsyncIterator[Serving]:
     """A running server."""
     serving = Serving(home)
@@ -28,7 +33,7 @@ async def serving(home: Home) -> AsyncIterator[Serving]:
     await serving.stop()
 
 
-@pytest_twisted.async_yield_fixture
+@async_fixture
 async def shell(serving: Serving) -> AsyncIterator[RemoteShell]:
     """A shell connected to a running server."""
     yield await serving.shell()

@@ -36,21 +36,30 @@ USAGE_STATUS = 2
 _DEFAULTS = SessionLimits()
 
 
-def _whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
+def _whole_number(option: str, minimum: int, maximum: int) -> Callable[[str], int]:
     def coerce(text: str) -> int:
-        number = int(text)
+        try:
+            number = int(text)
+        except ValueError:
+            number = minimum - 1
         if not minimum <= number <= maximum:
-            raise ValueError(f"it must be from {minimum} to {maximum}")
+            raise usage.UsageError(f"--{option} takes a whole number from {minimum} to {maximum}, not {text!a}")
         return number
 
     return coerce
 
 
-def _positive(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise ValueError("it must be more than 0")
-    return number
+def _positive(option: str) -> Callable[[str], float]:
+    def coerce(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < float("inf"):
+            raise usage.UsageError(f"--{option} takes a number of seconds above 0, not {text!a}")
+        return number
+
+    return coerce
 
 
 class Options(usage.Options):
@@ -62,52 +71,52 @@ class Options(usage.Options):
         "On the same machine `python -m twisted_rsh.client` needs no configuration."
     )
     optParameters = [  # noqa: RUF012 - the name and the form that usage.Options reads
-        ["port", "p", DEFAULT_PORT, "TCP port; 0 for a free one.", _whole_number(0, 65535)],
+        ["port", "p", DEFAULT_PORT, "TCP port; 0 for a free one.", _whole_number("port", 0, 65535)],
         ["home", None, None, "Folder for keys and records.  [default: the XDG folders]"],
         ["shell", None, None, "Shell that runs commands.  [default: the login shell]"],
         ["encoding", None, None, "Code page of the commands' text.  [default: the locale's]"],
-        ["login-timeout", None, LOGIN_SECONDS, "Seconds that a client has to log in.", _positive],
+        ["login-timeout", None, LOGIN_SECONDS, "Seconds that a client has to log in.", _positive("login-timeout")],
         [
             "max-unauthenticated",
             None,
             MAX_UNAUTHENTICATED,
             "Connections at once that have not logged in.",
-            _whole_number(1, 1_000_000),
+            _whole_number("max-unauthenticated", 1, 1_000_000),
         ],
         [
             "max-sessions",
             None,
             MAX_SESSIONS_PER_KEY,
             "Sessions at once of one key.",
-            _whole_number(1, 1_000_000),
+            _whole_number("max-sessions", 1, 1_000_000),
         ],
         [
             "max-buffered",
             None,
             MAX_BUFFERED_BYTES,
             "Bytes of unread input of all jobs together; more jobs are refused.",
-            _whole_number(MAX_WINDOW, 2**50),
+            _whole_number("max-buffered", MAX_WINDOW, 2**50),
         ],
         [
             "max-channels",
             None,
             _DEFAULTS.max_channels,
             "Jobs at once in one session.",
-            _whole_number(1, MAX_CHANNEL_ID),
+            _whole_number("max-channels", 1, MAX_CHANNEL_ID),
         ],
         [
             "window",
             None,
             _DEFAULTS.window,
             "Bytes of a stream that are under way at most.",
-            _whole_number(MIN_WINDOW, MAX_WINDOW),
+            _whole_number("window", MIN_WINDOW, MAX_WINDOW),
         ],
         [
             "keepalive",
             None,
             _DEFAULTS.keepalive_interval,
             "Seconds of silence after which a client is asked whether it is there; it has three chances.",
-            _positive,
+            _positive("keepalive"),
         ],
     ]
     optFlags = [["log-commands", None, "Write the commands to the log."]]  # noqa: RUF012 - as above

@@ -33,6 +33,18 @@ def test_a_request_arrives_as_it_was(request_: JobRequest) -> None:
     assert pair.settle()[SERVER] == [ChannelRequested(channel, request_)]
 
 
+def test_a_long_request() -> None:
+    """It travels in parts, which both sides count, and what follows it is taken as ever."""
+    pair = Pair()
+    request = JobRequest(command="\N{GREEK SMALL LETTER ALPHA}" * 100_000)
+    channel = pair.client.open(request)
+    pair.client.send_signal(channel, "HUP")
+    events = pair.settle()[SERVER]
+    assert events == [ChannelRequested(channel, request), SignalReceived(channel, "HUP")]
+    assert pair.server._inbox.received == len(pair.sent[CLIENT]) == 20
+    assert len(pair.client._outbox.log) == 0
+
+
 @pytest.mark.parametrize(
     ("timeout", "milliseconds"),
     [(0.0, 1), (-5.0, 1), (0.0004, 1), (0.0016, 2), (1e300, MAX_TIMEOUT_MS), (math.inf, MAX_TIMEOUT_MS)],

@@ -12,7 +12,7 @@ from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtoco
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, SessionLimits
 from twisted_rsh.core.login import ClientLogin, LoginState, ServerLogin
 from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
-from twisted_rsh.core.messages import Ping
+from twisted_rsh.core.messages import Open, Ping
 from twisted_rsh.core.roles import Phase, Role
 
 POST_LOGIN = [message for message in MESSAGES if message.declaration.phase is Phase.SESSION]
@@ -60,9 +60,18 @@ def test_a_login() -> None:
     assert (server_session.deadline, begun[1].deadline) == (115.0, 107.0)
 
 
+def test_open_first() -> None:
+    """S-01: an OPEN in place of AUTH is a breach, and there is no session that could run anything."""
+    login = ServerLogin()
+    assert breach(login, payload_of(Open)) is ErrorCode.UNEXPECTED_MESSAGE
+    assert login.state is LoginState.SILENT
+    with pytest.raises(LocalProtocolError):
+        login.accept(SESSION_ID, "one run", SMALL, 0.0)
+
+
 @pytest.mark.parametrize("message", POST_LOGIN)
 def test_session_messages_before_the_login(message: type[Message]) -> None:
-    """S-02: every message of the session is a breach before the login; S-01 for OPEN.  No session comes of it."""
+    """S-02: every message of the session is a breach before the login, and no session comes of it."""
     login = ServerLogin()
     assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
     assert login.state is LoginState.SILENT

@@ -190,10 +190,3 @@ def test_data_after_close() -> None:
     with pytest.raises(RemoteProtocolError) as error:
         pair.server.receive_frame(encode_control(Close(channel), 2)[0], 0.0)
     assert error.value.code is ErrorCode.CHANNEL_STATE
-
-
-def test_open_before_the_login_is_impossible() -> None:
-    """S-01: a session, which alone knows OPEN, is made by an accepted login and by nothing else in the core."""
-    pair = Pair()
-    assert pair.server is not None
-    assert [type(event) for event in pair.hear(SERVER, Open(channel=1, command="true"))] == [ChannelRequested]

@@ -166,7 +166,6 @@ def test_typed_text_reaches_a_gbk_server_as_gbk(gbk_server: RunningServer, tmp_p
     assert bytes.fromhex(shown.removeprefix(READY).decode()) == f"{TYPED}\n".encode("gbk")
 
 
-@pytest.mark.xfail(reason="the client passes on what is typed before the server has named its code page as it is")
 def test_text_typed_ahead_reaches_a_gbk_server_as_gbk(gbk_server: RunningServer, tmp_path: Path) -> None:
     """The same for what was typed before the command had started."""
     typed = f"{TYPED}\n".encode()

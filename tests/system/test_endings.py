@@ -105,7 +105,7 @@ def test_server_stopped_with_a_stubborn_job(server: RunningServer) -> None:
 
 def test_server_stopped_with_a_stubborn_child_of_a_job(server: RunningServer) -> None:
     """O-09: the shell goes at once and what it started ignores HUP: the server does not leave that behind."""
-    with server.running_client("(trap '' HUP; exec sleep 300) & echo $$; wait") as client:
+    with server.running_client("(trap '' HUP; echo $$; exec sleep 300) & wait") as client:
         assert client.stdout is not None
         group = int(client.stdout.readline())
         with ended_at_last(group):

@@ -171,7 +171,11 @@ class Foreground:
                 job.close()
 
         reader = InputReader(self._reactor, stdin, pass_on, pass_end)
-        reader.allow(PIECE_BYTES)
+        if typed:
+            # What was typed ahead is text, too, and waits until it is known in which code page it is wanted.
+            job.when_started().addCallback(lambda _: reader.allow(PIECE_BYTES))
+        else:
+            reader.allow(PIECE_BYTES)
         return reader
 
 

@@ -47,6 +47,18 @@ class RemoteJob:
         self._end: JobEnd | None = None
         self._closed = False
         self._waiting: list[Deferred[JobEnd]] = []
+        self._starting: list[Deferred[None]] = []
+
+    def when_started(self) -> Deferred[None]:
+        """Wait until the server has started the job, so that its `encoding` is known, or the job has ended.
+
+        :returns: fires, and never fails.
+        """
+        if self.encoding is not None or self._end is not None:
+            return succeed(None)
+        starting: Deferred[None] = Deferred(self._starting.remove)
+        self._starting.append(starting)
+        return starting
 
     def wait(self) -> Deferred[JobEnd]:
         """Wait for the end of the job.
@@ -90,6 +102,7 @@ class RemoteJob:
                 self.stdin.room_gained()
             case ChannelOpened():
                 self.encoding = event.encoding
+                self._started()
             case StreamStopped():
                 self.stdin.closed()
             case JobEnded():
@@ -107,6 +120,10 @@ class RemoteJob:
     @property
     def _is_live(self) -> bool:
         return self._end is None and not self._closed
+
+    def _started(self) -> None:
+        while self._starting:
+            self._starting.pop().callback(None)
 
     def _output(self, stream: Stream) -> RemoteOutput:
         def consumed(size: int) -> None:
