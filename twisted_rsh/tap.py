@@ -259,4 +259,6 @@ def _describe(error: BaseException | None) -> str:
     if isinstance(error, CannotListenError):
         reason = getattr(error.socketError, "strerror", None) or error.socketError
         return f"cannot listen on {error.interface or 'any address'}, port {error.port}: {reason}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
     return str(error)

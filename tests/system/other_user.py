@@ -47,7 +47,9 @@ def other_users_command(program: str) -> tuple[str, ...]:
     :param program: a module with a ``main``, such as ``"twisted_rsh.client.__main__"``.
     """
     user = pwd.getpwnam(OTHER_USER)
-    return (sys.executable, "-c", _BECOME, str(user.pw_uid), str(user.pw_gid), program)
+    # Not measured: the other user cannot write where the coverage of the tests is kept.
+    unmeasured = ("/usr/bin/env", "-u", "COVERAGE_PROCESS_START")
+    return (*unmeasured, sys.executable, "-c", _BECOME, str(user.pw_uid), str(user.pw_gid), program)
 
 
 @contextmanager

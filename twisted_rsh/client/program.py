@@ -99,7 +99,9 @@ class _Program:
         error = failure.value
         if isinstance(error, Interrupted):
             return INTERRUPTED_STATUS
-        if isinstance(error, ClientError | FileProblem | OSError | ValueError):
+        if isinstance(error, OSError) and error.filename is not None:
+            self._foreground.say(f"{error.filename}: {error.strerror}")
+        elif isinstance(error, ClientError | FileProblem | OSError | ValueError):
             self._foreground.say(str(error))
         elif not isinstance(error, CancelledError):
             log.failure("the client broke", failure)
