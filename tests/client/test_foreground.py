@@ -212,3 +212,12 @@ async def test_remarks_begin_a_line_of_their_own(screen: MakeScreen) -> None:
     quiet.foreground.stdout.at_line_start = False
     quiet.foreground.remark("[status 1]")
     assert await quiet.written() == (b"", b"")
+
+
+@asynchronous
+async def test_own_lines_are_safe_to_print(screen: MakeScreen) -> None:
+    """C-03: whatever the text, and whoever wrote it, what is said is one line without escapes."""
+    one = screen()
+    one.foreground.say("bad\x1b[2J\nname\x9b")
+    one.foreground.remark("[worse\x07\r]")
+    assert await one.written() == (b"", b"trsh: bad^[[2J^Jname\\x9b\n[worse^G^M]\n")

@@ -71,7 +71,7 @@ def test_command_that_does_not_read(server: ServerProcess) -> None:
 
 def test_reader_that_has_enough(server: ServerProcess) -> None:
     """H-06: ``yes | head -2000`` gives 2,000 lines; C-06: the client says nothing, and its status is SIGPIPE's."""
-    client = shlex.join(server.command(HOST, "yes"))
+    client = shlex.join(server.command(HOST, "exec yes"))
     line = f"{{ {client}; echo $? >&2; }} | head -2000 | wc -l"
     done = subprocess.run(
         ["sh", "-c", line], capture_output=True, stdin=subprocess.DEVNULL, env=server.environment, timeout=PATIENCE
