@@ -186,6 +186,13 @@ def test_the_longest_message() -> None:
     assert error.value.code is ErrorCode.MALFORMED_MESSAGE
 
 
+def test_the_longest_message_again_and_again() -> None:
+    """The bound is that of one message: what came before it does not count."""
+    decoder, message = Decoder(*SERVER), longest_open(MAX_CONTROL_BYTES)
+    for _ in range(3):
+        assert decode_all(decoder, encode_control(message, 0)) == message
+
+
 def test_parts_of_too_long_a_message() -> None:
     """Parts are taken up to the longest message, and one byte more is a breach before it is kept."""
     decoder = Decoder(*SERVER)
