@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from zope.interface import Attribute, Interface
 
-from twisted_rsh.core.endings import Ending, RefusalReason
+from twisted_rsh.core.endings import JobEnd, RefusalReason
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 
-__all__ = ["IJob", "IJobOwner", "IShellUser", "JobRefused"]
+__all__ = ["IJob", "IJobOwner", "IPersistentShell", "IShellUser", "JobRefused"]
 
 
 class JobRefused(Exception):
@@ -59,11 +59,10 @@ class IJobOwner(Interface):
     def input_closed() -> None:
         """Learn that the job reads no more input; what it is given from now on is dropped.  Called at most once."""
 
-    def job_ended(ending: Ending, held_open: bool) -> None:
+    def job_ended(end: JobEnd) -> None:
         """Learn how the job ended.  The last call a job makes, after all of its output; made exactly once.
 
-        :param ending: how.
-        :param held_open: whether a process that the job left behind still held its output when it was closed.
+        :param end: how, and what is known beside that.
         """
 
 
@@ -85,6 +84,13 @@ class IJob(Interface):
         :param name: one of :data:`twisted_rsh.core.signals.SIGNAL_NAMES`.
         """
 
+    def resize(columns: int, rows: int) -> None:
+        """Give the job's terminal another size.  Nothing happens when it has none.
+
+        :param columns: characters in a line, at least 1.
+        :param rows: lines, at least 1.
+        """
+
     def resume_output(stream: Stream) -> None:
         """Learn that there is room again on this stream; ask :meth:`IJobOwner.output_room` how much."""
 
@@ -93,6 +99,23 @@ class IJob(Interface):
 
     def terminate() -> None:
         """End the job and all of its process group, politely first.  May be called more than once."""
+
+
+class IPersistentShell(IJob):
+    """A shell that remembers: the job of a request for a shell.  It runs one command after another.
+
+    What is written while no command runs, as by a background process, is this job's own output.  This job ends when
+    the shell does.
+    """
+
+    def start_command(request: JobRequest, owner: IJobOwner) -> IJob:
+        """Run a command in the shell.
+
+        :param request: the command; its `in_shell` is not looked at.
+        :param owner: whom to report to; its `output_room` is also what holds the shell back.
+        :returns: the running command.  Its `terminate` ends the command and, only if it must, the shell.
+        :raises JobRefused: it will not run: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT` or `TOO_LONG`.
+        """
 
 
 class IShellUser(Interface):
@@ -105,8 +128,8 @@ class IShellUser(Interface):
     def start_job(request: JobRequest, owner: IJobOwner) -> IJob:
         """Start a job.
 
-        :param request: what the client asked for.
+        :param request: what the client asked for; never a command for a persistent shell that runs already.
         :param owner: whom to report to.
-        :returns: the running job.
+        :returns: the running job; for a request with a `shell` it provides :class:`IPersistentShell`.
         :raises JobRefused: it will not run, and why; nothing was started.
         """

@@ -1,6 +1,6 @@
-"""How a job ended: five answers that are never confused with each other.
+"""How a job ended: seven answers that are never confused with each other, and what is known beside them.
 
-An ending is a value.  The first four come from the server, in EXIT; :class:`OutcomeUnknown` comes from the server when
+An ending is a value.  All but the last come from the server, in EXIT; :class:`OutcomeUnknown` comes from the server when
 the operating system lost the status, and from the client itself when the connection died first.
 """
 
@@ -9,7 +9,20 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-__all__ = ["Ending", "Exited", "OutcomeUnknown", "RefusalReason", "Refused", "Signalled", "TimedOut"]
+__all__ = [
+    "Ending",
+    "Exited",
+    "JobEnd",
+    "Limit",
+    "LimitReached",
+    "OutcomeUnknown",
+    "RefusalReason",
+    "Refused",
+    "ResourceUsage",
+    "Signalled",
+    "Stopped",
+    "TimedOut",
+]
 
 
 class RefusalReason(enum.Enum):
@@ -41,6 +54,35 @@ class RefusalReason(enum.Enum):
 
     GOING_AWAY = "going-away"
     """The server is stopping."""
+
+    NO_TERMINAL = "no-terminal"
+    """The job asked for a terminal and none can be had."""
+
+    NOT_SUPPORTED = "not-supported"
+    """The server, or its operating system, cannot do what was asked."""
+
+    SHELL_FAILED = "shell-failed"
+    """The persistent shell was started and did not get ready: it died, said nothing in time, or speaks no dialect that
+    the server knows."""
+
+    SHELL_GONE = "shell-gone"
+    """There is no persistent shell on the channel that the command named, or not any more."""
+
+    SHELL_BUSY = "shell-busy"
+    """The persistent shell runs another command."""
+
+
+class Limit(enum.Enum):
+    """What a job may have a limit of."""
+
+    OUTPUT = "output"
+    """Bytes of its standard output and standard error together."""
+
+    CPU = "cpu"
+    """Milliseconds of processor time, of all its processes together."""
+
+    MEMORY = "memory"
+    """Bytes of memory, of all its processes together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +118,28 @@ class TimedOut:
 
 
 @dataclass(frozen=True, slots=True)
+class LimitReached:
+    """The job used more than the limit it had been given, and was ended.
+
+    :ivar limit: of what.
+    :ivar amount: the limit, in the unit that `limit` names.
+    """
+
+    limit: Limit
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A signal suspended a command of a persistent shell, as Ctrl-Z does; in that shell ``fg`` continues it.
+
+    :ivar signal: the signal's name without ``SIG``, such as ``"TSTP"``.
+    """
+
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """The job was never started.
 
@@ -97,5 +161,35 @@ class OutcomeUnknown:
     text: str
 
 
-Ending = Exited | Signalled | TimedOut | Refused | OutcomeUnknown
-"""Any of the five; tell them apart with ``isinstance`` or ``match``."""
+Ending = Exited | Signalled | TimedOut | LimitReached | Stopped | Refused | OutcomeUnknown
+"""Any of the seven; tell them apart with ``isinstance`` or ``match``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceUsage:
+    """What a job took.
+
+    :ivar wall: seconds from its start to its end.
+    :ivar user: seconds of processor time in its own code, its waited-for children's included.
+    :ivar system: seconds of processor time in the operating system on its behalf, likewise.
+    :ivar peak_memory: bytes of memory that its largest process had at once.
+    """
+
+    wall: float
+    user: float
+    system: float
+    peak_memory: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnd:
+    """How a job ended, and what is known of it beside that.
+
+    :ivar ending: how; :class:`OutcomeUnknown` when the connection died first.
+    :ivar held_open: whether a process that it left behind still held its output when the server closed it.
+    :ivar usage: what it took, or ``None`` where that is not known, as for a command inside a persistent shell.
+    """
+
+    ending: Ending
+    held_open: bool = False
+    usage: ResourceUsage | None = None
