@@ -25,6 +25,7 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Resize,
     Signal,
     Stop,
 )
@@ -35,7 +36,7 @@ __all__ = ["MESSAGES", "Decoder", "encode", "encode_control"]
 MESSAGES: tuple[type[Message], ...] = (
     *(Auth, AuthOk, AuthFail),
     *(Data, Credit, Ack, Ping, Pong),
-    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye),
+    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize),
 )
 """Every message of the protocol."""
 
