@@ -6,6 +6,7 @@ A job is written against :class:`IJobOwner` and reached through :class:`IJob`; a
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
 from twisted_rsh.core.endings import JobEnd, RefusalReason
@@ -107,6 +108,13 @@ class IPersistentShell(IJob):
     What is written while no command runs, as by a background process, is this job's own output.  This job ends when
     the shell does.
     """
+
+    def when_ready() -> Deferred[None]:
+        """Wait until the shell takes commands.
+
+        :returns: fires then, at once if it does already; never fires for a shell that does not get that far, which ends
+            with :class:`~twisted_rsh.core.endings.Refused` instead.
+        """
 
     def start_command(request: JobRequest, owner: IJobOwner) -> IJob:
         """Run a command in the shell.

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, Exited
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, ResourceUsage
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.account import Account
@@ -62,6 +62,7 @@ class RecordingOwner:
         self.inputs_closed = 0
         self.endings: list[Ending] = []
         self.held_open = False
+        self.usage: ResourceUsage | None = None
         self.ended_at = 0.0
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
@@ -135,11 +136,12 @@ class RecordingOwner:
         assert self.inputs_closed == 1
         self._look()
 
-    def job_ended(self, ending: Ending, held_open: bool) -> None:
+    def job_ended(self, end: JobEnd) -> None:
         """See :class:`IJobOwner`."""
         assert sorted(self.ended) == list(OUTPUTS)
-        self.endings.append(ending)
-        self.held_open = held_open
+        self.endings.append(end.ending)
+        self.held_open = end.held_open
+        self.usage = end.usage
         self.ended_at = reactor.seconds()
         assert len(self.endings) == 1
         self._look()

@@ -10,11 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.client.local_output import LocalOutput, local_encoding
 from twisted_rsh.client.remote_job import RemoteJob
-from twisted_rsh.client.result import JobEnd
 from twisted_rsh.client.status import describe_ending, exit_status, printable
 from twisted_rsh.client.stdio import PIECE_BYTES, InputReader
 from twisted_rsh.client.text import Transcoder
-from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
+from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, Refused, Signalled
 
 __all__ = ["Foreground", "InputFailed", "Interrupted", "OutputFailed"]
 

@@ -13,7 +13,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Signalled
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, RefusalReason, Signalled
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.signals import SIGNAL_NAMES
 from twisted_rsh.execution.interfaces import IJobReactor
@@ -125,6 +125,9 @@ class ProcessJob(ProcessProtocol):
         with contextlib.suppress(ProcessExitedAlready, ValueError, PermissionError):
             self._process.signalProcess(name)
 
+    def resize(self, columns: int, rows: int) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
+
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
         self._process.resume_output(stream)
@@ -189,7 +192,7 @@ class ProcessJob(ProcessProtocol):
     def _tell_end(self, ending: Ending) -> None:
         if not self._is_over:
             self._is_over = True
-            self._owner.job_ended(ending, self._held_open)
+            self._owner.job_ended(JobEnd(ending, self._held_open))
 
     def _input_taken(self, size: int) -> None:
         self._unconsumed -= size
