@@ -33,6 +33,8 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
 
+pytestmark = pytest.mark.usefixtures("transport")
+
 FATAL = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL SEGV PIPE ALRM TERM USR1 USR2 XCPU XFSZ SYS".split()
 
 
