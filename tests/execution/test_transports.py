@@ -53,7 +53,8 @@ def test_posix_spawn_that_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         return pids[0]
 
     monkeypatch.setattr(os, "posix_spawn", spawn)
-    assert default_transport() == spawn_portably
+    chosen: object = default_transport()
+    assert chosen is spawn_portably
     with pytest.raises(ChildProcessError):
         os.waitpid(pids[0], 0)
 
