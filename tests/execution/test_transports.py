@@ -59,6 +59,7 @@ def test_posix_spawn_that_reports_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         os.waitpid(pids[0], 0)
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python 3.12's, where there are threads
 @asynchronous
 async def test_user_without_posix_spawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """A user runs jobs also where there is no posix_spawn, each in its own session, without being told how."""
