@@ -20,6 +20,7 @@ from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.ladder import KillLadder
 from twisted_rsh.execution.plan import SpawnPlan, shown
 from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.terminal import TerminalUnavailable
 from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.interfaces import IJob, IJobOwner, JobRefused
 
@@ -60,7 +61,7 @@ def start_job(
     :param start_process: the transport to run it on (:func:`twisted_rsh.execution.transports.default_transport`).
     :returns: the running job.
     :raises JobRefused: it was not started: `NOT_FOUND` (also when a script's interpreter is missing),
-        `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG` or `RESOURCES`.
+        `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG`, `NO_TERMINAL` or `RESOURCES`.
     """
     try:
         return ProcessJob(reactor, plan, owner, start_process)
@@ -70,6 +71,8 @@ def start_job(
 
 def _refusal(error: OSError, plan: SpawnPlan) -> JobRefused:
     """Say why the system did not start a process."""
+    if isinstance(error, TerminalUnavailable):
+        return JobRefused(RefusalReason.NO_TERMINAL, f"there is no terminal to be had: {error.strerror}")
     if error.filename == plan.cwd:
         return JobRefused(RefusalReason.BAD_CWD, f"{shown(os.fsdecode(plan.cwd))}: {error.strerror}")
     reason = _REASON_BY_ERRNO.get(error.errno or 0, RefusalReason.NOT_EXECUTABLE)
@@ -133,6 +136,8 @@ class ProcessJob(ProcessProtocol):
 
     def resize(self, columns: int, rows: int) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
+        if not self._is_over:
+            self._process.resize(columns, rows)
 
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""

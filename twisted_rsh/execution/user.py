@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 from zope.interface import implementer
@@ -11,6 +12,7 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob, start_job
 from twisted_rsh.execution.plan import plan_job
+from twisted_rsh.execution.process import spawn_process
 from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
 from twisted_rsh.interfaces import IJobOwner, IShellUser
 
@@ -49,4 +51,7 @@ class LocalUser:
         """
         check_support(self._start_process, request)
         plan = plan_job(request, self._account)
-        return start_job(self._reactor, plan, owner, start_process=self._start_process)
+        start_process = self._start_process
+        if request.terminal is not None:
+            start_process = partial(spawn_process, terminal=request.terminal)
+        return start_job(self._reactor, plan, owner, start_process=start_process)
