@@ -92,6 +92,11 @@ class JobTree:
         self.mark = (MARK_NAME, self._value)
         self.pid: int | None = None
 
+    @property
+    def sees_processes(self) -> bool:
+        """Whether this system shows its processes; else only the job's own group can be signalled."""
+        return self._table.is_supported
+
     def started(self, pid: int) -> None:
         """Learn which process the job is.
 
