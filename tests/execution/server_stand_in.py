@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from tests.execution.trees import Job, numbers, program
-from twisted_rsh.execution import job_trees as job_trees_module
 from twisted_rsh.execution.guardian import Guardian
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job_trees import JobTrees
@@ -71,8 +70,7 @@ def finish(running: list[Job]) -> set[int | None]:
 
 async def run_jobs() -> None:
     """Start jobs of every kind, and wait to be killed."""
-    job_trees_module.Guardian = lambda reactor: Guardian(reactor, 1)  # type: ignore[misc,assignment]  # a short grace
-    trees = JobTrees(reactor, owns_process=True)
+    trees = JobTrees(reactor, owns_process=True, guardian=Guardian(reactor, 1))
     trees.start()
     ignoring = "signal.signal(signal.SIGHUP, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     finished = Job(reactor, trees.new(), ("/bin/true",))

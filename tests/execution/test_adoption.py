@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -21,6 +22,9 @@ from twisted_rsh.execution.process_table import ProcessTable
 
 MANY = 200
 """Jobs that leave daemons behind; the promise was measured with 10,000."""
+
+PR_SET_CHILD_SUBREAPER = 36
+"""From ``linux/prctl.h``."""
 
 Spawn = Callable[..., int]
 
@@ -200,21 +204,28 @@ def test_system_without_subreapers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not become_subreaper()
 
 
+@pytest.fixture
+def subreaper() -> Iterator[bool]:
+    """Make this process a subreaper until the test is over."""
+    yield become_subreaper()
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
+
+
 @requires_proc
-def test_become_subreaper() -> None:
-    """X-09: what a child leaves behind becomes ours; tried in a process of its own, as it cannot be undone there."""
-    script = (
-        "import os, time\n"
-        "from twisted_rsh.execution.adoption import become_subreaper\n"
-        "assert become_subreaper()\n"
-        "pid = os.fork()\n"
-        "if pid == 0:\n"
-        "    if os.fork() == 0: time.sleep(0.2); os._exit(7)\n"
-        "    os._exit(0)\n"
-        "os.waitpid(pid, 0)\n"
-        "print(os.waitstatus_to_exitcode(os.wait()[1]))\n"
-    )
-    assert subprocess.check_output([sys.executable, "-c", script]) == b"7\n"
+@asynchronous
+async def test_daemon_is_inherited(subreaper: bool) -> None:
+    """X-09: what a child leaves behind becomes ours, is known for adopted, and is reaped, in any process."""
+    assert subreaper
+    argv = ["/bin/sh", "-c", "exec 2>&-; sleep 600 >&- & echo $!"]
+    children = Children(knows_all=False)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as job:
+        daemon = int(job.communicate()[0])
+    children.adopted.sweep()
+    assert children.adopted.living == {daemon}
+    os.kill(daemon, signal.SIGKILL)
+    await children.exited(daemon)
+    assert children.adopted.sweep() == 1
+    assert not children.is_there(daemon)
 
 
 @requires_proc

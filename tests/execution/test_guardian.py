@@ -9,10 +9,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
-from twisted.logger import LogEvent, globalLogPublisher
+from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
@@ -33,17 +33,10 @@ def guardian() -> Iterator[Guardian]:
 
 
 @pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    """What the guardian logs."""
-    logged: list[str] = []
-
-    def observe(event: LogEvent) -> None:
-        if event.get("log_namespace", "").endswith("Guardian"):
-            logged.append(event["log_format"])
-
-    globalLogPublisher.addObserver(observe)
-    yield logged
-    globalLogPublisher.removeObserver(observe)
+def warnings() -> Iterator[Sequence[LogEvent]]:
+    """What is logged."""
+    with capturedLogs() as logged:
+        yield logged
 
 
 @pytest.fixture
@@ -89,7 +82,7 @@ async def test_server_is_killed() -> None:
 
 
 @asynchronous
-async def test_nothing_to_do(guardian: Guardian, group: Group, warnings: list[str]) -> None:
+async def test_nothing_to_do(guardian: Guardian, group: Group, warnings: Sequence[LogEvent]) -> None:
     """X-10: a guardian that knows of no job, or of none any more, goes at once and touches nothing."""
     job = group()
     guardian.job_started(job.pid, b"abc")
@@ -159,7 +152,7 @@ async def test_full_pipe(guardian: Guardian, group: Group) -> None:
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux makes pipes smaller")
 @asynchronous
-async def test_stop_of_one_that_does_not_know(guardian: Guardian, group: Group, warnings: list[str]) -> None:
+async def test_stop_of_one_that_does_not_know(guardian: Guardian, group: Group, warnings: Sequence[LogEvent]) -> None:
     """X-15: a guardian that could not be told of the end of a job is ended rather than trusted."""
     assert guardian.pid is not None
     os.kill(guardian.pid, signal.SIGSTOP)
@@ -177,7 +170,7 @@ async def test_stop_of_one_that_does_not_know(guardian: Guardian, group: Group, 
 
 
 @asynchronous
-async def test_guardian_that_was_killed(guardian: Guardian, warnings: list[str]) -> None:
+async def test_guardian_that_was_killed(guardian: Guardian, warnings: Sequence[LogEvent]) -> None:
     """X-10: a guardian that is gone fails no job, and is a warning."""
     assert guardian.pid is not None
     os.kill(guardian.pid, signal.SIGKILL)
@@ -187,7 +180,8 @@ async def test_guardian_that_was_killed(guardian: Guardian, warnings: list[str])
     guardian.job_started(8, b"abc")
     guardian.job_ended(7)
     await gone(guardian)
-    assert warnings == ["the guardian is gone; if this server is killed now, its jobs will outlive it"]
+    [warning] = warnings
+    assert warning["log_format"] == "the guardian is gone; if this server is killed now, its jobs will outlive it"
 
 
 @asynchronous
