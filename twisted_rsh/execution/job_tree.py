@@ -150,19 +150,23 @@ class JobTree:
         killed; ask again soon after, until nothing is left.
 
         :param number: a signal's number, or 0 to ask only.
-        :returns: whether any process of the job was seen.
+        :returns: whether any process of the job was there.
         """
         if self.pid is None:
             return False
         if not self._table.is_supported:
             return self._signal_group(number)
-        if number == 0:
-            return self._is_any_known_alive() or bool(self.members(0))
-        if number == signal.SIGKILL:
-            return self._kill()
+        if number == 0 and self._is_any_known_alive():
+            return True
         found = self.members()
-        self._send(found, number)
-        return bool(found)
+        was_there = self._is_any_known_alive()
+        if number == signal.SIGKILL and was_there:
+            # A stopped process can still be seen to be the parent of what it forked; a killed one cannot.
+            self._send(found, signal.SIGSTOP)
+            found |= self.members(0)
+        if number:
+            self._send(found, number)
+        return was_there
 
     # Who belongs
 
@@ -195,16 +199,6 @@ class JobTree:
         return any(_is_alive(self._table.read(pid), start) for pid, start in self._known.items())
 
     # Signals
-
-    def _kill(self) -> bool:
-        """Stop all, look again for what was forked meanwhile, and kill all."""
-        found = self.members(0)
-        if found:
-            # A stopped process can still be seen to be the parent of what it forked; a killed one cannot.
-            self._send(found, signal.SIGSTOP)
-            found = self.members(0) | found
-        self._send(found, signal.SIGKILL)
-        return bool(found)
 
     def _send(self, members: Mapping[int, ProcessRecord], number: int) -> None:
         """Signal the group at once, which no fork can escape, and everybody outside of it."""

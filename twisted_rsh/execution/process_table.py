@@ -41,7 +41,7 @@ first of them are gone."""
 SHARED_SECONDS = 0.05
 """Seconds for which one look answers everybody who asks: jobs that are ended together look once."""
 
-MAX_LOOK_SHARE = 0.1
+MAX_LOOK_SHARE = 0.2
 """The part of the time that looks may take, however many processes there are: they are older then."""
 
 _READ_BYTES = 16 * 1024
@@ -133,7 +133,11 @@ class ProcessTable:
         self._records = records
         self._looked_at = self._clock.seconds()
         self._cost = max(0.0, self._looked_at - now)
-        self._marks = {key: mark for key, mark in self._marks.items() if key[0] in records}
+        self._marks = {
+            (pid, started): mark
+            for (pid, started), mark in self._marks.items()
+            if pid in records and records[pid].started == started
+        }
         self.looks += 1
         return records
 
