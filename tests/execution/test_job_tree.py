@@ -64,7 +64,7 @@ async def test_daemon_by_the_book(trees: JobTrees) -> None:
         assert job.tree.signal(signal.SIGTERM)
         await until(lambda: not is_alive(daemon))
         await until(lambda: bool(job.reports))
-        assert not job.tree.signal(0)
+        await until(lambda: not job.tree.signal(0))
         assert not job.tree.signal(signal.SIGTERM)
         assert not job.tree.signal(signal.SIGKILL)
 
@@ -163,6 +163,23 @@ def test_known_number_of_another(stranger: subprocess.Popen[bytes]) -> None:
     assert not tree.signal(0)
     assert not tree.signal(signal.SIGKILL)
     assert survives(stranger)
+
+
+@asynchronous
+async def test_shared_look(trees: JobTrees) -> None:
+    """X-07: a look from before a job's start, or of a moment ago, never makes a job seem to be gone that is not."""
+    trees.table.records(0)
+    with stand_in_job(reactor, trees, "/bin/sleep", "600") as job:
+        assert job.tree.signal(0)
+        looks = trees.table.looks
+        os.kill(job.pid, signal.SIGKILL)
+        await until(lambda: bool(job.reports))
+        trees.table.records(0)
+        assert job.tree.signal(0), "something may have been born after the look"
+        assert trees.table.looks == looks + 1
+        trees.table.records(0)
+        assert not job.tree.signal(0)
+        assert trees.table.looks == looks + 2
 
 
 def test_older_processes(stranger: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
