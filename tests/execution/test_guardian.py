@@ -77,7 +77,11 @@ async def test_server_is_killed() -> None:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP):
             os.kill(told["guardian"], number)
         os.killpg(server.pid, signal.SIGKILL)
-        await until(lambda: not any(map(is_alive, told["pids"])))
+        try:
+            await until(lambda: not any(map(is_alive, told["pids"])))
+        finally:
+            for pid in filter(is_alive, told["pids"]):
+                os.kill(pid, signal.SIGKILL)
         await until(lambda: not is_alive(told["guardian"]))
 
 
