@@ -131,6 +131,7 @@ def test_master_that_is_read() -> None:
     master, slave = master_pair(*QUIET)
     output = TerminalOutput(reactor, master, lambda: READ_BYTES, received.append, lambda: lost.append(True))
     assert verifyObject(IReadDescriptor, output)
+    output.resume()
     output.doRead()
     assert (output.buffered(), output.is_exhausted()) == (0, False)
     output._ahead = bytes(READ_BYTES - 2)

@@ -419,8 +419,13 @@ def test_groups_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
             raise problems[group]
         sent.append(group)
 
+    def session(group: int) -> int:
+        if group in problems:
+            raise problems[group]
+        return {20: 10, 30: 99}[group]
+
     monkeypatch.setattr(os, "killpg", kill)
-    monkeypatch.setattr(os, "getsid", {20: 10, 30: 99}.__getitem__)
+    monkeypatch.setattr(os, "getsid", session)
     ours, foreign = ProcessGroups(10, lambda: 20), ProcessGroups(10, lambda: 30)
     foreign.signal(1)
     assert foreign.reach(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import termios
 
 import pytest
 from twisted.internet.interfaces import IReadWriteDescriptor
@@ -198,28 +197,32 @@ async def test_ladder_reaches_the_foreground() -> None:
     await end_of(protocol)
 
 
-def test_master_that_is_written() -> None:
-    """A full terminal is tried again; one whose other side is gone is the end of the input."""
-    lost: list[bool] = []
+def test_master_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a full terminal did not take, the end-of-file characters included, is written when it takes more."""
+    wrote: list[bytes] = []
     taken: list[int] = []
     master, slave = master_pair()
-    typing = TerminalInput(reactor, master, taken.append, lambda: lost.append(True))
+    typing = TerminalInput(reactor, master, taken.append, lambda: None)
     assert verifyObject(IReadWriteDescriptor, typing)
     typing.watch()
-    line = b"x" * 78 + b"\n"
-    for _ in range(1000):
-        typing.write(line)
-    typing.doWrite()
-    assert 0 < sum(taken) < 1000 * len(line)
-    typing._queue.clear()
+    typing.write(b"xyz")
+    typing.write(b"")
     typing.end()
-    typing.doWrite()
-    termios.tcflush(slave, termios.TCIFLUSH)
-    typing.doWrite()
-    assert typing._end == b""
-    assert not lost
-    os.close(slave)
+
+    def write_every_other_time(fd: int, data: bytes) -> int:
+        wrote.append(bytes(data))
+        if len(wrote) % 2:
+            return 1
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "write", write_every_other_time)
+    for _ in range(6):
+        typing.doWrite()
+    assert wrote[::2] == [b"xyz", b"yz", b"z", CTRL_D * 2, CTRL_D]
+    assert taken == [1, 1, 1]
+    assert typing not in reactor.getWriters()
     typing.close()
+    os.close(slave)
 
 
 @pytest.mark.parametrize("text", [b"", b"x"])

@@ -24,8 +24,9 @@ READ_BYTES = 64 * 1024
 
 WIDE_PIPE_BYTES = 256 * 1024
 """Bytes that the pipe of a busy output is made to hold, so that the job and the server take turns less often: measured,
-8 % faster than Linux's 64 KiB at 10 % less processor time.  1 MiB is another 4 % faster, but 64 such pipes are all that a
-user may have, and then the system makes every new pipe of that user a small one (pipe(7), ``pipe-user-pages-soft``)."""
+8 % faster than Linux's 64 KiB at 10 % less processor time.  1 MiB is another 4 % faster, but of such pipes 64 are all
+that a user may have; then the system makes every new pipe of that user a small one (pipe(7), ``pipe-user-pages-soft``).
+"""
 
 _ABNORMAL = select.POLLHUP | select.POLLERR
 """What poll(2) says of a pipe whose other end is closed: POLLHUP to a reader, POLLERR (or, on macOS, POLLHUP) to a
