@@ -134,12 +134,12 @@ def test_inherited_descriptors(way: str) -> None:
             vars(os).pop("POSIX_SPAWN_CLOSEFROM", None)
             descriptors._close_range = None
         ends = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 20) for fd in os.pipe()]
-        # Ours at the very numbers that the child has for something else; 9 is one that every child would inherit.
+        # Ours at the very numbers that the child has for something else; 8 and 9 every child would inherit.
         for fd in range(3, 10):
-            os.dup2(ends[fd == 4], fd, inheritable=fd == 9)
+            os.dup2(ends[fd == 4], fd, inheritable=fd > 7)
         os.closerange(10, 30)
         before = sorted(os.listdir("/dev/fd"))
-        spawned = spawn.spawn(shell({_LISTING!r} + "; read x <&4; echo $x; echo answer >&7"), input_at=None,
+        spawned = spawn.spawn(shell({_LISTING!r} + "; read x <&4; echo $x; echo answer >&7; cat"), input_at=None,
                               inherited={{4: 7, 7: 4, 8: 5}})
         assert (spawned.stdin, spawned.has_terminal) == (None, False)
         os.write(4, b"line\\n")
@@ -151,7 +151,12 @@ def test_inherited_descriptors(way: str) -> None:
         assert sorted(os.listdir("/dev/fd")) == before
     """
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", code],
+        input="not the child's",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
     )
     assert (result.stdout, result.stderr) == ("b'0\\n1\\n2\\n4\\n7\\n8\\nline\\n' b''\n", "")
 
