@@ -83,7 +83,7 @@ class Dialect:
         :param source: the path of what the command is to read, or ``None`` for the terminal.
         :param status: the status of the command before, for ``$?``.
         :param flags: the options that are on, as that command's report said.
-        :returns: one line of the shell's, however many newlines it has.
+        :returns: one line of the shell's, however many newlines it has, behind an empty one where that helps.
         """
         if status and b"e" not in flags:  # with errexit on, the shell would end
             text = b"(exit %d)\n%s" % (status, text)
@@ -102,7 +102,9 @@ class Dialect:
         evaluation = b"%s eval %s %s" % (self.builtin, quoted(text), closing)
         source_word = b"<&%d" % TERMINAL_FD if source is None else b"<" + quoted(source)
         parts = (opening, evaluation, self._report(b"e", number), source_word)
-        return b"{ { %s; } >/dev/null 2>&1; %s; %s; } %s\n" % parts
+        # bash takes a closing brace for an error in the first line after an unterminated quote; not so behind a newline.
+        before = b"\n" if status else b""
+        return before + b"{ { %s; } >/dev/null 2>&1; %s; %s; } %s\n" % parts
 
     def sync_script(self, number: int) -> bytes:
         """Say what a file has to have for :meth:`sync_line`.

@@ -57,8 +57,8 @@ _SYNC_DELAYS = (0.02, 0.1, 0.25, 0.5, 1.0)
 """Seconds before each question whether the shell is at its prompt; the last goes on.  The first gives a terminal the
 time to deliver a key that was typed before."""
 
-_LOST_DELAYS = (0.25, 1.0, 4.0)
-"""Seconds after an interruption at which it is looked whether the shell has dropped a command without a word."""
+_LOST_DELAYS = (0.05, 0.25, 1.0, 4.0)
+"""Seconds between the looks whether the shell has dropped a command without a word, from an interruption on."""
 
 _LAST_WORDS_BYTES = 200
 """Bytes of what a shell printed at its start that are kept in case it is all that it ever says."""
@@ -140,6 +140,7 @@ class PersistentShell:
         self._told_no_input = False
         self._last_words = b""
         self._earlier: set[int] = set()
+        self._missed: int | None = None
         self._suspended: set[tuple[int, int]] = set()
         self._waiting: list[Deferred[None]] = []
         self._deadline: IDelayedCall | None = None
@@ -275,6 +276,8 @@ class PersistentShell:
                 os.killpg(group, number)
         if self._command is not None:
             self._command.was_interrupted = True
+        # A shell about to start a program heeds this only when that has ended, and the program is not told.
+        self._missed = None if descendants(self._process.pid, self._earlier) else number
         self._process.transport.signal_group(number)
         if self._phase is _Phase.RUNNING:
             self._ask_later(0)
@@ -371,6 +374,7 @@ class PersistentShell:
         self._number += 1
         command.number = self._last_command = self._number
         self._earlier = children(self._process.pid) or set()
+        self._missed = None
         self._phase = _Phase.RUNNING
         self._expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
         self._process.send_line(
@@ -457,6 +461,8 @@ class PersistentShell:
 
     def _ask(self, attempt: int) -> None:
         self._question = None
+        if self._missed is not None and self._phase is _Phase.RUNNING:
+            self.signal_family(self._missed)
         if not self._process.unread_commands():  # else it has not come to the last question
             path = self.folder.place("sync:")
             with open(path, "xb") as file:
