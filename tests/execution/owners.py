@@ -40,7 +40,7 @@ Test = TypeVar("Test", bound=Callable[..., object])
 asynchronous: Callable[[Test], Test] = pytest_twisted.ensureDeferred
 """Lets a test that is a coroutine run in the reactor."""
 
-PATIENCE = 8.0
+PATIENCE = 30.0
 """Seconds after which a test that waits for something gives up; never what a test measures."""
 
 UNLIMITED = 1 << 40

@@ -205,9 +205,10 @@ class ShellCommand:
         elif self._fifo is not None:
             self._fifo.write(data)
         elif self._shell.feed is not None:
+            self._shell.feed.put(data, self._input_taken)
             if not _KEYS.isdisjoint(data):
                 self.was_interrupted = True
-            self._shell.feed.put(data, self._input_taken)
+                self._shell.key_typed()
 
     def _pass_end(self) -> None:
         if not self._is_sent:

@@ -102,7 +102,7 @@ class Dialect:
         evaluation = b"%s eval %s %s" % (self.builtin, quoted(text), closing)
         source_word = b"<&%d" % TERMINAL_FD if source is None else b"<" + quoted(source)
         parts = (opening, evaluation, self._report(b"e", number), source_word)
-        # bash takes a closing brace for an error in the first line after an unterminated quote; not so behind a newline.
+        # After an unterminated quote bash finds fault with the braces of the next line, unless that is an empty one.
         before = b"\n" if status else b""
         return before + b"{ { %s; } >/dev/null 2>&1; %s; %s; } %s\n" % parts
 

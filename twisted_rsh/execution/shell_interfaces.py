@@ -55,6 +55,9 @@ class ICommandShell(Interface):
         :param number: the number of ``INT`` or ``QUIT``.
         """
 
+    def key_typed() -> None:
+        """Learn that a key was typed that may interrupt the shell."""
+
     def signal_family(number: int) -> bool:
         """Send a signal to the processes of the command, but not to the shell.
 

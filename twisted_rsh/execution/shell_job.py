@@ -30,7 +30,7 @@ from twisted_rsh.execution.pipes import READ_BYTES
 from twisted_rsh.execution.plan import _encode as encode_text  # for now private there; the rules of text are its own
 from twisted_rsh.execution.plan import shown
 from twisted_rsh.execution.shell_command import ShellCommand
-from twisted_rsh.execution.shell_family import children, descendants, signal_all, stopped_children
+from twisted_rsh.execution.shell_family import children, descendants, signal_all, stopped_children, would_die
 from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
 from twisted_rsh.execution.shell_plan import ShellPlan
@@ -38,7 +38,15 @@ from twisted_rsh.execution.shell_process import ShellProcess
 from twisted_rsh.execution.shell_reports import Report, ReportKind
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
 
-__all__ = ["BEGIN_SECONDS", "MAX_SCRIPT_BYTES", "START_SECONDS", "SYNC_SECONDS", "PersistentShell", "start_shell"]
+__all__ = [
+    "BEGIN_SECONDS",
+    "MAX_SCRIPT_BYTES",
+    "START_SECONDS",
+    "SYNC_SECONDS",
+    "WATCH_SECONDS",
+    "PersistentShell",
+    "start_shell",
+]
 
 MAX_SCRIPT_BYTES = 1024 * 1024
 """Bytes of one command's text: a script of 20,000 lines.  Shells read a pipe byte by byte: this takes bash a second."""
@@ -52,6 +60,10 @@ BEGIN_SECONDS = 30.0
 SYNC_SECONDS = 30.0
 """Seconds within which a shell has to come back to its prompt once an interrupted command has ended: whatever the user
 has it do at an interrupt should be done by then."""
+
+WATCH_SECONDS = 1.0
+"""Seconds that a command runs until the shell is asked whether it is at its prompt: it says so as soon as it is, even
+when the command took away what would have reported it.  Most commands have ended by then."""
 
 _SYNC_DELAYS = (0.02, 0.1, 0.25, 0.5, 1.0)
 """Seconds before each question whether the shell is at its prompt; the last goes on.  The first gives a terminal the
@@ -261,6 +273,8 @@ class PersistentShell:
         if group is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(group, number)
+            if number in (signal.SIGINT, signal.SIGQUIT):
+                self._look_after(number)
         elif number in (signal.SIGINT, signal.SIGQUIT):
             self.interrupt(number)
         else:
@@ -276,9 +290,16 @@ class PersistentShell:
                 os.killpg(group, number)
         if self._command is not None:
             self._command.was_interrupted = True
-        # A shell about to start a program heeds this only when that has ended, and the program is not told.
-        self._missed = None if descendants(self._process.pid, self._earlier) else number
         self._process.transport.signal_group(number)
+        self._look_after(number)
+
+    def key_typed(self) -> None:
+        """See :meth:`ICommandShell.key_typed`."""
+        self._look_after(None)
+
+    def _look_after(self, number: int | None) -> None:
+        """Look in a while what has become of an interruption."""
+        self._missed = number
         if self._phase is _Phase.RUNNING:
             self._ask_later(0)
 
@@ -357,7 +378,9 @@ class PersistentShell:
             if report.kind is ReportKind.ENDED:
                 self._command_ended(command, report)
             elif not command.has_begun:
-                self._calm()
+                if self._deadline is not None:
+                    self._deadline.cancel()
+                    self._deadline = None
                 command.begun()
 
     def garbled(self) -> None:
@@ -382,6 +405,7 @@ class PersistentShell:
                 command.number, command.text, source=source, status=self._status, flags=self._flags
             )
         )
+        self._question = self._reactor.callLater(WATCH_SECONDS, self._ask, len(_LOST_DELAYS))
         self.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
@@ -461,8 +485,11 @@ class PersistentShell:
 
     def _ask(self, attempt: int) -> None:
         self._question = None
-        if self._missed is not None and self._phase is _Phase.RUNNING:
-            self.signal_family(self._missed)
+        if self._missed is not None:
+            # A shell that is just starting a program passes nothing on to it, and heeds the signal when that has ended.
+            family = descendants(self._process.pid, self._earlier) or ()
+            signal_all([pid for pid in family if would_die(pid, self._missed)], self._missed)
+            self._missed = None
         if not self._process.unread_commands():  # else it has not come to the last question
             path = self.folder.place("sync:")
             with open(path, "xb") as file:
