@@ -6,7 +6,8 @@ A job is written against :class:`IJobOwner` and reached through :class:`IJob`; a
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from collections.abc import Callable
+
 from zope.interface import Attribute, Interface
 
 from twisted_rsh.core.endings import JobEnd, RefusalReason
@@ -109,11 +110,11 @@ class IPersistentShell(IJob):
     the shell does.
     """
 
-    def when_ready() -> Deferred[None]:
-        """Wait until the shell takes commands.
+    def when_ready(call: Callable[[], None]) -> None:
+        """Have something called when the shell takes commands.
 
-        :returns: fires then, at once if it does already; never fires for a shell that does not get that far, which ends
-            with :class:`~twisted_rsh.core.endings.Refused` instead.
+        :param call: called once, from within this call if it takes them already; never for a shell that does not get
+            that far, which ends with :class:`~twisted_rsh.core.endings.Refused` instead.
         """
 
     def start_command(request: JobRequest, owner: IJobOwner) -> IJob:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.core.pair import Pair
-from twisted_rsh.core.endings import Ending, Exited, RefusalReason, Refused
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused
 from twisted_rsh.core.events import (
     ChannelAbandoned,
     ChannelOpened,
@@ -159,7 +159,7 @@ class Schedules(RuleBasedStateMachine):
 
     def end_job(self, number: int, ending: Ending) -> None:
         """Report how a job ended."""
-        self.pair.server.report_exit(number, ending, held_open=False)
+        self.pair.server.report_exit(number, JobEnd(ending))
         self.jobs[number].ending = ending
 
     # Both.
@@ -289,13 +289,14 @@ class Schedules(RuleBasedStateMachine):
     def ended(self, event: JobEnded, job: Job) -> None:
         """Check that an ending comes behind all of the output, and is the one that was reported."""
         if job.ending is None:
-            assert isinstance(event.ending, Refused)
-            assert event.ending.reason is RefusalReason.TOO_MANY_CHANNELS
+            ending = event.end.ending
+            assert isinstance(ending, Refused)
+            assert ending.reason is RefusalReason.TOO_MANY_CHANNELS
         else:
-            assert event.ending == job.ending
+            assert event.end == JobEnd(job.ending)
         assert (event.stdout, event.stderr) == tuple(job.flows[stream].sent for stream in OUTPUTS)
         assert all(flow.unwanted or flow.received == flow.sent for flow in (job.flows[stream] for stream in OUTPUTS))
-        job.told = job.ending = event.ending
+        job.told = job.ending = event.end.ending
 
     # What always holds.
 

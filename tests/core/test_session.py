@@ -11,7 +11,7 @@ from tests.core.pair import SMALL, TRUE, Pair
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
 from twisted_rsh.core.codec import MESSAGES, encode, encode_control
-from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import (
     DataReceived,
@@ -68,7 +68,7 @@ HEARD: dict[ChannelInput, tuple[Role, list[Message]]] = {
 }
 SAID: dict[ChannelInput, tuple[Role, list[Callable[[Pair], object]]]] = {
     ChannelInput.OPENED: (SERVER, [lambda pair: pair.server.accept(1, "utf-8")]),
-    ChannelInput.EXIT: (SERVER, [lambda pair: pair.server.report_exit(1, Exited(0), held_open=False)]),
+    ChannelInput.EXIT: (SERVER, [lambda pair: pair.server.report_exit(1, JobEnd(Exited(0)))]),
     ChannelInput.CLOSE: (CLIENT, [lambda pair: pair.client.close(1)]),
     ChannelInput.FROM_CLIENT: (
         CLIENT,
@@ -470,7 +470,7 @@ def test_a_full_link() -> None:
     pair.server.consumed(channel, STDIN, WINDOW)
     pair.hear(SERVER, Ping(5))
     assert pair.server.deadline_reached(SMALL.keepalive_interval) == []
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert [type(message) for message in pair.written(SERVER)] == [Exit]
     assert pair.server.link_resumed() == [ROOM]
     assert pair.written(SERVER) == [Ack(ACKNOWLEDGE_EVERY + 1), Pong(5)]
@@ -561,7 +561,7 @@ def test_nothing_follows_a_goodbye() -> None:
     pair.server.consumed(channel, STDIN, WINDOW)
     pair.server.goodbye("")
     assert pair.server.room(channel, STDOUT) == 0
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     pair.server.goodbye("again")
     pair.server.deadline_reached(SMALL.keepalive_interval)
     assert pair.written(SERVER) == [Data(channel, STDOUT, 0, b"last words"), Goodbye(text="")]

@@ -17,12 +17,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from tests.execution import owners
 from tests.execution.owners import PATIENCE, asynchronous, open_descriptors, reactor, until
 from twisted_rsh.execution import reaping
 from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.pipes import InputPipe, OutputPipe
 from twisted_rsh.execution.plan import SpawnPlan
-from twisted_rsh.execution.process import SpawnedProcess, spawn_process
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 
 def shell(command: str) -> SpawnPlan:
@@ -62,10 +64,10 @@ class Recorder(ProcessProtocol):
         self.ended.callback(reason)
 
 
-def start(command: str) -> tuple[Recorder, SpawnedProcess]:
+def start(command: str) -> tuple[Recorder, IFlowControlledProcess]:
     """Start a command under a recorder."""
     protocol = Recorder()
-    return protocol, spawn_process(reactor, protocol, shell(command))
+    return protocol, owners.start_process(reactor, protocol, shell(command))
 
 
 async def end_of(protocol: Recorder) -> Any:
@@ -218,7 +220,7 @@ async def test_protocol_that_fails() -> None:
     globalLogPublisher.addObserver(observe)
     try:
         protocol = Clumsy()
-        process = spawn_process(reactor, protocol, shell("exit 0"))
+        process = owners.start_process(reactor, protocol, shell("exit 0"))
         process.closeStdin()
         await end_of(protocol)
     finally:
@@ -257,7 +259,7 @@ def test_reactor_that_is_full(monkeypatch: pytest.MonkeyPatch, allowed: int) -> 
     monkeypatch.setattr(os, "killpg", kill)
     protocol = Recorder()
     with pytest.raises(OSError, match="No space left"):
-        spawn_process(cast("IJobReactor", FailingReactor(allowed)), protocol, shell("sleep 60"))
+        owners.start_process(cast("IJobReactor", FailingReactor(allowed)), protocol, shell("sleep 60"))
     assert open_descriptors() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(killed[0], 0)
@@ -270,7 +272,7 @@ def test_reactor_that_is_full(monkeypatch: pytest.MonkeyPatch, allowed: int) -> 
 async def test_pidfd_that_cannot_be_watched() -> None:
     """Where the reactor has no room for the pidfd, SIGCHLD tells of the exit."""
     protocol = Recorder()
-    process = spawn_process(cast("IJobReactor", FailingReactor(3)), protocol, shell("exit 6"))
+    process = owners.start_process(cast("IJobReactor", FailingReactor(3)), protocol, shell("exit 6"))
     process.closeStdin()
     assert (await end_of(protocol)).exitCode == 6
 

@@ -128,7 +128,7 @@ def test_pipe_is_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe that came out too low is moved up, and still no child inherits it."""
     low = os.dup(0)
     os.close(low)
-    monkeypatch.setattr(descriptors, "FIRST_PRIVATE", 200)
+    monkeypatch.setattr(descriptors, "FIRST_OWN", 200)
     ends = descriptors.open_pipe()
     assert min(ends) >= 200
     assert not any(os.get_inheritable(fd) for fd in ends)

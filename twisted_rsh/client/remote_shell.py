@@ -170,10 +170,8 @@ class RemoteShell:
         :returns: fires when the connection is gone, as that of :meth:`when_lost`.
         """
         if self.lost is None:
-            self._session.goodbye("")
-            self._pump.flush()
+            self._pump.leave("")
             self._end("the connection was closed")
-            self._link.close()
         return self.when_lost()
 
     def when_lost(self) -> Deferred[str]:
@@ -203,8 +201,13 @@ class RemoteShell:
                 if channel in self._jobs:
                     self._jobs[channel].happened(event)
 
+    def flush(self) -> None:
+        """For the link: write what the session wants written."""
+        self._pump.flush()
+
     def link_ended(self, reason: str) -> None:
         """For the link: it is gone."""
+        self._pump.stop()
         self._end(f"the connection was lost: {reason}")
         while self._waiting:  # who is told may cancel the others
             self._waiting.pop(0).callback(self.lost or "")
@@ -216,7 +219,6 @@ class RemoteShell:
         if self.lost is not None:
             return
         self.lost = reason
-        self._pump.stop()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.ended(JobEnd(OutcomeUnknown(reason)))

@@ -80,8 +80,7 @@ class ClientSession(Session):
         """See :meth:`Session.frames_to_send`."""
         while self._sizes and self._link_writable and not self._outbox.blocked:
             channel, size = self._sizes.popitem()
-            if channel in self._channels and self._channels[channel].allows(self.from_us):
-                self._send_control(Resize(channel, *size))
+            self._send_control(Resize(channel, *size))
         return super().frames_to_send()
 
     def close(self, channel: int) -> None:
@@ -90,6 +89,7 @@ class ClientSession(Session):
         :raises LocalProtocolError: the channel is closed already.
         """
         incoming = self._say(channel, ChannelInput.CLOSE).receives
+        self._sizes.pop(channel, None)
         for stream in OUTPUTS:
             incoming[stream].discard()
         self._send_control(Close(channel))
@@ -102,6 +102,7 @@ class ClientSession(Session):
 
     def _receive_exit(self, message: Exit) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.EXIT)
+        self._sizes.pop(message.channel, None)
         totals = {Stream.STDOUT: message.stdout, Stream.STDERR: message.stderr}
         for stream, incoming in channel.receives.items():
             if incoming.received != totals[stream]:

@@ -47,8 +47,6 @@ __all__ = [
     "wire",
 ]
 
-_ESCAPED_BYTES = range(0xDC80, 0xDD00)
-_SURROGATES = range(0xD800, 0xE000)
 _METADATA_KEY = "twisted_rsh.kind"
 
 E = TypeVar("E", bound=enum.Enum)
@@ -110,9 +108,11 @@ class Text:
     def decode(self, value: Any) -> str:
         if type(value) is not str:
             raise FieldError("not a text")
-        if any(ord(character) in _SURROGATES for character in value):
-            raise FieldError("not Unicode text")
-        if len(value.encode()) > self.max_bytes:
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError as error:
+            raise FieldError("not Unicode text") from error
+        if size > self.max_bytes:
             raise FieldError(f"longer than {self.max_bytes} bytes")
         return value
 
@@ -128,11 +128,11 @@ class NativeText:
     def decode(self, value: Any) -> str:
         if type(value) is not str:
             raise FieldError("not a text")
-        if not value.isascii() and any(
-            ord(character) in _SURROGATES and ord(character) not in _ESCAPED_BYTES for character in value
-        ):
-            raise FieldError("neither Unicode text nor escaped bytes")
-        if len(value.encode("utf-8", "surrogateescape")) > self.max_bytes:
+        try:
+            size = len(value.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError as error:
+            raise FieldError("neither Unicode text nor escaped bytes") from error
+        if size > self.max_bytes:
             raise FieldError(f"longer than {self.max_bytes} bytes")
         return value
 

@@ -16,10 +16,12 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, RefusalReason, Signalled
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.signals import SIGNAL_NAMES
-from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.ladder import KillLadder
 from twisted_rsh.execution.plan import SpawnPlan, shown
-from twisted_rsh.execution.process import SpawnedProcess, spawn_process
+from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.terminal import TerminalUnavailable
+from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.interfaces import IJob, IJobOwner, JobRefused
 
 __all__ = ["LINGER_SECONDS", "MAX_LINGER_SECONDS", "ProcessJob", "start_job"]
@@ -48,24 +50,29 @@ _REASON_BY_ERRNO = {
 """Why a process could not be started, for what a client may act on; anything else makes it not executable."""
 
 
-def start_job(reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner) -> ProcessJob:
+def start_job(
+    reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner, *, start_process: StartProcess = spawn_process
+) -> ProcessJob:
     """Start a process for an owner.
 
     :param reactor: watches its pipes and its exit, and tells the time.
     :param plan: what to execute (:func:`twisted_rsh.execution.plan.plan_job`).
     :param owner: whom to report to, from the reactor only, never from within this call.
+    :param start_process: the transport to run it on (:func:`twisted_rsh.execution.transports.default_transport`).
     :returns: the running job.
     :raises JobRefused: it was not started: `NOT_FOUND` (also when a script's interpreter is missing),
-        `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG` or `RESOURCES`.
+        `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG`, `NO_TERMINAL` or `RESOURCES`.
     """
     try:
-        return ProcessJob(reactor, plan, owner)
+        return ProcessJob(reactor, plan, owner, start_process)
     except OSError as e:
         raise _refusal(e, plan) from None
 
 
 def _refusal(error: OSError, plan: SpawnPlan) -> JobRefused:
     """Say why the system did not start a process."""
+    if isinstance(error, TerminalUnavailable):
+        return JobRefused(RefusalReason.NO_TERMINAL, f"there is no terminal to be had: {error.strerror}")
     if error.filename == plan.cwd:
         return JobRefused(RefusalReason.BAD_CWD, f"{shown(os.fsdecode(plan.cwd))}: {error.strerror}")
     reason = _REASON_BY_ERRNO.get(error.errno or 0, RefusalReason.NOT_EXECUTABLE)
@@ -83,7 +90,9 @@ class ProcessJob(ProcessProtocol):
     killed.  The camelCase methods are Twisted's to call.
     """
 
-    def __init__(self, reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner) -> None:
+    def __init__(
+        self, reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner, start_process: StartProcess = spawn_process
+    ) -> None:
         self._reactor = reactor
         self._owner = owner
         self._open = set(OUTPUTS)
@@ -96,7 +105,7 @@ class ProcessJob(ProcessProtocol):
         self._exited_at = self._last_output_at = 0.0
         self._owed = dict.fromkeys(OUTPUTS, 0)
         self._linger: IDelayedCall | None = None
-        self._process: SpawnedProcess = spawn_process(
+        self._process: IFlowControlledProcess = start_process(
             reactor,
             self,
             plan,
@@ -127,6 +136,8 @@ class ProcessJob(ProcessProtocol):
 
     def resize(self, columns: int, rows: int) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
+        if not self._is_over:
+            self._process.resize(columns, rows)
 
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""

@@ -98,7 +98,10 @@ def plan_job(
             RefusalReason.TOO_LONG,
             f"the {_subject(request)} and its environment take {total} bytes; at most {MAX_REQUEST_BYTES} are allowed",
         )
-    environment = {os.fsencode(name): os.fsencode(value) for name, value in account.environment} | dict(additions)
+    environment = {os.fsencode(name): os.fsencode(value) for name, value in account.environment}
+    if request.terminal is not None:
+        environment[b"TERM"] = _encode(request.terminal.term, account.encoding, "the type of the terminal")
+    environment |= dict(additions)
     cwd = _resolve_cwd(request, account, folder_check)
     if request.argv is None:
         executable = os.fsencode(account.shell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 from zope.interface import implementer
@@ -11,6 +12,8 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob, start_job
 from twisted_rsh.execution.plan import plan_job
+from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
 from twisted_rsh.interfaces import IJobOwner, IShellUser
 
 __all__ = ["LocalUser"]
@@ -23,13 +26,16 @@ class LocalUser:
     :param reactor: watches the processes, and tells the time: any POSIX reactor, which is an
         :class:`~twisted_rsh.execution.interfaces.IJobReactor`.
     :param account: the user they run as (:meth:`twisted_rsh.execution.account.Account.current`).
+    :param start_process: the process transport; ``None`` for the one that suits this system
+        (:func:`twisted_rsh.execution.transports.default_transport`).
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """
 
-    def __init__(self, reactor: Any, account: Account) -> None:
+    def __init__(self, reactor: Any, account: Account, start_process: StartProcess | None = None) -> None:
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
+        self._start_process = start_process or default_transport()
         self.name = account.name
         self.encoding = account.encoding
 
@@ -43,4 +49,9 @@ class LocalUser:
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
-        return start_job(self._reactor, plan_job(request, self._account), owner)
+        check_support(self._start_process, request)
+        plan = plan_job(request, self._account)
+        start_process = self._start_process
+        if request.terminal is not None:
+            start_process = partial(spawn_process, terminal=request.terminal)
+        return start_job(self._reactor, plan, owner, start_process=start_process)

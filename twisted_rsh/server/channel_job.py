@@ -117,7 +117,7 @@ class ChannelJob:
             return
         self._job = job
         if IPersistentShell.providedBy(job):
-            job.when_ready().addCallback(lambda _: self._ready())
+            job.when_ready(self._ready)
         else:
             self._accept()
         if self._request.timeout is not None:
