@@ -6,44 +6,14 @@ import os
 import signal
 import stat
 import subprocess
-import termios
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.client.processes import PATIENCE, ServerProcess, wait_until_gone
-from tests.client.terminal import PROMPT, Terminal
+from tests.client.terminal import PROMPT, Console, pid_shown, restored
 from twisted_rsh.trust.home import Home
-
-Console = Callable[..., Terminal]
-
-
-@pytest.fixture
-def console() -> Iterator[Console]:
-    """Opens consoles, each on a terminal of its own."""
-    terminals: list[Terminal] = []
-
-    def open_console(server: ServerProcess, *words: str, **streams: Any) -> Terminal:
-        terminals.append(Terminal(server.command(*words), server.environment, **streams))
-        return terminals[-1]
-
-    yield open_console
-    for terminal in terminals:
-        terminal.close()
-
-
-def restored(terminal: Terminal) -> bool:
-    """Tell whether the terminal is as it was before the program."""
-    return termios.tcgetattr(terminal.terminal) == terminal.attributes and os.get_blocking(terminal.terminal)
-
-
-def pid_shown(terminal: Terminal) -> int:
-    """Wait for a line with a number, and return it."""
-    terminal.until(lambda: any(line.isdigit() for line in terminal.lines))
-    return next(int(line) for line in terminal.lines if line.isdigit())
 
 
 def test_commands_one_after_another(server: ServerProcess, console: Console) -> None:

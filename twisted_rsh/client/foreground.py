@@ -138,6 +138,7 @@ class Foreground:
 
     def say(self, text: str) -> None:
         """Tell the user something, in one line on standard error."""
+        self.end_line()
         self.stderr.say(f"{PROGRAM}: {printable(text)}")
 
     def remark(self, text: str) -> None:
