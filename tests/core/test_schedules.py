@@ -29,6 +29,7 @@ from twisted_rsh.core.events import (
     SignalReceived,
     StreamEnded,
     StreamStopped,
+    TerminalResized,
 )
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, MIN_WINDOW, SessionLimits
 from twisted_rsh.core.requests import JobRequest
@@ -71,6 +72,8 @@ class Job:
     flows: dict[Stream, Flow] = dataclasses.field(default_factory=lambda: {stream: Flow() for stream in Stream})
     signals_sent: int = 0
     signals_received: int = 0
+    sizes_sent: int = 0
+    size_received: int = 0
     requested: bool = False
     accepted: bool = False
     opened: bool = False
@@ -124,6 +127,15 @@ class Schedules(RuleBasedStateMachine):
             if number is not None and not self.pair.client._outbox.blocked:
                 self.pair.client.send_signal(number, "USR1")
                 self.jobs[number].signals_sent += 1
+
+    @rule(pick=PICKS, count=st.sampled_from([1, 70]))
+    def resize(self, pick: int, count: int) -> None:
+        """Give a terminal another size, wider each time, or many sizes at once."""
+        number = self.pick(self.speaking(CLIENT), pick)
+        for _ in range(count):
+            if number is not None:
+                self.jobs[number].sizes_sent += 1
+                self.pair.client.resize(number, self.jobs[number].sizes_sent, 24)
 
     @rule(pick=PICKS)
     def close(self, pick: int) -> None:
@@ -248,6 +260,7 @@ class Schedules(RuleBasedStateMachine):
             | DataReceived
             | StreamEnded
             | StreamStopped
+            | TerminalResized
             | JobEnded,
         )
         job = self.jobs[event.channel]
@@ -265,6 +278,10 @@ class Schedules(RuleBasedStateMachine):
         elif isinstance(event, ChannelAbandoned):
             assert job.closed and job.ending is None
             job.abandoned = True
+        elif isinstance(event, TerminalResized):
+            assert job.ending is None
+            assert job.size_received < event.columns <= job.sizes_sent
+            job.size_received = event.columns
         else:
             assert job.ending is None
             job.signals_received += 1
@@ -309,6 +326,7 @@ class Schedules(RuleBasedStateMachine):
                 assert flow.unwanted or flow.sent - flow.consumed <= LIMITS.window
         for role in Role:
             assert len(self.pair.side(role)._outbox.log) <= MAX_UNACKNOWLEDGED
+        assert self.pair.client._sizes.keys() <= self.pair.client._channels.keys()
 
     def settle(self) -> None:
         """Let everything arrive."""
@@ -326,6 +344,7 @@ class Schedules(RuleBasedStateMachine):
                 assert job.requested
                 assert job.abandoned is job.closed
                 assert job.signals_received == job.signals_sent
+                assert job.closed or job.size_received == job.sizes_sent
                 stdin = job.flows[Stream.STDIN]
                 assert stdin.unwanted or (stdin.received, stdin.seen_end) == (stdin.sent, stdin.ended)
                 self.revive(number, job)
@@ -377,6 +396,7 @@ def test_long_schedules(seed: int) -> None:
     actions: list[Callable[[], None]] = [
         lambda: machine.open() if len(machine.jobs) < 60 else None,
         lambda: machine.signal(number(), dice.choice([1, 70])),
+        lambda: machine.resize(number(), dice.choice([1, 70])),
         lambda: machine.close(number()),
         lambda: machine.answer(number(), dice.random() < 0.2),
         lambda: machine.exit(number(), dice.randrange(256)),

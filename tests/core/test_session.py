@@ -34,6 +34,7 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Resize,
     Signal,
     Stop,
 )
@@ -59,6 +60,7 @@ HEARD: dict[ChannelInput, tuple[Role, list[Message]]] = {
             Credit(1, STDOUT, 0),
             Stop(1, STDERR),
             Signal(channel=1, signal="INT"),
+            Resize(1, 80, 24),
         ],
     ),
     ChannelInput.FROM_SERVER: (
@@ -77,6 +79,7 @@ SAID: dict[ChannelInput, tuple[Role, list[Callable[[Pair], object]]]] = {
             lambda pair: pair.client.end_stream(1, STDIN),
             lambda pair: pair.client.stop_stream(1, STDOUT),
             lambda pair: pair.client.send_signal(1, "INT"),
+            lambda pair: pair.client.resize(1, 80, 24),
         ],
     ),
     ChannelInput.FROM_SERVER: (

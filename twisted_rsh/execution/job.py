@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+from dataclasses import replace
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IDelayedCall
@@ -13,15 +14,27 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, RefusalReason, Signalled
+from twisted_rsh.core.endings import (
+    Ending,
+    Exited,
+    JobEnd,
+    Limit,
+    LimitReached,
+    OutcomeUnknown,
+    RefusalReason,
+    Signalled,
+)
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.signals import SIGNAL_NAMES
 from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.job_tree import JobTree
 from twisted_rsh.execution.ladder import KillLadder
 from twisted_rsh.execution.plan import SpawnPlan, shown
 from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.resource_usage import resource_usage
 from twisted_rsh.execution.terminal import TerminalUnavailable
 from twisted_rsh.execution.transports import StartProcess
+from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits, UsageWatch
 from twisted_rsh.interfaces import IJob, IJobOwner, JobRefused
 
 __all__ = ["LINGER_SECONDS", "MAX_LINGER_SECONDS", "ProcessJob", "start_job"]
@@ -51,20 +64,28 @@ _REASON_BY_ERRNO = {
 
 
 def start_job(
-    reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner, *, start_process: StartProcess = spawn_process
+    reactor: IJobReactor,
+    plan: SpawnPlan,
+    owner: IJobOwner,
+    tree: JobTree,
+    *,
+    limits: UsageLimits = NO_LIMITS,
+    start_process: StartProcess = spawn_process,
 ) -> ProcessJob:
     """Start a process for an owner.
 
     :param reactor: watches its pipes and its exit, and tells the time.
     :param plan: what to execute (:func:`twisted_rsh.execution.plan.plan_job`).
     :param owner: whom to report to, from the reactor only, never from within this call.
+    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.job_trees.JobTrees.new`).
+    :param limits: what all of its processes together may use.
     :param start_process: the transport to run it on (:func:`twisted_rsh.execution.transports.default_transport`).
     :returns: the running job.
     :raises JobRefused: it was not started: `NOT_FOUND` (also when a script's interpreter is missing),
         `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG`, `NO_TERMINAL` or `RESOURCES`.
     """
     try:
-        return ProcessJob(reactor, plan, owner, start_process)
+        return ProcessJob(reactor, plan, owner, tree, limits, start_process)
     except OSError as e:
         raise _refusal(e, plan) from None
 
@@ -86,15 +107,25 @@ class ProcessJob(ProcessProtocol):
     Its output is read only as far as the owner has room: nothing is held here, and a slow reader stops the process.
     Its end is told when the process has exited and both outputs were read to their end.  A process that it left behind
     may hold an output open; then what the pipe held at the exit is delivered, however long that takes, and after a
-    short linger the output is closed.  When it is made to end, its end is told when its whole group is gone, or was
+    short linger the output is closed.  When it is made to end, its end is told when its whole tree is gone, or was
     killed.  The camelCase methods are Twisted's to call.
     """
 
     def __init__(
-        self, reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner, start_process: StartProcess = spawn_process
+        self,
+        reactor: IJobReactor,
+        plan: SpawnPlan,
+        owner: IJobOwner,
+        tree: JobTree,
+        limits: UsageLimits,
+        start_process: StartProcess,
     ) -> None:
         self._reactor = reactor
         self._owner = owner
+        self._tree = tree
+        self._limits = limits
+        self._limit_reached: LimitReached | None = None
+        self._started_at = reactor.seconds()
         self._open = set(OUTPUTS)
         self._unconsumed = 0
         self._input_ended = False
@@ -108,11 +139,17 @@ class ProcessJob(ProcessProtocol):
         self._process: IFlowControlledProcess = start_process(
             reactor,
             self,
-            plan,
+            replace(plan, environment=(*plan.environment, tree.mark)),
             read_size=lambda fd: owner.output_room(Stream(fd)),
             input_taken=self._input_taken,
         )
-        self._ladder = KillLadder(reactor, self._process.signal_group, self._ladder_finished)
+        if self._process.pid is not None:
+            tree.started(self._process.pid)
+        # Where the system shows no processes, the groups that the transport knows of are all there is to signal.
+        self._signal_all = tree.signal if tree.sees_processes else self._process.signal_group
+        self._ladder = KillLadder(reactor, self._signal_all, self._ladder_finished)
+        self._watch = UsageWatch(reactor, tree, limits, self._use_exceeded)
+        self._watch.start()
 
     # IJob
 
@@ -178,6 +215,7 @@ class ProcessJob(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         """Learn that the process has exited; what is in its pipes now will be delivered."""
+        self._tree.reaped()
         self._has_exited = True
         self._exited_at = self._last_output_at = self._reactor.seconds()
         for stream in self._open:
@@ -188,10 +226,10 @@ class ProcessJob(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Tell the owner the end, now that nothing can follow.
 
-        A job that is made to end has not ended before all of its group has: a server that stops waits for that.
+        A job that is made to end has not ended before all of its tree has: a server that stops waits for that.
         """
-        self._ending = _ending(reason.value)
-        if not self._ladder.is_climbing or not self._process.signal_group(0):
+        self._ending = self._limit_reached or _ending(reason.value)
+        if not self._ladder.is_climbing or not self._signal_all(0):
             self._tell_end(self._ending)
 
     # The end
@@ -203,7 +241,17 @@ class ProcessJob(ProcessProtocol):
     def _tell_end(self, ending: Ending) -> None:
         if not self._is_over:
             self._is_over = True
-            self._owner.job_ended(JobEnd(ending, self._held_open))
+            self._watch.stop()
+            self._tree.close()
+            usage = self._process.resource_usage
+            wall = self._exited_at - self._started_at
+            self._owner.job_ended(JobEnd(ending, self._held_open, usage and resource_usage(wall, usage)))
+
+    def _use_exceeded(self, limit: Limit) -> None:
+        self._limit_reached = LimitReached(limit, self._limits.amount(limit))
+        if limit is Limit.MEMORY:
+            self._signal_all(signal.SIGKILL)  # while it was asked nicely, it would take more
+        self._ladder.start()
 
     def _input_taken(self, size: int) -> None:
         self._unconsumed -= size

@@ -92,6 +92,11 @@ class JobTree:
         self.mark = (MARK_NAME, self._value)
         self.pid: int | None = None
 
+    @property
+    def sees_processes(self) -> bool:
+        """Whether this system shows its processes; else only the job's own group can be signalled."""
+        return self._table.is_supported
+
     def started(self, pid: int) -> None:
         """Learn which process the job is.
 
@@ -117,7 +122,7 @@ class JobTree:
         """Learn that the job is over and nobody will ask about it any more; what it left behind is left alone."""
         self._tell_end()
 
-    def members(self, max_age: float = SHARED_SECONDS) -> Mapping[int, ProcessRecord]:
+    def members(self, max_age: float = SHARED_SECONDS) -> dict[int, ProcessRecord]:
         """Find the living processes of the job.
 
         :param max_age: seconds; what was known so long ago will do, as for :meth:`ProcessTable.records`.
@@ -145,25 +150,24 @@ class JobTree:
     def signal(self, number: int) -> bool:
         """Send a signal to every process of the job.
 
-        ``SIGKILL`` is preceded by ``SIGSTOP``, so that none can fork while the others are killed; ask again soon
-        after, until nothing is left.
+        It also reaches those of the process group that fork and exit faster than one can look, while the group's
+        number is the job's.  ``SIGKILL`` is preceded by ``SIGSTOP``, so that none can fork while the others are
+        killed; ask again soon after, until nothing is left.
 
         :param number: a signal's number, or 0 to ask only.
-        :returns: whether any process of the job was still there.
+        :returns: whether any process of the job was seen.
         """
         if self.pid is None:
             return False
         if not self._table.is_supported:
             return self._signal_group(number)
         if number == 0:
-            return self._is_any_known_alive() or self._is_anybody_left(self.members(0))
+            return self._is_any_known_alive() or bool(self.members(0))
         if number == signal.SIGKILL:
             return self._kill()
         found = self.members()
-        if not self._is_anybody_left(found):
-            return False
         self._send(found, number)
-        return True
+        return bool(found)
 
     # Who belongs
 
@@ -200,21 +204,12 @@ class JobTree:
     def _kill(self) -> bool:
         """Stop all, look again for what was forked meanwhile, and kill all."""
         found = self.members(0)
-        if not self._is_anybody_left(found):
-            return False
-        # A stopped process can still be seen to be the parent of what it forked; a killed one cannot.
-        self._send(found, signal.SIGSTOP)
-        self._send(self.members(0), signal.SIGKILL)
-        return True
-
-    def _is_anybody_left(self, found: Mapping[int, ProcessRecord]) -> bool:
-        """Whether the job has processes, those included that fork and exit faster than one can look."""
         if found:
-            return True
-        if not (self._number_is_ours and self._signal_group(0)):
-            return False
-        # The group exists; when not even a dead process of it was seen, its processes are too quick to be seen.
-        return all(record.group != self.pid for record in self._table.records().values())
+            # A stopped process can still be seen to be the parent of what it forked; a killed one cannot.
+            self._send(found, signal.SIGSTOP)
+            found = self.members(0) | found
+        self._send(found, signal.SIGKILL)
+        return bool(found)
 
     def _send(self, members: Mapping[int, ProcessRecord], number: int) -> None:
         """Signal the group at once, which no fork can escape, and everybody outside of it."""

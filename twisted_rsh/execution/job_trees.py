@@ -28,18 +28,19 @@ class JobTrees:
     :param owns_process: whether this process is a server and nothing else: :meth:`start` then makes it a child
         subreaper, and every child that no job and no Twisted process accounts for is reaped.  In an application, only
         if it is a subreaper already and asks for it with :meth:`start`.
+    :param guardian: the guardian that :meth:`start` starts, or ``None`` for one with the kill ladder's grace.
     :ivar table: the processes of this machine; its `is_supported` says whether limits of memory and processor time
         can be kept.
     """
 
     _log = Logger()
 
-    def __init__(self, reactor: IJobReactor, *, owns_process: bool = False) -> None:
+    def __init__(self, reactor: IJobReactor, *, owns_process: bool = False, guardian: Guardian | None = None) -> None:
         self._owns_process = owns_process
         self._prefix = secrets.token_hex(MARK_BYTES // 2).encode("ascii")
         self._unreaped: set[int] = set()
         self._running: set[int] = set()
-        self._guardian = Guardian(reactor)
+        self._guardian = Guardian(reactor) if guardian is None else guardian
         self._reactor = reactor
         self._is_started = False
         self.table = ProcessTable(reactor)

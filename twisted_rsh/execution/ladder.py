@@ -74,6 +74,7 @@ class KillLadder:
         if is_there:
             self._clock.callLater(POLL_SECONDS, self._poll, polls + 1)
         else:
+            self._signal_all(signal.SIGKILL)  # reaches what forks and exits faster than one can see it
             self._finish()
 
     def _sweep(self, sweeps: int) -> None:

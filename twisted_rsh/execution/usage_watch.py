@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -15,7 +16,7 @@ from twisted_rsh.core.endings import Limit
 from twisted_rsh.execution.job_tree import JobTree
 from twisted_rsh.execution.process_table import ProcessRecord
 
-__all__ = ["SAMPLE_SECONDS", "ProcessorAccount", "UsageWatch", "resident_bytes"]
+__all__ = ["NO_LIMITS", "SAMPLE_SECONDS", "ProcessorAccount", "UsageLimits", "UsageWatch", "resident_bytes"]
 
 SAMPLE_SECONDS = 0.1
 """Seconds between two looks: a process that fills memory at 1 GB/s is 100 MB above its limit when it is noticed, and
@@ -24,6 +25,43 @@ SAMPLE_SECONDS = 0.1
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageLimits:
+    """What all the processes of a job together may use.
+
+    :ivar cpu: seconds of processor time, or ``None`` for no limit.
+    :ivar memory: bytes of memory (:func:`resident_bytes`), or ``None`` for no limit.
+    """
+
+    cpu: float | None = None
+    memory: int | None = None
+
+    @property
+    def are_set(self) -> bool:
+        """Whether there is any."""
+        return self.cpu is not None or self.memory is not None
+
+    def exceeded(self, seconds: float, memory: int) -> Limit | None:
+        """Tell which limit a use is above, if any.
+
+        :param seconds: processor time.
+        :param memory: bytes.
+        """
+        if self.cpu is not None and seconds > self.cpu:
+            return Limit.CPU
+        if self.memory is not None and memory > self.memory:
+            return Limit.MEMORY
+        return None
+
+    def amount(self, limit: Limit) -> int:
+        """Return a limit in the unit of :class:`twisted_rsh.core.endings.LimitReached`; 0 for one that is not set."""
+        return round((self.cpu or 0) * 1000) if limit is Limit.CPU else self.memory or 0
+
+
+NO_LIMITS = UsageLimits()
+"""As much as it takes."""
 
 
 def resident_bytes(members: Iterable[ProcessRecord]) -> int:
@@ -94,13 +132,12 @@ def _is_same(record: ProcessRecord | None, other: ProcessRecord) -> bool:
 class UsageWatch:
     """Looks at a job again and again, and tells once when it has used more than it may.
 
-    Make one only for a job that has a limit, and only where ``table.is_supported``; a request for a limit is refused
-    elsewhere, with :attr:`twisted_rsh.core.endings.RefusalReason.NOT_SUPPORTED`.
+    A job without limits is never looked at.  Where there is no ``/proc`` there is nothing to look at: a request for a
+    limit is refused there, with :attr:`twisted_rsh.core.endings.RefusalReason.NOT_SUPPORTED`.
 
     :param clock: calls at intervals.
     :param tree: the job's processes.
-    :param max_cpu: seconds of processor time, or ``None`` for no limit.
-    :param max_memory: bytes of memory (:func:`resident_bytes`), or ``None`` for no limit.
+    :param limits: what they may use.
     :param reached: called once with the limit that was exceeded; nothing is looked at after that.
     """
 
@@ -108,22 +145,20 @@ class UsageWatch:
         self,
         clock: IReactorTime,
         tree: JobTree,
-        *,
-        max_cpu: float | None,
-        max_memory: int | None,
+        limits: UsageLimits,
         reached: Callable[[Limit], None],
     ) -> None:
         self._clock = clock
         self._tree = tree
-        self._max_cpu = max_cpu
-        self._max_memory = max_memory
+        self._limits = limits
         self._reached = reached
         self._processor = ProcessorAccount()
         self._call: IDelayedCall | None = None
 
     def start(self) -> None:
         """Begin to look, :data:`SAMPLE_SECONDS` from now: a short command is not looked at at all."""
-        self._call = self._clock.callLater(SAMPLE_SECONDS, self._look)
+        if self._limits.are_set:
+            self._call = self._clock.callLater(SAMPLE_SECONDS, self._look)
 
     def stop(self) -> None:
         """Look no more; harmless at any time."""
@@ -134,10 +169,8 @@ class UsageWatch:
     def _look(self) -> None:
         self._call = None
         members = self._tree.members(SAMPLE_SECONDS / 2)
-        seconds = self._processor.add(members)
-        if self._max_cpu is not None and seconds > self._max_cpu:
-            self._reached(Limit.CPU)
-        elif self._max_memory is not None and resident_bytes(members.values()) > self._max_memory:
-            self._reached(Limit.MEMORY)
+        limit = self._limits.exceeded(self._processor.add(members), resident_bytes(members.values()))
+        if limit is not None:
+            self._reached(limit)
         else:
             self._call = self._clock.callLater(SAMPLE_SECONDS, self._look)

@@ -7,14 +7,17 @@ from typing import Any, cast
 
 from zope.interface import implementer
 
+from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob, start_job
+from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.plan import plan_job
 from twisted_rsh.execution.process import spawn_process
 from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
-from twisted_rsh.interfaces import IJobOwner, IShellUser
+from twisted_rsh.execution.usage_watch import UsageLimits
+from twisted_rsh.interfaces import IJobOwner, IShellUser, JobRefused
 
 __all__ = ["LocalUser"]
 
@@ -28,14 +31,23 @@ class LocalUser:
     :param account: the user they run as (:meth:`twisted_rsh.execution.account.Account.current`).
     :param start_process: the process transport; ``None`` for the one that suits this system
         (:func:`twisted_rsh.execution.transports.default_transport`).
+    :param trees: knows the processes of all jobs; ``None`` for one of this user's own, which changes nothing about the
+        process that it is in (:class:`twisted_rsh.execution.job_trees.JobTrees`).
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """
 
-    def __init__(self, reactor: Any, account: Account, start_process: StartProcess | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        account: Account,
+        start_process: StartProcess | None = None,
+        trees: JobTrees | None = None,
+    ) -> None:
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
         self._start_process = start_process or default_transport()
+        self._trees = trees or JobTrees(self._reactor)
         self.name = account.name
         self.encoding = account.encoding
 
@@ -54,4 +66,9 @@ class LocalUser:
         start_process = self._start_process
         if request.terminal is not None:
             start_process = partial(spawn_process, terminal=request.terminal)
-        return start_job(self._reactor, plan, owner, start_process=start_process)
+        limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory)
+        tree = self._trees.new()
+        if limits.are_set and not tree.sees_processes:
+            text = "the server's system cannot keep limits of processor time and memory; run the command without"
+            raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
+        return start_job(self._reactor, plan, owner, tree, limits=limits, start_process=start_process)
