@@ -9,12 +9,20 @@ import pytest
 
 from tests.client.processes import ServerProcess, running_server
 from tests.client.terminal import Console, Terminal
+from tests.tools import require_tool
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server in a process of its own, for all tests that leave it running."""
     with running_server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bash_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server whose shell is bash, which controls jobs; ends the test where there is none."""
+    with running_server(tmp_path_factory.mktemp("bash"), require_tool("bash")) as server:
         yield server
 
 

@@ -214,3 +214,21 @@ def test_lasting_terminal_is_a_device(server: ServerProcess) -> None:
     assert client.stdin.close() is None
     with client:
         assert client.wait(PATIENCE) == 0
+
+
+def test_one_command_on_a_terminal(server: ServerProcess, console: Console) -> None:
+    """C-05: a command on the command line, on a terminal: its output, its status, and no trace on the terminal."""
+    terminal = console(server, "127.0.0.1", "echo out; echo err >&2; exit 9")
+    assert terminal.end() == 9
+    assert sorted(terminal.lines) == ["err", "out"]
+    assert restored(terminal)
+
+
+def test_interrupt_of_one_command(server: ServerProcess, console: Console) -> None:
+    """C-10: Ctrl-C at a terminal ends a single command, here and there."""
+    terminal = console(server, "127.0.0.1", "echo $$; exec sleep 1000")
+    pid = pid_shown(terminal)
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    wait_until_gone(pid)
+    assert restored(terminal)
