@@ -34,6 +34,11 @@ class _Screen(pyte.Screen):
         super().__init__(columns, rows)
         self._answer = answer
 
+    def select_graphic_rendition(self, *attributes: int, private: bool = False) -> None:
+        """Take colours, and leave alone what looks like them: xterm's ``CSI > 4 ; 2 m``, which editors send."""
+        if not private:
+            super().select_graphic_rendition(*attributes)
+
     def write_process_input(self, data: str) -> None:
         """Send an answer; pyte calls this."""
         self._answer(data)

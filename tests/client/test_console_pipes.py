@@ -56,7 +56,7 @@ def test_output_without_a_line_end(server: ServerProcess, console: Console) -> N
 def test_interrupted_command(server: ServerProcess, console: Console) -> None:
     """C-10: Ctrl-C ends the command, also on the server, and the console lives."""
     terminal = console(server, "-T")
-    terminal.enter("echo $$; exec sleep 30")
+    terminal.enter("sh -c 'echo $$; exec sleep 30'")
     pid = pid_shown(terminal)
     before = time.monotonic()
     terminal.type("\x03")

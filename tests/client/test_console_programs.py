@@ -89,13 +89,14 @@ def test_size(server: ServerProcess, console: Console) -> None:
 def test_suspended_command(console: Console, bash_server: ServerProcess) -> None:
     """Ctrl-Z suspends a command and the prompt says so; ``fg`` continues it."""
     terminal = console(bash_server)
-    terminal.enter("cat")
+    terminal.enter("sh -c 'echo ready; exec cat'")
+    terminal.shows("ready")
     terminal.type("one\r")
     terminal.until(lambda: terminal.lines.count("one") > 1)
     terminal.type("\x1a")
     terminal.shows("[stopped by SIGTSTP]")
     terminal.enter("fg")
-    terminal.shows("cat")
+    terminal.shows("sh -c 'echo ready; exec cat'")
     terminal.type("two\r")
     terminal.until(lambda: terminal.lines.count("two") > 1)
     terminal.type("\x04")

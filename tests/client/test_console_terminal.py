@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import termios
 from pathlib import Path
 
 import pytest
 
-from tests.client.processes import PATIENCE, ServerProcess, wait_until_gone
+from tests.client.processes import PATIENCE, ServerProcess, running_server, wait_until_gone
 from tests.client.terminal import PROMPT, Console, Terminal, pid_shown, restored
 from tests.tools import require_tool
 from twisted_rsh.trust.home import Home
@@ -276,10 +277,11 @@ def test_no_server(doomed_server: ServerProcess, console: Console) -> None:
     assert restored(terminal)
 
 
-def test_server_without_shells(server: ServerProcess, console: Console) -> None:
-    """A limit that leaves the shell no room to start, or a shell that is none: one line, and 255."""
-    terminal = console(server, "--max-memory", "1")
-    assert terminal.end() == 255
+def test_server_without_shells(tmp_path: Path, console: Console) -> None:
+    """A server whose shell is none that remembers: one line, and 255."""
+    with running_server(tmp_path / "server", "/bin/cat") as server:
+        terminal = console(server)
+        assert terminal.end() == 255
     assert len(terminal.lines) == 1
-    assert terminal.lines[0].startswith("trsh: ")
+    assert terminal.lines[0].startswith("trsh: /bin/cat cannot be a persistent shell")
     assert restored(terminal)
