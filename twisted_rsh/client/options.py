@@ -169,8 +169,8 @@ class _Option:
 _OPTIONS = (
     _Option(("-p",), "port", f"the server's port (default: {DEFAULT_PORT})", "PORT", _port),
     _Option(("-l",), "user", "whom to be on the server", "USER", _user),
-    _Option(("-t",), "terminal", "a terminal for the command, if stdin is one; -tt: always"),
-    _Option(("-T",), "terminal", "no terminal, not even for the console"),
+    _Option(("-t",), "terminal", "give it a terminal, if stdin is one; -tt: always"),
+    _Option(("-T",), "terminal", "give it none; the console neither"),
     _Option(("-n",), "stdin_is_empty", "do not read stdin: the command finds it at its end"),
     _Option(("-q",), "quiet", "say nothing but fatal errors"),
     _Option(("-v",), "verbosity", "say more about what happens; -vv for still more"),
