@@ -60,17 +60,19 @@ class Terminal:
         self._screen = _Screen(COLUMNS, ROWS, self.type)
         self._stream = pyte.ByteStream(self._screen)
         self.attributes = termios.tcgetattr(self.terminal)
-        options: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), self.terminal)
-        options |= {"env": environment, "start_new_session": True, **streams}
-        launched = [sys.executable, "-c", _LAUNCHER, *command]
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(launched, **options)
+        self.process = self._launch(command, environment, streams)
 
     def start(self, command: list[str], environment: dict[str, str]) -> None:
         """Start another program when the first has ended, on a cleared screen."""
         self._screen.reset()
-        streams = dict.fromkeys(("stdin", "stdout", "stderr"), self.terminal)
-        launched = [sys.executable, "-c", _LAUNCHER, *command]
-        self.process = subprocess.Popen(launched, env=environment, start_new_session=True, **streams)
+        self.process = self._launch(command, environment, {})
+
+    def _launch(
+        self, command: list[str], environment: dict[str, str], streams: dict[str, Any]
+    ) -> subprocess.Popen[bytes]:
+        options: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), self.terminal)
+        options |= {"env": environment, "start_new_session": True, **streams}
+        return subprocess.Popen([sys.executable, "-c", _LAUNCHER, *command], **options)
 
     def close(self) -> None:
         """Take the terminal away, and the program with it."""

@@ -78,9 +78,10 @@ def test_stubborn_command(server: ServerProcess, console: Console) -> None:
     script = "trap 'echo int' INT; trap 'echo term' TERM; echo $$; while :; do sleep 0.05; done"
     terminal.enter(f'sh -c "{script.replace("$$", chr(92) + "$$")}"')
     pid = pid_shown(terminal)
-    for said in ("int", "term"):
-        terminal.type("\x03")
-        terminal.until(lambda said=said: any(line.endswith(said) for line in terminal.lines))
+    terminal.type("\x03")
+    terminal.until(lambda: any(line.endswith("int") for line in terminal.lines))
+    terminal.type("\x03")
+    terminal.until(lambda: any(line.endswith("term") for line in terminal.lines))
     terminal.type("\x03")
     terminal.enter("echo alive")
     terminal.shows("alive")
