@@ -84,6 +84,8 @@ async def run_jobs() -> None:
         Job(reactor, trees.new(), program(ignoring)),
     ]
     pids = [numbers(job.stdout, 1)[0] for job in jobs] + [job.pid for job in jobs]
+    while trees._guardian._untold:
+        await deferLater(reactor, 0.01)
     print(json.dumps({"pids": pids, "guardian": trees._guardian.pid}), flush=True)
     await Deferred()
 

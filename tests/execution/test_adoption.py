@@ -96,6 +96,18 @@ async def test_everything_unknown_is_reaped(spawned: Spawn) -> None:
 
 @requires_proc
 @asynchronous
+async def test_storm(spawned: Spawn) -> None:
+    """X-17: five hundred that exit together are all reaped at one look."""
+    children = Children(knows_all=True)
+    storm = [spawned("true") for _ in range(500)]
+    for pid in storm:
+        await children.exited(pid)
+    assert children.adopted.sweep() == len(storm)
+    assert not children.table.children() & set(storm)
+
+
+@requires_proc
+@asynchronous
 async def test_an_applications_own_children(spawned: Spawn) -> None:
     """X-09: a child that the application may have started, in its session or one of its own, is left alone."""
     children = Children(knows_all=False)

@@ -94,7 +94,7 @@ def test_looks_take_a_part_of_the_time(root: Path) -> None:
     clock = SlowClock()
     table = ProcessTable(clock, str(root))
     table.records()
-    for _ in range(int(1 / MAX_LOOK_SHARE)):
+    for _ in range(int(1 / MAX_LOOK_SHARE) - 1):
         table.records()
     assert table.looks == 1
     table.records()
@@ -112,9 +112,11 @@ def test_mark(root: Path) -> None:
     assert table.mark_of(record) == b"ab=c"
     add_process(root, 8, environment=b"A=b\0")
     assert table.mark_of(table.records(0)[8]) is None
+    add_process(root, 8, started=41, environment=b"TWISTED_RSH_JOB=d\0")
+    assert table.mark_of(table.records(0)[8]) == b"d"
     (root / "7" / "stat").unlink()
     table.records(0)
-    assert [pid for pid, _ in table._marks] == [8], "a process that is gone is forgotten"
+    assert list(table._marks) == [(8, 41)], "a process that is gone is forgotten, whoever has its number"
 
 
 @pytest.mark.parametrize("surplus", [0, 1])

@@ -16,7 +16,7 @@ from tests.execution.trees import requires_proc, stand_in_job
 from twisted_rsh.core.endings import Limit
 from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.process_table import ProcessRecord
-from twisted_rsh.execution.usage_watch import ProcessorAccount, UsageWatch, resident_bytes
+from twisted_rsh.execution.usage_watch import ProcessorAccount, UsageLimits, UsageWatch, resident_bytes
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -110,7 +110,7 @@ class Watched:
         """Run Python that goes beyond a limit, and return which."""
         with stand_in_job(reactor, self.trees, sys.executable, "-S", "-c", script) as job:
             watch = UsageWatch(
-                reactor, job.tree, max_cpu=self.max_cpu, max_memory=self.max_memory, reached=self.told.append
+                reactor, job.tree, UsageLimits(cpu=self.max_cpu, memory=self.max_memory), self.told.append
             )
             watch.start()
             await until(lambda: bool(self.told))
@@ -182,7 +182,7 @@ async def test_within_the_limits() -> None:
     """A job within its limits is left alone, and looked at no more when it has ended."""
     watched = Watched(max_cpu=60, max_memory=1024 * MIB)
     with stand_in_job(reactor, watched.trees, "/bin/sleep", "600") as job:
-        watch = UsageWatch(reactor, job.tree, max_cpu=60, max_memory=1024 * MIB, reached=watched.told.append)
+        watch = UsageWatch(reactor, job.tree, UsageLimits(cpu=60, memory=1024 * MIB), watched.told.append)
         watch.start()
         await until(lambda: watched.trees.table.looks > 2)
         watch.stop()

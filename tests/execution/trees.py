@@ -63,8 +63,9 @@ class Job:
         self.pid = spawned.pid
         self.stdout = spawned.stdout
         self.reports: list[ExitReport] = []
-        os.close(spawned.stdin)
-        os.close(spawned.stderr)
+        for unused in (spawned.stdin, spawned.stderr):
+            assert unused is not None  # it is on pipes
+            os.close(unused)
         tree.started(spawned.pid)
         watch_exit(reactor, spawned.pid, self._exited, lambda call: reactor.callLater(0, call))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 
-from twisted.internet.interfaces import IWriteDescriptor
+from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -22,7 +22,11 @@ from twisted_rsh.execution.ladder import GRACE_SECONDS
 from twisted_rsh.execution.process_table import MARK_NAME
 from twisted_rsh.execution.reaping import ExitReport, watch_exit
 
-__all__ = ["Guardian"]
+__all__ = ["TELL_SECONDS", "Guardian"]
+
+TELL_SECONDS = 0.05
+"""Seconds after which the guardian is told of a job.  It need not hear of one that has ended by then, as most have, so
+an ordinary command costs nothing.  What starts in the last moment before a server is killed may outlive it."""
 
 _SHELL = "/bin/sh"
 """POSIX's shell; the guardian takes 1 MB of memory in dash."""
@@ -82,8 +86,9 @@ taken from it at the next look: its number may soon be another's.  Killed proces
 class Guardian:
     """The server's side: starts the guardian and tells it of jobs.
 
-    Telling costs one small write.  It never waits: what the pipe cannot take is told when it can, and what has become
-    untrue in between is not told at all.  A guardian that is gone is a warning in the log, and fails nothing.
+    Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: what the pipe cannot take is told when
+    it can, and what has become untrue in between is not told at all.  A guardian that is gone is a warning in the log, and
+    fails nothing.
 
     :param reactor: watches the pipe, when it is full, and the guardian's exit.
     :param grace: whole seconds between two steps.
@@ -100,6 +105,7 @@ class Guardian:
         self._told: set[int] = set()
         self._untold: dict[int, None] = {}
         self._is_stopping = False
+        self._telling: IDelayedCall | None = None
         self.pid: int | None = None
 
     def start(self) -> None:
@@ -153,6 +159,8 @@ class Guardian:
     def stop(self) -> None:
         """Let the guardian go; it ends the jobs that it still knows of."""
         self._is_stopping = True
+        if self._fd >= 0:
+            self.doWrite()
         if self._untold and self.pid is not None:
             # What it does not know might make it signal a number that is another's by now.
             os.kill(self.pid, signal.SIGKILL)
@@ -165,6 +173,11 @@ class Guardian:
             self._untold[pid] = None
         else:
             self._untold.pop(pid, None)
+        if self._untold and self._telling is None:
+            self._telling = self._reactor.callLater(TELL_SECONDS, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._telling = None
         self.doWrite()
 
     def fileno(self) -> int:
@@ -201,6 +214,9 @@ class Guardian:
         self._close()
 
     def _close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         if self._fd >= 0:
             self._reactor.removeWriter(self)
             fd, self._fd = self._fd, -1

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import signal
 from dataclasses import replace
 
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
@@ -16,26 +14,22 @@ from zope.interface import implementer
 
 from twisted_rsh.core.endings import (
     Ending,
-    Exited,
     JobEnd,
     Limit,
     LimitReached,
-    OutcomeUnknown,
-    RefusalReason,
-    Signalled,
 )
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.core.signals import SIGNAL_NAMES
 from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.job_tree import JobTree
 from twisted_rsh.execution.ladder import KillLadder
-from twisted_rsh.execution.plan import SpawnPlan, shown
+from twisted_rsh.execution.outcome import ending_of
+from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.refusals import refusal_of
 from twisted_rsh.execution.resource_usage import resource_usage
-from twisted_rsh.execution.terminal import TerminalUnavailable
 from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits, UsageWatch
-from twisted_rsh.interfaces import IJob, IJobOwner, JobRefused
+from twisted_rsh.interfaces import IJob, IJobOwner
 
 __all__ = ["LINGER_SECONDS", "MAX_LINGER_SECONDS", "ProcessJob", "start_job"]
 
@@ -45,22 +39,6 @@ enough for the rest of a pipeline to finish, and not felt at a prompt."""
 
 MAX_LINGER_SECONDS = 1.0
 """Seconds after the exit at which a survivor's output is closed even though it keeps writing."""
-
-_SIGNAL_BY_NUMBER = {
-    int(signal.Signals[f"SIG{name}"]): name for name in sorted(SIGNAL_NAMES) if hasattr(signal, f"SIG{name}")
-}
-"""The signals that can travel and that this system has; ``IO`` comes before ``POLL`` and ``CHLD`` is no ``CLD``."""
-
-_REASON_BY_ERRNO = {
-    errno.ENOENT: RefusalReason.NOT_FOUND,
-    errno.E2BIG: RefusalReason.TOO_LONG,
-    errno.EMFILE: RefusalReason.RESOURCES,
-    errno.ENFILE: RefusalReason.RESOURCES,
-    errno.EAGAIN: RefusalReason.RESOURCES,
-    errno.ENOMEM: RefusalReason.RESOURCES,
-    errno.ENOSPC: RefusalReason.RESOURCES,
-}
-"""Why a process could not be started, for what a client may act on; anything else makes it not executable."""
 
 
 def start_job(
@@ -87,17 +65,7 @@ def start_job(
     try:
         return ProcessJob(reactor, plan, owner, tree, limits, start_process)
     except OSError as e:
-        raise _refusal(e, plan) from None
-
-
-def _refusal(error: OSError, plan: SpawnPlan) -> JobRefused:
-    """Say why the system did not start a process."""
-    if isinstance(error, TerminalUnavailable):
-        return JobRefused(RefusalReason.NO_TERMINAL, f"there is no terminal to be had: {error.strerror}")
-    if error.filename == plan.cwd:
-        return JobRefused(RefusalReason.BAD_CWD, f"{shown(os.fsdecode(plan.cwd))}: {error.strerror}")
-    reason = _REASON_BY_ERRNO.get(error.errno or 0, RefusalReason.NOT_EXECUTABLE)
-    return JobRefused(reason, f"{shown(os.fsdecode(plan.executable))}: {error.strerror}")
+        raise refusal_of(e, plan) from None
 
 
 @implementer(IJob)
@@ -228,7 +196,7 @@ class ProcessJob(ProcessProtocol):
 
         A job that is made to end has not ended before all of its tree has: a server that stops waits for that.
         """
-        self._ending = self._limit_reached or _ending(reason.value)
+        self._ending = self._limit_reached or ending_of(reason.value)
         if not self._ladder.is_climbing or not self._signal_all(0):
             self._tell_end(self._ending)
 
@@ -294,17 +262,3 @@ class ProcessJob(ProcessProtocol):
         if is_waiting:
             due = self._exited_at + MAX_LINGER_SECONDS
             self._arm_linger((due if is_silent else min(due, self._last_output_at + LINGER_SECONDS)) - now)
-
-
-def _ending(reason: BaseException | None) -> Ending:
-    """Put what a process protocol is told into an ending."""
-    if isinstance(reason, ProcessDone):
-        return Exited(0)
-    if not isinstance(reason, ProcessTerminated):
-        return OutcomeUnknown(str(reason))
-    if reason.signal is None:
-        return Exited(reason.exitCode)
-    name = _SIGNAL_BY_NUMBER.get(reason.signal)
-    if name is None:
-        return OutcomeUnknown(f"a signal without a name, number {reason.signal}, ended the job")
-    return Signalled(name, os.WCOREDUMP(reason.status))

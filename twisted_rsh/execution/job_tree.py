@@ -88,6 +88,8 @@ class JobTree:
         self._is_reaped = False
         self._group_is_gone = False
         self._proved_at = 0.0
+        self._started_at = 0.0
+        self._empty_since: float | None = None
         self._born = _now_in_ticks() - _START_MARGIN_TICKS if table.is_supported else 0
         self.mark = (MARK_NAME, self._value)
         self.pid: int | None = None
@@ -104,6 +106,7 @@ class JobTree:
             and process group of its own.
         """
         self.pid = pid
+        self._started_at = self._clock.seconds()
         if self._owner is not None:
             self._owner.tree_started(pid, self._value)
 
@@ -130,7 +133,8 @@ class JobTree:
         """
         if self.pid is None or not self._table.is_supported:
             return {}
-        records = self._table.records(max_age)
+        # A look from before the job's start shows nothing of it.
+        records = self._table.records(max_age if self._table.looked_at > self._started_at else 0)
         found = {pid: records[pid] for pid, start in self._known.items() if _is_alive(records.get(pid), start)}
         others = {
             record.pid: record
@@ -155,21 +159,39 @@ class JobTree:
         killed; ask again soon after, until nothing is left.
 
         :param number: a signal's number, or 0 to ask only.
-        :returns: whether any process of the job was seen.
+        :returns: whether any process of the job was there.
         """
         if self.pid is None:
             return False
         if not self._table.is_supported:
             return self._signal_group(number)
-        if number == 0:
-            return self._is_any_known_alive() or bool(self.members(0))
-        if number == signal.SIGKILL:
-            return self._kill()
-        found = self.members()
-        self._send(found, number)
-        return bool(found)
+        if number == 0 and self._is_any_known_alive():
+            return True
+        found, was_there = self._look()
+        if number == signal.SIGKILL and found:
+            # A stopped process can still be seen to be the parent of what it forked; a killed one cannot.
+            self._send(found, signal.SIGSTOP)
+            found |= self.members(0)
+        if number:
+            self._send(found, number)
+        return was_there
 
     # Who belongs
+
+    def _look(self) -> tuple[dict[int, ProcessRecord], bool]:
+        """Find the living processes, and say whether there may be any.
+
+        A look that somebody else took may be older than the youngest process.  So a job is empty when it is so in a
+        look that began after it had first seemed to be: its own, or the next that is shared.
+        """
+        now = self._clock.seconds()
+        found = self.members()
+        if self._is_any_known_alive():
+            self._empty_since = None
+            return found, True
+        if self._empty_since is None:
+            self._empty_since = now
+        return found, self._table.looked_at < self._empty_since
 
     def _in_session(
         self, records: Mapping[int, ProcessRecord], found: Mapping[int, ProcessRecord], others: dict[int, ProcessRecord]
@@ -200,16 +222,6 @@ class JobTree:
         return any(_is_alive(self._table.read(pid), start) for pid, start in self._known.items())
 
     # Signals
-
-    def _kill(self) -> bool:
-        """Stop all, look again for what was forked meanwhile, and kill all."""
-        found = self.members(0)
-        if found:
-            # A stopped process can still be seen to be the parent of what it forked; a killed one cannot.
-            self._send(found, signal.SIGSTOP)
-            found = self.members(0) | found
-        self._send(found, signal.SIGKILL)
-        return bool(found)
 
     def _send(self, members: Mapping[int, ProcessRecord], number: int) -> None:
         """Signal the group at once, which no fork can escape, and everybody outside of it."""

@@ -8,6 +8,7 @@ so.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ first of them are gone."""
 SHARED_SECONDS = 0.05
 """Seconds for which one look answers everybody who asks: jobs that are ended together look once."""
 
-MAX_LOOK_SHARE = 0.1
+MAX_LOOK_SHARE = 0.2
 """The part of the time that looks may take, however many processes there are: they are older then."""
 
 _READ_BYTES = 16 * 1024
@@ -100,16 +101,17 @@ class ProcessTable:
     :param root: where ``/proc`` is.
     :ivar is_supported: whether there is a ``/proc`` of Linux's kind; if not, nothing else here may be called.
     :ivar looks: how often everything was looked at.
+    :ivar looked_at: when the last look began, by the clock; before every time when there was none.
     """
 
     def __init__(self, clock: IReactorTime, root: str = "/proc") -> None:
         self._clock = clock
         self._root = root
         self._records: Mapping[int, ProcessRecord] = {}
-        self._looked_at: float | None = None
         self._cost = 0.0
         self._marks: dict[tuple[int, int], bytes | None] = {}
         self.looks = 0
+        self.looked_at = -math.inf
         self.is_supported = os.path.exists(f"{root}/self/stat")
 
     def records(self, max_age: float = SHARED_SECONDS) -> Mapping[int, ProcessRecord]:
@@ -120,10 +122,9 @@ class ProcessTable:
         :returns: the processes by number.  One that started or ended meanwhile may be missing or still there.
         """
         now = self._clock.seconds()
-        if max_age > 0 and self._looked_at is not None:
-            age = now - self._looked_at
-            if 0 <= age <= max(max_age, self._cost / MAX_LOOK_SHARE):
-                return self._records
+        age = now - self.looked_at
+        if max_age > 0 and 0 <= age <= max(max_age, self._cost / MAX_LOOK_SHARE):
+            return self._records
         records = {}
         for entry in os.listdir(self._root):
             if entry.isdigit():
@@ -131,9 +132,13 @@ class ProcessTable:
                 if record is not None:
                     records[record.pid] = record
         self._records = records
-        self._looked_at = self._clock.seconds()
-        self._cost = max(0.0, self._looked_at - now)
-        self._marks = {key: mark for key, mark in self._marks.items() if key[0] in records}
+        self.looked_at = now
+        self._cost = max(0.0, self._clock.seconds() - now)
+        self._marks = {
+            (pid, started): mark
+            for (pid, started), mark in self._marks.items()
+            if pid in records and records[pid].started == started
+        }
         self.looks += 1
         return records
 

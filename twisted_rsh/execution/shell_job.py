@@ -1,0 +1,590 @@
+"""A persistent shell: one process that runs one command after another and remembers what they did."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import os
+import signal
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from zope.interface import implementer
+
+from twisted_rsh.core.endings import (
+    Ending,
+    Exited,
+    JobEnd,
+    OutcomeUnknown,
+    RefusalReason,
+    Refused,
+    Signalled,
+    Stopped,
+)
+from twisted_rsh.core.requests import JobRequest, Terminal
+from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.job import _refusal as refusal_of  # for now private there, and the same for a shell
+from twisted_rsh.execution.ladder import KillLadder
+from twisted_rsh.execution.pipes import READ_BYTES
+from twisted_rsh.execution.plan import _encode as encode_text  # for now private there; the rules of text are its own
+from twisted_rsh.execution.plan import shown
+from twisted_rsh.execution.shell_command import ShellCommand
+from twisted_rsh.execution.shell_family import children, descendants, signal_all, stopped_children, would_die
+from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
+from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
+from twisted_rsh.execution.shell_plan import ShellPlan
+from twisted_rsh.execution.shell_process import ShellProcess
+from twisted_rsh.execution.shell_reports import Report, ReportKind
+from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
+
+__all__ = [
+    "BEGIN_SECONDS",
+    "MAX_SCRIPT_BYTES",
+    "START_SECONDS",
+    "SYNC_SECONDS",
+    "WATCH_SECONDS",
+    "PersistentShell",
+    "start_shell",
+]
+
+MAX_SCRIPT_BYTES = 1024 * 1024
+"""Bytes of one command's text: a script of 20,000 lines.  Shells read a pipe byte by byte: this takes bash a second."""
+
+START_SECONDS = 10.0
+"""Seconds within which a shell has to take its first line: it takes 5 ms, and longer where the machine is busy."""
+
+BEGIN_SECONDS = 30.0
+"""Seconds within which a shell has to begin with a command: :data:`MAX_SCRIPT_BYTES` on a busy machine."""
+
+SYNC_SECONDS = 30.0
+"""Seconds within which a shell has to come back to its prompt once an interrupted command has ended: whatever the user
+has it do at an interrupt should be done by then."""
+
+WATCH_SECONDS = 1.0
+"""Seconds that a command runs until the shell is asked whether it is at its prompt: it says so as soon as it is, even
+when the command took away what would have reported it.  Most commands have ended by then."""
+
+_SYNC_DELAYS = (0.02, 0.1, 0.25, 0.5, 1.0)
+"""Seconds before each question whether the shell is at its prompt; the last goes on.  The first gives a terminal the
+time to deliver a key that was typed before."""
+
+_LOST_DELAYS = (0.05, 0.25, 1.0, 4.0)
+"""Seconds between the looks whether the shell has dropped a command without a word, from an interruption on."""
+
+_LAST_WORDS_BYTES = 200
+"""Bytes of what a shell printed at its start that are kept in case it is all that it ever says."""
+
+_SUSPENDING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
+
+
+def start_shell(
+    reactor: IJobReactor,
+    plan: ShellPlan,
+    owner: IJobOwner,
+    terminal: Terminal | None = None,
+    *,
+    folder: str | None = None,
+) -> PersistentShell:
+    """Start a persistent shell.
+
+    :param reactor: watches its pipes and its exit, and tells the time.
+    :param plan: which one (:func:`twisted_rsh.execution.shell_plan.plan_shell`).
+    :param owner: whom to report to, from the reactor only, never from within this call.  A shell that turns out to be
+        of no use ends with :class:`~twisted_rsh.core.endings.Refused` and `SHELL_FAILED`.
+    :param terminal: the terminal to give it, or ``None`` for pipes.
+    :param folder: where to make the private folder for what commands read; ``None`` for the system's temporary folder.
+    :returns: the shell, which takes commands at once and runs them when it is ready.
+    :raises JobRefused: it was not started, as :func:`twisted_rsh.execution.job.start_job` has it.
+    """
+    try:
+        return PersistentShell(reactor, plan, owner, terminal, PrivateFolder(folder))
+    except OSError as e:
+        raise refusal_of(e, plan.spawn) from None
+
+
+class _Phase(enum.Enum):
+    """What a shell is doing."""
+
+    STARTING = enum.auto()
+    READY = enum.auto()
+    RUNNING = enum.auto()
+    SETTLING = enum.auto()
+    SYNCING = enum.auto()
+    EXITED = enum.auto()
+
+
+@implementer(IPersistentShell, IShellListener, ICommandShell)
+class PersistentShell:
+    """A running shell; made by :func:`start_shell`.
+
+    :ivar folder: where the input of a command is.
+    :ivar feed: the terminal's input, or ``None`` on pipes.
+    """
+
+    def __init__(
+        self,
+        reactor: IJobReactor,
+        plan: ShellPlan,
+        owner: IJobOwner,
+        terminal: Terminal | None,
+        folder: PrivateFolder,
+    ) -> None:
+        self._reactor = reactor
+        self._plan = plan
+        self._owner = owner
+        self.folder = folder
+        self.feed = None if terminal is None else TerminalFeed(self._type)
+        self._phase = _Phase.STARTING
+        self._command: ShellCommand | None = None
+        self._number = self._last_command = 0
+        self._status = 0
+        self._flags = b""
+        self._ending: Ending = Exited(0)
+        self._fate: Ending | None = None
+        self._exit: Ending | None = None
+        self._held_open = False
+        self._has_ended = False
+        self._is_over = False
+        self._is_leaving = False
+        self._closed: set[Stream] = set()
+        self._told_ended: set[Stream] = set()
+        self._told_no_input = False
+        self._last_words = b""
+        self._earlier: set[int] = set()
+        self._missed: int | None = None
+        self._suspended: set[tuple[int, int]] = set()
+        self._waiting: list[Deferred[None]] = []
+        self._deadline: IDelayedCall | None = None
+        self._question: IDelayedCall | None = None
+        self._process = ShellProcess(reactor, plan.spawn, terminal, self, self._typed)
+        self._ladder = KillLadder(reactor, self._process.transport.signal_group, self._ladder_finished)
+        self._expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
+        self._process.send_line(plan.dialect.opening_line())
+
+    # IPersistentShell
+
+    def when_ready(self) -> Deferred[None]:
+        """Wait until the shell takes commands.
+
+        :returns: fires then, at once if it does already; never for a shell that does not get that far.
+        """
+        ready: Deferred[None] = Deferred(self._forget_waiting)
+        if self._phase is _Phase.STARTING or self._is_over:
+            self._waiting.append(ready)
+        else:
+            ready.callback(None)
+        return ready
+
+    def start_command(self, request: JobRequest, owner: IJobOwner) -> ShellCommand:
+        """See :meth:`twisted_rsh.interfaces.IPersistentShell.start_command`.
+
+        The command may be given before the shell is ready; it then waits.
+
+        :raises JobRefused: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT`, `TOO_LONG`, or `RESOURCES` where it cannot be given
+            an input.
+        """
+        if self._is_leaving or self._exit is not None or self._fate is not None:
+            raise JobRefused(RefusalReason.SHELL_GONE, "the shell has ended; start another one")
+        if self._command is not None:
+            raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
+        command = ShellCommand(self._reactor, self, 0, self._text(request), owner)
+        if self._phase is _Phase.READY:
+            try:
+                self._send(command)
+            except OSError as e:
+                raise JobRefused(RefusalReason.RESOURCES, f"no input for the command: {e.strerror}") from None
+        self._command = command
+        return command
+
+    def _text(self, request: JobRequest) -> bytes:
+        """Encode a command, or refuse it."""
+        if not request.command:
+            raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
+        text = encode_text(request.command, self._plan.encoding, "the command")
+        if len(text) > MAX_SCRIPT_BYTES:
+            raise JobRefused(
+                RefusalReason.TOO_LONG, f"the command has {len(text)} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
+            )
+        return text
+
+    # IJob
+
+    def write_input(self, data: bytes) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.write_input`.
+
+        On a terminal it is typed as soon as a command runs.  On pipes every command has its own input, and the shell
+        none.
+        """
+        if self._is_over:
+            return
+        if self.feed is not None:
+            self.feed.put(data, self._owner.input_consumed)
+        elif not self._told_no_input:
+            self._told_no_input = True
+            self._owner.input_closed()
+
+    def end_input(self) -> None:
+        """Let the shell leave, when it has no command to run any more."""
+        self._is_leaving = True
+        if self._phase is _Phase.READY:
+            self._process.end_commands()
+
+    def send_signal(self, name: str) -> None:
+        """Send a signal to what the shell runs, or to the shell itself where it runs nothing.
+
+        At its prompt a shell is not interrupted: there is nothing to interrupt.
+
+        :param name: one of :data:`twisted_rsh.core.signals.SIGNAL_NAMES`.
+        """
+        if self._command is not None:
+            self._command.send_signal(name)
+        elif name not in ("INT", "QUIT") and hasattr(signal, f"SIG{name}"):
+            self._process.transport.signal_group(getattr(signal, f"SIG{name}"))
+
+    def resize(self, columns: int, rows: int) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
+        self._process.transport.resize(columns, rows)
+
+    def resume_output(self, stream: Stream) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
+        self.resume_outputs()
+
+    def close_output(self, stream: Stream) -> None:
+        """Throw away what comes on this stream while no command runs; the commands have it still."""
+        if stream not in self._closed and not self._is_over:
+            self._closed.add(stream)
+            self._reactor.callLater(0, self._tell_ended, stream)
+            self.resume_outputs()
+
+    def terminate(self) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: takes the :class:`KillLadder`."""
+        if not self._is_over:
+            self._ladder.start()
+
+    # ICommandShell
+
+    def signal_command(self, name: str) -> None:
+        """See :meth:`ICommandShell.signal_command`."""
+        number = getattr(signal, f"SIG{name}", None)
+        if number is None:
+            return
+        group = self._foreground()
+        if group is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, number)
+            if number in (signal.SIGINT, signal.SIGQUIT):
+                self._look_after(number)
+        elif number in (signal.SIGINT, signal.SIGQUIT):
+            self.interrupt(number)
+        else:
+            if number == signal.SIGCONT:
+                self._process.transport.signal_group(number)  # a command may have stopped the shell itself
+            self.signal_family(number)
+
+    def interrupt(self, number: int) -> None:
+        """See :meth:`ICommandShell.interrupt`."""
+        group = self._foreground()
+        if group is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, number)
+        if self._command is not None:
+            self._command.was_interrupted = True
+        self._process.transport.signal_group(number)
+        self._look_after(number)
+
+    def key_typed(self) -> None:
+        """See :meth:`ICommandShell.key_typed`."""
+        self._look_after(None)
+
+    def _look_after(self, number: int | None) -> None:
+        """Look in a while what has become of an interruption."""
+        self._missed = number
+        if self._phase is _Phase.RUNNING:
+            self._ask_later(0)
+
+    def signal_family(self, number: int) -> bool:
+        """See :meth:`ICommandShell.signal_family`.
+
+        Where the system does not tell who is below the shell, the whole group gets it: an interactive shell ignores
+        ``TERM``, and dies of ``KILL``.
+        """
+        family = descendants(self._process.pid, self._earlier)
+        if family is None:
+            return self._process.transport.signal_group(number)
+        signal_all(family, number)
+        return bool(family)
+
+    def kill(self) -> None:
+        """See :meth:`ICommandShell.kill`."""
+        self._process.transport.signal_group(signal.SIGKILL)
+
+    def withdraw(self) -> None:
+        """See :meth:`ICommandShell.withdraw`."""
+        command, self._command = self._command, None
+        if command is not None:
+            text = "the command was cancelled before the shell could begin it"
+            self._reactor.callLater(0, command.finish, Refused(RefusalReason.SHELL_BUSY, text))
+
+    def resume_outputs(self) -> None:
+        """See :meth:`ICommandShell.resume_outputs`."""
+        self._process.resume_outputs()
+
+    def _foreground(self) -> int | None:
+        """Whom the terminal's keys would signal, if that is not the shell itself."""
+        group = self._process.transport.foreground_group()
+        return None if group == self._process.pid else group
+
+    # IShellListener
+
+    def output_room(self, stream: Stream) -> int:
+        """See :meth:`IShellListener.output_room`."""
+        if self._is_talking_to_us or (self._command is None and stream in self._closed):
+            return READ_BYTES
+        return (self._command or self._owner).output_room(stream)
+
+    def output_received(self, stream: Stream, data: bytes) -> None:
+        """See :meth:`IShellListener.output_received`."""
+        if self._is_talking_to_us:
+            self._last_words = (self._last_words + data)[-_LAST_WORDS_BYTES:]
+        elif self._command is not None:
+            self._command.output_received(stream, data)
+        elif stream not in self._closed:
+            self._owner.output_received(stream, data)
+
+    @property
+    def _is_talking_to_us(self) -> bool:
+        """Whether what is printed now is nobody's."""
+        return self._phase in (_Phase.STARTING, _Phase.SYNCING)
+
+    def reported(self, report: Report) -> None:
+        """See :meth:`IShellListener.reported`; what was said before, and comes twice, is not listened to."""
+        if report.number > self._number:
+            self.garbled()
+        elif self._phase is _Phase.STARTING:
+            if report.kind is ReportKind.ENDED:
+                self._process.settle(self._in_step)
+        elif self._phase is _Phase.SYNCING:
+            if report.kind is ReportKind.IN_STEP and report.number > self._last_command:
+                self._process.settle(self._in_step)
+        elif self._phase is _Phase.RUNNING and self._command is not None:
+            self._command_reported(self._command, report)
+
+    def _command_reported(self, command: ShellCommand, report: Report) -> None:
+        if report.kind is ReportKind.IN_STEP:
+            if report.number > command.number:  # it was abandoned, and what reports that was taken away
+                self._command_ended(command, report)
+        elif report.number == command.number:
+            if report.kind is ReportKind.ENDED:
+                self._command_ended(command, report)
+            elif not command.has_begun:
+                if self._deadline is not None:
+                    self._deadline.cancel()
+                    self._deadline = None
+                command.begun()
+
+    def garbled(self) -> None:
+        """See :meth:`IShellListener.garbled`."""
+        self._give_up(
+            OutcomeUnknown("something wrote to the descriptor by which the shell reports; the shell was ended")
+        )
+
+    # One command
+
+    def _send(self, command: ShellCommand) -> None:
+        """Tell the shell of a command."""
+        source = command.prepare()
+        self._number += 1
+        command.number = self._last_command = self._number
+        self._earlier = children(self._process.pid) or set()
+        self._missed = None
+        self._phase = _Phase.RUNNING
+        self._expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
+        self._process.send_line(
+            self._plan.dialect.command_line(
+                command.number, command.text, source=source, status=self._status, flags=self._flags
+            )
+        )
+        self._question = self._reactor.callLater(WATCH_SECONDS, self._ask, len(_LOST_DELAYS))
+        self.resume_outputs()
+
+    def _command_ended(self, command: ShellCommand, report: Report) -> None:
+        self._calm()
+        self._status, self._flags = report.status, report.flags
+        if command.has_begun:
+            self._ending = self._ending_of(report.status)
+        else:
+            text = "the shell could not begin the command; its standard error says why"
+            self._ending = Refused(RefusalReason.SHELL_FAILED, text)
+        self._phase = _Phase.SETTLING
+        self._process.settle(self._command_settled)
+
+    def _ending_of(self, status: int) -> Ending:
+        """Tell a suspended command from one that has exited with the same status."""
+        if self.feed is None or status - 128 not in _SUSPENDING:
+            return Exited(status)
+        stopped = stopped_children(self._process.pid)
+        if stopped is not None:
+            news = stopped - self._suspended
+            self._suspended = stopped
+            if not news:
+                return Exited(status)
+        return Stopped(signal.Signals(status - 128).name.removeprefix("SIG"))
+
+    def _command_settled(self) -> None:
+        command, self._command = self._command, None
+        assert command is not None
+        if self._exit is None:
+            self._phase = _Phase.SYNCING if command.was_interrupted else _Phase.READY
+            if command.was_interrupted:
+                self._expect(SYNC_SECONDS, "the shell did not come back from an interruption; it was ended")
+                self._ask_later(0)
+        command.finish(self._ending)
+        self.resume_outputs()
+        if self._exit is not None:
+            self._let_go()
+        elif self._phase is _Phase.READY:
+            self._go_on()
+
+    def _in_step(self) -> None:
+        """Learn that the shell is at its prompt, and that what it printed on the way is gone."""
+        self._calm()
+        self._phase = _Phase.READY
+        waiting, self._waiting = self._waiting, []
+        self.resume_outputs()
+        self._go_on()
+        for ready in waiting:
+            ready.callback(None)
+
+    def _go_on(self) -> None:
+        """Do what waited for the shell."""
+        if self._command is not None:
+            if self._phase is _Phase.READY:
+                self._begin_waiting(self._command)
+        elif self._is_leaving:
+            self._process.end_commands()
+
+    def _begin_waiting(self, command: ShellCommand) -> None:
+        try:
+            self._send(command)
+        except OSError as e:
+            self._command = None
+            command.finish(Refused(RefusalReason.RESOURCES, f"no input for the command: {e.strerror}"))
+            self._go_on()
+
+    # Coming back into step
+
+    def _ask_later(self, attempt: int) -> None:
+        """Ask in a while whether the shell is at its prompt."""
+        if self._question is not None:
+            self._question.cancel()
+            self._question = None
+        delays = _SYNC_DELAYS if self._phase is _Phase.SYNCING else _LOST_DELAYS
+        if attempt < len(delays) or self._phase is _Phase.SYNCING:
+            self._question = self._reactor.callLater(delays[min(attempt, len(delays) - 1)], self._ask, attempt)
+
+    def _ask(self, attempt: int) -> None:
+        self._question = None
+        if self._missed is not None:
+            # A shell that is just starting a program passes nothing on to it, and heeds the signal when that has ended.
+            family = descendants(self._process.pid, self._earlier) or ()
+            signal_all([pid for pid in family if would_die(pid, self._missed)], self._missed)
+            self._missed = None
+        if not self._process.unread_commands():  # else it has not come to the last question
+            path = self.folder.place("sync:")
+            with open(path, "xb") as file:
+                file.write(self._plan.dialect.sync_script(self._number + 1))
+            self._number += 1
+            self._process.send_line(self._plan.dialect.sync_line(path))
+        self._ask_later(attempt + 1)
+
+    def _expect(self, seconds: float, text: str) -> None:
+        """Give up on the shell unless it answers in time."""
+        self._deadline = self._reactor.callLater(seconds, self._give_up, OutcomeUnknown(text))
+
+    def _calm(self) -> None:
+        """Stop waiting for an answer: it came, or none can come."""
+        for call in (self._deadline, self._question):
+            if call is not None and call.active():
+                call.cancel()
+        self._deadline = self._question = None
+
+    # The end
+
+    def _give_up(self, fate: OutcomeUnknown) -> None:
+        """End a shell that cannot be used any more."""
+        self._fate = self._fate or fate
+        self._calm()
+        self.kill()
+
+    def exited(self, ending: Ending) -> None:
+        """See :meth:`IShellListener.exited`."""
+        self._calm()
+        self._exit = ending
+        if self._phase is not _Phase.SETTLING:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Deliver what is left of the output, and close it."""
+        if self._phase is _Phase.STARTING:
+            self._fate = self._failed_start()
+        self._phase = _Phase.EXITED
+        self._process.settle(self._close_outputs)
+
+    def _close_outputs(self) -> None:
+        self._held_open = self._process.close_outputs()
+
+    def _failed_start(self) -> Refused:
+        """Say in one line why a shell is of no use."""
+        name = shown(os.fsdecode(self._plan.spawn.executable))
+        if isinstance(self._fate, OutcomeUnknown):
+            return Refused(RefusalReason.SHELL_FAILED, f"{name}: {self._fate.text}")
+        how = "it ended before it was ready"
+        if isinstance(self._exit, Exited):
+            how += f", with exit code {self._exit.code}"
+        elif isinstance(self._exit, Signalled):
+            how += f", by signal {self._exit.signal}"
+        words = self._last_words.decode(self._plan.encoding, "replace").split("\n")
+        said = next((shown(line.strip()) for line in reversed(words) if line.strip()), "")
+        return Refused(RefusalReason.SHELL_FAILED, f"{name}: {how}" + (f": {said}" if said else ""))
+
+    def ended(self) -> None:
+        """See :meth:`IShellListener.ended`."""
+        self._has_ended = True
+        if not self._ladder.is_climbing or not self._process.transport.signal_group(0):
+            self._tell_end()
+
+    def _ladder_finished(self) -> None:
+        if self._has_ended:
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._is_over or self._exit is None:
+            return
+        self._is_over = True
+        ending = self._fate or self._exit
+        self.folder.remove()
+        command, self._command = self._command, None
+        if command is not None:
+            command.finish(ending, held_open=self._held_open)
+        for stream in OUTPUTS:
+            self._tell_ended(stream)
+        self._owner.job_ended(JobEnd(ending, self._held_open))
+
+    def _tell_ended(self, stream: Stream) -> None:
+        if stream not in self._told_ended:
+            self._told_ended.add(stream)
+            self._owner.output_ended(stream)
+
+    # Small things
+
+    def _type(self, data: bytes) -> None:
+        self._process.transport.write(data)
+
+    def _typed(self, size: int) -> None:
+        if self.feed is not None:
+            self.feed.taken(size)
+
+    def _forget_waiting(self, ready: Deferred[None]) -> None:
+        """Forget a caller who waits no more."""
+        self._waiting = [one for one in self._waiting if one is not ready]
