@@ -29,6 +29,7 @@ from twisted_rsh.trust.home import Home
 __all__ = ["PROMPT", "LineDropped", "Prompt", "open_history"]
 
 PROMPT = ">>: "
+"""What the console shows when it waits for a command."""
 
 
 def open_history(home: Home) -> History:
