@@ -18,10 +18,11 @@ from twisted_rsh.execution.shell_dialect import quoted
 ODD = (
     "if", "echo 'open", 'echo "open', "`", "$(", "${", "cat <<X\n", "}", "{", "))", "((", "case x in", "f() {", "\\",
     "# only a comment", "  ", "\n\n", "&", "&&", "|", ";;", "<", "> /no/such/file", "< /no/such/file", "nosuchcommand",
-    "PS1='noise '", "PS2='noise '", "PROMPT_COMMAND='echo noise'", "precmd() { echo noise; }", "set -u; : $nope; set +u",
+    "PS1='noise '", "PS2='noise '", "PROMPT_COMMAND='echo noise'", "precmd() { echo noise; }",
+    "set -u; : $nope; set +u",
     "set -v", ": ${x?}", "trap - INT", "unset PS1", "IFS=e", "unset IFS", "kill -INT $$", "(exit 5)", "printf x >&2",
     "alias printf=false eval=false; unalias printf eval", "set -x", "set +x", "sleep 0.05 &", "exec 5>&1", "! true",
-    "read line", "cat", "printf '\\200\\377'", "return 3", "break", "eval \"'\"", "cd /no/such", "type printf >/dev/null",
+    "read line", "cat", "printf '\\200\\377'", "return 3", "break", "eval \"'\"", "cd /no/such",
 )  # fmt: skip
 """Commands that do something odd to a shell, and end."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import os
 import signal
@@ -19,7 +18,6 @@ from twisted_rsh.core.endings import (
     RefusalReason,
     Refused,
     Signalled,
-    Stopped,
 )
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
@@ -30,11 +28,11 @@ from twisted_rsh.execution.pipes import READ_BYTES
 from twisted_rsh.execution.plan import _encode as encode_text  # for now private there; the rules of text are its own
 from twisted_rsh.execution.plan import shown
 from twisted_rsh.execution.shell_command import ShellCommand
-from twisted_rsh.execution.shell_family import children, descendants, signal_all, stopped_children, would_die
 from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
 from twisted_rsh.execution.shell_plan import ShellPlan
 from twisted_rsh.execution.shell_process import ShellProcess
+from twisted_rsh.execution.shell_reach import INTERRUPTS, ShellReach
 from twisted_rsh.execution.shell_reports import Report, ReportKind
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
 
@@ -74,8 +72,6 @@ _LOST_DELAYS = (0.05, 0.25, 1.0, 4.0)
 
 _LAST_WORDS_BYTES = 200
 """Bytes of what a shell printed at its start that are kept in case it is all that it ever says."""
-
-_SUSPENDING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
 def start_shell(
@@ -151,14 +147,12 @@ class PersistentShell:
         self._told_ended: set[Stream] = set()
         self._told_no_input = False
         self._last_words = b""
-        self._earlier: set[int] = set()
-        self._missed: int | None = None
-        self._suspended: set[tuple[int, int]] = set()
         self._waiting: list[Deferred[None]] = []
         self._deadline: IDelayedCall | None = None
         self._question: IDelayedCall | None = None
         self._process = ShellProcess(reactor, plan.spawn, terminal, self, self._typed)
-        self._ladder = KillLadder(reactor, self._process.transport.signal_group, self._ladder_finished)
+        self._reach = ShellReach(self._process.transport, self._process.pid)
+        self._ladder = KillLadder(reactor, self._reach.to_group, self._ladder_finished)
         self._expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
         self._process.send_line(plan.dialect.opening_line())
 
@@ -239,8 +233,8 @@ class PersistentShell:
         """
         if self._command is not None:
             self._command.send_signal(name)
-        elif name not in ("INT", "QUIT") and hasattr(signal, f"SIG{name}"):
-            self._process.transport.signal_group(getattr(signal, f"SIG{name}"))
+        elif (number := getattr(signal, f"SIG{name}", None)) is not None and number not in INTERRUPTS:
+            self._reach.to_group(number)
 
     def resize(self, columns: int, rows: int) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
@@ -269,28 +263,22 @@ class PersistentShell:
         number = getattr(signal, f"SIG{name}", None)
         if number is None:
             return
-        group = self._foreground()
-        if group is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, number)
-            if number in (signal.SIGINT, signal.SIGQUIT):
+        if self._reach.to_foreground(number):
+            if number in INTERRUPTS:
                 self._look_after(number)
-        elif number in (signal.SIGINT, signal.SIGQUIT):
+        elif number in INTERRUPTS:
             self.interrupt(number)
         else:
             if number == signal.SIGCONT:
-                self._process.transport.signal_group(number)  # a command may have stopped the shell itself
-            self.signal_family(number)
+                self._reach.to_group(number)  # a command may have stopped the shell itself
+            self._reach.to_family(number)
 
     def interrupt(self, number: int) -> None:
         """See :meth:`ICommandShell.interrupt`."""
-        group = self._foreground()
-        if group is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, number)
+        self._reach.to_foreground(number)
         if self._command is not None:
             self._command.was_interrupted = True
-        self._process.transport.signal_group(number)
+        self._reach.to_group(number)
         self._look_after(number)
 
     def key_typed(self) -> None:
@@ -299,25 +287,18 @@ class PersistentShell:
 
     def _look_after(self, number: int | None) -> None:
         """Look in a while what has become of an interruption."""
-        self._missed = number
+        if number is not None:
+            self._reach.interrupted(number)
         if self._phase is _Phase.RUNNING:
             self._ask_later(0)
 
     def signal_family(self, number: int) -> bool:
-        """See :meth:`ICommandShell.signal_family`.
-
-        Where the system does not tell who is below the shell, the whole group gets it: an interactive shell ignores
-        ``TERM``, and dies of ``KILL``.
-        """
-        family = descendants(self._process.pid, self._earlier)
-        if family is None:
-            return self._process.transport.signal_group(number)
-        signal_all(family, number)
-        return bool(family)
+        """See :meth:`ICommandShell.signal_family`."""
+        return self._reach.to_family(number)
 
     def kill(self) -> None:
         """See :meth:`ICommandShell.kill`."""
-        self._process.transport.signal_group(signal.SIGKILL)
+        self._reach.to_group(signal.SIGKILL)
 
     def withdraw(self) -> None:
         """See :meth:`ICommandShell.withdraw`."""
@@ -329,11 +310,6 @@ class PersistentShell:
     def resume_outputs(self) -> None:
         """See :meth:`ICommandShell.resume_outputs`."""
         self._process.resume_outputs()
-
-    def _foreground(self) -> int | None:
-        """Whom the terminal's keys would signal, if that is not the shell itself."""
-        group = self._process.transport.foreground_group()
-        return None if group == self._process.pid else group
 
     # IShellListener
 
@@ -396,8 +372,7 @@ class PersistentShell:
         source = command.prepare()
         self._number += 1
         command.number = self._last_command = self._number
-        self._earlier = children(self._process.pid) or set()
-        self._missed = None
+        self._reach.command_begins()
         self._phase = _Phase.RUNNING
         self._expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
         self._process.send_line(
@@ -412,24 +387,12 @@ class PersistentShell:
         self._calm()
         self._status, self._flags = report.status, report.flags
         if command.has_begun:
-            self._ending = self._ending_of(report.status)
+            self._ending = self._reach.ending_of(report.status, on_terminal=self.feed is not None)
         else:
             text = "the shell could not begin the command; its standard error says why"
             self._ending = Refused(RefusalReason.SHELL_FAILED, text)
         self._phase = _Phase.SETTLING
         self._process.settle(self._command_settled)
-
-    def _ending_of(self, status: int) -> Ending:
-        """Tell a suspended command from one that has exited with the same status."""
-        if self.feed is None or status - 128 not in _SUSPENDING:
-            return Exited(status)
-        stopped = stopped_children(self._process.pid)
-        if stopped is not None:
-            news = stopped - self._suspended
-            self._suspended = stopped
-            if not news:
-                return Exited(status)
-        return Stopped(signal.Signals(status - 128).name.removeprefix("SIG"))
 
     def _command_settled(self) -> None:
         command, self._command = self._command, None
@@ -485,11 +448,7 @@ class PersistentShell:
 
     def _ask(self, attempt: int) -> None:
         self._question = None
-        if self._missed is not None:
-            # A shell that is just starting a program passes nothing on to it, and heeds the signal when that has ended.
-            family = descendants(self._process.pid, self._earlier) or ()
-            signal_all([pid for pid in family if would_die(pid, self._missed)], self._missed)
-            self._missed = None
+        self._reach.repeat()
         if not self._process.unread_commands():  # else it has not come to the last question
             path = self.folder.place("sync:")
             with open(path, "xb") as file:
@@ -527,31 +486,17 @@ class PersistentShell:
     def _let_go(self) -> None:
         """Deliver what is left of the output, and close it."""
         if self._phase is _Phase.STARTING:
-            self._fate = self._failed_start()
+            self._fate = _failed_start(self._plan, self._fate or self._exit, self._last_words)
         self._phase = _Phase.EXITED
         self._process.settle(self._close_outputs)
 
     def _close_outputs(self) -> None:
         self._held_open = self._process.close_outputs()
 
-    def _failed_start(self) -> Refused:
-        """Say in one line why a shell is of no use."""
-        name = shown(os.fsdecode(self._plan.spawn.executable))
-        if isinstance(self._fate, OutcomeUnknown):
-            return Refused(RefusalReason.SHELL_FAILED, f"{name}: {self._fate.text}")
-        how = "it ended before it was ready"
-        if isinstance(self._exit, Exited):
-            how += f", with exit code {self._exit.code}"
-        elif isinstance(self._exit, Signalled):
-            how += f", by signal {self._exit.signal}"
-        words = self._last_words.decode(self._plan.encoding, "replace").split("\n")
-        said = next((shown(line.strip()) for line in reversed(words) if line.strip()), "")
-        return Refused(RefusalReason.SHELL_FAILED, f"{name}: {how}" + (f": {said}" if said else ""))
-
     def ended(self) -> None:
         """See :meth:`IShellListener.ended`."""
         self._has_ended = True
-        if not self._ladder.is_climbing or not self._process.transport.signal_group(0):
+        if not self._ladder.is_climbing or not self._reach.to_group(0):
             self._tell_end()
 
     def _ladder_finished(self) -> None:
@@ -588,3 +533,18 @@ class PersistentShell:
     def _forget_waiting(self, ready: Deferred[None]) -> None:
         """Forget a caller who waits no more."""
         self._waiting = [one for one in self._waiting if one is not ready]
+
+
+def _failed_start(plan: ShellPlan, ending: Ending | None, last_words: bytes) -> Refused:
+    """Say in one line why a shell is of no use."""
+    name = shown(os.fsdecode(plan.spawn.executable))
+    if isinstance(ending, OutcomeUnknown):
+        return Refused(RefusalReason.SHELL_FAILED, f"{name}: {ending.text}")
+    how = "it ended before it was ready"
+    if isinstance(ending, Exited):
+        how += f", with exit code {ending.code}"
+    elif isinstance(ending, Signalled):
+        how += f", by signal {ending.signal}"
+    lines = last_words.decode(plan.encoding, "replace").split("\n")
+    said = next((shown(line.strip()) for line in reversed(lines) if line.strip()), "")
+    return Refused(RefusalReason.SHELL_FAILED, f"{name}: {how}" + (f": {said}" if said else ""))
