@@ -24,8 +24,8 @@ _SIGNALLED = 128
 class ShellReach:
     """The processes of the command that a shell runs.
 
-    On pipes they are in the shell's own process group, together with what earlier commands left in the background.  On a
-    terminal a shell has job control, and the command is the terminal's foreground process group.
+    On pipes they are in the shell's own process group, together with what earlier commands left in the background.  On
+    a terminal a shell has job control, and the command is the terminal's foreground process group.
 
     :param transport: the shell's process.
     :param pid: its number, which is also that of its process group.
