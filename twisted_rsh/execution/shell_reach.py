@@ -110,7 +110,8 @@ class ShellReach:
             return Exited(status)
         stopped = stopped_children(self._pid)
         if stopped is not None:
-            news = stopped - self._suspended
+            known = {pid for pid, _ in self._suspended}
+            news = [one for one in stopped - self._suspended if one[0] in known or one[0] not in self._earlier]
             self._suspended = stopped
             if not news:
                 return Exited(status)
