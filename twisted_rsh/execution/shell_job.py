@@ -7,7 +7,6 @@ import os
 import signal
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import (
@@ -34,6 +33,7 @@ from twisted_rsh.execution.shell_plan import ShellPlan
 from twisted_rsh.execution.shell_process import ShellProcess
 from twisted_rsh.execution.shell_reach import INTERRUPTS, ShellReach
 from twisted_rsh.execution.shell_reports import Report, ReportKind
+from twisted_rsh.execution.shell_watch import LOST_DELAYS, SYNC_DELAYS, WATCH_SECONDS, ShellWatch
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
 
 __all__ = [
@@ -58,17 +58,6 @@ BEGIN_SECONDS = 30.0
 SYNC_SECONDS = 30.0
 """Seconds within which a shell has to come back to its prompt once an interrupted command has ended: whatever the user
 has it do at an interrupt should be done by then."""
-
-WATCH_SECONDS = 1.0
-"""Seconds that a command runs until the shell is asked whether it is at its prompt: it says so as soon as it is, even
-when the command took away what would have reported it.  Most commands have ended by then."""
-
-_SYNC_DELAYS = (0.02, 0.1, 0.25, 0.5, 1.0)
-"""Seconds before each question whether the shell is at its prompt; the last goes on.  The first gives a terminal the
-time to deliver a key that was typed before."""
-
-_LOST_DELAYS = (0.05, 0.25, 1.0, 4.0)
-"""Seconds between the looks whether the shell has dropped a command without a word, from an interruption on."""
 
 _LAST_WORDS_BYTES = 200
 """Bytes of what a shell printed at its start that are kept in case it is all that it ever says."""
@@ -148,12 +137,11 @@ class PersistentShell:
         self._told_no_input = False
         self._last_words = b""
         self._waiting: list[Deferred[None]] = []
-        self._deadline: IDelayedCall | None = None
-        self._question: IDelayedCall | None = None
+        self._watch = ShellWatch(reactor, self._ask, self._give_up)
         self._process = ShellProcess(reactor, plan.spawn, terminal, self, self._typed)
         self._reach = ShellReach(self._process.transport, self._process.pid)
         self._ladder = KillLadder(reactor, self._reach.to_group, self._ladder_finished)
-        self._expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
+        self._watch.expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
         self._process.send_line(plan.dialect.opening_line())
 
     # IPersistentShell
@@ -290,7 +278,7 @@ class PersistentShell:
         if number is not None:
             self._reach.interrupted(number)
         if self._phase is _Phase.RUNNING:
-            self._ask_later(0)
+            self._watch.ask_after(LOST_DELAYS)
 
     def signal_family(self, number: int) -> bool:
         """See :meth:`ICommandShell.signal_family`."""
@@ -354,16 +342,12 @@ class PersistentShell:
             if report.kind is ReportKind.ENDED:
                 self._command_ended(command, report)
             elif not command.has_begun:
-                if self._deadline is not None:
-                    self._deadline.cancel()
-                    self._deadline = None
+                self._watch.met()
                 command.begun()
 
     def garbled(self) -> None:
         """See :meth:`IShellListener.garbled`."""
-        self._give_up(
-            OutcomeUnknown("something wrote to the descriptor by which the shell reports; the shell was ended")
-        )
+        self._give_up("something wrote to the descriptor by which the shell reports; the shell was ended")
 
     # One command
 
@@ -374,17 +358,17 @@ class PersistentShell:
         command.number = self._last_command = self._number
         self._reach.command_begins()
         self._phase = _Phase.RUNNING
-        self._expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
+        self._watch.expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
         self._process.send_line(
             self._plan.dialect.command_line(
                 command.number, command.text, source=source, status=self._status, flags=self._flags
             )
         )
-        self._question = self._reactor.callLater(WATCH_SECONDS, self._ask, len(_LOST_DELAYS))
+        self._watch.ask_after((WATCH_SECONDS,))
         self.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
-        self._calm()
+        self._watch.calm()
         self._status, self._flags = report.status, report.flags
         if command.has_begun:
             self._ending = self._reach.ending_of(report.status, on_terminal=self.feed is not None)
@@ -400,8 +384,8 @@ class PersistentShell:
         if self._exit is None:
             self._phase = _Phase.SYNCING if command.was_interrupted else _Phase.READY
             if command.was_interrupted:
-                self._expect(SYNC_SECONDS, "the shell did not come back from an interruption; it was ended")
-                self._ask_later(0)
+                self._watch.expect(SYNC_SECONDS, "the shell did not come back from an interruption; it was ended")
+                self._watch.ask_after(SYNC_DELAYS)
         command.finish(self._ending)
         self.resume_outputs()
         if self._exit is not None:
@@ -411,7 +395,7 @@ class PersistentShell:
 
     def _in_step(self) -> None:
         """Learn that the shell is at its prompt, and that what it printed on the way is gone."""
-        self._calm()
+        self._watch.calm()
         self._phase = _Phase.READY
         waiting, self._waiting = self._waiting, []
         self.resume_outputs()
@@ -437,48 +421,27 @@ class PersistentShell:
 
     # Coming back into step
 
-    def _ask_later(self, attempt: int) -> None:
-        """Ask in a while whether the shell is at its prompt."""
-        if self._question is not None:
-            self._question.cancel()
-            self._question = None
-        delays = _SYNC_DELAYS if self._phase is _Phase.SYNCING else _LOST_DELAYS
-        if attempt < len(delays) or self._phase is _Phase.SYNCING:
-            self._question = self._reactor.callLater(delays[min(attempt, len(delays) - 1)], self._ask, attempt)
-
-    def _ask(self, attempt: int) -> None:
-        self._question = None
+    def _ask(self) -> None:
+        """Ask whether the shell is at its prompt, unless it has not come to the last question."""
         self._reach.repeat()
-        if not self._process.unread_commands():  # else it has not come to the last question
+        if not self._process.unread_commands():
             path = self.folder.place("sync:")
             with open(path, "xb") as file:
                 file.write(self._plan.dialect.sync_script(self._number + 1))
             self._number += 1
             self._process.send_line(self._plan.dialect.sync_line(path))
-        self._ask_later(attempt + 1)
-
-    def _expect(self, seconds: float, text: str) -> None:
-        """Give up on the shell unless it answers in time."""
-        self._deadline = self._reactor.callLater(seconds, self._give_up, OutcomeUnknown(text))
-
-    def _calm(self) -> None:
-        """Stop waiting for an answer: it came, or none can come."""
-        for call in (self._deadline, self._question):
-            if call is not None and call.active():
-                call.cancel()
-        self._deadline = self._question = None
 
     # The end
 
-    def _give_up(self, fate: OutcomeUnknown) -> None:
+    def _give_up(self, text: str) -> None:
         """End a shell that cannot be used any more."""
-        self._fate = self._fate or fate
-        self._calm()
+        self._fate = self._fate or OutcomeUnknown(text)
+        self._watch.calm()
         self.kill()
 
     def exited(self, ending: Ending) -> None:
         """See :meth:`IShellListener.exited`."""
-        self._calm()
+        self._watch.calm()
         self._exit = ending
         if self._phase is not _Phase.SETTLING:
             self._let_go()
