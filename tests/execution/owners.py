@@ -170,7 +170,9 @@ def start_job(
     request = JobRequest(command=command, argv=argv or None, cwd=cwd, environment=tuple((environment or {}).items()))
     account = Account.current(os.environ, shell="/bin/sh", encoding="utf-8")  # noqa: S604 - a path, not a flag
     user = LocalUser(reactor, account, start_process)
-    return user.start_job(request, owner)
+    job = user.start_job(request, owner)
+    assert isinstance(job, ProcessJob)
+    return job
 
 
 async def run_job(

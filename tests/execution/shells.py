@@ -6,40 +6,24 @@ import os
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
 
 from tests.execution.owners import PATIENCE, RecordingOwner, reactor
 from tests.tools import require_tool
-from twisted_rsh.core.endings import Ending, JobEnd
+from twisted_rsh.core.endings import Ending
 from twisted_rsh.core.requests import JobRequest, Terminal
-from twisted_rsh.core.roles import OUTPUTS
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.shell_command import ShellCommand
 from twisted_rsh.execution.shell_job import PersistentShell, start_shell
 from twisted_rsh.execution.shell_plan import plan_shell
-from twisted_rsh.interfaces import IJobOwner
 
-__all__ = ["KINDS", "SHELLS", "CommandOwner", "ShellRig", "account"]
+__all__ = ["KINDS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
 
 SHELLS = ("bash", "dash", "zsh")
 """The shells that speak a known dialect."""
 
 KINDS = [(shell, on_terminal) for shell in SHELLS for on_terminal in (False, True)]
 """Every shell on pipes and on a terminal."""
-
-
-@implementer(IJobOwner)
-class CommandOwner(RecordingOwner):
-    """Records what it is told, the end as it is told since jobs have a :class:`JobEnd`."""
-
-    def job_ended(self, end: JobEnd) -> None:  # type: ignore[override]  # until the one above takes a JobEnd too
-        """See :class:`IJobOwner`."""
-        assert sorted(self.ended) == list(OUTPUTS)
-        assert not self.endings
-        self.endings.append(end.ending)
-        self.held_open = end.held_open
-        self.ended_at = reactor.seconds()
-        self._look()
 
 
 def account(home: Path) -> Account:
@@ -56,26 +40,29 @@ class ShellRig:
     def __init__(self, home: Path, shell: str, on_terminal: bool = False, **environment: str) -> None:
         self.path = shell if "/" in shell else require_tool(shell)
         self.home = home
-        self.owner = CommandOwner()
+        self.owner = RecordingOwner()
         request = JobRequest(shell=self.path, environment=tuple(environment.items()))
         self.shell: PersistentShell = start_shell(
             reactor,
             plan_shell(request, account(home)),
             self.owner,
+            JobTrees(reactor).new(),
             Terminal(columns=132, rows=43) if on_terminal else None,
             folder=str(home),
         )
 
     async def ready(self) -> None:
         """Wait until it takes commands."""
-        await self.shell.when_ready().addTimeout(PATIENCE, reactor)
+        ready: Deferred[None] = Deferred()
+        self.shell.when_ready(lambda: ready.callback(None))
+        await ready.addTimeout(PATIENCE, reactor)
 
-    def begin(self, text: str, room: int | None = None) -> tuple[ShellCommand, CommandOwner]:
+    def begin(self, text: str, room: int | None = None) -> tuple[ShellCommand, RecordingOwner]:
         """Begin with a command."""
-        owner = CommandOwner(room)
+        owner = RecordingOwner(room)
         return self.shell.start_command(JobRequest(command=text), owner), owner
 
-    async def run(self, text: str, data: bytes | None = b"") -> CommandOwner:
+    async def run(self, text: str, data: bytes | None = b"") -> RecordingOwner:
         """Run a command to its end, with this input; ``None`` gives it no end of its input."""
         command, owner = self.begin(text)
         if data:

@@ -31,6 +31,7 @@ from tests.execution.owners import (
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Signalled
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution import job as job_module
+from twisted_rsh.execution import refusals
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.user import LocalUser
@@ -463,7 +464,7 @@ async def test_no_descriptor_leaks() -> None:
 
 def test_reasons_have_distinct_kinds() -> None:
     """Everything that runs out is a matter of resources, for which a client may try again."""
-    kinds = job_module._REASON_BY_ERRNO
+    kinds = refusals._REASON_BY_ERRNO
     assert {code for code, kind in kinds.items() if kind is RefusalReason.RESOURCES} == {
         errno.EMFILE,
         errno.ENFILE,

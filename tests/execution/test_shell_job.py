@@ -11,11 +11,11 @@ from twisted.internet.task import deferLater
 
 from tests.conftest import async_fixture
 from tests.execution.owners import asynchronous, reactor
-from tests.execution.shells import KINDS, CommandOwner, ShellRig
+from tests.execution.shells import KINDS, RecordingOwner, ShellRig
 from tests.tools import require_tool
 from twisted_rsh.core.endings import Exited, RefusalReason, Signalled, Stopped
+from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.execution.shell_job import MAX_SCRIPT_BYTES
 from twisted_rsh.interfaces import JobRefused
 
 
@@ -49,7 +49,7 @@ async def test_memory(rig: ShellRig) -> None:
     assert await rig.output("echo $?") == "0\n"
 
 
-def text_of(rig: ShellRig, owner: CommandOwner) -> str:
+def text_of(rig: ShellRig, owner: RecordingOwner) -> str:
     """Everything that a command printed; on a terminal both outputs are one."""
     return (owner.stdout + owner.stderr).decode(errors="replace").replace("\r\n", "\n")
 

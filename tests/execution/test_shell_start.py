@@ -27,12 +27,13 @@ def fake(path: Path, text: str) -> str:
 async def failure(tmp_path: Path, text: str) -> Refused:
     """Start a program in place of a shell, and say how that went."""
     rig = ShellRig(tmp_path, fake(tmp_path / "bin", text))
-    ready = rig.shell.when_ready()
+    ready: list[None] = []
+    rig.shell.when_ready(lambda: ready.append(None))
     command, owner = rig.begin("echo hi")
     await rig.ended()
-    assert not ready.called
-    ready.addErrback(lambda failure: None)
-    ready.cancel()
+    assert not ready
+    rig.shell.when_ready(lambda: ready.append(None))
+    assert not ready
     command.write_input(b"x")
     assert owner.endings == rig.owner.endings
     ending = rig.owner.ending
@@ -47,11 +48,9 @@ async def test_dies_at_once(tmp_path: Path) -> None:
     """A shell that exits says how, and what it last said."""
     ending = await failure(tmp_path, "#!/bin/sh\necho no luck >&2\nexit 4\n")
     assert ending.text.endswith("/bash: it ended before it was ready, with exit code 4: no luck")
-    assert (
-        (await failure(tmp_path / "b", "#!/bin/sh\nkill -TERM $$\n")).text.endswith("by signal TERM")
-        if ((tmp_path / "b").mkdir() is None)
-        else None
-    )
+    (tmp_path / "b").mkdir()
+    ending = await failure(tmp_path / "b", "#!/bin/sh\nkill -TERM $$\n")
+    assert ending.text.endswith("by signal TERM")
 
 
 @asynchronous

@@ -74,7 +74,7 @@ class Decoder:
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"type 0x{payload[0]:02x}") from None
         try:
             if not sequenced:
-                return None, message.parse(payload[1:])
+                return None, message.parse(memoryview(payload)[1:])
             if len(payload) < _CONTROL_HEADER.size:
                 raise FieldError("no sequence number")
             _, sequence = _CONTROL_HEADER.unpack_from(payload)
@@ -101,7 +101,7 @@ def encode(message: Message) -> bytes:
     :raises LocalProtocolError: a field is out of its bounds.
     """
     try:
-        return message.declaration.number.to_bytes(1, "big") + message.body()
+        return b"".join((message.declaration.number.to_bytes(1, "big"), *message.pieces()))
     except FieldError as error:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, str(error)) from error
 

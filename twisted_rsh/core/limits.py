@@ -35,6 +35,7 @@ __all__ = [
     "MAX_USER_BYTES",
     "MAX_WINDOW",
     "MIN_WINDOW",
+    "SENT_DATA_BYTES",
     "SESSION_ID_BYTES",
     "SessionLimits",
 ]
@@ -42,6 +43,10 @@ __all__ = [
 MAX_DATA_BYTES = 32 * 1024
 """Bytes of a stream in one DATA frame.  Int32StringReceiver is fastest between 16 and 64 KiB and quadratic far
 above; a frame of this size keeps the reactor for less than a millisecond (docs/performance.rst)."""
+
+SENT_DATA_BYTES = 16 * 1024 - 18
+"""Bytes of a stream in one DATA frame that this implementation sends.  With the type, the header and the length prefix,
+18 bytes, it fills a TLS record: the receiver finds a whole frame in each record, and has nothing to put together."""
 
 MAX_FRAME_BYTES = 64 * 1024
 """Bytes of a frame after login, without its length prefix: twice the data, so that no header can overflow it."""

@@ -132,11 +132,14 @@ class Data(Message):
         _check_offset(self.offset)
 
     def body(self) -> bytes:
+        return b"".join(self.pieces())
+
+    def pieces(self) -> tuple[bytes, ...]:
         self.check()
-        return self.layout.pack(self.channel, self.stream, self.offset) + self.data
+        return self.layout.pack(self.channel, self.stream, self.offset), self.data
 
     @classmethod
-    def parse(cls, body: bytes) -> Message:
+    def parse(cls, body: bytes | memoryview) -> Message:
         size = len(body) - cls.layout.size
         if not 1 <= size <= MAX_DATA_BYTES:
             raise FieldError("data of an impossible size")
@@ -144,7 +147,7 @@ class Data(Message):
         _check_channel(channel)
         _check_stream(stream)
         _check_offset(offset)
-        return cls(channel, Stream(stream), offset, body[cls.layout.size :])
+        return cls(channel, Stream(stream), offset, bytes(body[cls.layout.size :]))
 
 
 @declare(0x11, BOTH, Phase.SESSION)
@@ -233,8 +236,8 @@ class Part(Message):
         return self.piece
 
     @classmethod
-    def parse(cls, body: bytes) -> Message:
-        message = cls(body)
+    def parse(cls, body: bytes | memoryview) -> Message:
+        message = cls(bytes(body))
         message.body()
         return message
 

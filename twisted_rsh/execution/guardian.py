@@ -87,8 +87,8 @@ class Guardian:
     """The server's side: starts the guardian and tells it of jobs.
 
     Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: what the pipe cannot take is told when
-    it can, and what has become untrue in between is not told at all.  A guardian that is gone is a warning in the log, and
-    fails nothing.
+    it can, and what has become untrue in between is not told at all.  A guardian that is gone is a warning in the
+    log, and fails nothing.
 
     :param reactor: watches the pipe, when it is full, and the guardian's exit.
     :param grace: whole seconds between two steps.

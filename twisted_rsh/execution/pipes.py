@@ -17,10 +17,13 @@ from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IReadWri
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.core.limits import SENT_DATA_BYTES
+
 __all__ = ["READ_BYTES", "WIDE_PIPE_BYTES", "InputPipe", "OutputPipe"]
 
-READ_BYTES = 64 * 1024
-"""Bytes of one read: what a Linux pipe holds, and twice as fast as Twisted's 8 KiB (docs/performance.rst)."""
+READ_BYTES = 4 * SENT_DATA_BYTES
+"""Bytes of one read: nearly what a Linux pipe holds, and whole frames.  Twice as fast as Twisted's 8 KiB
+(docs/performance.rst)."""
 
 WIDE_PIPE_BYTES = 256 * 1024
 """Bytes that the pipe of a busy output is made to hold, so that the job and the server take turns less often: measured,

@@ -6,8 +6,9 @@ import contextlib
 import enum
 import os
 import signal
+from collections.abc import Callable
+from dataclasses import replace
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
@@ -15,20 +16,24 @@ from twisted_rsh.core.endings import (
     Ending,
     Exited,
     JobEnd,
+    Limit,
+    LimitReached,
     OutcomeUnknown,
     RefusalReason,
     Refused,
     Signalled,
     Stopped,
 )
+from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.interfaces import IJobReactor
-from twisted_rsh.execution.job import _refusal as refusal_of  # for now private there, and the same for a shell
+from twisted_rsh.execution.job_tree import JobTree
 from twisted_rsh.execution.ladder import KillLadder
 from twisted_rsh.execution.pipes import READ_BYTES
-from twisted_rsh.execution.plan import _encode as encode_text  # for now private there; the rules of text are its own
-from twisted_rsh.execution.plan import shown
+from twisted_rsh.execution.plan import encode_text, shown
+from twisted_rsh.execution.refusals import refusal_of
+from twisted_rsh.execution.resource_usage import resource_usage
 from twisted_rsh.execution.shell_command import ShellCommand
 from twisted_rsh.execution.shell_family import children, descendants, signal_all, stopped_children, would_die
 from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
@@ -36,20 +41,17 @@ from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
 from twisted_rsh.execution.shell_plan import ShellPlan
 from twisted_rsh.execution.shell_process import ShellProcess
 from twisted_rsh.execution.shell_reports import Report, ReportKind
+from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits, UsageWatch
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
 
 __all__ = [
     "BEGIN_SECONDS",
-    "MAX_SCRIPT_BYTES",
     "START_SECONDS",
     "SYNC_SECONDS",
     "WATCH_SECONDS",
     "PersistentShell",
     "start_shell",
 ]
-
-MAX_SCRIPT_BYTES = 1024 * 1024
-"""Bytes of one command's text: a script of 20,000 lines.  Shells read a pipe byte by byte: this takes bash a second."""
 
 START_SECONDS = 10.0
 """Seconds within which a shell has to take its first line: it takes 5 ms, and longer where the machine is busy."""
@@ -82,8 +84,10 @@ def start_shell(
     reactor: IJobReactor,
     plan: ShellPlan,
     owner: IJobOwner,
+    tree: JobTree,
     terminal: Terminal | None = None,
     *,
+    limits: UsageLimits = NO_LIMITS,
     folder: str | None = None,
 ) -> PersistentShell:
     """Start a persistent shell.
@@ -92,13 +96,15 @@ def start_shell(
     :param plan: which one (:func:`twisted_rsh.execution.shell_plan.plan_shell`).
     :param owner: whom to report to, from the reactor only, never from within this call.  A shell that turns out to be
         of no use ends with :class:`~twisted_rsh.core.endings.Refused` and `SHELL_FAILED`.
+    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.job_trees.JobTrees.new`).
     :param terminal: the terminal to give it, or ``None`` for pipes.
+    :param limits: what the shell and all that it runs may use together.
     :param folder: where to make the private folder for what commands read; ``None`` for the system's temporary folder.
     :returns: the shell, which takes commands at once and runs them when it is ready.
     :raises JobRefused: it was not started, as :func:`twisted_rsh.execution.job.start_job` has it.
     """
     try:
-        return PersistentShell(reactor, plan, owner, terminal, PrivateFolder(folder))
+        return PersistentShell(reactor, plan, owner, tree, terminal, limits, PrivateFolder(folder))
     except OSError as e:
         raise refusal_of(e, plan.spawn) from None
 
@@ -127,12 +133,17 @@ class PersistentShell:
         reactor: IJobReactor,
         plan: ShellPlan,
         owner: IJobOwner,
+        tree: JobTree,
         terminal: Terminal | None,
+        limits: UsageLimits,
         folder: PrivateFolder,
     ) -> None:
         self._reactor = reactor
         self._plan = plan
         self._owner = owner
+        self._tree = tree
+        self._limits = limits
+        self._started_at = reactor.seconds()
         self.folder = folder
         self.feed = None if terminal is None else TerminalFeed(self._type)
         self._phase = _Phase.STARTING
@@ -154,27 +165,28 @@ class PersistentShell:
         self._earlier: set[int] = set()
         self._missed: int | None = None
         self._suspended: set[tuple[int, int]] = set()
-        self._waiting: list[Deferred[None]] = []
+        self._waiting: list[Callable[[], None]] = []
         self._deadline: IDelayedCall | None = None
         self._question: IDelayedCall | None = None
-        self._process = ShellProcess(reactor, plan.spawn, terminal, self, self._typed)
-        self._ladder = KillLadder(reactor, self._process.transport.signal_group, self._ladder_finished)
+        marked = replace(plan.spawn, environment=(*plan.spawn.environment, tree.mark))
+        self._process = ShellProcess(reactor, marked, terminal, self, self._typed)
+        tree.started(self._process.pid)
+        # Where the system shows no processes, the groups that the transport knows of are all there is to signal.
+        self._signal_all = tree.signal if tree.sees_processes else self._process.transport.signal_group
+        self._ladder = KillLadder(reactor, self._signal_all, self._ladder_finished)
+        self._watch = UsageWatch(reactor, tree, limits, self._use_exceeded)
+        self._watch.start()
         self._expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
         self._process.send_line(plan.dialect.opening_line())
 
     # IPersistentShell
 
-    def when_ready(self) -> Deferred[None]:
-        """Wait until the shell takes commands.
-
-        :returns: fires then, at once if it does already; never for a shell that does not get that far.
-        """
-        ready: Deferred[None] = Deferred(self._forget_waiting)
-        if self._phase is _Phase.STARTING or self._is_over:
-            self._waiting.append(ready)
-        else:
-            ready.callback(None)
-        return ready
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """See :meth:`twisted_rsh.interfaces.IPersistentShell.when_ready`."""
+        if self._phase is _Phase.STARTING:
+            self._waiting.append(call)
+        elif not self._is_over:
+            call()
 
     def start_command(self, request: JobRequest, owner: IJobOwner) -> ShellCommand:
         """See :meth:`twisted_rsh.interfaces.IPersistentShell.start_command`.
@@ -454,7 +466,7 @@ class PersistentShell:
         self.resume_outputs()
         self._go_on()
         for ready in waiting:
-            ready.callback(None)
+            ready()
 
     def _go_on(self) -> None:
         """Do what waited for the shell."""
@@ -519,6 +531,7 @@ class PersistentShell:
 
     def exited(self, ending: Ending) -> None:
         """See :meth:`IShellListener.exited`."""
+        self._tree.reaped()
         self._calm()
         self._exit = ending
         if self._phase is not _Phase.SETTLING:
@@ -551,7 +564,7 @@ class PersistentShell:
     def ended(self) -> None:
         """See :meth:`IShellListener.ended`."""
         self._has_ended = True
-        if not self._ladder.is_climbing or not self._process.transport.signal_group(0):
+        if not self._ladder.is_climbing or not self._signal_all(0):
             self._tell_end()
 
     def _ladder_finished(self) -> None:
@@ -569,7 +582,17 @@ class PersistentShell:
             command.finish(ending, held_open=self._held_open)
         for stream in OUTPUTS:
             self._tell_ended(stream)
-        self._owner.job_ended(JobEnd(ending, self._held_open))
+        self._watch.stop()
+        self._tree.close()
+        usage = self._process.transport.resource_usage
+        wall = self._reactor.seconds() - self._started_at
+        self._owner.job_ended(JobEnd(ending, self._held_open, usage and resource_usage(wall, usage)))
+
+    def _use_exceeded(self, limit: Limit) -> None:
+        self._fate = LimitReached(limit, self._limits.amount(limit))
+        if limit is Limit.MEMORY:
+            self._signal_all(signal.SIGKILL)  # while it was asked nicely, it would take more
+        self._ladder.start()
 
     def _tell_ended(self, stream: Stream) -> None:
         if stream not in self._told_ended:
@@ -584,7 +607,3 @@ class PersistentShell:
     def _typed(self, size: int) -> None:
         if self.feed is not None:
             self.feed.taken(size)
-
-    def _forget_waiting(self, ready: Deferred[None]) -> None:
-        """Forget a caller who waits no more."""
-        self._waiting = [one for one in self._waiting if one is not ready]

@@ -15,9 +15,7 @@ from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.descriptors import open_pipe
 from twisted_rsh.execution.interfaces import IJobReactor
-from twisted_rsh.execution.job import (
-    _ending as ending_of,
-)  # for now private there; the one place that knows all signals
+from twisted_rsh.execution.outcome import ending_of
 from twisted_rsh.execution.pipes import READ_BYTES, InputPipe, OutputPipe
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.process import SpawnedProcess, spawn_process

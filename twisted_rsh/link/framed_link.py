@@ -28,7 +28,7 @@ from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolErro
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
 from twisted_rsh.link.tls import ALPN, negotiated_protocol
 
-__all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LOGIN_SECONDS", "FramedLink"]
+__all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LARGE_FRAME_BYTES", "LOGIN_SECONDS", "FramedLink"]
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from the connection to the end of the TLS handshake, which takes three packets."""
@@ -38,6 +38,9 @@ LOGIN_SECONDS = 60.0
 
 CLOSE_SECONDS = 5.0
 """Seconds that the peer has to answer the end of the TLS connection (Twisted #7926: some never do)."""
+
+LARGE_FRAME_BYTES = 8 * 1024
+"""Bytes from which on a frame is given to TLS by itself: half a record.  Smaller ones share a record, and a call."""
 
 _PREFIX = struct.Struct("!I")
 
@@ -122,19 +125,27 @@ class FramedLink(Int32StringReceiver):
         self.MAX_LENGTH = MAX_FRAME_BYTES
 
     def write_frames(self, payloads: Iterable[bytes]) -> None:
-        """Write frames, all in one piece; nothing once the link is dead."""
+        """Write frames; nothing once the link is dead.  Small frames share a TLS record, a large one has its own."""
         if self.dead:
             return
-        pieces: list[bytes] = []
+        small: list[bytes] = []
+        writes: list[bytes] = []
         for payload in payloads:
             assert len(payload) <= self.MAX_LENGTH
-            pieces += (_PREFIX.pack(len(payload)), payload)
-        if pieces:
-            self.tls.write(b"".join(pieces))
-            if self._descriptor is not None:
-                # At once instead of in the reactor's next turn, 40 us later.  An error is not looked at: the reactor
-                # meets it as well.
-                self._descriptor.doWrite()
+            frame = _PREFIX.pack(len(payload)) + payload
+            if len(payload) < LARGE_FRAME_BYTES:
+                small.append(frame)
+                continue
+            writes += (b"".join(small), frame) if small else (frame,)
+            small = []
+        if small:
+            writes.append(b"".join(small))
+        for write in writes:
+            self.tls.write(write)
+        if writes and self._descriptor is not None:
+            # At once instead of in the reactor's next turn, 40 us later.  An error is not looked at: the reactor meets
+            # it as well.
+            self._descriptor.doWrite()
 
     def fail(self, reason: str) -> None:
         """Abort the link.  From here on nothing of it is looked at, whatever is buffered or still arrives.
