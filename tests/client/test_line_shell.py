@@ -16,7 +16,7 @@ from twisted_rsh.client import RemoteShell
 from twisted_rsh.client.errors import ShellRefused
 from twisted_rsh.client.line_shell import LineShell, start_line_shell
 from twisted_rsh.client.options import ClientOptions
-from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Signalled, Stopped
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Signalled, Stopped
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.interfaces import IJob, IPersistentShell, IShellUser, JobRefused
@@ -38,7 +38,7 @@ async def connection(home: Home, user: PocketUser) -> AsyncIterator[RemoteShell]
     await serving.stop()
 
 
-async def end_of(shell: LineShell, line: str) -> object:
+async def end_of(shell: LineShell, line: str) -> Ending:
     """Run a line to its end."""
     return (await shell.start(line).wait()).ending
 
@@ -56,7 +56,7 @@ async def test_options_reach_the_shell_and_its_lines(connection: RemoteShell, us
     assert await end_of(shell, "cd /x") == Exited(0)
     assert (pocket.requests[0].timeout, pocket.requests[0].max_output) == (60, 1000)
     assert verifyObject(IJob, pocket.commands[0])
-    assert not await shell.has_ended_with("cd /x")
+    assert not await shell.has_ended_with("cd /x", Exited(0))
 
 
 @asynchronous
@@ -80,8 +80,7 @@ async def test_line_that_ends_the_shell(connection: RemoteShell, line: str, stat
     """The end of the shell comes with, or after, that of its last line; only what nobody asked for is told."""
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())
-    await end_of(shell, line)
-    assert await shell.has_ended_with(line)
+    assert await shell.has_ended_with(line, await end_of(shell, line))
     assert shell.tell_end(screen.foreground, line) == status
     assert await screen.written() == (b"", said)
     await shell.when_ended()
@@ -95,7 +94,7 @@ async def test_shell_that_does_not_leave(connection: RemoteShell, monkeypatch: p
     shell = await start_line_shell(reactor, connection, ClientOptions())
     assert await end_of(shell, "stop") == Stopped("TSTP")
     assert await end_of(shell, "echo exit") == Exited(0)
-    assert not await shell.has_ended_with("echo exit")
+    assert not await shell.has_ended_with("echo exit", Exited(0))
 
 
 @asynchronous
@@ -106,7 +105,8 @@ async def test_shell_that_is_ended(connection: RemoteShell, user: PocketUser) ->
     cancelled, waiting = shell.when_ended(), shell.when_ended()
     cancelled.addErrback(lambda _: None)
     cancelled.cancel()
-    user.shells[0].end(Signalled("KILL"))
+    reactor.callLater(0, user.shells[0].end, Signalled("KILL"))
+    assert await shell.has_ended_with("something", Signalled("KILL"))
     await waiting
     assert shell.tell_end(screen.foreground, "exit") == 137
     assert await screen.written() == (b"", b"trsh: the shell has ended: killed by SIGKILL\n")

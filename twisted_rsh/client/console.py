@@ -80,7 +80,7 @@ async def _run_line(
     except Interrupted as error:
         foreground.remark(f"[{error}]")
         return INTERRUPTED_STATUS, False
-    if connection.lost is None and await lines.has_ended_with(line):
+    if connection.lost is None and await lines.has_ended_with(line, ending):
         return lines.tell_end(foreground, line), True
     status = exit_status(ending)
     if status:

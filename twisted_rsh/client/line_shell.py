@@ -13,7 +13,7 @@ from twisted_rsh.client.persistent_shell import PersistentShell
 from twisted_rsh.client.remote_job import RemoteJob
 from twisted_rsh.client.remote_shell import RemoteShell
 from twisted_rsh.client.status import describe_ending, exit_status
-from twisted_rsh.core.endings import Ending, Exited
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, Signalled
 from twisted_rsh.core.requests import Terminal
 
 __all__ = ["LineShell", "start_line_shell"]
@@ -66,13 +66,18 @@ class LineShell:
             self._ended(self.ending)
         return waiting
 
-    async def has_ended_with(self, line: str) -> bool:
+    async def has_ended_with(self, line: str, ending: Ending) -> bool:
         """Find out whether the shell has ended with a line whose own end has come.
 
-        :param line: the line: its looks decide how long that may take.
+        :param line: the line, and
+        :param ending: how it ended: the two decide how long that may take.
         """
-        may_end = _LEAVING.search(line) is not None or _REPLACING.search(line) is not None
-        await self.when_ended().addTimeout(END_SECONDS if may_end else 0, self._clock, lambda _result, _seconds: None)
+        # Of a command that a signal ended, a shell that goes on tells a status.
+        is_suspect = isinstance(ending, Signalled | OutcomeUnknown)
+        is_suspect = is_suspect or _LEAVING.search(line) is not None or _REPLACING.search(line) is not None
+        await self.when_ended().addTimeout(
+            END_SECONDS if is_suspect else 0, self._clock, lambda _result, _seconds: None
+        )
         return self.ending is not None
 
     def tell_end(self, foreground: Foreground, line: str) -> int:

@@ -100,7 +100,7 @@ async def run_script(
                 lines_shell = await start_line_shell(reactor, shell, options)
                 foreground.show_background(lines_shell.shell)
             ending = await foreground.run(lines_shell.start(line), None)
-            if shell.lost is None and await lines_shell.has_ended_with(line):
+            if shell.lost is None and await lines_shell.has_ended_with(line, ending):
                 return lines_shell.tell_end(foreground, line)
             status = foreground.tell(ending)
             if shell.lost is not None:  # and the user has been told
