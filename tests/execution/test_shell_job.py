@@ -419,6 +419,8 @@ async def test_suspend_and_continue(rig: ShellRig) -> None:
         return
     command, owner = rig.begin("sh -c 'echo go; sleep 1; echo done'")
     await owner.more_output(1)
+    # Not while sh starts the other program: stopped between vfork and exec, neither of them can go on.
+    await deferLater(reactor, 0.2)
     command.write_input(b"\x1a")
     await owner.finished()
     assert owner.ending == Stopped("TSTP")
