@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tests.conftest import async_fixture
 from tests.execution.owners import asynchronous, reactor
 from tests.execution.shells import KINDS, RecordingOwner, ShellRig
 from tests.tools import require_tool
-from twisted_rsh.core.endings import Exited, RefusalReason, Signalled, Stopped
+from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Signalled, Stopped
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.interfaces import JobRefused
@@ -417,6 +419,8 @@ async def test_suspend_and_continue(rig: ShellRig) -> None:
         return
     command, owner = rig.begin("sh -c 'echo go; sleep 1; echo done'")
     await owner.more_output(1)
+    # Not while sh starts the other program: stopped between vfork and exec, neither of them can go on.
+    await deferLater(reactor, 0.2)
     command.write_input(b"\x1a")
     await owner.finished()
     assert owner.ending == Stopped("TSTP")
@@ -471,3 +475,24 @@ async def test_terminate_the_shell(rig: ShellRig) -> None:
     await rig.ended()
     assert owner.ending == rig.owner.ending
     assert owner.ending in (Signalled("HUP"), Exited(129), Exited(1))
+
+
+@asynchronous
+async def test_no_folder(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no private folder can be made, a command is refused, and an interrupted shell is ended with a reason."""
+
+    def fail(**options: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", fail)
+    if rig.shell.feed is None:
+        with pytest.raises(JobRefused) as caught:
+            rig.begin("echo")
+        assert caught.value.reason is RefusalReason.RESOURCES
+        return
+    command, owner = rig.begin("sleep 30")
+    command.send_signal("INT")
+    await owner.finished()
+    await rig.ended()
+    text = "the shell cannot be brought back into step, and was ended: No space left on device"
+    assert rig.owner.ending == OutcomeUnknown(text)

@@ -437,9 +437,13 @@ class PersistentShell:
         """Ask whether the shell is at its prompt, unless it has not come to the last question."""
         self._reach.repeat()
         if not self._process.unread_commands():
-            path = self.folder.place("sync:")
-            with open(path, "xb") as file:
-                file.write(self._plan.dialect.sync_script(self._number + 1))
+            try:
+                path = self.folder.place("sync:")
+                with open(path, "xb") as file:
+                    file.write(self._plan.dialect.sync_script(self._number + 1))
+            except OSError as e:
+                self._give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
+                return
             self._number += 1
             self._process.send_line(self._plan.dialect.sync_line(path))
 
