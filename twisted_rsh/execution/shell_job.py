@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 
-from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import (
@@ -22,7 +20,6 @@ from twisted_rsh.core.endings import (
     RefusalReason,
     Refused,
     Signalled,
-    Stopped,
 )
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import JobRequest, Terminal
@@ -35,12 +32,13 @@ from twisted_rsh.execution.plan import encode_text, shown
 from twisted_rsh.execution.refusals import refusal_of
 from twisted_rsh.execution.resource_usage import resource_usage
 from twisted_rsh.execution.shell_command import ShellCommand
-from twisted_rsh.execution.shell_family import children, descendants, signal_all, stopped_children, would_die
 from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
 from twisted_rsh.execution.shell_plan import ShellPlan
 from twisted_rsh.execution.shell_process import ShellProcess
+from twisted_rsh.execution.shell_reach import INTERRUPTS, ShellReach
 from twisted_rsh.execution.shell_reports import Report, ReportKind
+from twisted_rsh.execution.shell_watch import LOST_DELAYS, SYNC_DELAYS, WATCH_SECONDS, ShellWatch
 from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits, UsageWatch
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
 
@@ -63,21 +61,8 @@ SYNC_SECONDS = 30.0
 """Seconds within which a shell has to come back to its prompt once an interrupted command has ended: whatever the user
 has it do at an interrupt should be done by then."""
 
-WATCH_SECONDS = 1.0
-"""Seconds that a command runs until the shell is asked whether it is at its prompt: it says so as soon as it is, even
-when the command took away what would have reported it.  Most commands have ended by then."""
-
-_SYNC_DELAYS = (0.02, 0.1, 0.25, 0.5, 1.0)
-"""Seconds before each question whether the shell is at its prompt; the last goes on.  The first gives a terminal the
-time to deliver a key that was typed before."""
-
-_LOST_DELAYS = (0.05, 0.25, 1.0, 4.0)
-"""Seconds between the looks whether the shell has dropped a command without a word, from an interruption on."""
-
 _LAST_WORDS_BYTES = 200
 """Bytes of what a shell printed at its start that are kept in case it is all that it ever says."""
-
-_SUSPENDING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
 
 def start_shell(
@@ -162,21 +147,18 @@ class PersistentShell:
         self._told_ended: set[Stream] = set()
         self._told_no_input = False
         self._last_words = b""
-        self._earlier: set[int] = set()
-        self._missed: int | None = None
-        self._suspended: set[tuple[int, int]] = set()
         self._waiting: list[Callable[[], None]] = []
-        self._deadline: IDelayedCall | None = None
-        self._question: IDelayedCall | None = None
+        self._watch = ShellWatch(reactor, self._ask, self._give_up)
         marked = replace(plan.spawn, environment=(*plan.spawn.environment, tree.mark))
         self._process = ShellProcess(reactor, marked, terminal, self, self._typed)
         tree.started(self._process.pid)
+        self._reach = ShellReach(self._process.transport, self._process.pid)
         # Where the system shows no processes, the groups that the transport knows of are all there is to signal.
-        self._signal_all = tree.signal if tree.sees_processes else self._process.transport.signal_group
+        self._signal_all = tree.signal if tree.sees_processes else self._reach.to_group
         self._ladder = KillLadder(reactor, self._signal_all, self._ladder_finished)
-        self._watch = UsageWatch(reactor, tree, limits, self._use_exceeded)
-        self._watch.start()
-        self._expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
+        self._usage_watch = UsageWatch(reactor, tree, limits, self._use_exceeded)
+        self._usage_watch.start()
+        self._watch.expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
         self._process.send_line(plan.dialect.opening_line())
 
     # IPersistentShell
@@ -251,8 +233,8 @@ class PersistentShell:
         """
         if self._command is not None:
             self._command.send_signal(name)
-        elif name not in ("INT", "QUIT") and hasattr(signal, f"SIG{name}"):
-            self._process.transport.signal_group(getattr(signal, f"SIG{name}"))
+        elif (number := getattr(signal, f"SIG{name}", None)) is not None and number not in INTERRUPTS:
+            self._reach.to_group(number)
 
     def resize(self, columns: int, rows: int) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
@@ -281,28 +263,22 @@ class PersistentShell:
         number = getattr(signal, f"SIG{name}", None)
         if number is None:
             return
-        group = self._foreground()
-        if group is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, number)
-            if number in (signal.SIGINT, signal.SIGQUIT):
+        if self._reach.to_foreground(number):
+            if number in INTERRUPTS:
                 self._look_after(number)
-        elif number in (signal.SIGINT, signal.SIGQUIT):
+        elif number in INTERRUPTS:
             self.interrupt(number)
         else:
             if number == signal.SIGCONT:
-                self._process.transport.signal_group(number)  # a command may have stopped the shell itself
-            self.signal_family(number)
+                self._reach.to_group(number)  # a command may have stopped the shell itself
+            self._reach.to_family(number)
 
     def interrupt(self, number: int) -> None:
         """See :meth:`ICommandShell.interrupt`."""
-        group = self._foreground()
-        if group is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, number)
+        self._reach.to_foreground(number)
         if self._command is not None:
             self._command.was_interrupted = True
-        self._process.transport.signal_group(number)
+        self._reach.to_group(number)
         self._look_after(number)
 
     def key_typed(self) -> None:
@@ -311,25 +287,18 @@ class PersistentShell:
 
     def _look_after(self, number: int | None) -> None:
         """Look in a while what has become of an interruption."""
-        self._missed = number
+        if number is not None:
+            self._reach.interrupted(number)
         if self._phase is _Phase.RUNNING:
-            self._ask_later(0)
+            self._watch.ask_after(LOST_DELAYS)
 
     def signal_family(self, number: int) -> bool:
-        """See :meth:`ICommandShell.signal_family`.
-
-        Where the system does not tell who is below the shell, the whole group gets it: an interactive shell ignores
-        ``TERM``, and dies of ``KILL``.
-        """
-        family = descendants(self._process.pid, self._earlier)
-        if family is None:
-            return self._process.transport.signal_group(number)
-        signal_all(family, number)
-        return bool(family)
+        """See :meth:`ICommandShell.signal_family`."""
+        return self._reach.to_family(number)
 
     def kill(self) -> None:
         """See :meth:`ICommandShell.kill`."""
-        self._process.transport.signal_group(signal.SIGKILL)
+        self._reach.to_group(signal.SIGKILL)
 
     def withdraw(self) -> None:
         """See :meth:`ICommandShell.withdraw`."""
@@ -341,11 +310,6 @@ class PersistentShell:
     def resume_outputs(self) -> None:
         """See :meth:`ICommandShell.resume_outputs`."""
         self._process.resume_outputs()
-
-    def _foreground(self) -> int | None:
-        """Whom the terminal's keys would signal, if that is not the shell itself."""
-        group = self._process.transport.foreground_group()
-        return None if group == self._process.pid else group
 
     # IShellListener
 
@@ -390,16 +354,12 @@ class PersistentShell:
             if report.kind is ReportKind.ENDED:
                 self._command_ended(command, report)
             elif not command.has_begun:
-                if self._deadline is not None:
-                    self._deadline.cancel()
-                    self._deadline = None
+                self._watch.met()
                 command.begun()
 
     def garbled(self) -> None:
         """See :meth:`IShellListener.garbled`."""
-        self._give_up(
-            OutcomeUnknown("something wrote to the descriptor by which the shell reports; the shell was ended")
-        )
+        self._give_up("something wrote to the descriptor by which the shell reports; the shell was ended")
 
     # One command
 
@@ -408,40 +368,27 @@ class PersistentShell:
         source = command.prepare()
         self._number += 1
         command.number = self._last_command = self._number
-        self._earlier = children(self._process.pid) or set()
-        self._missed = None
+        self._reach.command_begins()
         self._phase = _Phase.RUNNING
-        self._expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
+        self._watch.expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
         self._process.send_line(
             self._plan.dialect.command_line(
                 command.number, command.text, source=source, status=self._status, flags=self._flags
             )
         )
-        self._question = self._reactor.callLater(WATCH_SECONDS, self._ask, len(_LOST_DELAYS))
+        self._watch.ask_after((WATCH_SECONDS,))
         self.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
-        self._calm()
+        self._watch.calm()
         self._status, self._flags = report.status, report.flags
         if command.has_begun:
-            self._ending = self._ending_of(report.status)
+            self._ending = self._reach.ending_of(report.status, on_terminal=self.feed is not None)
         else:
             text = "the shell could not begin the command; its standard error says why"
             self._ending = Refused(RefusalReason.SHELL_FAILED, text)
         self._phase = _Phase.SETTLING
         self._process.settle(self._command_settled)
-
-    def _ending_of(self, status: int) -> Ending:
-        """Tell a suspended command from one that has exited with the same status."""
-        if self.feed is None or status - 128 not in _SUSPENDING:
-            return Exited(status)
-        stopped = stopped_children(self._process.pid)
-        if stopped is not None:
-            news = stopped - self._suspended
-            self._suspended = stopped
-            if not news:
-                return Exited(status)
-        return Stopped(signal.Signals(status - 128).name.removeprefix("SIG"))
 
     def _command_settled(self) -> None:
         command, self._command = self._command, None
@@ -449,8 +396,8 @@ class PersistentShell:
         if self._exit is None:
             self._phase = _Phase.SYNCING if command.was_interrupted else _Phase.READY
             if command.was_interrupted:
-                self._expect(SYNC_SECONDS, "the shell did not come back from an interruption; it was ended")
-                self._ask_later(0)
+                self._watch.expect(SYNC_SECONDS, "the shell did not come back from an interruption; it was ended")
+                self._watch.ask_after(SYNC_DELAYS)
         command.finish(self._ending)
         self.resume_outputs()
         if self._exit is not None:
@@ -460,7 +407,7 @@ class PersistentShell:
 
     def _in_step(self) -> None:
         """Learn that the shell is at its prompt, and that what it printed on the way is gone."""
-        self._calm()
+        self._watch.calm()
         self._phase = _Phase.READY
         waiting, self._waiting = self._waiting, []
         self.resume_outputs()
@@ -486,53 +433,28 @@ class PersistentShell:
 
     # Coming back into step
 
-    def _ask_later(self, attempt: int) -> None:
-        """Ask in a while whether the shell is at its prompt."""
-        if self._question is not None:
-            self._question.cancel()
-            self._question = None
-        delays = _SYNC_DELAYS if self._phase is _Phase.SYNCING else _LOST_DELAYS
-        if attempt < len(delays) or self._phase is _Phase.SYNCING:
-            self._question = self._reactor.callLater(delays[min(attempt, len(delays) - 1)], self._ask, attempt)
-
-    def _ask(self, attempt: int) -> None:
-        self._question = None
-        if self._missed is not None:
-            # A shell that is just starting a program passes nothing on to it, and heeds the signal when that has ended.
-            family = descendants(self._process.pid, self._earlier) or ()
-            signal_all([pid for pid in family if would_die(pid, self._missed)], self._missed)
-            self._missed = None
-        if not self._process.unread_commands():  # else it has not come to the last question
+    def _ask(self) -> None:
+        """Ask whether the shell is at its prompt, unless it has not come to the last question."""
+        self._reach.repeat()
+        if not self._process.unread_commands():
             path = self.folder.place("sync:")
             with open(path, "xb") as file:
                 file.write(self._plan.dialect.sync_script(self._number + 1))
             self._number += 1
             self._process.send_line(self._plan.dialect.sync_line(path))
-        self._ask_later(attempt + 1)
-
-    def _expect(self, seconds: float, text: str) -> None:
-        """Give up on the shell unless it answers in time."""
-        self._deadline = self._reactor.callLater(seconds, self._give_up, OutcomeUnknown(text))
-
-    def _calm(self) -> None:
-        """Stop waiting for an answer: it came, or none can come."""
-        for call in (self._deadline, self._question):
-            if call is not None and call.active():
-                call.cancel()
-        self._deadline = self._question = None
 
     # The end
 
-    def _give_up(self, fate: OutcomeUnknown) -> None:
+    def _give_up(self, text: str) -> None:
         """End a shell that cannot be used any more."""
-        self._fate = self._fate or fate
-        self._calm()
+        self._fate = self._fate or OutcomeUnknown(text)
+        self._watch.calm()
         self.kill()
 
     def exited(self, ending: Ending) -> None:
         """See :meth:`IShellListener.exited`."""
         self._tree.reaped()
-        self._calm()
+        self._watch.calm()
         self._exit = ending
         if self._phase is not _Phase.SETTLING:
             self._let_go()
@@ -540,26 +462,12 @@ class PersistentShell:
     def _let_go(self) -> None:
         """Deliver what is left of the output, and close it."""
         if self._phase is _Phase.STARTING:
-            self._fate = self._failed_start()
+            self._fate = _failed_start(self._plan, self._fate or self._exit, self._last_words)
         self._phase = _Phase.EXITED
         self._process.settle(self._close_outputs)
 
     def _close_outputs(self) -> None:
         self._held_open = self._process.close_outputs()
-
-    def _failed_start(self) -> Refused:
-        """Say in one line why a shell is of no use."""
-        name = shown(os.fsdecode(self._plan.spawn.executable))
-        if isinstance(self._fate, OutcomeUnknown):
-            return Refused(RefusalReason.SHELL_FAILED, f"{name}: {self._fate.text}")
-        how = "it ended before it was ready"
-        if isinstance(self._exit, Exited):
-            how += f", with exit code {self._exit.code}"
-        elif isinstance(self._exit, Signalled):
-            how += f", by signal {self._exit.signal}"
-        words = self._last_words.decode(self._plan.encoding, "replace").split("\n")
-        said = next((shown(line.strip()) for line in reversed(words) if line.strip()), "")
-        return Refused(RefusalReason.SHELL_FAILED, f"{name}: {how}" + (f": {said}" if said else ""))
 
     def ended(self) -> None:
         """See :meth:`IShellListener.ended`."""
@@ -582,7 +490,7 @@ class PersistentShell:
             command.finish(ending, held_open=self._held_open)
         for stream in OUTPUTS:
             self._tell_ended(stream)
-        self._watch.stop()
+        self._usage_watch.stop()
         self._tree.close()
         usage = self._process.transport.resource_usage
         wall = self._reactor.seconds() - self._started_at
@@ -607,3 +515,18 @@ class PersistentShell:
     def _typed(self, size: int) -> None:
         if self.feed is not None:
             self.feed.taken(size)
+
+
+def _failed_start(plan: ShellPlan, ending: Ending | None, last_words: bytes) -> Refused:
+    """Say in one line why a shell is of no use."""
+    name = shown(os.fsdecode(plan.spawn.executable))
+    if isinstance(ending, OutcomeUnknown):
+        return Refused(RefusalReason.SHELL_FAILED, f"{name}: {ending.text}")
+    how = "it ended before it was ready"
+    if isinstance(ending, Exited):
+        how += f", with exit code {ending.code}"
+    elif isinstance(ending, Signalled):
+        how += f", by signal {ending.signal}"
+    lines = last_words.decode(plan.encoding, "replace").split("\n")
+    said = next((shown(line.strip()) for line in reversed(lines) if line.strip()), "")
+    return Refused(RefusalReason.SHELL_FAILED, f"{name}: {how}" + (f": {said}" if said else ""))
