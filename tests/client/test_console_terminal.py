@@ -110,13 +110,12 @@ def test_interrupted_command(server: ServerProcess, console: Console) -> None:
 def test_output_without_a_line_end(server: ServerProcess, console: Console) -> None:
     """A prompt begins its own line, wherever the last command left the cursor."""
     terminal = console(server)
-    terminal.enter("printf half")
-    terminal.enter(r"printf 'moved\n\033[3C'")
-    terminal.enter(r"printf '\033[K'")
+    first, second = "printf half", r"printf 'whole\n\033[0m'"
+    terminal.enter(first)
+    terminal.enter(second)
     terminal.enter("exit")
     assert terminal.end() == 0
-    assert "half" in terminal.lines
-    assert "moved" in terminal.lines
+    assert terminal.lines == [f"{PROMPT}{first}", "half", f"{PROMPT}{second}", "whole", f"{PROMPT}exit"]
 
 
 def test_time_out_is_each_commands(server: ServerProcess, console: Console) -> None:
