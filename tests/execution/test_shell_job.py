@@ -296,7 +296,7 @@ async def test_background(rig: ShellRig) -> None:
 @asynchronous
 async def test_one_at_a_time(rig: ShellRig) -> None:
     """A second command is refused while one runs, and so is text that is none."""
-    command, owner = rig.begin("sleep 30")
+    command, owner = rig.begin("while :; do :; done")
     with pytest.raises(JobRefused) as caught:
         rig.begin("echo")
     assert caught.value.reason is RefusalReason.SHELL_BUSY
@@ -368,7 +368,7 @@ async def test_closed_output(rig: ShellRig) -> None:
 async def test_terminate(rig: ShellRig) -> None:
     """A command that must end is interrupted, and the shell lives."""
     await rig.run("X=kept")
-    command, owner = rig.begin("sleep 30")
+    command, owner = rig.begin("while :; do :; done")
     command.terminate()
     command.terminate()
     await owner.finished()
@@ -469,7 +469,7 @@ async def test_leaving(rig: ShellRig) -> None:
 @asynchronous
 async def test_terminate_the_shell(rig: ShellRig) -> None:
     """A shell that must end is hung up, and the command with it."""
-    _, owner = rig.begin("sleep 30")
+    _, owner = rig.begin("sleep 60")
     rig.shell.terminate()
     await owner.finished()
     await rig.ended()
@@ -490,7 +490,7 @@ async def test_no_folder(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None
             rig.begin("echo")
         assert caught.value.reason is RefusalReason.RESOURCES
         return
-    command, owner = rig.begin("sleep 30")
+    command, owner = rig.begin("while :; do :; done")
     command.send_signal("INT")
     await owner.finished()
     await rig.ended()
