@@ -39,19 +39,17 @@ class _UntilEnd(Protocol):
 async def _hold(reactor: Any, folder: str, port: int, count: int) -> None:
     home = Home.at(folder)
     limits = SessionLimits(keepalive_interval=QUIET_SECONDS)
-    held: list[RemoteShell] = []
 
-    async def connect_some(share: range) -> None:
-        for _ in share:
-            held.append(await connect(reactor, "127.0.0.1", port, home=home, limits=limits))
+    async def connect_some(share: range) -> list[RemoteShell]:
+        return [await connect(reactor, "127.0.0.1", port, home=home, limits=limits) for _ in share]
 
     # One before the others: the first connection of all makes the key.
-    await connect_some(range(1))
+    held = [await connect_some(range(1))]
     shares = [range(start, count, AT_ONCE) for start in range(1, 1 + AT_ONCE)]
-    await gatherResults([Deferred.fromCoroutine(connect_some(share)) for share in shares])
+    held += await gatherResults([Deferred.fromCoroutine(connect_some(share)) for share in shares])
     until_end = _UntilEnd()
     StandardIO(until_end, reactor=reactor)
-    print(len(held), flush=True)
+    print(sum(len(some) for some in held), flush=True)
     await until_end.ended
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-import datetime
+import contextlib
+import datetime as dt
 import importlib.metadata
 import json
 import os
@@ -13,16 +14,16 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.plot import Bar, Panel, draw
 from bench.task import Sizes
-from bench.works import CONTESTANTS, SUBJECT, WORKS, Work
+from bench.works import CONTESTANTS, SUBJECT, WORKS, Extra, Work
 
-__all__ = ["FORMAT", "Results", "Spread", "describe_machine", "find_versions", "panels", "ratios", "table"]
+__all__ = ["FORMAT", "Results", "Spread", "describe_machine", "find_versions", "panels", "ratios", "table", "values_of"]
 
 FORMAT = 1
 """The version of the file's form."""
@@ -57,7 +58,7 @@ class Results:
     def begin(cls, sizes: Sizes, shell: str, login_shell: str, rounds: int) -> Results:
         """Make the results of a run that begins now."""
         return cls(
-            date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            date=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
             machine=describe_machine(),
             versions=find_versions(),
             settings={**asdict(sizes), "shell": shell, "sshd_shell": login_shell, "rounds": rounds},
@@ -119,8 +120,9 @@ def ratios(work: Work, ours: Sequence[Figures | None], theirs: Sequence[Figures 
 
 def table(results: Results) -> str:
     """Write the medians and ratios for people."""
+    machine = results.machine
     lines = [
-        f"{results.date}  {results.machine['system']}, {results.machine['processor']}, {results.machine['cores']} cores",
+        f"{results.date}  {machine['system']}, {machine['processor']}, {machine['cores']} cores",
         ", ".join(f"{name} {version}" for name, version in results.versions.items()),
         f"{results.settings['rounds']} rounds; medians, in parentheses the range over the rounds",
     ]
@@ -132,10 +134,10 @@ def table(results: Results) -> str:
             lines += _row(work, contestant, rounds, ours)
     notes = [f"left out: {contestant}: {reason}" for contestant, reason in results.missing.items()]
     notes += [f"failed: {failure}" for failure in results.failures]
-    if results.settings["shell"] != results.settings["sshd_shell"] and "openssh" not in results.missing:
-        notes.append(
-            f"sshd runs commands with {results.settings['sshd_shell']}, the others with {results.settings['shell']}"
-        )
+    shell, sshd_shell = results.settings["shell"], results.settings["sshd_shell"]
+    has_sshd = any("openssh" in name for by_contestant in results.figures.values() for name in by_contestant)
+    if has_sshd and shell != sshd_shell:
+        notes.append(f"sshd runs commands with {sshd_shell}, the others with {shell}")
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
 
 
@@ -170,20 +172,14 @@ def find_versions() -> dict[str, str]:
     """Find the version of everything that takes part, as far as it is installed."""
     versions = {"Python": platform.python_version()}
     for name in ("Twisted", "cryptography", "pyOpenSSL", "asyncssh"):
-        try:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    try:
+    with contextlib.suppress(FileNotFoundError):
         versions["ssh"] = subprocess.run(["ssh", "-V"], capture_output=True, text=True).stderr.strip()
-    except FileNotFoundError:
-        pass
     return versions
 
 
-def _row(
-    work: Work, contestant: str, rounds: Sequence[Figures | None], ours: Sequence[Figures | None]
-) -> list[str]:
+def _row(work: Work, contestant: str, rounds: Sequence[Figures | None], ours: Sequence[Figures | None]) -> list[str]:
     values = [value for value in values_of(work, rounds) if value is not None]
     if not values:
         return []
@@ -191,13 +187,13 @@ def _row(
     compared = ratios(work, ours, rounds) if contestant != SUBJECT else []
     if compared:
         text += f"   ours is {_with_range(Spread.of(compared))} times as good"
-    extras = [text for key, *how in work.extras if (text := _extra(rounds, key, *how))]
+    extras = [shown for extra in work.extras if (shown := _show_extra(rounds, extra))]
     return [text, *([f"      {', '.join(extras)}"] if extras else [])]
 
 
-def _extra(rounds: Sequence[Mapping[str, float] | None], key: str, title: str, scale: float, unit: str) -> str:
-    values = [figures[key] * scale for figures in rounds if figures is not None and key in figures]
-    return f"{title} {statistics.median(values):.3g} {unit}" if values else ""
+def _show_extra(rounds: Sequence[Figures | None], extra: Extra) -> str:
+    values = [figures[extra.key] * extra.scale for figures in rounds if figures is not None and extra.key in figures]
+    return f"{extra.title} {_short(statistics.median(values))} {extra.unit}" if values else ""
 
 
 def _with_range(spread: Spread) -> str:

@@ -11,7 +11,7 @@ import random
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def _rounds(text: str) -> int:
     return number
 
 
-def _names(known: dict[str, object] | dict[str, str] | dict[str, Work]) -> object:
+def _names(known: Mapping[str, object]) -> Callable[[str], list[str]]:
     def read(text: str) -> list[str]:
         names = text.split(",")
         for name in names:
@@ -152,7 +152,7 @@ class _Run:
             shell=self._site.shell,
             sizes=self._sizes,
         )
-        print(f"{cell.name}", file=sys.stderr, flush=True)
+        print(cell.name, file=sys.stderr, flush=True)
         return measure(cell.contestant.client, task, pid)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from bench.servers.starting import CONCH, CROWDED, OPENSSH, OURS, PEER
 from bench.task import GCM, PIPES, PROGRAM
 
-__all__ = ["CONTESTANTS", "SUBJECT", "WORKS", "Contestant", "Work", "missing_parts"]
+__all__ = ["CONTESTANTS", "SUBJECT", "WORKS", "Contestant", "Extra", "Work", "missing_parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,22 @@ class Contestant:
     variant: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Another figure that the table shows.
+
+    :ivar key: its key in what a measuring process answers.
+    :ivar title: what it is.
+    :ivar scale: what to multiply it with.
+    :ivar unit: what it is then.
+    """
+
+    key: str
+    title: str
+    scale: float
+    unit: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """One thing that is measured.
@@ -44,7 +60,7 @@ class Work:
     :ivar more_is_better: whether it is a rate; otherwise it is a time or a size.
     :ivar contestants: who does it; the first is the subject of the whole benchmark.
     :ivar fresh_server: whether every measurement has a server of its own, as its memory is measured.
-    :ivar extras: other figures that the table shows, by their key: a title, a scale and a unit.
+    :ivar extras: other figures that the table shows.
     """
 
     name: str
@@ -55,7 +71,7 @@ class Work:
     contestants: tuple[Contestant, ...]
     scale: float = 1.0
     fresh_server: bool = False
-    extras: tuple[tuple[str, str, float, str], ...] = ()
+    extras: tuple[Extra, ...] = ()
 
     def value(self, figures: dict[str, float]) -> float:
         """Take what counts out of one measurement's figures.
@@ -96,8 +112,9 @@ _LIBRARY_GCM = (
 )
 _CROWD = (Contestant(SUBJECT, "ours", CROWDED), Contestant("ours-alone", "ours", OURS))
 
-_P50 = (("p50_us", "p50", 1e-3, "ms"), ("p99_us", "p99", 1e-3, "ms"))
-_P99 = (("p99_us", "p99", 1.0, "us"),)
+_P50 = (Extra("p50_us", "p50", 1e-3, "ms"), Extra("p99_us", "p99", 1e-3, "ms"))
+_P99 = (Extra("p99_us", "p99", 1.0, "us"),)
+_SERVER_CPU = (Extra("server_cpu_s", "server CPU", 1.0, "s"),)
 
 _ALL = (
     Work(
@@ -135,7 +152,7 @@ _ALL = (
         unit="ms",
         more_is_better=False,
         contestants=(_US, Contestant("ours-pipes", "ours", OURS, PIPES), *_LIBRARY),
-        extras=(("p99_us", "p99", 1e-3, "ms"),),
+        extras=_P50[1:],
     ),
     Work(
         name="W2",
@@ -160,7 +177,7 @@ _ALL = (
         unit="MB/s",
         more_is_better=True,
         contestants=(_US, _LOCAL, _SSH, *_LIBRARY_GCM),
-        extras=(("server_cpu_s", "server CPU", 1.0, "s"),),
+        extras=_SERVER_CPU,
     ),
     Work(
         name="W5",
@@ -169,7 +186,7 @@ _ALL = (
         unit="MB/s",
         more_is_better=True,
         contestants=(_US, _LOCAL, _SSH, *_LIBRARY_GCM),
-        extras=(("server_cpu_s", "server CPU", 1.0, "s"),),
+        extras=_SERVER_CPU,
     ),
     Work(
         name="W6",
@@ -180,9 +197,9 @@ _ALL = (
         contestants=(_US, *_LIBRARY),
         fresh_server=True,
         extras=(
-            ("stall_cpu_percent", "CPU", 1.0, "%"),
-            ("before_p50_us", "beside: before", 1e-3, "ms"),
-            ("beside_p50_us", "during", 1e-3, "ms"),
+            Extra("stall_cpu_percent", "CPU", 1.0, "%"),
+            Extra("before_p50_us", "beside: before", 1e-3, "ms"),
+            Extra("beside_p50_us", "during", 1e-3, "ms"),
         ),
     ),
     Work(

@@ -90,19 +90,23 @@ def _tls_copy(task: Task) -> dict[str, float]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.load_cert_chain(certificate_path(task.folder))
-    with listener, subprocess.Popen(command):
-        with listener.accept()[0] as accepted, context.wrap_socket(accepted, server_side=True) as connection:
-            reach("ready")
-            start = time.perf_counter()
-            connection.sendall(b"g")
-            buffer = bytearray(COPY_BYTES)
-            received = 0
-            while received < total:
-                count = connection.recv_into(buffer)
-                if not count:
-                    raise EOFError("the other end of the TLS copy is gone")
-                received += count
-            return stream_rate(total, time.perf_counter() - start)
+    with (
+        listener,
+        subprocess.Popen(command),
+        listener.accept()[0] as accepted,
+        context.wrap_socket(accepted, server_side=True) as connection,
+    ):
+        reach("ready")
+        start = time.perf_counter()
+        connection.sendall(b"g")
+        buffer = bytearray(COPY_BYTES)
+        received = 0
+        while received < total:
+            count = connection.recv_into(buffer)
+            if not count:
+                raise EOFError("the other end of the TLS copy is gone")
+            received += count
+        return stream_rate(total, time.perf_counter() - start)
 
 
 def _keystrokes(task: Task) -> dict[str, float]:

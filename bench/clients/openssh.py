@@ -60,7 +60,10 @@ def _master(task: Task, *options: str) -> Iterator[list[str]]:
                 time.sleep(POLL_SECONDS)
             yield [*_ssh(task), "-T", "-S", path, "127.0.0.1"]
         finally:
-            master.terminate()
+            # Not SIGTERM: ssh 9.2 lost it now and then, and was there for ever.
+            master.kill()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
 
 
 def _run(command: Sequence[str], stdin: int = subprocess.DEVNULL) -> float:

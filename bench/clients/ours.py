@@ -130,8 +130,8 @@ async def _keystrokes(client: RemoteShell, task: Task) -> dict[str, float]:
         nonlocal shown, waiting
         shown += data
         job.stdout.consumed(len(data))
-        if waiting is not None:
-            waiting, told = None, waiting
+        told, waiting = waiting, None
+        if told is not None:
             told.callback(None)
 
     def end() -> None:

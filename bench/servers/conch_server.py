@@ -33,7 +33,7 @@ class _User(ConchUser):
     """
 
     def __init__(self, shell: str) -> None:
-        super().__init__()
+        ConchUser.__init__(self)
         self.shell = shell
         self.channelLookup[b"session"] = SSHSession
 
@@ -99,7 +99,7 @@ def main(folder: str, shell: str) -> None:
     """
     reactor: Any = importlib.import_module("twisted.internet.reactor")
     registerAdapter(_Session, _User, ISession)
-    factory = SSHFactory()
+    factory: Any = SSHFactory()
     key = Key.fromFile(host_key_path(folder))
     factory.privateKeys = {b"ssh-ed25519": key}
     factory.publicKeys = {b"ssh-ed25519": key.public()}

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.surroundings import ROOT, authorized_keys_path, environment, host_key_path
@@ -116,7 +116,7 @@ def _start_ours(stack: contextlib.ExitStack, site: Site, *options: str) -> _Runn
     deadline = time.monotonic() + START_SECONDS
     while not set(_records(run)) - before:
         if server.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the server did not start: {_last_line(log)}")
+            raise RuntimeError(f"it did not start: {_last_line(log)}")
         time.sleep(POLL_SECONDS)
     record = (set(_records(run)) - before).pop()
     return _Running(server.pid, int(record.removesuffix(".json")))
@@ -144,7 +144,7 @@ def _start_library(stack: contextlib.ExitStack, site: Site, module: str) -> _Run
 def _start_openssh(stack: contextlib.ExitStack, site: Site) -> _Running:
     program = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
     if program is None:
-        raise RuntimeError("sshd is not installed")
+        raise RuntimeError("sshd is not on the PATH")
     if os.geteuid() == 0 and not os.path.isdir(PRIVILEGE_SEPARATION):
         os.mkdir(PRIVILEGE_SEPARATION, 0o755)
         stack.callback(os.rmdir, PRIVILEGE_SEPARATION)
@@ -160,7 +160,7 @@ def _start_openssh(stack: contextlib.ExitStack, site: Site) -> _Running:
             if _greets(port):
                 return _Running(server.pid, port)
             time.sleep(POLL_SECONDS)
-    raise RuntimeError(f"sshd did not start: {_last_line(log)}")
+    raise RuntimeError(f"it did not start: {_last_line(log)}")
 
 
 def _sshd_config(folder: str, port: int) -> str:
@@ -185,7 +185,7 @@ SetEnv SHLVL=2
 """
 
 
-_START = {
+_START: dict[str, Callable[[contextlib.ExitStack, Site], _Running]] = {
     OURS: _start_ours,
     CROWDED: _start_crowded,
     OPENSSH: _start_openssh,
@@ -224,7 +224,7 @@ def _first_line(process: subprocess.Popen[bytes], seconds: float, log: str) -> s
         selector.register(process.stdout, selectors.EVENT_READ)
         line = process.stdout.readline() if selector.select(seconds) else b""
     if not line:
-        raise RuntimeError(f"{process.args[2]} did not start: {_last_line(log)}")
+        raise RuntimeError(f"it did not start: {_last_line(log)}")
     return line.decode().strip()
 
 
