@@ -1,130 +1,179 @@
-"""``python -m bench.run``: measure a server next to what the machine does without one.  See README.rst."""
+"""``python -m bench.run``: measure a server next to others, and next to what the machine does without one.
+
+See README.rst.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
+import contextlib
 import random
-import signal
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import react
+from bench.measuring import MeasurementFailed, measure
+from bench.plot import draw
+from bench.report import Results, panels, table
+from bench.servers.starting import CROWDED, Site, crowd_size, running
+from bench.surroundings import login_shell, prepare, user_name
+from bench.task import FULL, QUICK, Sizes, Task
+from bench.works import CONTESTANTS, WORKS, Contestant, Work, missing_parts
 
-from bench import baselines, works
-from twisted_rsh.client import RemoteShell, connect
-from twisted_rsh.trust.home import Home
+__all__ = ["main"]
 
-START_SECONDS = 30.0
-"""Seconds that the server may take to start."""
+DEFAULT_ROUNDS = 5
+"""Rounds of each measurement: enough for a median that one disturbance does not move."""
 
-COMMANDS = 300
-AT_ONCE = 10
-STREAM_BYTES = 256 * 1024 * 1024
-"""Sizes of one measurement, so that each takes about a second."""
+MAX_ROUNDS = 100
+"""Rounds that may be asked for: about a day."""
 
-Figures = dict[str, dict[str, list[float]]]
-
-
-def start_server(home: str) -> tuple[subprocess.Popen[bytes], int]:
-    """Start a server of its own in a folder; return its process and its port."""
-    command = [sys.executable, "-m", "twisted_rsh.server", "--port", "0", "--interface", "127.0.0.1", "--home", home]
-    server = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    run = os.path.join(home, "run")
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        records = [name for name in os.listdir(run) if name.endswith(".json")] if os.path.isdir(run) else []
-        if records:
-            return server, int(records[0].removesuffix(".json"))
-        time.sleep(0.05)
-    server.kill()
-    raise SystemExit("the server did not start")
+MAX_FAILURES = 2
+"""Failures after which a measurement is not tried in later rounds."""
 
 
-def measurements(reactor: Any, shell: RemoteShell, server: int, home: Home) -> dict[str, Callable[[], Awaitable[Any]]]:
-    """Return what each work measures: the figure with the server, and the one without."""
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    work: Work
+    contestant: Contestant
 
-    async def w1() -> tuple[float, float]:
-        return await works.sequential_commands(shell, COMMANDS), baselines.sequential_commands(COMMANDS)
-
-    async def w2() -> tuple[float, float]:
-        return await works.parallel_commands(shell, COMMANDS, AT_ONCE), baselines.parallel_commands(COMMANDS, AT_ONCE)
-
-    async def w4() -> tuple[float, float]:
-        return await works.stdout_rate(shell, STREAM_BYTES), baselines.tls_copy(STREAM_BYTES, home)
-
-    async def w5() -> tuple[float, float]:
-        return await works.stdin_rate(shell, STREAM_BYTES), baselines.tls_copy(STREAM_BYTES, home)
-
-    async def w6() -> tuple[float, float]:
-        before, growth = await works.stalled_reader(shell, reactor, server)
-        return growth, before
-
-    return {"W1": w1, "W2": w2, "W4": w4, "W5": w5, "W6": w6}
+    @property
+    def name(self) -> str:
+        return f"{self.work.name} {self.contestant.name}"
 
 
-UNITS = {"W1": "commands/s", "W2": "commands/s", "W4": "MB/s", "W5": "MB/s", "W6": "MB growth, MB before"}
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__)
+    parser.add_argument("--rounds", type=_rounds, default=DEFAULT_ROUNDS, help=f"1 to {MAX_ROUNDS} [{DEFAULT_ROUNDS}]")
+    parser.add_argument("--works", type=_names(WORKS), default=list(WORKS), help=f"of {','.join(WORKS)} [all]")
+    parser.add_argument("--only", type=_names(CONTESTANTS), default=list(CONTESTANTS), help="contestants [all]")
+    parser.add_argument("--shell", default="/bin/sh", help="what runs commands; sshd uses the login shell [/bin/sh]")
+    parser.add_argument("--crowd", type=int, help=f"connections of W1c and W2c [{FULL.crowd}]")
+    parser.add_argument("--quick", action="store_true", help="try everything out; the figures mean nothing")
+    parser.add_argument("--json", metavar="FILE", help="write all figures to a file")
+    parser.add_argument("--plot", metavar="FILE", help="draw them, as SVG")
+    return parser.parse_args(arguments)
 
 
-async def measure(reactor: Any, options: argparse.Namespace, port: int, server: int, home: Home) -> Figures:
-    """Run every work in every round, in a new random order each time."""
-    shell = await connect(reactor, "127.0.0.1", port, home=home)
-    kinds = measurements(reactor, shell, server, home)
-    names = [name for name in kinds if name in options.works]
-    figures: Figures = {name: {"server": [], "baseline": []} for name in names}
-    for _ in range(options.rounds):
-        for name in random.sample(names, len(names)):
-            ours, local = await kinds[name]()
-            figures[name]["server"].append(ours)
-            figures[name]["baseline"].append(local)
-    await shell.close()
-    return figures
+def _rounds(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_ROUNDS:
+        raise argparse.ArgumentTypeError(f"rounds are from 1 to {MAX_ROUNDS}")
+    return number
 
 
-def report(figures: Figures) -> None:
-    """Print a table of medians and ratios."""
-    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
-    print(f"{'work':5}{'unit':23}{'server':>10}{'baseline':>10}{'ratio':>8}{'  (range of ratios)'}")
-    for name, figure in sorted(figures.items()):
-        ratios = [ours / local for ours, local in zip(figure["server"], figure["baseline"], strict=True)]
-        ours, local = statistics.median(figure["server"]), statistics.median(figure["baseline"])
-        print(
-            f"{name:5}{UNITS[name]:23}{ours:10.1f}{local:10.1f}{statistics.median(ratios):8.2f}"
-            f"  ({min(ratios):.2f} to {max(ratios):.2f})"
-        )
+def _names(known: Mapping[str, object]) -> Callable[[str], list[str]]:
+    def read(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!a} is none of {', '.join(known)}")
+        return names
+
+    return read
 
 
-def main(reactor: Any) -> Deferred[None]:
-    """Measure, report, stop the server."""
-    parser = argparse.ArgumentParser(description="Measure a server next to what the machine does without one.")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--works", type=lambda text: text.split(","), default=list(UNITS))
-    parser.add_argument("--json", help="file for all figures")
-    options = parser.parse_args()
+def _sizes(options: argparse.Namespace) -> Sizes:
+    sizes = QUICK if options.quick else FULL
+    return replace(sizes, crowd=crowd_size(options.crowd or sizes.crowd))
 
-    async def run() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            server, port = start_server(folder)
+
+class _Run:
+    """One run of the whole.
+
+    :param options: what was asked for.
+    :param folder: a temporary folder.
+    """
+
+    def __init__(self, options: argparse.Namespace, folder: str) -> None:
+        self._sizes = _sizes(options)
+        self._rounds = options.rounds
+        self._site = Site(folder=folder, shell=options.shell, crowd=self._sizes.crowd)
+        self.results = Results.begin(self._sizes, options.shell, login_shell(), options.rounds)
+        cells = [_Cell(WORKS[name], contestant) for name in options.works for contestant in WORKS[name].contestants]
+        cells = [cell for cell in cells if cell.contestant.name in options.only]
+        self.results.missing = missing_parts(cell.contestant for cell in cells)
+        self._cells = [cell for cell in cells if cell.contestant.name not in self.results.missing]
+        self._failures: Counter[str] = Counter()
+
+    def measure_all(self) -> None:
+        """Measure everything: first what needs no crowd, then the rest, so that its memory disturbs nobody else."""
+        for cell in self._cells:
+            self.results.figures.setdefault(cell.work.name, {})[cell.contestant.name] = []
+        crowded = {cell.work.name for cell in self._cells if cell.contestant.server == CROWDED}
+        for group in (
+            [cell for cell in self._cells if cell.work.name not in crowded],
+            [cell for cell in self._cells if cell.work.name in crowded],
+        ):
+            with self._servers(group) as servers:
+                for number in range(self._rounds):
+                    for cell in random.sample(group, len(group)):
+                        self._measure(cell, number, servers)
+
+    @contextlib.contextmanager
+    def _servers(self, group: Sequence[_Cell]) -> Iterator[dict[str, tuple[int, int]]]:
+        """Start the servers that a group of cells shares: all are there all the time, so that no cell has fewer."""
+        servers: dict[str, tuple[int, int]] = {}
+        with contextlib.ExitStack() as stack:
+            for kind in dict.fromkeys(cell.contestant.server for cell in group):
+                if kind is not None:
+                    try:
+                        servers[kind] = stack.enter_context(running(kind, self._site))
+                    except RuntimeError as error:
+                        self.results.failures.append(f"the server {kind}: {error}")
+            yield servers
+
+    def _measure(self, cell: _Cell, number: int, servers: dict[str, tuple[int, int]]) -> None:
+        kind = cell.contestant.server
+        figures: dict[str, float] | None = None
+        if self._failures[cell.name] < MAX_FAILURES and (kind is None or kind in servers):
             try:
-                figures = await measure(reactor, options, port, server.pid, Home.at(folder))
-            finally:
-                server.send_signal(signal.SIGTERM)
-                server.wait()
-        report(figures)
-        if options.json:
-            with open(options.json, "w", encoding="utf-8") as file:
-                json.dump(figures, file, indent=1)
+                with contextlib.ExitStack() as stack:
+                    server = None if kind is None else servers[kind]
+                    if kind is not None and cell.work.fresh_server:
+                        server = stack.enter_context(running(kind, self._site))
+                    figures = self._measure_at(cell, server)
+            except (MeasurementFailed, RuntimeError) as error:
+                self._failures[cell.name] += 1
+                self.results.failures.append(f"{cell.name}, round {number + 1}: {error}")
+        self.results.figures[cell.work.name][cell.contestant.name].append(figures)
 
-    return Deferred.fromCoroutine(run())
+    def _measure_at(self, cell: _Cell, server: tuple[int, int] | None) -> dict[str, float]:
+        pid, port = (None, 0) if server is None else server
+        task = Task(
+            work=cell.work.name,
+            variant=cell.contestant.variant,
+            port=port,
+            folder=self._site.folder,
+            user=user_name(),
+            shell=self._site.shell,
+            sizes=self._sizes,
+        )
+        print(cell.name, file=sys.stderr, flush=True)
+        return measure(cell.contestant.client, task, pid)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and report.
+
+    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :returns: the exit status: 1 when something failed, though what did not is reported.
+    """
+    options = _options(arguments)
+    with tempfile.TemporaryDirectory(prefix="rshbench-") as folder:
+        prepare(folder)
+        run = _Run(options, folder)
+        run.measure_all()
+    sys.stdout.write(table(run.results))
+    if options.json:
+        run.results.save(options.json)
+    if options.plot:
+        Path(options.plot).write_text(draw(panels(run.results)), encoding="utf-8")
+    return 1 if run.results.failures else 0
 
 
 if __name__ == "__main__":
-    react(main)
+    sys.exit(main())

@@ -1,6 +1,6 @@
-"""The other process of :func:`bench.baselines.tls_copy`: sends zeros over TLS as fast as it can.
+"""The other process of the TLS copy of :mod:`bench.clients.local`: sends zeros as fast as it can.
 
-``python -m bench.tls_sender PORT TOTAL_BYTES WRITE_BYTES``
+``python -m bench.clients.tls_sender PORT TOTAL_BYTES WRITE_BYTES``
 """
 
 from __future__ import annotations

@@ -1,0 +1,75 @@
+"""What a process and its descendants take, as Linux's /proc tells it; elsewhere nothing is known."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+__all__ = ["Usage", "usage"]
+
+TICKS = os.sysconf("SC_CLK_TCK")
+"""The clock ticks of a second, in which /proc counts processor time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a server takes at one moment.
+
+    :ivar memory_mb: MB (10^6 bytes) of resident memory.
+    :ivar cpu_s: seconds of processor time since it started.
+    """
+
+    memory_mb: float
+    cpu_s: float
+
+
+def usage(pid: int) -> Usage | None:
+    """Look at a server: its process, and those of its descendants that are the server's too, as with OpenSSH.
+
+    A job is none: it has another name than the server.
+
+    :param pid: the server's process.
+    :returns: what they take together, or ``None`` where there is no /proc.
+    """
+    name = _name(pid)
+    if name is None:
+        return None
+    memory = cpu = 0.0
+    for process in _with_descendants(pid):
+        # sshd's sessions are called sshd too, or sshd-session from OpenSSH 9.8.
+        if (_name(process) or "").startswith(name):
+            memory += _resident(process)
+            cpu += _processor_time(process)
+    return Usage(memory, cpu)
+
+
+def _with_descendants(pid: int) -> list[int]:
+    found = [pid]
+    for process in found:
+        found += [int(child) for child in _read(process, f"task/{process}/children").split()]
+    return found
+
+
+def _name(pid: int) -> str | None:
+    return _read(pid, "comm").strip() or None
+
+
+def _resident(pid: int) -> float:
+    for line in _read(pid, "status").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def _processor_time(pid: int) -> float:
+    # The name in parentheses may have spaces; user and system time are the 12th and 13th field behind it.
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS if fields else 0.0
+
+
+def _read(pid: int, what: str) -> str:
+    try:
+        with open(f"/proc/{pid}/{what}", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:  # no /proc, or the process is gone
+        return ""

@@ -1,0 +1,109 @@
+"""The benchmark runs: it starts its servers, measures, and says what it found.  What it finds is of no interest here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.system.running import own_environment
+
+ROOT = Path(__file__).parent.parent
+
+SECONDS = 120.0
+"""Seconds that a run may take; it takes five on a machine that does nothing else."""
+
+pytestmark = pytest.mark.skipif(not (ROOT / "bench").exists(), reason="the tests run outside a source tree")
+
+
+def bench(tmp_path: Path, module: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program of the benchmark, with a home and a folder for temporary files of its own."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir(exist_ok=True)
+    return subprocess.run(
+        [sys.executable, "-m", f"bench.{module}", *words],
+        env=own_environment(tmp_path, TMPDIR=str(temporary)),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Path]:
+    """One round of W1, without the peers, and the folder of its files."""
+    folder = tmp_path_factory.mktemp("run")
+    files = ["--json", str(folder / "results.json"), "--plot", str(folder / "plot.svg")]
+    done = bench(folder, "run", "--quick", "--works", "W1", "--rounds", "1", "--only", "ours,local", *files)
+    return done, folder
+
+
+def test_table(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """The table has a line for each contestant, and the ratio between them."""
+    done, _ = run
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    ours = next(line for line in lines if line.startswith("  this package: API > server"))
+    local = next(line for line in lines if line.startswith("  this machine, no remote shell"))
+    assert "times as good" not in ours
+    assert "times as good" in local
+    assert "failed" not in done.stdout
+
+
+def test_results(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """The file has every figure, and what it was measured on and with."""
+    _, folder = run
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    figures = results["figures"]["W1"]
+    assert set(figures) == {"ours", "local"}
+    assert all(len(rounds) == 1 and rounds[0]["per_s"] > 0 for rounds in figures.values())
+    assert results["machine"]["cores"] == os.cpu_count()
+    assert {"Python", "Twisted"} <= set(results["versions"])
+    assert results["date"]
+    assert results["failures"] == []
+
+
+def test_plot(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """The plot is well-formed, with a bar for each contestant on its background."""
+    _, folder = run
+    rectangles = ET.parse(folder / "plot.svg").getroot().findall("{http://www.w3.org/2000/svg}rect")  # noqa: S314 - ours
+    assert len(rectangles) == 1 + 2
+
+
+def test_nothing_is_left(run: tuple[subprocess.CompletedProcess[str], Path]) -> None:
+    """The folder of the keys and logs is gone, and nothing but what was asked for is there."""
+    _, folder = run
+    assert list((folder / "tmp").iterdir()) == []
+    assert {path.name for path in folder.iterdir()} == {"tmp", "results.json", "plot.svg"}
+
+
+def test_results_are_shown_again(run: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> None:
+    """A file of results gives the same table, and the same plot."""
+    done, folder = run
+    again = bench(tmp_path, "report", str(folder / "results.json"), str(tmp_path / "plot.svg"))
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert (tmp_path / "plot.svg").read_text() == (folder / "plot.svg").read_text()
+
+
+def test_a_measurement_that_fails(tmp_path: Path) -> None:
+    """A failure is named, with the others' figures beside it, and the exit status tells."""
+    done = bench(
+        tmp_path, "run", "--quick", "--works", "W1", "--rounds", "1", "--only", "ours,local", "--shell", "/bin/no-shell"
+    )
+    assert done.returncode == 1
+    assert "failed: the server ours: it did not start: " in done.stdout
+    assert "failed: W1 local, round 1: " in done.stdout
+
+
+def test_profile(tmp_path: Path) -> None:
+    """The profile is that of the server: it knows the functions that start a command."""
+    done = bench(tmp_path, "profile_server", "--quick", "--sort", "cumtime", "--lines", "1000")
+    assert done.returncode == 0, done.stderr
+    assert "posix_spawn" in done.stdout
