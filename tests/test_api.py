@@ -10,7 +10,7 @@ from twisted.internet.defer import gatherResults
 
 import twisted_rsh.client
 from tests.serving import Serving, asynchronous, reactor
-from twisted_rsh.client import JobEnd, RemoteShell, connect
+from twisted_rsh.client import RemoteShell, connect
 from twisted_rsh.client.errors import CommandFailed, ConnectionLost
 from twisted_rsh.core.endings import Exited, Signalled
 
@@ -45,7 +45,7 @@ async def test_conversation_with_a_job(shell: RemoteShell) -> None:
     await job.stdin.write(b"ping\n")
     assert await job.stdout.read() == b"ping\n"
     job.send_signal("TERM")
-    assert await job.wait() == JobEnd(Signalled("TERM"))
+    assert (await job.wait()).ending == Signalled("TERM")
     assert [piece async for piece in job.stderr] == []
 
 

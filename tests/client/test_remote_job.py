@@ -25,8 +25,9 @@ async def test_streams_are_live(shell: RemoteShell) -> None:
     job.stdin.end()
     assert [piece async for piece in job.stdout] == []
     assert [piece async for piece in job.stderr] == [b"over\n"]
-    assert await job.wait() == JobEnd(Exited(0))
-    assert await job.wait() == JobEnd(Exited(0))
+    end = await job.wait()
+    assert (end.ending, end.held_open) == (Exited(0), False)
+    assert await job.wait() == end
 
 
 @asynchronous
@@ -165,5 +166,6 @@ async def test_left_behind_process_is_marked(shell: RemoteShell) -> None:
     """X-04: a process that the job left behind does not hold its ending, which tells of it."""
     job = shell.start("sleep 5 & echo $!; exit 7")
     pid = int(await first_line(job))
-    assert await job.wait() == JobEnd(Exited(7), held_open=True)
+    end = await job.wait()
+    assert (end.ending, end.held_open) == (Exited(7), True)
     await shell.run(["kill", str(pid)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from tests.client.processes import is_running, wait_until_gone
 from tests.serving import asynchronous
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused
+from twisted_rsh.execution.resource_usage import MAXRSS_UNIT
 
 BUSY = "while :; do :; done"
 
@@ -30,14 +32,19 @@ os.wait()
 @asynchronous
 async def test_times_and_memory(shell: RemoteShell) -> None:
     """The result tells the time that passed, the processor time, and the memory of the largest process."""
-    result = await shell.run([sys.executable, "-c", "x = bytearray(50_000_000); sum(range(3_000_000))"])
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
+    result = await shell.run([sys.executable, "-c", f"x = b'x' * {own + 50_000_000}; sum(range(3_000_000))"])
     assert result.ending == Exited(0)
     usage = result.usage
     assert usage is not None
     assert usage.user > 0
     assert usage.system >= 0
     assert usage.wall >= (usage.user + usage.system) / 4
-    assert 50_000_000 < usage.peak_memory < 1_000_000_000
+    assert usage.peak_memory is not None
+    assert own + 50_000_000 < usage.peak_memory < own + 500_000_000
+    small = (await shell.run(["true"])).usage
+    assert small is not None
+    assert small.peak_memory is None, "it is the server's own that is seen"
 
 
 @asynchronous

@@ -81,7 +81,9 @@ TERMINALS = st.builds(
 )
 """Any terminal."""
 
-USAGES = st.builds(ResourceUsage, wall=MICROSECONDS, user=MICROSECONDS, system=MICROSECONDS, peak_memory=OFFSETS)
+USAGES = st.builds(
+    ResourceUsage, wall=MICROSECONDS, user=MICROSECONDS, system=MICROSECONDS, peak_memory=st.none() | OFFSETS
+)
 """Any usage."""
 
 ENDINGS: st.SearchStrategy[Ending] = st.one_of(

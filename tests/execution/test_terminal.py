@@ -206,7 +206,7 @@ def test_terminal_that_cannot_be_set_up(monkeypatch: pytest.MonkeyPatch, step: s
 async def test_program_that_cannot_be_started(tmp_path: Path) -> None:
     """A failure behind the terminal is not the terminal's, and nothing stays open."""
     before = open_descriptors()
-    plan = SpawnPlan(b"/no/such/program", (b"x",), (), os.fsencode(tmp_path))
+    plan = SpawnPlan(b"/no/such/program", (b"x",), (), os.fsencode(os.getcwd()))
     with pytest.raises(FileNotFoundError):
         spawn_process(reactor, Recorder(), plan, terminal=Terminal())
     assert open_descriptors() == before

@@ -75,6 +75,8 @@ async def _run_line(
     connection: RemoteShell, lines: LineShell, line: str, foreground: Foreground, terminal: LocalTerminal | None
 ) -> tuple[int, bool]:
     """Run a line; return its status, and whether it was the last."""
+    if terminal is not None:
+        terminal.tell_size()
     try:
         ending = await foreground.run(lines.start(line), 0, terminal)
     except Interrupted as error:

@@ -164,12 +164,17 @@ class LocalTerminal:
         else:
             self._reactor.callFromThread(self._suspend if number == signal.SIGTSTP else self._go_on)
 
-    def _resize(self) -> None:
-        self._is_resizing = False
+    def tell_size(self) -> None:
+        """Tell the terminal's size if that is news: before a command that may ask for it at once."""
         size = self._measure()
-        if self._is_lent and size != self._size:
+        if size != self._size:
             self._size = size
             self.resized(*size)
+
+    def _resize(self) -> None:
+        self._is_resizing = False
+        if self._is_lent:
+            self.tell_size()
 
     def _suspend(self) -> None:
         if self._is_lent:

@@ -172,13 +172,14 @@ class ResourceUsage:
     :ivar wall: seconds from its start to its end.
     :ivar user: seconds of processor time in its own code, its waited-for children's included.
     :ivar system: seconds of processor time in the operating system on its behalf, likewise.
-    :ivar peak_memory: bytes of memory that its largest process had at once.
+    :ivar peak_memory: bytes of memory that its largest process had at once, or ``None`` where that is no more than
+        the server itself has: Linux counts what a process shared with its parent when it began.
     """
 
     wall: float
     user: float
     system: float
-    peak_memory: int
+    peak_memory: int | None
 
 
 @dataclass(frozen=True, slots=True)

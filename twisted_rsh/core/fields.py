@@ -38,6 +38,7 @@ __all__ = [
     "Member",
     "Name",
     "NativeText",
+    "Nullable",
     "Object",
     "Pairs",
     "Seconds",
@@ -97,6 +98,19 @@ class Boolean:
         return value
 
     encode = decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Nullable:
+    """A value of another kind, or none at all, which is ``null``."""
+
+    kind: Kind
+
+    def encode(self, value: Any) -> Any:
+        return None if value is None else self.kind.encode(value)
+
+    def decode(self, value: Any) -> Any:
+        return None if value is None else self.kind.decode(value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

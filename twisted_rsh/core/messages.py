@@ -18,6 +18,7 @@ from twisted_rsh.core.fields import (
     Integer,
     Name,
     NativeText,
+    Nullable,
     Object,
     Pairs,
     Seconds,
@@ -81,7 +82,7 @@ USAGE = Object(
         "wall_us": ("wall", _MICROSECONDS),
         "user_us": ("user", _MICROSECONDS),
         "system_us": ("system", _MICROSECONDS),
-        "peak_memory": ("peak_memory", OFFSET),
+        "peak_memory": ("peak_memory", Nullable(OFFSET)),
     },
 )
 _STREAMS = frozenset(int(stream) for stream in Stream)

@@ -18,11 +18,14 @@ def resource_usage(wall: float, usage: resource.struct_rusage) -> ResourceUsage:
 
     :param wall: seconds from its start to its end; what a clock that was set back makes negative is 0.
     :param usage: what wait4(2) said of its first process, which includes what that has waited for.
-    :returns: the value for :class:`twisted_rsh.core.endings.JobEnd`.
+    :returns: the value for :class:`twisted_rsh.core.endings.JobEnd`.  A process shares its parent's memory until it
+        executes its program, and Linux counts that as its own (``setmax_mm_hiwater_rss`` in ``exec_mmap``): what is no
+        more than this process's own peak is not told.
     """
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return ResourceUsage(
         wall=max(0.0, wall),
         user=usage.ru_utime,
         system=usage.ru_stime,
-        peak_memory=usage.ru_maxrss * MAXRSS_UNIT,
+        peak_memory=usage.ru_maxrss * MAXRSS_UNIT if usage.ru_maxrss > own else None,
     )
