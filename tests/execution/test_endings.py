@@ -403,7 +403,7 @@ async def test_status_taken_while_watching(monkeypatch: pytest.MonkeyPatch) -> N
     await until(lambda: pid in twisted_process.reapProcessHandlers)
     await run_job("true")  # whose exit makes Twisted look at this one too
     job.write_input(b"go\n")
-    await owner.when(lambda: owner.consumed == 3)
+    assert owner.consumed == 3
     os.waitpid(pid, 0)
     await owner.finished()
     assert isinstance(owner.ending, OutcomeUnknown)

@@ -376,12 +376,13 @@ def test_hang_up_without_room() -> None:
 def test_write_that_fails_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails for another reason than a missing reader is the reactor's to log."""
     pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, lambda size: None, lambda: None), 1)
-    pipe.write(b"x")
 
     def fail(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", fail)
+    pipe.write(b"x")
+    assert pipe in reactor.getWriters()
     with pytest.raises(OSError, match="No space left"):
         pipe.doWrite()
     pipe.close()

@@ -133,11 +133,11 @@ class TerminalInput(InputPipe):
     def write(self, data: bytes) -> None:
         """Queue bytes.  Dropped after the end of the input, or when the descriptor is closed.
 
-        :param data: bytes; they go out when the terminal can take them, never from within this call.
+        :param data: bytes; they go out as soon as the terminal can take them, mostly from within this call.
         """
-        super().write(data)
         if not self._ending:
             self._last = data[-1:] or self._last
+        super().write(data)
 
     def _finish(self) -> None:
         self._is_finishing = True

@@ -212,11 +212,16 @@ class InputPipe(_Pipe):
     def write(self, data: bytes) -> None:
         """Queue bytes.  Dropped when the pipe is closed or about to be.
 
-        :param data: bytes; they go out when the pipe can take them, never from within this call.
+        :param data: bytes; they go out as soon as the pipe can take them, mostly from within this call: a key that is
+            typed should not wait for the reactor's next turn, which takes 40 us.
         """
         if data and not (self.is_closed or self._ending):
             self._queue.append(memoryview(data))
-            self._reactor.addWriter(self)
+            if len(self._queue) == 1:
+                try:
+                    self.doWrite()
+                except OSError:
+                    self._reactor.addWriter(self)  # the reactor meets the same error, logs it, and closes the pipe
 
     def end(self) -> None:
         """Close the pipe behind what is queued."""
@@ -249,7 +254,9 @@ class InputPipe(_Pipe):
             if e.errno not in _PEER_IS_GONE:
                 raise
             is_broken = True
-        if not self._queue:
+        if self._queue:
+            self._reactor.addWriter(self)
+        else:
             self._reactor.removeWriter(self)
         if is_broken:
             self.close()

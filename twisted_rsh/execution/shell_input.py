@@ -125,6 +125,7 @@ class TerminalFeed:
         self._under_way = 0
         self._report: Callable[[int], None] | None = None
         self._is_open = False
+        self._is_handing_out = False
 
     def put(self, data: bytes, report: Callable[[int], None]) -> None:
         """Queue bytes; the caller bounds what is not yet taken.
@@ -161,10 +162,14 @@ class TerminalFeed:
         self._next()
 
     def _next(self) -> None:
-        if self._is_open and self._queue and not self._under_way:
+        if self._is_handing_out:  # the terminal took a piece at once; the loop below goes on with the next
+            return
+        self._is_handing_out = True
+        while self._is_open and self._queue and not self._under_way:
             data, self._report = self._queue.popleft()
             if len(data) > TYPED_BYTES:
                 self._queue.appendleft((data[TYPED_BYTES:], self._report))
                 data = data[:TYPED_BYTES]
             self._under_way = len(data)
             self._write(bytes(data))
+        self._is_handing_out = False

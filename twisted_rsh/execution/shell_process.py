@@ -100,8 +100,6 @@ class ShellProcess(ProcessProtocol):
         :param line: the line, with its newline.
         """
         self._commands.write(line)
-        if not self._commands.is_closed:
-            self._commands.doWrite()  # mostly it goes through at once: no need to wait for the reactor
 
     def unread_commands(self) -> int:
         """Count the bytes that the shell has not read of its lines; 0 where the system does not tell."""
