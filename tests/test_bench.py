@@ -1,4 +1,4 @@
-"""The benchmark runs: it starts its servers, measures, and says what it found.  What it finds is of no interest here."""
+"""The benchmark runs: it starts its servers, measures, and says what it found, which is of no interest here."""
 
 from __future__ import annotations
 
