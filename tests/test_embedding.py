@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.client import connect_to_endpoint
-from twisted_rsh.core.endings import Ending, Exited, RefusalReason, Refused, Signalled
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused, Signalled
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.account import Account
@@ -53,6 +53,9 @@ class Echo:
         """Die of it."""
         self._end(Signalled(name))
 
+    def resize(self, columns: int, rows: int) -> None:
+        """Have no terminal."""
+
     def resume_output(self, stream: Stream) -> None:
         """Go on."""
         self._write()
@@ -78,7 +81,7 @@ class Echo:
             self._over = True
             for stream in OUTPUTS:
                 self._owner.output_ended(stream)
-            self._owner.job_ended(ending, False)
+            self._owner.job_ended(JobEnd(ending))
 
 
 @implementer(IShellUser)

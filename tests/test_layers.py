@@ -129,7 +129,9 @@ def test_core_knows_values_only(name: str) -> None:
 def test_interfaces_know_the_core_and_zope() -> None:
     """The seams are written in terms of the core's values and ``zope.interface``."""
     outside = imports_of(PACKAGE / "interfaces.py")
-    assert all(is_of(module, "__future__", f"{ROOT}.core", "zope.interface") for module in outside), outside
+    assert all(
+        is_of(module, "__future__", f"{ROOT}.core", "collections.abc", "zope.interface") for module in outside
+    ), outside
 
 
 @EACH_MODULE

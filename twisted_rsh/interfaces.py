@@ -6,6 +6,8 @@ A job is written against :class:`IJobOwner` and reached through :class:`IJob`; a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from zope.interface import Attribute, Interface
 
 from twisted_rsh.core.endings import JobEnd, RefusalReason
@@ -107,6 +109,13 @@ class IPersistentShell(IJob):
     What is written while no command runs, as by a background process, is this job's own output.  This job ends when
     the shell does.
     """
+
+    def when_ready(call: Callable[[], None]) -> None:
+        """Have something called when the shell takes commands.
+
+        :param call: called once, from within this call if it takes them already; never for a shell that does not get
+            that far, which ends with :class:`~twisted_rsh.core.endings.Refused` instead.
+        """
 
     def start_command(request: JobRequest, owner: IJobOwner) -> IJob:
         """Run a command in the shell.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorCore, IReactorTCP, IStreamServerEndpoint
@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
@@ -191,9 +192,11 @@ def makeService(options: Options, reactor: Any = None) -> Service:
         if options["interfaces"] or not endpoints:
             # twistd becomes a daemon before its services start, and nobody reads a daemon's stderr.
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
+        trees = JobTrees(reactor, owns_process=True)
         return _StandAloneService(
+            trees,
             cast("IReactorTCP", reactor),
-            local_portal(reactor, home, account),
+            local_portal(reactor, home, account, trees),
             home,
             ServiceOptions(
                 interfaces=options["interfaces"] or None,
@@ -223,12 +226,13 @@ def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
 
 
 class _StandAloneService(RemoteShellService):
-    """A server that is the whole program: when it cannot listen, the program ends."""
+    """A server that is the whole program: when it cannot listen, the program ends, and it leaves no process behind."""
 
     log = Logger()
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, trees: JobTrees, *arguments: Any) -> None:
         super().__init__(*arguments)
+        self._trees = trees
         # twistd changes it when it becomes a daemon; what jobs create should not depend on that.
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -237,6 +241,7 @@ class _StandAloneService(RemoteShellService):
         os.umask(self._umask)
         if os.geteuid() == 0:
             self.log.warn("this server runs as root: whoever logs in is root")
+        self._trees.start()
         super().startService()
         starting = True
         failures: list[Failure] = []
@@ -253,6 +258,15 @@ class _StandAloneService(RemoteShellService):
         starting = False
         if failures:
             refuse_to_start(_describe(failures[0].value))
+
+    def stopService(self) -> Deferred[None]:
+        stopping = super().stopService()
+        stopping.addBoth(self._forget_trees)
+        return stopping
+
+    def _forget_trees(self, result: Failure | None) -> Failure | None:
+        self._trees.stop()
+        return result
 
 
 def _describe(error: BaseException | None) -> str:

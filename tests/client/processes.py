@@ -49,12 +49,12 @@ class ServerProcess:
     :ivar environment: for clients: no folder of the user who runs the tests is in it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shell: str = "/bin/sh") -> None:
         self.folder = folder
         self.environment = dict(os.environ, HOME=str(folder / "nobody"), LC_ALL="C.UTF-8", TERM="xterm")
         for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
             self.environment.pop(name, None)
-        words = ["--port", "0", "--interface", HOST, "--shell", "/bin/sh", "--home", str(folder)]
+        words = ["--port", "0", "--interface", HOST, "--shell", shell, "--home", str(folder)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "twisted_rsh.server", *words],
             stdin=subprocess.DEVNULL,
@@ -119,9 +119,9 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(folder: Path) -> Iterator[ServerProcess]:
+def running_server(folder: Path, shell: str = "/bin/sh") -> Iterator[ServerProcess]:
     """Run a server for as long as the context lasts."""
-    server = ServerProcess(folder)
+    server = ServerProcess(folder, shell)
     try:
         yield server
     finally:

@@ -17,7 +17,7 @@ import pyte
 
 from tests.client.processes import PATIENCE
 
-__all__ = ["PROMPT", "Terminal"]
+__all__ = ["PROMPT", "Console", "Terminal", "pid_shown", "restored"]
 
 PROMPT = ">>: "
 
@@ -33,6 +33,11 @@ class _Screen(pyte.Screen):
     def __init__(self, columns: int, rows: int, answer: Callable[[str], None]) -> None:
         super().__init__(columns, rows)
         self._answer = answer
+
+    def select_graphic_rendition(self, *attributes: int, private: bool = False) -> None:
+        """Take colours, and leave alone what looks like them: xterm's ``CSI > 4 ; 2 m``, which editors send."""
+        if not private:
+            super().select_graphic_rendition(*attributes)
 
     def write_process_input(self, data: str) -> None:
         """Send an answer; pyte calls this."""
@@ -55,10 +60,19 @@ class Terminal:
         self._screen = _Screen(COLUMNS, ROWS, self.type)
         self._stream = pyte.ByteStream(self._screen)
         self.attributes = termios.tcgetattr(self.terminal)
+        self.process = self._launch(command, environment, streams)
+
+    def start(self, command: list[str], environment: dict[str, str]) -> None:
+        """Start another program when the first has ended, on a cleared screen."""
+        self._screen.reset()
+        self.process = self._launch(command, environment, {})
+
+    def _launch(
+        self, command: list[str], environment: dict[str, str], streams: dict[str, Any]
+    ) -> subprocess.Popen[bytes]:
         options: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), self.terminal)
         options |= {"env": environment, "start_new_session": True, **streams}
-        launched = [sys.executable, "-c", _LAUNCHER, *command]
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(launched, **options)
+        return subprocess.Popen([sys.executable, "-c", _LAUNCHER, *command], **options)
 
     def close(self) -> None:
         """Take the terminal away, and the program with it."""
@@ -74,6 +88,11 @@ class Terminal:
     def type(self, text: str) -> None:
         """Press keys."""
         os.write(self._behind, text.encode())
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the window another size."""
+        self._screen.resize(rows, columns)
+        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def enter(self, line: str) -> None:
         """Type a line at the prompt, wait until it is shown, and end it: what is typed ahead is the command's."""
@@ -110,6 +129,11 @@ class Terminal:
         return self.process.wait()
 
     @property
+    def foreground(self) -> int:
+        """The process group that has the terminal."""
+        return os.tcgetpgrp(self._behind)
+
+    @property
     def lines(self) -> list[str]:
         """The screen, without the empty lines at its end."""
         lines = [line.rstrip() for line in self._screen.display]
@@ -127,3 +151,18 @@ class Terminal:
             return False
         self._stream.feed(os.read(self._behind, 65536))
         return True
+
+
+Console = Callable[..., Terminal]
+"""Opens a client on a terminal of its own: the server, the client's words, and streams that are not the terminal."""
+
+
+def restored(terminal: Terminal) -> bool:
+    """Tell whether the terminal is as it was before the program."""
+    return termios.tcgetattr(terminal.terminal) == terminal.attributes and os.get_blocking(terminal.terminal)
+
+
+def pid_shown(terminal: Terminal) -> int:
+    """Wait for a line with a number, and return it."""
+    terminal.until(lambda: any(line.isdigit() for line in terminal.lines))
+    return next(int(line) for line in terminal.lines if line.isdigit())

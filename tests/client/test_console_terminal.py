@@ -5,58 +5,201 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
 import termios
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.client.processes import PATIENCE, ServerProcess, wait_until_gone
-from tests.client.terminal import PROMPT, Terminal
+from tests.client.processes import PATIENCE, ServerProcess, running_server, wait_until_gone
+from tests.client.terminal import PROMPT, Console, Terminal, pid_shown, restored
+from tests.tools import require_tool
 from twisted_rsh.trust.home import Home
 
-Console = Callable[..., Terminal]
 
-
-@pytest.fixture
-def console() -> Iterator[Console]:
-    """Opens consoles, each on a terminal of its own."""
-    terminals: list[Terminal] = []
-
-    def open_console(server: ServerProcess, *words: str, **streams: Any) -> Terminal:
-        terminals.append(Terminal(server.command(*words), server.environment, **streams))
-        return terminals[-1]
-
-    yield open_console
-    for terminal in terminals:
-        terminal.close()
-
-
-def restored(terminal: Terminal) -> bool:
-    """Tell whether the terminal is as it was before the program."""
-    return termios.tcgetattr(terminal.terminal) == terminal.attributes and os.get_blocking(terminal.terminal)
-
-
-def pid_shown(terminal: Terminal) -> int:
-    """Wait for a line with a number, and return it."""
-    terminal.until(lambda: any(line.isdigit() for line in terminal.lines))
-    return next(int(line) for line in terminal.lines if line.isdigit())
-
-
-def test_commands_one_after_another(server: ServerProcess, console: Console) -> None:
-    """Prompt, command, output, prompt; a status that is not 0 is shown; Ctrl-D leaves with the last one."""
+def test_one_shell(server: ServerProcess, console: Console) -> None:
+    """Prompt, command, output, prompt; one shell for all; a status that is not 0 is shown; Ctrl-D leaves with it."""
     terminal = console(server)
-    terminal.enter("echo first")
-    terminal.shows("first")
-    terminal.enter("exit 3")  # of that command's shell
+    terminal.enter("cd /tmp")
+    terminal.enter("pwd; x=kept")
+    terminal.shows("/tmp")
+    terminal.enter("echo $x; test -t 0 && test -t 1 && test -t 2")
+    terminal.shows("kept")
+    terminal.enter("(exit 3)")
     terminal.shows("[status 3]")
     terminal.prompt()
     terminal.type("\x04")
     assert terminal.end() == 3
-    assert terminal.lines[:4] == [f"{PROMPT}echo first", "first", f"{PROMPT}exit 3", "[status 3]"]
+    commands = ["cd /tmp", "pwd; x=kept", "echo $x; test -t 0 && test -t 1 && test -t 2", "(exit 3)"]
+    prompts = [f"{PROMPT}{command}" for command in commands]
+    assert terminal.lines[:7] == [prompts[0], prompts[1], "/tmp", prompts[2], "kept", prompts[3], "[status 3]"]
+    assert restored(terminal)
+
+
+def test_leaving(server: ServerProcess, console: Console) -> None:
+    """``exit 3`` is the shell's own end, and the console's; nothing needs to be said of it."""
+    terminal = console(server)
+    terminal.enter("exit 3")
+    assert terminal.end() == 3
+    assert terminal.lines == [f"{PROMPT}exit 3"]
+    assert restored(terminal)
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("exec false", 1, "trsh: the shell has ended with status 1"),
+        ("kill -KILL $$", 137, "trsh: the shell has ended: killed by SIGKILL"),
+    ],
+)
+def test_shell_that_dies(server: ServerProcess, console: Console, command: str, status: int, said: str) -> None:
+    """A shell that is gone takes the console with it: one line, and the status of its end."""
+    terminal = console(server)
+    terminal.enter(command)
+    assert terminal.end() == status
+    assert terminal.lines == [f"{PROMPT}{command}", said]
+    assert restored(terminal)
+
+
+def test_shell_that_dies_at_the_prompt(server: ServerProcess, console: Console) -> None:
+    """A shell that something else ends while the user thinks: one line, its status, and the terminal as it was."""
+    terminal = console(server)
+    terminal.enter("echo $$")
+    pid = pid_shown(terminal)
+    terminal.prompt()
+    os.kill(pid, signal.SIGKILL)
+    assert terminal.end() == 137
+    assert [line for line in terminal.lines if "trsh:" in line] == ["trsh: the shell has ended: killed by SIGKILL"]
+    assert restored(terminal)
+
+
+def test_background_output_appears_above_the_prompt(server: ServerProcess, console: Console, tmp_path: Path) -> None:
+    """What a background process writes stands above the line being typed, which stays as it is."""
+    os.mkfifo(tmp_path / "go")
+    terminal = console(server)
+    terminal.enter(f"(read x < {tmp_path}/go; printf 'from behind') &")
+    terminal.prompt()
+    terminal.type("echo half")
+    terminal.until(lambda: terminal.lines[-1] == f"{PROMPT}echo half")
+    (tmp_path / "go").write_text("go\n")
+    terminal.shows("from behind")
+    terminal.until(lambda: terminal.lines[-1] == f"{PROMPT}echo half")
+    assert terminal.lines.count(f"{PROMPT}echo half") == 1
+    terminal.type(" done\r")
+    terminal.shows("half done")
+    terminal.enter("exit")
+    assert terminal.end() == 0
+    assert restored(terminal)
+
+
+def test_interrupted_command(server: ServerProcess, console: Console) -> None:
+    """C-10: Ctrl-C interrupts the command where it runs, and the prompt comes back with its status."""
+    terminal = console(server)
+    terminal.enter("sh -c 'echo $$; exec sleep 100'")
+    pid = pid_shown(terminal)
+    terminal.type("\x03")
+    terminal.shows("[status 130]")
+    wait_until_gone(pid)
+    terminal.enter("echo alive")
+    terminal.shows("alive")
+    terminal.prompt()
+    terminal.type("\x04")
+    assert terminal.end() == 0
+    assert restored(terminal)
+
+
+def test_output_without_a_line_end(server: ServerProcess, console: Console) -> None:
+    """A prompt begins its own line, wherever the last command left the cursor."""
+    terminal = console(server)
+    first, second = "printf half", r"printf 'whole\n\033[0m'"
+    terminal.enter(first)
+    terminal.enter(second)
+    terminal.enter("exit")
+    assert terminal.end() == 0
+    assert terminal.lines == [f"{PROMPT}{first}", "half", f"{PROMPT}{second}", "whole", f"{PROMPT}exit"]
+
+
+def test_time_out_is_each_commands(server: ServerProcess, console: Console) -> None:
+    """A command whose time is up is ended, and the console goes on."""
+    terminal = console(server, "--timeout", "0.5")
+    terminal.enter("sleep 100")
+    terminal.shows("[timed out after 0.5 s]")
+    terminal.enter("true")
+    terminal.enter("exit")
+    assert terminal.end() == 0
+
+
+def test_suspended_at_the_prompt(server: ServerProcess, tmp_path: Path) -> None:
+    """C-04: SIGTSTP at the prompt leaves the shell that started the client its terminal as it was."""
+    words = " ".join(server.command())
+    terminal = Terminal([require_tool("bash"), "--norc", "--noediting", "-i"], server.environment | {"PS1": "$ "})
+    try:
+        terminal.until(lambda: terminal.lines == ["$"])
+        before = termios.tcgetattr(terminal.terminal)
+        terminal.type(f"{words}\r")
+        terminal.prompt()
+        os.killpg(terminal.foreground, signal.SIGTSTP)
+        terminal.until(lambda: terminal.foreground == terminal.process.pid)
+        assert termios.tcgetattr(terminal.terminal) == before
+        terminal.type("fg\r")
+        terminal.enter("echo back")
+        terminal.shows("back")
+        terminal.enter("exit")
+        terminal.until(lambda: terminal.foreground == terminal.process.pid)
+        assert termios.tcgetattr(terminal.terminal) == before
+        terminal.type("exit\r")
+        assert terminal.end() == 0
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_signal_at_the_prompt(server: ServerProcess, console: Console, name: str) -> None:
+    """C-04: a console that is told to end restores the terminal; C-05: its flags are as they were."""
+    terminal = console(server)
+    terminal.prompt()
+    assert not restored(terminal)
+    assert os.get_blocking(terminal.terminal)
+    terminal.process.send_signal(signal.Signals[f"SIG{name}"])
+    assert terminal.end() == 128 + signal.Signals[f"SIG{name}"]
+    assert restored(terminal)
+
+
+@pytest.mark.parametrize("name", ["TERM", "HUP"])
+def test_signal_under_a_command(server: ServerProcess, console: Console, name: str) -> None:
+    """C-04: a signal to the console while a command runs is the command's, and the terminal stays the console's."""
+    terminal = console(server)
+    terminal.enter("sh -c 'echo $$; exec sleep 1000'")
+    pid = pid_shown(terminal)
+    number = signal.Signals[f"SIG{name}"]
+    terminal.process.send_signal(number)
+    terminal.until(lambda: any(str(128 + number) in line for line in terminal.lines))
+    wait_until_gone(pid)
+    terminal.enter("exit")
+    assert terminal.end() == 128 + number
+    assert restored(terminal)
+
+
+def test_killed_console(server: ServerProcess, console: Console) -> None:
+    """C-05: after SIGKILL, while a command runs, no flag is left on the terminal's descriptors."""
+    terminal = console(server)
+    terminal.enter("echo ready; cat")
+    terminal.shows("ready")
+    assert os.get_blocking(terminal.terminal)
+    terminal.process.kill()
+    terminal.process.wait(PATIENCE)
+    assert os.get_blocking(terminal.terminal)
+
+
+def test_server_killed_under_a_command(doomed_server: ServerProcess, console: Console) -> None:
+    """C-04: a server that dies under a command: one line, 255, and the terminal is as it was."""
+    terminal = console(doomed_server)
+    terminal.enter("echo ready; sleep 1000")
+    terminal.shows("ready")
+    doomed_server.kill()
+    assert terminal.end() == 255
+    assert terminal.lines[1] == "ready"
+    assert len(terminal.lines) == 3
+    assert "outcome unknown: the connection was lost" in terminal.lines[2]
     assert restored(terminal)
 
 
@@ -71,85 +214,6 @@ def test_empty_lines_prompt_again(server: ServerProcess, console: Console) -> No
     assert terminal.end() == 0
     assert terminal.lines[:2] == [PROMPT.rstrip()] * 2
     assert restored(terminal)
-
-
-def test_output_is_live_and_errors_are_red(server: ServerProcess, console: Console) -> None:
-    """What a command writes is there while it runs, with its standard error in red."""
-    terminal = console(server)
-    terminal.enter("echo plain; echo wrong >&2; cat; echo over")
-    terminal.shows("plain")
-    terminal.shows("wrong")
-    assert terminal.colours("plain") == {"default"}
-    assert terminal.colours("wrong") == {"red"}
-    assert "over" not in terminal.lines
-    terminal.type("\x04")
-    terminal.shows("over")
-    assert terminal.colours("over") == {"default"}
-    terminal.enter("exit")
-    assert terminal.end() == 0
-
-
-def test_command_reads_typed_lines(server: ServerProcess, console: Console) -> None:
-    """``cat`` gets what is typed, line by line, until Ctrl-D; the console then prompts again."""
-    terminal = console(server)
-    terminal.enter("echo ready; cat -n")
-    terminal.shows("ready")
-    for number, line in enumerate(("one", "two"), 1):
-        terminal.type(f"{line}\r")
-        terminal.shows(f"     {number}  {line}")
-    terminal.type("\x04")
-    terminal.enter("exit")
-    assert terminal.end() == 0
-
-
-def test_output_without_a_line_end(server: ServerProcess, console: Console) -> None:
-    """A prompt begins its own line, whatever the last command left behind."""
-    terminal = console(server)
-    terminal.enter("printf half")
-    terminal.shows("half")
-    terminal.enter("printf wrong >&2; exit 2")
-    terminal.shows("wrong")
-    terminal.shows("[status 2]")
-    terminal.prompt()
-    assert terminal.lines[1] == "half"
-    assert terminal.lines[-3:] == ["wrong", "[status 2]", PROMPT.rstrip()]
-    terminal.type("\x04")
-    assert terminal.end() == 2
-
-
-def test_interrupted_command(server: ServerProcess, console: Console) -> None:
-    """C-10: Ctrl-C ends the command, also on the server, and the console lives."""
-    terminal = console(server)
-    terminal.enter("echo $$; exec sleep 30")
-    pid = pid_shown(terminal)
-    before = time.monotonic()
-    terminal.type("\x03")
-    terminal.shows("[killed by SIGINT]")
-    terminal.prompt()
-    assert terminal.lines[2] == "^C"
-    assert time.monotonic() - before < 10
-    wait_until_gone(pid)
-    terminal.enter("echo alive")
-    terminal.shows("alive")
-    terminal.prompt()
-    terminal.type("\x04")
-    assert terminal.end() == 0
-
-
-def test_stubborn_command(server: ServerProcess, console: Console) -> None:
-    """C-10: with the third Ctrl-C the user has the prompt back; the command is ended."""
-    terminal = console(server)
-    terminal.enter("trap 'echo never' INT; echo $$; while :; do sleep 0.05; done")
-    pid = pid_shown(terminal)
-    for count in (1, 2):
-        terminal.type("\x03")
-        terminal.shows_lines(2 + count)
-    terminal.type("\x03")
-    terminal.enter("echo alive")
-    terminal.shows("alive")
-    wait_until_gone(pid)
-    terminal.enter("exit")
-    assert terminal.end() == 0
 
 
 def test_interrupt_at_the_prompt(server: ServerProcess, console: Console) -> None:
@@ -189,40 +253,6 @@ def test_history_is_kept_for_its_owner_alone(server: ServerProcess, console: Con
     assert terminal.end() == 0
 
 
-def test_output_file_gets_no_prompt(server: ServerProcess, console: Console) -> None:
-    """With stdout elsewhere, the prompt is still on the terminal, and the output elsewhere is the commands' alone."""
-    terminal = console(server, stdout=subprocess.PIPE)
-    terminal.enter("echo elsewhere")
-    assert terminal.process.stdout is not None
-    assert terminal.process.stdout.readline() == b"elsewhere\n"
-    terminal.enter("exit")
-    assert terminal.end() == 0
-    assert terminal.process.stdout.read() == b""
-
-
-@pytest.mark.parametrize("name", ["TERM", "HUP"])
-def test_signal_at_the_prompt(server: ServerProcess, console: Console, name: str) -> None:
-    """C-04: a console that is told to end restores the terminal; C-05: its flags are as they were."""
-    terminal = console(server)
-    terminal.prompt()
-    assert not restored(terminal)
-    assert os.get_blocking(terminal.terminal)
-    terminal.process.send_signal(signal.Signals[f"SIG{name}"])
-    assert terminal.end() == 128 + signal.Signals[f"SIG{name}"]
-    assert restored(terminal)
-
-
-def test_killed_console_leaves_blocking_descriptors(server: ServerProcess, console: Console) -> None:
-    """C-05: after SIGKILL, while a command runs, the terminal is blocking and as it was."""
-    terminal = console(server)
-    terminal.enter("echo ready; cat")
-    terminal.shows("ready")
-    assert os.get_blocking(terminal.terminal)
-    terminal.process.kill()
-    terminal.process.wait(PATIENCE)
-    assert restored(terminal)
-
-
 def test_server_killed_at_the_prompt(doomed_server: ServerProcess, console: Console) -> None:
     """C-04: a server that dies while the user thinks: one line, 255, and the terminal is as it was."""
     terminal = console(doomed_server)
@@ -237,19 +267,6 @@ def test_server_killed_at_the_prompt(doomed_server: ServerProcess, console: Cons
     assert restored(terminal)
 
 
-def test_server_killed_under_a_command(doomed_server: ServerProcess, console: Console) -> None:
-    """C-04: a server that dies under a command: one line, 255, and the terminal is as it was."""
-    terminal = console(doomed_server)
-    terminal.enter("echo ready; exec sleep 1000")
-    terminal.shows("ready")
-    doomed_server.kill()
-    assert terminal.end() == 255
-    assert terminal.lines[1] == "ready"
-    assert len(terminal.lines) == 3
-    assert "outcome unknown: the connection was lost" in terminal.lines[2]
-    assert restored(terminal)
-
-
 def test_no_server(doomed_server: ServerProcess, console: Console) -> None:
     """A console without a server is one line and 255."""
     doomed_server.kill()
@@ -259,30 +276,11 @@ def test_no_server(doomed_server: ServerProcess, console: Console) -> None:
     assert restored(terminal)
 
 
-def test_text_of_another_code_page(server: ServerProcess, console: Console) -> None:
-    """On a UTF-8 terminal, GBK output is readable, and GBK is what a command gets to read."""
-    terminal = console(server, "--encoding", "gbk")
-    terminal.enter(r"printf '\272\272\327\326\n'; head -n 1 | od -An -tx1")
-    terminal.until(lambda: any(line.replace(" ", "") == "汉字" for line in terminal.lines))
-    terminal.type("汉\r")
-    terminal.shows(" ba ba 0a")
-    terminal.enter("exit")
-    assert terminal.end() == 0
-
-
-def test_one_command_on_a_terminal(server: ServerProcess, console: Console) -> None:
-    """C-05: a command on the command line, on a terminal: its output, its status, and no trace on the terminal."""
-    terminal = console(server, "127.0.0.1", "echo out; echo err >&2; exit 9")
-    assert terminal.end() == 9
-    assert sorted(terminal.lines) == ["err", "out"]
-    assert restored(terminal)
-
-
-def test_interrupt_of_one_command(server: ServerProcess, console: Console) -> None:
-    """C-10: Ctrl-C at a terminal ends a single command, here and there."""
-    terminal = console(server, "127.0.0.1", "echo $$; exec sleep 1000")
-    pid = pid_shown(terminal)
-    terminal.type("\x03")
-    assert terminal.end() == 130
-    wait_until_gone(pid)
+def test_server_without_shells(tmp_path: Path, console: Console) -> None:
+    """A server whose shell is none that remembers: one line, and 255."""
+    with running_server(tmp_path / "server", "/bin/cat") as server:
+        terminal = console(server)
+        assert terminal.end() == 255
+    assert len(terminal.lines) == 1
+    assert terminal.lines[0].startswith("trsh: /bin/cat cannot be a persistent shell")
     assert restored(terminal)

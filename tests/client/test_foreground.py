@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import termios
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +13,12 @@ from twisted.internet.defer import Deferred
 
 from tests.client.screens import Screen, open_pipe, open_terminal
 from tests.client.test_remote_shell import gone
-from tests.serving import asynchronous
+from tests.serving import asynchronous, reactor
 from twisted_rsh.client import RemoteShell
-from twisted_rsh.client.foreground import InputFailed, Interrupted, OutputFailed
+from twisted_rsh.client.foreground import ESCALATION_SECONDS, InputFailed, Interrupted, OutputFailed
+from twisted_rsh.client.local_terminal import LocalTerminal
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
+from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED
 
 MakeScreen = Callable[..., Screen]
 
@@ -162,25 +166,107 @@ async def test_full_disk(shell: RemoteShell, screen: MakeScreen) -> None:
         await screen(stderr=full_disk).foreground.run(shell.start("echo err >&2"), None)
 
 
+STUBBORN = "trap 'echo int' INT; trap 'echo term' TERM; echo $$; while :; do sleep 0.05; done"
+
+
+async def press(screen: Screen, shell: RemoteShell, text: bytes, lines: int) -> bytes:
+    """Wait for so many lines of a command's in all, and interrupt it."""
+    while text.count(b"\n") < lines:
+        await shell.run("true")
+        text += (await screen.written())[0]
+    assert screen.foreground.signal_arrived("INT")
+    return text
+
+
 @asynchronous
-async def test_two_interrupts_are_passed_on_and_the_third_gives_up(shell: RemoteShell, screen: MakeScreen) -> None:
-    """C-10: a stubborn command gets two interrupts; with the third it is ended and the user is free."""
+async def test_interrupts_in_a_hurry_escalate(shell: RemoteShell, screen: MakeScreen) -> None:
+    """C-10: one interrupt after another is INT, TERM and KILL."""
     one = screen()
     assert not one.foreground.signal_arrived("INT")
-    job = shell.start("trap 'echo int' INT; echo $$; while :; do sleep 0.05; done")
-    running = Deferred.fromCoroutine(one.foreground.run(job, None))
+    running = Deferred.fromCoroutine(one.foreground.run(shell.start(STUBBORN), None))
     text = b""
     for lines in (1, 2, 3):
-        while text.count(b"\n") < lines:
-            await shell.run("true")
-            text += (await one.written())[0]
+        text = await press(one, shell, text, lines)
+    assert await running == Signalled("KILL")
+    assert text.split()[1:] == [b"int", b"term"]
+    assert not one.foreground.signal_arrived("INT")
+
+
+@asynchronous
+async def test_interrupt_after_the_last_step_gives_up(shell: RemoteShell, screen: MakeScreen) -> None:
+    """C-10: the fourth interrupt frees the user at once, whatever the server says; the command is ended."""
+    one = screen()
+    job = shell.start(STUBBORN)
+    running = Deferred.fromCoroutine(one.foreground.run(job, None))
+    text = await press(one, shell, b"", 1)
+    for _ in range(3):
         assert one.foreground.signal_arrived("INT")
     with pytest.raises(Interrupted):
         await running
-    pid, *interrupts = text.split()
-    assert interrupts == [b"int", b"int"]
-    await gone(int(pid))
+    await gone(int(text.split()[0]))
     assert not one.foreground.signal_arrived("INT")
+
+
+@asynchronous
+async def test_interrupts_with_time_between_them(
+    shell: RemoteShell, screen: MakeScreen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C-10: an interrupt just within the time goes on; one after it begins anew, with INT."""
+    one = screen()
+    now = 1000.0
+    monkeypatch.setattr(one.foreground, "_reactor", SimpleNamespace(seconds=lambda: now))
+    sent: list[str] = []
+    job = shell.start("exec sleep 1000")
+    monkeypatch.setattr(job, "send_signal", sent.append)
+    running = Deferred.fromCoroutine(one.foreground.run(job, None))
+    for pause in (0.0, ESCALATION_SECONDS, ESCALATION_SECONDS + 0.001, ESCALATION_SECONDS, ESCALATION_SECONDS):
+        now += pause
+        assert one.foreground.signal_arrived("INT")
+    assert sent == ["INT", "TERM", "INT", "TERM", "KILL"]
+    job.close()
+    await running
+
+
+@asynchronous
+async def test_server_that_is_far_behind(
+    shell: RemoteShell, screen: MakeScreen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """C-10: of a storm of signals no more are sent than the session holds, and the client bears it."""
+    one = screen()
+    job = shell.start("trap 'echo got' USR1; echo ready; cat; echo over")
+    reading, writing = os.pipe()
+    running = Deferred.fromCoroutine(one.foreground.run(job, reading))
+    while not (await one.written())[0]:
+        await shell.run("true")
+    for _ in range(MAX_UNACKNOWLEDGED * 100):
+        assert one.foreground.signal_arrived("USR1")
+    os.close(writing)
+    assert isinstance(await running, Exited | Signalled)
+    os.close(reading)
+
+
+@asynchronous
+async def test_terminal_is_lent_for_as_long_as_a_command_runs(shell: RemoteShell, screen: MakeScreen) -> None:
+    """C-04: a terminal is raw while the command has it and all it wrote is written, and then as it was."""
+    one = screen()
+    behind, fd = os.openpty()
+    before = termios.tcgetattr(fd)
+    terminal = LocalTerminal(reactor, fd)
+    job = shell.start("printf ready; read x; echo $x", terminal=terminal.describe({"TERM": "vt100"}))
+    running = Deferred.fromCoroutine(one.foreground.run(job, fd, terminal))
+    assert not termios.tcgetattr(fd)[3] & termios.ICANON
+    os.write(behind, b"typed\r")
+    assert await running == Exited(0)
+    assert termios.tcgetattr(fd) == before
+    assert b"typed" in (await one.written())[0]
+    broken = shell.start("exec sleep 1000")
+    running = Deferred.fromCoroutine(one.foreground.run(broken, fd, terminal))
+    one.foreground.stop()
+    assert termios.tcgetattr(fd) == before
+    broken.close()
+    await running
+    os.close(behind)
+    os.close(fd)
 
 
 @asynchronous

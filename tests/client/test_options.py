@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import twisted_rsh
-from twisted_rsh.client.options import ClientOptions, UsageError, parse_options, usage_text
+from twisted_rsh.client.options import ClientOptions, TerminalWish, UsageError, parse_options, usage_text
 
 
 def test_nothing_means_a_shell_on_this_machine() -> None:
@@ -40,6 +40,18 @@ def test_nothing_means_a_shell_on_this_machine() -> None:
         ("--timeout 2.5 h", ClientOptions(host="h", timeout=2.5)),
         ("--timeout=5 h", ClientOptions(host="h", timeout=5.0)),
         ("h --encoding=cp936 ls", ClientOptions(host="h", encoding="gbk", command=("ls",))),
+        ("-t h", ClientOptions(host="h", terminal=TerminalWish.ASKED)),
+        ("-tt h", ClientOptions(host="h", terminal=TerminalWish.ALWAYS)),
+        ("-t h -t vim", ClientOptions(host="h", terminal=TerminalWish.ALWAYS, command=("vim",))),
+        ("-T h", ClientOptions(host="h", terminal=TerminalWish.NEVER)),
+        ("-ttT h", ClientOptions(host="h", terminal=TerminalWish.NEVER)),
+        ("-Tt h", ClientOptions(host="h", terminal=TerminalWish.ASKED)),
+        ("--max-output 10 h", ClientOptions(host="h", max_output=10)),
+        ("--max-output=64K h", ClientOptions(host="h", max_output=65536)),
+        ("--max-memory 10m h", ClientOptions(host="h", max_memory=10 * 1024**2)),
+        ("--max-memory 2G h", ClientOptions(host="h", max_memory=2 * 1024**3)),
+        (f"--max-output {2**63 - 1} h", ClientOptions(host="h", max_output=2**63 - 1)),
+        ("--max-cpu 0.5 h", ClientOptions(host="h", max_cpu=0.5)),
         ("--argv h ls", ClientOptions(host="h", argv=True, command=("ls",))),
         ("--fingerprint SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
         ("--fingerprint=SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
@@ -121,6 +133,18 @@ def test_first_value_counts() -> None:
         ["--encoding", "klingon", "h"],
         ["--encoding", "base64", "h"],
         ["--encoding", "a\0b", "h"],
+        ["--max-output", "0", "h"],
+        ["--max-output", "K", "h"],
+        ["--max-output", "-1", "h"],
+        ["--max-output", "1T", "h"],
+        ["--max-output", "1.5K", "h"],
+        ["--max-output", "1 K", "h"],
+        ["--max-output", str(2**63), "h"],
+        ["--max-memory", f"{2**53}K", "h"],
+        ["--max-memory", "", "h"],
+        ["--max-memory", "\u0661K", "h"],
+        ["--max-cpu", "0", "h"],
+        ["--max-cpu", "5s", "h"],
         ["--home=", "h"],
         ["--", "-oProxyCommand=x"],
         ["-"],
@@ -163,8 +187,9 @@ def test_usage_shows_every_option_within_79_columns() -> None:
     lines = usage_text().splitlines()
     assert max(map(len, lines)) <= 79
     shown = {word.rstrip(",") for line in lines if line.startswith("  -") for word in line.split()[:2]}
-    options = {"-p", "-l", "-n", "-q", "-v", "-V", "-h", "--help", "--version"}
+    options = {"-p", "-l", "-t", "-T", "-n", "-q", "-v", "-V", "-h", "--help", "--version"}
     assert shown >= options | {"--timeout", "--encoding", "--argv", "--fingerprint", "--home"}
+    assert shown >= {"--max-output", "--max-cpu", "--max-memory"}
     assert usage_text().endswith("\n")
 
 

@@ -78,16 +78,19 @@ def test_ignored_interrupt_stays_ignored(server: ServerProcess) -> None:
         assert finish(client) == (0, b"", b"")
 
 
-def test_third_interrupt_leaves(server: ServerProcess) -> None:
-    """C-10: a command that does not mind interrupts gets two; the third ends the client, and the command with it."""
-    with server.start(HOST, "trap 'echo int' INT; echo $$; while :; do sleep 0.05; done") as client:
+def test_last_interrupt_leaves(server: ServerProcess) -> None:
+    """C-10: one interrupt after another is INT, TERM and KILL for the command, and at once the client's own end."""
+    with server.start(
+        HOST, "trap 'echo int' INT; trap 'echo term' TERM; echo $$; while :; do sleep 0.05; done"
+    ) as client:
         pid = int(read_line(client))
-        for _ in range(2):
+        for said in ("int", "term"):
             client.send_signal(signal.SIGINT)
-            assert read_line(client) == "int"
+            assert read_line(client) == said
         assert is_running(pid)
         client.send_signal(signal.SIGINT)
-        assert finish(client) == (130, b"", b"")
+        status, stdout, stderr = finish(client)
+    assert (status, stdout, stderr.splitlines()[-1]) == (137, b"", b"trsh: killed by SIGKILL")
     wait_until_gone(pid)
 
 

@@ -196,11 +196,13 @@ def test_no_input(server: ServerProcess) -> None:
 
 def test_script_from_stdin(server: ServerProcess) -> None:
     """Without a command, the lines of stdin are commands; the last one's status is ours."""
-    script = b"echo one\n\n  \nexit 3\ncat; echo two >&2\nexit 4"
+    script = b"echo one\n\n  \n(exit 3)\ncat; echo two >&2\n(exit 4)"
     done = server.run(HOST, input=script)
     assert (done.returncode, done.stdout, done.stderr) == (4, b"one\n", b"two\n")
-    done = server.run(HOST, input=b"exit 3\ntrue\n")
+    done = server.run(HOST, input=b"(exit 3)\ntrue\n")
     assert (done.returncode, done.stderr) == (0, b"")
+    done = server.run(HOST, input=b"cd /tmp\npwd\nexit 3\necho never\n")
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"/tmp\n", b"")
     done = server.run(input=b"")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -209,7 +211,7 @@ def test_script_after_the_servers_death(doomed_server: ServerProcess) -> None:
     """A server that dies in the middle of a script: one line, 255, and no further command."""
     with doomed_server.start(HOST) as client:
         assert client.stdin is not None
-        client.stdin.write(b"echo started; exec sleep 1000\necho never\necho never\n")
+        client.stdin.write(b"echo started; sleep 1000\necho never\necho never\n")
         client.stdin.flush()
         assert read_line(client) == "started"
         doomed_server.kill()

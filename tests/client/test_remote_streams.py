@@ -231,3 +231,27 @@ def test_writing_on_from_within() -> None:
     remote.stream.write(b"c")
     remote.grant(10)
     assert b"".join(remote.sent) == b"abcd"
+
+
+def test_room_that_is_gained_by_sending() -> None:
+    """A link that has written what it was given makes room from within: each byte still leaves once, in order."""
+    remote = Input(2)
+    sent: list[bytes] = []
+
+    def send(data: bytes) -> None:
+        sent.append(data)
+        remote.stream.room_gained()
+
+    remote.stream = RemoteInput(lambda: 2, send, remote._end)
+    writes = [remote.stream.write(data) for data in (b"abcde", b"f", b"ghi")]
+    remote.stream.end()
+    assert (b"".join(sent), remote.ends) == (b"abcdefghi", 1)
+    assert all(write.called for write in writes)
+
+
+def test_input_that_is_closed_by_sending() -> None:
+    """A link that breaks when it is written to closes the input from within: what is left of a write has failed."""
+    failures: list[object] = []
+    stream = RemoteInput(lambda: 2, lambda _data: stream.closed(), lambda: None)
+    stream.write(b"abc").addErrback(lambda failure: failures.append(failure.type))
+    assert failures == [BrokenPipeError]

@@ -20,6 +20,7 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Resize,
     Signal,
     Stop,
 )
@@ -45,6 +46,7 @@ _ALL: list[Message] = [
     Signal(channel=1, signal="INT"),
     Close(1),
     Goodbye(text=""),
+    Resize(1, 80, 24),
 ]
 
 SAMPLES: dict[type[Message], Message] = {type(message): message for message in _ALL}

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import strategies as st
 
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import MESSAGES
-from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
-from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_OFFSET, MAX_TIMEOUT_MS, MAX_WINDOW, MIN_WINDOW
+from twisted_rsh.core.endings import (
+    Ending,
+    Exited,
+    Limit,
+    LimitReached,
+    OutcomeUnknown,
+    RefusalReason,
+    Refused,
+    ResourceUsage,
+    Signalled,
+    Stopped,
+    TimedOut,
+)
+from twisted_rsh.core.limits import (
+    MAX_CHANNEL_ID,
+    MAX_OFFSET,
+    MAX_TERMINAL_SIZE,
+    MAX_TIMEOUT_MS,
+    MAX_WINDOW,
+    MIN_WINDOW,
+)
 from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
 from twisted_rsh.core.messages import (
     Ack,
@@ -22,13 +43,16 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Resize,
     Signal,
     Stop,
 )
+from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.signals import SIGNAL_NAMES
+from twisted_rsh.core.terminal_modes import MODE_NAMES
 
-__all__ = ["ENDINGS", "NATIVE_TEXT", "OF_EACH"]
+__all__ = ["ENDINGS", "NATIVE_TEXT", "OF_EACH", "TERMINALS", "USAGES"]
 
 CHANNELS = st.integers(1, MAX_CHANNEL_ID)
 OFFSETS = st.integers(0, MAX_OFFSET)
@@ -41,16 +65,47 @@ SIGNALS = st.sampled_from(sorted(SIGNAL_NAMES))
 TIMEOUTS_MS = st.one_of(st.none(), st.integers(1, MAX_TIMEOUT_MS))
 ENVIRONMENTS = st.dictionaries(NATIVE_TEXT, NATIVE_TEXT, max_size=4).map(lambda pairs: tuple(pairs.items()))
 PIECES = st.binary(min_size=1, max_size=300)
+SIZES = st.integers(1, MAX_TERMINAL_SIZE)
+EXACT = st.integers(0, 2**50)  # of more milliseconds, or microseconds, the seconds are no longer exact
+MICROSECONDS = EXACT.map(lambda microseconds: microseconds / 1_000_000)
+
+TERMINALS = st.builds(
+    Terminal,
+    term=TEXT.filter(lambda text: len(text.encode()) <= 64),
+    columns=SIZES,
+    rows=SIZES,
+    modes=st.dictionaries(st.sampled_from(sorted(MODE_NAMES)), st.integers(0, 255)).map(
+        lambda modes: tuple(modes.items())
+    ),
+    separate_stderr=st.booleans(),
+)
+"""Any terminal."""
+
+USAGES = st.builds(ResourceUsage, wall=MICROSECONDS, user=MICROSECONDS, system=MICROSECONDS, peak_memory=OFFSETS)
+"""Any usage."""
 
 ENDINGS: st.SearchStrategy[Ending] = st.one_of(
     st.builds(Exited, st.integers(0, 2**32 - 1)),
     st.builds(Signalled, SIGNALS, st.booleans()),
-    # Seconds of more milliseconds than this are no longer exact.
-    st.builds(TimedOut, st.integers(0, 2**50).map(lambda milliseconds: milliseconds / 1000)),
+    st.builds(TimedOut, EXACT.map(lambda milliseconds: milliseconds / 1000)),
+    st.builds(LimitReached, st.sampled_from(Limit), OFFSETS),
+    st.builds(Stopped, SIGNALS),
     st.builds(Refused, st.sampled_from(RefusalReason), TEXT),
     st.builds(OutcomeUnknown, TEXT),
 )
 """Any ending."""
+
+JOB: dict[str, st.SearchStrategy[Any]] = {
+    "channel": CHANNELS,
+    "cwd": st.one_of(st.none(), NATIVE_TEXT),
+    "environment": ENVIRONMENTS,
+    "timeout_ms": TIMEOUTS_MS,
+    "terminal": st.one_of(st.none(), TERMINALS),
+    "max_output": st.one_of(st.none(), OFFSETS),
+    "max_cpu_ms": TIMEOUTS_MS,
+    "max_memory": st.one_of(st.none(), OFFSETS),
+}
+"""What every job may be asked to have, a command in a persistent shell excepted."""
 
 OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     Auth: st.builds(
@@ -71,29 +126,34 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     Pong: st.builds(Pong, OFFSETS),
     Part: st.builds(Part, PIECES),
     Open: st.one_of(
+        st.builds(Open, command=NATIVE_TEXT, **JOB),
+        st.builds(Open, argv=st.lists(NATIVE_TEXT, min_size=1, max_size=5).map(tuple), **JOB),
+        st.builds(Open, shell=NATIVE_TEXT, **JOB),
         st.builds(
             Open,
             channel=CHANNELS,
             command=NATIVE_TEXT,
-            cwd=st.one_of(st.none(), NATIVE_TEXT),
-            environment=ENVIRONMENTS,
+            in_shell=CHANNELS,
             timeout_ms=TIMEOUTS_MS,
-        ),
-        st.builds(
-            Open,
-            channel=CHANNELS,
-            argv=st.lists(NATIVE_TEXT, min_size=1, max_size=5).map(tuple),
-            environment=ENVIRONMENTS,
-            timeout_ms=TIMEOUTS_MS,
+            max_output=st.one_of(st.none(), OFFSETS),
         ),
     ),
     Opened: st.builds(Opened, channel=CHANNELS, encoding=st.sampled_from(["utf-8", "gbk", ""])),
-    Exit: st.builds(Exit, channel=CHANNELS, ending=ENDINGS, stdout=OFFSETS, stderr=OFFSETS, held_open=st.booleans()),
+    Exit: st.builds(
+        Exit,
+        channel=CHANNELS,
+        ending=ENDINGS,
+        stdout=OFFSETS,
+        stderr=OFFSETS,
+        held_open=st.booleans(),
+        usage=st.one_of(st.none(), USAGES),
+    ),
     End: st.builds(End, CHANNELS, STREAMS, OFFSETS),
     Stop: st.builds(Stop, CHANNELS, STREAMS),
     Signal: st.builds(Signal, channel=CHANNELS, signal=SIGNALS),
     Close: st.builds(Close, CHANNELS),
     Goodbye: st.builds(Goodbye, text=TEXT),
+    Resize: st.builds(Resize, CHANNELS, SIZES, SIZES),
 }
 """Any legal value of each message."""
 

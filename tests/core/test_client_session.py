@@ -7,7 +7,7 @@ import math
 import pytest
 
 from tests.core.pair import SMALL, TRUE, Pair
-from twisted_rsh.core.endings import Exited, RefusalReason, Refused
+from twisted_rsh.core.endings import Exited, JobEnd, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.events import ChannelOpened, ChannelRequested, JobEnded, SignalReceived
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_CONTROL_BYTES, MAX_REFUSED_CHANNELS, MAX_TIMEOUT_MS
@@ -62,7 +62,7 @@ def test_channels_are_numbered_upwards() -> None:
     numbers = []
     for _ in range(5):
         numbers.append(pair.open())
-        pair.server.report_exit(numbers[-1], Exited(0), held_open=False)
+        pair.server.report_exit(numbers[-1], JobEnd(Exited(0)))
         pair.settle()
     assert numbers == [1, 2, 3, 4, 5]
 
@@ -109,8 +109,8 @@ def test_a_job() -> None:
     pair.server.accept(channel, "gbk")
     assert pair.settle()[CLIENT] == [ChannelOpened(channel, "gbk")]
     pair.server.send_data(channel, STDOUT, b"abc")
-    pair.server.report_exit(channel, Exited(3), held_open=True)
-    assert pair.settle()[CLIENT][-1] == JobEnded(channel, Exited(3), 3, 0, held_open=True)
+    pair.server.report_exit(channel, JobEnd(Exited(3), held_open=True))
+    assert pair.settle()[CLIENT][-1] == JobEnded(channel, JobEnd(Exited(3), held_open=True), 3, 0)
     assert pair.client._channels == pair.server._channels == {}
 
 
@@ -144,8 +144,8 @@ def test_totals_count_what_was_dropped() -> None:
     pair.server.send_data(channel, STDERR, b"de")
     pair.client.stop_stream(channel, STDOUT)
     pair.client.close(channel)
-    pair.server.report_exit(channel, Exited(0), held_open=False)
-    assert pair.settle()[CLIENT] == [JobEnded(channel, Exited(0), 3, 2, held_open=False)]
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
+    assert pair.settle()[CLIENT] == [JobEnded(channel, JobEnd(Exited(0)), 3, 2)]
 
 
 def test_opened_after_close() -> None:
@@ -161,8 +161,8 @@ def test_a_refusal() -> None:
     pair = Pair()
     channel = pair.open(accept=False)
     refusal = Refused(RefusalReason.NOT_FOUND, "no such command")
-    pair.server.report_exit(channel, refusal, held_open=False)
-    assert pair.settle()[CLIENT] == [JobEnded(channel, refusal, 0, 0, held_open=False)]
+    pair.server.report_exit(channel, JobEnd(refusal))
+    assert pair.settle()[CLIENT] == [JobEnded(channel, JobEnd(refusal), 0, 0)]
 
 
 def test_input_before_the_answer() -> None:

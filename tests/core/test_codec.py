@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -163,7 +164,7 @@ def longest_open(size: int) -> Open:
         (MAX_PART_BYTES + 1, 2),
         (2 * MAX_PART_BYTES, 2),
         (2 * MAX_PART_BYTES + 1, 3),
-        (MAX_CONTROL_BYTES, 32),
+        (MAX_CONTROL_BYTES, 256),
     ],
 )
 def test_long_messages_travel_in_parts(size: int, count: int) -> None:
@@ -201,6 +202,19 @@ def test_parts_of_too_long_a_message() -> None:
     with pytest.raises(RemoteProtocolError) as error:
         decoder.decode(encode_control(Part(b"x"), 0)[0])
     assert error.value.code is ErrorCode.MALFORMED_MESSAGE
+
+
+def test_tiny_parts_take_no_more_memory_than_their_bytes() -> None:
+    """H-09: what a peer can make us hold is the bytes that it sent, however small it cuts them."""
+    decoder, count = Decoder(*SERVER), 50_000
+    tracemalloc.start()
+    try:
+        for sequence in range(count):
+            decoder.decode(encode_control(Part(b"xy"), sequence)[0])
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * 2 * count
 
 
 def test_parts_may_be_cut_anywhere() -> None:

@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from tests.core.strategies import ENDINGS, NATIVE_TEXT
-from twisted_rsh.core.endings import Exited, RefusalReason, Refused, Signalled, TimedOut
+from tests.core.strategies import ENDINGS, NATIVE_TEXT, TERMINALS, USAGES
+from twisted_rsh.core.endings import (
+    Exited,
+    Limit,
+    LimitReached,
+    RefusalReason,
+    Refused,
+    ResourceUsage,
+    Signalled,
+    Stopped,
+    TimedOut,
+)
 from twisted_rsh.core.fields import (
     Binary,
     Boolean,
@@ -20,15 +30,20 @@ from twisted_rsh.core.fields import (
     Member,
     Name,
     NativeText,
+    Object,
     Pairs,
+    Seconds,
     Sequence,
     Text,
 )
-from twisted_rsh.core.limits import MAX_TEXT_BYTES, MAX_TIMEOUT_MS
+from twisted_rsh.core.limits import MAX_OFFSET, MAX_TEXT_BYTES, MAX_TIMEOUT_MS
+from twisted_rsh.core.messages import TERMINAL, USAGE
+from twisted_rsh.core.requests import Terminal
 
 NUMBER = Integer(-3, 5)
 NAME = Name(frozenset({"HUP", "TERM"}))
 REASON = Member(RefusalReason)
+STOPPED = Object(Stopped, {"by": ("signal", NAME)})
 
 GOOD: list[tuple[Kind, Any]] = [
     (NUMBER, -3),
@@ -53,6 +68,14 @@ GOOD: list[tuple[Kind, Any]] = [
     (EndingObject(), Exited(2**32 - 1)),
     (EndingObject(), Refused(RefusalReason.RESOURCES, "x" * MAX_TEXT_BYTES)),
     (EndingObject(), TimedOut(0.001)),
+    (EndingObject(), LimitReached(Limit.OUTPUT, MAX_OFFSET)),
+    (EndingObject(), LimitReached(Limit.MEMORY, 0)),
+    (EndingObject(), Stopped("TSTP")),
+    (STOPPED, Stopped("HUP")),
+    (Seconds(1000), 0.0),
+    (Seconds(1000), 0.001),
+    (Seconds(1_000_000), 0.000001),
+    (Seconds(1_000_000), MAX_TIMEOUT_MS / 1_000_000),
 ]
 
 
@@ -75,6 +98,8 @@ NOT_OF_THE_KIND: list[tuple[Kind, list[Any]]] = [
     (REASON, ["not found", "NOT_FOUND", 1, None, []]),
     (Sequence(NUMBER, 2), [[1, 2, 3], [6], "12", {}, None]),
     (Pairs(Text(1), NUMBER, 2), [{"a": 1, "b": 2, "c": 3}, {"aa": 1}, {"a": 6}, [], None]),
+    (STOPPED, [None, [], "HUP", {}, {"signal": "HUP"}, {"by": "KILL"}, {"by": None}, [["by", "HUP"]]]),
+    (Seconds(1000), [-1, MAX_TIMEOUT_MS + 1, 1.0, True, "1", None]),
     (
         EndingObject(),
         [
@@ -93,6 +118,12 @@ NOT_OF_THE_KIND: list[tuple[Kind, list[Any]]] = [
             {"kind": "signalled", "signal": "KILL", "core_dumped": 0},
             {"kind": "timed-out", "timeout_ms": -1},
             {"kind": "timed-out", "timeout_ms": MAX_TIMEOUT_MS + 1},
+            {"kind": "limit", "limit": "cpu"},
+            {"kind": "limit", "limit": "time", "amount": 1},
+            {"kind": "limit", "limit": "cpu", "amount": -1},
+            {"kind": "limit", "limit": "cpu", "amount": MAX_OFFSET + 1},
+            {"kind": "stopped"},
+            {"kind": "stopped", "signal": "SIGTSTP"},
             {"kind": "refused", "reason": "not-found"},
             {"kind": "refused", "reason": "no", "text": ""},
             {"kind": "unknown", "text": "x" * (MAX_TEXT_BYTES + 1)},
@@ -125,6 +156,9 @@ def test_everything_else_is_refused(kind: Kind, value: Any) -> None:
         (EndingObject(), Exited(2**32)),
         (EndingObject(), Exited(-1)),
         (EndingObject(), Signalled("RTMIN")),
+        (EndingObject(), LimitReached(Limit.CPU, MAX_OFFSET + 1)),
+        (EndingObject(), Stopped("RTMIN")),
+        (STOPPED, Stopped("KILL")),
     ],
 )
 def test_nothing_impossible_is_written(kind: Kind, value: Any) -> None:
@@ -140,6 +174,20 @@ def test_nothing_impossible_is_written(kind: Kind, value: Any) -> None:
 def test_seconds_are_cut_to_what_can_travel(seconds: float, milliseconds: int) -> None:
     """A time beyond the bounds is as good as the bound."""
     assert EndingObject().encode(TimedOut(seconds)) == {"kind": "timed-out", "timeout_ms": milliseconds}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "microseconds"),
+    [(-math.inf, 0), (4e-7, 0), (6e-7, 1), (math.inf, MAX_TIMEOUT_MS), (math.nan, 0)],
+)
+def test_seconds_of_other_units(seconds: float, microseconds: int) -> None:
+    """They are rounded to the unit and cut likewise."""
+    assert Seconds(1_000_000).encode(seconds) == microseconds
+
+
+def test_unknown_members_of_an_object_are_ignored() -> None:
+    """A later version may say more."""
+    assert STOPPED.decode({"later": [None], "by": "HUP", "signal": 3}) == Stopped("HUP")
 
 
 def test_unknown_fields_of_an_ending_are_ignored() -> None:
@@ -160,3 +208,17 @@ def test_any_native_text_travels(text: str) -> None:
     """F-11: so they are for every text that came from bytes."""
     kind = NativeText(1000)
     assert kind.decode(kind.encode(text)) == text
+
+
+@settings(derandomize=True, deadline=None)
+@given(TERMINALS)
+def test_any_terminal_travels(terminal: Terminal) -> None:
+    """F-11: and for every terminal."""
+    assert TERMINAL.decode(TERMINAL.encode(terminal)) == terminal
+
+
+@settings(derandomize=True, deadline=None)
+@given(USAGES)
+def test_any_usage_travels(usage: ResourceUsage) -> None:
+    """F-11: and for every usage."""
+    assert USAGE.decode(USAGE.encode(usage)) == usage

@@ -7,19 +7,23 @@ their reasons state.
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
 from twisted_rsh.core import limits
 from twisted_rsh.core.codec import encode_control
-from twisted_rsh.core.endings import RefusalReason, Refused
+from twisted_rsh.core.endings import RefusalReason, Refused, ResourceUsage
 from twisted_rsh.core.messages import Data, Exit, Open
+from twisted_rsh.core.requests import Terminal
+from twisted_rsh.core.terminal_modes import MODE_NAMES
 
 OF_THE_REQUEST = {
     "MAX_CWD_BYTES",
     "MAX_ENVIRONMENT_NAMES",
     "MAX_ENVIRONMENT_VALUE_BYTES",
     "MAX_REQUEST_BYTES",
+    "MAX_SCRIPT_BYTES",
 }
 """What the server's plan for a job holds, and the core does not."""
 
@@ -38,9 +42,11 @@ def test_frames_hold_what_they_carry() -> None:
     assert limits.MAX_LOGIN_FRAME_BYTES <= limits.MAX_FRAME_BYTES
 
 
-def test_the_longest_message_fits_the_bound_of_messages_under_way() -> None:
-    """All parts of one message may be under way together."""
-    assert limits.MAX_CONTROL_BYTES / limits.MAX_PART_BYTES <= limits.MAX_UNACKNOWLEDGED
+def test_a_request_of_ordinary_length_waits_for_nothing() -> None:
+    """All parts of one that is not for a persistent shell may be under way together, however its text is escaped."""
+    escaped = len(json.dumps("\0")) - 2
+    text = limits.MAX_REQUEST_BYTES + limits.MAX_CWD_BYTES
+    assert escaped * text / limits.MAX_PART_BYTES < limits.MAX_UNACKNOWLEDGED
 
 
 def test_acknowledgements_come_in_time() -> None:
@@ -50,11 +56,27 @@ def test_acknowledgements_come_in_time() -> None:
 
 def test_any_request_fits_a_message() -> None:
     """However its text is escaped, the longest request that a server takes can be asked."""
-    escaped = len(json.dumps("\0")) - 2
-    text = limits.MAX_REQUEST_BYTES + limits.MAX_CWD_BYTES
-    assert escaped * text < limits.MAX_CONTROL_BYTES
-    request = Open(channel=1, command="\0" * limits.MAX_REQUEST_BYTES, cwd="\0" * limits.MAX_CWD_BYTES)
-    assert len(encode_control(request, 0)) < limits.MAX_UNACKNOWLEDGED
+    names = tuple((f"{number:02}", "\0" * limits.MAX_ENVIRONMENT_VALUE_BYTES) for number in range(32))
+    assert sum(len(name) + len(value) for name, value in names) > limits.MAX_REQUEST_BYTES
+    terminal = Terminal(term="\0" * limits.MAX_TERM_BYTES, modes=tuple((name, 255) for name in MODE_NAMES))
+    longest = Open(
+        channel=limits.MAX_CHANNEL_ID,
+        command="\0" * limits.MAX_SCRIPT_BYTES,
+        cwd="\0" * limits.MAX_CWD_BYTES,
+        environment=names,
+        timeout_ms=limits.MAX_TIMEOUT_MS,
+        terminal=terminal,
+        max_output=limits.MAX_OFFSET,
+        max_cpu_ms=limits.MAX_TIMEOUT_MS,
+        max_memory=limits.MAX_OFFSET,
+    )
+    payloads = encode_control(longest, 0)
+    assert sum(map(len, payloads)) < limits.MAX_CONTROL_BYTES
+
+
+def test_every_setting_of_a_terminal_can_be_named() -> None:
+    """There is room for all of them at once."""
+    assert len(MODE_NAMES) <= limits.MAX_TERMINAL_MODES
 
 
 def test_a_server_sends_no_parts() -> None:
@@ -66,6 +88,7 @@ def test_a_server_sends_no_parts() -> None:
         stdout=limits.MAX_OFFSET,
         stderr=limits.MAX_OFFSET,
         held_open=False,
+        usage=ResourceUsage(wall=math.inf, user=math.inf, system=math.inf, peak_memory=limits.MAX_OFFSET),
     )
     assert len(encode_control(longest, 0)) == 1
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from twisted_rsh.core.bodies import Message
-from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.endings import Exited, Limit, LimitReached, ResourceUsage, Stopped
 from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.limits import (
     MAX_CHANNEL_ID,
     MAX_DATA_BYTES,
     MAX_OFFSET,
     MAX_PART_BYTES,
+    MAX_TERM_BYTES,
+    MAX_TERMINAL_MODES,
+    MAX_TERMINAL_SIZE,
     MAX_TEXT_BYTES,
     MAX_TIMEOUT_MS,
 )
@@ -28,12 +31,19 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Resize,
     Signal,
     Stop,
 )
+from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.terminal_modes import MODE_NAMES
 
 OUT = Stream.STDOUT
+BASH = "bash"
+NO_TEXT = "\ud800"
+ALL_MODES = tuple((name, 255) for name in sorted(MODE_NAMES))
+NOTHING = ResourceUsage(wall=0, user=0, system=0, peak_memory=0)
 
 AT_THE_BOUND: list[Message] = [
     Data(1, OUT, 0, b"x"),
@@ -51,8 +61,17 @@ AT_THE_BOUND: list[Message] = [
     Open(channel=1, command=""),
     Open(channel=MAX_CHANNEL_ID, argv=("",), cwd="", environment=(("", ""),), timeout_ms=1),
     Open(channel=1, command="x", timeout_ms=MAX_TIMEOUT_MS),
+    Open(channel=1, shell="", terminal=Terminal(columns=1, rows=1)),
+    Open(channel=1, argv=("x",), terminal=Terminal(term="", columns=MAX_TERMINAL_SIZE, rows=MAX_TERMINAL_SIZE)),
+    Open(channel=1, command="x", terminal=Terminal(term="x" * MAX_TERM_BYTES, modes=ALL_MODES, separate_stderr=True)),
+    Open(channel=2, command="", in_shell=1, timeout_ms=1, max_output=0),
+    Open(channel=MAX_CHANNEL_ID, command="x", in_shell=MAX_CHANNEL_ID, max_output=MAX_OFFSET),
+    Open(channel=1, command="x", max_output=0, max_cpu_ms=1, max_memory=0),
+    Open(channel=1, shell=BASH, max_output=MAX_OFFSET, max_cpu_ms=MAX_TIMEOUT_MS, max_memory=MAX_OFFSET),
     Opened(channel=1, encoding="x" * 64),
     Exit(channel=1, ending=Exited(0), stdout=0, stderr=MAX_OFFSET, held_open=True),
+    Exit(channel=1, ending=LimitReached(Limit.MEMORY, MAX_OFFSET), stdout=0, stderr=0, held_open=False, usage=NOTHING),
+    Exit(channel=1, ending=Stopped("TSTP"), stdout=0, stderr=0, held_open=False),
     End(1, OUT, 0),
     End(MAX_CHANNEL_ID, OUT, MAX_OFFSET),
     Stop(1, Stream.STDIN),
@@ -61,6 +80,8 @@ AT_THE_BOUND: list[Message] = [
     Close(1),
     Close(MAX_CHANNEL_ID),
     Goodbye(text="x" * MAX_TEXT_BYTES),
+    Resize(1, 1, 1),
+    Resize(MAX_CHANNEL_ID, MAX_TERMINAL_SIZE, MAX_TERMINAL_SIZE),
 ]
 
 
@@ -97,6 +118,44 @@ ONE_PAST: list[Message] = [
     Open(channel=1, command="x", timeout_ms=0),
     Open(channel=1, command="x", timeout_ms=MAX_TIMEOUT_MS + 1),
     Open(channel=1, command="\ud800"),
+    Open(channel=1, shell=NO_TEXT),
+    Open(channel=1, command="x", in_shell=0),
+    Open(channel=1, command="x", in_shell=MAX_CHANNEL_ID + 1),
+    Open(channel=1, command="x", max_output=-1),
+    Open(channel=1, command="x", max_output=MAX_OFFSET + 1),
+    Open(channel=1, command="x", max_cpu_ms=0),
+    Open(channel=1, command="x", max_cpu_ms=MAX_TIMEOUT_MS + 1),
+    Open(channel=1, command="x", max_memory=-1),
+    Open(channel=1, command="x", max_memory=MAX_OFFSET + 1),
+    Open(channel=1, command="x", terminal=Terminal(columns=0)),
+    Open(channel=1, command="x", terminal=Terminal(columns=MAX_TERMINAL_SIZE + 1)),
+    Open(channel=1, command="x", terminal=Terminal(rows=-1)),
+    Open(channel=1, command="x", terminal=Terminal(rows=MAX_TERMINAL_SIZE + 1)),
+    Open(channel=1, command="x", terminal=Terminal(term="x" * (MAX_TERM_BYTES + 1))),
+    Open(channel=1, command="x", terminal=Terminal(term="\udcff")),
+    Open(channel=1, command="x", terminal=Terminal(modes=(("B9600", 1),))),
+    Open(channel=1, command="x", terminal=Terminal(modes=(("VINTR", 256),))),
+    Open(channel=1, command="x", terminal=Terminal(modes=(("VINTR", -1),))),
+    Open(channel=1, command="x", terminal=Terminal(modes=(("ECHO", 1),) * (MAX_TERMINAL_MODES + 1))),
+    Exit(channel=1, ending=Stopped("RTMIN"), stdout=0, stderr=0, held_open=False),
+    Exit(channel=1, ending=LimitReached(Limit.CPU, -1), stdout=0, stderr=0, held_open=False),
+    Exit(channel=1, ending=LimitReached(Limit.CPU, MAX_OFFSET + 1), stdout=0, stderr=0, held_open=False),
+    Exit(
+        channel=1,
+        ending=Exited(0),
+        stdout=0,
+        stderr=0,
+        held_open=False,
+        usage=ResourceUsage(wall=0, user=0, system=0, peak_memory=-1),
+    ),
+    Resize(0, 80, 24),
+    Resize(MAX_CHANNEL_ID + 1, 80, 24),
+    Resize(1, 0, 24),
+    Resize(1, 80, 0),
+    Resize(1, -80, 24),
+    Resize(1, 80, -24),
+    Resize(1, MAX_TERMINAL_SIZE + 1, 24),
+    Resize(1, 80, MAX_TERMINAL_SIZE + 1),
     End(0, OUT, 0),
     End(1, 3, 0),
     End(1, OUT, MAX_OFFSET + 1),
@@ -137,7 +196,20 @@ def test_one_past_the_bound_is_not_written(message: Message) -> None:
         (End, End.layout.pack(1, 1, MAX_OFFSET + 1)),
         (Stop, Stop.layout.pack(1, 3)),
         (Close, Close.layout.pack(0)),
+        (Resize, Resize.layout.pack(0, 80, 24)),
+        (Resize, Resize.layout.pack(1, 0, 24)),
+        (Resize, Resize.layout.pack(1, 80, 0)),
+        (Resize, Resize.layout.pack(1, 80, 24)[:-1]),
+        (Resize, Resize.layout.pack(1, 80, 24) + b"\0"),
         (Open, b'{"channel":1}'),
+        (Open, b'{"channel":1,"command":"x","shell":""}'),
+        (Open, b'{"channel":1,"argv":["x"],"in_shell":1}'),
+        (Open, b'{"channel":1,"shell":"x","in_shell":1}'),
+        (Open, b'{"channel":1,"command":"x","in_shell":1,"cwd":""}'),
+        (Open, b'{"channel":1,"command":"x","in_shell":1,"environment":{"A":"1"}}'),
+        (Open, b'{"channel":1,"command":"x","in_shell":1,"max_cpu_ms":1}'),
+        (Open, b'{"channel":1,"command":"x","in_shell":1,"max_memory":0}'),
+        (Open, b'{"channel":1,"command":"x","terminal":{}}'),
         (Open, b'{"channel":1,"argv":[]}'),
         (Open, b'{"channel":1,"argv":["x"],"command":"x"}'),
         (Open, b'{"channel":1,"command":"x","timeout_ms":0}'),
@@ -150,3 +222,23 @@ def test_one_past_the_bound_is_not_read(message: type[Message], body: bytes) -> 
     """F-10: nor is it taken from a peer, and nothing but a ``FieldError`` comes of it."""
     with pytest.raises(FieldError):
         message.parse(body)
+
+
+def test_seconds_and_milliseconds() -> None:
+    """A request has seconds, its message milliseconds; nothing else differs between them."""
+    message = Open(channel=1, shell="", timeout_ms=1500, max_cpu_ms=1, terminal=Terminal())
+    assert Open.of(1, message.request()) == message
+    assert message.request().timeout == 1.5
+
+
+def test_a_terminal_has_room_for_more() -> None:
+    """Members of a terminal and of a usage that a later version adds are ignored, whatever they are."""
+    terminal = '{"later":[null,{"a":-1}],"term":"x","columns":1,"rows":2,"modes":{"ECHO":0},"separate_stderr":true}'
+    body = f'{{"channel":1,"command":"x","terminal":{terminal}}}'.encode()
+    expected = Terminal(term="x", columns=1, rows=2, modes=(("ECHO", 0),), separate_stderr=True)
+    assert Open.parse(body) == Open(channel=1, command="x", terminal=expected)
+    usage = '{"wall_us":1500000,"user_us":1,"system_us":0,"peak_memory":4096,"later":"x"}'
+    ending = '{"kind":"stopped","signal":"TSTP","later":1}'
+    body = f'{{"channel":1,"ending":{ending},"stdout":0,"stderr":0,"held_open":false,"usage":{usage}}}'.encode()
+    took = ResourceUsage(wall=1.5, user=0.000001, system=0.0, peak_memory=4096)
+    assert Exit.parse(body) == Exit(channel=1, ending=Stopped("TSTP"), stdout=0, stderr=0, held_open=False, usage=took)

@@ -13,7 +13,7 @@ from twisted_rsh.core import limits
 from twisted_rsh.core.bodies import JsonMessage, PackedMessage
 from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
 from twisted_rsh.core.codec import MESSAGES
-from twisted_rsh.core.endings import RefusalReason
+from twisted_rsh.core.endings import Limit, RefusalReason
 from twisted_rsh.core.errors import ErrorCode
 from twisted_rsh.core.fields import (
     _ENDINGS,
@@ -21,15 +21,26 @@ from twisted_rsh.core.fields import (
     Boolean,
     EndingObject,
     Integer,
+    Kind,
     Name,
     NativeText,
+    Object,
     Pairs,
+    Seconds,
     Sequence,
     Text,
 )
-from twisted_rsh.core.messages import Data
+from twisted_rsh.core.messages import TERMINAL, USAGE, Data
 from twisted_rsh.core.roles import Role, Stream
 from twisted_rsh.core.signals import SIGNAL_NAMES
+from twisted_rsh.core.terminal_modes import CONTROL_CHARACTERS, MODE_NAMES
+
+SETS = {
+    "SIGNAL_NAMES": SIGNAL_NAMES,
+    "CONTROL_CHARACTERS": CONTROL_CHARACTERS,
+    "MODE_FLAGS": MODE_NAMES - CONTROL_CHARACTERS,
+}
+"""Names that the text lists."""
 
 DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "protocol.rst").read_text("utf-8")
 INPUTS = {"from client": ChannelInput.FROM_CLIENT, "from server": ChannelInput.FROM_SERVER}
@@ -37,9 +48,10 @@ JSON_KINDS = {
     "text": (Text, Name),
     "native text": (NativeText,),
     "base64": (Binary,),
-    "number": (Integer,),
+    "number": (Integer, Seconds),
     "boolean": (Boolean,),
-    "object": (EndingObject,),
+    "object": (EndingObject, Object),
+    "object of numbers": (Pairs,),
     "object of native text": (Pairs,),
     "list of native text": (Sequence,),
 }
@@ -78,6 +90,21 @@ def substitution(name: str) -> str:
     return " ".join(found[1].split())
 
 
+def agrees(kind: Kind, name: str, meaning: str) -> None:
+    """Check a member's kind against the name of a kind, and the bounds that its meaning states against the kind's."""
+    assert isinstance(kind, JSON_KINDS[name])
+    most = re.search(r"at most (?:\|(\w+)\||(\d+) bytes)", meaning)
+    if most:
+        bound = getattr(limits, most[1]) if most[1] else int(most[2])
+        assert bound in (getattr(kind, "max_bytes", None), getattr(kind, "max_items", None))
+    stated = re.search(r"(\d+) to (?:\|(\w+)\||2\\ :sup:`(\d+)` - 1|(\d+))", meaning)
+    if stated:
+        low, named, power, plain = stated.groups()
+        high = getattr(limits, named) if named else 2 ** int(power) - 1 if power else int(plain)
+        number = kind.value if isinstance(kind, Pairs) else kind
+        assert number == Integer(int(low), high)
+
+
 def test_messages() -> None:
     """Type, name, sender, phase, numbering and form of every message, in order."""
     rows = [
@@ -102,19 +129,24 @@ def test_members(message: type[JsonMessage]) -> None:
     rows = table(wire_name(message))
     assert [code(row[0]) for row in rows] == [name for name, _, _ in message.members]
     for row, (_, kind, default) in zip(rows, message.members, strict=True):
-        assert isinstance(kind, JSON_KINDS[row[1]])
         assert row[2] == ("yes" if default is dataclasses.MISSING else "no")
-        for bound in (getattr(kind, "max_bytes", None), getattr(kind, "max_items", None)):
-            named = re.search(r"at most (?:\|(\w+)\||(\d+) bytes)", row[3])
-            if named:
-                assert bound in (None, getattr(limits, named[1]) if named[1] else int(named[2]))
+        agrees(kind, row[1], row[3])
+
+
+@pytest.mark.parametrize(("title", "shape"), [("Terminal", TERMINAL), ("Usage", USAGE)])
+def test_objects(title: str, shape: Object) -> None:
+    """Every member of an object within a body, in order, and its kind."""
+    rows = table(title)
+    assert [code(row[0]) for row in rows] == list(shape.members)
+    for row, (_, kind) in zip(rows, shape.members.values(), strict=True):
+        agrees(kind, row[1], row[2])
 
 
 @pytest.mark.parametrize("message", [message for message in MESSAGES if issubclass(message, PackedMessage | Data)])
 def test_layouts(message: type[PackedMessage | Data]) -> None:
     """Every field of a packed body, in order, with its size."""
     rows = table(wire_name(message))
-    sizes = {"Q": "8", "I": "4", "B": "1"}
+    sizes = {"Q": "8", "I": "4", "H": "2", "B": "1"}
     expected = [sizes[letter] for letter in message.layout.format.removeprefix("!")]
     if message is Data:
         expected.append("the rest")
@@ -157,9 +189,10 @@ def test_numbers_in_the_text() -> None:
     names = set(re.findall(r"^\.\. \|(\w+)\|", DOCUMENT, re.MULTILINE))
     body = DOCUMENT.split("\n.. |", 1)[0]
     assert set(re.findall(r"\|([A-Z_]+)\|", body)) == names
-    for name in names - {"SIGNAL_NAMES", "KEEPALIVE_INTERVAL", "KEEPALIVE_MISSES"}:
+    for name in names - SETS.keys() - {"KEEPALIVE_INTERVAL", "KEEPALIVE_MISSES"}:
         assert substitution(name).removesuffix(" bytes") == str(getattr(limits, name))
-    assert substitution("SIGNAL_NAMES") == ", ".join(sorted(SIGNAL_NAMES))
+    for name, members in SETS.items():
+        assert substitution(name) == ", ".join(sorted(members))
     defaults = limits.SessionLimits()
     assert float(substitution("KEEPALIVE_INTERVAL")) == defaults.keepalive_interval
     assert int(substitution("KEEPALIVE_MISSES")) == defaults.keepalive_misses
@@ -172,9 +205,10 @@ def test_errors() -> None:
 
 
 def test_endings() -> None:
-    """Every kind of ending with its members, and every reason of a refusal."""
+    """Every kind of ending with its members, every limit, and every reason of a refusal."""
     rows = {code(row[0]): re.findall(r"``(\w+)``", row[1]) for row in table("Endings")}
-    assert rows == {kind: list(members) for kind, (_, members) in _ENDINGS.items()}
+    assert rows == {kind: list(shape.members) for kind, shape in _ENDINGS.items()}
+    assert [code(row[0]) for row in table("Limits")] == [limit.value for limit in Limit]
     assert [code(row[0]) for row in table("Refusal reasons")] == [reason.value for reason in RefusalReason]
 
 

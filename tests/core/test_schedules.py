@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.core.pair import Pair
-from twisted_rsh.core.endings import Ending, Exited, RefusalReason, Refused
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused
 from twisted_rsh.core.events import (
     ChannelAbandoned,
     ChannelOpened,
@@ -29,6 +29,7 @@ from twisted_rsh.core.events import (
     SignalReceived,
     StreamEnded,
     StreamStopped,
+    TerminalResized,
 )
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, MIN_WINDOW, SessionLimits
 from twisted_rsh.core.requests import JobRequest
@@ -71,6 +72,8 @@ class Job:
     flows: dict[Stream, Flow] = dataclasses.field(default_factory=lambda: {stream: Flow() for stream in Stream})
     signals_sent: int = 0
     signals_received: int = 0
+    sizes_sent: int = 0
+    size_received: int = 0
     requested: bool = False
     accepted: bool = False
     opened: bool = False
@@ -125,6 +128,15 @@ class Schedules(RuleBasedStateMachine):
                 self.pair.client.send_signal(number, "USR1")
                 self.jobs[number].signals_sent += 1
 
+    @rule(pick=PICKS, count=st.sampled_from([1, 70]))
+    def resize(self, pick: int, count: int) -> None:
+        """Give a terminal another size, wider each time, or many sizes at once."""
+        number = self.pick(self.speaking(CLIENT), pick)
+        for _ in range(count):
+            if number is not None:
+                self.jobs[number].sizes_sent += 1
+                self.pair.client.resize(number, self.jobs[number].sizes_sent, 24)
+
     @rule(pick=PICKS)
     def close(self, pick: int) -> None:
         """Lose interest in a job."""
@@ -159,7 +171,7 @@ class Schedules(RuleBasedStateMachine):
 
     def end_job(self, number: int, ending: Ending) -> None:
         """Report how a job ended."""
-        self.pair.server.report_exit(number, ending, held_open=False)
+        self.pair.server.report_exit(number, JobEnd(ending))
         self.jobs[number].ending = ending
 
     # Both.
@@ -248,6 +260,7 @@ class Schedules(RuleBasedStateMachine):
             | DataReceived
             | StreamEnded
             | StreamStopped
+            | TerminalResized
             | JobEnded,
         )
         job = self.jobs[event.channel]
@@ -265,6 +278,10 @@ class Schedules(RuleBasedStateMachine):
         elif isinstance(event, ChannelAbandoned):
             assert job.closed and job.ending is None
             job.abandoned = True
+        elif isinstance(event, TerminalResized):
+            assert job.ending is None
+            assert job.size_received < event.columns <= job.sizes_sent
+            job.size_received = event.columns
         else:
             assert job.ending is None
             job.signals_received += 1
@@ -289,13 +306,14 @@ class Schedules(RuleBasedStateMachine):
     def ended(self, event: JobEnded, job: Job) -> None:
         """Check that an ending comes behind all of the output, and is the one that was reported."""
         if job.ending is None:
-            assert isinstance(event.ending, Refused)
-            assert event.ending.reason is RefusalReason.TOO_MANY_CHANNELS
+            ending = event.end.ending
+            assert isinstance(ending, Refused)
+            assert ending.reason is RefusalReason.TOO_MANY_CHANNELS
         else:
-            assert event.ending == job.ending
+            assert event.end == JobEnd(job.ending)
         assert (event.stdout, event.stderr) == tuple(job.flows[stream].sent for stream in OUTPUTS)
         assert all(flow.unwanted or flow.received == flow.sent for flow in (job.flows[stream] for stream in OUTPUTS))
-        job.told = job.ending = event.ending
+        job.told = job.ending = event.end.ending
 
     # What always holds.
 
@@ -308,6 +326,7 @@ class Schedules(RuleBasedStateMachine):
                 assert flow.unwanted or flow.sent - flow.consumed <= LIMITS.window
         for role in Role:
             assert len(self.pair.side(role)._outbox.log) <= MAX_UNACKNOWLEDGED
+        assert self.pair.client._sizes.keys() <= self.pair.client._channels.keys()
 
     def settle(self) -> None:
         """Let everything arrive."""
@@ -325,6 +344,7 @@ class Schedules(RuleBasedStateMachine):
                 assert job.requested
                 assert job.abandoned is job.closed
                 assert job.signals_received == job.signals_sent
+                assert job.closed or job.size_received == job.sizes_sent
                 stdin = job.flows[Stream.STDIN]
                 assert stdin.unwanted or (stdin.received, stdin.seen_end) == (stdin.sent, stdin.ended)
                 self.revive(number, job)
@@ -376,6 +396,7 @@ def test_long_schedules(seed: int) -> None:
     actions: list[Callable[[], None]] = [
         lambda: machine.open() if len(machine.jobs) < 60 else None,
         lambda: machine.signal(number(), dice.choice([1, 70])),
+        lambda: machine.resize(number(), dice.choice([1, 70])),
         lambda: machine.close(number()),
         lambda: machine.answer(number(), dice.random() < 0.2),
         lambda: machine.exit(number(), dice.randrange(256)),

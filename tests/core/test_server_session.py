@@ -6,7 +6,7 @@ import pytest
 
 from tests.core.pair import SMALL, TRUE, Pair
 from twisted_rsh.core.codec import encode_control
-from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled
+from twisted_rsh.core.endings import Exited, JobEnd, OutcomeUnknown, RefusalReason, Refused, Signalled
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import ChannelAbandoned, ChannelOpened, ChannelRequested, JobEnded
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, MAX_UNACKNOWLEDGED
@@ -24,7 +24,7 @@ def test_channel_numbers_only_grow(number: int) -> None:
         pair = Pair()
         pair.hear(SERVER, Open(channel=3, command="true"))
         if free:
-            pair.server.report_exit(3, Exited(0), held_open=False)
+            pair.server.report_exit(3, JobEnd(Exited(0)))
             pair.hear(SERVER, Close(3))
         assert pair.breach(SERVER, Open(channel=number, command="true")) is ErrorCode.CHANNEL_STATE
         pair.hear(SERVER, Ack(0))
@@ -44,9 +44,9 @@ def test_one_job_too_many() -> None:
     (ended,) = events[CLIENT]
     assert isinstance(ended, JobEnded)
     assert ended.channel == channel
-    assert isinstance(ended.ending, Refused)
-    assert ended.ending.reason is RefusalReason.TOO_MANY_CHANNELS
-    pair.server.report_exit(1, Exited(0), held_open=False)
+    assert isinstance(ended.end.ending, Refused)
+    assert ended.end.ending.reason is RefusalReason.TOO_MANY_CHANNELS
+    pair.server.report_exit(1, JobEnd(Exited(0)))
     pair.settle()
     assert isinstance(pair.client.open(TRUE), int)
     assert [type(event) for event in pair.settle()[SERVER]] == [ChannelRequested]
@@ -97,7 +97,7 @@ def test_a_flood_of_channels() -> None:
         if turn % 5 == 4:  # 10 messages each way, and no more than the session may have
             for event in pair.settle()[SERVER]:
                 if isinstance(event, ChannelAbandoned):
-                    pair.server.report_exit(event.channel, Signalled("HUP"), held_open=False)
+                    pair.server.report_exit(event.channel, JobEnd(Signalled("HUP")))
             pair.settle()
         assert len(pair.client._outbox.log) <= MAX_UNACKNOWLEDGED
         assert len(pair.server._outbox.log) <= MAX_UNACKNOWLEDGED
@@ -112,9 +112,9 @@ def test_answers_come_once() -> None:
     channel = pair.open()
     with pytest.raises(LocalProtocolError):
         pair.server.accept(channel, "utf-8")
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     with pytest.raises(LocalProtocolError):
-        pair.server.report_exit(channel, Exited(0), held_open=False)
+        pair.server.report_exit(channel, JobEnd(Exited(0)))
     with pytest.raises(LocalProtocolError):
         pair.server.send_data(channel, STDOUT, b"x")
 
@@ -125,10 +125,10 @@ def test_an_ending_that_cannot_travel() -> None:
     channel = pair.open()
     for ending in (Signalled("RTMIN+1"), Exited(-1), OutcomeUnknown("x" * 5000)):
         with pytest.raises(LocalProtocolError) as error:
-            pair.server.report_exit(channel, ending, held_open=False)
+            pair.server.report_exit(channel, JobEnd(ending))
         assert error.value.code is ErrorCode.MALFORMED_MESSAGE
-    pair.server.report_exit(channel, OutcomeUnknown("signal 35"), held_open=False)
-    assert pair.settle()[CLIENT] == [JobEnded(channel, OutcomeUnknown("signal 35"), 0, 0, held_open=False)]
+    pair.server.report_exit(channel, JobEnd(OutcomeUnknown("signal 35")))
+    assert pair.settle()[CLIENT] == [JobEnded(channel, JobEnd(OutcomeUnknown("signal 35")), 0, 0)]
 
 
 def test_a_code_page_that_cannot_travel() -> None:
@@ -164,15 +164,15 @@ def test_close_before_the_answer() -> None:
     assert pair.settle()[SERVER] == [ChannelRequested(channel, TRUE), ChannelAbandoned(channel)]
     pair.server.accept(channel, "utf-8")
     pair.server.send_data(channel, STDERR, b"dying")
-    pair.server.report_exit(channel, Signalled("HUP"), held_open=False)
-    assert pair.settle()[CLIENT] == [JobEnded(channel, Signalled("HUP"), 0, 5, held_open=False)]
+    pair.server.report_exit(channel, JobEnd(Signalled("HUP")))
+    assert pair.settle()[CLIENT] == [JobEnded(channel, JobEnd(Signalled("HUP")), 0, 5)]
 
 
 def test_after_the_ending_the_client_is_ignored() -> None:
     """What it sent before it knew changes nothing; that it keeps to the rules is still checked."""
     pair = Pair()
     channel = pair.open()
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     pair.client.send_data(channel, STDIN, b"abc")
     pair.client.send_signal(channel, "INT")
     pair.client.stop_stream(channel, STDOUT)

@@ -11,7 +11,7 @@ from tests.core.pair import SMALL, TRUE, Pair
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
 from twisted_rsh.core.codec import MESSAGES, encode, encode_control
-from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import (
     DataReceived,
@@ -21,7 +21,13 @@ from twisted_rsh.core.events import (
     StreamEnded,
     StreamStopped,
 )
-from twisted_rsh.core.limits import ACKNOWLEDGE_EVERY, MAX_DATA_BYTES, MAX_UNACKNOWLEDGED, SessionLimits
+from twisted_rsh.core.limits import (
+    ACKNOWLEDGE_EVERY,
+    MAX_DATA_BYTES,
+    MAX_UNACKNOWLEDGED,
+    SENT_DATA_BYTES,
+    SessionLimits,
+)
 from twisted_rsh.core.messages import (
     Ack,
     Close,
@@ -34,6 +40,7 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Resize,
     Signal,
     Stop,
 )
@@ -59,6 +66,7 @@ HEARD: dict[ChannelInput, tuple[Role, list[Message]]] = {
             Credit(1, STDOUT, 0),
             Stop(1, STDERR),
             Signal(channel=1, signal="INT"),
+            Resize(1, 80, 24),
         ],
     ),
     ChannelInput.FROM_SERVER: (
@@ -68,7 +76,7 @@ HEARD: dict[ChannelInput, tuple[Role, list[Message]]] = {
 }
 SAID: dict[ChannelInput, tuple[Role, list[Callable[[Pair], object]]]] = {
     ChannelInput.OPENED: (SERVER, [lambda pair: pair.server.accept(1, "utf-8")]),
-    ChannelInput.EXIT: (SERVER, [lambda pair: pair.server.report_exit(1, Exited(0), held_open=False)]),
+    ChannelInput.EXIT: (SERVER, [lambda pair: pair.server.report_exit(1, JobEnd(Exited(0)))]),
     ChannelInput.CLOSE: (CLIENT, [lambda pair: pair.client.close(1)]),
     ChannelInput.FROM_CLIENT: (
         CLIENT,
@@ -77,6 +85,7 @@ SAID: dict[ChannelInput, tuple[Role, list[Callable[[Pair], object]]]] = {
             lambda pair: pair.client.end_stream(1, STDIN),
             lambda pair: pair.client.stop_stream(1, STDOUT),
             lambda pair: pair.client.send_signal(1, "INT"),
+            lambda pair: pair.client.resize(1, 80, 24),
         ],
     ),
     ChannelInput.FROM_SERVER: (
@@ -199,7 +208,7 @@ def test_control_messages_out_of_order() -> None:
 
 
 def test_data_is_cut() -> None:
-    """F-13: data of any size goes out in frames of at most 32 KiB, in order."""
+    """F-13: data of any size goes out in frames that fill a TLS record each, in order."""
     pair = Pair(SessionLimits(window=3 * MAX_DATA_BYTES))
     channel = pair.open()
     data = bytes(range(251)) * 300
@@ -207,7 +216,8 @@ def test_data_is_cut() -> None:
     frames = pair.written(SERVER)
     assert all(isinstance(frame, Data) and len(frame.data) <= MAX_DATA_BYTES for frame in frames)
     assert b"".join(frame.data for frame in frames if isinstance(frame, Data)) == data
-    assert [frame.offset for frame in frames if isinstance(frame, Data)] == [0, 32768, 65536]
+    assert [frame.offset for frame in frames if isinstance(frame, Data)] == list(range(0, len(data), SENT_DATA_BYTES))
+    assert len(encode(frames[0])) + 4 == 16 * 1024
 
 
 def test_no_data_is_no_frame() -> None:
@@ -470,7 +480,7 @@ def test_a_full_link() -> None:
     pair.server.consumed(channel, STDIN, WINDOW)
     pair.hear(SERVER, Ping(5))
     assert pair.server.deadline_reached(SMALL.keepalive_interval) == []
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert [type(message) for message in pair.written(SERVER)] == [Exit]
     assert pair.server.link_resumed() == [ROOM]
     assert pair.written(SERVER) == [Ack(ACKNOWLEDGE_EVERY + 1), Pong(5)]
@@ -561,7 +571,7 @@ def test_nothing_follows_a_goodbye() -> None:
     pair.server.consumed(channel, STDIN, WINDOW)
     pair.server.goodbye("")
     assert pair.server.room(channel, STDOUT) == 0
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     pair.server.goodbye("again")
     pair.server.deadline_reached(SMALL.keepalive_interval)
     assert pair.written(SERVER) == [Data(channel, STDOUT, 0, b"last words"), Goodbye(text="")]

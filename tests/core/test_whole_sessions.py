@@ -9,7 +9,7 @@ import random
 import pytest
 
 from tests.core.pair import TRUE, Pair
-from twisted_rsh.core.endings import Exited, OutcomeUnknown, Signalled
+from twisted_rsh.core.endings import Exited, JobEnd, OutcomeUnknown, Signalled
 from twisted_rsh.core.events import (
     ChannelAbandoned,
     DataReceived,
@@ -39,12 +39,12 @@ def test_output_after_the_end_of_input() -> None:
     pair.server.send_data(channel, STDOUT, b"out")
     pair.server.end_stream(channel, STDOUT)
     pair.server.send_data(channel, STDERR, b"err")
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert pair.settle()[CLIENT] == [
         DataReceived(channel, STDOUT, b"out"),
         StreamEnded(channel, STDOUT),
         DataReceived(channel, STDERR, b"err"),
-        JobEnded(channel, Exited(0), 3, 3, held_open=False),
+        JobEnded(channel, JobEnd(Exited(0)), 3, 3),
     ]
     assert nothing_left(pair)
 
@@ -96,12 +96,12 @@ def test_close_crosses_exit() -> None:
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"abc")
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     pair.client.close(channel)
     pair.flush(SERVER)
     pair.flush(CLIENT)
     assert pair.deliver(SERVER) == []
-    assert pair.deliver(CLIENT) == [JobEnded(channel, Exited(0), 3, 0, held_open=False)]
+    assert pair.deliver(CLIENT) == [JobEnded(channel, JobEnd(Exited(0)), 3, 0)]
     assert pair.settle() == {CLIENT: [], SERVER: []}
     assert nothing_left(pair)
 
@@ -112,7 +112,7 @@ def test_everything_crosses_exit() -> None:
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, bytes(2000))
     pair.settle()
-    pair.server.report_exit(channel, Exited(0), held_open=False)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
     pair.client.send_data(channel, STDIN, b"abc")
     pair.client.send_signal(channel, "INT")
     pair.client.consumed(channel, STDOUT, 2000)
@@ -120,7 +120,7 @@ def test_everything_crosses_exit() -> None:
     pair.client.stop_stream(channel, STDOUT)
     pair.client.end_stream(channel, STDIN)
     events = pair.settle()
-    assert events == {CLIENT: [JobEnded(channel, Exited(0), 2000, 0, held_open=False)], SERVER: []}
+    assert events == {CLIENT: [JobEnded(channel, JobEnd(Exited(0)), 2000, 0)], SERVER: []}
     assert nothing_left(pair)
 
 
@@ -137,8 +137,8 @@ def test_everything_crosses_close() -> None:
     pair.server.end_stream(channel, STDOUT)
     events = pair.settle()
     assert events == {CLIENT: [], SERVER: [ChannelAbandoned(channel)]}
-    pair.server.report_exit(channel, Signalled("HUP"), held_open=False)
-    assert pair.settle()[CLIENT] == [JobEnded(channel, Signalled("HUP"), 3, 0, held_open=False)]
+    pair.server.report_exit(channel, JobEnd(Signalled("HUP")))
+    assert pair.settle()[CLIENT] == [JobEnded(channel, JobEnd(Signalled("HUP")), 3, 0)]
     assert nothing_left(pair)
 
 
@@ -194,7 +194,7 @@ def test_the_last_words_of_a_server_that_stops() -> None:
     for channel in channels:
         for stream in OUTPUTS:
             pair.server.end_stream(channel, stream)
-        pair.server.report_exit(channel, OutcomeUnknown("the server is stopping"), held_open=False)
+        pair.server.report_exit(channel, JobEnd(OutcomeUnknown("the server is stopping")))
     pair.server.goodbye("stopping")
     assert pair.server._outbox.blocked
     events = pair.settle()
@@ -214,11 +214,11 @@ def test_any_order_of_delivery() -> None:
         pair.client.end_stream(channel, STDIN)
         pair.server.accept(channel, "utf-8")
         pair.server.send_data(channel, STDOUT, b"xyz")
-        pair.server.report_exit(channel, Exited(0), held_open=False)
+        pair.server.report_exit(channel, JobEnd(Exited(0)))
         pair.flush(CLIENT)
         pair.flush(SERVER)
         ended = [event for role in order for event in pair.deliver(role, 1) if isinstance(event, JobEnded)]
         ended += [event for event in pair.settle()[CLIENT] if isinstance(event, JobEnded)]
         outcomes.append(ended)
         assert nothing_left(pair)
-    assert outcomes == [[JobEnded(1, Exited(0), 3, 0, held_open=False)]] * 64
+    assert outcomes == [[JobEnded(1, JobEnd(Exited(0)), 3, 0)]] * 64

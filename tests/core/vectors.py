@@ -9,7 +9,9 @@ from typing import Any
 from twisted_rsh.core.bodies import JsonMessage, Message
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.codec import MESSAGES
+from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.messages import (
+    Ack,
     Close,
     Credit,
     Data,
@@ -20,10 +22,10 @@ from twisted_rsh.core.messages import (
     Opened,
     Ping,
     Pong,
+    Resize,
     Signal,
     Stop,
 )
-from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session
@@ -80,6 +82,8 @@ def say(session: Session, message: Message, consumed: dict[tuple[int, int], int]
         session.deadline_reached(now)
     elif isinstance(message, Goodbye):
         session.goodbye(message.text)
+    elif isinstance(message, Ack | Pong):
+        pass  # it says these by itself
     elif isinstance(session, ClientSession):
         _say_as_client(session, message)
     elif isinstance(session, ServerSession):
@@ -88,20 +92,14 @@ def say(session: Session, message: Message, consumed: dict[tuple[int, int], int]
 
 def _say_as_client(session: ClientSession, message: Message) -> None:
     if isinstance(message, Open):
-        timeout = None if message.timeout_ms is None else message.timeout_ms / 1000
-        request = JobRequest(
-            command=message.command,
-            argv=message.argv,
-            cwd=message.cwd,
-            environment=message.environment,
-            timeout=timeout,
-        )
-        assert session.open(request) == message.channel
+        assert session.open(message.request()) == message.channel
     elif isinstance(message, Signal):
         session.send_signal(message.channel, message.signal)
+    elif isinstance(message, Resize):
+        session.resize(message.channel, message.columns, message.rows)
     else:
-        # A client answers EXIT with CLOSE, and PING with PONG, by itself.
-        assert isinstance(message, Close | Pong)
+        # A client answers EXIT with CLOSE by itself.
+        assert isinstance(message, Close)
 
 
 def _say_as_server(session: ServerSession, message: Message) -> None:
@@ -109,4 +107,4 @@ def _say_as_server(session: ServerSession, message: Message) -> None:
         session.accept(message.channel, message.encoding)
     else:
         assert isinstance(message, Exit)
-        session.report_exit(message.channel, message.ending, message.held_open)
+        session.report_exit(message.channel, JobEnd(message.ending, message.held_open, message.usage))

@@ -12,12 +12,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, Exited
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, ResourceUsage
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob
+from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJobOwner
 
@@ -30,10 +32,14 @@ __all__ = [
     "reactor",
     "run_job",
     "start_job",
+    "start_process",
     "until",
 ]
 
 reactor = cast("IJobReactor", _reactor)
+
+start_process: StartProcess = spawn_process
+"""What :func:`start_job` starts processes with; the fixture `transport` sets it."""
 
 Test = TypeVar("Test", bound=Callable[..., object])
 
@@ -62,6 +68,7 @@ class RecordingOwner:
         self.inputs_closed = 0
         self.endings: list[Ending] = []
         self.held_open = False
+        self.usage: ResourceUsage | None = None
         self.ended_at = 0.0
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
@@ -135,11 +142,12 @@ class RecordingOwner:
         assert self.inputs_closed == 1
         self._look()
 
-    def job_ended(self, ending: Ending, held_open: bool) -> None:
+    def job_ended(self, end: JobEnd) -> None:
         """See :class:`IJobOwner`."""
         assert sorted(self.ended) == list(OUTPUTS)
-        self.endings.append(ending)
-        self.held_open = held_open
+        self.endings.append(end.ending)
+        self.held_open = end.held_open
+        self.usage = end.usage
         self.ended_at = reactor.seconds()
         assert len(self.endings) == 1
         self._look()
@@ -160,8 +168,11 @@ def start_job(
 ) -> ProcessJob:
     """Start a command or a program as this process's own user, with a POSIX shell and UTF-8."""
     request = JobRequest(command=command, argv=argv or None, cwd=cwd, environment=tuple((environment or {}).items()))
-    user = LocalUser(reactor, Account.current(os.environ, shell="/bin/sh", encoding="utf-8"))  # noqa: S604 - a path, not a flag
-    return user.start_job(request, owner)
+    account = Account.current(os.environ, shell="/bin/sh", encoding="utf-8")  # noqa: S604 - a path, not a flag
+    user = LocalUser(reactor, account, start_process)
+    job = user.start_job(request, owner)
+    assert isinstance(job, ProcessJob)
+    return job
 
 
 async def run_job(

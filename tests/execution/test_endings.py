@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet import process as twisted_process
 from twisted.internet.defer import gatherResults
 from zope.interface.verify import verifyObject
 
+from tests.execution import owners
 from tests.execution.owners import (
     PATIENCE,
     RecordingOwner,
@@ -29,9 +31,13 @@ from tests.execution.owners import (
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Signalled
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution import job as job_module
+from twisted_rsh.execution import refusals
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 FATAL = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL SEGV PIPE ALRM TERM USR1 USR2 XCPU XFSZ SYS".split()
 
@@ -142,15 +148,18 @@ def test_bad_cwd() -> None:
     assert refusal("true", cwd="/no/such") == (RefusalReason.BAD_CWD, "/no/such: No such file or directory")
 
 
-def test_folder_that_vanishes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-02: a working folder that cannot be entered after all is not mistaken for a missing command."""
+def test_folder_that_vanishes(tmp_path: Path, transport: StartProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-02: a working folder that is gone after all is not mistaken for a missing command."""
 
-    def fail(path: bytes) -> None:
-        raise FileNotFoundError(errno.ENOENT, "No such file or directory", path)
+    def remove_first(*args: Any, **options: Any) -> Any:
+        folder.rmdir()
+        return transport(*args, **options)
 
+    folder = tmp_path / "folder"
+    folder.mkdir()
     monkeypatch.setattr(threading, "active_count", lambda: 1)
-    monkeypatch.setattr(os, "chdir", fail)
-    assert refusal("true", cwd="/dev") == (RefusalReason.BAD_CWD, "/dev: No such file or directory")
+    monkeypatch.setattr(owners, "start_process", remove_first)
+    assert refusal("true", cwd=str(folder)) == (RefusalReason.BAD_CWD, f"{folder}: No such file or directory")
 
 
 def test_long_argument() -> None:
@@ -192,16 +201,19 @@ def test_no_processes_left(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "posix_spawn", fail)
+    monkeypatch.setattr(os, "posix_spawnp", fail)  # Twisted's choice
     assert refusal("true")[0] is RefusalReason.RESOURCES
 
 
-def test_real_descriptor_limit() -> None:
+def test_real_descriptor_limit(transport: Any) -> None:
     """X-02: with a real RLIMIT_NOFILE the refusal is about resources, and a job runs again when one is free."""
     code = """if True:
-        import os, resource
+        import importlib, os, resource, sys
         from twisted.internet import reactor
+        from tests.execution import owners
         from tests.execution.owners import RecordingOwner, start_job
         from twisted_rsh.interfaces import JobRefused
+        owners.start_process = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
         resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
         hoard = []
         try:
@@ -222,7 +234,11 @@ def test_real_descriptor_limit() -> None:
         print(owner.stdout, owner.ending)
     """
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", code, transport.__module__, transport.__name__],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(__file__).parents[2],
     )
     assert result.stderr == ""
     assert result.stdout == "resources\nb'again\\n' Exited(code=0)\n"
@@ -448,7 +464,7 @@ async def test_no_descriptor_leaks() -> None:
 
 def test_reasons_have_distinct_kinds() -> None:
     """Everything that runs out is a matter of resources, for which a client may try again."""
-    kinds = job_module._REASON_BY_ERRNO
+    kinds = refusals._REASON_BY_ERRNO
     assert {code for code, kind in kinds.items() if kind is RefusalReason.RESOURCES} == {
         errno.EMFILE,
         errno.ENFILE,

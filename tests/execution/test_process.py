@@ -2,80 +2,36 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport, IReadDescriptor, IReadWriteDescriptor
-from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from tests.execution.owners import PATIENCE, asynchronous, open_descriptors, reactor, until
+from tests.execution import owners
+from tests.execution.owners import asynchronous, open_descriptors, reactor, until
+from tests.execution.recorder import Recorder, end_of, shell
 from twisted_rsh.execution import reaping
+from twisted_rsh.execution.groups import ProcessGroups
 from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
-from twisted_rsh.execution.pipes import InputPipe, OutputPipe
-from twisted_rsh.execution.plan import SpawnPlan
-from twisted_rsh.execution.process import SpawnedProcess, spawn_process
+from twisted_rsh.execution.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe
+
+pytestmark = pytest.mark.usefixtures("transport")
 
 
-def shell(command: str) -> SpawnPlan:
-    """Plan a command in the root folder."""
-    path = os.environb.get(b"PATH", b"/usr/bin:/bin")
-    return SpawnPlan(b"/bin/sh", (b"sh", b"-c", command.encode()), ((b"PATH", path),), b"/")
-
-
-class Recorder(ProcessProtocol):
-    """An ordinary process protocol."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.output: dict[int, bytes] = {1: b"", 2: b""}
-        self.ended: Deferred[Failure] = Deferred()
-        self.ended.addTimeout(PATIENCE, reactor)
-
-    def connectionMade(self) -> None:
-        """See ProcessProtocol."""
-        self.events.append("made")
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """See ProcessProtocol."""
-        self.output[childFD] += data
-
-    def childConnectionLost(self, childFD: int) -> None:
-        """See ProcessProtocol."""
-        self.events.append(f"lost {childFD}")
-
-    def processExited(self, reason: Failure) -> None:
-        """See ProcessProtocol."""
-        self.events.append(f"exited {type(reason.value).__name__}")
-
-    def processEnded(self, reason: Failure) -> None:
-        """See ProcessProtocol."""
-        self.events.append(f"ended {type(reason.value).__name__}")
-        self.ended.callback(reason)
-
-
-def start(command: str) -> tuple[Recorder, SpawnedProcess]:
+def start(command: str) -> tuple[Recorder, IFlowControlledProcess]:
     """Start a command under a recorder."""
     protocol = Recorder()
-    return protocol, spawn_process(reactor, protocol, shell(command))
-
-
-async def end_of(protocol: Recorder) -> Any:
-    """Wait for the end and return its reason."""
-    protocol.ended.addErrback(lambda failure: failure)
-    try:
-        await protocol.ended
-    except (ProcessDone, ProcessTerminated) as e:
-        return e
-    raise AssertionError("not reached")
+    return protocol, owners.start_process(reactor, protocol, shell(command))
 
 
 @asynchronous
@@ -218,7 +174,7 @@ async def test_protocol_that_fails() -> None:
     globalLogPublisher.addObserver(observe)
     try:
         protocol = Clumsy()
-        process = spawn_process(reactor, protocol, shell("exit 0"))
+        process = owners.start_process(reactor, protocol, shell("exit 0"))
         process.closeStdin()
         await end_of(protocol)
     finally:
@@ -257,7 +213,7 @@ def test_reactor_that_is_full(monkeypatch: pytest.MonkeyPatch, allowed: int) -> 
     monkeypatch.setattr(os, "killpg", kill)
     protocol = Recorder()
     with pytest.raises(OSError, match="No space left"):
-        spawn_process(cast("IJobReactor", FailingReactor(allowed)), protocol, shell("sleep 60"))
+        owners.start_process(cast("IJobReactor", FailingReactor(allowed)), protocol, shell("sleep 60"))
     assert open_descriptors() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(killed[0], 0)
@@ -270,7 +226,7 @@ def test_reactor_that_is_full(monkeypatch: pytest.MonkeyPatch, allowed: int) -> 
 async def test_pidfd_that_cannot_be_watched() -> None:
     """Where the reactor has no room for the pidfd, SIGCHLD tells of the exit."""
     protocol = Recorder()
-    process = spawn_process(cast("IJobReactor", FailingReactor(3)), protocol, shell("exit 6"))
+    process = owners.start_process(cast("IJobReactor", FailingReactor(3)), protocol, shell("exit 6"))
     process.closeStdin()
     assert (await end_of(protocol)).exitCode == 6
 
@@ -382,3 +338,119 @@ def test_base_pipe_watches_nothing() -> None:
         pipe.close()
     os.close(ends[0])
     os.close(ends[1])
+
+
+def test_hang_up_with_data() -> None:
+    """A hang-up that the reactor reports without data is no end while there is data."""
+    received: list[bytes] = []
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, lambda: 3, received.append, lambda: None), 0)
+    pipe.resume()
+    os.write(other, b"abcd")
+    os.close(other)
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert (received, pipe.is_closed) == ([b"abc"], False)
+    assert pipe in reactor.getReaders()
+    pipe.connectionLost(Failure(ConnectionDone()))
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert (received, pipe.is_closed) == ([b"abc", b"d"], True)
+
+
+def test_hang_up_without_room() -> None:
+    """An end needs no room; data does."""
+    received: list[bytes] = []
+    room = 1
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, lambda: room, received.append, lambda: None), 0)
+    os.write(other, b"ab")
+    pipe.doRead()
+    room = 0
+    os.close(other)
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert not pipe.is_closed
+    room = 1
+    pipe.doRead()
+    room = 0
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert (received, pipe.is_closed) == ([b"a", b"b"], True)
+
+
+def test_write_that_fails_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails for another reason than a missing reader is the reactor's to log."""
+    pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, lambda size: None, lambda: None), 1)
+    pipe.write(b"x")
+
+    def fail(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(OSError, match="No space left"):
+        pipe.doWrite()
+    pipe.close()
+    os.close(other)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_GETPIPE_SZ"), reason="this system's pipes have one size")
+@pytest.mark.parametrize("refused", [False, True])
+def test_busy_output_is_widened(monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:
+    """The pipe of an output that fills a whole read is made wider, once, and stays as it is where that is refused."""
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, lambda: 1 << 30, lambda data: None, lambda: None), 0)
+    before = fcntl.fcntl(other, fcntl.F_GETPIPE_SZ)
+    os.write(other, bytes(READ_BYTES - 1))
+    pipe.doRead()
+    assert fcntl.fcntl(other, fcntl.F_GETPIPE_SZ) == before
+    calls: list[int] = []
+    real = fcntl.fcntl
+
+    def call(fd: int, command: int, argument: int = 0) -> int:
+        calls.append(command)
+        if refused:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return real(fd, command, argument)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "fcntl", call)
+        for _ in range(2):
+            os.write(other, bytes(READ_BYTES))
+            pipe.doRead()
+    assert calls == [fcntl.F_SETPIPE_SZ]
+    assert fcntl.fcntl(other, fcntl.F_GETPIPE_SZ) == (before if refused else WIDE_PIPE_BYTES)
+    pipe.close()
+    os.close(other)
+
+
+def test_groups_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group in the foreground counts only in the leader's session; one out of reach hides no other."""
+    sent: list[int] = []
+    problems: dict[int, type[OSError]] = {}
+
+    def kill(group: int, number: int) -> None:
+        if group in problems:
+            raise problems[group]
+        sent.append(group)
+
+    def session(group: int) -> int:
+        if group in problems:
+            raise problems[group]
+        return {20: 10, 30: 99}[group]
+
+    monkeypatch.setattr(os, "killpg", kill)
+    monkeypatch.setattr(os, "getsid", session)
+    ours, foreign = ProcessGroups(10, lambda: 20), ProcessGroups(10, lambda: 30)
+    foreign.signal(1)
+    assert foreign.reach(1)
+    assert sent == [10, 10]
+    ours.signal(1)
+    assert sent[2:] == [20, 10]
+    problems[20] = PermissionError
+    ours.signal(1)
+    assert sent[4:] == [10]
+    assert ours.reach(1)
+    problems[10] = ProcessLookupError
+    with pytest.raises(PermissionError):
+        ours.signal(1)
+    problems[20] = ProcessLookupError
+    with pytest.raises(ProcessLookupError):
+        ours.signal(1)
+    assert not ours.reach(1)
+    problems.clear()
+    assert not ours.reach(1)
+    assert sent[5:] == [10]

@@ -23,6 +23,7 @@ class Recorder(FramedLink):
 
     :ivar frames: the frames that were delivered to it.
     :ivar reasons: with what it was told that it is over.
+    :ivar bursts: how many times all frames that had come together were looked at.
     :ivar is_ready: whether the handshake is complete.
     :ivar act: called with each frame.
     """
@@ -32,6 +33,7 @@ class Recorder(FramedLink):
         self.frames: list[bytes] = []
         self.reasons: list[str] = []
         self.is_ready = False
+        self.bursts = 0
         self.act: Callable[[bytes], object] | None = None
 
     def ready(self) -> None:
@@ -45,6 +47,10 @@ class Recorder(FramedLink):
             raise RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, "a bad frame")
         if self.act is not None:
             self.act(payload)
+
+    def frames_received(self) -> None:
+        """Count how often frames came together."""
+        self.bursts += 1
 
     def ended(self, reason: str) -> None:
         """Remember."""

@@ -208,7 +208,7 @@ def test_every_split_gives_the_same() -> None:
     whole = outcome(0)
     answers = whole[2]
     assert isinstance(answers, list)
-    assert [payload[0] for payload in answers] == [kind.declaration.number for kind in (Opened, End, End, Exit)]
+    assert [payload[0] for payload in answers] == [kind.declaration.number for kind in (Opened, Exit)]
     (size,) = sizes
     for cut in range(1, size):
         assert outcome(cut) == whole
@@ -381,7 +381,5 @@ def test_the_exit_is_the_last_word(rig: Rig) -> None:
     assert client.heard() == [
         Opened(channel=1, encoding="utf-8"),
         Data(1, Stream.STDERR, 0, b"oops"),
-        End(1, Stream.STDOUT, 0),
-        End(1, Stream.STDERR, 4),
         Exit(channel=1, ending=Exited(4), stdout=0, stderr=4, held_open=False),
     ]

@@ -16,7 +16,7 @@ from zope.interface import Interface, implementer
 from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.client.client_link import ClientLink
-from twisted_rsh.core.endings import Ending, Exited
+from twisted_rsh.core.endings import Ending, Exited, JobEnd
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login_messages import AuthOk
 from twisted_rsh.core.requests import JobRequest
@@ -57,7 +57,7 @@ class ScriptedJob:
         """Come to an end."""
         for stream in OUTPUTS:
             self.owner.output_ended(stream)
-        self.owner.job_ended(ending or Exited(0), held_open=False)
+        self.owner.job_ended(JobEnd(ending or Exited(0)))
 
     def fill(self, stream: Stream = Stream.STDOUT) -> int:
         """Write as much as there is room for, and return how much that was."""
@@ -71,6 +71,9 @@ class ScriptedJob:
         self.calls.append((name, *values))
         if name in self.raises:
             raise RuntimeError(f"{name} broke")
+
+    def resize(self, columns: int, rows: int) -> None:
+        self._note("resize", columns, rows)
 
     def write_input(self, data: bytes) -> None:
         """See IJob."""

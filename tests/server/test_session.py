@@ -200,7 +200,7 @@ def test_a_job_that_refuses_itself(rig: Rig) -> None:
     """A job that ends as refused from within start_job is refused, never opened."""
 
     def script(job: ScriptedJob) -> None:
-        job.owner.job_ended(Refused(RefusalReason.NOT_PERMITTED, "no"), held_open=False)
+        job.owner.job_ended(JobEnd(Refused(RefusalReason.NOT_PERMITTED, "no")))
 
     rig.user.script = script
     client = rig.log_in()

@@ -7,19 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twisted_rsh.client.connecting import connect, connect_to_endpoint
+    from twisted_rsh.client.persistent_shell import PersistentShell
     from twisted_rsh.client.remote_job import RemoteJob
     from twisted_rsh.client.remote_shell import RemoteShell
-    from twisted_rsh.client.result import JobEnd, Result
+    from twisted_rsh.client.result import Result
+    from twisted_rsh.core.endings import JobEnd
+    from twisted_rsh.core.requests import Terminal
 
-__all__ = ["JobEnd", "RemoteJob", "RemoteShell", "Result", "connect", "connect_to_endpoint"]
+__all__ = [
+    "JobEnd",
+    "PersistentShell",
+    "RemoteJob",
+    "RemoteShell",
+    "Result",
+    "Terminal",
+    "connect",
+    "connect_to_endpoint",
+]
 
 _MODULES = {
-    "JobEnd": "result",
-    "RemoteJob": "remote_job",
-    "RemoteShell": "remote_shell",
-    "Result": "result",
-    "connect": "connecting",
-    "connect_to_endpoint": "connecting",
+    "JobEnd": "twisted_rsh.core.endings",
+    "PersistentShell": "twisted_rsh.client.persistent_shell",
+    "RemoteJob": "twisted_rsh.client.remote_job",
+    "RemoteShell": "twisted_rsh.client.remote_shell",
+    "Result": "twisted_rsh.client.result",
+    "Terminal": "twisted_rsh.core.requests",
+    "connect": "twisted_rsh.client.connecting",
+    "connect_to_endpoint": "twisted_rsh.client.connecting",
 }
 """Where each name is."""
 
@@ -28,4 +42,4 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -73,6 +73,11 @@ class ClientLink(FramedLink):
         """Read the answer to the login, or whatever the session may receive."""
         self._frame(payload)
 
+    def frames_received(self) -> None:
+        """Write what they led to."""
+        if self._shell is not None:
+            self._shell.flush()
+
     def ended(self, reason: str) -> None:
         """Tell whoever waits."""
         if self._shell is not None:

@@ -12,13 +12,13 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from twisted_rsh.client.client_link import ClientLink
 from twisted_rsh.client.errors import ClientError, NoServer, UnknownServer
 from twisted_rsh.client.remote_shell import RemoteShell
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.link.tls import PinnedClientTLS
+from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.fingerprint import parse_fingerprint
 from twisted_rsh.trust.home import Home
@@ -91,7 +91,7 @@ def connect_to_endpoint(
 
     async def dial() -> RemoteShell:
         try:
-            wrapper = await _cancellable(endpoint.connect(TLSMemoryBIOFactory(factory.tls, True, factory, reactor)))
+            wrapper = await _cancellable(endpoint.connect(LinkTLSFactory(factory.tls, True, factory, reactor)))
         except (ConnectError, DNSLookupError) as error:
             raise NoServer(_no_server(error)) from error
         try:

@@ -7,6 +7,7 @@
     ``WrongServer``: the server has another key than it should.
     ``LoginRefused``: the server does not let this user in with this key.
     ``ConnectionLost``: the connection is gone.
+    ``ShellRefused``: the server has no persistent shell for us.
     ``CommandFailed``: :meth:`twisted_rsh.client.result.Result.check` found no success.
 """
 
@@ -24,6 +25,7 @@ __all__ = [
     "LoginRefused",
     "NoServer",
     "NotARemoteShell",
+    "ShellRefused",
     "UnknownServer",
     "WrongServer",
 ]
@@ -55,6 +57,10 @@ class LoginRefused(ClientError):
 
 class ConnectionLost(ClientError):
     """The connection to the server is gone, or was closed."""
+
+
+class ShellRefused(ClientError):
+    """There is no persistent shell to be had: the server says why."""
 
 
 class CommandFailed(ClientError):

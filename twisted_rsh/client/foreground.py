@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -9,19 +10,25 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.client.local_output import LocalOutput, local_encoding
+from twisted_rsh.client.local_terminal import LocalTerminal
+from twisted_rsh.client.persistent_shell import PersistentShell
 from twisted_rsh.client.remote_job import RemoteJob
-from twisted_rsh.client.result import JobEnd
 from twisted_rsh.client.status import describe_ending, exit_status, printable
 from twisted_rsh.client.stdio import PIECE_BYTES, InputReader
 from twisted_rsh.client.text import Transcoder
-from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
+from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, Refused, Signalled
+from twisted_rsh.core.errors import LocalProtocolError
 
 __all__ = ["Foreground", "InputFailed", "Interrupted", "OutputFailed"]
 
 PROGRAM = "trsh"
 
-INTERRUPTS_PASSED_ON = 2
-"""Interrupts that a command gets; with the next one the user wants the client back, whatever the command does."""
+ESCALATION = ("INT", "TERM", "KILL")
+"""What a command gets for one interrupt after another; with the next one the user wants the client back, whatever the
+command does."""
+
+ESCALATION_SECONDS = 2.0
+"""Seconds within which one more interrupt means more than the one before it: the user is pressing, not asking again."""
 
 INTERRUPTED_STATUS = 130
 """The exit status of a program that an interrupt ended: 128 and SIGINT's number."""
@@ -62,12 +69,15 @@ class Foreground:
         self.stderr = LocalOutput(reactor, 2, error_style)
         self._job: RemoteJob | None = None
         self._waiting: Deferred[JobEnd] | None = None
+        self._terminal: LocalTerminal | None = None
         self._interrupts = 0
+        self._interrupted_at = 0.0
 
-    async def run(self, job: RemoteJob, stdin: int | None) -> Ending:
+    async def run(self, job: RemoteJob, stdin: int | None, terminal: LocalTerminal | None = None) -> Ending:
         """Show a job until its end, and wait until all of its output is written.
 
         :param stdin: the descriptor that it reads; ``None`` for no input at all.
+        :param terminal: what to lend it meanwhile: every key is its own then; ``None`` to leave the terminal as it is.
         :returns: how it ended; :meth:`tell` puts that into words.
         :raises InputFailed: what it was to read could not be read; it has been ended.
         :raises OutputFailed: what it wrote could not be written.
@@ -75,28 +85,26 @@ class Foreground:
         """
         self.stdout.show(job.stdout, job, self._encoding)
         self.stderr.show(job.stderr, job, self._encoding)
-        reader = None if stdin is None else self._read(job, stdin)
-        if reader is None:
-            job.stdin.end()
         self._job, self._waiting, self._interrupts = job, job.wait(), 0
+        self._lend(terminal)
         try:
-            end = await self._waiting
-        except CancelledError:
-            raise Interrupted("interrupted; the command is being ended") from None
+            end = await self._pass_input(job, stdin, self._waiting)
+            # A terminal that is lent has to see all that the job wrote for one.
+            await self.flushed()
         finally:
-            self._job = self._waiting = None
-            if reader is not None:
-                reader.stop()
-        if reader is not None and reader.error is not None:
-            raise InputFailed(f"cannot read stdin: {reader.error.strerror}")
-        await self.flushed()
+            self._take_back()
         for name, output in (("stdout", self.stdout), ("stderr", self.stderr)):
             if output.error is not None and not output.reader_left:
                 raise OutputFailed(f"cannot write to {name}: {output.error.strerror}")
         return end.ending
 
+    def show_background(self, shell: PersistentShell) -> None:
+        """Show what a shell writes while no command runs in it, as it comes."""
+        self.stdout.show(shell.stdout, shell, self._encoding)
+        self.stderr.show(shell.stderr, shell, self._encoding)
+
     def signal_arrived(self, name: str) -> bool:
-        """Pass a signal on to the command.
+        """Pass a signal on to the command, one interrupt after another as what :data:`ESCALATION` says.
 
         :param name: the signal's name.
         :returns: whether there was a command to pass it on to.
@@ -104,11 +112,14 @@ class Foreground:
         if self._job is None or self._waiting is None:
             return False
         if name == "INT":
-            self._interrupts += 1
             self.stdout.at_line_start = False  # the terminal has shown ^C
-        if self._interrupts > INTERRUPTS_PASSED_ON:
-            self._waiting.cancel()
-        else:
+            step = self._count_interrupt()
+            if step == len(ESCALATION):
+                self._waiting.cancel()
+                return True
+            name = ESCALATION[step]
+        # A server that has fallen behind has enough signals of ours waiting.
+        with contextlib.suppress(LocalProtocolError):
             self._job.send_signal(name)
         return True
 
@@ -127,6 +138,7 @@ class Foreground:
 
     def say(self, text: str) -> None:
         """Tell the user something, in one line on standard error."""
+        self.end_line()
         self.stderr.say(f"{PROGRAM}: {printable(text)}")
 
     def remark(self, text: str) -> None:
@@ -137,9 +149,8 @@ class Foreground:
 
     def end_line(self) -> None:
         """End a line that a command left open on a terminal, so that what follows begins its own."""
-        for output in (self.stdout, self.stderr):
-            if output.is_terminal and not output.at_line_start:
-                output.say("")
+        self.stdout.end_line()
+        self.stderr.end_line()
 
     async def flushed(self) -> None:
         """Wait until everything is written."""
@@ -147,9 +158,46 @@ class Foreground:
         await self.stderr.flushed()
 
     def stop(self) -> None:
-        """Let go of the descriptors."""
+        """Let go of the descriptors, and of a terminal that is lent."""
+        self._take_back()
         self.stdout.stop()
         self.stderr.stop()
+
+    def _lend(self, terminal: LocalTerminal | None) -> None:
+        self._terminal = terminal
+        self.stdout.cursor_moved = terminal is not None
+        if terminal is not None:
+            terminal.lend()
+
+    def _take_back(self) -> None:
+        terminal, self._terminal = self._terminal, None
+        if terminal is not None:
+            terminal.give_back()
+
+    def _count_interrupt(self) -> int:
+        """Return how many interrupts came shortly before this one, each shortly before the next."""
+        now = self._reactor.seconds()
+        if now - self._interrupted_at > ESCALATION_SECONDS:
+            self._interrupts = 0
+        self._interrupted_at = now
+        self._interrupts += 1
+        return self._interrupts - 1
+
+    async def _pass_input(self, job: RemoteJob, stdin: int | None, waiting: Deferred[JobEnd]) -> JobEnd:
+        reader = None if stdin is None else self._read(job, stdin)
+        if reader is None:
+            job.stdin.end()
+        try:
+            end = await waiting
+        except CancelledError:
+            raise Interrupted("interrupted; the command is being ended") from None
+        finally:
+            self._job = self._waiting = None
+            if reader is not None:
+                reader.stop()
+        if reader is not None and reader.error is not None:
+            raise InputFailed(f"cannot read stdin: {reader.error.strerror}")
+        return end
 
     def _read(self, job: RemoteJob, stdin: int) -> InputReader:
         typed = os.isatty(stdin)

@@ -6,16 +6,18 @@ import errno
 import locale
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from twisted_rsh.client.persistent_shell import PersistentShell
 from twisted_rsh.client.remote_job import RemoteJob
 from twisted_rsh.client.remote_streams import RemoteOutput
 from twisted_rsh.client.stdio import OutputWriter
 from twisted_rsh.client.text import Transcoder, text_codec
 
-__all__ = ["LocalOutput", "local_encoding"]
+__all__ = ["LocalOutput", "Showing", "local_encoding"]
 
 
 def local_encoding() -> str:
@@ -34,40 +36,55 @@ class LocalOutput:
     :ivar is_terminal: whether it is a terminal.
     :ivar error: what made it fail; ``None`` while it works.
     :ivar at_line_start: whether what was written last ended its line.
+    :ivar cursor_moved: whether what was written may have moved a terminal's cursor, as an editor does.
     """
 
     def __init__(self, reactor: Any, fd: int, style: tuple[bytes, bytes] = (b"", b"")) -> None:
         self.is_terminal = os.isatty(fd)
         self.error: OSError | None = None
         self.at_line_start = True
+        self.cursor_moved = False
         self._style = style if self.is_terminal else (b"", b"")
+        self._fd = fd
         self._writer = OutputWriter(reactor, fd, self._written, self._failed)
         self._owed: deque[tuple[int, int, RemoteOutput | None]] = deque()
-        self._stream: RemoteOutput | None = None
-        self._transcoder: Transcoder | None = None
+        self._streams: list[RemoteOutput] = []
 
-    def show(self, stream: RemoteOutput, job: RemoteJob, encoding: str | None) -> None:
+    def show(self, stream: RemoteOutput, job: RemoteJob | PersistentShell, encoding: str | None) -> None:
         """Write what comes on a stream of a job, from now to its end.
 
         :param encoding: the code page of its text; ``None`` for the one that the server names.
         """
-        self._stream = stream
-        self._transcoder = None
+        showing = self.prepare(stream, job, encoding)
+        stream.forward(showing.piece, showing.end)
 
-        def show_piece(data: bytes) -> None:
-            if self._transcoder is None and self.is_terminal:
-                self._transcoder = _transcoder(encoding or job.encoding)
-            text = data if self._transcoder is None else self._transcoder.convert(data)
-            self._write(text, len(data), stream)
-
-        def show_end() -> None:
-            if self._transcoder is not None:
-                self._write(self._transcoder.finish(), 0, stream)
-                self._transcoder = None
-
-        stream.forward(show_piece, show_end)
+    def prepare(self, stream: RemoteOutput, job: RemoteJob | PersistentShell, encoding: str | None) -> Showing:
+        """Be ready to write what comes on a stream, when the caller passes it on.  The parameters are as above."""
+        self._streams.append(stream)
         if self.error is not None:
             stream.stop()
+        return Showing(self, stream, lambda: encoding or job.encoding)
+
+    def write(self, text: bytes, source_size: int, stream: RemoteOutput) -> None:
+        """Write a piece of a stream.
+
+        :param text: what to write.
+        :param source_size: bytes of the stream that it stands for, to give credit for once it is written.
+        """
+        before, after = self._style if text else (b"", b"")
+        piece = before + text + after
+        if text:
+            self.at_line_start = text.endswith(b"\n")
+        if not piece:
+            # Half a character: it counts when the other half has come.
+            stream.consumed(source_size)
+            return
+        self._owed.append((len(piece), source_size, stream))
+        self._writer.write(piece)
+
+    def forget(self, stream: RemoteOutput) -> None:
+        """Take note that a stream has ended."""
+        self._streams.remove(stream)
 
     def say(self, line: str) -> None:
         """Write a line of the client's own, without its line feed."""
@@ -75,6 +92,19 @@ class LocalOutput:
         self._owed.append((len(data), 0, None))
         self._writer.write(data)
         self.at_line_start = True
+
+    def end_line(self) -> None:
+        """See to it that what follows begins a line, if this is a terminal."""
+        if not self.is_terminal or self.at_line_start:
+            return
+        if self.cursor_moved:
+            # Where the cursor is, only the terminal knows: spaces fill its line, or reach the next one.
+            data = b" " * _columns(self._fd) + b"\r"
+            self._owed.append((len(data), 0, None))
+            self._writer.write(data)
+            self.at_line_start = True
+        else:
+            self.say("")
 
     def flushed(self) -> Deferred[None]:
         """Wait until everything is written, or never will be."""
@@ -89,18 +119,6 @@ class LocalOutput:
         """Whether it failed because whoever read it is gone."""
         return self.error is not None and self.error.errno == errno.EPIPE
 
-    def _write(self, text: bytes, source_size: int, stream: RemoteOutput) -> None:
-        before, after = self._style if text else (b"", b"")
-        piece = before + text + after
-        if text:
-            self.at_line_start = text.endswith(b"\n")
-        if not piece:
-            # Half a character: it counts when the other half has come.
-            stream.consumed(source_size)
-            return
-        self._owed.append((len(piece), source_size, stream))
-        self._writer.write(piece)
-
     def _written(self, size: int) -> None:
         while size:
             piece_size, source_size, stream = self._owed.popleft()
@@ -113,8 +131,43 @@ class LocalOutput:
 
     def _failed(self, error: OSError) -> None:
         self.error = error
-        if self._stream is not None:
-            self._stream.stop()
+        for stream in self._streams:
+            stream.stop()
+
+
+def _columns(fd: int) -> int:
+    try:
+        return os.get_terminal_size(fd).columns
+    except OSError:  # the terminal is gone
+        return 0
+
+
+class Showing:
+    """One stream on its way to a :class:`LocalOutput`, which makes them.
+
+    :param output: where it is written.
+    :param stream: where it comes from.
+    :param encoding: called once there is text: its code page, if it is known.
+    """
+
+    def __init__(self, output: LocalOutput, stream: RemoteOutput, encoding: Callable[[], str | None]) -> None:
+        self._output = output
+        self._stream = stream
+        self._encoding = encoding
+        self._transcoder: Transcoder | None = None
+
+    def piece(self, data: bytes) -> None:
+        """Write what came."""
+        if self._transcoder is None and self._output.is_terminal:
+            self._transcoder = _transcoder(self._encoding())
+        text = data if self._transcoder is None else self._transcoder.convert(data)
+        self._output.write(text, len(data), self._stream)
+
+    def end(self) -> None:
+        """Write what is left: nothing more comes."""
+        if self._transcoder is not None:
+            self._output.write(self._transcoder.finish(), 0, self._stream)
+        self._output.forget(self._stream)
 
 
 def _transcoder(source: str | None) -> Transcoder | None:

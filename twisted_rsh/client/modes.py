@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from twisted_rsh.client.options import ClientOptions
+from twisted_rsh.client.options import ClientOptions, TerminalWish
 from twisted_rsh.trust.home import Home
 
 if TYPE_CHECKING:
@@ -39,10 +39,14 @@ def run_client(options: ClientOptions, prepare: Prepare = lambda _reactor, optio
 def _run_command(options: ClientOptions, prepare: Prepare) -> int:
     from twisted.internet import reactor
 
+    from twisted_rsh.client.local_terminal import LocalTerminal
     from twisted_rsh.client.one_shot import run_command
 
     options = prepare(reactor, options)
-    return _run(reactor, options, lambda shell, foreground: run_command(shell, options, foreground))
+    wished = options.terminal in {TerminalWish.ASKED, TerminalWish.ALWAYS}
+    lent = wished and not options.stdin_is_empty and os.isatty(0)
+    terminal = LocalTerminal(reactor, 0) if lent else None
+    return _run(reactor, options, lambda shell, foreground: run_command(shell, options, foreground, terminal))
 
 
 def _run_script(options: ClientOptions, prepare: Prepare) -> int:
@@ -54,7 +58,7 @@ def _run_script(options: ClientOptions, prepare: Prepare) -> int:
     return _run(
         reactor,
         options,
-        lambda shell, foreground: run_script(shell, options, foreground, CommandLines(reactor, 0)),
+        lambda shell, foreground: run_script(reactor, shell, options, foreground, CommandLines(reactor, 0)),
     )
 
 
@@ -62,10 +66,20 @@ def _run_console(options: ClientOptions, prepare: Prepare) -> int:
     from twisted_rsh.client.asyncio_reactor import install_asyncio_reactor
 
     reactor = install_asyncio_reactor()
-    from twisted_rsh.client.console import ERROR_STYLE, open_console
+    from twisted_rsh.client.console import ERROR_STYLE, run_console
+    from twisted_rsh.client.local_terminal import LocalTerminal
+    from twisted_rsh.client.prompt import Prompt
 
     options = prepare(reactor, options)
-    return _run(reactor, options, open_console(options, _home(options)), ERROR_STYLE)
+    prompt = Prompt(_home(options))
+    lent = os.isatty(1) if options.terminal is TerminalWish.UNSAID else options.terminal is not TerminalWish.NEVER
+    terminal = LocalTerminal(reactor, 0) if lent else None
+    return _run(
+        reactor,
+        options,
+        lambda shell, foreground: run_console(reactor, shell, options, foreground, prompt, terminal),
+        ERROR_STYLE,
+    )
 
 
 def _run(reactor: Any, options: ClientOptions, task: Task, error_style: _Style = (b"", b"")) -> int:
@@ -73,7 +87,11 @@ def _run(reactor: Any, options: ClientOptions, task: Task, error_style: _Style =
     from twisted_rsh.client.program import run_program
 
     foreground = Foreground(reactor, options.encoding, options.quiet, error_style)
-    return run_program(reactor, options, _home(options), foreground, task)
+    try:
+        return run_program(reactor, options, _home(options), foreground, task)
+    finally:
+        # Whatever went wrong, a terminal that was lent is given back.
+        foreground.stop()
 
 
 def _home(options: ClientOptions) -> Home:

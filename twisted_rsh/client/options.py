@@ -3,11 +3,12 @@
 Options may stand before and after the host, but not behind the first word of the command, which belongs to the other
 side with everything after it.  ``--`` ends the options, before the host or behind it.  Of an option that is given
 twice, the first counts, as with ``ssh``; so does the first port, whether from ``-p`` or behind the host.  ``-l``
-always wins over ``user@``.
+always wins over ``user@``.  Of ``-t`` and ``-T`` the last counts, also as with ``ssh``.
 """
 
 from __future__ import annotations
 
+import enum
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted_rsh.client.text import text_codec
+from twisted_rsh.core.limits import MAX_OFFSET
 
-__all__ = ["ClientOptions", "UsageError", "parse_options", "usage_text"]
+__all__ = ["ClientOptions", "TerminalWish", "UsageError", "parse_options", "usage_text"]
 
 DEFAULT_HOST = "127.0.0.1"
 """Where ``twistd rsh`` listens when it is told nothing."""
@@ -27,6 +29,9 @@ DEFAULT_PORT = 8082
 MAX_PORT = 65535
 """The highest TCP port."""
 
+_BYTE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
+"""What a letter behind a number of bytes multiplies it with."""
+
 _SHELL_CHARACTERS = frozenset("'\"`$\\;&<>|(){}[]*?!#~^")
 """What a shell gives a meaning to.  No host and no user is named so, and names end up in other people's scripts
 (CVE-2023-51385)."""
@@ -34,6 +39,22 @@ _SHELL_CHARACTERS = frozenset("'\"`$\\;&<>|(){}[]*?!#~^")
 
 class UsageError(Exception):
     """The command line cannot be understood; ``str()`` of it is one line that names the word and the way out."""
+
+
+class TerminalWish(enum.Enum):
+    """Whether the job on the server is to have a terminal."""
+
+    UNSAID = "unsaid"
+    """The console's shell, when the console is on one; a command, not."""
+
+    ASKED = "-t"
+    """If the client's stdin is one."""
+
+    ALWAYS = "-tt"
+    """Whatever the client's stdin is."""
+
+    NEVER = "-T"
+    """Not in any case."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,11 +66,15 @@ class ClientOptions:
     :ivar user: whom to be on the server, or ``None`` if not said.
     :ivar command: the words of the command as given, not joined; empty for a shell.
     :ivar stdin_is_empty: whether stdin counts as being at its end, and is not read.
+    :ivar terminal: whether the job is to have a terminal.
     :ivar quiet: whether to say nothing but fatal errors.
     :ivar verbosity: how many times ``-v`` was given.
     :ivar show_version: whether to print the version and nothing else.
     :ivar show_help: whether to print :func:`usage_text` and nothing else.
     :ivar timeout: seconds that the job may take, or ``None`` for as long as it takes.
+    :ivar max_output: bytes that the job may write, or ``None`` for as many as it writes.
+    :ivar max_cpu: seconds of processor time that the job may take, or ``None`` for as many as it takes.
+    :ivar max_memory: bytes of memory that the job may take, or ``None`` for as many as it takes.
     :ivar encoding: the code page, named as Python prefers, or ``None`` for the one that the server names.
     :ivar argv: whether the command's words are a program and its arguments, to be run without a shell.
     :ivar fingerprint: the pin of the server's key as it was given, or ``None`` for the known servers'.
@@ -61,21 +86,31 @@ class ClientOptions:
     user: str | None = None
     command: tuple[str, ...] = ()
     stdin_is_empty: bool = False
+    terminal: TerminalWish = TerminalWish.UNSAID
     quiet: bool = False
     verbosity: int = 0
     show_version: bool = False
     show_help: bool = False
     timeout: float | None = None
+    max_output: int | None = None
+    max_cpu: float | None = None
+    max_memory: int | None = None
     encoding: str | None = None
     argv: bool = False
     fingerprint: str | None = None
     home: str | None = None
 
 
-def _port(text: str) -> int:
+def _number(text: str, maximum: int) -> int:
+    """Read a number from 1 to a maximum; 0 is what cannot be read."""
     # int() would take signs, spaces, underscores and the digits of other scripts.
-    port = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_PORT)) else 0
-    if not 0 < port <= MAX_PORT:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) else 0
+    return number if number <= maximum else 0
+
+
+def _port(text: str) -> int:
+    port = _number(text, MAX_PORT)
+    if not port:
         raise UsageError(f"not a port: {text!r}: give a number from 1 to {MAX_PORT}")
     return port
 
@@ -88,6 +123,14 @@ def _seconds(text: str) -> float:
     if not (0 < seconds < math.inf):
         raise UsageError(f"not a time: {text!r}: give seconds, more than 0, such as 2.5")
     return seconds
+
+
+def _bytes(text: str) -> int:
+    unit = _BYTE_UNITS.get(text[-1:].upper(), 1)
+    size = unit * _number(text if unit == 1 else text[:-1], MAX_OFFSET)
+    if not 0 < size <= MAX_OFFSET:
+        raise UsageError(f"not a size: {text!r}: give bytes, more than 0, such as 4096, 64K, 10M or 2G")
+    return size
 
 
 def _encoding(text: str) -> str:
@@ -126,10 +169,15 @@ class _Option:
 _OPTIONS = (
     _Option(("-p",), "port", f"the server's port (default: {DEFAULT_PORT})", "PORT", _port),
     _Option(("-l",), "user", "whom to be on the server", "USER", _user),
+    _Option(("-t",), "terminal", "give it a terminal, if stdin is one; -tt: always"),
+    _Option(("-T",), "terminal", "give it none; the console neither"),
     _Option(("-n",), "stdin_is_empty", "do not read stdin: the command finds it at its end"),
     _Option(("-q",), "quiet", "say nothing but fatal errors"),
     _Option(("-v",), "verbosity", "say more about what happens; -vv for still more"),
     _Option(("--timeout",), "timeout", "end the command after so long", "SECONDS", _seconds),
+    _Option(("--max-output",), "max_output", "end the command when it has written more", "BYTES", _bytes),
+    _Option(("--max-cpu",), "max_cpu", "... when it took more processor time", "SECONDS", _seconds),
+    _Option(("--max-memory",), "max_memory", "... when it has more memory", "BYTES", _bytes),
     _Option(("--encoding",), "encoding", "the code page of the command's text", "NAME", _encoding),
     _Option(("--argv",), "argv", "run the words as they are, without a shell"),
     _Option(("--fingerprint",), "fingerprint", "the key that the server must have", "SHA256:...", str),
@@ -199,6 +247,8 @@ class _Scan:
     def _apply(self, option: _Option, flag: str, attached: str | None) -> None:
         if option.field == "verbosity":
             self._values["verbosity"] = self._values.get("verbosity", 0) + 1
+        elif option.field == "terminal":
+            self._values["terminal"] = self._wish(flag)
         elif option.parse is None:
             self._values[option.field] = True
         else:
@@ -206,6 +256,12 @@ class _Scan:
             if not text:
                 raise UsageError(f"{flag} needs a value, {option.metavar}: {_WAY_OUT}")
             self._values.setdefault(option.field, option.parse(text))
+
+    def _wish(self, flag: str) -> TerminalWish:
+        if flag == "-T":
+            return TerminalWish.NEVER
+        asked = self._values.get("terminal") in {TerminalWish.ASKED, TerminalWish.ALWAYS}
+        return TerminalWish.ALWAYS if asked else TerminalWish.ASKED
 
     def _take_host(self, word: str) -> None:
         user, at, address = word.rpartition("@")
@@ -273,8 +329,10 @@ def usage_text() -> str:
             "Options, before the host or between the host and the command:",
             *(f"  {label:<{width}}  {option.help}" for label, option in rows),
             "",
+            "BYTES are a number, or one with K, M or G behind it, which are 1024s.",
+            "",
             "The exit status is the command's own; 128+n if signal n ended it, 124 if its",
-            "time was up, 255 if the client failed.",
+            "time was up, 125 if it reached a limit, 255 if the client failed.",
             "",
         ]
     )

@@ -5,9 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_rsh.client.remote_streams import RemoteInput, RemoteOutput
-from twisted_rsh.client.result import JobEnd
 from twisted_rsh.core.client_session import ClientSession
-from twisted_rsh.core.endings import Ending
+from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.events import (
     ChannelOpened,
     DataReceived,
@@ -33,6 +32,7 @@ class RemoteJob:
     :ivar stdout: its standard output.
     :ivar stderr: its standard error.
     :ivar encoding: the code page of its text, as the server named it; ``None`` until the server has started it.
+    :ivar channel: the number of its channel; what runs in a persistent shell names the shell by it.
     """
 
     def __init__(self, channel: int, session: ClientSession, pump: SessionPump) -> None:
@@ -41,7 +41,7 @@ class RemoteJob:
         self.stdout = self._output(Stream.STDOUT)
         self.stderr = self._output(Stream.STDERR)
         self._streams = dict(zip(OUTPUTS, (self.stdout, self.stderr), strict=True))
-        self._channel = channel
+        self.channel = channel
         self._session = session
         self._pump = pump
         self._end: JobEnd | None = None
@@ -80,14 +80,25 @@ class RemoteJob:
             the signal would only queue up.
         """
         if self._is_live:
-            self._session.send_signal(self._channel, name)
+            self._session.send_signal(self.channel, name)
+            self._pump.flush()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the job's terminal another size.  Nothing happens if the job has ended, or has no terminal.
+
+        :param columns: characters in a line, from 1 to 65535.
+        :param rows: lines, likewise.
+        :raises twisted_rsh.core.errors.LocalProtocolError: it is no size.
+        """
+        if self._is_live:
+            self._session.resize(self.channel, columns, rows)
             self._pump.flush()
 
     def close(self) -> None:
         """Lose interest in the job: the server ends it, and what it still writes is dropped."""
         if self._is_live:
             self._closed = True
-            self._session.close(self._channel)
+            self._session.close(self.channel)
             self._pump.flush()
             self.stdin.closed()
 
@@ -106,16 +117,17 @@ class RemoteJob:
             case StreamStopped():
                 self.stdin.closed()
             case JobEnded():
-                self.ended(event.ending, event.held_open)
+                self.ended(event.end)
 
-    def ended(self, ending: Ending, held_open: bool = False) -> None:
+    def ended(self, end: JobEnd) -> None:
         """For the shell: the job has ended, or nothing more will be known of it."""
-        self._end = JobEnd(ending, held_open)
+        self._end = end
         self.stdin.closed()
         self.stdout.ended()
         self.stderr.ended()
+        self._started()
         while self._waiting:  # who is told may cancel the others
-            self._waiting.pop(0).callback(self._end)
+            self._waiting.pop(0).callback(end)
 
     @property
     def _is_live(self) -> bool:
@@ -127,25 +139,25 @@ class RemoteJob:
 
     def _output(self, stream: Stream) -> RemoteOutput:
         def consumed(size: int) -> None:
-            self._session.consumed(self._channel, stream, size)
+            self._session.consumed(self.channel, stream, size)
             self._pump.flush()
 
         def stop() -> None:
             if self._is_live:
-                self._session.stop_stream(self._channel, stream)
+                self._session.stop_stream(self.channel, stream)
                 self._pump.flush()
 
         return RemoteOutput(consumed, stop)
 
     def _input_room(self) -> int:
-        return self._session.room(self._channel, Stream.STDIN)
+        return self._session.room(self.channel, Stream.STDIN)
 
     def _send_input(self, data: bytes) -> None:
-        self._session.send_data(self._channel, Stream.STDIN, data)
+        self._session.send_data(self.channel, Stream.STDIN, data)
         self._pump.flush()
 
     def _end_input(self) -> None:
-        self._session.end_stream(self._channel, Stream.STDIN)
+        self._session.end_stream(self.channel, Stream.STDIN)
         self._pump.flush()
 
     def _cancelled(self, waiting: Deferred[JobEnd]) -> None:

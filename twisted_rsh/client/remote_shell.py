@@ -6,14 +6,16 @@ from collections.abc import Mapping, Sequence
 
 from twisted.internet.defer import Deferred, succeed
 
+from twisted_rsh.client.collecting import collect
 from twisted_rsh.client.errors import ConnectionLost
+from twisted_rsh.client.persistent_shell import PersistentShell, start_shell
 from twisted_rsh.client.remote_job import RemoteJob
 from twisted_rsh.client.result import Result
 from twisted_rsh.core.client_session import ClientSession
-from twisted_rsh.core.endings import Ending, OutcomeUnknown, RefusalReason, Refused
+from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.events import Event, JobEnded, RoomGained, SessionClosed
-from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.pump import SessionPump
 
@@ -44,6 +46,10 @@ class RemoteShell:
         cwd: str | None = None,
         environment: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        terminal: Terminal | None = None,
+        max_output: int | None = None,
+        max_cpu: float | None = None,
+        max_memory: int | None = None,
     ) -> Deferred[Result]:
         """Run a command and collect what it writes.
 
@@ -52,13 +58,27 @@ class RemoteShell:
         :param cwd: its working folder, relative to the user's home folder; ``None`` for that folder.
         :param environment: names and values to add to its environment.
         :param timeout: seconds after which the server ends it, or ``None``; the result has what it wrote until then.
+        :param terminal: the terminal to give it, or ``None`` for pipes.
+        :param max_output: bytes of output after which the server ends it, or ``None``.
+        :param max_cpu: seconds of processor time, of all its processes together, after which the server ends it, or
+            ``None``.
+        :param max_memory: bytes of memory, of all its processes together, above which the server ends it, or ``None``.
         :returns: fires with the result, whatever the ending: see its ``ending``, or call its ``check()``.  Cancelling
             it ends the command.
         :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone already; nothing was started.  When
             it is lost later, the result's ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
         """
-        job = self.start(command, cwd=cwd, environment=environment, timeout=timeout)
-        return Deferred.fromCoroutine(_collect(job, command if isinstance(command, str) else tuple(command), stdin))
+        job = self.start(
+            command,
+            cwd=cwd,
+            environment=environment,
+            timeout=timeout,
+            terminal=terminal,
+            max_output=max_output,
+            max_cpu=max_cpu,
+            max_memory=max_memory,
+        )
+        return collect(job, command if isinstance(command, str) else tuple(command), stdin)
 
     def start(
         self,
@@ -67,26 +87,78 @@ class RemoteShell:
         cwd: str | None = None,
         environment: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        terminal: Terminal | None = None,
+        max_output: int | None = None,
+        max_cpu: float | None = None,
+        max_memory: int | None = None,
     ) -> RemoteJob:
         """Start a command, to read and write while it runs.  The parameters are those of :meth:`run`.
 
         :returns: the job.  When it is refused, that is its ending.
         :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
         """
+        return self.open(
+            JobRequest(
+                command=command if isinstance(command, str) else None,
+                argv=None if isinstance(command, str) else tuple(command),
+                cwd=cwd,
+                environment=tuple((environment or {}).items()),
+                timeout=timeout,
+                terminal=terminal,
+                max_output=max_output,
+                max_cpu=max_cpu,
+                max_memory=max_memory,
+            )
+        )
+
+    def shell(
+        self,
+        program: str = "",
+        *,
+        cwd: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        terminal: Terminal | None = None,
+        max_cpu: float | None = None,
+        max_memory: int | None = None,
+    ) -> Deferred[PersistentShell]:
+        """Start a shell that remembers: its folder, variables, functions and options outlive each command.
+
+        :param program: which shell, a name or a path; an empty one for the user's own.
+        :param cwd: the folder that it begins in, relative to the user's home folder; ``None`` for that folder.
+        :param environment: names and values to add to its environment.
+        :param terminal: the terminal that its commands are on, or ``None`` for pipes.
+        :param max_cpu: seconds of processor time, of the shell and its commands together, after which the server ends
+            it, or ``None``.
+        :param max_memory: bytes of memory, likewise.
+        :returns: fires with the shell when it takes commands; fails with
+            :class:`~twisted_rsh.client.errors.ShellRefused` when there is none to be had, and with
+            :class:`~twisted_rsh.client.errors.ConnectionLost`.  Cancelling it ends the shell.
+        """
+        return start_shell(
+            self.open,
+            JobRequest(
+                shell=program,
+                cwd=cwd,
+                environment=tuple((environment or {}).items()),
+                terminal=terminal,
+                max_cpu=max_cpu,
+                max_memory=max_memory,
+            ),
+        )
+
+    def open(self, request: JobRequest) -> RemoteJob:
+        """Start what a request asks for; :meth:`start` and :meth:`shell` are easier to call.
+
+        :returns: the job.  When it is refused, that is its ending.
+        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
+        """
         if self.lost is not None:
             raise ConnectionLost(self.lost)
-        request = JobRequest(
-            command=command if isinstance(command, str) else None,
-            argv=None if isinstance(command, str) else tuple(command),
-            cwd=cwd,
-            environment=tuple((environment or {}).items()),
-            timeout=timeout,
-        )
         try:
             channel = self._session.open(request)
         except LocalProtocolError as error:
             job = RemoteJob(0, self._session, self._pump)
-            job.ended(_refusal(request, error))
+            job.ended(JobEnd(_refusal(request, error)))
             return job
         self._jobs[channel] = job = RemoteJob(channel, self._session, self._pump)
         self._pump.flush()
@@ -98,10 +170,8 @@ class RemoteShell:
         :returns: fires when the connection is gone, as that of :meth:`when_lost`.
         """
         if self.lost is None:
-            self._session.goodbye("")
-            self._pump.flush()
+            self._pump.leave("")
             self._end("the connection was closed")
-            self._link.close()
         return self.when_lost()
 
     def when_lost(self) -> Deferred[str]:
@@ -131,8 +201,13 @@ class RemoteShell:
                 if channel in self._jobs:
                     self._jobs[channel].happened(event)
 
+    def flush(self) -> None:
+        """For the link: write what the session wants written."""
+        self._pump.flush()
+
     def link_ended(self, reason: str) -> None:
         """For the link: it is gone."""
+        self._pump.stop()
         self._end(f"the connection was lost: {reason}")
         while self._waiting:  # who is told may cancel the others
             self._waiting.pop(0).callback(self.lost or "")
@@ -144,30 +219,9 @@ class RemoteShell:
         if self.lost is not None:
             return
         self.lost = reason
-        self._pump.stop()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
-            job.ended(OutcomeUnknown(reason))
-
-
-async def _collect(job: RemoteJob, command: str | tuple[str, ...], stdin: bytes) -> Result:
-    outputs: list[list[bytes]] = []
-    for stream in (job.stdout, job.stderr):
-        chunks: list[bytes] = []
-        outputs.append(chunks)
-
-        def keep(data: bytes, chunks: list[bytes] = chunks, consumed: object = stream.consumed) -> None:
-            chunks.append(data)
-            assert callable(consumed)
-            consumed(len(data))
-
-        stream.forward(keep)
-    # A command that does not read all of its input is none the worse for it.
-    job.stdin.write(stdin).addErrback(lambda failure: failure.trap(BrokenPipeError))
-    job.stdin.end()
-    end = await job.wait()
-    stdout, stderr = (b"".join(chunks) for chunks in outputs)
-    return Result(command, stdout, stderr, end.ending, job.encoding or "utf-8", end.held_open)
+            job.ended(JobEnd(OutcomeUnknown(reason)))
 
 
 def _refusal(request: JobRequest, error: LocalProtocolError) -> Ending:

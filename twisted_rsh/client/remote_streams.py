@@ -126,6 +126,7 @@ class RemoteInput:
         self._waiting: deque[tuple[memoryview, Deferred[None]]] = deque()
         self._ending = False
         self._closed = False
+        self._sending = False
 
     def write(self, data: bytes) -> Deferred[None]:
         """Send input.
@@ -155,21 +156,13 @@ class RemoteInput:
 
     def room_gained(self) -> None:
         """For the job: there may be room again."""
-        while self._waiting and not self._closed:
-            size = self._room()
-            if size <= 0:
-                return
-            data, done = self._waiting[0]
-            self._send(bytes(data[:size]))
-            if size < len(data):
-                self._waiting[0] = (data[size:], done)
-            else:
-                self._waiting.popleft()
-                if not done.called:
-                    done.callback(None)
-        if self._ending and not self._closed:
-            self._closed = True
-            self._send_end()
+        if self._sending:  # what is being sent has made room already; the loop below will see it
+            return
+        self._sending = True
+        try:
+            self._send_waiting()
+        finally:
+            self._sending = False
 
     def closed(self) -> None:
         """For the job: it takes no more input.  May be called more than once."""
@@ -178,6 +171,23 @@ class RemoteInput:
         for _, done in waiting:
             if not done.called:
                 done.errback(BrokenPipeError("the job takes no more input"))
+
+    def _send_waiting(self) -> None:
+        while self._waiting and not self._closed:
+            size = self._room()
+            if size <= 0:
+                return
+            data, done = self._waiting.popleft()
+            if size < len(data):
+                self._waiting.appendleft((data[size:], done))
+                self._send(bytes(data[:size]))
+                continue
+            self._send(bytes(data))
+            if not done.called:
+                done.callback(None)
+        if self._ending and not self._closed:
+            self._closed = True
+            self._send_end()
 
 
 def _do_nothing() -> None:

@@ -7,21 +7,9 @@ from dataclasses import dataclass
 from twisted_rsh.client.errors import CommandFailed
 from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.client.text import decode_text
-from twisted_rsh.core.endings import Ending, Exited
+from twisted_rsh.core.endings import Ending, Exited, ResourceUsage
 
-__all__ = ["JobEnd", "Result"]
-
-
-@dataclass(frozen=True, slots=True)
-class JobEnd:
-    """How a job ended.
-
-    :ivar ending: how; :class:`~twisted_rsh.core.endings.OutcomeUnknown` when the connection died first.
-    :ivar held_open: whether a process that it left behind still held its output when the server closed it.
-    """
-
-    ending: Ending
-    held_open: bool = False
+__all__ = ["Result"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +22,10 @@ class Result:
     :ivar command: the command line or argument vector.
     :ivar stdout: what it wrote to its standard output.
     :ivar stderr: what it wrote to its standard error.
-    :ivar ending: how it ended: one of the five classes of :mod:`twisted_rsh.core.endings`.
+    :ivar ending: how it ended: one of the classes of :mod:`twisted_rsh.core.endings`.
     :ivar encoding: the code page of its text, as the server named it; ``"utf-8"`` if it never ran.
     :ivar held_open: whether a process that it left behind still held its output when the server closed it.
+    :ivar usage: the time and memory that it took, or ``None`` where that is not known.
     """
 
     command: str | tuple[str, ...]
@@ -45,6 +34,7 @@ class Result:
     ending: Ending
     encoding: str
     held_open: bool
+    usage: ResourceUsage | None = None
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Commands from a file or a pipe, one a line: run one after another, as ``sh`` would."""
+"""Commands from a file or a pipe, one a line: run one after another in one shell, as ``sh`` would."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.client.foreground import Foreground, InputFailed
+from twisted_rsh.client.line_shell import LineShell, start_line_shell
 from twisted_rsh.client.local_output import local_encoding
 from twisted_rsh.client.options import ClientOptions
 from twisted_rsh.client.remote_shell import RemoteShell
-from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.client.stdio import PIECE_BYTES, InputReader
 from twisted_rsh.client.text import decode_text
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES
@@ -77,23 +77,34 @@ class CommandLines:
             waiting.callback(None)
 
 
-async def run_script(shell: RemoteShell, options: ClientOptions, foreground: Foreground, lines: CommandLines) -> int:
-    """Run each line as a command of its own, without input, up to the last, whatever they exit with.
+async def run_script(
+    reactor: Any, shell: RemoteShell, options: ClientOptions, foreground: Foreground, lines: CommandLines
+) -> int:
+    """Run one line after another in one shell, without input, up to the last, whatever they exit with.
 
+    :param reactor: the reactor.
     :param shell: the connection.
-    :param options: the time-out of each command.
+    :param options: the time-out of each command, and its limits.
     :param foreground: shows them.
     :param lines: the commands.
-    :returns: the exit status of the last.
+    :returns: the exit status of the last, or that of the shell if a line ended it, as ``exit 3`` does.
     :raises twisted_rsh.client.errors.ClientError: the client failed; no more commands were run.
     """
     status = 0
+    lines_shell: LineShell | None = None
     try:
         while (line := await lines.next()) is not None:
-            if line.strip():
-                status = foreground.tell(await foreground.run(shell.start(line, timeout=options.timeout), None))
-                if status == FAILURE_STATUS and shell.lost is not None:  # and the user has been told
-                    break
+            if not line.strip():
+                continue
+            if lines_shell is None:
+                lines_shell = await start_line_shell(reactor, shell, options)
+                foreground.show_background(lines_shell.shell)
+            ending = await foreground.run(lines_shell.start(line), None)
+            if shell.lost is None and await lines_shell.has_ended_with(line, ending):
+                return lines_shell.tell_end(foreground, line)
+            status = foreground.tell(ending)
+            if shell.lost is not None:  # and the user has been told
+                break
     finally:
         lines.stop()
     return status

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["FORWARDED", "ForwardedSignals", "number_of"]
+__all__ = ["FORWARDED", "ForwardedSignals", "number_of", "stand_still"]
 
 FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 """Names of the signals that mean the command, not the client."""
@@ -16,6 +17,13 @@ FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 def number_of(name: str) -> int:
     """Return the number of a signal on this machine."""
     return signal.Signals[f"SIG{name}"]
+
+
+def stand_still() -> None:
+    """Do what SIGTSTP does to a program that does not catch it: return when the client is told to go on."""
+    before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, before)
 
 
 class ForwardedSignals:

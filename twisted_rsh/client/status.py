@@ -6,6 +6,7 @@ exit status            means
 0 to 254               the job's own exit code; 254 also stands for 255 and more
 128 + n                signal n ended the job
 124                    its time was up, as with ``timeout(1)``
+125                    it reached its limit of output, processor time or memory
 126, 127               the command cannot be executed, was not found, as in a shell
 255                    our own failure: the job was refused, or nobody knows how it ended
 =====================  ===========================================================================
@@ -16,7 +17,17 @@ from __future__ import annotations
 import signal
 import unicodedata
 
-from twisted_rsh.core.endings import Ending, Exited, RefusalReason, Refused, Signalled, TimedOut
+from twisted_rsh.core.endings import (
+    Ending,
+    Exited,
+    Limit,
+    LimitReached,
+    RefusalReason,
+    Refused,
+    Signalled,
+    Stopped,
+    TimedOut,
+)
 
 __all__ = ["FAILURE_STATUS", "describe_ending", "exit_status", "printable"]
 
@@ -29,6 +40,10 @@ _HIGHEST_CODE = FAILURE_STATUS - 1
 
 _TIMED_OUT_STATUS = 124
 """As ``timeout(1)`` of GNU coreutils."""
+
+_LIMIT_STATUS = 125
+"""One more than a time-out, which is a limit as well; ``timeout(1)`` and ``env(1)`` use it for what is not the
+command's own status, either."""
 
 _SIGNAL_BASE = 128
 """What a shell adds to the number of the signal that ended a command."""
@@ -43,6 +58,13 @@ _REFUSAL_STATUS = {RefusalReason.NOT_FOUND: 127, RefusalReason.NOT_EXECUTABLE: 1
 """The refusals that a shell reports as a status of the command."""
 
 
+_LIMIT_TEXT = {
+    Limit.OUTPUT: "it wrote more than {amount} bytes",
+    Limit.CPU: "it took more than {seconds:.15g} s of processor time",
+    Limit.MEMORY: "it took more than {amount} bytes of memory",
+}
+
+
 def exit_status(ending: Ending) -> int:
     """Choose the exit status for an ending.
 
@@ -55,9 +77,11 @@ def exit_status(ending: Ending) -> int:
     match ending:
         case Exited(code):
             return code if 0 <= code <= _HIGHEST_CODE else _HIGHEST_CODE
-        case Signalled(name):
+        case Signalled(name) | Stopped(name):
             local = signal.Signals.__members__.get(f"SIG{name}")
             return _SIGNAL_BASE + (local.value if local is not None else _LINUX_NUMBERS.get(name, _UNKNOWN_SIGNAL))
+        case LimitReached():
+            return _LIMIT_STATUS
         case TimedOut():
             return _TIMED_OUT_STATUS
         case Refused(reason):
@@ -77,8 +101,12 @@ def describe_ending(ending: Ending) -> str | None:
             return None if exit_status(ending) == code else f"exited with {code}, reported as {_HIGHEST_CODE}"
         case Signalled(name, core_dumped):
             return f"killed by SIG{printable(name)}" + (" (core dumped)" if core_dumped else "")
+        case Stopped(name):
+            return f"stopped by SIG{printable(name)}"
         case TimedOut(seconds):
             return f"timed out after {seconds:.15g} s"
+        case LimitReached(limit, amount):
+            return f"ended: {_LIMIT_TEXT[limit].format(amount=amount, seconds=amount / 1000)}"
         case Refused(reason, text):
             return printable(text) or f"refused: {reason.value}"
     return f"outcome unknown: {printable(ending.text)}"

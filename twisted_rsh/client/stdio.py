@@ -3,17 +3,7 @@
 Twisted's ``StandardIO`` makes the descriptors non-blocking.  That flag belongs to the open file description, which the
 client shares with the shell that started it and with its siblings in a pipeline; they then fail with ``EAGAIN``, even
 after the client was killed (twisted#3442).  Here no flag of a shared description is ever changed:
-
-===========================  ==============================================================================
-the descriptor is            and is used
-===========================  ==============================================================================
-a pipe or a terminal         through a new open file description of our own, by ``/proc/self/fd`` or the
-                             terminal's name, which may be non-blocking
-the same, not to be opened   after asking ``poll`` each time, in pieces that a ready descriptor takes at once
-a socket                     with ``MSG_DONTWAIT``
-anything else                directly: files and devices do not keep anyone waiting, the offset stays shared,
-                             and ``epoll`` could not watch them
-===========================  ==============================================================================
+:func:`twisted_rsh.client.ways.find_way` chooses how.
 
 Every way is tried before it is waited for, one piece per turn of the reactor.  A reader that is allowed nothing and a
 writer that is blocked are left with nothing to do, and cost nothing.
@@ -21,13 +11,8 @@ writer that is blocked are left with nothing to do, and cost nothing.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
-import select
-import socket
-import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -37,16 +22,12 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor, IWriteDes
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.client.ways import find_way
+
 __all__ = ["PIECE_BYTES", "InputReader", "OutputWriter", "ensure_standard_descriptors"]
 
 PIECE_BYTES = 64 * 1024
 """Bytes read or written in one turn of the reactor: the size of Linux's pipes; a slow disk blocks for no longer."""
-
-_ATOMIC_BYTES = 512
-"""Bytes that a blocking pipe takes at once when ``poll`` calls it ready: the ``PIPE_BUF`` that POSIX guarantees."""
-
-_PSEUDOTERMINAL_MULTIPLEXER = os.makedev(5, 2)
-"""Linux's ``/dev/ptmx``: opening one again makes another terminal."""
 
 
 def ensure_standard_descriptors() -> None:
@@ -68,115 +49,6 @@ def _is_open(fd: int) -> bool:
     except OSError:
         return False
     return True
-
-
-class _Way:
-    """One way to use a descriptor without waiting: this one for descriptors that never make anyone wait.
-
-    :meth:`read` and :meth:`write` raise `BlockingIOError` when nothing can be done now.
-
-    :ivar fd: a descriptor of this way's own, -1 when closed.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def read(self, size: int) -> bytes:
-        return os.read(self.fd, size)
-
-    def write(self, data: memoryview) -> int:
-        return os.write(self.fd, data)
-
-    def close(self) -> None:
-        os.close(self.fd)
-        self.fd = -1
-
-    @property
-    def is_open(self) -> bool:
-        return self.fd != -1
-
-
-class _PolledWay(_Way):
-    """For a pipe or a terminal whose shared description has to be used as it is.
-
-    Another process that uses it in the same instant can still make us wait, until the other end moves on.
-    """
-
-    def read(self, size: int) -> bytes:
-        self._require(select.POLLIN)
-        return super().read(size)
-
-    def write(self, data: memoryview) -> int:
-        self._require(select.POLLOUT)
-        with data[:_ATOMIC_BYTES] as piece:
-            return super().write(piece)
-
-    def _require(self, event: int) -> None:
-        poll = select.poll()
-        poll.register(self.fd, event)
-        # Errors and hang-ups are reported too; read and write tell what they are.
-        if not poll.poll(0):
-            raise BlockingIOError
-
-
-class _SocketWay(_Way):
-    """For a socket: it can be told with each call not to wait."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self._socket = socket.socket(fileno=fd)
-
-    def read(self, size: int) -> bytes:
-        return self._socket.recv(size, socket.MSG_DONTWAIT)
-
-    def write(self, data: memoryview) -> int:
-        return self._socket.send(data, socket.MSG_DONTWAIT)
-
-    def close(self) -> None:
-        self._socket.close()
-        self.fd = -1
-
-
-def _find_way(fd: int, access: int) -> _Way:
-    """Choose how to use a descriptor.
-
-    :param fd: stays open, and its flags as they are; the way has a descriptor of its own.
-    :param access: ``os.O_RDONLY`` or ``os.O_WRONLY``.
-    :raises OSError: `fd` is not open.
-    """
-    mode = os.fstat(fd).st_mode
-    if stat.S_ISSOCK(mode):
-        # With a default time-out, Python makes every socket object non-blocking, and so the shared description.
-        return _SocketWay(os.dup(fd)) if socket.getdefaulttimeout() is None else _PolledWay(os.dup(fd))
-    # A descriptor opened for the other direction must fail as it is: opened again, it would be another end.
-    opened_for = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
-    if (stat.S_ISFIFO(mode) or os.isatty(fd)) and opened_for in {access, os.O_RDWR}:
-        own = _reopen(fd, access)
-        return _PolledWay(os.dup(fd)) if own is None else _Way(own)
-    return _Way(os.dup(fd))
-
-
-def _reopen(fd: int, access: int) -> int | None:
-    """Open the same pipe or terminal again, non-blocking.
-
-    :returns: a new descriptor, or ``None`` where the system or the permissions do not allow it.
-    """
-    status = os.fstat(fd)
-    if status.st_rdev == _PSEUDOTERMINAL_MULTIPLEXER:
-        return None
-    paths = [f"/proc/self/fd/{fd}"]
-    with contextlib.suppress(OSError):  # not a terminal, or one without a name
-        paths.append(os.ttyname(fd))
-    for path in paths:
-        try:
-            own = os.open(path, access | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-        except OSError:
-            continue
-        # Some systems duplicate the descriptor instead, without our flag, and a name may have changed hands.
-        if not os.get_blocking(own) and os.path.samestat(os.fstat(own), status):
-            return own
-        os.close(own)
-    return None
 
 
 @implementer(IReadDescriptor)
@@ -201,7 +73,7 @@ class InputReader:
         self._on_data = on_data
         self._on_end = on_end
         self._is_terminal = os.isatty(fd)
-        self._way = _find_way(fd, os.O_RDONLY)
+        self._way = find_way(fd, os.O_RDONLY)
         self._allowed = 0
         self._waiting = False
         self._turn: IDelayedCall | None = None
@@ -304,7 +176,7 @@ class OutputWriter:
         self._reactor = reactor
         self._on_written = on_written
         self._on_closed = on_closed
-        self._way = _find_way(fd, os.O_WRONLY)
+        self._way = find_way(fd, os.O_WRONLY)
         self._stopped = False
         self._pending = bytearray()
         self._waiting = False

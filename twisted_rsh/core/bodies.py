@@ -54,8 +54,15 @@ class Message:
         """
         raise NotImplementedError
 
+    def pieces(self) -> tuple[bytes, ...]:
+        """Return the same in pieces, of which a large one need not be copied.
+
+        :raises FieldError: a field is out of its bounds.
+        """
+        return (self.body(),)
+
     @classmethod
-    def parse(cls, body: bytes) -> Message:
+    def parse(cls, body: bytes | memoryview) -> Message:
         """Return the message that these bytes are the body of.
 
         :raises FieldError: they are not this message's body.
@@ -94,7 +101,7 @@ class PackedMessage(Message):
         return self.layout.pack(*[getattr(self, name) for name in names])
 
     @classmethod
-    def parse(cls, body: bytes) -> Message:
+    def parse(cls, body: bytes | memoryview) -> Message:
         if len(body) != cls.layout.size:
             raise FieldError(f"not {cls.layout.size} bytes")
         message = cls(*cls.layout.unpack(body))
@@ -122,8 +129,8 @@ class JsonMessage(Message):
         return json.dumps(present, separators=(",", ":")).encode("ascii")
 
     @classmethod
-    def parse(cls, body: bytes) -> Message:
-        present = _json_object(body)
+    def parse(cls, body: bytes | memoryview) -> Message:
+        present = _json_object(bytes(body))
         values: dict[str, Any] = {}
         for name, kind, default in cls.members:
             if name in present:

@@ -41,7 +41,7 @@ class ChannelInput(enum.Enum):
     OPENED = "OPENED"
     EXIT = "EXIT"
     CLOSE = "CLOSE"
-    FROM_CLIENT = "DATA, END, CREDIT, STOP or SIGNAL from the client"
+    FROM_CLIENT = "DATA, END, CREDIT, STOP, SIGNAL or RESIZE from the client"
     FROM_SERVER = "DATA, END, CREDIT or STOP from the server"
 
 

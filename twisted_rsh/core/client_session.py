@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
+from twisted_rsh.core.codec import encode_control
+from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import ChannelOpened, Event, JobEnded
-from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_REFUSED_CHANNELS, MAX_TIMEOUT_MS, SessionLimits
-from twisted_rsh.core.messages import Close, Exit, Open, Opened, Signal
+from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_REFUSED_CHANNELS, SessionLimits
+from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
 from twisted_rsh.core.session import Session
@@ -28,6 +30,7 @@ class ClientSession(Session):
     def __init__(self, limits: SessionLimits, now: float) -> None:
         super().__init__(limits, now)
         self._next_channel = 1
+        self._sizes: dict[int, tuple[int, int]] = {}
         self._receivers |= {
             Opened: self._receive_opened,
             Exit: self._receive_exit,
@@ -45,16 +48,7 @@ class ClientSession(Session):
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"there are {len(self._channels)} channels already")
         if number > MAX_CHANNEL_ID:
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, "the session has used all of its channel numbers")
-        timeout = request.timeout
-        message = Open(
-            channel=number,
-            command=request.command,
-            argv=request.argv,
-            cwd=request.cwd,
-            environment=request.environment,
-            timeout_ms=None if timeout is None else round(min(max(1, timeout * 1000), MAX_TIMEOUT_MS)),
-        )
-        self._send_control(message)
+        self._send_control(Open.of(number, request))
         self._next_channel += 1
         self._channels[number] = Channel(number, self.role, self.limits.window)
         return number
@@ -71,12 +65,31 @@ class ClientSession(Session):
         self._say(channel)
         self._send_control(Signal(channel=channel, signal=signal))
 
+    def resize(self, channel: int, columns: int, rows: int) -> None:
+        """Give a job's terminal another size.  While messages wait for the server, only the last size is kept.
+
+        :param columns: characters in a line.
+        :param rows: lines.
+        :raises LocalProtocolError: it is no size, or the channel does not allow it.
+        """
+        encode_control(Resize(channel, columns, rows), 0)  # so that a size that cannot travel is refused here
+        self._speaking(channel, self.from_us)
+        self._sizes[channel] = (columns, rows)
+
+    def frames_to_send(self) -> list[bytes]:
+        """See :meth:`Session.frames_to_send`."""
+        while self._sizes and self._link_writable and not self._outbox.blocked:
+            channel, size = self._sizes.popitem()
+            self._send_control(Resize(channel, *size))
+        return super().frames_to_send()
+
     def close(self, channel: int) -> None:
         """Tell the server that a job is of no interest any more: it ends the job.  ``JobEnded`` still comes.
 
         :raises LocalProtocolError: the channel is closed already.
         """
         incoming = self._say(channel, ChannelInput.CLOSE).receives
+        self._sizes.pop(channel, None)
         for stream in OUTPUTS:
             incoming[stream].discard()
         self._send_control(Close(channel))
@@ -89,6 +102,7 @@ class ClientSession(Session):
 
     def _receive_exit(self, message: Exit) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.EXIT)
+        self._sizes.pop(message.channel, None)
         totals = {Stream.STDOUT: message.stdout, Stream.STDERR: message.stderr}
         for stream, incoming in channel.receives.items():
             if incoming.received != totals[stream]:
@@ -99,4 +113,5 @@ class ClientSession(Session):
         if channel.state is ChannelState.ENDED:
             self._say(message.channel, ChannelInput.CLOSE)
             self._send_control(Close(message.channel))
-        return [JobEnded(message.channel, message.ending, message.stdout, message.stderr, message.held_open)]
+        end = JobEnd(message.ending, message.held_open, message.usage)
+        return [JobEnded(message.channel, end, message.stdout, message.stderr)]

@@ -25,6 +25,7 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Resize,
     Signal,
     Stop,
 )
@@ -35,7 +36,7 @@ __all__ = ["MESSAGES", "Decoder", "encode", "encode_control"]
 MESSAGES: tuple[type[Message], ...] = (
     *(Auth, AuthOk, AuthFail),
     *(Data, Credit, Ack, Ping, Pong),
-    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye),
+    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize),
 )
 """Every message of the protocol."""
 
@@ -55,8 +56,8 @@ class Decoder:
             for message in MESSAGES
             if message.declaration.phase is phase and role.peer in message.declaration.senders
         }
-        self._parts: list[bytes] = []
-        self._parts_size = 0
+        # One buffer, not a list: two million pieces of a byte or two must not take more memory than their bytes.
+        self._parts = bytearray()
 
     def decode(self, payload: bytes) -> tuple[int | None, Message]:
         """Decode the payload of one frame.
@@ -73,7 +74,7 @@ class Decoder:
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"type 0x{payload[0]:02x}") from None
         try:
             if not sequenced:
-                return None, message.parse(payload[1:])
+                return None, message.parse(memoryview(payload)[1:])
             if len(payload) < _CONTROL_HEADER.size:
                 raise FieldError("no sequence number")
             _, sequence = _CONTROL_HEADER.unpack_from(payload)
@@ -82,17 +83,15 @@ class Decoder:
             raise RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, f"{message.__name__}: {error}") from error
 
     def _control(self, message: type[Message], body: bytes) -> Message:
-        if self._parts_size + len(body) > MAX_CONTROL_BYTES:
+        if len(self._parts) + len(body) > MAX_CONTROL_BYTES:
             raise FieldError(f"longer than {MAX_CONTROL_BYTES} bytes")
         if message is Part:
             part = message.parse(body)
-            self._parts.append(body)
-            self._parts_size += len(body)
+            self._parts += body
             return part
         if self._parts:
-            body = b"".join([*self._parts, body])
-            self._parts.clear()
-            self._parts_size = 0
+            body = bytes(self._parts) + body
+            self._parts = bytearray()
         return message.parse(body)
 
 
@@ -102,7 +101,7 @@ def encode(message: Message) -> bytes:
     :raises LocalProtocolError: a field is out of its bounds.
     """
     try:
-        return message.declaration.number.to_bytes(1, "big") + message.body()
+        return b"".join((message.declaration.number.to_bytes(1, "big"), *message.pieces()))
     except FieldError as error:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, str(error)) from error
 
@@ -120,9 +119,10 @@ def encode_control(message: Message, sequence: int) -> list[bytes]:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, str(error)) from error
     if len(body) > MAX_CONTROL_BYTES:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, f"a message longer than {MAX_CONTROL_BYTES} bytes")
-    payloads: list[bytes] = []
-    while len(body) > MAX_PART_BYTES:
-        payloads.append(_CONTROL_HEADER.pack(Part.declaration.number, sequence + len(payloads)) + body[:MAX_PART_BYTES])
-        body = body[MAX_PART_BYTES:]
-    payloads.append(_CONTROL_HEADER.pack(message.declaration.number, sequence + len(payloads)) + body)
+    *starts, last = range(0, max(1, len(body)), MAX_PART_BYTES)
+    payloads = [
+        _CONTROL_HEADER.pack(Part.declaration.number, sequence + index) + body[start : start + MAX_PART_BYTES]
+        for index, start in enumerate(starts)
+    ]
+    payloads.append(_CONTROL_HEADER.pack(message.declaration.number, sequence + len(starts)) + body[last:])
     return payloads

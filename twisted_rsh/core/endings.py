@@ -1,7 +1,7 @@
 """How a job ended: seven answers that are never confused with each other, and what is known beside them.
 
-An ending is a value.  All but the last come from the server, in EXIT; :class:`OutcomeUnknown` comes from the server when
-the operating system lost the status, and from the client itself when the connection died first.
+An ending is a value.  All but the last come from the server, in EXIT; :class:`OutcomeUnknown` comes from the server
+when the operating system lost the status, and from the client itself when the connection died first.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted_rsh.core.endings import Ending
+from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 
@@ -21,6 +21,7 @@ __all__ = [
     "SignalReceived",
     "StreamEnded",
     "StreamStopped",
+    "TerminalResized",
 ]
 
 
@@ -111,6 +112,20 @@ class SignalReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class TerminalResized:
+    """The client gives a job's terminal another size.
+
+    :ivar channel: the number of its channel.
+    :ivar columns: characters in a line, at least 1.
+    :ivar rows: lines, at least 1.
+    """
+
+    channel: int
+    columns: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelAbandoned:
     """The client is no longer interested in a job that runs: end it, then ``report_exit``.
 
@@ -125,17 +140,15 @@ class JobEnded:
     """A job ended; all of its output arrived before this.
 
     :ivar channel: the number of its channel, which is free from now on.
-    :ivar ending: how.
+    :ivar end: how, and what is known beside that.
     :ivar stdout: bytes of its standard output in all.
     :ivar stderr: bytes of its standard error in all.
-    :ivar held_open: whether a process that it left behind still held its output.
     """
 
     channel: int
-    ending: Ending
+    end: JobEnd
     stdout: int
     stderr: int
-    held_open: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,5 +183,6 @@ Event = (
     | SignalReceived
     | StreamEnded
     | StreamStopped
+    | TerminalResized
 )
 """Any of the above; dispatch on its class."""

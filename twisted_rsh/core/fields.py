@@ -13,8 +13,19 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
-from twisted_rsh.core.limits import MAX_TEXT_BYTES, MAX_TIMEOUT_MS
+from twisted_rsh.core.endings import (
+    Ending,
+    Exited,
+    Limit,
+    LimitReached,
+    OutcomeUnknown,
+    RefusalReason,
+    Refused,
+    Signalled,
+    Stopped,
+    TimedOut,
+)
+from twisted_rsh.core.limits import MAX_OFFSET, MAX_TEXT_BYTES, MAX_TIMEOUT_MS
 from twisted_rsh.core.signals import SIGNAL_NAMES
 
 __all__ = [
@@ -27,15 +38,15 @@ __all__ = [
     "Member",
     "Name",
     "NativeText",
+    "Object",
     "Pairs",
+    "Seconds",
     "Sequence",
     "Text",
     "kinds_of",
     "wire",
 ]
 
-_ESCAPED_BYTES = range(0xDC80, 0xDD00)
-_SURROGATES = range(0xD800, 0xE000)
 _METADATA_KEY = "twisted_rsh.kind"
 
 E = TypeVar("E", bound=enum.Enum)
@@ -97,9 +108,11 @@ class Text:
     def decode(self, value: Any) -> str:
         if type(value) is not str:
             raise FieldError("not a text")
-        if any(ord(character) in _SURROGATES for character in value):
-            raise FieldError("not Unicode text")
-        if len(value.encode()) > self.max_bytes:
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError as error:
+            raise FieldError("not Unicode text") from error
+        if size > self.max_bytes:
             raise FieldError(f"longer than {self.max_bytes} bytes")
         return value
 
@@ -115,11 +128,11 @@ class NativeText:
     def decode(self, value: Any) -> str:
         if type(value) is not str:
             raise FieldError("not a text")
-        if not value.isascii() and any(
-            ord(character) in _SURROGATES and ord(character) not in _ESCAPED_BYTES for character in value
-        ):
-            raise FieldError("neither Unicode text nor escaped bytes")
-        if len(value.encode("utf-8", "surrogateescape")) > self.max_bytes:
+        try:
+            size = len(value.encode("utf-8", "surrogateescape"))
+        except UnicodeEncodeError as error:
+            raise FieldError("neither Unicode text nor escaped bytes") from error
+        if size > self.max_bytes:
             raise FieldError(f"longer than {self.max_bytes} bytes")
         return value
 
@@ -229,49 +242,63 @@ class EndingObject:
     """An ending: an object whose ``kind`` tells which, with that kind's own fields beside it."""
 
     def encode(self, value: Ending) -> dict[str, Any]:
-        kind = next(name for name, (ending, _) in _ENDINGS.items() if isinstance(value, ending))
-        _, fields = _ENDINGS[kind]
-        return {"kind": kind} | {
-            member: field.encode(getattr(value, attribute)) for member, (attribute, field) in fields.items()
-        }
+        kind = next(name for name, shape in _ENDINGS.items() if isinstance(value, shape.kind))
+        return {"kind": kind} | _ENDINGS[kind].encode(value)
 
     def decode(self, value: Any) -> Ending:
         if type(value) is not dict or not isinstance(value.get("kind"), str) or value["kind"] not in _ENDINGS:
             raise FieldError("not an ending")
-        ending, fields = _ENDINGS[value["kind"]]
-        if not fields.keys() <= value.keys():
-            raise FieldError("an ending without its fields")
-        decoded: Ending = ending(
-            **{attribute: field.decode(value[member]) for member, (attribute, field) in fields.items()}
-        )
+        decoded: Ending = _ENDINGS[value["kind"]].decode(value)
         return decoded
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Seconds:
-    """Seconds, written as whole milliseconds."""
+class Object:
+    """A value of a dataclass: an object with one member for each attribute.
+
+    :ivar kind: the dataclass.
+    :ivar members: from a member's name to the attribute that it stands for and its kind; none may be missing.
+    """
+
+    kind: type
+    members: Mapping[str, tuple[str, Kind]]
+
+    def encode(self, value: Any) -> dict[str, Any]:
+        return {member: field.encode(getattr(value, attribute)) for member, (attribute, field) in self.members.items()}
+
+    def decode(self, value: Any) -> Any:
+        if type(value) is not dict or not self.members.keys() <= value.keys():
+            raise FieldError("not an object with all of its members")
+        return self.kind(
+            **{attribute: field.decode(value[member]) for member, (attribute, field) in self.members.items()}
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seconds:
+    """Seconds, written as a whole number of a smaller unit, `per_second` of them to the second."""
+
+    per_second: int
 
     def encode(self, value: float) -> int:
-        return round(min(max(0, value * 1000), MAX_TIMEOUT_MS))
+        return round(min(max(0, value * self.per_second), MAX_TIMEOUT_MS))
 
     def decode(self, value: Any) -> float:
-        return Integer(0, MAX_TIMEOUT_MS).decode(value) / 1000
+        return Integer(0, MAX_TIMEOUT_MS).decode(value) / self.per_second
 
 
-_ENDINGS: Mapping[str, tuple[Any, Mapping[str, tuple[str, Kind]]]] = {
-    "exited": (Exited, {"code": ("code", Integer(0, 2**32 - 1))}),
-    "signalled": (
-        Signalled,
-        {"signal": ("signal", Name(SIGNAL_NAMES)), "core_dumped": ("core_dumped", Boolean())},
+_ENDINGS: Mapping[str, Object] = {
+    "exited": Object(Exited, {"code": ("code", Integer(0, 2**32 - 1))}),
+    "signalled": Object(
+        Signalled, {"signal": ("signal", Name(SIGNAL_NAMES)), "core_dumped": ("core_dumped", Boolean())}
     ),
-    "timed-out": (TimedOut, {"timeout_ms": ("seconds", _Seconds())}),
-    "refused": (
-        Refused,
-        {"reason": ("reason", Member(RefusalReason)), "text": ("text", Text(MAX_TEXT_BYTES))},
-    ),
-    "unknown": (OutcomeUnknown, {"text": ("text", Text(MAX_TEXT_BYTES))}),
+    "timed-out": Object(TimedOut, {"timeout_ms": ("seconds", Seconds(1000))}),
+    "limit": Object(LimitReached, {"limit": ("limit", Member(Limit)), "amount": ("amount", Integer(0, MAX_OFFSET))}),
+    "stopped": Object(Stopped, {"signal": ("signal", Name(SIGNAL_NAMES))}),
+    "refused": Object(Refused, {"reason": ("reason", Member(RefusalReason)), "text": ("text", Text(MAX_TEXT_BYTES))}),
+    "unknown": Object(OutcomeUnknown, {"text": ("text", Text(MAX_TEXT_BYTES))}),
 }
-"""From a kind to its class, and from each of its members to the attribute that it stands for and its kind."""
+"""The kinds of ending."""
 
 
 def wire(kind: Kind, **options: Any) -> Any:

@@ -25,12 +25,17 @@ __all__ = [
     "MAX_PART_BYTES",
     "MAX_REFUSED_CHANNELS",
     "MAX_REQUEST_BYTES",
+    "MAX_SCRIPT_BYTES",
+    "MAX_TERMINAL_MODES",
+    "MAX_TERMINAL_SIZE",
+    "MAX_TERM_BYTES",
     "MAX_TEXT_BYTES",
     "MAX_TIMEOUT_MS",
     "MAX_UNACKNOWLEDGED",
     "MAX_USER_BYTES",
     "MAX_WINDOW",
     "MIN_WINDOW",
+    "SENT_DATA_BYTES",
     "SESSION_ID_BYTES",
     "SessionLimits",
 ]
@@ -38,6 +43,10 @@ __all__ = [
 MAX_DATA_BYTES = 32 * 1024
 """Bytes of a stream in one DATA frame.  Int32StringReceiver is fastest between 16 and 64 KiB and quadratic far
 above; a frame of this size keeps the reactor for less than a millisecond (docs/performance.rst)."""
+
+SENT_DATA_BYTES = 16 * 1024 - 18
+"""Bytes of a stream in one DATA frame that this implementation sends.  With the type, the header and the length prefix,
+18 bytes, it fills a TLS record: the receiver finds a whole frame in each record, and has nothing to put together."""
 
 MAX_FRAME_BYTES = 64 * 1024
 """Bytes of a frame after login, without its length prefix: twice the data, so that no header can overflow it."""
@@ -48,9 +57,9 @@ MAX_LOGIN_FRAME_BYTES = 4 * 1024
 MAX_PART_BYTES = 32 * 1024
 """Bytes of a PART frame's body: a piece of a control message that one frame cannot carry."""
 
-MAX_CONTROL_BYTES = 1024 * 1024
+MAX_CONTROL_BYTES = 8 * 1024 * 1024
 """Bytes of the JSON body of one control message, all its parts together.  JSON escapes make text grow up to six
-times, so this holds any request of :data:`MAX_REQUEST_BYTES`.  32 parts are half of :data:`MAX_UNACKNOWLEDGED`."""
+times, so this holds any request of :data:`MAX_SCRIPT_BYTES` with an environment of :data:`MAX_REQUEST_BYTES`."""
 
 MAX_UNACKNOWLEDGED = 64
 """Control messages that may be under way in one direction: bounds the log that a resume would replay."""
@@ -86,6 +95,19 @@ MAX_WINDOW = 16 * 1024 * 1024
 
 MAX_REQUEST_BYTES = 128 * 1024
 """Bytes of a request's command or argument vector and its environment together, as Linux limits one argument."""
+
+MAX_SCRIPT_BYTES = 1024 * 1024
+"""Bytes of a command for a persistent shell, which reads it from a pipe: no argument's limit applies, and longer
+programs belong into a file."""
+
+MAX_TERMINAL_SIZE = 2**16 - 1
+"""Columns, and rows, of a terminal: the kernel keeps each in 16 bits (``struct winsize``)."""
+
+MAX_TERM_BYTES = 64
+"""Bytes of a terminal's type: twice the longest name in ncurses' database."""
+
+MAX_TERMINAL_MODES = 64
+"""Settings of a terminal in one request: more than there are names."""
 
 MAX_CWD_BYTES = 4 * 1024
 """Bytes of a working folder's path: Linux's ``PATH_MAX``."""

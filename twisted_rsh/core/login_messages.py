@@ -62,7 +62,7 @@ class AuthFail(Message):
         return b""
 
     @classmethod
-    def parse(cls, body: bytes) -> Message:
+    def parse(cls, body: bytes | memoryview) -> Message:
         if body:
             raise FieldError("a body where there is none")
         return cls()

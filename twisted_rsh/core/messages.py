@@ -10,7 +10,7 @@ import struct
 from typing import ClassVar
 
 from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message, PackedMessage, declare
-from twisted_rsh.core.endings import Ending
+from twisted_rsh.core.endings import Ending, ResourceUsage
 from twisted_rsh.core.fields import (
     Boolean,
     EndingObject,
@@ -18,7 +18,9 @@ from twisted_rsh.core.fields import (
     Integer,
     Name,
     NativeText,
+    Object,
     Pairs,
+    Seconds,
     Sequence,
     Text,
     wire,
@@ -30,11 +32,16 @@ from twisted_rsh.core.limits import (
     MAX_OFFSET,
     MAX_PART_BYTES,
     MAX_REQUEST_BYTES,
+    MAX_TERM_BYTES,
+    MAX_TERMINAL_MODES,
+    MAX_TERMINAL_SIZE,
     MAX_TEXT_BYTES,
     MAX_TIMEOUT_MS,
 )
+from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Phase, Stream
 from twisted_rsh.core.signals import SIGNAL_NAMES
+from twisted_rsh.core.terminal_modes import MODE_NAMES
 
 __all__ = [
     "Ack",
@@ -49,6 +56,7 @@ __all__ = [
     "Part",
     "Ping",
     "Pong",
+    "Resize",
     "Signal",
     "Stop",
 ]
@@ -56,6 +64,26 @@ __all__ = [
 CHANNEL = Integer(1, MAX_CHANNEL_ID)
 OFFSET = Integer(0, MAX_OFFSET)
 ENDING = EndingObject()
+TERMINAL = Object(
+    Terminal,
+    {
+        "term": ("term", Text(MAX_TERM_BYTES)),
+        "columns": ("columns", Integer(1, MAX_TERMINAL_SIZE)),
+        "rows": ("rows", Integer(1, MAX_TERMINAL_SIZE)),
+        "modes": ("modes", Pairs(Name(MODE_NAMES), Integer(0, 255), MAX_TERMINAL_MODES)),
+        "separate_stderr": ("separate_stderr", Boolean()),
+    },
+)
+_MICROSECONDS = Seconds(1_000_000)
+USAGE = Object(
+    ResourceUsage,
+    {
+        "wall_us": ("wall", _MICROSECONDS),
+        "user_us": ("user", _MICROSECONDS),
+        "system_us": ("system", _MICROSECONDS),
+        "peak_memory": ("peak_memory", OFFSET),
+    },
+)
 _STREAMS = frozenset(int(stream) for stream in Stream)
 
 
@@ -104,11 +132,14 @@ class Data(Message):
         _check_offset(self.offset)
 
     def body(self) -> bytes:
+        return b"".join(self.pieces())
+
+    def pieces(self) -> tuple[bytes, ...]:
         self.check()
-        return self.layout.pack(self.channel, self.stream, self.offset) + self.data
+        return self.layout.pack(self.channel, self.stream, self.offset), self.data
 
     @classmethod
-    def parse(cls, body: bytes) -> Message:
+    def parse(cls, body: bytes | memoryview) -> Message:
         size = len(body) - cls.layout.size
         if not 1 <= size <= MAX_DATA_BYTES:
             raise FieldError("data of an impossible size")
@@ -116,7 +147,7 @@ class Data(Message):
         _check_channel(channel)
         _check_stream(stream)
         _check_offset(offset)
-        return cls(channel, Stream(stream), offset, body[cls.layout.size :])
+        return cls(channel, Stream(stream), offset, bytes(body[cls.layout.size :]))
 
 
 @declare(0x11, BOTH, Phase.SESSION)
@@ -205,8 +236,8 @@ class Part(Message):
         return self.piece
 
     @classmethod
-    def parse(cls, body: bytes) -> Message:
-        message = cls(body)
+    def parse(cls, body: bytes | memoryview) -> Message:
+        message = cls(bytes(body))
         message.body()
         return message
 
@@ -218,22 +249,60 @@ class Open(JsonMessage):
 
     :ivar channel: a number higher than that of every channel before it in this session.
     :ivar timeout_ms: milliseconds.
+    :ivar max_cpu_ms: milliseconds.
     """
 
     channel: int = wire(CHANNEL)
     command: str | None = wire(NativeText(MAX_CONTROL_BYTES), default=None)
     argv: tuple[str, ...] | None = wire(Sequence(NativeText(MAX_CONTROL_BYTES), MAX_REQUEST_BYTES), default=None)
+    shell: str | None = wire(NativeText(MAX_CONTROL_BYTES), default=None)
+    in_shell: int | None = wire(CHANNEL, default=None)
     cwd: str | None = wire(NativeText(MAX_CONTROL_BYTES), default=None)
     environment: tuple[tuple[str, str], ...] = wire(
         Pairs(NativeText(MAX_CONTROL_BYTES), NativeText(MAX_CONTROL_BYTES), MAX_REQUEST_BYTES), default=()
     )
     timeout_ms: int | None = wire(Integer(1, MAX_TIMEOUT_MS), default=None)
+    terminal: Terminal | None = wire(TERMINAL, default=None)
+    max_output: int | None = wire(OFFSET, default=None)
+    max_cpu_ms: int | None = wire(Integer(1, MAX_TIMEOUT_MS), default=None)
+    max_memory: int | None = wire(OFFSET, default=None)
+
+    @classmethod
+    def of(cls, channel: int, request: JobRequest) -> Open:
+        """Return the message that asks for a job on a channel."""
+        fields = {name: getattr(request, name) for name in _REQUESTED}
+        return cls(
+            channel=channel,
+            timeout_ms=_milliseconds(request.timeout),
+            max_cpu_ms=_milliseconds(request.max_cpu),
+            **fields,
+        )
+
+    def request(self) -> JobRequest:
+        """Return what is asked for.
+
+        :raises ValueError: the fields contradict each other.
+        """
+        fields = {name: getattr(self, name) for name in _REQUESTED}
+        return JobRequest(timeout=_seconds(self.timeout_ms), max_cpu=_seconds(self.max_cpu_ms), **fields)
 
     def __post_init__(self) -> None:
-        if (self.command is None) == (self.argv is None):
-            raise FieldError("neither a command nor an argument vector, or both")
-        if self.argv == ():
-            raise FieldError("an empty argument vector")
+        try:
+            self.request()
+        except ValueError as error:
+            raise FieldError(str(error)) from None
+
+
+_REQUESTED = ("command", "argv", "shell", "in_shell", "cwd", "environment", "terminal", "max_output", "max_memory")
+"""The fields that OPEN and a request have in common; the others differ in their unit."""
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(min(max(1, seconds * 1000), MAX_TIMEOUT_MS))
+
+
+def _seconds(milliseconds: int | None) -> float | None:
+    return None if milliseconds is None else milliseconds / 1000
 
 
 @declare(0x22, SERVER, Phase.SESSION, sequenced=True)
@@ -259,6 +328,7 @@ class Exit(JsonMessage):
     :ivar stdout: bytes of its standard output in all.
     :ivar stderr: bytes of its standard error in all.
     :ivar held_open: whether a process that it left behind still held its output.
+    :ivar usage: what it took, or ``None`` where that is not known.
     """
 
     channel: int = wire(CHANNEL)
@@ -266,6 +336,7 @@ class Exit(JsonMessage):
     stdout: int = wire(OFFSET)
     stderr: int = wire(OFFSET)
     held_open: bool = wire(Boolean())
+    usage: ResourceUsage | None = wire(USAGE, default=None)
 
 
 @declare(0x24, BOTH, Phase.SESSION, sequenced=True)
@@ -347,3 +418,25 @@ class Goodbye(JsonMessage):
     """
 
     text: str = wire(Text(MAX_TEXT_BYTES))
+
+
+@declare(0x29, CLIENT, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Resize(PackedMessage):
+    """Give the job's terminal another size.
+
+    :ivar channel: the job's channel.
+    :ivar columns: characters in a line.
+    :ivar rows: lines.
+    """
+
+    layout: ClassVar[struct.Struct] = struct.Struct("!IHH")
+
+    channel: int
+    columns: int
+    rows: int
+
+    def check(self) -> None:
+        _check_channel(self.channel)
+        if not (1 <= self.columns <= MAX_TERMINAL_SIZE and 1 <= self.rows <= MAX_TERMINAL_SIZE):
+            raise FieldError("a terminal of an impossible size")

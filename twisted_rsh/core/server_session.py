@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
-from twisted_rsh.core.endings import Ending, RefusalReason, Refused
+from twisted_rsh.core.endings import JobEnd, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
-from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, Event, SignalReceived
+from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, Event, SignalReceived, TerminalResized
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, SessionLimits
-from twisted_rsh.core.messages import Close, Exit, Open, Opened, Signal
-from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal
 from twisted_rsh.core.roles import Role, Stream
 from twisted_rsh.core.session import Session
 
@@ -32,6 +31,7 @@ class ServerSession(Session):
         self._receivers |= {
             Open: self._receive_open,
             Signal: self._receive_signal,
+            Resize: self._receive_resize,
             Close: self._receive_close,
         }
 
@@ -49,8 +49,10 @@ class ServerSession(Session):
         # Input may have been consumed while the channel did not yet allow the credit for it.
         self._credits[channel, Stream.STDIN] = incoming[Stream.STDIN]
 
-    def report_exit(self, channel: int, ending: Ending, held_open: bool) -> None:
+    def report_exit(self, channel: int, end: JobEnd) -> None:
         """Tell how a job ended, or that it is refused.  Send all of its output first; nothing may follow this.
+
+        Streams whose end was not sent end with it.
 
         :raises LocalProtocolError: it has been told already, or the ending cannot travel; nothing has changed.
         """
@@ -58,10 +60,11 @@ class ServerSession(Session):
         self._send_control(
             Exit(
                 channel=channel,
-                ending=ending,
+                ending=end.ending,
                 stdout=sends[Stream.STDOUT].sent,
                 stderr=sends[Stream.STDERR].sent,
-                held_open=held_open,
+                held_open=end.held_open,
+                usage=end.usage,
             )
         )
         self._say(channel, ChannelInput.EXIT)
@@ -78,22 +81,21 @@ class ServerSession(Session):
         self._channels[message.channel] = Channel(message.channel, self.role, self.limits.window)
         if running >= self.limits.max_channels:
             text = f"this session already has {running} jobs, the most it may have"
-            self.report_exit(message.channel, Refused(RefusalReason.TOO_MANY_CHANNELS, text), held_open=False)
+            self.report_exit(message.channel, JobEnd(Refused(RefusalReason.TOO_MANY_CHANNELS, text)))
             return []
-        request = JobRequest(
-            command=message.command,
-            argv=message.argv,
-            cwd=message.cwd,
-            environment=message.environment,
-            timeout=None if message.timeout_ms is None else message.timeout_ms / 1000,
-        )
-        return [ChannelRequested(message.channel, request)]
+        return [ChannelRequested(message.channel, message.request())]
 
     def _receive_signal(self, message: Signal) -> list[Event]:
         channel = self._hear(message.channel, self.from_peer)
         if channel.over:
             return []
         return [SignalReceived(message.channel, message.signal)]
+
+    def _receive_resize(self, message: Resize) -> list[Event]:
+        channel = self._hear(message.channel, self.from_peer)
+        if channel.over:
+            return []
+        return [TerminalResized(message.channel, message.columns, message.rows)]
 
     def _receive_close(self, message: Close) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.CLOSE)

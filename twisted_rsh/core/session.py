@@ -23,7 +23,7 @@ from twisted_rsh.core.events import (
     StreamEnded,
     StreamStopped,
 )
-from twisted_rsh.core.limits import MAX_DATA_BYTES, SessionLimits
+from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
 from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Stop
 from twisted_rsh.core.roles import Phase, Role, Stream
@@ -165,8 +165,8 @@ class Session:
         outgoing = self._outgoing(channel, stream)
         if len(data) > self.room(channel, stream):
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{len(data)} bytes without room")
-        for start in range(0, len(data), MAX_DATA_BYTES):
-            piece = data[start : start + MAX_DATA_BYTES]
+        for start in range(0, len(data), SENT_DATA_BYTES):
+            piece = data[start : start + SENT_DATA_BYTES]
             self._frames.append(encode(Data(channel, stream, outgoing.send(len(piece)), piece)))
 
     def end_stream(self, channel: int, stream: Stream) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["CONTROL_CHARACTERS", "MODE_NAMES"]
 
-CONTROL_CHARACTERS = frozenset("VINTR VQUIT VERASE VKILL VEOF VEOL VEOL2 VSTART VSTOP VSUSP VREPRINT VWERASE VLNEXT".split())
+CONTROL_CHARACTERS = frozenset(
+    "VINTR VQUIT VERASE VKILL VEOF VEOL VEOL2 VSTART VSTOP VSUSP VREPRINT VWERASE VLNEXT".split()
+)
 """Settings whose value is the code of a character, from 0 to 255; 0 switches its function off."""
 
 _FLAGS = frozenset(

@@ -5,13 +5,17 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-__all__ = ["FIRST_PRIVATE", "PipeEnds", "closing_actions", "open_pipe"]
+__all__ = ["FIRST_OWN", "FIRST_PRIVATE", "PipeEnds", "closing_actions", "open_pipe", "raised"]
 
 FIRST_PRIVATE = 3
 """The first descriptor that a job must not see: it has stdin, stdout and stderr only."""
+
+FIRST_OWN = 10
+"""The first descriptor that this process uses for its side of a job.  A child's own are single digits, because dash
+accepts no other in a redirection; one of ours in their place would be overwritten while the child is set up."""
 
 _CLOSE_RANGE_CLOEXEC = 4
 """From ``linux/close_range.h``: mark the range instead of closing it (Linux 5.11)."""
@@ -23,28 +27,41 @@ PipeEnds = tuple[int, int]
 """The reading and the writing end of a pipe."""
 
 
-def open_pipe() -> PipeEnds:
-    """Open a pipe that no child inherits, clear of descriptors 0, 1 and 2.
+def raised(fd: int) -> int:
+    """Move a descriptor out of the numbers that a child may have, if it is among them.
 
-    A server may run with those closed; a pipe that took their place would be overwritten while a child is set up.
+    :param fd: a descriptor; when it is moved it is closed, and when that fails it is closed as well.
+    :returns: the descriptor, at least :data:`FIRST_OWN`; no child inherits it.
+    :raises OSError: no descriptors are left.
+    """
+    if fd >= FIRST_OWN:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN)
+    finally:
+        os.close(fd)
+
+
+def open_pipe() -> PipeEnds:
+    """Open a pipe that no child inherits, clear of the numbers that a child may have.
 
     :returns: the reading and the writing end, both blocking; whoever asked closes them.
     :raises OSError: no descriptors are left; none stays open.
     """
-    ends = list(os.pipe())
+    reading, writing = os.pipe()
     try:
-        for index, fd in enumerate(ends):
-            if fd < FIRST_PRIVATE:
-                ends[index] = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_PRIVATE)
-                os.close(fd)
+        reading = raised(reading)
     except OSError:
-        for fd in ends:
-            os.close(fd)
+        os.close(writing)
         raise
-    return ends[0], ends[1]
+    try:
+        return reading, raised(writing)
+    except OSError:
+        os.close(reading)
+        raise
 
 
-def closing_actions() -> list[tuple[Any, ...]]:
+def closing_actions(kept: Collection[int] = ()) -> list[tuple[Any, ...]]:
     """Say how to keep every descriptor of this process but 0, 1 and 2 from the next child.
 
     What Python opens is never inherited (PEP 446), but what this process was started with may be, or what a library
@@ -53,13 +70,16 @@ def closing_actions() -> list[tuple[Any, ...]]:
     each takes 9 ms with 5,000 open.  A program that means to hand descriptors to children of its own marks them
     inheritable right before it starts them, as :mod:`subprocess` does.
 
+    :param kept: numbers, all below :data:`FIRST_OWN`, that earlier actions have given the child, 0, 1 and 2 or not.
     :returns: file actions to append to those of `os.posix_spawn`.
     """
     if hasattr(os, "POSIX_SPAWN_CLOSEFROM"):
-        return [(os.POSIX_SPAWN_CLOSEFROM, FIRST_PRIVATE)]
+        first = max([FIRST_PRIVATE, *(number + 1 for number in kept)])
+        between = [(os.POSIX_SPAWN_CLOSE, fd) for fd in range(FIRST_PRIVATE, first) if fd not in kept]
+        return [*between, (os.POSIX_SPAWN_CLOSEFROM, first)]
     if _close_range is not None and _close_range(FIRST_PRIVATE, _LAST_DESCRIPTOR, _CLOSE_RANGE_CLOEXEC) == 0:
         return []
-    return [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_descriptors()]
+    return [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_descriptors() if fd not in kept]
 
 
 def _find_close_range() -> Callable[[int, int, int], int] | None:

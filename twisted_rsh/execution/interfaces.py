@@ -38,14 +38,16 @@ class IFlowControlledProcess(IProcessTransport):
     def close_output(childFD: int) -> None:
         """Close our end of one output now: what is unread is lost, and the process finds a broken pipe.
 
+        A terminal that is output 1 is hung up, which ends its input too: the process gets ``SIGHUP``.
+
         :param childFD: 1 or 2.  `childConnectionLost` follows, not from within this call.
         """
 
     def buffered_output(childFD: int) -> int:
-        """Count the bytes that wait in the pipe of one output.
+        """Count the bytes that wait in one output: in its pipe, or read ahead from its terminal.
 
         :param childFD: 1 or 2.
-        :returns: bytes, 0 when it is closed.
+        :returns: bytes, 0 when it is closed, or when there is no such output.
         """
 
     def is_output_exhausted(childFD: int) -> bool:
@@ -55,13 +57,27 @@ class IFlowControlledProcess(IProcessTransport):
         """
 
     def discard_input() -> None:
-        """Close standard input now, and drop what is queued for it."""
+        """Close standard input now, and drop what is queued for it.  On a terminal nobody types any more."""
 
     def signal_group(number: int) -> bool:
         """Send a signal to whatever is left of the process group, also after its leader has exited.
 
-        To be asked again at short intervals or not at all: once the group has gone, its number is anybody's.
+        On a terminal, also to the group in the foreground, and to those that were when this was called before.
+        To be asked again at short intervals or not at all: once a group has gone, its number is anybody's.
 
         :param number: a signal's number, or 0 to ask only.
-        :returns: whether any of the group was still there.
+        :returns: whether any of them was still there.
+        """
+
+    def resize(columns: int, rows: int) -> None:
+        """Give the terminal another size; its foreground group gets ``SIGWINCH``.  Nothing happens without a terminal.
+
+        :param columns: characters in a line, at least 1.
+        :param rows: lines, at least 1.
+        """
+
+    def foreground_group() -> int | None:
+        """Look up which process group is in the foreground of the terminal: the one that its keys signal.
+
+        :returns: its number, or ``None`` without a terminal, or when the terminal's session has ended.
         """

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
 import signal
+from dataclasses import replace
 
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Signalled
+from twisted_rsh.core.endings import (
+    Ending,
+    JobEnd,
+    Limit,
+    LimitReached,
+)
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.core.signals import SIGNAL_NAMES
-from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.job_tree import JobTree
 from twisted_rsh.execution.ladder import KillLadder
-from twisted_rsh.execution.plan import SpawnPlan, shown
-from twisted_rsh.execution.process import SpawnedProcess, spawn_process
-from twisted_rsh.interfaces import IJob, IJobOwner, JobRefused
+from twisted_rsh.execution.outcome import ending_of
+from twisted_rsh.execution.plan import SpawnPlan
+from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.refusals import refusal_of
+from twisted_rsh.execution.resource_usage import resource_usage
+from twisted_rsh.execution.transports import StartProcess
+from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits, UsageWatch
+from twisted_rsh.interfaces import IJob, IJobOwner
 
 __all__ = ["LINGER_SECONDS", "MAX_LINGER_SECONDS", "ProcessJob", "start_job"]
 
@@ -31,45 +40,32 @@ enough for the rest of a pipeline to finish, and not felt at a prompt."""
 MAX_LINGER_SECONDS = 1.0
 """Seconds after the exit at which a survivor's output is closed even though it keeps writing."""
 
-_SIGNAL_BY_NUMBER = {
-    int(signal.Signals[f"SIG{name}"]): name for name in sorted(SIGNAL_NAMES) if hasattr(signal, f"SIG{name}")
-}
-"""The signals that can travel and that this system has; ``IO`` comes before ``POLL`` and ``CHLD`` is no ``CLD``."""
 
-_REASON_BY_ERRNO = {
-    errno.ENOENT: RefusalReason.NOT_FOUND,
-    errno.E2BIG: RefusalReason.TOO_LONG,
-    errno.EMFILE: RefusalReason.RESOURCES,
-    errno.ENFILE: RefusalReason.RESOURCES,
-    errno.EAGAIN: RefusalReason.RESOURCES,
-    errno.ENOMEM: RefusalReason.RESOURCES,
-    errno.ENOSPC: RefusalReason.RESOURCES,
-}
-"""Why a process could not be started, for what a client may act on; anything else makes it not executable."""
-
-
-def start_job(reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner) -> ProcessJob:
+def start_job(
+    reactor: IJobReactor,
+    plan: SpawnPlan,
+    owner: IJobOwner,
+    tree: JobTree,
+    *,
+    limits: UsageLimits = NO_LIMITS,
+    start_process: StartProcess = spawn_process,
+) -> ProcessJob:
     """Start a process for an owner.
 
     :param reactor: watches its pipes and its exit, and tells the time.
     :param plan: what to execute (:func:`twisted_rsh.execution.plan.plan_job`).
     :param owner: whom to report to, from the reactor only, never from within this call.
+    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.job_trees.JobTrees.new`).
+    :param limits: what all of its processes together may use.
+    :param start_process: the transport to run it on (:func:`twisted_rsh.execution.transports.default_transport`).
     :returns: the running job.
     :raises JobRefused: it was not started: `NOT_FOUND` (also when a script's interpreter is missing),
-        `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG` or `RESOURCES`.
+        `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG`, `NO_TERMINAL` or `RESOURCES`.
     """
     try:
-        return ProcessJob(reactor, plan, owner)
+        return ProcessJob(reactor, plan, owner, tree, limits, start_process)
     except OSError as e:
-        raise _refusal(e, plan) from None
-
-
-def _refusal(error: OSError, plan: SpawnPlan) -> JobRefused:
-    """Say why the system did not start a process."""
-    if error.filename == plan.cwd:
-        return JobRefused(RefusalReason.BAD_CWD, f"{shown(os.fsdecode(plan.cwd))}: {error.strerror}")
-    reason = _REASON_BY_ERRNO.get(error.errno or 0, RefusalReason.NOT_EXECUTABLE)
-    return JobRefused(reason, f"{shown(os.fsdecode(plan.executable))}: {error.strerror}")
+        raise refusal_of(e, plan) from None
 
 
 @implementer(IJob)
@@ -79,13 +75,25 @@ class ProcessJob(ProcessProtocol):
     Its output is read only as far as the owner has room: nothing is held here, and a slow reader stops the process.
     Its end is told when the process has exited and both outputs were read to their end.  A process that it left behind
     may hold an output open; then what the pipe held at the exit is delivered, however long that takes, and after a
-    short linger the output is closed.  When it is made to end, its end is told when its whole group is gone, or was
+    short linger the output is closed.  When it is made to end, its end is told when its whole tree is gone, or was
     killed.  The camelCase methods are Twisted's to call.
     """
 
-    def __init__(self, reactor: IJobReactor, plan: SpawnPlan, owner: IJobOwner) -> None:
+    def __init__(
+        self,
+        reactor: IJobReactor,
+        plan: SpawnPlan,
+        owner: IJobOwner,
+        tree: JobTree,
+        limits: UsageLimits,
+        start_process: StartProcess,
+    ) -> None:
         self._reactor = reactor
         self._owner = owner
+        self._tree = tree
+        self._limits = limits
+        self._limit_reached: LimitReached | None = None
+        self._started_at = reactor.seconds()
         self._open = set(OUTPUTS)
         self._unconsumed = 0
         self._input_ended = False
@@ -96,14 +104,20 @@ class ProcessJob(ProcessProtocol):
         self._exited_at = self._last_output_at = 0.0
         self._owed = dict.fromkeys(OUTPUTS, 0)
         self._linger: IDelayedCall | None = None
-        self._process: SpawnedProcess = spawn_process(
+        self._process: IFlowControlledProcess = start_process(
             reactor,
             self,
-            plan,
+            replace(plan, environment=(*plan.environment, tree.mark)),
             read_size=lambda fd: owner.output_room(Stream(fd)),
             input_taken=self._input_taken,
         )
-        self._ladder = KillLadder(reactor, self._process.signal_group, self._ladder_finished)
+        if self._process.pid is not None:
+            tree.started(self._process.pid)
+        # Where the system shows no processes, the groups that the transport knows of are all there is to signal.
+        self._signal_all = tree.signal if tree.sees_processes else self._process.signal_group
+        self._ladder = KillLadder(reactor, self._signal_all, self._ladder_finished)
+        self._watch = UsageWatch(reactor, tree, limits, self._use_exceeded)
+        self._watch.start()
 
     # IJob
 
@@ -124,6 +138,11 @@ class ProcessJob(ProcessProtocol):
         """
         with contextlib.suppress(ProcessExitedAlready, ValueError, PermissionError):
             self._process.signalProcess(name)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
+        if not self._is_over:
+            self._process.resize(columns, rows)
 
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
@@ -164,6 +183,7 @@ class ProcessJob(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         """Learn that the process has exited; what is in its pipes now will be delivered."""
+        self._tree.reaped()
         self._has_exited = True
         self._exited_at = self._last_output_at = self._reactor.seconds()
         for stream in self._open:
@@ -174,10 +194,10 @@ class ProcessJob(ProcessProtocol):
     def processEnded(self, reason: Failure) -> None:
         """Tell the owner the end, now that nothing can follow.
 
-        A job that is made to end has not ended before all of its group has: a server that stops waits for that.
+        A job that is made to end has not ended before all of its tree has: a server that stops waits for that.
         """
-        self._ending = _ending(reason.value)
-        if not self._ladder.is_climbing or not self._process.signal_group(0):
+        self._ending = self._limit_reached or ending_of(reason.value)
+        if not self._ladder.is_climbing or not self._signal_all(0):
             self._tell_end(self._ending)
 
     # The end
@@ -189,7 +209,17 @@ class ProcessJob(ProcessProtocol):
     def _tell_end(self, ending: Ending) -> None:
         if not self._is_over:
             self._is_over = True
-            self._owner.job_ended(ending, self._held_open)
+            self._watch.stop()
+            self._tree.close()
+            usage = self._process.resource_usage
+            wall = self._exited_at - self._started_at
+            self._owner.job_ended(JobEnd(ending, self._held_open, usage and resource_usage(wall, usage)))
+
+    def _use_exceeded(self, limit: Limit) -> None:
+        self._limit_reached = LimitReached(limit, self._limits.amount(limit))
+        if limit is Limit.MEMORY:
+            self._signal_all(signal.SIGKILL)  # while it was asked nicely, it would take more
+        self._ladder.start()
 
     def _input_taken(self, size: int) -> None:
         self._unconsumed -= size
@@ -232,17 +262,3 @@ class ProcessJob(ProcessProtocol):
         if is_waiting:
             due = self._exited_at + MAX_LINGER_SECONDS
             self._arm_linger((due if is_silent else min(due, self._last_output_at + LINGER_SECONDS)) - now)
-
-
-def _ending(reason: BaseException | None) -> Ending:
-    """Put what a process protocol is told into an ending."""
-    if isinstance(reason, ProcessDone):
-        return Exited(0)
-    if not isinstance(reason, ProcessTerminated):
-        return OutcomeUnknown(str(reason))
-    if reason.signal is None:
-        return Exited(reason.exitCode)
-    name = _SIGNAL_BY_NUMBER.get(reason.signal)
-    if name is None:
-        return OutcomeUnknown(f"a signal without a name, number {reason.signal}, ended the job")
-    return Signalled(name, os.WCOREDUMP(reason.status))

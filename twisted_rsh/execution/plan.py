@@ -22,7 +22,15 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
 from twisted_rsh.interfaces import JobRefused
 
-__all__ = ["MAX_SHOWN_CHARACTERS", "SpawnPlan", "check_folder", "check_program", "plan_job", "shown"]
+__all__ = [
+    "MAX_SHOWN_CHARACTERS",
+    "SpawnPlan",
+    "check_folder",
+    "check_program",
+    "encode_text",
+    "plan_job",
+    "shown",
+]
 
 MAX_SHOWN_CHARACTERS = 200
 """Characters of a name or path repeated in a refusal: one readable line, far below ``MAX_TEXT_BYTES``."""
@@ -98,7 +106,10 @@ def plan_job(
             RefusalReason.TOO_LONG,
             f"the {_subject(request)} and its environment take {total} bytes; at most {MAX_REQUEST_BYTES} are allowed",
         )
-    environment = {os.fsencode(name): os.fsencode(value) for name, value in account.environment} | dict(additions)
+    environment = {os.fsencode(name): os.fsencode(value) for name, value in account.environment}
+    if request.terminal is not None:
+        environment[b"TERM"] = encode_text(request.terminal.term, account.encoding, "the type of the terminal")
+    environment |= dict(additions)
     cwd = _resolve_cwd(request, account, folder_check)
     if request.argv is None:
         executable = os.fsencode(account.shell)
@@ -126,8 +137,15 @@ def _subject(request: JobRequest) -> str:
     return "command" if request.argv is None else "argument vector"
 
 
-def _encode(text: str, encoding: str, subject: str) -> bytes:
-    """Encode text of the request, or refuse it by the name `subject`."""
+def encode_text(text: str, encoding: str, subject: str) -> bytes:
+    """Encode text that a client sent.
+
+    :param text: any text.
+    :param encoding: the code page, as Python names it.
+    :param subject: what a refusal calls the text.
+    :returns: bytes without NUL.
+    :raises JobRefused: `BAD_TEXT`; it cannot be expressed, or has a NUL character.
+    """
     if "\0" in text:
         raise JobRefused(RefusalReason.BAD_TEXT, f"{subject} contains a NUL byte")
     try:
@@ -147,12 +165,12 @@ def _encode_program(request: JobRequest, account: Account) -> tuple[tuple[bytes,
         command = request.command or ""
         if not command:
             raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
-        encoded: tuple[bytes, ...] = (_encode(command, account.encoding, "the command"),)
+        encoded: tuple[bytes, ...] = (encode_text(command, account.encoding, "the command"),)
     else:
         if not request.argv[0]:
             raise JobRefused(RefusalReason.BAD_TEXT, "the name of the program is empty")
         encoded = tuple(
-            _encode(text, account.encoding, f"argument {number}" if number else "the name of the program")
+            encode_text(text, account.encoding, f"argument {number}" if number else "the name of the program")
             for number, text in enumerate(request.argv)
         )
     return encoded, sum(len(text) + 1 for text in encoded)
@@ -172,13 +190,13 @@ def _encode_additions(request: JobRequest, account: Account) -> list[tuple[bytes
             raise JobRefused(RefusalReason.BAD_TEXT, "the name of an environment variable is empty")
         if "=" in name:
             raise JobRefused(RefusalReason.BAD_TEXT, f"{subject} has an equals sign in its name")
-        encoded = _encode(value, account.encoding, subject)
+        encoded = encode_text(value, account.encoding, subject)
         if len(encoded) > MAX_ENVIRONMENT_VALUE_BYTES:
             raise JobRefused(
                 RefusalReason.TOO_LONG,
                 f"{subject} has {len(encoded)} bytes; at most {MAX_ENVIRONMENT_VALUE_BYTES} are allowed",
             )
-        additions.append((_encode(name, account.encoding, f"the name of {subject}"), encoded))
+        additions.append((encode_text(name, account.encoding, f"the name of {subject}"), encoded))
     return additions
 
 
@@ -187,7 +205,7 @@ def _resolve_cwd(request: JobRequest, account: Account, folder_check: Callable[[
     home = os.fsencode(account.home)
     if request.cwd is None:
         return home if _outcome(folder_check, home) is None else b"/"
-    cwd = _encode(request.cwd, account.encoding, "the working folder")
+    cwd = encode_text(request.cwd, account.encoding, "the working folder")
     if len(cwd) > MAX_CWD_BYTES:
         raise JobRefused(
             RefusalReason.TOO_LONG, f"the working folder has {len(cwd)} bytes; at most {MAX_CWD_BYTES} are allowed"

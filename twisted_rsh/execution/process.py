@@ -6,7 +6,7 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.interfaces import IAddress
@@ -15,11 +15,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.core.requests import Terminal
+from twisted_rsh.execution.groups import ProcessGroups
 from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.master import TerminalInput, TerminalOutput
 from twisted_rsh.execution.pipes import READ_BYTES, InputPipe, OutputPipe
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.reaping import ExitReport, watch_exit
-from twisted_rsh.execution.spawn import Spawned, spawn
+from twisted_rsh.execution.spawn import NOTHING_INHERITED, Spawned, spawn
+from twisted_rsh.execution.terminal import foreground_group, set_size
 
 __all__ = ["ProcessStatusLost", "SpawnedProcess", "spawn_process"]
 
@@ -36,25 +40,40 @@ def spawn_process(
     protocol: ProcessProtocol,
     plan: SpawnPlan,
     *,
+    terminal: Terminal | None = None,
+    input_at: int | None = 0,
+    inherited: Mapping[int, int] = NOTHING_INHERITED,
     read_size: Callable[[int], int] | None = None,
     input_taken: Callable[[int], None] | None = None,
 ) -> SpawnedProcess:
     """Start a process under a protocol.
 
     The protocol is called as by `reactor.spawnProcess`, except that it hears of nothing but `connectionMade` from
-    within this call.  `processExited` may come before the last output; `processEnded` comes when all pipes are closed.
+    within this call.  `processExited` may come before the last output; `processEnded` comes when all streams are
+    closed.  To the protocol the input is always 0, wherever the process has it; of an input that the process was not
+    given it hears nothing.
 
-    :param reactor: watches the pipes and the exit.
+    On a terminal, output 1 is what the process writes there and ends when nobody holds the terminal open any more,
+    which also ends input 0.  Output 2 ends at once, with no data, unless it is separate.
+
+    :param reactor: watches the streams and the exit.
     :param protocol: an ordinary process protocol.
     :param plan: what to execute.
+    :param terminal: the terminal to give it, or ``None`` for pipes (see :func:`twisted_rsh.execution.spawn.spawn`).
+    :param input_at: the descriptor that its input is in the child, or ``None`` for no input (see there).
+    :param inherited: descriptors that it gets beside these, the number in the child and ours (see there).
     :param read_size: given 1 or 2, says how many bytes of that output may be read now; asked before each read, and at
         0 the output is paused until `resume_output`.  ``None`` reads whatever comes.
-    :param input_taken: learns how many bytes of its input the process's pipe took; ``None`` when nobody counts.
+    :param input_taken: learns how many bytes of its input the process's pipe or terminal took; ``None`` when nobody
+        counts.
     :returns: the transport, which is the protocol's.
+    :raises ValueError: the numbers are not as :func:`twisted_rsh.execution.spawn.spawn` wants them.
+    :raises twisted_rsh.execution.terminal.TerminalUnavailable: there is no terminal to be had; an ``OSError`` too.
     :raises OSError: the process was not started (see :func:`twisted_rsh.execution.spawn.spawn`), or could not be
         watched and was killed; no descriptor stays open.
     """
-    return SpawnedProcess(reactor, protocol, spawn(plan), read_size or _everything, input_taken or _nobody)
+    spawned = spawn(plan, terminal=terminal, input_at=input_at, inherited=inherited)
+    return SpawnedProcess(reactor, protocol, spawned, read_size or _everything, input_taken or _nobody)
 
 
 def _everything(childFD: int) -> int:  # noqa: ARG001 - the signature of read_size
@@ -85,15 +104,17 @@ class SpawnedProcess:
     ) -> None:
         self._reactor = reactor
         self._protocol = protocol
-        self._group = spawned.pid
         self._reason: Failure | None = None
-        self._group_is_gone = False
-        self._open = {0, 1, 2}
+        self._groups = ProcessGroups(spawned.pid, self.foreground_group)
+        self._open = {1, 2} if spawned.stdin is None else {0, 1, 2}
         self.pid: int | None = spawned.pid
         self.resource_usage: resource.struct_rusage | None = None
-        self._input = InputPipe(reactor, spawned.stdin, input_taken, lambda: self._pipe_closed(0))
+        self._terminal = spawned.stdout if spawned.has_terminal else None
+        input_type, output_type = (TerminalInput, TerminalOutput) if spawned.has_terminal else (InputPipe, OutputPipe)
+        self._input = input_type(reactor, _or_closed(spawned.stdin), input_taken, lambda: self._stream_closed(0))
         self._outputs = {
-            number: self._output(fd, number, read_size) for number, fd in ((1, spawned.stdout), (2, spawned.stderr))
+            1: self._output(output_type, spawned.stdout, 1, read_size),
+            2: self._output(OutputPipe, _or_closed(spawned.stderr), 2, read_size),
         }
         try:
             self._input.watch()
@@ -105,19 +126,23 @@ class SpawnedProcess:
             raise
         with self._log.failuresHandled("while making the connection of a process"):
             protocol.makeConnection(self)
+        if spawned.stderr is None:
+            self._later(lambda: self._report_closed(2))
 
-    def _output(self, fd: int, number: int, read_size: Callable[[int], int]) -> OutputPipe:
-        return OutputPipe(
+    def _output(
+        self, output_type: type[OutputPipe], fd: int, number: int, read_size: Callable[[int], int]
+    ) -> OutputPipe:
+        return output_type(
             self._reactor,
             fd,
             room=lambda: read_size(number),
             received=lambda data: self._protocol.childDataReceived(number, data),
-            lost=lambda: self._pipe_closed(number),
+            lost=lambda: self._stream_closed(number),
         )
 
     def _abandon(self, pid: int) -> None:
         """Undo a start that nobody will hear of: the reactor cannot watch what was started."""
-        self._open.clear()  # so that the pipes are closed in silence
+        self._open.clear()  # so that the streams are closed in silence
         self._input.close()
         for output in self._outputs.values():
             output.close()
@@ -129,15 +154,18 @@ class SpawnedProcess:
         """Call from the reactor, never from within a call that the protocol has made."""
         self._reactor.callLater(0, call)
 
-    # What the pipes and the watch report.
+    # What the streams and the watch report.
 
-    def _pipe_closed(self, number: int) -> None:
+    def _stream_closed(self, number: int) -> None:
+        if number == 1 and self._terminal is not None:
+            self._terminal = None
+            self._input.close()
         if number in self._open:
             self._later(lambda: self._report_closed(number))
 
     def _report_closed(self, number: int) -> None:
         self._open.discard(number)
-        with self._log.failuresHandled("while reporting a closed pipe of a process"):
+        with self._log.failuresHandled("while reporting a closed stream of a process"):
             self._protocol.childConnectionLost(number)
         self._report_end()
 
@@ -174,14 +202,19 @@ class SpawnedProcess:
         self.write(data)
 
     def closeChildFD(self, descriptor: int) -> None:
-        """Close one of the pipes: 0 behind what is queued for it, 1 and 2 now.  Any other is closed already."""
+        """Close a stream: 0 behind what is queued for it, 1 and 2 now.  Any other is closed already.
+
+        On a terminal the end of the input is the end-of-file character, and to close output 1 hangs the terminal up.
+
+        :param descriptor: 0, 1 or 2.
+        """
         if descriptor == 0:
             self._input.end()
         elif descriptor in self._outputs:
             self._outputs[descriptor].close()
 
     def closeStdin(self) -> None:
-        """Close standard input behind what is queued for it."""
+        """End standard input behind what is queued for it."""
         self.closeChildFD(0)
 
     def closeStdout(self) -> None:
@@ -193,17 +226,17 @@ class SpawnedProcess:
         self.closeChildFD(2)
 
     def loseConnection(self) -> None:
-        """Close all three pipes, as the methods above do."""
+        """Close all streams, as the methods above do."""
         for number in (0, 1, 2):
             self.closeChildFD(number)
 
     def signalProcess(self, signalID: str | int) -> None:
-        """Send a signal to the whole process group.
+        """Send a signal to the whole process group, and to the one in the foreground of the process's terminal.
 
         :param signalID: a number, or a name without ``SIG``.
         :raises ProcessExitedAlready: its leader's exit has been noticed.
         :raises ValueError: this system has no signal of that name.
-        :raises PermissionError: the group changed its user, as ``sudo`` does.
+        :raises PermissionError: all of them changed their user, as ``sudo`` does.
         """
         if isinstance(signalID, str):
             try:
@@ -215,7 +248,7 @@ class SpawnedProcess:
         if self.pid is None:
             raise ProcessExitedAlready
         try:
-            os.killpg(self._group, number)
+            self._groups.signal(number)
         except ProcessLookupError:
             raise ProcessExitedAlready from None
 
@@ -255,15 +288,23 @@ class SpawnedProcess:
 
     def signal_group(self, number: int) -> bool:
         """See :meth:`IFlowControlledProcess.signal_group`."""
-        if self._group_is_gone:
-            return False
-        try:
-            os.killpg(self._group, number)
-        except ProcessLookupError:
-            self._group_is_gone = True
-        except PermissionError:
-            pass  # it is there, and not ours to signal: a set-user-id program
-        return not self._group_is_gone
+        return self._groups.reach(number)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """See :meth:`IFlowControlledProcess.resize`."""
+        if self._terminal is not None:
+            # Where the job's side is closed a system may refuse; nobody is left to see the size.
+            with contextlib.suppress(OSError):
+                set_size(self._terminal, columns, rows)
+
+    def foreground_group(self) -> int | None:
+        """See :meth:`IFlowControlledProcess.foreground_group`."""
+        return None if self._terminal is None else foreground_group(self._terminal)
+
+
+def _or_closed(fd: int | None) -> int:
+    """What a pipe takes for a descriptor that there is not."""
+    return -1 if fd is None else fd
 
 
 def _describe(status: int | None) -> BaseException:

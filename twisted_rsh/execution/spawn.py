@@ -7,21 +7,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
-from twisted_rsh.execution.descriptors import PipeEnds, closing_actions, open_pipe
+from twisted_rsh.core.requests import Terminal
+from twisted_rsh.execution.descriptors import FIRST_OWN, closing_actions, open_pipe
 from twisted_rsh.execution.plan import SpawnPlan
+from twisted_rsh.execution.terminal import open_terminal
 
-__all__ = ["PROBE_BYTES", "Spawned", "spawn"]
+__all__ = ["NOTHING_INHERITED", "PROBE_BYTES", "Spawned", "spawn"]
 
 PROBE_BYTES = 256
 """Bytes at the beginning of a file that decide how it is executed: Linux's ``BINPRM_BUF_SIZE``, in which a ``#!`` line
 must fit."""
+
+NOTHING_INHERITED: Mapping[int, int] = MappingProxyType({})
+"""No descriptors beside those that :func:`spawn` makes itself."""
 
 _SHELL = b"/bin/sh"
 """POSIX's shell: runs a script that names no interpreter, and changes folder where this process must not."""
@@ -35,52 +42,135 @@ _RESET_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIG
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """A process that was started, and our ends of its pipes; the caller closes them.
+    """A process that was started, and our ends of its streams; the caller closes them.
 
     :ivar pid: its process id, which is also that of its process group and of its session.
-    :ivar stdin: where to write its input.
-    :ivar stdout: where to read its output.
-    :ivar stderr: where to read its error output.
+    :ivar stdin: where to write its input: a pipe, or the terminal's master.  ``None`` when it was given none.
+    :ivar stdout: where to read its output: a pipe, or the terminal's master once more.
+    :ivar stderr: where to read its error output, a pipe.  ``None`` when it goes to the terminal.
+    :ivar has_terminal: whether `stdin` and `stdout` are the master of a terminal.
     """
 
     pid: int
-    stdin: int
+    stdin: int | None
     stdout: int
-    stderr: int
+    stderr: int | None
+    has_terminal: bool = False
 
 
-def spawn(plan: SpawnPlan) -> Spawned:
-    """Start a process as the leader of its own session and process group, with three pipes and nothing else of ours.
+class _Setup:
+    """What one child is to be given, and who closes what."""
 
-    Its signals are at their defaults and none is blocked; its umask and resource limits are this process's.
+    def __init__(self) -> None:
+        self.on_failure = contextlib.ExitStack()
+        self.always = contextlib.ExitStack()
+        self.actions: list[tuple[Any, ...]] = []
+
+    def give(self, fd: int, number: int) -> None:
+        """Let the child have a descriptor of ours."""
+        self.actions.append((os.POSIX_SPAWN_DUP2, fd, number))
+
+    def keep(self, fd: int) -> int:
+        """Close a descriptor unless the child is started."""
+        self.on_failure.callback(os.close, fd)
+        return fd
+
+    def lend(self, fd: int) -> int:
+        """Close a descriptor in any case."""
+        self.always.callback(os.close, fd)
+        return fd
+
+    def add_input_pipe(self, number: int) -> int:
+        """Give the child the reading end of a new pipe, and return the other."""
+        reading, writing = open_pipe()
+        self.give(self.lend(reading), number)
+        return self.keep(writing)
+
+    def add_output_pipe(self, number: int) -> int:
+        """Give the child the writing end of a new pipe, and return the other."""
+        reading, writing = open_pipe()
+        self.give(self.lend(writing), number)
+        return self.keep(reading)
+
+    def add_terminal(self, terminal: Terminal, number: int) -> tuple[int, int]:
+        """Let the child open a new terminal, and return where to write and where to read it.
+
+        To be called before any other: a session leader's first terminal is its controlling one.
+        """
+        ends = open_terminal(terminal)
+        self.lend(ends.slave)
+        self.actions.append((os.POSIX_SPAWN_OPEN, number, ends.path, os.O_RDWR, 0))
+        self.give(number, 1)
+        return self.keep(ends.writing), self.keep(ends.reading)
+
+    def add_inherited(self, fd: int, number: int) -> None:
+        """Give the child a descriptor that the caller keeps."""
+        if fd < FIRST_OWN:
+            fd = self.lend(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN))
+        self.give(fd, number)
+
+
+def spawn(
+    plan: SpawnPlan,
+    *,
+    terminal: Terminal | None = None,
+    input_at: int | None = 0,
+    inherited: Mapping[int, int] = NOTHING_INHERITED,
+) -> Spawned:
+    """Start a process as the leader of its own session and process group, with its streams and nothing else of ours.
+
+    Its signals are at their defaults and none is blocked; its umask and resource limits are this process's.  A
+    terminal is its controlling terminal; the type of the terminal is the plan's to set, as ``TERM``.
 
     :param plan: what to execute.
+    :param terminal: the terminal to give it, as its input, its output and, unless that is to be separate, its error
+        output; ``None`` for three pipes.
+    :param input_at: the descriptor that its input is in the child, 0 to 9 but neither 1 nor 2; ``None`` for no input,
+        which a terminal cannot do without.  What is 0 then, unless something is inherited there, is ``/dev/null``.
+    :param inherited: descriptors that it gets beside these: the number in the child, 0 to 9, and ours, which the
+        caller goes on to own.
     :returns: the process.
+    :raises ValueError: a number is out of range or given twice, or a terminal has no input.
+    :raises twisted_rsh.execution.terminal.TerminalUnavailable: there is no terminal to be had; an ``OSError`` too.
     :raises OSError: it was not started, and every descriptor is closed again: ``ENOENT`` (also when the interpreter
         that a script names is missing), ``EACCES``, ``ENOEXEC``, ``E2BIG``, ``EMFILE``, ``EAGAIN``, ...
     """
-    with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as always:
-        ends: list[PipeEnds] = []
-        for ours in (1, 0, 0):
-            pipe = open_pipe()
-            on_failure.callback(os.close, pipe[ours])
-            always.callback(os.close, pipe[1 - ours])
-            ends.append(pipe)
-        (child_in, stdin), (stdout, child_out), (stderr, child_err) = ends
-        actions: list[tuple[Any, ...]] = [
-            (os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate((child_in, child_out, child_err))
-        ]
-        actions += closing_actions()
-        try:
-            pid = _start(plan, actions)
-        except OSError as e:
-            if e.errno != errno.ENOEXEC or not _may_be_script(plan.executable):
-                raise
-            # As execvp(3) does: a text without "#!" is a script for the standard shell.
-            script = replace(plan, executable=_SHELL, argv=(_SHELL, plan.executable, *plan.argv[1:]))
-            pid = _start(script, actions)
-        on_failure.pop_all()
-        return Spawned(pid, stdin, stdout, stderr)
+    numbers = [1, 2, *inherited, *(() if input_at is None else (input_at,))]
+    if len(set(numbers)) < len(numbers) or not all(0 <= number < FIRST_OWN for number in numbers):
+        raise ValueError(f"a child's descriptors are different numbers below {FIRST_OWN}, not {sorted(numbers)}")
+    setup = _Setup()
+    with setup.on_failure, setup.always:
+        stdin = stderr = None
+        if terminal is None:
+            if input_at is not None:
+                stdin = setup.add_input_pipe(input_at)
+            stdout = setup.add_output_pipe(1)
+        elif input_at is None:
+            raise ValueError("a terminal is an input too: say at which number")
+        else:
+            stdin, stdout = setup.add_terminal(terminal, input_at)
+        if terminal is None or terminal.separate_stderr:
+            stderr = setup.add_output_pipe(2)
+        else:
+            setup.give(1, 2)
+        for number, fd in inherited.items():
+            setup.add_inherited(fd, number)
+        if 0 not in numbers:
+            # A program that finds 0 closed gives the number to the next thing it opens; ours must not be there either.
+            setup.actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0))
+        pid = _start_program_or_script(plan, [*setup.actions, *closing_actions(numbers)])
+        setup.on_failure.pop_all()
+    return Spawned(pid, stdin, stdout, stderr, terminal is not None)
+
+
+def _start_program_or_script(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
+    """Start the process as execvp(3) does: a text without ``#!`` is a script for the standard shell."""
+    try:
+        return _start(plan, actions)
+    except OSError as e:
+        if e.errno != errno.ENOEXEC or not _may_be_script(plan.executable):
+            raise
+    return _start(replace(plan, executable=_SHELL, argv=(_SHELL, plan.executable, *plan.argv[1:])), actions)
 
 
 def _start(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:

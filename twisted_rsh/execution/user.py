@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, cast
 
 from zope.interface import implementer
 
+from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob, start_job
+from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.plan import plan_job
-from twisted_rsh.interfaces import IJobOwner, IShellUser
+from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.shell_job import PersistentShell, start_shell
+from twisted_rsh.execution.shell_plan import plan_shell
+from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
+from twisted_rsh.execution.usage_watch import UsageLimits
+from twisted_rsh.interfaces import IJobOwner, IShellUser, JobRefused
 
 __all__ = ["LocalUser"]
 
 
 @implementer(IShellUser)
 class LocalUser:
-    """Runs every request as a process of this machine.
+    """Runs every request as a process of this machine, or in a shell that is one.
 
     :param reactor: watches the processes, and tells the time: any POSIX reactor, which is an
         :class:`~twisted_rsh.execution.interfaces.IJobReactor`.
     :param account: the user they run as (:meth:`twisted_rsh.execution.account.Account.current`).
+    :param start_process: the process transport; ``None`` for the one that suits this system
+        (:func:`twisted_rsh.execution.transports.default_transport`).
+    :param trees: knows the processes of all jobs; ``None`` for one of this user's own, which changes nothing about the
+        process that it is in (:class:`twisted_rsh.execution.job_trees.JobTrees`).
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """
 
-    def __init__(self, reactor: Any, account: Account) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        account: Account,
+        start_process: StartProcess | None = None,
+        trees: JobTrees | None = None,
+    ) -> None:
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
+        self._start_process = start_process or default_transport()
+        self._trees = trees or JobTrees(self._reactor)
         self.name = account.name
         self.encoding = account.encoding
 
-    def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob:
-        """Start a process for a request.
+    def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob | PersistentShell:
+        """Start a process, or a persistent shell, for a request.
 
         The request's `timeout` is the owner's to keep: it calls :meth:`ProcessJob.terminate` when the time is up.
 
@@ -43,4 +63,17 @@ class LocalUser:
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
-        return start_job(self._reactor, plan_job(request, self._account), owner)
+        check_support(self._start_process, request)
+        limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory)
+        tree = self._trees.new()
+        if limits.are_set and not tree.sees_processes:
+            text = "the server's system cannot keep limits of processor time and memory; run the command without"
+            raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
+        if request.shell is not None:
+            shell = plan_shell(request, self._account)
+            return start_shell(self._reactor, shell, owner, tree, request.terminal, limits=limits)
+        plan = plan_job(request, self._account)
+        start_process = self._start_process
+        if request.terminal is not None:
+            start_process = partial(spawn_process, terminal=request.terminal)
+        return start_job(self._reactor, plan, owner, tree, limits=limits, start_process=start_process)

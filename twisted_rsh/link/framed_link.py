@@ -10,7 +10,13 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import ClassVar, cast
 
-from twisted.internet.interfaces import IDelayedCall, IHandshakeListener, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IReactorTime,
+    ITCPTransport,
+    IWriteDescriptor,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
@@ -22,7 +28,7 @@ from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolErro
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
 from twisted_rsh.link.tls import ALPN, negotiated_protocol
 
-__all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LOGIN_SECONDS", "FramedLink"]
+__all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LARGE_FRAME_BYTES", "LOGIN_SECONDS", "FramedLink"]
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from the connection to the end of the TLS handshake, which takes three packets."""
@@ -32,6 +38,9 @@ LOGIN_SECONDS = 60.0
 
 CLOSE_SECONDS = 5.0
 """Seconds that the peer has to answer the end of the TLS connection (Twisted #7926: some never do)."""
+
+LARGE_FRAME_BYTES = 8 * 1024
+"""Bytes from which on a frame is given to TLS by itself: half a record.  Smaller ones share a record, and a call."""
 
 _PREFIX = struct.Struct("!I")
 
@@ -44,6 +53,8 @@ class FramedLink(Int32StringReceiver):
     :param handshake_seconds: the handshake's deadline, in seconds from the connection; never later than the login's.
     :param login_seconds: the login's deadline, in seconds from the connection.
     :ivar dead: whether the link has failed or is gone; nothing that arrives is looked at any more.
+    :ivar is_receiving: whether frames that arrived together are being looked at, one after another; what they lead to
+        is best written when all of them have been, in :meth:`frames_received`.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -62,6 +73,8 @@ class FramedLink(Int32StringReceiver):
         self._deadline: IDelayedCall | None = None
         self._connected_at = 0.0
         self._closing = False
+        self._descriptor: IWriteDescriptor | None = None
+        self.is_receiving = False
 
     # For the subclass to say.
 
@@ -74,6 +87,10 @@ class FramedLink(Int32StringReceiver):
 
         :raises ProtocolError: it should not have: the link is aborted.
         """
+        raise NotImplementedError
+
+    def frames_received(self) -> None:
+        """All frames that arrived together have been looked at; the link may be over."""
         raise NotImplementedError
 
     def ended(self, reason: str) -> None:
@@ -108,15 +125,27 @@ class FramedLink(Int32StringReceiver):
         self.MAX_LENGTH = MAX_FRAME_BYTES
 
     def write_frames(self, payloads: Iterable[bytes]) -> None:
-        """Write frames, all in one piece; nothing once the link is dead."""
+        """Write frames; nothing once the link is dead.  Small frames share a TLS record, a large one has its own."""
         if self.dead:
             return
-        pieces: list[bytes] = []
+        small: list[bytes] = []
+        writes: list[bytes] = []
         for payload in payloads:
             assert len(payload) <= self.MAX_LENGTH
-            pieces += (_PREFIX.pack(len(payload)), payload)
-        if pieces:
-            self.tls.write(b"".join(pieces))
+            frame = _PREFIX.pack(len(payload)) + payload
+            if len(payload) < LARGE_FRAME_BYTES:
+                small.append(frame)
+                continue
+            writes += (b"".join(small), frame) if small else (frame,)
+            small = []
+        if small:
+            writes.append(b"".join(small))
+        for write in writes:
+            self.tls.write(write)
+        if writes and self._descriptor is not None:
+            # At once instead of in the reactor's next turn, 40 us later.  An error is not looked at: the reactor meets
+            # it as well.
+            self._descriptor.doWrite()
 
     def fail(self, reason: str) -> None:
         """Abort the link.  From here on nothing of it is looked at, whatever is buffered or still arrives.
@@ -128,6 +157,7 @@ class FramedLink(Int32StringReceiver):
         # The flag before the transport: Twisted's receiver goes on with frames it already has, also behind an abort.
         self.dead = True
         self._stop_deadline()
+        self._descriptor = None
         self.log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
         self.tls.abortConnection()
         self.ended(reason)
@@ -165,6 +195,8 @@ class FramedLink(Int32StringReceiver):
         if self.dead:
             return
         self._stop_deadline()
+        transport: object = self.tls.transport
+        self._descriptor = transport if IWriteDescriptor.providedBy(transport) else None
         protocol = negotiated_protocol(self.tls)
         if protocol != ALPN:
             self.fail(f"the peer speaks {protocol!r}, not {ALPN!r}")
@@ -175,7 +207,11 @@ class FramedLink(Int32StringReceiver):
 
     def dataReceived(self, data: bytes) -> None:
         if not self.dead:
+            self.is_receiving = True
             Int32StringReceiver.dataReceived(self, data)
+            self.is_receiving = False
+            if not self.dead:
+                self.guard(self.frames_received)
         if self.dead:
             self._unprocessed = b""
 
@@ -192,6 +228,7 @@ class FramedLink(Int32StringReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_deadline()
+        self._descriptor = None
         if not self.dead:
             self.dead = True
             self.ended(reason.getErrorMessage().rstrip("."))

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from twisted_rsh.core.events import Event, LinkSilent
 from twisted_rsh.core.session import Session
-from twisted_rsh.link.framed_link import FramedLink
+from twisted_rsh.link.framed_link import CLOSE_SECONDS, FramedLink
 
 __all__ = ["SessionPump"]
 
@@ -36,6 +36,7 @@ class SessionPump:
         self._clock = clock
         self._dispatch: Callable[[Event], None] | None = None
         self._timer: IDelayedCall | None = None
+        self._leaving: IDelayedCall | None = None
 
     def start(self, dispatch: Callable[[Event], None]) -> None:
         """Begin: the link belongs to the session from now on.
@@ -48,9 +49,20 @@ class SessionPump:
 
     def stop(self) -> None:
         """End: the link is gone or belongs to nobody."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._leaving):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._leaving = None
+
+    def leave(self, text: str) -> None:
+        """End the session on purpose, and close the link when the peer can know of it.
+
+        :param text: one line for the peer's user, or an empty one.
+        """
+        self._session.goodbye(text)
+        # Our last words may have to wait for the peer's acknowledgement of earlier ones.
+        self._leaving = self._clock.callLater(CLOSE_SECONDS, self._close)
+        self.flush()
 
     def frame_received(self, payload: bytes) -> None:
         """Take the payload of one frame.
@@ -60,8 +72,20 @@ class SessionPump:
         self._act(self._session.receive_frame(payload, self._clock.seconds()))
 
     def flush(self) -> None:
-        """Write what the session wants written.  Call it after every call into the session."""
+        """Write what the session wants written.  Call it after every call into the session.
+
+        While frames that arrived together are looked at, nothing is written: the link calls this behind the last.
+        """
+        if self._link.is_receiving:
+            return
         self._link.write_frames(self._session.frames_to_send())
+        if self._leaving is not None and self._session.goodbye_sent:
+            self._leaving.cancel()
+            self._close()
+
+    def _close(self) -> None:
+        self._leaving = None
+        self._link.close()
 
     def pauseProducing(self) -> None:
         """The transport's buffer is full; Twisted calls this."""

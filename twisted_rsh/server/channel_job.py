@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, OutcomeUnknown, RefusalReason, Refused, TimedOut
+from twisted_rsh.core.endings import (
+    Ending,
+    JobEnd,
+    Limit,
+    LimitReached,
+    OutcomeUnknown,
+    RefusalReason,
+    Refused,
+    TimedOut,
+)
 from twisted_rsh.core.errors import LocalProtocolError
+from twisted_rsh.core.limits import MAX_OFFSET
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
-from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
+from twisted_rsh.interfaces import IJob, IJobOwner, IPersistentShell, JobRefused
 from twisted_rsh.server.capacity import Capacity
 
-__all__ = ["ChannelJob"]
+__all__ = ["ENDS_HELD_SECONDS", "ChannelJob"]
+
+ENDS_HELD_SECONDS = 0.02
+"""Seconds for which the end of a stream waits for the end of the job, which says the same: they mostly come together,
+and then cost one message instead of three.  Nobody notices such a delay."""
 
 
 @implementer(IJobOwner)
@@ -64,36 +79,58 @@ class ChannelJob:
         self._accepted = False
         self._over = False
         self._timer: IDelayedCall | None = None
-        self._timed_out = False
+        self._cut_short: Ending | None = None
+        self._ends: list[Stream] = []
+        self._ends_timer: IDelayedCall | None = None
         self._started_at = clock.seconds()
         self._bytes = dict.fromkeys(Stream, 0)
         self._encoding = ""
 
     # For the session to tell.
 
-    def start(self, user: IShellUser) -> None:
-        """Start the job as `user`, and answer the request."""
-        self._encoding = user.encoding
+    @property
+    def shell(self) -> IPersistentShell | None:
+        """The job, if it is a persistent shell and runs."""
+        return self._job if IPersistentShell.providedBy(self._job) else None
+
+    def start(self, start_job: Callable[[JobRequest, IJobOwner], IJob], encoding: str) -> None:
+        """Start the job, and answer the request.
+
+        :param start_job: starts it: that of the user object, or of a persistent shell.
+        :param encoding: the code page of its text.
+        """
+        self._encoding = encoding
         self._counted = self._capacity.enter_job()
         if not self._counted:
-            text = "the server has as many jobs as it can hold; try again later"
-            self.job_ended(Refused(RefusalReason.RESOURCES, text), held_open=False)
+            self.refuse(RefusalReason.RESOURCES, "the server has as many jobs as it can hold; try again later")
             return
         try:
-            job = user.start_job(self._request, self)
+            job = start_job(self._request, self)
         except JobRefused as refusal:
-            self.job_ended(Refused(refusal.reason, refusal.text), held_open=False)
+            self.refuse(refusal.reason, refusal.text)
             return
         except Exception:  # noqa: BLE001 - an application's user object; its error is one job's, not the link's
             self.log.failure("starting a job for {account} broke the program", account=self._account)
-            self.job_ended(Refused(RefusalReason.RESOURCES, "an error inside the server; its log says more"), False)
+            self.refuse(RefusalReason.RESOURCES, "an error inside the server; its log says more")
             return
         if self._over:
             return
         self._job = job
-        self._accept()
+        if IPersistentShell.providedBy(job):
+            job.when_ready(self._ready)
+        else:
+            self._accept()
         if self._request.timeout is not None:
             self._timer = self._clock.callLater(self._request.timeout, self._time_is_up)
+        if self._cut_short is not None:
+            self._terminate()
+
+    def refuse(self, reason: RefusalReason, text: str) -> None:
+        """Answer the request with a refusal.
+
+        :param text: one line for the client.
+        """
+        self.job_ended(JobEnd(Refused(reason, text)))
 
     def write_input(self, data: bytes) -> None:
         """Pass on input from the client."""
@@ -110,6 +147,11 @@ class ChannelJob:
         """Pass on a signal."""
         if self._job is not None:
             self._job.send_signal(name)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Pass on the size of the client's terminal."""
+        if self._job is not None:
+            self._job.resize(columns, rows)
 
     def resume_output(self, stream: Stream) -> None:
         """There is room again on a stream."""
@@ -135,19 +177,32 @@ class ChannelJob:
     # For the job to tell.
 
     def output_room(self, stream: Stream) -> int:
-        return 0 if self._session is None else self._session.room(self.channel, stream)
+        if self._session is None:
+            return 0
+        # One byte more than the limit shows that the job wants to exceed it.
+        return min(self._session.room(self.channel, stream), self._output_left + 1)
 
     def output_received(self, stream: Stream, data: bytes) -> None:
+        left = self._output_left
+        exceeds = len(data) > left
+        if exceeds:
+            data = data[:left]
         self._bytes[stream] += len(data)
-        if self._session is not None:
+        if self._session is not None and data:
             self._accept()
             self._session.send_data(self.channel, stream, data)
             self._flush()
+        if exceeds and self._request.max_output is not None:
+            self._cut(LimitReached(Limit.OUTPUT, self._request.max_output))
+            for output in OUTPUTS:
+                self.close_output(output)
 
     def output_ended(self, stream: Stream) -> None:
         if self._session is not None:
             self._accept()
-            self._session.end_stream(self.channel, stream)
+            self._ends.append(stream)
+            if self._ends_timer is None:
+                self._ends_timer = self._clock.callLater(ENDS_HELD_SECONDS, self._send_ends)
             self._flush()
 
     def input_consumed(self, size: int) -> None:
@@ -161,36 +216,57 @@ class ChannelJob:
             self._session.stop_stream(self.channel, Stream.STDIN)
             self._flush()
 
-    def job_ended(self, ending: Ending, held_open: bool) -> None:
+    def job_ended(self, end: JobEnd) -> None:
         if self._over:
             # Refused because starting it failed half-way, and the half that had started reports as well.
             return
         self._over = True
         if self._counted:
             self._capacity.leave_job()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._timed_out and self._request.timeout is not None:
-            ending = TimedOut(self._request.timeout)
+        for timer in (self._timer, self._ends_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._ends_timer = None
+        if self._cut_short is not None:
+            end = replace(end, ending=self._cut_short)
         self._job = None
-        self._write_log(ending)
         session = self._session
         if session is not None:
-            if not isinstance(ending, Refused):
+            if not isinstance(end.ending, Refused):
                 self._accept()
             self._session = None
-            self._report(session, ending, held_open)
+            self._report(session, end)
             self._flush()
         self._finished(self)
+        # Last: the client need not wait for it.
+        self._write_log(end.ending)
 
-    def _report(self, session: ServerSession, ending: Ending, held_open: bool) -> None:
+    def _report(self, session: ServerSession, end: JobEnd) -> None:
         try:
-            session.report_exit(self.channel, ending, held_open)
+            session.report_exit(self.channel, end)
         except LocalProtocolError:
             # An application may end a job in a way that cannot travel; its client must still hear of an end.
             self.log.failure("the ending of a job of {account} cannot be sent", account=self._account)
-            session.report_exit(self.channel, OutcomeUnknown("the server cannot say how the job ended"), held_open)
+            session.report_exit(self.channel, JobEnd(OutcomeUnknown("the server cannot say how the job ended")))
+
+    @property
+    def _output_left(self) -> int:
+        """Bytes of output that the job may still write; more than any stream has when there is no limit."""
+        if self._request.max_output is None:
+            return MAX_OFFSET
+        return self._request.max_output - self._bytes[Stream.STDOUT] - self._bytes[Stream.STDERR]
+
+    def _send_ends(self) -> None:
+        self._ends_timer = None
+        ends, self._ends = self._ends, []
+        if self._session is not None:
+            for stream in ends:
+                self._session.end_stream(self.channel, stream)
+            self._flush()
+
+    def _ready(self) -> None:
+        self._accept()
+        self._flush()
 
     def _accept(self) -> None:
         # A job may tell about itself before start_job has returned; the client must hear of it first.
@@ -200,7 +276,13 @@ class ChannelJob:
 
     def _time_is_up(self) -> None:
         self._timer = None
-        self._timed_out = True
+        if self._request.timeout is not None:
+            self._cut(TimedOut(self._request.timeout))
+
+    def _cut(self, ending: Ending) -> None:
+        """End the job early, for a reason that is then its ending."""
+        if self._cut_short is None:
+            self._cut_short = ending
         self._terminate()
 
     def _terminate(self) -> None:
@@ -208,13 +290,15 @@ class ChannelJob:
             self._job.terminate()
 
     def _write_log(self, ending: Ending) -> None:
-        command = self._request.command if self._request.argv is None else list(self._request.argv)
+        request = self._request
+        command = request.shell if request.command is None else request.command
+        text = ascii(command if request.argv is None else list(request.argv))
         self.log.info(
             "job of {account}: {kind}{command}, stdin {stdin}, stdout {stdout}, stderr {stderr} bytes, "
             "{ending}, {seconds:.3f} s",
             account=self._account,
-            kind=self._request.kind,
-            command=f" {command!a}" if self._log_commands else "",
+            kind=request.kind,
+            command=f" {text}" if self._log_commands else "",
             stdin=self._bytes[Stream.STDIN],
             stdout=self._bytes[Stream.STDOUT],
             stderr=self._bytes[Stream.STDERR],

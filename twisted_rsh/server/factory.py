@@ -9,9 +9,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from twisted_rsh.link.tls import ServerTLS
+from twisted_rsh.link.tls import LinkTLSFactory, ServerTLS
 from twisted_rsh.server.admission import Admission
 from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.server_link import ServerLink, ServerSettings
@@ -33,7 +32,7 @@ class RemoteShellFactory(Factory):
     def __init__(self, clock: IReactorTime, settings: ServerSettings, tls: ServerTLS) -> None:
         links = _LinkFactory(clock, settings)
         self._links = links
-        self._tls = TLSMemoryBIOFactory(tls, False, links, clock)
+        self._tls = LinkTLSFactory(tls, False, links, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         if not self._links.admission.admit():

@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import LoginState, ServerLogin
 from twisted_rsh.core.login_messages import Auth
-from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, FramedLink
 from twisted_rsh.link.pump import SessionPump
@@ -91,6 +90,7 @@ class ServerLink(FramedLink):
         self._gone = gone
         self._login = ServerLogin()
         self._session: _Running | None = None
+        self._session_over = False
         self._farewell: Deferred[None] = Deferred()
 
     def ready(self) -> None:
@@ -103,10 +103,16 @@ class ServerLink(FramedLink):
         else:
             self._check(self._login.receive_frame(payload))
 
+    def frames_received(self) -> None:
+        """Write what they led to."""
+        if self._session is not None:
+            self._session.pump.flush()
+
     def ended(self, reason: str) -> None:
         """End the session with its link."""
         if self._session is not None:
             self.log.info("{account} is gone: {reason!r}", account=self._session.account, reason=reason)
+            self._session.pump.stop()
             self._end_session(self._session)
         self._gone(self)
         self._farewell.callback(None)
@@ -120,10 +126,8 @@ class ServerLink(FramedLink):
         if self._session is None:
             self.close()
             return succeed(None)
-        self._session.core.goodbye(text)
-        self._session.pump.flush()
+        self._session.pump.leave(text)
         self._end_session(self._session)
-        self.close()
         return self._farewell
 
     def _check(self, claim: Auth) -> None:
@@ -190,7 +194,7 @@ class ServerLink(FramedLink):
             account=account,
             log_commands=self._settings.log_commands,
         )
-        self._session = _Running(core, pump, jobs, logout, account, key)
+        self._session = _Running(pump, jobs, logout, account, key)
         pump.start(jobs.dispatch)
 
     def _client_left(self, _text: str) -> None:
@@ -199,8 +203,9 @@ class ServerLink(FramedLink):
         self.close()
 
     def _end_session(self, session: _Running) -> None:
-        session.pump.stop()
-        self._session = None
+        if self._session_over:
+            return
+        self._session_over = True
         self._capacity.leave_session(session.key)
         # The application's, like the user object: its error must not keep the jobs.
         with self.log.failuresHandled("logging {account} out broke the program", account=session.account):
@@ -212,7 +217,6 @@ class ServerLink(FramedLink):
 class _Running:
     """A session that has begun."""
 
-    core: ServerSession
     pump: SessionPump
     jobs: SessionJobs
     logout: Callable[[], object]

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.link.tls import ServerTLS
@@ -43,7 +44,7 @@ INSTANCE_ID_BYTES = 16
 """Random bytes in the name of one run of a server."""
 
 
-def local_portal(reactor: Any, home: Home, account: Account) -> Portal:
+def local_portal(reactor: Any, home: Home, account: Account, trees: JobTrees | None = None) -> Portal:
     """Make the portal of a stand-alone server.
 
     It lets one user in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's
@@ -52,10 +53,11 @@ def local_portal(reactor: Any, home: Home, account: Account) -> Portal:
     :param reactor: watches the jobs' processes.
     :param home: the account's folders.
     :param account: whose jobs will run (:meth:`twisted_rsh.execution.account.Account.current`).
+    :param trees: knows the processes of all jobs; ``None`` for what changes nothing about this process.
     """
     log = Logger(namespace=__name__)
     checker = AuthorizedKeysChecker(home, account.name, lambda warning: log.warn("{warning}", warning=warning))
-    return Portal(SingleUserRealm(LocalUser(reactor, account)), [checker])
+    return Portal(SingleUserRealm(LocalUser(reactor, account, trees=trees)), [checker])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

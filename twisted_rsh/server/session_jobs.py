@@ -9,6 +9,7 @@ from typing import ClassVar
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.events import (
     ChannelAbandoned,
     ChannelRequested,
@@ -19,6 +20,7 @@ from twisted_rsh.core.events import (
     SignalReceived,
     StreamEnded,
     StreamStopped,
+    TerminalResized,
 )
 from twisted_rsh.core.roles import OUTPUTS
 from twisted_rsh.core.server_session import ServerSession
@@ -103,7 +105,16 @@ class SessionJobs:
         )
         self._jobs[event.channel] = job
         self._turns.append(event.channel)
-        job.start(self._user)
+        if event.request.in_shell is None:
+            job.start(self._user.start_job, self._user.encoding)
+            return
+        host = self._jobs.get(event.request.in_shell)
+        shell = None if host is None else host.shell
+        if shell is None:
+            text = f"there is no persistent shell on channel {event.request.in_shell}, or not any more"
+            job.refuse(RefusalReason.SHELL_GONE, text)
+        else:
+            job.start(shell.start_command, self._user.encoding)
 
     def _job_finished(self, job: ChannelJob) -> None:
         del self._jobs[job.channel]
@@ -130,5 +141,7 @@ def _tell(job: ChannelJob, event: Event) -> None:
             job.close_output(event.stream)
         case SignalReceived():
             job.send_signal(event.signal)
+        case TerminalResized():
+            job.resize(event.columns, event.rows)
         case ChannelAbandoned():
             job.abandon()

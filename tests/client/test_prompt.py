@@ -1,4 +1,4 @@
-"""The console's history; what is on the screen is in `test_console_terminal`."""
+"""The prompt's history; what is on the screen is in `test_console_terminal`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prompt_toolkit.history import FileHistory, InMemoryHistory
 
-from twisted_rsh.client.console import open_history
+from twisted_rsh.client.prompt import open_history
 from twisted_rsh.trust.home import Home
 
 

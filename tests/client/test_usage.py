@@ -1,0 +1,104 @@
+"""What a command takes, and what happens when that is more than it may, over a real connection."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from tests.client.processes import is_running, wait_until_gone
+from tests.serving import asynchronous
+from twisted_rsh.client import RemoteShell
+from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused
+
+BUSY = "while :; do :; done"
+
+DAEMON = """
+import os, sys
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        print(os.getpid(), flush=True)
+        os.closerange(0, 3)
+        os.execvp("sleep", ["sleep", "1000"])
+    os._exit(0)
+os.wait()
+"""
+"""Starts a process that has left the session, the group and the parents that the job gave it."""
+
+
+@asynchronous
+async def test_times_and_memory(shell: RemoteShell) -> None:
+    """The result tells the time that passed, the processor time, and the memory of the largest process."""
+    result = await shell.run([sys.executable, "-c", "x = bytearray(50_000_000); sum(range(3_000_000))"])
+    assert result.ending == Exited(0)
+    usage = result.usage
+    assert usage is not None
+    assert usage.user > 0
+    assert usage.system >= 0
+    assert usage.wall >= (usage.user + usage.system) / 4
+    assert 50_000_000 < usage.peak_memory < 1_000_000_000
+
+
+@asynchronous
+async def test_a_refused_command_took_nothing(shell: RemoteShell) -> None:
+    """What never ran has no usage."""
+    result = await shell.run(["/no/such/program"])
+    assert result.usage is None
+    assert result.ending == Refused(RefusalReason.NOT_FOUND, "/no/such/program: command not found")
+
+
+@asynchronous
+async def test_limit_of_processor_time(shell: RemoteShell) -> None:
+    """A command that computes for longer than it may is ended, also when a child of it does the computing."""
+    result = await shell.run(f"echo begun; sh -c '{BUSY}'", max_cpu=0.2)
+    assert (result.ending, result.text) == (LimitReached(Limit.CPU, 200), "begun\n")
+    assert result.usage is not None
+    assert result.status == 125
+
+
+@asynchronous
+async def test_limit_of_memory(shell: RemoteShell) -> None:
+    """A command that takes more memory than it may is ended at once, and says how far it got."""
+    greedy = "x = []\nprint('begun', flush=True)\nwhile True: x.append(bytearray(1_000_000))"
+    result = await shell.run([sys.executable, "-c", greedy], max_memory=100_000_000)
+    assert (result.ending, result.text) == (LimitReached(Limit.MEMORY, 100_000_000), "begun\n")
+
+
+@asynchronous
+async def test_below_the_limits(shell: RemoteShell) -> None:
+    """Limits that are not reached change nothing, whichever of them are given."""
+    result = await shell.run("echo x", max_cpu=10, max_memory=1 << 30, max_output=2)
+    assert (result.ending, result.text) == (Exited(0), "x\n")
+
+
+@asynchronous
+async def test_limit_of_output(shell: RemoteShell) -> None:
+    """What a command may write arrives to the last byte, and then it is ended."""
+    result = await shell.run("yes", max_output=100_001)
+    assert result.ending == LimitReached(Limit.OUTPUT, 100_001)
+    assert result.stdout == (b"y\n" * 50_001)[:100_001]
+
+
+@pytest.mark.parametrize("how", ["timeout", "close"])
+@asynchronous
+async def test_a_daemon_ends_with_its_job(shell: RemoteShell, how: str) -> None:
+    """X-09: a job that is made to end takes along what it has turned into a daemon."""
+    job = shell.start(f"{sys.executable} -c '{DAEMON}'; exec sleep 1000", timeout=1.0 if how == "timeout" else None)
+    pid = int(await job.stdout.read())
+    assert is_running(pid)
+    if how == "close":
+        job.close()
+    await job.wait()
+    wait_until_gone(pid)
+
+
+@asynchronous
+async def test_a_daemon_stays_behind_a_job_that_has_ended(shell: RemoteShell) -> None:
+    """What a job leaves behind when it ends by itself is meant to stay, as with ``ssh``."""
+    result = await shell.run([sys.executable, "-c", DAEMON])
+    assert (result.ending, result.held_open) == (Exited(0), False)
+    pid = int(result.text)
+    assert is_running(pid)
+    kill = await shell.run(["kill", str(pid)])
+    assert kill.ending == Exited(0)

@@ -1,0 +1,29 @@
+"""What a process took, in the protocol's units."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from twisted_rsh.core.endings import ResourceUsage
+from twisted_rsh.execution.resource_usage import resource_usage
+
+MIB = 1024 * 1024
+
+
+def test_a_process_that_takes() -> None:
+    """The figures of a real process: memory in bytes, time in seconds."""
+    script = "import time; x = bytearray(b'x') * 50_000_000\nwhile time.process_time() < 0.3: pass"
+    pid = os.posix_spawn(sys.executable, (sys.executable, "-S", "-c", script), os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    assert status == 0
+    result = resource_usage(1.5, usage)
+    assert result == ResourceUsage(wall=1.5, user=usage.ru_utime, system=usage.ru_stime, peak_memory=result.peak_memory)
+    assert 0.25 < result.user + result.system < 3
+    assert 50_000_000 < result.peak_memory < 500 * MIB
+
+
+def test_clock_that_was_set_back() -> None:
+    """A job never takes less than no time."""
+    pid = os.posix_spawn("/bin/sh", ("sh", "-c", ":"), {})
+    assert resource_usage(-1.0, os.wait4(pid, 0)[2]).wall == 0

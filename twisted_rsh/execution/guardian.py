@@ -1,0 +1,230 @@
+"""A small process that outlives a server that was killed, and ends the jobs that it leaves behind.
+
+It is a shell script that reads, from a pipe whose other end only the server holds, which jobs there are.  When the pipe
+ends it signals their process groups and, where ``/proc`` tells, whatever else carries the mark of one of them: HUP,
+then TERM, then KILL, as the kill ladder does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_rsh.execution.account import DEFAULT_PATH
+from twisted_rsh.execution.descriptors import closing_actions, open_pipe
+from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.ladder import GRACE_SECONDS
+from twisted_rsh.execution.process_table import MARK_NAME
+from twisted_rsh.execution.reaping import ExitReport, watch_exit
+
+__all__ = ["TELL_SECONDS", "Guardian"]
+
+TELL_SECONDS = 0.05
+"""Seconds after which the guardian is told of a job.  It need not hear of one that has ended by then, as most have, so
+an ordinary command costs nothing.  What starts in the last moment before a server is killed may outlive it."""
+
+_SHELL = "/bin/sh"
+"""POSIX's shell; the guardian takes 1 MB of memory in dash."""
+
+_SCRIPT = r"""
+trap '' HUP INT QUIT TERM TSTP TTIN TTOU PIPE ALRM USR1 USR2
+cd /
+grace=$1 name=$2
+jobs=' '
+while read -r act pid mark; do
+    case $jobs in
+        *" $pid:"*) rest=${jobs#*" $pid:"} jobs="${jobs%%" $pid:"*} ${rest#* }" ;;
+    esac
+    case $act in
+        +) jobs="$jobs$pid:$mark " ;;
+    esac
+done
+patterns=
+for job in $jobs; do
+    patterns="$patterns -e $name=${job#*:}"
+done
+signal_all() {
+    left=' '
+    for job in $jobs; do
+        kill -s "$1" -- "-${job%%:*}" && left="$left$job "
+    done
+    jobs=$left
+    found=
+    if [ -n "$patterns" ]; then
+        for file in $(grep -lsFz $patterns /proc/[0-9]*/environ); do
+            file=${file#/proc/}
+            kill -s "$1" "${file%/environ}" && found=yes
+        done
+    fi
+    [ -n "$found" ] || [ "$jobs" != ' ' ]
+}
+for step in HUP TERM KILL; do
+    signal_all "$step" || exit 0
+    [ "$step" = KILL ] || signal_all CONT
+    waited=0
+    while [ "$waited" -lt "$grace" ]; do
+        sleep 1
+        waited=$((waited + 1))
+        if [ "$step" = KILL ]; then again=KILL; else again=0; fi
+        signal_all "$again" || exit 0
+    done
+done
+"""
+"""What the guardian does; its arguments are the seconds between two steps and the name of the mark.
+
+A job is the word ``PID:MARK``.  A line takes a job from the list before it puts one there, and a group that is gone is
+taken from it at the next look: its number may soon be another's.  Killed processes are killed again, as they may fork.
+"""
+
+
+@implementer(IWriteDescriptor)
+class Guardian:
+    """The server's side: starts the guardian and tells it of jobs.
+
+    Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: what the pipe cannot take is told when
+    it can, and what has become untrue in between is not told at all.  A guardian that is gone is a warning in the
+    log, and fails nothing.
+
+    :param reactor: watches the pipe, when it is full, and the guardian's exit.
+    :param grace: whole seconds between two steps.
+    :ivar pid: the guardian's process id while it runs, for those who ask which children are ours; else ``None``.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IJobReactor, grace: int = round(GRACE_SECONDS)) -> None:
+        self._reactor = reactor
+        self._grace = grace
+        self._fd = -1
+        self._jobs: dict[int, bytes] = {}
+        self._told: set[int] = set()
+        self._untold: dict[int, None] = {}
+        self._is_stopping = False
+        self._telling: IDelayedCall | None = None
+        self.pid: int | None = None
+
+    def start(self) -> None:
+        """Start the guardian.
+
+        :raises OSError: it cannot be started; jobs then outlive a server that is killed.
+        """
+        reading, writing = open_pipe()
+        try:
+            self.pid = os.posix_spawn(
+                _SHELL,
+                ("sh", "-c", _SCRIPT, "twisted-rsh-guardian", str(self._grace), MARK_NAME.decode("ascii")),
+                {"PATH": DEFAULT_PATH},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, reading, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                    *closing_actions(),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            )
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        os.set_blocking(writing, False)
+        self._fd = writing
+        watch_exit(self._reactor, self.pid, self._exited, lambda call: self._reactor.callLater(0, call))
+
+    def job_started(self, pid: int, mark: bytes) -> None:
+        """Have a job ended if the server is killed.
+
+        :param pid: the number of the job's process group.
+        :param mark: the value of the job's mark: letters and digits.
+        """
+        assert mark.isalnum(), "a mark is a word of the script"
+        self._jobs[pid] = mark
+        self._tell(pid)
+
+    def job_ended(self, pid: int) -> None:
+        """Have a job left alone from now on: its group is gone, or it may stay.
+
+        :param pid: what :meth:`job_started` was given.  Nothing happens when it was not.
+        """
+        if self._jobs.pop(pid, None) is not None:
+            self._tell(pid)
+
+    def stop(self) -> None:
+        """Let the guardian go; it ends the jobs that it still knows of."""
+        self._is_stopping = True
+        if self._fd >= 0:
+            self.doWrite()
+        if self._untold and self.pid is not None:
+            # What it does not know might make it signal a number that is another's by now.
+            os.kill(self.pid, signal.SIGKILL)
+        self._close()
+
+    def _tell(self, pid: int) -> None:
+        if self._fd < 0:
+            return
+        if pid in self._jobs or pid in self._told:
+            self._untold[pid] = None
+        else:
+            self._untold.pop(pid, None)
+        if self._untold and self._telling is None:
+            self._telling = self._reactor.callLater(TELL_SECONDS, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._telling = None
+        self.doWrite()
+
+    def fileno(self) -> int:
+        """The pipe, or -1 when it is closed; the reactor asks."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """What the reactor calls this in its log."""
+        return type(self).__name__
+
+    def doWrite(self) -> None:
+        """Tell what is not told yet, as far as the pipe takes it; the reactor calls this, too."""
+        while self._untold:
+            pid = next(iter(self._untold))
+            mark = self._jobs.get(pid)
+            try:
+                # So short a write is taken whole or not at all (pipe(7), PIPE_BUF).
+                os.write(self._fd, b"- %d\n" % pid if mark is None else b"+ %d %s\n" % (pid, mark))
+            except BlockingIOError:
+                self._reactor.addWriter(self)
+                return
+            except BrokenPipeError:  # its exit is being noticed, and said then
+                self._close()
+                return
+            del self._untold[pid]
+            if mark is None:
+                self._told.discard(pid)
+            else:
+                self._told.add(pid)
+        self._reactor.removeWriter(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the pipe; the reactor calls this when the guardian has closed its end, or when telling has failed."""
+        self._close()
+
+    def _close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self._fd >= 0:
+            self._reactor.removeWriter(self)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+            self._untold.clear()
+
+    def _exited(self, report: ExitReport) -> None:
+        self.pid = None
+        self._close()
+        if not self._is_stopping:
+            self._log.warn("the guardian is gone; if this server is killed now, its jobs will outlive it")

@@ -1,0 +1,105 @@
+"""Everything that keeps jobs from leaving processes behind, for all the jobs of a reactor: one object to ask."""
+
+from __future__ import annotations
+
+import secrets
+
+from twisted.internet import process as twisted_process
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from twisted_rsh.execution.adoption import AdoptedChildren, become_subreaper
+from twisted_rsh.execution.guardian import Guardian
+from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.job_tree import MARK_BYTES, ITreeOwner, JobTree
+from twisted_rsh.execution.process_table import ProcessTable
+
+__all__ = ["JobTrees"]
+
+
+@implementer(ITreeOwner)
+class JobTrees:
+    """Makes the :class:`JobTree` of each job, and knows of all of them.
+
+    Without :meth:`start` nothing about this process is changed, and the trees work all the same: what daemonises is
+    found by its mark, and reaped by init.
+
+    :param reactor: tells the time, and watches the guardian.
+    :param owns_process: whether this process is a server and nothing else: :meth:`start` then makes it a child
+        subreaper, and every child that no job and no Twisted process accounts for is reaped.  In an application, only
+        if it is a subreaper already and asks for it with :meth:`start`.
+    :param guardian: the guardian that :meth:`start` starts, or ``None`` for one with the kill ladder's grace.
+    :ivar table: the processes of this machine; its `is_supported` says whether limits of memory and processor time
+        can be kept.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IJobReactor, *, owns_process: bool = False, guardian: Guardian | None = None) -> None:
+        self._owns_process = owns_process
+        self._prefix = secrets.token_hex(MARK_BYTES // 2).encode("ascii")
+        self._unreaped: set[int] = set()
+        self._running: set[int] = set()
+        self._guardian = Guardian(reactor) if guardian is None else guardian
+        self._reactor = reactor
+        self._is_started = False
+        self.table = ProcessTable(reactor)
+        self._adopted = AdoptedChildren(
+            reactor,
+            self.table,
+            self._is_ours,
+            knows_all=owns_process,
+            is_our_mark=lambda mark: mark.startswith(self._prefix),
+            is_busy=lambda: bool(self._running),
+        )
+
+    def start(self) -> None:
+        """Start the guardian, reap what is inherited and, where this process is ours, inherit.
+
+        A guardian that cannot be started is a warning in the log.
+        """
+        self._is_started = True
+        if self._owns_process:
+            become_subreaper()
+        try:
+            self._guardian.start()
+        except OSError as e:
+            self._log.warn(
+                "no guardian ({error}); if this server is killed, its jobs will outlive it", error=e.strerror
+            )
+
+    def stop(self) -> None:
+        """Let the guardian go, which ends the jobs that still run, and reap a last time."""
+        self._is_started = False
+        self._guardian.stop()
+        self._adopted.stop()
+
+    def new(self) -> JobTree:
+        """Make the tree of a job that is about to be started.
+
+        :returns: the tree; put its `mark` into the job's environment.
+        """
+        mark = self._prefix + secrets.token_hex(MARK_BYTES // 2).encode("ascii")
+        return JobTree(self._reactor, self.table, mark, self)
+
+    # ITreeOwner
+
+    def tree_started(self, pid: int, mark: bytes) -> None:
+        """See :class:`ITreeOwner`."""
+        self._unreaped.add(pid)
+        self._running.add(pid)
+        self._guardian.job_started(pid, mark)
+        if self._is_started:
+            self._adopted.expect()
+
+    def tree_reaped(self, pid: int) -> None:
+        """See :class:`ITreeOwner`."""
+        self._unreaped.discard(pid)
+
+    def tree_ended(self, pid: int) -> None:
+        """See :class:`ITreeOwner`."""
+        self._running.discard(pid)
+        self._guardian.job_ended(pid)
+
+    def _is_ours(self, pid: int) -> bool:
+        return pid in self._unreaped or pid == self._guardian.pid or pid in twisted_process.reapProcessHandlers

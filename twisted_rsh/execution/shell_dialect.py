@@ -1,0 +1,186 @@
+r"""How each kind of shell is talked to: the texts that a server writes to a persistent shell's command pipe.
+
+The shell is interactive, reads its commands from descriptor 0, and reports on descriptor 9.  One command is one line::
+
+    { { GUARD; printf 's 5\n' >&9; } >/dev/null 2>&1; eval 'TEXT' 9>&-; REPORT; } <INPUT
+
+The marker ``s`` says that the line has been read as a whole and its input opened: from then on, and no sooner, may the
+shell be interrupted.  REPORT says the status and the shell's options, and then undoes whatever the text has done to the
+prompts and to what is run at them.  GUARD makes the shell say the same by itself when it abandons the line, as it does
+at an interrupt or at ``${x?}``: in bash as ``PROMPT_COMMAND``, in zsh as ``precmd``, in dash as part of ``PS1``.  Both
+carry the command's number, so that it does not matter which of the two is heard, or whether both are.  What GUARD and
+REPORT print, as they do where the user has switched tracing on, nobody sees.
+
+Sources: bash(1), dash(1), zshmisc(1), zshparam(1), zshoptions(1).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["BASH", "DASH", "DIALECTS", "STATUS_FD", "TERMINAL_FD", "ZSH", "Dialect", "dialect_of", "quoted"]
+
+STATUS_FD = 9
+"""The shell's descriptor for its reports: the highest that dash accepts in a redirection."""
+
+TERMINAL_FD = 8
+"""The shell's descriptor for its terminal, which is the standard input of the commands."""
+
+
+def quoted(text: bytes) -> bytes:
+    """Quote text for any POSIX shell, and for zsh whatever its options.
+
+    :param text: bytes without NUL.
+    :returns: one word that stands for exactly these bytes.
+    """
+    return b"'" + text.replace(b"'", b"'\\''") + b"'"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    r"""One kind of shell.
+
+    :ivar name: what to call it.
+    :ivar arguments: those that make it interactive, without start-up files and without line editing.
+    :ivar opening: what is run first of all, to switch off what only a person at a keyboard wants.
+    :ivar builtin: the word before a built-in command that keeps aliases and functions of its name away.
+    :ivar restore: undoes what a command may have done to the prompts; nothing of what it prints is seen.
+    :ivar guard: makes the shell report by itself when a line is abandoned, given the text that reports.
+    """
+
+    name: str
+    arguments: tuple[bytes, ...]
+    opening: bytes
+    builtin: bytes
+    restore: bytes
+    guard: Callable[[bytes], bytes]
+
+    def _say(self, kind: bytes, number: int) -> bytes:
+        """Report the status of the last command, and the options that are on."""
+        words = b'\'%s %d %%s %%s\\n\' "$?" "$-"' % (kind, number)
+        return b"%s printf %s >&%d" % (self.builtin, words, STATUS_FD)
+
+    def _report(self, kind: bytes, number: int) -> bytes:
+        """Report, and restore; nothing that this prints or traces is seen."""
+        return b"{ %s; %s; } >/dev/null 2>&1" % (self._say(kind, number), self.restore)
+
+    def opening_line(self) -> bytes:
+        """Say what to write first; the shell reports on it as on command 0.
+
+        :returns: one line.
+        """
+        return b"{ %s; } >/dev/null 2>&1; %s\n" % (self.opening, self._report(b"e", 0))
+
+    def command_line(
+        self, number: int, text: bytes, *, source: bytes | None, status: int = 0, flags: bytes = b""
+    ) -> bytes:
+        """Say what to write for a command.
+
+        :param number: the command's number.
+        :param text: the command; several lines are as good as one, and a syntax error does no harm.
+        :param source: the path of what the command is to read, or ``None`` for the terminal.
+        :param status: the status of the command before, for ``$?``.
+        :param flags: the options that are on, as that command's report said.
+        :returns: one line of the shell's, however many newlines it has, behind an empty one where that helps.
+        """
+        if status and b"e" not in flags:  # with errexit on, the shell would end
+            text = b"(exit %d)\n%s" % (status, text)
+        opening = b"%s; %s printf 's %d\\n' >&%d" % (
+            self.guard(self._report(b"e", number)),
+            self.builtin,
+            number,
+            STATUS_FD,
+        )
+        if b"x" in flags:  # else our own commands would be traced as well
+            opening = b"%s set +x; %s" % (self.builtin, opening)
+            text = b"%s set -x\n%s" % (self.builtin, text)
+        closing = b"%d>&-" % STATUS_FD
+        if source is None:
+            closing += b" %d<&-" % TERMINAL_FD
+        evaluation = b"%s eval %s %s" % (self.builtin, quoted(text), closing)
+        source_word = b"<&%d" % TERMINAL_FD if source is None else b"<" + quoted(source)
+        parts = (opening, evaluation, self._report(b"e", number), source_word)
+        # After an unterminated quote bash finds fault with the braces of the next line, unless that is an empty one.
+        before = b"\n" if status else b""
+        return before + b"{ { %s; } >/dev/null 2>&1; %s; %s; } %s\n" % parts
+
+    def sync_script(self, number: int) -> bytes:
+        """Say what a file has to have for :meth:`sync_line`.
+
+        :param number: a number that says which of several was answered.
+        :returns: the text of the file.
+        """
+        return self._report(b"r", number) + b"\n"
+
+    def sync_line(self, path: bytes) -> bytes:
+        """Say what to write to learn that the shell waits for its next line, and what the status of the last one was.
+
+        The shell may be interrupted while it reads this, and then takes the rest of it for a line of its own.  So it
+        is short, no part of it means anything else, and what it does is in a file.
+
+        :param path: that of the file, which ends in a colon: ``:`` alone does nothing.
+        :returns: one line.
+        """
+        return b". %s\n" % path
+
+
+def _bash_guard(report: bytes) -> bytes:
+    return b"PROMPT_COMMAND=" + quoted(report)
+
+
+def _dash_guard(report: bytes) -> bytes:
+    return b"PS1=" + quoted(b"$(%s)" % report)
+
+
+def _zsh_guard(report: bytes) -> bytes:
+    return b"precmd() { %s; }" % report
+
+
+BASH = Dialect(
+    name="bash",
+    arguments=(b"--noprofile", b"--norc", b"--noediting", b"-i"),
+    opening=b"unset HISTFILE MAILCHECK; set +o history +H",
+    builtin=rb"\builtin",
+    # `jobs -n` takes back the news of finished jobs, which would be told at the next prompt, in the middle of nowhere.
+    restore=rb"\builtin unset PROMPT_COMMAND; PS0= PS1= PS2=; \builtin set +vH; \builtin jobs -n",
+    guard=_bash_guard,
+)
+"""GNU bash, 3.2 and later, also when it is called ``sh``."""
+
+DASH = Dialect(
+    name="dash",
+    arguments=(b"-i",),
+    opening=b"unset HISTFILE; set +o emacs +o vi",
+    builtin=rb"\command",
+    restore=rb"PS1= PS2=; \command set +v",
+    guard=_dash_guard,
+)
+"""dash, and any other plain POSIX shell."""
+
+ZSH = Dialect(
+    name="zsh",
+    arguments=(b"-f", b"-i", b"+o", b"zle"),
+    opening=b"unset HISTFILE; MAILCHECK=0; setopt interactivecomments",
+    builtin=rb"\builtin",
+    restore=(
+        rb"\builtin unfunction -m precmd preexec periodic; precmd_functions=() preexec_functions=() "
+        rb"periodic_functions=() PS1= PS2=; \builtin unsetopt zle promptcr promptsp verbose banghist"
+    ),
+    guard=_zsh_guard,
+)
+"""zsh, 5.0 and later.  A ``#`` begins a comment, as in its scripts."""
+
+DIALECTS = {b"bash": BASH, b"rbash": BASH, b"dash": DASH, b"ash": DASH, b"sh": DASH, b"zsh": ZSH}
+"""The dialect of a shell by the name of its program."""
+
+
+def dialect_of(executable: bytes) -> Dialect | None:
+    """Find out which dialect a shell speaks, by the name of its program.
+
+    :param executable: absolute path; of a symbolic link, such as ``/bin/sh``, what it leads to counts first.
+    :returns: the dialect, or ``None`` when none is known for it.
+    """
+    real = os.path.basename(os.path.realpath(executable))
+    return DIALECTS.get(real) or DIALECTS.get(os.path.basename(executable))

@@ -1,0 +1,536 @@
+"""A persistent shell: one process that runs one command after another and remembers what they did."""
+
+from __future__ import annotations
+
+import enum
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+
+from zope.interface import implementer
+
+from twisted_rsh.core.endings import (
+    Ending,
+    Exited,
+    JobEnd,
+    Limit,
+    LimitReached,
+    OutcomeUnknown,
+    RefusalReason,
+    Refused,
+    Signalled,
+)
+from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
+from twisted_rsh.core.requests import JobRequest, Terminal
+from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.execution.interfaces import IJobReactor
+from twisted_rsh.execution.job_tree import JobTree
+from twisted_rsh.execution.ladder import KillLadder
+from twisted_rsh.execution.pipes import READ_BYTES
+from twisted_rsh.execution.plan import encode_text, shown
+from twisted_rsh.execution.refusals import refusal_of
+from twisted_rsh.execution.resource_usage import resource_usage
+from twisted_rsh.execution.shell_command import ShellCommand
+from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
+from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
+from twisted_rsh.execution.shell_plan import ShellPlan
+from twisted_rsh.execution.shell_process import ShellProcess
+from twisted_rsh.execution.shell_reach import INTERRUPTS, ShellReach
+from twisted_rsh.execution.shell_reports import Report, ReportKind
+from twisted_rsh.execution.shell_watch import LOST_DELAYS, SYNC_DELAYS, WATCH_SECONDS, ShellWatch
+from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits, UsageWatch
+from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
+
+__all__ = [
+    "BEGIN_SECONDS",
+    "START_SECONDS",
+    "SYNC_SECONDS",
+    "WATCH_SECONDS",
+    "PersistentShell",
+    "start_shell",
+]
+
+START_SECONDS = 10.0
+"""Seconds within which a shell has to take its first line: it takes 5 ms, and longer where the machine is busy."""
+
+BEGIN_SECONDS = 30.0
+"""Seconds within which a shell has to begin with a command: :data:`MAX_SCRIPT_BYTES` on a busy machine."""
+
+SYNC_SECONDS = 30.0
+"""Seconds within which a shell has to come back to its prompt once an interrupted command has ended: whatever the user
+has it do at an interrupt should be done by then."""
+
+_LAST_WORDS_BYTES = 200
+"""Bytes of what a shell printed at its start that are kept in case it is all that it ever says."""
+
+
+def start_shell(
+    reactor: IJobReactor,
+    plan: ShellPlan,
+    owner: IJobOwner,
+    tree: JobTree,
+    terminal: Terminal | None = None,
+    *,
+    limits: UsageLimits = NO_LIMITS,
+    folder: str | None = None,
+) -> PersistentShell:
+    """Start a persistent shell.
+
+    :param reactor: watches its pipes and its exit, and tells the time.
+    :param plan: which one (:func:`twisted_rsh.execution.shell_plan.plan_shell`).
+    :param owner: whom to report to, from the reactor only, never from within this call.  A shell that turns out to be
+        of no use ends with :class:`~twisted_rsh.core.endings.Refused` and `SHELL_FAILED`.
+    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.job_trees.JobTrees.new`).
+    :param terminal: the terminal to give it, or ``None`` for pipes.
+    :param limits: what the shell and all that it runs may use together.
+    :param folder: where to make the private folder for what commands read; ``None`` for the system's temporary folder.
+    :returns: the shell, which takes commands at once and runs them when it is ready.
+    :raises JobRefused: it was not started, as :func:`twisted_rsh.execution.job.start_job` has it.
+    """
+    try:
+        return PersistentShell(reactor, plan, owner, tree, terminal, limits, PrivateFolder(folder))
+    except OSError as e:
+        raise refusal_of(e, plan.spawn) from None
+
+
+class _Phase(enum.Enum):
+    """What a shell is doing."""
+
+    STARTING = enum.auto()
+    READY = enum.auto()
+    RUNNING = enum.auto()
+    SETTLING = enum.auto()
+    SYNCING = enum.auto()
+    EXITED = enum.auto()
+
+
+@implementer(IPersistentShell, IShellListener, ICommandShell)
+class PersistentShell:
+    """A running shell; made by :func:`start_shell`.
+
+    :ivar folder: where the input of a command is.
+    :ivar feed: the terminal's input, or ``None`` on pipes.
+    """
+
+    def __init__(
+        self,
+        reactor: IJobReactor,
+        plan: ShellPlan,
+        owner: IJobOwner,
+        tree: JobTree,
+        terminal: Terminal | None,
+        limits: UsageLimits,
+        folder: PrivateFolder,
+    ) -> None:
+        self._reactor = reactor
+        self._plan = plan
+        self._owner = owner
+        self._tree = tree
+        self._limits = limits
+        self._started_at = reactor.seconds()
+        self.folder = folder
+        self.feed = None if terminal is None else TerminalFeed(self._type)
+        self._phase = _Phase.STARTING
+        self._command: ShellCommand | None = None
+        self._number = self._last_command = 0
+        self._status = 0
+        self._flags = b""
+        self._ending: Ending = Exited(0)
+        self._fate: Ending | None = None
+        self._exit: Ending | None = None
+        self._held_open = False
+        self._has_ended = False
+        self._is_over = False
+        self._is_leaving = False
+        self._closed: set[Stream] = set()
+        self._told_ended: set[Stream] = set()
+        self._told_no_input = False
+        self._last_words = b""
+        self._waiting: list[Callable[[], None]] = []
+        self._watch = ShellWatch(reactor, self._ask, self._give_up)
+        marked = replace(plan.spawn, environment=(*plan.spawn.environment, tree.mark))
+        self._process = ShellProcess(reactor, marked, terminal, self, self._typed)
+        tree.started(self._process.pid)
+        self._reach = ShellReach(self._process.transport, self._process.pid)
+        # Where the system shows no processes, the groups that the transport knows of are all there is to signal.
+        self._signal_all = tree.signal if tree.sees_processes else self._reach.to_group
+        self._ladder = KillLadder(reactor, self._signal_all, self._ladder_finished)
+        self._usage_watch = UsageWatch(reactor, tree, limits, self._use_exceeded)
+        self._usage_watch.start()
+        self._watch.expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
+        self._process.send_line(plan.dialect.opening_line())
+
+    # IPersistentShell
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """See :meth:`twisted_rsh.interfaces.IPersistentShell.when_ready`."""
+        if self._phase is _Phase.STARTING:
+            self._waiting.append(call)
+        elif not self._is_over:
+            call()
+
+    def start_command(self, request: JobRequest, owner: IJobOwner) -> ShellCommand:
+        """See :meth:`twisted_rsh.interfaces.IPersistentShell.start_command`.
+
+        The command may be given before the shell is ready; it then waits.
+
+        :raises JobRefused: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT`, `TOO_LONG`, or `RESOURCES` where it cannot be given
+            an input.
+        """
+        if self._is_leaving or self._exit is not None or self._fate is not None:
+            raise JobRefused(RefusalReason.SHELL_GONE, "the shell has ended; start another one")
+        if self._command is not None:
+            raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
+        command = ShellCommand(self._reactor, self, 0, self._text(request), owner)
+        if self._phase is _Phase.READY:
+            try:
+                self._send(command)
+            except OSError as e:
+                raise JobRefused(RefusalReason.RESOURCES, f"no input for the command: {e.strerror}") from None
+        self._command = command
+        return command
+
+    def _text(self, request: JobRequest) -> bytes:
+        """Encode a command, or refuse it."""
+        if not request.command:
+            raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
+        text = encode_text(request.command, self._plan.encoding, "the command")
+        if len(text) > MAX_SCRIPT_BYTES:
+            raise JobRefused(
+                RefusalReason.TOO_LONG, f"the command has {len(text)} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
+            )
+        return text
+
+    # IJob
+
+    def write_input(self, data: bytes) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.write_input`.
+
+        On a terminal it is typed as soon as a command runs.  On pipes every command has its own input, and the shell
+        none.
+        """
+        if self._is_over:
+            return
+        if self.feed is not None:
+            self.feed.put(data, self._owner.input_consumed)
+        elif not self._told_no_input:
+            self._told_no_input = True
+            self._owner.input_closed()
+
+    def end_input(self) -> None:
+        """Let the shell leave, when it has no command to run any more."""
+        self._is_leaving = True
+        if self._phase is _Phase.READY:
+            self._process.end_commands()
+
+    def send_signal(self, name: str) -> None:
+        """Send a signal to what the shell runs, or to the shell itself where it runs nothing.
+
+        At its prompt a shell is not interrupted: there is nothing to interrupt.
+
+        :param name: one of :data:`twisted_rsh.core.signals.SIGNAL_NAMES`.
+        """
+        if self._command is not None:
+            self._command.send_signal(name)
+        elif (number := getattr(signal, f"SIG{name}", None)) is not None and number not in INTERRUPTS:
+            self._reach.to_group(number)
+
+    def resize(self, columns: int, rows: int) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
+        self._process.transport.resize(columns, rows)
+
+    def resume_output(self, stream: Stream) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
+        self.resume_outputs()
+
+    def close_output(self, stream: Stream) -> None:
+        """Throw away what comes on this stream while no command runs; the commands have it still."""
+        if stream not in self._closed and not self._is_over:
+            self._closed.add(stream)
+            self._reactor.callLater(0, self._tell_ended, stream)
+            self.resume_outputs()
+
+    def terminate(self) -> None:
+        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: takes the :class:`KillLadder`."""
+        if not self._is_over:
+            self._ladder.start()
+
+    # ICommandShell
+
+    def signal_command(self, name: str) -> None:
+        """See :meth:`ICommandShell.signal_command`."""
+        number = getattr(signal, f"SIG{name}", None)
+        if number is None:
+            return
+        if self._reach.to_foreground(number):
+            if number in INTERRUPTS:
+                self._look_after(number)
+        elif number in INTERRUPTS:
+            self.interrupt(number)
+        else:
+            if number == signal.SIGCONT:
+                self._reach.to_group(number)  # a command may have stopped the shell itself
+            self._reach.to_family(number)
+
+    def interrupt(self, number: int) -> None:
+        """See :meth:`ICommandShell.interrupt`."""
+        self._reach.to_foreground(number)
+        if self._command is not None:
+            self._command.was_interrupted = True
+        self._reach.to_group(number)
+        self._look_after(number)
+
+    def key_typed(self) -> None:
+        """See :meth:`ICommandShell.key_typed`."""
+        self._look_after(None)
+
+    def _look_after(self, number: int | None) -> None:
+        """Look in a while what has become of an interruption."""
+        if number is not None:
+            self._reach.interrupted(number)
+        if self._phase is _Phase.RUNNING:
+            self._watch.ask_after(LOST_DELAYS)
+
+    def signal_family(self, number: int) -> bool:
+        """See :meth:`ICommandShell.signal_family`."""
+        return self._reach.to_family(number)
+
+    def kill(self) -> None:
+        """See :meth:`ICommandShell.kill`."""
+        self._reach.to_group(signal.SIGKILL)
+
+    def withdraw(self) -> None:
+        """See :meth:`ICommandShell.withdraw`."""
+        command, self._command = self._command, None
+        if command is not None:
+            text = "the command was cancelled before the shell could begin it"
+            self._reactor.callLater(0, command.finish, Refused(RefusalReason.SHELL_BUSY, text))
+
+    def resume_outputs(self) -> None:
+        """See :meth:`ICommandShell.resume_outputs`."""
+        self._process.resume_outputs()
+
+    # IShellListener
+
+    def output_room(self, stream: Stream) -> int:
+        """See :meth:`IShellListener.output_room`."""
+        if self._is_talking_to_us or (self._command is None and stream in self._closed):
+            return READ_BYTES
+        return (self._command or self._owner).output_room(stream)
+
+    def output_received(self, stream: Stream, data: bytes) -> None:
+        """See :meth:`IShellListener.output_received`."""
+        if self._is_talking_to_us:
+            self._last_words = (self._last_words + data)[-_LAST_WORDS_BYTES:]
+        elif self._command is not None:
+            self._command.output_received(stream, data)
+        elif stream not in self._closed:
+            self._owner.output_received(stream, data)
+
+    @property
+    def _is_talking_to_us(self) -> bool:
+        """Whether what is printed now is nobody's."""
+        return self._phase in (_Phase.STARTING, _Phase.SYNCING)
+
+    def reported(self, report: Report) -> None:
+        """See :meth:`IShellListener.reported`; what was said before, and comes twice, is not listened to."""
+        if report.number > self._number:
+            self.garbled()
+        elif self._phase is _Phase.STARTING:
+            if report.kind is ReportKind.ENDED:
+                self._process.settle(self._in_step)
+        elif self._phase is _Phase.SYNCING:
+            if report.kind is ReportKind.IN_STEP and report.number > self._last_command:
+                self._process.settle(self._in_step)
+        elif self._phase is _Phase.RUNNING and self._command is not None:
+            self._command_reported(self._command, report)
+
+    def _command_reported(self, command: ShellCommand, report: Report) -> None:
+        if report.kind is ReportKind.IN_STEP:
+            if report.number > command.number:  # it was abandoned, and what reports that was taken away
+                self._command_ended(command, report)
+        elif report.number == command.number:
+            if report.kind is ReportKind.ENDED:
+                self._command_ended(command, report)
+            elif not command.has_begun:
+                self._watch.met()
+                command.begun()
+
+    def garbled(self) -> None:
+        """See :meth:`IShellListener.garbled`."""
+        self._give_up("something wrote to the descriptor by which the shell reports; the shell was ended")
+
+    # One command
+
+    def _send(self, command: ShellCommand) -> None:
+        """Tell the shell of a command."""
+        source = command.prepare()
+        self._number += 1
+        command.number = self._last_command = self._number
+        self._reach.command_begins()
+        self._phase = _Phase.RUNNING
+        self._watch.expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
+        self._process.send_line(
+            self._plan.dialect.command_line(
+                command.number, command.text, source=source, status=self._status, flags=self._flags
+            )
+        )
+        self._watch.ask_after((WATCH_SECONDS,))
+        self.resume_outputs()
+
+    def _command_ended(self, command: ShellCommand, report: Report) -> None:
+        self._watch.calm()
+        self._status, self._flags = report.status, report.flags
+        if command.has_begun:
+            self._ending = self._reach.ending_of(report.status, on_terminal=self.feed is not None)
+        else:
+            text = "the shell could not begin the command; its standard error says why"
+            self._ending = Refused(RefusalReason.SHELL_FAILED, text)
+        self._phase = _Phase.SETTLING
+        self._process.settle(self._command_settled)
+
+    def _command_settled(self) -> None:
+        command, self._command = self._command, None
+        assert command is not None
+        if self._exit is None:
+            self._phase = _Phase.SYNCING if command.was_interrupted else _Phase.READY
+            if command.was_interrupted:
+                self._watch.expect(SYNC_SECONDS, "the shell did not come back from an interruption; it was ended")
+                self._watch.ask_after(SYNC_DELAYS)
+        command.finish(self._ending)
+        self.resume_outputs()
+        if self._exit is not None:
+            self._let_go()
+        elif self._phase is _Phase.READY:
+            self._go_on()
+
+    def _in_step(self) -> None:
+        """Learn that the shell is at its prompt, and that what it printed on the way is gone."""
+        self._watch.calm()
+        self._phase = _Phase.READY
+        waiting, self._waiting = self._waiting, []
+        self.resume_outputs()
+        self._go_on()
+        for ready in waiting:
+            ready()
+
+    def _go_on(self) -> None:
+        """Do what waited for the shell."""
+        if self._command is not None:
+            if self._phase is _Phase.READY:
+                self._begin_waiting(self._command)
+        elif self._is_leaving:
+            self._process.end_commands()
+
+    def _begin_waiting(self, command: ShellCommand) -> None:
+        try:
+            self._send(command)
+        except OSError as e:
+            self._command = None
+            command.finish(Refused(RefusalReason.RESOURCES, f"no input for the command: {e.strerror}"))
+            self._go_on()
+
+    # Coming back into step
+
+    def _ask(self) -> None:
+        """Ask whether the shell is at its prompt, unless it has not come to the last question."""
+        self._reach.repeat()
+        if not self._process.unread_commands():
+            try:
+                path = self.folder.place("sync:")
+                with open(path, "xb") as file:
+                    file.write(self._plan.dialect.sync_script(self._number + 1))
+            except OSError as e:
+                self._give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
+                return
+            self._number += 1
+            self._process.send_line(self._plan.dialect.sync_line(path))
+
+    # The end
+
+    def _give_up(self, text: str) -> None:
+        """End a shell that cannot be used any more."""
+        self._fate = self._fate or OutcomeUnknown(text)
+        self._watch.calm()
+        self.kill()
+
+    def exited(self, ending: Ending) -> None:
+        """See :meth:`IShellListener.exited`."""
+        self._tree.reaped()
+        self._watch.calm()
+        self._exit = ending
+        if self._phase is not _Phase.SETTLING:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Deliver what is left of the output, and close it."""
+        if self._phase is _Phase.STARTING:
+            self._fate = _failed_start(self._plan, self._fate or self._exit, self._last_words)
+        self._phase = _Phase.EXITED
+        self._process.settle(self._close_outputs)
+
+    def _close_outputs(self) -> None:
+        self._held_open = self._process.close_outputs()
+
+    def ended(self) -> None:
+        """See :meth:`IShellListener.ended`."""
+        self._has_ended = True
+        if not self._ladder.is_climbing or not self._signal_all(0):
+            self._tell_end()
+
+    def _ladder_finished(self) -> None:
+        if self._has_ended:
+            self._tell_end()
+
+    def _tell_end(self) -> None:
+        if self._is_over or self._exit is None:
+            return
+        self._is_over = True
+        ending = self._fate or self._exit
+        self.folder.remove()
+        command, self._command = self._command, None
+        if command is not None:
+            command.finish(ending, held_open=self._held_open)
+        for stream in OUTPUTS:
+            self._tell_ended(stream)
+        self._usage_watch.stop()
+        self._tree.close()
+        usage = self._process.transport.resource_usage
+        wall = self._reactor.seconds() - self._started_at
+        self._owner.job_ended(JobEnd(ending, self._held_open, usage and resource_usage(wall, usage)))
+
+    def _use_exceeded(self, limit: Limit) -> None:
+        self._fate = LimitReached(limit, self._limits.amount(limit))
+        if limit is Limit.MEMORY:
+            self._signal_all(signal.SIGKILL)  # while it was asked nicely, it would take more
+        self._ladder.start()
+
+    def _tell_ended(self, stream: Stream) -> None:
+        if stream not in self._told_ended:
+            self._told_ended.add(stream)
+            self._owner.output_ended(stream)
+
+    # Small things
+
+    def _type(self, data: bytes) -> None:
+        self._process.transport.write(data)
+
+    def _typed(self, size: int) -> None:
+        if self.feed is not None:
+            self.feed.taken(size)
+
+
+def _failed_start(plan: ShellPlan, ending: Ending | None, last_words: bytes) -> Refused:
+    """Say in one line why a shell is of no use."""
+    name = shown(os.fsdecode(plan.spawn.executable))
+    if isinstance(ending, OutcomeUnknown):
+        return Refused(RefusalReason.SHELL_FAILED, f"{name}: {ending.text}")
+    how = "it ended before it was ready"
+    if isinstance(ending, Exited):
+        how += f", with exit code {ending.code}"
+    elif isinstance(ending, Signalled):
+        how += f", by signal {ending.signal}"
+    lines = last_words.decode(plan.encoding, "replace").split("\n")
+    said = next((shown(line.strip()) for line in reversed(lines) if line.strip()), "")
+    return Refused(RefusalReason.SHELL_FAILED, f"{name}: {how}" + (f": {said}" if said else ""))
