@@ -18,7 +18,8 @@ MEGA = 1e6
 def reach(event: str) -> None:
     """Say that the work has come to a point, and wait until it may go on.
 
-    :param event: ``"ready"`` when the connection is there and warm; ``"stalling"`` while nobody reads.
+    :param event: ``"ready"`` when the connection is there and warm; ``"stalling"`` while nobody reads;
+        ``"done"`` when the connection is about to end, which need not be said where the server does not end with it.
     :raises EOFError: nobody is there to go on for.
     """
     print(json.dumps({"event": event}), flush=True)

@@ -89,7 +89,7 @@ def _converse(process: subprocess.Popen[bytes], server: int | None, stall_second
 def _server_figures(seen: Mapping[str, list[Usage]], last: Usage | None, stall_seconds: int) -> dict[str, float]:
     if last is None or "ready" not in seen:
         return {}
-    ready = seen["ready"][0]
+    ready, last = seen["ready"][0], seen.get("done", [last])[0]
     figures = {"server_cpu_s": last.cpu_s - ready.cpu_s}
     if "stalling" in seen:
         stalled = seen["stalling"]

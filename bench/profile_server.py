@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from bench.measuring import measure
 from bench.servers.starting import OURS, Site, running
-from bench.surroundings import prepare, user_name
+from bench.surroundings import clean_up_when_ended, prepare, user_name
 from bench.task import FULL, QUICK, Task
 from bench.works import WORKS
 
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.commands is not None:
         sizes = replace(sizes, commands=options.commands)
     work = WORKS[options.work]
+    clean_up_when_ended()
     contestant = work.contestants[0]
     with tempfile.TemporaryDirectory(prefix="rshbench-") as folder:
         prepare(folder)

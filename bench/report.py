@@ -184,7 +184,7 @@ def _row(work: Work, contestant: str, rounds: Sequence[Figures | None], ours: Se
     if not values:
         return []
     text = f"  {CONTESTANTS[contestant]:42}{_with_range(Spread.of(values)):>32}"
-    compared = ratios(work, ours, rounds) if contestant != SUBJECT else []
+    compared = ratios(work, ours, rounds) if work.is_compared and contestant != SUBJECT else []
     if compared:
         text += f"   ours is {_with_range(Spread.of(compared))} times as good"
     extras = [shown for extra in work.extras if (shown := _show_extra(rounds, extra))]

@@ -19,7 +19,7 @@ from bench.measuring import MeasurementFailed, measure
 from bench.plot import draw
 from bench.report import Results, panels, table
 from bench.servers.starting import CROWDED, Site, crowd_size, running
-from bench.surroundings import login_shell, prepare, user_name
+from bench.surroundings import clean_up_when_ended, login_shell, prepare, user_name
 from bench.task import FULL, QUICK, Sizes, Task
 from bench.works import CONTESTANTS, WORKS, Contestant, Work, missing_parts
 
@@ -163,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :returns: the exit status: 1 when something failed, though what did not is reported.
     """
     options = _options(arguments)
+    clean_up_when_ended()
     with tempfile.TemporaryDirectory(prefix="rshbench-") as folder:
         prepare(folder)
         run = _Run(options, folder)

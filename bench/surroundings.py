@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
+import sys
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -20,6 +22,7 @@ __all__ = [
     "ROOT",
     "authorized_keys_path",
     "certificate_path",
+    "clean_up_when_ended",
     "client_key_path",
     "environment",
     "host_key_path",
@@ -83,6 +86,12 @@ def environment(folder: str) -> dict[str, str]:
     """
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     return {**kept, "HOME": folder, "PYTHONPATH": ROOT, "PYTHONWARNINGS": "ignore"}
+
+
+def clean_up_when_ended() -> None:
+    """Let SIGTERM and SIGHUP end this process as an exception does, so that servers and folders do not outlive it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
 
 
 def user_name() -> str:

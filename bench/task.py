@@ -6,13 +6,16 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-__all__ = ["FULL", "GCM", "MAX_KEYS", "PIPES", "PROGRAM", "QUICK", "Sizes", "Task"]
+__all__ = ["BASH", "FULL", "GCM", "MAX_KEYS", "PIPES", "PROGRAM", "QUICK", "Sizes", "Task"]
 
 PIPES = "pipes"
 """The variant of W1t that uses no terminal, to compare with."""
 
 PROGRAM = "program"
 """The variant of W8 that types into the client program of this package instead of calling its API."""
+
+BASH = "bash"
+"""The variant of W1s that has bash as its persistent shell, whatever shell runs the other commands."""
 
 GCM = "gcm"
 """The variant of W4 and W5 that asks the server for AES-GCM, the fastest cipher of SSH; Conch's server has none."""

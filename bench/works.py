@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.servers.starting import CONCH, CROWDED, OPENSSH, OURS, PEER
-from bench.task import GCM, PIPES, PROGRAM
+from bench.servers.starting import CONCH, CROWDED, OPENSSH, OURS, PEER, find_sshd
+from bench.task import BASH, GCM, PIPES, PROGRAM
 
 __all__ = ["CONTESTANTS", "SUBJECT", "WORKS", "Contestant", "Extra", "Work", "missing_parts"]
 
@@ -59,6 +59,7 @@ class Work:
     :ivar unit: what it is then.
     :ivar more_is_better: whether it is a rate; otherwise it is a time or a size.
     :ivar contestants: who does it; the first is the subject of the whole benchmark.
+    :ivar is_compared: whether ratios mean anything; between sizes near nothing they do not.
     :ivar fresh_server: whether every measurement has a server of its own, as its memory is measured.
     :ivar extras: other figures that the table shows.
     """
@@ -70,6 +71,7 @@ class Work:
     more_is_better: bool
     contestants: tuple[Contestant, ...]
     scale: float = 1.0
+    is_compared: bool = True
     fresh_server: bool = False
     extras: tuple[Extra, ...] = ()
 
@@ -87,6 +89,7 @@ SUBJECT = "ours"
 CONTESTANTS = {
     "ours": "this package: API > server",
     "ours-program": "this package: client program > server",
+    "ours-bash": "the same with bash",
     "ours-pipes": "the same with pipes",
     "ours-alone": "the same with no other connection",
     "local": "this machine, no remote shell",
@@ -141,7 +144,7 @@ _ALL = (
         figure="p50_us",
         unit="us",
         more_is_better=False,
-        contestants=(_US, _LOCAL),
+        contestants=(_US, Contestant("ours-bash", "ours", OURS, BASH), _LOCAL),
         extras=_P99,
     ),
     Work(
@@ -195,6 +198,7 @@ _ALL = (
         unit="MB",
         more_is_better=False,
         contestants=(_US, *_LIBRARY),
+        is_compared=False,
         fresh_server=True,
         extras=(
             Extra("stall_cpu_percent", "CPU", 1.0, "%"),
@@ -224,7 +228,7 @@ def missing_parts(contestants: Iterable[Contestant]) -> dict[str, str]:
     """
     missing = {}
     for contestant in contestants:
-        needs = {contestant.client, contestant.server or ""}
+        needs = {contestant.client, contestant.server, contestant.variant}
         absent = [part for part, is_there in _NEEDS.items() if part in needs and not is_there()]
         if absent:
             missing[contestant.name] = f"not installed: {', '.join(_PROVIDED_BY[part] for part in absent)}"
@@ -232,7 +236,7 @@ def missing_parts(contestants: Iterable[Contestant]) -> dict[str, str]:
 
 
 def _has_sshd() -> bool:
-    return shutil.which("ssh") is not None and shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin") is not None
+    return shutil.which("ssh") is not None and find_sshd() is not None
 
 
 def _has_asyncssh() -> bool:
@@ -244,5 +248,9 @@ def _has_conch() -> bool:
     return importlib.util.find_spec("bcrypt") is not None
 
 
-_NEEDS = {OPENSSH: _has_sshd, "asyncssh_client": _has_asyncssh, CONCH: _has_conch}
-_PROVIDED_BY = {OPENSSH: "OpenSSH's ssh and sshd", "asyncssh_client": "asyncssh", CONCH: "twisted[conch]"}
+def _has_bash() -> bool:
+    return shutil.which("bash") is not None
+
+
+_NEEDS = {BASH: _has_bash, OPENSSH: _has_sshd, "asyncssh_client": _has_asyncssh, CONCH: _has_conch}
+_PROVIDED_BY = {BASH: "bash", OPENSSH: "OpenSSH's ssh and sshd", "asyncssh_client": "asyncssh", CONCH: "twisted[conch]"}

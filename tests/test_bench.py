@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The benchmark runs: it starts its servers, measures, and says what it found; what that is matters elsewhere."""
+=======
+"""The benchmark runs: it starts its servers, measures, and says what it found, which is of no interest here."""
+>>>>>>> bench
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.running import own_environment
+from tests.system.running import own_environment, require
 
 ROOT = Path(__file__).parent.parent
 
@@ -107,3 +111,43 @@ def test_profile(tmp_path: Path) -> None:
     done = bench(tmp_path, "profile_server", "--quick", "--sort", "cumtime", "--lines", "1000")
     assert done.returncode == 0, done.stderr
     assert "posix_spawn" in done.stdout
+
+
+def test_ratios_say_how_many_times_as_good_ours_is() -> None:
+    """Twice the rate and half the time are both twice as good; a round that lacks one of the two has no ratio."""
+    from bench.report import ratios
+    from bench.works import WORKS
+
+    rate, time = WORKS["W1"], WORKS["W8"]
+    assert ratios(rate, [{"per_s": 200.0}], [{"per_s": 100.0}]) == [2.0]
+    assert ratios(time, [{"p50_us": 50.0}], [{"p50_us": 100.0}]) == [2.0]
+    assert ratios(rate, [None, {"per_s": 3.0}], [{"per_s": 1.0}, {"per_s": 2.0}]) == [1.5]
+    assert ratios(time, [{"p50_us": 0.0}, {}], [{"p50_us": 1.0}, {"p50_us": 1.0}]) == []
+
+
+def test_results_of_another_format(tmp_path: Path) -> None:
+    """A file that this version cannot read is refused by name."""
+    from bench.report import Results
+
+    path = tmp_path / "old.json"
+    path.write_text('{"W1": {}}')
+    with pytest.raises(ValueError, match=r"old\.json has no results of format 1"):
+        Results.load(str(path))
+
+
+def test_the_servers_usage_is_without_its_jobs() -> None:
+    """A job's memory is not the server's: what has another name than the server does not count."""
+    from bench.processes import usage
+
+    alone = usage(os.getpid())
+    if alone is None:
+        require(False, "this system has no /proc")
+        return
+    large = "x=$(head -c 20000000 /dev/zero | tr '\\0' x); echo there; read line"
+    with subprocess.Popen(["sh", "-c", large], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as job:
+        assert job.stdout is not None
+        assert job.stdout.readline() == b"there\n"
+        beside = usage(os.getpid())
+        job.kill()
+    assert beside is not None
+    assert beside.memory_mb < alone.memory_mb + 10

@@ -59,6 +59,8 @@ def _master(task: Task, *options: str) -> Iterator[list[str]]:
                     raise ConnectionError("ssh did not log in")
                 time.sleep(POLL_SECONDS)
             yield [*_ssh(task), "-T", "-S", path, "127.0.0.1"]
+            # While sshd's process for this connection is there: its processor time is gone with it.
+            reach("done")
         finally:
             # Not SIGTERM: ssh 9.2 lost it now and then, and was there for ever.
             master.kill()

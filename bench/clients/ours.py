@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater, react
 
 from bench.conversation import answer, latencies, rate, reach, stream_rate
 from bench.keyboard import ECHO_COMMAND, READY, WARM_UP_KEYS, echo_latencies
-from bench.task import PIPES, PROGRAM, Task
+from bench.task import BASH, PIPES, PROGRAM, Task
 from twisted_rsh.client import RemoteShell, connect
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.trust.home import Home
@@ -54,7 +54,7 @@ async def _on_terminal(client: RemoteShell, task: Task) -> dict[str, float]:
 
 
 async def _builtin(client: RemoteShell, task: Task) -> dict[str, float]:
-    shell = await client.shell()
+    shell = await client.shell("bash" if task.variant == BASH else "")
     await _timed(WARM_UP, lambda: shell.run("true"))
     reach("ready")
     return latencies(await _timed(task.sizes.builtins, lambda: shell.run("true")))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from bench.surroundings import ROOT, authorized_keys_path, environment, host_key_path
 
-__all__ = ["CONCH", "CROWDED", "OPENSSH", "OURS", "PEER", "QUIET_SECONDS", "Site", "crowd_size", "running"]
+__all__ = ["CONCH", "CROWDED", "OPENSSH", "OURS", "PEER", "QUIET_SECONDS", "Site", "crowd_size", "find_sshd", "running"]
 
 OURS = "ours"
 """A server of this package."""
@@ -92,6 +92,11 @@ def crowd_size(wanted: int) -> int:
     return max(1, min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS))
 
 
+def find_sshd() -> str | None:
+    """Find OpenSSH's server, which is seldom on a user's ``PATH``; ``None`` when it is not installed."""
+    return shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+
+
 @contextlib.contextmanager
 def running(kind: str, site: Site) -> Iterator[tuple[int, int]]:
     """Run a server while a block lasts.
@@ -142,9 +147,9 @@ def _start_library(stack: contextlib.ExitStack, site: Site, module: str) -> _Run
 
 
 def _start_openssh(stack: contextlib.ExitStack, site: Site) -> _Running:
-    program = shutil.which("sshd", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"]))
+    program = find_sshd()
     if program is None:
-        raise RuntimeError("sshd is not on the PATH")
+        raise RuntimeError("sshd is not installed")
     if os.geteuid() == 0 and not os.path.isdir(PRIVILEGE_SEPARATION):
         os.mkdir(PRIVILEGE_SEPARATION, 0o755)
         stack.callback(os.rmdir, PRIVILEGE_SEPARATION)
