@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """The benchmark runs: it starts its servers, measures, and says what it found; what that is matters elsewhere."""
-=======
-"""The benchmark runs: it starts its servers, measures, and says what it found, which is of no interest here."""
->>>>>>> bench
 
 from __future__ import annotations
 
