@@ -190,11 +190,14 @@ async def test_closing_ends_everything(serving: Serving) -> None:
 
 
 @asynchronous
-async def test_connection_lost_under_a_command(serving: Serving) -> None:
+async def test_connection_lost_under_a_command(serving: Serving, tmp_path: Path) -> None:
     """X-06: a lost connection makes the outcome unknown; what came until then is there, and nothing is invented."""
     shell = await serving.shell()
     lost = shell.when_lost()
-    running = shell.run("echo before; echo wrong >&2; exec sleep 1000")
+    running = shell.run(f"echo before; echo wrong >&2; echo > {tmp_path}/written; exec sleep 1000")
+    # What a process has written before another is started arrives before that one's output.
+    while not (tmp_path / "written").exists():
+        await shell.run(["true"])
     job = shell.start("echo $$; exec sleep 1000")
     pid = int(await first_line(job))
     shell._link.fail("the cable was cut")

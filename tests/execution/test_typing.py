@@ -182,6 +182,17 @@ async def test_signals_reach_the_foreground() -> None:
 
 
 @asynchronous
+async def test_terminal_that_is_closed_early() -> None:
+    """X-16: a process that lets go of its terminal some time before it exits is not hung up in between."""
+    protocol, process = start_on_terminal("exec 0<&- 1>&- 2>&-; sleep 0.2; exit 5", *QUIET)
+    assert (await end_of(protocol)).exitCode == 5
+    assert process.foreground_group() is None
+    protocol, process = start_on_terminal("exec 0<&- 1>&- 2>&-; sleep 60", *QUIET)
+    process.closeStdout()
+    assert (await end_of(protocol)).signal == signal.SIGHUP
+
+
+@asynchronous
 async def test_ladder_reaches_the_foreground() -> None:
     """What was in the foreground at one step is reached at the next, also when the shell has died between them."""
     protocol, process = start_on_terminal("set -m; sh -c 'trap \"\" HUP; echo ready; exec sleep 60'", *QUIET)

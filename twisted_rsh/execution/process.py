@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import resource
 import signal
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.requests import Terminal
+from twisted_rsh.execution.descriptors import FIRST_OWN
 from twisted_rsh.execution.groups import ProcessGroups
 from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.master import TerminalInput, TerminalOutput
@@ -109,7 +111,7 @@ class SpawnedProcess:
         self._open = {1, 2} if spawned.stdin is None else {0, 1, 2}
         self.pid: int | None = spawned.pid
         self.resource_usage: resource.struct_rusage | None = None
-        self._terminal = spawned.stdout if spawned.has_terminal else None
+        self._terminal: int | None = None
         input_type, output_type = (TerminalInput, TerminalOutput) if spawned.has_terminal else (InputPipe, OutputPipe)
         self._input = input_type(reactor, _or_closed(spawned.stdin), input_taken, lambda: self._stream_closed(0))
         self._outputs = {
@@ -117,6 +119,8 @@ class SpawnedProcess:
             2: self._output(OutputPipe, _or_closed(spawned.stderr), 2, read_size),
         }
         try:
+            if spawned.has_terminal:
+                self._terminal = fcntl.fcntl(spawned.stdout, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN)
             self._input.watch()
             for output in self._outputs.values():
                 output.resume()
@@ -143,6 +147,7 @@ class SpawnedProcess:
     def _abandon(self, pid: int) -> None:
         """Undo a start that nobody will hear of: the reactor cannot watch what was started."""
         self._open.clear()  # so that the streams are closed in silence
+        self._hang_up()
         self._input.close()
         for output in self._outputs.values():
             output.close()
@@ -158,10 +163,20 @@ class SpawnedProcess:
 
     def _stream_closed(self, number: int) -> None:
         if number == 1 and self._terminal is not None:
-            self._terminal = None
             self._input.close()
+            if self.pid is None:
+                self._hang_up()
         if number in self._open:
             self._later(lambda: self._report_closed(number))
+
+    def _hang_up(self) -> None:
+        """Close the last of our descriptors of the terminal, which hangs it up.
+
+        A process may close the terminal some time before it exits; were it hung up in between, it would die of that.
+        """
+        if self._terminal is not None:
+            fd, self._terminal = self._terminal, None
+            os.close(fd)
 
     def _report_closed(self, number: int) -> None:
         self._open.discard(number)
@@ -172,6 +187,8 @@ class SpawnedProcess:
     def _exited(self, report: ExitReport) -> None:
         self.pid = None
         self.resource_usage = report.usage
+        if self._outputs[1].is_closed:
+            self._hang_up()
         self._reason = reason = Failure(_describe(report.status))
         with self._log.failuresHandled("while reporting the exit of a process"):
             self._protocol.processExited(reason)
@@ -211,7 +228,7 @@ class SpawnedProcess:
         if descriptor == 0:
             self._input.end()
         elif descriptor in self._outputs:
-            self._outputs[descriptor].close()
+            self.close_output(descriptor)
 
     def closeStdin(self) -> None:
         """End standard input behind what is queued for it."""
@@ -273,6 +290,8 @@ class SpawnedProcess:
     def close_output(self, childFD: int) -> None:
         """See :meth:`IFlowControlledProcess.close_output`."""
         self._outputs[childFD].close()
+        if childFD == 1:
+            self._hang_up()
 
     def buffered_output(self, childFD: int) -> int:
         """See :meth:`IFlowControlledProcess.buffered_output`."""
