@@ -17,6 +17,7 @@ from twisted_rsh.core.login_messages import AuthFail, AuthOk
 from twisted_rsh.core.messages import Ack, Data, End, Exit, Open, Opened, Signal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, FramedLink
+from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
 
 
 def padded(payload: bytes, size: int) -> bytes:
@@ -71,6 +72,8 @@ def test_a_large_frame_in_crumbs(rig: Rig) -> None:
     client = rig.log_in()
     (payload,) = client.payloads(Open(channel=1, command="true"))
     client.send(frame(padded(payload, MAX_FRAME_BYTES)), record=1)
+    rig.clock.advance(OPENED_HELD_SECONDS)
+    client.exchange()
     assert client.heard() == [Opened(channel=1, encoding="utf-8")]
 
 
@@ -185,7 +188,7 @@ def test_every_split_gives_the_same() -> None:
             Data(1, Stream.STDIN, 0, b"some input"),
             End(1, Stream.STDIN, 10),
             Signal(channel=1, signal="INT"),
-            Ack(1),
+            Ack(0),
         ):
             payloads += client.payloads(message)
         return b"".join(map(frame, payloads))

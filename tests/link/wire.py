@@ -38,6 +38,7 @@ from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.login_messages import Auth
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.link.tls import ALPN
+from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
 from twisted_rsh.trust.client_key import ClientKey
 from twisted_rsh.trust.fingerprint import spki_sha256
 from twisted_rsh.trust.ssh_keys import parse_public_key
@@ -349,6 +350,8 @@ class RawClient(RawPeer):
     def say(self, *messages: Message) -> None:
         """Send messages of the session, all in one piece."""
         self.send(b"".join(frame(payload) for message in messages for payload in self.payloads(message)))
+        self.clock.advance(OPENED_HELD_SECONDS)
+        self.exchange()
 
     def heard(self) -> list[Message]:
         """Return the session's messages that the server has sent since the last call."""
@@ -390,7 +393,7 @@ def exchange(clock: Clock, one: Wire, other: Wire) -> None:
     """Carry bytes between the transports of two protocols until nothing moves; the end of one is the other's."""
     moved = True
     while moved:
-        clock.advance(0)
+        clock.advance(OPENED_HELD_SECONDS)
         moved = False
         for source, target in ((one, other), (other, one)):
             data = source.take()

@@ -38,6 +38,7 @@ from twisted_rsh.core.messages import (
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
+from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
 
 STDIN, STDOUT, STDERR = Stream
 OPEN = Open(channel=1, command="true")
@@ -545,7 +546,7 @@ def test_one_line_for_each_job(log_commands: bool, argv: tuple[str, ...] | None,
     client.say(Open(channel=1, command=None if argv else "cat \x1b /tmp/secret", argv=argv))
     client.say(Data(1, STDIN, 0, b"12345"))
     (job,) = rig.user.jobs
-    rig.clock.advance(2)
+    rig.clock.advance(2 - 2 * OPENED_HELD_SECONDS)
     job.owner.output_received(STDERR, b"12")
     job.end(Exited(3))
     client.exchange()

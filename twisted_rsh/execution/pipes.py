@@ -98,6 +98,7 @@ class OutputPipe(_Pipe):
     :param room: says how many bytes may be read now; at 0 this pipe pauses itself.
     :param received: takes the bytes.
     :param lost: learns, once, that the descriptor is closed.
+    :ivar has_ended: whether it is closed because the reactor's read has found the end.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class OutputPipe(_Pipe):
         self._received = received
         self._is_reading = False
         self._is_wide = not hasattr(fcntl, "F_SETPIPE_SZ")
+        self.has_ended = False
 
     def pause(self) -> None:
         """Read no more until :meth:`resume`; a full pipe then stops the job.  Harmless when closed."""
@@ -151,6 +153,7 @@ class OutputPipe(_Pipe):
                 self._widen()
             self._received(data)
         elif data is not None:
+            self.has_ended = True
             self.close()
 
     def _widen(self) -> None:

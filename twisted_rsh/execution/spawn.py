@@ -5,7 +5,6 @@ Measured, a spawn takes 1 ms and does not grow with the server, where a fork tak
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -62,9 +61,20 @@ class _Setup:
     """What one child is to be given, and who closes what."""
 
     def __init__(self) -> None:
-        self.on_failure = contextlib.ExitStack()
-        self.always = contextlib.ExitStack()
+        # Lists, as a stack of callbacks takes 25 us of each start.
+        self._kept: list[int] = []
+        self._lent: list[int] = []
         self.actions: list[tuple[Any, ...]] = []
+
+    def failed(self) -> None:
+        """Close everything that was to be kept."""
+        for fd in self._kept:
+            os.close(fd)
+
+    def done(self) -> None:
+        """Close everything that was only for the child; call it in any case."""
+        for fd in self._lent:
+            os.close(fd)
 
     def give(self, fd: int, number: int) -> None:
         """Let the child have a descriptor of ours."""
@@ -72,12 +82,12 @@ class _Setup:
 
     def keep(self, fd: int) -> int:
         """Close a descriptor unless the child is started."""
-        self.on_failure.callback(os.close, fd)
+        self._kept.append(fd)
         return fd
 
     def lend(self, fd: int) -> int:
         """Close a descriptor in any case."""
-        self.always.callback(os.close, fd)
+        self._lent.append(fd)
         return fd
 
     def add_input_pipe(self, number: int) -> int:
@@ -139,7 +149,7 @@ def spawn(
     if len(set(numbers)) < len(numbers) or not all(0 <= number < FIRST_OWN for number in numbers):
         raise ValueError(f"a child's descriptors are different numbers below {FIRST_OWN}, not {sorted(numbers)}")
     setup = _Setup()
-    with setup.on_failure, setup.always:
+    try:
         stdin = stderr = None
         if terminal is None:
             if input_at is not None:
@@ -159,7 +169,11 @@ def spawn(
             # A program that finds 0 closed gives the number to the next thing it opens; ours must not be there either.
             setup.actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0))
         pid = _start_program_or_script(plan, [*setup.actions, *closing_actions(numbers)])
-        setup.on_failure.pop_all()
+    except BaseException:
+        setup.failed()
+        raise
+    finally:
+        setup.done()
     return Spawned(pid, stdin, stdout, stderr, terminal is not None)
 
 

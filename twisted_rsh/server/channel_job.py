@@ -28,7 +28,11 @@ from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.interfaces import IJob, IJobOwner, IPersistentShell, JobRefused
 from twisted_rsh.server.capacity import Capacity
 
-__all__ = ["ENDS_HELD_SECONDS", "ChannelJob"]
+__all__ = ["ENDS_HELD_SECONDS", "OPENED_HELD_SECONDS", "ChannelJob"]
+
+OPENED_HELD_SECONDS = 0.01
+"""Seconds for which the answer that a job runs waits for something else to tell of it, which mostly comes sooner: its
+output or its end.  A client that is woken once for each command instead of twice takes 0.1 ms less."""
 
 ENDS_HELD_SECONDS = 0.02
 """Seconds for which the end of a stream waits for the end of the job, which says the same: they mostly come together,
@@ -80,6 +84,7 @@ class ChannelJob:
         self._over = False
         self._timer: IDelayedCall | None = None
         self._cut_short: Ending | None = None
+        self._accept_timer: IDelayedCall | None = None
         self._ends: list[Stream] = []
         self._ends_timer: IDelayedCall | None = None
         self._started_at = clock.seconds()
@@ -118,8 +123,8 @@ class ChannelJob:
         self._job = job
         if IPersistentShell.providedBy(job):
             job.when_ready(self._ready)
-        else:
-            self._accept()
+        elif not self._accepted:
+            self._accept_timer = self._clock.callLater(OPENED_HELD_SECONDS, self._ready)
         if self._request.timeout is not None:
             self._timer = self._clock.callLater(self._request.timeout, self._time_is_up)
         if self._cut_short is not None:
@@ -179,6 +184,7 @@ class ChannelJob:
     def output_room(self, stream: Stream) -> int:
         if self._session is None:
             return 0
+        self._accept()  # there is no room on a channel that is not open
         # One byte more than the limit shows that the job wants to exceed it.
         return min(self._session.room(self.channel, stream), self._output_left + 1)
 
@@ -199,11 +205,9 @@ class ChannelJob:
 
     def output_ended(self, stream: Stream) -> None:
         if self._session is not None:
-            self._accept()
             self._ends.append(stream)
             if self._ends_timer is None:
                 self._ends_timer = self._clock.callLater(ENDS_HELD_SECONDS, self._send_ends)
-            self._flush()
 
     def input_consumed(self, size: int) -> None:
         if self._session is not None:
@@ -223,10 +227,10 @@ class ChannelJob:
         self._over = True
         if self._counted:
             self._capacity.leave_job()
-        for timer in (self._timer, self._ends_timer):
+        for timer in (self._timer, self._ends_timer, self._accept_timer):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._ends_timer = None
+        self._timer = self._ends_timer = self._accept_timer = None
         if self._cut_short is not None:
             end = replace(end, ending=self._cut_short)
         self._job = None
@@ -260,11 +264,13 @@ class ChannelJob:
         self._ends_timer = None
         ends, self._ends = self._ends, []
         if self._session is not None:
+            self._accept()
             for stream in ends:
                 self._session.end_stream(self.channel, stream)
             self._flush()
 
     def _ready(self) -> None:
+        self._accept_timer = None
         self._accept()
         self._flush()
 
