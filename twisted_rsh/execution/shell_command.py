@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -80,6 +81,9 @@ class ShellCommand:
         :raises OSError: there is no input to be had.
         """
         if self._shell.feed is None:
+            if self._input_ended and not self._early_input:
+                self._is_sent = True
+                return os.fsencode(os.devnull)
             self._fifo = CommandFifo(self._reactor, self._shell.folder, self._input_taken, self._input_closed)
         early, self._early_input = self._early_input, []
         self._is_sent = True

@@ -173,23 +173,24 @@ class PersistentShell:
     def start_command(self, request: JobRequest, owner: IJobOwner) -> ShellCommand:
         """See :meth:`twisted_rsh.interfaces.IPersistentShell.start_command`.
 
-        The command may be given before the shell is ready; it then waits.
+        The command may be given before the shell is ready; it then waits.  In any case it begins in the reactor's next
+        turn: the end of its input mostly comes right behind it, and a command without input is cheaper.  Where it
+        cannot be given an input its ending is `RESOURCES`.
 
-        :raises JobRefused: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT`, `TOO_LONG`, or `RESOURCES` where it cannot be given
-            an input.
+        :raises JobRefused: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT` or `TOO_LONG`.
         """
         if self._is_leaving or self._exit is not None or self._fate is not None:
             raise JobRefused(RefusalReason.SHELL_GONE, "the shell has ended; start another one")
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
-        command = ShellCommand(self._reactor, self, 0, self._text(request), owner)
-        if self._phase is _Phase.READY:
-            try:
-                self._send(command)
-            except OSError as e:
-                raise JobRefused(RefusalReason.RESOURCES, f"no input for the command: {e.strerror}") from None
-        self._command = command
+        self._command = command = ShellCommand(self._reactor, self, 0, self._text(request), owner)
+        self._reactor.callLater(0, self._begin, command)
         return command
+
+    def _begin(self, command: ShellCommand) -> None:
+        """Begin with a command, unless it waits for the shell, was withdrawn, or has begun."""
+        if self._phase is _Phase.READY and self._command is command:
+            self._begin_waiting(command)
 
     def _text(self, request: JobRequest) -> bytes:
         """Encode a command, or refuse it."""
@@ -221,7 +222,7 @@ class PersistentShell:
     def end_input(self) -> None:
         """Let the shell leave, when it has no command to run any more."""
         self._is_leaving = True
-        if self._phase is _Phase.READY:
+        if self._phase is _Phase.READY and self._command is None:
             self._process.end_commands()
 
     def send_signal(self, name: str) -> None:
