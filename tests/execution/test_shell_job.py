@@ -373,7 +373,8 @@ async def test_terminate(rig: ShellRig) -> None:
     command.terminate()
     command.terminate()
     await owner.finished()
-    assert owner.ending == Exited(130)
+    # zsh itself says 2 now and then, when the interruption meets it between two commands of a loop.
+    assert owner.ending == Exited(130) or (owner.ending == Exited(2) and rig.path.endswith("zsh"))
     assert await rig.output("echo $X") == "kept\n"
 
 
