@@ -34,6 +34,9 @@ class ChannelState(enum.Enum):
     FREED = "freed"
     """Both have said their last word."""
 
+    # As members are compared; that of enum.Enum looks the name up, and takes half of a look into the table.
+    __hash__ = object.__hash__
+
 
 class ChannelInput(enum.Enum):
     """What can be said on a channel."""
@@ -43,6 +46,8 @@ class ChannelInput(enum.Enum):
     CLOSE = "CLOSE"
     FROM_CLIENT = "DATA, END, CREDIT, STOP, SIGNAL or RESIZE from the client"
     FROM_SERVER = "DATA, END, CREDIT or STOP from the server"
+
+    __hash__ = object.__hash__
 
 
 _S, _I = ChannelState, ChannelInput

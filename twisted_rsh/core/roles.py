@@ -36,6 +36,9 @@ class Stream(enum.IntEnum):
     STDOUT = 1
     STDERR = 2
 
+    # That of enum.Enum looks the name up; streams are the keys of the busiest tables.
+    __hash__ = int.__hash__
+
     @property
     def sender(self) -> Role:
         """The role that sends this stream's data."""

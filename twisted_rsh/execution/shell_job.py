@@ -404,11 +404,13 @@ class PersistentShell:
         if self._exit is not None:
             self._let_go()
         elif self._phase is _Phase.READY:
+            self._reach.is_at_prompt()
             self._go_on()
 
     def _in_step(self) -> None:
         """Learn that the shell is at its prompt, and that what it printed on the way is gone."""
         self._watch.calm()
+        self._reach.is_at_prompt()
         self._phase = _Phase.READY
         waiting, self._waiting = self._waiting, []
         self.resume_outputs()

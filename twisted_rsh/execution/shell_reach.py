@@ -38,9 +38,15 @@ class ShellReach:
         self._suspended: set[tuple[int, int]] = set()
         self._missed: int | None = None
 
-    def command_begins(self) -> None:
-        """Remember what earlier commands left behind: that is not the next one's."""
+    def is_at_prompt(self) -> None:
+        """Remember what commands have left behind until now: that is not the next one's.
+
+        To be called when a command has ended rather than when one begins, which it would hold up.
+        """
         self._earlier = children(self._pid) or set()
+
+    def command_begins(self) -> None:
+        """Forget an interruption that was another command's."""
         self._missed = None
 
     def to_foreground(self, number: int) -> bool:
