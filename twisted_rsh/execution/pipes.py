@@ -216,7 +216,7 @@ class InputPipe(_Pipe):
         """Queue bytes.  Dropped when the pipe is closed or about to be.
 
         :param data: bytes; they go out as soon as the pipe can take them, mostly from within this call: a key that is
-            typed should not wait for the reactor's next turn, which takes 40 us.
+            typed should not wait for the reactor's next turn.
         """
         if data and not (self.is_closed or self._ending):
             self._queue.append(memoryview(data))

@@ -169,7 +169,7 @@ class SpawnedProcess:
         if number not in self._open:
             return
         if number in self._outputs and self._outputs[number].has_ended:
-            self._report_closed(number)  # this is the reactor's call: a turn of it, 20 us, is saved
+            self._report_closed(number)  # this is the reactor's call already
         else:
             self._later(lambda: self._report_closed(number))
 

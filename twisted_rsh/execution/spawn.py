@@ -61,7 +61,7 @@ class _Setup:
     """What one child is to be given, and who closes what."""
 
     def __init__(self) -> None:
-        # Lists, as a stack of callbacks takes 25 us of each start.
+        # Lists: the profile of a server shows stacks of callbacks.
         self._kept: list[int] = []
         self._lent: list[int] = []
         self.actions: list[tuple[Any, ...]] = []

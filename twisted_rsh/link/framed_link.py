@@ -143,8 +143,7 @@ class FramedLink(Int32StringReceiver):
         for write in writes:
             self.tls.write(write)
         if writes and self._descriptor is not None:
-            # At once instead of in the reactor's next turn, 40 us later.  An error is not looked at: the reactor meets
-            # it as well.
+            # At once instead of in the reactor's next turn.  An error is not looked at: the reactor meets it as well.
             self._descriptor.doWrite()
 
     def fail(self, reason: str) -> None:

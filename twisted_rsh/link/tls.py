@@ -46,8 +46,8 @@ else."""
 class LinkTLSFactory(TLSMemoryBIOFactory):
     """Wraps TLS around the links that another factory makes.
 
-    Without the aggregation of small writes that Twisted's own default adds: it costs a turn of the reactor, 30 us of
-    each message, and a link writes everything there is to write in one piece already.
+    Without the aggregation of small writes that Twisted's own default adds: it costs each message a turn of the
+    reactor, and a link writes everything there is to write in one piece already.
     """
 
     protocol = TLSMemoryBIOProtocol

@@ -32,7 +32,7 @@ __all__ = ["ENDS_HELD_SECONDS", "OPENED_HELD_SECONDS", "ChannelJob"]
 
 OPENED_HELD_SECONDS = 0.01
 """Seconds for which the answer that a job runs waits for something else to tell of it, which mostly comes sooner: its
-output or its end.  A client that is woken once for each command instead of twice takes 0.1 ms less."""
+output or its end.  A client that is woken once for a short command instead of twice leaves the processor to it."""
 
 ENDS_HELD_SECONDS = 0.02
 """Seconds for which the end of a stream waits for the end of the job, which says the same: they mostly come together,
