@@ -53,6 +53,21 @@ async def test_each_command_has_its_own(shell: RemoteShell) -> None:
     assert result.stdout.endswith(b"\n")
 
 
+@pytest.mark.parametrize("program", SHELLS)
+@asynchronous
+async def test_an_end_of_input_that_nobody_read(shell: RemoteShell, program: str) -> None:
+    """On a terminal the end of one command's input is not that of the next, which may read what is typed."""
+    session = await shell.shell(require_tool(program), terminal=Terminal(modes=(("ECHO", 0),)))
+    for _ in range(5):
+        await session.run("true")
+    job = session.start("cat; echo over")
+    await job.stdin.write(b"typed\n")
+    assert await job.stdout.read() == b"typed\r\n"
+    job.stdin.end()
+    assert await job.stdout.read() == b"over\r\n"
+    assert (await job.wait()).ending == Exited(0)
+
+
 @asynchronous
 async def test_turns(shell: RemoteShell) -> None:
     """Commands that are asked for at once run one after another; one that is started beside another is refused."""

@@ -141,7 +141,7 @@ def test_inherited_descriptors(way: str) -> None:
         before = sorted(os.listdir("/dev/fd"))
         spawned = spawn.spawn(shell({_LISTING!r} + "; read x <&4; echo $x; echo answer >&7; cat"), input_at=None,
                               inherited={{4: 7, 7: 4, 8: 5}})
-        assert (spawned.stdin, spawned.has_terminal) == (None, False)
+        assert (spawned.stdin, spawned.terminal) == (None, None)
         os.write(4, b"line\\n")
         assert os.waitpid(spawned.pid, 0)[1] == 0
         assert os.read(5, 100) == b"answer\\n"

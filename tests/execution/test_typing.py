@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.recorder import QUIET, close_ends, end_of, master_pair, start_on_terminal
+from tests.execution.recorder import QUIET, close_ends, end_of, master_pair, start, start_on_terminal
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution import terminal
 from twisted_rsh.execution.master import TerminalInput
@@ -190,6 +190,25 @@ async def test_terminal_that_is_closed_early() -> None:
     protocol, process = start_on_terminal("exec 0<&- 1>&- 2>&-; sleep 60", *QUIET)
     process.closeStdout()
     assert (await end_of(protocol)).signal == signal.SIGHUP
+
+
+@asynchronous
+async def test_what_was_typed_is_dropped() -> None:
+    """What was typed and not read, the end of the input included, can be dropped; what comes later is read."""
+    command = "trap : USR1; sleep 60 & echo ready; wait; read line; echo got $line"
+    protocol, process = start_on_terminal(command, *QUIET)
+    await protocol.output_has(b"ready\n")
+    process.write(b"stale\n")
+    process.write(CTRL_D)
+    process.discard_typed()
+    process.write(b"fresh\n")
+    process.signalProcess("USR1")
+    await end_of(protocol)
+    assert protocol.output[1].endswith(b"got fresh\n")
+    process.discard_typed()
+    protocol, process = start("echo on pipes")
+    process.discard_typed()
+    await end_of(protocol)
 
 
 @asynchronous

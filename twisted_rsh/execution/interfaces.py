@@ -76,6 +76,9 @@ class IFlowControlledProcess(IProcessTransport):
         :param rows: lines, at least 1.
         """
 
+    def discard_typed() -> None:
+        """Drop what was typed on the terminal and nobody has read.  Nothing happens without a terminal."""
+
     def foreground_group() -> int | None:
         """Look up which process group is in the foreground of the terminal: the one that its keys signal.
 

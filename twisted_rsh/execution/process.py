@@ -25,7 +25,7 @@ from twisted_rsh.execution.pipes import READ_BYTES, InputPipe, OutputPipe
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.reaping import ExitReport, watch_exit
 from twisted_rsh.execution.spawn import NOTHING_INHERITED, Spawned, spawn
-from twisted_rsh.execution.terminal import foreground_group, set_size
+from twisted_rsh.execution.terminal import discard_typed, foreground_group, set_size
 
 __all__ = ["ProcessStatusLost", "SpawnedProcess", "spawn_process"]
 
@@ -112,14 +112,15 @@ class SpawnedProcess:
         self.pid: int | None = spawned.pid
         self.resource_usage: resource.struct_rusage | None = None
         self._terminal: int | None = None
-        input_type, output_type = (TerminalInput, TerminalOutput) if spawned.has_terminal else (InputPipe, OutputPipe)
+        self._terminal_name = spawned.terminal
+        input_type, output_type = (TerminalInput, TerminalOutput) if spawned.terminal else (InputPipe, OutputPipe)
         self._input = input_type(reactor, _or_closed(spawned.stdin), input_taken, lambda: self._stream_closed(0))
         self._outputs = {
             1: self._output(output_type, spawned.stdout, 1, read_size),
             2: self._output(OutputPipe, _or_closed(spawned.stderr), 2, read_size),
         }
         try:
-            if spawned.has_terminal:
+            if spawned.terminal is not None:
                 self._terminal = fcntl.fcntl(spawned.stdout, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN)
             self._input.watch()
             for output in self._outputs.values():
@@ -319,6 +320,11 @@ class SpawnedProcess:
             # Where the job's side is closed a system may refuse; nobody is left to see the size.
             with contextlib.suppress(OSError):
                 set_size(self._terminal, columns, rows)
+
+    def discard_typed(self) -> None:
+        """See :meth:`IFlowControlledProcess.discard_typed`."""
+        if self._terminal is not None and self._terminal_name is not None:
+            discard_typed(self._terminal, self._terminal_name)
 
     def foreground_group(self) -> int | None:
         """See :meth:`IFlowControlledProcess.foreground_group`."""

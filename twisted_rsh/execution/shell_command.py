@@ -133,6 +133,9 @@ class ShellCommand:
         elif self._shell.feed is not None:
             self._shell.feed.hold()
             self._shell.feed.drop()
+            if self._input_ended:
+                # An end that it has not read is not the next one's; without an end, what was typed ahead is.
+                self._shell.discard_typed()
         if unread and not self._input_lost:
             self._owner.input_closed()
         for stream in OUTPUTS:

@@ -71,6 +71,9 @@ class ICommandShell(Interface):
     def withdraw() -> None:
         """Forget the command, of which the shell has not been told."""
 
+    def discard_typed() -> None:
+        """Drop what was typed on the terminal and nobody has read."""
+
     def resume_outputs() -> None:
         """Read the outputs again."""
 

@@ -308,6 +308,10 @@ class PersistentShell:
             text = "the command was cancelled before the shell could begin it"
             self._reactor.callLater(0, command.finish, Refused(RefusalReason.SHELL_BUSY, text))
 
+    def discard_typed(self) -> None:
+        """See :meth:`ICommandShell.discard_typed`."""
+        self._process.transport.discard_typed()
+
     def resume_outputs(self) -> None:
         """See :meth:`ICommandShell.resume_outputs`."""
         self._process.resume_outputs()

@@ -47,14 +47,14 @@ class Spawned:
     :ivar stdin: where to write its input: a pipe, or the terminal's master.  ``None`` when it was given none.
     :ivar stdout: where to read its output: a pipe, or the terminal's master once more.
     :ivar stderr: where to read its error output, a pipe.  ``None`` when it goes to the terminal.
-    :ivar has_terminal: whether `stdin` and `stdout` are the master of a terminal.
+    :ivar terminal: the name of the terminal of which `stdin` and `stdout` are the master; ``None`` for pipes.
     """
 
     pid: int
     stdin: int | None
     stdout: int
     stderr: int | None
-    has_terminal: bool = False
+    terminal: str | None = None
 
 
 class _Setup:
@@ -102,8 +102,8 @@ class _Setup:
         self.give(self.lend(writing), number)
         return self.keep(reading)
 
-    def add_terminal(self, terminal: Terminal, number: int) -> tuple[int, int]:
-        """Let the child open a new terminal, and return where to write and where to read it.
+    def add_terminal(self, terminal: Terminal, number: int) -> tuple[int, int, str]:
+        """Let the child open a new terminal, and return where to write and where to read it, and its name.
 
         To be called before any other: a session leader's first terminal is its controlling one.
         """
@@ -111,7 +111,7 @@ class _Setup:
         self.lend(ends.slave)
         self.actions.append((os.POSIX_SPAWN_OPEN, number, ends.path, os.O_RDWR, 0))
         self.give(number, 1)
-        return self.keep(ends.writing), self.keep(ends.reading)
+        return self.keep(ends.writing), self.keep(ends.reading), ends.path
 
     def add_inherited(self, fd: int, number: int) -> None:
         """Give the child a descriptor that the caller keeps."""
@@ -150,7 +150,7 @@ def spawn(
         raise ValueError(f"a child's descriptors are different numbers below {FIRST_OWN}, not {sorted(numbers)}")
     setup = _Setup()
     try:
-        stdin = stderr = None
+        stdin = stderr = path = None
         if terminal is None:
             if input_at is not None:
                 stdin = setup.add_input_pipe(input_at)
@@ -158,7 +158,7 @@ def spawn(
         elif input_at is None:
             raise ValueError("a terminal is an input too: say at which number")
         else:
-            stdin, stdout = setup.add_terminal(terminal, input_at)
+            stdin, stdout, path = setup.add_terminal(terminal, input_at)
         if terminal is None or terminal.separate_stderr:
             stderr = setup.add_output_pipe(2)
         else:
@@ -174,7 +174,7 @@ def spawn(
         raise
     finally:
         setup.done()
-    return Spawned(pid, stdin, stdout, stderr, terminal is not None)
+    return Spawned(pid, stdin, stdout, stderr, path)
 
 
 def _start_program_or_script(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_CELLS",
     "TerminalEnds",
     "TerminalUnavailable",
+    "discard_typed",
     "end_of_input",
     "foreground_group",
     "open_terminal",
@@ -127,6 +128,21 @@ def set_size(fd: int, columns: int, rows: int) -> None:
     """
     size = struct.pack("HHHH", min(rows, MAX_CELLS), min(columns, MAX_CELLS), 0, 0)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, size)
+
+
+def discard_typed(fd: int, path: str) -> None:
+    """Drop what was typed on a terminal and nobody has read (tcflush(3)).  Nothing happens when the terminal is gone.
+
+    :param fd: the master.
+    :param path: the name of the job's side: what has got that far is dropped there.
+    """
+    with contextlib.suppress(OSError, termios.error):
+        termios.tcflush(fd, termios.TCOFLUSH)
+        slave = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            termios.tcflush(slave, termios.TCIFLUSH)
+        finally:
+            os.close(slave)
 
 
 def foreground_group(fd: int) -> int | None:
