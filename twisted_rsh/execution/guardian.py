@@ -24,7 +24,7 @@ from twisted_rsh.execution.reaping import ExitReport, watch_exit
 
 __all__ = ["TELL_SECONDS", "Guardian"]
 
-TELL_SECONDS = 0.05
+TELL_SECONDS = 0.005
 """Seconds after which the guardian is told of a job.  It need not hear of one that has ended by then, as most have, so
 an ordinary command costs nothing.  What starts in the last moment before a server is killed may outlive it."""
 
