@@ -277,10 +277,12 @@ def test_no_server(doomed_server: ServerProcess, console: Console) -> None:
 
 
 def test_server_without_shells(tmp_path: Path, console: Console) -> None:
-    """A server whose shell is none that remembers: one line, and 255."""
-    with running_server(tmp_path / "server", "/bin/cat") as server:
+    """A server whose shell is of no use: one line, and 255."""
+    broken = tmp_path / "bash"
+    broken.write_text("#!/bin/sh\nexit 4\n")
+    broken.chmod(0o755)
+    with running_server(tmp_path / "server", str(broken)) as server:
         terminal = console(server)
         assert terminal.end() == 255
-    assert len(terminal.lines) == 1
-    assert terminal.lines[0].startswith("trsh: /bin/cat cannot be a persistent shell")
+    assert "it ended before it was ready, with exit code 4" in "".join(terminal.lines)
     assert restored(terminal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,18 @@ def test_refusals(tmp_path: Path) -> None:
         with pytest.raises(JobRefused) as caught:
             plan_shell(JobRequest(shell=shell), account(tmp_path))
         assert (caught.value.reason, caught.value.text) == (reason, text)
+
+
+def test_a_shell_that_speaks_no_known_dialect(tmp_path: Path) -> None:
+    """A user with such a shell gets the first that does, and a refusal where there is none."""
+    user = replace(account(tmp_path), shell=require_tool("env"))
+    assert plan_shell(JobRequest(shell=""), user).dialect.name == "bash"
+    (tmp_path / "dash").symlink_to(require_tool("dash"))
+    path = (("PATH", str(tmp_path)),)
+    assert plan_shell(JobRequest(shell="", environment=path), user).spawn.executable == os.fsencode(tmp_path / "dash")
+    (tmp_path / "dash").unlink()
+    with pytest.raises(JobRefused, match="cannot be a persistent shell"):
+        plan_shell(JobRequest(shell="", environment=path), user)
 
 
 def test_plan(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,7 +14,10 @@ from twisted_rsh.execution.plan import SpawnPlan, check_folder, check_program, p
 from twisted_rsh.execution.shell_dialect import DIALECTS, Dialect, dialect_of
 from twisted_rsh.interfaces import JobRefused
 
-__all__ = ["ShellPlan", "plan_shell"]
+__all__ = ["FALLBACKS", "ShellPlan", "plan_shell"]
+
+FALLBACKS = ("bash", "zsh", "dash", "sh")
+"""What a user gets whose own shell speaks no known dialect, such as fish: the first of these in the search path."""
 
 _WITHHELD = frozenset({b"ENV", b"BASH_ENV", b"HISTFILE", b"PROMPT_COMMAND", b"PS0", b"PS1", b"PS2", b"TMOUT", b"MAIL"})
 """Variables that would make a shell run or print something of its own accord, keep a history, or leave."""
@@ -42,7 +46,8 @@ def plan_shell(
 ) -> ShellPlan:
     """Decide what to execute for a request for a persistent shell.
 
-    A name is looked up as that of any program (:func:`twisted_rsh.execution.plan.plan_job`).
+    A name is looked up as that of any program (:func:`twisted_rsh.execution.plan.plan_job`).  A user who asks for no
+    particular shell, and whose own speaks no known dialect, gets one of :data:`FALLBACKS`.
 
     :param request: what the client asked for; its `shell` is not ``None``, and an empty one is the account's.
     :param account: the user it runs as.
@@ -51,11 +56,18 @@ def plan_shell(
     :returns: the plan; hand it to :func:`twisted_rsh.execution.shell_job.start_shell`.
     :raises JobRefused: `SHELL_FAILED` for a shell that speaks no known dialect; else as `plan_job` has it.
     """
+
+    def plan(name: str) -> tuple[SpawnPlan, Dialect | None]:
+        named = replace(request, shell=None, argv=(name,))
+        spawn = plan_job(named, account, program_check=program_check, folder_check=folder_check)
+        return spawn, dialect_of(spawn.executable)
+
     name = request.shell or account.shell
-    spawn = plan_job(
-        replace(request, shell=None, argv=(name,)), account, program_check=program_check, folder_check=folder_check
-    )
-    dialect = dialect_of(spawn.executable)
+    spawn, dialect = plan(name)
+    for fallback in () if request.shell else FALLBACKS:
+        if dialect is None:
+            with contextlib.suppress(JobRefused):  # it is not there
+                spawn, dialect = plan(fallback)
     if dialect is None:
         known = ", ".join(sorted({dialect.name for dialect in DIALECTS.values()}))
         raise JobRefused(
