@@ -69,6 +69,16 @@ async def test_an_end_of_input_that_nobody_read(shell: RemoteShell, program: str
 
 
 @asynchronous
+async def test_the_end_of_input_is_the_terminals(shell: RemoteShell) -> None:
+    """X-16: the end of a command's input is what its terminal takes for it then, whatever character that is."""
+    session = await shell.shell("bash", terminal=Terminal(modes=(("ECHO", 0), ("VEOF", 5))))
+    result = await session.run("cat; echo over", stdin=b"no newline")
+    assert (result.text, result.ending) == ("no newlineover\r\n", Exited(0))
+    result = await session.run("stty raw; head -c 3; stty sane -echo; echo over", stdin=b"raw")
+    assert (result.text, result.ending) == ("rawover\r\n", Exited(0))
+
+
+@asynchronous
 async def test_turns(shell: RemoteShell) -> None:
     """Commands that are asked for at once run one after another; one that is started beside another is refused."""
     session = await shell.shell("dash")

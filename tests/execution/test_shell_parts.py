@@ -86,7 +86,7 @@ def test_terminal_feed() -> None:
     """Nothing is typed before a command has begun, and then one piece at a time; what is dropped is not reported."""
     written: list[bytes] = []
     taken: list[int] = []
-    feed = TerminalFeed(written.append)
+    feed = TerminalFeed(written.append, lambda: b"")
     feed.put(b"", taken.append)
     feed.put(b"x" * (TYPED_BYTES + 1), taken.append)
     assert written == []

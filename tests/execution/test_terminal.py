@@ -14,12 +14,13 @@ import pytest
 from tests.execution.owners import asynchronous, open_descriptors, reactor
 from tests.execution.recorder import QUIET, Recorder, close_ends, end_of, start, start_on_terminal, written
 from tests.tools import require_tool
+from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.terminal_modes import CONTROL_CHARACTERS, MODE_NAMES
 from twisted_rsh.execution import terminal
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.process import spawn_process
-from twisted_rsh.execution.terminal import MAX_CELLS, TerminalUnavailable, open_terminal
+from twisted_rsh.execution.terminal import TerminalUnavailable, open_terminal
 
 
 @pytest.mark.parametrize("interpreter", ["dash", "bash", "sh"])
@@ -156,9 +157,9 @@ async def test_size() -> None:
     process.resize(132, 43)
     process.write(b"\n")
     await protocol.output_has(b"43 132\n")
-    process.resize(MAX_CELLS + 1, MAX_CELLS)
+    process.resize(MAX_TERMINAL_SIZE + 1, MAX_TERMINAL_SIZE)
     process.write(b"\n")
-    await protocol.output_has(f"{MAX_CELLS} {MAX_CELLS}\n".encode())
+    await protocol.output_has(f"{MAX_TERMINAL_SIZE} {MAX_TERMINAL_SIZE}\n".encode())
     process.write(b"\n")
     await end_of(protocol)
     piped, without = start("exit 0")

@@ -7,16 +7,26 @@ import os
 import signal
 
 import pytest
+from twisted.internet.protocol import ProcessProtocol
 
 from tests.execution.owners import RecordingOwner, asynchronous, reactor
 from twisted_rsh.core.endings import Exited, RefusalReason
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.portable import spawn_portably
 from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.terminal import TerminalUnavailable
 from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import JobRefused
+
+
+def test_a_terminal_on_pipes_alone() -> None:
+    """The portable transport says itself that it has no terminals, before it starts anything."""
+    plan = SpawnPlan(b"/bin/sh", (b"sh",), (), b"/")
+    with pytest.raises(TerminalUnavailable):
+        spawn_portably(reactor, ProcessProtocol(), plan, terminal=Terminal())
 
 
 def test_this_system() -> None:

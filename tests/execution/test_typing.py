@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from twisted.internet.interfaces import IReadWriteDescriptor
@@ -193,16 +194,16 @@ async def test_terminal_that_is_closed_early() -> None:
 
 
 @asynchronous
-async def test_what_was_typed_is_dropped() -> None:
+async def test_what_was_typed_is_dropped(tmp_path: Path) -> None:
     """What was typed and not read, the end of the input included, can be dropped; what comes later is read."""
-    command = "trap : USR1; sleep 60 & echo ready; wait; read line; echo got $line"
+    command = f"echo ready; until test -e {tmp_path}/go; do sleep 0.01; done; read line; echo got $line"
     protocol, process = start_on_terminal(command, *QUIET)
     await protocol.output_has(b"ready\n")
     process.write(b"stale\n")
     process.write(CTRL_D)
     process.discard_typed()
     process.write(b"fresh\n")
-    process.signalProcess("USR1")
+    (tmp_path / "go").touch()
     await end_of(protocol)
     assert protocol.output[1].endswith(b"got fresh\n")
     process.discard_typed()

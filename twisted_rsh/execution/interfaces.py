@@ -76,6 +76,12 @@ class IFlowControlledProcess(IProcessTransport):
         :param rows: lines, at least 1.
         """
 
+    def end_marker() -> bytes:
+        """Return what to write so that who reads the terminal now sees the end of its input, which yet stays open.
+
+        :returns: nothing where a program takes every key by itself, and without a terminal.
+        """
+
     def discard_typed() -> None:
         """Drop what was typed on the terminal and nobody has read.  Nothing happens without a terminal."""
 

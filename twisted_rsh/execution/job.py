@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-from dataclasses import replace
 
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
@@ -12,23 +10,18 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import (
-    Ending,
-    JobEnd,
-    Limit,
-    LimitReached,
-)
+from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown
+from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.job_tree import JobTree
-from twisted_rsh.execution.ladder import KillLadder
+from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.outcome import ending_of
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.process import spawn_process
 from twisted_rsh.execution.refusals import refusal_of
-from twisted_rsh.execution.resource_usage import resource_usage
 from twisted_rsh.execution.transports import StartProcess
-from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits, UsageWatch
+from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits
 from twisted_rsh.interfaces import IJob, IJobOwner
 
 __all__ = ["LINGER_SECONDS", "MAX_LINGER_SECONDS", "ProcessJob", "start_job"]
@@ -46,6 +39,7 @@ def start_job(
     plan: SpawnPlan,
     owner: IJobOwner,
     tree: JobTree,
+    terminal: Terminal | None = None,
     *,
     limits: UsageLimits = NO_LIMITS,
     start_process: StartProcess = spawn_process,
@@ -56,6 +50,7 @@ def start_job(
     :param plan: what to execute (:func:`twisted_rsh.execution.plan.plan_job`).
     :param owner: whom to report to, from the reactor only, never from within this call.
     :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.job_trees.JobTrees.new`).
+    :param terminal: the terminal to give it, or ``None`` for pipes.
     :param limits: what all of its processes together may use.
     :param start_process: the transport to run it on (:func:`twisted_rsh.execution.transports.default_transport`).
     :returns: the running job.
@@ -63,7 +58,7 @@ def start_job(
         `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG`, `NO_TERMINAL` or `RESOURCES`.
     """
     try:
-        return ProcessJob(reactor, plan, owner, tree, limits, start_process)
+        return ProcessJob(reactor, plan, owner, tree, terminal, limits, start_process)
     except OSError as e:
         raise refusal_of(e, plan) from None
 
@@ -85,21 +80,18 @@ class ProcessJob(ProcessProtocol):
         plan: SpawnPlan,
         owner: IJobOwner,
         tree: JobTree,
+        terminal: Terminal | None,
         limits: UsageLimits,
         start_process: StartProcess,
     ) -> None:
         self._reactor = reactor
         self._owner = owner
-        self._tree = tree
-        self._limits = limits
-        self._limit_reached: LimitReached | None = None
-        self._started_at = reactor.seconds()
+        self._life = JobLifetime(reactor, tree, limits, self._tell_end)
         self._open = set(OUTPUTS)
         self._unconsumed = 0
         self._input_ended = False
         self._has_exited = False
-        self._ending: Ending | None = None
-        self._is_over = False
+        self._ending: Ending = OutcomeUnknown("the job has not ended")
         self._held_open = False
         self._exited_at = self._last_output_at = 0.0
         self._owed = dict.fromkeys(OUTPUTS, 0)
@@ -107,17 +99,12 @@ class ProcessJob(ProcessProtocol):
         self._process: IFlowControlledProcess = start_process(
             reactor,
             self,
-            replace(plan, environment=(*plan.environment, tree.mark)),
+            self._life.marked(plan),
+            terminal=terminal,
             read_size=lambda fd: owner.output_room(Stream(fd)),
             input_taken=self._input_taken,
         )
-        if self._process.pid is not None:
-            tree.started(self._process.pid)
-        # Where the system shows no processes, the groups that the transport knows of are all there is to signal.
-        self._signal_all = tree.signal if tree.sees_processes else self._process.signal_group
-        self._ladder = KillLadder(reactor, self._signal_all, self._ladder_finished)
-        self._watch = UsageWatch(reactor, tree, limits, self._use_exceeded)
-        self._watch.start()
+        self._life.started(self._process)
 
     # IJob
 
@@ -141,8 +128,7 @@ class ProcessJob(ProcessProtocol):
 
     def resize(self, columns: int, rows: int) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
-        if not self._is_over:
-            self._process.resize(columns, rows)
+        self._process.resize(columns, rows)
 
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
@@ -153,9 +139,8 @@ class ProcessJob(ProcessProtocol):
         self._process.close_output(stream)
 
     def terminate(self) -> None:
-        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: takes the :class:`KillLadder`."""
-        if not self._is_over:
-            self._ladder.start()
+        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: takes the kill ladder."""
+        self._life.terminate()
 
     # ProcessProtocol
 
@@ -183,7 +168,7 @@ class ProcessJob(ProcessProtocol):
 
     def processExited(self, reason: Failure) -> None:
         """Learn that the process has exited; what is in its pipes now will be delivered."""
-        self._tree.reaped()
+        self._life.exited()
         self._has_exited = True
         self._exited_at = self._last_output_at = self._reactor.seconds()
         for stream in self._open:
@@ -192,34 +177,15 @@ class ProcessJob(ProcessProtocol):
         self._conclude()
 
     def processEnded(self, reason: Failure) -> None:
-        """Tell the owner the end, now that nothing can follow.
-
-        A job that is made to end has not ended before all of its tree has: a server that stops waits for that.
-        """
-        self._ending = self._limit_reached or ending_of(reason.value)
-        if not self._ladder.is_climbing or not self._signal_all(0):
-            self._tell_end(self._ending)
+        """Learn that the process has exited and its pipes are closed."""
+        self._ending = ending_of(reason.value)
+        self._life.ended()
 
     # The end
 
-    def _ladder_finished(self) -> None:
-        if self._ending is not None:
-            self._tell_end(self._ending)
-
-    def _tell_end(self, ending: Ending) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self._watch.stop()
-            self._tree.close()
-            usage = self._process.resource_usage
-            wall = self._exited_at - self._started_at
-            self._owner.job_ended(JobEnd(ending, self._held_open, usage and resource_usage(wall, usage)))
-
-    def _use_exceeded(self, limit: Limit) -> None:
-        self._limit_reached = LimitReached(limit, self._limits.amount(limit))
-        if limit is Limit.MEMORY:
-            self._signal_all(signal.SIGKILL)  # while it was asked nicely, it would take more
-        self._ladder.start()
+    def _tell_end(self) -> None:
+        ending = self._life.limit_reached or self._ending
+        self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
 
     def _input_taken(self, size: int) -> None:
         self._unconsumed -= size

@@ -139,6 +139,11 @@ class TerminalInput(InputPipe):
             self._last = data[-1:] or self._last
         super().write(data)
 
+    def end_marker(self) -> bytes:
+        """Return what to type so that whoever reads sees the end of the input
+        (:func:`twisted_rsh.execution.terminal.end_of_input`); nothing once this is closed."""
+        return b"" if self.is_closed else end_of_input(self._fd, self._last)
+
     def _finish(self) -> None:
         self._is_finishing = True
         self._reactor.addWriter(self)
@@ -149,7 +154,7 @@ class TerminalInput(InputPipe):
             super().doWrite()
             return
         if self._end is None:
-            self._end = end_of_input(self._fd, self._last)
+            self._end = self.end_marker()
         try:
             while self._end:
                 self._end = self._end[os.write(self._fd, self._end) :]

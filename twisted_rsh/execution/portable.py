@@ -23,6 +23,7 @@ All but the last millisecond of that the reactor waits for the answer, as it wou
 from __future__ import annotations
 
 import contextlib
+import errno
 import marshal
 import os
 import signal
@@ -36,6 +37,7 @@ from twisted.internet.interfaces import IReactorCore, IReactorProcess
 from twisted.internet.protocol import ProcessProtocol
 
 from twisted_rsh.core.endings import RefusalReason
+from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution.descriptors import FIRST_PRIVATE, PipeEnds, open_pipe
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.pipes import READ_BYTES
@@ -43,6 +45,7 @@ from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.process import SpawnedProcess
 from twisted_rsh.execution.reaping import ExitReport, SigchldWatch
 from twisted_rsh.execution.spawn import PROBE_BYTES, Spawned
+from twisted_rsh.execution.terminal import TerminalUnavailable
 from twisted_rsh.interfaces import JobRefused
 
 __all__ = ["ANSWER_SECONDS", "spawn_portably"]
@@ -111,6 +114,7 @@ def spawn_portably(
     protocol: ProcessProtocol,
     plan: SpawnPlan,
     *,
+    terminal: Terminal | None = None,
     read_size: Callable[[int], int] | None = None,
     input_taken: Callable[[int], None] | None = None,
 ) -> SpawnedProcess:
@@ -124,15 +128,19 @@ def spawn_portably(
         `IReactorCore`, as every POSIX reactor of Twisted's does.
     :param protocol: an ordinary process protocol.
     :param plan: what to execute.
+    :param terminal: ``None``: there are only pipes.
     :param read_size: given 1 or 2, says how many bytes of that output may be read now; asked before each read, and at
         0 the output is paused until `resume_output`.  ``None`` reads whatever comes.
     :param input_taken: learns how many bytes of its input the process's pipe took; ``None`` when nobody counts.
     :returns: the transport, which is the protocol's.
+    :raises twisted_rsh.execution.terminal.TerminalUnavailable: a terminal was asked for; an ``OSError`` too.
     :raises OSError: the process was not started, or could not be watched and was killed; no descriptor stays open.
         Its `filename` is the plan's `cwd` when that could not be entered.
     :raises JobRefused: `NOT_SUPPORTED`, this Python cannot be started again, or nobody would notice the exit;
         `RESOURCES`, the starter died or took too long.
     """
+    if terminal is not None:
+        raise TerminalUnavailable(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
     _check_exit_is_noticed(cast("IReactorCore", reactor))
     spawned = _spawn(cast("IReactorProcess", reactor), plan)
     return SpawnedProcess(reactor, protocol, spawned, read_size or _everything, input_taken or _nobody)

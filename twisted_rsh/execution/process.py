@@ -321,6 +321,10 @@ class SpawnedProcess:
             with contextlib.suppress(OSError):
                 set_size(self._terminal, columns, rows)
 
+    def end_marker(self) -> bytes:
+        """See :meth:`IFlowControlledProcess.end_marker`."""
+        return self._input.end_marker() if isinstance(self._input, TerminalInput) else b""
+
     def discard_typed(self) -> None:
         """See :meth:`IFlowControlledProcess.discard_typed`."""
         if self._terminal is not None and self._terminal_name is not None:

@@ -29,13 +29,6 @@ BROKEN_SECONDS = 0.25
 _KEYS = frozenset(b"\x03\x1c\x1a\x19")
 """What a terminal takes for Ctrl-C, Ctrl-\\, Ctrl-Z and Ctrl-Y unless it was told otherwise: these may interrupt."""
 
-_END_OF_FILE = b"\x04"
-"""What a terminal takes for the end of the input."""
-
-
-def _nobody(size: int) -> None:
-    """Count nothing."""
-
 
 @implementer(IJob)
 class ShellCommand:
@@ -223,7 +216,7 @@ class ShellCommand:
         if self._fifo is not None:
             self._fifo.end()
         elif self._shell.feed is not None:
-            self._shell.feed.put(_END_OF_FILE, _nobody)
+            self._shell.feed.put_end()
 
     def _input_taken(self, size: int) -> None:
         if not self._is_over:

@@ -110,6 +110,10 @@ class CommandFifo:
                 os.unlink(self.path)
 
 
+def _nobody(size: int) -> None:
+    """Count nothing."""
+
+
 class TerminalFeed:
     """Hands what is typed to a terminal piece by piece, and nothing while the shell reads a command.
 
@@ -117,11 +121,13 @@ class TerminalFeed:
     must not all become the input of the next one.
 
     :param write: hands bytes to the terminal, which reports what it took to :meth:`taken`.
+    :param end_marker: says what to type for the end of the input; asked when its turn comes, as programs change it.
     """
 
-    def __init__(self, write: Callable[[bytes], None]) -> None:
+    def __init__(self, write: Callable[[bytes], None], end_marker: Callable[[], bytes]) -> None:
         self._write = write
-        self._queue: deque[tuple[memoryview, Callable[[int], None]]] = deque()
+        self._end_marker = end_marker
+        self._queue: deque[tuple[memoryview | None, Callable[[int], None]]] = deque()
         self._under_way = 0
         self._report: Callable[[int], None] | None = None
         self._is_open = False
@@ -136,6 +142,11 @@ class TerminalFeed:
         if data:
             self._queue.append((memoryview(data), report))
             self._next()
+
+    def put_end(self) -> None:
+        """Queue the end of the input."""
+        self._queue.append((None, _nobody))
+        self._next()
 
     def open(self) -> None:
         """Hand out from now on."""
@@ -167,9 +178,12 @@ class TerminalFeed:
         self._is_handing_out = True
         while self._is_open and self._queue and not self._under_way:
             data, self._report = self._queue.popleft()
+            if data is None:
+                data = memoryview(self._end_marker())
             if len(data) > TYPED_BYTES:
                 self._queue.appendleft((data[TYPED_BYTES:], self._report))
                 data = data[:TYPED_BYTES]
-            self._under_way = len(data)
-            self._write(bytes(data))
+            if data:
+                self._under_way = len(data)
+                self._write(bytes(data))
         self._is_handing_out = False

@@ -6,7 +6,6 @@ import enum
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 
 from zope.interface import implementer
 
@@ -14,8 +13,6 @@ from twisted_rsh.core.endings import (
     Ending,
     Exited,
     JobEnd,
-    Limit,
-    LimitReached,
     OutcomeUnknown,
     RefusalReason,
     Refused,
@@ -26,11 +23,10 @@ from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job_tree import JobTree
-from twisted_rsh.execution.ladder import KillLadder
+from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.pipes import READ_BYTES
 from twisted_rsh.execution.plan import encode_text, shown
 from twisted_rsh.execution.refusals import refusal_of
-from twisted_rsh.execution.resource_usage import resource_usage
 from twisted_rsh.execution.shell_command import ShellCommand
 from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
@@ -39,7 +35,7 @@ from twisted_rsh.execution.shell_process import ShellProcess
 from twisted_rsh.execution.shell_reach import INTERRUPTS, ShellReach
 from twisted_rsh.execution.shell_reports import Report, ReportKind
 from twisted_rsh.execution.shell_watch import LOST_DELAYS, SYNC_DELAYS, WATCH_SECONDS, ShellWatch
-from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits, UsageWatch
+from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
 
 __all__ = [
@@ -126,11 +122,9 @@ class PersistentShell:
         self._reactor = reactor
         self._plan = plan
         self._owner = owner
-        self._tree = tree
-        self._limits = limits
-        self._started_at = reactor.seconds()
+        self._life = JobLifetime(reactor, tree, limits, self._tell_end)
         self.folder = folder
-        self.feed = None if terminal is None else TerminalFeed(self._type)
+        self.feed = None if terminal is None else TerminalFeed(self._type, self._end_marker)
         self._phase = _Phase.STARTING
         self._command: ShellCommand | None = None
         self._number = self._last_command = 0
@@ -140,8 +134,6 @@ class PersistentShell:
         self._fate: Ending | None = None
         self._exit: Ending | None = None
         self._held_open = False
-        self._has_ended = False
-        self._is_over = False
         self._is_leaving = False
         self._closed: set[Stream] = set()
         self._told_ended: set[Stream] = set()
@@ -149,15 +141,9 @@ class PersistentShell:
         self._last_words = b""
         self._waiting: list[Callable[[], None]] = []
         self._watch = ShellWatch(reactor, self._ask, self._give_up)
-        marked = replace(plan.spawn, environment=(*plan.spawn.environment, tree.mark))
-        self._process = ShellProcess(reactor, marked, terminal, self, self._typed)
-        tree.started(self._process.pid)
+        self._process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self, self._typed)
+        self._life.started(self._process.transport)
         self._reach = ShellReach(self._process.transport, self._process.pid)
-        # Where the system shows no processes, the groups that the transport knows of are all there is to signal.
-        self._signal_all = tree.signal if tree.sees_processes else self._reach.to_group
-        self._ladder = KillLadder(reactor, self._signal_all, self._ladder_finished)
-        self._usage_watch = UsageWatch(reactor, tree, limits, self._use_exceeded)
-        self._usage_watch.start()
         self._watch.expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
         self._process.send_line(plan.dialect.opening_line())
 
@@ -167,7 +153,7 @@ class PersistentShell:
         """See :meth:`twisted_rsh.interfaces.IPersistentShell.when_ready`."""
         if self._phase is _Phase.STARTING:
             self._waiting.append(call)
-        elif not self._is_over:
+        elif not self._life.is_over:
             call()
 
     def start_command(self, request: JobRequest, owner: IJobOwner) -> ShellCommand:
@@ -179,7 +165,7 @@ class PersistentShell:
 
         :raises JobRefused: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT` or `TOO_LONG`.
         """
-        if self._is_leaving or self._exit is not None or self._fate is not None:
+        if self._is_leaving or self._life.limit_reached or self._exit is not None or self._fate is not None:
             raise JobRefused(RefusalReason.SHELL_GONE, "the shell has ended; start another one")
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
@@ -211,7 +197,7 @@ class PersistentShell:
         On a terminal it is typed as soon as a command runs.  On pipes every command has its own input, and the shell
         none.
         """
-        if self._is_over:
+        if self._life.is_over:
             return
         if self.feed is not None:
             self.feed.put(data, self._owner.input_consumed)
@@ -247,15 +233,14 @@ class PersistentShell:
 
     def close_output(self, stream: Stream) -> None:
         """Throw away what comes on this stream while no command runs; the commands have it still."""
-        if stream not in self._closed and not self._is_over:
+        if stream not in self._closed and not self._life.is_over:
             self._closed.add(stream)
             self._reactor.callLater(0, self._tell_ended, stream)
             self.resume_outputs()
 
     def terminate(self) -> None:
-        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: takes the :class:`KillLadder`."""
-        if not self._is_over:
-            self._ladder.start()
+        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: takes the kill ladder."""
+        self._life.terminate()
 
     # ICommandShell
 
@@ -464,7 +449,7 @@ class PersistentShell:
 
     def exited(self, ending: Ending) -> None:
         """See :meth:`IShellListener.exited`."""
-        self._tree.reaped()
+        self._life.exited()
         self._watch.calm()
         self._exit = ending
         if self._phase is not _Phase.SETTLING:
@@ -482,36 +467,18 @@ class PersistentShell:
 
     def ended(self) -> None:
         """See :meth:`IShellListener.ended`."""
-        self._has_ended = True
-        if not self._ladder.is_climbing or not self._signal_all(0):
-            self._tell_end()
-
-    def _ladder_finished(self) -> None:
-        if self._has_ended:
-            self._tell_end()
+        self._life.ended()
 
     def _tell_end(self) -> None:
-        if self._is_over or self._exit is None:
-            return
-        self._is_over = True
-        ending = self._fate or self._exit
+        ending = self._life.limit_reached or self._fate or self._exit
+        assert ending is not None  # it has exited
         self.folder.remove()
         command, self._command = self._command, None
         if command is not None:
             command.finish(ending, held_open=self._held_open)
         for stream in OUTPUTS:
             self._tell_ended(stream)
-        self._usage_watch.stop()
-        self._tree.close()
-        usage = self._process.transport.resource_usage
-        wall = self._reactor.seconds() - self._started_at
-        self._owner.job_ended(JobEnd(ending, self._held_open, usage and resource_usage(wall, usage)))
-
-    def _use_exceeded(self, limit: Limit) -> None:
-        self._fate = LimitReached(limit, self._limits.amount(limit))
-        if limit is Limit.MEMORY:
-            self._signal_all(signal.SIGKILL)  # while it was asked nicely, it would take more
-        self._ladder.start()
+        self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
 
     def _tell_ended(self, stream: Stream) -> None:
         if stream not in self._told_ended:
@@ -522,6 +489,9 @@ class PersistentShell:
 
     def _type(self, data: bytes) -> None:
         self._process.transport.write(data)
+
+    def _end_marker(self) -> bytes:
+        return self._process.transport.end_marker()
 
     def _typed(self, size: int) -> None:
         if self.feed is not None:

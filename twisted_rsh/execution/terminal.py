@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.terminal_modes import CONTROL_CHARACTERS
 from twisted_rsh.execution.descriptors import FIRST_OWN
 
 __all__ = [
-    "MAX_CELLS",
     "TerminalEnds",
     "TerminalUnavailable",
     "discard_typed",
@@ -25,9 +25,6 @@ __all__ = [
     "open_terminal",
     "set_size",
 ]
-
-MAX_CELLS = 2**16 - 1
-"""Columns or rows: what fits the ``unsigned short`` of a ``struct winsize`` (ioctl_tty(2))."""
 
 _IUTF8 = getattr(termios, "IUTF8", 0o40000)
 """Not in Python's module; the same number on Linux, macOS and FreeBSD."""
@@ -122,11 +119,11 @@ def set_size(fd: int, columns: int, rows: int) -> None:
     """Give a terminal a size.  Its foreground process group gets ``SIGWINCH`` when that is a new one.
 
     :param fd: either end of the terminal.
-    :param columns: characters in a line; above :data:`MAX_CELLS` counts as that.
+    :param columns: characters in a line; above :data:`MAX_TERMINAL_SIZE` counts as that.
     :param rows: lines, likewise.
     :raises OSError: the terminal is gone.
     """
-    size = struct.pack("HHHH", min(rows, MAX_CELLS), min(columns, MAX_CELLS), 0, 0)
+    size = struct.pack("HHHH", min(rows, MAX_TERMINAL_SIZE), min(columns, MAX_TERMINAL_SIZE), 0, 0)
     fcntl.ioctl(fd, termios.TIOCSWINSZ, size)
 
 

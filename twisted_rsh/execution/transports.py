@@ -10,7 +10,7 @@ from typing import Protocol
 from twisted.internet.protocol import ProcessProtocol
 
 from twisted_rsh.core.endings import RefusalReason
-from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.portable import spawn_portably
@@ -31,6 +31,7 @@ class StartProcess(Protocol):
         protocol: ProcessProtocol,
         plan: SpawnPlan,
         *,
+        terminal: Terminal | None = None,
         read_size: Callable[[int], int] | None = None,
         input_taken: Callable[[int], None] | None = None,
     ) -> IFlowControlledProcess:

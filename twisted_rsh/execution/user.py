@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, cast
 
 from zope.interface import implementer
@@ -14,7 +13,6 @@ from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob, start_job
 from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.plan import plan_job
-from twisted_rsh.execution.process import spawn_process
 from twisted_rsh.execution.shell_job import PersistentShell, start_shell
 from twisted_rsh.execution.shell_plan import plan_shell
 from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
@@ -73,7 +71,12 @@ class LocalUser:
             shell = plan_shell(request, self._account)
             return start_shell(self._reactor, shell, owner, tree, request.terminal, limits=limits)
         plan = plan_job(request, self._account)
-        start_process = self._start_process
-        if request.terminal is not None:
-            start_process = partial(spawn_process, terminal=request.terminal)
-        return start_job(self._reactor, plan, owner, tree, limits=limits, start_process=start_process)
+        return start_job(
+            self._reactor,
+            plan,
+            owner,
+            tree,
+            request.terminal,
+            limits=limits,
+            start_process=self._start_process,
+        )
