@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.core.limits import SESSION_ID_BYTES, SessionLimits
 from twisted_rsh.core.login import LoginState, ServerLogin
 from twisted_rsh.core.login_messages import Auth
 from twisted_rsh.interfaces import IShellUser
@@ -29,9 +29,6 @@ from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
 from twisted_rsh.trust.sshsig import verify_login
 
 __all__ = ["ServerLink", "ServerSettings"]
-
-SESSION_ID_BYTES = 16
-"""Bytes of a session's identifier: unique without asking anybody."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
