@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_WINDOW, MIN_WINDOW, SessionLimits
+from twisted_rsh.core.limits import MAX_CHANNELS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
@@ -108,7 +108,7 @@ class Options(usage.Options):
             None,
             _DEFAULTS.max_channels,
             "Jobs at once in one session.",
-            _whole_number("max-channels", 1, MAX_CHANNEL_ID),
+            _whole_number("max-channels", 1, MAX_CHANNELS),
         ],
         [
             "window",

@@ -95,10 +95,10 @@ class ClientLink(FramedLink):
             return
         _, session = answer
         self.session_began()
-        pump = SessionPump(session, self, self.clock)
-        self._frame = pump.frame_received
+        pump = SessionPump(session, self.clock)
+        self._frame = lambda payload: pump.frame_received(self, payload)
         self._shell = shell = RemoteShell(session, pump, self)
-        pump.start(shell.dispatch)
+        pump.start(self, shell.dispatch)
         waiting, self._shell_ready = self._shell_ready, None
         if waiting is not None:
             waiting.callback(shell)

@@ -11,7 +11,7 @@ from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_PART_BYTES
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
+from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import (
     Ack,
     Close,
@@ -34,7 +34,7 @@ from twisted_rsh.core.roles import Phase, Role
 __all__ = ["MESSAGES", "Decoder", "encode", "encode_control"]
 
 MESSAGES: tuple[type[Message], ...] = (
-    *(Auth, AuthOk, AuthFail),
+    *(Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail),
     *(Data, Credit, Ack, Ping, Pong),
     *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize),
 )

@@ -7,13 +7,19 @@ also says which bytes the receiver will never ask for again.  The idea is QUIC's
 
 from __future__ import annotations
 
+from collections import deque
+
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 
-__all__ = ["ReceiveStream", "SendStream"]
+__all__ = ["Kept", "ReceiveStream", "SendStream"]
+
+Kept = tuple[int, int, bytes]
+"""Bytes that may have to be sent again: their place in the order of everything that was sent, their offset, and they
+themselves."""
 
 
 class SendStream:
-    """The sender's side of a stream.
+    """The sender's side of a stream.  Keeps what it sent until the receiver has consumed it, never more than a window.
 
     :param window: bytes that may be sent and not yet consumed; also the credit a stream starts with.
     :ivar sent: bytes sent so far.
@@ -21,11 +27,12 @@ class SendStream:
     :ivar stopped: whether the receiver wants no more of it.
     """
 
-    __slots__ = ("_limit", "_window", "ended", "sent", "stopped")
+    __slots__ = ("_kept", "_limit", "_window", "ended", "sent", "stopped")
 
     def __init__(self, window: int) -> None:
         self._window = window
         self._limit = window
+        self._kept: deque[Kept] = deque()
         self.sent = 0
         self.ended = False
         self.stopped = False
@@ -35,18 +42,38 @@ class SendStream:
         """Bytes that may be sent now."""
         return 0 if self.ended or self.stopped else self._limit - self.sent
 
-    def send(self, size: int) -> int:
-        """Count bytes as sent.
+    @property
+    def consumed(self) -> int:
+        """Bytes that the receiver is known to have consumed; they are never sent again."""
+        return self._limit - self._window
 
-        :param size: bytes, at least 1.
+    def send(self, data: bytes, order: int) -> int:
+        """Count bytes as sent, and keep them.
+
+        :param data: at least one byte.
+        :param order: their place in the order of everything that is sent.
         :returns: their offset.
         :raises LocalProtocolError: there is no room for them.
         """
+        size = len(data)
         if size > self.room:
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes where there is room for {self.room}")
         offset = self.sent
         self.sent += size
+        self._kept.append((order, offset, data))
         return offset
+
+    def kept_from(self, offset: int) -> list[Kept]:
+        """Return what was sent from an offset on.
+
+        :param offset: from :attr:`consumed` to :attr:`sent`.
+        """
+        found = []
+        for order, start, data in self._kept:
+            if start + len(data) > offset:
+                missed = max(offset - start, 0)
+                found.append((order, start + missed, data[missed:]))
+        return found
 
     def credit(self, limit: int) -> bool:
         """Take the receiver's credit.
@@ -60,6 +87,9 @@ class SendStream:
         if limit <= self._limit:
             return False
         self._limit = limit
+        kept, consumed = self._kept, limit - self._window
+        while kept and kept[0][1] + len(kept[0][2]) <= consumed:
+            kept.popleft()
         return self.room > 0
 
 
@@ -72,12 +102,13 @@ class ReceiveStream:
     :ivar discarding: whether what still comes is dropped, and counts as consumed at once.
     """
 
-    __slots__ = ("_consumed", "_limit", "_window", "discarding", "ended", "received")
+    __slots__ = ("_announced", "_consumed", "_limit", "_window", "discarding", "ended", "received")
 
     def __init__(self, window: int) -> None:
         self._window = window
         self._limit = window
         self._consumed = 0
+        self._announced = True
         self.received = 0
         self.ended = False
         self.discarding = False
@@ -96,6 +127,14 @@ class ReceiveStream:
         self.received += size
         if self.discarding:
             self._consumed = self.received
+
+    def pass_over(self, offset: int, size: int) -> None:
+        """Take bytes that nobody wants, of a channel that is over; some before them may be missing.
+
+        :raises RemoteProtocolError: they exceed the stream's credit.
+        """
+        if offset + size > self._limit:
+            raise RemoteProtocolError(ErrorCode.FLOW_CONTROL, f"data up to {offset + size}, credit was {self._limit}")
 
     def end(self, size: int) -> None:
         """Take the end of the stream.
@@ -130,7 +169,12 @@ class ReceiveStream:
         while there is something to consume, and a frame of credit goes with several of data.
         """
         limit = self._consumed + self._window
-        if self.ended or (limit - self._limit) * 4 < self._window:
+        if self.ended or (self._announced and (limit - self._limit) * 4 < self._window):
             return None
         self._limit = limit
+        self._announced = True
         return limit
+
+    def announce_again(self) -> None:
+        """Let the credit be due if there ever was one: the peer may not have heard the last."""
+        self._announced = self._consumed == 0

@@ -13,10 +13,12 @@ __all__ = [
     "DEFAULT_WINDOW",
     "MAX_ANSWERS",
     "MAX_AUTH_ATTEMPTS",
+    "MAX_CHANNELS",
     "MAX_CHANNEL_ID",
     "MAX_CONTROL_BYTES",
     "MAX_CWD_BYTES",
     "MAX_DATA_BYTES",
+    "MAX_DETACH_SECONDS",
     "MAX_ENVIRONMENT_NAMES",
     "MAX_ENVIRONMENT_VALUE_BYTES",
     "MAX_FRAME_BYTES",
@@ -35,6 +37,8 @@ __all__ = [
     "MAX_USER_BYTES",
     "MAX_WINDOW",
     "MIN_WINDOW",
+    "PROOF_BYTES",
+    "REPLAY_BYTES",
     "SENT_DATA_BYTES",
     "SESSION_ID_BYTES",
     "SessionLimits",
@@ -70,6 +74,10 @@ never waits for an acknowledgement that is not on its way."""
 
 MAX_AUTH_ATTEMPTS = 3
 """AUTH frames on one link.  OpenSSH allows six attempts; a client of ours has one key."""
+
+MAX_CHANNELS = 128
+"""Jobs that a session may be allowed at once.  RESUME says of every channel how much of it has arrived: with the
+:data:`MAX_REFUSED_CHANNELS` that may be there besides, it still fits a frame of :data:`MAX_LOGIN_FRAME_BYTES`."""
 
 MAX_CHANNEL_ID = 2**32 - 1
 """The highest channel number; numbers only grow, and are never used twice in a session."""
@@ -127,6 +135,16 @@ MAX_USER_BYTES = 256
 SESSION_ID_BYTES = 16
 """Bytes of a session's identifier, drawn at random: two are never the same."""
 
+PROOF_BYTES = 32
+"""Bytes of a proof of ownership, and of the secret that it is made with: an HMAC-SHA256 and its key."""
+
+REPLAY_BYTES = 64 * 1024
+"""Bytes that are repeated at once after a resume, and then as many more as the link takes: what a reactor's turn
+writes otherwise."""
+
+MAX_DETACH_SECONDS = 30 * 24 * 60 * 60
+"""Seconds for which a session may be kept without a link: 30 days, longer than any absence that ends in a resume."""
+
 MAX_TIMEOUT_MS = 2**53 - 1
 """Milliseconds of a time-out: the largest integer that every JSON implementation carries exactly."""
 
@@ -137,12 +155,15 @@ class SessionLimits:
 
     :ivar window: bytes of each stream that may be sent and not yet consumed, from :data:`MIN_WINDOW` to
         :data:`MAX_WINDOW`.
-    :ivar max_channels: jobs at once in one session, at least 1.
+    :ivar max_channels: jobs at once in one session, from 1 to :data:`MAX_CHANNELS`.
     :ivar keepalive_interval: seconds of silence after which the peer is asked for a sign of life.
     :ivar keepalive_misses: intervals of silence after which the link counts as dead.
+    :ivar detach_seconds: seconds for which the server keeps a session that has lost its link, at most, and up to
+        :data:`MAX_DETACH_SECONDS`; 0 for a session that ends with its link.
     """
 
     window: int = DEFAULT_WINDOW
     max_channels: int = 64
     keepalive_interval: float = 15.0
     keepalive_misses: int = 3
+    detach_seconds: int = 3600

@@ -33,7 +33,7 @@ class Liveness:
     :param now: the time in seconds, from any origin; all times here are from the same.
     """
 
-    __slots__ = ("_ask_at", "_dead_at", "_interval", "_lifetime", "_pings")
+    __slots__ = ("_ask_at", "_dead_at", "_heard_at", "_interval", "_lifetime", "_pings")
 
     def __init__(self, interval: float, misses: int, now: float) -> None:
         self._interval = interval
@@ -48,8 +48,26 @@ class Liveness:
 
     def heard(self, now: float) -> None:
         """Take note that the peer sent something."""
+        self._heard_at = now
         self._ask_at = now + self._interval
         self._dead_at = now + self._lifetime
+
+    def silence(self, now: float) -> float:
+        """Return the seconds since the peer said anything."""
+        return now - self._heard_at
+
+    def restart(self, now: float) -> None:
+        """Begin anew on another link."""
+        self._pings = 0
+        self.heard(now)
+
+    def hurry(self, seconds: float, now: float) -> None:
+        """Give the peer less time, because somebody waits for it; when it says something, it has all of it again.
+
+        :param seconds: until it must have said something; it is asked after half of that.
+        """
+        self._ask_at = min(self._ask_at, now + seconds / 2)
+        self._dead_at = min(self._dead_at, now + seconds)
 
     def check(self, now: float) -> Silence:
         """Tell what to do about the silence so far."""

@@ -10,6 +10,7 @@ import struct
 from typing import ClassVar
 
 from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message, PackedMessage, declare
+from twisted_rsh.core.disconnection import Disconnection, Grace, Keep
 from twisted_rsh.core.endings import Ending, ResourceUsage
 from twisted_rsh.core.fields import (
     Boolean,
@@ -251,6 +252,8 @@ class Open(JsonMessage):
     :ivar channel: a number higher than that of every channel before it in this session.
     :ivar timeout_ms: milliseconds.
     :ivar max_cpu_ms: milliseconds.
+    :ivar grace_ms: milliseconds for which the job goes on without a link.
+    :ivar keep: whether it goes on to its end.
     """
 
     channel: int = wire(CHANNEL)
@@ -267,6 +270,8 @@ class Open(JsonMessage):
     max_output: int | None = wire(OFFSET, default=None)
     max_cpu_ms: int | None = wire(Integer(1, MAX_TIMEOUT_MS), default=None)
     max_memory: int | None = wire(OFFSET, default=None)
+    grace_ms: int | None = wire(Integer(0, MAX_TIMEOUT_MS), default=None)
+    keep: bool = wire(Boolean(), default=False)
 
     @classmethod
     def of(cls, channel: int, request: JobRequest) -> Open:
@@ -276,6 +281,8 @@ class Open(JsonMessage):
             channel=channel,
             timeout_ms=_milliseconds(request.timeout),
             max_cpu_ms=_milliseconds(request.max_cpu),
+            grace_ms=_grace(request.on_disconnect),
+            keep=isinstance(request.on_disconnect, Keep),
             **fields,
         )
 
@@ -284,8 +291,16 @@ class Open(JsonMessage):
 
         :raises ValueError: the fields contradict each other.
         """
+        if self.keep and self.grace_ms is not None:
+            raise ValueError("a job that is kept has no grace")
+        grace = _seconds(self.grace_ms)
         fields = {name: getattr(self, name) for name in _REQUESTED}
-        return JobRequest(timeout=_seconds(self.timeout_ms), max_cpu=_seconds(self.max_cpu_ms), **fields)
+        return JobRequest(
+            timeout=_seconds(self.timeout_ms),
+            max_cpu=_seconds(self.max_cpu_ms),
+            on_disconnect=Keep() if self.keep else None if grace is None else Grace(grace),
+            **fields,
+        )
 
     def __post_init__(self) -> None:
         try:
@@ -300,6 +315,11 @@ _REQUESTED = ("command", "argv", "shell", "in_shell", "cwd", "environment", "ter
 
 def _milliseconds(seconds: float | None) -> int | None:
     return None if seconds is None else round(min(max(1, seconds * 1000), MAX_TIMEOUT_MS))
+
+
+def _grace(disconnection: Disconnection | None) -> int | None:
+    # Unlike a time-out, a grace may be none at all.
+    return min(round(disconnection.seconds * 1000), MAX_TIMEOUT_MS) if isinstance(disconnection, Grace) else None
 
 
 def _seconds(milliseconds: int | None) -> float | None:

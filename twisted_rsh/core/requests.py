@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twisted_rsh.core.disconnection import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS, Disconnection, Grace
+
 __all__ = ["JobRequest", "Terminal"]
 
 
@@ -37,7 +39,8 @@ class JobRequest:
     :ivar argv: the program and its arguments, run without a shell, or ``None``; never empty.
     :ivar shell: which persistent shell to start, a name or a path, an empty one for the user's own; ``None`` if none.
     :ivar in_shell: the channel of the persistent shell that is to run `command`, or ``None`` for a shell of its own.
-        Folder, environment, terminal and the limits of memory and processor time are then that shell's, and not given.
+        Folder, environment, terminal, the limits of memory and processor time, and what happens when the link is lost,
+        are then that shell's, and not given.
     :ivar cwd: the working folder, relative to the user's home folder; ``None`` for the home folder itself.
     :ivar environment: names and values to add to the environment that the server gives every job.
     :ivar timeout: seconds after which the job is ended, or ``None`` for as long as it takes.
@@ -45,6 +48,8 @@ class JobRequest:
     :ivar max_output: bytes of output after which the job is ended, or ``None`` for as many as it writes.
     :ivar max_cpu: seconds of processor time after which the job is ended, or ``None`` for as many as it takes.
     :ivar max_memory: bytes of memory above which the job is ended, or ``None`` for as many as it takes.
+    :ivar on_disconnect: what becomes of it when the session has lost its link, or ``None`` for what is usual: see
+        :attr:`disconnection`.
     """
 
     command: str | None = None
@@ -58,6 +63,7 @@ class JobRequest:
     max_output: int | None = None
     max_cpu: float | None = None
     max_memory: int | None = None
+    on_disconnect: Disconnection | None = None
 
     def __post_init__(self) -> None:
         if sum(what is not None for what in (self.command, self.argv, self.shell)) != 1:
@@ -67,9 +73,18 @@ class JobRequest:
         if self.in_shell is not None:
             if self.command is None:
                 raise ValueError("what a persistent shell runs is a command")
-            given = (self.cwd, self.terminal, self.max_cpu, self.max_memory)
+            given = (self.cwd, self.terminal, self.max_cpu, self.max_memory, self.on_disconnect)
             if self.environment or any(what is not None for what in given):
                 raise ValueError("a command in a persistent shell has that shell's folder, environment and terminal")
+
+    @property
+    def disconnection(self) -> Disconnection:
+        """What becomes of the job when the session has lost its link: as asked for, or a minute's grace, and an hour's
+        for what a person sits at."""
+        if self.on_disconnect is not None:
+            return self.on_disconnect
+        at_a_prompt = self.shell is not None or self.terminal is not None
+        return Grace(SHELL_GRACE_SECONDS if at_a_prompt else COMMAND_GRACE_SECONDS)
 
     @property
     def kind(self) -> str:

@@ -7,6 +7,7 @@ way in one direction, so what a new link would have to replay is bounded.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import encode_control
@@ -19,16 +20,21 @@ __all__ = ["ControlInbox", "ControlOutbox"]
 class ControlOutbox:
     """The sender's side: numbers messages, and holds back those beyond the bound.
 
-    :ivar log: payloads sent and not yet acknowledged, oldest first.
+    :param next_order: returns the next place in the order of everything that is sent.
+    :ivar log: messages sent and not yet acknowledged, oldest first: the place of each in that order, and its payload.
+    :ivar acknowledged_order: the place of the last message that the peer is known to have.  What was sent before it has
+        arrived too, for a link keeps the order.
     """
 
-    __slots__ = ("_acknowledged", "_next", "_waiting", "log")
+    __slots__ = ("_acknowledged", "_next", "_next_order", "_waiting", "acknowledged_order", "log")
 
-    def __init__(self) -> None:
+    def __init__(self, next_order: Callable[[], int]) -> None:
         self._next = 0
+        self._next_order = next_order
         self._acknowledged = 0
         self._waiting: deque[bytes] = deque()
-        self.log: deque[bytes] = deque()
+        self.acknowledged_order = -1
+        self.log: deque[tuple[int, bytes]] = deque()
 
     @property
     def blocked(self) -> bool:
@@ -65,15 +71,23 @@ class ControlOutbox:
         if count > self._acknowledged + len(self.log):
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"acknowledged {count} messages, fewer were sent")
         while self._acknowledged < count:
-            self.log.popleft()
+            self.acknowledged_order, _ = self.log.popleft()
             self._acknowledged += 1
         return self._release()
+
+    def check_received(self, count: int) -> None:
+        """Check what a peer says at a resume that it has received; nothing changes.
+
+        :raises RemoteProtocolError: it is less than it acknowledged before, or more than was sent.
+        """
+        if not self._acknowledged <= count <= self._acknowledged + len(self.log):
+            raise RemoteProtocolError(ErrorCode.SEQUENCE, f"{count} messages cannot have arrived")
 
     def _release(self) -> list[bytes]:
         released = []
         while self._waiting and len(self.log) < MAX_UNACKNOWLEDGED:
             payload = self._waiting.popleft()
-            self.log.append(payload)
+            self.log.append((self._next_order(), payload))
             released.append(payload)
         return released
 
@@ -105,5 +119,9 @@ class ControlInbox:
         """Return the count to acknowledge now, or ``None`` while it is not worth a frame."""
         if self.received - self._acknowledged < ACKNOWLEDGE_EVERY:
             return None
-        self._acknowledged = self.received
+        self.resumed()
         return self.received
+
+    def resumed(self) -> None:
+        """Take note that the peer has been told, in another way, how many have been taken."""
+        self._acknowledged = self.received

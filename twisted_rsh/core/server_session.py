@@ -69,6 +69,9 @@ class ServerSession(Session):
         )
         self._say(channel, ChannelInput.EXIT)
 
+    def _may_be_listed(self, channel: Channel) -> bool:
+        return channel.state in (ChannelState.RUNNING, ChannelState.ENDED)
+
     def _receive_open(self, message: Open) -> list[Event]:
         if message.channel <= self._last_channel:
             raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"channel {message.channel} was used before")

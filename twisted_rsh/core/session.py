@@ -6,6 +6,9 @@ what only one side may say and hear.
 
 from __future__ import annotations
 
+import heapq
+import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -23,9 +26,10 @@ from twisted_rsh.core.events import (
     StreamEnded,
     StreamStopped,
 )
-from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
+from twisted_rsh.core.limits import REPLAY_BYTES, SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
 from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Stop
+from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
 
@@ -37,6 +41,10 @@ class Session:
 
     Feed every frame to :meth:`receive_frame` and act on the events it returns.  After that, and after any other call,
     write what :meth:`frames_to_send` returns.  Call :meth:`deadline_reached` when the time in :attr:`deadline` comes.
+
+    It outlives its links: call :meth:`link_lost` when one is gone, and :meth:`resume` when there is another and the two
+    ends have told each other their :meth:`positions`.  In between everything may be said as ever; there is no room for
+    data, and nothing to write.
 
     :param limits: the bounds; both sides have the same window.
     :param now: the time in seconds, from any origin; all times given to this object are from the same.
@@ -51,14 +59,17 @@ class Session:
         self._we_left = False
         self._peer_left = False
         self._decoder = Decoder(self.role, Phase.SESSION)
-        self._outbox = ControlOutbox()
+        self._order = itertools.count()
+        self._outbox = ControlOutbox(lambda: next(self._order))
         self._inbox = ControlInbox()
         self._liveness = Liveness(limits.keepalive_interval, limits.keepalive_misses, now)
         self._channels: dict[int, Channel] = {}
         self._frames: list[bytes] = []
         self._credits: dict[tuple[int, Stream], ReceiveStream] = {}
         self._pong: Pong | None = None
+        self._linked = True
         self._link_writable = True
+        self._replay: deque[bytes | Data] = deque()
         self._receivers: dict[type[Message], Callable[[Any], list[Event]]] = {
             Data: self._receive_data,
             Credit: self._receive_credit,
@@ -98,7 +109,11 @@ class Session:
 
         Credits, acknowledgements and pongs are made here, from the state as it is now, and only while the link takes
         bytes: a peer that does not read can make no queue of them grow.  Nothing follows our GOODBYE.
+
+        While :attr:`replaying`, call it again when these have been written.
         """
+        if self._replay:
+            return self._frames_to_repeat()
         frames, self._frames = self._frames, []
         if self._we_left or not self._link_writable:
             return frames
@@ -110,6 +125,21 @@ class Session:
         if self._pong is not None:
             frames.append(encode(self._pong))
             self._pong = None
+        return frames
+
+    @property
+    def replaying(self) -> bool:
+        """Whether :meth:`frames_to_send` has more to return at once, because a resume has to repeat much."""
+        return bool(self._replay) and self._link_writable
+
+    def _frames_to_repeat(self) -> list[bytes]:
+        frames: list[bytes] = []
+        size = 0
+        while self._replay and self._link_writable and size < REPLAY_BYTES:
+            piece = self._replay.popleft()
+            frame = encode(piece) if isinstance(piece, Data) else piece
+            frames.append(frame)
+            size += len(frame)
         return frames
 
     def _credit_frames(self) -> list[bytes]:
@@ -133,6 +163,79 @@ class Session:
         self._link_writable = True
         return [RoomGained(None, None)]
 
+    # A link is lost, and another is found.
+
+    def link_lost(self) -> None:
+        """Learn that the link is gone.  What was written to it and has not been acknowledged will be repeated."""
+        self._linked = self._link_writable = False
+        self._frames.clear()
+        self._replay.clear()
+        self._credits.clear()
+        self._pong = None
+
+    def positions(self) -> Positions:
+        """Return how much has arrived here: what the peer needs to know in order to resume."""
+        return Positions(
+            self._inbox.received,
+            tuple(
+                (number, tuple(incoming.received for incoming in channel.receives.values()))
+                for number, channel in self._channels.items()
+                if channel.allows(self.from_peer) and not channel.over
+            ),
+        )
+
+    def check_positions(self, peer: Positions) -> None:
+        """Check what the peer says has arrived there; nothing changes.
+
+        :raises RemoteProtocolError: it cannot be: so much was never sent, or less than was acknowledged before.
+        """
+        self._outbox.check_received(peer.controls)
+        for number, offsets in peer.streams:
+            channel = self._find(number)
+            if not self._may_be_listed(channel) or len(offsets) != len(channel.sends):
+                raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"channel {number} is {channel.state.value}")
+            for (stream, outgoing), offset in zip(channel.sends.items(), offsets, strict=True):
+                if not outgoing.consumed <= offset <= outgoing.sent:
+                    raise RemoteProtocolError(
+                        ErrorCode.FLOW_CONTROL, f"{offset} bytes of {stream.name} cannot have arrived"
+                    )
+
+    def resume(self, peer: Positions, now: float) -> list[Event]:
+        """Go on over another link, with what the peer has not received.
+
+        The peer must have been told our :meth:`positions` as they are now.
+
+        :param peer: what has arrived there.
+        :param now: the time in seconds.
+        :returns: what happened.
+        :raises RemoteProtocolError: see :meth:`check_positions`; nothing has changed.
+        """
+        self.check_positions(peer)
+        self.link_lost()
+        self._linked = self._link_writable = True
+        self._liveness.restart(now)
+        self._inbox.resumed()
+        self._outbox.acknowledge(peer.controls)
+        listed = dict(peer.streams)
+        logs: list[list[tuple[int, bytes | Data]]] = [list(self._outbox.log)]
+        for number, channel in self._channels.items():
+            for index, (stream, outgoing) in enumerate(channel.sends.items()):
+                # From what was received, not from what was consumed: the peer still has the bytes between the two.
+                offset = listed[number][index] if number in listed else outgoing.consumed
+                logs.append(
+                    [(order, Data(number, stream, start, data)) for order, start, data in outgoing.kept_from(offset)]
+                )
+            for stream, incoming in channel.receives.items():
+                incoming.announce_again()
+                self._credits[number, stream] = incoming
+        arrived = self._outbox.acknowledged_order
+        self._replay.extend(piece for order, piece in heapq.merge(*logs, key=_order) if order > arrived)
+        return [RoomGained(None, None)]
+
+    def _may_be_listed(self, channel: Channel) -> bool:
+        """Whether the peer may still receive on a channel, as far as we know."""
+        raise NotImplementedError
+
     @property
     def deadline(self) -> float:
         """When to call :meth:`deadline_reached`.  It moves with every frame; looking at it when it comes is enough."""
@@ -140,12 +243,24 @@ class Session:
 
     def deadline_reached(self, now: float) -> list[Event]:
         """Do what is due at this time."""
+        if not self._linked:
+            return []
         silence = self._liveness.check(now)
         if silence is Silence.DEAD:
-            return [LinkSilent(self.limits.keepalive_interval * self.limits.keepalive_misses)]
+            return [LinkSilent(self._liveness.silence(now))]
         if silence is Silence.ASK and self._link_writable and not self._we_left:
             self._frames.append(encode(Ping(self._liveness.next_token())))
         return []
+
+    def answer_expected(self, seconds: float, now: float) -> None:
+        """Learn that somebody waits for an answer: the link is dead if nothing comes for so long.
+
+        It moves :attr:`deadline`.  Anything that the peer says ends the hurry.
+
+        :param seconds: how long.
+        :param now: the time in seconds.
+        """
+        self._liveness.hurry(seconds, now)
 
     # What either side may say.
 
@@ -167,7 +282,7 @@ class Session:
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{len(data)} bytes without room")
         for start in range(0, len(data), SENT_DATA_BYTES):
             piece = data[start : start + SENT_DATA_BYTES]
-            self._frames.append(encode(Data(channel, stream, outgoing.send(len(piece)), piece)))
+            self._frames.append(encode(Data(channel, stream, outgoing.send(piece, next(self._order)), piece)))
 
     def end_stream(self, channel: int, stream: Stream) -> None:
         """Send the end of a stream.
@@ -220,23 +335,27 @@ class Session:
     @property
     def goodbye_sent(self) -> bool:
         """Whether :meth:`frames_to_send` has returned our GOODBYE: there is nothing more to write, ever."""
-        return self._we_left and not self._outbox.blocked and not self._frames
+        return self._we_left and not self._outbox.blocked and not self._frames and not self._replay
 
     # What either side may hear.
 
     def _receive_data(self, message: Data) -> list[Event]:
         channel, incoming = self._incoming(message.channel, message.stream)
+        if channel.over:
+            incoming.pass_over(message.offset, len(message.data))
+            return []
         incoming.receive(message.offset, len(message.data))
-        if incoming.discarding or channel.over:
-            incoming.discard()
+        if incoming.discarding:
             self._credits[channel.number, message.stream] = incoming
             return []
         return [DataReceived(channel.number, message.stream, message.data)]
 
     def _receive_end(self, message: End) -> list[Event]:
         channel, incoming = self._incoming(message.channel, Stream(message.stream))
+        if channel.over:
+            return []
         incoming.end(message.size)
-        if incoming.discarding or channel.over:
+        if incoming.discarding:
             return []
         return [StreamEnded(channel.number, Stream(message.stream))]
 
@@ -279,7 +398,9 @@ class Session:
 
     def _send_control(self, message: Message) -> None:
         if not self._we_left:
-            self._frames.extend(self._outbox.put(message))
+            released = self._outbox.put(message)
+            if self._linked:  # without a link the log has it, and the resume sends it
+                self._frames.extend(released)
 
     def _find(self, number: int) -> Channel:
         try:
@@ -320,3 +441,7 @@ class Session:
         if stream not in channel.sends:
             raise RemoteProtocolError(ErrorCode.STREAM_STATE, f"the peer does not receive {stream.name}")
         return channel, channel.sends[stream]
+
+
+def _order(entry: tuple[int, bytes | Data]) -> int:
+    return entry[0]

@@ -22,6 +22,8 @@ from twisted.internet.interfaces import (
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
+from twisted_rsh.core.limits import PROOF_BYTES
+from twisted_rsh.core.resuming import SECRET_LABEL, secret_context
 from twisted_rsh.trust.fingerprint import certificate_spki_sha256
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "PinnedClientTLS",
     "ServerTLS",
     "exporter",
+    "link_secret",
     "negotiated_protocol",
     "peer_spki_sha256",
 ]
@@ -130,6 +133,17 @@ def exporter(transport: ITransport) -> bytes:
     """Return the channel binding of a connection whose handshake is complete, 32 bytes (RFC 9266)."""
     connection = cast("TLSMemoryBIOProtocol", transport).getHandle()
     return cast("bytes", connection.export_keying_material(EXPORTER_LABEL, EXPORTER_BYTES, b""))
+
+
+def link_secret(transport: ITransport, session: bytes, attempt: int) -> bytes:
+    """Return the secret that both ends of a connection whose handshake is complete know of a session.
+
+    :param session: the session's identifier.
+    :param attempt: the number of the resume that the connection began with, or 0 for that of the login.
+    """
+    connection = cast("TLSMemoryBIOProtocol", transport).getHandle()
+    context = secret_context(session, attempt)
+    return cast("bytes", connection.export_keying_material(SECRET_LABEL, PROOF_BYTES, context))
 
 
 def peer_spki_sha256(transport: ITransport) -> bytes | None:

@@ -96,9 +96,14 @@ class ServerLink(FramedLink):
     def frame_received(self, payload: bytes) -> None:
         """Read an AUTH, or whatever the session may receive."""
         if self._session is not None:
-            self._session.pump.frame_received(payload)
+            self._session.pump.frame_received(self, payload)
         else:
-            self._check(self._login.receive_frame(payload))
+            claim = self._login.receive_frame(payload)
+            if isinstance(claim, Auth):
+                self._check(claim)
+            else:
+                self.write_frames([self._login.refuse_resume(self._settings.instance_id)])
+                self.close()
 
     def frames_received(self) -> None:
         """Write what they led to."""
@@ -180,7 +185,7 @@ class ServerLink(FramedLink):
         self._logged_in()
         self.session_began()
         self.write_frames([answer])
-        pump = SessionPump(core, self, self.clock)
+        pump = SessionPump(core, self.clock)
         jobs = SessionJobs(
             core,
             user,
@@ -192,7 +197,7 @@ class ServerLink(FramedLink):
             log_commands=self._settings.log_commands,
         )
         self._session = _Running(pump, jobs, logout, account, key)
-        pump.start(jobs.dispatch)
+        pump.start(self, jobs.dispatch)
 
     def _client_left(self, _text: str) -> None:
         assert self._session is not None
