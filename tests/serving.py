@@ -13,10 +13,11 @@ from twisted.internet import reactor as installed_reactor
 from twisted_rsh.client import RemoteShell, connect
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account
+from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
 from twisted_rsh.trust.home import Home
 
-__all__ = ["Serving", "asynchronous", "reactor"]
+__all__ = ["Serving", "asynchronous", "cut", "link_of", "reactor"]
 
 reactor: Any = installed_reactor
 
@@ -24,6 +25,18 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 asynchronous: Callable[[Test], Test] = pytest_twisted.ensureDeferred
 """Marks a test that is a coroutine, and runs it on the real reactor."""
+
+
+def link_of(shell: RemoteShell) -> FramedLink:
+    """Return the connection that a shell has."""
+    link = shell._pump.link
+    assert link is not None
+    return link
+
+
+def cut(shell: RemoteShell, reason: str = "cut") -> None:
+    """Cut the connection that a shell has."""
+    link_of(shell).fail(reason)
 
 
 class Serving:
@@ -53,9 +66,9 @@ class Serving:
         self.service.startService()
         await self.service.when_listening()
 
-    async def shell(self, limits: SessionLimits | None = None) -> RemoteShell:
+    async def shell(self, limits: SessionLimits | None = None, *, resume: bool = True) -> RemoteShell:
         """Connect and log in."""
-        shell = await connect(reactor, "127.0.0.1", self.port, home=self.home, limits=limits)
+        shell = await connect(reactor, "127.0.0.1", self.port, home=self.home, limits=limits, resume=resume)
         self._shells.append(shell)
         return shell
 

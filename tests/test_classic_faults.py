@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
-from tests.serving import Serving, asynchronous, reactor
+from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.running import running_server
 from twisted_rsh.client import RemoteShell, connect
 from twisted_rsh.client.errors import LoginRefused
@@ -193,10 +193,10 @@ def vanish(port: int, sent: bytes, linger: bytes | None) -> None:
 @asynchronous
 async def test_client_that_vanishes_within_a_command(serving: Serving, reset: bool) -> None:
     """The same for a client that has logged in and whose command runs: the command ends, the server does not."""
-    shell = await serving.shell()
+    shell = await serving.shell(resume=False)
     job = shell.start("echo $$; exec sleep 300")
     pid = int(await job.stdout.read())
-    tls = cast("TLSMemoryBIOProtocol", shell._link.transport)
+    tls = cast("TLSMemoryBIOProtocol", link_of(shell).transport)
     if reset:
         tls.abortConnection()
     else:

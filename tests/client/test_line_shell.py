@@ -11,7 +11,7 @@ from zope.interface.verify import verifyObject
 from tests.client.pocket import PocketUser, pocket_portal
 from tests.client.screens import Screen, open_pipe
 from tests.conftest import async_fixture
-from tests.serving import Serving, asynchronous, reactor
+from tests.serving import Serving, asynchronous, cut, reactor
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.client.errors import ShellRefused
 from twisted_rsh.client.line_shell import LineShell, start_line_shell
@@ -114,12 +114,16 @@ async def test_shell_that_is_ended(connection: RemoteShell, user: PocketUser) ->
 
 
 @asynchronous
-async def test_lost_connection(connection: RemoteShell) -> None:
-    """A connection that is lost is the end of the shell, too."""
+async def test_lost_connection(home: Home, user: PocketUser) -> None:
+    """A connection that is lost is the end of the shell, too, where the session ends with it."""
+    serving = Serving(home, pocket_portal(user))
+    await serving.start()
+    connection = await serving.shell(resume=False)
     shell = await start_line_shell(reactor, connection, ClientOptions())
-    connection._link.fail("cut")
+    cut(connection)
     await shell.when_ended()
     assert shell.ending == OutcomeUnknown("the connection was lost: cut")
+    await serving.stop()
 
 
 @asynchronous

@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.python.failure import Failure
 
 from tests.client.processes import is_running, wait_until_gone
-from tests.serving import Serving, asynchronous, reactor
+from tests.serving import Serving, asynchronous, cut, reactor
 from twisted_rsh.client import RemoteJob, RemoteShell
 from twisted_rsh.client.errors import ConnectionLost
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
@@ -192,7 +192,7 @@ async def test_closing_ends_everything(serving: Serving) -> None:
 @asynchronous
 async def test_connection_lost_under_a_command(serving: Serving, tmp_path: Path) -> None:
     """X-06: a lost connection makes the outcome unknown; what came until then is there, and nothing is invented."""
-    shell = await serving.shell()
+    shell = await serving.shell(resume=False)
     lost = shell.when_lost()
     running = shell.run(f"echo before; echo wrong >&2; echo > {tmp_path}/written; exec sleep 1000")
     # What a process has written before another is started arrives before that one's output.
@@ -200,7 +200,7 @@ async def test_connection_lost_under_a_command(serving: Serving, tmp_path: Path)
         await shell.run(["true"])
     job = shell.start("echo $$; exec sleep 1000")
     pid = int(await first_line(job))
-    shell._link.fail("the cable was cut")
+    cut(shell, "the cable was cut")
     result = await running
     assert result.ending == OutcomeUnknown("the connection was lost: the cable was cut")
     assert (result.stdout, result.stderr) == (b"before\n", b"wrong\n")
@@ -230,7 +230,7 @@ async def test_server_that_stops_says_so(serving: Serving) -> None:
 @asynchronous
 async def test_waiting_for_the_end_of_the_connection_can_be_given_up(serving: Serving) -> None:
     """Who stops waiting is not told; who is told first may stop the others."""
-    shell = await serving.shell()
+    shell = await serving.shell(resume=False)
     errors: list[object] = []
 
     def note(failure: Failure) -> None:
@@ -248,7 +248,7 @@ async def test_waiting_for_the_end_of_the_connection_can_be_given_up(serving: Se
         told.callback(None)
 
     first.addCallback(stop_the_others)
-    shell._link.fail("cut")
+    cut(shell)
     await told
     assert errors == [CancelledError, CancelledError]
     assert reactor.running

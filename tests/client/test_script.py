@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from tests.client.screens import Screen, open_pipe
-from tests.serving import asynchronous, reactor
+from tests.serving import Serving, asynchronous, cut, reactor
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.client.errors import ConnectionLost
 from twisted_rsh.client.foreground import InputFailed
@@ -156,13 +156,14 @@ async def test_time_out_is_each_commands(shell: RemoteShell, screen: Screen, lin
 
 
 @asynchronous
-async def test_connection_lost_under_a_line(shell: RemoteShell, screen: Screen, lines: MakeLines) -> None:
+async def test_connection_lost_under_a_line(serving: Serving, screen: Screen, lines: MakeLines) -> None:
     """A connection that dies under a command ends the script, with one line; one that is gone before it, likewise."""
+    shell = await serving.shell(resume=False)
     script = lines(b"echo started; sleep 1000\necho never\n")
     running = Deferred.fromCoroutine(run_script(reactor, shell, ClientOptions(), screen.foreground, script))
     while not (await screen.written())[0]:
         await shell.run("true")
-    shell._link.fail("cut")
+    cut(shell)
     assert await running == 255
     assert await screen.written() == (b"", b"trsh: outcome unknown: the connection was lost: cut\n")
     with pytest.raises(ConnectionLost):

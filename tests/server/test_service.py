@@ -25,7 +25,7 @@ from zope.interface import Interface, implementer
 
 from tests.link.wire import client_key, failures
 from tests.server.rig import ScriptedUser
-from tests.serving import Serving, asynchronous, reactor
+from tests.serving import Serving, asynchronous, link_of, reactor
 from twisted_rsh.client import connect_to_endpoint
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.codec import encode
@@ -78,10 +78,10 @@ async def test_a_job_that_times_out(serving: Serving) -> None:
 @asynchronous
 async def test_a_client_that_vanishes(serving: Serving) -> None:
     """X-07: its jobs are ended, and their processes are gone."""
-    shell = await serving.shell()
+    shell = await serving.shell(resume=False)
     job = shell.start("echo $$; exec sleep 1000")
     pid = int(await job.stdout.read())
-    shell._link.tls.abortConnection()
+    link_of(shell).tls.abortConnection()
     assert isinstance((await job.wait()).ending, OutcomeUnknown)
     await until(lambda: is_gone(pid))
 
@@ -149,7 +149,7 @@ async def test_an_upload_to_a_program_that_does_not_read(serving: Serving) -> No
 async def test_a_flood_of_frames_beside_a_command(serving: Serving) -> None:
     """F-08: 10 000 tiny legal frames in one piece on one connection do not keep another from its answer."""
     busy, other = await serving.shell(), await serving.shell()
-    busy._link.write_frames([encode(Ack(0))] * 10_000)
+    link_of(busy).write_frames([encode(Ack(0))] * 10_000)
     assert (await other.run("echo hi")).stdout == b"hi\n"
     assert (await busy.run("echo ho")).stdout == b"ho\n"
 

@@ -9,16 +9,16 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from twisted_rsh.client.client_link import ClientLink
+from twisted_rsh.client.dialling import dial
 from twisted_rsh.client.errors import ClientError, NoServer, UnknownServer
+from twisted_rsh.client.redialling import Redialler
 from twisted_rsh.client.remote_shell import RemoteShell
+from twisted_rsh.client.resume_link import ResumeLink, Resumption
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS
+from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.fingerprint import parse_fingerprint
 from twisted_rsh.trust.home import Home
@@ -40,6 +40,7 @@ def connect(
     fingerprint: str | None = None,
     home: Home | None = None,
     limits: SessionLimits | None = None,
+    resume: bool = True,
 ) -> Deferred[RemoteShell]:
     """Connect to a server and log in.
 
@@ -52,23 +53,27 @@ def connect(
     :param home: where the client's key and the records are; ``None`` for the user's XDG folders.  A missing key is
         made.
     :param limits: how often to ask the server for a sign of life; the server announces the rest.
+    :param resume: whether the session outlives its connection: when that is lost, the server is dialled again, and
+        everything goes on, with nothing lost and nothing repeated; see
+        :meth:`twisted_rsh.client.remote_shell.RemoteShell.watch_link`.  Otherwise it ends with its connection, and its
+        jobs are ended at once unless they are started with another `on_disconnect`.
     :returns: fires with the shell; fails with a :class:`~twisted_rsh.client.errors.ClientError`, with
         :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, with
         :class:`ValueError` when the fingerprint is none, and with :class:`OSError`.  Cancelling it hangs up.
     """
 
-    async def dial() -> RemoteShell:
+    async def find_and_dial() -> RemoteShell:
         folders = Home.default(os.environ) if home is None else home
         pin = find_pin(folders, host, port, fingerprint)
         key = load_or_create_client_key(folders)
         name = user or _own_name()
         endpoint = _endpoint(reactor, host, port)
         try:
-            return await connect_to_endpoint(reactor, endpoint, pin, key, name, limits)
+            return await connect_to_endpoint(reactor, endpoint, pin, key, name, limits, resume=resume)
         except NoServer as error:
             raise NoServer(f"cannot connect to {host} port {port}: {error}") from error
 
-    return Deferred.fromCoroutine(dial())
+    return Deferred.fromCoroutine(find_and_dial())
 
 
 def connect_to_endpoint(
@@ -78,29 +83,31 @@ def connect_to_endpoint(
     key: ClientKey,
     user: str,
     limits: SessionLimits | None = None,
+    *,
+    resume: bool = True,
 ) -> Deferred[RemoteShell]:
     """Connect to a server wherever it is, when everything about it is known.
 
-    :param endpoint: where it listens; TLS is added to it.
+    :param endpoint: where it listens; TLS is added to it.  It is asked again for each further connection.
     :param pin: SHA-256 of its public key, 32 bytes.
     :param key: what to log in with.
     :param user: whom to log in as.
+    :param resume: as for :func:`connect`.
     :returns: as that of :func:`connect`.
     """
-    factory = _ClientFactory(cast("IReactorTime", reactor), pin, key, user, limits or SessionLimits())
+    clock = cast("IReactorTime", reactor)
 
-    async def dial() -> RemoteShell:
-        try:
-            wrapper = await _cancellable(endpoint.connect(LinkTLSFactory(factory.tls, True, factory, reactor)))
-        except (ConnectError, DNSLookupError) as error:
-            raise NoServer(_no_server(error)) from error
-        try:
-            return await factory.shell_ready
-        except BaseException:
-            cast("TLSMemoryBIOProtocol", wrapper).abortConnection()
-            raise
+    def make_redialler(shell: RemoteShell, parts: Resumption) -> Redialler:
+        def make_link(tls: PinnedClientTLS, resumed: Deferred[None]) -> ResumeLink:
+            return ResumeLink(clock, tls, pin, parts, shell.link_owner, resumed)
 
-    return Deferred.fromCoroutine(dial())
+        return Redialler(clock, lambda: dial(reactor, endpoint, pin, make_link), shell)
+
+    def make_link(tls: PinnedClientTLS, ready: Deferred[RemoteShell]) -> ClientLink:
+        redialling = make_redialler if resume else None
+        return ClientLink(clock, tls, pin, key, user, limits or SessionLimits(), ready, redialling)
+
+    return dial(reactor, endpoint, pin, make_link)
 
 
 def find_pin(home: Home, host: str, port: int, fingerprint: str | None) -> bytes:
@@ -127,32 +134,6 @@ def find_pin(home: Home, host: str, port: int, fingerprint: str | None) -> bytes
     return record.spki_sha256
 
 
-class _ClientFactory(Factory):
-    noisy = False
-
-    def __init__(self, clock: IReactorTime, pin: bytes, key: ClientKey, user: str, limits: SessionLimits) -> None:
-        self.tls = PinnedClientTLS(pin)
-        self.shell_ready: Deferred[RemoteShell] = Deferred()
-        self._arguments = (clock, self.tls, pin, key, user, limits, self.shell_ready)
-
-    def buildProtocol(self, addr: IAddress | None) -> ClientLink:
-        return ClientLink(*self._arguments)
-
-
-def _cancellable(connecting: Deferred[IProtocol]) -> Deferred[IProtocol]:
-    """Make a cancelled endpoint fail with `CancelledError`, whatever it would say itself."""
-    cancelled = False
-
-    def cancel(_: Deferred[IProtocol]) -> None:
-        nonlocal cancelled
-        cancelled = True
-        connecting.cancel()
-
-    waiting: Deferred[IProtocol] = Deferred(cancel)
-    connecting.addBoth(lambda result: None if cancelled else waiting.callback(result))
-    return waiting
-
-
 def _endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
     try:
         version = ipaddress.ip_address(host).version
@@ -175,8 +156,3 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _no_server(error: Exception) -> str:
-    reason = getattr(error, "osError", None)
-    return os.strerror(reason) if isinstance(reason, int) else str(error).rstrip(".")

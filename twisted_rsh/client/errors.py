@@ -6,13 +6,14 @@
     ``NotARemoteShell``: somebody answers who does not speak this protocol.
     ``WrongServer``: the server has another key than it should.
     ``LoginRefused``: the server does not let this user in with this key.
-    ``ConnectionLost``: the connection is gone.
+    ``ConnectionLost``: the connection is gone, and the session with it; a ``LossReason`` says why.
     ``ShellRefused``: the server has no persistent shell for us.
     ``CommandFailed``: :meth:`twisted_rsh.client.result.Result.check` found no success.
 """
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "CommandFailed",
     "ConnectionLost",
     "LoginRefused",
+    "LossReason",
     "NoServer",
     "NotARemoteShell",
     "ShellRefused",
@@ -55,8 +57,40 @@ class LoginRefused(ClientError):
     """The server does not let this user in with this key; it never says why."""
 
 
+class LossReason(enum.Enum):
+    """Why a session is over."""
+
+    CLOSED = "closed"
+    """It was closed on purpose, on either side."""
+
+    LINK = "link"
+    """Its connection was lost, and it is not one that outlives its connections."""
+
+    TIME = "time"
+    """Its connection was lost, and for too long there was no other."""
+
+    EXPIRED = "expired"
+    """The server does not resume it: it has ended it meanwhile, or does not admit this client any more."""
+
+    RESTARTED = "restarted"
+    """The server is another run of its program, which knows no session of the one before."""
+
+    IDENTITY = "identity"
+    """What answers now has another key than the server."""
+
+    PROTOCOL = "protocol"
+    """The server did not follow the protocol."""
+
+
 class ConnectionLost(ClientError):
-    """The connection to the server is gone, or was closed."""
+    """The connection to the server is gone, and the session with it.
+
+    :ivar reason: why.
+    """
+
+    def __init__(self, text: str, reason: LossReason = LossReason.LINK) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class ShellRefused(ClientError):

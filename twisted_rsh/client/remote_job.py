@@ -16,10 +16,15 @@ from twisted_rsh.core.events import (
     StreamEnded,
     StreamStopped,
 )
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.link.pump import SessionPump
 
-__all__ = ["RemoteJob"]
+__all__ = ["TYPING_SECONDS", "RemoteJob"]
+
+TYPING_SECONDS = 10.0
+"""Seconds within which the server must have said something when a person has typed something: whoever waits for the
+echo of a key is not to wait for keepalive to find out that nobody is there."""
 
 
 class RemoteJob:
@@ -33,15 +38,20 @@ class RemoteJob:
     :ivar stderr: its standard error.
     :ivar encoding: the code page of its text, as the server named it; ``None`` until the server has started it.
     :ivar channel: the number of its channel; what runs in a persistent shell names the shell by it.
+    :ivar request: what was asked for.
     """
 
-    def __init__(self, channel: int, session: ClientSession, pump: SessionPump) -> None:
+    def __init__(
+        self, channel: int, request: JobRequest, session: ClientSession, pump: SessionPump, typed: bool = False
+    ) -> None:
         self.encoding: str | None = None
         self.stdin = RemoteInput(self._input_room, self._send_input, self._end_input)
         self.stdout = self._output(Stream.STDOUT)
         self.stderr = self._output(Stream.STDERR)
         self._streams = dict(zip(OUTPUTS, (self.stdout, self.stderr), strict=True))
         self.channel = channel
+        self.request = request
+        self._typed = typed
         self._session = session
         self._pump = pump
         self._end: JobEnd | None = None
@@ -154,6 +164,8 @@ class RemoteJob:
 
     def _send_input(self, data: bytes) -> None:
         self._session.send_data(self.channel, Stream.STDIN, data)
+        if self._typed:
+            self._pump.answer_expected(TYPING_SECONDS)
         self._pump.flush()
 
     def _end_input(self) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_rsh.client.collecting import collect
-from twisted_rsh.client.errors import ConnectionLost
+from twisted_rsh.client.errors import ConnectionLost, LossReason
 from twisted_rsh.client.persistent_shell import PersistentShell, start_shell
+from twisted_rsh.client.redialling import Redialler
 from twisted_rsh.client.remote_job import RemoteJob
 from twisted_rsh.client.result import Result
+from twisted_rsh.client.resume_link import LinkOwner
 from twisted_rsh.core.client_session import ClientSession
+from twisted_rsh.core.disconnection import KILL, Disconnection, Grace, Keep
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.events import Event, JobEnded, RoomGained, SessionClosed
@@ -19,7 +23,13 @@ from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.pump import SessionPump
 
-__all__ = ["RemoteShell"]
+__all__ = ["IDLE_SECONDS", "LinkWatcher", "RemoteShell"]
+
+IDLE_SECONDS = 60.0
+"""Seconds for which a session in which nothing runs looks for another connection: what a command is given."""
+
+LinkWatcher = Callable[[str | None], object]
+"""Called with one line when the connection was lost, and with ``None`` when there is another."""
 
 
 class RemoteShell:
@@ -27,16 +37,46 @@ class RemoteShell:
 
     Any number of commands run at once, up to the server's limit, and none of them delays another.
 
-    :ivar lost: why no more commands can be started, in one line; ``None`` while they can.
+    The session outlives its connections, unless :func:`~twisted_rsh.client.connecting.connect` was told otherwise:
+    while it has none, commands go on, new ones wait to be sent, and nothing fails; :attr:`connected` tells.  When it is
+    over, for whatever reason, the ending of each job that was left is
+    :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
+
+    :ivar lost: why no more commands can be started, in one line; ``None`` while they can, also during an outage.
+    :ivar loss: which kind of reason that is; ``None`` like :attr:`lost`.
+    :ivar link_owner: for the links: whom to tell.
     """
 
-    def __init__(self, session: ClientSession, pump: SessionPump, link: FramedLink) -> None:
+    def __init__(self, session: ClientSession, pump: SessionPump) -> None:
         self._session = session
         self._pump = pump
-        self._link = link
+        self._redialler: Redialler | None = None
         self._jobs: dict[int, RemoteJob] = {}
         self.lost: str | None = None
+        self.loss: LossReason | None = None
+        self.link_owner = LinkOwner(self.link_ended, self.broken)
         self._waiting: list[Deferred[str]] = []
+        self._watchers: list[LinkWatcher] = []
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._pump.link is not None
+
+    def watch_link(self, watcher: LinkWatcher) -> Callable[[], None]:
+        """Be told of outages.
+
+        :param watcher: called with one line when the connection was lost and another is being looked for, and with
+            ``None`` when there is another.  It is not called for the end of the session: see :meth:`when_lost`.
+        :returns: ends that; may be called more than once.
+        """
+        self._watchers.append(watcher)
+
+        def stop() -> None:
+            if watcher in self._watchers:
+                self._watchers.remove(watcher)
+
+        return stop
 
     def run(
         self,
@@ -50,6 +90,7 @@ class RemoteShell:
         max_output: int | None = None,
         max_cpu: float | None = None,
         max_memory: int | None = None,
+        on_disconnect: Disconnection | None = None,
     ) -> Deferred[Result]:
         """Run a command and collect what it writes.
 
@@ -63,6 +104,9 @@ class RemoteShell:
         :param max_cpu: seconds of processor time, of all its processes together, after which the server ends it, or
             ``None``.
         :param max_memory: bytes of memory, of all its processes together, above which the server ends it, or ``None``.
+        :param on_disconnect: what becomes of it while the session has no connection:
+            :data:`~twisted_rsh.core.disconnection.KILL`, :class:`~twisted_rsh.core.disconnection.Grace` or
+            :class:`~twisted_rsh.core.disconnection.Keep`; ``None`` for a minute's grace, and an hour's on a terminal.
         :returns: fires with the result, whatever the ending: see its ``ending``, or call its ``check()``.  Cancelling
             it ends the command.
         :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone already; nothing was started.  When
@@ -77,6 +121,7 @@ class RemoteShell:
             max_output=max_output,
             max_cpu=max_cpu,
             max_memory=max_memory,
+            on_disconnect=on_disconnect,
         )
         return collect(job, command if isinstance(command, str) else tuple(command), stdin)
 
@@ -91,6 +136,7 @@ class RemoteShell:
         max_output: int | None = None,
         max_cpu: float | None = None,
         max_memory: int | None = None,
+        on_disconnect: Disconnection | None = None,
     ) -> RemoteJob:
         """Start a command, to read and write while it runs.  The parameters are those of :meth:`run`.
 
@@ -108,6 +154,7 @@ class RemoteShell:
                 max_output=max_output,
                 max_cpu=max_cpu,
                 max_memory=max_memory,
+                on_disconnect=on_disconnect,
             )
         )
 
@@ -120,6 +167,7 @@ class RemoteShell:
         terminal: Terminal | None = None,
         max_cpu: float | None = None,
         max_memory: int | None = None,
+        on_disconnect: Disconnection | None = None,
     ) -> Deferred[PersistentShell]:
         """Start a shell that remembers: its folder, variables, functions and options outlive each command.
 
@@ -130,6 +178,8 @@ class RemoteShell:
         :param max_cpu: seconds of processor time, of the shell and its commands together, after which the server ends
             it, or ``None``.
         :param max_memory: bytes of memory, likewise.
+        :param on_disconnect: what becomes of it, and of what runs in it, while the session has no connection, as for
+            :meth:`run`; ``None`` for an hour's grace.
         :returns: fires with the shell when it takes commands; fails with
             :class:`~twisted_rsh.client.errors.ShellRefused` when there is none to be had, and with
             :class:`~twisted_rsh.client.errors.ConnectionLost`.  Cancelling it ends the shell.
@@ -143,6 +193,7 @@ class RemoteShell:
                 terminal=terminal,
                 max_cpu=max_cpu,
                 max_memory=max_memory,
+                on_disconnect=on_disconnect,
             ),
         )
 
@@ -153,37 +204,43 @@ class RemoteShell:
         :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
         """
         if self.lost is not None:
-            raise ConnectionLost(self.lost)
+            raise ConnectionLost(self.lost, self.loss or LossReason.LINK)
+        if self._redialler is None and request.on_disconnect is None and request.in_shell is None:
+            request = replace(request, on_disconnect=KILL)  # nobody will come back for it
         try:
             channel = self._session.open(request)
         except LocalProtocolError as error:
-            job = RemoteJob(0, self._session, self._pump)
+            job = RemoteJob(0, request, self._session, self._pump)
             job.ended(JobEnd(_refusal(request, error)))
             return job
-        self._jobs[channel] = job = RemoteJob(channel, self._session, self._pump)
+        self._jobs[channel] = job = RemoteJob(channel, request, self._session, self._pump, self._typed(request))
         self._pump.flush()
         return job
 
     def close(self) -> Deferred[str]:
-        """End the session and close the connection.  The server ends the jobs that still run.
+        """End the session and close the connection, at once during an outage.  The server ends the jobs that still run.
 
         :returns: fires when the connection is gone, as that of :meth:`when_lost`.
         """
         if self.lost is None:
             self._pump.leave("")
-            self._end("the connection was closed")
+            self._end("the connection was closed", LossReason.CLOSED)
         return self.when_lost()
 
     def when_lost(self) -> Deferred[str]:
-        """Wait until the connection is gone.
+        """Wait until the session is over for good.
 
-        :returns: fires with one line that says why.
+        :returns: fires with one line that says why, once its connection is gone too.
         """
-        if self._link.dead:
-            return succeed(self.lost or "")
+        if self.lost is not None and not self.connected:
+            return succeed(self.lost)
         waiting: Deferred[str] = Deferred(self._forget)
         self._waiting.append(waiting)
         return waiting
+
+    def outlive_links(self, redialler: Redialler) -> None:
+        """For the first link: the session does not end with it."""
+        self._redialler = redialler
 
     def dispatch(self, event: Event) -> None:
         """For the link: something happened in the session."""
@@ -192,8 +249,10 @@ class RemoteShell:
                 for job in list(self._jobs.values()):
                     job.stdin.room_gained()
             case SessionClosed():
-                self._end(event.text or "the server ended the session")
-                self._link.close()
+                link = self._pump.link
+                self._end(event.text or "the server ended the session", LossReason.CLOSED)
+                if link is not None:
+                    link.close()
             case JobEnded():
                 self._jobs.pop(event.channel).happened(event)
             case _:
@@ -201,27 +260,67 @@ class RemoteShell:
                 if channel in self._jobs:
                     self._jobs[channel].happened(event)
 
-    def flush(self) -> None:
-        """For the link: write what the session wants written."""
-        self._pump.flush()
-
-    def link_ended(self, reason: str) -> None:
-        """For the link: it is gone."""
+    def link_ended(self, link: FramedLink, reason: str) -> None:
+        """For a link: it is gone."""
+        if link is not self._pump.link:
+            return
         self._pump.stop()
-        self._end(f"the connection was lost: {reason}")
+        if self.lost is not None:
+            self._tell_waiting()
+        elif self._redialler is None or self.patience() == 0:
+            self._end(f"the connection was lost: {reason}", LossReason.LINK)
+        else:
+            self._redialler.start()
+            self._tell_watchers(reason)
+
+    def broken(self, what: str) -> None:
+        """For a link: the server broke the protocol, which another link would not mend."""
+        self._end(f"the connection was lost: {what}", LossReason.PROTOCOL)
+
+    def patience(self) -> float | None:
+        """For the redialler: say for how many seconds to look for a link; ``None`` for as long as it takes."""
+        # A command in a persistent shell lives as long as that shell, which is a job of its own.
+        policies = [job.request.disconnection for job in self._jobs.values() if job.request.in_shell is None]
+        if any(isinstance(policy, Keep) for policy in policies):
+            return None
+        graces = [policy.seconds for policy in policies if isinstance(policy, Grace)]
+        return min(max(graces, default=IDLE_SECONDS), self._session.limits.detach_seconds)
+
+    def link_found(self) -> None:
+        """For the redialler: the session goes on."""
+        self._tell_watchers(None)
+
+    def given_up(self, error: ConnectionLost) -> None:
+        """For the redialler: it does not."""
+        self._end(str(error), error.reason)
+
+    def _typed(self, request: JobRequest) -> bool:
+        """Tell whether what a job reads is what a person types who waits for it to appear."""
+        shell = None if request.in_shell is None else self._jobs.get(request.in_shell)
+        return (request if shell is None else shell.request).terminal is not None
+
+    def _tell_watchers(self, reason: str | None) -> None:
+        for watcher in list(self._watchers):
+            watcher(reason)
+
+    def _tell_waiting(self) -> None:
         while self._waiting:  # who is told may cancel the others
             self._waiting.pop(0).callback(self.lost or "")
 
     def _forget(self, waiting: Deferred[str]) -> None:
         self._waiting.remove(waiting)
 
-    def _end(self, reason: str) -> None:
+    def _end(self, text: str, reason: LossReason) -> None:
         if self.lost is not None:
             return
-        self.lost = reason
+        self.lost, self.loss = text, reason
+        if self._redialler is not None:
+            self._redialler.stop()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
-            job.ended(JobEnd(OutcomeUnknown(reason)))
+            job.ended(JobEnd(OutcomeUnknown(text)))
+        if not self.connected:
+            self._tell_waiting()
 
 
 def _refusal(request: JobRequest, error: LocalProtocolError) -> Ending:
