@@ -1,4 +1,4 @@
-"""A server without a network: it keeps sessions as a server does, and the test says what its jobs do, and what it breaks.
+"""A server without a network: it keeps sessions as servers do, and the test says what its jobs do and what it breaks.
 
 Everything happens on a ``Clock``, and nothing moves but in :meth:`Network.advance`.
 """
@@ -15,9 +15,12 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from tests.link.wire import ALICE, Identity, One, Wire, client_key, identity
-from twisted_rsh.client import RemoteShell, connect_to_endpoint
-from twisted_rsh.core.endings import Ending, Exited, JobEnd
-from twisted_rsh.core.errors import RemoteProtocolError
+from twisted_rsh.client import RemoteShell
+from twisted_rsh.client.client_link import ClientLink
+from twisted_rsh.client.dialling import dial
+from twisted_rsh.client.redialling import Redialler
+from twisted_rsh.client.resume_link import ResumeLink, Resumption
+from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.events import Event
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import ServerLogin
@@ -27,7 +30,7 @@ from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.pump import SessionPump
-from twisted_rsh.link.tls import LinkTLSFactory, ServerTLS, exporter, link_secret
+from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS, ServerTLS, exporter, link_secret
 
 __all__ = ["Kept", "Network", "StandIn", "StandInLink"]
 
@@ -57,9 +60,9 @@ class Kept:
         self.session.send_data(channel, stream, data)
         self.pump.flush()
 
-    def end(self, channel: int = 1, ending: Ending = Exited(0)) -> None:
-        """Let a job end."""
-        self.session.report_exit(channel, JobEnd(ending))
+    def end(self, channel: int = 1) -> None:
+        """Let a job exit with status 0."""
+        self.session.report_exit(channel, JobEnd(Exited(0)))
         self.pump.flush()
 
 
@@ -157,10 +160,7 @@ class StandInLink(FramedLink):
         self._answer(self._login.accept_resume(kept.proof.accept(claim, binding, positions, fresh)))
         self._kept = kept
         self.session_began()
-        try:
-            kept.pump.resume(self, claim.positions)
-        except RemoteProtocolError:  # pragma: no cover - it was checked above
-            raise AssertionError from None
+        kept.pump.resume(self, claim.positions)
 
     def _answer(self, payload: bytes) -> None:
         said = self._server.on_resume(payload)
@@ -234,14 +234,28 @@ class Network:
             for wire in pair:
                 wire.lose()
 
-    def log_in(self, *, resume: bool = True, limits: SessionLimits | None = None) -> RemoteShell:
-        """Connect a shell."""
+    def log_in(self, *, resume: bool = True) -> RemoteShell:
+        """Connect a shell, as :func:`twisted_rsh.client.connect_to_endpoint` does, but on this clock alone."""
         shells: list[RemoteShell] = []
-        who = self.server.who
-        connecting = connect_to_endpoint(self.clock, self, who.pin, client_key(), ALICE, limits, resume=resume)
-        connecting.addCallback(shells.append)
+        pin = self.server.who.pin
+
+        def make_redialler(shell: RemoteShell, parts: Resumption) -> Redialler:
+            def make_link(tls: PinnedClientTLS, resumed: Deferred[None]) -> ResumeLink:
+                return ResumeLink(self.clock, tls, pin, parts, shell.link_owner, resumed)
+
+            def attempt() -> Deferred[None]:
+                return dial(self.clock, self, pin, make_link)
+
+            return Redialler(self.clock, attempt, shell, self.clock.seconds, lambda: 0.0)
+
+        def make_link(tls: PinnedClientTLS, ready: Deferred[RemoteShell]) -> ClientLink:
+            redialling = make_redialler if resume else None
+            return ClientLink(self.clock, tls, pin, client_key(), ALICE, SessionLimits(), ready, redialling)
+
+        dial(self.clock, self, pin, make_link).addCallback(shells.append)
         self.advance()
         (shell,) = shells
+        self.dialled_at.clear()
         return shell
 
     def _move(self) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
+from twisted_rsh.client import RemoteJob
+from twisted_rsh.core.endings import JobEnd
 
-from tests.client.standin import Network
-from twisted_rsh.client import RemoteJob, RemoteShell
-from twisted_rsh.core.endings import Exited, JobEnd
 
 def ends_of(job: RemoteJob) -> list[JobEnd]:
     ends: list[JobEnd] = []
     job.wait().addCallback(ends.append)
     return ends
-

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from twisted_rsh.client.errors import ConnectionLost
+from twisted_rsh.client.errors import ConnectionLost, LossReason
 from twisted_rsh.client.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
 from twisted_rsh.client.line_shell import LineShell, start_line_shell
 from twisted_rsh.client.local_terminal import LocalTerminal
@@ -47,6 +47,8 @@ async def run_console(
     """
     wanted = None if terminal is None else terminal.describe(environment)
     lines = await start_line_shell(reactor, shell, options, wanted)
+    foreground.outage.reads_keys = True
+    foreground.place = prompt.above
     prompt.show_background(lines.shell, foreground, options.encoding)
     if terminal is not None:
         terminal.resized = lines.shell.resize
@@ -80,6 +82,8 @@ async def _run_line(
     try:
         ending = await foreground.run(lines.start(line), 0, terminal)
     except Interrupted as error:
+        if not connection.connected:
+            raise  # at a prompt there would be nobody to run anything
         foreground.remark(f"[{error}]")
         return INTERRUPTED_STATUS, False
     if connection.lost is None and await lines.has_ended_with(line, ending):
@@ -92,5 +96,5 @@ async def _run_line(
 
 def _shell_gone(connection: RemoteShell, lines: LineShell, foreground: Foreground) -> int:
     if connection.lost is not None:
-        raise ConnectionLost(connection.lost)
+        raise ConnectionLost(connection.lost, connection.loss or LossReason.LINK)
     return lines.tell_end(foreground, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -11,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.client.local_output import LocalOutput, local_encoding
 from twisted_rsh.client.local_terminal import LocalTerminal
+from twisted_rsh.client.outage import GaveUp, Outage
 from twisted_rsh.client.persistent_shell import PersistentShell
 from twisted_rsh.client.remote_job import RemoteJob
 from twisted_rsh.client.status import describe_ending, exit_status, printable
@@ -26,6 +28,9 @@ PROGRAM = "trsh"
 ESCALATION = ("INT", "TERM", "KILL")
 """What a command gets for one interrupt after another; with the next one the user wants the client back, whatever the
 command does."""
+
+_ENDING = frozenset({"INT", "TERM", "HUP", "QUIT"})
+"""Signals that mean an end: the second of them during an outage is the client's own."""
 
 ESCALATION_SECONDS = 2.0
 """Seconds within which one more interrupt means more than the one before it: the user is pressing, not asking again."""
@@ -53,6 +58,8 @@ class Foreground:
     :param encoding: the code page of the commands' text; ``None`` for the one that the server names.
     :param quiet: whether only failures of the client's own are told.
     :param error_style: bytes to write before and after a piece of standard error on a terminal.
+    :ivar outage: follows the connection.
+    :ivar place: calls what says something about the connection when there is a place for it, as above a prompt.
     """
 
     def __init__(
@@ -72,6 +79,9 @@ class Foreground:
         self._terminal: LocalTerminal | None = None
         self._interrupts = 0
         self._interrupted_at = 0.0
+        self._why: ClientError | None = None
+        self.outage = Outage(reactor, self._remark_outage)
+        self.place: Callable[[Callable[[], None]], None] = _at_once
 
     async def run(self, job: RemoteJob, stdin: int | None, terminal: LocalTerminal | None = None) -> Ending:
         """Show a job until its end, and wait until all of its output is written.
@@ -82,6 +92,7 @@ class Foreground:
         :raises InputFailed: what it was to read could not be read; it has been ended.
         :raises OutputFailed: what it wrote could not be written.
         :raises Interrupted: the user stopped waiting for it.
+        :raises twisted_rsh.client.outage.GaveUp: the user left during an outage.
         """
         self.stdout.show(job.stdout, job, self._encoding)
         self.stderr.show(job.stderr, job, self._encoding)
@@ -111,7 +122,11 @@ class Foreground:
         """
         if self._job is None or self._waiting is None:
             return False
-        if name == "INT":
+        if self.outage.is_on:
+            if name in _ENDING and self.outage.signalled():
+                self._waiting.cancel()
+                return True
+        elif name == "INT":
             self.stdout.at_line_start = False  # the terminal has shown ^C
             step = self._count_interrupt()
             if step == len(ESCALATION):
@@ -147,6 +162,10 @@ class Foreground:
             self.end_line()
             self.stderr.say(printable(text))
 
+    def _remark_outage(self, text: str) -> None:
+        if self.stderr.is_terminal:
+            self.place(lambda: self.remark(text))
+
     def end_line(self) -> None:
         """End a line that a command left open on a terminal, so that what follows begins its own."""
         self.stdout.end_line()
@@ -160,17 +179,22 @@ class Foreground:
     def stop(self) -> None:
         """Let go of the descriptors, and of a terminal that is lent."""
         self._take_back()
+        self.outage.stop()
         self.stdout.stop()
         self.stderr.stop()
 
     def _lend(self, terminal: LocalTerminal | None) -> None:
         self._terminal = terminal
         self.stdout.cursor_moved = terminal is not None
+        for output in (self.stdout, self.stderr):
+            output.is_raw = terminal is not None
         if terminal is not None:
             terminal.lend()
 
     def _take_back(self) -> None:
         terminal, self._terminal = self._terminal, None
+        for output in (self.stdout, self.stderr):
+            output.is_raw = False
         if terminal is not None:
             terminal.give_back()
 
@@ -184,13 +208,14 @@ class Foreground:
         return self._interrupts - 1
 
     async def _pass_input(self, job: RemoteJob, stdin: int | None, waiting: Deferred[JobEnd]) -> JobEnd:
-        reader = None if stdin is None else self._read(job, stdin)
+        reader = None if stdin is None else self._read(job, stdin, waiting)
         if reader is None:
             job.stdin.end()
         try:
             end = await waiting
         except CancelledError:
-            raise Interrupted("interrupted; the command is being ended") from None
+            why, self._why = self._why, None
+            raise why or Interrupted("interrupted; the command is being ended") from None
         finally:
             self._job = self._waiting = None
             if reader is not None:
@@ -199,12 +224,19 @@ class Foreground:
             raise InputFailed(f"cannot read stdin: {reader.error.strerror}")
         return end
 
-    def _read(self, job: RemoteJob, stdin: int) -> InputReader:
+    def _read(self, job: RemoteJob, stdin: int, waiting: Deferred[JobEnd]) -> InputReader:
         typed = os.isatty(stdin)
+        if typed:
+            self.outage.reads_keys = True
+            self.outage.line_begins()
         transcoder: Transcoder | None = None
 
         def pass_on(data: bytes) -> None:
             nonlocal transcoder
+            if typed and self.outage.typed(data):
+                self._why = GaveUp()
+                waiting.cancel()
+                return
             encoding = self._encoding or job.encoding
             if typed and transcoder is None and encoding is not None:
                 transcoder = _input_transcoder(encoding)
@@ -225,6 +257,10 @@ class Foreground:
         else:
             reader.allow(PIECE_BYTES)
         return reader
+
+
+def _at_once(act: Callable[[], None]) -> None:
+    act()
 
 
 def _input_transcoder(target: str) -> Transcoder | None:

@@ -112,5 +112,10 @@ async def start_line_shell(
     :raises twisted_rsh.client.errors.ShellRefused: there is none to be had.
     :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone.
     """
-    shell = await connection.shell(terminal=terminal, max_cpu=options.max_cpu, max_memory=options.max_memory)
+    shell = await connection.shell(
+        terminal=terminal,
+        max_cpu=options.max_cpu,
+        max_memory=options.max_memory,
+        on_disconnect=options.on_disconnect,
+    )
     return LineShell(clock, shell, options)

@@ -37,6 +37,7 @@ class LocalOutput:
     :ivar error: what made it fail; ``None`` while it works.
     :ivar at_line_start: whether what was written last ended its line.
     :ivar cursor_moved: whether what was written may have moved a terminal's cursor, as an editor does.
+    :ivar is_raw: whether the terminal, if it is one, takes a line feed for just that.
     """
 
     def __init__(self, reactor: Any, fd: int, style: tuple[bytes, bytes] = (b"", b"")) -> None:
@@ -44,6 +45,7 @@ class LocalOutput:
         self.error: OSError | None = None
         self.at_line_start = True
         self.cursor_moved = False
+        self.is_raw = False
         self._style = style if self.is_terminal else (b"", b"")
         self._fd = fd
         self._writer = OutputWriter(reactor, fd, self._written, self._failed)
@@ -88,7 +90,8 @@ class LocalOutput:
 
     def say(self, line: str) -> None:
         """Write a line of the client's own, without its line feed."""
-        data = (line + "\n").encode(local_encoding(), "replace")
+        end = "\r\n" if self.is_raw and self.is_terminal else "\n"
+        data = (line + end).encode(local_encoding(), "replace")
         self._owed.append((len(data), 0, None))
         self._writer.write(data)
         self.at_line_start = True

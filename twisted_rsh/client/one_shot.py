@@ -42,6 +42,7 @@ async def run_command(
         max_output=options.max_output,
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
+        on_disconnect=options.on_disconnect,
     )
     if terminal is not None:
         terminal.resized = job.resize

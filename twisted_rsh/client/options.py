@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted_rsh.client.text import text_codec
+from twisted_rsh.core.disconnection import Disconnection, parse_disconnection
 from twisted_rsh.core.limits import MAX_OFFSET
 
 __all__ = ["ClientOptions", "TerminalWish", "UsageError", "parse_options", "usage_text"]
@@ -76,6 +77,8 @@ class ClientOptions:
     :ivar max_cpu: seconds of processor time that the job may take, or ``None`` for as many as it takes.
     :ivar max_memory: bytes of memory that the job may take, or ``None`` for as many as it takes.
     :ivar encoding: the code page, named as Python prefers, or ``None`` for the one that the server names.
+    :ivar no_resume: whether the session ends with its connection.
+    :ivar on_disconnect: what becomes of what runs while there is no connection, or ``None`` for what is usual.
     :ivar argv: whether the command's words are a program and its arguments, to be run without a shell.
     :ivar fingerprint: the pin of the server's key as it was given, or ``None`` for the known servers'.
     :ivar home: the folder of the client's keys and known servers, or ``None`` for the usual one.
@@ -96,6 +99,8 @@ class ClientOptions:
     max_cpu: float | None = None
     max_memory: int | None = None
     encoding: str | None = None
+    no_resume: bool = False
+    on_disconnect: Disconnection | None = None
     argv: bool = False
     fingerprint: str | None = None
     home: str | None = None
@@ -140,6 +145,13 @@ def _encoding(text: str) -> str:
         raise UsageError(f"no such code page: {text!r}: give one that Python knows, such as utf-8 or gbk") from None
 
 
+def _disconnection(text: str) -> Disconnection:
+    try:
+        return parse_disconnection(text)
+    except ValueError:
+        raise UsageError(f"not a policy: {text!r}: give kill, keep, or grace: and seconds, such as grace:600") from None
+
+
 def _refuse_unsafe(kind: str, name: str) -> None:
     # Categories "C": control characters, format characters such as bidirectional overrides, lone surrogates.
     unsafe = [c for c in name if c in _SHELL_CHARACTERS or c.isspace() or unicodedata.category(c).startswith("C")]
@@ -179,6 +191,10 @@ _OPTIONS = (
     _Option(("--max-cpu",), "max_cpu", "... when it took more processor time", "SECONDS", _seconds),
     _Option(("--max-memory",), "max_memory", "... when it has more memory", "BYTES", _bytes),
     _Option(("--encoding",), "encoding", "the code page of the command's text", "NAME", _encoding),
+    _Option(("--no-resume",), "no_resume", "end everything with the connection"),
+    _Option(
+        ("--on-disconnect",), "on_disconnect", "jobs in an outage: kill, keep or grace:SECONDS", "POLICY", _disconnection
+    ),
     _Option(("--argv",), "argv", "run the words as they are, without a shell"),
     _Option(("--fingerprint",), "fingerprint", "the key that the server must have", "SHA256:...", str),
     _Option(("--home",), "home", "where the keys and the known servers are kept", "FOLDER", str),

@@ -89,10 +89,13 @@ class _Program:
             user=options.user,
             fingerprint=options.fingerprint,
             home=self._home,
+            resume=not options.no_resume,
         )
+        self._foreground.outage.follow(shell)
         try:
             return await self._task(shell, self._foreground)
         finally:
+            self._foreground.outage.stop()
             await shell.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: "")
 
     def _failed(self, failure: Failure) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import in_terminal
 from prompt_toolkit.application.current import set_app
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
@@ -21,6 +22,7 @@ from twisted.internet.defer import Deferred
 
 from twisted_rsh.client.foreground import Foreground
 from twisted_rsh.client.local_output import Showing
+from twisted_rsh.client.outage import GaveUp
 from twisted_rsh.client.persistent_shell import PersistentShell
 from twisted_rsh.client.signals import stand_still
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
@@ -61,11 +63,15 @@ class Prompt:
             # Not the KeyboardInterrupt of prompt_toolkit: raised in an asyncio task, that ends the whole loop.
             event.app.exit(exception=LineDropped(), style="class:aborting")
 
+        @keys.add(".", filter=Condition(self._is_leaving))
+        def give_up(event: KeyPressEvent) -> None:
+            event.app.exit(exception=GaveUp(), style="class:aborting")
+
         # Where stdout is a file, it gets what the commands write and not the prompt.
         output = create_output(always_prefer_tty=True)
         self._session: PromptSession[str] = PromptSession(history=open_history(home), key_bindings=keys, output=output)
         self._foreground: Foreground | None = None
-        self._held: deque[tuple[Showing, bytes]] = deque()
+        self._held: deque[Callable[[], None]] = deque()
         self._asking: asyncio.Future[str] | None = None
         self._above: asyncio.Future[None] | None = None
         self._standing: asyncio.Future[None] | None = None
@@ -87,6 +93,7 @@ class Prompt:
         :returns: the line, or ``None`` if nobody needs it.
         :raises LineDropped: there is none; ask again.
         :raises EOFError: there is none, and there will be none.
+        :raises twisted_rsh.client.outage.GaveUp: the user typed ``~.`` during an outage.
         """
         # Twisted's own signal handling is off, and the program's is what should be there when a command runs.
         asking = asyncio.ensure_future(self._session.prompt_async(PROMPT, handle_sigint=False))
@@ -116,13 +123,21 @@ class Prompt:
             if self._above is not None:
                 await Deferred.fromFuture(self._above)
 
-    def _came(self, showing: Showing, data: bytes) -> None:
+    def above(self, act: Callable[[], None]) -> None:
+        """Do something that writes: above the prompt while there is one, and at once otherwise."""
         if self._asking is None:
-            showing.piece(data)
+            act()
             return
-        self._held.append((showing, data))
+        self._held.append(act)
         if self._above is None:
             self._above = asyncio.ensure_future(self._write_above())
+
+    def _came(self, showing: Showing, data: bytes) -> None:
+        self.above(partial(showing.piece, data))
+
+    def _is_leaving(self) -> bool:
+        is_outage = self._foreground is not None and self._foreground.outage.is_on
+        return is_outage and self._session.default_buffer.text == "~"
 
     async def _write_above(self) -> None:
         try:
@@ -133,8 +148,7 @@ class Prompt:
     async def _write_held(self) -> None:
         assert self._foreground is not None
         while self._held:
-            showing, data = self._held.popleft()
-            showing.piece(data)
+            self._held.popleft()()
         self._foreground.end_line()
         await Deferred.fromCoroutine(self._foreground.flushed()).asFuture(asyncio.get_running_loop())
 
