@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError as Refusal
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
@@ -32,10 +33,15 @@ from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS, ServerTLS, exporter, link_secret
 
-__all__ = ["Kept", "Network", "StandIn", "StandInLink"]
+__all__ = ["Kept", "Network", "StandIn", "StandInLink", "is_connected"]
 
 STEP_SECONDS = 0.05
 """Seconds in one step of the clock: no timer of a client is shorter."""
+
+
+def is_connected(shell: RemoteShell) -> bool:
+    """Tell whether a shell has a connection now."""
+    return shell.connected
 
 
 @dataclass
@@ -167,6 +173,14 @@ class StandInLink(FramedLink):
         self.write_frames([] if said is None else [said])
 
 
+class Greeter(Protocol):
+    """Somebody else's server."""
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(b"HTTP/1.1 511 Network Authentication Required\r\n\r\n")
+
+
 @implementer(IStreamClientEndpoint)
 class Network:
     """Dials the stand-in.
@@ -175,6 +189,7 @@ class Network:
     :ivar is_up: whether a dial finds it; one that does not is refused.
     :ivar holds_dials: whether a dial waits until the test answers it, with :meth:`answer`.
     :ivar carries: whether bytes move.
+    :ivar talks_plainly: whether somebody else answers, who does not speak TLS.
     :ivar dialled_at: when each dial was made.
     """
 
@@ -184,6 +199,7 @@ class Network:
         self.is_up = True
         self.holds_dials = False
         self.carries = True
+        self.talks_plainly = False
         self.dialled_at: list[float] = []
         self.waiting: list[tuple[Deferred[IProtocol], IProtocolFactory]] = []
         self._pairs: list[tuple[Wire, Wire]] = []
@@ -205,14 +221,17 @@ class Network:
                 connecting.errback(Refusal())
             return
         tls = ServerTLS(self.server.who.private_key, self.server.who.certificate)
-        theirs = LinkTLSFactory(tls, False, One(StandInLink(self.server)), self.clock).buildProtocol(None)
+        theirs: IProtocol = LinkTLSFactory(tls, False, One(StandInLink(self.server)), self.clock).buildProtocol(None)
         ours = factory.buildProtocol(None)  # type: ignore[arg-type]  # nobody looks at the address
         assert ours is not None
+        if self.talks_plainly:
+            theirs = Greeter()
         pair = Wire(self.clock), Wire(self.clock)
         self._pairs.append(pair)
         for wire, protocol in zip(pair, (ours, theirs), strict=True):
             wire.connect(protocol)
-        connecting.callback(ours)
+        if not connecting.called:  # else the client has given it up, and this endpoint was too slow to notice
+            connecting.callback(ours)
 
     def advance(self, seconds: float = 0.0) -> None:
         """Let time pass, and bytes move."""
