@@ -17,7 +17,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
 from twisted_rsh import tap
-from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_WINDOW, MIN_WINDOW, SessionLimits
+from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
@@ -85,6 +85,7 @@ def test_nothing_said() -> None:
         "max-channels": SessionLimits().max_channels,
         "window": SessionLimits().window,
         "keepalive": SessionLimits().keepalive_interval,
+        "detach-timeout": SessionLimits().detach_seconds,
         "log-commands": 0,
         "interfaces": [],
         "listen": [],
@@ -96,13 +97,13 @@ def test_everything_said(folder: str) -> None:
     service = service_of(
         *("--port", "0", "--home", folder, "--shell", "/bin/sh", "--encoding", "gbk", "--login-timeout", "2.5"),
         *("--max-unauthenticated", "7", "--max-channels", "8", "--window", "4096", "--keepalive", "9"),
-        *("--max-sessions", "6", "--max-buffered", str(MAX_WINDOW)),
+        *("--max-sessions", "6", "--max-buffered", str(MAX_WINDOW), "--detach-timeout", "86400"),
         *("--log-commands", "-i", "127.0.0.1", "--interface", "::1", "-l", "unix:/x", "--listen", "tcp:1"),
     )
     options = service._options
     assert (options.port, options.interfaces) == (0, ["127.0.0.1", "::1"])
     assert len(options.endpoints) == 2
-    assert options.limits == SessionLimits(window=4096, max_channels=8, keepalive_interval=9)
+    assert options.limits == SessionLimits(window=4096, max_channels=8, keepalive_interval=9, detach_seconds=86400)
     assert (options.login_seconds, options.max_unauthenticated, options.log_commands) == (2.5, 7, True)
     assert (options.max_sessions_per_key, options.max_buffered) == (6, MAX_WINDOW)
     assert os.path.exists(Home.at(folder).server_key_path)
@@ -118,7 +119,8 @@ BOUNDS = {
     "--max-unauthenticated": ("1", "1000000", "0", "1000001"),
     "--max-sessions": ("1", "1000000", "0", "1000001"),
     "--max-buffered": (str(MAX_WINDOW), str(2**50), str(MAX_WINDOW - 1), str(2**50 + 1)),
-    "--max-channels": ("1", str(MAX_CHANNEL_ID), "0", str(MAX_CHANNEL_ID + 1)),
+    "--max-channels": ("1", str(MAX_CHANNELS), "0", str(MAX_CHANNELS + 1)),
+    "--detach-timeout": ("0", str(MAX_DETACH_SECONDS), "-1", str(MAX_DETACH_SECONDS + 1)),
     "--window": (str(MIN_WINDOW), str(MAX_WINDOW), str(MIN_WINDOW - 1), str(MAX_WINDOW + 1)),
     "--login-timeout": ("0.001", "1e9", "0", "inf"),
     "--keepalive": ("0.001", "1e9", "-1", "nan"),

@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from twisted_rsh.core.limits import MAX_CHANNELS, MAX_WINDOW, MIN_WINDOW, SessionLimits
+from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
@@ -124,6 +124,13 @@ class Options(usage.Options):
             "Seconds of silence after which a client is asked whether it is there; it has three chances.",
             _positive("keepalive"),
         ],
+        [
+            "detach-timeout",
+            None,
+            _DEFAULTS.detach_seconds,
+            "Seconds that a session is kept without a connection, at most; 0 for sessions that end with theirs.",
+            _whole_number("detach-timeout", 0, MAX_DETACH_SECONDS),
+        ],
     ]
     optFlags = [["log-commands", None, "Write the commands to the log."]]  # noqa: RUF012 - as above
 
@@ -211,6 +218,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                     window=options["window"],
                     max_channels=options["max-channels"],
                     keepalive_interval=options["keepalive"],
+                    detach_seconds=options["detach-timeout"],
                 ),
                 login_seconds=options["login-timeout"],
                 max_unauthenticated=options["max-unauthenticated"],

@@ -6,7 +6,7 @@ from tests.core.pair import CLAIM, SESSION_ID
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import MESSAGES
 from twisted_rsh.core.endings import Exited
-from twisted_rsh.core.login_messages import AuthFail, AuthOk
+from twisted_rsh.core.login_messages import AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import (
     Ack,
     Close,
@@ -24,6 +24,7 @@ from twisted_rsh.core.messages import (
     Signal,
     Stop,
 )
+from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Stream
 
 __all__ = ["SAMPLES"]
@@ -32,6 +33,9 @@ _ALL: list[Message] = [
     CLAIM,
     AuthOk(session=SESSION_ID, instance="one run", window=4096, max_channels=2),
     AuthFail(),
+    Resume(session=SESSION_ID, attempt=1, proof=bytes(32), positions=Positions(0)),
+    ResumeOk(proof=bytes(32), positions=Positions(0)),
+    ResumeFail(instance="one run"),
     Data(1, Stream.STDIN, 0, b"data"),
     Credit(1, Stream.STDOUT, 4096),
     Ack(0),

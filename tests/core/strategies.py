@@ -23,13 +23,15 @@ from twisted_rsh.core.endings import (
 )
 from twisted_rsh.core.limits import (
     MAX_CHANNEL_ID,
+    MAX_CHANNELS,
+    MAX_DETACH_SECONDS,
     MAX_OFFSET,
     MAX_TERMINAL_SIZE,
     MAX_TIMEOUT_MS,
     MAX_WINDOW,
     MIN_WINDOW,
 )
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
+from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import (
     Ack,
     Close,
@@ -47,12 +49,13 @@ from twisted_rsh.core.messages import (
     Signal,
     Stop,
 )
+from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.signals import SIGNAL_NAMES
 from twisted_rsh.core.terminal_modes import MODE_NAMES
 
-__all__ = ["ENDINGS", "NATIVE_TEXT", "OF_EACH", "TERMINALS", "USAGES"]
+__all__ = ["ENDINGS", "NATIVE_TEXT", "OF_EACH", "POSITIONS", "TERMINALS", "USAGES", "positions"]
 
 CHANNELS = st.integers(1, MAX_CHANNEL_ID)
 OFFSETS = st.integers(0, MAX_OFFSET)
@@ -109,18 +112,46 @@ JOB: dict[str, st.SearchStrategy[Any]] = {
 }
 """What every job may be asked to have, a command in a persistent shell excepted."""
 
+
+def opens(**what: st.SearchStrategy[Any]) -> st.SearchStrategy[Message]:
+    """Return OPENs of this job, with each kind of answer to what becomes of it without a link."""
+    return st.one_of(
+        st.builds(Open, **what, **JOB),
+        st.builds(Open, **what, **JOB, grace_ms=st.integers(0, MAX_TIMEOUT_MS)),
+        st.builds(Open, **what, **JOB, keep=st.just(True)),
+    )
+
+
+def positions(streams: int) -> st.SearchStrategy[Positions]:
+    """Return any positions of channels that have so many streams."""
+    channels = st.dictionaries(CHANNELS, st.tuples(*[OFFSETS] * streams), max_size=8)
+    return st.builds(Positions, OFFSETS, channels.map(lambda offsets: tuple(sorted(offsets.items()))))
+
+
+PROOFS = st.binary(min_size=32, max_size=32)
+IDENTIFIERS = st.binary(min_size=16, max_size=16)
+INSTANCES = st.text("0123456789abcdef", max_size=64)
+POSITIONS = positions(len(OUTPUTS))
+"""Any positions of a client."""
+
 OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     Auth: st.builds(
         Auth, user=TEXT, algorithm=TEXT.filter(lambda text: len(text.encode()) <= 64), key=PIECES, signature=PIECES
     ),
     AuthOk: st.builds(
         AuthOk,
-        session=st.binary(min_size=16, max_size=16),
-        instance=st.text("0123456789abcdef", max_size=64),
+        session=IDENTIFIERS,
+        instance=INSTANCES,
         window=st.integers(MIN_WINDOW, MAX_WINDOW),
-        max_channels=CHANNELS,
+        max_channels=st.integers(1, MAX_CHANNELS),
+        detach_seconds=st.integers(0, MAX_DETACH_SECONDS),
     ),
     AuthFail: st.builds(AuthFail),
+    Resume: st.builds(
+        Resume, session=IDENTIFIERS, attempt=st.integers(1, MAX_OFFSET), proof=PROOFS, positions=POSITIONS
+    ),
+    ResumeOk: st.builds(ResumeOk, proof=PROOFS, positions=positions(1)),
+    ResumeFail: st.builds(ResumeFail, instance=INSTANCES),
     Data: st.builds(Data, CHANNELS, STREAMS, OFFSETS, PIECES),
     Credit: st.builds(Credit, CHANNELS, STREAMS, OFFSETS),
     Ack: st.builds(Ack, OFFSETS),
@@ -128,9 +159,9 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     Pong: st.builds(Pong, OFFSETS),
     Part: st.builds(Part, PIECES),
     Open: st.one_of(
-        st.builds(Open, command=NATIVE_TEXT, **JOB),
-        st.builds(Open, argv=st.lists(NATIVE_TEXT, min_size=1, max_size=5).map(tuple), **JOB),
-        st.builds(Open, shell=NATIVE_TEXT, **JOB),
+        opens(command=NATIVE_TEXT),
+        opens(argv=st.lists(NATIVE_TEXT, min_size=1, max_size=5).map(tuple)),
+        opens(shell=NATIVE_TEXT),
         st.builds(
             Open,
             channel=CHANNELS,

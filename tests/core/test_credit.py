@@ -14,10 +14,10 @@ def test_sender_starts_with_a_window() -> None:
     """A window of room, and not one byte more."""
     stream = SendStream(WINDOW)
     assert stream.room == WINDOW
-    assert stream.send(WINDOW) == 0
+    assert stream.send(bytes(WINDOW), 0) == 0
     assert stream.room == 0
     with pytest.raises(LocalProtocolError) as error:
-        stream.send(1)
+        stream.send(b"x", 1)
     assert error.value.code is ErrorCode.FLOW_CONTROL
     assert stream.sent == WINDOW
 
@@ -25,7 +25,7 @@ def test_sender_starts_with_a_window() -> None:
 def test_credit_only_grows() -> None:
     """H-04: a credit that is repeated or lower changes nothing."""
     stream = SendStream(WINDOW)
-    stream.send(1000)
+    stream.send(bytes(1000), 0)
     assert stream.credit(WINDOW + 1000)
     assert stream.room == WINDOW
     assert not stream.credit(WINDOW + 1000)
@@ -38,7 +38,7 @@ def test_credit_only_grows() -> None:
 def test_credit_for_bytes_never_sent(limit: int) -> None:
     """H-04: a credit beyond what was sent and a window is a breach, from one byte on."""
     stream = SendStream(WINDOW)
-    stream.send(1000)
+    stream.send(bytes(1000), 0)
     with pytest.raises(RemoteProtocolError) as error:
         stream.credit(limit)
     assert error.value.code is ErrorCode.FLOW_CONTROL
@@ -48,12 +48,12 @@ def test_credit_for_bytes_never_sent(limit: int) -> None:
 def test_no_room_after_the_last_word(flag: str) -> None:
     """A stream that ended or was stopped takes nothing, and credit brings it no room."""
     stream = SendStream(WINDOW)
-    stream.send(1)
+    stream.send(b"x", 1)
     setattr(stream, flag, True)
     assert stream.room == 0
     assert not stream.credit(WINDOW + 1)
     with pytest.raises(LocalProtocolError):
-        stream.send(1)
+        stream.send(b"x", 1)
 
 
 def test_receiver_takes_a_window() -> None:
@@ -143,7 +143,7 @@ def test_the_quarter_rule_cannot_stall() -> None:
     for _ in range(10):
         size = sender.room
         assert size == WINDOW
-        receiver.receive(sender.send(size), size)
+        receiver.receive(sender.send(bytes(size), 0), size)
         assert sender.room == 0
         receiver.consume(size)
         limit = receiver.credit_due()

@@ -9,7 +9,8 @@ import pytest
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.limits import (
-    MAX_CHANNEL_ID,
+    MAX_CHANNELS,
+    MAX_DETACH_SECONDS,
     MAX_LOGIN_FRAME_BYTES,
     MAX_USER_BYTES,
     MAX_WINDOW,
@@ -38,7 +39,7 @@ def auth_ok(**fields: Any) -> AuthOk:
         auth(key=bytes(MAX_LOGIN_FRAME_BYTES)),
         auth(signature=bytes(MAX_LOGIN_FRAME_BYTES)),
         auth_ok(),
-        auth_ok(window=MAX_WINDOW, max_channels=MAX_CHANNEL_ID, instance="x" * 64),
+        auth_ok(window=MAX_WINDOW, max_channels=MAX_CHANNELS, detach_seconds=MAX_DETACH_SECONDS, instance="x" * 64),
         AuthFail(),
     ],
 )
@@ -61,7 +62,7 @@ def test_at_the_bound(message: Auth | AuthOk | AuthFail) -> None:
         auth_ok(window=MIN_WINDOW - 1),
         auth_ok(window=MAX_WINDOW + 1),
         auth_ok(max_channels=0),
-        auth_ok(max_channels=MAX_CHANNEL_ID + 1),
+        auth_ok(max_channels=MAX_CHANNELS + 1),
     ],
 )
 def test_one_past_the_bound(message: Auth | AuthOk) -> None:
@@ -85,5 +86,5 @@ def test_the_largest_key_that_is_accepted_fits() -> None:
 
 def test_the_answer_always_fits() -> None:
     """F-13: no AUTH_OK is longer than a login frame may be."""
-    longest = auth_ok(window=MAX_WINDOW, max_channels=MAX_CHANNEL_ID, instance="\0" * 64)
+    longest = auth_ok(window=MAX_WINDOW, max_channels=MAX_CHANNELS, instance="\0" * 64)
     assert len(encode(longest)) <= MAX_LOGIN_FRAME_BYTES

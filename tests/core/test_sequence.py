@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from twisted_rsh.core.codec import Decoder
@@ -10,6 +12,11 @@ from twisted_rsh.core.limits import ACKNOWLEDGE_EVERY, MAX_CONTROL_BYTES, MAX_PA
 from twisted_rsh.core.messages import Close, Open
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
+
+
+def new_outbox() -> ControlOutbox:
+    """Return an outbox that has numbered nothing."""
+    return ControlOutbox(itertools.count().__next__)
 
 
 def fill(outbox: ControlOutbox, count: int) -> list[bytes]:
@@ -25,12 +32,12 @@ def numbers(payloads: list[bytes]) -> list[int | None]:
 
 def test_numbers_start_at_zero_and_grow_by_one() -> None:
     """Every payload has the next number."""
-    assert numbers(fill(ControlOutbox(), 3)) == [0, 1, 2]
+    assert numbers(fill(new_outbox(), 3)) == [0, 1, 2]
 
 
 def test_the_bound_and_one_past_it() -> None:
     """64 may be under way; the 65th waits for an acknowledgement and then goes."""
-    outbox = ControlOutbox()
+    outbox = new_outbox()
     assert len(fill(outbox, MAX_UNACKNOWLEDGED)) == MAX_UNACKNOWLEDGED
     assert outbox.waiting == 0
     assert outbox.put(Close(1)) == []
@@ -44,7 +51,7 @@ def test_the_bound_and_one_past_it() -> None:
 
 def test_messages_never_overtake_each_other() -> None:
     """While some wait, a new one waits behind them even if there is room for it."""
-    outbox = ControlOutbox()
+    outbox = new_outbox()
     fill(outbox, MAX_UNACKNOWLEDGED + 3)
     released = outbox.acknowledge(2)
     assert numbers(released) == [64, 65]
@@ -54,7 +61,7 @@ def test_messages_never_overtake_each_other() -> None:
 
 def test_acknowledgements_are_cumulative() -> None:
     """One that is repeated or late changes nothing; one of a message never sent is a breach."""
-    outbox = ControlOutbox()
+    outbox = new_outbox()
     fill(outbox, 10)
     assert outbox.acknowledge(7) == []
     assert len(outbox.log) == 3
@@ -69,7 +76,7 @@ def test_acknowledgements_are_cumulative() -> None:
 
 def test_a_message_that_waits_cannot_be_acknowledged() -> None:
     """It was never sent."""
-    outbox = ControlOutbox()
+    outbox = new_outbox()
     fill(outbox, MAX_UNACKNOWLEDGED + 1)
     with pytest.raises(RemoteProtocolError) as error:
         outbox.acknowledge(MAX_UNACKNOWLEDGED + 1)
@@ -78,7 +85,7 @@ def test_a_message_that_waits_cannot_be_acknowledged() -> None:
 
 def test_a_message_that_cannot_travel_takes_no_number() -> None:
     """The next one has the number it would have had."""
-    outbox = ControlOutbox()
+    outbox = new_outbox()
     with pytest.raises(LocalProtocolError):
         outbox.put(Close(0))
     assert numbers(outbox.put(Close(1))) == [0]
@@ -87,7 +94,7 @@ def test_a_message_that_cannot_travel_takes_no_number() -> None:
 def test_the_parts_of_the_longest_message() -> None:
     """As many go out as may be under way, each with its own number; the others follow as these are acknowledged."""
     frame = len(Open(channel=1, command="").body())
-    outbox = ControlOutbox()
+    outbox = new_outbox()
     payloads = outbox.put(Open(channel=1, command="x" * (MAX_CONTROL_BYTES - frame)))
     assert len(payloads) == MAX_UNACKNOWLEDGED
     while outbox.blocked:
@@ -129,7 +136,7 @@ def test_too_many_under_way() -> None:
 
 def test_a_sender_never_waits_forever() -> None:
     """Whenever the outbox is blocked, an acknowledgement is due or on its way."""
-    outbox, inbox = ControlOutbox(), ControlInbox()
+    outbox, inbox = new_outbox(), ControlInbox()
     sent = fill(outbox, 1000)
     while sent:
         for sequence in numbers(sent):

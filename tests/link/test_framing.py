@@ -10,7 +10,7 @@ from zope.interface import implementer_only
 
 from tests.link.recorder import BAD, Recorder, over_tls, plain
 from tests.link.wire import RawClient, Wire, failures, frame, unframe
-from tests.server.rig import Rig
+from tests.server.rig import NO_RESUME, Rig
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
 from twisted_rsh.core.login_messages import AuthFail, AuthOk
@@ -228,8 +228,9 @@ def test_a_segment_full_of_frames(rig: Rig) -> None:
     assert busy.heard() == [Opened(channel=1, encoding="utf-8")]
 
 
-def test_an_end_inside_a_frame(rig: Rig) -> None:
+def test_an_end_inside_a_frame() -> None:
     """F-12: whatever part of an OPEN has come when the connection ends, nothing is started."""
+    rig = Rig(NO_RESUME)
     size = len(frame(rig.log_in().payloads(Open(channel=1, command="true"))[0]))
     for cut in range(size):
         client = rig.log_in()

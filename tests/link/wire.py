@@ -35,7 +35,9 @@ from zope.interface import implementer
 from tests.trust.keys import key_blob, private_key
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder, encode, encode_control
+from twisted_rsh.core.limits import PROOF_BYTES
 from twisted_rsh.core.login_messages import Auth
+from twisted_rsh.core.resuming import SECRET_LABEL, LinkBinding, secret_context
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.link.tls import ALPN
 from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
@@ -312,6 +314,7 @@ class RawClient(RawPeer):
     :param alpn: the protocols it offers, or none.
     :param maximum: the highest TLS version it offers.
     :param delay: seconds between the connection and its first byte.
+    :ivar session: the identifier of its session, for whoever has logged in.
     """
 
     def __init__(
@@ -329,6 +332,7 @@ class RawClient(RawPeer):
             context.set_alpn_protos(list(alpn))
         connection = SSL.Connection(context, None)
         connection.set_connect_state()
+        self.session = b""
         self._sequence = 0
         self._decoder = Decoder(Role.CLIENT, Phase.SESSION)
         super().__init__(clock, protocol, connection, delay)
@@ -338,6 +342,20 @@ class RawClient(RawPeer):
         key = client_key(which)
         signature = key.sign_login(self.exporter if exporter is None else exporter, pin, user)
         return encode(Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature))
+
+    def secret(self, attempt: int, session: bytes | None = None) -> bytes:
+        """Return this connection's secret of a session, as this end sees it."""
+        context = secret_context(self.session if session is None else session, attempt)
+        return self.connection.export_keying_material(SECRET_LABEL, PROOF_BYTES, context)
+
+    def binding(self, pin: bytes) -> LinkBinding:
+        """Return what ties a proof to this connection."""
+        return LinkBinding(self.exporter, pin)
+
+    def take_over(self, before: RawClient) -> None:
+        """Go on counting where another connection of the same session was."""
+        self.session = before.session
+        self._sequence = before._sequence
 
     def payloads(self, message: Message) -> list[bytes]:
         """Return the payloads of a message of the session, with the next sequence numbers."""

@@ -16,18 +16,23 @@ from zope.interface import Interface, implementer
 from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.client.client_link import ClientLink
+from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login_messages import AuthOk
 from twisted_rsh.core.requests import JobRequest
-from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
 from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.server_link import ServerLink, ServerSettings
+from twisted_rsh.server.shell_session import ShellSession
 from twisted_rsh.trust.cred import IVerifiedKey
 
-__all__ = ["Checker", "Realm", "Rig", "ScriptedJob", "ScriptedUser"]
+__all__ = ["NO_RESUME", "Checker", "Connected", "Realm", "Rig", "ScriptedJob", "ScriptedUser"]
+
+NO_RESUME = SessionLimits(detach_seconds=0)
+"""The bounds of sessions that end with their links."""
 
 
 @implementer(IJob)
@@ -203,6 +208,11 @@ class Rig:
         return self.factory._links.links
 
     @property
+    def sessions(self) -> list[ShellSession]:
+        """The sessions there are."""
+        return list(self.factory.sessions)
+
+    @property
     def waiting(self) -> int:
         """How many connections have not logged in."""
         return self.factory._links.admission.count
@@ -217,13 +227,21 @@ class Rig:
         """Connect a raw client, and complete the handshake."""
         return RawClient(self.clock, self.protocol(), **how)
 
-    def log_in(self) -> RawClient:
+    def log_in(self, **how: Any) -> RawClient:
         """Connect a raw client, and log in."""
         client = self.connect()
-        client.send(frame(client.auth(self.pin)))
+        client.send(frame(client.auth(self.pin, **how)))
         (answer,) = client.frames()
-        assert answer[0] == AuthOk.declaration.number
+        _, message = Decoder(Role.CLIENT, Phase.LOGIN).decode(answer)
+        assert isinstance(message, AuthOk)
+        client.session = message.session
         return client
+
+    def away(self, seconds: float) -> None:
+        """Let time pass at the server, a quarter of a minute at a time, in which nobody says anything."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            self.clock.advance(min(15.0, end - self.clock.seconds()))
 
     def link_of(self, client: RawClient) -> ServerLink:
         """Return the server's side of a connection."""

@@ -13,12 +13,12 @@ from twisted.logger import LogEvent
 from tests.core.samples import SAMPLES
 from tests.link.test_tls import Dialling
 from tests.link.wire import ALICE, MALLORY, RawClient, client_key, failures, frame, identity, unframe
-from tests.server.rig import Rig
+from tests.server.rig import NO_RESUME, Rig
 from tests.trust.keys import EXPORTER, login_bytes, private_key, string
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
+from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import Exit, Open, Ping
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.interfaces import IShellUser
@@ -55,11 +55,11 @@ def refused(rig: Rig, payload: Callable[[RawClient], bytes]) -> bytes:
 
 @pytest.mark.parametrize(
     "message",
-    [message for kind, message in SAMPLES.items() if kind is not Auth],
+    [message for kind, message in SAMPLES.items() if kind not in (Auth, Resume)],
     ids=lambda message: type(message).__name__,
 )
 def test_any_other_message_first(rig: Rig, message: Message) -> None:
-    """S-01, S-02, S-03, S-14: before the login every message but AUTH ends the link; nobody's checker or user hears."""
+    """S-01, S-02, S-03, S-14: before the login every message but AUTH and RESUME ends the link; nobody hears."""
     client = rig.connect()
     client.send(frame(payload_of(message)) + frame(client.auth(rig.pin)))
     assert client.wire.aborted()
@@ -223,8 +223,9 @@ def test_a_server_that_stops_while_the_checker_thinks(rig: Rig, success: bool, l
     assert (rig.links, rig.waiting) == (set(), 0)
 
 
-def test_a_logout_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
+def test_a_logout_that_breaks(logged: list[LogEvent]) -> None:
     """S-13: an application's logout that fails costs one line in the log: the jobs are ended all the same."""
+    rig = Rig(NO_RESUME)
     rig.realm.avatar = lambda: (IShellUser, rig.user, lambda: 1 / 0)
     client = rig.log_in()
     client.say(Open(channel=1, command="true"))
@@ -377,5 +378,6 @@ def test_the_session_has_a_name_of_its_own(rig: Rig) -> None:
 
 def test_no_phase_knows_the_other_ones_messages() -> None:
     """S-02: the samples above are every message of the session."""
-    assert {kind.declaration.phase for kind in SAMPLES if kind not in (Auth, AuthOk, AuthFail)} == {Phase.SESSION}
+    first = (Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail)
+    assert {kind.declaration.phase for kind in SAMPLES if kind not in first} == {Phase.SESSION}
     assert Exit in SAMPLES

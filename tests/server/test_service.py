@@ -24,7 +24,7 @@ from twisted.logger import LogEvent, formatEvent
 from zope.interface import Interface, implementer
 
 from tests.link.wire import client_key, failures
-from tests.server.rig import ScriptedUser
+from tests.server.rig import NO_RESUME, ScriptedUser
 from tests.serving import Serving, asynchronous, link_of, reactor
 from twisted_rsh.client import connect_to_endpoint
 from twisted_rsh.client.errors import LoginRefused
@@ -76,14 +76,17 @@ async def test_a_job_that_times_out(serving: Serving) -> None:
 
 
 @asynchronous
-async def test_a_client_that_vanishes(serving: Serving) -> None:
-    """X-07: its jobs are ended, and their processes are gone."""
-    shell = await serving.shell(resume=False)
+async def test_a_client_that_vanishes(home: Home) -> None:
+    """X-07: where nothing is resumed, its jobs are ended, and their processes are gone."""
+    serving = Serving(home, limits=NO_RESUME)
+    await serving.start()
+    shell = await serving.shell()
     job = shell.start("echo $$; exec sleep 1000")
     pid = int(await job.stdout.read())
     link_of(shell).tls.abortConnection()
     assert isinstance((await job.wait()).ending, OutcomeUnknown)
     await until(lambda: is_gone(pid))
+    await serving.stop()
 
 
 @asynchronous

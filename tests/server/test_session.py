@@ -9,8 +9,8 @@ import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.logger import LogEvent, formatEvent
 
-from tests.link.wire import failures, frame
-from tests.server.rig import Rig, ScriptedJob
+from tests.link.wire import client_key, failures, frame
+from tests.server.rig import NO_RESUME, Rig, ScriptedJob
 from twisted_rsh.client import JobEnd, Result
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.endings import (
@@ -39,6 +39,7 @@ from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
 from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
+from twisted_rsh.server.shell_session import IDLE_SECONDS
 
 STDIN, STDOUT, STDERR = Stream
 OPEN = Open(channel=1, command="true")
@@ -390,8 +391,9 @@ def test_a_job_that_is_faster_than_its_time_out(rig: Rig) -> None:
     assert len(rig.clock.getDelayedCalls()) == calls
 
 
-def test_a_time_out_after_the_client_is_gone(rig: Rig) -> None:
+def test_a_time_out_after_the_client_is_gone() -> None:
     """A job that nobody owns any more is told to end twice, which does no harm."""
+    rig = Rig(NO_RESUME)
     client = rig.log_in()
     client.say(Open(channel=1, command="true", timeout_ms=1500))
     client.wire.lose()
@@ -420,8 +422,9 @@ def test_too_many_jobs() -> None:
     assert [job.request.command for job in rig.user.jobs] == ["one", "two", "four"]
 
 
-def test_a_connection_without_its_end(rig: Rig, logged: list[LogEvent]) -> None:
-    """L-06: a FIN without close_notify is no end of input: the jobs are ended, and nothing breaks."""
+def test_a_connection_without_its_end(logged: list[LogEvent]) -> None:
+    """L-06: a FIN without close_notify is no end of input: without resume the jobs are ended."""
+    rig = Rig(NO_RESUME)
     client = rig.log_in()
     client.say(OPEN)
     client.wire.lose(ConnectionDone())
@@ -438,8 +441,9 @@ def test_a_connection_without_its_end(rig: Rig, logged: list[LogEvent]) -> None:
     assert rig.links == set()
 
 
-def test_the_end_of_tls_without_goodbye(rig: Rig, logged: list[LogEvent]) -> None:
+def test_the_end_of_tls_without_goodbye(logged: list[LogEvent]) -> None:
     """L-06: close_notify without GOODBYE likewise."""
+    rig = Rig(NO_RESUME)
     client = rig.log_in()
     client.say(OPEN)
     client.connection.shutdown()
@@ -526,8 +530,9 @@ def test_a_stop_after_the_client_has_left(rig: Rig) -> None:
     assert len(stopped) == 1
 
 
-def test_a_job_that_cannot_be_ended(rig: Rig, logged: list[LogEvent]) -> None:
+def test_a_job_that_cannot_be_ended(logged: list[LogEvent]) -> None:
     """S-13: the other jobs of a session are ended although one of them breaks."""
+    rig = Rig(NO_RESUME)
     client = rig.log_in()
     client.say(OPEN, Open(channel=2, command="true"))
     bad, good = rig.user.jobs
@@ -560,14 +565,20 @@ def test_one_line_for_each_job(log_commands: bool, argv: tuple[str, ...] | None,
 
 
 def test_the_log_of_a_connection(rig: Rig, logged: list[LogEvent]) -> None:
-    """One line says who logged in with which key, and one that they are gone."""
+    """One line says who logged in with which key, one that the link was lost, and one that the session is over."""
     rig.user.name = "alice\n\x1b[31m"
     client = rig.log_in()
     client.wire.lose()
+    rig.away(IDLE_SECONDS)
     lines = [formatEvent(event) for event in logged if event["log_namespace"].startswith("twisted_rsh")]
-    assert [line.split(" ", 3)[-1].split(" ")[0] for line in lines] == ["logged", "is"]
-    assert "SHA256:" in lines[0]
-    assert all(line.isprintable() for line in lines)
+    reason = "Connection to the other side was lost in a non-clean fashion: Connection lost"
+    shown, account = client.session.hex()[:8], r"alice\n\x1b[31m from 192.0.2.7:50000"
+    assert lines == [
+        f"{account} logged in with {client_key().fingerprint}: session {shown}",
+        f"session {shown} of {account} lost its link: {reason!r}; 0 jobs",
+        f"session {shown} of {account} is over: 'nobody resumed it in time'",
+    ]
+    assert all(client.session.hex() not in line for line in lines)
 
 
 def test_a_whole_command(rig: Rig) -> None:

@@ -35,6 +35,11 @@ class ServerSession(Session):
             Close: self._receive_close,
         }
 
+    @property
+    def has_channels(self) -> bool:
+        """Whether there is a channel that the client has not closed, or whose ending it has not been told."""
+        return bool(self._channels)
+
     def accept(self, channel: int, encoding: str) -> None:
         """Answer a request: the job runs.
 

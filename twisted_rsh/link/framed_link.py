@@ -217,13 +217,10 @@ class FramedLink(Int32StringReceiver):
     def stringReceived(self, string: bytes) -> None:
         if self.is_over:
             return
-        if not string:
-            self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, "an empty frame")))
-            return
-        self.guard(lambda: self.frame_received(string))
+        self.guard(lambda: self.frame_received(string) if string else _breach("an empty frame"))
 
     def lengthLimitExceeded(self, length: int) -> None:
-        self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, f"a frame of {length} bytes")))
+        self.guard(lambda: _breach(f"a frame of {length} bytes"))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_deadline()
@@ -243,3 +240,7 @@ class FramedLink(Int32StringReceiver):
     def _deadline_reached(self, reason: str) -> None:
         self._deadline = None
         self.fail(reason)
+
+
+def _breach(detail: str) -> None:
+    raise RemoteProtocolError(ErrorCode.FRAME_SIZE, detail)

@@ -21,7 +21,7 @@ from twisted_rsh.core.endings import (
     TimedOut,
 )
 from twisted_rsh.core.errors import LocalProtocolError
-from twisted_rsh.core.limits import MAX_OFFSET
+from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_OFFSET
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
@@ -80,6 +80,8 @@ class ChannelJob:
         self._account = account
         self._log_commands = log_commands
         self._job: IJob | None = None
+        self._input_ended = False
+        self._released = False
         self._accepted = False
         self._over = False
         self._timer: IDelayedCall | None = None
@@ -92,6 +94,11 @@ class ChannelJob:
         self._encoding = ""
 
     # For the session to tell.
+
+    @property
+    def host(self) -> int | None:
+        """The channel of the persistent shell that the job is a command in, or ``None``."""
+        return self._request.in_shell
 
     @property
     def shell(self) -> IPersistentShell | None:
@@ -128,7 +135,7 @@ class ChannelJob:
         if self._request.timeout is not None:
             self._timer = self._clock.callLater(self._request.timeout, self._time_is_up)
         if self._cut_short is not None:
-            self._terminate()
+            self.terminate()
 
     def refuse(self, reason: RefusalReason, text: str) -> None:
         """Answer the request with a refusal.
@@ -145,6 +152,7 @@ class ChannelJob:
 
     def end_input(self) -> None:
         """Pass on the end of the input."""
+        self._input_ended = True
         if self._job is not None:
             self._job.end_input()
 
@@ -172,18 +180,43 @@ class ChannelJob:
         """The client is not interested any more: end the job, and still report its end on the channel."""
         for stream in OUTPUTS:
             self.close_output(stream)
-        self._terminate()
+        self.terminate()
+
+    def terminate(self) -> None:
+        """End the job, and report its last output and its end on the channel, as ever."""
+        if self._job is not None:
+            self._job.terminate()
 
     def disown(self) -> None:
         """The session is gone: end the job, and report to the log alone."""
         self._session = None
+        self._released = False
         self.abandon()
+
+    def release(self) -> None:
+        """The session is gone, and the job goes on: its input ends, its output is dropped, and the log has its end."""
+        self._session = None
+        self._released = True
+        if not self._input_ended:
+            self.end_input()
+        for stream in OUTPUTS:
+            self.resume_output(stream)
+
+    def describe(self) -> dict[str, object]:
+        """Return what its owner's account may know of it, for :mod:`twisted_rsh.server.control`."""
+        return {
+            "channel": self.channel,
+            "kind": self._request.kind,
+            "pid": getattr(self._job, "pid", None),
+            "seconds": round(self._clock.seconds() - self._started_at, 3),
+            **{stream.name.lower(): size for stream, size in self._bytes.items()},
+        }
 
     # For the job to tell.
 
     def output_room(self, stream: Stream) -> int:
         if self._session is None:
-            return 0
+            return min(DEFAULT_WINDOW, self._output_left + 1) if self._released else 0
         self._accept()  # there is no room on a channel that is not open
         # One byte more than the limit shows that the job wants to exceed it.
         return min(self._session.room(self.channel, stream), self._output_left + 1)
@@ -289,11 +322,7 @@ class ChannelJob:
         """End the job early, for a reason that is then its ending."""
         if self._cut_short is None:
             self._cut_short = ending
-        self._terminate()
-
-    def _terminate(self) -> None:
-        if self._job is not None:
-            self._job.terminate()
+        self.terminate()
 
     def _write_log(self, ending: Ending) -> None:
         request = self._request

@@ -13,7 +13,9 @@ from twisted.logger import Logger
 from twisted_rsh.link.tls import LinkTLSFactory, ServerTLS
 from twisted_rsh.server.admission import Admission
 from twisted_rsh.server.capacity import Capacity
+from twisted_rsh.server.quiet_log import QuietLog
 from twisted_rsh.server.server_link import ServerLink, ServerSettings
+from twisted_rsh.server.sessions import Sessions
 
 __all__ = ["RemoteShellFactory"]
 
@@ -24,6 +26,7 @@ class RemoteShellFactory(Factory):
     :param clock: where deadlines are scheduled, usually the reactor.
     :param settings: what every link has in common.
     :param tls: makes the server's side of TLS.
+    :ivar sessions: all sessions, with a link and without.
     """
 
     log = Logger()
@@ -32,6 +35,7 @@ class RemoteShellFactory(Factory):
     def __init__(self, clock: IReactorTime, settings: ServerSettings, tls: ServerTLS) -> None:
         links = _LinkFactory(clock, settings)
         self._links = links
+        self.sessions = links.sessions
         self._tls = LinkTLSFactory(tls, False, links, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
@@ -47,6 +51,7 @@ class RemoteShellFactory(Factory):
         :returns: fires when every connection is gone and the last job has ended, also of clients that left before.
         """
         gone = [link.go_away(text) for link in list(self._links.links)]
+        self.sessions.end_all("the server stops", text)
         return DeferredList([*gone, self._links.capacity.when_idle()])
 
 
@@ -59,6 +64,8 @@ class _LinkFactory(Factory):
         self._clock = clock
         self._settings = settings
         self.capacity = Capacity(settings.limits.window, settings.max_sessions_per_key, settings.max_buffered)
+        self.sessions = Sessions(clock, self.capacity, secrets.token_bytes, log_commands=settings.log_commands)
+        self._refusals = QuietLog(clock)
         self._unauthenticated: set[ServerLink] = set()
         self.links: set[ServerLink] = set()
         self.admission = Admission(random.SystemRandom().random, settings.max_unauthenticated)
@@ -68,9 +75,11 @@ class _LinkFactory(Factory):
             self._clock,
             self._settings,
             self.capacity,
+            self.sessions,
             secrets.token_bytes,
             lambda: self._leave_admission(link),
             self._gone,
+            self._refusals,
         )
         self.links.add(link)
         self._unauthenticated.add(link)

@@ -1,7 +1,8 @@
-"""The server's side of a link: a login, then a session.
+"""The server's side of a link: a login or a resume, then a session.
 
-The object that answers everything about jobs is made by a successful login and by nothing else; before that, the only
-frame that can be read at all is AUTH.
+The object that answers everything about jobs is made by a successful login and by nothing else, and found again by a
+resume that proves to come from the same client; before that, the only frames that can be read at all are AUTH and
+RESUME.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import SESSION_ID_BYTES, SessionLimits
 from twisted_rsh.core.login import LoginState, ServerLogin
-from twisted_rsh.core.login_messages import Auth
+from twisted_rsh.core.login_messages import Auth, Resume, ResumeOk
+from twisted_rsh.core.resuming import LinkBinding
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, FramedLink
-from twisted_rsh.link.pump import SessionPump
-from twisted_rsh.link.tls import exporter
+from twisted_rsh.link.tls import exporter, link_secret
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY, Capacity
-from twisted_rsh.server.session_jobs import SessionJobs
+from twisted_rsh.server.key_check import KeyCheck, check_key_again
+from twisted_rsh.server.quiet_log import QuietLog
+from twisted_rsh.server.sessions import Sessions
+from twisted_rsh.server.shell_session import SHOWN_ID_DIGITS, LoggedIn, ShellSession
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
 from twisted_rsh.trust.sshsig import verify_login
@@ -60,14 +64,16 @@ class ServerSettings:
 
 
 class ServerLink(FramedLink):
-    """One client.
+    """One connection of a client: at first a login or a resume, and then a session's.
 
     :param clock: where deadlines are scheduled, usually the reactor.
     :param settings: what every link has in common.
     :param capacity: counts the sessions and jobs of all links.
+    :param sessions: all sessions.
     :param random_bytes: returns so many random bytes, such as ``secrets.token_bytes``.
-    :param logged_in: called once if the client logs in.
+    :param logged_in: called once if the client logs in or resumes.
     :param gone: called once, with this object, when the connection is gone.
+    :param refusals: where refused resumes are logged.
     """
 
     def __init__(
@@ -75,47 +81,60 @@ class ServerLink(FramedLink):
         clock: IReactorTime,
         settings: ServerSettings,
         capacity: Capacity,
+        sessions: Sessions,
         random_bytes: Callable[[int], bytes],
         logged_in: Callable[[], None],
         gone: Callable[[ServerLink], None],
+        refusals: QuietLog,
     ) -> None:
         super().__init__(clock, settings.handshake_seconds, settings.login_seconds)
         self._settings = settings
         self._capacity = capacity
+        self._sessions = sessions
         self._random_bytes = random_bytes
         self._logged_in = logged_in
         self._gone = gone
+        self._refusals = refusals
         self._login = ServerLogin()
-        self._session: _Running | None = None
-        self._session_over = False
+        self._session: ShellSession | None = None
+        self._broken = False
         self._farewell: Deferred[None] = Deferred()
 
     def ready(self) -> None:
         """Nothing to do: the client speaks first."""
 
     def frame_received(self, payload: bytes) -> None:
-        """Read an AUTH, or whatever the session may receive."""
+        """Read an AUTH, a RESUME, or whatever the session may receive."""
         if self._session is not None:
-            self._session.pump.frame_received(self, payload)
+            self._session.frame_received(self, payload)
+            return
+        claim = self._login.receive_frame(payload)
+        if isinstance(claim, Auth):
+            self._check(claim)
         else:
-            claim = self._login.receive_frame(payload)
-            if isinstance(claim, Auth):
-                self._check(claim)
-            else:
-                self.write_frames([self._login.refuse_resume(self._settings.instance_id)])
-                self.close()
+            self._check_resume(claim)
 
     def frames_received(self) -> None:
         """Write what they led to."""
         if self._session is not None:
-            self._session.pump.flush()
+            self._session.frames_received()
+
+    def guard(self, act: Callable[[], None]) -> None:
+        """See :meth:`FramedLink.guard`; whatever goes wrong also ends the session that the link has at that moment."""
+
+        def noting() -> None:
+            try:
+                act()
+            except Exception:
+                self._broken = True
+                raise
+
+        super().guard(noting)
 
     def ended(self, reason: str) -> None:
-        """End the session with its link."""
+        """Let the session, if there is one, go on without this link."""
         if self._session is not None:
-            self.log.info("{account} is gone: {reason!r}", account=self._session.account, reason=reason)
-            self._session.pump.stop()
-            self._end_session(self._session)
+            self._session.link_ended(self, reason, broken=self._broken)
         self._gone(self)
         self._farewell.callback(None)
 
@@ -128,8 +147,7 @@ class ServerLink(FramedLink):
         if self._session is None:
             self.close()
             return succeed(None)
-        self._session.pump.leave(text)
-        self._end_session(self._session)
+        self._session.end("the server stops", text)
         return self._farewell
 
     def _check(self, claim: Auth) -> None:
@@ -162,7 +180,7 @@ class ServerLink(FramedLink):
                     logout()
                     self._refuse(f"{credentials.fingerprint} has as many sessions as one key may have")
                 else:
-                    self._welcome(user, logout, account, credentials.fingerprint)
+                    self._welcome(LoggedIn(user, logout, credentials, account))
             case Failure():
                 self._refuse(f"{credentials.user!r} with {credentials.fingerprint}: {answer.value!r}")
             case _:
@@ -176,51 +194,60 @@ class ServerLink(FramedLink):
         if self._login.state is LoginState.OVER:
             self.close()
 
-    def _welcome(self, user: IShellUser, logout: Callable[[], object], account: str, key: str) -> None:
+    def _welcome(self, login: LoggedIn) -> None:
         limits = self._settings.limits
-        answer, core = self._login.accept(
-            self._random_bytes(SESSION_ID_BYTES), self._settings.instance_id, limits, self.clock.seconds()
+        identifier = self._random_bytes(SESSION_ID_BYTES)
+        answer, core = self._login.accept(identifier, self._settings.instance_id, limits, self.clock.seconds())
+        session = self._sessions.begin(identifier, core, link_secret(self.tls, identifier, 0), login)
+        self.log.info(
+            "{account} logged in with {key}: session {session}",
+            account=login.account,
+            key=login.credentials.fingerprint,
+            session=session.shown_id,
         )
-        self.log.info("{account} logged in with {key}", account=account, key=key)
-        self._logged_in()
-        self.session_began()
-        self.write_frames([answer])
-        pump = SessionPump(core, self.clock)
-        jobs = SessionJobs(
-            core,
-            user,
-            self.clock,
-            pump.flush,
-            self._client_left,
-            capacity=self._capacity,
-            account=account,
-            log_commands=self._settings.log_commands,
-        )
-        self._session = _Running(pump, jobs, logout, account, key)
-        pump.start(self, jobs.dispatch)
+        session.begin(self)
+        self._enter(session, answer)
 
-    def _client_left(self, _text: str) -> None:
-        assert self._session is not None
-        self._session.jobs.disown()
+    def _check_resume(self, claim: Resume) -> None:
+        binding = LinkBinding(exporter(self.tls), self._settings.spki_sha256)
+        session = self._sessions.claimed(claim, binding)
+        if session is None:
+            self._refuse_resume(claim, "there is no such session, or this is not its client")
+            return
+        # The portal may take its time.  Until it has answered, nothing is legal on this link, and nothing has changed.
+        check_key_again(self._settings.portal, session.login.credentials).addCallback(
+            lambda check: self.guard(lambda: self._decide_resume(check, claim, binding))
+        )
+
+    def _decide_resume(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
+        if self.is_over:
+            return
+        # Again, for the session may have ended meanwhile, or gone on over another link.
+        session = self._sessions.claimed(claim, binding)
+        if session is None:
+            self._refuse_resume(claim, "the session ended, or went on elsewhere, while its key was checked")
+        elif check is not KeyCheck.AUTHORIZED:
+            self._refuse_resume(claim, f"its key is {check.value} now")
+        else:
+            fresh = link_secret(self.tls, claim.session, claim.attempt)
+
+            def answer(message: ResumeOk) -> None:
+                self._enter(session, self._login.accept_resume(message))
+
+            session.resume(self, claim, binding, fresh, answer)
+
+    def _refuse_resume(self, claim: Resume, reason: str) -> None:
+        self._refusals.info(
+            "resume of session {session} from {peer} refused: {reason}",
+            session=claim.session.hex()[:SHOWN_ID_DIGITS],
+            peer=self.peer,
+            reason=reason,
+        )
+        self.write_frames([self._login.refuse_resume(self._settings.instance_id)])
         self.close()
 
-    def _end_session(self, session: _Running) -> None:
-        if self._session_over:
-            return
-        self._session_over = True
-        self._capacity.leave_session(session.key)
-        # The application's, like the user object: its error must not keep the jobs.
-        with self.log.failuresHandled("logging {account} out broke the program", account=session.account):
-            session.logout()
-        session.jobs.disown()
-
-
-@dataclass(frozen=True, slots=True)
-class _Running:
-    """A session that has begun."""
-
-    pump: SessionPump
-    jobs: SessionJobs
-    logout: Callable[[], object]
-    account: str
-    key: str
+    def _enter(self, session: ShellSession, answer: bytes) -> None:
+        self._logged_in()
+        self.session_began()
+        self._session = session
+        self.write_frames([answer])

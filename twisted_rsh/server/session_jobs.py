@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
+from twisted_rsh.core.disconnection import Disconnection, Grace, Keep
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.events import (
     ChannelAbandoned,
@@ -39,6 +40,7 @@ class SessionJobs:
     :param clock: keeps time-outs and measures durations.
     :param flush: writes what the session wants written.
     :param closed: called with a line for people when the client ends the session.
+    :param finished: called each time that a job has ended, with what was to become of it without a link.
     :param capacity: whether the server has room for one more job.
     :param account: how the log calls the client, such as ``"ada from 127.0.0.1:50000"``.
     :param log_commands: whether the log names the commands.
@@ -53,6 +55,7 @@ class SessionJobs:
         clock: IReactorTime,
         flush: Callable[[], None],
         closed: Callable[[str], None],
+        finished: Callable[[Disconnection], None],
         *,
         capacity: Capacity,
         account: str,
@@ -63,11 +66,24 @@ class SessionJobs:
         self._clock = clock
         self._flush = flush
         self._closed = closed
+        self._finished = finished
         self._capacity = capacity
         self._account = account
         self._log_commands = log_commands
         self._jobs: dict[int, ChannelJob] = {}
         self._turns: deque[int] = deque()
+        self._policies: dict[int, Disconnection] = {}
+        self._graces: dict[int, IDelayedCall] = {}
+
+    @property
+    def count(self) -> int:
+        """How many jobs run."""
+        return len(self._jobs)
+
+    @property
+    def has_kept(self) -> bool:
+        """Whether one of the jobs that run is to go on to its end without a link."""
+        return any(isinstance(policy, Keep) for policy in self._policies.values())
 
     def dispatch(self, event: Event) -> None:
         """Act on one event of the session."""
@@ -84,12 +100,56 @@ class SessionJobs:
                 if job is not None:
                     _tell(job, event)
 
+    def detach(self, longest: float) -> None:
+        """Without a link, begin each job's grace; at its end, or now if it has none, the job is ended.
+
+        A command in a persistent shell goes the way of the shell.
+
+        :param longest: seconds of the longest grace that a session of this server may give.
+        """
+        for channel, job in list(self._jobs.items()):
+            policy = self._policies[channel]
+            if not isinstance(policy, Grace) or job.host in self._jobs:
+                continue
+            seconds = min(policy.seconds, longest)
+            if seconds > 0:
+                self._graces[channel] = self._clock.callLater(seconds, self._grace_over, channel)
+            else:
+                self._guarded(job.terminate)
+
+    def attach(self) -> None:
+        """There is a link again: every grace that is not over yet counts for nothing."""
+        graces, self._graces = self._graces, {}
+        for grace in graces.values():
+            grace.cancel()
+
+    def leave(self) -> None:
+        """Let the session go because the client ended it: end every job but those that were to go on without a link."""
+        self.attach()
+        for channel, job in list(self._jobs.items()):
+            self._guarded(job.release if isinstance(self._policies[channel], Keep) else job.disown)
+
     def disown(self) -> None:
         """Let the session go: end every job."""
+        self.attach()
         for job in list(self._jobs.values()):
-            # An application's job that breaks here must not keep the others.
-            with self.log.failuresHandled("ending a job of {account} broke the program", account=self._account):
-                job.disown()
+            self._guarded(job.disown)
+
+    def describe(self) -> list[dict[str, object]]:
+        """Return what its owner's account may know of each job, in the order of their channels."""
+        return [
+            {**job.describe(), "on_disconnect": _shown(self._policies[channel])}
+            for channel, job in sorted(self._jobs.items())
+        ]
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        # An application's job that breaks here must not keep the others.
+        with self.log.failuresHandled("ending a job of {account} broke the program", account=self._account):
+            act()
+
+    def _grace_over(self, channel: int) -> None:
+        del self._graces[channel]
+        self._guarded(self._jobs[channel].terminate)
 
     def _start(self, event: ChannelRequested) -> None:
         job = ChannelJob(
@@ -105,6 +165,8 @@ class SessionJobs:
         )
         self._jobs[event.channel] = job
         self._turns.append(event.channel)
+        host_policy = None if job.host is None else self._policies.get(job.host)
+        self._policies[event.channel] = host_policy or event.request.disconnection
         if event.request.in_shell is None:
             job.start(self._user.start_job, self._user.encoding)
             return
@@ -119,6 +181,10 @@ class SessionJobs:
     def _job_finished(self, job: ChannelJob) -> None:
         del self._jobs[job.channel]
         self._turns.remove(job.channel)
+        grace = self._graces.pop(job.channel, None)
+        if grace is not None:
+            grace.cancel()
+        self._finished(self._policies.pop(job.channel))
 
     def _resume_all(self) -> None:
         # Whoever goes first may fill the link again, so the turn moves on each time.
@@ -127,6 +193,12 @@ class SessionJobs:
             for stream in OUTPUTS:
                 if channel in self._jobs:
                     self._jobs[channel].resume_output(stream)
+
+
+def _shown(policy: Disconnection) -> str:
+    if isinstance(policy, Keep):
+        return "keep"
+    return f"grace:{policy.seconds:g}" if policy.seconds else "kill"
 
 
 def _tell(job: ChannelJob, event: Event) -> None:

@@ -1,0 +1,77 @@
+"""A client that resumes as it likes: its proof, its links, and what it says has arrived."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.link.wire import RawClient, frame
+from tests.server.rig import Rig
+from twisted_rsh.core.codec import Decoder, encode
+from twisted_rsh.core.login_messages import Resume, ResumeFail, ResumeOk
+from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.resuming import ClientProof
+from twisted_rsh.core.roles import Phase, Role
+
+__all__ = ["NOTHING", "Resumer", "answers"]
+
+NOTHING = Positions(0)
+"""What has arrived at a client that has received nothing."""
+
+
+def answers(client: RawClient) -> list[ResumeOk | ResumeFail]:
+    """Return the answers to RESUME that have come, and take nothing else for one."""
+    decoder = Decoder(Role.CLIENT, Phase.LOGIN)
+    found = [decoder.decode(payload)[1] for payload in client.frames()]
+    assert all(isinstance(message, ResumeOk | ResumeFail) for message in found)
+    return found  # type: ignore[return-value]  # as just asserted
+
+
+class Resumer:
+    """One client's session over one connection after the other.
+
+    :param rig: the server.
+    :ivar client: its last connection.
+    :ivar proof: what it proves itself with.
+    """
+
+    def __init__(self, rig: Rig, **how: Any) -> None:
+        self.rig = rig
+        self.client = rig.log_in(**how)
+        self.proof = ClientProof(self.client.session, self.client.secret(0))
+
+    @property
+    def session(self) -> bytes:
+        """The session's identifier."""
+        return self.client.session
+
+    def claim(self, client: RawClient, positions: Positions = NOTHING) -> Resume:
+        """Make a RESUME for a connection."""
+        return self.proof.claim(client.binding(self.rig.pin), positions)
+
+    def ask(self, client: RawClient, positions: Positions = NOTHING) -> Resume:
+        """Send a RESUME over a connection."""
+        claim = self.claim(client, positions)
+        client.send(frame(encode(claim)))
+        return claim
+
+    def resume(self, positions: Positions = NOTHING, **how: Any) -> RawClient:
+        """Resume over a new connection, and say something, so that the server knows that its answer has come."""
+        client = self.rig.connect(**how)
+        self.welcome(client, self.ask(client, positions))
+        return client
+
+    def welcome(self, client: RawClient, claim: Resume) -> ResumeOk:
+        """Take the server's answer, which is a good one."""
+        first, *rest = client.frames()
+        _, answer = Decoder(Role.CLIENT, Phase.LOGIN).decode(first)
+        assert isinstance(answer, ResumeOk)
+        fresh = client.secret(claim.attempt, self.session)
+        self.proof.confirm(claim, answer, client.binding(self.rig.pin), fresh)
+        client.received = b"".join(frame(payload) for payload in rest)
+        client.take_over(self.client)
+        self.client = client
+        return answer
+
+    def lose(self) -> None:
+        """Cut the connection."""
+        self.client.wire.lose()
