@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.testing import Direction
 
-__all__ = ["BOTH_WAYS", "Recorder", "Recorders", "opposite", "pattern", "record"]
+__all__ = ["BOTH_WAYS", "One", "Recorder", "Recorders", "opposite", "pattern", "record"]
 
 BOTH_WAYS = list(Direction)
 
@@ -89,3 +89,15 @@ class Recorders(Factory):
         assert isinstance(addr, IPv4Address)
         self.made.append(Recorder(addr))
         return self.last
+
+
+class One(Factory):
+    """A factory of one protocol, or of none."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol | None) -> None:
+        self._only = protocol
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        return self._only
