@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -54,6 +53,11 @@ class Recorder(Protocol):
         return b"".join(self.pieces)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the connection is lost."""
+        return self.reason is not None
+
+    @property
     def wire(self) -> Any:
         """The transport, whatever it can do."""
         return self.transport
@@ -86,7 +90,6 @@ class Recorders(Factory):
         return self.made[-1]
 
     def buildProtocol(self, addr: IAddress | None) -> Recorder:
-        assert isinstance(addr, IPv4Address)
         self.made.append(Recorder(addr))
         return self.last
 

@@ -93,7 +93,7 @@ async def test_how_the_cut_looks(
         else:
             await server.lost
         assert server.reason is reason
-        await until(lambda: len(target.data) == 2)
+        assert target.data == DATA[:2]
 
 
 @asynchronous

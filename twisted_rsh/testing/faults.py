@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from twisted_rsh.testing.boundaries import Boundaries, TLSRecords
+from twisted_rsh.testing.written import Written
 
 __all__ = ["HEALTHY", "Direction", "End", "Faults", "LaneFaults", "Late"]
 
@@ -42,8 +43,8 @@ def _check(value: object, *names: str, least: int) -> None:
             raise ValueError(f"{name} is {number}, and must be at least {least}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaneFaults:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class LaneFaults(Written):
     """What goes wrong with the bytes that go one way.  Without arguments, nothing does.
 
     Offsets count from the connection's first byte in this direction.
@@ -77,8 +78,8 @@ class LaneFaults:
 _NOTHING = LaneFaults()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Late:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Late(Written):
     """A client's bytes arrive after those of connections that it made later.
 
     The client is connected at once, as through a relay that accepts in the server's name.  What it sends from offset
@@ -102,8 +103,8 @@ class Late:
         _check(self, "overtakers", "overtaking_bytes", least=1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Faults:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Faults(Written):
     """The plan of one connection.  Without arguments, nothing goes wrong with it.
 
     Give it to :class:`~twisted_rsh.testing.memory.MemoryConnection`, or several of them to
@@ -148,25 +149,6 @@ class Faults:
         """
         return cls(to_server=lane) if direction is Direction.TO_SERVER else cls(to_client=lane)
 
-    def __str__(self) -> str:
-        """Write the plan down without what does not go wrong."""
-        return _difference(self)
-
 
 HEALTHY = Faults()
 """The plan in which nothing goes wrong."""
-
-
-def _difference(value: LaneFaults | Late | Faults) -> str:
-    """Write a dataclass down without the fields that have their defaults."""
-    texts = []
-    for field in fields(value):
-        found = getattr(value, field.name)
-        if found != field.default:
-            text = _difference(found) if isinstance(found, LaneFaults | Late) else _named(found)
-            texts.append(f"{field.name}={text}")
-    return f"{type(value).__name__}({', '.join(texts)})"
-
-
-def _named(value: object) -> str:
-    return str(value) if isinstance(value, End) else getattr(value, "__name__", repr(value))

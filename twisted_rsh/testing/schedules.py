@@ -9,6 +9,7 @@ from typing import Protocol
 
 from twisted_rsh.testing.boundaries import Boundaries, TLSRecords
 from twisted_rsh.testing.faults import HEALTHY, Direction, End, Faults, LaneFaults, Late
+from twisted_rsh.testing.written import Written
 
 __all__ = ["NO_FAULTS", "CutEveryRecords", "CutEverySeconds", "FaultSchedule", "InTurn", "Schedule"]
 
@@ -29,8 +30,8 @@ class Schedule(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class InTurn:
+@dataclass(frozen=True, slots=True, repr=False)
+class InTurn(Written):
     """Plans that are written down: the first connection has the first one, and so on.
 
     :ivar plans: the plans.
@@ -49,8 +50,8 @@ NO_FAULTS = InTurn()
 """The schedule in which nothing ever goes wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class FaultSchedule:
+@dataclass(frozen=True, slots=True, repr=False)
+class FaultSchedule(Written):
     """Plans of every kind, drawn from a seed: the same seed gives the same plans, on every machine.
 
     Print the schedule when a test fails; its text makes the same one again.
@@ -89,15 +90,16 @@ class FaultSchedule:
         stalled = draw.random() < 1 / 8 and self.stalls
         late_after = draw.randint(0, self.longest)
         late = Late(after=late_after) if draw.random() < 1 / 8 and self.late else None
+        seeds = [draw.getrandbits(32) for _ in range(2)]
         lanes = {}
-        for at, fragment, delay in zip(Direction, fragments, delays, strict=True):
+        for at, fragment, delay, seed in zip(Direction, fragments, delays, seeds, strict=True):
             hit = offset if at is direction else None
             lanes[at] = LaneFaults(
                 cut_after=None if stalled else hit,
                 stall_after=hit if stalled else None,
                 delay=delay,
                 fragment=fragment,
-                seed=draw.getrandbits(32),
+                seed=0 if fragment is None else seed,
             )
         return Faults(
             to_server=lanes[Direction.TO_SERVER],
@@ -108,8 +110,8 @@ class FaultSchedule:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CutEveryRecords:
+@dataclass(frozen=True, slots=True, repr=False)
+class CutEveryRecords(Written):
     """Every connection is cut after a number of records, both directions together, drawn anew for each.
 
     For running a whole test suite over a connection that keeps failing.
@@ -138,8 +140,8 @@ class CutEveryRecords:
         return Faults(cut_after_records=count, records=self.records)
 
 
-@dataclass(frozen=True, slots=True)
-class CutEverySeconds:
+@dataclass(frozen=True, slots=True, repr=False)
+class CutEverySeconds(Written):
     """Every connection is cut after a time, drawn anew for each.
 
     :ivar seed: any integer.
