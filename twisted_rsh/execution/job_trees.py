@@ -15,6 +15,8 @@ from twisted_rsh.execution.guardian import Guardian
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job_tree import MARK_BYTES, ITreeOwner, JobTree
 from twisted_rsh.execution.process_table import ProcessTable
+from twisted_rsh.execution.suspension import SuspensionWatch
+from twisted_rsh.interfaces import ISuspensionListener
 
 __all__ = ["JobTrees"]
 
@@ -55,6 +57,7 @@ class JobTrees:
         self._reactor = reactor
         self._control_group = control_group
         self._is_started = False
+        self._suspension = SuspensionWatch(reactor)
         self.table = ProcessTable(reactor)
         self._adopted = AdoptedChildren(
             reactor,
@@ -110,6 +113,15 @@ class JobTrees:
         mark = self._prefix + secrets.token_hex(MARK_BYTES // 2).encode("ascii")
         return JobTree(self._reactor, self.table, mark, self, self._control_group)
 
+    def tell_suspension(self, tree: JobTree, listener: ISuspensionListener) -> None:
+        """Have somebody told when a signal from elsewhere suspends a job, and when it goes on.
+
+        :param tree: the tree of the job, which has been started in this turn of the reactor.
+        :param listener: who is told, from the reactor, until the job's first process has exited.
+        """
+        if tree.pid is not None:
+            self._suspension.watch(tree.pid, listener)
+
     # ITreeOwner
 
     def tree_started(self, pid: int, mark: bytes, born: int) -> None:
@@ -123,6 +135,7 @@ class JobTrees:
     def tree_reaped(self, pid: int) -> None:
         """See :class:`ITreeOwner`."""
         self._unreaped.discard(pid)
+        self._suspension.forget(pid)
 
     def tree_ended(self, pid: int) -> None:
         """See :class:`ITreeOwner`."""
