@@ -86,6 +86,7 @@ def test_nothing_said() -> None:
         "window": SessionLimits().window,
         "keepalive": SessionLimits().keepalive_interval,
         "detach-timeout": SessionLimits().detach_seconds,
+        "cgroups": "auto",
         "log-commands": 0,
         "interfaces": [],
         "listen": [],
@@ -107,6 +108,14 @@ def test_everything_said(folder: str) -> None:
     assert (options.login_seconds, options.max_unauthenticated, options.log_commands) == (2.5, 7, True)
     assert (options.max_sessions_per_key, options.max_buffered) == (6, MAX_WINDOW)
     assert os.path.exists(Home.at(folder).server_key_path)
+
+
+def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: a server has a control group unless it is told not to."""
+    for choice, wanted in (("auto", True), ("never", False)):
+        service: Any = service_of("--port", "0", "--home", folder, "--cgroups", choice)
+        assert (service._trees._control_group is not None) == wanted
+    assert "takes auto or never, not 'always'" in refusal(capfd, "--cgroups", "always")
 
 
 def test_short_options() -> None:

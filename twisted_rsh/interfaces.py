@@ -14,7 +14,7 @@ from twisted_rsh.core.endings import JobEnd, RefusalReason
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 
-__all__ = ["IJob", "IJobOwner", "IPersistentShell", "IShellUser", "JobRefused"]
+__all__ = ["IJob", "IJobOwner", "IPersistentShell", "IShellUser", "ISuspensionListener", "JobRefused"]
 
 
 class JobRefused(Exception):
@@ -66,6 +66,23 @@ class IJobOwner(Interface):
 
         :param end: how, and what is known beside that.
         """
+
+
+class ISuspensionListener(Interface):
+    """What an owner may provide beside :class:`IJobOwner`: learns that its job hangs because a signal has suspended it.
+
+    The job has not ended, and does not by itself: somebody sends ``CONT``, or ends it.  Of a command in a persistent
+    shell on a terminal this is an ending instead, :class:`~twisted_rsh.core.endings.Stopped`, as the shell goes on.
+    """
+
+    def job_stopped(signal: str) -> None:
+        """Learn that the job's first process was suspended, not sooner than a second ago.
+
+        :param signal: the signal's name without ``SIG``: ``"STOP"``, ``"TSTP"``, ``"TTIN"`` or ``"TTOU"``.
+        """
+
+    def job_continued() -> None:
+        """Learn that it goes on.  Not called when it goes on only to end."""
 
 
 class IJob(Interface):

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.control_group import ControlGroup
 from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
@@ -67,6 +68,12 @@ def _positive(option: str) -> Callable[[str], float]:
         return number
 
     return coerce
+
+
+def _cgroups(text: str) -> str:
+    if text not in ("auto", "never"):
+        raise usage.UsageError(f"--cgroups takes auto or never, not {text!a}")
+    return text
 
 
 class Options(usage.Options):
@@ -131,6 +138,13 @@ class Options(usage.Options):
             _DEFAULTS.detach_seconds,
             "Seconds that a session is kept without a connection, at most; 0 for sessions that end with theirs.",
             _whole_number("detach-timeout", 0, MAX_DETACH_SECONDS),
+        ],
+        [
+            "cgroups",
+            None,
+            "auto",
+            "auto: a control group (cgroup v2) of the server's own for its jobs, where it may make one.  never: none.",
+            _cgroups,
         ],
     ]
     optFlags = [["log-commands", None, "Write the commands to the log."]]  # noqa: RUF012 - as above
@@ -205,7 +219,8 @@ def makeService(options: Options, reactor: Any = None) -> Service:
         if options["interfaces"] or not endpoints:
             # twistd becomes a daemon before its services start, and nobody reads a daemon's stderr.
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
-        trees = JobTrees(reactor, owns_process=True)
+        control_group = ControlGroup() if options["cgroups"] == "auto" else None
+        trees = JobTrees(reactor, owns_process=True, control_group=control_group)
         return _StandAloneService(
             trees,
             cast("IReactorTCP", reactor),

@@ -1,5 +1,7 @@
 """A process that stands in for a server: ``python -m tests.execution.server_stand_in daemons COUNT``, or ``jobs``.
 
+`jobs cgroup` does so in a control group.
+
 `daemons` runs so many jobs, each of which leaves a daemon behind, as a subreaper, and says what became of them.  `jobs`
 starts jobs under a guardian, says their numbers, and waits to be killed.
 """
@@ -17,6 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from tests.execution.trees import Job, numbers, program
+from twisted_rsh.execution.control_group import ControlGroup
 from twisted_rsh.execution.guardian import Guardian
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job_trees import JobTrees
@@ -26,6 +29,15 @@ AT_ONCE = 20
 
 DAEMONISE = '(setsid -f sh -c "exit 3" & exec setsid sleep 0) & exec sleep 0'
 """A job that leaves three processes behind: sessions of their own, and statuses that nobody waits for."""
+
+LEFT_BEHIND = (
+    ("/bin/sh", "-c", "setsid sleep 600 >&- & echo $!"),
+    ("/bin/sh", "-c", "env -i setsid sleep 600 >&- & echo $!"),
+)
+"""Jobs that leave something behind on purpose: with the job's mark, and without."""
+
+WIPED = "os.execve('/bin/sleep', ['sleep', '600'], {})"
+"""What a daemon does that nobody is to recognise."""
 
 reactor = cast("IJobReactor", _reactor)
 
@@ -68,14 +80,28 @@ def finish(running: list[Job]) -> set[int | None]:
     return {job.reports[0].status for job in finished}
 
 
-async def run_jobs() -> None:
+async def leave_behind(trees: JobTrees, argv: tuple[str, ...]) -> int:
+    """Run a job that leaves a process behind and ends by itself; give that process's number."""
+    job = Job(reactor, trees.new(), argv)
+    number = job.number()
+    record = trees.table.read(number)
+    assert record is not None
+    # A job that begins in the same tick of the system's clock is no younger.
+    while not job.reports or trees.new()._born <= record.started:
+        await deferLater(reactor, 0.01)
+    job.tree.close()
+    return number
+
+
+async def run_jobs(control_group: ControlGroup | None) -> None:
     """Start jobs of every kind, and wait to be killed."""
-    trees = JobTrees(reactor, owns_process=True, guardian=Guardian(reactor, 1))
+    trees = JobTrees(reactor, owns_process=True, guardian=Guardian(reactor, 1), control_group=control_group)
     trees.start()
     ignoring = "signal.signal(signal.SIGHUP, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     finished = Job(reactor, trees.new(), ("/bin/true",))
     while not finished.reports:
         await deferLater(reactor, 0.01)
+    left = [] if control_group is None else [await leave_behind(trees, argv) for argv in LEFT_BEHIND]
     jobs = [
         Job(reactor, trees.new(), ("/bin/sh", "-c", "echo $$; sleep 600 & wait")),
         Job(reactor, trees.new(), ("/bin/sh", "-c", "trap '' HUP TERM; echo $$; while :; do sleep 0.1; done")),
@@ -83,16 +109,21 @@ async def run_jobs() -> None:
         Job(reactor, trees.new(), program()),
         Job(reactor, trees.new(), program(ignoring)),
     ]
+    if control_group is not None:
+        jobs.append(Job(reactor, trees.new(), program(WIPED)))
     pids = [numbers(job.stdout, 1)[0] for job in jobs] + [job.pid for job in jobs]
     while trees._guardian._untold:
         await deferLater(reactor, 0.01)
-    print(json.dumps({"pids": pids, "guardian": trees._guardian.pid}), flush=True)
+    group = None if control_group is None else control_group.path
+    print(json.dumps({"pids": pids, "guardian": trees._guardian.pid, "left": left, "group": group}), flush=True)
     await Deferred()
 
 
 def main(_: object, mode: str, *arguments: str) -> Deferred[None]:
     """Do what the command line says."""
-    return Deferred.fromCoroutine(run_jobs() if mode == "jobs" else run_daemons(int(arguments[0])))
+    if mode == "daemons":
+        return Deferred.fromCoroutine(run_daemons(int(arguments[0])))
+    return Deferred.fromCoroutine(run_jobs(ControlGroup() if arguments else None))
 
 
 if __name__ == "__main__":

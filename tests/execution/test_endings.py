@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from twisted.internet import process as twisted_process
 from twisted.internet.defer import gatherResults
+from twisted.internet.error import ProcessTerminated
 from zope.interface.verify import verifyObject
 
 from tests.execution import owners
@@ -33,6 +34,7 @@ from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution import job as job_module
 from twisted_rsh.execution import refusals
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.outcome import ending_of
 from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
@@ -92,6 +94,17 @@ async def test_fatal_signal(name: str) -> None:
     """X-01: a fatal signal arrives by name."""
     ending = (await run_job(command=f"ulimit -c 0; kill -{name} $$")).ending
     assert ending == Signalled(name)
+
+
+@asynchronous
+async def test_core_dump(tmp_path: Path) -> None:
+    """X-01: a core dump is told with the signal, whenever the system says that there was one."""
+    command = "ulimit -c unlimited; kill -ABRT $$"
+    pid = os.posix_spawn("/bin/sh", ["sh", "-c", f"cd '{tmp_path}'; {command}"], os.environ)
+    dumped = os.WCOREDUMP(os.waitpid(pid, 0)[1])
+    assert (await run_job(command=command, cwd=str(tmp_path))).ending == Signalled("ABRT", dumped)
+    for status, expected in ((signal.SIGSEGV | 0x80, True), (int(signal.SIGSEGV), False)):
+        assert ending_of(ProcessTerminated(None, signal.SIGSEGV, status)) == Signalled("SEGV", expected)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="this system has no real-time signals")

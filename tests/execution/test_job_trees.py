@@ -38,7 +38,7 @@ async def test_counts(trees: JobTrees) -> None:
     assert trees._is_ours(trees._guardian.pid or -1)
     with stand_in_job(reactor, trees, "/bin/sleep", "600") as job:
         assert trees._is_ours(job.pid)
-        assert trees._guardian._jobs == {job.pid: job.tree.mark[1]}
+        assert trees._guardian._jobs == {job.pid: (job.tree.mark[1], job.tree._born)}
         job.tree.signal(signal.SIGKILL)
         await until(lambda: bool(job.reports))
         assert not trees._is_ours(job.pid)

@@ -2,7 +2,8 @@
 
 It is a shell script that reads, from a pipe whose other end only the server holds, which jobs there are.  When the pipe
 ends it signals their process groups and, where ``/proc`` tells, whatever else carries the mark of one of them: HUP,
-then TERM, then KILL, as the kill ladder does.
+then TERM, then KILL, as the kill ladder does.  Where the server has a control group, it also finds there what carries
+no mark any more.
 """
 
 from __future__ import annotations
@@ -34,20 +35,54 @@ _SHELL = "/bin/sh"
 _SCRIPT = r"""
 trap '' HUP INT QUIT TERM TSTP TTIN TTOU PIPE ALRM USR1 USR2
 cd /
-grace=$1 name=$2
+grace=$1 name=$2 group=$3 prefix=$4
+leave() {
+    if [ -d "$group" ]; then
+        rmdir "$group/doomed"
+        rmdir "$group" || { sleep 1; rmdir "$group"; }
+    fi
+}
+trap leave EXIT
 jobs=' '
-while read -r act pid mark; do
+while read -r act pid mark born; do
     case $jobs in
         *" $pid:"*) rest=${jobs#*" $pid:"} jobs="${jobs%%" $pid:"*} ${rest#* }" ;;
     esac
     case $act in
-        +) jobs="$jobs$pid:$mark " ;;
+        +) jobs="$jobs$pid:$mark:$born " ;;
     esac
 done
-patterns=
+patterns= oldest=
 for job in $jobs; do
-    patterns="$patterns -e $name=${job#*:}"
+    mark=${job#*:} born=${job##*:}
+    patterns="$patterns -e $name=${mark%:*}"
+    if [ -z "$oldest" ] || [ "$born" -lt "$oldest" ]; then oldest=$born; fi
 done
+suspects() {
+    [ -d "$group" ] && [ -n "$oldest" ] || return
+    pids=$(find "$group" -name cgroup.procs -exec cat {} +)
+    files=
+    for pid in $pids; do
+        files="$files /proc/$pid/environ"
+    done
+    [ -n "$files" ] || return
+    marked=" $(grep -lsFz -e "$name=$prefix" $files | tr '\n' ' ')"
+    for pid in $pids; do
+        case $marked in
+            *" /proc/$pid/environ "*) continue ;;
+        esac
+        read -r stat <"/proc/$pid/stat" || continue
+        set -- ${stat##*) }
+        [ "${20}" -lt "$oldest" ] || echo "$pid"
+    done
+}
+doom() {
+    mkdir "$group/doomed"
+    for pid; do
+        echo "$pid" >"$group/doomed/cgroup.procs"
+    done
+    echo 1 >"$group/doomed/cgroup.kill" || kill -s KILL "$@"
+}
 signal_all() {
     left=' '
     for job in $jobs; do
@@ -60,6 +95,11 @@ signal_all() {
             file=${file#/proc/}
             kill -s "$1" "${file%/environ}" && found=yes
         done
+    fi
+    pids=$(suspects)
+    if [ -n "$pids" ]; then
+        found=yes
+        if [ "$1" = KILL ]; then doom $pids; else kill -s "$1" $pids; fi
     fi
     [ -n "$found" ] || [ "$jobs" != ' ' ]
 }
@@ -75,10 +115,16 @@ for step in HUP TERM KILL; do
     done
 done
 """
-"""What the guardian does; its arguments are the seconds between two steps and the name of the mark.
+"""What the guardian does; its arguments are the seconds between two steps, the name of the mark, the folder of the
+control group or nothing, and how the mark of every job of this server begins.
 
-A job is the word ``PID:MARK``.  A line takes a job from the list before it puts one there, and a group that is gone is
-taken from it at the next look: its number may soon be another's.  Killed processes are killed again, as they may fork.
+A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there, and a group that is
+gone is taken from it at the next look: its number may soon be another's.  Killed processes are killed again, as they
+may fork.
+
+Of the control group it suspects whatever carries no mark of this server's and is no older than the oldest job: it comes
+from one of the jobs and has wiped its environment, or has become another user.  What a job that has ended by itself
+left behind carries that job's mark, or is older.
 """
 
 
@@ -101,23 +147,26 @@ class Guardian:
         self._reactor = reactor
         self._grace = grace
         self._fd = -1
-        self._jobs: dict[int, bytes] = {}
+        self._jobs: dict[int, tuple[bytes, int]] = {}
         self._told: set[int] = set()
         self._untold: dict[int, None] = {}
         self._is_stopping = False
         self._telling: IDelayedCall | None = None
         self.pid: int | None = None
 
-    def start(self) -> None:
+    def start(self, control_group: str = "", mark_prefix: bytes = b"") -> None:
         """Start the guardian.
 
+        :param control_group: the folder of the control group of this server and its jobs, which this process has not
+            entered yet; empty when there is none.  The guardian removes it in the end.
+        :param mark_prefix: how the mark of every job begins.
         :raises OSError: it cannot be started; jobs then outlive a server that is killed.
         """
         reading, writing = open_pipe()
         try:
             self.pid = os.posix_spawn(
                 _SHELL,
-                ("sh", "-c", _SCRIPT, "twisted-rsh-guardian", str(self._grace), MARK_NAME.decode("ascii")),
+                ("sh", "-c", _SCRIPT, "twisted-rsh-guardian", str(self._grace), MARK_NAME, control_group, mark_prefix),
                 {"PATH": DEFAULT_PATH},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, reading, 0),
@@ -138,14 +187,16 @@ class Guardian:
         self._fd = writing
         watch_exit(self._reactor, self.pid, self._exited, lambda call: self._reactor.callLater(0, call))
 
-    def job_started(self, pid: int, mark: bytes) -> None:
+    def job_started(self, pid: int, mark: bytes, born: int = 0) -> None:
         """Have a job ended if the server is killed.
 
         :param pid: the number of the job's process group.
         :param mark: the value of the job's mark: letters and digits.
+        :param born: clock ticks from the start of the system to the job's; nothing in the control group that is older
+            comes from it.
         """
         assert mark.isalnum(), "a mark is a word of the script"
-        self._jobs[pid] = mark
+        self._jobs[pid] = mark, born
         self._tell(pid)
 
     def job_ended(self, pid: int) -> None:
@@ -192,10 +243,10 @@ class Guardian:
         """Tell what is not told yet, as far as the pipe takes it; the reactor calls this, too."""
         while self._untold:
             pid = next(iter(self._untold))
-            mark = self._jobs.get(pid)
+            job = self._jobs.get(pid)
             try:
                 # So short a write is taken whole or not at all (pipe(7), PIPE_BUF).
-                os.write(self._fd, b"- %d\n" % pid if mark is None else b"+ %d %s\n" % (pid, mark))
+                os.write(self._fd, b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job))
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
@@ -203,7 +254,7 @@ class Guardian:
                 self._close()
                 return
             del self._untold[pid]
-            if mark is None:
+            if job is None:
                 self._told.discard(pid)
             else:
                 self._told.add(pid)

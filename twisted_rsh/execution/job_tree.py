@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import Interface
 
+from twisted_rsh.execution.control_group import ControlGroup
 from twisted_rsh.execution.process_table import MARK_NAME, SHARED_SECONDS, ProcessRecord, ProcessTable
 
 __all__ = ["MARK_BYTES", "PROOF_SECONDS", "ITreeOwner", "JobTree"]
@@ -40,11 +41,12 @@ _START_MARGIN_TICKS = _TICKS_PER_SECOND
 class ITreeOwner(Interface):
     """Whoever keeps count of all jobs: hears of each when it starts and when it ends."""
 
-    def tree_started(pid: int, mark: bytes) -> None:
+    def tree_started(pid: int, mark: bytes, born: int) -> None:
         """Learn that a job was started.
 
         :param pid: the number of its first process, and of its process group.
         :param mark: the value of its mark.
+        :param born: clock ticks from the start of the system to before its start; 0 where that is not known.
         """
 
     def tree_reaped(pid: int) -> None:
@@ -69,6 +71,7 @@ class JobTree:
     :param table: the processes of this machine.
     :param mark: the job's mark, or ``None`` to draw one.
     :param owner: hears of the start and the end; ``None`` when nobody keeps count.
+    :param control_group: kills what a ``SIGKILL`` of ours does not reach; ``None`` where there is none.
     :ivar mark: a name and a value for the environment of the job.
     :ivar pid: the number of the job's first process; ``None`` before :meth:`started`.
     """
@@ -79,18 +82,21 @@ class JobTree:
         table: ProcessTable,
         mark: bytes | None = None,
         owner: ITreeOwner | None = None,
+        control_group: ControlGroup | None = None,
     ) -> None:
         self._clock = clock
         self._table = table
         self._value = secrets.token_hex(MARK_BYTES).encode("ascii") if mark is None else mark
         self._owner = owner
+        self._control_group = control_group
         self._known: dict[int, int] = {}
+        self._killed: dict[int, int] = {}
         self._is_reaped = False
         self._group_is_gone = False
         self._proved_at = 0.0
         self._started_at = 0.0
         self._empty_since: float | None = None
-        self._born = _now_in_ticks() - _START_MARGIN_TICKS if table.is_supported else 0
+        self._born = _now_in_ticks() if table.is_supported else 0
         self.mark = (MARK_NAME, self._value)
         self.pid: int | None = None
 
@@ -108,7 +114,7 @@ class JobTree:
         self.pid = pid
         self._started_at = self._clock.seconds()
         if self._owner is not None:
-            self._owner.tree_started(pid, self._value)
+            self._owner.tree_started(pid, self._value, self._born)
 
     def reaped(self) -> None:
         """Learn that the job's first process was waited for, by whomever.  Call it in the same turn.
@@ -139,7 +145,7 @@ class JobTree:
         others = {
             record.pid: record
             for record in records.values()
-            if record.started >= self._born and not record.is_dead and record.pid not in found
+            if record.started >= self._born - _START_MARGIN_TICKS and not record.is_dead and record.pid not in found
         }
         others.pop(os.getpid(), None)
         self._add(found, others, self._in_session(records, found, others))
@@ -174,6 +180,8 @@ class JobTree:
             found |= self.members(0)
         if number:
             self._send(found, number)
+        if number == signal.SIGKILL:
+            self._kill_again(found)
         return was_there
 
     # Who belongs
@@ -229,6 +237,14 @@ class JobTree:
         for record in members.values():
             if record.group != group:
                 self._signal_one(record, number)
+
+    def _kill_again(self, members: Mapping[int, ProcessRecord]) -> None:
+        """Kill by the control group what was killed before and is still there: it became another user, perhaps."""
+        seen = {pid: record.started for pid, record in members.items()}
+        left = dict(seen.items() & self._killed.items())
+        self._killed = seen
+        if left and self._control_group is not None:
+            self._control_group.kill(left, self._table)
 
     def _signal_group(self, number: int) -> bool:
         """Signal the job's own group; returns whether it was there."""

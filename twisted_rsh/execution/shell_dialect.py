@@ -8,7 +8,8 @@ The marker ``s`` says that the line has been read as a whole and its input opene
 shell be interrupted.  REPORT says the status and the shell's options, and then undoes whatever the text has done to the
 prompts and to what is run at them.  GUARD makes the shell say the same by itself when it abandons the line, as it does
 at an interrupt or at ``${x?}``: in bash as ``PROMPT_COMMAND``, in zsh as ``precmd``, in dash as part of ``PS1``.  Both
-carry the command's number, so that it does not matter which of the two is heard, or whether both are.  What GUARD and
+carry the command's number, so that it does not matter which of the two is heard, or whether both are.  In zsh the
+``eval`` is watched, which makes GUARD say 130 where it was interrupted.  What GUARD and
 REPORT print, as they do where the user has switched tracing on, nobody sees.
 
 Sources: bash(1), dash(1), zshmisc(1), zshparam(1), zshoptions(1).
@@ -20,13 +21,27 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["BASH", "DASH", "DIALECTS", "STATUS_FD", "TERMINAL_FD", "ZSH", "Dialect", "dialect_of", "quoted"]
+__all__ = [
+    "BASH",
+    "DASH",
+    "DIALECTS",
+    "INTERRUPTED",
+    "STATUS_FD",
+    "TERMINAL_FD",
+    "ZSH",
+    "Dialect",
+    "dialect_of",
+    "quoted",
+]
 
 STATUS_FD = 9
 """The shell's descriptor for its reports: the highest that dash accepts in a redirection."""
 
 TERMINAL_FD = 8
 """The shell's descriptor for its terminal, which is the standard input of the commands."""
+
+INTERRUPTED = 130
+"""The status of a command that an interrupt has ended: 128 and the number of ``INT``."""
 
 
 def quoted(text: bytes) -> bytes:
@@ -48,6 +63,8 @@ class Dialect:
     :ivar builtin: the word before a built-in command that keeps aliases and functions of its name away.
     :ivar restore: undoes what a command may have done to the prompts; nothing of what it prints is seen.
     :ivar guard: makes the shell report by itself when a line is abandoned, given the text that reports.
+    :ivar watch: puts around a command what makes the shell report the status :data:`INTERRUPTED` when the command is
+        interrupted, given the command and the text that reports so.
     """
 
     name: str
@@ -56,15 +73,13 @@ class Dialect:
     builtin: bytes
     restore: bytes
     guard: Callable[[bytes], bytes]
+    watch: Callable[[bytes, bytes], bytes]
 
-    def _say(self, kind: bytes, number: int) -> bytes:
-        """Report the status of the last command, and the options that are on."""
-        words = b'\'%s %d %%s %%s\\n\' "$?" "$-"' % (kind, number)
-        return b"%s printf %s >&%d" % (self.builtin, words, STATUS_FD)
-
-    def _report(self, kind: bytes, number: int) -> bytes:
-        """Report, and restore; nothing that this prints or traces is seen."""
-        return b"{ %s; %s; } >/dev/null 2>&1" % (self._say(kind, number), self.restore)
+    def _report(self, kind: bytes, number: int, status: bytes = b'"$?"') -> bytes:
+        """Report a status and the options that are on, and restore; nothing that this prints or traces is seen."""
+        words = b"'%s %d %%s %%s\\n' %s \"$-\"" % (kind, number, status)
+        say = b"%s printf %s >&%d" % (self.builtin, words, STATUS_FD)
+        return b"{ %s; %s; } >/dev/null 2>&1" % (say, self.restore)
 
     def opening_line(self) -> bytes:
         """Say what to write first; the shell reports on it as on command 0.
@@ -101,6 +116,7 @@ class Dialect:
             closing += b" %d<&-" % TERMINAL_FD
         evaluation = b"%s eval %s %s" % (self.builtin, quoted(text), closing)
         source_word = b"<&%d" % TERMINAL_FD if source is None else b"<" + quoted(source)
+        evaluation = self.watch(evaluation, self._report(b"e", number, b"%d" % INTERRUPTED))
         parts = (opening, evaluation, self._report(b"e", number), source_word)
         # After an unterminated quote bash finds fault with the braces of the next line, unless that is an empty one.
         before = b"\n" if status else b""
@@ -126,6 +142,10 @@ class Dialect:
         return b". %s\n" % path
 
 
+def _unwatched(command: bytes, _report: bytes) -> bytes:
+    return command
+
+
 def _bash_guard(report: bytes) -> bytes:
     return b"PROMPT_COMMAND=" + quoted(report)
 
@@ -138,6 +158,12 @@ def _zsh_guard(report: bytes) -> bytes:
     return b"precmd() { %s; }" % report
 
 
+def _zsh_watch(command: bytes, report: bytes) -> bytes:
+    # Where a loop of built-in commands is interrupted, `eval` reports 2, or the status of the last of them.
+    told = b"[[ ${TRY_BLOCK_INTERRUPT-} = 1 ]] && precmd() { %s; }" % report
+    return b"{ %s; } always { { %s; } >/dev/null 2>&1; }" % (command, told)
+
+
 BASH = Dialect(
     name="bash",
     arguments=(b"--noprofile", b"--norc", b"--noediting", b"-i"),
@@ -146,6 +172,7 @@ BASH = Dialect(
     # `jobs -n` takes back the news of finished jobs, which would be told at the next prompt, in the middle of nowhere.
     restore=rb"\builtin unset PROMPT_COMMAND; PS0= PS1= PS2=; \builtin set +vH; \builtin jobs -n",
     guard=_bash_guard,
+    watch=_unwatched,
 )
 """GNU bash, 3.2 and later, also when it is called ``sh``."""
 
@@ -156,6 +183,7 @@ DASH = Dialect(
     builtin=rb"\command",
     restore=rb"PS1= PS2=; \command set +v",
     guard=_dash_guard,
+    watch=_unwatched,
 )
 """dash, and any other plain POSIX shell."""
 
@@ -169,6 +197,7 @@ ZSH = Dialect(
         rb"periodic_functions=() PS1= PS2=; \builtin unsetopt zle promptcr promptsp verbose banghist"
     ),
     guard=_zsh_guard,
+    watch=_zsh_watch,
 )
 """zsh, 5.0 and later.  A ``#`` begins a comment, as in its scripts."""
 

@@ -11,13 +11,14 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob, start_job
+from twisted_rsh.execution.job_tree import JobTree
 from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.plan import plan_job
 from twisted_rsh.execution.shell_job import PersistentShell, start_shell
 from twisted_rsh.execution.shell_plan import plan_shell
 from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
 from twisted_rsh.execution.usage_watch import UsageLimits
-from twisted_rsh.interfaces import IJobOwner, IShellUser, JobRefused
+from twisted_rsh.interfaces import IJobOwner, IShellUser, ISuspensionListener, JobRefused
 
 __all__ = ["LocalUser"]
 
@@ -57,7 +58,8 @@ class LocalUser:
         The request's `timeout` is the owner's to keep: it calls :meth:`ProcessJob.terminate` when the time is up.
 
         :param request: what the client asked for.
-        :param owner: whom to report to, never from within this call.
+        :param owner: whom to report to, never from within this call; also of suspensions, if it provides
+            :class:`~twisted_rsh.interfaces.ISuspensionListener`.
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
@@ -67,6 +69,14 @@ class LocalUser:
         if limits.are_set and not tree.sees_processes:
             text = "the server's system cannot keep limits of processor time and memory; run the command without"
             raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
+        job = self._start(request, owner, tree, limits)
+        if ISuspensionListener.providedBy(owner):
+            self._trees.tell_suspension(tree, owner)
+        return job
+
+    def _start(
+        self, request: JobRequest, owner: IJobOwner, tree: JobTree, limits: UsageLimits
+    ) -> ProcessJob | PersistentShell:
         if request.shell is not None:
             shell = plan_shell(request, self._account)
             return start_shell(self._reactor, shell, owner, tree, request.terminal, limits=limits)

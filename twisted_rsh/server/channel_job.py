@@ -25,7 +25,7 @@ from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_OFFSET
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
-from twisted_rsh.interfaces import IJob, IJobOwner, IPersistentShell, JobRefused
+from twisted_rsh.interfaces import IJob, IJobOwner, IPersistentShell, ISuspensionListener, JobRefused
 from twisted_rsh.server.capacity import Capacity
 
 __all__ = ["ENDS_HELD_SECONDS", "OPENED_HELD_SECONDS", "ChannelJob"]
@@ -39,7 +39,7 @@ ENDS_HELD_SECONDS = 0.02
 and then cost one message instead of three.  Nobody notices such a delay."""
 
 
-@implementer(IJobOwner)
+@implementer(IJobOwner, ISuspensionListener)
 class ChannelJob:
     """Starts what a client asked for, and reports on its channel.
 
@@ -252,6 +252,13 @@ class ChannelJob:
             self._accept()
             self._session.stop_stream(self.channel, Stream.STDIN)
             self._flush()
+
+    def job_stopped(self, signal: str) -> None:
+        text = "a job of {account} is stopped by SIG{signal}; it goes on when it gets SIGCONT"
+        self.log.warn(text, account=self._account, signal=signal)
+
+    def job_continued(self) -> None:
+        self.log.info("a job of {account} that was stopped goes on", account=self._account)
 
     def job_ended(self, end: JobEnd) -> None:
         if self._over:
