@@ -31,7 +31,7 @@ from zope.interface import implementer
 from twisted_rsh.testing.faults import Direction, End, Faults
 from twisted_rsh.testing.leg import Leg, legs
 
-__all__ = ["LINGER_SECONDS", "QUEUE_BYTES", "ProxiedConnection", "Side"]
+__all__ = ["LINGER_SECONDS", "OVERTAKEN_SECONDS", "QUEUE_BYTES", "ProxiedConnection", "Side"]
 
 QUEUE_BYTES = 256 * 1024
 """Bytes of one direction that wait in the proxy, for a delay, a stall or their turn as fragments, when it stops
@@ -39,6 +39,11 @@ reading.  What was read at once, 64 KiB, may come on top."""
 
 LINGER_SECONDS = 0.01
 """Seconds between two looks whether the operating system has sent everything, so that a reset cannot discard it."""
+
+
+OVERTAKEN_SECONDS = 0.05
+"""Seconds that the server has to read the bytes of the connection that overtakes before those that were late are on
+their way as well: out of the proxy does not mean read."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -64,6 +69,7 @@ class Side(Protocol):
         self._reads = True
         self._has_read_all = False
         self._has_written_all = False
+        self._lingering: IDelayedCall | None = None
 
     @property
     def socket(self) -> Any:
@@ -71,10 +77,6 @@ class Side(Protocol):
         return self.transport
 
     # For the connection.
-
-    def write(self, data: bytes) -> None:
-        """Write to this side's peer."""
-        self.socket.write(data)
 
     def discard(self) -> None:
         """Read on and forget what comes: nobody is there to take it any more."""
@@ -114,15 +116,10 @@ class Side(Protocol):
             self._has_read_all = True
             self.socket.pauseProducing()
 
-    def give_up(self) -> None:
-        """Be over without ever having been open."""
-        self.is_over = True
-
     def _reset_when_sent(self) -> None:
-        if not self.is_open:
-            return
+        self._lingering = None
         if _unsent_bytes(self.socket):
-            self._connection.clock.callLater(LINGER_SECONDS, self._reset_when_sent)
+            self._lingering = self._connection.clock.callLater(LINGER_SECONDS, self._reset_when_sent)
         else:
             self.socket.abortConnection()
 
@@ -182,6 +179,8 @@ class Side(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_open = False
         self.is_over = True
+        if self._lingering is not None:
+            self._lingering.cancel()
         self.other.discard()
         end = End.CLOSED if reason.check(ConnectionDone) else End.RESET
         self.leg.put_end(end, self._connection.clock.seconds())
@@ -224,7 +223,7 @@ class ProxiedConnection:
         self.client.other, self.server.other = self.server, self.client
         self._is_cut = False
         self._dialling: Deferred[Any] | None = None
-        self._timers: dict[Side | None, IDelayedCall] = {}
+        self._timers: dict[Side | str, IDelayedCall] = {}
 
     @property
     def queued(self) -> int:
@@ -242,7 +241,7 @@ class ProxiedConnection:
             self.shut()
         else:
             if self._faults.cut_after_seconds is not None:
-                self._timers[None] = self.clock.callLater(self._faults.cut_after_seconds, self.cut)
+                self._timers["cut"] = self.clock.callLater(self._faults.cut_after_seconds, self.cut)
             if not self.client.leg.is_late:
                 self._dial()
 
@@ -257,7 +256,7 @@ class ProxiedConnection:
                 self._note_delivery(side)
                 self.cut(other, data)
                 return
-            other.write(data)
+            other.socket.write(data)
             self._note_delivery(side)
             if leg.is_fragmenting:
                 break
@@ -313,6 +312,10 @@ class ProxiedConnection:
             side.leg.resume()
             self.move(side)
 
+    def overtaken(self) -> None:
+        """Let what was late arrive: what was to come before it is on its way."""
+        self._timers["overtaken"] = self.clock.callLater(OVERTAKEN_SECONDS, self.release)
+
     def release(self) -> None:
         """Let what was to be overtaken arrive."""
         self.client.leg.release()
@@ -332,7 +335,7 @@ class ProxiedConnection:
 
     def _cannot_connect(self, _reason: Failure) -> None:
         if not self._is_cut:
-            self.server.give_up()
+            self.server.is_over = True
             self.shut()
 
     def _abandon(self) -> None:
@@ -343,7 +346,7 @@ class ProxiedConnection:
                 timer.cancel()
         self._timers.clear()
         if not self.server.is_open and not self.server.is_over:
-            self.server.give_up()
+            self.server.is_over = True
             if self._dialling is not None:
                 self._dialling.cancel()
 
@@ -372,7 +375,7 @@ class _Farewell:
             self._written()
             return
         last, self._last = self._last, None
-        # Not write(): that would drop nothing at all, and never ask for more.
+        # Not write(): that would leave nothing at all aside, and never ask for more.
         self._transport.writeSequence([last])
 
     def stopProducing(self) -> None:
