@@ -143,7 +143,7 @@ class PersistentShell:
         self._watch = ShellWatch(reactor, self._ask, self._give_up)
         self._process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self, self._typed)
         self._life.started(self._process.transport)
-        self._reach = ShellReach(self._process.transport, self._process.pid)
+        self._reach = ShellReach(self._process.transport, self._process.pid, tree.table)
         self._watch.expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
         self._process.send_line(plan.dialect.opening_line())
 
