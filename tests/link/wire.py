@@ -28,7 +28,6 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -37,7 +36,7 @@ from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.login_messages import Auth
 from twisted_rsh.core.roles import Phase, Role
-from twisted_rsh.link.tls import ALPN
+from twisted_rsh.link.tls import ALPN, LinkTLSFactory
 from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
 from twisted_rsh.trust.client_key import ClientKey
 from twisted_rsh.trust.fingerprint import spki_sha256
@@ -312,6 +311,7 @@ class RawClient(RawPeer):
     :param alpn: the protocols it offers, or none.
     :param maximum: the highest TLS version it offers.
     :param delay: seconds between the connection and its first byte.
+    :ivar secrets: the connection's secrets, by the labels of NSS's key log.
     """
 
     def __init__(
@@ -325,6 +325,8 @@ class RawClient(RawPeer):
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_max_proto_version(maximum)
         context.set_options(SSL.OP_NO_TICKET)
+        self.secrets: dict[str, bytes] = {}
+        context.set_keylog_callback(self._keep_secret)
         if alpn:
             context.set_alpn_protos(list(alpn))
         connection = SSL.Connection(context, None)
@@ -332,6 +334,10 @@ class RawClient(RawPeer):
         self._sequence = 0
         self._decoder = Decoder(Role.CLIENT, Phase.SESSION)
         super().__init__(clock, protocol, connection, delay)
+
+    def _keep_secret(self, _connection: SSL.Connection, line: bytes) -> None:
+        label, _, secret = line.decode().split()
+        self.secrets[label] = bytes.fromhex(secret)
 
     def auth(self, pin: bytes, *, user: str = ALICE, which: int = 0, exporter: bytes | None = None) -> bytes:
         """Return the payload of an AUTH, right for this connection unless told otherwise."""
@@ -425,7 +431,7 @@ def wrapped(
 ) -> Any:
     """Return a link with TLS around it."""
     is_client = IOpenSSLClientConnectionCreator.providedBy(tls)
-    return TLSMemoryBIOFactory(tls, is_client, One(link), clock).buildProtocol(None)
+    return LinkTLSFactory(tls, is_client, One(link), clock).buildProtocol(None)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,217 @@
+"""What a peer can do to TLS itself: bytes that lead to nothing, and answers that it does not read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+
+from tests.link.recorder import Recorder
+from tests.link.records import KEY_UPDATE_BYTES, HandmadeRecords, handshake_record
+from tests.link.wire import MALLORY, RawClient, Wire, frame, wrapped
+from tests.server.rig import Rig
+from twisted_rsh.link import tls as tls_module
+from twisted_rsh.link.tls import MAX_LOGIN_BYTES, MAX_REPLY_BYTES, LinkTLS, ServerTLS, unsent_bytes
+
+
+class Deaf(FileDescriptor):
+    """A transport of the reactor's whose peer takes what the test lets it take.
+
+    :ivar taken: the bytes that the peer has taken.
+    :ivar aborted: whether the protocol has aborted it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)  # type: ignore[arg-type]  # all that it asks of a reactor is not asked here
+        self.connected = 1
+        self.taken = b""
+        self.room = 0
+        self.aborted = False
+
+    def take(self, size: int = 2**30) -> None:
+        """Let the peer take so many bytes."""
+        self.room = size
+        FileDescriptor.doWrite(self)
+        self.room = 0
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Take what there is room for."""
+        piece = bytes(data[: self.room])
+        self.taken += piece
+        return len(piece)
+
+    def startWriting(self) -> None:
+        """The test says when."""
+
+    stopWriting = startWriting
+
+    def getPeer(self) -> IPv4Address:
+        """Return any address."""
+        return IPv4Address("TCP", "192.0.2.7", 1)
+
+    def abortConnection(self) -> None:
+        """Remember."""
+        self.aborted = True
+
+
+class Flooded:
+    """A link over a transport whose peer does not read; the handshake is over."""
+
+    def __init__(self, *, in_session: bool = True) -> None:
+        self.clock = Clock()
+        self.link = Recorder(self.clock)
+        self.protocol: Any = wrapped(self.clock, self.link, ServerTLS(MALLORY.private_key, MALLORY.certificate))
+        self.transport = Deaf(self.clock)
+        client = RawClient(self.clock, self.protocol)
+        # From here on what it writes goes where nobody reads.
+        self.protocol.transport = self.transport
+        self.link._descriptor = None
+        self.records = HandmadeRecords(client.connection, client.secrets)
+        if in_session:
+            self.link.session_began()
+
+    @property
+    def replies(self) -> int:
+        """Bytes of TLS's own that wait to be read."""
+        assert isinstance(self.protocol, LinkTLS)
+        return unsent_bytes(self.transport) - self.protocol._own
+
+    def update(self, count: int, at_once: int = 2000) -> None:
+        """Ask for so many new keys, some of them in one piece as they come from a socket.
+
+        OpenSSL answers each with the next thing that arrives.
+        """
+        for start in range(0, count, at_once):
+            pieces = [self.records.key_update() for _ in range(min(at_once, count - start))]
+            self.protocol.dataReceived(b"".join(pieces))
+
+
+def test_a_flood_of_key_updates() -> None:
+    """H-11: what TLS answers and nobody reads is kept up to its bound, and one answer more aborts the link."""
+    flooded = Flooded()
+    room = (MAX_REPLY_BYTES - flooded.replies) // KEY_UPDATE_BYTES
+    flooded.update(1 + room)
+    assert flooded.replies == room * KEY_UPDATE_BYTES <= MAX_REPLY_BYTES
+    assert flooded.link.reasons == []
+    flooded.update(1)
+    assert flooded.transport.aborted
+    assert flooded.link.reasons == [f"the peer does not read more than {MAX_REPLY_BYTES} bytes of TLS's own answers"]
+
+
+def test_nothing_stays_inside_tls() -> None:
+    """H-11: however much comes at once, all answers to it are where they are counted."""
+    flooded = Flooded()
+    flooded.update(10_001, at_once=10_001)
+    assert flooded.replies == 10_000 * KEY_UPDATE_BYTES
+
+
+def test_what_is_read_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H-11: a peer that reads the answers may have any number of them."""
+    monkeypatch.setattr(tls_module, "MAX_REPLY_BYTES", 100 * KEY_UPDATE_BYTES)
+    flooded = Flooded()
+    for _ in range(20):
+        flooded.update(90)
+        flooded.transport.take()
+    assert len(flooded.transport.taken) == (20 * 90 - 1) * KEY_UPDATE_BYTES
+    assert flooded.link.reasons == []
+
+
+def test_our_own_bytes_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the link itself has written, however slowly it is read, ends nothing: credit bounds it."""
+    monkeypatch.setattr(tls_module, "MAX_REPLY_BYTES", 100 * KEY_UPDATE_BYTES)
+    flooded = Flooded()
+    flooded.link.write_frames([bytes(16_000)] * 50 + [b"x"] * 50)
+    flooded.protocol.dataReceived(flooded.records.data(frame(b"hi")))
+    assert unsent_bytes(flooded.transport) > 800_000
+    flooded.update(100)
+    assert flooded.link.frames == [b"hi"]
+    flooded.transport.take(400_000)
+    flooded.protocol.dataReceived(flooded.records.data(frame(b"ho")))
+    assert flooded.link.reasons == []
+
+
+def test_own_bytes_that_were_read_give_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H-11: what was written and read long ago is no excuse for answers that nobody reads."""
+    monkeypatch.setattr(tls_module, "MAX_REPLY_BYTES", 100 * KEY_UPDATE_BYTES)
+    flooded = Flooded()
+    flooded.link.write_frames([bytes(16_000)] * 50)
+    flooded.transport.take()
+    flooded.protocol.dataReceived(flooded.records.data(frame(b"hi")))
+    flooded.update(101)
+    assert flooded.link.reasons == []
+    flooded.update(1)
+    assert flooded.transport.aborted
+
+
+def test_a_transport_that_does_not_say() -> None:
+    """One that is not the reactor's own, as an application's or a test's, counts as read."""
+    assert unsent_bytes(Wire(Clock())) == 0
+
+
+def stranger() -> tuple[Flooded, int]:
+    """Return a link whose peer has not logged in, and the bytes that it may still send."""
+    flooded = Flooded(in_session=False)
+    return flooded, flooded.protocol._to_come
+
+
+def test_bytes_before_the_login() -> None:
+    """R-09: 64 KiB may come before a session, TLS's own included, and not one byte more."""
+    flooded, left = stranger()
+    assert 0 < MAX_LOGIN_BYTES - left < 5000, "the handshake"
+    flooded.update(left // KEY_UPDATE_BYTES)
+    flooded.protocol.dataReceived(flooded.records.data(b"")[: left % KEY_UPDATE_BYTES])
+    assert flooded.link.reasons == []
+    flooded.protocol.dataReceived(b"\0")
+    assert flooded.transport.aborted
+    assert flooded.link.reasons == [f"more than {MAX_LOGIN_BYTES} bytes before the login"]
+
+
+def test_a_login_in_the_last_bytes() -> None:
+    """A session that begins with the very piece that passes the bound has begun: nothing counts any more."""
+    flooded, left = stranger()
+    flooded.link.act = lambda _payload: flooded.link.session_began()
+    flooded.update(left // KEY_UPDATE_BYTES)
+    flooded.protocol.dataReceived(flooded.records.data(frame(bytes(1000))))
+    assert flooded.protocol._to_come < 0
+    flooded.update(5000)
+    assert len(flooded.link.frames) == 1
+    assert flooded.link.reasons == []
+
+
+def test_a_handshake_that_does_not_end(rig: Rig) -> None:
+    """R-09, L-10: a ClientHello of 100 KiB is not waited for: the link is gone at 64 KiB."""
+    protocol = rig.protocol()
+    wire = Wire(rig.clock)
+    wire.connect(protocol)
+    hello = b"\x01" + (100_000).to_bytes(3, "big") + b"\x03\x03" + bytes(100_000)
+    sent = 0
+    for start in range(0, len(hello), 10_000):
+        record = handshake_record(hello[start : start + 10_000])
+        protocol.dataReceived(record)
+        sent += len(record)
+        if wire.is_over:
+            break
+    assert wire.is_over
+    assert sent <= MAX_LOGIN_BYTES + 10_005
+    rig.clock.advance(0)
+    assert (rig.links, rig.waiting) == (set(), 0)
+
+
+def test_crumbs_before_the_login(rig: Rig) -> None:
+    """R-09: a login in one-byte records, each 22 bytes longer, does not come to its end."""
+    client = rig.connect()
+    client.send(frame(bytes(4000)), record=1)
+    assert client.wire.aborted()
+    assert rig.waiting == 0
+
+
+def test_a_session_has_no_such_bound(rig: Rig) -> None:
+    """Whoever has logged in may send on."""
+    client = rig.log_in()
+    for _ in range(3000):
+        client.queue(frame(b"\x12" + bytes(8)))
+    client.exchange()
+    assert not client.wire.is_over
