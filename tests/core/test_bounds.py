@@ -160,7 +160,12 @@ def in_parts(size: int) -> bool:
 def under_way(count: int) -> bool:
     """Tell whether so many control messages may arrive without an acknowledgement of ours."""
     inbox = ControlInbox()
-    return is_taken(lambda: [inbox.take(number) for number in range(count)])
+
+    def act() -> None:
+        for number in range(count):
+            inbox.take(number)
+
+    return is_taken(act)
 
 
 def unclosed(count: int) -> bool:
