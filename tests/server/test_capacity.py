@@ -24,7 +24,7 @@ def test_sessions_of_a_key() -> None:
 
 
 def test_jobs() -> None:
-    """There are as many jobs as have room for their windows, and not one more, until one has ended."""
+    """R-10: there are as many jobs as have room for their windows, and not one more, until one has ended."""
     capacity = Capacity(MIN_WINDOW, max_buffered=2 * MIN_WINDOW)
     assert capacity.enter_job()
     assert capacity.enter_job()
@@ -51,7 +51,7 @@ async def test_session_over_the_bound(home: Home) -> None:
 
 @asynchronous
 async def test_job_over_the_bound(home: Home) -> None:
-    """A job beyond the bound is refused with the reason, and one that follows an ended job is not."""
+    """R-10: a job beyond the bound is refused with the reason, and one that follows an ended job is not."""
     limits = SessionLimits(window=MIN_WINDOW)
     serving = Serving(home, limits=limits, max_buffered=MIN_WINDOW)
     await serving.start()

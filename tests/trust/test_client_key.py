@@ -147,7 +147,9 @@ def unusable_keys() -> list[bytes]:
     ]
 
 
-@pytest.mark.parametrize("data", unusable_keys(), ids=["empty", "garbage", "broken", "pkcs8", "traditional", "compressed"])
+@pytest.mark.parametrize(
+    "data", unusable_keys(), ids=["empty", "garbage", "broken", "pkcs8", "traditional", "compressed"]
+)
 def test_unusable_key_file(home: Home, data: bytes) -> None:
     """A file without a usable key is kept, and named in one line with the way out."""
     put_key_file(home, data)

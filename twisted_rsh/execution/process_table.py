@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
+from twisted_rsh.execution.spare import SpareDescriptor
+
 __all__ = [
     "MARK_NAME",
     "MAX_CHILDREN_BYTES",
@@ -110,6 +112,8 @@ class ProcessTable:
         self._records: Mapping[int, ProcessRecord] = {}
         self._cost = 0.0
         self._marks: dict[tuple[int, int], bytes | None] = {}
+        self._spare = SpareDescriptor()
+        self._spare.keep()
         self.looks = 0
         self.looked_at = -math.inf
         self.is_supported = os.path.exists(f"{root}/self/stat")
@@ -126,7 +130,7 @@ class ProcessTable:
         if max_age > 0 and 0 <= age <= max(max_age, self._cost / MAX_LOOK_SHARE):
             return self._records
         records = {}
-        for entry in os.listdir(self._root):
+        for entry in self._names(self._root):
             if entry.isdigit():
                 record = self.read(int(entry))
                 if record is not None:
@@ -174,15 +178,19 @@ class ProcessTable:
         :returns: their numbers; empty where the kernel does not list them (``CONFIG_PROC_CHILDREN``).
         """
         found: set[int] = set()
-        for thread in os.listdir(f"{self._root}/self/task"):
+        for thread in self._names(f"{self._root}/self/task"):
             children = self._contents(f"self/task/{thread}/children", MAX_CHILDREN_BYTES)
             found.update(map(int, (children or b"").split()))
         return found
 
+    def _names(self, folder: str) -> list[str]:
+        """List a folder."""
+        return self._spare.lend(lambda: os.listdir(folder))
+
     def _contents(self, name: str, limit: int) -> bytes | None:
         """Read a file to its end, or `limit` bytes of it; ``None`` when it cannot be read."""
         try:
-            fd = os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = self._spare.lend(lambda: os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             return None
         try:
@@ -197,6 +205,7 @@ class ProcessTable:
             return None
         finally:
             os.close(fd)
+            self._spare.keep()
         return content
 
 
