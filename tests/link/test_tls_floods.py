@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 
 from tests.link.recorder import Recorder
 from tests.link.records import KEY_UPDATE_BYTES, HandmadeRecords, handshake_record
-from tests.link.wire import MALLORY, RawClient, Wire, frame, wrapped
+from tests.link.test_tls import Dialling
+from tests.link.wire import MALLORY, Identity, RawClient, Wire, frame, identity, wrapped
 from tests.server.rig import Rig
+from twisted_rsh.client.errors import ClientError
 from twisted_rsh.link import tls as tls_module
 from twisted_rsh.link.tls import (
     BIO_READ_BYTES,
@@ -229,3 +233,30 @@ def test_a_session_has_no_such_bound(rig: Rig) -> None:
         client.queue(frame(b"\x12" + bytes(8)))
     client.exchange()
     assert not client.wire.is_over
+
+
+def with_a_long_certificate(size: int) -> Identity:
+    """Return the server's identity, wrapped in a certificate of about so many bytes."""
+    plain = identity()
+    builder = x509.CertificateBuilder().subject_name(plain.certificate.subject).issuer_name(plain.certificate.issuer)
+    builder = builder.public_key(plain.private_key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(plain.certificate.not_valid_before_utc)
+    builder = builder.not_valid_after(plain.certificate.not_valid_after_utc)
+    padding = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(size))
+    return Identity(plain.private_key, builder.add_extension(padding, critical=False).sign(plain.private_key, SHA256()))
+
+
+@pytest.mark.parametrize("size", [80_000, 200_000])
+def test_a_certificate_without_end(size: int) -> None:
+    """L-10: a server whose certificate is longer than a whole login may be does not get a session, the key right or
+    not."""
+    dialling = Dialling(with_a_long_certificate(size))
+    assert isinstance(dialling.error, ClientError)
+    assert dialling.server.wire.is_over
+
+
+def test_a_long_certificate() -> None:
+    """L-10: one that is merely long is a wrapper like any other."""
+    dialling = Dialling(with_a_long_certificate(20_000))
+    assert dialling.outcomes == []
+    assert len(dialling.server.received) > 100

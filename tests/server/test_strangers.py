@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import LogEvent
 
 from tests.client.processes import HOST, ServerProcess
-from tests.link.wire import RawClient, Wire, failures
+from tests.link.wire import RawPeer, Wire, failures
 from tests.server.rig import Rig
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.client.errors import ClientError
@@ -34,11 +34,11 @@ ATTEMPTS = 60
 CHURN = 10_000
 """Connections that come and go."""
 
-WARM_UP = 1_000
-"""Connections before the first look: what a program loads and keeps on first use is there by then."""
+WARM_UP = 6_000
+"""Connections before the first look: by then as much as ever waits for Python's garbage collector."""
 
-MAX_GROWTH_BYTES = 3 * 1024 * 1024
-"""Bytes that the memory may be larger: 300 for each connection would be a leak that is seen."""
+MAX_GROWTH_BYTES = 4 * 1024 * 1024
+"""Bytes that the memory may be larger: 1 KiB for each connection would be a leak that is seen."""
 
 RESET = struct.pack("ii", 1, 0)
 """``SO_LINGER`` of no time: the socket is reset when it is closed (socket(7))."""
@@ -66,13 +66,13 @@ async def test_silent_connections(home: Home, logged: list[LogEvent]) -> None:
             silent = [stack.enter_context(socket.create_connection((HOST, serving.port))) for _ in range(SILENT)]
             while len(factory.links) < 20:
                 await deferLater(reactor, 0.01)
-            for attempt in range(ATTEMPTS):
+            for _ in range(ATTEMPTS):
                 with contextlib.suppress(ClientError, ConnectError):
                     shell = await serving.shell()
                     break
             else:
                 pytest.fail("nobody was let in")
-            assert (await shell.run("true")).ending == Exited(0), attempt
+            assert (await shell.run("true")).ending == Exited(0)
             assert factory.admission.count > 10, "they are all still there"
             for one in silent:
                 one.setblocking(False)
@@ -107,7 +107,8 @@ def test_a_handshake_that_stalls_in_its_first_flight(rig: Rig) -> None:
         wire = Wire(rig.clock)
         protocol = rig.protocol()
         wire.connect(protocol)
-        protocol.dataReceived(hello().bio_read(65536)[:count])
+        if count:
+            protocol.dataReceived(hello().bio_read(65536)[:count])
         assert rig.waiting == 1
         rig.clock.advance(HANDSHAKE_SECONDS - 0.125)
         assert not wire.is_over
@@ -119,7 +120,7 @@ def test_a_handshake_that_stalls_in_its_first_flight(rig: Rig) -> None:
 
 def test_a_handshake_that_stalls_in_its_second_flight(rig: Rig) -> None:
     """R-02: so it is after any part of the client's last words."""
-    for part in (0.0, 0.01, 0.5, 0.99):
+    for left_out in (1, 2, 30, None):
         wire = Wire(rig.clock)
         protocol = rig.protocol()
         wire.connect(protocol)
@@ -128,7 +129,8 @@ def test_a_handshake_that_stalls_in_its_second_flight(rig: Rig) -> None:
         client.bio_write(wire.take())
         client.do_handshake()
         finished = client.bio_read(65536)
-        protocol.dataReceived(finished[: int(part * len(finished))])
+        if left_out:
+            protocol.dataReceived(finished[:-left_out])
         assert rig.waiting == 1
         rig.clock.advance(HANDSHAKE_SECONDS)
         assert wire.aborted()
@@ -174,7 +176,7 @@ def test_connections_that_come_and_go(server: ServerProcess) -> None:
 
     def descriptors() -> int:
         # The last of them are still being closed; a client's whole run is long enough.
-        assert server.run("true").returncode == 0
+        assert server.run(HOST, "true").returncode == 0
         return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
     def memory() -> int:
@@ -201,7 +203,7 @@ def test_no_session_of_tls_is_resumed(rig: Rig) -> None:
         connection.set_connect_state()
         if session is not None:
             connection.set_session(session)
-        client = RawClient.over(rig.clock, rig.protocol(), connection)
+        client = RawPeer(rig.clock, rig.protocol(), connection)
         exporters.add(client.exporter)
         flights.append(len(client.recorded))
         session = connection.get_session()
