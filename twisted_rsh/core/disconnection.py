@@ -43,6 +43,7 @@ KILL = Grace(0.0)
 """The job is ended at once."""
 
 Disconnection = Grace | Keep
+"""What a client may choose."""
 
 
 def parse_disconnection(text: str) -> Disconnection:

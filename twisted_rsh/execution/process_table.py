@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 
+from twisted_rsh.execution.spare import SpareDescriptor
+
 __all__ = [
     "MARK_NAME",
     "MAX_CHILDREN_BYTES",
@@ -112,6 +114,8 @@ class ProcessTable:
         self._records: Mapping[int, ProcessRecord] = {}
         self._cost = 0.0
         self._marks: dict[tuple[int, int], bytes | None] = {}
+        self._spare = SpareDescriptor()
+        self._spare.keep()
         self.looks = 0
         self.looked_at = -math.inf
         self.is_supported = os.path.exists(f"{root}/self/stat")
@@ -129,7 +133,7 @@ class ProcessTable:
         if max_age > 0 and 0 <= age <= max(max_age, self._cost / MAX_LOOK_SHARE):
             return self._records
         records = {}
-        for entry in os.listdir(self._root):
+        for entry in self._names(self._root):
             if entry.isdigit():
                 record = self.read(int(entry))
                 if record is not None:
@@ -181,7 +185,7 @@ class ProcessTable:
         process = "self" if pid is None else str(pid)
         found: set[int] = set()
         try:
-            threads = os.listdir(f"{self._root}/{process}/task")
+            threads = self._names(f"{self._root}/{process}/task")
         except (FileNotFoundError, ProcessLookupError):
             return found
         for thread in threads:
@@ -218,10 +222,14 @@ class ProcessTable:
             if fd >= 0:
                 os.close(fd)
 
+    def _names(self, folder: str) -> list[str]:
+        """List a folder."""
+        return self._spare.lend(lambda: os.listdir(folder))
+
     def _contents(self, name: str, limit: int) -> bytes | None:
         """Read a file to its end, or `limit` bytes of it; ``None`` when it cannot be read."""
         try:
-            fd = os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            fd = self._spare.lend(lambda: os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC))
         except OSError:
             return None
         try:
@@ -236,6 +244,7 @@ class ProcessTable:
             return None
         finally:
             os.close(fd)
+            self._spare.keep()
         return content
 
 
