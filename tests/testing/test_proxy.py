@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from tests.testing.ends import BOTH_WAYS, One, Recorder, Recorders, pattern
 from tests.testing.loopback import Loopback, asynchronous, gone, reactor, until
-from twisted_rsh.testing import CutEveryRecords, Direction, FaultProxy, Faults, InTurn, LaneFaults, Late
+from twisted_rsh.testing import CutEveryRecords, Direction, End, FaultProxy, Faults, InTurn, LaneFaults, Late
 from twisted_rsh.testing.proxied import QUEUE_BYTES, _unsent_bytes
 
 EACH_WAY = pytest.mark.parametrize("direction", BOTH_WAYS)
@@ -143,6 +143,20 @@ async def test_reset_of_a_slow_reader(loopback: Loopback) -> None:
     server.wire.abortConnection()
     await gone(client)
     assert client.reason is ConnectionLost
+    await until(lambda: not loopback.proxy.open_connections)
+
+
+@asynchronous
+async def test_close_of_who_waits_for_a_slow_reader(loopback: Loopback) -> None:
+    """An end that the proxy did not read, because the other one was slow, is read again when both are cut."""
+    loopback.plan(Faults(client_end=End.CLOSED))
+    client, server = await loopback.pair()
+    server.wire.pauseProducing()
+    flood = Flood(client, 8 * BUFFERS_BYTES)
+    await settled(flood)
+    loopback.proxy.cut_all()
+    await gone(client)
+    assert client.reason is ConnectionDone
     await until(lambda: not loopback.proxy.open_connections)
 
 

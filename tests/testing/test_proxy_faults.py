@@ -219,6 +219,20 @@ async def test_cut_all(loopback: Loopback) -> None:
 
 
 @asynchronous
+async def test_cut_is_counted_once(loopback: Loopback) -> None:
+    """A connection that was cut already is not cut again, though its ends do not know."""
+    loopback.plan(Faults(server_end=End.UNSEEN, client_end=End.UNSEEN))
+    client, server = await loopback.pair()
+    for _ in range(2):
+        loopback.proxy.cut_all()
+    client.wire.write(DATA)
+    await deferLater(reactor, 0.05)
+    assert loopback.proxy.cuts == 1
+    assert loopback.proxy.open_connections == 1
+    assert not (client.is_lost or server.is_lost or server.data)
+
+
+@asynchronous
 async def test_refused(loopback: Loopback) -> None:
     """Whom the plan refuses is reset at once, and the server hears nothing."""
     loopback.plan(Faults(refuse=True))

@@ -12,6 +12,7 @@ import termios
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectionDone
@@ -22,7 +23,6 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTime,
     IStreamClientEndpoint,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -155,7 +155,7 @@ class Side(Protocol):
 
     def connectionMade(self) -> None:
         self.is_open = True
-        if ITCPTransport.providedBy(self.socket):
+        if not isinstance(self.socket.getPeer(), UNIXAddress):
             self.socket.setTcpNoDelay(True)
         self._connection.opened(self)
 
