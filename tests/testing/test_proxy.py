@@ -17,7 +17,8 @@ from zope.interface import implementer
 from tests.testing.ends import BOTH_WAYS, One, Recorder, Recorders, pattern
 from tests.testing.loopback import Loopback, asynchronous, gone, reactor, until
 from twisted_rsh.testing import CutEveryRecords, Direction, End, FaultProxy, Faults, InTurn, LaneFaults, Late
-from twisted_rsh.testing.proxied import QUEUE_BYTES, _unsent_bytes
+from twisted_rsh.testing.proxied import QUEUE_BYTES
+from twisted_rsh.testing.reset_behind import unsent_bytes
 
 EACH_WAY = pytest.mark.parametrize("direction", BOTH_WAYS)
 
@@ -352,7 +353,7 @@ def test_what_the_system_does_not_tell() -> None:
             return handle.fileno()
 
     with Path(__file__).open("rb") as handle:
-        assert _unsent_bytes(File()) == 0
+        assert unsent_bytes(File()) == 0
 
 
 @asynchronous
