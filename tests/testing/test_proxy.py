@@ -16,14 +16,15 @@ from zope.interface import implementer
 
 from tests.testing.ends import BOTH_WAYS, One, Recorder, Recorders, pattern
 from tests.testing.loopback import Loopback, asynchronous, gone, reactor, until
-from twisted_rsh.testing import CutEveryRecords, Direction, FaultProxy, Faults, InTurn, LaneFaults, Late
-from twisted_rsh.testing.proxied import QUEUE_BYTES, _unsent_bytes
+from twisted_rsh.testing import CutEveryRecords, Direction, End, FaultProxy, Faults, InTurn, LaneFaults, Late
+from twisted_rsh.testing.proxied import QUEUE_BYTES
+from twisted_rsh.testing.reset_behind import unsent_bytes
 
 EACH_WAY = pytest.mark.parametrize("direction", BOTH_WAYS)
 
-BUFFERS_BYTES = 16 * 1024 * 1024
-"""Bytes that the sockets between two ends may hold, both of the kernel's defaults and the transports' together; what
-the tests write is several times as much."""
+BUFFERS_BYTES = 64 * 1024 * 1024
+"""Bytes that the four sockets between two ends cannot hold by the kernel's defaults, of which Linux's are the largest:
+20 MiB.  What the tests would write is several times as much."""
 
 
 class Flood:
@@ -69,7 +70,7 @@ async def test_memory_is_bounded_by_who_reads(loopback: Loopback, direction: Dir
     """A peer that does not read stops the one that writes; when it reads, all of it arrives."""
     source, target = await loopback.ways(direction)
     target.wire.pauseProducing()
-    flood = Flood(source, 8 * BUFFERS_BYTES)
+    flood = Flood(source, 4 * BUFFERS_BYTES)
     await settled(flood)
     assert flood.written < BUFFERS_BYTES
     assert loopback.proxy.held_bytes < QUEUE_BYTES
@@ -87,7 +88,7 @@ async def test_memory_is_bounded_by_the_plan(loopback: Loopback, direction: Dire
     """What waits in the proxy itself is bounded likewise, whatever it waits for."""
     loopback.plan(Faults.going(direction, lane))
     source, _ = await loopback.ways(direction)
-    flood = Flood(source, 8 * BUFFERS_BYTES)
+    flood = Flood(source, 4 * BUFFERS_BYTES)
     await until(lambda: loopback.proxy.held_bytes >= QUEUE_BYTES)
     await settled(flood)
     assert QUEUE_BYTES - 64 * 1024 <= loopback.proxy.held_bytes < QUEUE_BYTES + 64 * 1024
@@ -138,11 +139,25 @@ async def test_reset_of_a_slow_reader(loopback: Loopback) -> None:
     """A reset also reaches an end that the proxy does not read, because the other one was slow."""
     client, server = await loopback.pair()
     server.wire.pauseProducing()
-    flood = Flood(client, 8 * BUFFERS_BYTES)
+    flood = Flood(client, 4 * BUFFERS_BYTES)
     await settled(flood)
     server.wire.abortConnection()
     await gone(client)
     assert client.reason is ConnectionLost
+    await until(lambda: not loopback.proxy.open_connections)
+
+
+@asynchronous
+async def test_close_of_who_waits_for_a_slow_reader(loopback: Loopback) -> None:
+    """An end that the proxy did not read, because the other one was slow, is read again when both are cut."""
+    loopback.plan(Faults(client_end=End.CLOSED))
+    client, server = await loopback.pair()
+    server.wire.pauseProducing()
+    flood = Flood(client, 4 * BUFFERS_BYTES)
+    await settled(flood)
+    loopback.proxy.cut_all()
+    await gone(client)
+    assert client.reason is ConnectionDone
     await until(lambda: not loopback.proxy.open_connections)
 
 
@@ -338,7 +353,7 @@ def test_what_the_system_does_not_tell() -> None:
             return handle.fileno()
 
     with Path(__file__).open("rb") as handle:
-        assert _unsent_bytes(File()) == 0
+        assert unsent_bytes(File()) == 0
 
 
 @asynchronous

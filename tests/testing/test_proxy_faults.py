@@ -194,8 +194,6 @@ async def test_cut_every_while(loopback: Loopback) -> None:
     """Connections are cut when their time is up."""
     loopback.proxy.schedule = CutEverySeconds(1, 0.05, 0.1, spare=0)
     client, server = await loopback.pair()
-    client.wire.write(DATA)
-    await until(lambda: server.data == DATA)
     await gone(client)
     await gone(server)
     assert client.reason is server.reason is ConnectionLost
@@ -216,6 +214,20 @@ async def test_cut_all(loopback: Loopback) -> None:
     client, server = await loopback.pair()
     client.wire.write(DATA)
     await until(lambda: server.data == DATA)
+
+
+@asynchronous
+async def test_cut_is_counted_once(loopback: Loopback) -> None:
+    """A connection that was cut already is not cut again, though its ends do not know."""
+    loopback.plan(Faults(server_end=End.UNSEEN, client_end=End.UNSEEN))
+    client, server = await loopback.pair()
+    for _ in range(2):
+        loopback.proxy.cut_all()
+    client.wire.write(DATA)
+    await deferLater(reactor, 0.05)
+    assert loopback.proxy.cuts == 1
+    assert loopback.proxy.open_connections == 1
+    assert not (client.is_lost or server.is_lost or server.data)
 
 
 @asynchronous

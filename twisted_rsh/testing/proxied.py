@@ -6,23 +6,19 @@ Memory is bounded by back-pressure both ways: a side is not read while the other
 
 from __future__ import annotations
 
-import fcntl
-import struct
-import termios
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
-    IPullProducer,
     IPushProducer,
     IReactorTime,
     IStreamClientEndpoint,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -30,16 +26,13 @@ from zope.interface import implementer
 
 from twisted_rsh.testing.faults import Direction, End, Faults
 from twisted_rsh.testing.leg import Leg, legs
+from twisted_rsh.testing.reset_behind import ResetBehind
 
-__all__ = ["LINGER_SECONDS", "OVERTAKEN_SECONDS", "QUEUE_BYTES", "ProxiedConnection", "Side"]
+__all__ = ["OVERTAKEN_SECONDS", "QUEUE_BYTES", "ProxiedConnection", "Side"]
 
 QUEUE_BYTES = 256 * 1024
 """Bytes of one direction that wait in the proxy, for a delay, a stall or their turn as fragments, when it stops
 reading.  What was read at once, 64 KiB, may come on top."""
-
-LINGER_SECONDS = 0.01
-"""Seconds between two looks whether the operating system has sent everything, so that a reset cannot discard it."""
-
 
 OVERTAKEN_SECONDS = 0.05
 """Seconds that the server has to read the bytes of the connection that overtakes before those that were late are on
@@ -69,7 +62,7 @@ class Side(Protocol):
         self._reads = True
         self._has_read_all = False
         self._has_written_all = False
-        self._lingering: IDelayedCall | None = None
+        self._reset: ResetBehind | None = None
 
     @property
     def socket(self) -> Any:
@@ -106,8 +99,8 @@ class Side(Protocol):
         if end is End.RESET and at_once:
             self.socket.abortConnection()
         elif end is End.RESET:
-            farewell = _Farewell(self.socket, last, self._reset_when_sent)
-            self.socket.registerProducer(farewell, False)
+            self._reset = ResetBehind(self._connection.clock, self.socket, last)
+            self._reset.start()
         elif end is End.CLOSED:
             self.socket.write(last)
             self.socket.loseWriteConnection()
@@ -115,13 +108,6 @@ class Side(Protocol):
             self.socket.write(last)
             self._has_read_all = True
             self.socket.pauseProducing()
-
-    def _reset_when_sent(self) -> None:
-        self._lingering = None
-        if _unsent_bytes(self.socket):
-            self._lingering = self._connection.clock.callLater(LINGER_SECONDS, self._reset_when_sent)
-        else:
-            self.socket.abortConnection()
 
     def _apply(self) -> None:
         reads = not (self.is_blocked or self._is_queue_full)
@@ -155,7 +141,7 @@ class Side(Protocol):
 
     def connectionMade(self) -> None:
         self.is_open = True
-        if ITCPTransport.providedBy(self.socket):
+        if not isinstance(self.socket.getPeer(), UNIXAddress):
             self.socket.setTcpNoDelay(True)
         self._connection.opened(self)
 
@@ -179,8 +165,8 @@ class Side(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_open = False
         self.is_over = True
-        if self._lingering is not None:
-            self._lingering.cancel()
+        if self._reset is not None:
+            self._reset.cancel()
         self.other.discard()
         end = End.CLOSED if reason.check(ConnectionDone) else End.RESET
         self.leg.put_end(end, self._connection.clock.seconds())
@@ -353,43 +339,3 @@ class ProxiedConnection:
     def _note_delivery(self, side: Side) -> None:
         if side is self.client:
             self._on_delivered(side.leg.delivered)
-
-
-@implementer(IPullProducer)
-class _Farewell:
-    """Writes the last bytes, and waits until the transport has written everything.
-
-    :param transport: the transport, which has no other producer.
-    :param last: the bytes.
-    :param written: called when they have been written.
-    """
-
-    def __init__(self, transport: Any, last: bytes, written: Callable[[], None]) -> None:
-        self._transport = transport
-        self._last: bytes | None = last
-        self._written = written
-
-    def resumeProducing(self) -> None:
-        if self._last is None:
-            self._transport.unregisterProducer()
-            self._written()
-            return
-        last, self._last = self._last, None
-        # Not write(): that would leave nothing at all aside, and never ask for more.
-        self._transport.writeSequence([last])
-
-    def stopProducing(self) -> None:
-        """There is nothing left to stop."""
-
-
-def _unsent_bytes(transport: Any) -> int:
-    """Return how much of a socket's data has not reached the other end; 0 where the operating system does not tell.
-
-    Linux does (``SIOCOUTQ`` in tcp(7), by its other name); elsewhere a reset may overtake what a slow reader has left.
-    """
-    try:
-        answer = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
-    except OSError:
-        return 0
-    (unsent,) = struct.unpack("i", answer)
-    return int(unsent)
