@@ -1,4 +1,4 @@
-"""Strangers on real sockets, and in the middle of a handshake: they keep nobody out, and leave nothing behind."""
+"""Hostile clients on real sockets, and in the middle of a handshake: they keep nobody out, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import contextlib
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from OpenSSL import SSL
@@ -15,15 +16,23 @@ from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent
 
-from tests.client.processes import HOST, ServerProcess
-from tests.link.wire import RawPeer, Wire, failures
+from tests.client.processes import HOST, PATIENCE, ServerProcess
+from tests.link.records import HandmadeRecords
+from tests.link.wire import RawPeer, Wire, failures, frame
 from tests.server.rig import Rig
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.client.errors import ClientError
+from twisted_rsh.core.codec import encode
 from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.login_messages import Auth, AuthOk
+from twisted_rsh.execution.account import Account
 from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.records import read_record
+
+T = TypeVar("T")
 
 SILENT = 100
 """Connections that say nothing."""
@@ -214,3 +223,54 @@ def test_no_session_of_tls_is_resumed(rig: Rig) -> None:
     assert len(exporters) == 2
     # With its certificate and signature, of which the length of one varies by a few bytes; without them 200.
     assert min(flights) > 500
+
+
+UPDATES = 1_000_000
+"""Requests for a new key that a client would send if nobody stopped it; all answers would be 27 MB."""
+
+AT_ONCE = 500
+"""Of them in one piece."""
+
+
+def test_key_updates_over_a_real_connection(server: ServerProcess) -> None:
+    """H-11: a client that is logged in, asks TLS for new keys without end and never reads is cut off."""
+    home = Home.at(str(server.folder))
+    key = load_or_create_client_key(home)
+    record = read_record(home, server.port)
+    assert record is not None
+    secrets: dict[str, bytes] = {}
+
+    def keep(_connection: SSL.Connection, line: bytes) -> None:
+        label, _, secret = line.decode().split()
+        secrets[label] = bytes.fromhex(secret)
+
+    with socket.socket() as raw:
+        # A small window: it is the server's memory that is to fill, and not the kernel's.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect((HOST, server.port))
+        raw.settimeout(PATIENCE)
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_alpn_protos([b"twisted-rsh/1"])
+        context.set_keylog_callback(keep)
+        connection = SSL.Connection(context, None)
+        connection.set_connect_state()
+
+        def until_done(act: Callable[[], T]) -> T:
+            while True:
+                with contextlib.suppress(SSL.WantReadError):
+                    return act()
+                with contextlib.suppress(SSL.WantReadError):
+                    raw.sendall(connection.bio_read(65536))
+                connection.bio_write(raw.recv(65536))
+
+        until_done(connection.do_handshake)
+        user = Account.current(os.environ).name
+        exporter = connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+        signature = key.sign_login(exporter, record.spki_sha256, user)
+        connection.send(frame(encode(Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature))))
+        assert until_done(lambda: connection.recv(65536))[4] == AuthOk.declaration.number
+        records = HandmadeRecords(connection, secrets, sent=1)
+        with pytest.raises(ConnectionError):
+            for _ in range(UPDATES // AT_ONCE):
+                raw.sendall(b"".join(records.key_update() for _ in range(AT_ONCE)))
+    assert server.run(HOST, "echo fine").stdout == b"fine\n"
