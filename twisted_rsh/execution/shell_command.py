@@ -249,8 +249,9 @@ class ShellCommand:
         """Take a step of :meth:`terminate`, and the next one in a while."""
         steps: tuple[Callable[[], object], ...] = (
             lambda: self._shell.interrupt(signal.SIGINT),
-            lambda: self._shell.signal_family(signal.SIGTERM),
-            lambda: self._shell.signal_family(signal.SIGKILL),
+            # Where nothing runs below the shell, it has forgotten the interrupt, as zsh does now and then.
+            lambda: self._shell.signal_family(signal.SIGTERM) or self._shell.interrupt(signal.SIGINT),
+            lambda: self._shell.signal_family(signal.SIGKILL) or self._shell.interrupt(signal.SIGINT),
             self._shell.kill,
         )
         self._step = None
