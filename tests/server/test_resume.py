@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.server.resuming import Resumer, answers
+from tests.server.resuming import Resumer
 from tests.server.rig import Rig
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.messages import Data, Exit, Open, Opened
