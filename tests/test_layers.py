@@ -30,6 +30,7 @@ LAYERS = {
     "testing": {"testing"},  # it knows bytes, and nothing of this protocol
     "tap": {"server", "link", "execution", "trust", "core", "interfaces"},
     # The programs: nothing imports them.
+    "manage": {"server", "trust"},
     "server.__main__": {"tap", "server"},
     "__main__": {"tap", "server", "client", "link", "execution", "trust", "core"},
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,6 +218,35 @@ async def test_it_starts_and_stops(folder: str) -> None:
     assert read_record(Home.at(folder), port) is not None
     await service.stopService()
     assert read_record(Home.at(folder), port) is None
+
+
+@asynchronous
+async def test_a_hang_up(folder: str) -> None:
+    """A-12: while it runs SIGHUP makes it look at the keys again, and before and after the signal is not its own."""
+    before = signal.getsignal(signal.SIGHUP)
+    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    service.startService()
+    with collecting_log() as logged:
+        os.kill(os.getpid(), signal.SIGHUP)
+        for _ in range(100):
+            await deferLater(reactor, 0.01)
+            if logged:
+                break
+    assert [formatEvent(event) for event in logged] == ["the keys of all sessions were checked; 0 sessions were ended"]
+    await service.stopService()
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+@asynchronous
+async def test_a_terminal_that_is_gone(folder: str) -> None:
+    """O-09: a server in the foreground whose terminal is gone ends, tidily."""
+    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    only = Reactor()
+    service._reactor = only  # type: ignore[assignment]  # it is one in all but its class
+    service.startService()
+    service._hang_up._terminal_gone()  # type: ignore[attr-defined]  # what the signal leads to
+    assert only.stops == 1
+    await service.stopService()
 
 
 @asynchronous

@@ -14,7 +14,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorCore, IReactorTCP, IStreamServerEndpoint
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTCP, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -25,6 +25,7 @@ from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
+from twisted_rsh.server.hang_up import HangUp
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.service import DEFAULT_PORT, RemoteShellService, ServiceOptions, local_portal
 from twisted_rsh.trust.files import FileProblem
@@ -246,6 +247,7 @@ class _StandAloneService(RemoteShellService):
     def __init__(self, trees: JobTrees, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._trees = trees
+        self._hang_up = HangUp(cast("IReactorFromThreads", self._reactor), self.recheck_keys, self._terminal_gone)
         # twistd changes it when it becomes a daemon; what jobs create should not depend on that.
         self._umask = os.umask(0)
         os.umask(self._umask)
@@ -274,11 +276,17 @@ class _StandAloneService(RemoteShellService):
         starting = False
         if failures:
             refuse_to_start(_describe(failures[0].value))
+        self._hang_up.install()
 
     def stopService(self) -> Deferred[None]:
+        self._hang_up.restore()
         stopping = super().stopService()
         stopping.addBoth(self._forget_trees)
         return stopping
+
+    def _terminal_gone(self) -> None:
+        self.log.info("the server ends: its terminal is gone")
+        cast("IReactorCore", self._reactor).stop()
 
     def _forget_trees(self, result: Failure | None) -> Failure | None:
         self._trees.stop()

@@ -69,7 +69,7 @@ class ServerProcess:
             line = self._log.readline()
             assert line, "".join(log)
             log.append(line)
-        (record,) = Path(Home.at(str(folder)).record_path(1)).parent.iterdir()
+        (record,) = Path(Home.at(str(folder)).record_path(1)).parent.glob("*.json")
         self.port = int(record.stem)
         # Unread, its log would fill a pipe and stop it.
         self._reading = threading.Thread(target=self._log.read)

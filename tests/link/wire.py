@@ -132,8 +132,9 @@ class Wire:
     :ivar producer: what the protocol has registered.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, address: IPv4Address = _ADDRESS) -> None:
         self.clock = clock
+        self._address = address
         self.protocol: IProtocol | None = None
         self.disconnecting = False
         self._aborted = False
@@ -166,7 +167,7 @@ class Wire:
 
     def getPeer(self) -> IPv4Address:
         """Return any address."""
-        return _ADDRESS
+        return self._address
 
     getHost = getPeer
 
@@ -229,6 +230,7 @@ class RawPeer:
     :param protocol: the protocol, TLS included.
     :param connection: this end of TLS.
     :param delay: seconds between the connection and this end's first byte.
+    :param address: where the protocol sees it come from.
     :ivar wire: the protocol's transport.
     :ivar received: the plaintext that the protocol has sent.
     :ivar recorded: the bytes on the wire that the protocol has sent.
@@ -236,11 +238,18 @@ class RawPeer:
     :ivar failure: what broke TLS, if anything did.
     """
 
-    def __init__(self, clock: Clock, protocol: IProtocol, connection: SSL.Connection, delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        protocol: IProtocol,
+        connection: SSL.Connection,
+        delay: float = 0.0,
+        address: IPv4Address = _ADDRESS,
+    ) -> None:
         self.clock = clock
         self.protocol = protocol
         self.connection = connection
-        self.wire = Wire(clock)
+        self.wire = Wire(clock, address)
         self.received = b""
         self.recorded = b""
         self.closed = False
@@ -314,6 +323,7 @@ class RawClient(RawPeer):
     :param alpn: the protocols it offers, or none.
     :param maximum: the highest TLS version it offers.
     :param delay: seconds between the connection and its first byte.
+    :param address: where the server sees it come from.
     :ivar session: the identifier of its session, for whoever has logged in.
     """
 
@@ -324,6 +334,7 @@ class RawClient(RawPeer):
         alpn: Sequence[bytes] = (ALPN,),
         maximum: int = SSL.TLS1_3_VERSION,
         delay: float = 0.0,
+        address: IPv4Address = _ADDRESS,
     ) -> None:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_max_proto_version(maximum)
@@ -335,7 +346,7 @@ class RawClient(RawPeer):
         self.session = b""
         self._sequence = 0
         self._decoder = Decoder(Role.CLIENT, Phase.SESSION)
-        super().__init__(clock, protocol, connection, delay)
+        super().__init__(clock, protocol, connection, delay, address)
 
     def auth(self, pin: bytes, *, user: str = ALICE, which: int = 0, exporter: bytes | None = None) -> bytes:
         """Return the payload of an AUTH, right for this connection unless told otherwise."""

@@ -190,9 +190,8 @@ class Rig:
         self.settings = ServerSettings(
             portal=Portal(self.realm, [self.checker]),
             spki_sha256=self.identity.pin,
-            instance_id="one run",
             limits=limits or SessionLimits(),
-            **settings,
+            **{"instance_id": "one run", **settings},
         )
         tls = ServerTLS(self.identity.private_key, self.identity.certificate)
         self.factory = RemoteShellFactory(self.clock, self.settings, tls)

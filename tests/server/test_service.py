@@ -90,6 +90,21 @@ async def test_a_client_that_vanishes(home: Home) -> None:
 
 
 @asynchronous
+async def test_the_detach_time_out(home: Home) -> None:
+    """X-07: when nobody has resumed in time, what still runs is ended, and its processes are gone within 12 s."""
+    serving = Serving(home, limits=SessionLimits(detach_seconds=1))
+    await serving.start()
+    shell = await serving.shell()
+    job = shell.start("trap '' HUP; echo $$; exec yes")
+    pid = int((await job.stdout.read()).split(b"\n")[0])
+    shell._link.tls.abortConnection()
+    await job.wait()
+    assert not is_gone(pid)
+    await until(lambda: is_gone(pid))
+    await serving.stop()
+
+
+@asynchronous
 async def test_the_end_of_the_service(home: Home) -> None:
     """O-09: a client learns why, and when the stop is complete the job's process is gone and so is the record."""
     serving = Serving(home)

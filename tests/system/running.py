@@ -87,7 +87,12 @@ def own_environment(folder: Path, **changes: str) -> dict[str, str]:
     :param folder: ``HOME``.
     :param changes: variables to add.
     """
-    kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
+    # PYTHONPATH for a checkout that is tested without being installed.
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in {"PATH", "PYTHONPATH"} or name.startswith("COVERAGE_")
+    }
     return {**kept, "HOME": str(folder), "LANG": "C.UTF-8", **changes}
 
 

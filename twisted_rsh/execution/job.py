@@ -106,6 +106,12 @@ class ProcessJob(ProcessProtocol):
         )
         self._life.started(self._process)
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, for people; ``None`` once that has exited."""
+        pid: int | None = self._process.pid
+        return pid
+
     # IJob
 
     def write_input(self, data: bytes) -> None:

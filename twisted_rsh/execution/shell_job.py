@@ -147,6 +147,12 @@ class PersistentShell:
         self._watch.expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
         self._process.send_line(plan.dialect.opening_line())
 
+    @property
+    def pid(self) -> int | None:
+        """Its process, for people; ``None`` once that has exited."""
+        pid: int | None = self._process.transport.pid
+        return pid
+
     # IPersistentShell
 
     def when_ready(self, call: Callable[[], None]) -> None:

@@ -12,6 +12,7 @@ from twisted.application.service import Service
 from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, IReactorTime, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -24,6 +25,7 @@ from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.link.tls import ServerTLS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
+from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.realm import SingleUserRealm
@@ -133,7 +135,9 @@ class RemoteShellService(Service):
         self._factory = RemoteShellFactory(
             cast("IReactorTime", reactor), settings, ServerTLS(self._key.private_key, self._key.certificate)
         )
+        self._portal = portal
         self._ports: list[IListeningPort] = []
+        self._controls: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None
         self._failure: Failure | None = None
 
@@ -176,6 +180,22 @@ class RemoteShellService(Service):
         self._listening.addBoth(pass_on)
         return waiting
 
+    def recheck_keys(self) -> Deferred[int]:
+        """Ask the portal again about the key of every session, with a connection or without.
+
+        A session whose key may not log in any more is ended, and its jobs with it; its client is told.  Call it when
+        who may log in has changed; ``twistd rsh`` does so at SIGHUP.  A session whose key the portal cannot judge,
+        because it broke, stays.
+
+        :returns: fires with how many sessions were ended.
+        """
+
+        def say(count: int) -> int:
+            self.log.info("the keys of all sessions were checked; {count} sessions were ended", count=count)
+            return count
+
+        return self._factory.sessions.recheck_keys(self._portal).addCallback(say)
+
     def startService(self) -> None:
         Service.startService(self)
         self._failure = None
@@ -196,9 +216,11 @@ class RemoteShellService(Service):
             for number, addresses in self._addresses().items():
                 record = ServerRecord(self._key.spki_sha256, self.instance_id, os.getpid(), tuple(addresses))
                 write_record(self._home, number, record)
+                self._control(number)
         except BaseException:
             self._ports = []
-            await stop_listening(ports)
+            controls, self._controls = self._controls, []
+            await stop_listening([*ports, *controls])
             raise
         self.log.info(
             "rsh listens on {addresses}; its key is {fingerprint}",
@@ -213,10 +235,22 @@ class RemoteShellService(Service):
             self._listening.addErrback(_trap_cancel)
         addresses = self._addresses()
         ports, self._ports = self._ports, []
-        await stop_listening(ports)
+        controls, self._controls = self._controls, []
+        await stop_listening([*ports, *controls])
         for number in addresses:
             remove_record(self._home, number, self.instance_id)
         await self._factory.go_away("the server is stopping")
+
+    def _control(self, number: int) -> None:
+        path = self._home.control_path(number)
+        port = ControlPort(path, ControlFactory(self._factory.sessions), self._reactor)
+        try:
+            port.startListening()
+        except (CannotListenError, OSError) as error:
+            # Such as a path too long for a socket: no reason to serve nobody.
+            self.log.warn("`twisted-rsh sessions` will not find this server: {path!a}: {error}", path=path, error=error)
+        else:
+            self._controls.append(port)
 
     def _addresses(self) -> Mapping[int, list[str]]:
         addresses: dict[int, list[str]] = {}

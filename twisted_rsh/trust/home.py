@@ -101,3 +101,11 @@ class Home:
         :returns: the path; see :mod:`twisted_rsh.trust.records`.
         """
         return os.path.join(self.state, "run", f"{port}.json")
+
+    def control_path(self, port: int) -> str:
+        """Name the Unix socket at which the server on a port serves its own account.
+
+        :param port: a TCP port of this machine.
+        :returns: the path, beside that of the record.
+        """
+        return os.path.join(self.state, "run", f"{port}.sock")

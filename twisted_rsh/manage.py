@@ -1,0 +1,213 @@
+"""``twisted-rsh sessions``: list the sessions of this account's servers on this machine, and end them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.task import react
+from twisted.protocols.amp import AMP
+
+from twisted_rsh.server.control import EndSession, NextSession, is_our_own_peer
+from twisted_rsh.trust.home import Home, HomeUnknown
+
+__all__ = ["Problem", "SessionOptions", "main", "manage_sessions", "parse_arguments"]
+
+ANSWER_SECONDS = 10.0
+"""Seconds that a server has to answer: it is on this machine."""
+
+FAILURE_STATUS = 1
+"""The exit status where something could not be done."""
+
+USAGE_STATUS = 2
+"""The exit status of a command line that is not understood."""
+
+SHOWN_KEY = 15
+"""Characters of a key's fingerprint in the table: ``SHA256:`` and enough to tell keys apart."""
+
+
+class Problem(Exception):
+    """Something cannot be done; ``str()`` of it is one line that names it and the way out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """What was asked for.
+
+    :ivar home: the folder of keys and records, or ``None`` for the XDG folders.
+    :ivar end: the beginnings of the identifiers of the sessions to end; none to list them.
+    :ivar as_json: whether to list them for a program.
+    """
+
+    home: str | None = None
+    end: tuple[str, ...] = ()
+    as_json: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        _complain(message)
+        raise SystemExit(USAGE_STATUS)
+
+
+def parse_arguments(words: Sequence[str]) -> SessionOptions:
+    """Read the command line.
+
+    :param words: its words, without the program's name.
+    :raises SystemExit: it cannot be understood, with status 2 and one line on stderr; or help was asked for.
+    """
+    parser = _Parser(prog="twisted-rsh", description="Look after the servers of this account on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="sessions")
+    sessions = commands.add_parser("sessions", help="list the sessions, or end them")
+    sessions.add_argument(
+        "--end", metavar="ID", action="append", default=[], help="end the session with this beginning"
+    )
+    sessions.add_argument("--json", action="store_true", help="list them as JSON, for programs")
+    sessions.add_argument("--home", metavar="FOLDER", help="folder for keys and records, as that of the server")
+    options = parser.parse_args(list(words))
+    return SessionOptions(home=options.home, end=tuple(options.end), as_json=options.json)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Do what a command line says.
+
+    :param arguments: its words; ``None`` for this process's own.
+    :raises SystemExit: always, with the status.
+    """
+    options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+
+    async def run(reactor: Any) -> None:
+        try:
+            text = await manage_sessions(reactor, options)
+        except Problem as problem:
+            _complain(str(problem))
+            raise SystemExit(FAILURE_STATUS) from None
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+    react(run)
+
+
+async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
+    """List sessions, or end some.
+
+    :param reactor: the reactor.
+    :param options: what to do.
+    :returns: what to print: the list, or nothing.
+    :raises Problem: it cannot be done.
+    """
+    try:
+        home = Home.default(os.environ) if options.home is None else Home.at(options.home)
+    except HomeUnknown as error:
+        raise Problem(str(error)) from None
+    servers = {port: server for port in _ports(home) if (server := await _connect(reactor, home, port)) is not None}
+    try:
+        found = [(port, session) for port, server in servers.items() for session in await _sessions(reactor, server)]
+        for beginning in options.end:
+            port, session = _only(beginning, found)
+            await _answer(reactor, servers[port].callRemote(EndSession, session=session["id"]))
+        if options.end:
+            return ""
+        if options.as_json:
+            return json.dumps([{"port": port, **session} for port, session in found], indent=1) + "\n"
+        return _table(found)
+    except ConnectionClosed as error:
+        raise Problem(f"a server went away: {error}; try again") from None
+    finally:
+        for server in servers.values():
+            transport: Any = server.transport
+            transport.loseConnection()
+
+
+def _ports(home: Home) -> list[int]:
+    folder = os.path.dirname(home.control_path(0))
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Problem(f"{folder}: {error.strerror}") from None
+    stems = (name.removesuffix(".sock") for name in names if name.endswith(".sock"))
+    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
+
+
+async def _connect(reactor: Any, home: Home, port: int) -> AMP | None:
+    path = home.control_path(port)
+    endpoint = UNIXClientEndpoint(reactor, path, timeout=ANSWER_SECONDS)
+    try:
+        server: AMP = await connectProtocol(endpoint, AMP())
+    except ConnectError:
+        return None  # what a server that was killed has left behind
+    transport: Any = server.transport
+    if not is_our_own_peer(transport):
+        transport.abortConnection()
+        raise Problem(f"{path} is served by another user; remove it")
+    return server
+
+
+async def _sessions(reactor: Any, server: AMP) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    while True:
+        after = found[-1]["id"] if found else ""
+        answer = await _answer(reactor, server.callRemote(NextSession, after=after))
+        if not answer["found"]:
+            return found
+        found.append(json.loads(answer["session"]))
+
+
+async def _answer(reactor: Any, waiting: Deferred[dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return await waiting.addTimeout(ANSWER_SECONDS, reactor)
+    except defer.TimeoutError:
+        raise Problem("a server does not answer; is it stopped?") from None
+
+
+def _only(beginning: str, found: list[tuple[int, dict[str, Any]]]) -> tuple[int, dict[str, Any]]:
+    matching = [(port, session) for port, session in found if session["id"].startswith(beginning.lower())]
+    if not beginning or not matching:
+        raise Problem(f"there is no session {beginning!a}; `twisted-rsh sessions` lists them")
+    if len(matching) > 1:
+        raise Problem(f"{beginning!a} is the beginning of {len(matching)} sessions; give more of it")
+    return matching[0]
+
+
+def _table(found: list[tuple[int, dict[str, Any]]]) -> str:
+    lines = []
+    for port, session in found:
+        state = "attached" if session["attached"] else "detached"
+        lines.append(
+            f"{session['id'][:8]}  {ascii(session['user'])[1:-1]}  {session['key'][:SHOWN_KEY]}  port {port}  "
+            f"{state} {_duration(session['seconds'])}  {ascii(session['peer'])[1:-1]}"
+        )
+        for job in session["jobs"]:
+            pid = "" if job["pid"] is None else f"  pid {job['pid']}"
+            lines.append(
+                f"  {job['kind']}{pid}  {job['on_disconnect']}  {_duration(job['seconds'])}  "
+                f"in {job['stdin']}  out {job['stdout']}  err {job['stderr']}"
+            )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def _complain(text: str) -> None:
+    print(f"twisted-rsh: {text}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""How the account that runs a server lists its sessions and ends them: AMP commands over a Unix socket.
+
+The socket lies beside the server's record, in a folder that nobody else can enter; where the system tells who is at the
+other end, that is looked at as well, on both sides.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import struct
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import IAddress, IReactorTCP
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.protocols import amp
+from twisted.python.failure import Failure
+
+from twisted_rsh.server.sessions import Sessions
+
+__all__ = ["ControlFactory", "ControlPort", "EndSession", "NextSession", "is_our_own_peer"]
+
+_CREDENTIALS = struct.Struct("3i")
+"""Linux's ``struct ucred`` (unix(7)): process, user, group."""
+
+ENDED_BY_OWNER = "the session was ended at the server"
+"""What a client is told whose session was ended by ``twisted-rsh sessions --end``."""
+
+
+class NextSession(amp.Command):
+    """Describe one session: of those that there are in the order of their identifiers, the one behind another.
+
+    One at a time, because an AMP value has at most 65,535 bytes.  The description is a JSON object:
+    :meth:`twisted_rsh.server.shell_session.ShellSession.describe`.
+    """
+
+    arguments = [(b"after", amp.Unicode())]  # noqa: RUF012 - the name and the form that amp.Command reads
+    response = [(b"found", amp.Boolean()), (b"session", amp.Unicode())]  # noqa: RUF012 - as above
+
+
+class EndSession(amp.Command):
+    """End a session; the answer is whether there was one."""
+
+    arguments = [(b"session", amp.Unicode())]  # noqa: RUF012 - as above
+    response = [(b"ended", amp.Boolean())]  # noqa: RUF012 - as above
+
+
+def is_our_own_peer(transport: Any) -> bool:
+    """Tell whether the other end of a Unix socket is a process of this user.
+
+    :param transport: the connection.
+    :returns: also true where the system does not tell (it has no ``SO_PEERCRED``); there the folder alone protects.
+    """
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return True
+    credentials = transport.getHandle().getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+    return bool(_CREDENTIALS.unpack(credentials)[1] == os.geteuid())
+
+
+class _Commands(amp.CommandLocator):
+    """What the account may ask."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    @NextSession.responder
+    def next_session(self, after: str) -> dict[str, object]:
+        """Answer :class:`NextSession`."""
+        behind = {text: session for session in self._sessions if (text := session.identifier.hex()) > after}
+        if not behind:
+            return {"found": False, "session": ""}
+        return {"found": True, "session": json.dumps(behind[min(behind)].describe())}
+
+    @EndSession.responder
+    def end_session(self, session: str) -> dict[str, object]:
+        """Answer :class:`EndSession`."""
+        for one in self._sessions:
+            if one.identifier.hex() == session:
+                one.end("its account ended it", ENDED_BY_OWNER)
+                return {"ended": True}
+        return {"ended": False}
+
+
+class _Control(amp.BinaryBoxProtocol):
+    """One connection; of another user's nothing is read.  Unlike ``amp.AMP`` it writes no line about itself."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        amp.BinaryBoxProtocol.__init__(self, amp.BoxDispatcher(_Commands(sessions)))
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        if is_our_own_peer(transport):
+            amp.BinaryBoxProtocol.connectionMade(self)
+        else:
+            transport.abortConnection()
+
+
+class ControlFactory(Factory):
+    """Serves the account that runs a server.
+
+    :param sessions: the sessions.
+    """
+
+    noisy = False
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return _Control(self._sessions)
+
+
+class ControlPort(unix.Port):
+    """Listens on a Unix socket in a private folder.
+
+    A socket of that name is replaced: whoever has the TCP port that it is named after is the one who serves there.
+    When it stops it removes its own socket, and not the one of a server that came after it.
+
+    :param path: the socket.
+    :param factory: makes the protocols.
+    :param reactor: the reactor.
+    """
+
+    def __init__(self, path: str, factory: Factory, reactor: IReactorTCP) -> None:
+        super().__init__(os.fsencode(path), factory, mode=0o600, reactor=reactor)
+        self._path = path
+        self._identity = (0, 0)
+
+    def startListening(self) -> None:
+        """Listen.
+
+        :raises CannotListenError: the system does not let it.
+        :raises OSError: what has the name cannot be removed, or the name is too long for a socket.
+        """
+        if os.path.lexists(self._path) and stat.S_ISSOCK(os.lstat(self._path).st_mode):
+            os.unlink(self._path)
+        unix.Port.startListening(self)
+        self._identity = self._look()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # Not unix.Port's own, which removes whatever has that name by now, and breaks where nothing has.
+        if self._look() == self._identity:
+            os.unlink(self._path)
+        tcp.Port.connectionLost(self, reason)
+
+    def _look(self) -> tuple[int, int]:
+        try:
+            status = os.lstat(self._path)
+        except FileNotFoundError:
+            return (-1, -1)
+        return (status.st_dev, status.st_ino)
