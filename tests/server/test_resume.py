@@ -288,7 +288,7 @@ def test_a_stolen_identifier(logged: list[LogEvent]) -> None:
     assert is_alive(client)
     refused = [line for line in lines(logged) if "refused" in line]
     assert len(refused) == LINES_A_MINUTE  # nobody fills the log
-    assert refused[0].endswith(" from 127.0.0.1:50000 refused: there is no such session, or this is not its client")
+    assert refused[0].endswith(" from 192.0.2.7:50000 refused: there is no such session, or this is not its client")
 
 
 def test_a_thief_is_shut_out(rig: Rig) -> None:
