@@ -11,12 +11,11 @@ if TYPE_CHECKING:
     from twisted_rsh.client.remote_job import RemoteJob
     from twisted_rsh.client.remote_shell import RemoteShell
     from twisted_rsh.client.result import Result
-    from twisted_rsh.core.disconnection import KILL, Grace, Keep
+    from twisted_rsh.core.disconnection import Grace, Keep
     from twisted_rsh.core.endings import JobEnd
     from twisted_rsh.core.requests import Terminal
 
 __all__ = [
-    "KILL",
     "Grace",
     "JobEnd",
     "Keep",
@@ -30,7 +29,6 @@ __all__ = [
 ]
 
 _MODULES = {
-    "KILL": "twisted_rsh.core.disconnection",
     "Grace": "twisted_rsh.core.disconnection",
     "JobEnd": "twisted_rsh.core.endings",
     "Keep": "twisted_rsh.core.disconnection",
