@@ -10,8 +10,6 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 
@@ -38,7 +36,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox
 from twisted_rsh.core.session import Session
-from twisted_rsh.execution.shell_job import PersistentShell
+from twisted_rsh.execution.shell_plan import command_text
 from twisted_rsh.interfaces import JobRefused
 
 SERVER = (Role.SERVER, Phase.SESSION)
@@ -209,9 +207,8 @@ def sent_in_one(size: int) -> bool:
 
 def in_a_shell(size: int) -> bool:
     """Tell whether a persistent shell takes a command of so many bytes."""
-    shell = SimpleNamespace(_plan=SimpleNamespace(encoding="utf-8"))
     try:
-        PersistentShell._text(cast("Any", shell), JobRequest(command="x" * size, in_shell=1))
+        command_text(JobRequest(command="x" * size, in_shell=1), "utf-8")
     except JobRefused as refused:
         assert refused.reason is RefusalReason.TOO_LONG
         return False
