@@ -22,7 +22,6 @@ from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.limits import (
-    MAX_CHANNEL_ID,
     MAX_PART_BYTES,
     MAX_REFUSED_CHANNELS,
     MAX_UNACKNOWLEDGED,
@@ -205,6 +204,31 @@ def sent_in_one(size: int) -> bool:
     return len(frames) == 1
 
 
+def resumes(channels: int) -> bool:
+    """Tell whether a server takes a RESUME of so many channels, and of as many refused ones as there may be."""
+    rows = b"".join(struct.pack("!IQQ", number + 1, 0, 0) for number in range(channels + MAX_REFUSED_CHANNELS))
+    payload = binary(0x04, "!16sQ32sQ", bytes(16), 1, bytes(32), 0) + rows
+    assert len(payload) <= limits.MAX_LOGIN_FRAME_BYTES
+    return decodes(payload, phase=Phase.LOGIN)
+
+
+def repeated_at_once(size: int) -> bool:
+    """Tell whether a resume repeats so many bytes in one go."""
+    pair = Pair(SessionLimits(window=MAX_WINDOW))
+    channel = pair.open()
+    head = Data.layout.size + 1
+    for start in range(0, size, limits.REPLAY_BYTES):
+        left = min(size - start, limits.REPLAY_BYTES)
+        while left > 0:
+            piece = min(left - head, limits.SENT_DATA_BYTES) if left > head else left
+            pair.client.send_data(channel, Stream.STDIN, bytes(piece))
+            left -= piece + head
+    pair.client.link_lost()
+    pair.client.resume(pair.server.positions(), 0.0)
+    pair.client.frames_to_send()
+    return not pair.client.replaying
+
+
 def in_a_shell(size: int) -> bool:
     """Tell whether a persistent shell takes a command of so many bytes."""
     try:
@@ -260,12 +284,12 @@ PROBES = {
     "DEFAULT_WINDOW": Probe(under_way_by_default),
     "MAX_ANSWERS": Probe(answers_wait),
     "MAX_AUTH_ATTEMPTS": Probe(attempts),
-    "MAX_CHANNEL_ID": Probe(
-        lambda number: all_of(welcomes(max_channels=number), decodes(control(0x21, channel=number, command="x")))
-    ),
+    "MAX_CHANNELS": Probe(lambda number: all_of(welcomes(max_channels=number), resumes(number))),
+    "MAX_CHANNEL_ID": Probe(lambda number: decodes(control(0x21, channel=number, command="x"))),
     "MAX_CONTROL_BYTES": Probe(in_parts),
     "MAX_CWD_BYTES": Probe(lambda size: is_run(JobRequest(command="true", cwd="/" * size))),
     "MAX_DATA_BYTES": Probe(lambda size: decodes(binary(0x10, "!IBQ", 1, 0, 0) + bytes(size))),
+    "MAX_DETACH_SECONDS": Probe(lambda seconds: welcomes(detach_seconds=seconds)),
     "MAX_ENVIRONMENT_NAMES": Probe(lambda count: is_run(environment(count))),
     "MAX_ENVIRONMENT_VALUE_BYTES": Probe(
         lambda size: is_run(JobRequest(command="true", environment=(("NAME", "x" * size),)))
@@ -293,6 +317,8 @@ PROBES = {
     ),
     "MAX_WINDOW": Probe(lambda size: welcomes(window=size)),
     "MIN_WINDOW": Probe(lambda size: welcomes(window=size), (-1,)),
+    "PROOF_BYTES": Probe(lambda size: decodes(b"\x05" + bytes(size) + bytes(8), Role.CLIENT, Phase.LOGIN), (-1, 1)),
+    "REPLAY_BYTES": Probe(repeated_at_once),
     "SENT_DATA_BYTES": Probe(sent_in_one),
     "SESSION_ID_BYTES": Probe(lambda size: welcomes(session=text(size)), (-1, 1)),
 }
@@ -319,6 +345,6 @@ def test_a_bound(name: str) -> None:
 
 def test_the_probes_know_the_protocol() -> None:
     """What they write by hand is what a peer would write."""
-    assert decodes(welcome(session=text(len(SESSION_ID)), max_channels=MAX_CHANNEL_ID), Role.CLIENT, Phase.LOGIN)
+    assert decodes(welcome(session=text(len(SESSION_ID)), max_channels=limits.MAX_CHANNELS), Role.CLIENT, Phase.LOGIN)
     assert frame_arrives(1, in_session=True)
     assert MAX_UNACKNOWLEDGED > 1
