@@ -24,10 +24,11 @@ from twisted.python.failure import Failure
 
 from tests.link.wire import failures
 from tests.server.test_service import is_gone, until
-from tests.serving import Serving, asynchronous, reactor
+from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.other_user import other_users_command, other_users_folder, require_other_user
 from tests.system.running import START_SECONDS, assert_one_line, own_environment, running_server
 from twisted_rsh import manage
+from twisted_rsh.core.disconnection import Grace
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.manage import Problem, SessionOptions, main, manage_sessions, parse_arguments
 from twisted_rsh.server import control
@@ -104,10 +105,10 @@ async def test_an_end(serving: Serving) -> None:
 @asynchronous
 async def test_a_session_without_a_link(serving: Serving) -> None:
     """O-06: it is listed, and ended, as one with a link; what a shell runs has the shell's policy."""
-    shell = await serving.shell()
-    job = shell.start("exec sleep 1000")
+    shell = await serving.shell(resume=False)
+    job = shell.start("exec sleep 1000", on_disconnect=Grace(60.0))
     await until(lambda: len(next(iter(serving.service._factory.sessions)).jobs.describe()) == 1)
-    shell._link.tls.abortConnection()
+    link_of(shell).tls.abortConnection()
     await job.wait()
     await until(lambda: next(iter(serving.service._factory.sessions)).detached_at is not None)
     assert "  detached 0:00:0" in await manage_sessions(reactor, options(serving.home))
