@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 
 from tests.link.wire import failures
 from tests.server.test_service import is_gone, until
-from tests.serving import Serving, asynchronous, reactor
+from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.other_user import other_users_command, other_users_folder, require_other_user
 from tests.system.running import START_SECONDS, assert_one_line, own_environment, running_server
 from twisted_rsh import manage
@@ -106,10 +106,9 @@ async def test_an_end(serving: Serving) -> None:
 async def test_a_session_without_a_link(serving: Serving) -> None:
     """O-06: it is listed, and ended, as one with a link; what a shell runs has the shell's policy."""
     shell = await serving.shell(resume=False)
-    job = shell.start("exec sleep 1000", on_disconnect=Grace(60))
+    job = shell.start("exec sleep 1000", on_disconnect=Grace(60.0))
     await until(lambda: len(next(iter(serving.service._factory.sessions)).jobs.describe()) == 1)
-    assert shell._pump.link is not None
-    shell._pump.link.tls.abortConnection()
+    link_of(shell).tls.abortConnection()
     await job.wait()
     await until(lambda: next(iter(serving.service._factory.sessions)).detached_at is not None)
     assert "  detached 0:00:0" in await manage_sessions(reactor, options(serving.home))

@@ -96,10 +96,9 @@ async def test_the_detach_time_out(home: Home) -> None:
     serving = Serving(home, limits=SessionLimits(detach_seconds=1))
     await serving.start()
     shell = await serving.shell(resume=False)
-    job = shell.start("trap '' HUP; echo $$; exec yes", on_disconnect=Grace(60))
+    job = shell.start("trap '' HUP; echo $$; exec yes", on_disconnect=Grace(60.0))
     pid = int((await job.stdout.read()).split(b"\n")[0])
-    assert shell._pump.link is not None
-    shell._pump.link.tls.abortConnection()
+    link_of(shell).tls.abortConnection()
     await job.wait()
     assert not is_gone(pid)
     await until(lambda: is_gone(pid))
