@@ -305,12 +305,14 @@ def test_what_is_the_servers_own_fault(rig: Rig) -> None:
     client = rig.connect(AWAY)
     client.send(frame(client.auth(rig.pin)))
     client.wire.lose()
+    assert seconds_of(rig) == 0.0
     thinking: Deferred[bytes] = Deferred()
     rig.checker.answer = lambda: thinking
     client = rig.connect(AWAY)
     client.send(frame(client.auth(rig.pin)))
     rig.clock.advance(LOGIN_SECONDS)
     assert client.wire.aborted()
+    assert seconds_of(rig) == 0.0
     rig.connect(AWAY)
     rig.factory.go_away("bye")
     rig.clock.advance(5)
