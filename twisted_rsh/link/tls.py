@@ -129,10 +129,8 @@ class LinkTLS(TLSMemoryBIOProtocol):
 
     def _take_the_rest(self) -> None:
         # Twisted takes one read's worth of TLS's answers; what came can have led to more, and that would pile up.
-        connection = cast("SSL.Connection | None", TLSMemoryBIOProtocol.getHandle(self))
-        transport = self.transport
-        if connection is None or transport is None:
-            return
+        connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(self))
+        transport = cast("ITransport", self.transport)
         with contextlib.suppress(SSL.WantReadError):
             while True:
                 transport.write(connection.bio_read(BIO_READ_BYTES))
