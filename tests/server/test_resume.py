@@ -21,7 +21,7 @@ from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_OFFSET
 from twisted_rsh.core.login_messages import Resume, ResumeFail
 from twisted_rsh.core.messages import Close, Credit, Data, End, Exit, Open, Opened, Ping, Pong, Signal
 from twisted_rsh.core.positions import Positions
-from twisted_rsh.core.resuming import ClientProof
+from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.quiet_log import LINES, LINES_SECONDS
@@ -295,6 +295,25 @@ def test_a_stolen_identifier(rig: Rig, logged: list[LogEvent]) -> None:
     assert lines(logged)[-1] == (
         "resume of session 00000000 from 192.0.2.7:50000 refused: there is no such session, or this is not its client"
     )
+
+
+def test_the_same_work_for_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M-10: for an identifier that nobody has a proof is computed, too, so that the time does not tell."""
+    resumer = Resumer(rig)
+    client = rig.connect()
+    binding = client.binding(rig.pin)
+    computed: list[bytes] = []
+    holds = ServerProof.holds
+
+    def counting(proof: ServerProof, claim: Resume, link: LinkBinding) -> bool:
+        computed.append(claim.session)
+        return holds(proof, claim, link)
+
+    monkeypatch.setattr(ServerProof, "holds", counting)
+    for identifier in (resumer.session, bytes(16)):
+        claim = ClientProof(identifier, bytes(32)).claim(binding, NOTHING)
+        assert rig.factory.sessions.claimed(claim, binding) is None
+    assert computed == [resumer.session, bytes(16)]
 
 
 def test_a_retired_secret(rig: Rig) -> None:
