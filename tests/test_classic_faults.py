@@ -28,6 +28,7 @@ from tests.system.running import running_server
 from twisted_rsh.client import RemoteShell, connect
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.endings import Exited, RefusalReason, Refused
+from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.trust.home import Home
 
 OLD_BUFFER = 1024
@@ -191,8 +192,10 @@ def vanish(port: int, sent: bytes, linger: bytes | None) -> None:
 
 @pytest.mark.parametrize("reset", [False, True], ids=["EOF", "RST"])
 @asynchronous
-async def test_client_that_vanishes_within_a_command(serving: Serving, reset: bool) -> None:
-    """The same for a client that has logged in and whose command runs: the command ends, the server does not."""
+async def test_client_that_vanishes_within_a_command(home: Home, reset: bool) -> None:
+    """The same for a client that has logged in and whose command runs: the command ends in time, the server does not."""
+    serving = Serving(home, limits=SessionLimits(detach_seconds=1))
+    await serving.start()
     shell = await serving.shell()
     job = shell.start("echo $$; exec sleep 300")
     pid = int(await job.stdout.read())
@@ -205,6 +208,7 @@ async def test_client_that_vanishes_within_a_command(serving: Serving, reset: bo
     other = await serving.shell()
     result = await other.run(f"while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; echo gone", timeout=20)
     assert result.stdout == b"gone\n"
+    await serving.stop()
 
 
 @asynchronous
