@@ -59,13 +59,15 @@ def test_a_grace(which: str) -> None:
     message, seconds = GRACES[which]
     rig = Rig(SessionLimits(detach_seconds=86400))
     resumer = Resumer(rig)
-    resumer.client.say(message)
-    (job,) = rig.user.jobs
+    # Beside one that is kept: the session stays, whatever becomes of the other.
+    resumer.client.say(message, Open(channel=2, command="true", keep=True))
+    job, kept = rig.user.jobs
     resumer.lose()
     rig.clock.advance(seconds - LATE)
     assert not is_ended(job)
     rig.clock.advance(LATE)
     assert is_ended(job)
+    assert not is_ended(kept)
 
 
 def test_no_grace(rig: Rig) -> None:

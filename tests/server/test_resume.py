@@ -21,7 +21,7 @@ from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_OFFSET
 from twisted_rsh.core.login_messages import Resume, ResumeFail
 from twisted_rsh.core.messages import Close, Credit, Data, End, Exit, Open, Opened, Ping, Pong, Signal
 from twisted_rsh.core.positions import Positions
-from twisted_rsh.core.resuming import ClientProof
+from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.line_limit import LINES_A_MINUTE
@@ -301,6 +301,25 @@ def test_a_thief_is_shut_out(rig: Rig) -> None:
         assert thief.received == frame(FAIL)
     assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 50001)) is None
     assert is_alive(resumer.client)
+
+
+def test_the_same_work_for_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """M-10: for an identifier that nobody has a proof is computed, too, so that the time does not tell."""
+    resumer = Resumer(rig)
+    client = rig.connect()
+    binding = client.binding(rig.pin)
+    computed: list[bytes] = []
+    holds = ServerProof.holds
+
+    def counting(proof: ServerProof, claim: Resume, link: LinkBinding) -> bool:
+        computed.append(claim.session)
+        return holds(proof, claim, link)
+
+    monkeypatch.setattr(ServerProof, "holds", counting)
+    for identifier in (resumer.session, bytes(16)):
+        claim = ClientProof(identifier, bytes(32)).claim(binding, NOTHING)
+        assert rig.factory.sessions.claimed(claim, binding) is None
+    assert computed == [resumer.session, bytes(16)]
 
 
 def test_a_retired_secret(rig: Rig) -> None:
