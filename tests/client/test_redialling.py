@@ -179,6 +179,40 @@ def test_somebody_else_answers_for_a_while(network: Network) -> None:
     assert is_connected(shell)
 
 
+def test_endpoint_that_connects_twice(network: Network) -> None:
+    """An endpoint that tries several addresses may reach the server over two of them: one connection is looked at."""
+    shell = patient(network)
+    network.holds_dials = True
+    network.cut()
+    network.advance(1)
+    network.waiting *= 2
+    network.answer()
+    network.answer()
+    network.holds_dials = False
+    network.advance(1)
+    assert [claim.attempt for claim in network.server.resumes[:2]] == [1, 2]
+    assert is_connected(shell)
+    assert shell.lost is None
+
+
+def test_closing_from_within(network: Network) -> None:
+    """Whoever closes the shell in the very moment of the resume has closed it."""
+    shell = patient(network)
+    job = shell.start("cat")
+    network.advance()
+    network.server.only.opened(job.channel)
+    network.is_up = False
+    network.cut()
+    job.stdin.write(b"x").addCallback(lambda _: shell.close())
+    network.is_up = True
+    network.advance(60)
+    assert shell.loss is LossReason.CLOSED
+    assert len(network.server.resumes) == 1
+    network.cut()
+    network.advance(60)
+    assert network.clock.getDelayedCalls() == []
+
+
 def between_dials(network: Network) -> None:
     """Wait for the next dial."""
     network.is_up = False
