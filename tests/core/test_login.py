@@ -10,13 +10,16 @@ from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import MESSAGES, encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, SessionLimits
-from twisted_rsh.core.login import ClientLogin, LoginState, ServerLogin
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
+from twisted_rsh.core.login import ClientLogin, ClientResume, LoginState, ServerLogin
+from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import Open, Ping
+from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Phase, Role
 
+RESUME = Resume(session=SESSION_ID, attempt=3, proof=bytes(32), positions=Positions(5))
+RESUMED = ResumeOk(proof=bytes(32), positions=Positions(7))
 POST_LOGIN = [message for message in MESSAGES if message.declaration.phase is Phase.SESSION]
-OK = AuthOk(session=SESSION_ID, instance="one run", window=8192, max_channels=3)
+OK = AuthOk(session=SESSION_ID, instance="one run", window=8192, max_channels=3, detach_seconds=60)
 
 
 def payload_of(message: type[Message]) -> bytes:
@@ -32,10 +35,10 @@ def asked() -> ServerLogin:
     return login
 
 
-def breach(login: ServerLogin | ClientLogin, payload: bytes) -> ErrorCode:
+def breach(login: ServerLogin | ClientLogin | ClientResume, payload: bytes) -> ErrorCode:
     """Feed a breach; return its kind."""
     with pytest.raises(RemoteProtocolError) as error:
-        if isinstance(login, ServerLogin):
+        if not isinstance(login, ClientLogin):
             login.receive_frame(payload)
         else:
             login.receive_frame(payload, 0.0)
@@ -48,14 +51,16 @@ def test_a_login() -> None:
     assert (client.state, server.state) == (LoginState.SILENT, LoginState.SILENT)
     assert server.receive_frame(client.ask(CLAIM)) == CLAIM
     assert (client.state, server.state) == (LoginState.ASKED, LoginState.ASKED)
-    limits = SessionLimits(window=8192, max_channels=3)
+    limits = SessionLimits(window=8192, max_channels=3, detach_seconds=60)
     payload, server_session = server.accept(SESSION_ID, "one run", limits, 100.0)
     begun = client.receive_frame(payload, 100.0)
     assert begun is not None
     assert begun[0] == OK
     assert (client.state, server.state) == (LoginState.OVER, LoginState.OVER)
     assert server_session.limits == limits
-    assert begun[1].limits == SessionLimits(window=8192, max_channels=3, keepalive_interval=7.0)
+    assert begun[1].limits == SessionLimits(
+        window=8192, max_channels=3, keepalive_interval=7.0, detach_seconds=60
+    )
     assert (server_session.role, begun[1].role) == (Role.SERVER, Role.CLIENT)
     assert (server_session.deadline, begun[1].deadline) == (115.0, 107.0)
 
@@ -79,13 +84,13 @@ def test_session_messages_before_the_login(message: type[Message]) -> None:
         login.accept(SESSION_ID, "one run", SMALL, 0.0)
 
 
-@pytest.mark.parametrize("message", [AuthOk, AuthFail, *POST_LOGIN])
+@pytest.mark.parametrize("message", [AuthOk, AuthFail, ResumeOk, ResumeFail, *POST_LOGIN])
 def test_only_the_client_asks(message: type[Message]) -> None:
-    """S-03: a server takes nothing but AUTH, whichever message it is."""
+    """S-03: a server takes nothing but AUTH and RESUME, whichever message it is."""
     assert breach(ServerLogin(), payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
 
 
-@pytest.mark.parametrize("message", [Auth, *POST_LOGIN])
+@pytest.mark.parametrize("message", [Auth, Resume, ResumeOk, ResumeFail, *POST_LOGIN])
 def test_only_the_server_answers(message: type[Message]) -> None:
     """S-04: a client that logs in takes nothing but the answer."""
     login = ClientLogin(SMALL)
@@ -217,3 +222,89 @@ def test_malformed_claims() -> None:
     for body in (b"", b"{}", b'{"user":"alice","algorithm":"ssh-ed25519","key":"!","signature":""}'):
         assert breach(login, b"\x01" + body) is ErrorCode.MALFORMED_MESSAGE
     assert login.state is LoginState.SILENT
+
+
+def test_a_resume() -> None:
+    """RESUME and its answer, in place of a login."""
+    client, server = ClientResume(), ServerLogin()
+    assert server.receive_frame(client.ask(RESUME)) == RESUME
+    assert (client.state, server.state) == (LoginState.RESUMING, LoginState.RESUMING)
+    assert client.receive_frame(server.accept_resume(RESUMED)) == RESUMED
+    assert (client.state, server.state) == (LoginState.OVER, LoginState.OVER)
+
+
+def test_a_refused_resume() -> None:
+    """It is the same for every reason, and names the run of the server."""
+    client, server = ClientResume(), ServerLogin()
+    server.receive_frame(client.ask(RESUME))
+    assert client.receive_frame(server.refuse_resume("another run")) == ResumeFail(instance="another run")
+    assert (client.state, server.state) == (LoginState.OVER, LoginState.OVER)
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_nothing_while_the_resume_is_checked(message: type[Message]) -> None:
+    """S-08: behind RESUME everything is a breach, AUTH above all, before the answer and after it."""
+    for answered in (None, True, False):
+        login = ServerLogin()
+        login.receive_frame(encode(RESUME))
+        if answered is not None:
+            _ = login.accept_resume(RESUMED) if answered else login.refuse_resume("one run")
+        state = login.state
+        assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
+        assert login.state is state
+
+
+def test_resume_behind_auth() -> None:
+    """S-08: who has tried to log in cannot resume on that link, whether it is being checked, was refused, or is in."""
+    login = asked()
+    assert breach(login, encode(RESUME)) is ErrorCode.UNEXPECTED_MESSAGE
+    login.refuse()
+    assert breach(login, encode(RESUME)) is ErrorCode.UNEXPECTED_MESSAGE
+    login.receive_frame(encode(CLAIM))
+    _, session = login.accept(SESSION_ID, "one run", SMALL, 0.0)
+    assert breach(login, encode(RESUME)) is ErrorCode.UNEXPECTED_MESSAGE
+    with pytest.raises(RemoteProtocolError) as error:
+        session.receive_frame(encode(RESUME), 0.0)
+    assert error.value.code is ErrorCode.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_only_an_answer_to_a_resume(message: type[Message]) -> None:
+    """S-04: a client that resumes takes RESUME_OK and RESUME_FAIL, once, and nothing before it has asked."""
+    client = ClientResume()
+    assert breach(client, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
+    client.ask(RESUME)
+    if message in (ResumeOk, ResumeFail):
+        assert client.receive_frame(payload_of(message)) == SAMPLES[message]
+        assert client.state is LoginState.OVER
+    assert breach(client, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
+
+
+def test_each_claim_has_its_own_answer() -> None:
+    """A server cannot let in by AUTH_OK who resumes, nor resume for who logs in."""
+    login = ServerLogin()
+    login.receive_frame(encode(RESUME))
+    for call in (login.refuse, lambda: login.accept(SESSION_ID, "one run", SMALL, 0.0)):
+        with pytest.raises(LocalProtocolError):
+            call()
+    login.accept_resume(RESUMED)
+    for other in (login, asked()):
+        with pytest.raises(LocalProtocolError):
+            other.accept_resume(RESUMED)
+        with pytest.raises(LocalProtocolError):
+            other.refuse_resume("one run")
+
+
+def test_resuming_twice_over_one_link() -> None:
+    """A client asks once."""
+    client = ClientResume()
+    client.ask(RESUME)
+    with pytest.raises(LocalProtocolError) as error:
+        client.ask(RESUME)
+    assert error.value.code is ErrorCode.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("side", [ServerLogin(), ClientResume()])
+def test_empty_frames_in_a_resume(side: ServerLogin | ClientResume) -> None:
+    """F-01: an empty frame is a breach there, too."""
+    assert breach(side, b"") is ErrorCode.FRAME_SIZE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +13,8 @@ from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import MESSAGES, Decoder, encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.login import ClientLogin, ServerLogin
-from twisted_rsh.core.login_messages import Auth, AuthOk
+from twisted_rsh.core.login import ClientLogin, ClientResume, ServerLogin
+from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.session import Session
 
@@ -69,20 +70,41 @@ def test_messages_in_parts(vector: Vector) -> None:
     assert last == build(vector["name"], vector["fields"])
 
 
+def server_before(before: list[Vector]) -> Callable[[bytes], object]:
+    """Return what takes a frame in a server that has heard and said these."""
+    login = ServerLogin()
+    for earlier in before:
+        given = bytes.fromhex(earlier["payload"])
+        if Role(earlier["sender"]) is Role.CLIENT:
+            login.receive_frame(given)
+            continue
+        _, answer = Decoder(Role.CLIENT, Phase.LOGIN).decode(given)
+        assert isinstance(answer, AuthFail | ResumeFail)
+        refused = login.refuse() if isinstance(answer, AuthFail) else login.refuse_resume(answer.instance)
+        assert refused == given
+    return login.receive_frame
+
+
+def client_before(before: list[Vector]) -> Callable[[bytes], object]:
+    """Return what takes a frame in a client that has asked with this, or with an AUTH."""
+    asked = [Decoder(Role.SERVER, Phase.LOGIN).decode(bytes.fromhex(said["payload"]))[1] for said in before]
+    if asked and isinstance(asked[0], Resume):
+        resume = ClientResume()
+        assert resume.ask(asked[0]).hex() == before[0]["payload"]
+        return resume.receive_frame
+    login = ClientLogin(SessionLimits())
+    login.ask(CLAIM)
+    return lambda payload: login.receive_frame(payload, 0.0)
+
+
 @pytest.mark.parametrize("vector", MALFORMED["malformed"], ids=lambda vector: f"{vector['receiver']}: {vector['name']}")
 def test_malformed(vector: Vector) -> None:
     """F-10, H-13: each of them is a breach, of the kind that stands there, and what comes before it is none."""
     receiver, payload = Role(vector["receiver"]), bytes.fromhex(vector["payload"])
-    login: ClientLogin | ServerLogin
     if Phase(vector["phase"]) is Phase.LOGIN:
-        assert vector["before"] == []
+        feed = server_before(vector["before"]) if receiver is Role.SERVER else client_before(vector["before"])
         with pytest.raises(RemoteProtocolError) as error:
-            if receiver is Role.SERVER:
-                ServerLogin().receive_frame(payload)
-            else:
-                login = ClientLogin(SessionLimits())
-                login.ask(CLAIM)
-                login.receive_frame(payload, 0.0)
+            feed(payload)
         assert error.value.code is ErrorCode(vector["error"])
         return
     limits = SessionLimits(window=MALFORMED["window"], max_channels=MALFORMED["max_channels"])
@@ -106,7 +128,7 @@ def test_every_kind_of_breach_has_a_vector() -> None:
 
 def test_the_session() -> None:
     """Two cores that say what stands there write exactly the payloads that stand there, from the login to the end."""
-    limits = SessionLimits(window=SESSION["window"], max_channels=SESSION["max_channels"])
+    limits = SessionLimits(window=SESSION["window"], max_channels=SESSION["max_channels"], detach_seconds=0)
     asked, answered, *steps = SESSION["steps"]
     client, server = ClientLogin(SessionLimits()), ServerLogin()
     claim = Auth.parse(bytes.fromhex(asked["payload"])[1:])
@@ -133,9 +155,9 @@ def test_the_session() -> None:
 
 
 def test_the_session_shows_nearly_everything() -> None:
-    """What it lacks, the messages have."""
+    """What it lacks, the messages have, and those of a resume the vectors for that."""
     shown = {step["name"] for step in SESSION["steps"]}
-    assert BY_NAME.keys() - shown == {"AUTH_FAIL", "PART"}
+    assert BY_NAME.keys() - shown == {"AUTH_FAIL", "PART", "RESUME", "RESUME_FAIL", "RESUME_OK"}
 
 
 def test_names_are_those_of_the_protocol() -> None:

@@ -26,6 +26,7 @@ from twisted_rsh.core.messages import (
     Signal,
     Stop,
 )
+from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session
@@ -57,9 +58,15 @@ def build(name: str, fields: dict[str, Any]) -> Message:
         kinds = {member: kind for member, kind, _ in message.members}
         built = message(**{member: kinds[member].decode(value) for member, value in fields.items()})
     else:
-        values = {field: bytes.fromhex(value) if isinstance(value, str) else value for field, value in fields.items()}
-        built = message(**values)
+        built = message(**{field: _value(value) for field, value in fields.items()})
     return built
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, dict):
+        streams = tuple((number, tuple(offsets)) for number, offsets in value["streams"])
+        return Positions(value["controls"], streams)
+    return bytes.fromhex(value) if isinstance(value, str) else value
 
 
 def say(session: Session, message: Message, consumed: dict[tuple[int, int], int], now: float) -> None:

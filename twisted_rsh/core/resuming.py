@@ -14,7 +14,7 @@ import hmac
 import struct
 from dataclasses import dataclass
 
-from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.login_messages import Resume, ResumeOk
 from twisted_rsh.core.positions import Positions
 
@@ -114,7 +114,7 @@ class ClientProof:
         self._attempt = 0
 
     def claim(self, link: LinkBinding, positions: Positions) -> Resume:
-        """Make a new attempt over a connection.
+        """Make a new attempt over a connection.  Those before it are given up: close their links, whatever they answer.
 
         :param positions: what has arrived here.
         """
@@ -127,8 +127,12 @@ class ClientProof:
 
         :param claim: the attempt that it answers.
         :param fresh: the secret of the new link.
-        :raises RemoteProtocolError: it does not come from the server that the session began with.
+        :raises LocalProtocolError: it answers an attempt that was given up; nothing has changed.
+        :raises RemoteProtocolError: it does not come from the server that the session began with; nothing has changed.
         """
+        if claim.attempt != self._attempt:
+            # The server may take the later attempt yet, and would then know nothing of this link's secret.
+            raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"attempt {claim.attempt} was given up")
         proof = _proof(_SERVER, self._secret, link, self.session, claim.attempt, answer.positions)
         if not hmac.compare_digest(proof, answer.proof):
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "RESUME_OK without the session's secret")
