@@ -299,6 +299,11 @@ def test_what_waits_goes_with_the_resume() -> None:
     assert count + 1 == MAX_UNACKNOWLEDGED + 1
 
 
+def replaying(pair: Pair) -> bool:
+    """Tell whether the server has more to repeat at once."""
+    return pair.server.replaying
+
+
 def test_much_is_repeated_in_turns() -> None:
     """So much at once, and not while the link is full; nothing new overtakes it."""
     window = 4 * REPLAY_BYTES
@@ -308,11 +313,11 @@ def test_much_is_repeated_in_turns() -> None:
     lose_and_resume(pair)
     pair.server.end_stream(channel, STDOUT)
     pair.server.link_paused()
-    assert not pair.server.replaying
+    assert not replaying(pair)
     assert pair.server.frames_to_send() == []
     pair.server.link_resumed()
-    sizes = []
-    while pair.server.replaying:
+    sizes: list[int] = []
+    while replaying(pair):
         sizes.append(sum(map(len, pair.server.frames_to_send())))
     assert all(REPLAY_BYTES <= size < 2 * REPLAY_BYTES for size in sizes[:-1])
     assert pair.written(SERVER) == [End(channel, STDOUT, window)]
