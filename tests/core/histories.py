@@ -1,7 +1,7 @@
 """Two cores, two applications, and a network on which links die: at any moment, at each end in its own time.
 
-A core sees whole frames or nothing, so a link is cut between two frames.  Frames that were under way may still arrive for
-a while, also those of a link, or of a RESUME, that its sender has given up long ago.  The client dials as often as it
+A core sees whole frames or nothing, so a link is cut between two frames.  What was under way may still arrive for a
+while, also those of a link, or of a RESUME, that its sender has given up long ago.  The client dials as often as it
 likes, and a stranger tries with whatever he may have got hold of; what he does must change nothing.
 """
 
