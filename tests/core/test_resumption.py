@@ -25,6 +25,7 @@ from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, REPLAY_BYTES, SessionLim
 from twisted_rsh.core.messages import Data, End, Exit, Ping, Pong
 from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Phase, Role, Stream
+from twisted_rsh.core.session import Session
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 STDIN, STDOUT, STDERR = Stream
@@ -407,3 +408,10 @@ def test_a_resume_in_place_of_a_link() -> None:
     payloads = pair.server.frames_to_send()
     assert payloads == [encode(Data(channel, STDOUT, 0, b"abc"))]
     assert [decoder.decode(payload)[1] for payload in payloads] == [Data(channel, STDOUT, 0, b"abc")]
+
+
+def test_each_side_says_what_may_be_listed() -> None:
+    """The two sides differ in it, so what they share has no answer."""
+    pair = Pair()
+    with pytest.raises(NotImplementedError):
+        Session._may_be_listed(pair.server, pair.server._channels[pair.open()])
