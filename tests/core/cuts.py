@@ -103,6 +103,8 @@ class Conversation:
         self.story: dict[tuple[Role, int], list[object]] = defaultdict(list)
         self.client: ClientSession | None = None
         self.server: ServerSession | None = None
+        self.server_proof = ServerProof(SESSION_ID, b"")
+        self.client_proof = ClientProof(SESSION_ID, b"")
         self.resume: ClientResume | None = None
         self.linked = {CLIENT: False, SERVER: False}
         self.settled = False
@@ -262,14 +264,12 @@ class Conversation:
             server.send_data(event.channel, STDERR, b"copied")
             server.end_stream(event.channel, STDOUT)
             server.report_exit(event.channel, JobEnd(Exited(3)))
-        elif isinstance(event, SignalReceived):
-            server.send_data(event.channel, STDOUT, f"got {event.signal};".encode())
-        elif isinstance(event, TerminalResized):
-            server.send_data(event.channel, STDOUT, f"got {event.columns};".encode())
-        elif isinstance(event, StreamStopped):
-            server.report_exit(event.channel, JobEnd(Signalled("PIPE")))
-        elif isinstance(event, ChannelAbandoned):
-            server.report_exit(event.channel, JobEnd(Signalled("HUP")))
+        elif isinstance(event, SignalReceived | TerminalResized):
+            what = event.signal if isinstance(event, SignalReceived) else event.columns
+            server.send_data(event.channel, STDOUT, f"got {what};".encode())
+        elif isinstance(event, StreamStopped | ChannelAbandoned):
+            name = "PIPE" if isinstance(event, StreamStopped) else "HUP"
+            server.report_exit(event.channel, JobEnd(Signalled(name)))
         self.pour(server)
 
     def pour(self, server: ServerSession) -> None:

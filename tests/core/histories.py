@@ -1,8 +1,8 @@
 """Two cores, two applications, and a network on which links die: at any moment, at each end in its own time.
 
-A core sees whole frames or nothing, so a link is cut between two frames.  Frames that were under way may still arrive for a
-while, also those of a link, or of a RESUME, that its sender has given up long ago.  The client dials as often as it likes,
-and a stranger tries with whatever he may have got hold of; what he does must change nothing.
+A core sees whole frames or nothing, so a link is cut between two frames.  What was under way may still arrive for a
+while, also those of a link, or of a RESUME, that its sender has given up long ago.  The client dials as often as it
+likes, and a stranger tries with whatever he may have got hold of; what he does must change nothing.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ class Network(Pair):
     def state(self) -> object:
         """Return what nobody without the secret may change."""
         proof, server = self.server_proof, self.server
-        credits = [
+        streams = [
             (number, stream, outgoing.sent, outgoing.consumed)
             for number, channel in server._channels.items()
             for stream, outgoing in channel.sends.items()
@@ -257,7 +257,7 @@ class Network(Pair):
         outbox, queues = server._outbox, (len(server._frames), len(server._replay))
         sequence = outbox._acknowledged, len(outbox.log), server._linked, server._link_writable
         known = proof._attempt, tuple(proof._secrets), self.ends[SERVER]
-        return known, server.positions(), credits, sequence, queues
+        return known, server.positions(), streams, sequence, queues
 
     def claim(self, secret: bytes, attempt: int, link: LinkBinding, positions: Positions) -> Resume:
         """Return a RESUME of somebody who has this secret."""
@@ -278,10 +278,10 @@ class Network(Pair):
             lambda: dataclasses.replace(self.claim(secret, attempt, binding, Positions(0)), positions=positions),
             lambda: dataclasses.replace(self.claim(secret, attempt, binding, positions), attempt=attempt + 1),
         ]
-        for old in self.retired[-1:]:
-            tries.append(lambda: self.claim(old, attempt, binding, positions))
-        for recorded in self.recorded[-3:]:
-            tries.append(lambda recorded=recorded: recorded)
+        if self.retired:
+            tries.append(lambda: self.claim(self.retired[-1], attempt, binding, positions))
+        if self.recorded:
+            tries.append(lambda: self.recorded[-1 - int(dice.random() * min(len(self.recorded), 3))])
         if self.server_proof._attempt:
             tries.append(lambda: self.claim(secret, self.server_proof._attempt, binding, positions))
         claim = tries[int(dice.random() * len(tries))]()

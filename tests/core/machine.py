@@ -1,7 +1,7 @@
 """Two cores and two applications that do everything they may, in any order: the rules hold at every moment.
 
-:class:`Applications` plays both applications; the network is a :class:`~tests.core.pair.Pair`, or what a subclass puts in
-its place.  Data is a pattern that depends on its channel, stream and offset, signals follow a sequence and sizes grow, so
+:class:`Applications` plays both applications; the network is a :class:`~tests.core.pair.Pair`, or what a subclass puts
+in its place.  Data is a pattern of its channel, stream and offset, signals follow a sequence and sizes grow, so
 whatever is lost, repeated or out of place is seen at once.
 """
 

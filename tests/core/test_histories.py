@@ -1,7 +1,7 @@
 """M-03: random histories of a session whose links die.
 
-``TWISTED_RSH_HISTORIES`` says how many; it is 10,000 where ``CI`` is set, and 1,000,000 is for a night.  They follow from
-``TWISTED_RSH_SEED``, which is printed.
+``TWISTED_RSH_HISTORIES`` says how many; it is 10,000 where ``CI`` is set, and 1,000,000 is for a night.  They follow
+from ``TWISTED_RSH_SEED``, which is printed.
 """
 
 from __future__ import annotations

@@ -93,7 +93,9 @@ def test_a_server_sends_no_parts() -> None:
     assert len(encode_control(longest, 0)) == 1
 
 
-@pytest.mark.parametrize("bound", ["window", "max_channels", "keepalive_interval", "keepalive_misses", "detach_seconds"])
+@pytest.mark.parametrize(
+    "bound", ["window", "max_channels", "keepalive_interval", "keepalive_misses", "detach_seconds"]
+)
 def test_limits_are_given_by_name(bound: str) -> None:
     """Each has a default, and is a value."""
     assert limits.SessionLimits(**{bound: 5}) != limits.SessionLimits()

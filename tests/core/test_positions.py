@@ -80,7 +80,7 @@ def test_no_whole_number_of_channels(size: int) -> None:
 
 @pytest.mark.parametrize("streams", [1, 2])
 def test_packing_is_reversible(streams: int) -> None:
-    """F-11: whatever can be said is read as it was meant, and whatever bytes are read are those that would be written."""
+    """F-11: what can be said is read as it was meant, and what bytes are read are those that would be written."""
 
     @PROPERTY
     @given(said=positions(streams), noise=st.binary(max_size=70))
@@ -127,11 +127,16 @@ def test_the_longest_fit_a_login_frame(message: Resume | ResumeOk | ResumeFail) 
     assert type(message).parse(payload[1:]) == message
 
 
-@pytest.mark.parametrize("message", [of_resume(positions=listed(2, 2)), ResumeOk(proof=bytes(32), positions=listed(2, 1))])
+@pytest.mark.parametrize(
+    "message", [of_resume(positions=listed(2, 2)), ResumeOk(proof=bytes(32), positions=listed(2, 1))]
+)
 def test_cut_messages(message: Resume | ResumeOk) -> None:
     """F-10: cut anywhere, they are read as less than they are only where a channel ends."""
     body = message.body()
-    whole = {len(body) - len(message.positions.pack()) + 8 + n * (4 + 8 * len(message.positions.streams[0][1])) for n in (0, 1)}
+    whole = {
+        len(body) - len(message.positions.pack()) + 8 + n * (4 + 8 * len(message.positions.streams[0][1]))
+        for n in (0, 1)
+    }
     for size in range(len(body)):
         if size not in whole:
             with pytest.raises(FieldError):

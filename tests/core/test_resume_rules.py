@@ -5,6 +5,7 @@ Each mutant is run through histories that follow from seeds 0, 1, 2 ... until an
 
 from __future__ import annotations
 
+import heapq
 import hmac
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.core.histories import run_history
-from twisted_rsh.core import resuming, session
+from twisted_rsh.core import resuming
 from twisted_rsh.core.credit import Kept, ReceiveStream, SendStream
 from twisted_rsh.core.login_messages import Resume, ResumeOk
 from twisted_rsh.core.positions import Positions
@@ -203,7 +204,7 @@ def controls_before_data(patch: pytest.MonkeyPatch) -> None:
     def merge(*logs: Iterable[Any], key: object) -> list[Any]:
         return [entry for log in logs for entry in log]
 
-    patch.setattr(session.heapq, "merge", merge)
+    patch.setattr(heapq, "merge", merge)
 
 
 @mutant
@@ -233,13 +234,16 @@ def old_frames_stay(patch: pytest.MonkeyPatch) -> None:
 
 def found_in(histories: int) -> tuple[int, BaseException] | None:
     """Return how many histories it took until one went wrong, and how."""
-    for number in range(histories):
-        try:
-            run_history(number)
-        except Exception as failure:  # noqa: BLE001 - whatever goes wrong, it has been found
-            return number + 1, failure
-        except pytest.fail.Exception as failure:
-            return number + 1, failure
+    failures = ((number, failure_of(number)) for number in range(histories))
+    return next(((number + 1, failure) for number, failure in failures if failure is not None), None)
+
+
+def failure_of(number: int) -> BaseException | None:
+    """Return what goes wrong in a history, if anything does."""
+    try:
+        run_history(number)
+    except (Exception, pytest.fail.Exception) as failure:  # noqa: BLE001 - whatever goes wrong, it has been found
+        return failure
     return None
 
 

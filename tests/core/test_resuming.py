@@ -66,7 +66,7 @@ def test_vectors_by_hand(attempt: dict[str, Any]) -> None:
 
 
 def test_vectors_by_the_core() -> None:
-    """M-11, M-12: both sides go through all attempts, with the right secret each time; then all forgeries are refused."""
+    """M-11, M-12: both sides go through all attempts, with the right secret each time; then all forgeries fail."""
     client = ClientProof(SESSION, bytes.fromhex(VECTORS["secret"]))
     server = ServerProof(SESSION, bytes.fromhex(VECTORS["secret"]))
     for attempt in ATTEMPTS:

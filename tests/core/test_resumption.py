@@ -25,6 +25,7 @@ from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, REPLAY_BYTES, SessionLim
 from twisted_rsh.core.messages import Data, End, Exit, Ping, Pong
 from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Phase, Role, Stream
+from twisted_rsh.core.session import Session
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 STDIN, STDOUT, STDERR = Stream
@@ -299,6 +300,11 @@ def test_what_waits_goes_with_the_resume() -> None:
     assert count + 1 == MAX_UNACKNOWLEDGED + 1
 
 
+def replaying(pair: Pair) -> bool:
+    """Tell whether the server has more to repeat at once."""
+    return pair.server.replaying
+
+
 def test_much_is_repeated_in_turns() -> None:
     """So much at once, and not while the link is full; nothing new overtakes it."""
     window = 4 * REPLAY_BYTES
@@ -308,11 +314,11 @@ def test_much_is_repeated_in_turns() -> None:
     lose_and_resume(pair)
     pair.server.end_stream(channel, STDOUT)
     pair.server.link_paused()
-    assert not pair.server.replaying
+    assert not replaying(pair)
     assert pair.server.frames_to_send() == []
     pair.server.link_resumed()
-    sizes = []
-    while pair.server.replaying:
+    sizes: list[int] = []
+    while replaying(pair):
         sizes.append(sum(map(len, pair.server.frames_to_send())))
     assert all(REPLAY_BYTES <= size < 2 * REPLAY_BYTES for size in sizes[:-1])
     assert pair.written(SERVER) == [End(channel, STDOUT, window)]
@@ -402,3 +408,10 @@ def test_a_resume_in_place_of_a_link() -> None:
     payloads = pair.server.frames_to_send()
     assert payloads == [encode(Data(channel, STDOUT, 0, b"abc"))]
     assert [decoder.decode(payload)[1] for payload in payloads] == [Data(channel, STDOUT, 0, b"abc")]
+
+
+def test_each_side_says_what_may_be_listed() -> None:
+    """The two sides differ in it, so what they share has no answer."""
+    pair = Pair()
+    with pytest.raises(NotImplementedError):
+        Session._may_be_listed(pair.server, pair.server._channels[pair.open()])

@@ -1,7 +1,7 @@
 """Two cores on one link and any schedule: whatever is said in whatever order, the rules hold at every moment.
 
-Frames travel when the schedule says so, some at a time, so that messages cross each other in every way that the table of a
-channel speaks of.
+Frames travel when the schedule says so, some at a time, so that messages cross each other in every way
+that the table of a channel speaks of.
 """
 
 from __future__ import annotations
