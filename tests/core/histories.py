@@ -256,7 +256,7 @@ class Network(Pair):
         ]
         outbox, queues = server._outbox, (len(server._frames), len(server._replay))
         sequence = outbox._acknowledged, len(outbox.log), server._linked, server._link_writable
-        known = proof._attempt, tuple(proof._secrets), self.ends[SERVER]
+        known = proof._attempt, proof._secrets, self.ends[SERVER]
         return known, server.positions(), streams, sequence, queues
 
     def claim(self, secret: bytes, attempt: int, link: LinkBinding, positions: Positions) -> Resume:
