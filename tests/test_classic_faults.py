@@ -193,7 +193,7 @@ def vanish(port: int, sent: bytes, linger: bytes | None) -> None:
 @pytest.mark.parametrize("reset", [False, True], ids=["EOF", "RST"])
 @asynchronous
 async def test_client_that_vanishes_within_a_command(home: Home, reset: bool) -> None:
-    """The same for a client that has logged in and whose command runs: the command ends in time, the server does not."""
+    """The same for a client that has logged in and whose command runs: that ends in time, the server does not."""
     serving = Serving(home, limits=SessionLimits(detach_seconds=1))
     await serving.start()
     shell = await serving.shell()
