@@ -118,6 +118,25 @@ async def test_escape_leaves_a_lent_terminal(road: Road, pipes: Screen, keyboard
 
 
 @asynchronous
+async def test_escape_before_the_command_has_started(road: Road, pipes: Screen, keyboard: tuple[int, int]) -> None:
+    """C-09: a command that waits for the connection can be left, too; what was typed ahead is its input otherwise."""
+    following(pipes, road)
+    keys, terminal = keyboard
+    local = LocalTerminal(reactor, terminal)
+    await road.close()
+    running = run(pipes, road.shell.start("stty -echo; read x; echo got $x"), terminal)
+    os.write(keys, b"ahead\n\x04")
+    await road.open()
+    assert await running == Exited(0)
+    assert (await pipes.written())[0] == b"got ahead\n"
+    await road.close()
+    running = run(pipes, road.shell.start("cat", terminal=local.describe({})), terminal, local)
+    os.write(keys, b"~.")
+    with pytest.raises(GaveUp):
+        await running
+
+
+@asynchronous
 async def test_binary_input_has_no_escape(road: Road, pipes: Screen) -> None:
     """C-09: of what comes from a pipe, no byte is special, outage or not."""
     following(pipes, road)
