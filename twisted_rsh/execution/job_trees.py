@@ -59,6 +59,7 @@ class JobTrees:
         A guardian that cannot be started is a warning in the log.
         """
         self._is_started = True
+        self.table.keep_descriptor()
         if self._owns_process:
             become_subreaper()
         try:
