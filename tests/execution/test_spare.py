@@ -43,7 +43,7 @@ def test_it_is_lent() -> None:
     with no_descriptors():
         for _ in range(3):
             os.close(spare.lend(open_something))
-            spare.keep()
+            spare.renew()
             assert "dev" in spare.lend(lambda: os.listdir("/"))
         with pytest.raises(OSError, match="Too many open files"):
             open_something()
@@ -81,6 +81,7 @@ def test_the_process_table() -> None:
     if not table.is_supported:
         pytest.skip("this system has no /proc")
     table.records(0)
+    table.keep_descriptor()
     with no_descriptors():
         for _ in range(3):
             assert os.getpid() in table.records(0)

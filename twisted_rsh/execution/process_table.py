@@ -115,7 +115,6 @@ class ProcessTable:
         self._cost = 0.0
         self._marks: dict[tuple[int, int], bytes | None] = {}
         self._spare = SpareDescriptor()
-        self._spare.keep()
         self.looks = 0
         self.looked_at = -math.inf
         self.is_supported = os.path.exists(f"{root}/self/stat")
@@ -148,6 +147,10 @@ class ProcessTable:
         }
         self.looks += 1
         return records
+
+    def keep_descriptor(self) -> None:
+        """Hold one descriptor from now on, with which to look when there is no other left."""
+        self._spare.keep()
 
     def read(self, pid: int) -> ProcessRecord | None:
         """Describe one process as it is now.
@@ -244,7 +247,7 @@ class ProcessTable:
             return None
         finally:
             os.close(fd)
-            self._spare.keep()
+            self._spare.renew()
         return content
 
 

@@ -20,10 +20,16 @@ class SpareDescriptor:
 
     def __init__(self) -> None:
         self._fd: int | None = None
+        self._is_wanted = False
 
     def keep(self) -> None:
-        """Take the descriptor, if it is not held already.  Without one to be had there is none to spare."""
-        if self._fd is None:
+        """Hold a descriptor from now on; before this there is none to lend."""
+        self._is_wanted = True
+        self.renew()
+
+    def renew(self) -> None:
+        """Take the descriptor again, if it was lent, and if there is one to be had."""
+        if self._is_wanted and self._fd is None:
             try:
                 self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
@@ -33,7 +39,7 @@ class SpareDescriptor:
         """Do something that needs one descriptor, with this one if there is no other.
 
         :param act: what to do; called once more when it could not be done for want of a descriptor.  If it opens
-            something, call :meth:`keep` as soon as that is closed.
+            something, call :meth:`renew` as soon as that is closed.
         :returns: what `act` returned.
         :raises OSError: what `act` raised.
         """
@@ -46,7 +52,7 @@ class SpareDescriptor:
         try:
             return act()
         finally:
-            self.keep()
+            self.renew()
 
     def _release(self) -> None:
         fd, self._fd = self._fd, None
