@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from twisted_rsh import tap
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.tap import Options, makeService
 from twisted_rsh.trust.home import Home
@@ -80,6 +81,7 @@ def test_nothing_said() -> None:
         "encoding": None,
         "login-timeout": LOGIN_SECONDS,
         "max-unauthenticated": MAX_UNAUTHENTICATED,
+        "max-unauthenticated-per-source": MAX_UNAUTHENTICATED_PER_SOURCE,
         "max-sessions": MAX_SESSIONS_PER_KEY,
         "max-buffered": MAX_BUFFERED_BYTES,
         "max-channels": SessionLimits().max_channels,
@@ -88,6 +90,7 @@ def test_nothing_said() -> None:
         "detach-timeout": SessionLimits().detach_seconds,
         "cgroups": "auto",
         "log-commands": 0,
+        "no-penalties": 0,
         "interfaces": [],
         "listen": [],
     }
@@ -99,6 +102,7 @@ def test_everything_said(folder: str) -> None:
         *("--port", "0", "--home", folder, "--shell", "/bin/sh", "--encoding", "gbk", "--login-timeout", "2.5"),
         *("--max-unauthenticated", "7", "--max-channels", "8", "--window", "4096", "--keepalive", "9"),
         *("--max-sessions", "6", "--max-buffered", str(MAX_WINDOW), "--detach-timeout", "86400"),
+        *("--max-unauthenticated-per-source", "5", "--no-penalties"),
         *("--log-commands", "-i", "127.0.0.1", "--interface", "::1", "-l", "unix:/x", "--listen", "tcp:1"),
     )
     options = service._options
@@ -107,6 +111,9 @@ def test_everything_said(folder: str) -> None:
     assert options.limits == SessionLimits(window=4096, max_channels=8, keepalive_interval=9, detach_seconds=86400)
     assert (options.login_seconds, options.max_unauthenticated, options.log_commands) == (2.5, 7, True)
     assert (options.max_sessions_per_key, options.max_buffered) == (6, MAX_WINDOW)
+    assert (options.max_unauthenticated_per_source, options.penalties) == (5, False)
+    factory = service._factory._links
+    assert (factory.admission._per_source, factory._settings.penalties) == (5, False)
     assert os.path.exists(Home.at(folder).server_key_path)
 
 
@@ -126,6 +133,7 @@ def test_short_options() -> None:
 BOUNDS = {
     "--port": ("0", "65535", "-1", "65536"),
     "--max-unauthenticated": ("1", "1000000", "0", "1000001"),
+    "--max-unauthenticated-per-source": ("1", "1000000", "0", "1000001"),
     "--max-sessions": ("1", "1000000", "0", "1000001"),
     "--max-buffered": (str(MAX_WINDOW), str(2**50), str(MAX_WINDOW - 1), str(2**50 + 1)),
     "--max-channels": ("1", str(MAX_CHANNELS), "0", str(MAX_CHANNELS + 1)),
@@ -226,6 +234,35 @@ async def test_it_starts_and_stops(folder: str) -> None:
     assert read_record(Home.at(folder), port) is not None
     await service.stopService()
     assert read_record(Home.at(folder), port) is None
+
+
+@asynchronous
+async def test_a_hang_up(folder: str) -> None:
+    """A-12: while it runs SIGHUP makes it look at the keys again, and before and after the signal is not its own."""
+    before = signal.getsignal(signal.SIGHUP)
+    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    service.startService()
+    with collecting_log() as logged:
+        os.kill(os.getpid(), signal.SIGHUP)
+        for _ in range(100):
+            await deferLater(reactor, 0.01)
+            if logged:
+                break
+    assert [formatEvent(event) for event in logged] == ["the keys of all sessions were checked; 0 sessions were ended"]
+    await service.stopService()
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+@asynchronous
+async def test_a_terminal_that_is_gone(folder: str) -> None:
+    """O-09: a server in the foreground whose terminal is gone ends, tidily."""
+    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    only = Reactor()
+    service._reactor = only  # type: ignore[assignment]  # it is one in all but its class
+    service.startService()
+    service._hang_up._terminal_gone()  # type: ignore[attr-defined]  # what the signal leads to
+    assert only.stops == 1
+    await service.stopService()
 
 
 @asynchronous

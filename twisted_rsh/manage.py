@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, ConnectionClosed
@@ -168,7 +169,7 @@ async def _sessions(reactor: Any, server: AMP) -> list[dict[str, Any]]:
 async def _answer(reactor: Any, waiting: Deferred[dict[str, Any]]) -> dict[str, Any]:
     try:
         return await waiting.addTimeout(ANSWER_SECONDS, reactor)
-    except TimeoutError:
+    except defer.TimeoutError:
         raise Problem("a server does not answer; is it stopped?") from None
 
 

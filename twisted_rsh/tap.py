@@ -24,7 +24,7 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.control_group import ControlGroup
 from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.hang_up import HangUp
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
@@ -98,6 +98,13 @@ class Options(usage.Options):
             _whole_number("max-unauthenticated", 1, 1_000_000),
         ],
         [
+            "max-unauthenticated-per-source",
+            None,
+            MAX_UNAUTHENTICATED_PER_SOURCE,
+            "Those of one other machine, or IPv6 network of 64 bits.",
+            _whole_number("max-unauthenticated-per-source", 1, 1_000_000),
+        ],
+        [
             "max-sessions",
             None,
             MAX_SESSIONS_PER_KEY,
@@ -147,7 +154,10 @@ class Options(usage.Options):
             _cgroups,
         ],
     ]
-    optFlags = [["log-commands", None, "Write the commands to the log."]]  # noqa: RUF012 - as above
+    optFlags = [  # noqa: RUF012 - as above
+        ["log-commands", None, "Write the commands to the log."],
+        ["no-penalties", None, "Never refuse another machine for what it did before it logged in."],
+    ]
 
     def __init__(self) -> None:
         usage.Options.__init__(self)
@@ -238,6 +248,8 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 ),
                 login_seconds=options["login-timeout"],
                 max_unauthenticated=options["max-unauthenticated"],
+                max_unauthenticated_per_source=options["max-unauthenticated-per-source"],
+                penalties=not options["no-penalties"],
                 max_sessions_per_key=options["max-sessions"],
                 max_buffered=options["max-buffered"],
                 log_commands=bool(options["log-commands"]),

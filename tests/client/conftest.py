@@ -38,8 +38,8 @@ def console() -> Iterator[Console]:
     """Opens clients, each on a terminal of its own."""
     terminals: list[Terminal] = []
 
-    def open_console(server: ServerProcess, *words: str, **streams: Any) -> Terminal:
-        terminals.append(Terminal(server.command(*words), server.environment, **streams))
+    def open_console(server: ServerProcess, *words: str, port: bool = True, **streams: Any) -> Terminal:
+        terminals.append(Terminal(server.command(*words, port=port), server.environment, **streams))
         return terminals[-1]
 
     yield open_console

@@ -189,6 +189,7 @@ class Network:
     :ivar is_up: whether a dial finds it; one that does not is refused.
     :ivar holds_dials: whether a dial waits until the test answers it, with :meth:`answer`.
     :ivar carries: whether bytes move.
+    :ivar slept: seconds that the machine has slept and that its timers have not seen, as on Linux.
     :ivar talks_plainly: whether somebody else answers, who does not speak TLS.
     :ivar dialled_at: when each dial was made.
     """
@@ -200,9 +201,14 @@ class Network:
         self.holds_dials = False
         self.carries = True
         self.talks_plainly = False
+        self.slept = 0.0
         self.dialled_at: list[float] = []
         self.waiting: list[tuple[Deferred[IProtocol], IProtocolFactory]] = []
         self._pairs: list[tuple[Wire, Wire]] = []
+
+    def elapsed(self) -> float:
+        """Return the time in seconds, sleep included."""
+        return self.clock.seconds() + self.slept
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Dial; the client calls this."""
@@ -265,7 +271,7 @@ class Network:
             def attempt() -> Deferred[None]:
                 return dial(self.clock, self, pin, make_link)
 
-            return Redialler(self.clock, attempt, shell, self.clock.seconds, lambda: 0.0)
+            return Redialler(self.clock, attempt, shell, self.elapsed, lambda: 0.0)
 
         def make_link(tls: PinnedClientTLS, ready: Deferred[RemoteShell]) -> ClientLink:
             redialling = make_redialler if resume else None

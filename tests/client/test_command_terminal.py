@@ -142,7 +142,7 @@ def test_signal_to_the_client(server: ServerProcess, console: Console, name: str
 
 def test_lost_server(doomed_server: ServerProcess, console: Console) -> None:
     """C-04: a server that dies under a command on a terminal: one line, 255, and the terminal is as it was."""
-    terminal = console(doomed_server, "-t", HOST, "printf half; exec sleep 1000")
+    terminal = console(doomed_server, "--no-resume", "-t", HOST, "printf half; exec sleep 1000")
     terminal.until(lambda: terminal.lines == ["half"])
     doomed_server.kill()
     assert terminal.end() == 255

@@ -192,7 +192,7 @@ def test_killed_console(server: ServerProcess, console: Console) -> None:
 
 def test_server_killed_under_a_command(doomed_server: ServerProcess, console: Console) -> None:
     """C-04: a server that dies under a command: one line, 255, and the terminal is as it was."""
-    terminal = console(doomed_server)
+    terminal = console(doomed_server, "--no-resume")
     terminal.enter("echo ready; sleep 1000")
     terminal.shows("ready")
     doomed_server.kill()
@@ -255,7 +255,7 @@ def test_history_is_kept_for_its_owner_alone(server: ServerProcess, console: Con
 
 def test_server_killed_at_the_prompt(doomed_server: ServerProcess, console: Console) -> None:
     """C-04: a server that dies while the user thinks: one line, 255, and the terminal is as it was."""
-    terminal = console(doomed_server)
+    terminal = console(doomed_server, "--no-resume")
     terminal.enter("true")
     terminal.prompt()
     doomed_server.kill()

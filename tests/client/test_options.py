@@ -10,6 +10,7 @@ import pytest
 
 import twisted_rsh
 from twisted_rsh.client.options import ClientOptions, TerminalWish, UsageError, parse_options, usage_text
+from twisted_rsh.core.disconnection import KILL, Grace, Keep
 
 
 def test_nothing_means_a_shell_on_this_machine() -> None:
@@ -52,6 +53,10 @@ def test_nothing_means_a_shell_on_this_machine() -> None:
         ("--max-memory 2G h", ClientOptions(host="h", max_memory=2 * 1024**3)),
         (f"--max-output {2**63 - 1} h", ClientOptions(host="h", max_output=2**63 - 1)),
         ("--max-cpu 0.5 h", ClientOptions(host="h", max_cpu=0.5)),
+        ("--no-resume h", ClientOptions(host="h", no_resume=True)),
+        ("--on-disconnect kill h", ClientOptions(host="h", on_disconnect=KILL)),
+        ("--on-disconnect=keep h", ClientOptions(host="h", on_disconnect=Keep())),
+        ("--on-disconnect grace:2.5 h ls", ClientOptions(host="h", on_disconnect=Grace(2.5), command=("ls",))),
         ("--argv h ls", ClientOptions(host="h", argv=True, command=("ls",))),
         ("--fingerprint SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
         ("--fingerprint=SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
@@ -130,6 +135,14 @@ def test_first_value_counts() -> None:
         ["--timeout=nan", "h"],
         ["--timeout=inf", "h"],
         ["--timeout=", "h"],
+        ["--no-resume=1", "h"],
+        ["--on-disconnect", "h"],
+        ["--on-disconnect", "stay", "h"],
+        ["--on-disconnect", "grace", "h"],
+        ["--on-disconnect", "grace:", "h"],
+        ["--on-disconnect", "grace:-1", "h"],
+        ["--on-disconnect", "grace:nan", "h"],
+        ["--on-disconnect", "kill:1", "h"],
         ["--encoding", "klingon", "h"],
         ["--encoding", "base64", "h"],
         ["--encoding", "a\0b", "h"],

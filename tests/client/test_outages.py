@@ -10,6 +10,7 @@ from tests.client.standin import Network, is_connected
 from tests.link.wire import MALLORY
 from twisted_rsh.client import RemoteJob, RemoteShell
 from twisted_rsh.client.errors import ConnectionLost, LossReason
+from twisted_rsh.client.redialling import JUMP_SECONDS, TICK_SECONDS
 from twisted_rsh.client.remote_job import TYPING_SECONDS
 from twisted_rsh.client.remote_shell import IDLE_SECONDS
 from twisted_rsh.core.codec import encode
@@ -467,6 +468,22 @@ def test_sleep_during_an_outage(network: Network, expired: bool) -> None:
     assert network.dialled_at[dials:][-1] == pytest.approx(network.clock.seconds())
     network.advance(1)
     assert (is_connected(shell), shell.loss) == ((False, LossReason.EXPIRED) if expired else (True, None))
+
+
+def test_sleep_that_timers_do_not_see(network: Network) -> None:
+    """M-22: where timers stand still while the machine sleeps, the dial does not wait for the one that was due."""
+    shell = network.log_in()
+    running(network, shell, Keep())
+    network.is_up = False
+    network.cut()
+    network.advance(15.0)
+    network.is_up = True
+    network.slept = JUMP_SECONDS - 1
+    network.advance(TICK_SECONDS)
+    assert not is_connected(shell)
+    network.slept += JUMP_SECONDS + 1
+    network.advance(TICK_SECONDS)
+    assert is_connected(shell)
 
 
 def test_sleep_and_no_network(network: Network) -> None:

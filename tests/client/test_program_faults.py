@@ -152,7 +152,7 @@ def test_something_else_answers(server: ServerProcess, silent_port: socket.socke
 
 def test_server_killed_under_a_command(doomed_server: ServerProcess) -> None:
     """A server that dies: what came until then, one line, and 255: nobody knows how the command ended."""
-    with doomed_server.start(HOST, "echo started; exec sleep 20") as client:
+    with doomed_server.start("--no-resume", HOST, "echo started; exec sleep 20") as client:
         assert read_line(client) == "started"
         doomed_server.kill()
         status, stdout, stderr = finish(client)
@@ -172,8 +172,8 @@ def test_server_stopped_under_a_command(doomed_server: ServerProcess) -> None:
 
 
 def test_killed_client_leaves_nothing(server: ServerProcess) -> None:
-    """A client that was killed leaves no command behind."""
-    with server.start(HOST, "echo $$; exec sleep 1000") as client:
+    """A client that was killed leaves no command behind for longer than its grace."""
+    with server.start("--on-disconnect", "grace:0.5", HOST, "echo $$; exec sleep 1000") as client:
         pid = int(read_line(client))
         client.kill()
     wait_until_gone(pid)

@@ -209,7 +209,7 @@ def test_script_from_stdin(server: ServerProcess) -> None:
 
 def test_script_after_the_servers_death(doomed_server: ServerProcess) -> None:
     """A server that dies in the middle of a script: one line, 255, and no further command."""
-    with doomed_server.start(HOST) as client:
+    with doomed_server.start("--no-resume", HOST) as client:
         assert client.stdin is not None
         client.stdin.write(b"echo started; sleep 20\necho never\necho never\n")
         client.stdin.flush()

@@ -90,11 +90,14 @@ def test_dials_of_an_outage(network: Network) -> None:
 def test_many_cuts_in_a_row(network: Network) -> None:
     """Each outage is resumed by its first dial, and each attempt has a number of its own."""
     shell = patient(network)
-    for _ in range(20):
+    for number in range(20):
         network.cut()
         assert not is_connected(shell)
         network.advance(0)
         assert is_connected(shell)
+        if number % 2:
+            shell.start("true")  # the server learns that the client has the new secret
+            network.advance(0)
     assert [claim.attempt for claim in network.server.resumes] == list(range(1, 21))
 
 
@@ -177,6 +180,40 @@ def test_somebody_else_answers_for_a_while(network: Network) -> None:
     network.talks_plainly = False
     network.advance(11)
     assert is_connected(shell)
+
+
+def test_endpoint_that_connects_twice(network: Network) -> None:
+    """An endpoint that tries several addresses may reach the server over two of them: one connection is looked at."""
+    shell = patient(network)
+    network.holds_dials = True
+    network.cut()
+    network.advance(1)
+    network.waiting *= 2
+    network.answer()
+    network.answer()
+    network.holds_dials = False
+    network.advance(1)
+    assert [claim.attempt for claim in network.server.resumes[:2]] == [1, 2]
+    assert is_connected(shell)
+    assert shell.lost is None
+
+
+def test_closing_from_within(network: Network) -> None:
+    """Whoever closes the shell in the very moment of the resume has closed it."""
+    shell = patient(network)
+    job = shell.start("cat")
+    network.advance()
+    network.server.only.opened(job.channel)
+    network.is_up = False
+    network.cut()
+    job.stdin.write(b"x").addCallback(lambda _: shell.close())
+    network.is_up = True
+    network.advance(60)
+    assert shell.loss is LossReason.CLOSED
+    assert len(network.server.resumes) == 1
+    network.cut()
+    network.advance(60)
+    assert network.clock.getDelayedCalls() == []
 
 
 def between_dials(network: Network) -> None:

@@ -150,3 +150,50 @@ def test_the_quarter_rule_cannot_stall() -> None:
         assert limit is not None
         assert sender.credit(limit)
     assert receiver.received == sender.sent == 10 * WINDOW
+
+
+def test_what_is_kept() -> None:
+    """From any offset on, cut where need be; what has been consumed is forgotten as soon as its whole piece is."""
+    stream = SendStream(WINDOW)
+    for order, piece in ((3, b"abcd"), (5, b"efgh"), (9, b"ij")):
+        stream.send(piece, order)
+    assert stream.consumed == 0
+    assert stream.kept_from(0) == [(3, 0, b"abcd"), (5, 4, b"efgh"), (9, 8, b"ij")]
+    assert stream.kept_from(4) == [(5, 4, b"efgh"), (9, 8, b"ij")]
+    assert stream.kept_from(6) == [(5, 6, b"gh"), (9, 8, b"ij")]
+    assert stream.kept_from(10) == []
+    stream.credit(WINDOW + 5)
+    assert stream.consumed == 5
+    assert stream.kept_from(5) == [(5, 5, b"fgh"), (9, 8, b"ij")]
+    assert len(stream._kept) == 2
+    stream.credit(WINDOW + 8)
+    assert len(stream._kept) == 1
+    stream.credit(WINDOW + 10)
+    assert not stream._kept
+
+
+def test_passing_over() -> None:
+    """H-01: of a channel that is over anything may come, with gaps and again, but not beyond the credit."""
+    stream = ReceiveStream(WINDOW)
+    stream.receive(0, 10)
+    for offset, size in ((100, 50), (0, 1), (WINDOW - 1, 1)):
+        stream.pass_over(offset, size)
+    assert stream.received == 10
+    with pytest.raises(RemoteProtocolError) as error:
+        stream.pass_over(WINDOW, 1)
+    assert error.value.code is ErrorCode.FLOW_CONTROL
+
+
+def test_announcing_again() -> None:
+    """A credit that may have been lost is due, however small; where there never was one, none is."""
+    stream = ReceiveStream(WINDOW)
+    stream.announce_again()
+    assert stream.credit_due() is None
+    stream.receive(0, 10)
+    stream.announce_again()
+    assert stream.credit_due() is None
+    stream.consume(1)
+    assert stream.credit_due() is None
+    stream.announce_again()
+    assert stream.credit_due() == WINDOW + 1
+    assert stream.credit_due() is None

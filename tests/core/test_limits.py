@@ -93,7 +93,9 @@ def test_a_server_sends_no_parts() -> None:
     assert len(encode_control(longest, 0)) == 1
 
 
-@pytest.mark.parametrize("bound", ["window", "max_channels", "keepalive_interval", "keepalive_misses"])
+@pytest.mark.parametrize(
+    "bound", ["window", "max_channels", "keepalive_interval", "keepalive_misses", "detach_seconds"]
+)
 def test_limits_are_given_by_name(bound: str) -> None:
     """Each has a default, and is a value."""
     assert limits.SessionLimits(**{bound: 5}) != limits.SessionLimits()
@@ -103,3 +105,10 @@ def test_limits_are_given_by_name(bound: str) -> None:
 def test_the_default_window_is_allowed() -> None:
     """It lies between the smallest and the largest."""
     assert limits.MIN_WINDOW <= limits.DEFAULT_WINDOW <= limits.MAX_WINDOW
+
+
+def test_the_default_session_is_allowed() -> None:
+    """As many jobs as it may have, for as long as it may be kept."""
+    defaults = limits.SessionLimits()
+    assert 1 <= defaults.max_channels <= limits.MAX_CHANNELS
+    assert 0 <= defaults.detach_seconds <= limits.MAX_DETACH_SECONDS

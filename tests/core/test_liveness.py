@@ -47,3 +47,58 @@ def test_pongs() -> None:
     liveness.answered(1)
     with pytest.raises(RemoteProtocolError):
         liveness.answered(2)
+
+
+def test_a_hurry() -> None:
+    """Who waits for an answer asks after half of his time and gives up at its end."""
+    liveness = Liveness(15.0, 3, 0.0)
+    liveness.hurry(10.0, 2.0)
+    assert liveness.deadline == 7.0
+    assert liveness.check(6.9) is Silence.NONE
+    assert liveness.check(7.0) is Silence.ASK
+    assert liveness.deadline == 12.0
+    assert liveness.check(11.9) is Silence.NONE
+    assert liveness.check(12.0) is Silence.DEAD
+
+
+def test_a_hurry_ends_with_any_word() -> None:
+    """Whatever the peer says gives it all of its time again."""
+    liveness = Liveness(15.0, 3, 0.0)
+    liveness.hurry(10.0, 0.0)
+    liveness.heard(9.0)
+    assert liveness.check(23.9) is Silence.NONE
+    assert liveness.check(24.0) is Silence.ASK
+
+
+def test_a_hurry_never_gives_more_time() -> None:
+    """Neither than there was, nor than a shorter one gave."""
+    liveness = Liveness(15.0, 3, 0.0)
+    liveness.hurry(100.0, 0.0)
+    assert liveness.deadline == 15.0
+    assert liveness.check(45.0) is Silence.DEAD
+    liveness = Liveness(15.0, 3, 0.0)
+    liveness.hurry(10.0, 0.0)
+    liveness.hurry(10.0, 4.0)
+    assert liveness.check(5.0) is Silence.ASK
+    assert liveness.check(10.0) is Silence.DEAD
+
+
+def test_silence() -> None:
+    """The seconds since the last word."""
+    liveness = Liveness(15.0, 3, 1.0)
+    assert liveness.silence(4.0) == 3.0
+    liveness.heard(5.0)
+    assert liveness.silence(5.5) == 0.5
+
+
+def test_another_link() -> None:
+    """It has all of its time, and pings of its own."""
+    liveness = Liveness(15.0, 3, 0.0)
+    liveness.next_token()
+    liveness.hurry(1.0, 10.0)
+    liveness.restart(100.0)
+    assert liveness.deadline == 115.0
+    assert liveness.silence(101.0) == 1.0
+    with pytest.raises(RemoteProtocolError):
+        liveness.answered(0)
+    assert liveness.next_token() == 0

@@ -58,9 +58,7 @@ def test_a_login() -> None:
     assert begun[0] == OK
     assert (client.state, server.state) == (LoginState.OVER, LoginState.OVER)
     assert server_session.limits == limits
-    assert begun[1].limits == SessionLimits(
-        window=8192, max_channels=3, keepalive_interval=7.0, detach_seconds=60
-    )
+    assert begun[1].limits == SessionLimits(window=8192, max_channels=3, keepalive_interval=7.0, detach_seconds=60)
     assert (server_session.role, begun[1].role) == (Role.SERVER, Role.CLIENT)
     assert (server_session.deadline, begun[1].deadline) == (115.0, 107.0)
 

@@ -62,6 +62,8 @@ def test_at_the_bound(message: Auth | AuthOk | AuthFail) -> None:
         auth_ok(window=MIN_WINDOW - 1),
         auth_ok(window=MAX_WINDOW + 1),
         auth_ok(max_channels=0),
+        auth_ok(detach_seconds=-1),
+        auth_ok(detach_seconds=MAX_DETACH_SECONDS + 1),
         auth_ok(max_channels=MAX_CHANNELS + 1),
     ],
 )

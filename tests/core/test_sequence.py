@@ -146,3 +146,42 @@ def test_a_sender_never_waits_forever() -> None:
         sent = [] if count is None else outbox.acknowledge(count)
     assert inbox.received == 1000
     assert not outbox.blocked
+
+
+@pytest.mark.parametrize(("count", "possible"), [(2, False), (3, True), (5, True), (7, True), (8, False)])
+def test_what_can_have_arrived(count: int, possible: bool) -> None:
+    """M-13: from what was acknowledged to what was sent; what waits was not sent, and checking changes nothing."""
+    outbox = new_outbox()
+    fill(outbox, 7)
+    outbox.acknowledge(3)
+    if possible:
+        outbox.check_received(count)
+    else:
+        with pytest.raises(RemoteProtocolError) as error:
+            outbox.check_received(count)
+        assert error.value.code is ErrorCode.SEQUENCE
+    assert len(outbox.log) == 4
+
+
+def test_places_in_the_order() -> None:
+    """Each message has its place when it is sent, not when it has to wait; the last acknowledged one's is known."""
+    order = itertools.count(10, 10)
+    outbox = ControlOutbox(lambda: next(order))
+    assert outbox.acknowledged_order == -1
+    fill(outbox, MAX_UNACKNOWLEDGED + 1)
+    assert [place for place, _ in outbox.log] == list(range(10, 650, 10))
+    next(order)
+    outbox.acknowledge(2)
+    assert outbox.acknowledged_order == 20
+    assert outbox.log[-1][0] == 660
+
+
+def test_told_in_another_way() -> None:
+    """A resume acknowledges: nothing is due until there are sixteen more, and the sender may have all of its room."""
+    inbox = ControlInbox()
+    for sequence in range(ACKNOWLEDGE_EVERY - 1):
+        inbox.take(sequence)
+    inbox.resumed()
+    for sequence in range(ACKNOWLEDGE_EVERY - 1, 2 * ACKNOWLEDGE_EVERY - 2):
+        inbox.take(sequence)
+        assert inbox.acknowledgement_due() is None

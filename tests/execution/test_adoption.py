@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import signal
@@ -249,3 +250,21 @@ def test_many_daemons() -> None:
     assert result["zombies"] == 0
     assert result["most"] > 0, "there was nothing to reap"
     assert result["statuses"] == [0]
+
+
+@requires_proc
+def test_no_descriptor_to_look_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-06: a look that the system does not allow is made again later."""
+    children = Children(knows_all=False)
+    children.adopted.expect()
+
+    def exhausted() -> set[int]:
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    monkeypatch.setattr(children.table, "children", exhausted)
+    children.clock.advance(SWEEP_SECONDS)
+    children.clock.advance(SWEEP_SECONDS)
+    assert len(children.clock.getDelayedCalls()) == 1
+    monkeypatch.undo()
+    children.clock.advance(SWEEP_SECONDS)
+    assert children.clock.getDelayedCalls() == []

@@ -212,7 +212,7 @@ def test_process_of_another_user(stranger: subprocess.Popen[bytes], monkeypatch:
     assert tree.signal(signal.SIGTERM)
     assert tree.signal(signal.SIGKILL)
     table = ProcessTable(Clock())
-    tree._signal_one(table.records()[stranger.pid], signal.SIGTERM)
+    table.signal(table.records()[stranger.pid], signal.SIGTERM)
 
 
 @asynchronous

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -392,6 +393,22 @@ async def test_terminate(rig: ShellRig) -> None:
     await owner.finished()
     assert owner.ending == Exited(130)
     assert await rig.output("echo $X") == "kept\n"
+
+
+@asynchronous
+async def test_terminate_and_a_lost_interrupt(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-08: a shell that has not heard of the interrupt of its own loop is interrupted again, and lives."""
+    monkeypatch.setattr("twisted_rsh.execution.shell_command.STEP_SECONDS", 0.3)
+    command, owner = rig.begin("echo go; while :; do :; done")
+    await owner.more_output(1)
+    lost: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.shell, "interrupt", lost.append)
+        command.terminate()
+    assert lost == [signal.SIGINT]
+    await owner.finished()
+    assert owner.ending == Exited(130)
+    assert await rig.output("echo probe") == "probe\n"
 
 
 @asynchronous

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
 
+from tests.execution.trees import requires_proc
 from twisted_rsh.execution import shell_family
+from twisted_rsh.execution.process_table import ProcessTable
 from twisted_rsh.execution.shell_dialect import BASH, DASH, ZSH, dialect_of, quoted
+from twisted_rsh.execution.shell_family import ShellFamily, would_die
 from twisted_rsh.execution.shell_input import TYPED_BYTES, PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shell_reports import MAX_REPORT_BYTES, GarbledReport, Report, ReportKind, ReportReader
 
@@ -104,19 +109,50 @@ def test_terminal_feed() -> None:
     assert len(written) == 2
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="this system has no /proc")
+@requires_proc
 def test_family() -> None:
     """Children and what is below them are found; who catches a signal is told from who would die of it."""
+    table = ProcessTable(Clock())
     with subprocess.Popen(["sh", "-c", "trap '' USR1; sleep 30 & echo; wait"], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        [sleep] = shell_family.children(process.pid) or set()
-        family = shell_family.descendants(os.getpid()) or []
-        assert {process.pid, sleep} <= set(family)
-        assert process.pid not in (shell_family.descendants(os.getpid(), {process.pid}) or [])
-        assert shell_family.would_die(process.pid, signal.SIGTERM)
-        assert not shell_family.would_die(process.pid, signal.SIGUSR1)
-        shell_family.signal_all([sleep, process.pid], signal.SIGKILL)
-    assert shell_family.children(process.pid) == set()
-    assert not shell_family.would_die(process.pid, signal.SIGTERM)
-    shell_family.signal_all([process.pid], signal.SIGKILL)
+        ours, family = ShellFamily(table, os.getpid()), ShellFamily(table, process.pid)
+        [sleep] = family.descendants() or []
+        assert family.children() == {(sleep.pid, sleep.started)}
+        assert {process.pid, sleep.pid} <= {record.pid for record in ours.descendants() or ()}
+        shell = table.read(process.pid)
+        assert shell is not None
+        without = {record.pid for record in ours.descendants({(process.pid, shell.started)}) or ()}
+        assert not {process.pid, sleep.pid} & without
+        assert process.pid in {record.pid for record in ours.descendants({(process.pid, shell.started + 1)}) or ()}
+        assert would_die(process.pid, signal.SIGTERM)
+        assert not would_die(process.pid, signal.SIGUSR1)
+        family.signal([dataclasses.replace(shell, started=shell.started + 1)], signal.SIGKILL)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.1)
+        family.signal([sleep, shell], signal.SIGKILL)
+    assert family.children() == set()
+    assert not would_die(process.pid, signal.SIGTERM)
+    family.signal([shell], signal.SIGKILL)
+
+
+@requires_proc
+def test_large_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more of a family is looked at than can be looked at in a moment."""
+    script = "sh -c 'sleep 30 & sleep 30 & echo; wait' & wait"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        family = ShellFamily(ProcessTable(Clock()), process.pid)
+        for bound, found in ((4, 3), (3, 3), (2, 2), (1, 1)):
+            monkeypatch.setattr(shell_family, "MAX_FAMILY", bound)
+            assert len(family.descendants() or ()) == found
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_system_without_family(tmp_path: Path) -> None:
+    """Where the system does not list children, that is the answer, and not that there are none."""
+    family = ShellFamily(ProcessTable(Clock(), str(tmp_path)), os.getpid())
+    assert family.children() is None
+    assert family.descendants() is None
+    assert family.stopped_children() is None

@@ -14,6 +14,8 @@ from tests.execution.shells import ShellRig, account
 from tests.tools import require_tool
 from twisted_rsh.core.endings import OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.execution import shell_job
+from twisted_rsh.execution.shell_phase import RULES, Phase
 from twisted_rsh.execution.shell_plan import plan_shell
 from twisted_rsh.interfaces import JobRefused
 
@@ -60,10 +62,16 @@ async def test_dies_of_a_signal(tmp_path: Path) -> None:
     assert ending.text.endswith("/bash: it ended before it was ready, by signal TERM")
 
 
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give a shell little time to start."""
+    rules = {**RULES, Phase.STARTING: replace(RULES[Phase.STARTING], seconds=0.3)}
+    monkeypatch.setattr(shell_job, "RULES", rules)
+
+
 @asynchronous
 async def test_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell that says nothing is ended in time."""
-    monkeypatch.setattr("twisted_rsh.execution.shell_job.START_SECONDS", 0.3)
+    hurry(monkeypatch)
     ending = await failure(tmp_path, "#!/bin/sh\nexec sleep 30\n")
     assert ending.text.endswith("/bash: the shell did not get ready within 0.3 seconds")
 
@@ -71,7 +79,7 @@ async def test_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @asynchronous
 async def test_prints_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell that prints and prints does not get through to anybody."""
-    monkeypatch.setattr("twisted_rsh.execution.shell_job.START_SECONDS", 0.3)
+    hurry(monkeypatch)
     await failure(tmp_path, "#!/bin/sh\nexec yes\n")
 
 

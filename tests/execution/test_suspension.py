@@ -104,25 +104,35 @@ def test_exit_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_forgotten_while_told(sleeper: subprocess.Popen[bytes]) -> None:
-    """A listener may have the job forgotten whose turn would have come next; a broken one does not end the looks."""
+    """A listener may have the job forgotten whose turn would have come next."""
     clock = Clock()
     watch = SuspensionWatch(clock)
     with subprocess.Popen(["sleep", "600"]) as other:
-
-        def break_down() -> None:
-            watch.forget(other.pid)
-            raise ZeroDivisionError
-
-        second = Listener()
-        watch.watch(sleeper.pid, Listener(break_down))
+        first, second = Listener(lambda: watch.forget(other.pid)), Listener()
+        watch.watch(sleeper.pid, first)
         watch.watch(other.pid, second)
         change(sleeper, signal.SIGSTOP)
         change(other, signal.SIGSTOP)
-        with pytest.raises(ZeroDivisionError):
-            clock.advance(LOOK_SECONDS)
-        assert second.told == []
-        assert len(clock.getDelayedCalls()) == 1
+        clock.advance(LOOK_SECONDS)
+        assert (first.told, second.told) == (["STOP"], [])
         other.kill()
+
+
+def test_listener_that_breaks(sleeper: subprocess.Popen[bytes]) -> None:
+    """A listener's own error does not end the looks."""
+
+    def break_down() -> None:
+        raise ZeroDivisionError
+
+    clock, listener = Clock(), Listener(break_down)
+    watch = SuspensionWatch(clock)
+    watch.watch(sleeper.pid, listener)
+    change(sleeper, signal.SIGSTOP)
+    with pytest.raises(ZeroDivisionError):
+        clock.advance(LOOK_SECONDS)
+    change(sleeper, signal.SIGCONT)
+    clock.advance(LOOK_SECONDS)
+    assert listener.told == ["STOP", "goes on"]
 
 
 def test_system_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ def test_without_the_look_during_the_handshake() -> None:
 def test_without_the_look_after_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     """L-05: if the look after the handshake saw what it wants, TLS would still stop the wrong server."""
     pin = identity().pin
-    monkeypatch.setattr("twisted_rsh.client.client_link.peer_spki_sha256", lambda _transport: pin)
+    monkeypatch.setattr("twisted_rsh.client.pinned_link.peer_spki_sha256", lambda _transport: pin)
     dialling = Dialling(MALLORY)
     assert isinstance(dialling.error, WrongServer)
     assert dialling.server.received == b""

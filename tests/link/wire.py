@@ -28,7 +28,6 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
-from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -39,7 +38,7 @@ from twisted_rsh.core.limits import PROOF_BYTES
 from twisted_rsh.core.login_messages import Auth
 from twisted_rsh.core.resuming import SECRET_LABEL, LinkBinding, secret_context
 from twisted_rsh.core.roles import Phase, Role
-from twisted_rsh.link.tls import ALPN
+from twisted_rsh.link.tls import ALPN, LinkTLSFactory
 from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
 from twisted_rsh.trust.client_key import ClientKey
 from twisted_rsh.trust.fingerprint import spki_sha256
@@ -132,8 +131,9 @@ class Wire:
     :ivar producer: what the protocol has registered.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, address: IPv4Address = _ADDRESS) -> None:
         self.clock = clock
+        self._address = address
         self.protocol: IProtocol | None = None
         self.disconnecting = False
         self._aborted = False
@@ -166,7 +166,7 @@ class Wire:
 
     def getPeer(self) -> IPv4Address:
         """Return any address."""
-        return _ADDRESS
+        return self._address
 
     getHost = getPeer
 
@@ -229,6 +229,7 @@ class RawPeer:
     :param protocol: the protocol, TLS included.
     :param connection: this end of TLS.
     :param delay: seconds between the connection and this end's first byte.
+    :param address: where the protocol sees it come from.
     :ivar wire: the protocol's transport.
     :ivar received: the plaintext that the protocol has sent.
     :ivar recorded: the bytes on the wire that the protocol has sent.
@@ -236,11 +237,18 @@ class RawPeer:
     :ivar failure: what broke TLS, if anything did.
     """
 
-    def __init__(self, clock: Clock, protocol: IProtocol, connection: SSL.Connection, delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        protocol: IProtocol,
+        connection: SSL.Connection,
+        delay: float = 0.0,
+        address: IPv4Address = _ADDRESS,
+    ) -> None:
         self.clock = clock
         self.protocol = protocol
         self.connection = connection
-        self.wire = Wire(clock)
+        self.wire = Wire(clock, address)
         self.received = b""
         self.recorded = b""
         self.closed = False
@@ -314,7 +322,9 @@ class RawClient(RawPeer):
     :param alpn: the protocols it offers, or none.
     :param maximum: the highest TLS version it offers.
     :param delay: seconds between the connection and its first byte.
+    :param address: where the server sees it come from.
     :ivar session: the identifier of its session, for whoever has logged in.
+    :ivar secrets: the connection's secrets, by the labels of NSS's key log.
     """
 
     def __init__(
@@ -324,10 +334,13 @@ class RawClient(RawPeer):
         alpn: Sequence[bytes] = (ALPN,),
         maximum: int = SSL.TLS1_3_VERSION,
         delay: float = 0.0,
+        address: IPv4Address = _ADDRESS,
     ) -> None:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_max_proto_version(maximum)
         context.set_options(SSL.OP_NO_TICKET)
+        self.secrets: dict[str, bytes] = {}
+        context.set_keylog_callback(self._keep_secret)
         if alpn:
             context.set_alpn_protos(list(alpn))
         connection = SSL.Connection(context, None)
@@ -335,7 +348,11 @@ class RawClient(RawPeer):
         self.session = b""
         self._sequence = 0
         self._decoder = Decoder(Role.CLIENT, Phase.SESSION)
-        super().__init__(clock, protocol, connection, delay)
+        super().__init__(clock, protocol, connection, delay, address)
+
+    def _keep_secret(self, _connection: SSL.Connection, line: bytes) -> None:
+        label, _, secret = line.decode().split()
+        self.secrets[label] = bytes.fromhex(secret)
 
     def auth(self, pin: bytes, *, user: str = ALICE, which: int = 0, exporter: bytes | None = None) -> bytes:
         """Return the payload of an AUTH, right for this connection unless told otherwise."""
@@ -443,7 +460,7 @@ def wrapped(
 ) -> Any:
     """Return a link with TLS around it."""
     is_client = IOpenSSLClientConnectionCreator.providedBy(tls)
-    return TLSMemoryBIOFactory(tls, is_client, One(link), clock).buildProtocol(None)
+    return LinkTLSFactory(tls, is_client, One(link), clock).buildProtocol(None)
 
 
 @contextlib.contextmanager

@@ -190,9 +190,8 @@ class Rig:
         self.settings = ServerSettings(
             portal=Portal(self.realm, [self.checker]),
             spki_sha256=self.identity.pin,
-            instance_id="one run",
             limits=limits or SessionLimits(),
-            **settings,
+            **{"instance_id": "one run", **settings},
         )
         tls = ServerTLS(self.identity.private_key, self.identity.certificate)
         self.factory = RemoteShellFactory(self.clock, self.settings, tls)
@@ -217,15 +216,15 @@ class Rig:
         """How many connections have not logged in."""
         return self.factory._links.admission.count
 
-    def protocol(self) -> Any:
-        """Return the protocol of a new connection."""
-        protocol = self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 50000))
+    def protocol(self, host: str = "127.0.0.1") -> Any:
+        """Return the protocol of a new connection, from this machine unless said otherwise."""
+        protocol = self.factory.buildProtocol(IPv4Address("TCP", host, 50000))
         assert protocol is not None
         return protocol
 
-    def connect(self, **how: Any) -> RawClient:
+    def connect(self, host: str = "127.0.0.1", **how: Any) -> RawClient:
         """Connect a raw client, and complete the handshake."""
-        return RawClient(self.clock, self.protocol(), **how)
+        return RawClient(self.clock, self.protocol(host), **how)
 
     def log_in(self, **how: Any) -> RawClient:
         """Connect a raw client, and log in."""

@@ -8,8 +8,15 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, formatEvent
 
+from tests.link.wire import frame
 from tests.server.rig import Rig
-from twisted_rsh.server.admission import DROP_RATE, DROP_START, MAX_UNAUTHENTICATED, Admission
+from twisted_rsh.server.admission import (
+    DROP_RATE,
+    DROP_START,
+    MAX_UNAUTHENTICATED,
+    MAX_UNAUTHENTICATED_PER_SOURCE,
+    Admission,
+)
 
 
 def never() -> float:
@@ -96,3 +103,39 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
     rig.clock.advance(60)
     one.exchange()
     assert rig.waiting == 0
+
+
+def test_one_source() -> None:
+    """R-01: a source has its ten, and not one more, until one leaves; others and this machine do not count."""
+    admission = Admission(never)
+    admitted = [admission.admit("a") for _ in range(MAX_UNAUTHENTICATED_PER_SOURCE + 1)]
+    assert admitted == [True] * MAX_UNAUTHENTICATED_PER_SOURCE + [False]
+    assert admission.count == MAX_UNAUTHENTICATED_PER_SOURCE
+    assert admission.admit("b")
+    assert all(admission.admit() for _ in range(2 * MAX_UNAUTHENTICATED_PER_SOURCE))
+    admission.leave("a")
+    assert admission.admit("a")
+    assert not admission.admit("a")
+
+
+def test_a_source_that_has_left_is_forgotten() -> None:
+    """Nothing grows with the sources that there have been."""
+    admission = Admission(never)
+    for number in range(1000):
+        assert admission.admit(str(number))
+        admission.leave(str(number))
+    assert (admission.count, len(admission._sources)) == (0, 0)
+
+
+def test_one_source_at_a_server() -> None:
+    """R-01: strangers at one address keep nobody else out; who logs in or leaves makes room."""
+    rig = Rig(max_unauthenticated_per_source=2)
+    one, other = rig.connect("192.0.2.7"), rig.connect("192.0.2.7")
+    assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
+    rig.connect("192.0.2.8")
+    rig.connect("127.0.0.1")
+    one.send(frame(one.auth(rig.pin)))
+    assert rig.connect("192.0.2.7") is not None
+    assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
+    other.wire.lose()
+    assert rig.connect("192.0.2.7") is not None

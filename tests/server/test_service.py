@@ -29,6 +29,7 @@ from tests.serving import Serving, asynchronous, link_of, reactor
 from twisted_rsh.client import connect_to_endpoint
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.codec import encode
+from twisted_rsh.core.disconnection import Grace
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, TimedOut
 from twisted_rsh.core.limits import DEFAULT_WINDOW, SessionLimits
 from twisted_rsh.core.messages import Ack
@@ -85,6 +86,21 @@ async def test_a_client_that_vanishes(home: Home) -> None:
     pid = int(await job.stdout.read())
     link_of(shell).tls.abortConnection()
     assert isinstance((await job.wait()).ending, OutcomeUnknown)
+    await until(lambda: is_gone(pid))
+    await serving.stop()
+
+
+@asynchronous
+async def test_the_detach_time_out(home: Home) -> None:
+    """X-07: when nobody has resumed in time, what still runs is ended, and its processes are gone within 12 s."""
+    serving = Serving(home, limits=SessionLimits(detach_seconds=1))
+    await serving.start()
+    shell = await serving.shell(resume=False)
+    job = shell.start("trap '' HUP; echo $$; exec yes", on_disconnect=Grace(60.0))
+    pid = int((await job.stdout.read()).split(b"\n")[0])
+    link_of(shell).tls.abortConnection()
+    await job.wait()
+    assert not is_gone(pid)
     await until(lambda: is_gone(pid))
     await serving.stop()
 

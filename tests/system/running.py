@@ -51,6 +51,10 @@ POLL_SECONDS = 0.02
 """Seconds between two looks at something that has no event to wait for."""
 
 
+_KEPT = ("PATH", "PYTHONPATH")
+"""Where the programs are, and which package is tested."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """One way to start the server.
@@ -89,7 +93,7 @@ def own_environment(folder: Path, **changes: str) -> dict[str, str]:
     :param folder: ``HOME``.
     :param changes: variables to add.
     """
-    kept = {name: value for name, value in os.environ.items() if name == "PATH" or name.startswith("COVERAGE_")}
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith("COVERAGE_")}
     return {**kept, "HOME": str(folder), "LANG": "C.UTF-8", **changes}
 
 

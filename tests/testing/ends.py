@@ -37,7 +37,6 @@ class Recorder(Protocol):
     :ivar pieces: what arrived, call by call.
     :ivar reason: the class of the exception with which the connection was lost, or ``None``.
     :ivar made: fires when the connection is there.
-    :ivar lost: fires when it is lost.
     """
 
     def __init__(self, peer: IAddress | None = None) -> None:
@@ -45,7 +44,6 @@ class Recorder(Protocol):
         self.pieces: list[bytes] = []
         self.reason: type[BaseException] | None = None
         self.made: Deferred[None] = Deferred()
-        self.lost: Deferred[None] = Deferred()
 
     @property
     def data(self) -> bytes:
@@ -70,7 +68,6 @@ class Recorder(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.reason = reason.type
-        self.lost.callback(None)
 
 
 class Recorders(Factory):

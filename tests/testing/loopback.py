@@ -13,7 +13,7 @@ from tests.serving import asynchronous, reactor
 from tests.testing.ends import Recorder, Recorders
 from twisted_rsh.testing import Direction, FaultProxy, Faults, InTurn
 
-__all__ = ["PATIENCE", "Loopback", "asynchronous", "reactor", "until"]
+__all__ = ["PATIENCE", "Loopback", "asynchronous", "gone", "reactor", "until"]
 
 PATIENCE = 30.0
 """Seconds after which a test that waits for something gives up; never what a test measures."""
@@ -25,6 +25,11 @@ async def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert reactor.seconds() < deadline
         await deferLater(reactor, 0.005)
+
+
+async def gone(end: Recorder) -> None:
+    """Wait until a connection is lost."""
+    await until(lambda: end.is_lost)
 
 
 class Loopback:

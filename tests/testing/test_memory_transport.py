@@ -261,8 +261,8 @@ def test_pull_producer(connection: MemoryConnection, client: Recorder, server: R
 
 
 def test_close_waits_for_the_producer(connection: MemoryConnection, client: Recorder, server: Recorder) -> None:
-    """As long as a producer is registered a closed connection goes on."""
-    client.wire.registerProducer(Producer(client), True)
+    """As long as a pull producer is registered a closed connection goes on."""
+    client.wire.registerProducer(Producer(client), False)
     client.wire.loseConnection()
     connection.flush()
     client.wire.write(b"more")

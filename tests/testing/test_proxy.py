@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import gc
+import socket
+from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, UNIXServerEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from tests.testing.ends import BOTH_WAYS, One, Recorder, pattern
-from tests.testing.loopback import Loopback, asynchronous, reactor, until
-from twisted_rsh.testing import CutEveryRecords, Direction, FaultProxy, Faults, LaneFaults, Late
+from tests.testing.ends import BOTH_WAYS, One, Recorder, Recorders, pattern
+from tests.testing.loopback import Loopback, asynchronous, gone, reactor, until
+from twisted_rsh.testing import CutEveryRecords, Direction, End, FaultProxy, Faults, InTurn, LaneFaults, Late
 from twisted_rsh.testing.proxied import QUEUE_BYTES
+from twisted_rsh.testing.reset_behind import unsent_bytes
 
 EACH_WAY = pytest.mark.parametrize("direction", BOTH_WAYS)
 
-BUFFERS_BYTES = 16 * 1024 * 1024
-"""Bytes that the sockets between two ends may hold, both of the kernel's defaults and the transports' together; what
-the tests write is several times as much."""
+BUFFERS_BYTES = 64 * 1024 * 1024
+"""Bytes that the four sockets between two ends cannot hold by the kernel's defaults, of which Linux's are the largest:
+20 MiB.  What the tests would write is several times as much."""
 
 
 class Flood:
@@ -67,7 +70,7 @@ async def test_memory_is_bounded_by_who_reads(loopback: Loopback, direction: Dir
     """A peer that does not read stops the one that writes; when it reads, all of it arrives."""
     source, target = await loopback.ways(direction)
     target.wire.pauseProducing()
-    flood = Flood(source, 8 * BUFFERS_BYTES)
+    flood = Flood(source, 4 * BUFFERS_BYTES)
     await settled(flood)
     assert flood.written < BUFFERS_BYTES
     assert loopback.proxy.held_bytes < QUEUE_BYTES
@@ -85,7 +88,7 @@ async def test_memory_is_bounded_by_the_plan(loopback: Loopback, direction: Dire
     """What waits in the proxy itself is bounded likewise, whatever it waits for."""
     loopback.plan(Faults.going(direction, lane))
     source, _ = await loopback.ways(direction)
-    flood = Flood(source, 8 * BUFFERS_BYTES)
+    flood = Flood(source, 4 * BUFFERS_BYTES)
     await until(lambda: loopback.proxy.held_bytes >= QUEUE_BYTES)
     await settled(flood)
     assert QUEUE_BYTES - 64 * 1024 <= loopback.proxy.held_bytes < QUEUE_BYTES + 64 * 1024
@@ -112,7 +115,7 @@ async def test_orderly_end(loopback: Loopback, direction: Direction) -> None:
     data = pattern(3_000_000)
     source.wire.write(data)
     source.wire.loseConnection()
-    await target.lost
+    await gone(target)
     assert target.data == data
     assert target.reason is ConnectionDone
     await until(lambda: not loopback.proxy.open_connections)
@@ -126,7 +129,7 @@ async def test_reset_passes(loopback: Loopback, direction: Direction) -> None:
     source.wire.write(b"before")
     await until(lambda: target.data == b"before")
     source.wire.abortConnection()
-    await target.lost
+    await gone(target)
     assert target.reason is ConnectionLost
     await until(lambda: not loopback.proxy.open_connections)
 
@@ -136,11 +139,25 @@ async def test_reset_of_a_slow_reader(loopback: Loopback) -> None:
     """A reset also reaches an end that the proxy does not read, because the other one was slow."""
     client, server = await loopback.pair()
     server.wire.pauseProducing()
-    flood = Flood(client, 8 * BUFFERS_BYTES)
+    flood = Flood(client, 4 * BUFFERS_BYTES)
     await settled(flood)
     server.wire.abortConnection()
-    await client.lost
+    await gone(client)
     assert client.reason is ConnectionLost
+    await until(lambda: not loopback.proxy.open_connections)
+
+
+@asynchronous
+async def test_close_of_who_waits_for_a_slow_reader(loopback: Loopback) -> None:
+    """An end that the proxy did not read, because the other one was slow, is read again when both are cut."""
+    loopback.plan(Faults(client_end=End.CLOSED))
+    client, server = await loopback.pair()
+    server.wire.pauseProducing()
+    flood = Flood(client, 4 * BUFFERS_BYTES)
+    await settled(flood)
+    loopback.proxy.cut_all()
+    await gone(client)
+    assert client.reason is ConnectionDone
     await until(lambda: not loopback.proxy.open_connections)
 
 
@@ -180,7 +197,7 @@ async def test_half_close_passes(loopback: Loopback) -> None:
     await until(lambda: not loopback.proxy.open_connections)
     for end in (client, server):
         end.wire.loseConnection()
-        await end.lost
+        await gone(end)
 
 
 @asynchronous
@@ -192,7 +209,7 @@ async def test_nobody_listens(loopback: Loopback) -> None:
     await proxy.start()
     client = Recorder()
     await TCP4ClientEndpoint(reactor, "127.0.0.1", proxy.port).connect(One(client))
-    await client.lost
+    await gone(client)
     assert client.reason is ConnectionLost
     await proxy.stop()
 
@@ -206,7 +223,7 @@ async def test_records_before_a_login_are_spared(loopback: Loopback) -> None:
         client, server = await loopback.pair()
         for _ in range(20):
             client.wire.write(b"\x17\x03\x03\0\x01x")
-        await server.lost
+        await gone(server)
         sizes.append(len(server.data) // 6)
     plans = [loopback.proxy.schedule.plan(index).cut_after_records for index in range(6)]
     assert sizes == plans
@@ -222,13 +239,13 @@ async def test_late_bytes_are_overtaken(loopback: Loopback) -> None:
     old, old_server = await loopback.pair()
     old.wire.write(b"hello, resume me")
     old.wire.loseConnection()
-    await old.lost
+    await gone(old)
     new, new_server = await loopback.pair()
     new.wire.write(b"re")
     await until(lambda: new_server.data == b"re")
     assert (old_server.data, old_server.reason) == (b"hello", None)
     new.wire.write(b"sume")
-    await old_server.lost
+    await gone(old_server)
     assert old_server.data == b"hello, resume me"
 
 
@@ -240,12 +257,12 @@ async def test_late_connection(loopback: Loopback) -> None:
     old.wire.write(b"resume me")
     await until(lambda: loopback.proxy.held_bytes == 9)
     old.wire.abortConnection()
-    await old.lost
+    await gone(old)
     new, first = await loopback.pair()
     new.wire.write(b"I was first")
     await until(lambda: len(loopback.servers.made) == 2)
     last = loopback.servers.last
-    await last.lost
+    await gone(last)
     assert (first.data, last.data) == (b"I was first", b"resume me")
     assert last.reason is ConnectionLost
 
@@ -277,15 +294,66 @@ async def test_stop_ends_everything(loopback: Loopback) -> None:
     await until(lambda: loopback.proxy.held_bytes == 4)
     await loopback.proxy.stop()
     for client in clients:
-        await client.lost
+        await gone(client)
     await loopback.proxy.stop()
-    gc.collect()
 
 
 @asynchronous
 async def test_stop_before_start(loopback: Loopback) -> None:
     """A proxy that never listened has nothing to stop."""
     await FaultProxy(reactor, TCP4ClientEndpoint(reactor, "127.0.0.1", 1)).stop()
+
+
+@asynchronous
+@pytest.mark.parametrize("stop", [False, True])
+async def test_the_end_of_a_peer_that_never_reads(loopback: Loopback, stop: bool) -> None:
+    """A reset that waits for a slow reader ends with the reader, or with the proxy."""
+    size = 100_000
+    loopback.plan(Faults(to_server=LaneFaults(cut_after=size)))
+    client, server = await loopback.pair()
+    server.wire.pauseProducing()
+    server.wire.getHandle().setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.wire.write(bytes(size))
+    await gone(client)
+    await deferLater(reactor, 0.1)
+    assert not server.is_lost
+    assert loopback.proxy.open_connections == 1
+    if stop:
+        await loopback.proxy.stop()
+    else:
+        server.wire.abortConnection()
+    await until(lambda: not loopback.proxy.open_connections)
+
+
+@asynchronous
+async def test_target_of_another_kind(tmp_path: Path) -> None:
+    """The target is any endpoint, such as a Unix socket; resets are exact on it as well."""
+    servers = Recorders()
+    path = str(tmp_path / "socket")
+    listening: Any = await UNIXServerEndpoint(reactor, path).listen(servers)
+    plan = Faults(to_server=LaneFaults(cut_after=3), to_client=LaneFaults())
+    proxy = FaultProxy(reactor, UNIXClientEndpoint(reactor, path), InTurn((plan,)))
+    await proxy.start()
+    client = Recorder()
+    await TCP4ClientEndpoint(reactor, "127.0.0.1", proxy.port).connect(One(client))
+    client.wire.write(b"hello")
+    await gone(client)
+    await until(lambda: bool(servers.made))
+    await gone(servers.last)
+    assert servers.last.data == b"hel"
+    await proxy.stop()
+    await listening.stopListening()
+
+
+def test_what_the_system_does_not_tell() -> None:
+    """Where nobody says what is under way, nothing is waited for."""
+
+    class File:
+        def getHandle(self) -> int:
+            return handle.fileno()
+
+    with Path(__file__).open("rb") as handle:
+        assert unsent_bytes(File()) == 0
 
 
 @asynchronous
@@ -298,4 +366,4 @@ async def test_cut_while_it_dials(loopback: Loopback, stop: bool) -> None:
         await loopback.proxy.stop()
     else:
         loopback.proxy.cut_all()
-    await client.lost
+    await gone(client)

@@ -9,7 +9,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import deferLater
 
 from tests.testing.ends import BOTH_WAYS, pattern, record
-from tests.testing.loopback import Loopback, asynchronous, reactor, until
+from tests.testing.loopback import Loopback, asynchronous, gone, reactor, until
 from twisted_rsh.testing import CutEverySeconds, Direction, End, Faults, Int32Frames, LaneFaults
 
 DATA = pattern(24)
@@ -25,8 +25,8 @@ async def test_cut_after_every_byte(loopback: Loopback, direction: Direction) ->
         loopback.plan(Faults.going(direction, LaneFaults(cut_after=size)))
         source, target = await loopback.ways(direction)
         source.wire.write(DATA)
-        await target.lost
-        await source.lost
+        await gone(target)
+        await gone(source)
         assert target.data == DATA[:size]
         assert source.reason is target.reason is ConnectionLost
         assert loopback.proxy.cuts == size + 1
@@ -48,7 +48,7 @@ async def test_cut_behind_much_data(loopback: Loopback, direction: Direction, en
     await deferLater(reactor, 0.1)
     assert target.pieces == []
     target.wire.resumeProducing()
-    await target.lost
+    await gone(target)
     assert len(target.data) == size
     assert target.data == data[:size]
     assert target.reason is (ConnectionLost if end is End.RESET else ConnectionDone)
@@ -66,7 +66,7 @@ async def test_one_byte_less_is_no_cut(loopback: Loopback, direction: Direction)
     await until(lambda: source.data == DATA)
     assert loopback.proxy.cuts == 0
     source.wire.write(b"+")
-    await target.lost
+    await gone(target)
     assert target.data == DATA + b"+"
 
 
@@ -85,13 +85,13 @@ async def test_how_the_cut_looks(
         client, server = await loopback.pair()
         source, target = (client, server) if direction is Direction.TO_SERVER else (server, client)
         source.wire.write(DATA)
-        await client.lost
+        await gone(client)
         assert client.reason is (ConnectionLost if other is End.RESET else ConnectionDone)
         if reason is None:
             server.wire.write(DATA)
             await deferLater(reactor, 0.05)
         else:
-            await server.lost
+            await gone(server)
         assert server.reason is reason
         assert target.data == DATA[:2]
 
@@ -107,7 +107,7 @@ async def test_cut_after_records(loopback: Loopback, direction: Direction) -> No
         for start in range(0, len(stream), 100):
             source.wire.write(stream[start : start + 100])
             await deferLater(reactor, 0)
-        await target.lost
+        await gone(target)
         assert len(target.data) == size
 
 
@@ -120,7 +120,7 @@ async def test_cut_after_records_of_both_directions(loopback: Loopback, directio
     target.wire.write(b"\0\0\0\1a")
     await until(lambda: bool(source.data))
     source.wire.write(b"\0\0\0\2bc\0\0\0\1d")
-    await target.lost
+    await gone(target)
     assert target.data == b"\0\0\0\2bc"
 
 
@@ -134,12 +134,12 @@ async def test_stall(loopback: Loopback, direction: Direction) -> None:
     target.wire.write(b"free")
     await until(lambda: bool(source.data) and len(target.data) == 5)
     source.wire.loseConnection()
-    await source.lost
+    await gone(source)
     await deferLater(reactor, 0.05)
     assert target.data == DATA[:5]
     assert target.reason is None
     loopback.proxy.resume()
-    await target.lost
+    await gone(target)
     assert target.data == DATA
     assert target.reason is ConnectionDone
 
@@ -171,7 +171,7 @@ async def test_delay(loopback: Loopback, direction: Direction) -> None:
     source.wire.loseConnection()
     await until(lambda: bool(target.data))
     assert reactor.seconds() - start >= 0.2
-    await target.lost
+    await gone(target)
     assert target.data == DATA
 
 
@@ -194,10 +194,8 @@ async def test_cut_every_while(loopback: Loopback) -> None:
     """Connections are cut when their time is up."""
     loopback.proxy.schedule = CutEverySeconds(1, 0.05, 0.1, spare=0)
     client, server = await loopback.pair()
-    client.wire.write(DATA)
-    await until(lambda: server.data == DATA)
-    await client.lost
-    await server.lost
+    await gone(client)
+    await gone(server)
     assert client.reason is server.reason is ConnectionLost
     assert loopback.proxy.cuts == 1
 
@@ -208,7 +206,7 @@ async def test_cut_all(loopback: Loopback) -> None:
     ends = [*await loopback.pair(), *await loopback.pair()]
     loopback.proxy.cut_all()
     for end in ends:
-        await end.lost
+        await gone(end)
         assert end.reason is ConnectionLost
     await until(lambda: not loopback.proxy.open_connections)
     loopback.proxy.cut_all()
@@ -219,11 +217,25 @@ async def test_cut_all(loopback: Loopback) -> None:
 
 
 @asynchronous
+async def test_cut_is_counted_once(loopback: Loopback) -> None:
+    """A connection that was cut already is not cut again, though its ends do not know."""
+    loopback.plan(Faults(server_end=End.UNSEEN, client_end=End.UNSEEN))
+    client, server = await loopback.pair()
+    for _ in range(2):
+        loopback.proxy.cut_all()
+    client.wire.write(DATA)
+    await deferLater(reactor, 0.05)
+    assert loopback.proxy.cuts == 1
+    assert loopback.proxy.open_connections == 1
+    assert not (client.is_lost or server.is_lost or server.data)
+
+
+@asynchronous
 async def test_refused(loopback: Loopback) -> None:
     """Whom the plan refuses is reset at once, and the server hears nothing."""
     loopback.plan(Faults(refuse=True))
     client = await loopback.dial()
-    await client.lost
+    await gone(client)
     assert client.reason is ConnectionLost
     assert loopback.servers.made == []
     assert (loopback.proxy.connections, loopback.proxy.cuts) == (1, 0)

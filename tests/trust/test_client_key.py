@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 import threading
@@ -124,6 +125,14 @@ def test_public_key_of_another_private_key(home: Home) -> None:
         load_or_create_client_key(home)
 
 
+def compressed() -> bytes:
+    """Write a key of an elliptic curve as ssh-keygen never does, with half of its point."""
+    head, *lines, tail = openssh(ec.generate_private_key(ec.SECP256R1())).split(b"\n")[:-1]
+    body = base64.b64decode(b"".join(lines))
+    assert body.count(b"\0\0\0\x41\x04") == 2
+    return b"\n".join((head, base64.b64encode(body.replace(b"\0\0\0\x41\x04", b"\0\0\0\x41\x02")), tail, b""))
+
+
 def unusable_keys() -> list[bytes]:
     """Files that hold no key that can log in."""
     return [
@@ -134,10 +143,13 @@ def unusable_keys() -> list[bytes]:
         ec.generate_private_key(ec.SECP256R1()).private_bytes(
             Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
         ),
+        compressed(),
     ]
 
 
-@pytest.mark.parametrize("data", unusable_keys(), ids=["empty", "garbage", "broken", "pkcs8", "traditional"])
+@pytest.mark.parametrize(
+    "data", unusable_keys(), ids=["empty", "garbage", "broken", "pkcs8", "traditional", "compressed"]
+)
 def test_unusable_key_file(home: Home, data: bytes) -> None:
     """A file without a usable key is kept, and named in one line with the way out."""
     put_key_file(home, data)

@@ -46,14 +46,17 @@ def test_certificate_digest(home: Home) -> None:
 
 
 def test_unknown_key_in_certificate_fails_closed(home: Home) -> None:
-    """L-05: a certificate whose key is of no known type, or no point of its curve, has no fingerprint."""
+    """L-05: a certificate whose key is of no known type, or no point of its curve, or of no known version: none."""
     der = load_or_create_server_key(home).certificate.public_bytes(Encoding.DER)
     ec_public_key = bytes.fromhex("06072a8648ce3d0201")
     assert der.count(ec_public_key) == 1
     point = der.index(bytes.fromhex("03420004")) + 4
     unknown_type = der.replace(ec_public_key, ec_public_key[:-1] + b"\x7f")
     off_the_curve = der[:point] + bytes([der[point] ^ 1]) + der[point + 1 :]
-    for broken in (unknown_type, off_the_curve):
+    version = bytes.fromhex("a003020102")
+    assert der.count(version) == 1
+    unknown_version = der.replace(version, version[:-1] + b"\x5b")
+    for broken in (unknown_type, off_the_curve, unknown_version):
         with pytest.raises(BadFingerprint):
             certificate_spki_sha256(broken)
 

@@ -11,11 +11,14 @@ if TYPE_CHECKING:
     from twisted_rsh.client.remote_job import RemoteJob
     from twisted_rsh.client.remote_shell import RemoteShell
     from twisted_rsh.client.result import Result
+    from twisted_rsh.core.disconnection import Grace, Keep
     from twisted_rsh.core.endings import JobEnd
     from twisted_rsh.core.requests import Terminal
 
 __all__ = [
+    "Grace",
     "JobEnd",
+    "Keep",
     "PersistentShell",
     "RemoteJob",
     "RemoteShell",
@@ -26,7 +29,9 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Grace": "twisted_rsh.core.disconnection",
     "JobEnd": "twisted_rsh.core.endings",
+    "Keep": "twisted_rsh.core.disconnection",
     "PersistentShell": "twisted_rsh.client.persistent_shell",
     "RemoteJob": "twisted_rsh.client.remote_job",
     "RemoteShell": "twisted_rsh.client.remote_shell",

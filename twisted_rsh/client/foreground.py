@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
 from twisted_rsh.client.errors import ClientError
-from twisted_rsh.client.local_output import LocalOutput, local_encoding
+from twisted_rsh.client.job_input import JobInput
+from twisted_rsh.client.local_output import LocalOutput
 from twisted_rsh.client.local_terminal import LocalTerminal
 from twisted_rsh.client.outage import GaveUp, Outage
 from twisted_rsh.client.persistent_shell import PersistentShell
 from twisted_rsh.client.remote_job import RemoteJob
 from twisted_rsh.client.status import describe_ending, exit_status, printable
-from twisted_rsh.client.stdio import PIECE_BYTES, InputReader
-from twisted_rsh.client.text import Transcoder
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, Refused, Signalled
 from twisted_rsh.core.errors import LocalProtocolError
 
@@ -208,7 +206,9 @@ class Foreground:
         return self._interrupts - 1
 
     async def _pass_input(self, job: RemoteJob, stdin: int | None, waiting: Deferred[JobEnd]) -> JobEnd:
-        reader = None if stdin is None else self._read(job, stdin, waiting)
+        reader = None
+        if stdin is not None:
+            reader = JobInput(self._reactor, stdin, job, self._encoding, self.outage, self._leave)
         if reader is None:
             job.stdin.end()
         try:
@@ -224,47 +224,11 @@ class Foreground:
             raise InputFailed(f"cannot read stdin: {reader.error.strerror}")
         return end
 
-    def _read(self, job: RemoteJob, stdin: int, waiting: Deferred[JobEnd]) -> InputReader:
-        typed = os.isatty(stdin)
-        if typed:
-            self.outage.reads_keys = True
-            self.outage.line_begins()
-        transcoder: Transcoder | None = None
-
-        def pass_on(data: bytes) -> None:
-            nonlocal transcoder
-            if typed and self.outage.typed(data):
-                self._why = GaveUp()
-                waiting.cancel()
-                return
-            encoding = self._encoding or job.encoding
-            if typed and transcoder is None and encoding is not None:
-                transcoder = _input_transcoder(encoding)
-            text = data if transcoder is None else transcoder.convert(data)
-            job.stdin.write(text).addCallbacks(lambda _: reader.allow(len(data)), lambda _: reader.stop())
-
-        def pass_end() -> None:
-            # A command that took half of its input for all of it would do harm.
-            if reader.error is None:
-                job.stdin.end()
-            else:
-                job.close()
-
-        reader = InputReader(self._reactor, stdin, pass_on, pass_end)
-        if typed:
-            # What was typed ahead is text, too, and waits until it is known in which code page it is wanted.
-            job.when_started().addCallback(lambda _: reader.allow(PIECE_BYTES))
-        else:
-            reader.allow(PIECE_BYTES)
-        return reader
+    def _leave(self) -> None:
+        if self._waiting is not None:
+            self._why = GaveUp()
+            self._waiting.cancel()
 
 
 def _at_once(act: Callable[[], None]) -> None:
     act()
-
-
-def _input_transcoder(target: str) -> Transcoder | None:
-    try:
-        return Transcoder(local_encoding(), target)
-    except LookupError:
-        return None

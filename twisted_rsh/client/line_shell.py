@@ -13,6 +13,7 @@ from twisted_rsh.client.persistent_shell import PersistentShell
 from twisted_rsh.client.remote_job import RemoteJob
 from twisted_rsh.client.remote_shell import RemoteShell
 from twisted_rsh.client.status import describe_ending, exit_status
+from twisted_rsh.core.disconnection import COMMAND_GRACE_SECONDS, Grace
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, Signalled
 from twisted_rsh.core.requests import Terminal
 
@@ -101,7 +102,12 @@ class LineShell:
 
 
 async def start_line_shell(
-    clock: IReactorTime, connection: RemoteShell, options: ClientOptions, terminal: Terminal | None = None
+    clock: IReactorTime,
+    connection: RemoteShell,
+    options: ClientOptions,
+    terminal: Terminal | None = None,
+    *,
+    unattended: bool = False,
 ) -> LineShell:
     """Start the user's shell on the server.
 
@@ -109,6 +115,7 @@ async def start_line_shell(
     :param connection: the connection.
     :param options: the shell's limits, and those of its lines.
     :param terminal: the terminal that it is to have, or ``None`` for pipes.
+    :param unattended: whether no person sits at it: without a connection it then has the grace of a command.
     :raises twisted_rsh.client.errors.ShellRefused: there is none to be had.
     :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone.
     """
@@ -116,6 +123,6 @@ async def start_line_shell(
         terminal=terminal,
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
-        on_disconnect=options.on_disconnect,
+        on_disconnect=options.on_disconnect or (Grace(COMMAND_GRACE_SECONDS) if unattended else None),
     )
     return LineShell(clock, shell, options)

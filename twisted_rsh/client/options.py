@@ -193,7 +193,7 @@ _OPTIONS = (
     _Option(("--encoding",), "encoding", "the code page of the command's text", "NAME", _encoding),
     _Option(("--no-resume",), "no_resume", "end everything with the connection"),
     _Option(
-        ("--on-disconnect",), "on_disconnect", "jobs in an outage: kill, keep or grace:SECONDS", "POLICY", _disconnection
+        ("--on-disconnect",), "on_disconnect", "jobs in an outage: kill, keep, grace:SECONDS", "POLICY", _disconnection
     ),
     _Option(("--argv",), "argv", "run the words as they are, without a shell"),
     _Option(("--fingerprint",), "fingerprint", "the key that the server must have", "SHA256:...", str),

@@ -43,6 +43,7 @@ class Outage:
         self._at_line_start = True
         self._tilde = False
         self._signals = 0
+        self._begun: Callable[[], None] = lambda: None
         self._unwatch: Callable[[], None] = lambda: None
 
     def follow(self, shell: RemoteShell) -> None:
@@ -55,9 +56,17 @@ class Outage:
         self.is_on = False
         self._stop_timer()
 
-    def line_begins(self) -> None:
-        """Learn that what is typed from now on is another command's."""
+    def keys_are_read(self, read: Callable[[], None]) -> None:
+        """Learn that what is typed from now on is another command's.
+
+        :param read: called when an outage begins, or now if there is one: keys have to be read then, whether the
+            command takes them yet or not.
+        """
+        self.reads_keys = True
         self._at_line_start = True
+        self._begun = read
+        if self.is_on:
+            read()
 
     def typed(self, data: bytes) -> bool:
         """Look at what a person typed, all of it.
@@ -87,6 +96,7 @@ class Outage:
         if reason is not None:
             self._told = False
             self._timer = self._clock.callLater(NOTICE_SECONDS, self._tell)
+            self._begun()
         elif self._told:
             self._remark("[resumed]")
 

@@ -118,11 +118,6 @@ class Redialler:
         self._not_before = 0.0
         self._failure = ""
 
-    @property
-    def is_searching(self) -> bool:
-        """Whether there is an outage."""
-        return self._service is not None
-
     def start(self) -> None:
         """The link is gone: dial at once, and go on until there is another or patience is at its end."""
         from twisted.application.internet import ClientService  # most clients never need it, and start without it

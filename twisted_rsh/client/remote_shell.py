@@ -250,9 +250,9 @@ class RemoteShell:
                     job.stdin.room_gained()
             case SessionClosed():
                 link = self._pump.link
+                assert link is not None
                 self._end(event.text or "the server ended the session", LossReason.CLOSED)
-                if link is not None:
-                    link.close()
+                link.close()
             case JobEnded():
                 self._jobs.pop(event.channel).happened(event)
             case _:

@@ -95,7 +95,9 @@ class ResumeLink(PinnedLink[None]):
         """Read the answer, or whatever the session may receive."""
         if self._is_ours:
             receive(self._resumption.pump, self, self._owner, payload)
-        elif not self._outcome.called:
+        elif self._outcome.called:
+            self.fail("nobody waits for this answer any more")
+        else:
             try:
                 self._answer(payload)
             except RemoteProtocolError as error:

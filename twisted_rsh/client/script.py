@@ -97,7 +97,7 @@ async def run_script(
             if not line.strip():
                 continue
             if lines_shell is None:
-                lines_shell = await start_line_shell(reactor, shell, options)
+                lines_shell = await start_line_shell(reactor, shell, options, unattended=True)
                 foreground.show_background(lines_shell.shell)
             ending = await foreground.run(lines_shell.start(line), None)
             if shell.lost is None and await lines_shell.has_ended_with(line, ending):

@@ -43,6 +43,7 @@ KILL = Grace(0.0)
 """The job is ended at once."""
 
 Disconnection = Grace | Keep
+"""What becomes of a job: :data:`KILL`, or any other grace, or keep."""
 
 
 def parse_disconnection(text: str) -> Disconnection:

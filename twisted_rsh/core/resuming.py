@@ -66,7 +66,8 @@ class ServerProof:
 
     def __init__(self, session: bytes, secret: bytes) -> None:
         self._session = session
-        self._secrets = [secret]
+        # Always two, of which both may be the same: a resume then takes as long whatever there is to compare it with.
+        self._secrets = (secret, secret)
         self._attempt = 0
 
     def holds(self, claim: Resume, link: LinkBinding) -> bool:
@@ -83,14 +84,14 @@ class ServerProof:
         secret = self._secret_of(claim, link)
         assert secret is not None
         self._attempt = claim.attempt
-        self._secrets = [secret, fresh]
+        self._secrets = (secret, fresh)
         return ResumeOk(
             proof=_proof(_SERVER, secret, link, self._session, claim.attempt, positions), positions=positions
         )
 
     def confirm(self) -> None:
         """Take note that the client has said something behind our last answer, and so has the new secret."""
-        del self._secrets[:-1]
+        self._secrets = (self._secrets[1], self._secrets[1])
 
     def _secret_of(self, claim: Resume, link: LinkBinding) -> bytes | None:
         found = None

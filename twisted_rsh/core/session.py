@@ -159,7 +159,9 @@ class Session:
         self._link_writable = False
 
     def link_resumed(self) -> list[Event]:
-        """Learn that the link takes bytes again."""
+        """Learn that the link takes bytes again; nothing happens when it is gone."""
+        if not self._linked:
+            return []
         self._link_writable = True
         return [RoomGained(None, None)]
 
@@ -335,7 +337,7 @@ class Session:
     @property
     def goodbye_sent(self) -> bool:
         """Whether :meth:`frames_to_send` has returned our GOODBYE: there is nothing more to write, ever."""
-        return self._we_left and not self._outbox.blocked and not self._frames and not self._replay
+        return self._we_left and self._linked and not (self._outbox.blocked or self._frames or self._replay)
 
     # What either side may hear.
 

@@ -80,9 +80,9 @@ class ControlGroup:
         try:
             _write(f"{self.path}/cgroup.procs", b"0")
         except OSError as e:
-            reason = f"{self.path}: {e.strerror}"
-            self._remove()
-            raise ControlGroupUnavailable(reason) from None
+            path, self.path = self.path, None
+            _remove(path)
+            raise ControlGroupUnavailable(f"{path}: {e.strerror}") from None
         return self.path
 
     def leave(self) -> None:
@@ -90,7 +90,8 @@ class ControlGroup:
         if self.path is not None:
             with contextlib.suppress(OSError):  # the group that it came from may be gone, or full
                 _write(f"{self._outer}/cgroup.procs", b"0")
-            self._remove()
+            path, self.path = self.path, None
+            _remove(path)
 
     def kill(self, members: Mapping[int, int], table: ProcessTable) -> None:
         """Kill processes that a signal of ours does not reach, such as those that ``sudo`` has made another user's.
@@ -135,11 +136,6 @@ class ControlGroup:
             if record is not None and record.started != started:
                 _write(f"{self.path}/cgroup.procs", b"%d" % pid)
         _write(f"{folder}/cgroup.kill", b"1")
-
-    def _remove(self) -> None:
-        if self.path is not None:
-            _remove(self.path)
-            self.path = None
 
     def _remove_left_over(self, outer: str) -> None:
         """Remove the groups of servers that are gone, as far as nothing is in them."""

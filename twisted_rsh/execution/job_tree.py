@@ -63,15 +63,15 @@ class JobTree:
     and :meth:`reaped` when the job's first process has been waited for.  :meth:`signal` is what a
     :class:`twisted_rsh.execution.ladder.KillLadder` takes.
 
-    No signal ever reaches a process that only has the number of one that belonged: each is held by a pidfd
-    (pidfd_open(2), Linux 5.3) and its starting time compared first; where there is no pidfd only the comparison is
-    left.  Where there is no ``/proc``, as on macOS, the tree is the job's process group.
+    No signal ever reaches a process that only has the number of one that belonged (:meth:`ProcessTable.signal`).  Where
+    there is no ``/proc``, as on macOS, the tree is the job's process group.
 
     :param clock: tells the time.
     :param table: the processes of this machine.
     :param mark: the job's mark, or ``None`` to draw one.
     :param owner: hears of the start and the end; ``None`` when nobody keeps count.
     :param control_group: kills what a ``SIGKILL`` of ours does not reach; ``None`` where there is none.
+    :ivar table: the processes of this machine, as it was given.
     :ivar mark: a name and a value for the environment of the job.
     :ivar pid: the number of the job's first process; ``None`` before :meth:`started`.
     """
@@ -85,7 +85,7 @@ class JobTree:
         control_group: ControlGroup | None = None,
     ) -> None:
         self._clock = clock
-        self._table = table
+        self.table = table
         self._value = secrets.token_hex(MARK_BYTES).encode("ascii") if mark is None else mark
         self._owner = owner
         self._control_group = control_group
@@ -103,7 +103,7 @@ class JobTree:
     @property
     def sees_processes(self) -> bool:
         """Whether this system shows its processes; else only the job's own group can be signalled."""
-        return self._table.is_supported
+        return self.table.is_supported
 
     def started(self, pid: int) -> None:
         """Learn which process the job is.
@@ -137,10 +137,10 @@ class JobTree:
         :param max_age: seconds; what was known so long ago will do, as for :meth:`ProcessTable.records`.
         :returns: the processes by number; empty where there is no ``/proc``.
         """
-        if self.pid is None or not self._table.is_supported:
+        if self.pid is None or not self.table.is_supported:
             return {}
         # A look from before the job's start shows nothing of it.
-        records = self._table.records(max_age if self._table.looked_at > self._started_at else 0)
+        records = self.table.records(max_age if self.table.looked_at > self._started_at else 0)
         found = {pid: records[pid] for pid, start in self._known.items() if _is_alive(records.get(pid), start)}
         others = {
             record.pid: record
@@ -150,7 +150,7 @@ class JobTree:
         others.pop(os.getpid(), None)
         self._add(found, others, self._in_session(records, found, others))
         _add_descendants(found, others)
-        marked = [record for record in others.values() if self._table.mark_of(record) == self._value]
+        marked = [record for record in others.values() if self.table.mark_of(record) == self._value]
         if marked:
             self._add(found, others, marked)
             _add_descendants(found, others)
@@ -169,7 +169,7 @@ class JobTree:
         """
         if self.pid is None:
             return False
-        if not self._table.is_supported:
+        if not self.table.is_supported:
             return self._signal_group(number)
         if number == 0 and self._is_any_known_alive():
             return True
@@ -199,7 +199,7 @@ class JobTree:
             return found, True
         if self._empty_since is None:
             self._empty_since = now
-        return found, self._table.looked_at < self._empty_since
+        return found, self.table.looked_at < self._empty_since
 
     def _in_session(
         self, records: Mapping[int, ProcessRecord], found: Mapping[int, ProcessRecord], others: dict[int, ProcessRecord]
@@ -209,7 +209,7 @@ class JobTree:
         if not self._is_reaped:
             return candidates
         if any(self.pid in (record.session, record.group) for record in found.values()) or any(
-            self._table.mark_of(record) == self._value for record in candidates
+            self.table.mark_of(record) == self._value for record in candidates
         ):
             self._proved_at = self._clock.seconds()
         return candidates if self._number_is_ours else []
@@ -227,7 +227,7 @@ class JobTree:
             found[record.pid] = others.pop(record.pid)
 
     def _is_any_known_alive(self) -> bool:
-        return any(_is_alive(self._table.read(pid), start) for pid, start in self._known.items())
+        return any(_is_alive(self.table.read(pid), start) for pid, start in self._known.items())
 
     # Signals
 
@@ -236,7 +236,7 @@ class JobTree:
         group = self.pid if self._number_is_ours and self._signal_group(number) else None
         for record in members.values():
             if record.group != group:
-                self._signal_one(record, number)
+                self.table.signal(record, number)
 
     def _kill_again(self, members: Mapping[int, ProcessRecord]) -> None:
         """Kill by the control group what was killed before and is still there: it became another user, perhaps."""
@@ -244,7 +244,7 @@ class JobTree:
         left = dict(seen.items() & self._killed.items())
         self._killed = seen
         if left and self._control_group is not None:
-            self._control_group.kill(left, self._table)
+            self._control_group.kill(left, self.table)
 
     def _signal_group(self, number: int) -> bool:
         """Signal the job's own group; returns whether it was there."""
@@ -263,27 +263,6 @@ class JobTree:
         owner, self._owner = self._owner, None
         if owner is not None and self.pid is not None:
             owner.tree_ended(self.pid)
-
-    def _signal_one(self, record: ProcessRecord, number: int) -> None:
-        """Signal a process, if it is still the one that was seen."""
-        try:
-            fd = os.pidfd_open(record.pid)
-        except ProcessLookupError:
-            return
-        except (OSError, AttributeError):  # no descriptors left, an old kernel or an old C library
-            fd = -1
-        try:
-            if not _is_alive(self._table.read(record.pid), record.started):
-                return
-            if fd < 0:
-                os.kill(record.pid, number)
-            else:
-                signal.pidfd_send_signal(fd, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # it has just gone, or it has become another user
-        finally:
-            if fd >= 0:
-                os.close(fd)
 
 
 def _now_in_ticks() -> int:

@@ -75,6 +75,7 @@ class JobTrees:
         in the log, too.
         """
         self._is_started = True
+        self.table.keep_descriptor()
         if self._owns_process:
             become_subreaper()
         folder = "" if self._control_group is None else self._try_group(self._control_group.create)

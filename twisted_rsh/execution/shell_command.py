@@ -249,11 +249,16 @@ class ShellCommand:
         """Take a step of :meth:`terminate`, and the next one in a while."""
         steps: tuple[Callable[[], object], ...] = (
             lambda: self._shell.interrupt(signal.SIGINT),
-            lambda: self._shell.signal_family(signal.SIGTERM),
-            lambda: self._shell.signal_family(signal.SIGKILL),
+            lambda: self._signal_or_interrupt(signal.SIGTERM),
+            lambda: self._signal_or_interrupt(signal.SIGKILL),
             self._shell.kill,
         )
         self._step = None
         if step + 1 < len(steps):
             self._step = self._reactor.callLater(STEP_SECONDS, self._climb, step + 1)
         steps[step]()
+
+    def _signal_or_interrupt(self, number: int) -> None:
+        """Signal what runs below the shell; if nothing does, it has forgotten its interrupt, as zsh may."""
+        if not self._shell.signal_family(number):
+            self._shell.interrupt(signal.SIGINT)

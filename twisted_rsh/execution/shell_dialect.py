@@ -9,8 +9,8 @@ shell be interrupted.  REPORT says the status and the shell's options, and then 
 prompts and to what is run at them.  GUARD makes the shell say the same by itself when it abandons the line, as it does
 at an interrupt or at ``${x?}``: in bash as ``PROMPT_COMMAND``, in zsh as ``precmd``, in dash as part of ``PS1``.  Both
 carry the command's number, so that it does not matter which of the two is heard, or whether both are.  In zsh the
-``eval`` is watched, which makes GUARD say 130 where it was interrupted.  What GUARD and
-REPORT print, as they do where the user has switched tracing on, nobody sees.
+``eval`` is watched, so that GUARD says 130 where it was interrupted.  What GUARD and REPORT print, as they do where the
+user has switched tracing on, nobody sees.
 
 Sources: bash(1), dash(1), zshmisc(1), zshparam(1), zshoptions(1).
 """

@@ -1,82 +1,91 @@
-"""The processes below a persistent shell: whom a signal is for that is not meant for the shell itself.
-
-Linux lists the children of a process in ``/proc/PID/task/TID/children`` (proc(5)), which takes 10 us.  Where there is
-no such thing, as on macOS, nothing is known, and :func:`children` says so.
-"""
+"""The processes below a persistent shell: whom a signal is for that is not meant for the shell itself."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Collection
 
-__all__ = ["MAX_FAMILY", "children", "descendants", "signal_all", "stopped_children", "would_die"]
+from twisted_rsh.execution.process_table import ProcessRecord, ProcessTable
+
+__all__ = ["MAX_FAMILY", "MAX_STATUS_BYTES", "Identity", "ShellFamily", "would_die"]
 
 MAX_FAMILY = 4096
-"""Processes that are looked for below one shell: the walk takes 20 us for each, and keeps the reactor so long."""
+"""Processes that are looked for below one shell: the walk takes 30 us for each, and keeps the reactor so long."""
 
-_MAX_LIST_BYTES = 64 * 1024
-"""Bytes of one list of children: 8,000 numbers or so, more than :data:`MAX_FAMILY`."""
+MAX_STATUS_BYTES = 64 * 1024
+"""Bytes of ``/proc/PID/status`` that are read: the groups of a user who is in 5,000 of them, and some."""
 
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(_MAX_LIST_BYTES)
+Identity = tuple[int, int]
+"""A process for good: its number, and the clock ticks at which it was started."""
 
 
-def children(pid: int) -> set[int] | None:
-    """List the children of a process, of all its threads.
+class ShellFamily:
+    """The processes below one shell.
 
-    :param pid: the process.
-    :returns: their numbers, none when it is gone; ``None`` where the system does not tell.
+    Where the system does not list the children of a process, as on macOS, nothing is known, and the answers are
+    ``None``.
+
+    :param table: the processes of this machine.
+    :param pid: the shell, which is not of the family itself.
     """
-    found: set[int] = set()
-    try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                found.update(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
-    except (FileNotFoundError, ProcessLookupError):
-        # Of this process itself the system would tell, if it told of any.
-        return found if os.path.exists("/proc/self/task") else None
-    return found
 
+    def __init__(self, table: ProcessTable, pid: int) -> None:
+        self._table = table
+        self._pid = pid
 
-def descendants(pid: int, without: Collection[int] = ()) -> list[int] | None:
-    """List the processes below another.
+    def children(self) -> set[Identity] | None:
+        """Look which children the shell has, those that wait to be reaped included."""
+        if not self._table.lists_children:
+            return None
+        return {(record.pid, record.started) for record in self._children_of(self._pid)}
 
-    :param pid: the one above, which is not in the list.
-    :param without: children of it that are left out, with all that is below them.
-    :returns: their numbers, parents first, at most :data:`MAX_FAMILY`; ``None`` where the system does not tell.
-    """
-    first = children(pid)
-    if first is None:
-        return None
-    found = sorted(first.difference(without))
-    for one in found:
-        if len(found) >= MAX_FAMILY:
-            break
-        found += sorted((children(one) or set()).difference(found))
-    return found[:MAX_FAMILY]
+    def descendants(self, without: Collection[Identity] = ()) -> list[ProcessRecord] | None:
+        """Look what there is below the shell.
 
+        :param without: children of it that are left out, with all that is below them.
+        :returns: the processes, parents first, at most :data:`MAX_FAMILY`; ``None`` where the system does not tell.
+        """
+        if not self._table.lists_children:
+            return None
+        found = [record for record in self._children_of(self._pid) if (record.pid, record.started) not in without]
+        seen = {record.pid for record in found}
+        for one in found:
+            if len(found) >= MAX_FAMILY:
+                break
+            more = [record for record in self._children_of(one.pid) if record.pid not in seen]
+            seen.update(record.pid for record in more)
+            found += more
+        return found[:MAX_FAMILY]
 
-def signal_all(pids: Collection[int], number: int) -> None:
-    """Send a signal to processes, as far as they are there and ours.
+    def signal(self, members: Collection[ProcessRecord], number: int) -> None:
+        """Send a signal to processes, as far as they are there still, and ours.
 
-    :param pids: their numbers, looked up just now.
-    :param number: the signal's number.
-    """
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(pid, number)
+        :param members: some of :meth:`descendants`.
+        :param number: the signal's number.
+        """
+        for record in members:
+            self._table.signal(record, number)
 
+    def stopped_children(self) -> set[tuple[Identity, int]] | None:
+        """Look which children of the shell a signal has suspended.
 
-def _status_of(pid: int) -> dict[bytes, bytes]:
-    """Read what the system says of a process, by name; nothing when it is gone, or where the system says nothing."""
-    try:
-        lines = _read(f"/proc/{pid}/status").splitlines()
-    except (FileNotFoundError, ProcessLookupError):
-        return {}
-    return {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        :returns: for each who it is, and how often the system has switched to it: who has been continued and suspended
+            again since the last look is there with another number.  ``None`` where the system does not tell.
+        """
+        below = self.children()
+        if below is None:
+            return None
+        found = set()
+        for child in below:
+            status = _status_of(child[0])
+            if status.get(b"State", b"").startswith(b"T"):
+                names = (b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches")
+                found.add((child, sum(int(status.get(name, b"0")) for name in names)))
+        return found
+
+    def _children_of(self, pid: int) -> list[ProcessRecord]:
+        records = map(self._table.read, sorted(self._table.children(pid)))
+        # A number that has become another process's between the two looks has another parent.
+        return [record for record in records if record is not None and record.parent == pid]
 
 
 def would_die(pid: int, number: int) -> bool:
@@ -93,20 +102,11 @@ def would_die(pid: int, number: int) -> bool:
     return all(mask is not None and not int(mask, 16) & 1 << (number - 1) for mask in masks)
 
 
-def stopped_children(pid: int) -> set[tuple[int, int]] | None:
-    """List the children of a process that a signal has suspended.
-
-    :param pid: the process.
-    :returns: pairs of a child's number and of how often the system has switched to it: who has been continued and
-        suspended again since the last look has another pair.  ``None`` where the system does not tell.
-    """
-    below = children(pid)
-    if below is None:
-        return None
-    found = set()
-    for child in below:
-        status = _status_of(child)
-        if status.get(b"State", b"").startswith(b"T"):
-            names = (b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches")
-            found.add((child, sum(int(status.get(name, b"0")) for name in names)))
-    return found
+def _status_of(pid: int) -> dict[bytes, bytes]:
+    """Read what the system says of a process, by name; nothing when it is gone, or where the system says nothing."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            lines = file.read(MAX_STATUS_BYTES).splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return {name: value.strip() for name, _, value in (line.partition(b":") for line in lines)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-import os
 import signal
 from collections.abc import Callable
 
@@ -16,49 +14,29 @@ from twisted_rsh.core.endings import (
     OutcomeUnknown,
     RefusalReason,
     Refused,
-    Signalled,
 )
-from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import JobRequest, Terminal
-from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job_tree import JobTree
 from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.pipes import READ_BYTES
-from twisted_rsh.execution.plan import encode_text, shown
-from twisted_rsh.execution.refusals import refusal_of
+from twisted_rsh.execution.refusals import refusal_of, shell_failure
 from twisted_rsh.execution.shell_command import ShellCommand
+from twisted_rsh.execution.shell_dialogue import ShellDialogue
 from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
-from twisted_rsh.execution.shell_plan import ShellPlan
+from twisted_rsh.execution.shell_output import ShellOutput
+from twisted_rsh.execution.shell_phase import RULES, Phase
+from twisted_rsh.execution.shell_plan import ShellPlan, command_text
 from twisted_rsh.execution.shell_process import ShellProcess
 from twisted_rsh.execution.shell_reach import INTERRUPTS, ShellReach
 from twisted_rsh.execution.shell_reports import Report, ReportKind
-from twisted_rsh.execution.shell_watch import LOST_DELAYS, SYNC_DELAYS, WATCH_SECONDS, ShellWatch
+from twisted_rsh.execution.shell_watch import LOST_DELAYS, ShellWatch
 from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
 
-__all__ = [
-    "BEGIN_SECONDS",
-    "START_SECONDS",
-    "SYNC_SECONDS",
-    "WATCH_SECONDS",
-    "PersistentShell",
-    "start_shell",
-]
-
-START_SECONDS = 10.0
-"""Seconds within which a shell has to take its first line: it takes 5 ms, and longer where the machine is busy."""
-
-BEGIN_SECONDS = 30.0
-"""Seconds within which a shell has to begin with a command: :data:`MAX_SCRIPT_BYTES` on a busy machine."""
-
-SYNC_SECONDS = 30.0
-"""Seconds within which a shell has to come back to its prompt once an interrupted command has ended: whatever the user
-has it do at an interrupt should be done by then."""
-
-_LAST_WORDS_BYTES = 200
-"""Bytes of what a shell printed at its start that are kept in case it is all that it ever says."""
+__all__ = ["PersistentShell", "start_shell"]
 
 
 def start_shell(
@@ -90,17 +68,6 @@ def start_shell(
         raise refusal_of(e, plan.spawn) from None
 
 
-class _Phase(enum.Enum):
-    """What a shell is doing."""
-
-    STARTING = enum.auto()
-    READY = enum.auto()
-    RUNNING = enum.auto()
-    SETTLING = enum.auto()
-    SYNCING = enum.auto()
-    EXITED = enum.auto()
-
-
 @implementer(IPersistentShell, IShellListener, ICommandShell)
 class PersistentShell:
     """A running shell; made by :func:`start_shell`.
@@ -125,27 +92,22 @@ class PersistentShell:
         self._life = JobLifetime(reactor, tree, limits, self._tell_end)
         self.folder = folder
         self.feed = None if terminal is None else TerminalFeed(self._type, self._end_marker)
-        self._phase = _Phase.STARTING
+        self._output = ShellOutput(reactor, owner)
         self._command: ShellCommand | None = None
-        self._number = self._last_command = 0
-        self._status = 0
-        self._flags = b""
         self._ending: Ending = Exited(0)
         self._fate: Ending | None = None
         self._exit: Ending | None = None
         self._held_open = False
         self._is_leaving = False
-        self._closed: set[Stream] = set()
-        self._told_ended: set[Stream] = set()
         self._told_no_input = False
-        self._last_words = b""
         self._waiting: list[Callable[[], None]] = []
         self._watch = ShellWatch(reactor, self._ask, self._give_up)
         self._process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self, self._typed)
         self._life.started(self._process.transport)
-        self._reach = ShellReach(self._process.transport, self._process.pid)
-        self._watch.expect(START_SECONDS, f"the shell did not get ready within {START_SECONDS:g} seconds")
-        self._process.send_line(plan.dialect.opening_line())
+        self._reach = ShellReach(self._process.transport, self._process.pid, tree.table)
+        self._dialogue = ShellDialogue(plan.dialect, folder, self._process.send_line)
+        self._enter(Phase.STARTING)
+        self._dialogue.open()
 
     @property
     def pid(self) -> int | None:
@@ -157,7 +119,7 @@ class PersistentShell:
 
     def when_ready(self, call: Callable[[], None]) -> None:
         """See :meth:`twisted_rsh.interfaces.IPersistentShell.when_ready`."""
-        if self._phase is _Phase.STARTING:
+        if self._phase is Phase.STARTING:
             self._waiting.append(call)
         elif not self._life.is_over:
             call()
@@ -175,25 +137,16 @@ class PersistentShell:
             raise JobRefused(RefusalReason.SHELL_GONE, "the shell has ended; start another one")
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
-        self._command = command = ShellCommand(self._reactor, self, 0, self._text(request), owner)
+        self._command = command = ShellCommand(
+            self._reactor, self, 0, command_text(request, self._plan.encoding), owner
+        )
         self._reactor.callLater(0, self._begin, command)
         return command
 
     def _begin(self, command: ShellCommand) -> None:
         """Begin with a command, unless it waits for the shell, was withdrawn, or has begun."""
-        if self._phase is _Phase.READY and self._command is command:
+        if self._phase is Phase.READY and self._command is command:
             self._begin_waiting(command)
-
-    def _text(self, request: JobRequest) -> bytes:
-        """Encode a command, or refuse it."""
-        if not request.command:
-            raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
-        text = encode_text(request.command, self._plan.encoding, "the command")
-        if len(text) > MAX_SCRIPT_BYTES:
-            raise JobRefused(
-                RefusalReason.TOO_LONG, f"the command has {len(text)} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
-            )
-        return text
 
     # IJob
 
@@ -214,7 +167,7 @@ class PersistentShell:
     def end_input(self) -> None:
         """Let the shell leave, when it has no command to run any more."""
         self._is_leaving = True
-        if self._phase is _Phase.READY and self._command is None:
+        if self._phase is Phase.READY and self._command is None:
             self._process.end_commands()
 
     def send_signal(self, name: str) -> None:
@@ -239,9 +192,7 @@ class PersistentShell:
 
     def close_output(self, stream: Stream) -> None:
         """Throw away what comes on this stream while no command runs; the commands have it still."""
-        if stream not in self._closed and not self._life.is_over:
-            self._closed.add(stream)
-            self._reactor.callLater(0, self._tell_ended, stream)
+        if not self._life.is_over and self._output.close(stream):
             self.resume_outputs()
 
     def terminate(self) -> None:
@@ -281,7 +232,7 @@ class PersistentShell:
         """Look in a while what has become of an interruption."""
         if number is not None:
             self._reach.interrupted(number)
-        if self._phase is _Phase.RUNNING:
+        if self._phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
 
     def signal_family(self, number: int) -> bool:
@@ -311,40 +262,35 @@ class PersistentShell:
 
     def output_room(self, stream: Stream) -> int:
         """See :meth:`IShellListener.output_room`."""
-        if self._is_talking_to_us or (self._command is None and stream in self._closed):
+        if RULES[self._phase].is_talking_to_us:
             return READ_BYTES
-        return (self._command or self._owner).output_room(stream)
+        return self._output.room(stream) if self._command is None else self._command.output_room(stream)
 
     def output_received(self, stream: Stream, data: bytes) -> None:
         """See :meth:`IShellListener.output_received`."""
-        if self._is_talking_to_us:
-            self._last_words = (self._last_words + data)[-_LAST_WORDS_BYTES:]
-        elif self._command is not None:
+        if RULES[self._phase].is_talking_to_us:
+            self._output.overheard(data)
+        elif self._command is None:
+            self._output.received(stream, data)
+        else:
             self._command.output_received(stream, data)
-        elif stream not in self._closed:
-            self._owner.output_received(stream, data)
-
-    @property
-    def _is_talking_to_us(self) -> bool:
-        """Whether what is printed now is nobody's."""
-        return self._phase in (_Phase.STARTING, _Phase.SYNCING)
 
     def reported(self, report: Report) -> None:
         """See :meth:`IShellListener.reported`; what was said before, and comes twice, is not listened to."""
-        if report.number > self._number:
+        if not self._dialogue.was_said(report):
             self.garbled()
-        elif self._phase is _Phase.STARTING:
+        elif self._phase is Phase.STARTING:
             if report.kind is ReportKind.ENDED:
                 self._process.settle(self._in_step)
-        elif self._phase is _Phase.SYNCING:
-            if report.kind is ReportKind.IN_STEP and report.number > self._last_command:
+        elif self._phase is Phase.SYNCING:
+            if self._dialogue.is_in_step(report):
                 self._process.settle(self._in_step)
-        elif self._phase is _Phase.RUNNING and self._command is not None:
+        elif self._phase is Phase.RUNNING and self._command is not None:
             self._command_reported(self._command, report)
 
     def _command_reported(self, command: ShellCommand, report: Report) -> None:
         if report.kind is ReportKind.IN_STEP:
-            if report.number > command.number:  # it was abandoned, and what reports that was taken away
+            if self._dialogue.is_in_step(report):  # it was abandoned, and what reports that was taken away
                 self._command_ended(command, report)
         elif report.number == command.number:
             if report.kind is ReportKind.ENDED:
@@ -362,51 +308,38 @@ class PersistentShell:
     def _send(self, command: ShellCommand) -> None:
         """Tell the shell of a command."""
         source = command.prepare()
-        self._number += 1
-        command.number = self._last_command = self._number
         self._reach.command_begins()
-        self._phase = _Phase.RUNNING
-        self._watch.expect(BEGIN_SECONDS, "the shell no longer takes commands; it was ended")
-        self._process.send_line(
-            self._plan.dialect.command_line(
-                command.number, command.text, source=source, status=self._status, flags=self._flags
-            )
-        )
-        self._watch.ask_after((WATCH_SECONDS,))
+        self._enter(Phase.RUNNING)
+        command.number = self._dialogue.give(command.text, source)
         self.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
-        self._watch.calm()
-        self._status, self._flags = report.status, report.flags
+        self._dialogue.ended(report)
         if command.has_begun:
             self._ending = self._reach.ending_of(report.status, on_terminal=self.feed is not None)
         else:
             text = "the shell could not begin the command; its standard error says why"
             self._ending = Refused(RefusalReason.SHELL_FAILED, text)
-        self._phase = _Phase.SETTLING
+        self._enter(Phase.SETTLING)
         self._process.settle(self._command_settled)
 
     def _command_settled(self) -> None:
         command, self._command = self._command, None
         assert command is not None
         if self._exit is None:
-            self._phase = _Phase.SYNCING if command.was_interrupted else _Phase.READY
-            if command.was_interrupted:
-                self._watch.expect(SYNC_SECONDS, "the shell did not come back from an interruption; it was ended")
-                self._watch.ask_after(SYNC_DELAYS)
+            self._enter(Phase.SYNCING if command.was_interrupted else Phase.READY)
         command.finish(self._ending)
         self.resume_outputs()
         if self._exit is not None:
             self._let_go()
-        elif self._phase is _Phase.READY:
+        elif self._phase is Phase.READY:
             self._reach.is_at_prompt()
             self._go_on()
 
     def _in_step(self) -> None:
         """Learn that the shell is at its prompt, and that what it printed on the way is gone."""
-        self._watch.calm()
         self._reach.is_at_prompt()
-        self._phase = _Phase.READY
+        self._enter(Phase.READY)
         waiting, self._waiting = self._waiting, []
         self.resume_outputs()
         self._go_on()
@@ -416,7 +349,7 @@ class PersistentShell:
     def _go_on(self) -> None:
         """Do what waited for the shell."""
         if self._command is not None:
-            if self._phase is _Phase.READY:
+            if self._phase is Phase.READY:
                 self._begin_waiting(self._command)
         elif self._is_leaving:
             self._process.end_commands()
@@ -436,14 +369,9 @@ class PersistentShell:
         self._reach.repeat()
         if not self._process.unread_commands():
             try:
-                path = self.folder.place("sync:")
-                with open(path, "xb") as file:
-                    file.write(self._plan.dialect.sync_script(self._number + 1))
+                self._dialogue.ask()
             except OSError as e:
                 self._give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
-                return
-            self._number += 1
-            self._process.send_line(self._plan.dialect.sync_line(path))
 
     # The end
 
@@ -458,14 +386,17 @@ class PersistentShell:
         self._life.exited()
         self._watch.calm()
         self._exit = ending
-        if self._phase is not _Phase.SETTLING:
+        if self._phase is not Phase.SETTLING:
             self._let_go()
 
     def _let_go(self) -> None:
         """Deliver what is left of the output, and close it."""
-        if self._phase is _Phase.STARTING:
-            self._fate = _failed_start(self._plan, self._fate or self._exit, self._last_words)
-        self._phase = _Phase.EXITED
+        if self._phase is Phase.STARTING:
+            ending = self._fate or self._exit
+            self._fate = shell_failure(
+                self._plan.spawn, ending, self._output.last_words.decode(self._plan.encoding, "replace")
+            )
+        self._enter(Phase.EXITED)
         self._process.settle(self._close_outputs)
 
     def _close_outputs(self) -> None:
@@ -482,16 +413,19 @@ class PersistentShell:
         command, self._command = self._command, None
         if command is not None:
             command.finish(ending, held_open=self._held_open)
-        for stream in OUTPUTS:
-            self._tell_ended(stream)
+        self._output.end()
         self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
 
-    def _tell_ended(self, stream: Stream) -> None:
-        if stream not in self._told_ended:
-            self._told_ended.add(stream)
-            self._owner.output_ended(stream)
-
     # Small things
+
+    def _enter(self, phase: Phase) -> None:
+        """Go on to another phase, and keep its time."""
+        self._phase = phase
+        rules = RULES[phase]
+        self._watch.calm()
+        if rules.seconds is not None:
+            self._watch.expect(rules.seconds, rules.late.format(seconds=rules.seconds))
+        self._watch.ask_after(rules.questions)
 
     def _type(self, data: bytes) -> None:
         self._process.transport.write(data)
@@ -502,18 +436,3 @@ class PersistentShell:
     def _typed(self, size: int) -> None:
         if self.feed is not None:
             self.feed.taken(size)
-
-
-def _failed_start(plan: ShellPlan, ending: Ending | None, last_words: bytes) -> Refused:
-    """Say in one line why a shell is of no use."""
-    name = shown(os.fsdecode(plan.spawn.executable))
-    if isinstance(ending, OutcomeUnknown):
-        return Refused(RefusalReason.SHELL_FAILED, f"{name}: {ending.text}")
-    how = "it ended before it was ready"
-    if isinstance(ending, Exited):
-        how += f", with exit code {ending.code}"
-    elif isinstance(ending, Signalled):
-        how += f", by signal {ending.signal}"
-    lines = last_words.decode(plan.encoding, "replace").split("\n")
-    said = next((shown(line.strip()) for line in reversed(lines) if line.strip()), "")
-    return Refused(RefusalReason.SHELL_FAILED, f"{name}: {how}" + (f": {said}" if said else ""))

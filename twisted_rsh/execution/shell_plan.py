@@ -1,4 +1,4 @@
-"""Which shell to start for a request, and in which dialect it is talked to."""
+"""Which shell to start for a request, in which dialect it is talked to, and the text of its commands."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from twisted_rsh.core.endings import RefusalReason
+from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.plan import SpawnPlan, check_folder, check_program, plan_job, shown
+from twisted_rsh.execution.plan import SpawnPlan, check_folder, check_program, encode_text, plan_job, shown
 from twisted_rsh.execution.shell_dialect import DIALECTS, Dialect, dialect_of
 from twisted_rsh.interfaces import JobRefused
 
-__all__ = ["FALLBACKS", "ShellPlan", "plan_shell"]
+__all__ = ["FALLBACKS", "ShellPlan", "command_text", "plan_shell"]
 
 FALLBACKS = ("bash", "zsh", "dash", "sh")
 """What a user gets whose own shell speaks no known dialect, such as fish: the first of these in the search path."""
@@ -76,3 +77,21 @@ def plan_shell(
     argv = (os.path.basename(spawn.executable), *dialect.arguments)
     environment = tuple((name, value) for name, value in spawn.environment if name not in _WITHHELD)
     return ShellPlan(replace(spawn, argv=argv, environment=environment), dialect, account.encoding)
+
+
+def command_text(request: JobRequest, encoding: str) -> bytes:
+    """Encode a command for a persistent shell.
+
+    :param request: the command.
+    :param encoding: the shell's code page, as :class:`ShellPlan` has it.
+    :returns: the text.
+    :raises JobRefused: `BAD_TEXT` or `TOO_LONG`.
+    """
+    if not request.command:
+        raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
+    text = encode_text(request.command, encoding, "the command")
+    if len(text) > MAX_SCRIPT_BYTES:
+        raise JobRefused(
+            RefusalReason.TOO_LONG, f"the command has {len(text)} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
+        )
+    return text

@@ -8,7 +8,8 @@ import signal
 
 from twisted_rsh.core.endings import Exited, Stopped
 from twisted_rsh.execution.process import SpawnedProcess
-from twisted_rsh.execution.shell_family import children, descendants, signal_all, stopped_children, would_die
+from twisted_rsh.execution.process_table import ProcessTable
+from twisted_rsh.execution.shell_family import Identity, ShellFamily, would_die
 
 __all__ = ["INTERRUPTS", "ShellReach"]
 
@@ -29,13 +30,15 @@ class ShellReach:
 
     :param transport: the shell's process.
     :param pid: its number, which is also that of its process group.
+    :param table: the processes of this machine.
     """
 
-    def __init__(self, transport: SpawnedProcess, pid: int) -> None:
+    def __init__(self, transport: SpawnedProcess, pid: int, table: ProcessTable) -> None:
         self._transport = transport
         self._pid = pid
-        self._earlier: set[int] = set()
-        self._suspended: set[tuple[int, int]] = set()
+        self._family = ShellFamily(table, pid)
+        self._earlier: set[Identity] = set()
+        self._suspended: set[tuple[Identity, int]] = set()
         self._missed: int | None = None
 
     def is_at_prompt(self) -> None:
@@ -43,7 +46,7 @@ class ShellReach:
 
         To be called when a command has ended rather than when one begins, which it would hold up.
         """
-        self._earlier = children(self._pid) or set()
+        self._earlier = self._family.children() or set()
 
     def command_begins(self) -> None:
         """Forget an interruption that was another command's."""
@@ -79,11 +82,11 @@ class ShellReach:
         :param number: the signal's number.
         :returns: whether there were any.
         """
-        family = descendants(self._pid, self._earlier)
-        if family is None:
+        members = self._family.descendants(self._earlier)
+        if members is None:
             return self.to_group(number)
-        signal_all(family, number)
-        return bool(family)
+        self._family.signal(members, number)
+        return bool(members)
 
     def interrupted(self, number: int) -> None:
         """Remember that an interruption was sent, for :meth:`repeat`.
@@ -99,8 +102,8 @@ class ShellReach:
         """
         number, self._missed = self._missed, None
         if number is not None:
-            family = descendants(self._pid, self._earlier) or ()
-            signal_all([pid for pid in family if would_die(pid, number)], number)
+            members = self._family.descendants(self._earlier) or ()
+            self._family.signal([record for record in members if would_die(record.pid, number)], number)
 
     def ending_of(self, status: int, *, on_terminal: bool) -> Exited | Stopped:
         """Tell a suspended command from one that has exited with the same status.
@@ -114,9 +117,9 @@ class ShellReach:
         number = status - _SIGNALLED
         if not on_terminal or number not in _SUSPENDING:
             return Exited(status)
-        stopped = stopped_children(self._pid)
+        stopped = self._family.stopped_children()
         if stopped is not None:
-            known = {pid for pid, _ in self._suspended}
+            known = {child for child, _ in self._suspended}
             news = [one for one in stopped - self._suspended if one[0] in known or one[0] not in self._earlier]
             self._suspended = stopped
             if not news:

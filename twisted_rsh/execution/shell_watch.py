@@ -6,15 +6,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["LOST_DELAYS", "SYNC_DELAYS", "WATCH_SECONDS", "ShellWatch"]
-
-WATCH_SECONDS = 1.0
-"""Seconds that a command runs until the shell is asked whether it is at its prompt: it says so as soon as it is, even
-when the command took away what would have reported it.  Most commands have ended by then."""
-
-SYNC_DELAYS = (0.02, 0.1, 0.25, 0.5, *(1.0,) * 30)
-"""Seconds before each question whether a shell is at its prompt again, after an interruption.  The first gives a
-terminal the time to deliver a key that was typed before; all together are more than it is given."""
+__all__ = ["LOST_DELAYS", "ShellWatch"]
 
 LOST_DELAYS = (0.05, 0.25, 1.0, 4.0)
 """Seconds between the looks whether the shell has dropped a command without a word, from an interruption on."""

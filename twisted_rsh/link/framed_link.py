@@ -6,6 +6,7 @@ handshake's checks, the deadlines before a session exists, and one way to die.
 
 from __future__ import annotations
 
+import enum
 import struct
 from collections.abc import Callable, Iterable
 from typing import ClassVar, cast
@@ -26,9 +27,9 @@ from zope.interface import implementer
 
 from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
-from twisted_rsh.link.tls import ALPN, negotiated_protocol
+from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, negotiated_protocol
 
-__all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LARGE_FRAME_BYTES", "LOGIN_SECONDS", "FramedLink"]
+__all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LARGE_FRAME_BYTES", "LOGIN_SECONDS", "Fault", "FramedLink"]
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from the connection to the end of the TLS handshake, which takes three packets."""
@@ -45,7 +46,20 @@ LARGE_FRAME_BYTES = 8 * 1024
 _PREFIX = struct.Struct("!I")
 
 
-@implementer(IHandshakeListener)
+class Fault(enum.Enum):
+    """What a peer did that ended its link."""
+
+    PROTOCOL = "protocol"
+    """It sent what it must not send."""
+
+    DEADLINE = "deadline"
+    """The handshake or the login was not complete in time."""
+
+    PROGRAM = "program"
+    """What it sent broke the program; that is a fault of ours, found by it."""
+
+
+@implementer(IHandshakeListener, ITLSWatcher)
 class FramedLink(Int32StringReceiver):
     """One connection.  A subclass says what its phases do with frames.
 
@@ -53,6 +67,7 @@ class FramedLink(Int32StringReceiver):
     :param handshake_seconds: the handshake's deadline, in seconds from the connection; never later than the login's.
     :param login_seconds: the login's deadline, in seconds from the connection.
     :ivar dead: whether the link has failed or is gone; nothing that arrives is looked at any more.
+    :ivar fault: what the peer did that ended the link, or ``None``.
     :ivar is_receiving: whether frames that arrived together are being looked at, one after another; what they lead to
         is best written when all of them have been, in :meth:`frames_received`.
     """
@@ -67,12 +82,14 @@ class FramedLink(Int32StringReceiver):
     ) -> None:
         self.clock = clock
         self.dead = False
+        self.fault: Fault | None = None
         self.MAX_LENGTH = MAX_LOGIN_FRAME_BYTES
         self._handshake_seconds = handshake_seconds
         self._login_seconds = login_seconds
         self._deadline: IDelayedCall | None = None
         self._connected_at = 0.0
         self._closing = False
+        self._session_began = False
         self._descriptor: IWriteDescriptor | None = None
         self.is_receiving = False
 
@@ -122,6 +139,7 @@ class FramedLink(Int32StringReceiver):
     def session_began(self) -> None:
         """The login is over: lift its deadline, and allow larger frames."""
         self._stop_deadline()
+        self._session_began = True
         self.MAX_LENGTH = MAX_FRAME_BYTES
 
     def write_frames(self, payloads: Iterable[bytes]) -> None:
@@ -146,20 +164,29 @@ class FramedLink(Int32StringReceiver):
             # At once instead of in the reactor's next turn.  An error is not looked at: the reactor meets it as well.
             self._descriptor.doWrite()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: str, fault: Fault | None = None) -> None:
         """Abort the link.  From here on nothing of it is looked at, whatever is buffered or still arrives.
 
         :param reason: one line for the log.
+        :param fault: what the peer did, if it is the peer's.
         """
         if self.dead:
             return
         # The flag before the transport: Twisted's receiver goes on with frames it already has, also behind an abort.
         self.dead = True
+        self.fault = fault
         self._stop_deadline()
         self._descriptor = None
-        self.log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
+        self.log_aborted(reason)
         self.tls.abortConnection()
         self.ended(reason)
+
+    def log_aborted(self, reason: str) -> None:
+        """Write to the log that the link is aborted; a subclass may limit how often.
+
+        :param reason: one line.
+        """
+        self.log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
 
     def close(self) -> None:
         """Close the link behind what has been written; abort it if the peer does not answer in time."""
@@ -176,10 +203,10 @@ class FramedLink(Int32StringReceiver):
         try:
             act()
         except ProtocolError as error:
-            self.fail(str(error))
+            self.fail(str(error), Fault.PROTOCOL)
         except Exception:  # noqa: BLE001 - whatever one link's frames provoke must not reach the others
             self.log.failure("a frame from {peer} broke the program", peer=self.peer)
-            self.fail("an error of our own")
+            self.fail("an error of our own", Fault.PROGRAM)
 
     # For Twisted to call.
 
@@ -217,10 +244,24 @@ class FramedLink(Int32StringReceiver):
     def stringReceived(self, string: bytes) -> None:
         if self.is_over:
             return
-        self.guard(lambda: self.frame_received(string) if string else _breach("an empty frame"))
+        if not string:
+            self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, "an empty frame")), Fault.PROTOCOL)
+            return
+        self.guard(lambda: self.frame_received(string))
 
     def lengthLimitExceeded(self, length: int) -> None:
-        self.guard(lambda: _breach(f"a frame of {length} bytes"))
+        self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, f"a frame of {length} bytes")), Fault.PROTOCOL)
+
+    # For TLS to call.
+
+    def login_bytes_spent(self) -> None:
+        """End the link if there is no session yet."""
+        if not self._session_began:
+            self.fail(f"more than {MAX_LOGIN_BYTES} bytes before the login", Fault.PROTOCOL)
+
+    def replies_exceeded(self) -> None:
+        """End the link."""
+        self.fail(f"the peer does not read more than {MAX_REPLY_BYTES} bytes of TLS's own answers", Fault.PROTOCOL)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_deadline()
@@ -239,8 +280,4 @@ class FramedLink(Int32StringReceiver):
 
     def _deadline_reached(self, reason: str) -> None:
         self._deadline = None
-        self.fail(reason)
-
-
-def _breach(detail: str) -> None:
-    raise RemoteProtocolError(ErrorCode.FRAME_SIZE, detail)
+        self.fail(reason, None if self._closing else Fault.DEADLINE)

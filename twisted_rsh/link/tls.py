@@ -7,6 +7,7 @@ negotiated after the handshake as well (:mod:`twisted_rsh.link.framed_link`).
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 from typing import Any, cast
 
@@ -14,13 +15,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     ITransport,
 )
+from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from twisted_rsh.core.limits import PROOF_BYTES
 from twisted_rsh.core.resuming import SECRET_LABEL, secret_context
@@ -28,6 +31,12 @@ from twisted_rsh.trust.fingerprint import certificate_spki_sha256
 
 __all__ = [
     "ALPN",
+    "BIO_READ_BYTES",
+    "MAX_INSIDE_BYTES",
+    "MAX_LOGIN_BYTES",
+    "MAX_REPLY_BYTES",
+    "ITLSWatcher",
+    "LinkTLS",
     "LinkTLSFactory",
     "PinnedClientTLS",
     "ServerTLS",
@@ -35,6 +44,7 @@ __all__ = [
     "link_secret",
     "negotiated_protocol",
     "peer_spki_sha256",
+    "unsent_bytes",
 ]
 
 ALPN = b"twisted-rsh/1"
@@ -46,14 +56,104 @@ EXPORTER_BYTES = 32
 else."""
 
 
+MAX_LOGIN_BYTES = 64 * 1024
+"""Bytes that may come from the peer, TLS's own included, before a session begins.  A handshake takes less than 5 KiB,
+and three AUTHs of the longest kind 9 KiB; what a stranger can make us hold or read is bounded by this."""
+
+MAX_REPLY_BYTES = 1024 * 1024
+"""Bytes of answers of TLS itself that the peer may leave unread, as to 38,000 requests for a new key (RFC 8446, section
+4.6.3) that it makes without reading: nothing but memory would end that."""
+
+BIO_READ_BYTES = 2**15
+"""Bytes that Twisted takes from OpenSSL at a time, once for each time that something arrives."""
+
+MAX_INSIDE_BYTES = 256 * 1024
+"""Bytes of TLS's own answers that may stay inside OpenSSL before they are taken out and counted.  Nearly always there
+are none, and to ask costs 2 us: with this it is asked behind one in nine of the longest reads."""
+
+RECORD_BYTES = 16 * 1024
+RECORD_OVERHEAD_BYTES = 5 + 1 + 16
+"""Bytes that a TLS record carries at most, and what is added to each: header, content type, tag (RFC 8446, 5.2)."""
+
+
+class ITLSWatcher(Interface):
+    """A link that TLS is wrapped around, as far as TLS tells it what it cannot see."""
+
+    def login_bytes_spent() -> None:
+        """Learn that the peer has sent more than :data:`MAX_LOGIN_BYTES`.  Called once, behind those bytes."""
+
+    def replies_exceeded() -> None:
+        """Learn that the peer has left more than :data:`MAX_REPLY_BYTES` unread: end the link."""
+
+
+class LinkTLS(TLSMemoryBIOProtocol):
+    """TLS that watches what the peer does under it.
+
+    Both bounds are looked at behind each piece that arrives, which is 64 KiB at most.
+    """
+
+    def __init__(self, factory: TLSMemoryBIOFactory, wrapped: Protocol, connect_wrapped: bool = True) -> None:
+        TLSMemoryBIOProtocol.__init__(self, factory, wrapped, connect_wrapped)
+        self._to_come = MAX_LOGIN_BYTES
+        # Bytes that the link itself has written and that may still be unsent: never less than there really are.
+        self._own = 0
+        # Bytes of answers that may be inside OpenSSL: an answer is no longer than what it answers.
+        self._inside = 0
+
+    def write(self, data: bytes) -> None:
+        """Take plaintext of the link's; Twisted calls this."""
+        size = len(data)
+        self._own += size + RECORD_OVERHEAD_BYTES * (1 + size // RECORD_BYTES)
+        TLSMemoryBIOProtocol.write(self, data)
+
+    def dataReceived(self, data: bytes) -> None:
+        TLSMemoryBIOProtocol.dataReceived(self, data)
+        if self._to_come >= 0:
+            self._to_come -= len(data)
+            if self._to_come < 0:
+                self._watcher.login_bytes_spent()
+        if len(data) > BIO_READ_BYTES:
+            self._inside += len(data) - BIO_READ_BYTES
+            if self._inside > MAX_INSIDE_BYTES:
+                self._inside = 0
+                self._take_the_rest()
+        unsent = unsent_bytes(self.transport)
+        if unsent < self._own:
+            self._own = unsent
+        elif unsent - self._own > MAX_REPLY_BYTES:
+            self._watcher.replies_exceeded()
+
+    @property
+    def _watcher(self) -> Any:
+        return self.wrappedProtocol
+
+    def _take_the_rest(self) -> None:
+        # Twisted takes one read's worth of TLS's answers; what came can have led to more, and that would pile up.
+        connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(self))
+        transport = cast("ITransport", self.transport)
+        with contextlib.suppress(SSL.WantReadError):
+            while True:
+                transport.write(connection.bio_read(BIO_READ_BYTES))
+
+
+def unsent_bytes(transport: object) -> int:
+    """Return how many bytes wait in a transport of the reactor's; 0 for one that does not say.
+
+    Twisted has no public name for it: a stream of the reactor's is a ``twisted.internet.abstract.FileDescriptor``.
+    """
+    if not isinstance(transport, FileDescriptor):
+        return 0
+    return len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 - see above
+
+
 class LinkTLSFactory(TLSMemoryBIOFactory):
-    """Wraps TLS around the links that another factory makes.
+    """Wraps TLS around the links that another factory makes, which provide :class:`ITLSWatcher`.
 
     Without the aggregation of small writes that Twisted's own default adds: it costs each message a turn of the
     reactor, and a link writes everything there is to write in one piece already.
     """
 
-    protocol = TLSMemoryBIOProtocol
+    protocol = LinkTLS
 
 
 def _context() -> SSL.Context:

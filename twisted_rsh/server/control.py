@@ -129,6 +129,7 @@ class ControlPort(unix.Port):
         super().__init__(os.fsencode(path), factory, mode=0o600, reactor=reactor)
         self._path = path
         self._identity = (0, 0)
+        self._made: socket.socket | None = None
 
     def startListening(self) -> None:
         """Listen.
@@ -138,8 +139,18 @@ class ControlPort(unix.Port):
         """
         if os.path.lexists(self._path) and stat.S_ISSOCK(os.lstat(self._path).st_mode):
             os.unlink(self._path)
-        unix.Port.startListening(self)
+        try:
+            unix.Port.startListening(self)
+        except BaseException:
+            if self._made is not None:
+                self._made.close()  # which Twisted leaves to the garbage collector
+            raise
         self._identity = self._look()
+
+    def createInternetSocket(self) -> socket.socket:
+        """Return a socket; Twisted calls this."""
+        self._made = unix.Port.createInternetSocket(self)
+        return self._made
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # Not unix.Port's own, which removes whatever has that name by now, and breaks where nothing has.

@@ -13,9 +13,11 @@ from twisted.logger import Logger
 from twisted_rsh.link.tls import LinkTLSFactory, ServerTLS
 from twisted_rsh.server.admission import Admission
 from twisted_rsh.server.capacity import Capacity
-from twisted_rsh.server.quiet_log import QuietLog
-from twisted_rsh.server.server_link import ServerLink, ServerSettings
+from twisted_rsh.server.line_limit import LineLimit
+from twisted_rsh.server.penalties import Offence, Penalties
+from twisted_rsh.server.server_link import LinkLines, ServerLink, ServerSettings
 from twisted_rsh.server.sessions import Sessions
+from twisted_rsh.server.sources import source_of
 
 __all__ = ["RemoteShellFactory"]
 
@@ -37,10 +39,15 @@ class RemoteShellFactory(Factory):
         self._links = links
         self.sessions = links.sessions
         self._tls = LinkTLSFactory(tls, False, links, clock)
+        self._turned_away = LineLimit(self.log, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        if not self._links.admission.admit():
-            self.log.info("a connection was turned away: {count} have not logged in", count=self._links.admission.count)
+        source = source_of(addr)
+        if self._links.penalties.refuses(source):
+            return None
+        if not self._links.admission.admit(source):
+            count = self._links.admission.count
+            self._turned_away.info("a connection was turned away: {count} have not logged in", count=count)
             return None
         return self._tls.buildProtocol(addr)
 
@@ -65,12 +72,17 @@ class _LinkFactory(Factory):
         self._settings = settings
         self.capacity = Capacity(settings.limits.window, settings.max_sessions_per_key, settings.max_buffered)
         self.sessions = Sessions(clock, self.capacity, secrets.token_bytes, log_commands=settings.log_commands)
-        self._refusals = QuietLog(clock)
-        self._unauthenticated: set[ServerLink] = set()
+        self._unauthenticated: dict[ServerLink, str | None] = {}
         self.links: set[ServerLink] = set()
-        self.admission = Admission(random.SystemRandom().random, settings.max_unauthenticated)
+        self.admission = Admission(
+            random.SystemRandom().random, settings.max_unauthenticated, settings.max_unauthenticated_per_source
+        )
+        self.penalties = Penalties(clock)
+        self._lines = LinkLines(clock)
+        self._refused_sources = LineLimit(RemoteShellFactory.log, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> ServerLink:
+        source = source_of(addr)
         link = ServerLink(
             self._clock,
             self._settings,
@@ -79,11 +91,24 @@ class _LinkFactory(Factory):
             secrets.token_bytes,
             lambda: self._leave_admission(link),
             self._gone,
-            self._refusals,
+            lambda offence: self._punish(source, offence),
+            self._lines,
         )
         self.links.add(link)
-        self._unauthenticated.add(link)
+        self._unauthenticated[link] = source
         return link
+
+    def _punish(self, source: str | None, offence: Offence) -> None:
+        if not self._settings.penalties:
+            return
+        seconds = self.penalties.add(source, offence)
+        if seconds is not None:
+            self._refused_sources.info(
+                "{source} is refused for {seconds:.0f} s: {offence}",
+                source=source,
+                seconds=seconds,
+                offence=offence.value,
+            )
 
     def _gone(self, link: ServerLink) -> None:
         self.links.discard(link)
@@ -91,5 +116,4 @@ class _LinkFactory(Factory):
 
     def _leave_admission(self, link: ServerLink) -> None:
         if link in self._unauthenticated:
-            self._unauthenticated.discard(link)
-            self.admission.leave()
+            self.admission.leave(self._unauthenticated.pop(link))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from twisted.cred.error import LoginFailed
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -20,19 +21,20 @@ from twisted_rsh.core.login import LoginState, ServerLogin
 from twisted_rsh.core.login_messages import Auth, Resume, ResumeOk
 from twisted_rsh.core.resuming import LinkBinding
 from twisted_rsh.interfaces import IShellUser
-from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, FramedLink
+from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, Fault, FramedLink
 from twisted_rsh.link.tls import exporter, link_secret
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY, Capacity
 from twisted_rsh.server.key_check import KeyCheck, check_key_again
-from twisted_rsh.server.quiet_log import QuietLog
+from twisted_rsh.server.line_limit import LineLimit
+from twisted_rsh.server.penalties import Offence
 from twisted_rsh.server.sessions import Sessions
 from twisted_rsh.server.shell_session import SHOWN_ID_DIGITS, LoggedIn, ShellSession
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
 from twisted_rsh.trust.sshsig import verify_login
 
-__all__ = ["ServerLink", "ServerSettings"]
+__all__ = ["LinkLines", "ServerLink", "ServerSettings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class ServerSettings:
     :ivar handshake_seconds: the deadline of the TLS handshake, in seconds from the connection.
     :ivar login_seconds: the deadline of the login, in seconds from the connection.
     :ivar max_unauthenticated: connections that may exist at once without a login.
+    :ivar max_unauthenticated_per_source: those of one source; any number from this machine.
+    :ivar penalties: whether a source that misbehaves before it logs in is refused for a while.
     :ivar max_sessions_per_key: sessions that one key may have at once.
     :ivar max_buffered: bytes of input that all jobs together may leave unread.
     :ivar log_commands: whether the log names the commands that are run.
@@ -58,9 +62,26 @@ class ServerSettings:
     handshake_seconds: float = HANDSHAKE_SECONDS
     login_seconds: float = LOGIN_SECONDS
     max_unauthenticated: int = MAX_UNAUTHENTICATED
+    max_unauthenticated_per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE
+    penalties: bool = True
     max_sessions_per_key: int = MAX_SESSIONS_PER_KEY
     max_buffered: int = MAX_BUFFERED_BYTES
     log_commands: bool = False
+
+
+class LinkLines:
+    """What strangers can make all links of a server write to its log, so much a minute of each kind.
+
+    :param clock: tells the time, usually the reactor.
+    :ivar aborted: a link was aborted.
+    :ivar refused: a login was refused.
+    :ivar not_resumed: a resume was refused.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.aborted = LineLimit(FramedLink.log, clock)
+        self.refused = LineLimit(FramedLink.log, clock)
+        self.not_resumed = LineLimit(FramedLink.log, clock)
 
 
 class ServerLink(FramedLink):
@@ -73,7 +94,8 @@ class ServerLink(FramedLink):
     :param random_bytes: returns so many random bytes, such as ``secrets.token_bytes``.
     :param logged_in: called once if the client logs in or resumes.
     :param gone: called once, with this object, when the connection is gone.
-    :param refusals: where refused resumes are logged.
+    :param offended: called with each thing that the client does wrong before it has logged in.
+    :param lines: where what strangers cause is logged.
     """
 
     def __init__(
@@ -85,7 +107,8 @@ class ServerLink(FramedLink):
         random_bytes: Callable[[int], bytes],
         logged_in: Callable[[], None],
         gone: Callable[[ServerLink], None],
-        refusals: QuietLog,
+        offended: Callable[[Offence], None],
+        lines: LinkLines,
     ) -> None:
         super().__init__(clock, settings.handshake_seconds, settings.login_seconds)
         self._settings = settings
@@ -94,10 +117,11 @@ class ServerLink(FramedLink):
         self._random_bytes = random_bytes
         self._logged_in = logged_in
         self._gone = gone
-        self._refusals = refusals
+        self._offended = offended
+        self._lines = lines
+        self._tried = False
         self._login = ServerLogin()
         self._session: ShellSession | None = None
-        self._broken = False
         self._farewell: Deferred[None] = Deferred()
 
     def ready(self) -> None:
@@ -119,22 +143,12 @@ class ServerLink(FramedLink):
         if self._session is not None:
             self._session.frames_received()
 
-    def guard(self, act: Callable[[], None]) -> None:
-        """See :meth:`FramedLink.guard`; whatever goes wrong also ends the session that the link has at that moment."""
-
-        def noting() -> None:
-            try:
-                act()
-            except Exception:
-                self._broken = True
-                raise
-
-        super().guard(noting)
-
     def ended(self, reason: str) -> None:
         """Let the session, if there is one, go on without this link."""
         if self._session is not None:
-            self._session.link_ended(self, reason, broken=self._broken)
+            self._session.link_ended(self, reason, broken=self.fault in (Fault.PROTOCOL, Fault.PROGRAM))
+        else:
+            self._count_offence()
         self._gone(self)
         self._farewell.callback(None)
 
@@ -150,7 +164,21 @@ class ServerLink(FramedLink):
         self._session.end("the server stops", text)
         return self._farewell
 
+    def log_aborted(self, reason: str) -> None:
+        """Write to the log that the link is aborted, unless there have been too many such lines."""
+        self._lines.aborted.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
+
+    def _count_offence(self) -> None:
+        # A deadline that passes while the checker thinks is the checker's.
+        if self.fault is Fault.PROTOCOL:
+            self._offended(Offence.PROTOCOL_ERROR)
+        elif self.fault is Fault.DEADLINE and self._login.state is LoginState.SILENT:
+            self._offended(Offence.DEADLINE)
+        elif not (self._tried or self._closing):
+            self._offended(Offence.NO_LOGIN)
+
     def _check(self, claim: Auth) -> None:
+        self._tried = True
         # Possession first: a key that is not proven is never looked up, so nobody can ask which keys are authorized.
         try:
             key = verify_login(
@@ -162,6 +190,7 @@ class ServerLink(FramedLink):
                 user=claim.user,
             )
         except (BadKey, BadSignature) as error:
+            self._offended(Offence.LOGIN_REFUSED)
             self._refuse(f"{claim.user!r}: {error}")
             return
         credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer)
@@ -182,6 +211,9 @@ class ServerLink(FramedLink):
                 else:
                     self._welcome(LoggedIn(user, logout, credentials, account))
             case Failure():
+                # Any other error is the checker's own, such as a data base that does not answer.
+                if answer.check(LoginFailed):
+                    self._offended(Offence.LOGIN_REFUSED)
                 self._refuse(f"{credentials.user!r} with {credentials.fingerprint}: {answer.value!r}")
             case _:
                 self._refuse(f"the portal answered with a {type(answer).__name__}, which is no user")
@@ -189,7 +221,7 @@ class ServerLink(FramedLink):
     def _refuse(self, reason: str) -> None:
         if self.is_over:
             return
-        self.log.info("login from {peer} refused: {reason}", peer=self.peer, reason=ascii(reason))
+        self._lines.refused.info("login from {peer} refused: {reason}", peer=self.peer, reason=ascii(reason))
         self.write_frames([self._login.refuse()])
         if self._login.state is LoginState.OVER:
             self.close()
@@ -209,6 +241,7 @@ class ServerLink(FramedLink):
         self._enter(session, answer)
 
     def _check_resume(self, claim: Resume) -> None:
+        self._tried = True
         binding = LinkBinding(exporter(self.tls), self._settings.spki_sha256)
         session = self._sessions.claimed(claim, binding)
         if session is None:
@@ -237,7 +270,8 @@ class ServerLink(FramedLink):
             session.resume(self, claim, binding, fresh, answer)
 
     def _refuse_resume(self, claim: Resume, reason: str) -> None:
-        self._refusals.info(
+        self._offended(Offence.RESUME_REFUSED)
+        self._lines.not_resumed.info(
             "resume of session {session} from {peer} refused: {reason}",
             session=claim.session.hex()[:SHOWN_ID_DIGITS],
             peer=self.peer,

@@ -23,7 +23,7 @@ from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.link.tls import ServerTLS
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.factory import RemoteShellFactory
@@ -72,6 +72,10 @@ class ServiceOptions:
     :ivar limits: the bounds of a session.
     :ivar login_seconds: seconds that a client has to log in.
     :ivar max_unauthenticated: connections that may exist at once without a login.
+    :ivar max_unauthenticated_per_source: those of one source: an IPv4 address or an IPv6 network of 64 bits.  There is
+        no such limit for connections from this machine.
+    :ivar penalties: whether a source that misbehaves before it logs in is refused for a while
+        (:mod:`twisted_rsh.server.penalties`).
     :ivar max_sessions_per_key: sessions that one key may have at once.
     :ivar max_buffered: bytes of input that all jobs together may leave unread; more jobs are refused.
     :ivar log_commands: whether the log names the commands that are run.
@@ -83,6 +87,8 @@ class ServiceOptions:
     limits: SessionLimits = field(default_factory=SessionLimits)
     login_seconds: float = LOGIN_SECONDS
     max_unauthenticated: int = MAX_UNAUTHENTICATED
+    max_unauthenticated_per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE
+    penalties: bool = True
     max_sessions_per_key: int = MAX_SESSIONS_PER_KEY
     max_buffered: int = MAX_BUFFERED_BYTES
     log_commands: bool = False
@@ -128,6 +134,8 @@ class RemoteShellService(Service):
             limits=self._options.limits,
             login_seconds=self._options.login_seconds,
             max_unauthenticated=self._options.max_unauthenticated,
+            max_unauthenticated_per_source=self._options.max_unauthenticated_per_source,
+            penalties=self._options.penalties,
             max_sessions_per_key=self._options.max_sessions_per_key,
             max_buffered=self._options.max_buffered,
             log_commands=self._options.log_commands,

@@ -120,7 +120,7 @@ class MemoryTransport:
             self._producer_waits = False
             self.producer.resumeProducing()
             return True
-        if self.disconnecting and self.producer is None:
+        if self.disconnecting and (self.producer is None or self._streaming):
             self._outgoing.put_end(End.CLOSED, self._now())
             self.lose(ConnectionDone())
             return True
@@ -161,7 +161,7 @@ class MemoryTransport:
             self.write(piece)
 
     def loseConnection(self) -> None:
-        """Close behind what was written, when no producer is registered."""
+        """Close behind what was written; a producer that waits for its turn gets that first."""
         self.disconnecting = self.connected
         self._wake()
 

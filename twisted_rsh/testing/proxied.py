@@ -6,23 +6,19 @@ Memory is bounded by back-pressure both ways: a side is not read while the other
 
 from __future__ import annotations
 
-import fcntl
-import struct
-import termios
 from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import connectProtocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
-    IPullProducer,
     IPushProducer,
     IReactorTime,
     IStreamClientEndpoint,
-    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -30,15 +26,17 @@ from zope.interface import implementer
 
 from twisted_rsh.testing.faults import Direction, End, Faults
 from twisted_rsh.testing.leg import Leg, legs
+from twisted_rsh.testing.reset_behind import ResetBehind
 
-__all__ = ["LINGER_SECONDS", "QUEUE_BYTES", "ProxiedConnection", "Side"]
+__all__ = ["OVERTAKEN_SECONDS", "QUEUE_BYTES", "ProxiedConnection", "Side"]
 
 QUEUE_BYTES = 256 * 1024
 """Bytes of one direction that wait in the proxy, for a delay, a stall or their turn as fragments, when it stops
 reading.  What was read at once, 64 KiB, may come on top."""
 
-LINGER_SECONDS = 0.01
-"""Seconds between two looks whether the operating system has sent everything, so that a reset cannot discard it."""
+OVERTAKEN_SECONDS = 0.05
+"""Seconds that the server has to read the bytes of the connection that overtakes before those that were late are on
+their way as well: out of the proxy does not mean read."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -64,6 +62,7 @@ class Side(Protocol):
         self._reads = True
         self._has_read_all = False
         self._has_written_all = False
+        self._reset: ResetBehind | None = None
 
     @property
     def socket(self) -> Any:
@@ -71,10 +70,6 @@ class Side(Protocol):
         return self.transport
 
     # For the connection.
-
-    def write(self, data: bytes) -> None:
-        """Write to this side's peer."""
-        self.socket.write(data)
 
     def discard(self) -> None:
         """Read on and forget what comes: nobody is there to take it any more."""
@@ -104,8 +99,8 @@ class Side(Protocol):
         if end is End.RESET and at_once:
             self.socket.abortConnection()
         elif end is End.RESET:
-            farewell = _Farewell(self.socket, last, self._reset_when_sent)
-            self.socket.registerProducer(farewell, False)
+            self._reset = ResetBehind(self._connection.clock, self.socket, last)
+            self._reset.start()
         elif end is End.CLOSED:
             self.socket.write(last)
             self.socket.loseWriteConnection()
@@ -113,18 +108,6 @@ class Side(Protocol):
             self.socket.write(last)
             self._has_read_all = True
             self.socket.pauseProducing()
-
-    def give_up(self) -> None:
-        """Be over without ever having been open."""
-        self.is_over = True
-
-    def _reset_when_sent(self) -> None:
-        if not self.is_open:
-            return
-        if _unsent_bytes(self.socket):
-            self._connection.clock.callLater(LINGER_SECONDS, self._reset_when_sent)
-        else:
-            self.socket.abortConnection()
 
     def _apply(self) -> None:
         reads = not (self.is_blocked or self._is_queue_full)
@@ -158,7 +141,7 @@ class Side(Protocol):
 
     def connectionMade(self) -> None:
         self.is_open = True
-        if ITCPTransport.providedBy(self.socket):
+        if not isinstance(self.socket.getPeer(), UNIXAddress):
             self.socket.setTcpNoDelay(True)
         self._connection.opened(self)
 
@@ -182,6 +165,8 @@ class Side(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.is_open = False
         self.is_over = True
+        if self._reset is not None:
+            self._reset.cancel()
         self.other.discard()
         end = End.CLOSED if reason.check(ConnectionDone) else End.RESET
         self.leg.put_end(end, self._connection.clock.seconds())
@@ -224,7 +209,7 @@ class ProxiedConnection:
         self.client.other, self.server.other = self.server, self.client
         self._is_cut = False
         self._dialling: Deferred[Any] | None = None
-        self._timers: dict[Side | None, IDelayedCall] = {}
+        self._timers: dict[Side | str, IDelayedCall] = {}
 
     @property
     def queued(self) -> int:
@@ -242,7 +227,7 @@ class ProxiedConnection:
             self.shut()
         else:
             if self._faults.cut_after_seconds is not None:
-                self._timers[None] = self.clock.callLater(self._faults.cut_after_seconds, self.cut)
+                self._timers["cut"] = self.clock.callLater(self._faults.cut_after_seconds, self.cut)
             if not self.client.leg.is_late:
                 self._dial()
 
@@ -257,7 +242,7 @@ class ProxiedConnection:
                 self._note_delivery(side)
                 self.cut(other, data)
                 return
-            other.write(data)
+            other.socket.write(data)
             self._note_delivery(side)
             if leg.is_fragmenting:
                 break
@@ -313,6 +298,10 @@ class ProxiedConnection:
             side.leg.resume()
             self.move(side)
 
+    def overtaken(self) -> None:
+        """Let what was late arrive: what was to come before it is on its way."""
+        self._timers["overtaken"] = self.clock.callLater(OVERTAKEN_SECONDS, self.release)
+
     def release(self) -> None:
         """Let what was to be overtaken arrive."""
         self.client.leg.release()
@@ -332,7 +321,7 @@ class ProxiedConnection:
 
     def _cannot_connect(self, _reason: Failure) -> None:
         if not self._is_cut:
-            self.server.give_up()
+            self.server.is_over = True
             self.shut()
 
     def _abandon(self) -> None:
@@ -343,50 +332,10 @@ class ProxiedConnection:
                 timer.cancel()
         self._timers.clear()
         if not self.server.is_open and not self.server.is_over:
-            self.server.give_up()
+            self.server.is_over = True
             if self._dialling is not None:
                 self._dialling.cancel()
 
     def _note_delivery(self, side: Side) -> None:
         if side is self.client:
             self._on_delivered(side.leg.delivered)
-
-
-@implementer(IPullProducer)
-class _Farewell:
-    """Writes the last bytes, and waits until the transport has written everything.
-
-    :param transport: the transport, which has no other producer.
-    :param last: the bytes.
-    :param written: called when they have been written.
-    """
-
-    def __init__(self, transport: Any, last: bytes, written: Callable[[], None]) -> None:
-        self._transport = transport
-        self._last: bytes | None = last
-        self._written = written
-
-    def resumeProducing(self) -> None:
-        if self._last is None:
-            self._transport.unregisterProducer()
-            self._written()
-            return
-        last, self._last = self._last, None
-        # Not write(): that would drop nothing at all, and never ask for more.
-        self._transport.writeSequence([last])
-
-    def stopProducing(self) -> None:
-        """There is nothing left to stop."""
-
-
-def _unsent_bytes(transport: Any) -> int:
-    """Return how much of a socket's data has not reached the other end; 0 where the operating system does not tell.
-
-    Linux does (``SIOCOUTQ`` in tcp(7), by its other name); elsewhere a reset may overtake what a slow reader has left.
-    """
-    try:
-        answer = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
-    except OSError:
-        return 0
-    (unsent,) = struct.unpack("i", answer)
-    return int(unsent)

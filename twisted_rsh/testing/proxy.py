@@ -137,7 +137,7 @@ class FaultProxy:
         )
         self._open.add(connection)
         if faults.late is not None:
-            self._order.hold(index, faults.late, connection.release)
+            self._order.hold(index, faults.late, connection.overtaken)
         if self._is_stalled:
             connection.stall()
         return connection.client

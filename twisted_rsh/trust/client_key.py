@@ -119,7 +119,8 @@ def _parse(path: str, data: bytes) -> ClientKey:
         raise BadKeyFile(
             path, "is protected by a passphrase, which is not supported here", f"run: ssh-keygen -p -N '' -f {quoted}"
         ) from None
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, NotImplementedError):
+        # The last is an elliptic curve's point in its compressed form.
         private_key = None
     if not isinstance(private_key, _PrivateKey):
         raise BadKeyFile(

@@ -55,7 +55,7 @@ def certificate_spki_sha256(der: bytes) -> bytes:
     """
     try:
         return spki_sha256(x509.load_der_x509_certificate(der).public_key())
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except (ValueError, TypeError, x509.InvalidVersion, UnsupportedAlgorithm) as error:
         raise BadFingerprint("the peer's certificate holds no key that can be read") from error
 
 

@@ -1,0 +1,426 @@
+"""Two cores and two applications that do everything they may, in any order: the rules hold at every moment.
+
+:class:`Applications` plays both applications; the network is a :class:`~tests.core.pair.Pair`, or what a subclass puts
+in its place.  Data is a pattern of its channel, stream and offset, signals follow a sequence and sizes grow, so
+whatever is lost, repeated or out of place is seen at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterable
+
+from tests.core.pair import Pair
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused
+from twisted_rsh.core.events import (
+    ChannelAbandoned,
+    ChannelOpened,
+    ChannelRequested,
+    DataReceived,
+    Event,
+    JobEnded,
+    RoomGained,
+    SignalReceived,
+    StreamEnded,
+    StreamStopped,
+    TerminalResized,
+)
+from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, MIN_WINDOW, SENT_DATA_BYTES, SessionLimits
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.roles import OUTPUTS, Role, Stream
+
+__all__ = ["LIMITS", "Applications", "Flow", "Job", "pattern"]
+
+CLIENT, SERVER = Role.CLIENT, Role.SERVER
+
+LIMITS = SessionLimits(window=MIN_WINDOW, max_channels=3)
+"""Limits that are easily reached."""
+
+MAX_JOBS = 60
+"""Jobs in one history: enough to fill the log of control messages."""
+
+SIGNALS = ("USR1", "USR2", "INT")
+"""The signals that a job gets, in turn."""
+
+COUNTS = (*[1] * 15, 70)
+"""How many signals, or sizes, at once: seldom more than may be under way."""
+
+PATTERN = bytes(range(251)) * 40
+
+
+@dataclasses.dataclass(slots=True)
+class Flow:
+    """One stream, as the two applications know it.
+
+    :ivar sent: bytes the sender gave to its core.
+    :ivar received: bytes the receiver got from its core.
+    :ivar consumed: bytes the receiver is done with.
+    :ivar ended: whether the sender ended it.
+    :ivar seen_end: whether the receiver saw that.
+    :ivar unwanted: whether the receiver stopped it, or closed its channel.
+    :ivar stopped: whether the sender learned that.
+    """
+
+    sent: int = 0
+    received: int = 0
+    consumed: int = 0
+    ended: bool = False
+    seen_end: bool = False
+    unwanted: bool = False
+    stopped: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class Job:
+    """One channel, as the two applications know it."""
+
+    flows: dict[Stream, Flow] = dataclasses.field(default_factory=lambda: {stream: Flow() for stream in Stream})
+    signals_sent: int = 0
+    signals_received: int = 0
+    sizes_sent: int = 0
+    size_received: int = 0
+    requested: bool = False
+    accepted: bool = False
+    opened: bool = False
+    closed: bool = False
+    abandoned: bool = False
+    ending: Ending | None = None
+    told: Ending | None = None
+
+
+def pattern(channel: int, stream: Stream, offset: int, size: int) -> bytes:
+    """Return the only bytes that may be at this place."""
+    start = (offset + 17 * channel + 5 * stream) % 251
+    return PATTERN[start : start + size]
+
+
+class Applications:
+    """Both applications.
+
+    :ivar pair: the two cores, and what is between them.
+    :ivar jobs: what has been asked for, by channel.
+    """
+
+    def __init__(self) -> None:
+        self.pair = Pair(LIMITS)
+        self.jobs: dict[int, Job] = {}
+
+    # Who can do what.
+
+    def speaking(self, role: Role) -> list[int]:
+        """Return the channels on which a side may still speak."""
+        if role is CLIENT:
+            return [number for number, job in self.jobs.items() if not job.closed and job.told is None]
+        return [number for number, job in self.jobs.items() if job.accepted and job.ending is None]
+
+    def pick(self, numbers: list[int], pick: int) -> int | None:
+        """Return one of some channels, if there are any."""
+        return numbers[pick % len(numbers)] if numbers else None
+
+    # The client.
+
+    def do_open(self) -> None:
+        """Ask for a job."""
+        if len(self.jobs) < MAX_JOBS:
+            number = self.pair.client.open(JobRequest(command=f"job {len(self.jobs)}"))
+            assert number not in self.jobs
+            self.jobs[number] = Job()
+
+    def do_signal(self, pick: int, count: int) -> None:
+        """Send a signal, or so many that some wait for an acknowledgement."""
+        number = self.pick(self.speaking(CLIENT), pick)
+        for _ in range(count):
+            if number is not None and not self.pair.client._outbox.blocked:
+                job = self.jobs[number]
+                self.pair.client.send_signal(number, SIGNALS[job.signals_sent % len(SIGNALS)])
+                job.signals_sent += 1
+
+    def do_resize(self, pick: int, count: int) -> None:
+        """Give a terminal another size, wider each time, or many sizes at once."""
+        number = self.pick(self.speaking(CLIENT), pick)
+        for _ in range(count):
+            if number is not None:
+                self.jobs[number].sizes_sent += 1
+                self.pair.client.resize(number, self.jobs[number].sizes_sent, 24)
+
+    def do_close(self, pick: int) -> None:
+        """Lose interest in a job."""
+        number = self.pick(self.speaking(CLIENT), pick)
+        if number is not None:
+            self.pair.client.close(number)
+            self.jobs[number].closed = True
+            for stream in OUTPUTS:
+                self.jobs[number].flows[stream].unwanted = True
+
+    # The server.
+
+    def do_answer(self, pick: int, refuse: bool) -> None:
+        """Accept or refuse a job."""
+        waiting = [n for n, job in self.jobs.items() if job.requested and not job.accepted and job.ending is None]
+        number = self.pick(waiting, pick)
+        if number is None:
+            return
+        if refuse:
+            self.end_job(number, Refused(RefusalReason.NOT_PERMITTED, "no"))
+        else:
+            self.pair.server.accept(number, "utf-8")
+            self.jobs[number].accepted = True
+
+    def do_exit(self, pick: int, code: int) -> None:
+        """Let a job end."""
+        number = self.pick(self.speaking(SERVER), pick)
+        if number is not None:
+            self.end_job(number, Exited(code))
+
+    def end_job(self, number: int, ending: Ending) -> None:
+        """Report how a job ended."""
+        self.pair.server.report_exit(number, JobEnd(ending))
+        self.jobs[number].ending = ending
+
+    # Both.
+
+    def do_write(self, stream: Stream, pick: int, size: int) -> None:
+        """Send as much data as there is room for."""
+        session = self.pair.side(stream.sender)
+        number = self.pick(self.speaking(stream.sender), pick)
+        if number is None:
+            return
+        flow = self.jobs[number].flows[stream]
+        size = min(size, session.room(number, stream))
+        assert size == 0 or not (flow.ended or flow.stopped)
+        session.send_data(number, stream, pattern(number, stream, flow.sent, size))
+        flow.sent += size
+
+    def do_end(self, stream: Stream, pick: int) -> None:
+        """End a stream."""
+        number = self.pick(self.speaking(stream.sender), pick)
+        if number is not None and not self.jobs[number].flows[stream].ended:
+            self.pair.side(stream.sender).end_stream(number, stream)
+            self.jobs[number].flows[stream].ended = True
+
+    def do_stop(self, stream: Stream, pick: int) -> None:
+        """Want no more of a stream; a second time changes nothing."""
+        number = self.pick(self.speaking(stream.sender.peer), pick)
+        if number is not None:
+            self.pair.side(stream.sender.peer).stop_stream(number, stream)
+            self.jobs[number].flows[stream].unwanted = True
+
+    def do_consume(self, stream: Stream, pick: int, size: int) -> None:
+        """Be done with some of what arrived."""
+        held = [number for number, job in self.jobs.items() if job.flows[stream].received > job.flows[stream].consumed]
+        number = self.pick(held, pick)
+        if number is not None:
+            flow = self.jobs[number].flows[stream]
+            size = min(size, flow.received - flow.consumed)
+            self.pair.side(stream.sender.peer).consumed(number, stream, size)
+            flow.consumed += size
+
+    # The network.
+
+    def do_flush(self, role: Role) -> None:
+        """Write what a side wants written."""
+        self.pair.flush(role)
+
+    def do_deliver(self, role: Role, count: int) -> None:
+        """Let some frames arrive; no core ever finds a breach in another core's."""
+        for event in self.pair.deliver(role, count):
+            self.happened(role, event)
+
+    def do_exchange(self) -> None:
+        """Let all that either side has to say arrive."""
+        for role in Role:
+            self.do_flush(role)
+            self.do_deliver(role.peer, 1000)
+
+    def do_pause(self, role: Role) -> None:
+        """A side's link is full."""
+        self.pair.side(role).link_paused()
+        assert all(self.pair.side(role).room(n, s) == 0 for n in self.jobs for s in Stream if s.sender is role)
+
+    def do_unpause(self, role: Role) -> None:
+        """It takes bytes again."""
+        assert self.pair.side(role).link_resumed() == [RoomGained(None, None)]
+
+    def do_wait(self, role: Role) -> None:
+        """A side asks for a sign of life."""
+        self.pair.now += 15.0
+        self.pair.side(role).deadline_reached(self.pair.now)
+
+    def actions(self, dice: random.Random) -> list[tuple[float, Callable[[], object]]]:
+        """Return everything that can happen, and how often next to the rest; each does it in a random way."""
+        draw = dice.random
+
+        def below(number: int) -> int:
+            return int(draw() * number)
+
+        def one(values: tuple[int, ...]) -> int:
+            return values[below(len(values))]
+
+        def role() -> Role:
+            return CLIENT if draw() < 0.5 else SERVER
+
+        def stream() -> Stream:
+            return Stream(below(3))
+
+        return [
+            (0.5, self.do_open),
+            (1.0, lambda: self.do_signal(below(6), one(COUNTS))),
+            (1.0, lambda: self.do_resize(below(6), one(COUNTS))),
+            (0.1, lambda: self.do_close(below(6))),
+            (3.0, lambda: self.do_answer(below(6), draw() < 0.2)),
+            (0.15, lambda: self.do_exit(below(6), below(256))),
+            (6.0, lambda: self.do_write(stream(), below(6), one((1, 700, 2500, MIN_WINDOW)))),
+            (0.2, lambda: self.do_end(stream(), below(6))),
+            (0.1, lambda: self.do_stop(stream(), below(6))),
+            (4.0, lambda: self.do_consume(stream(), below(6), one((1, 1024, MIN_WINDOW)))),
+            (4.0, lambda: self.do_flush(role())),
+            (4.0, lambda: self.do_deliver(role(), one((1, 3, 20, 1000)))),
+            (0.3, lambda: self.do_pause(role())),
+            (2.0, lambda: self.do_unpause(role())),
+            (0.5, lambda: self.do_wait(role())),
+            (1.0, self.do_exchange),
+        ]
+
+    def burst(self, dice: random.Random, count: int) -> None:
+        """Do `count` things, in a mood: for a while some happen often and others hardly at all.
+
+        Only so do dozens of control messages pile up, and messages of many kinds cross.
+        """
+        actions = self.actions(dice)
+        for _, action in dice.choices(actions, [weight * dice.random() ** 3 for weight, _ in actions], k=count):
+            action()
+        self.memory_is_bounded()
+
+    # What happened.
+
+    def happened(self, role: Role, event: Event) -> None:
+        """Check an event, and take note of it."""
+        if isinstance(event, RoomGained):
+            return
+        assert isinstance(
+            event,
+            ChannelRequested
+            | ChannelOpened
+            | ChannelAbandoned
+            | SignalReceived
+            | DataReceived
+            | StreamEnded
+            | StreamStopped
+            | TerminalResized
+            | JobEnded,
+        )
+        job = self.jobs[event.channel]
+        assert job.told is None
+        if isinstance(event, DataReceived | StreamEnded | StreamStopped):
+            self.streamed(role, event, job)
+        elif isinstance(event, JobEnded):
+            self.ended(event, job)
+        elif isinstance(event, ChannelRequested):
+            assert event.request == JobRequest(command=f"job {event.channel - 1}")
+            assert not job.requested
+            job.requested = True
+        elif isinstance(event, ChannelOpened):
+            assert job.accepted and not job.opened and not job.closed
+            job.opened = True
+        elif isinstance(event, ChannelAbandoned):
+            assert job.closed and job.ending is None and not job.abandoned
+            job.abandoned = True
+        elif isinstance(event, TerminalResized):
+            assert job.ending is None
+            assert job.size_received < event.columns <= job.sizes_sent
+            job.size_received = event.columns
+        else:
+            assert job.ending is None
+            assert job.signals_received < job.signals_sent
+            assert event.signal == SIGNALS[job.signals_received % len(SIGNALS)]
+            job.signals_received += 1
+
+    def streamed(self, role: Role, event: DataReceived | StreamEnded | StreamStopped, job: Job) -> None:
+        """Check what happened to a stream."""
+        flow = job.flows[event.stream]
+        if isinstance(event, StreamStopped):
+            assert role is event.stream.sender
+            assert flow.unwanted and not flow.stopped and not flow.ended
+            flow.stopped = True
+            return
+        assert role is event.stream.sender.peer
+        assert not flow.unwanted and not flow.seen_end
+        if isinstance(event, StreamEnded):
+            assert flow.ended and flow.received == flow.sent
+            flow.seen_end = True
+        else:
+            assert event.data == pattern(event.channel, event.stream, flow.received, len(event.data))
+            flow.received += len(event.data)
+
+    def ended(self, event: JobEnded, job: Job) -> None:
+        """Check that an ending comes behind all of the output, and is the one that was reported."""
+        if job.ending is None:
+            ending = event.end.ending
+            assert isinstance(ending, Refused)
+            assert ending.reason is RefusalReason.TOO_MANY_CHANNELS
+        else:
+            assert event.end == JobEnd(job.ending)
+        assert (event.stdout, event.stderr) == tuple(job.flows[stream].sent for stream in OUTPUTS)
+        assert all(flow.unwanted or flow.received == flow.sent for flow in (job.flows[stream] for stream in OUTPUTS))
+        job.told = job.ending = event.end.ending
+
+    # What always holds.
+
+    def memory_is_bounded(self) -> None:
+        """Nobody holds more than a window of a stream and a piece, nor more than 64 control messages under way."""
+        for job in self.jobs.values():
+            for flow in job.flows.values():
+                assert flow.received <= flow.sent
+                assert flow.unwanted or flow.sent - flow.consumed <= LIMITS.window
+        for role in Role:
+            session = self.pair.side(role)
+            assert len(session._outbox.log) <= MAX_UNACKNOWLEDGED
+            for channel in session._channels.values():
+                for outgoing in channel.sends.values():
+                    assert sum(len(data) for _, _, data in outgoing._kept) <= LIMITS.window + SENT_DATA_BYTES
+        assert self.pair.client._sizes.keys() <= self.pair.client._channels.keys()
+
+    def settle(self) -> None:
+        """Let everything arrive."""
+        for role, events in self.pair.settle().items():
+            self.all_happened(role, events)
+
+    def all_happened(self, role: Role, events: Iterable[Event]) -> None:
+        """Check some events."""
+        for event in events:
+            self.happened(role, event)
+
+    def finish(self) -> None:
+        """Let everything arrive and everything end: nothing was lost, and nothing is left."""
+        for role in Role:
+            self.pair.side(role).link_resumed()
+        self.settle()
+        for number, job in self.jobs.items():
+            if job.ending is None:
+                assert job.requested
+                assert job.abandoned is job.closed
+                assert job.signals_received == job.signals_sent
+                assert job.closed or job.size_received == job.sizes_sent
+                stdin = job.flows[Stream.STDIN]
+                assert stdin.unwanted or (stdin.received, stdin.seen_end) == (stdin.sent, stdin.ended)
+                self.revive(number, job)
+                self.end_job(number, Exited(0))
+        self.settle()
+        assert all(job.told == job.ending is not None for job in self.jobs.values())
+        for role in Role:
+            assert self.pair.side(role)._channels == {}
+            assert not self.pair.side(role)._outbox.blocked
+
+    def revive(self, number: int, job: Job) -> None:
+        """Show that no stream is stuck: once everything is consumed there is a whole window of room or nearly so."""
+        if not job.accepted or job.closed:
+            return
+        for stream, flow in job.flows.items():
+            if flow.received > flow.consumed:
+                self.pair.side(stream.sender.peer).consumed(number, stream, flow.received - flow.consumed)
+            flow.consumed = flow.received
+        self.settle()
+        for stream, flow in job.flows.items():
+            room = self.pair.side(stream.sender).room(number, stream)
+            assert (room == 0) if flow.ended or flow.stopped else (room > LIMITS.window * 3 // 4)

@@ -1,0 +1,350 @@
+"""Every bound of the protocol, tried at the bound and one past it, where it acts.
+
+The table below has a probe for each constant of :mod:`twisted_rsh.core.limits`; a constant without one fails.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from tests.core.pair import CLAIM, SESSION_ID, SMALL, TRUE, Pair, log_in
+from tests.execution.test_plan import plan
+from tests.link.recorder import plain
+from tests.link.wire import frame
+from twisted_rsh.core import limits
+from twisted_rsh.core.codec import Decoder, encode, encode_control
+from twisted_rsh.core.endings import RefusalReason
+from twisted_rsh.core.errors import RemoteProtocolError
+from twisted_rsh.core.limits import (
+    MAX_PART_BYTES,
+    MAX_REFUSED_CHANNELS,
+    MAX_UNACKNOWLEDGED,
+    MAX_WINDOW,
+    MIN_WINDOW,
+    SessionLimits,
+)
+from twisted_rsh.core.login import ServerLogin
+from twisted_rsh.core.messages import Ack, Close, Data, Open
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.roles import Phase, Role, Stream
+from twisted_rsh.core.sequence import ControlInbox
+from twisted_rsh.core.session import Session
+from twisted_rsh.execution.shell_plan import command_text
+from twisted_rsh.interfaces import JobRefused
+
+SERVER = (Role.SERVER, Phase.SESSION)
+
+
+def is_taken(act: Callable[[], object]) -> bool:
+    """Tell whether something that the peer does is taken, and not a breach."""
+    try:
+        act()
+    except RemoteProtocolError:
+        return False
+    return True
+
+
+def is_run(request: JobRequest) -> bool:
+    """Tell whether a server would run a request; the only other thing it may say is that it is too long."""
+    try:
+        plan(request)
+    except JobRefused as refused:
+        assert refused.reason is RefusalReason.TOO_LONG
+        return False
+    return True
+
+
+def binary(number: int, layout: str, *values: int | bytes) -> bytes:
+    """Return the payload of a message that is packed, whatever its fields."""
+    return bytes([number]) + struct.pack(layout, *values)
+
+
+def all_of(*answers: bool) -> bool:
+    """Return what all probes of one bound say, which must be the same."""
+    assert len(set(answers)) == 1
+    return answers[0]
+
+
+def control(number: int, **fields: object) -> bytes:
+    """Return the payload of a control message, whatever its fields."""
+    return bytes([number]) + bytes(8) + json.dumps(fields).encode()
+
+
+def decodes(payload: bytes, role: Role = Role.SERVER, phase: Phase = Phase.SESSION) -> bool:
+    """Tell whether a side takes a payload."""
+    return is_taken(lambda: Decoder(role, phase).decode(payload))
+
+
+def welcome(**change: object) -> bytes:
+    """Return the payload of an AUTH_OK with one field changed."""
+    fields = {"session": "AAAAAAAAAAAAAAAAAAAAAA==", "instance": "x", "window": 4096, "max_channels": 1} | change
+    return b"\x02" + json.dumps(fields).encode()
+
+
+def welcomes(**change: object) -> bool:
+    """Tell whether a client takes an AUTH_OK with one field changed."""
+    return decodes(welcome(**change), Role.CLIENT, Phase.LOGIN)
+
+
+def acknowledges(count: int) -> bool:
+    """Tell whether so many messages can go without an acknowledgement."""
+    pair = Pair()
+    channels = [pair.client.open(TRUE) for _ in range(count)]
+    pair.flush(Role.CLIENT)
+    pair.deliver(Role.SERVER)
+    assert len(channels) == count
+    return not any(isinstance(message, Ack) for message in pair.written(Role.SERVER))
+
+
+def answers_wait(size: int) -> bool:
+    """Tell whether so many answers for each channel that there may be can wait for a client that acknowledges none."""
+    pair = Pair(SessionLimits(window=MIN_WINDOW, max_channels=1))
+    server = pair.server
+    pair.hear(Role.SERVER, Open(channel=1, command="true"))
+
+    def act() -> None:
+        number = 1
+        # Each is refused, which is one answer, and closed by the client, so that none is left.
+        while server._outbox.waiting < size * (1 + MAX_REFUSED_CHANNELS):
+            number += 1
+            pair.hear(Role.SERVER, Open(channel=number, command="true"))
+            pair.hear(Role.SERVER, Close(number))
+            server.frames_to_send()
+        pair.hear(Role.SERVER, Open(channel=number + 1, command="true"))
+
+    return is_taken(act)
+
+
+def attempts(count: int) -> bool:
+    """Tell whether a client may try to log in so often."""
+    login = ServerLogin()
+
+    def act() -> None:
+        for _ in range(count):
+            login.receive_frame(encode(CLAIM))
+            login.refuse()
+
+    return is_taken(act)
+
+
+def frame_arrives(size: int, *, in_session: bool) -> bool:
+    """Tell whether a frame of so many bytes is delivered."""
+    link, wire = plain()
+    if in_session:
+        link.session_began()
+    link.dataReceived(frame(bytes(size)))
+    assert wire.aborted() == (link.frames == [])
+    return link.frames == [bytes(size)]
+
+
+def in_parts(size: int) -> bool:
+    """Tell whether a control message of so many bytes can be put together of its parts."""
+
+    def act() -> None:
+        decoder = Decoder(*SERVER)
+        for start in range(0, size, MAX_PART_BYTES):
+            decoder.decode(binary(0x20, "!Q", 0) + bytes(min(MAX_PART_BYTES, size - start)))
+
+    return is_taken(act)
+
+
+def under_way(count: int) -> bool:
+    """Tell whether so many control messages may arrive without an acknowledgement of ours."""
+    inbox = ControlInbox()
+
+    def act() -> None:
+        for number in range(count):
+            inbox.take(number)
+
+    return is_taken(act)
+
+
+def unclosed(count: int) -> bool:
+    """Tell whether so many refused channels may be left unclosed."""
+    pair = Pair()
+
+    def act() -> None:
+        for number in range(1, SMALL.max_channels + count + 1):
+            pair.hear(Role.SERVER, Open(channel=number, command="true"))
+            pair.server.frames_to_send()
+            if number > SMALL.max_channels:
+                pair.hear(Role.SERVER, Ack(number - SMALL.max_channels))
+
+    return is_taken(act)
+
+
+def under_way_by_default(size: int) -> bool:
+    """Tell whether so many bytes of a stream may arrive that nobody has consumed, if nobody says otherwise."""
+    _, server = log_in(SessionLimits())
+    session: Session = server
+    session.receive_frame(encode_control(Open(channel=1, command="true"), 0)[0], 0.0)
+    server.accept(1, "utf-8")
+
+    def act() -> None:
+        for start in range(0, size, limits.MAX_DATA_BYTES):
+            piece = bytes(min(limits.MAX_DATA_BYTES, size - start))
+            session.receive_frame(encode(Data(1, Stream.STDIN, start, piece)), 0.0)
+
+    return is_taken(act)
+
+
+def sent_in_one(size: int) -> bool:
+    """Tell whether so many bytes of a stream are sent in one frame, which fills a TLS record."""
+    pair = Pair(SessionLimits(window=MAX_WINDOW))
+    channel = pair.open()
+    pair.client.send_data(channel, Stream.STDIN, bytes(size))
+    frames = pair.client.frames_to_send()
+    assert all(4 + len(payload) <= 16 * 1024 for payload in frames)
+    return len(frames) == 1
+
+
+def resumes(channels: int) -> bool:
+    """Tell whether a server takes a RESUME of so many channels, and of as many refused ones as there may be."""
+    rows = b"".join(struct.pack("!IQQ", number + 1, 0, 0) for number in range(channels + MAX_REFUSED_CHANNELS))
+    payload = binary(0x04, "!16sQ32sQ", bytes(16), 1, bytes(32), 0) + rows
+    assert len(payload) <= limits.MAX_LOGIN_FRAME_BYTES
+    return decodes(payload, phase=Phase.LOGIN)
+
+
+def repeated_at_once(size: int) -> bool:
+    """Tell whether a resume repeats so many bytes in one go."""
+    pair = Pair(SessionLimits(window=MAX_WINDOW))
+    channel = pair.open()
+    head = Data.layout.size + 1
+    for start in range(0, size, limits.REPLAY_BYTES):
+        left = min(size - start, limits.REPLAY_BYTES)
+        while left > 0:
+            piece = min(left - head, limits.SENT_DATA_BYTES) if left > head else left
+            pair.client.send_data(channel, Stream.STDIN, bytes(piece))
+            left -= piece + head
+    pair.client.link_lost()
+    pair.client.resume(pair.server.positions(), 0.0)
+    pair.client.frames_to_send()
+    return not pair.client.replaying
+
+
+def in_a_shell(size: int) -> bool:
+    """Tell whether a persistent shell takes a command of so many bytes."""
+    try:
+        command_text(JobRequest(command="x" * size, in_shell=1), "utf-8")
+    except JobRefused as refused:
+        assert refused.reason is RefusalReason.TOO_LONG
+        return False
+    return True
+
+
+def modes_looked_at(count: int) -> bool:
+    """Tell whether so many settings of a terminal are looked at; there are not that many names, so it is in vain."""
+    modes = {f"mode-{number}": 0 for number in range(count)}
+    terminal = {"term": "x", "columns": 1, "rows": 1, "modes": modes, "separate_stderr": False}
+    with pytest.raises(RemoteProtocolError) as error:
+        Decoder(*SERVER).decode(control(0x21, channel=1, command="true", terminal=terminal))
+    assert ("not a known name" in error.value.detail) != (
+        f"more than {limits.MAX_TERMINAL_MODES}" in error.value.detail
+    )
+    return "not a known name" in error.value.detail
+
+
+def environment(count: int) -> JobRequest:
+    """Return a request with so many additions to its environment."""
+    return JobRequest(command="true", environment=tuple((f"N{number}", "") for number in range(count)))
+
+
+def terminal(**change: object) -> bytes:
+    """Return the payload of an OPEN with a terminal."""
+    fields = {"term": "x", "columns": 1, "rows": 1, "modes": {}, "separate_stderr": False} | change
+    return control(0x21, channel=1, command="true", terminal=fields)
+
+
+def text(size: int) -> str:
+    """Return base64 of so many bytes."""
+    return base64.b64encode(bytes(size)).decode()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How a bound is tried.
+
+    :ivar is_allowed: tells whether a value is.
+    :ivar beyond: what is added to the bound to be past it.
+    """
+
+    is_allowed: Callable[[int], bool]
+    beyond: tuple[int, ...] = (1,)
+
+
+PROBES = {
+    "ACKNOWLEDGE_EVERY": Probe(lambda count: acknowledges(count - 1)),
+    "DEFAULT_WINDOW": Probe(under_way_by_default),
+    "MAX_ANSWERS": Probe(answers_wait),
+    "MAX_AUTH_ATTEMPTS": Probe(attempts),
+    "MAX_CHANNELS": Probe(lambda number: all_of(welcomes(max_channels=number), resumes(number))),
+    "MAX_CHANNEL_ID": Probe(lambda number: decodes(control(0x21, channel=number, command="x"))),
+    "MAX_CONTROL_BYTES": Probe(in_parts),
+    "MAX_CWD_BYTES": Probe(lambda size: is_run(JobRequest(command="true", cwd="/" * size))),
+    "MAX_DATA_BYTES": Probe(lambda size: decodes(binary(0x10, "!IBQ", 1, 0, 0) + bytes(size))),
+    "MAX_DETACH_SECONDS": Probe(lambda seconds: welcomes(detach_seconds=seconds)),
+    "MAX_ENVIRONMENT_NAMES": Probe(lambda count: is_run(environment(count))),
+    "MAX_ENVIRONMENT_VALUE_BYTES": Probe(
+        lambda size: is_run(JobRequest(command="true", environment=(("NAME", "x" * size),)))
+    ),
+    "MAX_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=True)),
+    "MAX_LOGIN_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=False)),
+    "MAX_OFFSET": Probe(
+        lambda offset: all_of(decodes(binary(0x10, "!IBQ", 1, 0, offset) + b"x"), decodes(binary(0x13, "!Q", offset)))
+    ),
+    "MAX_PART_BYTES": Probe(lambda size: decodes(binary(0x20, "!Q", 0) + bytes(size))),
+    "MAX_REFUSED_CHANNELS": Probe(unclosed),
+    "MAX_REQUEST_BYTES": Probe(lambda size: is_run(JobRequest(command="x" * (size - 1)))),
+    "MAX_SCRIPT_BYTES": Probe(in_a_shell),
+    "MAX_TERMINAL_MODES": Probe(modes_looked_at),
+    "MAX_TERMINAL_SIZE": Probe(lambda size: all_of(decodes(terminal(columns=size)), decodes(terminal(rows=size)))),
+    "MAX_TERM_BYTES": Probe(lambda size: decodes(terminal(term="x" * size))),
+    "MAX_TEXT_BYTES": Probe(lambda size: decodes(control(0x28, text="x" * size))),
+    "MAX_TIMEOUT_MS": Probe(lambda time: decodes(control(0x21, channel=1, command="true", timeout_ms=time))),
+    "MAX_UNACKNOWLEDGED": Probe(under_way),
+    "MAX_USER_BYTES": Probe(
+        lambda size: decodes(
+            b"\x01" + json.dumps({"user": "x" * size, "algorithm": "x", "key": "", "signature": ""}).encode(),
+            phase=Phase.LOGIN,
+        )
+    ),
+    "MAX_WINDOW": Probe(lambda size: welcomes(window=size)),
+    "MIN_WINDOW": Probe(lambda size: welcomes(window=size), (-1,)),
+    "PROOF_BYTES": Probe(lambda size: decodes(b"\x05" + bytes(size) + bytes(8), Role.CLIENT, Phase.LOGIN), (-1, 1)),
+    "REPLAY_BYTES": Probe(repeated_at_once),
+    "SENT_DATA_BYTES": Probe(sent_in_one),
+    "SESSION_ID_BYTES": Probe(lambda size: welcomes(session=text(size)), (-1, 1)),
+}
+"""How each bound is tried."""
+
+
+CONSTANTS = [name for name in limits.__all__ if name.isupper()]
+"""The bounds that there are."""
+
+
+def test_every_bound_is_tried() -> None:
+    """R-11, F-02: a new constant needs a probe, and a probe a constant."""
+    assert set(PROBES) == set(CONSTANTS)
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_bound(name: str) -> None:
+    """R-11, F-02: what is at the bound is taken, and what is one past it is not."""
+    probe, bound = PROBES[name], getattr(limits, name)
+    assert probe.is_allowed(bound)
+    for beyond in probe.beyond:
+        assert not probe.is_allowed(bound + beyond)
+
+
+def test_the_probes_know_the_protocol() -> None:
+    """What they write by hand is what a peer would write."""
+    assert decodes(welcome(session=text(len(SESSION_ID)), max_channels=limits.MAX_CHANNELS), Role.CLIENT, Phase.LOGIN)
+    assert frame_arrives(1, in_session=True)
+    assert MAX_UNACKNOWLEDGED > 1

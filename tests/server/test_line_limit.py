@@ -1,0 +1,111 @@
+"""What strangers can write to the log is bounded, and says when something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, Logger, formatEvent
+
+from tests.link.wire import RawClient, Wire, frame
+from tests.server.rig import Rig
+from twisted_rsh.server.line_limit import LINES_A_MINUTE, LineLimit
+
+
+def lines(logged: list[LogEvent]) -> list[str]:
+    """Return the lines of our own since the last call."""
+    texts = [formatEvent(event) for event in logged if "twisted_rsh" in str(event["log_namespace"])]
+    logged.clear()
+    return texts
+
+
+def test_the_bound(logged: list[LogEvent]) -> None:
+    """R-15: a minute has its sixty lines; the one that would be more is announced, and the next minute tells of it."""
+    clock = Clock()
+    limit = LineLimit(Logger("twisted_rsh.test"), clock)
+    for number in range(LINES_A_MINUTE):
+        limit.info("line {number}", number=number)
+    assert lines(logged) == [f"line {number}" for number in range(LINES_A_MINUTE)]
+    clock.advance(20)
+    limit.info("line {number}", number=0)
+    assert lines(logged) == ["more lines like the last are left out for 40 s"]
+    for _ in range(100_000):
+        limit.info("line {number}", number=0)
+    assert lines(logged) == []
+    clock.advance(40)
+    limit.info("line {number}", number=1)
+    assert lines(logged) == ["100001 lines like the next were left out", "line 1"]
+    for _ in range(LINES_A_MINUTE):
+        limit.info("line {number}", number=2)
+    assert lines(logged)[-1] == "more lines like the last are left out for 60 s"
+
+
+def test_quiet_minutes(logged: list[LogEvent]) -> None:
+    """A minute in which there was room says nothing about what was left out, and a clock set back begins a new one."""
+    clock = Clock()
+    limit = LineLimit(Logger("twisted_rsh.test"), clock, lines=1)
+    limit.info("a")
+    clock.advance(60)
+    limit.info("b")
+    clock.rightNow = -10.0
+    limit.info("c")
+    assert lines(logged) == ["a", "b", "c"]
+
+
+def a_protocol_error(rig: Rig) -> None:
+    """Say in clear what no client says."""
+    wire = Wire(rig.clock)
+    link = rig.factory._links.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+    wire.connect(link)
+    link.dataReceived(frame(b"\x00"))
+    rig.clock.advance(0)
+
+
+def a_wrong_key(rig: Rig) -> None:
+    """Try to log in, three times."""
+    client = rig.connect()
+    for _ in range(3):
+        client.send(frame(client.auth(rig.pin, which=1)))
+    client.wire.lose()
+
+
+def one_too_many(rig: Rig) -> None:
+    """Connect to a server that is full."""
+    assert rig.factory.buildProtocol(None) is None
+
+
+def another_source(rig: Rig) -> None:
+    """Misbehave at one more address."""
+    number = len(rig.factory._links.penalties)
+    wire = Wire(rig.clock)
+    link = rig.factory._links.buildProtocol(IPv4Address("TCP", f"192.0.{number // 250}.{number % 250 + 1}", 1))
+    wire.connect(link)
+    link.dataReceived(frame(b"\x00"))
+    rig.clock.advance(0)
+
+
+@pytest.mark.parametrize(
+    ("act", "times", "kinds"),
+    [(a_protocol_error, 100_000, 1), (a_wrong_key, 100, 1), (one_too_many, 100_000, 1), (another_source, 10_000, 2)],
+)
+def test_floods(act: Callable[[Rig], None], times: int, kinds: int, logged: list[LogEvent]) -> None:
+    """R-15: 10^5 protocol errors, or anything else that a stranger can do, write a bounded number of lines."""
+    rig = Rig(max_unauthenticated=1)
+    if act is one_too_many:
+        RawClient(rig.clock, rig.protocol())
+    for _ in range(times):
+        act(rig)
+    assert len(lines(logged)) <= kinds * (LINES_A_MINUTE + 1)
+    assert rig.waiting <= 1
+
+
+def test_one_line_for_each_source(rig: Rig, logged: list[LogEvent]) -> None:
+    """R-15: a source that is refused is told of once; its connections meanwhile write nothing."""
+    rig.connect("192.0.2.7").send(frame(b"\x00"))
+    texts = lines(logged)
+    assert sum("is refused for 30 s: protocol error" in text for text in texts) == 1
+    for _ in range(1000):
+        assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
+    assert lines(logged) == []

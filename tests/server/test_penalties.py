@@ -1,0 +1,335 @@
+"""Sources that misbehave before they log in are refused for a while; this machine is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent
+
+from tests.link.wire import RawClient, frame
+from tests.server.rig import Rig
+from twisted_rsh.core.codec import encode
+from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS
+from twisted_rsh.core.messages import Ping
+from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.penalties import (
+    MAX_PENALTY_SECONDS,
+    MAX_SOURCES,
+    MIN_PENALTY_SECONDS,
+    Offence,
+    Penalties,
+)
+from twisted_rsh.server.sources import source_of
+
+AWAY = "192.0.2.7"
+"""Another machine."""
+
+
+def clients_address(host: str) -> IAddress:
+    """Return an address of a connection from somewhere."""
+    kind: Any = IPv6Address if ":" in host else IPv4Address
+    address: IAddress = kind("TCP", host, 50000)
+    return address
+
+
+@pytest.mark.parametrize(
+    ("host", "source"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::", "2001:db8:1:3::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("127.0.0.1", None),
+        ("127.8.9.10", None),
+        ("::1", None),
+        ("::ffff:127.0.0.1", None),
+        ("", None),
+        ("somewhere", None),
+    ],
+)
+def test_sources(host: str, source: str | None) -> None:
+    """An IPv4 address is a source, and so is an IPv6 network; this machine is none."""
+    assert source_of(clients_address(host)) == source
+
+
+@pytest.mark.parametrize("address", [None, UNIXAddress("/run/socket")])
+def test_what_is_not_ip_has_no_source(address: IAddress | None) -> None:
+    """Nobody else can reach it, or somebody else has decided who can."""
+    assert source_of(address) is None
+
+
+def test_the_minimum() -> None:
+    """R-08: below 15 s a source is let in; with the offence that reaches it, it is refused until all is over."""
+    clock = Clock()
+    penalties = Penalties(clock)
+    assert penalties.add(AWAY, Offence.DEADLINE) is None
+    for _ in range(4):
+        assert penalties.add(AWAY, Offence.NO_LOGIN) is None
+    assert not penalties.refuses(AWAY)
+    assert penalties.add(AWAY, Offence.NO_LOGIN) == MIN_PENALTY_SECONDS
+    assert penalties.refuses(AWAY)
+    clock.advance(MIN_PENALTY_SECONDS - 0.01)
+    assert penalties.refuses(AWAY)
+    clock.advance(0.01)
+    assert not penalties.refuses(AWAY)
+
+
+def test_one_second_less_than_the_minimum() -> None:
+    """R-08: what is over by the time of the next offence does not count."""
+    clock = Clock()
+    penalties = Penalties(clock)
+    for _ in range(2):
+        assert penalties.add(AWAY, Offence.LOGIN_REFUSED) is None
+    clock.advance(0.1)
+    assert penalties.add(AWAY, Offence.LOGIN_REFUSED) is None
+    assert not penalties.refuses(AWAY)
+
+
+def test_the_maximum() -> None:
+    """R-08: however much a source does, after ten minutes of peace it is free."""
+    clock = Clock()
+    penalties = Penalties(clock)
+    for _ in range(19):
+        penalties.add(AWAY, Offence.PROTOCOL_ERROR)
+    clock.advance(19 * 30 - 0.125)
+    assert penalties.refuses(AWAY)
+    for _ in range(100):
+        assert penalties.add(AWAY, Offence.PROTOCOL_ERROR) is None, "it began long ago"
+    clock.advance(MAX_PENALTY_SECONDS - 0.125)
+    assert penalties.refuses(AWAY)
+    clock.advance(0.125)
+    assert not penalties.refuses(AWAY)
+    assert penalties.add(AWAY, Offence.PROTOCOL_ERROR) == 30.0, "it begins anew"
+
+
+def test_the_offences() -> None:
+    """R-08: each has its seconds."""
+    assert {offence.value: offence.seconds for offence in Offence} == {
+        "login refused": 5.0,
+        "resume refused": 5.0,
+        "no login": 1.0,
+        "deadline passed": 10.0,
+        "protocol error": 30.0,
+    }
+
+
+def test_no_source_no_penalty() -> None:
+    """R-08: this machine, whose users share an address, has nothing to serve."""
+    penalties = Penalties(Clock())
+    for _ in range(100):
+        assert penalties.add(None, Offence.PROTOCOL_ERROR) is None
+    assert not penalties.refuses(None)
+    assert len(penalties) == 0
+
+
+def test_the_number_of_sources() -> None:
+    """R-08: 65,536 are remembered; of one more, the one that is free soonest is forgotten, and no other."""
+    clock = Clock()
+    penalties = Penalties(clock)
+    penalties.add("cheap", Offence.NO_LOGIN)
+    for number in range(MAX_SOURCES - 1):
+        penalties.add(str(number), Offence.PROTOCOL_ERROR)
+    assert len(penalties) == MAX_SOURCES
+    penalties.add("0", Offence.PROTOCOL_ERROR)
+    assert "cheap" in penalties._sources
+    penalties.add("one more", Offence.PROTOCOL_ERROR)
+    assert len(penalties) == MAX_SOURCES
+    assert "cheap" not in penalties._sources
+    assert all(penalties.refuses(name) for name in ("0", "1", str(MAX_SOURCES - 2), "one more"))
+    penalties.add("and one", Offence.NO_LOGIN)
+    assert "1" not in penalties._sources, "of equals, the oldest"
+    assert penalties.refuses("0")
+
+
+def test_a_million_sources() -> None:
+    """R-08: 10^6 of them leave no more than 65,536 behind, and ten minutes later the next offence forgets them all."""
+    clock = Clock()
+    penalties = Penalties(clock)
+    for number in range(1_000_000):
+        penalties.add(f"s{number}", Offence.PROTOCOL_ERROR)
+    assert len(penalties) == MAX_SOURCES
+    assert sum(map(len, penalties._ending.values())) == MAX_SOURCES
+    clock.advance(MAX_PENALTY_SECONDS + 1)
+    penalties.add(AWAY, Offence.NO_LOGIN)
+    assert len(penalties) == 1
+
+
+def test_a_clock_that_is_set_back() -> None:
+    """O-12: a penalty does not become longer than the longest."""
+    clock = Clock()
+    clock.advance(10_000)
+    penalties = Penalties(clock)
+    penalties.add(AWAY, Offence.PROTOCOL_ERROR)
+    clock.rightNow = 0.0
+    penalties.add(AWAY, Offence.PROTOCOL_ERROR)
+    clock.advance(MAX_PENALTY_SECONDS)
+    assert not penalties.refuses(AWAY)
+
+
+# What a server counts.
+
+
+def is_let_in(rig: Rig, host: str = AWAY) -> bool:
+    """Tell whether a connection from somewhere would be accepted now, and leave nothing behind."""
+    links = rig.factory._links
+    if rig.factory.buildProtocol(clients_address(host)) is None:
+        return False
+    (link,) = set(links.links) - {link for link in links.links if link.transport is not None}
+    links._gone(link)
+    return True
+
+
+def seconds_of(rig: Rig, host: str = AWAY) -> float:
+    """Return what a source has to serve."""
+    penalties = rig.factory._links.penalties
+    penalty = penalties._sources.get(source_of(clients_address(host)) or "")
+    return 0.0 if penalty is None else penalties._left(penalty)
+
+
+def fail_to_log_in(rig: Rig, client: RawClient) -> None:
+    """Log in with a key that is not allowed in."""
+    client.send(frame(client.auth(rig.pin, which=1)))
+
+
+def test_three_failures_and_the_fourth_connection(rig: Rig, logged: list[LogEvent]) -> None:
+    """A-11: after three refused logins nothing is accepted from that source, before TLS, until its time is over."""
+    client = rig.connect(AWAY)
+    for attempt in range(MAX_AUTH_ATTEMPTS):
+        assert seconds_of(rig) == 5.0 * attempt
+        fail_to_log_in(rig, client)
+    assert not is_let_in(rig)
+    assert is_let_in(rig, "192.0.2.8")
+    assert is_let_in(rig, "127.0.0.1")
+    rig.clock.advance(MIN_PENALTY_SECONDS - 0.1)
+    assert not is_let_in(rig)
+    rig.clock.advance(0.1)
+    assert is_let_in(rig)
+    lines = [formatEvent(event) for event in logged if "is refused for" in (event["log_format"] or "")]
+    assert lines == [f"{AWAY} is refused for 15 s: login refused"]
+
+
+def test_failures_on_several_connections(rig: Rig) -> None:
+    """A-11: three connections with one failure each are three failures, and a network of IPv6 is one source."""
+    for last in range(3):
+        host = f"2001:db8::{last}"
+        protocol = rig.factory.buildProtocol(clients_address(host))
+        assert protocol is not None
+        client = RawClient(rig.clock, protocol)
+        client.send(frame(client.auth(rig.pin, exporter=bytes(32))))
+    assert not is_let_in(rig, "2001:db8::ffff")
+    assert is_let_in(rig, "2001:db8:0:1::")
+
+
+def test_this_machine_is_never_refused(rig: Rig) -> None:
+    """R-08: failures from a loopback address, which all users share, keep nobody out."""
+    for _ in range(10):
+        client = rig.connect("127.0.0.1")
+        for _ in range(MAX_AUTH_ATTEMPTS):
+            fail_to_log_in(rig, client)
+    assert is_let_in(rig, "127.0.0.1")
+    assert len(rig.factory._links.penalties) == 0
+
+
+def test_a_session_goes_on(rig: Rig) -> None:
+    """Who has logged in keeps the session while others at the same address misbehave."""
+    client = rig.connect(AWAY)
+    client.send(frame(client.auth(rig.pin)))
+    client.frames()
+    rig.connect(AWAY).send(frame(b"\x00"))
+    assert not is_let_in(rig)
+    client.say(Ping(3))
+    assert len(client.heard()) == 1
+
+
+def test_a_port_scan(rig: Rig) -> None:
+    """R-08: connections that end without a login cost a second each, the handshake made or not."""
+    for number in range(14):
+        client = rig.connect(AWAY, alpn=[b"h2"] if number % 2 else [b"twisted-rsh/1"])
+        client.wire.lose()
+        assert seconds_of(rig) == number + 1
+    assert is_let_in(rig)
+    rig.connect(AWAY).wire.lose()
+    assert not is_let_in(rig)
+
+
+def test_the_deadline(rig: Rig) -> None:
+    """R-08: to let the login's deadline pass costs ten seconds."""
+    client = rig.connect(AWAY)
+    rig.clock.advance(LOGIN_SECONDS)
+    assert client.wire.aborted()
+    assert seconds_of(rig) == 10.0
+    rig.protocol(AWAY).makeConnection(client.wire)
+    rig.clock.advance(10)
+    assert seconds_of(rig) == 10.0, "and so does that of the handshake"
+
+
+def test_a_protocol_error(rig: Rig) -> None:
+    """R-08, S-14: what no client says before a login costs half a minute, and nothing is queued for it."""
+    client = rig.connect(AWAY)
+    client.send(frame(encode(Ping(0))) * 10_000)
+    assert client.wire.aborted()
+    assert client.frames() == []
+    assert seconds_of(rig) == 30.0
+    assert not is_let_in(rig)
+
+
+def test_too_many_bytes(rig: Rig) -> None:
+    """R-09: 64 KiB before the login are a protocol error."""
+    client = rig.connect(AWAY)
+    client.send(frame(bytes(4000)), record=1)
+    assert client.wire.aborted()
+    assert seconds_of(rig) == 30.0
+
+
+def test_a_login_costs_nothing(rig: Rig) -> None:
+    """Nor does a session that breaks the protocol, or one failure before success more than itself."""
+    client = rig.connect(AWAY)
+    fail_to_log_in(rig, client)
+    client.send(frame(client.auth(rig.pin)))
+    client.send(frame(b"\x00"))
+    assert client.wire.aborted()
+    assert seconds_of(rig) == 5.0
+
+
+def test_what_is_the_servers_own_fault(rig: Rig) -> None:
+    """A checker that breaks or never answers, a bound on sessions, and a server that stops cost the client nothing."""
+    rig.checker.answer = lambda: fail(OSError("no data base"))
+    client = rig.connect(AWAY)
+    client.send(frame(client.auth(rig.pin)))
+    client.wire.lose()
+    assert seconds_of(rig) == 0.0
+    thinking: Deferred[bytes] = Deferred()
+    rig.checker.answer = lambda: thinking
+    client = rig.connect(AWAY)
+    client.send(frame(client.auth(rig.pin)))
+    rig.clock.advance(LOGIN_SECONDS)
+    assert client.wire.aborted()
+    assert seconds_of(rig) == 0.0
+    rig.connect(AWAY)
+    rig.factory.go_away("bye")
+    rig.clock.advance(5)
+    assert seconds_of(rig) == 0.0
+
+
+def test_a_refusal_by_the_realm(rig: Rig) -> None:
+    """A realm that lets somebody not in refuses the login like a checker."""
+    rig.realm.avatar = lambda: fail(UnauthorizedLogin())
+    client = rig.connect(AWAY)
+    client.send(frame(client.auth(rig.pin)))
+    assert seconds_of(rig) == 5.0
+
+
+def test_without_penalties() -> None:
+    """An operator may do without."""
+    rig = Rig(penalties=False)
+    for _ in range(3):
+        rig.connect(AWAY).send(frame(b"\x00"))
+    assert is_let_in(rig)

@@ -1,0 +1,195 @@
+"""A machine that has no descriptors or processes left: a clean refusal, and everything works again afterwards."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+
+from tests.serving import asynchronous
+from tests.system.other_user import other_users_folder
+from tests.system.running import WAYS, RunningServer, Way, assert_one_line, running_server, wait_until
+from tests.system.test_second_user import others_server, run_as_other
+from twisted_rsh.client import RemoteShell, Terminal, connect
+from twisted_rsh.core.endings import Exited, RefusalReason, Refused
+from twisted_rsh.trust.home import Home
+
+Completed = subprocess.CompletedProcess[bytes]
+
+DESCRIPTORS = 64
+"""The limit of the servers of these tests: what a server needs, and a few jobs or connections."""
+
+LIMITED = Way(
+    ("/bin/sh", "-c", f'ulimit -n {DESCRIPTORS} && exec "$0" "$@"', *WAYS["module"].command), WAYS["module"].status
+)
+"""A server with that limit."""
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").exists() or not hasattr(resource, "prlimit"),
+    reason="only Linux shows, and changes, what another process may have",
+)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server with few descriptors, which lets in as many strangers as it can."""
+    with running_server(tmp_path, "--shell", "/bin/sh", "--max-unauthenticated", "100000", way=LIMITED) as server:
+        yield server
+
+
+def descriptors(server: RunningServer) -> int:
+    """Count what the server has open."""
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+def children(server: RunningServer) -> int:
+    """Count the server's children, zombies included."""
+    pid = server.process.pid
+    return len(Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split())
+
+
+async def connected(server: RunningServer) -> RemoteShell:
+    """Connect, and log in."""
+    return await connect(reactor, "127.0.0.1", server.port, home=Home.at(str(server.home)))
+
+
+@contextmanager
+def strangers(server: RunningServer, count: int) -> Iterator[None]:
+    """Connect so often, and say nothing, while a block lasts."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        yield
+
+
+@asynchronous
+async def test_no_descriptor_for_a_connection(server: RunningServer) -> None:
+    """R-05: strangers use up all descriptors: a session goes on, and when they are gone others are let in again."""
+    shell = await connected(server)
+    cat = shell.start("cat")
+    await cat.stdin.write(b"before\n")
+    assert await cat.stdout.read() == b"before\n"
+    before = descriptors(server)
+    with strangers(server, 4 * DESCRIPTORS):
+        wait_until(lambda: descriptors(server) >= DESCRIPTORS - 1, 10, "the last descriptor")
+        await cat.stdin.write(b"meanwhile\n")
+        assert await cat.stdout.read() == b"meanwhile\n"
+        refused = (await shell.run("true")).ending
+        assert isinstance(refused, Refused)
+        assert refused.reason is RefusalReason.RESOURCES
+    wait_until(lambda: descriptors(server) == before, 15, "the strangers' end")
+    assert server.run("echo again").stdout == b"again\n"
+    cat.stdin.end()
+    assert (await cat.wait()).ending == Exited(0)
+    await shell.close()
+    assert "Traceback" not in server.log_text()
+
+
+@contextmanager
+def left(server: RunningServer, count: int) -> Iterator[None]:
+    """Leave the server so many descriptors while a block lasts."""
+    pid = server.process.pid
+    highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
+    holes = highest + 1 - descriptors(server)
+    assert holes == 0, "descriptors are handed out from below"
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + count, hard))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@asynchronous
+@pytest.mark.parametrize("terminal", [None, Terminal()], ids=["pipes", "terminal"])
+async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal | None) -> None:
+    """R-06: wherever in its start the descriptors end, a job is refused, nothing is lost, and the next one runs."""
+    shell = await connected(server)
+    assert (await shell.run("true", terminal=terminal)).ending == Exited(0)
+    before, family = descriptors(server), children(server)
+    outcomes = []
+    for count in range(12):
+        with left(server, count):
+            outcomes.append((await shell.run("exit 3", terminal=terminal)).ending)
+        assert (descriptors(server), children(server)) == (before, family), count
+        assert (await shell.run("exit 4", terminal=terminal)).ending == Exited(4)
+    refused = [ending for ending in outcomes if isinstance(ending, Refused)]
+    reasons = {RefusalReason.RESOURCES} | ({RefusalReason.NO_TERMINAL} if terminal else set())
+    assert {ending.reason for ending in refused} <= reasons
+    assert all(ending.text.isprintable() for ending in refused)
+    assert 3 <= len(refused) < 12
+    assert outcomes[len(refused) :] == [Exited(3)] * (12 - len(refused))
+    await shell.close()
+    assert "Traceback" not in server.log_text()
+
+
+@asynchronous
+async def test_more_jobs_than_descriptors(server: RunningServer) -> None:
+    """R-06: jobs are started until there is no descriptor left; those that run go on, and make room when they end."""
+    shell = await connected(server)
+    before = descriptors(server)
+    jobs = [shell.start("cat") for _ in range(40)]
+    for job in jobs:
+        job.stdin.end()
+    endings = [(await job.wait()).ending for job in jobs]
+    refused = [ending for ending in endings if isinstance(ending, Refused)]
+    assert 0 < len(refused) < 40
+    assert {ending.reason for ending in refused} == {RefusalReason.RESOURCES}
+    assert {ending for ending in endings if ending not in refused} == {Exited(0)}
+    wait_until(lambda: descriptors(server) == before, 10, "the end of the jobs")
+    assert (await shell.run("echo fine")).stdout == b"fine\n"
+    await shell.close()
+
+
+@contextmanager
+def servers_of_a_limited_user(tmp_path: Path) -> Iterator[tuple[RunningServer, Callable[[str], Completed]]]:
+    """Run a server as somebody whom the limit on processes concerns, which it does not root.
+
+    :returns: the server, and what runs a command there.
+    """
+    if os.geteuid() != 0:
+        with running_server(tmp_path, "--shell", "/bin/sh") as server:
+            yield server, server.run
+        return
+    with other_users_folder() as folder, others_server(folder) as server:
+        where = ("--home", str(server.home), "-p", str(server.port), "127.0.0.1")
+        yield server, lambda command: run_as_other(folder, *where, command)
+
+
+def limit_processes(server: RunningServer, limit: tuple[int, int] | None = None) -> tuple[int, int]:
+    """Change how many processes the server's user may have as far as the server goes; return what it was.
+
+    Limits are changed by whose real ids are the process's own, so those are what this process takes on meanwhile.
+    """
+    owner = os.stat(f"/proc/{server.process.pid}")
+    uid, gid = os.getuid(), os.getgid()
+    os.setresgid(owner.st_gid, -1, -1)
+    os.setresuid(owner.st_uid, -1, -1)
+    try:
+        return resource.prlimit(server.process.pid, resource.RLIMIT_NPROC, *([] if limit is None else [limit]))
+    finally:
+        os.setresuid(uid, -1, -1)
+        os.setresgid(gid, -1, -1)
+
+
+def test_no_process_for_a_job(tmp_path: Path) -> None:
+    """R-07: a user who may have no more processes gets a clean refusal, and a job again as soon as there may be one."""
+    with servers_of_a_limited_user(tmp_path) as (server, run):
+        assert run("echo hi").stdout == b"hi\n"
+        before, family = descriptors(server), children(server)
+        soft, hard = limit_processes(server)
+        for _ in range(3):
+            limit_processes(server, (1, hard))
+            refused = run("echo hi")
+            limit_processes(server, (soft, hard))
+            assert (refused.returncode, refused.stdout) == (255, b"")
+            assert_one_line(refused.stderr, "trsh: ", os.strerror(errno.EAGAIN))
+            assert run("echo hi").stdout == b"hi\n"
+        wait_until(lambda: (descriptors(server), children(server)) == (before, family), 10, "the end of the jobs")
+        assert "Traceback" not in server.log_text()
