@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 import pytest_twisted
 
-from tests.cutting import begin_cutting, cutting
+from tests.soak_mode import begin_cutting, cutting
 from tests.serving import Serving
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.trust.home import Home
@@ -22,7 +22,7 @@ async_fixture: Callable[[Fixture], Fixture] = pytest_twisted.async_yield_fixture
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option of soak mode; see :mod:`tests.cutting`."""
+    """Add the option of soak mode; see :mod:`tests.soak_mode`."""
     parser.addoption(
         "--cut-links",
         metavar="SEED",

@@ -15,7 +15,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.internet.task import react
 from twisted.python.failure import Failure
 
-from tests.cutting import HOST, CutLinks
+from tests.soak_mode import HOST, CutLinks
 from twisted_rsh.testing import FaultProxy
 
 __all__ = ["main"]

@@ -10,7 +10,7 @@ import pytest_twisted
 from twisted.cred.portal import Portal
 from twisted.internet import reactor as installed_reactor
 
-from tests.cutting import ServiceProxy, cutting
+from tests.soak_mode import ServiceProxy, cutting
 from twisted_rsh.client import RemoteShell, connect
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account

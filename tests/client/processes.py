@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cutting import ProxyProcess, cutting
+from tests.soak_mode import ProxyProcess, cutting
 from twisted_rsh.trust.home import Home
 
 __all__ = [

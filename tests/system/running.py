@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cutting import ProxyProcess, cutting
+from tests.soak_mode import ProxyProcess, cutting
 
 __all__ = [
     "CLIENT_SECONDS",
