@@ -130,7 +130,7 @@ class SessionPump:
             if link.dead:
                 return
             if isinstance(event, LinkSilent):
-                link.fail(f"nothing came from the peer for {event.seconds:g} s")
+                link.fail(f"nothing came from the peer for {round(event.seconds, 1):g} s")
                 return
             self._dispatch(event)
         self.flush()
