@@ -155,6 +155,7 @@ class Recording:
     :ivar left: what the server still had when it should have forgotten everything: sessions, links, jobs, timers.
     :ivar endpoint: the connections there were.
     :ivar login_bytes: how many bytes had arrived in each direction when the client was logged in.
+    :ivar heard_bytes: likewise, when it had heard everything and was about to say goodbye.
     """
 
     heard: list[tuple[str, object]] = field(default_factory=list)
@@ -165,6 +166,7 @@ class Recording:
     left: tuple[int, int, int, int] = (0, 0, 0, 0)
     endpoint: MemoryEndpoint = field(init=False)
     login_bytes: dict[Direction, int] = field(default_factory=dict)
+    heard_bytes: dict[Direction, int] = field(default_factory=dict)
 
     @property
     def failed_cleanly(self) -> bool:
@@ -277,6 +279,7 @@ def play(schedule: Schedule) -> Recording:
             shell = await connect_to_endpoint(rig.clock, endpoint, rig.pin, client_key(), ALICE, LIMITS)
             recording.login_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
             await _converse(shell, recording)
+            recording.heard_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
             recording.lost = await shell.close()
 
         failure = _finish(rig.clock, live())
