@@ -26,13 +26,16 @@ from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
 from twisted_rsh.testing import NO_FAULTS, Direction, MemoryEndpoint, Schedule
 
-__all__ = ["LIMITS", "PIECE", "SLACK_BYTES", "Recording", "play", "uncut"]
+__all__ = ["GREETING", "LIMITS", "PIECE", "SLACK_BYTES", "Recording", "play", "uncut"]
 
 LIMITS = SessionLimits(window=MIN_WINDOW)
-"""A window so small that what the jobs write exceeds its first quarter, and credit flows."""
+"""A small window, so that what a job writes comes to its end, and waits for credit."""
 
-PIECE = bytes(range(256)) * 5
-"""Bytes of each write: more than a quarter of the window, and no two neighbours are alike."""
+PIECE = bytes(range(256)) * 2
+"""Bytes of input; no two neighbours are alike."""
+
+GREETING = bytes(range(255)) * 18
+"""Bytes of output: more than the window."""
 
 SLACK_BYTES = 8
 """Bytes by which one run may be longer than another: the signatures of TLS are of different lengths."""
@@ -59,8 +62,8 @@ class Diligent:
         self._output: dict[Stream, bytes] = dict.fromkeys(OUTPUTS, b"")
         self._ending: Ending | None = None
         if request.command == "greet":
-            self._output[Stream.STDOUT] = b"hello\n"
-            self._output[Stream.STDERR] = PIECE
+            self._output[Stream.STDOUT] = GREETING
+            self._output[Stream.STDERR] = b"hello\n"
 
     def write_input(self, data: bytes) -> None:
         """Consume it, and write it back."""

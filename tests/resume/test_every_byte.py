@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.resume.recording import PIECE, SLACK_BYTES, play, uncut
+from tests.resume.recording import GREETING, LIMITS, PIECE, SLACK_BYTES, play, uncut
 from twisted_rsh.testing import Direction, Faults, InTurn, LaneFaults
 
 PARTS = 8
@@ -23,9 +23,11 @@ def test_uncut() -> None:
     assert ("input", PIECE) in work
     assert greet == [("start", "greet"), ("end of input",)]
     assert len(recording.heard) == 7
+    assert ("stdout", GREETING + b"the end\n") in recording.heard
+    assert len(GREETING) > LIMITS.window
     [connection] = recording.endpoint.connections
     for direction in Direction:
-        assert connection.delivered(direction) > recording.login_bytes[direction] + 1500
+        assert connection.delivered(direction) > recording.login_bytes[direction] + 1000
 
 
 @pytest.mark.parametrize("part", range(PARTS))

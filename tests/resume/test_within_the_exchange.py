@@ -56,7 +56,7 @@ def check(*plans: Faults) -> None:
 def test_cut_at_every_byte_of_the_second_connection(direction: Direction, part: int) -> None:
     """M-02: input, signals and sizes are under way at the first cut; the second one is at each byte of the
     handshake, of RESUME, of its answer, and of what is repeated behind it."""
-    first = cut(Direction.TO_SERVER, inside(Direction.TO_SERVER, 700))
+    first = cut(Direction.TO_SERVER, inside(Direction.TO_SERVER, 350))
     total = exchange_bytes()[direction] + REPEATED_BYTES
     for cut_after in range(part * total // PARTS, (part + 1) * total // PARTS):
         check(first, cut(direction, cut_after))
