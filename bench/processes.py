@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ["Usage", "usage"]
+__all__ = ["Usage", "children", "descriptors", "peak_mb", "resident_mb", "usage"]
 
 TICKS = os.sysconf("SC_CLK_TCK")
 """The clock ticks of a second, in which /proc counts processor time."""
@@ -38,15 +38,38 @@ def usage(pid: int) -> Usage | None:
     for process in _with_descendants(pid):
         # sshd's sessions are called sshd too, or sshd-session from OpenSSH 9.8.
         if (_name(process) or "").startswith(name):
-            memory += _resident(process)
+            memory += resident_mb(process)
             cpu += _processor_time(process)
     return Usage(memory, cpu)
+
+
+def peak_mb(pid: int) -> float:
+    """Return the most memory that a process has had, in MB; 0 where there is no /proc."""
+    return _memory(pid, "VmHWM:")
+
+
+def resident_mb(pid: int) -> float:
+    """Return a process's resident memory in MB; 0 where there is no /proc."""
+    return _memory(pid, "VmRSS:")
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of a process, zombies included; none where there is no /proc."""
+    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+
+
+def descriptors(pid: int) -> int:
+    """Return how many descriptors a process has open; 0 where there is no /proc."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
 
 
 def _with_descendants(pid: int) -> list[int]:
     found = [pid]
     for process in found:
-        found += [int(child) for child in _read(process, f"task/{process}/children").split()]
+        found += children(process)
     return found
 
 
@@ -54,9 +77,9 @@ def _name(pid: int) -> str | None:
     return _read(pid, "comm").strip() or None
 
 
-def _resident(pid: int) -> float:
+def _memory(pid: int, field: str) -> float:
     for line in _read(pid, "status").splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024 / 1e6
     return 0.0
 

@@ -102,6 +102,62 @@ def test_a_measurement_that_fails(tmp_path: Path) -> None:
     assert "failed: W1 local, round 1: " in done.stdout
 
 
+def test_cuts(tmp_path: Path) -> None:
+    """A file goes each way, with cuts and without, and arrives as it was; the file of results has all figures."""
+    path = tmp_path / "cuts.json"
+    words = ["--mib", "16", "--rounds", "1", "--low", "0.05", "--high", "0.1", "--no-check", "--json", str(path)]
+    done = bench(tmp_path, "cuts", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["way", "up", "down"]
+    figures = json.loads(path.read_text())["figures"]
+    for way in ("up", "down"):
+        (cut,), (whole,) = figures[way]["cuts"], figures[way]["whole"]
+        assert cut["sha256"] == whole["sha256"]
+        assert whole["cuts"] == 0
+        assert cut["mb_per_s"] > 0
+
+
+def test_resume_cost(tmp_path: Path) -> None:
+    """A resume costs both sides something, and what that is is said."""
+    path = tmp_path / "cost.json"
+    done = bench(tmp_path, "resume_cost", "--resumes", "5", "--blocked", "0.5", "--no-check", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("a resume: ")
+    figures = json.loads(path.read_text())["figures"]
+    assert figures["client_cpu_ms"] > 0
+    assert figures["p99_us"] >= figures["p50_us"] > 0
+
+
+def test_soak(tmp_path: Path) -> None:
+    """A few seconds of everything, with cuts: nothing goes wrong, nothing is left, and every kind of work was done."""
+    require(Path("/proc/self/fd").exists(), "only Linux shows what a process has")
+    path = tmp_path / "soak.json"
+    done = bench(tmp_path, "soak", "--seconds", "8", "--cuts", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads(path.read_text())
+    assert results["left"] == {"sessions": 0, "processes": 0}
+    assert results["failures"] == []
+    kinds = {"commands", "shells", "terminals", "uploads", "downloads", "cancelled", "killed"}
+    assert kinds == set(results["done"])
+    assert all(sample["memory_mb"] > 1 and sample["descriptors"] > 3 for sample in results["samples"])
+    assert set(results["slopes_per_hour"]) == {"memory_mb", "descriptors", "children"}
+
+
+def test_trend() -> None:
+    """A line is found with its error, noise is no growth, and too little says nothing."""
+    from bench.trend import Trend, trend
+
+    line = trend([0.0, 1.0, 2.0, 3.0], [1.0, 3.0, 5.0, 7.0])
+    assert line == Trend(2.0, 0.0)
+    assert line.is_growth
+    noise = trend([0.0, 1.0, 2.0, 3.0], [1.0, 2.0, 1.0, 2.0])
+    assert noise is not None
+    assert (noise.slope, noise.error) == pytest.approx((0.2, 0.08**0.5))
+    assert not noise.is_growth
+    assert trend([0.0, 1.0], [1.0, 2.0]) is None
+    assert trend([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
+
+
 def test_profile(tmp_path: Path) -> None:
     """The profile is that of the server: it knows the functions that start a command."""
     done = bench(tmp_path, "profile_server", "--quick", "--sort", "cumtime", "--lines", "1000")

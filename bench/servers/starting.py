@@ -63,12 +63,14 @@ class Site:
     :ivar shell: the shell that runs commands, where the server can be told.
     :ivar crowd: connections of a crowd.
     :ivar python_options: options of the interpreter that runs a server of ours.
+    :ivar server_options: options of a server of ours.
     """
 
     folder: str
     shell: str
     crowd: int = 0
     python_options: Sequence[str] = ()
+    server_options: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ def _start_ours(stack: contextlib.ExitStack, site: Site, *options: str) -> _Runn
     run = os.path.join(site.folder, "run")
     before = set(_records(run))
     command = [sys.executable, *site.python_options, "-m", "twisted_rsh.server", "--home", site.folder]
-    command += ["--port", "0", "--interface", "127.0.0.1", "--shell", site.shell, *options]
+    command += ["--port", "0", "--interface", "127.0.0.1", "--shell", site.shell, *site.server_options, *options]
     log = os.path.join(site.folder, f"server-{len(before)}.log")
     server = _spawn(stack, command, site, log)
     deadline = time.monotonic() + START_SECONDS

@@ -202,9 +202,9 @@ class RunningServer:
         return done
 
     @contextlib.contextmanager
-    def running_client(self, *words: str | bytes) -> Iterator[subprocess.Popen[bytes]]:
+    def running_client(self, *words: str | bytes, options: Sequence[str] = ()) -> Iterator[subprocess.Popen[bytes]]:
         """Run a client with pipes while a block lasts; at the end of the block it is killed if it is still there."""
-        command = self.client(*words)
+        command = self.client(*words, options=options)
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=self.environment) as client:
             try:

@@ -67,16 +67,18 @@ def test_client_killed(tmp_path: Path, ignored: str) -> None:
         assert server.run("echo still here").stdout == b"still here\n"
 
 
-def test_server_killed(server: RunningServer) -> None:
-    """The server is killed in the middle of a command: the client shows what came, says one line, and ends with 255."""
-    with server.running_client("echo $$; exec sleep 300") as client:
+@pytest.mark.parametrize("option", ["--no-resume", "--on-disconnect=grace:2"])
+def test_server_killed(server: RunningServer, option: str) -> None:
+    """The server is killed in the middle of a command: the client shows what came, says one line, and ends with 255, at
+    once or when it has looked for the server for as long as the command would have waited."""
+    with server.running_client("echo $$; exec sleep 300", options=[option]) as client:
         assert client.stdout is not None
         assert client.stderr is not None
         group = int(client.stdout.readline())
         with ended_at_last(group):
             server.kill()
             assert client.wait(CLIENT_SECONDS) == 255
-            assert_one_line(client.stderr.read(), "trsh: outcome unknown: ", "lost")
+            assert_one_line(client.stderr.read(), "trsh: outcome unknown: ", "connection")
             assert client.stdout.read() == b""
 
 

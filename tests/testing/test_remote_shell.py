@@ -9,7 +9,7 @@ from tests.link.wire import ALICE, client_key
 from tests.server.rig import Rig, ScriptedJob
 from twisted_rsh.client import RemoteShell, Result, connect_to_endpoint
 from twisted_rsh.client.errors import ClientError
-from twisted_rsh.core.endings import Exited, OutcomeUnknown
+from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.roles import OUTPUTS
 from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
 from twisted_rsh.testing import NO_FAULTS, Direction, End, Faults, InTurn, LaneFaults, MemoryEndpoint, Schedule
@@ -99,7 +99,7 @@ def test_login_cut_anywhere() -> None:
 
 
 def test_command_cut() -> None:
-    """A command whose connection dies has an ending that says so."""
+    """A command whose connection dies goes on over the next."""
     dialled = Dialled(InTurn((Faults(client_end=End.CLOSED),)))
     dialled.dial()
     [connection] = dialled.endpoint.connections
@@ -110,7 +110,8 @@ def test_command_cut() -> None:
     connection.cut()
     dialled.rig.clock.advance(0)
     [result] = done
-    assert isinstance(result.ending, OutcomeUnknown)
+    assert (result.stdout, result.stderr, result.ending) == (b"hello", b"hello", Exited(0))
+    assert dialled.endpoint.dials == 2
 
 
 def test_refused() -> None:

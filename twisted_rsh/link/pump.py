@@ -101,8 +101,10 @@ class SessionPump:
         link = self.link
         if link is None or link.is_receiving:
             return
-        link.write_frames(self._session.frames_to_send())
-        while self._session.replaying and not link.dead:
+        is_repeating = True
+        while is_repeating and not link.dead:
+            # Once more behind the last of what is repeated: credit, and what was said meanwhile, wait for that.
+            is_repeating = self._session.replaying
             link.write_frames(self._session.frames_to_send())
         if self._leaving is not None and self._session.goodbye_sent:
             self._leaving.cancel()
@@ -130,7 +132,7 @@ class SessionPump:
             if link.dead:
                 return
             if isinstance(event, LinkSilent):
-                link.fail(f"nothing came from the peer for {event.seconds:g} s")
+                link.fail(f"nothing came from the peer for {round(event.seconds, 1):g} s")
                 return
             self._dispatch(event)
         self.flush()

@@ -1,0 +1,118 @@
+"""Real jobs, whose client reaches them over connections that a test breaks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import deferLater
+
+from tests.client.processes import HOST
+from tests.serving import Serving, reactor
+from twisted_rsh.client import RemoteShell, connect, connect_to_endpoint
+from twisted_rsh.client.remote_streams import RemoteOutput
+from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.server.shell_session import ShellSession
+from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn, MemoryEndpoint, Schedule
+from twisted_rsh.trust.client_key import load_or_create_client_key
+from twisted_rsh.trust.fingerprint import parse_fingerprint
+from twisted_rsh.trust.home import Home
+
+__all__ = ["NOBODY_THERE", "Behind", "in_memory", "only_session", "output_until", "proxied", "until"]
+
+PATIENCE = 60.0
+"""Seconds after which a test that waits for something gives up; never what a test measures."""
+
+NOBODY_THERE = InTurn(afterwards=Faults(refuse=True))
+"""The schedule of a server that cannot be reached."""
+
+
+async def until(condition: Callable[[], object], what: str = "it never came") -> None:
+    """Wait for what no call announces."""
+    deadline = reactor.seconds() + PATIENCE
+    while not condition():
+        assert reactor.seconds() < deadline, what
+        await deferLater(reactor, 0.005)
+
+
+async def output_until(output: RemoteOutput, end: bytes) -> bytes:
+    """Read a stream until what has come ends with something, and return all of it."""
+    data = b""
+    while not data.endswith(end):
+        chunk = await output.read()
+        assert chunk, data
+        data += chunk
+    return data
+
+
+def only_session(serving: Serving) -> ShellSession:
+    """Return the session that a server has."""
+    (session,) = serving.service._factory.sessions
+    return session
+
+
+class Behind:
+    """A proxy in front of a server, and the shells that were opened through it.
+
+    :ivar proxy: the proxy.
+    """
+
+    def __init__(self, port: int, home: Home, fingerprint: str) -> None:
+        self.proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, port))
+        self.home = home
+        self.fingerprint = fingerprint
+        self._shells: list[RemoteShell] = []
+
+    async def shell(self, limits: SessionLimits | None = None) -> RemoteShell:
+        """Connect and log in."""
+        shell = await connect(
+            reactor, HOST, self.proxy.port, home=self.home, fingerprint=self.fingerprint, limits=limits
+        )
+        self._shells.append(shell)
+        return shell
+
+    async def stop(self) -> None:
+        """Close everything."""
+        self.proxy.schedule = NO_FAULTS
+        self.proxy.resume()
+        for shell in self._shells:
+            await shell.close()
+        await self.proxy.stop()
+
+
+@contextlib.asynccontextmanager
+async def proxied(home: Home, **options: Any) -> AsyncIterator[tuple[Serving, Behind]]:
+    """Run a server in the test's process, and a proxy in front of it, while a block lasts.
+
+    :param options: of the service.
+    """
+    serving = Serving(home, **options)
+    await serving.start()
+    behind = Behind(serving.port, home, serving.service.fingerprint)
+    await behind.proxy.start()
+    try:
+        yield serving, behind
+    finally:
+        await behind.stop()
+        await serving.stop()
+
+
+@contextlib.asynccontextmanager
+async def in_memory(home: Home, *schedules: Schedule) -> AsyncIterator[list[tuple[RemoteShell, MemoryEndpoint]]]:
+    """Run a server without a socket, and connect to it once for each schedule, while a block lasts."""
+    serving = Serving(home)
+    await serving.start()
+    pin = parse_fingerprint(serving.service.fingerprint)
+    key = load_or_create_client_key(home)
+    ends = []
+    for schedule in schedules:
+        endpoint = MemoryEndpoint(reactor, serving.service._factory, schedule)
+        ends.append((await connect_to_endpoint(reactor, endpoint, pin, key, serving.account.name), endpoint))
+    try:
+        yield ends
+    finally:
+        for shell, _ in ends:
+            await shell.close()
+        await serving.stop()

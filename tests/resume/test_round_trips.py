@@ -1,0 +1,55 @@
+"""How long a resume takes: round trips, counted on a clock on which nothing else takes time."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+
+from tests.link.wire import ALICE, client_key
+from tests.server.rig import Rig
+from twisted_rsh.client import RemoteShell, connect_to_endpoint
+from twisted_rsh.core.disconnection import Keep
+from twisted_rsh.core.roles import Stream
+from twisted_rsh.testing import Faults, InTurn, LaneFaults, MemoryEndpoint
+
+DELAY = 1.0
+"""Seconds from each end to the other: far longer than whatever the two hold back."""
+
+ROUND_TRIP = 2 * DELAY
+
+
+def advance_until_linked(clock: Clock, shell: RemoteShell) -> float:
+    """Let time pass until a shell has a connection; return how long that took."""
+    start = clock.seconds()
+    while not shell.connected:
+        assert clock.seconds() < start + 20 * ROUND_TRIP
+        clock.advance(DELAY / 50)
+    return clock.seconds() - start
+
+
+def test_resume_takes_two_round_trips_behind_tcp() -> None:
+    """M-01: ClientHello and the server's flight are one, RESUME with the client's Finished and the answer the second.
+
+    TCP's own handshake, which a connection in memory does not have, is one more: three in all.  What the server had to
+    say meanwhile comes right behind its answer.
+    """
+    slow = Faults(to_server=LaneFaults(delay=DELAY), to_client=LaneFaults(delay=DELAY))
+    rig = Rig()
+    clock = rig.clock
+    endpoint = MemoryEndpoint(clock, rig.factory, InTurn(afterwards=slow))
+    shells: list[RemoteShell] = []
+    connecting = connect_to_endpoint(clock, endpoint, rig.pin, client_key(), ALICE)
+    connecting.addCallback(shells.append)
+    clock.pump([DELAY / 50] * 500)
+    (shell,) = shells
+    job = shell.start("make", on_disconnect=Keep())
+    clock.pump([DELAY / 50] * 500)
+    (running,) = rig.user.jobs
+    for _ in range(3):
+        endpoint.cut_all()
+        clock.advance(0)
+        assert not shell.connected
+        assert 2 * ROUND_TRIP <= advance_until_linked(clock, shell) < 2 * ROUND_TRIP + DELAY / 5
+    assert len(endpoint.connections) == 4, "each was resumed by its first dial"
+    running.owner.output_received(Stream.STDOUT, b"x")
+    clock.pump([DELAY / 50] * 100)
+    assert job.stdout.read().called
