@@ -35,12 +35,12 @@ async def main(reactor: Any, port: str, seed: str) -> None:
     """Run the proxy until the input ends."""
     proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, int(port)), CutLinks(seed))
     await proxy.start()
-    print(proxy.port, flush=True)  # noqa: T201 - who started this program reads it
+    print(proxy.port, flush=True)
     waiting = _Input()
     StandardIO(waiting, stdout=sys.stderr.fileno(), reactor=reactor)
     await waiting.ended
     await proxy.stop()
-    print(proxy.connections, proxy.cuts, flush=True)  # noqa: T201
+    print(proxy.connections, proxy.cuts, flush=True)
 
 
 if __name__ == "__main__":
