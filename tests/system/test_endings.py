@@ -67,7 +67,13 @@ def test_client_killed(tmp_path: Path, ignored: str) -> None:
         assert server.run("echo still here").stdout == b"still here\n"
 
 
-@pytest.mark.parametrize("option", ["--no-resume", "--on-disconnect=grace:2"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        pytest.param("--no-resume", marks=pytest.mark.uncut("the session is told to end with its connection")),
+        "--on-disconnect=grace:2",
+    ],
+)
 def test_server_killed(server: RunningServer, option: str) -> None:
     """The server is killed in the middle of a command: the client shows what came, says one line, and ends with 255, at
     once or when it has looked for the server for as long as the command would have waited."""
