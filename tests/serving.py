@@ -10,6 +10,7 @@ import pytest_twisted
 from twisted.cred.portal import Portal
 from twisted.internet import reactor as installed_reactor
 
+from tests.soak_mode import ServiceProxy, cutting
 from twisted_rsh.client import RemoteShell, connect
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account
@@ -55,16 +56,21 @@ class Serving:
             reactor, portal, home, ServiceOptions(port=0, interfaces=["127.0.0.1"], **options)
         )
         self._shells: list[RemoteShell] = []
+        self._proxy: ServiceProxy | None = None
 
     @property
     def port(self) -> int:
-        """The TCP port on 127.0.0.1."""
-        return self.service.tcp_port
+        """The TCP port on 127.0.0.1 that clients dial: the server's, or in soak mode that of a proxy."""
+        return self.service.tcp_port if self._proxy is None else self._proxy.port
 
     async def start(self) -> None:
         """Listen."""
         self.service.startService()
         await self.service.when_listening()
+        run = cutting()
+        if run is not None:
+            self._proxy = ServiceProxy(run, reactor, self.home, self.service.tcp_port)
+            await self._proxy.start()
 
     async def shell(self, limits: SessionLimits | None = None, *, resume: bool = True) -> RemoteShell:
         """Connect and log in."""
@@ -76,4 +82,6 @@ class Serving:
         """Close every shell and stop the server; nothing is left on the reactor."""
         for shell in self._shells:
             await shell.close()
+        if self._proxy is not None:
+            await self._proxy.stop()
         await self.service.stopService()

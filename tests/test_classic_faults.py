@@ -122,6 +122,7 @@ async def test_output_does_not_stay_behind(shell: RemoteShell) -> None:
         assert following.stdout == b"next\n"
 
 
+@pytest.mark.uncut("has a relay of its own, which glues or splits what one connection carries")
 @pytest.mark.parametrize("form", ["glued", "split", "late"])
 @asynchronous
 async def test_packets_do_not_stick(serving: Serving, form: str) -> None:
@@ -189,6 +190,7 @@ def vanish(port: int, sent: bytes, linger: bytes | None) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 @pytest.mark.parametrize("reset", [False, True], ids=["EOF", "RST"])
 @asynchronous
 async def test_client_that_vanishes_within_a_command(serving: Serving, reset: bool) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.soak_mode import ProxyProcess, cutting
 from twisted_rsh.trust.home import Home
 
 __all__ = [
@@ -45,7 +46,7 @@ class ServerProcess:
     """A server, and how to call the client that it lets in.
 
     :ivar folder: where its keys and records are; a client with the same home is let in.
-    :ivar port: its TCP port on 127.0.0.1.
+    :ivar port: the TCP port on 127.0.0.1 that clients dial: its own, or in soak mode that of a proxy.
     :ivar environment: for clients: no folder of the user who runs the tests is in it.
     """
 
@@ -74,6 +75,10 @@ class ServerProcess:
         # Unread, its log would fill a pipe and stop it.
         self._reading = threading.Thread(target=self._log.read)
         self._reading.start()
+        run = cutting()
+        self._proxy = None if run is None else ProxyProcess(run, self.port, record.parent)
+        if self._proxy is not None:
+            self.port = self._proxy.port
 
     def command(self, *words: str, port: bool = True) -> list[str]:
         """The command line of a client of this server's own user.
@@ -105,12 +110,16 @@ class ServerProcess:
     def kill(self) -> None:
         """End it as a power cut would.  May be called more than once."""
         self.process.kill()
+        if self._proxy is not None:
+            self._proxy.kill()
         self._end()
 
     def stop(self) -> None:
         """End it as a service manager would.  May be called after :meth:`kill`."""
         self.process.terminate()
         self._end()
+        if self._proxy is not None:
+            self._proxy.stop()
 
     def _end(self) -> None:
         self.process.wait(PATIENCE)

@@ -140,6 +140,7 @@ def test_signal_to_the_client(server: ServerProcess, console: Console, name: str
     assert restored(terminal)
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 def test_lost_server(doomed_server: ServerProcess, console: Console) -> None:
     """C-04: a server that dies under a command on a terminal: one line, 255, and the terminal is as it was."""
     terminal = console(doomed_server, "--no-resume", "-t", HOST, "printf half; exec sleep 1000")

@@ -11,6 +11,8 @@ from tests.client.processes import HOST, ServerProcess
 from tests.client.terminal import Console, Terminal, restored
 from tests.client.test_program_outage import words_to
 
+pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is about")
+
 NOTICE = "[connection lost; trying to resume; Enter ~. to give up]"
 
 

@@ -190,6 +190,7 @@ def test_killed_console(server: ServerProcess, console: Console) -> None:
     assert os.get_blocking(terminal.terminal)
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 def test_server_killed_under_a_command(doomed_server: ServerProcess, console: Console) -> None:
     """C-04: a server that dies under a command: one line, 255, and the terminal is as it was."""
     terminal = console(doomed_server, "--no-resume")
@@ -253,6 +254,7 @@ def test_history_is_kept_for_its_owner_alone(server: ServerProcess, console: Con
     assert terminal.end() == 0
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 def test_server_killed_at_the_prompt(doomed_server: ServerProcess, console: Console) -> None:
     """C-04: a server that dies while the user thinks: one line, 255, and the terminal is as it was."""
     terminal = console(doomed_server, "--no-resume")

@@ -113,6 +113,7 @@ async def test_shell_that_is_ended(connection: RemoteShell, user: PocketUser) ->
     screen.close()
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_lost_connection(home: Home, user: PocketUser) -> None:
     """A connection that is lost is the end of the shell, too, where the session ends with it."""

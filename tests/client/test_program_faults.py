@@ -150,6 +150,7 @@ def test_something_else_answers(server: ServerProcess, silent_port: socket.socke
     assert b"".join(received)[:2] == b"\x16\x03"  # a TLS handshake record
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 def test_server_killed_under_a_command(doomed_server: ServerProcess) -> None:
     """A server that dies: what came until then, one line, and 255: nobody knows how the command ended."""
     with doomed_server.start("--no-resume", HOST, "echo started; exec sleep 20") as client:

@@ -28,6 +28,8 @@ from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import Home
 from twisted_rsh.trust.records import read_record
 
+pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is about")
+
 MEGABYTES = 10
 
 

@@ -207,6 +207,7 @@ def test_script_from_stdin(server: ServerProcess) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 def test_script_after_the_servers_death(doomed_server: ServerProcess) -> None:
     """A server that dies in the middle of a script: one line, 255, and no further command."""
     with doomed_server.start("--no-resume", HOST) as client:

@@ -189,6 +189,7 @@ async def test_closing_ends_everything(serving: Serving) -> None:
     await gone(pid)
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_connection_lost_under_a_command(serving: Serving, tmp_path: Path) -> None:
     """X-06: a lost connection makes the outcome unknown; what came until then is there, and nothing is invented."""
@@ -227,6 +228,7 @@ async def test_server_that_stops_says_so(serving: Serving) -> None:
     await serving.service.when_listening()
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_waiting_for_the_end_of_the_connection_can_be_given_up(serving: Serving) -> None:
     """Who stops waiting is not told; who is told first may stop the others."""

@@ -155,6 +155,7 @@ async def test_time_out_is_each_commands(shell: RemoteShell, screen: Screen, lin
     assert stderr.endswith(b"trsh: timed out after 0.2 s\n")  # some shells end the line of what they interrupt
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_connection_lost_under_a_line(serving: Serving, screen: Screen, lines: MakeLines) -> None:
     """A connection that dies under a command ends the script, with one line; one that is gone before it, likewise."""

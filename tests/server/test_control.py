@@ -102,6 +102,7 @@ async def test_an_end(serving: Serving) -> None:
     assert (await other.run("echo hi")).stdout == b"hi\n"
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_a_session_without_a_link(serving: Serving) -> None:
     """O-06: it is listed, and ended, as one with a link; what a shell runs has the shell's policy."""

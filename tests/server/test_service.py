@@ -90,6 +90,7 @@ async def test_a_client_that_vanishes(home: Home) -> None:
     await serving.stop()
 
 
+@pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_the_detach_time_out(home: Home) -> None:
     """X-07: when nobody has resumed in time, what still runs is ended, and its processes are gone within 12 s."""

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak_mode import ProxyProcess, cutting
+
 __all__ = [
     "CLIENT_SECONDS",
     "DAEMON",
@@ -135,8 +137,9 @@ class RunningServer:
     :ivar records: the folder of its record.
     :ivar log: the file that has its stdout and stderr.
     :ivar environment: of the server, and of clients unless said otherwise.
-    :ivar port: its TCP port.
+    :ivar port: the TCP port that clients dial: its own, or in soak mode that of a proxy.
     :ivar fingerprint: of its key.
+    :ivar proxy: before it, in soak mode.
     """
 
     process: subprocess.Popen[bytes]
@@ -147,6 +150,7 @@ class RunningServer:
     environment: Mapping[str, str]
     port: int = field(default=0, init=False)
     fingerprint: str = field(default="", init=False)
+    proxy: ProxyProcess | None = field(default=None, init=False)
 
     def wait_for_record(self) -> None:
         """Wait until the server says where it listens."""
@@ -160,6 +164,10 @@ class RunningServer:
             return self.port != 0
 
         wait_until(is_there, START_SECONDS, "the record of the server")
+        run = cutting()
+        if run is not None:
+            self.proxy = ProxyProcess(run, self.port, self.records)
+            self.port = self.proxy.port
 
     def log_text(self) -> str:
         """What it has written so far."""
@@ -209,12 +217,16 @@ class RunningServer:
         self.process.terminate()
         assert self.process.wait(STOP_SECONDS) == self.way.status, self.log_text()
         assert "Traceback" not in self.log_text(), self.log_text()
+        if self.proxy is not None:
+            self.proxy.stop()
         assert not self._records(), "it left its record"
 
     def kill(self) -> None:
         """End it by SIGKILL; its record stays."""
         self.process.kill()
         self.process.wait()
+        if self.proxy is not None:
+            self.proxy.kill()
 
     def _records(self) -> list[Path]:
         return list(self.records.glob("*.json"))
@@ -268,3 +280,5 @@ def running_server(
                 server.stop()
         finally:
             process.kill()
+            if server.proxy is not None:
+                server.proxy.kill()

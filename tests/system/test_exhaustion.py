@@ -70,6 +70,7 @@ def strangers(server: RunningServer, count: int) -> Iterator[None]:
         yield
 
 
+@pytest.mark.uncut("counts the descriptors of the server, and leaves none for another connection")
 @asynchronous
 async def test_no_descriptor_for_a_connection(server: RunningServer) -> None:
     """R-05: strangers use up all descriptors: a session goes on, and when they are gone others are let in again."""
@@ -106,6 +107,7 @@ def left(server: RunningServer, count: int) -> Iterator[None]:
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.uncut("counts the descriptors of the server, and leaves none for another connection")
 @asynchronous
 @pytest.mark.parametrize("terminal", [None, Terminal()], ids=["pipes", "terminal"])
 async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal | None) -> None:
@@ -129,6 +131,7 @@ async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal
     assert "Traceback" not in server.log_text()
 
 
+@pytest.mark.uncut("counts the descriptors of the server, and leaves none for another connection")
 @asynchronous
 async def test_more_jobs_than_descriptors(server: RunningServer) -> None:
     """R-06: jobs are started until there is no descriptor left; those that run go on, and make room when they end."""

@@ -122,6 +122,7 @@ def test_each_user_has_a_server(server: RunningServer, others: Path) -> None:
         assert (done.returncode, done.stdout) == (0, f"{OTHER_USER}\n".encode()), done.stderr
 
 
+@pytest.mark.uncut("another server takes the port of the first, which clients dial themselves")
 def test_other_users_server_on_the_same_port(tmp_path: Path, others: Path) -> None:
     """M-20, C-01: the server died and another user took its port: the client sees a wrong key and says nothing."""
     with running_server(tmp_path) as first:

@@ -47,6 +47,7 @@ def test_fresh_home(umask: int, tmp_path: Path) -> None:
     assert not list(elsewhere.iterdir()), "something was left in the working folder"
 
 
+@pytest.mark.uncut("another server takes the port and the record of the first")
 def test_second_start_keeps_the_identity(tmp_path: Path) -> None:
     """A-20: a server that is started again is the same to its clients; its old record is not in the way."""
     with running_server(tmp_path) as first:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -221,6 +222,20 @@ def test_unreadable_file(home: Home, keys_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(os, "open", refuse)
     assert authorized_key_blobs(home, warnings.append) == frozenset()
     assert "Permission denied" in warnings[0]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_nothing_left_to_read_it_with(home: Home, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """R-06: without descriptors or memory it is not known who may log in, which is not that nobody may."""
+    warnings: list[str] = []
+
+    def refuse(path: str, *_: object) -> int:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        authorized_key_blobs(home, warnings.append)
+    assert warnings == []
 
 
 def test_size_bound(home: Home, keys_path: Path) -> None:

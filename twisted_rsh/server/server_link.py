@@ -259,8 +259,11 @@ class ServerLink(FramedLink):
         session = self._sessions.claimed(claim, binding)
         if session is None:
             self._refuse_resume(claim, "the session ended, or went on elsewhere, while its key was checked")
-        elif check is not KeyCheck.AUTHORIZED:
-            self._refuse_resume(claim, f"its key is {check.value} now")
+        elif check is KeyCheck.UNKNOWN:
+            # A refusal is final, and the portal may know more when the client dials again.
+            self.fail("nothing is known about its key now")
+        elif check is KeyCheck.REFUSED:
+            self._refuse_resume(claim, "its key is refused now")
         else:
             fresh = link_secret(self.tls, claim.session, claim.attempt)
 

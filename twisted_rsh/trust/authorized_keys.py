@@ -7,6 +7,7 @@ must never become an unrestricted one here, so a line with options grants nothin
 from __future__ import annotations
 
 import base64
+import errno
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ __all__ = ["MAX_AUTHORIZED_KEYS_BYTES", "AuthorizedKeys", "authorized_key_blobs"
 
 MAX_AUTHORIZED_KEYS_BYTES = 256 * 1024
 """Bytes of a file of keys: more than 2,500 Ed25519 keys.  A full one takes about 60 ms of each login."""
+
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What passes by itself: who is refused for it once, as at a resume, has lost more than this one try."""
 
 _BLANK = re.compile(rb"[ \t]+")
 
@@ -66,6 +70,7 @@ def authorized_key_blobs(home: Home, warn: Callable[[str], None]) -> frozenset[b
     :param warn: called with one line for each file that was ignored, wholly or in part; it may hold any path, so log
         it escaped.  A missing file is no reason to warn.
     :returns: the keys in SSH's wire format; empty if nobody may log in.
+    :raises OSError: the system has no descriptors or no memory left, so that nothing is known about the files.
     """
     blobs: frozenset[bytes] = frozenset()
     for path in (home.authorized_keys_path, home.client_public_key_path):
@@ -90,6 +95,8 @@ def _read_blobs(path: str, warn: Callable[[str], None]) -> frozenset[bytes]:
     except FileNotFoundError:
         return frozenset()
     except (UntrustedFile, OSError) as problem:
+        if getattr(problem, "errno", None) in _EXHAUSTED:
+            raise
         warn(f"no key of this file may log in: {problem}")
         return frozenset()
     keys = parse_authorized_keys(data)

@@ -1,0 +1,208 @@
+"""M-23, soak mode: with ``--cut-links SEED`` every server is reached through a proxy that keeps cutting connections.
+
+Whoever starts a server for a test asks :func:`cutting` whether the links to it are to be cut, and if so lets clients dial
+a proxy: :class:`ServiceProxy` for a server in the test's process, :class:`ProxyProcess` for one in a process of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.endpoints import TCP4ClientEndpoint
+
+from twisted_rsh.testing import End, FaultProxy, Faults
+from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.records import read_record, remove_record, write_record
+
+__all__ = [
+    "HOST",
+    "LOGIN_RECORDS",
+    "MAX_RECORDS",
+    "CutLinks",
+    "Cutting",
+    "ProxyProcess",
+    "ServiceProxy",
+    "begin_cutting",
+    "cutting",
+]
+
+MAX_RECORDS = 50
+"""TLS records behind the login, of both directions, after which a connection is cut at the latest."""
+
+LOGIN_RECORDS = 13
+"""TLS records of a connection until its client has logged in, or resumed, with those of TLS itself: a login that is cut
+fails, by design, and who starts a program again cannot be the test."""
+
+PROXY_SECONDS = 30.0
+"""Seconds that a proxy's process has to start or to end; it takes one, on a machine that does nothing else."""
+
+HOST = "127.0.0.1"
+"""Where servers and proxies listen."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutLinks:
+    """A schedule in which each connection logs in or resumes, and is cut :data:`MAX_RECORDS` later at most.
+
+    Small numbers of records are as likely as large ones: most tests need only a few.
+
+    :ivar seed: any text.
+    """
+
+    seed: str
+
+    def plan(self, index: int) -> Faults:
+        """See :class:`twisted_rsh.testing.schedules.Schedule`."""
+        draw = random.Random(f"{self.seed}/{index}")
+        count = min(int((MAX_RECORDS + 1) ** draw.random()), MAX_RECORDS)
+        server_end, client_end = (draw.choice((End.RESET, End.CLOSED)) for _ in range(2))
+        return Faults(cut_after_records=LOGIN_RECORDS + count, server_end=server_end, client_end=client_end)
+
+
+class Cutting:
+    """One run of tests whose links are cut.
+
+    :param seed: what the cuts are drawn from.
+    :ivar servers: how many servers were behind a proxy.
+    :ivar connections: how many connections were made to them.
+    :ivar cuts: how many of those were cut.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.servers = 0
+        self.connections = 0
+        self.cuts = 0
+
+    def server_seed(self) -> str:
+        """Return what the cuts of another server's connections are drawn from.
+
+        It names the test that runs, so that a test by itself has the cuts that it has among others.
+        """
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+        return f"{self.seed}/{test}"
+
+    def count(self, connections: int, cuts: int) -> None:
+        """Count what happened to one server."""
+        self.servers += 1
+        self.connections += connections
+        self.cuts += cuts
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether the cuts can have shown anything: there is one for each server, on average."""
+        return self.cuts >= max(self.servers, 1)
+
+    def __str__(self) -> str:
+        """Return one line for the report."""
+        return (
+            f"{self.cuts} of {self.connections} connections to {self.servers} servers were cut (--cut-links {self.seed})"
+        )
+
+
+_current: Cutting | None = None
+
+
+def begin_cutting(seed: int) -> Cutting:
+    """Cut the links to all servers that are started from now on."""
+    global _current
+    _current = Cutting(seed)
+    return _current
+
+
+def cutting() -> Cutting | None:
+    """Return the run, if its links are to be cut."""
+    return _current
+
+
+def _publish(home: Home, port: int, proxy_port: int) -> str:
+    """Let clients find the server behind a proxy as they find the server itself; return its instance."""
+    record = read_record(home, port)
+    assert record is not None
+    write_record(home, proxy_port, record)
+    return record.instance_id
+
+
+class ServiceProxy:
+    """A proxy in the test's process, before a server there.
+
+    :param run: counts the cuts.
+    :param reactor: the reactor.
+    :param home: of the server and its clients.
+    :param port: the server's.
+    """
+
+    def __init__(self, run: Cutting, reactor: Any, home: Home, port: int) -> None:
+        self._run = run
+        self._home = home
+        self._port = port
+        self._proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, port), CutLinks(run.server_seed()))
+        self._instance = ""
+
+    @property
+    def port(self) -> int:
+        """The port to dial."""
+        return self._proxy.port
+
+    async def start(self) -> None:
+        """Listen."""
+        await self._proxy.start()
+        self._instance = _publish(self._home, self._port, self.port)
+
+    async def stop(self) -> None:
+        """Leave nothing behind."""
+        remove_record(self._home, self.port, self._instance)
+        await self._proxy.stop()
+        self._run.count(self._proxy.connections, self._proxy.cuts)
+
+
+class ProxyProcess:
+    """A proxy in a process of its own, before a server in another.
+
+    :param run: counts the cuts.
+    :param port: the server's.
+    :param records: the folder of the server's record.
+    :ivar port: the port to dial.
+    """
+
+    def __init__(self, run: Cutting, port: int, records: Path) -> None:
+        self._run = run
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.cutting_proxy", str(port), run.server_seed()],
+            cwd=Path(__file__).parents[1],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        # Not as a client would read and write it: here, it may be another user's.
+        self._record = records / f"{self.port}.json"
+        original = records / f"{port}.json"
+        self._record.write_bytes(original.read_bytes())
+        status = original.stat()
+        os.chown(self._record, status.st_uid, status.st_gid)
+        os.chmod(self._record, status.st_mode & 0o777)
+
+    def stop(self) -> None:
+        """Let clients find the server no more.  May be called more than once."""
+        self._record.unlink(missing_ok=True)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it, and leave its record, as a server that was killed does.  May be called more than once."""
+        if self._process.returncode is not None:
+            return
+        # It ends when its input does, so that none is left when the tests are killed.
+        try:
+            output, _ = self._process.communicate(timeout=PROXY_SECONDS)
+        finally:
+            self._process.kill()
+        connections, cuts = map(int, output.split())
+        self._run.count(connections, cuts)
