@@ -32,6 +32,7 @@ from twisted_rsh.execution.shell_plan import ShellPlan, command_text
 from twisted_rsh.execution.shell_process import ShellProcess
 from twisted_rsh.execution.shell_reach import INTERRUPTS, ShellReach
 from twisted_rsh.execution.shell_reports import Report, ReportKind
+from twisted_rsh.execution.shell_suspension import ShellSuspension
 from twisted_rsh.execution.shell_watch import LOST_DELAYS, ShellWatch
 from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
@@ -74,6 +75,7 @@ class PersistentShell:
 
     :ivar folder: where the input of a command is.
     :ivar feed: the terminal's input, or ``None`` on pipes.
+    :ivar suspension: whom to tell when the shell itself is suspended, and when it goes on.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class PersistentShell:
         self._process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self, self._typed)
         self._life.started(self._process.transport)
         self._reach = ShellReach(self._process.transport, self._process.pid, tree.table)
+        self.suspension = ShellSuspension(reactor, owner, self._reach.is_suspended if terminal is None else None)
         self._dialogue = ShellDialogue(plan.dialect, folder, self._process.send_line)
         self._enter(Phase.STARTING)
         self._dialogue.open()
@@ -309,6 +312,7 @@ class PersistentShell:
         """Tell the shell of a command."""
         source = command.prepare()
         self._reach.command_begins()
+        self.suspension.command_begins(command.owner)
         self._enter(Phase.RUNNING)
         command.number = self._dialogue.give(command.text, source)
         self.resume_outputs()
@@ -326,6 +330,7 @@ class PersistentShell:
     def _command_settled(self) -> None:
         command, self._command = self._command, None
         assert command is not None
+        self.suspension.command_ended()
         if self._exit is None:
             self._enter(Phase.SYNCING if command.was_interrupted else Phase.READY)
         command.finish(self._ending)
@@ -385,6 +390,7 @@ class PersistentShell:
         """See :meth:`IShellListener.exited`."""
         self._life.exited()
         self._watch.calm()
+        self.suspension.stop()
         self._exit = ending
         if self._phase is not Phase.SETTLING:
             self._let_go()
