@@ -195,10 +195,11 @@ def test_data_after_close() -> None:
 def test_whether_there_is_a_channel() -> None:
     """From the request until both have said their last word."""
     pair = Pair()
-    assert not pair.server.has_channels
+    answers = [pair.server.has_channels]
     channel = pair.open()
-    assert pair.server.has_channels
+    answers.append(pair.server.has_channels)
     pair.server.report_exit(channel, JobEnd(Exited(0)))
-    assert pair.server.has_channels
+    answers.append(pair.server.has_channels)
     pair.settle()
-    assert not pair.server.has_channels
+    answers.append(pair.server.has_channels)
+    assert answers == [False, True, True, False]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, JobEnd
+from twisted_rsh.core.endings import Ending, JobEnd, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.pipes import READ_BYTES
@@ -111,11 +111,12 @@ class ShellCommand:
         else:
             self.owner.output_received(stream, data)
 
-    def finish(self, ending: Ending, *, held_open: bool = False) -> None:
+    def finish(self, ending: Ending, *, held_open: bool = False, usage: ResourceUsage | None = None) -> None:
         """Tell the owner the end.
 
         :param ending: how it ended.
         :param held_open: whether a process left behind held the output of a shell that has ended.
+        :param usage: what it took, or ``None`` where that is not known.
         """
         unread = self._unconsumed
         self._is_over = True
@@ -134,7 +135,7 @@ class ShellCommand:
             self.owner.input_closed()
         for stream in OUTPUTS:
             self._tell_ended(stream)
-        self.owner.job_ended(JobEnd(ending, held_open))
+        self.owner.job_ended(JobEnd(ending, held_open, usage))
 
     # IJob
 

@@ -26,6 +26,7 @@ from twisted_rsh.execution.shell_command import ShellCommand
 from twisted_rsh.execution.shell_dialogue import ShellDialogue
 from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
+from twisted_rsh.execution.shell_meter import ShellMeter
 from twisted_rsh.execution.shell_output import ShellOutput
 from twisted_rsh.execution.shell_phase import RULES, Phase
 from twisted_rsh.execution.shell_plan import ShellPlan, command_text
@@ -107,6 +108,7 @@ class PersistentShell:
         self._process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self, self._typed)
         self._life.started(self._process.transport)
         self._reach = ShellReach(self._process.transport, self._process.pid, tree.table)
+        self._meter = ShellMeter(reactor, self._process.pid)
         self.suspension = ShellSuspension(reactor, owner, self._reach.is_suspended if terminal is None else None)
         self._dialogue = ShellDialogue(plan.dialect, folder, self._process.send_line)
         self._enter(Phase.STARTING)
@@ -314,11 +316,13 @@ class PersistentShell:
         self._reach.command_begins()
         self.suspension.command_begins(command.owner)
         self._enter(Phase.RUNNING)
+        self._meter.command_begins()
         command.number = self._dialogue.give(command.text, source)
         self.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
         self._dialogue.ended(report)
+        self._meter.command_ended()
         if command.has_begun:
             self._ending = self._reach.ending_of(report.status, on_terminal=self.feed is not None)
         else:
@@ -333,7 +337,7 @@ class PersistentShell:
         self.suspension.command_ended()
         if self._exit is None:
             self._enter(Phase.SYNCING if command.was_interrupted else Phase.READY)
-        command.finish(self._ending)
+        command.finish(self._ending, usage=self._meter.take() if command.has_begun else None)
         self.resume_outputs()
         if self._exit is not None:
             self._let_go()
@@ -389,6 +393,7 @@ class PersistentShell:
     def exited(self, ending: Ending) -> None:
         """See :meth:`IShellListener.exited`."""
         self._life.exited()
+        self._meter.shell_exited(self._process.transport.resource_usage)
         self._watch.calm()
         self.suspension.stop()
         self._exit = ending
@@ -418,7 +423,7 @@ class PersistentShell:
         self.folder.remove()
         command, self._command = self._command, None
         if command is not None:
-            command.finish(ending, held_open=self._held_open)
+            command.finish(ending, held_open=self._held_open, usage=self._meter.take() if command.has_begun else None)
         self._output.end()
         self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
 
