@@ -279,8 +279,8 @@ class InputPipe(_Pipe):
         The reactor may report a hang-up of another descriptor that had the same number when it asked the system; see
         :meth:`twisted_rsh.execution.reaping.PidfdWatch.connectionLost`.
         """
-        is_running = getattr(self._reactor, "running", False)
-        if not self.is_closed and is_running and reason.check(ConnectionLost) and not _peer_is_gone(self._fd):
+        is_hang_up = reason.check(ConnectionDone, ConnectionLost) and getattr(self._reactor, "running", False)
+        if is_hang_up and not self.is_closed and not _peer_is_gone(self._fd):
             self.watch()
             if self._queue:
                 self._reactor.addWriter(self)

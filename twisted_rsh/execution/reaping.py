@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet import process as twisted_process
-from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -82,7 +82,7 @@ class PidfdWatch:
         It also calls this for a hang-up, which no pidfd has: that was of another descriptor with the same number, which
         was closed after the system had been asked, and before this one was opened.  Then the watch goes on.
         """
-        if self._fd >= 0 and reason.check(ConnectionLost) and getattr(self._reactor, "running", False):
+        if self._fd >= 0 and reason.check(ConnectionDone, ConnectionLost) and getattr(self._reactor, "running", False):
             self._reactor.addReader(self)
         else:
             self._close()
