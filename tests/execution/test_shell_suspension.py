@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -173,6 +174,22 @@ def test_on_a_terminal_nothing_is_looked_at() -> None:
     assert not clock.getDelayedCalls()
     watch.job_stopped("STOP")
     assert owner.told == ["STOP"]
+
+
+@needs_proc
+def test_children_of_all_kinds() -> None:
+    """Those that have ended do not count; without any that lives, nothing is suspended; one that runs is enough."""
+    family = ShellFamily(ProcessTable(Clock()), os.getpid())
+    earlier = family.children() or set()
+    with subprocess.Popen(["sleep", "600"]) as stopped, subprocess.Popen(["true"]) as ended:
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        answers = [family.is_suspended(earlier)]
+        stopped.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, stopped.pid, os.WSTOPPED | os.WNOWAIT)
+        answers.append(family.is_suspended(earlier))
+        answers.append(family.is_suspended(family.children() or set()))
+        stopped.kill()
+    assert answers == [False, True, False]
 
 
 def test_where_the_system_does_not_tell(tmp_path: Path) -> None:
