@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.conftest import async_fixture
-from tests.execution.owners import RecordingOwner, asynchronous, reactor
+from tests.execution.owners import RecordingOwner, asynchronous, reactor, until
 from tests.execution.shells import SHELLS, ShellRig, account
 from tests.execution.test_suspension import Listener
 from twisted_rsh.core.endings import Exited
@@ -86,6 +86,11 @@ async def test_what_runs_is_not_stopped(rig: ShellRig) -> None:
     command.end_input()
     await owner.finished()
     assert owner.told == []
+    waiting, reader = rig.begin("read line")
+    await until(lambda: waiting.has_begun)
+    assert not rig.shell._reach.is_suspended()
+    waiting.end_input()
+    await reader.finished()
     os.kill(pid_in(left), signal.SIGKILL)
 
 
