@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import pytest
 import pytest_twisted
 
-from tests.soak_mode import begin_cutting, cutting
 from tests.serving import Serving
+from tests.soak_mode import begin_cutting, cutting
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.trust.home import Home
 
@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--cut-links",
         metavar="SEED",
-        help="soak mode: cut every connection to a server after a few TLS records, as drawn from this number; or 'random'",
+        help="soak mode: cut every connection to a server after a few TLS records, drawn from this number, or 'random'",
     )
 
 

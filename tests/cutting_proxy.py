@@ -8,12 +8,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Protocol, connectionDone
-from twisted.internet.stdio import StandardIO
 from twisted.internet.task import react
-from twisted.python.failure import Failure
+from twisted.internet.threads import deferToThread
 
 from tests.soak_mode import HOST, CutLinks
 from twisted_rsh.testing import FaultProxy
@@ -21,26 +18,14 @@ from twisted_rsh.testing import FaultProxy
 __all__ = ["main"]
 
 
-class _Input(Protocol):
-    """Waits for the end of the input."""
-
-    def __init__(self) -> None:
-        self.ended: Deferred[None] = Deferred()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.ended.callback(None)
-
-
 async def main(reactor: Any, port: str, seed: str) -> None:
     """Run the proxy until the input ends."""
     proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, int(port)), CutLinks(seed))
     await proxy.start()
-    print(proxy.port, flush=True)  # noqa: T201 - who started this program reads it
-    waiting = _Input()
-    StandardIO(waiting, stdout=sys.stderr.fileno(), reactor=reactor)
-    await waiting.ended
+    print(proxy.port, flush=True)
+    await deferToThread(sys.stdin.read)
     await proxy.stop()
-    print(proxy.connections, proxy.cuts, flush=True)  # noqa: T201
+    print(proxy.connections, proxy.cuts, flush=True)
 
 
 if __name__ == "__main__":

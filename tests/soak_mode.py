@@ -1,7 +1,8 @@
 """M-23, soak mode: with ``--cut-links SEED`` every server is reached through a proxy that keeps cutting connections.
 
-Whoever starts a server for a test asks :func:`cutting` whether the links to it are to be cut, and if so lets clients dial
-a proxy: :class:`ServiceProxy` for a server in the test's process, :class:`ProxyProcess` for one in a process of its own.
+Whoever starts a server for a test asks :func:`cutting` whether the links to it are to be cut, and if so lets clients
+dial a proxy: :class:`ServiceProxy` for a server in the test's process, :class:`ProxyProcess` for one in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -101,9 +102,8 @@ class Cutting:
 
     def __str__(self) -> str:
         """Return one line for the report."""
-        return (
-            f"{self.cuts} of {self.connections} connections to {self.servers} servers were cut (--cut-links {self.seed})"
-        )
+        cuts = f"{self.cuts} of {self.connections} connections to {self.servers} servers were cut"
+        return f"{cuts} (--cut-links {self.seed})"
 
 
 _current: Cutting | None = None

@@ -21,6 +21,8 @@ from twisted_rsh.client.outage import GaveUp
 from twisted_rsh.core.endings import Ending, Exited, Signalled
 from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn
 
+pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is about")
+
 
 class Road:
     """The way to a server, and a shell that took it."""
@@ -168,6 +170,20 @@ async def test_interrupt_waits_for_the_connection(road: Road, pipes: Screen) -> 
     assert isinstance(await running, Exited | Signalled)
     assert b"got" not in (await pipes.written())[0]
     os.close(reading)
+
+
+@asynchronous
+async def test_interrupts_escalate_through_outages(road: Road, pipes: Screen) -> None:
+    """C-10: an interrupt counts whether or not there is a connection: after INT comes TERM, and after TERM KILL."""
+    following(pipes, road)
+    running = run(pipes, road.shell.start("trap 'echo got' INT; echo ready; while :; do sleep 0.05; done"), None)
+    await shown(pipes, b"ready\n")
+    assert pipes.foreground.signal_arrived("INT")
+    await shown(pipes, b"got\n")
+    await road.close()
+    assert pipes.foreground.signal_arrived("INT")
+    await road.open()
+    assert await running == Signalled("TERM")
 
 
 @pytest.mark.parametrize("names", [("INT", "INT"), ("USR1", "USR1", "TERM", "HUP")])

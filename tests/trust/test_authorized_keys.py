@@ -225,9 +225,12 @@ def test_unreadable_file(home: Home, keys_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
-def test_nothing_left_to_read_it_with(home: Home, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+def test_nothing_left_to_read_it_with(
+    home: Home, keys_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     """R-06: without descriptors or memory it is not known who may log in, which is not that nobody may."""
     warnings: list[str] = []
+    create_private_file(str(keys_path), GOOD)
 
     def refuse(path: str, *_: object) -> int:
         raise OSError(number, os.strerror(number), path)

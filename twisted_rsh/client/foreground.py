@@ -124,11 +124,11 @@ class Foreground:
         """
         if self._job is None or self._waiting is None:
             return False
-        if self.outage.is_on:
-            if name in _ENDING and self.outage.signalled():
-                self._waiting.cancel()
-                return True
-        elif name == "INT":
+        if self.outage.is_on and name in _ENDING and self.outage.signalled():
+            self._waiting.cancel()
+            return True
+        # Counted in an outage too: those that nobody notices must not make the next interrupt the first one again.
+        if name == "INT":
             self.stdout.at_line_start = False  # the terminal has shown ^C
             step = self._count_interrupt()
             if step == len(ESCALATION):
