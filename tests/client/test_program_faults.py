@@ -161,6 +161,7 @@ def test_server_killed_under_a_command(doomed_server: ServerProcess) -> None:
     assert "outcome unknown: the connection was lost" in one_line(stderr)
 
 
+@pytest.mark.uncut("the last word of a server that ends the session can be lost with its link")
 def test_server_stopped_under_a_command(doomed_server: ServerProcess) -> None:
     """A server that is stopped says so: one line, 255, and the command is gone with it."""
     with doomed_server.start(HOST, "echo $$; exec sleep 1000") as client:

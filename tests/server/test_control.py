@@ -71,7 +71,7 @@ async def test_a_list(serving: Serving) -> None:
     one, two = sorted(await listed(serving.home), key=lambda session: -len(session["jobs"]))
     assert len(one["id"]) == 32
     assert one["id"] != two["id"]
-    assert (one["user"], one["attached"], one["port"]) == (serving.account.name, True, serving.port)
+    assert (one["user"], one["attached"], one["port"]) == (serving.account.name, True, serving.service.tcp_port)
     assert one["key"].startswith("SHA256:")
     (shown,) = one["jobs"]
     assert (shown["pid"], shown["kind"], shown["on_disconnect"]) == (pid, "command", "grace:60")
@@ -88,6 +88,7 @@ async def test_a_list(serving: Serving) -> None:
     await job.wait()
 
 
+@pytest.mark.uncut("the last word of a server that ends the session can be lost with its link")
 @asynchronous
 async def test_an_end(serving: Serving) -> None:
     """O-06: a session is ended by the beginning of its identifier, its client is told, and its process is gone."""
@@ -155,7 +156,7 @@ async def test_what_cannot_be_done(serving: Serving, home: Home) -> None:
 @asynchronous
 async def test_one_that_has_ended_meanwhile(serving: Serving) -> None:
     """O-06: a server says that there is no such session, whatever it is asked."""
-    endpoint = UNIXClientEndpoint(reactor, serving.home.control_path(serving.port))
+    endpoint = UNIXClientEndpoint(reactor, serving.home.control_path(serving.service.tcp_port))
     client: Any = await connectProtocol(endpoint, AMP())
     assert await client.callRemote(EndSession, session="ab" * 16) == {"ended": False}
     assert await client.callRemote(NextSession, after="ff" * 16) == {"found": False, "session": ""}
@@ -185,7 +186,7 @@ async def test_what_a_killed_server_leaves(home: Home) -> None:
     assert await listed(home) == []
     serving = Serving(home)
     await serving.start()
-    port = serving.port
+    port = serving.service.tcp_port
     assert await listed(home) == []
     await serving.stop()
     with socket.socket(socket.AF_UNIX) as left:
@@ -205,7 +206,7 @@ async def test_what_a_killed_server_leaves(home: Home) -> None:
 @asynchronous
 async def test_the_socket_is_private(serving: Serving) -> None:
     """O-02: only the account can reach it, by its own mode and by its folder's."""
-    path = serving.home.control_path(serving.port)
+    path = serving.home.control_path(serving.service.tcp_port)
     assert stat.S_IMODE(os.lstat(path).st_mode) == 0o600
     assert stat.S_IMODE(os.lstat(os.path.dirname(path)).st_mode) == 0o700
 
@@ -215,7 +216,7 @@ async def test_a_server_that_came_after(home: Home) -> None:
     """O-08: a server that stops removes its own socket alone, and one whose socket is gone stops all the same."""
     serving = Serving(home)
     await serving.start()
-    path = home.control_path(serving.port)
+    path = home.control_path(serving.service.tcp_port)
     os.unlink(path)
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(path)
@@ -224,7 +225,7 @@ async def test_a_server_that_came_after(home: Home) -> None:
     os.unlink(path)
     serving = Serving(home)
     await serving.start()
-    os.unlink(home.control_path(serving.port))
+    os.unlink(home.control_path(serving.service.tcp_port))
     await serving.stop()
 
 
@@ -245,7 +246,7 @@ async def test_a_file_in_the_way(home: Home, logged: list[LogEvent]) -> None:
     """O-08: what is no socket is not removed."""
     serving = Serving(home)
     await serving.start()
-    port = serving.port
+    port = serving.service.tcp_port
     await serving.stop()
     Path(home.control_path(port)).write_text("precious")
     again = Serving(home)
@@ -283,7 +284,7 @@ def test_whose_end_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynchronous
 async def test_another_user_at_the_socket(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """O-06: of a connection of another user's nothing is read, and a socket of another user's is not asked."""
-    endpoint = UNIXClientEndpoint(reactor, serving.home.control_path(serving.port))
+    endpoint = UNIXClientEndpoint(reactor, serving.home.control_path(serving.service.tcp_port))
     monkeypatch.setattr(control, "is_our_own_peer", lambda _transport: False)
     client: Any = await connectProtocol(endpoint, AMP())
     with pytest.raises(ConnectionClosed):
