@@ -71,12 +71,13 @@ class IJobOwner(Interface):
 class ISuspensionListener(Interface):
     """What an owner may provide beside :class:`IJobOwner`: learns that its job hangs because a signal has suspended it.
 
-    The job has not ended, and does not by itself: somebody sends ``CONT``, or ends it.  Of a command in a persistent
-    shell on a terminal this is an ending instead, :class:`~twisted_rsh.core.endings.Stopped`, as the shell goes on.
+    The job has not ended, and does not by itself: somebody sends ``CONT``, or ends it.  A command in a persistent shell
+    is suspended while the shell is, and on pipes while all is that the shell waits for, whatever the signal was then,
+    ``STOP``; on a terminal that is an ending instead, :class:`~twisted_rsh.core.endings.Stopped`, as the shell goes on.
     """
 
     def job_stopped(signal: str) -> None:
-        """Learn that the job's first process was suspended, not sooner than a second ago.
+        """Learn that the job was suspended, about a second ago at most.
 
         :param signal: the signal's name without ``SIG``: ``"STOP"``, ``"TSTP"``, ``"TTIN"`` or ``"TTOU"``.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.serving import asynchronous
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused
 from twisted_rsh.execution.resource_usage import MAXRSS_UNIT
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system has no /proc")
 
 BUSY = "while :; do :; done"
 
@@ -45,6 +48,22 @@ async def test_times_and_memory(shell: RemoteShell) -> None:
     small = (await shell.run(["true"])).usage
     assert small is not None
     assert small.peak_memory is None, "it is the server's own that is seen"
+
+
+@needs_proc
+@asynchronous
+async def test_a_command_in_a_shell(shell: RemoteShell) -> None:
+    """It has a usage of its own, without what the shell took before, and without the memory."""
+    session = await shell.shell()
+    busy = (await session.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")).usage
+    usage = (await session.run("sleep 0.3")).usage
+    assert busy is not None
+    assert busy.user >= 0.05
+    assert usage is not None
+    assert usage.wall >= 0.3
+    assert usage.user + usage.system <= 0.1
+    assert usage.peak_memory is None
+    session.close()
 
 
 @asynchronous

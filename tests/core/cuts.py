@@ -20,6 +20,7 @@ from twisted_rsh.core.events import (
     DataReceived,
     Event,
     JobEnded,
+    JobSuspended,
     SessionClosed,
     SignalReceived,
     StreamEnded,
@@ -228,21 +229,28 @@ class Conversation:
         """Let the client react."""
         if not hasattr(event, "channel"):
             return
+        if event == JobSuspended(2, "TSTP"):
+            client.send_signal(2, "CONT")
         if type(event).__name__ != "RoomGained":
             self.experience(CLIENT, event)
         if isinstance(event, DataReceived):
             client.consumed(event.channel, event.stream, len(event.data))
-            heard = self.received(CLIENT, event.channel, event.stream)
-            if event.channel == 2 and heard == b"got USR1;":
-                client.resize(2, 100, 40)
-            elif event.channel == 2 and heard == b"got USR1;got 100;":
-                client.stop_stream(2, STDOUT)
-            elif event.channel == 4 and heard == b"ready":
-                client.close(4)
+            self.answer(client, event.channel, self.received(CLIENT, event.channel, event.stream))
         elif isinstance(event, ChannelOpened) and event.channel == 2:
             client.send_signal(2, "USR1")
         elif isinstance(event, JobEnded) and not client._channels:
             client.goodbye("done")
+
+    def answer(self, client: ClientSession, channel: int, heard: bytes) -> None:
+        """Let the client react to what a job has written by now."""
+        if channel == 2 and heard == b"got USR1;":
+            client.send_signal(2, "TSTP")
+        elif channel == 2 and heard == b"got USR1;got CONT;":
+            client.resize(2, 100, 40)
+        elif channel == 2 and heard == b"got USR1;got CONT;got 100;":
+            client.stop_stream(2, STDOUT)
+        elif channel == 4 and heard == b"ready":
+            client.close(4)
 
     def serve(self, server: ServerSession, event: Event) -> None:
         """Let the server's jobs react."""
@@ -265,12 +273,21 @@ class Conversation:
             server.end_stream(event.channel, STDOUT)
             server.report_exit(event.channel, JobEnd(Exited(3)))
         elif isinstance(event, SignalReceived | TerminalResized):
-            what = event.signal if isinstance(event, SignalReceived) else event.columns
-            server.send_data(event.channel, STDOUT, f"got {what};".encode())
+            self.obey(server, event)
         elif isinstance(event, StreamStopped | ChannelAbandoned):
             name = "PIPE" if isinstance(event, StreamStopped) else "HUP"
             server.report_exit(event.channel, JobEnd(Signalled(name)))
         self.pour(server)
+
+    def obey(self, server: ServerSession, event: SignalReceived | TerminalResized) -> None:
+        """Let a job stop, or say what it got."""
+        what = event.signal if isinstance(event, SignalReceived) else event.columns
+        if what == "TSTP":
+            server.report_suspension(event.channel, "TSTP")
+            return
+        if what == "CONT":
+            server.report_suspension(event.channel, None)
+        server.send_data(event.channel, STDOUT, f"got {what};".encode())
 
     def pour(self, server: ServerSession) -> None:
         """Let the fifth job write as much as there is room for."""

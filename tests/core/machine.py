@@ -1,8 +1,8 @@
 """Two cores and two applications that do everything they may, in any order: the rules hold at every moment.
 
 :class:`Applications` plays both applications; the network is a :class:`~tests.core.pair.Pair`, or what a subclass puts
-in its place.  Data is a pattern of its channel, stream and offset, signals follow a sequence and sizes grow, so
-whatever is lost, repeated or out of place is seen at once.
+in its place.  Data is a pattern of its channel, stream and offset, signals and suspensions follow a sequence and sizes
+grow, so whatever is lost, repeated or out of place is seen at once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable
 
 from tests.core.pair import Pair
+from twisted_rsh.core.channel import ChannelState
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused
 from twisted_rsh.core.events import (
     ChannelAbandoned,
@@ -20,6 +21,7 @@ from twisted_rsh.core.events import (
     DataReceived,
     Event,
     JobEnded,
+    JobSuspended,
     RoomGained,
     SignalReceived,
     StreamEnded,
@@ -29,6 +31,7 @@ from twisted_rsh.core.events import (
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, MIN_WINDOW, SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
+from twisted_rsh.core.signals import SIGNAL_NAMES
 
 __all__ = ["LIMITS", "Applications", "Flow", "Job", "pattern"]
 
@@ -43,8 +46,11 @@ MAX_JOBS = 60
 SIGNALS = ("USR1", "USR2", "INT")
 """The signals that a job gets, in turn."""
 
+STATES = tuple(state for name in sorted(SIGNAL_NAMES) for state in (name, None))
+"""What becomes of a job, in turn: another signal suspends it each time, and it goes on."""
+
 COUNTS = (*[1] * 15, 70)
-"""How many signals, or sizes, at once: seldom more than may be under way."""
+"""How many signals, sizes or suspensions at once: seldom more than may be under way."""
 
 PATTERN = bytes(range(251)) * 40
 
@@ -80,6 +86,9 @@ class Job:
     signals_received: int = 0
     sizes_sent: int = 0
     size_received: int = 0
+    states_reported: int = 0
+    states_told: int = 0
+    state_known: str | None = None
     requested: bool = False
     accepted: bool = False
     opened: bool = False
@@ -166,6 +175,15 @@ class Applications:
         else:
             self.pair.server.accept(number, "utf-8")
             self.jobs[number].accepted = True
+
+    def do_suspend(self, pick: int, count: int) -> None:
+        """Let a signal suspend a job, or let it go on, one after the other."""
+        number = self.pick(self.speaking(SERVER), pick)
+        for _ in range(count):
+            if number is not None:
+                job = self.jobs[number]
+                self.pair.server.report_suspension(number, STATES[job.states_reported % len(STATES)])
+                job.states_reported += 1
 
     def do_exit(self, pick: int, code: int) -> None:
         """Let a job end."""
@@ -267,6 +285,7 @@ class Applications:
             (0.5, self.do_open),
             (1.0, lambda: self.do_signal(below(6), one(COUNTS))),
             (1.0, lambda: self.do_resize(below(6), one(COUNTS))),
+            (1.0, lambda: self.do_suspend(below(6), one(COUNTS))),
             (0.1, lambda: self.do_close(below(6))),
             (3.0, lambda: self.do_answer(below(6), draw() < 0.2)),
             (0.15, lambda: self.do_exit(below(6), below(256))),
@@ -308,6 +327,7 @@ class Applications:
             | StreamEnded
             | StreamStopped
             | TerminalResized
+            | JobSuspended
             | JobEnded,
         )
         job = self.jobs[event.channel]
@@ -326,6 +346,8 @@ class Applications:
         elif isinstance(event, ChannelAbandoned):
             assert job.closed and job.ending is None and not job.abandoned
             job.abandoned = True
+        elif isinstance(event, JobSuspended):
+            self.suspended(event, job)
         elif isinstance(event, TerminalResized):
             assert job.ending is None
             assert job.size_received < event.columns <= job.sizes_sent
@@ -352,6 +374,14 @@ class Applications:
         else:
             assert event.data == pattern(event.channel, event.stream, flow.received, len(event.data))
             flow.received += len(event.data)
+
+    def suspended(self, event: JobSuspended, job: Job) -> None:
+        """Check that what becomes of a job is told in order, never twice, and not before it is so."""
+        assert job.opened and not job.closed
+        assert event.signal != job.state_known
+        coming = (STATES[turn % len(STATES)] for turn in range(job.states_told, job.states_reported))
+        job.states_told += 1 + list(coming).index(event.signal)
+        job.state_known = event.signal
 
     def ended(self, event: JobEnded, job: Job) -> None:
         """Check that an ending comes behind all of the output, and is the one that was reported."""
@@ -380,6 +410,9 @@ class Applications:
                 for outgoing in channel.sends.values():
                     assert sum(len(data) for _, _, data in outgoing._kept) <= LIMITS.window + SENT_DATA_BYTES
         assert self.pair.client._sizes.keys() <= self.pair.client._channels.keys()
+        server = self.pair.server
+        running = {number for number, channel in server._channels.items() if channel.state is ChannelState.RUNNING}
+        assert server._states.keys() | server._told.keys() <= running
 
     def settle(self) -> None:
         """Let everything arrive."""
@@ -402,6 +435,8 @@ class Applications:
                 assert job.abandoned is job.closed
                 assert job.signals_received == job.signals_sent
                 assert job.closed or job.size_received == job.sizes_sent
+                state = STATES[(job.states_reported - 1) % len(STATES)] if job.states_reported else None
+                assert job.closed or job.state_known == state
                 stdin = job.flows[Stream.STDIN]
                 assert stdin.unwanted or (stdin.received, stdin.seen_end) == (stdin.sent, stdin.ended)
                 self.revive(number, job)

@@ -23,6 +23,7 @@ from twisted_rsh.core.messages import (
     Resize,
     Signal,
     Stop,
+    Suspended,
 )
 from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Stream
@@ -51,6 +52,7 @@ _ALL: list[Message] = [
     Close(1),
     Goodbye(text=""),
     Resize(1, 80, 24),
+    Suspended(channel=1, signal="STOP"),
 ]
 
 SAMPLES: dict[type[Message], Message] = {type(message): message for message in _ALL}

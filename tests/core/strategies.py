@@ -48,6 +48,7 @@ from twisted_rsh.core.messages import (
     Resize,
     Signal,
     Stop,
+    Suspended,
 )
 from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.requests import Terminal
@@ -187,6 +188,7 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     Close: st.builds(Close, CHANNELS),
     Goodbye: st.builds(Goodbye, text=TEXT),
     Resize: st.builds(Resize, CHANNELS, SIZES, SIZES),
+    Suspended: st.builds(Suspended, channel=CHANNELS, signal=st.none() | SIGNALS),
 }
 """Any legal value of each message."""
 

@@ -19,7 +19,7 @@ SECOND = 260
 
 
 def test_the_uncut_session() -> None:
-    """It has all that there is: data both ways, a signal, a size, a stop, a close, a refusal, more than a window."""
+    """It has all that there is: data both ways, a signal, a suspension, a size, a stop, a close, a refusal."""
     assert len(UNCUT.links) == 1
     assert UNCUT.received(Role.SERVER, 1, Stream.STDIN) == INPUT
     assert UNCUT.received(Role.CLIENT, 1, Stream.STDOUT) == INPUT[::-1]
@@ -27,7 +27,7 @@ def test_the_uncut_session() -> None:
     told = {type(event).__name__ for events in UNCUT.story.values() for event in events}
     assert told == {
         *("ChannelRequested", "ChannelOpened", "ChannelAbandoned", "JobEnded", "SessionClosed", "SignalReceived"),
-        *("StreamEnded", "StreamStopped", "TerminalResized", "tuple"),
+        *("StreamEnded", "StreamStopped", "TerminalResized", "JobSuspended", "tuple"),
     }
 
 

@@ -34,6 +34,7 @@ from twisted_rsh.core.messages import (
     Resize,
     Signal,
     Stop,
+    Suspended,
 )
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import Stream
@@ -85,6 +86,8 @@ AT_THE_BOUND: list[Message] = [
     Goodbye(text="x" * MAX_TEXT_BYTES),
     Resize(1, 1, 1),
     Resize(MAX_CHANNEL_ID, MAX_TERMINAL_SIZE, MAX_TERMINAL_SIZE),
+    Suspended(channel=1),
+    Suspended(channel=MAX_CHANNEL_ID, signal="TTOU"),
 ]
 
 
@@ -167,6 +170,10 @@ ONE_PAST: list[Message] = [
     Stop(0, OUT),
     Stop(1, 3),
     Signal(channel=1, signal="SIGHUP"),
+    Suspended(channel=0, signal="STOP"),
+    Suspended(channel=MAX_CHANNEL_ID + 1),
+    Suspended(channel=1, signal="SIGSTOP"),
+    Suspended(channel=1, signal=""),
     Close(0),
     Close(MAX_CHANNEL_ID + 1),
     Goodbye(text="x" * (MAX_TEXT_BYTES + 1)),
@@ -206,6 +213,11 @@ def test_one_past_the_bound_is_not_written(message: Message) -> None:
         (Resize, Resize.layout.pack(1, 80, 0)),
         (Resize, Resize.layout.pack(1, 80, 24)[:-1]),
         (Resize, Resize.layout.pack(1, 80, 24) + b"\0"),
+        (Suspended, b"{}"),
+        (Suspended, b'{"signal":"STOP"}'),
+        (Suspended, b'{"channel":1,"signal":null}'),
+        (Suspended, b'{"channel":1,"signal":19}'),
+        (Suspended, b'{"channel":1,"signal":"SIGSTOP"}'),
         (Open, b'{"channel":1}'),
         (Open, b'{"channel":1,"command":"x","shell":""}'),
         (Open, b'{"channel":1,"argv":["x"],"in_shell":1}'),

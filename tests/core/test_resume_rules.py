@@ -19,6 +19,7 @@ from twisted_rsh.core.login_messages import Resume, ResumeOk
 from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof
 from twisted_rsh.core.sequence import ControlOutbox
+from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session
 
 HISTORIES = 200
@@ -230,6 +231,31 @@ def old_frames_stay(patch: pytest.MonkeyPatch) -> None:
         self._frames += frames
 
     patch.setattr(Session, "link_lost", link_lost)
+
+
+@mutant
+def states_are_lost_with_the_link(patch: pytest.MonkeyPatch) -> None:
+    """What became of a job while there was no link is never told."""
+    resume = ServerSession.resume
+
+    def resume_and_forget(self: ServerSession, peer: Positions, now: float) -> Any:
+        self._states.clear()
+        return resume(self, peer, now)
+
+    patch.setattr(ServerSession, "resume", resume_and_forget)
+
+
+@mutant
+def what_was_told_is_forgotten_with_the_link(patch: pytest.MonkeyPatch) -> None:
+    """The client is told again what it knows, or not told that a job goes on."""
+    lose = ServerSession.link_lost
+
+    def lose_and_forget(self: Session) -> None:
+        lose(self)
+        if isinstance(self, ServerSession):
+            self._told.clear()
+
+    patch.setattr(ServerSession, "link_lost", lose_and_forget)
 
 
 def found_in(histories: int) -> tuple[int, BaseException] | None:

@@ -415,3 +415,12 @@ def test_each_side_says_what_may_be_listed() -> None:
     pair = Pair()
     with pytest.raises(NotImplementedError):
         Session._may_be_listed(pair.server, pair.server._channels[pair.open()])
+
+
+def test_a_link_that_is_gone_takes_nothing() -> None:
+    """That it takes bytes again is no news, and makes no room."""
+    pair = Pair()
+    channel = pair.open()
+    lose(pair)
+    assert pair.client.link_resumed() == []
+    assert pair.client.room(channel, STDIN) == 0

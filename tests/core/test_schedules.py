@@ -44,6 +44,11 @@ class Schedules(RuleBasedStateMachine):
         """Give a terminal other sizes."""
         self.both.do_resize(pick, count)
 
+    @rule(pick=PICKS, count=st.sampled_from([1, 70]))
+    def suspend(self, pick: int, count: int) -> None:
+        """Suspend a job, and let it go on."""
+        self.both.do_suspend(pick, count)
+
     @rule(pick=PICKS)
     def close(self, pick: int) -> None:
         """Lose interest in a job."""

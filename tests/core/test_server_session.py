@@ -190,3 +190,16 @@ def test_data_after_close() -> None:
     with pytest.raises(RemoteProtocolError) as error:
         pair.server.receive_frame(encode_control(Close(channel), 2)[0], 0.0)
     assert error.value.code is ErrorCode.CHANNEL_STATE
+
+
+def test_whether_there_is_a_channel() -> None:
+    """From the request until both have said their last word."""
+    pair = Pair()
+    answers = [pair.server.has_channels]
+    channel = pair.open()
+    answers.append(pair.server.has_channels)
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
+    answers.append(pair.server.has_channels)
+    pair.settle()
+    answers.append(pair.server.has_channels)
+    assert answers == [False, True, True, False]

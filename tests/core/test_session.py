@@ -43,6 +43,7 @@ from twisted_rsh.core.messages import (
     Resize,
     Signal,
     Stop,
+    Suspended,
 )
 from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
 
@@ -71,7 +72,13 @@ HEARD: dict[ChannelInput, tuple[Role, list[Message]]] = {
     ),
     ChannelInput.FROM_SERVER: (
         CLIENT,
-        [Data(1, STDOUT, 0, b"x"), End(1, STDERR, 0), Credit(1, STDIN, 0), Stop(1, STDIN)],
+        [
+            Data(1, STDOUT, 0, b"x"),
+            End(1, STDERR, 0),
+            Credit(1, STDIN, 0),
+            Stop(1, STDIN),
+            Suspended(channel=1, signal="STOP"),
+        ],
     ),
 }
 SAID: dict[ChannelInput, tuple[Role, list[Callable[[Pair], object]]]] = {
@@ -94,6 +101,7 @@ SAID: dict[ChannelInput, tuple[Role, list[Callable[[Pair], object]]]] = {
             lambda pair: pair.server.send_data(1, STDOUT, b"x"),
             lambda pair: pair.server.end_stream(1, STDERR),
             lambda pair: pair.server.stop_stream(1, STDIN),
+            lambda pair: pair.server.report_suspension(1, "STOP"),
         ],
     ),
 }

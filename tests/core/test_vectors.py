@@ -157,7 +157,7 @@ def test_the_session() -> None:
 def test_the_session_shows_nearly_everything() -> None:
     """What it lacks, the messages have, and those of a resume the vectors for that."""
     shown = {step["name"] for step in SESSION["steps"]}
-    assert BY_NAME.keys() - shown == {"AUTH_FAIL", "PART", "RESUME", "RESUME_FAIL", "RESUME_OK"}
+    assert BY_NAME.keys() - shown == {"AUTH_FAIL", "PART", "RESUME", "RESUME_FAIL", "RESUME_OK", "SUSPENDED"}
 
 
 def test_names_are_those_of_the_protocol() -> None:

@@ -25,6 +25,7 @@ from twisted_rsh.core.messages import (
     Resize,
     Signal,
     Stop,
+    Suspended,
 )
 from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Stream
@@ -112,6 +113,8 @@ def _say_as_client(session: ClientSession, message: Message) -> None:
 def _say_as_server(session: ServerSession, message: Message) -> None:
     if isinstance(message, Opened):
         session.accept(message.channel, message.encoding)
+    elif isinstance(message, Suspended):
+        session.report_suspension(message.channel, message.signal)
     else:
         assert isinstance(message, Exit)
         session.report_exit(message.channel, JobEnd(message.ending, message.held_open, message.usage))

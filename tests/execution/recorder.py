@@ -37,12 +37,12 @@ class Recorder(ProcessProtocol):
         self.events: list[str] = []
         self.output: dict[int, bytes] = {1: b"", 2: b""}
         self.ended: Deferred[Failure] = Deferred()
-        self.ended.addTimeout(PATIENCE, reactor)
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
     def connectionMade(self) -> None:
         """See ProcessProtocol."""
         self.events.append("made")
+        self.ended.addTimeout(PATIENCE, reactor)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """See ProcessProtocol."""

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone, ConnectionLost, ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport, IReadDescriptor, IReadWriteDescriptor
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -265,11 +267,51 @@ def test_pidfd_watch() -> None:
     watch.doRead()
     assert not reports
     for _ in range(2):
-        watch.connectionLost(Failure(ConnectionDone()))
+        watch.connectionLost(Failure(RuntimeError("what was called has failed")))
     assert watch.fileno() == -1
     assert open_descriptors() == before
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfd")
+@asynchronous
+async def test_hang_up_of_another_descriptor() -> None:
+    """X-09: a hang-up that was of the descriptor which had this number before ends no watch: the exit is still seen."""
+    exited: Deferred[reaping.ExitReport] = Deferred()
+    pid = os.posix_spawn("/bin/cat", ["cat"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/zero", os.O_RDONLY, 0)])
+    watch = reaping.PidfdWatch(reactor, pid, exited.callback)
+    for error in (ConnectionDone(), ConnectionLost()):  # the reactor says the one to readers, the other to writers
+        reactor.removeReader(watch)
+        watch.connectionLost(Failure(error))
+    os.kill(pid, signal.SIGKILL)
+    report = await exited
+    assert report.status == signal.SIGKILL
+    assert watch.fileno() == -1
+
+
+@asynchronous
+async def test_hang_up_of_another_descriptor_at_an_input() -> None:
+    """X-09: nor does it close a pipe whose reader is there: what was queued is written."""
+    taken: list[int] = []
+    lost: Deferred[None] = Deferred()
+    pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, taken.append, lambda: lost.callback(None)), 1)
+    pipe.watch()
+    size = 1024 * 1024
+    pipe.write(bytes(size))
+    for waits in (reactor.removeReader, reactor.removeWriter):
+        waits(pipe)
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert not pipe.is_closed
+    while sum(taken) < size:
+        os.read(other, size)
+        await deferLater(reactor, 0)
+    reactor.removeReader(pipe)
+    pipe.connectionLost(Failure(ConnectionLost()))
+    assert not pipe.is_closed
+    os.close(other)
+    await lost
+    assert pipe.is_closed
 
 
 def pipe_pair(side: Callable[[int], Any], ours: int) -> tuple[Any, int]:

@@ -261,6 +261,21 @@ def test_a_port_scan(rig: Rig) -> None:
     assert not is_let_in(rig)
 
 
+def test_clients_on_a_bad_network(rig: Rig) -> None:
+    """R-08: where a session came from, connections that end before a login cost nothing; all else does as ever."""
+    client = rig.connect(AWAY)
+    client.send(frame(client.auth(rig.pin)))
+    client.frames()
+    (session,) = rig.sessions
+    assert session.source == AWAY
+    client.wire.lose()
+    for _ in range(20):
+        rig.connect(AWAY).wire.lose()
+    assert seconds_of(rig) == 0
+    rig.connect(AWAY).send(frame(b"\x00"))
+    assert seconds_of(rig) == Offence.PROTOCOL_ERROR.seconds
+
+
 def test_the_deadline(rig: Rig) -> None:
     """R-08: to let the login's deadline pass costs ten seconds."""
     client = rig.connect(AWAY)

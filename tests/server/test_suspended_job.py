@@ -1,4 +1,4 @@
-"""A job that hangs because a signal has suspended it is a line in the log."""
+"""A job that hangs because a signal has suspended it is a line in the log, and its client is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 from zope.interface.verify import verifyObject
 
 from tests.server.rig import Rig
-from twisted_rsh.core.messages import Open
+from twisted_rsh.core.messages import Close, Exit, Open, Opened, Suspended
 from twisted_rsh.interfaces import ISuspensionListener
 
 
@@ -24,3 +24,31 @@ def test_the_log_says_so(rig: Rig, logged: list[LogEvent]) -> None:
     assert formatEvent(stopped).startswith("a job of alice from ")
     assert formatEvent(stopped).endswith(" is stopped by SIGSTOP; it goes on when it gets SIGCONT")
     assert formatEvent(continued).endswith(" that was stopped goes on")
+
+
+def test_the_client_is_told(rig: Rig) -> None:
+    """Behind OPENED, and each change once."""
+    client = rig.log_in()
+    client.say(Open(channel=1, command="true"))
+    [job] = rig.user.jobs
+    listener = ISuspensionListener(job.owner)
+    listener.job_stopped("TTIN")
+    client.exchange()
+    assert client.heard() == [Opened(channel=1, encoding="utf-8"), Suspended(channel=1, signal="TTIN")]
+    listener.job_continued()
+    client.exchange()
+    assert client.heard() == [Suspended(channel=1)]
+
+
+def test_nobody_is_told_any_more(rig: Rig, logged: list[LogEvent]) -> None:
+    """After CLOSE the log alone has it, and after the end nothing goes wrong either."""
+    client = rig.log_in()
+    client.say(Open(channel=1, command="true"), Close(1))
+    [job] = rig.user.jobs
+    listener = ISuspensionListener(job.owner)
+    listener.job_stopped("STOP")
+    job.end()
+    listener.job_continued()
+    client.exchange()
+    assert [type(message) for message in client.heard()] == [Opened, Exit]
+    assert sum("stopped" in formatEvent(event) for event in logged) == 2

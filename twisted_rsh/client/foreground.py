@@ -96,11 +96,15 @@ class Foreground:
         self.stderr.show(job.stderr, job, self._encoding)
         self._job, self._waiting, self._interrupts = job, job.wait(), 0
         self._lend(terminal)
+        # On a terminal the shell there says so itself, or the keys are the job's to deal with.
+        on_pipes = terminal is None and job.request.terminal is None
+        stop_watching = job.watch_suspension(self._remark_suspension) if on_pipes else _nothing
         try:
             end = await self._pass_input(job, stdin, self._waiting)
             # A terminal that is lent has to see all that the job wrote for one.
             await self.flushed()
         finally:
+            stop_watching()
             self._take_back()
         for name, output in (("stdout", self.stdout), ("stderr", self.stderr)):
             if output.error is not None and not output.reader_left:
@@ -163,6 +167,12 @@ class Foreground:
     def _remark_outage(self, text: str) -> None:
         if self.stderr.is_terminal:
             self.place(lambda: self.remark(text))
+
+    def _remark_suspension(self, signal: str | None) -> None:
+        if signal is None:
+            self.remark("[the command goes on]")
+        else:
+            self.remark(f"[the command is stopped by {signal}; send it CONT to go on]")
 
     def end_line(self) -> None:
         """End a line that a command left open on a terminal, so that what follows begins its own."""
@@ -228,6 +238,10 @@ class Foreground:
         if self._waiting is not None:
             self._why = GaveUp()
             self._waiting.cancel()
+
+
+def _nothing() -> None:
+    """Watch nothing."""
 
 
 def _at_once(act: Callable[[], None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_rsh.client.remote_streams import RemoteInput, RemoteOutput
@@ -12,6 +14,7 @@ from twisted_rsh.core.events import (
     DataReceived,
     Event,
     JobEnded,
+    JobSuspended,
     RoomGained,
     StreamEnded,
     StreamStopped,
@@ -20,11 +23,15 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.link.pump import SessionPump
 
-__all__ = ["TYPING_SECONDS", "RemoteJob"]
+__all__ = ["TYPING_SECONDS", "RemoteJob", "SuspensionWatcher"]
 
 TYPING_SECONDS = 10.0
 """Seconds within which the server must have said something when a person has typed something: whoever waits for the
 echo of a key is not to wait for keepalive to find out that nobody is there."""
+
+
+SuspensionWatcher = Callable[[str | None], object]
+"""Called with the name of the signal that has suspended a job, and with ``None`` when it goes on."""
 
 
 class RemoteJob:
@@ -37,6 +44,8 @@ class RemoteJob:
     :ivar stdout: its standard output.
     :ivar stderr: its standard error.
     :ivar encoding: the code page of its text, as the server named it; ``None`` until the server has started it.
+    :ivar suspended: the name of the signal that has suspended it, such as ``"STOP"``; ``None`` while it runs, and
+        when it has ended.  The server notices within a second or so; :meth:`watch_suspension` tells.
     :ivar channel: the number of its channel; what runs in a persistent shell names the shell by it.
     :ivar request: what was asked for.
     """
@@ -45,6 +54,7 @@ class RemoteJob:
         self, channel: int, request: JobRequest, session: ClientSession, pump: SessionPump, typed: bool = False
     ) -> None:
         self.encoding: str | None = None
+        self.suspended: str | None = None
         self.stdin = RemoteInput(self._input_room, self._send_input, self._end_input)
         self.stdout = self._output(Stream.STDOUT)
         self.stderr = self._output(Stream.STDERR)
@@ -58,6 +68,7 @@ class RemoteJob:
         self._closed = False
         self._waiting: list[Deferred[JobEnd]] = []
         self._starting: list[Deferred[None]] = []
+        self._suspension_watchers: list[SuspensionWatcher] = []
 
     def when_started(self) -> Deferred[None]:
         """Wait until the server has started the job, so that its `encoding` is known, or the job has ended.
@@ -93,6 +104,23 @@ class RemoteJob:
             self._session.send_signal(self.channel, name)
             self._pump.flush()
 
+    def watch_suspension(self, watcher: SuspensionWatcher) -> Callable[[], None]:
+        """Be told when a signal such as ``STOP`` has suspended the job, which has not ended, and when it goes on.
+
+        Send it ``CONT`` with :meth:`send_signal` to have it go on.
+
+        :param watcher: called with the signal's name, and with ``None`` when the job goes on; not called when it goes
+            on only to end.
+        :returns: ends that; may be called more than once.
+        """
+        self._suspension_watchers.append(watcher)
+
+        def stop() -> None:
+            if watcher in self._suspension_watchers:
+                self._suspension_watchers.remove(watcher)
+
+        return stop
+
     def resize(self, columns: int, rows: int) -> None:
         """Give the job's terminal another size.  Nothing happens if the job has ended, or has no terminal.
 
@@ -126,18 +154,27 @@ class RemoteJob:
                 self._started()
             case StreamStopped():
                 self.stdin.closed()
+            case JobSuspended():
+                self._suspended(event.signal)
             case JobEnded():
                 self.ended(event.end)
 
     def ended(self, end: JobEnd) -> None:
         """For the shell: the job has ended, or nothing more will be known of it."""
         self._end = end
+        self.suspended = None
         self.stdin.closed()
         self.stdout.ended()
         self.stderr.ended()
         self._started()
         while self._waiting:  # who is told may cancel the others
             self._waiting.pop(0).callback(end)
+
+    def _suspended(self, signal: str | None) -> None:
+        if signal != self.suspended:
+            self.suspended = signal
+            for watcher in list(self._suspension_watchers):
+                watcher(signal)
 
     @property
     def _is_live(self) -> bool:

@@ -45,7 +45,7 @@ class ChannelInput(enum.Enum):
     EXIT = "EXIT"
     CLOSE = "CLOSE"
     FROM_CLIENT = "DATA, END, CREDIT, STOP, SIGNAL or RESIZE from the client"
-    FROM_SERVER = "DATA, END, CREDIT or STOP from the server"
+    FROM_SERVER = "DATA, END, CREDIT, STOP or SUSPENDED from the server"
 
     __hash__ = object.__hash__
 

@@ -6,9 +6,9 @@ from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from twisted_rsh.core.events import ChannelOpened, Event, JobEnded
+from twisted_rsh.core.events import ChannelOpened, Event, JobEnded, JobSuspended
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_REFUSED_CHANNELS, SessionLimits
-from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal
+from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal, Suspended
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
 from twisted_rsh.core.session import Session
@@ -34,6 +34,7 @@ class ClientSession(Session):
         self._receivers |= {
             Opened: self._receive_opened,
             Exit: self._receive_exit,
+            Suspended: self._receive_suspended,
         }
 
     def open(self, request: JobRequest) -> int:
@@ -102,6 +103,12 @@ class ClientSession(Session):
         if channel.state is ChannelState.ABANDONED:
             return []
         return [ChannelOpened(message.channel, message.encoding)]
+
+    def _receive_suspended(self, message: Suspended) -> list[Event]:
+        channel = self._hear(message.channel, self.from_peer)
+        if channel.over:
+            return []
+        return [JobSuspended(message.channel, message.signal)]
 
     def _receive_exit(self, message: Exit) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.EXIT)

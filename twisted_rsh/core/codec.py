@@ -28,6 +28,7 @@ from twisted_rsh.core.messages import (
     Resize,
     Signal,
     Stop,
+    Suspended,
 )
 from twisted_rsh.core.roles import Phase, Role
 
@@ -36,7 +37,7 @@ __all__ = ["MESSAGES", "Decoder", "encode", "encode_control"]
 MESSAGES: tuple[type[Message], ...] = (
     *(Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail),
     *(Data, Credit, Ack, Ping, Pong),
-    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize),
+    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize, Suspended),
 )
 """Every message of the protocol."""
 

@@ -169,11 +169,15 @@ Ending = Exited | Signalled | TimedOut | LimitReached | Stopped | Refused | Outc
 class ResourceUsage:
     """What a job took.
 
+    That of a command in a persistent shell is what the shell took meanwhile: its own processor time, to a tick of the
+    system's clock (mostly 10 ms), and that of the children that it waited for meanwhile.
+
     :ivar wall: seconds from its start to its end.
     :ivar user: seconds of processor time in its own code, its waited-for children's included.
     :ivar system: seconds of processor time in the operating system on its behalf, likewise.
     :ivar peak_memory: bytes of memory that its largest process had at once, or ``None`` where that is no more than
-        the server itself has: Linux counts what a process shared with its parent when it began.
+        the server itself has: Linux counts what a process shared with its parent when it began.  Of a command in a
+        persistent shell it is never known.
     """
 
     wall: float
@@ -188,7 +192,7 @@ class JobEnd:
 
     :ivar ending: how; :class:`OutcomeUnknown` when the connection died first.
     :ivar held_open: whether a process that it left behind still held its output when the server closed it.
-    :ivar usage: what it took, or ``None`` where that is not known, as for a command inside a persistent shell.
+    :ivar usage: what it took, or ``None`` where that is not known.
     """
 
     ending: Ending

@@ -15,6 +15,7 @@ __all__ = [
     "DataReceived",
     "Event",
     "JobEnded",
+    "JobSuspended",
     "LinkSilent",
     "RoomGained",
     "SessionClosed",
@@ -136,6 +137,18 @@ class ChannelAbandoned:
 
 
 @dataclass(frozen=True, slots=True)
+class JobSuspended:
+    """A job was suspended by a signal, and has not ended, or it goes on.
+
+    :ivar channel: the number of its channel.
+    :ivar signal: the signal's name without ``SIG``; ``None`` when it goes on.
+    """
+
+    channel: int
+    signal: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class JobEnded:
     """A job ended; all of its output arrived before this.
 
@@ -177,6 +190,7 @@ Event = (
     | ChannelRequested
     | DataReceived
     | JobEnded
+    | JobSuspended
     | LinkSilent
     | RoomGained
     | SessionClosed

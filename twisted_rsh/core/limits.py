@@ -90,7 +90,8 @@ MAX_REFUSED_CHANNELS = 64
 
 MAX_ANSWERS = 5
 """Control messages that a server sends on one channel: OPENED, STOP, two ENDs and EXIT.  A client keeps a channel until
-it has EXIT, so no more than this for each channel that it may have can wait for its acknowledgement."""
+it has EXIT, so no more than this for each channel that it may have can wait for its acknowledgement, and one SUSPENDED
+besides."""
 
 MIN_WINDOW = 4 * 1024
 """Bytes: the smallest window worth having, a page."""

@@ -61,6 +61,7 @@ __all__ = [
     "Resize",
     "Signal",
     "Stop",
+    "Suspended",
 ]
 
 CHANNEL = Integer(1, MAX_CHANNEL_ID)
@@ -461,3 +462,16 @@ class Resize(PackedMessage):
         _check_channel(self.channel)
         if not (1 <= self.columns <= MAX_TERMINAL_SIZE and 1 <= self.rows <= MAX_TERMINAL_SIZE):
             raise FieldError("a terminal of an impossible size")
+
+
+@declare(0x2A, SERVER, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Suspended(JsonMessage):
+    """A signal has suspended the job, or it goes on.
+
+    :ivar channel: the job's channel.
+    :ivar signal: the signal's name without ``SIG``; ``None`` when the job goes on.
+    """
+
+    channel: int = wire(CHANNEL)
+    signal: str | None = wire(Name(SIGNAL_NAMES), default=None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
+from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, Event, SignalReceived, TerminalResized
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, SessionLimits
-from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal
+from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal, Suspended
 from twisted_rsh.core.roles import Role, Stream
 from twisted_rsh.core.session import Session
 
@@ -28,6 +29,8 @@ class ServerSession(Session):
     def __init__(self, limits: SessionLimits, now: float) -> None:
         super().__init__(limits, now)
         self._last_channel = 0
+        self._states: dict[int, str | None] = {}
+        self._told: dict[int, str] = {}
         self._receivers |= {
             Open: self._receive_open,
             Signal: self._receive_signal,
@@ -54,6 +57,29 @@ class ServerSession(Session):
         # Input may have been consumed while the channel did not yet allow the credit for it.
         self._credits[channel, Stream.STDIN] = incoming[Stream.STDIN]
 
+    def report_suspension(self, channel: int, signal: str | None) -> None:
+        """Tell that a signal has suspended a job, or that it goes on.
+
+        While messages wait for the client, only the last state is kept; what the client knows already is not sent.
+        Nothing happens when the client has closed the channel.
+
+        :param signal: the signal's name without ``SIG``; ``None`` when the job goes on.
+        :raises LocalProtocolError: there is no such signal, or the channel does not allow it; nothing has changed.
+        """
+        encode_control(Suspended(channel=channel, signal=signal), 0)  # so that what cannot travel is refused here
+        if self._speaking(channel, self.from_us).state is ChannelState.RUNNING:
+            self._states[channel] = signal
+
+    def frames_to_send(self) -> list[bytes]:
+        """See :meth:`Session.frames_to_send`."""
+        while self._states and self._link_writable and not self._outbox.blocked:
+            channel, signal = self._states.popitem()
+            if signal != self._told.pop(channel, None):
+                self._send_control(Suspended(channel=channel, signal=signal))
+            if signal is not None:
+                self._told[channel] = signal
+        return super().frames_to_send()
+
     def report_exit(self, channel: int, end: JobEnd) -> None:
         """Tell how a job ended, or that it is refused.  Send all of its output first; nothing may follow this.
 
@@ -73,6 +99,7 @@ class ServerSession(Session):
             )
         )
         self._say(channel, ChannelInput.EXIT)
+        self._forget_state(channel)
 
     def _may_be_listed(self, channel: Channel) -> bool:
         return channel.state in (ChannelState.RUNNING, ChannelState.ENDED)
@@ -107,6 +134,11 @@ class ServerSession(Session):
 
     def _receive_close(self, message: Close) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.CLOSE)
+        self._forget_state(message.channel)
         if channel.state is ChannelState.FREED:
             return []
         return [ChannelAbandoned(message.channel)]
+
+    def _forget_state(self, channel: int) -> None:
+        self._states.pop(channel, None)
+        self._told.pop(channel, None)

@@ -273,6 +273,20 @@ class InputPipe(_Pipe):
         if _peer_is_gone(self._fd):
             self.close()
 
+    def connectionLost(self, reason: Failure) -> None:
+        """Close, unless the reader is still there.
+
+        The reactor may report a hang-up of another descriptor that had the same number when it asked the system; see
+        :meth:`twisted_rsh.execution.reaping.PidfdWatch.connectionLost`.
+        """
+        is_hang_up = reason.check(ConnectionDone, ConnectionLost) and getattr(self._reactor, "running", False)
+        if is_hang_up and not self.is_closed and not _peer_is_gone(self._fd):
+            self.watch()
+            if self._queue:
+                self._reactor.addWriter(self)
+        else:
+            self.close()
+
     def _unwatch(self) -> None:
         self._queue.clear()
         self._reactor.removeReader(self)

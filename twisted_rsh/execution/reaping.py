@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet import process as twisted_process
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -76,8 +77,15 @@ class PidfdWatch:
             self._exited(report)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close the pidfd; the reactor calls this when something it called has failed."""
-        self._close()
+        """Close the pidfd; the reactor calls this when it ends, or when something it called has failed.
+
+        It also calls this for a hang-up, which no pidfd has: that was of another descriptor with the same number, which
+        was closed after the system had been asked, and before this one was opened.  Then the watch goes on.
+        """
+        if self._fd >= 0 and reason.check(ConnectionDone, ConnectionLost) and getattr(self._reactor, "running", False):
+            self._reactor.addReader(self)
+        else:
+            self._close()
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
-from twisted_rsh.core.endings import Ending, JobEnd
+from twisted_rsh.core.endings import Ending, JobEnd, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.pipes import READ_BYTES
@@ -39,6 +39,7 @@ class ShellCommand:
     :param number: its number in the shell.
     :param text: what to run.
     :param owner: whom to report to.
+    :ivar owner: whom to report to.
     :ivar has_begun: whether the shell has read it as a whole.
     :ivar was_interrupted: whether the shell may have been interrupted on its account.
     """
@@ -46,7 +47,7 @@ class ShellCommand:
     def __init__(self, reactor: IJobReactor, shell: ICommandShell, number: int, text: bytes, owner: IJobOwner) -> None:
         self._reactor = reactor
         self._shell = shell
-        self._owner = owner
+        self.owner = owner
         self.number = number
         self.text = text
         self.has_begun = False
@@ -101,20 +102,21 @@ class ShellCommand:
 
     def output_room(self, stream: Stream) -> int:
         """Say how much of an output may be handed over; what nobody reads is thrown away."""
-        return READ_BYTES if stream in self._closed else self._owner.output_room(stream)
+        return READ_BYTES if stream in self._closed else self.owner.output_room(stream)
 
     def output_received(self, stream: Stream, data: bytes) -> None:
         """Hand output to the owner."""
         if stream in self._closed:
             self._break_pipe()
         else:
-            self._owner.output_received(stream, data)
+            self.owner.output_received(stream, data)
 
-    def finish(self, ending: Ending, *, held_open: bool = False) -> None:
+    def finish(self, ending: Ending, *, held_open: bool = False, usage: ResourceUsage | None = None) -> None:
         """Tell the owner the end.
 
         :param ending: how it ended.
         :param held_open: whether a process left behind held the output of a shell that has ended.
+        :param usage: what it took, or ``None`` where that is not known.
         """
         unread = self._unconsumed
         self._is_over = True
@@ -130,10 +132,10 @@ class ShellCommand:
                 # An end that it has not read is not the next one's; without an end, what was typed ahead is.
                 self._shell.discard_typed()
         if unread and not self._input_lost:
-            self._owner.input_closed()
+            self.owner.input_closed()
         for stream in OUTPUTS:
             self._tell_ended(stream)
-        self._owner.job_ended(JobEnd(ending, held_open))
+        self.owner.job_ended(JobEnd(ending, held_open, usage))
 
     # IJob
 
@@ -221,18 +223,18 @@ class ShellCommand:
     def _input_taken(self, size: int) -> None:
         if not self._is_over:
             self._unconsumed -= size
-            self._owner.input_consumed(size)
+            self.owner.input_consumed(size)
 
     def _input_closed(self) -> None:
         """Learn that nobody reads the FIFO any more."""
         if not self._is_over and (self._unconsumed or not self._input_ended):
             self._input_lost = True
-            self._owner.input_closed()
+            self.owner.input_closed()
 
     def _tell_ended(self, stream: Stream) -> None:
         if stream not in self._told_ended:
             self._told_ended.add(stream)
-            self._owner.output_ended(stream)
+            self.owner.output_ended(stream)
 
     def _break_pipe(self) -> None:
         """Deal with output that nobody reads."""

@@ -14,6 +14,9 @@ MAX_FAMILY = 4096
 MAX_STATUS_BYTES = 64 * 1024
 """Bytes of ``/proc/PID/status`` that are read: the groups of a user who is in 5,000 of them, and some."""
 
+_GONE = frozenset({b"", b"Z", b"X"})
+"""What the system says of a process that has ended, and of one that is not there any more."""
+
 Identity = tuple[int, int]
 """A process for good: its number, and the clock ticks at which it was started."""
 
@@ -80,6 +83,25 @@ class ShellFamily:
             if status.get(b"State", b"").startswith(b"T"):
                 names = (b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches")
                 found.add((child, sum(int(status.get(name, b"0")) for name in names)))
+        return found
+
+    def is_suspended(self, without: Collection[Identity] = ()) -> bool:
+        """Tell whether a signal has suspended all that the shell may be waiting for.
+
+        :param without: children of the shell that it does not wait for.
+        :returns: whether it has other children, and each of them that lives is suspended; ``False`` where the system
+            does not tell.  The first that is not is the last that is looked at.
+        """
+        if not self._table.lists_children:
+            return False
+        left_out = {pid for pid, _ in without}
+        found = False
+        for pid in self._table.children(self._pid) - left_out:
+            state = _status_of(pid).get(b"State", b"")[:1]
+            if state == b"T":
+                found = True
+            elif state not in _GONE:
+                return False
         return found
 
     def _children_of(self, pid: int) -> list[ProcessRecord]:

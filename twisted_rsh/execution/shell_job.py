@@ -26,12 +26,14 @@ from twisted_rsh.execution.shell_command import ShellCommand
 from twisted_rsh.execution.shell_dialogue import ShellDialogue
 from twisted_rsh.execution.shell_input import PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shell_interfaces import ICommandShell, IShellListener
+from twisted_rsh.execution.shell_meter import ShellMeter
 from twisted_rsh.execution.shell_output import ShellOutput
 from twisted_rsh.execution.shell_phase import RULES, Phase
 from twisted_rsh.execution.shell_plan import ShellPlan, command_text
 from twisted_rsh.execution.shell_process import ShellProcess
 from twisted_rsh.execution.shell_reach import INTERRUPTS, ShellReach
 from twisted_rsh.execution.shell_reports import Report, ReportKind
+from twisted_rsh.execution.shell_suspension import ShellSuspension
 from twisted_rsh.execution.shell_watch import LOST_DELAYS, ShellWatch
 from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
@@ -74,6 +76,7 @@ class PersistentShell:
 
     :ivar folder: where the input of a command is.
     :ivar feed: the terminal's input, or ``None`` on pipes.
+    :ivar suspension: whom to tell when the shell itself is suspended, and when it goes on.
     """
 
     def __init__(
@@ -105,6 +108,8 @@ class PersistentShell:
         self._process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self, self._typed)
         self._life.started(self._process.transport)
         self._reach = ShellReach(self._process.transport, self._process.pid, tree.table)
+        self._meter = ShellMeter(reactor, self._process.pid)
+        self.suspension = ShellSuspension(reactor, owner, self._reach.is_suspended if terminal is None else None)
         self._dialogue = ShellDialogue(plan.dialect, folder, self._process.send_line)
         self._enter(Phase.STARTING)
         self._dialogue.open()
@@ -309,12 +314,15 @@ class PersistentShell:
         """Tell the shell of a command."""
         source = command.prepare()
         self._reach.command_begins()
+        self.suspension.command_begins(command.owner)
         self._enter(Phase.RUNNING)
+        self._meter.command_begins()
         command.number = self._dialogue.give(command.text, source)
         self.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
         self._dialogue.ended(report)
+        self._meter.command_ended()
         if command.has_begun:
             self._ending = self._reach.ending_of(report.status, on_terminal=self.feed is not None)
         else:
@@ -326,9 +334,10 @@ class PersistentShell:
     def _command_settled(self) -> None:
         command, self._command = self._command, None
         assert command is not None
+        self.suspension.command_ended()
         if self._exit is None:
             self._enter(Phase.SYNCING if command.was_interrupted else Phase.READY)
-        command.finish(self._ending)
+        command.finish(self._ending, usage=self._meter.take() if command.has_begun else None)
         self.resume_outputs()
         if self._exit is not None:
             self._let_go()
@@ -384,7 +393,9 @@ class PersistentShell:
     def exited(self, ending: Ending) -> None:
         """See :meth:`IShellListener.exited`."""
         self._life.exited()
+        self._meter.shell_exited(self._process.transport.resource_usage)
         self._watch.calm()
+        self.suspension.stop()
         self._exit = ending
         if self._phase is not Phase.SETTLING:
             self._let_go()
@@ -412,7 +423,7 @@ class PersistentShell:
         self.folder.remove()
         command, self._command = self._command, None
         if command is not None:
-            command.finish(ending, held_open=self._held_open)
+            command.finish(ending, held_open=self._held_open, usage=self._meter.take() if command.has_begun else None)
         self._output.end()
         self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
 

@@ -88,6 +88,10 @@ class ShellReach:
         self._family.signal(members, number)
         return bool(members)
 
+    def is_suspended(self) -> bool:
+        """Tell whether a signal has suspended all of the command that the shell has started and that still lives."""
+        return self._family.is_suspended(self._earlier)
+
     def interrupted(self, number: int) -> None:
         """Remember that an interruption was sent, for :meth:`repeat`.
 

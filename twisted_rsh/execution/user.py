@@ -70,8 +70,9 @@ class LocalUser:
             text = "the server's system cannot keep limits of processor time and memory; run the command without"
             raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
         job = self._start(request, owner, tree, limits)
-        if ISuspensionListener.providedBy(owner):
-            self._trees.tell_suspension(tree, owner)
+        listener = job.suspension if isinstance(job, PersistentShell) else ISuspensionListener(owner, None)
+        if listener is not None:
+            self._trees.tell_suspension(tree, listener)
         return job
 
     def _start(

@@ -256,9 +256,11 @@ class ChannelJob:
     def job_stopped(self, signal: str) -> None:
         text = "a job of {account} is stopped by SIG{signal}; it goes on when it gets SIGCONT"
         self.log.warn(text, account=self._account, signal=signal)
+        self._tell_state(signal)
 
     def job_continued(self) -> None:
         self.log.info("a job of {account} that was stopped goes on", account=self._account)
+        self._tell_state(None)
 
     def job_ended(self, end: JobEnd) -> None:
         if self._over:
@@ -284,6 +286,12 @@ class ChannelJob:
         self._finished(self)
         # Last: the client need not wait for it.
         self._write_log(end.ending)
+
+    def _tell_state(self, signal: str | None) -> None:
+        if self._session is not None:
+            self._accept()
+            self._session.report_suspension(self.channel, signal)
+            self._flush()
 
     def _report(self, session: ServerSession, end: JobEnd) -> None:
         try:

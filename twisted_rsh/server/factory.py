@@ -101,6 +101,9 @@ class _LinkFactory(Factory):
     def _punish(self, source: str | None, offence: Offence) -> None:
         if not self._settings.penalties:
             return
+        # A bad network cuts the dials of those who look for their session as well; nobody else is to pay for that.
+        if offence in (Offence.NO_LOGIN, Offence.DEADLINE) and self.sessions.any_from(source):
+            return
         seconds = self.penalties.add(source, offence)
         if seconds is not None:
             self._refused_sources.info(

