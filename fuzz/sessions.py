@@ -7,14 +7,14 @@ import struct
 from collections.abc import Iterator
 
 from twisted_rsh.core.client_session import ClientSession
-from twisted_rsh.core.codec import MESSAGES, encode, encode_control
+from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, DataReceived
 from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits
 from twisted_rsh.core.login import ClientLogin, ServerLogin
 from twisted_rsh.core.login_messages import Auth, AuthOk
-from twisted_rsh.core.messages import Close, Credit, Data, End, Exit, Open, Opened, Ping, Signal
+from twisted_rsh.core.messages import MESSAGES, Close, Credit, Data, End, Exit, Open, Opened, Ping, Signal
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.core.pair import CLAIM, SESSION_ID
 from twisted_rsh.core.bodies import Message
-from twisted_rsh.core.codec import MESSAGES
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.login_messages import AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import (
+    MESSAGES,
     Ack,
     Close,
     Credit,

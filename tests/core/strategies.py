@@ -7,7 +7,6 @@ from typing import Any
 from hypothesis import strategies as st
 
 from twisted_rsh.core.bodies import Message
-from twisted_rsh.core.codec import MESSAGES
 from twisted_rsh.core.endings import (
     Ending,
     Exited,
@@ -33,6 +32,7 @@ from twisted_rsh.core.limits import (
 )
 from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import (
+    MESSAGES,
     Ack,
     Close,
     Credit,

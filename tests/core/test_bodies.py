@@ -7,9 +7,8 @@ import json
 import pytest
 
 from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message, PackedMessage
-from twisted_rsh.core.codec import MESSAGES
 from twisted_rsh.core.fields import FieldError
-from twisted_rsh.core.messages import Close, Goodbye, Open, Opened, Signal
+from twisted_rsh.core.messages import MESSAGES, Close, Goodbye, Open, Opened, Signal
 from twisted_rsh.core.roles import Phase, Role
 
 OPENED = b'{"channel":1,"encoding":"utf-8"}'

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.core.samples import SAMPLES
 from tests.core.strategies import OF_EACH
 from twisted_rsh.core.bodies import Message
-from twisted_rsh.core.codec import MESSAGES, Decoder, encode, encode_control
+from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_FRAME_BYTES, MAX_PART_BYTES
-from twisted_rsh.core.messages import Close, Data, Goodbye, Open, Part
+from twisted_rsh.core.messages import MESSAGES, Close, Data, Goodbye, Open, Part
 from twisted_rsh.core.roles import Phase, Role, Stream
 
 STATES = list(itertools.product(Role, Phase))

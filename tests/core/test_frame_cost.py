@@ -11,10 +11,10 @@ import pytest
 from tests.core.pair import CLAIM
 from tests.core.samples import SAMPLES
 from twisted_rsh.core.bodies import JsonMessage, Message
-from twisted_rsh.core.codec import MESSAGES, Decoder, encode, encode_control
+from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.limits import MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES, MAX_PART_BYTES
-from twisted_rsh.core.messages import Data, Part
+from twisted_rsh.core.messages import MESSAGES, Data, Part
 from twisted_rsh.core.roles import Phase, Role, Stream
 
 MAX_RATIO = 60

@@ -12,7 +12,6 @@ from tests.core.vectors import BY_NAME, load, wire_name
 from twisted_rsh.core import limits
 from twisted_rsh.core.bodies import JsonMessage, PackedMessage
 from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
-from twisted_rsh.core.codec import MESSAGES
 from twisted_rsh.core.endings import Limit, RefusalReason
 from twisted_rsh.core.errors import ErrorCode
 from twisted_rsh.core.fields import (
@@ -31,7 +30,8 @@ from twisted_rsh.core.fields import (
     Sequence,
     Text,
 )
-from twisted_rsh.core.messages import TERMINAL, USAGE, Data
+from twisted_rsh.core.job_messages import TERMINAL, USAGE
+from twisted_rsh.core.messages import MESSAGES, Data
 from twisted_rsh.core.roles import Role, Stream
 from twisted_rsh.core.signals import SIGNAL_NAMES
 from twisted_rsh.core.terminal_modes import CONTROL_CHARACTERS, MODE_NAMES

@@ -10,7 +10,7 @@ import pytest
 from tests.core.pair import SMALL, TRUE, Pair
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
-from twisted_rsh.core.codec import MESSAGES, encode, encode_control
+from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import (
@@ -29,6 +29,7 @@ from twisted_rsh.core.limits import (
     SessionLimits,
 )
 from twisted_rsh.core.messages import (
+    MESSAGES,
     Ack,
     Close,
     Credit,

@@ -8,9 +8,9 @@ from typing import Any
 
 from twisted_rsh.core.bodies import JsonMessage, Message
 from twisted_rsh.core.client_session import ClientSession
-from twisted_rsh.core.codec import MESSAGES
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.messages import (
+    MESSAGES,
     Ack,
     Close,
     Credit,

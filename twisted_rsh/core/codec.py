@@ -11,35 +11,10 @@ from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_PART_BYTES
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
-from twisted_rsh.core.messages import (
-    Ack,
-    Close,
-    Credit,
-    Data,
-    End,
-    Exit,
-    Goodbye,
-    Open,
-    Opened,
-    Part,
-    Ping,
-    Pong,
-    Resize,
-    Signal,
-    Stop,
-    Suspended,
-)
+from twisted_rsh.core.messages import MESSAGES, Part
 from twisted_rsh.core.roles import Phase, Role
 
-__all__ = ["MESSAGES", "Decoder", "encode", "encode_control"]
-
-MESSAGES: tuple[type[Message], ...] = (
-    *(Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail),
-    *(Data, Credit, Ack, Ping, Pong),
-    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize, Suspended),
-)
-"""Every message of the protocol."""
+__all__ = ["Decoder", "encode", "encode_control"]
 
 _CONTROL_HEADER = struct.Struct("!BQ")
 
