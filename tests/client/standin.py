@@ -22,7 +22,7 @@ from twisted_rsh.client.dialling import dial
 from twisted_rsh.client.redialling import Redialler
 from twisted_rsh.client.resume_link import ResumeLink, Resumption
 from twisted_rsh.core.endings import Exited, JobEnd
-from twisted_rsh.core.events import Event
+from twisted_rsh.core.events import Event, SessionClosed
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import ServerLogin
 from twisted_rsh.core.login_messages import Auth, Resume
@@ -120,6 +120,8 @@ class StandInLink(FramedLink):
         if self._kept is not None:
             self._kept.proof.confirm()
             self._kept.pump.frame_received(self, payload)
+            if any(isinstance(event, SessionClosed) for event in self._kept.events[-1:]):
+                self.close()
             return
         claim = self._login.receive_frame(payload)
         if isinstance(claim, Auth):

@@ -12,7 +12,7 @@ from twisted_rsh.client import RemoteJob, RemoteShell
 from twisted_rsh.client.errors import ConnectionLost, LossReason
 from twisted_rsh.client.redialling import JUMP_SECONDS, TICK_SECONDS
 from twisted_rsh.client.remote_job import TYPING_SECONDS
-from twisted_rsh.client.remote_shell import IDLE_SECONDS
+from twisted_rsh.client.remote_shell import FAREWELL_SECONDS, IDLE_SECONDS
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.disconnection import (
     COMMAND_GRACE_SECONDS,
@@ -30,6 +30,7 @@ from twisted_rsh.core.messages import Credit, Pong
 from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.link.framed_link import CLOSE_SECONDS
 
 
 @pytest.fixture
@@ -524,6 +525,50 @@ def test_closing_during_an_outage(network: Network) -> None:
     network.advance(1)
     kept = list(network.server.sessions.values())[-1]
     assert any(isinstance(event, SessionClosed) for event in kept.events)
+
+
+def heard_goodbye(network: Network) -> bool:
+    """Tell whether the server has heard that its only session is over."""
+    return any(isinstance(event, SessionClosed) for event in network.server.only.events)
+
+
+def test_a_goodbye_is_lost(network: Network) -> None:
+    """A goodbye that is cut off is said again over another connection, as is the one after it; then nothing is left."""
+    shell = network.log_in()
+    words = told(shell)
+    ends = endings(running(network, shell))
+    closing: list[str] = []
+    shell.close().addCallback(closing.append)
+    network.cut()
+    network.is_up = False
+    network.advance(2)
+    assert ends == [OutcomeUnknown("the connection was closed")]
+    assert not heard_goodbye(network)
+    shell.when_lost().addCallback(closing.append)
+    assert closing == []
+    network.is_up = True
+    network.advance(2)
+    assert heard_goodbye(network)
+    network.advance(CLOSE_SECONDS)
+    assert closing == ["the connection was closed"] * 2
+    assert shell.loss is LossReason.CLOSED
+    assert words == []
+    assert network.clock.getDelayedCalls() == []
+
+
+def test_a_goodbye_cannot_be_said(network: Network) -> None:
+    """For want of another connection it is left unsaid, after five seconds."""
+    shell = network.log_in()
+    closing: list[str] = []
+    shell.close().addCallback(closing.append)
+    network.cut()
+    network.is_up = False
+    network.advance(FAREWELL_SECONDS - 0.1)
+    assert closing == []
+    network.advance(0.2)
+    assert closing == ["the connection was closed"]
+    assert (shell.loss, shell.lost) == (LossReason.CLOSED, "the connection was closed")
+    assert network.clock.getDelayedCalls() == []
 
 
 def test_longest_time() -> None:

@@ -157,7 +157,6 @@ async def test_long_and_odd_text(shell: RemoteShell) -> None:
     assert (await session.run("echo alive")).text == "alive\n"
 
 
-@pytest.mark.uncut("a goodbye that is lost with its link is not said again, and what runs has its grace then")
 @asynchronous
 async def test_the_end_of_the_session(shell: RemoteShell) -> None:
     """X-07: with the session the shell ends, and all that it has started."""

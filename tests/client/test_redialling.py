@@ -19,6 +19,7 @@ from twisted_rsh.client.redialling import (
 )
 from twisted_rsh.client.resume_link import RESUME_SECONDS
 from twisted_rsh.core.disconnection import Keep
+from twisted_rsh.core.events import SessionClosed
 
 
 @pytest.fixture
@@ -211,6 +212,7 @@ def test_closing_from_within(network: Network) -> None:
     network.advance(60)
     assert shell.loss is LossReason.CLOSED
     assert len(network.server.resumes) == 1
+    assert isinstance(network.server.only.events[-1], SessionClosed)
     network.cut()
     network.advance(60)
     assert network.clock.getDelayedCalls() == []

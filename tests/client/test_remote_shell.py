@@ -165,7 +165,6 @@ async def test_more_jobs_than_the_server_has_room_for(serving: Serving) -> None:
     assert (await shell.run("echo alive")).text == "alive\n"
 
 
-@pytest.mark.uncut("a goodbye that is lost with its link is not said again, and what runs has its grace then")
 @asynchronous
 async def test_closing_ends_everything(serving: Serving) -> None:
     """A closed shell has ended its commands, here and there, and starts no more."""

@@ -118,6 +118,11 @@ class Redialler:
         self._not_before = 0.0
         self._failure = ""
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether a link is being looked for."""
+        return self._service is not None
+
     def start(self) -> None:
         """The link is gone: dial at once, and go on until there is another or patience is at its end."""
         from twisted.application.internet import ClientService  # most clients never need it, and start without it

@@ -28,6 +28,13 @@ __all__ = ["IDLE_SECONDS", "LinkWatcher", "RemoteShell"]
 IDLE_SECONDS = 60.0
 """Seconds for which a session in which nothing runs looks for another connection: what a command is given."""
 
+FAREWELL_SECONDS = 5.0
+"""Seconds for which a session that was closed looks for another connection, because its goodbye may have been lost with
+the last one: as long as the last one would have had to take it."""
+
+MAX_FAREWELLS = 3
+"""Connections that may be lost with a goodbye before it is left unsaid; the server then waits for the jobs' grace."""
+
 LinkWatcher = Callable[[str | None], object]
 """Called with one line when the connection was lost, and with ``None`` when there is another."""
 
@@ -57,6 +64,7 @@ class RemoteShell:
         self.link_owner = LinkOwner(self.link_ended, self.broken)
         self._waiting: list[Deferred[str]] = []
         self._watchers: list[LinkWatcher] = []
+        self._farewells = 0
 
     @property
     def connected(self) -> bool:
@@ -220,9 +228,13 @@ class RemoteShell:
     def close(self) -> Deferred[str]:
         """End the session and close the connection, at once during an outage.  The server ends the jobs that still run.
 
+        If the connection is lost in that moment, the server is told over another, if there is one to be had within
+        :data:`FAREWELL_SECONDS`.  A server that cannot be told ends the jobs when their grace is over.
+
         :returns: fires when the connection is gone, as that of :meth:`when_lost`.
         """
         if self.lost is None:
+            self._farewells = MAX_FAREWELLS if self.connected else 0
             self._pump.leave("")
             self._end("the connection was closed", LossReason.CLOSED)
         return self.when_lost()
@@ -232,7 +244,7 @@ class RemoteShell:
 
         :returns: fires with one line that says why, once its connection is gone too.
         """
-        if self.lost is not None and not self.connected:
+        if self.lost is not None and not self.connected and not self._is_searching:
             return succeed(self.lost)
         waiting: Deferred[str] = Deferred(self._forget)
         self._waiting.append(waiting)
@@ -266,12 +278,24 @@ class RemoteShell:
             return
         self._pump.stop()
         if self.lost is not None:
-            self._tell_waiting()
+            self._leave_without(link)
         elif self._redialler is None or self.patience() == 0:
             self._end(f"the connection was lost: {reason}", LossReason.LINK)
         else:
             self._redialler.start()
             self._tell_watchers(reason)
+
+    @property
+    def _is_searching(self) -> bool:
+        return self._redialler is not None and self._redialler.is_searching
+
+    def _leave_without(self, link: FramedLink) -> None:
+        """The session is over, and so is its link; if the server may not have heard it, say goodbye over another."""
+        if self._redialler is not None and self._farewells and not link.ended_cleanly:
+            self._farewells -= 1
+            self._redialler.start()
+        else:
+            self._tell_waiting()
 
     def broken(self, what: str) -> None:
         """For a link: the server broke the protocol, which another link would not mend."""
@@ -279,6 +303,8 @@ class RemoteShell:
 
     def patience(self) -> float | None:
         """For the redialler: say for how many seconds to look for a link; ``None`` for as long as it takes."""
+        if self.lost is not None:
+            return FAREWELL_SECONDS
         # A command in a persistent shell lives as long as that shell, which is a job of its own.
         policies = [job.request.disconnection for job in self._jobs.values() if job.request.in_shell is None]
         if any(isinstance(policy, Keep) for policy in policies):
@@ -287,12 +313,16 @@ class RemoteShell:
         return min(max(graces, default=IDLE_SECONDS), self._session.limits.detach_seconds)
 
     def link_found(self) -> None:
-        """For the redialler: the session goes on."""
-        self._tell_watchers(None)
+        """For the redialler: the session goes on, or the server has heard that it does not."""
+        if self.lost is None:
+            self._tell_watchers(None)
 
     def given_up(self, error: ConnectionLost) -> None:
         """For the redialler: it does not."""
-        self._end(str(error), error.reason)
+        if self.lost is None:
+            self._end(str(error), error.reason)
+        else:
+            self._tell_waiting()
 
     def _typed(self, request: JobRequest) -> bool:
         """Tell whether what a job reads is what a person types who waits for it to appear."""
@@ -314,7 +344,8 @@ class RemoteShell:
         if self.lost is not None:
             return
         self.lost, self.loss = text, reason
-        if self._redialler is not None:
+        # With a connection the search is over, or just succeeding: what is said within that moment goes over it.
+        if self._redialler is not None and not self.connected:
             self._redialler.stop()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():

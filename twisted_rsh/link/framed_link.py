@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import ClassVar, cast
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
@@ -68,6 +69,7 @@ class FramedLink(Int32StringReceiver):
     :param login_seconds: the login's deadline, in seconds from the connection.
     :ivar dead: whether the link has failed or is gone; nothing that arrives is looked at any more.
     :ivar fault: what the peer did that ended the link, or ``None``.
+    :ivar ended_cleanly: whether the link is gone and the peer has agreed to that: all that was written has arrived.
     :ivar is_receiving: whether frames that arrived together are being looked at, one after another; what they lead to
         is best written when all of them have been, in :meth:`frames_received`.
     """
@@ -83,6 +85,7 @@ class FramedLink(Int32StringReceiver):
         self.clock = clock
         self.dead = False
         self.fault: Fault | None = None
+        self.ended_cleanly = False
         self.MAX_LENGTH = MAX_LOGIN_FRAME_BYTES
         self._handshake_seconds = handshake_seconds
         self._login_seconds = login_seconds
@@ -268,6 +271,7 @@ class FramedLink(Int32StringReceiver):
         self._descriptor = None
         if not self.dead:
             self.dead = True
+            self.ended_cleanly = reason.check(ConnectionDone) is not None
             self.ended(reason.getErrorMessage().rstrip("."))
 
     def _set_deadline(self, seconds: float, reason: str) -> None:

@@ -36,6 +36,7 @@ class SessionPump:
         self._clock = clock
         self._dispatch: Callable[[Event], None] | None = None
         self._timer: IDelayedCall | None = None
+        self._has_left = False
         self._leaving: IDelayedCall | None = None
 
     def start(self, link: FramedLink, dispatch: Callable[[Event], None]) -> None:
@@ -50,6 +51,8 @@ class SessionPump:
         self.link = link
         link.tls.registerProducer(_BackPressure(self, self._session, link), True)
         self._arm()
+        if self._has_left:
+            self._plan_close(link)
 
     def resume(self, link: FramedLink, peer: Positions) -> None:
         """Go on over another link, in place of the one that there may still be; that one is nobody's then.
@@ -79,9 +82,9 @@ class SessionPump:
         :param text: one line for the peer's user, or an empty one.
         """
         self._session.goodbye(text)
+        self._has_left = True
         if self.link is not None:
-            # Our last words may have to wait for the peer's acknowledgement of earlier ones.
-            self._leaving = self._clock.callLater(CLOSE_SECONDS, self._close, self.link)
+            self._plan_close(self.link)
             self.flush()
 
     def frame_received(self, link: FramedLink, payload: bytes) -> None:
@@ -116,6 +119,10 @@ class SessionPump:
             self._session.answer_expected(seconds, self._clock.seconds())
             self._timer.cancel()
             self._arm()
+
+    def _plan_close(self, link: FramedLink) -> None:
+        # Our last words may have to wait for the peer's acknowledgement of earlier ones.
+        self._leaving = self._clock.callLater(CLOSE_SECONDS, self._close, link)
 
     def _close(self, link: FramedLink) -> None:
         self._leaving = None
