@@ -61,20 +61,22 @@ class SessionPump:
         :param peer: what has arrived at the other end.
         :raises RemoteProtocolError: that cannot be; nothing has changed.
         """
-        self._session.check_positions(peer)
-        self.stop()
         events = self._session.resume(peer, self._clock.seconds())
+        self._let_go()
         self._take(link)
         self._act(link, events)
 
     def stop(self) -> None:
         """The link is gone, or belongs to nobody."""
+        self._let_go()
+        self._session.link_lost()
+
+    def _let_go(self) -> None:
         for timer in (self._timer, self._leaving):
             if timer is not None:
                 timer.cancel()
         self._timer = self._leaving = None
         self.link = None
-        self._session.link_lost()
 
     def leave(self, text: str) -> None:
         """End the session on purpose, and close the link, if there is one, when the peer can know of it.
