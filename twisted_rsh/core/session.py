@@ -6,9 +6,7 @@ what only one side may say and hear.
 
 from __future__ import annotations
 
-import heapq
 import itertools
-from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -26,10 +24,11 @@ from twisted_rsh.core.events import (
     StreamEnded,
     StreamStopped,
 )
-from twisted_rsh.core.limits import REPLAY_BYTES, SENT_DATA_BYTES, SessionLimits
+from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
 from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Stop
 from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.replay import Replay
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
 
@@ -69,7 +68,7 @@ class Session:
         self._pong: Pong | None = None
         self._linked = True
         self._link_writable = True
-        self._replay: deque[bytes | Data] = deque()
+        self._replay = Replay()
         self._receivers: dict[type[Message], Callable[[Any], list[Event]]] = {
             Data: self._receive_data,
             Credit: self._receive_credit,
@@ -113,7 +112,7 @@ class Session:
         While :attr:`replaying`, call it again when these have been written.
         """
         if self._replay:
-            return self._frames_to_repeat()
+            return self._replay.take() if self._link_writable else []
         frames, self._frames = self._frames, []
         if self._we_left or not self._link_writable:
             return frames
@@ -131,16 +130,6 @@ class Session:
     def replaying(self) -> bool:
         """Whether :meth:`frames_to_send` has more to return at once, because a resume has to repeat much."""
         return bool(self._replay) and self._link_writable
-
-    def _frames_to_repeat(self) -> list[bytes]:
-        frames: list[bytes] = []
-        size = 0
-        while self._replay and self._link_writable and size < REPLAY_BYTES:
-            piece = self._replay.popleft()
-            frame = encode(piece) if isinstance(piece, Data) else piece
-            frames.append(frame)
-            size += len(frame)
-        return frames
 
     def _credit_frames(self) -> list[bytes]:
         # Never while control messages wait: one of them may be what opens the channel, or our last word on it.
@@ -218,20 +207,11 @@ class Session:
         self._liveness.restart(now)
         self._inbox.resumed()
         self._outbox.acknowledge(peer.controls)
-        listed = dict(peer.streams)
-        logs: list[list[tuple[int, bytes | Data]]] = [list(self._outbox.log)]
+        self._replay.begin(self._outbox, self._channels.values(), peer)
         for number, channel in self._channels.items():
-            for index, (stream, outgoing) in enumerate(channel.sends.items()):
-                # From what was received, not from what was consumed: the peer still has the bytes between the two.
-                offset = listed[number][index] if number in listed else outgoing.consumed
-                logs.append(
-                    [(order, Data(number, stream, start, data)) for order, start, data in outgoing.kept_from(offset)]
-                )
             for stream, incoming in channel.receives.items():
                 incoming.announce_again()
                 self._credits[number, stream] = incoming
-        arrived = self._outbox.acknowledged_order
-        self._replay.extend(piece for order, piece in heapq.merge(*logs, key=_order) if order > arrived)
         return [RoomGained(None, None)]
 
     def _may_be_listed(self, channel: Channel) -> bool:
@@ -443,7 +423,3 @@ class Session:
         if stream not in channel.sends:
             raise RemoteProtocolError(ErrorCode.STREAM_STATE, f"the peer does not receive {stream.name}")
         return channel, channel.sends[stream]
-
-
-def _order(entry: tuple[int, bytes | Data]) -> int:
-    return entry[0]
