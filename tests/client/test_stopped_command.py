@@ -92,7 +92,7 @@ async def test_what_the_user_sees(shell: RemoteShell, quiet: bool, terminal: Ter
     assert await running == Exited(3)
     _, stderr = await screen.written()
     assert stderr.decode() == ("" if quiet or terminal is not None else f"{STOPPED}\n{GOES_ON}\n")
-    assert job._suspension_watchers == []
+    assert job._suspension_watchers._watchers == []
     screen.close()
     os.close(reading)
     os.close(writing)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_rsh.client.remote_streams import RemoteInput, RemoteOutput
+from twisted_rsh.client.watchers import Watchers
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.events import (
@@ -68,7 +69,7 @@ class RemoteJob:
         self._closed = False
         self._waiting: list[Deferred[JobEnd]] = []
         self._starting: list[Deferred[None]] = []
-        self._suspension_watchers: list[SuspensionWatcher] = []
+        self._suspension_watchers: Watchers[str | None] = Watchers()
 
     def when_started(self) -> Deferred[None]:
         """Wait until the server has started the job, so that its `encoding` is known, or the job has ended.
@@ -113,13 +114,7 @@ class RemoteJob:
             on only to end.
         :returns: ends that; may be called more than once.
         """
-        self._suspension_watchers.append(watcher)
-
-        def stop() -> None:
-            if watcher in self._suspension_watchers:
-                self._suspension_watchers.remove(watcher)
-
-        return stop
+        return self._suspension_watchers.add(watcher)
 
     def resize(self, columns: int, rows: int) -> None:
         """Give the job's terminal another size.  Nothing happens if the job has ended, or has no terminal.
@@ -173,8 +168,7 @@ class RemoteJob:
     def _suspended(self, signal: str | None) -> None:
         if signal != self.suspended:
             self.suspended = signal
-            for watcher in list(self._suspension_watchers):
-                watcher(signal)
+            self._suspension_watchers.tell(signal)
 
     @property
     def _is_live(self) -> bool:

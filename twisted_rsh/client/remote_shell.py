@@ -14,6 +14,7 @@ from twisted_rsh.client.redialling import Redialler
 from twisted_rsh.client.remote_job import RemoteJob
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.resume_link import LinkOwner
+from twisted_rsh.client.watchers import Watchers
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.disconnection import KILL, Disconnection, Grace, Keep
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, RefusalReason, Refused
@@ -63,7 +64,7 @@ class RemoteShell:
         self.loss: LossReason | None = None
         self.link_owner = LinkOwner(self.link_ended, self.broken)
         self._waiting: list[Deferred[str]] = []
-        self._watchers: list[LinkWatcher] = []
+        self._watchers: Watchers[str | None] = Watchers()
         self._farewells = 0
 
     @property
@@ -78,13 +79,7 @@ class RemoteShell:
             ``None`` when there is another.  It is not called for the end of the session: see :meth:`when_lost`.
         :returns: ends that; may be called more than once.
         """
-        self._watchers.append(watcher)
-
-        def stop() -> None:
-            if watcher in self._watchers:
-                self._watchers.remove(watcher)
-
-        return stop
+        return self._watchers.add(watcher)
 
     def run(
         self,
@@ -283,7 +278,7 @@ class RemoteShell:
             self._end(f"the connection was lost: {reason}", LossReason.LINK)
         else:
             self._redialler.start()
-            self._tell_watchers(reason)
+            self._watchers.tell(reason)
 
     @property
     def _is_searching(self) -> bool:
@@ -315,7 +310,7 @@ class RemoteShell:
     def link_found(self) -> None:
         """For the redialler: the session goes on, or the server has heard that it does not."""
         if self.lost is None:
-            self._tell_watchers(None)
+            self._watchers.tell(None)
 
     def given_up(self, error: ConnectionLost) -> None:
         """For the redialler: it does not."""
@@ -328,10 +323,6 @@ class RemoteShell:
         """Tell whether what a job reads is what a person types who waits for it to appear."""
         shell = None if request.in_shell is None else self._jobs.get(request.in_shell)
         return (request if shell is None else shell.request).terminal is not None
-
-    def _tell_watchers(self, reason: str | None) -> None:
-        for watcher in list(self._watchers):
-            watcher(reason)
 
     def _tell_waiting(self) -> None:
         while self._waiting:  # who is told may cancel the others
