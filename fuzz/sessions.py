@@ -12,20 +12,30 @@ from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, DataReceived
 from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits
-from twisted_rsh.core.login import ClientLogin, ServerLogin
-from twisted_rsh.core.login_messages import Auth, AuthOk
+from twisted_rsh.core.login import ClientLogin, ClientResume, ServerLogin
+from twisted_rsh.core.login_messages import Auth, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import MESSAGES, Close, Credit, Data, End, Exit, Open, Opened, Ping, Signal
+from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session
 
-__all__ = ["CLIENT_SEEDS", "SERVER_SEEDS", "client_login", "client_session", "server_login", "server_session"]
+__all__ = [
+    "CLIENT_SEEDS",
+    "SERVER_SEEDS",
+    "client_login",
+    "client_resume",
+    "client_session",
+    "server_login",
+    "server_session",
+]
 
 LIMITS = SessionLimits(window=MIN_WINDOW, max_channels=2)
 """Bounds that a few frames reach."""
 
 _AUTH = Auth(user="alice", algorithm="ssh-ed25519", key=b"key", signature=b"signature")
+_RESUME = Resume(session=bytes(16), attempt=1, proof=bytes(32), positions=Positions(1, ((1, (2, 3)),)))
 _SEQUENCED = {message.declaration.number for message in MESSAGES if message.declaration.sequenced}
 _LENGTH = struct.Struct("!H")
 _NUMBER = struct.Struct("!Q")
@@ -45,12 +55,14 @@ def frames(data: bytes) -> Iterator[bytes]:
 
 
 def server_login(data: bytes) -> None:
-    """Let a server read the frames of somebody who logs in."""
+    """Let a server read the frames of somebody who logs in or resumes."""
     login = ServerLogin()
     with contextlib.suppress(RemoteProtocolError):
         for payload in frames(data):
-            login.receive_frame(payload)
-            login.refuse()
+            if isinstance(login.receive_frame(payload), Auth):
+                login.refuse()
+            else:
+                login.refuse_resume("x")
 
 
 def client_login(data: bytes) -> None:
@@ -63,10 +75,19 @@ def client_login(data: bytes) -> None:
                 return
 
 
+def client_resume(data: bytes) -> None:
+    """Let a client read the answer to its resume."""
+    resume = ClientResume()
+    resume.ask(_RESUME)
+    with contextlib.suppress(RemoteProtocolError):
+        for payload in frames(data):
+            resume.receive_frame(payload)
+
+
 def _hear(session: Session, payload: bytes) -> bytes:
     # A fuzzer does not find the next sequence number; without it nothing behind the first frame would ever be read.
     if payload[:1] and payload[0] in _SEQUENCED and len(payload) >= 1 + _NUMBER.size and payload[1] != 0xFF:
-        return payload[:1] + _NUMBER.pack(session._inbox.received) + payload[1 + _NUMBER.size :]
+        return payload[:1] + _NUMBER.pack(session.positions().controls) + payload[1 + _NUMBER.size :]
     return payload
 
 
@@ -109,6 +130,7 @@ def _control(*messages: Exit | Opened | Open | Signal | Close | End) -> Iterator
 
 SERVER_SEEDS = (
     joined(encode(_AUTH)),
+    joined(encode(_RESUME)),
     joined(
         *_control(Open(channel=1, command="true")),
         encode(Data(1, Stream.STDIN, 0, b"data")),
@@ -121,6 +143,8 @@ SERVER_SEEDS = (
 
 CLIENT_SEEDS = (
     joined(encode(AuthOk(session=bytes(16), instance="x", window=4096, max_channels=4))),
+    joined(encode(ResumeOk(proof=bytes(32), positions=Positions(1, ((1, (2,)),))))),
+    joined(encode(ResumeFail(instance="x"))),
     joined(
         *_control(Opened(channel=1, encoding="utf-8")),
         encode(Data(1, Stream.STDOUT, 0, b"data")),

@@ -21,7 +21,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from fuzz.sessions import CLIENT_SEEDS, SERVER_SEEDS, client_login, client_session, server_login, server_session
+from fuzz.sessions import (
+    CLIENT_SEEDS,
+    SERVER_SEEDS,
+    client_login,
+    client_resume,
+    client_session,
+    server_login,
+    server_session,
+)
 from twisted_rsh.client.text import Transcoder
 from twisted_rsh.core.codec import Decoder, encode_control
 from twisted_rsh.core.errors import RemoteProtocolError
@@ -260,6 +268,7 @@ TARGETS: Mapping[str, Target] = {
     },
     "server-login": Target(server_login, SERVER_SEEDS),
     "client-login": Target(client_login, CLIENT_SEEDS),
+    "client-resume": Target(client_resume, CLIENT_SEEDS),
     "server-session": Target(server_session, SERVER_SEEDS),
     "client-session": Target(client_session, CLIENT_SEEDS),
     "request": Target(request, tuple(encode_control(message, 0)[0][9:] for message in _OPENS)),

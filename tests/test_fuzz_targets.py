@@ -54,11 +54,11 @@ def test_a_decoder(name: str) -> None:
     check()
 
 
-def run(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the fuzzer's program as by hand."""
     return subprocess.run(
         [sys.executable, str(ROOT / "fuzz" / "run.py"), *words],
-        env=own_environment(tmp_path),
+        env=own_environment(tmp_path, **environment),
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -74,13 +74,7 @@ def test_the_program_names_its_targets(tmp_path: Path) -> None:
 def test_the_program_without_atheris(tmp_path: Path) -> None:
     """Where atheris is missing, it says in one line how to install it."""
     (tmp_path / "atheris.py").write_text("raise ImportError\n")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "fuzz" / "run.py")],
-        env=own_environment(tmp_path, PYTHONPATH=str(tmp_path)),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run(tmp_path, PYTHONPATH=str(tmp_path))
     assert done.returncode == 2
     assert "pip install atheris" in done.stderr
     assert done.stderr.count("\n") == 1
