@@ -57,8 +57,8 @@ class RemoteShellFactory(Factory):
         :param text: one line for the clients.
         :returns: fires when every connection is gone and the last job has ended, also of clients that left before.
         """
-        gone = [link.go_away(text) for link in list(self._links.links)]
         self.sessions.end_all("the server stops", text)
+        gone = [link.go_away() for link in list(self._links.links)]
         return DeferredList([*gone, self._links.capacity.when_idle()])
 
 

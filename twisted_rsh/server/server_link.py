@@ -133,6 +133,7 @@ class ServerLink(FramedLink):
             self._session.frame_received(self, payload)
             return
         claim = self._login.receive_frame(payload)
+        self._tried = True
         if isinstance(claim, Auth):
             self._check(claim)
         else:
@@ -152,16 +153,15 @@ class ServerLink(FramedLink):
         self._gone(self)
         self._farewell.callback(None)
 
-    def go_away(self, text: str) -> Deferred[None]:
-        """End the session and the link, because the server stops.
+    def go_away(self) -> Deferred[None]:
+        """Close the link, because the server stops.  That of a session closes by itself, when the session is ended.
 
-        :param text: one line for the client.
-        :returns: fires when the connection is gone: a reactor that stopped any earlier would keep the line to itself.
+        :returns: fires when a session's connection is gone: a reactor that stopped any earlier would keep the line for
+            its client to itself.  Nobody waits for a connection without a session.
         """
         if self._session is None:
             self.close()
             return succeed(None)
-        self._session.end("the server stops", text)
         return self._farewell
 
     def log_aborted(self, reason: str) -> None:
@@ -178,7 +178,6 @@ class ServerLink(FramedLink):
             self._offended(Offence.NO_LOGIN)
 
     def _check(self, claim: Auth) -> None:
-        self._tried = True
         # Possession first: a key that is not proven is never looked up, so nobody can ask which keys are authorized.
         try:
             key = verify_login(
@@ -241,7 +240,6 @@ class ServerLink(FramedLink):
         self._enter(session, answer)
 
     def _check_resume(self, claim: Resume) -> None:
-        self._tried = True
         binding = LinkBinding(exporter(self.tls), self._settings.spki_sha256)
         session = self._sessions.claimed(claim, binding)
         if session is None:
