@@ -19,6 +19,7 @@ from twisted.internet.task import react
 from twisted.protocols.amp import AMP
 
 from twisted_rsh.server.control import EndSession, NextSession, is_our_own_peer
+from twisted_rsh.server.shell_session import SHOWN_ID_DIGITS
 from twisted_rsh.trust.home import Home, HomeUnknown
 
 __all__ = ["Problem", "SessionOptions", "main", "manage_sessions", "parse_arguments"]
@@ -187,7 +188,7 @@ def _table(found: list[tuple[int, dict[str, Any]]]) -> str:
     for port, session in found:
         state = "attached" if session["attached"] else "detached"
         lines.append(
-            f"{session['id'][:8]}  {ascii(session['user'])[1:-1]}  {session['key'][:SHOWN_KEY]}  port {port}  "
+            f"{session['id'][:SHOWN_ID_DIGITS]}  {ascii(session['user'])[1:-1]}  {session['key'][:SHOWN_KEY]}  port {port}  "
             f"{state} {_duration(session['seconds'])}  {ascii(session['peer'])[1:-1]}"
         )
         for job in session["jobs"]:

@@ -30,7 +30,7 @@ IDLE_SECONDS = 60.0
 """Seconds for which a session without a link is kept that has no job and nothing to tell."""
 
 SHOWN_ID_DIGITS = 8
-"""Hexadecimal digits of a session's identifier in the log: enough to tell sessions apart."""
+"""Hexadecimal digits of a session's identifier in the log and in lists: enough to tell sessions apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,7 @@ class ShellSession:
         self.identifier = identifier
         self.login = login
         self.over = False
+        self.source: str | None = None
         self.detached_at: float | None = None
         self._clock = clock
         self._core = core
@@ -102,7 +103,6 @@ class ShellSession:
         self._pump = SessionPump(core, clock)
         self._link: FramedLink | None = None
         self._peer = login.credentials.peer
-        self.source: str | None = None
         self._attached_at = clock.seconds()
         self._unconfirmed = False
         self._client_has_left = False
@@ -130,8 +130,7 @@ class ShellSession:
 
     def begin(self, link: FramedLink) -> None:
         """Begin, over the link of the login; write the answer to it behind this."""
-        self._link = link
-        self.source = source_of(link.tls.getPeer())
+        self._attach(link)
         self._pump.start(link, self.jobs.dispatch)
 
     def frame_received(self, link: FramedLink, payload: bytes) -> None:
@@ -197,16 +196,12 @@ class ShellSession:
         :raises RemoteProtocolError: the client's positions cannot be; nothing has changed.
         """
         self._core.check_positions(claim.positions)
-        old, self._link = self._link, link
+        old = self._link
+        away = 0.0 if self.detached_at is None else self._clock.seconds() - self.detached_at
+        self._attach(link)
         self._pump.stop()
         if old is not None:
             old.fail("the session goes on over another link")
-        away = 0.0 if self.detached_at is None else self._clock.seconds() - self.detached_at
-        self.detached_at = None
-        self._peer = link.peer
-        self.source = source_of(link.tls.getPeer())
-        self._attached_at = self._clock.seconds()
-        self._ended_unheard = False
         self._plan_expiry()
         self.jobs.attach()
         self.log.info(
@@ -259,6 +254,14 @@ class ShellSession:
             "seconds": round(self._clock.seconds() - since, 3),
             "jobs": self.jobs.describe(),
         }
+
+    def _attach(self, link: FramedLink) -> None:
+        self._link = link
+        self._peer = link.peer
+        self.source = source_of(link.tls.getPeer())
+        self._attached_at = self._clock.seconds()
+        self.detached_at = None
+        self._ended_unheard = False
 
     def _client_left(self, _text: str) -> None:
         link = self._link
