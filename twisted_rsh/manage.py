@@ -188,8 +188,8 @@ def _table(found: list[tuple[int, dict[str, Any]]]) -> str:
     for port, session in found:
         state = "attached" if session["attached"] else "detached"
         lines.append(
-            f"{session['id'][:SHOWN_ID_DIGITS]}  {ascii(session['user'])[1:-1]}  {session['key'][:SHOWN_KEY]}  port {port}  "
-            f"{state} {_duration(session['seconds'])}  {ascii(session['peer'])[1:-1]}"
+            f"{session['id'][:SHOWN_ID_DIGITS]}  {ascii(session['user'])[1:-1]}  {session['key'][:SHOWN_KEY]}  "
+            f"port {port}  {state} {_duration(session['seconds'])}  {ascii(session['peer'])[1:-1]}"
         )
         for job in session["jobs"]:
             pid = "" if job["pid"] is None else f"  pid {job['pid']}"

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
+from twisted.internet.error import ConnectionLost
 from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
@@ -174,6 +175,26 @@ async def test_full_pipe(guardian: Guardian, group: Group) -> None:
     guardian.stop()
     assert told.wait() == -signal.SIGHUP
     assert ended.poll() is None
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux makes pipes smaller")
+@asynchronous
+async def test_event_of_another_descriptor(guardian: Guardian) -> None:
+    """X-10: an event that was of another descriptor closes no pipe: that would end every job.  It is told on."""
+    assert guardian.pid is not None
+    os.kill(guardian.pid, signal.SIGSTOP)
+    fcntl.fcntl(guardian.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    number = 1 << 25  # more than any process has
+    while not guardian._untold:
+        number += 1
+        guardian.job_started(number, b"a" * 32)
+        guardian.doWrite()
+    guardian.doRead()
+    reactor.removeWriter(guardian)
+    guardian.connectionLost(Failure(ConnectionLost()))
+    os.kill(guardian.pid, signal.SIGCONT)
+    await until(lambda: not guardian._untold)
+    assert guardian.fileno() >= 0
 
 
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux makes pipes smaller")

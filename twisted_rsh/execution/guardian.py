@@ -22,6 +22,7 @@ from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.ladder import GRACE_SECONDS
 from twisted_rsh.execution.process_table import MARK_NAME
 from twisted_rsh.execution.reaping import ExitReport, watch_exit
+from twisted_rsh.execution.stray_events import OneWay, is_hang_up, peer_is_gone
 
 __all__ = ["TELL_SECONDS", "Guardian"]
 
@@ -129,7 +130,7 @@ left behind carries that job's mark, or is older.
 
 
 @implementer(IWriteDescriptor)
-class Guardian:
+class Guardian(OneWay):
     """The server's side: starts the guardian and tells it of jobs.
 
     Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: what the pipe cannot take is told when
@@ -261,8 +262,14 @@ class Guardian:
         self._reactor.removeWriter(self)
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close the pipe; the reactor calls this when the guardian has closed its end, or when telling has failed."""
-        self._close()
+        """Close the pipe; the reactor calls this when the guardian has closed its end, or when telling has failed.
+
+        At the hang-up of another descriptor it is told on: it would take the end of the pipe for the server's.
+        """
+        if self._fd >= 0 and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
+            self._reactor.addWriter(self)
+        else:
+            self._close()
 
     def _close(self) -> None:
         if self._telling is not None:

@@ -148,6 +148,10 @@ class TerminalInput(InputPipe):
         self._is_finishing = True
         self._reactor.addWriter(self)
 
+    @property
+    def _has_more(self) -> bool:
+        return super()._has_more or (self._is_finishing and self._end != b"")
+
     def doWrite(self) -> None:
         """Write until the terminal is full or all is written; the reactor calls this when it can take bytes."""
         if not self._is_finishing:

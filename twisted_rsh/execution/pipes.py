@@ -7,7 +7,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import termios
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.limits import SENT_DATA_BYTES
+from twisted_rsh.execution.stray_events import OneWay, is_hang_up, peer_is_gone
 
 __all__ = ["READ_BYTES", "WIDE_PIPE_BYTES", "InputPipe", "OutputPipe"]
 
@@ -31,22 +31,11 @@ WIDE_PIPE_BYTES = 256 * 1024
 that a user may have; then the system makes every new pipe of that user a small one (pipe(7), ``pipe-user-pages-soft``).
 """
 
-_ABNORMAL = select.POLLHUP | select.POLLERR
-"""What poll(2) says of a pipe whose other end is closed: POLLHUP to a reader, POLLERR (or, on macOS, POLLHUP) to a
-writer."""
-
 _PEER_IS_GONE = {errno.EPIPE, errno.EIO}
 """How a write fails when nobody can read it: the first for a pipe, the second for a terminal."""
 
 
-def _peer_is_gone(fd: int) -> bool:
-    """Whether nobody holds the other end of this pipe."""
-    poller = select.poll()
-    poller.register(fd, 0)
-    return any(event & _ABNORMAL for _, event in poller.poll(0))
-
-
-class _Pipe:
+class _Pipe(OneWay):
     """What both ends have in common: a descriptor that is closed once, and says so once.
 
     One that is -1 is closed from the beginning, and says nothing.
@@ -139,7 +128,7 @@ class OutputPipe(_Pipe):
     def is_exhausted(self) -> bool:
         """Whether every byte was read and nobody can write another, which a paused reader would not be told."""
         # The order matters: once nobody can write, the count is final.
-        return self.is_closed or (_peer_is_gone(self._fd) and self.buffered() == 0)
+        return self.is_closed or (peer_is_gone(self._fd) and self.buffered() == 0)
 
     def doRead(self) -> None:
         """Read once; the reactor calls this as long as there is something to read."""
@@ -270,22 +259,22 @@ class InputPipe(_Pipe):
 
     def doRead(self) -> None:
         """Look whether the reader is gone: reactors that cannot tell a hang-up from data call this for both."""
-        if _peer_is_gone(self._fd):
+        if peer_is_gone(self._fd):
             self.close()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close, unless the reader is still there.
-
-        The reactor may report a hang-up of another descriptor that had the same number when it asked the system; see
-        :meth:`twisted_rsh.execution.reaping.PidfdWatch.connectionLost`.
-        """
-        is_hang_up = reason.check(ConnectionDone, ConnectionLost) and getattr(self._reactor, "running", False)
-        if is_hang_up and not self.is_closed and not _peer_is_gone(self._fd):
+        """Close, unless the reader is still there: then the hang-up was of another descriptor."""
+        if not self.is_closed and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
             self.watch()
-            if self._queue:
+            if self._has_more:
                 self._reactor.addWriter(self)
         else:
             self.close()
+
+    @property
+    def _has_more(self) -> bool:
+        """Whether anything is left to be written."""
+        return bool(self._queue)
 
     def _unwatch(self) -> None:
         self._queue.clear()

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet import process as twisted_process
-from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from twisted_rsh.execution.stray_events import OneWay, is_hang_up
 
 __all__ = ["ExitReport", "PidfdWatch", "SigchldWatch", "watch_exit"]
 
@@ -39,7 +40,7 @@ def _reap(pid: int) -> ExitReport | None:
 
 
 @implementer(IReadDescriptor)
-class PidfdWatch:
+class PidfdWatch(OneWay):
     """Watches a child through its pidfd, which becomes readable when it exits (pidfd_open(2), Linux 5.3).
 
     Depends on no signal handler, and costs no look at any other child.
@@ -79,10 +80,9 @@ class PidfdWatch:
     def connectionLost(self, reason: Failure) -> None:
         """Close the pidfd; the reactor calls this when it ends, or when something it called has failed.
 
-        It also calls this for a hang-up, which no pidfd has: that was of another descriptor with the same number, which
-        was closed after the system had been asked, and before this one was opened.  Then the watch goes on.
+        It goes on at a hang-up, which no pidfd has (:mod:`twisted_rsh.execution.stray_events`).
         """
-        if self._fd >= 0 and reason.check(ConnectionDone, ConnectionLost) and getattr(self._reactor, "running", False):
+        if self._fd >= 0 and is_hang_up(self._reactor, reason):
             self._reactor.addReader(self)
         else:
             self._close()
