@@ -33,7 +33,7 @@ MIN_RATIO = 0.8
 """Throughput with cuts, as a share of that without, below which the exit status is 1."""
 
 TRANSFER_SECONDS = 900.0
-"""Seconds after which a transfer is given up: a hundred times what it should take."""
+"""Seconds after which a transfer is given up; a gigabyte takes some ten (docs/performance.rst)."""
 
 BLOCK_BYTES = 1024 * 1024
 """Bytes of the file that are made at once."""
