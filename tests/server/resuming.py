@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.logger import LogEvent, formatEvent
+
 from tests.link.wire import RawClient, frame
 from tests.server.rig import Rig
 from twisted_rsh.core.codec import Decoder, encode
 from twisted_rsh.core.login_messages import Resume, ResumeFail, ResumeOk
+from twisted_rsh.core.messages import Ping, Pong
 from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.resuming import ClientProof
 from twisted_rsh.core.roles import Phase, Role
 
-__all__ = ["NOTHING", "Resumer", "answers"]
+__all__ = ["FAIL", "NOTHING", "Resumer", "answers", "is_alive", "lines", "refusal"]
+
+FAIL = encode(ResumeFail(instance="one run"))
+"""The answer to a RESUME that is refused, by a server of the rig."""
 
 NOTHING = Positions(0)
 """What has arrived at a client that has received nothing."""
@@ -24,6 +30,26 @@ def answers(client: RawClient) -> list[ResumeOk | ResumeFail]:
     found = [decoder.decode(payload)[1] for payload in client.frames()]
     assert all(isinstance(message, ResumeOk | ResumeFail) for message in found)
     return found  # type: ignore[return-value]  # as just asserted
+
+
+def lines(logged: list[LogEvent]) -> list[str]:
+    """Return the lines that the server has logged."""
+    return [formatEvent(event) for event in logged if event["log_namespace"].startswith("twisted_rsh")]
+
+
+def is_alive(client: RawClient) -> bool:
+    """Tell whether a session still answers over a connection."""
+    client.heard()
+    client.say(Ping(77))
+    return Pong(77) in client.heard()
+
+
+def refusal(rig: Rig, claim: Resume) -> bytes:
+    """Send a RESUME over a new connection; return all that comes back, which ends it."""
+    client = rig.connect()
+    client.send(frame(encode(claim)))
+    assert client.closed
+    return client.received
 
 
 class Resumer:

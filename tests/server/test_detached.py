@@ -7,9 +7,8 @@ from twisted.logger import LogEvent, formatEvent
 from zope.interface import alsoProvides
 
 from tests.link.wire import RawClient, failures, frame
-from tests.server.resuming import Resumer
+from tests.server.resuming import FAIL, Resumer, is_alive
 from tests.server.rig import Rig, ScriptedJob
-from tests.server.test_resume import FAIL, is_alive
 from twisted_rsh.core.disconnection import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_DETACH_SECONDS, SessionLimits

@@ -13,9 +13,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import client_key, failures
-from tests.server.resuming import Resumer
+from tests.server.resuming import Resumer, is_alive
 from tests.server.rig import Rig
-from tests.server.test_resume import is_alive
 from tests.server.test_service import is_gone, until
 from tests.serving import Serving, asynchronous
 from twisted_rsh.core.endings import OutcomeUnknown

@@ -1,0 +1,170 @@
+"""RESUME where a connection logs in: in its place, once, and with a key that may still log in."""
+
+from __future__ import annotations
+
+import pytest
+from twisted.cred.error import UnauthorizedLogin
+from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent
+
+from tests.link.wire import ALICE, client_key, failures, frame
+from tests.server.resuming import FAIL, Resumer, is_alive, lines
+from tests.server.rig import Rig
+from twisted_rsh.core.codec import encode
+from twisted_rsh.core.messages import Open, Ping
+from twisted_rsh.link.framed_link import LOGIN_SECONDS
+
+OPEN = Open(channel=1, command="true")
+
+
+# In its place.
+
+
+def test_resume_in_a_session(rig: Rig) -> None:
+    """S-08: behind a login it is a breach, which ends the link and the session."""
+    resumer = Resumer(rig)
+    client = resumer.client
+    client.say(OPEN)
+    client.send(frame(encode(resumer.claim(client))))
+    assert client.wire.aborted()
+    assert rig.user.jobs[0].names()[-1] == "terminate"
+    assert rig.sessions == []
+
+
+def test_resume_after_a_refused_login(rig: Rig) -> None:
+    """S-08: behind an AUTH that was refused, too, and then it costs the link alone."""
+    resumer = Resumer(rig)
+    client = rig.connect()
+    client.send(frame(client.auth(rig.pin, which=5)))
+    resumer.ask(client)
+    assert client.wire.aborted()
+    assert is_alive(resumer.client)
+
+
+@pytest.mark.parametrize("behind", ["AUTH", "RESUME", "PING"])
+def test_a_frame_while_the_key_is_checked(rig: Rig, behind: str, logged: list[LogEvent]) -> None:
+    """S-08: until RESUME is answered nothing is legal; the session is as it was, and no avatar leaks."""
+    resumer = Resumer(rig)
+    thinking: Deferred[bytes] = Deferred()
+    rig.checker.answer = lambda: thinking
+    client = rig.connect()
+    claim = resumer.ask(client)
+    payload = {"AUTH": client.auth(rig.pin), "RESUME": encode(claim), "PING": encode(Ping(0))}[behind]
+    client.send(frame(payload))
+    assert client.wire.aborted()
+    thinking.callback(ALICE.encode())
+    assert rig.realm.logouts == 1
+    assert client.received == b""
+    rig.checker.answer = None
+    assert is_alive(resumer.client)
+    assert is_alive(resumer.resume())
+    assert failures(logged) == []
+
+
+def test_auth_after_a_resume(rig: Rig) -> None:
+    """S-08: behind a resume an AUTH is a breach."""
+    resumer = Resumer(rig)
+    client = resumer.resume()
+    client.send(frame(client.auth(rig.pin)))
+    assert client.wire.aborted()
+    assert rig.sessions == []
+    assert rig.realm.logouts == 2
+
+
+# The key is looked at again.
+
+
+def test_a_key_that_is_not_authorized_any_more(rig: Rig, logged: list[LogEvent]) -> None:
+    """A-12: its session cannot be resumed, and the answer is that for everybody."""
+    resumer = Resumer(rig)
+    resumer.client.say(OPEN)
+    resumer.lose()
+
+    def refuse() -> None:
+        raise UnauthorizedLogin
+
+    rig.checker.answer = refuse
+    client = rig.connect()
+    resumer.ask(client)
+    assert client.frames() == [FAIL]
+    assert client.closed
+    assert lines(logged)[-1].endswith("refused: its key is refused now")
+    assert rig.checker.asked[-1].key_blob == client_key().blob
+    rig.checker.answer = None
+    assert is_alive(resumer.resume())
+
+
+def test_a_portal_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
+    """S-13: a portal that breaks at a resume lets nobody in, with one line in the log; it is not a refusal, which the
+    client would take for the end of its session, and the next dial succeeds."""
+    resumer = Resumer(rig)
+    rig.checker.answer = lambda: 1 / 0
+    client = rig.connect()
+    resumer.ask(client)
+    assert client.frames() == []
+    assert client.closed
+    assert len(failures(logged)) == 1
+    assert is_alive(resumer.client)
+    rig.checker.answer = None
+    assert is_alive(resumer.resume())
+
+
+def test_each_resume_logs_its_own_avatar_out(rig: Rig, logged: list[LogEvent]) -> None:
+    """S-13: the user object of a check is logged out at once, also where that breaks; the session keeps its own."""
+    resumer = Resumer(rig)
+    resumer.resume()
+    assert rig.realm.logouts == 1
+    rig.realm.logout = lambda: 1 / 0  # type: ignore[method-assign,assignment]  # an application's mistake
+    assert is_alive(resumer.resume())
+    assert len(failures(logged)) == 1
+
+
+def test_a_session_that_ends_while_its_key_is_checked(rig: Rig) -> None:
+    """M-15: it is looked at again when the portal has answered."""
+    resumer = Resumer(rig)
+    thinking: Deferred[bytes] = Deferred()
+    rig.checker.answer = lambda: thinking
+    client = rig.connect()
+    resumer.ask(client)
+    (session,) = rig.sessions
+    session.end("enough")
+    thinking.callback(ALICE.encode())
+    client.exchange()
+    assert client.frames() == [FAIL]
+
+
+def test_two_resumes_while_the_key_is_checked(rig: Rig) -> None:
+    """M-09: of two attempts the later one counts, in whichever order the portal answers."""
+    resumer = Resumer(rig)
+    first, second = rig.connect(), rig.connect()
+    waiting: list[Deferred[bytes]] = []
+
+    def think() -> Deferred[bytes]:
+        waiting.append(Deferred())
+        return waiting[-1]
+
+    rig.checker.answer = think
+    resumer.ask(first)
+    claim = resumer.ask(second)
+    waiting[1].callback(ALICE.encode())
+    waiting[0].callback(ALICE.encode())
+    first.exchange()
+    second.exchange()
+    assert first.frames() == [FAIL]
+    resumer.welcome(second, claim)
+    assert is_alive(second)
+
+
+def test_a_portal_that_never_answers(rig: Rig) -> None:
+    """R-02: the deadline of the login is that of a resume."""
+    resumer = Resumer(rig)
+    resumer.client.say(Open(channel=1, command="true", keep=True))
+    resumer.lose()
+    rig.checker.answer = Deferred
+    client = rig.connect()
+    resumer.ask(client)
+    rig.clock.advance(LOGIN_SECONDS)
+    assert client.wire.aborted()
+    assert rig.waiting == 0
+    rig.checker.answer = None
+    assert is_alive(resumer.resume())
