@@ -129,7 +129,7 @@ def test_resume_cost(tmp_path: Path) -> None:
 
 
 def test_soak(tmp_path: Path) -> None:
-    """A few seconds of everything, with cuts: nothing goes wrong, nothing is left, and every kind of work was done."""
+    """R-14: a few seconds of everything, with cuts: nothing goes wrong or is left, and every kind of work was done."""
     require(Path("/proc/self/fd").exists(), "only Linux shows what a process has")
     path = tmp_path / "soak.json"
     done = bench(tmp_path, "soak", "--seconds", "8", "--cuts", "--json", str(path))
