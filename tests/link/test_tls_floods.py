@@ -33,6 +33,9 @@ class Deaf(FileDescriptor):
     """A transport of the reactor's whose peer takes what the test lets it take.
 
     :ivar taken: the bytes that the peer has taken.
+    :ivar pieces: in how many pieces.
+    :ivar room: how many bytes it takes now, at a time.
+    :ivar error: how it fails.
     :ivar aborted: whether the protocol has aborted it.
     """
 
@@ -41,6 +44,8 @@ class Deaf(FileDescriptor):
         self.connected = 1
         self.taken = b""
         self.room = 0
+        self.pieces = 0
+        self.error: Exception | None = None
         self.aborted = False
 
     def take(self, size: int = 2**30) -> None:
@@ -49,8 +54,11 @@ class Deaf(FileDescriptor):
         FileDescriptor.doWrite(self)
         self.room = 0
 
-    def writeSomeData(self, data: bytes) -> int:
+    def writeSomeData(self, data: bytes) -> int | BaseException:
         """Take what there is room for."""
+        if self.error is not None:
+            return self.error
+        self.pieces += 1
         piece = bytes(data[: self.room])
         self.taken += piece
         return len(piece)
@@ -58,7 +66,7 @@ class Deaf(FileDescriptor):
     def startWriting(self) -> None:
         """The test says when."""
 
-    stopWriting = startWriting
+    stopWriting = stopReading = startWriting
 
     def getPeer(self) -> IPv4Address:
         """Return any address."""
@@ -80,7 +88,7 @@ class Flooded:
         client = RawClient(self.clock, self.protocol)
         # From here on what it writes goes where nobody reads.
         self.protocol.transport = self.transport
-        self.link._descriptor = None
+        self.client = client
         self.records = HandmadeRecords(client.connection, client.secrets)
         if in_session:
             self.link.session_began()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
+from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tests.link.wire import ALICE, MALLORY, client_key
 from tests.server.rig import Rig
@@ -13,7 +14,7 @@ from twisted_rsh.client.errors import LossReason
 from twisted_rsh.core.disconnection import Keep
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.link.tls import LinkTLSFactory, ServerTLS
+from twisted_rsh.link.tls import ServerTLS
 from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
 from twisted_rsh.testing import MemoryEndpoint
 
@@ -82,7 +83,7 @@ def test_server_of_another_key(session: Session) -> None:
     rig = session.rig
     impostor = Impostor()
     tls = ServerTLS(MALLORY.private_key, MALLORY.certificate)
-    session.endpoint._factory = LinkTLSFactory(tls, False, impostor, rig.clock)
+    session.endpoint._factory = TLSMemoryBIOFactory(tls, False, impostor, rig.clock)
     session.endpoint.cut_all()
     session.settle()
     assert session.shell.loss is LossReason.IDENTITY

@@ -17,7 +17,6 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     IReactorTime,
     ITCPTransport,
-    IWriteDescriptor,
 )
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
@@ -28,7 +27,7 @@ from zope.interface import implementer
 
 from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
-from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, negotiated_protocol
+from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, negotiated_protocol, widen
 
 __all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LARGE_FRAME_BYTES", "LOGIN_SECONDS", "Fault", "FramedLink"]
 
@@ -93,8 +92,8 @@ class FramedLink(Int32StringReceiver):
         self._connected_at = 0.0
         self._closing = False
         self._session_began = False
-        self._descriptor: IWriteDescriptor | None = None
         self.is_receiving = False
+        self._arrived: list[bytes] = []
 
     # For the subclass to say.
 
@@ -143,6 +142,7 @@ class FramedLink(Int32StringReceiver):
         """The login is over: lift its deadline, and allow larger frames."""
         self._stop_deadline()
         self._session_began = True
+        widen(self.tls.transport)
         self.MAX_LENGTH = MAX_FRAME_BYTES
 
     def write_frames(self, payloads: Iterable[bytes]) -> None:
@@ -161,11 +161,8 @@ class FramedLink(Int32StringReceiver):
             small = []
         if small:
             writes.append(b"".join(small))
-        for write in writes:
-            self.tls.write(write)
-        if writes and self._descriptor is not None:
-            # At once instead of in the reactor's next turn.  An error is not looked at: the reactor meets it as well.
-            self._descriptor.doWrite()
+        if writes:
+            self.tls.writeSequence(writes)
 
     def fail(self, reason: str, fault: Fault | None = None) -> None:
         """Abort the link.  From here on nothing of it is looked at, whatever is buffered or still arrives.
@@ -179,7 +176,6 @@ class FramedLink(Int32StringReceiver):
         self.dead = True
         self.fault = fault
         self._stop_deadline()
-        self._descriptor = None
         self.log_aborted(reason)
         self.tls.abortConnection()
         self.ended(reason)
@@ -224,8 +220,6 @@ class FramedLink(Int32StringReceiver):
         if self.dead:
             return
         self._stop_deadline()
-        transport: object = self.tls.transport
-        self._descriptor = transport if IWriteDescriptor.providedBy(transport) else None
         protocol = negotiated_protocol(self.tls)
         if protocol != ALPN:
             self.fail(f"the peer speaks {protocol!r}, not {ALPN!r}")
@@ -235,14 +229,11 @@ class FramedLink(Int32StringReceiver):
         self.guard(self.ready)
 
     def dataReceived(self, data: bytes) -> None:
-        if not self.dead:
-            self.is_receiving = True
-            Int32StringReceiver.dataReceived(self, data)
-            self.is_receiving = False
-            if not self.dead:
-                self.guard(self.frames_received)
-        if self.dead:
-            self._unprocessed = b""
+        if self.is_receiving:
+            # Together: a frame that is longer than a record, or lies across two, would be put together piece by piece.
+            self._arrived.append(data)
+        else:
+            self._receive(data)
 
     def stringReceived(self, string: bytes) -> None:
         if self.is_over:
@@ -257,6 +248,19 @@ class FramedLink(Int32StringReceiver):
 
     # For TLS to call.
 
+    def arrival_began(self) -> None:
+        """Hold back what the frames that are delivered next lead to."""
+        self.is_receiving = True
+
+    def arrival_ended(self) -> None:
+        """Have it written."""
+        if self._arrived:
+            self._receive(b"".join(self._arrived))
+        self._arrived.clear()
+        self.is_receiving = False
+        if not self.dead:
+            self.guard(self.frames_received)
+
     def login_bytes_spent(self) -> None:
         """End the link if there is no session yet."""
         if not self._session_began:
@@ -268,11 +272,16 @@ class FramedLink(Int32StringReceiver):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._stop_deadline()
-        self._descriptor = None
         if not self.dead:
             self.dead = True
             self.ended_cleanly = reason.check(ConnectionDone) is not None
             self.ended(reason.getErrorMessage().rstrip("."))
+
+    def _receive(self, data: bytes) -> None:
+        if not self.dead:
+            Int32StringReceiver.dataReceived(self, data)
+        if self.dead:
+            self._unprocessed = b""
 
     def _set_deadline(self, seconds: float, reason: str) -> None:
         self._deadline = self.clock.callLater(seconds, self._deadline_reached, reason)

@@ -1,0 +1,147 @@
+"""What comes together is looked at together, and what is written together goes out together, and at once."""
+
+from __future__ import annotations
+
+import pytest
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionLost
+
+from tests.link.records import KEY_UPDATE_BYTES
+from tests.link.test_tls_floods import Deaf, Flooded
+from tests.link.wire import frame, unframe
+from twisted_rsh.link.framed_link import LARGE_FRAME_BYTES
+from twisted_rsh.link.tls import BIO_READ_BYTES, BUFFER_BYTES, MAX_INSIDE_BYTES, RECORD_BYTES, unsent_bytes
+
+
+def heard(flooded: Flooded) -> list[bytes]:
+    """Return the payloads of all that the peer has taken since the last call."""
+    taken, flooded.transport.taken = flooded.transport.taken, b""
+    flooded.client.connection.bio_write(taken)
+    plaintext = b""
+    try:
+        while True:
+            plaintext += flooded.client.connection.recv(RECORD_BYTES)
+    except SSL.WantReadError:
+        return unframe(plaintext)
+
+
+def test_records_that_arrive_together() -> None:
+    """Frames in several records, and one that lies across three, are looked at in one go, and answered once."""
+    flooded = Flooded()
+    long = frame(bytes(30_000))
+    contents = [frame(b"one"), frame(b"two") + long[:10], long[10:15_000], long[15_000:] + frame(b"three")]
+    flooded.link.act = lambda _payload: flooded.link.write_frames([b"an answer"])
+    before = flooded.link.bursts
+    flooded.protocol.dataReceived(b"".join(map(flooded.records.data, contents)))
+    assert flooded.link.frames == [b"one", b"two", bytes(30_000), b"three"]
+    assert flooded.link.bursts == before + 1
+
+
+def test_a_record_that_ends_the_link() -> None:
+    """Of what came with a breach of the protocol nothing is looked at behind it, now or later."""
+    flooded = Flooded()
+    flooded.protocol.dataReceived(b"".join(map(flooded.records.data, [frame(b"one"), frame(b"BAD"), frame(b"two")])))
+    assert flooded.link.frames == [b"one", b"BAD"]
+    assert flooded.transport.aborted
+    assert flooded.link._unprocessed == b""
+    assert flooded.link._arrived == []
+
+
+def test_written_at_once() -> None:
+    """What the system takes is with it before the call returns, in one piece, whatever the frames' sizes."""
+    flooded = Flooded()
+    flooded.transport.room = 2**30
+    frames = [b"a", b"b", bytes(LARGE_FRAME_BYTES), b"c" * 30_000, *[b"d" * 3000] * 20, b"e"]
+    flooded.link.write_frames(frames)
+    assert flooded.transport.pieces == 1
+    assert unsent_bytes(flooded.transport) == 0
+    assert heard(flooded) == frames
+
+
+@pytest.mark.parametrize("room", [0, 1, 15_000])
+def test_written_as_far_as_it_goes(room: int) -> None:
+    """The system takes a part: the rest waits, and what is written later waits behind it."""
+    flooded = Flooded()
+    flooded.transport.room = room
+    frames = [bytes([number]) * 16_000 for number in range(4)]
+    flooded.link.write_frames(frames)
+    assert len(flooded.transport.taken) == room
+    flooded.transport.room = 2**30
+    flooded.link.write_frames([b"later"])
+    assert len(flooded.transport.taken) == room
+    flooded.transport.take()
+    assert heard(flooded) == [*frames, b"later"]
+
+
+def test_written_where_the_system_fails() -> None:
+    """An error of the system is left to the reactor, which meets it again: nothing is lost or doubled until then."""
+    flooded = Flooded()
+    flooded.transport.error = ConnectionLost()
+    flooded.link.write_frames([b"one"])
+    flooded.transport.error = None
+    flooded.transport.take()
+    assert heard(flooded) == [b"one"]
+
+
+def test_written_where_nothing_is_connected() -> None:
+    """A transport that is gone, and whose link has not been told yet, is not written to."""
+    flooded = Flooded()
+    flooded.transport.room = 2**30
+    flooded.transport.connected = 0
+    flooded.link.write_frames([b"one"])
+    assert flooded.transport.pieces == 0
+
+
+def test_written_behind_the_end() -> None:
+    """Behind the end of TLS there is nothing more to write, as with Twisted's own way."""
+    flooded = Flooded()
+    flooded.transport.room = 2**30
+    flooded.protocol.loseConnection()
+    said = flooded.transport.pieces
+    flooded.protocol.writeSequence([frame(b"one")])
+    assert flooded.transport.pieces == said
+
+
+def test_written_where_tls_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure of TLS is left to Twisted, behind what was written before it: that arrives, and the connection ends."""
+    flooded = Flooded()
+    flooded.transport.room = 2**30
+    connection, sent = flooded.protocol.getHandle(), 0
+
+    class Failing:
+        def __getattr__(self, name: str) -> object:
+            return getattr(connection, name)
+
+        def send(self, data: bytes) -> int:
+            nonlocal sent
+            sent += 1
+            if sent > 1:
+                raise SSL.Error([("what", "ever", "failed")])
+            return int(connection.send(data))
+
+    monkeypatch.setattr(flooded.protocol, "_tlsConnection", Failing())
+    flooded.link.write_frames([b"1" * LARGE_FRAME_BYTES, b"2" * LARGE_FRAME_BYTES, b"3" * LARGE_FRAME_BYTES])
+    assert heard(flooded) == [b"1" * LARGE_FRAME_BYTES]
+    assert flooded.transport.disconnecting
+
+
+def test_written_behind_answers_that_wait() -> None:
+    """Answers of TLS itself that nobody has taken out yet go first, and keep nothing of what is written back."""
+    flooded = Flooded()
+    at_once = 2400
+    for _ in range(MAX_INSIDE_BYTES // (at_once * KEY_UPDATE_BYTES - BIO_READ_BYTES)):
+        flooded.update(at_once, at_once)
+    flooded.transport.take()
+    flooded.transport.room = 2**30
+    flooded.link.write_frames([b"one"])
+    flooded.transport.take()
+    assert len(flooded.transport.taken) > MAX_INSIDE_BYTES
+    assert heard(flooded) == [b"one"]
+
+
+def test_how_much_a_transport_takes() -> None:
+    """Before there is a session it is Twisted's own measure, then ours."""
+    flooded = Flooded(in_session=False)
+    assert flooded.transport.bufferSize == Deaf.bufferSize < BUFFER_BYTES
+    flooded.link.session_began()
+    assert flooded.transport.bufferSize == BUFFER_BYTES
