@@ -15,7 +15,7 @@ import pytest
 
 from tests.core.pair import CLAIM, SESSION_ID, SMALL, TRUE, Pair, log_in
 from tests.execution.test_plan import plan
-from tests.link.recorder import plain
+from tests.link.recorder import over_tls
 from tests.link.wire import frame
 from twisted_rsh.core import limits
 from twisted_rsh.core.codec import Decoder, encode, encode_control
@@ -135,11 +135,11 @@ def attempts(count: int) -> bool:
 
 def frame_arrives(size: int, *, in_session: bool) -> bool:
     """Tell whether a frame of so many bytes is delivered."""
-    link, wire = plain()
+    link, client = over_tls()
     if in_session:
         link.session_began()
-    link.dataReceived(frame(bytes(size)))
-    assert wire.aborted() == (link.frames == [])
+    client.send(frame(bytes(size)))
+    assert client.wire.aborted() == (link.frames == [])
     return link.frames == [bytes(size)]
 
 
