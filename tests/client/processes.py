@@ -22,6 +22,7 @@ __all__ = [
     "WRONG_PIN",
     "ServerProcess",
     "cpu_seconds",
+    "cpu_ticks",
     "finish",
     "is_running",
     "needs_full",
@@ -177,11 +178,19 @@ def wait_until_gone(*pids: int) -> None:
     raise AssertionError(f"still running: {[pid for pid in pids if is_running(pid)]}")
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the processor time that a process has used; ends the test where the system has no ``/proc``."""
+def cpu_ticks(pid: int) -> int:
+    """Return the processor time that a process has used, in the ticks that the system counts in.
+
+    Ends the test where the system has no ``/proc``.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
         pytest.skip("this system has no /proc")
     user, system = fields[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return int(user) + int(system)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the same in seconds; differences of these are not exact."""
+    return cpu_ticks(pid) / os.sysconf("SC_CLK_TCK")

@@ -158,19 +158,23 @@ class Realm:
 
     :ivar avatar: makes what it answers; ``None`` for the user and a logout that is counted.
     :ivar logouts: how often somebody was logged out.
+    :ivar error: what a logout raises, or ``None``.
     """
 
     def __init__(self, user: IShellUser) -> None:
         self.user = user
         self.logouts = 0
         self.avatar: Callable[[], Any] | None = None
+        self.error: Exception | None = None
 
     def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]) -> Any:
         """Give the user, or do as told."""
         return (IShellUser, self.user, self.logout) if self.avatar is None else self.avatar()
 
     def logout(self) -> None:
-        """Count."""
+        """Count, or fail as told."""
+        if self.error is not None:
+            raise self.error
         self.logouts += 1
 
 
