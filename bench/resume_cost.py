@@ -26,7 +26,7 @@ from bench.servers.starting import OURS, Site, running
 from bench.severing import Severing
 from bench.surroundings import clean_up_when_ended, prepare, user_name
 from twisted_rsh.client import RemoteJob, RemoteShell, connect_to_endpoint
-from twisted_rsh.core.disconnection import Keep
+from twisted_rsh.core.requests import Keep
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import Home
 from twisted_rsh.trust.server_key import load_or_create_server_key

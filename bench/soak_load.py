@@ -18,8 +18,8 @@ from twisted.internet.task import deferLater
 from bench.surroundings import ROOT, environment
 from twisted_rsh.client import RemoteShell, Terminal, connect
 from twisted_rsh.client.errors import ClientError
-from twisted_rsh.core.disconnection import Grace
 from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.requests import Grace
 from twisted_rsh.trust.home import Home
 
 __all__ = ["GRACE_SECONDS", "Load"]

@@ -13,9 +13,24 @@ from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, DataReceived
 from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume, ServerLogin
-from twisted_rsh.core.login_messages import Auth, AuthOk, Resume, ResumeFail, ResumeOk
-from twisted_rsh.core.messages import MESSAGES, Close, Credit, Data, End, Exit, Open, Opened, Ping, Signal
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import (
+    MESSAGES,
+    Auth,
+    AuthOk,
+    Close,
+    Credit,
+    Data,
+    End,
+    Exit,
+    Open,
+    Opened,
+    Ping,
+    Positions,
+    Resume,
+    ResumeFail,
+    ResumeOk,
+    Signal,
+)
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession

@@ -36,10 +36,10 @@ from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.messages import Open
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Phase, Role
-from twisted_rsh.execution import process_table
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.plan import plan_job
-from twisted_rsh.execution.shell_reports import GarbledReport, ReportReader
+from twisted_rsh.execution.shells.dialect import GarbledReport, ReportReader
+from twisted_rsh.execution.trees import table
 from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.trust import client_key as client_key_module
 from twisted_rsh.trust import server_key as server_key_module
@@ -53,8 +53,16 @@ from twisted_rsh.trust.fingerprint import (
 )
 from twisted_rsh.trust.home import Home
 from twisted_rsh.trust.records import BadRecord, ServerRecord, read_record, write_record
-from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, parse_public_key
-from twisted_rsh.trust.ssh_wire import BadWire, decode_mpint, encode_mpint, encode_string, split_strings
+from twisted_rsh.trust.ssh_keys import (
+    BadKey,
+    BadSignature,
+    BadWire,
+    decode_mpint,
+    encode_mpint,
+    encode_string,
+    parse_public_key,
+    split_strings,
+)
 from twisted_rsh.trust.sshsig import verify_login
 
 __all__ = ["TARGETS", "Target"]
@@ -235,7 +243,7 @@ def shell_reports(data: bytes) -> None:
 def process_stat(data: bytes) -> None:
     """Read a line of ``/proc``: any process chooses its own name."""
     with contextlib.suppress(ValueError, IndexError):
-        process_table._parse(1, data)
+        table._parse(1, data)
 
 
 def text(data: bytes) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import twisted_rsh
-from twisted_rsh.client.options import DEFAULT_PORT as OPTIONS_PORT
+from twisted_rsh.cli.options import DEFAULT_PORT as OPTIONS_PORT
 from twisted_rsh.server import DEFAULT_PORT
 
 PACKAGE = Path(twisted_rsh.__file__).parent
@@ -27,12 +27,14 @@ LAYERS = {
     "link": {"link", "trust", "core", "interfaces"},
     "server": {"server", "link", "execution", "trust", "core", "interfaces"},
     "client": {"client", "link", "trust", "core", "interfaces"},
+    "cli": {"cli", "client", "trust", "core"},
     "testing": {"testing"},  # it knows bytes, and nothing of this protocol
     "tap": {"server", "link", "execution", "trust", "core", "interfaces"},
     # The programs: nothing imports them.
     "manage": {"server", "trust"},
     "server.__main__": {"tap", "server"},
-    "__main__": {"tap", "server", "client", "link", "execution", "trust", "core"},
+    "client.__main__": {"cli"},
+    "__main__": {"tap", "server", "client", "cli", "link", "execution", "trust", "core"},
 }
 """What the modules of each layer may import of this package, from the bottom up."""
 
@@ -108,7 +110,7 @@ def is_of(name: str, *packages: str) -> bool:
 
 def test_there_are_modules() -> None:
     """The rules below are about something: every layer below the programs has modules."""
-    assert {layer_of(name) for name in MODULES} >= set("core interfaces trust execution link server client".split())
+    assert {layer_of(name) for name in MODULES} >= set("core interfaces trust execution link server client cli".split())
 
 
 @EACH_MODULE
@@ -166,10 +168,10 @@ def test_no_cycles() -> None:
 
 @EACH_MODULE
 def test_third_parties(name: str) -> None:
-    """Only what ``setup.cfg`` requires is imported, and ``prompt_toolkit`` by the client alone."""
+    """Only what ``setup.cfg`` requires is imported, and ``prompt_toolkit`` by the program alone."""
     tops = {module.partition(".")[0] for module in imports_of(MODULES[name])} - {ROOT} - set(sys.stdlib_module_names)
     allowed = {"twisted", "zope", "cryptography", "OpenSSL"}
-    assert tops <= (allowed | {"prompt_toolkit"} if layer_of(name) == "client" else allowed)
+    assert tops <= (allowed | {"prompt_toolkit"} if layer_of(name) == "cli" else allowed)
 
 
 def test_plugin_knows_a_name_only() -> None:

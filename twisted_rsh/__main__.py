@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from twisted_rsh.client.modes import run_client
-from twisted_rsh.client.options import ClientOptions
-from twisted_rsh.client.stdio import ensure_standard_descriptors
+from twisted_rsh.cli.descriptors import ensure_standard_descriptors
+from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.cli.program import run_client
 from twisted_rsh.trust.home import Home
 
 __all__ = ["main"]

@@ -101,7 +101,7 @@ class IJob(Interface):
     def send_signal(name: str) -> None:
         """Send a signal to the job's whole process group.
 
-        :param name: one of :data:`twisted_rsh.core.signals.SIGNAL_NAMES`.
+        :param name: one of :data:`twisted_rsh.core.endings.SIGNAL_NAMES`.
         """
 
     def resize(columns: int, rows: int) -> None:

@@ -19,7 +19,7 @@ from twisted.internet.task import react
 from twisted.protocols.amp import AMP
 
 from twisted_rsh.server.control import EndSession, NextSession, is_our_own_peer
-from twisted_rsh.server.shell_session import SHOWN_ID_DIGITS
+from twisted_rsh.server.session import SHOWN_ID_DIGITS
 from twisted_rsh.trust.home import Home, HomeUnknown
 
 __all__ = ["Problem", "SessionOptions", "main", "manage_sessions", "parse_arguments"]

@@ -21,14 +21,14 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.control_group import ControlGroup
-from twisted_rsh.execution.job_trees import JobTrees
+from twisted_rsh.execution.trees.control_group import ControlGroup
+from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
-from twisted_rsh.server.hang_up import HangUp
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.service import DEFAULT_PORT, RemoteShellService, ServiceOptions, local_portal
+from twisted_rsh.server.sighup import HangUp
+from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import Home
 

@@ -17,15 +17,15 @@ from zope.interface import implementer
 
 from tests.link.wire import ALICE, Identity, One, Wire, client_key, identity
 from twisted_rsh.client import RemoteShell
-from twisted_rsh.client.client_link import ClientLink
-from twisted_rsh.client.dialling import dial
-from twisted_rsh.client.redialling import Redialler
-from twisted_rsh.client.resume_link import ResumeLink, Resumption
+from twisted_rsh.client.link import dial
+from twisted_rsh.client.login import ClientLink
+from twisted_rsh.client.reconnecting import Redialler
+from twisted_rsh.client.resuming import ResumeLink, Resumption
 from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.events import Event, SessionClosed
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import ServerLogin
-from twisted_rsh.core.login_messages import Auth, Resume
+from twisted_rsh.core.messages import Auth, Resume
 from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession

@@ -9,26 +9,25 @@ import pytest
 from tests.client.standin import Network, is_connected
 from tests.link.wire import MALLORY
 from twisted_rsh.client import RemoteJob, RemoteShell
+from twisted_rsh.client.connection import FAREWELL_SECONDS, IDLE_SECONDS
 from twisted_rsh.client.errors import ConnectionLost, LossReason
-from twisted_rsh.client.redialling import JUMP_SECONDS, TICK_SECONDS
-from twisted_rsh.client.remote_job import TYPING_SECONDS
-from twisted_rsh.client.remote_shell import FAREWELL_SECONDS, IDLE_SECONDS
+from twisted_rsh.client.job import TYPING_SECONDS
+from twisted_rsh.client.reconnecting import JUMP_SECONDS, TICK_SECONDS
 from twisted_rsh.core.codec import encode
-from twisted_rsh.core.disconnection import (
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown
+from twisted_rsh.core.events import ChannelRequested, DataReceived, SessionClosed, SignalReceived, StreamEnded
+from twisted_rsh.core.limits import MAX_DETACH_SECONDS, SessionLimits
+from twisted_rsh.core.messages import Credit, Pong, Positions, ResumeOk
+from twisted_rsh.core.requests import (
     COMMAND_GRACE_SECONDS,
     KILL,
     SHELL_GRACE_SECONDS,
     Disconnection,
     Grace,
+    JobRequest,
     Keep,
+    Terminal,
 )
-from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown
-from twisted_rsh.core.events import ChannelRequested, DataReceived, SessionClosed, SignalReceived, StreamEnded
-from twisted_rsh.core.limits import MAX_DETACH_SECONDS, SessionLimits
-from twisted_rsh.core.login_messages import ResumeOk
-from twisted_rsh.core.messages import Credit, Pong
-from twisted_rsh.core.positions import Positions
-from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
 

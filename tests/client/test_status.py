@@ -8,8 +8,16 @@ import unicodedata
 import pytest
 
 from twisted_rsh.client.status import FAILURE_STATUS, describe_ending, exit_status, printable
-from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
-from twisted_rsh.core.signals import SIGNAL_NAMES
+from twisted_rsh.core.endings import (
+    SIGNAL_NAMES,
+    Ending,
+    Exited,
+    OutcomeUnknown,
+    RefusalReason,
+    Refused,
+    Signalled,
+    TimedOut,
+)
 
 
 @pytest.mark.parametrize(

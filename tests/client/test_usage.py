@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.processes import is_running, wait_until_gone
+from tests.server_process import is_running, wait_until_gone
 from tests.serving import asynchronous
 from twisted_rsh.client import RemoteShell
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused
-from twisted_rsh.execution.resource_usage import MAXRSS_UNIT
+from twisted_rsh.execution.processes.exits import MAXRSS_UNIT
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system has no /proc")
 

@@ -29,7 +29,7 @@ from twisted_rsh.core.events import (
 )
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume, ServerLogin
-from twisted_rsh.core.login_messages import Auth, ResumeOk
+from twisted_rsh.core.messages import Auth, ResumeOk
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof, secret_context
 from twisted_rsh.core.roles import Role, Stream

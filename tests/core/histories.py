@@ -22,8 +22,7 @@ from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import Event
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_OFFSET
 from twisted_rsh.core.login import ClientResume, LoginState, ServerLogin
-from twisted_rsh.core.login_messages import Resume, ResumeFail, ResumeOk
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Positions, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof, secret_context
 from twisted_rsh.core.roles import Role
 from twisted_rsh.core.session import Session

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from tests.core.pair import Pair
 from twisted_rsh.core.channel import ChannelState
-from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused
+from twisted_rsh.core.endings import SIGNAL_NAMES, Ending, Exited, JobEnd, RefusalReason, Refused
 from twisted_rsh.core.events import (
     ChannelAbandoned,
     ChannelOpened,
@@ -31,7 +31,6 @@ from twisted_rsh.core.events import (
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, MIN_WINDOW, SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
-from twisted_rsh.core.signals import SIGNAL_NAMES
 
 __all__ = ["LIMITS", "Applications", "Flow", "Job", "pattern"]
 

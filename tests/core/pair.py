@@ -17,7 +17,7 @@ from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.events import Event
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES, SessionLimits
 from twisted_rsh.core.login import ClientLogin, ServerLogin
-from twisted_rsh.core.login_messages import Auth
+from twisted_rsh.core.messages import Auth
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.server_session import ServerSession

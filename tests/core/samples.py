@@ -5,10 +5,11 @@ from __future__ import annotations
 from tests.core.pair import CLAIM, SESSION_ID
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.endings import Exited
-from twisted_rsh.core.login_messages import AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import (
     MESSAGES,
     Ack,
+    AuthFail,
+    AuthOk,
     Close,
     Credit,
     Data,
@@ -20,12 +21,15 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Positions,
     Resize,
+    Resume,
+    ResumeFail,
+    ResumeOk,
     Signal,
     Stop,
     Suspended,
 )
-from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Stream
 
 __all__ = ["SAMPLES"]

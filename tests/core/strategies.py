@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.endings import (
+    SIGNAL_NAMES,
     Ending,
     Exited,
     Limit,
@@ -30,10 +31,12 @@ from twisted_rsh.core.limits import (
     MAX_WINDOW,
     MIN_WINDOW,
 )
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.messages import (
     MESSAGES,
     Ack,
+    Auth,
+    AuthFail,
+    AuthOk,
     Close,
     Credit,
     Data,
@@ -45,16 +48,17 @@ from twisted_rsh.core.messages import (
     Part,
     Ping,
     Pong,
+    Positions,
     Resize,
+    Resume,
+    ResumeFail,
+    ResumeOk,
     Signal,
     Stop,
     Suspended,
 )
-from twisted_rsh.core.positions import Positions
-from twisted_rsh.core.requests import Terminal
+from twisted_rsh.core.requests import MODE_NAMES, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.core.signals import SIGNAL_NAMES
-from twisted_rsh.core.terminal_modes import MODE_NAMES
 
 __all__ = ["ENDINGS", "NATIVE_TEXT", "OF_EACH", "POSITIONS", "TERMINALS", "USAGES", "positions"]
 

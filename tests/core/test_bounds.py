@@ -35,7 +35,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox
 from twisted_rsh.core.session import Session
-from twisted_rsh.execution.shell_plan import command_text
+from twisted_rsh.execution.shells.plan import command_text
 from twisted_rsh.interfaces import JobRefused
 
 SERVER = (Role.SERVER, Phase.SESSION)

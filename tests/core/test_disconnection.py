@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from twisted_rsh.core.disconnection import (
+from twisted_rsh.core.fields import FieldError
+from twisted_rsh.core.limits import MAX_TIMEOUT_MS
+from twisted_rsh.core.messages import Open
+from twisted_rsh.core.requests import (
     COMMAND_GRACE_SECONDS,
     KILL,
     SHELL_GRACE_SECONDS,
     Disconnection,
     Grace,
+    JobRequest,
     Keep,
+    Terminal,
     parse_disconnection,
 )
-from twisted_rsh.core.fields import FieldError
-from twisted_rsh.core.limits import MAX_TIMEOUT_MS
-from twisted_rsh.core.messages import Open
-from twisted_rsh.core.requests import JobRequest, Terminal
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ from twisted_rsh.core.fields import (
     Sequence,
     Text,
 )
-from twisted_rsh.core.job_messages import TERMINAL, USAGE
 from twisted_rsh.core.limits import MAX_OFFSET, MAX_TEXT_BYTES, MAX_TIMEOUT_MS
+from twisted_rsh.core.messages import TERMINAL, USAGE
 from twisted_rsh.core.requests import Terminal
 
 NUMBER = Integer(-3, 5)

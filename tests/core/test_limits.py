@@ -15,8 +15,7 @@ from twisted_rsh.core import limits
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import RefusalReason, Refused, ResourceUsage
 from twisted_rsh.core.messages import Data, Exit, Open
-from twisted_rsh.core.requests import Terminal
-from twisted_rsh.core.terminal_modes import MODE_NAMES
+from twisted_rsh.core.requests import MODE_NAMES, Terminal
 
 OF_THE_REQUEST = {
     "MAX_CWD_BYTES",

@@ -11,9 +11,18 @@ from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume, LoginState, ServerLogin
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
-from twisted_rsh.core.messages import MESSAGES, Open, Ping
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import (
+    MESSAGES,
+    Auth,
+    AuthFail,
+    AuthOk,
+    Open,
+    Ping,
+    Positions,
+    Resume,
+    ResumeFail,
+    ResumeOk,
+)
 from twisted_rsh.core.roles import Phase, Role
 
 RESUME = Resume(session=SESSION_ID, attempt=3, proof=bytes(32), positions=Positions(5))

@@ -17,7 +17,7 @@ from twisted_rsh.core.limits import (
     MIN_WINDOW,
     SESSION_ID_BYTES,
 )
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk
+from twisted_rsh.core.messages import Auth, AuthFail, AuthOk
 
 
 def auth(**fields: Any) -> Auth:

@@ -36,9 +36,8 @@ from twisted_rsh.core.messages import (
     Stop,
     Suspended,
 )
-from twisted_rsh.core.requests import Terminal
+from twisted_rsh.core.requests import MODE_NAMES, Terminal
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.core.terminal_modes import MODE_NAMES
 
 OUT = Stream.STDOUT
 BASH = "bash"

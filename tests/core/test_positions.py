@@ -20,8 +20,7 @@ from twisted_rsh.core.limits import (
     MAX_OFFSET,
     MAX_REFUSED_CHANNELS,
 )
-from twisted_rsh.core.login_messages import Resume, ResumeFail, ResumeOk
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Positions, Resume, ResumeFail, ResumeOk
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=300)
 MOST = MAX_CHANNELS + MAX_REFUSED_CHANNELS

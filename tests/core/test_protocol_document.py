@@ -12,7 +12,7 @@ from tests.core.vectors import BY_NAME, load, wire_name
 from twisted_rsh.core import limits
 from twisted_rsh.core.bodies import JsonMessage, PackedMessage
 from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
-from twisted_rsh.core.endings import Limit, RefusalReason
+from twisted_rsh.core.endings import SIGNAL_NAMES, Limit, RefusalReason
 from twisted_rsh.core.errors import ErrorCode
 from twisted_rsh.core.fields import (
     _ENDINGS,
@@ -30,11 +30,9 @@ from twisted_rsh.core.fields import (
     Sequence,
     Text,
 )
-from twisted_rsh.core.job_messages import TERMINAL, USAGE
-from twisted_rsh.core.messages import MESSAGES, Data
+from twisted_rsh.core.messages import MESSAGES, TERMINAL, USAGE, Data
+from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES
 from twisted_rsh.core.roles import Role, Stream
-from twisted_rsh.core.signals import SIGNAL_NAMES
-from twisted_rsh.core.terminal_modes import CONTROL_CHARACTERS, MODE_NAMES
 
 SETS = {
     "SIGNAL_NAMES": SIGNAL_NAMES,

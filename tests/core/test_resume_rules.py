@@ -15,8 +15,7 @@ import pytest
 from tests.core.histories import run_history
 from twisted_rsh.core import resuming
 from twisted_rsh.core.credit import Kept, ReceiveStream, SendStream
-from twisted_rsh.core.login_messages import Resume, ResumeOk
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Positions, Resume, ResumeOk
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof
 from twisted_rsh.core.sequence import ControlOutbox
 from twisted_rsh.core.server_session import ServerSession

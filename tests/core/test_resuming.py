@@ -13,8 +13,7 @@ from tests.core.pair import SESSION_ID
 from tests.core.vectors import load
 from twisted_rsh.core.codec import Decoder, encode
 from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
-from twisted_rsh.core.login_messages import Resume, ResumeOk
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Positions, Resume, ResumeOk
 from twisted_rsh.core.resuming import SECRET_LABEL, ClientProof, LinkBinding, ServerProof, secret_context
 from twisted_rsh.core.roles import Phase, Role
 

@@ -22,8 +22,7 @@ from twisted_rsh.core.events import (
     TerminalResized,
 )
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, REPLAY_BYTES, SessionLimits
-from twisted_rsh.core.messages import Data, End, Exit, Ping, Pong
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Data, End, Exit, Ping, Pong, Positions
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.session import Session
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from twisted_rsh.core.signals import SIGNAL_NAMES
+from twisted_rsh.core.endings import SIGNAL_NAMES
 
 
 def test_every_signal_of_this_system_can_travel() -> None:

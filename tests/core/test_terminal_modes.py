@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import termios
 
-from twisted_rsh.core.terminal_modes import CONTROL_CHARACTERS, MODE_NAMES
+from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES
 
 YOUNGER_THAN_SOME_PYTHON = {"IUTF8"}
 """What the module ``termios`` of some version that this package runs on lacks."""

@@ -14,8 +14,7 @@ from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume, ServerLogin
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail
-from twisted_rsh.core.messages import MESSAGES
+from twisted_rsh.core.messages import MESSAGES, Auth, AuthFail, AuthOk, Resume, ResumeFail
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.session import Session
 

@@ -22,12 +22,12 @@ from twisted_rsh.core.messages import (
     Opened,
     Ping,
     Pong,
+    Positions,
     Resize,
     Signal,
     Stop,
     Suspended,
 )
-from twisted_rsh.core.positions import Positions
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session

@@ -6,7 +6,7 @@ import pytest
 
 from tests.execution import owners
 from twisted_rsh.execution.portable import spawn_portably
-from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.execution.transports import StartProcess
 
 TRANSPORTS: dict[str, StartProcess] = {"posix_spawn": spawn_process, "portable": spawn_portably}

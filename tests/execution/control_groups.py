@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted_rsh.execution.control_group import ControlGroup, ControlGroupUnavailable
+from twisted_rsh.execution.trees.control_group import ControlGroup, ControlGroupUnavailable
 
 __all__ = ["why_unavailable"]
 

@@ -16,9 +16,9 @@ from twisted_rsh.core.endings import Ending, Exited, JobEnd, ResourceUsage
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob
-from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJobOwner

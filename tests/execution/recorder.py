@@ -14,9 +14,9 @@ from twisted.python.failure import Failure
 from tests.execution.owners import PATIENCE, reactor
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution.plan import SpawnPlan
-from twisted_rsh.execution.process import SpawnedProcess, spawn_process
-from twisted_rsh.execution.spawn import NOTHING_INHERITED
-from twisted_rsh.execution.terminal import TerminalEnds, open_terminal
+from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED
+from twisted_rsh.execution.processes.terminal import TerminalEnds, open_terminal
+from twisted_rsh.execution.processes.transport import SpawnedProcess, spawn_process
 
 __all__ = ["QUIET", "Recorder", "close_ends", "end_of", "master_pair", "shell", "start", "start_on_terminal", "written"]
 

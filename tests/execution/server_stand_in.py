@@ -19,10 +19,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from tests.execution.trees import Job, numbers, program
-from twisted_rsh.execution.control_group import ControlGroup
-from twisted_rsh.execution.guardian import Guardian
-from twisted_rsh.execution.interfaces import IJobReactor
-from twisted_rsh.execution.job_trees import JobTrees
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.trees.control_group import ControlGroup
+from twisted_rsh.execution.trees.guardian import Guardian
+from twisted_rsh.execution.trees.trees import JobTrees
 
 AT_ONCE = 20
 """Jobs that run at the same time."""

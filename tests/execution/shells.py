@@ -12,10 +12,10 @@ from tests.tools import require_tool
 from twisted_rsh.core.endings import Ending
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.job_trees import JobTrees
-from twisted_rsh.execution.shell_command import ShellCommand
-from twisted_rsh.execution.shell_job import PersistentShell, start_shell
-from twisted_rsh.execution.shell_plan import plan_shell
+from twisted_rsh.execution.shells.command import ShellCommand
+from twisted_rsh.execution.shells.plan import plan_shell
+from twisted_rsh.execution.shells.shell import PersistentShell, start_shell
+from twisted_rsh.execution.trees.trees import JobTrees
 
 __all__ = ["KINDS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
 

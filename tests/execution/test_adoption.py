@@ -18,8 +18,8 @@ from twisted.internet.task import Clock
 from tests.execution.owners import asynchronous, until
 from tests.execution.trees import requires_proc
 from tests.tools import require_tool
-from twisted_rsh.execution.adoption import SWEEP_SECONDS, AdoptedChildren, become_subreaper
-from twisted_rsh.execution.process_table import ProcessTable
+from twisted_rsh.execution.trees.adoption import SWEEP_SECONDS, AdoptedChildren, become_subreaper
+from twisted_rsh.execution.trees.table import ProcessTable
 
 MANY = 200
 """Jobs that leave daemons behind; the promise was measured with 10,000."""

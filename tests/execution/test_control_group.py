@@ -18,10 +18,10 @@ from twisted.logger import capturedLogs
 from tests.execution.control_groups import why_unavailable
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.trees import is_alive, program, requires_proc, stand_in_job
-from twisted_rsh.execution import job_trees as job_trees_module
-from twisted_rsh.execution.control_group import DOOMED, GROUP_PREFIX, ControlGroup, ControlGroupUnavailable
-from twisted_rsh.execution.job_trees import JobTrees
-from twisted_rsh.execution.process_table import ProcessTable
+from twisted_rsh.execution.trees import trees as job_trees_module
+from twisted_rsh.execution.trees.control_group import DOOMED, GROUP_PREFIX, ControlGroup, ControlGroupUnavailable
+from twisted_rsh.execution.trees.table import ProcessTable
+from twisted_rsh.execution.trees.trees import JobTrees
 
 MOUNTS = """\
 23 1 254:0 / / rw,relatime - ext4 /dev/root rw

@@ -32,9 +32,9 @@ from tests.execution.owners import (
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Signalled
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution import job as job_module
-from twisted_rsh.execution import refusals
+from twisted_rsh.execution import plan
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.outcome import ending_of
+from twisted_rsh.execution.processes.exits import ending_of
 from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
@@ -477,7 +477,7 @@ async def test_no_descriptor_leaks() -> None:
 
 def test_reasons_have_distinct_kinds() -> None:
     """Everything that runs out is a matter of resources, for which a client may try again."""
-    kinds = refusals._REASON_BY_ERRNO
+    kinds = plan._REASON_BY_ERRNO
     assert {code for code, kind in kinds.items() if kind is RefusalReason.RESOURCES} == {
         errno.EMFILE,
         errno.ENFILE,

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
 from tests.execution.trees import is_alive, requires_proc
-from twisted_rsh.execution.guardian import Guardian
+from twisted_rsh.execution.trees.guardian import Guardian
 
 PIPE_BYTES = 4096
 """The smallest pipe that Linux makes."""

@@ -16,11 +16,11 @@ from twisted.internet.task import Clock
 
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.trees import is_alive, numbers, program, requires_proc, stand_in_job
-from twisted_rsh.execution import job_tree as job_tree_module
-from twisted_rsh.execution.job_tree import PROOF_SECONDS, JobTree
-from twisted_rsh.execution.job_trees import JobTrees
-from twisted_rsh.execution.ladder import KillLadder
-from twisted_rsh.execution.process_table import ProcessTable
+from twisted_rsh.execution.lifetime import KillLadder
+from twisted_rsh.execution.trees import tree as job_tree_module
+from twisted_rsh.execution.trees.table import ProcessTable
+from twisted_rsh.execution.trees.tree import PROOF_SECONDS, JobTree
+from twisted_rsh.execution.trees.trees import JobTrees
 
 pytestmark = requires_proc
 
@@ -247,7 +247,7 @@ while time.time() < deadline:
 @asynchronous
 async def test_stubborn_job(trees: JobTrees, monkeypatch: pytest.MonkeyPatch, child: str) -> None:
     """X-08: a job that ignores HUP and TERM and forks all the time is gone after KILL; the reactor goes on."""
-    monkeypatch.setattr("twisted_rsh.execution.ladder.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("twisted_rsh.execution.lifetime.POLL_SECONDS", 0.01)
     with stand_in_job(reactor, trees, sys.executable, "-S", "-c", STUBBORN.format(child=child)) as job:
         job.number()
         finished: list[bool] = []

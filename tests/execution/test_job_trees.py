@@ -14,9 +14,9 @@ from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.trees import is_alive, program, requires_proc, stand_in_job
-from twisted_rsh.execution import job_trees as job_trees_module
-from twisted_rsh.execution.job_tree import ITreeOwner
-from twisted_rsh.execution.job_trees import JobTrees
+from twisted_rsh.execution.trees import trees as job_trees_module
+from twisted_rsh.execution.trees.tree import ITreeOwner
+from twisted_rsh.execution.trees.trees import JobTrees
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import signal
 import pytest
 from twisted.internet.task import Clock
 
-from twisted_rsh.execution.ladder import (
+from twisted_rsh.execution.lifetime import (
     GRACE_SECONDS,
     LADDER,
     MAX_SWEEPS,

@@ -16,8 +16,8 @@ from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.recorder import QUIET, end_of, master_pair, start_on_terminal, written
-from twisted_rsh.execution.master import TerminalInput, TerminalOutput
-from twisted_rsh.execution.pipes import READ_BYTES
+from twisted_rsh.execution.processes.pipes import READ_BYTES
+from twisted_rsh.execution.processes.terminal import TerminalInput, TerminalOutput
 
 
 @asynchronous

@@ -22,10 +22,10 @@ from zope.interface.verify import verifyObject
 from tests.execution import owners
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
 from tests.execution.recorder import Recorder, end_of, shell
-from twisted_rsh.execution import reaping
-from twisted_rsh.execution.groups import ProcessGroups
-from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
-from twisted_rsh.execution.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.processes import exits
+from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.processes.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.transport import ProcessGroups
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -240,18 +240,18 @@ def spawn_exit() -> int:
 
 def test_exit_while_being_registered() -> None:
     """When Twisted itself waits for a process that exits while it is registered, its status is used."""
-    reports: list[reaping.ExitReport] = []
-    watch = reaping.SigchldWatch(1, reports.append)
+    reports: list[exits.ExitReport] = []
+    watch = exits.SigchldWatch(1, reports.append)
     watch.processEnded(5 << 8)
-    assert reports == [reaping.ExitReport(5 << 8)]
+    assert reports == [exits.ExitReport(5 << 8)]
 
 
 def test_exit_before_the_watch() -> None:
     """A process that has exited before it is watched is noticed at once."""
-    reports: list[reaping.ExitReport] = []
+    reports: list[exits.ExitReport] = []
     pid = spawn_exit()
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    reaping.SigchldWatch(pid, reports.append).start()
+    exits.SigchldWatch(pid, reports.append).start()
     assert reports[0].status == 5 << 8
 
 
@@ -259,9 +259,9 @@ def test_exit_before_the_watch() -> None:
 def test_pidfd_watch() -> None:
     """A look too early finds nothing, and the reactor may take the watch away."""
     before = open_descriptors()
-    reports: list[reaping.ExitReport] = []
+    reports: list[exits.ExitReport] = []
     pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
-    watch = reaping.PidfdWatch(reactor, pid, reports.append)
+    watch = exits.PidfdWatch(reactor, pid, reports.append)
     assert verifyObject(IReadDescriptor, watch)
     assert watch.logPrefix() == "PidfdWatch"
     watch.doRead()
@@ -278,9 +278,9 @@ def test_pidfd_watch() -> None:
 @asynchronous
 async def test_hang_up_of_another_descriptor() -> None:
     """X-09: a hang-up that was of the descriptor which had this number before ends no watch: the exit is still seen."""
-    exited: Deferred[reaping.ExitReport] = Deferred()
+    exited: Deferred[exits.ExitReport] = Deferred()
     pid = os.posix_spawn("/bin/cat", ["cat"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/zero", os.O_RDONLY, 0)])
-    watch = reaping.PidfdWatch(reactor, pid, exited.callback)
+    watch = exits.PidfdWatch(reactor, pid, exited.callback)
     for error in (ConnectionDone(), ConnectionLost()):  # the reactor says the one to readers, the other to writers
         reactor.removeReader(watch)
         watch.connectionLost(Failure(error))

@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.execution.trees import requires_proc
-from twisted_rsh.execution.process_table import (
+from twisted_rsh.execution.trees.table import (
     MAX_ENVIRONMENT_BYTES,
     MAX_LOOK_SHARE,
     SHARED_SECONDS,

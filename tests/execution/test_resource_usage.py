@@ -7,7 +7,7 @@ import resource
 import sys
 
 from twisted_rsh.core.endings import ResourceUsage
-from twisted_rsh.execution.resource_usage import MAXRSS_UNIT, resource_usage
+from twisted_rsh.execution.processes.exits import MAXRSS_UNIT, resource_usage
 
 MIB = 1024 * 1024
 

@@ -398,7 +398,7 @@ async def test_terminate(rig: ShellRig) -> None:
 @asynchronous
 async def test_terminate_and_a_lost_interrupt(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """X-08: a shell that has not heard of the interrupt of its own loop is interrupted again, and lives."""
-    monkeypatch.setattr("twisted_rsh.execution.shell_command.STEP_SECONDS", 0.3)
+    monkeypatch.setattr("twisted_rsh.execution.shells.command.STEP_SECONDS", 0.3)
     command, owner = rig.begin("echo go; while :; do :; done")
     await owner.more_output(1)
     lost: list[int] = []
@@ -414,7 +414,7 @@ async def test_terminate_and_a_lost_interrupt(rig: ShellRig, monkeypatch: pytest
 @asynchronous
 async def test_terminate_stubborn_program(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """X-08: what ignores INT and TERM is killed, and the shell lives."""
-    monkeypatch.setattr("twisted_rsh.execution.shell_command.STEP_SECONDS", 0.3)
+    monkeypatch.setattr("twisted_rsh.execution.shells.command.STEP_SECONDS", 0.3)
     command, owner = rig.begin("sh -c \"trap '' INT TERM; echo go; while :; do sleep 0.01; done\"")
     await owner.more_output(1)
     command.terminate()
@@ -426,7 +426,7 @@ async def test_terminate_stubborn_program(rig: ShellRig, monkeypatch: pytest.Mon
 @asynchronous
 async def test_terminate_stubborn_shell(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell that cannot be brought back from a command is ended with it."""
-    monkeypatch.setattr("twisted_rsh.execution.shell_command.STEP_SECONDS", 0.2)
+    monkeypatch.setattr("twisted_rsh.execution.shells.command.STEP_SECONDS", 0.2)
     command, owner = rig.begin("trap '' INT; echo go; while :; do :; done")
     await owner.more_output(1)
     command.terminate()

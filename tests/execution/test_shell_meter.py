@@ -15,7 +15,7 @@ from tests.conftest import async_fixture
 from tests.execution.owners import RecordingOwner, asynchronous
 from tests.execution.shells import KINDS, ShellRig
 from twisted_rsh.core.endings import Exited, Refused, ResourceUsage
-from twisted_rsh.execution.shell_meter import ShellMeter
+from twisted_rsh.execution.shells.observation import ShellMeter
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system has no /proc")
 BUSY = f"{sys.executable} -I -S -c 'import time\nwhile time.process_time() < 0.3: sum(range(9999))'"

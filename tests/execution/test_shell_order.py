@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from tests.execution.owners import asynchronous, reactor
 from tests.execution.shells import KINDS, SHELLS, ShellRig
 from twisted_rsh.core.endings import Exited
-from twisted_rsh.execution.shell_dialect import quoted
+from twisted_rsh.execution.shells.dialect import quoted
 
 ODD = (
     "if", "echo 'open", 'echo "open', "`", "$(", "${", "cat <<X\n", "}", "{", "))", "((", "case x in", "f() {", "\\",

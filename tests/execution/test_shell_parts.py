@@ -12,12 +12,22 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.execution.trees import requires_proc
-from twisted_rsh.execution import shell_family
-from twisted_rsh.execution.process_table import ProcessTable
-from twisted_rsh.execution.shell_dialect import BASH, DASH, ZSH, dialect_of, quoted
-from twisted_rsh.execution.shell_family import ShellFamily, would_die
-from twisted_rsh.execution.shell_input import TYPED_BYTES, PrivateFolder, TerminalFeed
-from twisted_rsh.execution.shell_reports import MAX_REPORT_BYTES, GarbledReport, Report, ReportKind, ReportReader
+from twisted_rsh.execution.shells import signals
+from twisted_rsh.execution.shells.command import TYPED_BYTES, PrivateFolder, TerminalFeed
+from twisted_rsh.execution.shells.dialect import (
+    BASH,
+    DASH,
+    MAX_REPORT_BYTES,
+    ZSH,
+    GarbledReport,
+    Report,
+    ReportKind,
+    ReportReader,
+    dialect_of,
+    quoted,
+)
+from twisted_rsh.execution.shells.signals import ShellFamily, would_die
+from twisted_rsh.execution.trees.table import ProcessTable
 
 
 def test_quoting() -> None:
@@ -145,7 +155,7 @@ def test_large_family(monkeypatch: pytest.MonkeyPatch) -> None:
         process.stdout.readline()
         family = ShellFamily(ProcessTable(Clock()), process.pid)
         for bound, found in ((4, 3), (3, 3), (2, 2), (1, 1)):
-            monkeypatch.setattr(shell_family, "MAX_FAMILY", bound)
+            monkeypatch.setattr(signals, "MAX_FAMILY", bound)
             assert len(family.descendants() or ()) == found
         os.killpg(process.pid, signal.SIGKILL)
 

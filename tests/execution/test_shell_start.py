@@ -14,9 +14,9 @@ from tests.execution.shells import ShellRig, account
 from tests.tools import require_tool
 from twisted_rsh.core.endings import OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.requests import JobRequest
-from twisted_rsh.execution import shell_job
-from twisted_rsh.execution.shell_phase import RULES, Phase
-from twisted_rsh.execution.shell_plan import plan_shell
+from twisted_rsh.execution.shells import shell
+from twisted_rsh.execution.shells.plan import plan_shell
+from twisted_rsh.execution.shells.shell import RULES, Phase
 from twisted_rsh.interfaces import JobRefused
 
 
@@ -65,7 +65,7 @@ async def test_dies_of_a_signal(tmp_path: Path) -> None:
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a shell little time to start."""
     rules = {**RULES, Phase.STARTING: replace(RULES[Phase.STARTING], seconds=0.3)}
-    monkeypatch.setattr(shell_job, "RULES", rules)
+    monkeypatch.setattr(shell, "RULES", rules)
 
 
 @asynchronous
@@ -121,13 +121,13 @@ async def test_garbage_later(tmp_path: Path, text: str) -> None:
 def test_refusals(tmp_path: Path) -> None:
     """A shell that is not there, cannot be executed, or speaks no known dialect is refused by name."""
     (tmp_path / "zsh").touch(0o644)
-    for shell, reason, text in (
+    for program, reason, text in (
         ("nosuchshell", RefusalReason.NOT_FOUND, "nosuchshell: command not found"),
         (str(tmp_path / "zsh"), RefusalReason.NOT_EXECUTABLE, f"{tmp_path}/zsh: Permission denied"),
-        ("env", RefusalReason.SHELL_FAILED, "env cannot be a persistent shell; ask for one of: bash, dash, zsh"),
+        ("env", RefusalReason.SHELL_FAILED, "env cannot be a persistent program; ask for one of: bash, dash, zsh"),
     ):
         with pytest.raises(JobRefused) as caught:
-            plan_shell(JobRequest(shell=shell), account(tmp_path))
+            plan_shell(JobRequest(shell=program), account(tmp_path))
         assert (caught.value.reason, caught.value.text) == (reason, text)
 
 

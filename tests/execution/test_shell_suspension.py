@@ -18,11 +18,11 @@ from tests.execution.shells import SHELLS, ShellRig, account
 from tests.execution.test_suspension import Listener
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.requests import JobRequest
-from twisted_rsh.execution.process_table import ProcessTable
-from twisted_rsh.execution.shell_family import ShellFamily
-from twisted_rsh.execution.shell_job import PersistentShell
-from twisted_rsh.execution.shell_suspension import ShellSuspension
-from twisted_rsh.execution.suspension import LOOK_SECONDS
+from twisted_rsh.execution.shells.observation import ShellSuspension
+from twisted_rsh.execution.shells.shell import PersistentShell
+from twisted_rsh.execution.shells.signals import ShellFamily
+from twisted_rsh.execution.trees.suspension import LOOK_SECONDS
+from twisted_rsh.execution.trees.table import ProcessTable
 from twisted_rsh.execution.user import LocalUser
 
 needs_proc = pytest.mark.skipif(not ProcessTable(Clock()).lists_children, reason="this system does not list children")

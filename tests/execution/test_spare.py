@@ -10,8 +10,7 @@ from contextlib import contextmanager
 import pytest
 from twisted.internet.task import Clock
 
-from twisted_rsh.execution.process_table import ProcessTable
-from twisted_rsh.execution.spare import SpareDescriptor
+from twisted_rsh.execution.trees.table import ProcessTable, SpareDescriptor
 
 
 @contextmanager

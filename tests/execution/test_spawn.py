@@ -19,7 +19,7 @@ from tests.execution.owners import asynchronous, check_output, open_descriptors,
 from tests.execution.recorder import end_of, shell, start, start_on_terminal
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.execution import descriptors, spawn
+from twisted_rsh.execution.processes import descriptors, spawn
 
 _LISTING = "fd=0; while [ $fd -lt 256 ]; do if [ -e /dev/fd/$fd ]; then echo $fd; fi; fd=$((fd + 1)); done"
 """Lists a process's descriptors; to list the folder would open another one."""
@@ -129,7 +129,8 @@ def test_inherited_descriptors(way: str) -> None:
     code = f"""if True:
         import fcntl, os
         from tests.execution.recorder import shell
-        from twisted_rsh.execution import descriptors, spawn
+        from twisted_rsh.execution.processes import descriptors
+        from twisted_rsh.execution.processes import spawn
         if {way == "one by one"}:
             vars(os).pop("POSIX_SPAWN_CLOSEFROM", None)
             descriptors._close_range = None

@@ -13,10 +13,10 @@ from twisted.python.failure import Failure
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.recorder import QUIET, master_pair
 from tests.execution.stray_events import EVENTS, stray_event
-from twisted_rsh.execution.master import TerminalInput, TerminalOutput
-from twisted_rsh.execution.pipes import InputPipe, OutputPipe
-from twisted_rsh.execution.reaping import ExitReport, PidfdWatch
-from twisted_rsh.execution.stray_events import is_hang_up, peer_is_gone
+from twisted_rsh.execution.processes.descriptors import is_hang_up, peer_is_gone
+from twisted_rsh.execution.processes.exits import ExitReport, PidfdWatch
+from twisted_rsh.execution.processes.pipes import InputPipe, OutputPipe
+from twisted_rsh.execution.processes.terminal import TerminalInput, TerminalOutput
 
 every_event = pytest.mark.parametrize("event", EVENTS)
 

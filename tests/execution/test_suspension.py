@@ -16,8 +16,8 @@ from tests.execution.owners import RecordingOwner, asynchronous, reactor, start_
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.job_trees import JobTrees
-from twisted_rsh.execution.suspension import LOOK_SECONDS, SuspensionWatch
+from twisted_rsh.execution.trees.suspension import LOOK_SECONDS, SuspensionWatch
+from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import ISuspensionListener
 

@@ -15,12 +15,11 @@ from tests.execution.owners import asynchronous, open_descriptors, reactor
 from tests.execution.recorder import QUIET, Recorder, close_ends, end_of, start, start_on_terminal, written
 from tests.tools import require_tool
 from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
-from twisted_rsh.core.requests import Terminal
-from twisted_rsh.core.terminal_modes import CONTROL_CHARACTERS, MODE_NAMES
-from twisted_rsh.execution import terminal
+from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
 from twisted_rsh.execution.plan import SpawnPlan
-from twisted_rsh.execution.process import spawn_process
-from twisted_rsh.execution.terminal import TerminalUnavailable, open_terminal
+from twisted_rsh.execution.processes import terminal
+from twisted_rsh.execution.processes.terminal import TerminalUnavailable, open_terminal
+from twisted_rsh.execution.processes.transport import spawn_process
 
 
 @pytest.mark.parametrize("interpreter", ["dash", "bash", "sh"])

@@ -15,8 +15,8 @@ from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.portable import spawn_portably
-from twisted_rsh.execution.process import spawn_process
-from twisted_rsh.execution.terminal import TerminalUnavailable
+from twisted_rsh.execution.processes.terminal import TerminalUnavailable
+from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import JobRefused

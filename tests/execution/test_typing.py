@@ -14,9 +14,8 @@ from zope.interface.verify import verifyObject
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.recorder import QUIET, close_ends, end_of, master_pair, start, start_on_terminal
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.execution import terminal
-from twisted_rsh.execution.master import TerminalInput
-from twisted_rsh.execution.terminal import open_terminal
+from twisted_rsh.execution.processes import terminal
+from twisted_rsh.execution.processes.terminal import TerminalInput, open_terminal
 
 CTRL_C, CTRL_D, CTRL_Q, CTRL_S = b"\x03", b"\x04", b"\x11", b"\x13"
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.trees import requires_proc, stand_in_job
 from twisted_rsh.core.endings import Limit
-from twisted_rsh.execution.job_trees import JobTrees
-from twisted_rsh.execution.process_table import ProcessRecord
-from twisted_rsh.execution.usage_watch import ProcessorAccount, UsageLimits, UsageWatch, resident_bytes
+from twisted_rsh.execution.trees.limits import ProcessorAccount, UsageLimits, UsageWatch, resident_bytes
+from twisted_rsh.execution.trees.table import ProcessRecord
+from twisted_rsh.execution.trees.trees import JobTrees
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from twisted_rsh.execution.interfaces import IJobReactor
-from twisted_rsh.execution.job_tree import JobTree
-from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.plan import SpawnPlan
-from twisted_rsh.execution.reaping import ExitReport, watch_exit
-from twisted_rsh.execution.spawn import spawn
+from twisted_rsh.execution.processes.exits import ExitReport, watch_exit
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.spawn import spawn
+from twisted_rsh.execution.trees.tree import JobTree
+from twisted_rsh.execution.trees.trees import JobTrees
 
 __all__ = ["DAEMON", "Job", "is_alive", "numbers", "program", "requires_proc", "stand_in_job"]
 

@@ -13,11 +13,10 @@ from tests.link.wire import RawClient, Wire, failures, frame, unframe
 from tests.server.rig import NO_RESUME, Rig
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
-from twisted_rsh.core.login_messages import AuthFail, AuthOk
-from twisted_rsh.core.messages import Ack, Data, End, Exit, Open, Opened, Signal
+from twisted_rsh.core.messages import Ack, AuthFail, AuthOk, Data, End, Exit, Open, Opened, Signal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, FramedLink
-from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
+from twisted_rsh.server.job import OPENED_HELD_SECONDS
 
 
 def padded(payload: bytes, size: int) -> bytes:

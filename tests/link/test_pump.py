@@ -16,8 +16,21 @@ from twisted_rsh.client.errors import ConnectionLost
 from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown
 from twisted_rsh.core.limits import MAX_OFFSET, SessionLimits
-from twisted_rsh.core.login_messages import AuthOk
-from twisted_rsh.core.messages import Ack, Credit, Data, End, Exit, Goodbye, Open, Opened, Ping, Pong, Signal, Stop
+from twisted_rsh.core.messages import (
+    Ack,
+    AuthOk,
+    Credit,
+    Data,
+    End,
+    Exit,
+    Goodbye,
+    Open,
+    Opened,
+    Ping,
+    Pong,
+    Signal,
+    Stop,
+)
 from twisted_rsh.core.roles import Phase, Role, Stream
 
 _LIMITS = SessionLimits()

@@ -32,11 +32,11 @@ from tests.link.wire import (
 )
 from tests.server.rig import Rig
 from twisted_rsh.client import RemoteShell
-from twisted_rsh.client.client_link import ClientLink
 from twisted_rsh.client.errors import ClientError, ConnectionLost, NotARemoteShell, WrongServer
+from twisted_rsh.client.login import ClientLink
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.login_messages import Auth
+from twisted_rsh.core.messages import Auth
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.link import tls as tls_module
 from twisted_rsh.link.tls import PinnedClientTLS, exporter, negotiated_protocol, peer_spki_sha256
@@ -199,7 +199,7 @@ def test_without_the_look_during_the_handshake() -> None:
 def test_without_the_look_after_the_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
     """L-05: if the look after the handshake saw what it wants, TLS would still stop the wrong server."""
     pin = identity().pin
-    monkeypatch.setattr("twisted_rsh.client.pinned_link.peer_spki_sha256", lambda _transport: pin)
+    monkeypatch.setattr("twisted_rsh.client.link.peer_spki_sha256", lambda _transport: pin)
     dialling = Dialling(MALLORY)
     assert isinstance(dialling.error, WrongServer)
     assert dialling.server.received == b""

@@ -35,11 +35,11 @@ from tests.trust.keys import key_blob, private_key
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.limits import PROOF_BYTES
-from twisted_rsh.core.login_messages import Auth
+from twisted_rsh.core.messages import Auth
 from twisted_rsh.core.resuming import SECRET_LABEL, LinkBinding, secret_context
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.link.tls import ALPN, LinkTLSFactory
-from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
+from twisted_rsh.server.job import OPENED_HELD_SECONDS
 from twisted_rsh.trust.client_key import ClientKey
 from twisted_rsh.trust.fingerprint import spki_sha256
 from twisted_rsh.trust.ssh_keys import parse_public_key

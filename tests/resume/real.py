@@ -9,12 +9,12 @@ from typing import Any
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import deferLater
 
-from tests.client.processes import HOST
+from tests.server_process import HOST
 from tests.serving import Serving, reactor
 from twisted_rsh.client import RemoteShell, connect, connect_to_endpoint
-from twisted_rsh.client.remote_streams import RemoteOutput
+from twisted_rsh.client.job import RemoteOutput
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.server.shell_session import ShellSession
+from twisted_rsh.server.session import ShellSession
 from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn, MemoryEndpoint, Schedule
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.fingerprint import parse_fingerprint

@@ -13,8 +13,8 @@ import pytest
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from tests.client.processes import ServerProcess, cpu_ticks, is_running, read_line, wait_until_gone
 from tests.resume.real import NOBODY_THERE, Behind, output_until, until
+from tests.server_process import ServerProcess, cpu_ticks, is_running, read_line, wait_until_gone
 from tests.serving import asynchronous, reactor
 from tests.system.test_soak import resident_bytes
 from twisted_rsh.core.endings import Exited

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tests.server.resuming import Resumer
 from tests.server.rig import Rig
-from twisted_rsh.core.messages import Credit, Data, Open
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Credit, Data, Open, Positions
 from twisted_rsh.core.roles import Stream
 
 

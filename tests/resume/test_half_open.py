@@ -10,8 +10,8 @@ import sys
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from tests.client.processes import HOST
 from tests.resume.real import only_session, output_until, proxied, until
+from tests.server_process import HOST
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import SessionLimits

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import deferLater
 
-from tests.client.processes import HOST, PATIENCE, ServerProcess
 from tests.resume.real import Behind
 from tests.resume.test_absent_clients import fingerprint_of
+from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import asynchronous, reactor
 from twisted_rsh.testing import CutEverySeconds
 from twisted_rsh.trust.home import Home

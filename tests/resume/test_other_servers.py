@@ -11,11 +11,11 @@ from tests.link.wire import ALICE, MALLORY, client_key
 from tests.server.rig import Rig
 from twisted_rsh.client import RemoteShell, connect_to_endpoint
 from twisted_rsh.client.errors import LossReason
-from twisted_rsh.core.disconnection import Keep
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown
+from twisted_rsh.core.requests import Keep
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.link.tls import ServerTLS
-from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
+from twisted_rsh.server.job import OPENED_HELD_SECONDS
 from twisted_rsh.testing import MemoryEndpoint
 
 

@@ -9,9 +9,7 @@ from twisted.logger import LogEvent, formatEvent
 from tests.link.wire import RawClient, frame
 from tests.server.rig import Rig
 from twisted_rsh.core.codec import Decoder, encode
-from twisted_rsh.core.login_messages import Resume, ResumeFail, ResumeOk
-from twisted_rsh.core.messages import Ping, Pong
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Ping, Pong, Positions, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.resuming import ClientProof
 from twisted_rsh.core.roles import Phase, Role
 

@@ -15,18 +15,18 @@ from zope.interface import Interface, implementer
 
 from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
 from twisted_rsh.client import RemoteShell
-from twisted_rsh.client.client_link import ClientLink
+from twisted_rsh.client.login import ClientLink
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.login_messages import AuthOk
+from twisted_rsh.core.messages import AuthOk
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
 from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
 from twisted_rsh.server.factory import RemoteShellFactory
-from twisted_rsh.server.server_link import ServerLink, ServerSettings
-from twisted_rsh.server.shell_session import ShellSession
+from twisted_rsh.server.link import ServerLink, ServerSettings
+from twisted_rsh.server.session import ShellSession
 from twisted_rsh.trust.cred import IVerifiedKey
 
 __all__ = ["NO_RESUME", "Checker", "Connected", "Realm", "Rig", "ScriptedJob", "ScriptedUser"]

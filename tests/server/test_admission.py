@@ -10,7 +10,7 @@ from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import frame
 from tests.server.rig import Rig
-from twisted_rsh.server.admission import (
+from twisted_rsh.server.strangers import (
     DROP_RATE,
     DROP_START,
     MAX_UNAUTHENTICATED,

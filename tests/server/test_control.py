@@ -28,8 +28,8 @@ from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.other_user import other_users_command, other_users_folder, require_other_user
 from tests.system.running import START_SECONDS, assert_one_line, own_environment, running_server
 from twisted_rsh import manage
-from twisted_rsh.core.disconnection import Grace
 from twisted_rsh.core.endings import OutcomeUnknown
+from twisted_rsh.core.requests import Grace
 from twisted_rsh.manage import Problem, SessionOptions, main, manage_sessions, parse_arguments
 from twisted_rsh.server import control
 from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSession, is_our_own_peer

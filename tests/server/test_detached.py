@@ -9,17 +9,15 @@ from zope.interface import alsoProvides
 from tests.link.wire import RawClient, failures, frame
 from tests.server.resuming import FAIL, Resumer, is_alive
 from tests.server.rig import Rig, ScriptedJob
-from twisted_rsh.core.disconnection import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_DETACH_SECONDS, SessionLimits
-from twisted_rsh.core.messages import Close, Data, Exit, Goodbye, Open, Opened
-from twisted_rsh.core.positions import Positions
-from twisted_rsh.core.requests import JobRequest, Terminal
+from twisted_rsh.core.messages import Close, Data, Exit, Goodbye, Open, Opened, Positions
+from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS, JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IPersistentShell
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY
+from twisted_rsh.server.session import IDLE_SECONDS, RETENTION_SECONDS
 from twisted_rsh.server.sessions import MAX_DETACHED_PER_KEY
-from twisted_rsh.server.shell_session import IDLE_SECONDS, RETENTION_SECONDS
 
 STDIN, STDOUT, STDERR = Stream
 OPEN = Open(channel=1, command="true")

@@ -19,8 +19,8 @@ from tests.server.test_service import is_gone, until
 from tests.serving import Serving, asynchronous
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.messages import Goodbye, Open
-from twisted_rsh.server.hang_up import HangUp
 from twisted_rsh.server.sessions import KEY_REVOKED
+from twisted_rsh.server.sighup import HangUp
 from twisted_rsh.trust.home import Home
 
 

@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, Logger, formatEvent
 
 from tests.link.wire import RawClient, Wire, frame
 from tests.server.rig import Rig
-from twisted_rsh.server.line_limit import LINES_A_MINUTE, LineLimit
+from twisted_rsh.server.strangers import LINES_A_MINUTE, LineLimit
 
 
 def lines(logged: list[LogEvent]) -> list[str]:

@@ -18,8 +18,7 @@ from tests.trust.keys import EXPORTER, login_bytes, private_key, string
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
-from twisted_rsh.core.messages import Exit, Open, Ping
+from twisted_rsh.core.messages import Auth, AuthFail, AuthOk, Exit, Open, Ping, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import CLOSE_SECONDS, LOGIN_SECONDS
@@ -299,7 +298,7 @@ def test_the_signature_is_for_a_login(rig: Rig) -> None:
 @pytest.mark.parametrize("constant", [bytes(32), EXPORTER])
 def test_another_exporter(rig: Rig, monkeypatch: pytest.MonkeyPatch, constant: bytes) -> None:
     """A-08: the server uses its own exporter value: if that were another, no login would succeed."""
-    monkeypatch.setattr("twisted_rsh.server.server_link.exporter", lambda _transport: constant)
+    monkeypatch.setattr("twisted_rsh.server.link.exporter", lambda _transport: constant)
     assert refused(rig, lambda client: client.auth(rig.pin)) == frame(FAIL)
 
 

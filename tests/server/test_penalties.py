@@ -18,14 +18,14 @@ from twisted_rsh.core.codec import encode
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS
 from twisted_rsh.core.messages import Ping
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
-from twisted_rsh.server.penalties import (
+from twisted_rsh.server.strangers import (
     MAX_PENALTY_SECONDS,
     MAX_SOURCES,
     MIN_PENALTY_SECONDS,
     Offence,
     Penalties,
+    source_of,
 )
-from twisted_rsh.server.sources import source_of
 
 AWAY = "192.0.2.7"
 """Another machine."""

@@ -13,8 +13,7 @@ from tests.server.rig import Rig
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import DEFAULT_WINDOW
-from twisted_rsh.core.messages import Close, Credit, Data, End, Exit, Open, Opened, Ping, Pong, Signal
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Close, Credit, Data, End, Exit, Open, Opened, Ping, Pong, Positions, Signal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 
 STDIN, STDOUT, STDERR = Stream

@@ -14,12 +14,10 @@ from tests.server.resuming import FAIL, NOTHING, Resumer, answers, is_alive, lin
 from tests.server.rig import Rig
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_OFFSET
-from twisted_rsh.core.login_messages import Resume, ResumeFail
-from twisted_rsh.core.messages import Credit, Open
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Credit, Open, Positions, Resume, ResumeFail
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.server.line_limit import LINES_A_MINUTE
+from twisted_rsh.server.strangers import LINES_A_MINUTE
 
 OPEN = Open(channel=1, command="true")
 

@@ -29,15 +29,15 @@ from tests.serving import Serving, asynchronous, link_of, reactor
 from twisted_rsh.client import connect_to_endpoint
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.codec import encode
-from twisted_rsh.core.disconnection import Grace
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, TimedOut
 from twisted_rsh.core.limits import DEFAULT_WINDOW, SessionLimits
 from twisted_rsh.core.messages import Ack
+from twisted_rsh.core.requests import Grace
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.account import Account
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
-from twisted_rsh.server.realm import SingleUserRealm
+from twisted_rsh.server.portal import SingleUserRealm
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.files import FileProblem

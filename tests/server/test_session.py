@@ -38,8 +38,8 @@ from twisted_rsh.core.messages import (
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
-from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
-from twisted_rsh.server.shell_session import IDLE_SECONDS
+from twisted_rsh.server.job import OPENED_HELD_SECONDS
+from twisted_rsh.server.session import IDLE_SECONDS
 
 STDIN, STDOUT, STDERR = Stream
 OPEN = Open(channel=1, command="true")

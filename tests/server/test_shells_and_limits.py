@@ -15,7 +15,7 @@ from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
-from twisted_rsh.server.channel_job import ENDS_HELD_SECONDS
+from twisted_rsh.server.job import ENDS_HELD_SECONDS
 
 
 @implementer(IPersistentShell)

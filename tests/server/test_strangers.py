@@ -17,19 +17,19 @@ from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent
 
-from tests.client.processes import HOST, PATIENCE, ServerProcess
 from tests.link.records import HandmadeRecords
 from tests.link.wire import Wire, failures, frame
 from tests.server.rig import Rig
+from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.endings import Exited
-from twisted_rsh.core.login_messages import Auth, AuthOk
+from twisted_rsh.core.messages import Auth, AuthOk
 from twisted_rsh.execution.account import Account
 from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS
 from twisted_rsh.link.tls import exporter
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED
+from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import Home
 from twisted_rsh.trust.records import read_record

@@ -44,7 +44,7 @@ def require_other_user() -> None:
 def other_users_command(program: str) -> tuple[str, ...]:
     """Make the beginning of a command line that runs a program of ours as the other user.
 
-    :param program: a module with a ``main``, such as ``"twisted_rsh.client.__main__"``.
+    :param program: a module with a ``main``, such as ``"twisted_rsh.cli.__main__"``.
     """
     user = pwd.getpwnam(OTHER_USER)
     # Not measured: the other user cannot write where the coverage of the tests is kept.

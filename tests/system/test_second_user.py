@@ -21,7 +21,7 @@ from tests.system.running import (
     running_server,
 )
 
-CLIENT = "twisted_rsh.client.__main__"
+CLIENT = "twisted_rsh.cli.__main__"
 SERVER = "twisted_rsh.server.__main__"
 
 

@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
-from tests.client.processes import HOST, PATIENCE, ServerProcess
+from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import asynchronous, reactor
 from twisted_rsh.client import RemoteShell, Terminal, connect
 from twisted_rsh.core.endings import Exited

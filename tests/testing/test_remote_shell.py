@@ -11,7 +11,7 @@ from twisted_rsh.client import RemoteShell, Result, connect_to_endpoint
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.roles import OUTPUTS
-from twisted_rsh.server.channel_job import OPENED_HELD_SECONDS
+from twisted_rsh.server.job import OPENED_HELD_SECONDS
 from twisted_rsh.testing import NO_FAULTS, Direction, End, Faults, InTurn, LaneFaults, MemoryEndpoint, Schedule
 
 

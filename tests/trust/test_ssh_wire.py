@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from twisted_rsh.trust.ssh_wire import BadWire, decode_mpint, encode_mpint, encode_string, split_strings
+from twisted_rsh.trust.ssh_keys import BadWire, decode_mpint, encode_mpint, encode_string, split_strings
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twisted_rsh.client.connecting import connect, connect_to_endpoint
-    from twisted_rsh.client.persistent_shell import PersistentShell
-    from twisted_rsh.client.remote_job import RemoteJob
-    from twisted_rsh.client.remote_shell import RemoteShell
+    from twisted_rsh.client.connection import RemoteShell
+    from twisted_rsh.client.job import RemoteJob
     from twisted_rsh.client.result import Result
-    from twisted_rsh.core.disconnection import Grace, Keep
+    from twisted_rsh.client.shell import PersistentShell
     from twisted_rsh.core.endings import JobEnd
-    from twisted_rsh.core.requests import Terminal
+    from twisted_rsh.core.requests import Grace, Keep, Terminal
 
 __all__ = [
     "Grace",
@@ -29,12 +28,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Grace": "twisted_rsh.core.disconnection",
+    "Grace": "twisted_rsh.core.requests",
     "JobEnd": "twisted_rsh.core.endings",
-    "Keep": "twisted_rsh.core.disconnection",
-    "PersistentShell": "twisted_rsh.client.persistent_shell",
-    "RemoteJob": "twisted_rsh.client.remote_job",
-    "RemoteShell": "twisted_rsh.client.remote_shell",
+    "Keep": "twisted_rsh.core.requests",
+    "PersistentShell": "twisted_rsh.client.shell",
+    "RemoteJob": "twisted_rsh.client.job",
+    "RemoteShell": "twisted_rsh.client.connection",
     "Result": "twisted_rsh.client.result",
     "Terminal": "twisted_rsh.core.requests",
     "connect": "twisted_rsh.client.connecting",

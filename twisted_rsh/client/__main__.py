@@ -1,57 +1,10 @@
-"""``python -m twisted_rsh.client``, and ``trsh``: the client's command line."""
+"""``python -m twisted_rsh.client``: the program ``trsh``."""
 
-from __future__ import annotations
-
-import os
-import signal
 import sys
-from collections.abc import Sequence
 
-from twisted_rsh.client.modes import run_client
-from twisted_rsh.client.options import UsageError, parse_options, usage_text
-from twisted_rsh.client.status import FAILURE_STATUS
-from twisted_rsh.trust.home import HomeUnknown
+from twisted_rsh.cli.__main__ import main
 
 __all__ = ["main"]
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the client.
-
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
-    :returns: the exit status.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until the program runs, Ctrl-C simply ends it; Python would show where.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        options = parse_options(sys.argv[1:] if arguments is None else arguments)
-    except UsageError as error:
-        _print(f"trsh: {error}", 2)
-        return FAILURE_STATUS
-    if options.show_help:
-        return _print(usage_text().rstrip("\n"), 1)
-    if options.show_version:
-        from importlib.metadata import version  # it takes longer to import than anything else above
-
-        return _print(f"twisted-rsh {version('twisted-rsh')}", 2)
-    from twisted_rsh.client.stdio import ensure_standard_descriptors  # it needs Twisted, which takes 0.3 s to import
-
-    ensure_standard_descriptors()
-    try:
-        return run_client(options)
-    except HomeUnknown as error:
-        _print(f"trsh: {error}", 2)
-        return FAILURE_STATUS
-
-
-def _print(text: str, fd: int) -> int:
-    try:
-        os.write(fd, f"{text}\n".encode(errors="backslashreplace"))
-    except OSError:  # nobody is there to be told
-        return FAILURE_STATUS
-    return 0
-
 
 if __name__ == "__main__":
     sys.exit(main())

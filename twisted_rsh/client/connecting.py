@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from twisted_rsh.client.client_link import ClientLink
-from twisted_rsh.client.dialling import dial
+from twisted_rsh.client.connection import RemoteShell
 from twisted_rsh.client.errors import ClientError, NoServer, UnknownServer
-from twisted_rsh.client.redialling import Redialler
-from twisted_rsh.client.remote_shell import RemoteShell
-from twisted_rsh.client.resume_link import ResumeLink, Resumption
+from twisted_rsh.client.link import dial
+from twisted_rsh.client.login import ClientLink
+from twisted_rsh.client.reconnecting import Redialler
+from twisted_rsh.client.resuming import ResumeLink, Resumption
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
@@ -55,7 +55,7 @@ def connect(
     :param limits: how often to ask the server for a sign of life; the server announces the rest.
     :param resume: whether the session outlives its connection: when that is lost, the server is dialled again, and
         everything goes on, with nothing lost and nothing repeated; see
-        :meth:`twisted_rsh.client.remote_shell.RemoteShell.watch_link`.  Otherwise it ends with its connection, and its
+        :meth:`twisted_rsh.client.connection.RemoteShell.watch_link`.  Otherwise it ends with its connection, and its
         jobs are ended at once unless they are started with another `on_disconnect`.
     :returns: fires with the shell; fails with a :class:`~twisted_rsh.client.errors.ClientError`, with
         :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, with

@@ -12,10 +12,25 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, TypeVar
 
-from twisted_rsh.core.fields import FieldError, Kind, kinds_of
-from twisted_rsh.core.roles import Phase, Role
+from twisted_rsh.core.fields import FieldError, Integer, Kind, kinds_of
+from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_OFFSET
+from twisted_rsh.core.roles import Phase, Role, Stream
 
-__all__ = ["BOTH", "CLIENT", "SERVER", "Declaration", "JsonMessage", "Message", "PackedMessage", "declare"]
+__all__ = [
+    "BOTH",
+    "CHANNEL",
+    "CLIENT",
+    "OFFSET",
+    "SERVER",
+    "Declaration",
+    "JsonMessage",
+    "Message",
+    "PackedMessage",
+    "check_channel",
+    "check_offset",
+    "check_stream",
+    "declare",
+]
 
 M = TypeVar("M", bound="type[Message]")
 
@@ -160,3 +175,39 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("a member occurs twice")
     return members
+
+
+CHANNEL = Integer(1, MAX_CHANNEL_ID)
+"""The number of a channel, in JSON."""
+
+OFFSET = Integer(0, MAX_OFFSET)
+"""A number of bytes, in JSON."""
+
+_STREAMS = frozenset(int(stream) for stream in Stream)
+
+
+def check_channel(channel: int) -> None:
+    """Check the number of a channel.
+
+    :raises FieldError: it is none.
+    """
+    if not 1 <= channel <= MAX_CHANNEL_ID:
+        raise FieldError(f"no channel {channel}")
+
+
+def check_stream(stream: int) -> None:
+    """Check the number of a stream.
+
+    :raises FieldError: it is none.
+    """
+    if stream not in _STREAMS:
+        raise FieldError(f"no stream {stream}")
+
+
+def check_offset(offset: int) -> None:
+    """Check an offset in a stream, or a count.
+
+    :raises FieldError: it is none.
+    """
+    if not 0 <= offset <= MAX_OFFSET:
+        raise FieldError("an offset beyond the highest")

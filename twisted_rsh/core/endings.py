@@ -10,6 +10,7 @@ import enum
 from dataclasses import dataclass
 
 __all__ = [
+    "SIGNAL_NAMES",
     "Ending",
     "Exited",
     "JobEnd",
@@ -23,6 +24,12 @@ __all__ = [
     "Stopped",
     "TimedOut",
 ]
+
+SIGNAL_NAMES = frozenset(
+    "ABRT ALRM BUS CHLD CONT FPE HUP ILL INT IO KILL PIPE PROF PWR QUIT SEGV STKFLT STOP SYS TERM TRAP "
+    "TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ".split()
+)
+"""Names without ``SIG``: POSIX.1-2017's, and those that Linux adds and a job can die of."""
 
 
 class RefusalReason(enum.Enum):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted_rsh.core.endings import (
+    SIGNAL_NAMES,
     Ending,
     Exited,
     Limit,
@@ -26,7 +27,6 @@ from twisted_rsh.core.endings import (
     TimedOut,
 )
 from twisted_rsh.core.limits import MAX_OFFSET, MAX_TEXT_BYTES, MAX_TIMEOUT_MS
-from twisted_rsh.core.signals import SIGNAL_NAMES
 
 __all__ = [
     "Binary",

@@ -12,7 +12,7 @@ from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.codec import Decoder, encode
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, SessionLimits
-from twisted_rsh.core.login_messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
+from twisted_rsh.core.messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.server_session import ServerSession
 

@@ -4,9 +4,83 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted_rsh.core.disconnection import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS, Disconnection, Grace
+from twisted_rsh.core.limits import MAX_TIMEOUT_MS
 
-__all__ = ["JobRequest", "Terminal"]
+__all__ = [
+    "COMMAND_GRACE_SECONDS",
+    "CONTROL_CHARACTERS",
+    "KILL",
+    "MODE_NAMES",
+    "SHELL_GRACE_SECONDS",
+    "Disconnection",
+    "Grace",
+    "JobRequest",
+    "Keep",
+    "Terminal",
+    "parse_disconnection",
+]
+
+COMMAND_GRACE_SECONDS = 60.0
+"""Seconds that a command goes on without a link, unless asked otherwise: what a client that was killed leaves behind is
+gone after a minute."""
+
+SHELL_GRACE_SECONDS = 3600.0
+"""Seconds for a persistent shell, and for anything on a terminal: a person comes back from lunch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """The job goes on, as far as its credit goes, and is ended when nobody has resumed the session in time.
+
+    :ivar seconds: how long from the loss of the link; 0 to end it at once.
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """The job goes on to its end.  Its last output and its ending are kept for a limited time."""
+
+
+KILL = Grace(0.0)
+"""The job is ended at once."""
+
+Disconnection = Grace | Keep
+"""What becomes of a job: :data:`KILL`, or any other grace, or keep."""
+
+
+def parse_disconnection(text: str) -> Disconnection:
+    """Read what a user writes: ``kill``, ``keep`` or ``grace:SECONDS``.
+
+    :raises ValueError: it is none of these.
+    """
+    if text == "kill":
+        return KILL
+    if text == "keep":
+        return Keep()
+    word, _, amount = text.partition(":")
+    try:
+        seconds = float(amount)
+    except ValueError:
+        seconds = -1.0
+    if word != "grace" or not 0 <= seconds * 1000 <= MAX_TIMEOUT_MS:
+        raise ValueError(f"{text!r} is none of kill, keep and grace:SECONDS")
+    return Grace(seconds)
+
+
+CONTROL_CHARACTERS = frozenset(
+    "VINTR VQUIT VERASE VKILL VEOF VEOL VEOL2 VSTART VSTOP VSUSP VREPRINT VWERASE VLNEXT".split()
+)
+"""Settings whose value is the code of a character, from 0 to 255; 0 switches its function off."""
+
+_FLAGS = frozenset(
+    "IGNPAR PARMRK INPCK ISTRIP INLCR IGNCR ICRNL IXON IXANY IXOFF IMAXBEL IUTF8 "
+    "ISIG ICANON ECHO ECHOE ECHOK ECHONL ECHOCTL ECHOKE NOFLSH TOSTOP IEXTEN OPOST ONLCR".split()
+)
+
+MODE_NAMES = CONTROL_CHARACTERS | _FLAGS
+"""All of them, by the names of termios(3); those that are no control character are flags, 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +90,7 @@ class Terminal:
     :ivar term: its type, for ``TERM``.
     :ivar columns: characters in a line, at least 1.
     :ivar rows: lines, at least 1.
-    :ivar modes: settings of :data:`twisted_rsh.core.terminal_modes.MODE_NAMES` by name, those of the client's own
+    :ivar modes: settings of :data:`twisted_rsh.core.requests.MODE_NAMES` by name, those of the client's own
         terminal; what is not named stays as the server's system has it.
     :ivar separate_stderr: whether standard error is a pipe of its own instead of the terminal.
     """

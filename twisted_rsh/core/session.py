@@ -26,9 +26,8 @@ from twisted_rsh.core.events import (
 )
 from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
-from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Stop
-from twisted_rsh.core.positions import Positions
-from twisted_rsh.core.replay import Replay
+from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Positions, Stop
+from twisted_rsh.core.resuming import Replay
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
 

@@ -13,15 +13,14 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
-from twisted_rsh.execution.job_tree import JobTree
 from twisted_rsh.execution.lifetime import JobLifetime
-from twisted_rsh.execution.outcome import ending_of
-from twisted_rsh.execution.plan import SpawnPlan
-from twisted_rsh.execution.process import spawn_process
-from twisted_rsh.execution.refusals import refusal_of
+from twisted_rsh.execution.plan import SpawnPlan, refusal_of
+from twisted_rsh.execution.processes.exits import ending_of
+from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.execution.transports import StartProcess
-from twisted_rsh.execution.usage_watch import NO_LIMITS, UsageLimits
+from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
+from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.interfaces import IJob, IJobOwner
 
 __all__ = ["LINGER_SECONDS", "MAX_LINGER_SECONDS", "ProcessJob", "start_job"]
@@ -49,7 +48,7 @@ def start_job(
     :param reactor: watches its pipes and its exit, and tells the time.
     :param plan: what to execute (:func:`twisted_rsh.execution.plan.plan_job`).
     :param owner: whom to report to, from the reactor only, never from within this call.
-    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.job_trees.JobTrees.new`).
+    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.trees.trees.JobTrees.new`).
     :param terminal: the terminal to give it, or ``None`` for pipes.
     :param limits: what all of its processes together may use.
     :param start_process: the transport to run it on (:func:`twisted_rsh.execution.transports.default_transport`).

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from twisted_rsh.core.endings import RefusalReason
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled
 from twisted_rsh.core.limits import (
     MAX_CWD_BYTES,
     MAX_ENVIRONMENT_NAMES,
@@ -20,6 +20,7 @@ from twisted_rsh.core.limits import (
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.processes.terminal import TerminalUnavailable
 from twisted_rsh.interfaces import JobRefused
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "check_program",
     "encode_text",
     "plan_job",
+    "refusal_of",
+    "shell_failure",
     "shown",
 ]
 
@@ -245,3 +248,50 @@ def _first_program(candidates: Iterable[bytes], name: str, program_check: Callab
     if obstacle is None:
         raise JobRefused(RefusalReason.NOT_FOUND, f"{shown(name)}: command not found")
     raise JobRefused(RefusalReason.NOT_EXECUTABLE, f"{shown(name)}: {obstacle.strerror}")
+
+
+_REASON_BY_ERRNO = {
+    errno.ENOENT: RefusalReason.NOT_FOUND,
+    errno.E2BIG: RefusalReason.TOO_LONG,
+    errno.EMFILE: RefusalReason.RESOURCES,
+    errno.ENFILE: RefusalReason.RESOURCES,
+    errno.EAGAIN: RefusalReason.RESOURCES,
+    errno.ENOMEM: RefusalReason.RESOURCES,
+    errno.ENOSPC: RefusalReason.RESOURCES,
+}
+"""Why a process could not be started, for what a client may act on; anything else makes it not executable."""
+
+
+def refusal_of(error: OSError, plan: SpawnPlan) -> JobRefused:
+    """Say why the system did not start a process.
+
+    :param error: what it said.
+    :param plan: what was to be executed.
+    :returns: the refusal, to be raised.
+    """
+    if isinstance(error, TerminalUnavailable):
+        return JobRefused(RefusalReason.NO_TERMINAL, f"there is no terminal to be had: {error.strerror}")
+    if error.filename == plan.cwd:
+        return JobRefused(RefusalReason.BAD_CWD, f"{shown(os.fsdecode(plan.cwd))}: {error.strerror}")
+    reason = _REASON_BY_ERRNO.get(error.errno or 0, RefusalReason.NOT_EXECUTABLE)
+    return JobRefused(reason, f"{shown(os.fsdecode(plan.executable))}: {error.strerror}")
+
+
+def shell_failure(plan: SpawnPlan, ending: Ending | None, said: str) -> Refused:
+    """Say in one line why a persistent shell that was started is of no use.
+
+    :param plan: what was executed.
+    :param ending: how it ended, or why it was given up; ``None`` when that is not known.
+    :param said: what it printed last.
+    :returns: its ending, with `SHELL_FAILED`.
+    """
+    name = shown(os.fsdecode(plan.executable))
+    if isinstance(ending, OutcomeUnknown):
+        return Refused(RefusalReason.SHELL_FAILED, f"{name}: {ending.text}")
+    how = "it ended before it was ready"
+    if isinstance(ending, Exited):
+        how += f", with exit code {ending.code}"
+    elif isinstance(ending, Signalled):
+        how += f", by signal {ending.signal}"
+    last = next((shown(line.strip()) for line in reversed(said.split("\n")) if line.strip()), "")
+    return Refused(RefusalReason.SHELL_FAILED, f"{name}: {how}" + (f": {last}" if last else ""))

@@ -3,7 +3,8 @@
 What the reactor's own process lacks for a job is made up for on both sides of it:
 
 * Its pipes are read 8 KiB at a time whatever room there is, and its standard input buffers without bound.  So the
-  reactor is told to pass on descriptors as they are, and the pipes are :mod:`twisted_rsh.execution.pipes`, as under
+  reactor is told to pass on descriptors as they are, and the pipes are :mod:`twisted_rsh.execution.processes.pipes`, as
+  under
   `os.posix_spawn`: nothing is held back, and input counts as taken when the pipe took it.
 * Its child stays in this process's group and session, says nothing truthful about a program that cannot be executed,
   and inherits the signal mask.  So the reactor starts a *starter*: this Python without its site packages, which
@@ -11,7 +12,8 @@ What the reactor's own process lacks for a job is made up for on both sides of i
   No shell and no ``setsid(1)`` could do it: the one cannot make a session, the other is missing outside Linux, and
   both complain on the job's standard error in place of an error number.
 * It never ends when somebody else has taken its child's status.  So it is made to forget the child, which is watched
-  by :mod:`twisted_rsh.execution.reaping` as any other.  The starter runs nothing before it has its plan: the exit
+  by :mod:`twisted_rsh.execution.processes.exits` as any other.  The starter runs nothing before it has its plan: the
+  exit
   cannot be missed in between.
 
 The price is the starter.  One ``true``, from the call to its end, measured beside `os.posix_spawn` in the same run:
@@ -38,14 +40,14 @@ from twisted.internet.protocol import ProcessProtocol
 
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.execution.descriptors import FIRST_PRIVATE, PipeEnds, open_pipe
-from twisted_rsh.execution.interfaces import IJobReactor
-from twisted_rsh.execution.pipes import READ_BYTES
 from twisted_rsh.execution.plan import SpawnPlan
-from twisted_rsh.execution.process import SpawnedProcess
-from twisted_rsh.execution.reaping import ExitReport, SigchldWatch
-from twisted_rsh.execution.spawn import PROBE_BYTES, Spawned
-from twisted_rsh.execution.terminal import TerminalUnavailable
+from twisted_rsh.execution.processes.descriptors import FIRST_PRIVATE, PipeEnds, open_pipe
+from twisted_rsh.execution.processes.exits import ExitReport, SigchldWatch
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.pipes import READ_BYTES
+from twisted_rsh.execution.processes.spawn import PROBE_BYTES, Spawned
+from twisted_rsh.execution.processes.terminal import TerminalUnavailable
+from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.interfaces import JobRefused
 
 __all__ = ["ANSWER_SECONDS", "spawn_portably"]
@@ -118,7 +120,8 @@ def spawn_portably(
     read_size: Callable[[int], int] | None = None,
     input_taken: Callable[[int], None] | None = None,
 ) -> SpawnedProcess:
-    """Start a process under a protocol, as :func:`twisted_rsh.execution.process.spawn_process` does and as truthfully.
+    """Start a process under a protocol, as :func:`twisted_rsh.execution.processes.transport.spawn_process` does and as
+    truthfully.
 
     Both give the same transport and keep the same promises.  This one takes ten times as long to start a process, while
     the reactor waits, and has no terminals.  Where to prefer which is
@@ -133,7 +136,7 @@ def spawn_portably(
         0 the output is paused until `resume_output`.  ``None`` reads whatever comes.
     :param input_taken: learns how many bytes of its input the process's pipe took; ``None`` when nobody counts.
     :returns: the transport, which is the protocol's.
-    :raises twisted_rsh.execution.terminal.TerminalUnavailable: a terminal was asked for; an ``OSError`` too.
+    :raises twisted_rsh.execution.processes.terminal.TerminalUnavailable: a terminal was asked for; an ``OSError`` too.
     :raises OSError: the process was not started, or could not be watched and was killed; no descriptor stays open.
         Its `filename` is the plan's `cwd` when that could not be entered.
     :raises JobRefused: `NOT_SUPPORTED`, this Python cannot be started again, or nobody would notice the exit;
@@ -177,7 +180,7 @@ def _check_exit_is_noticed(reactor: IReactorCore) -> None:
 
 
 def _spawn(reactor: IReactorProcess, plan: SpawnPlan) -> Spawned:
-    """Start a process with three pipes, as :func:`twisted_rsh.execution.spawn.spawn` does."""
+    """Start a process with three pipes, as :func:`twisted_rsh.execution.processes.spawn.spawn` does."""
     with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as always:
         ends: list[PipeEnds] = []
         for ours in (1, 0, 0):

@@ -11,17 +11,17 @@ from twisted.internet.protocol import ProcessProtocol
 
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.requests import JobRequest, Terminal
-from twisted_rsh.execution.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.portable import spawn_portably
-from twisted_rsh.execution.process import spawn_process
+from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.interfaces import JobRefused
 
 __all__ = ["StartProcess", "check_support", "default_transport"]
 
 
 class StartProcess(Protocol):
-    """Starts a process under a protocol: :func:`twisted_rsh.execution.process.spawn_process`,
+    """Starts a process under a protocol: :func:`twisted_rsh.execution.processes.transport.spawn_process`,
     :func:`twisted_rsh.execution.portable.spawn_portably`, or what an application puts around them.
     """
 
@@ -35,7 +35,7 @@ class StartProcess(Protocol):
         read_size: Callable[[int], int] | None = None,
         input_taken: Callable[[int], None] | None = None,
     ) -> IFlowControlledProcess:
-        """Start a process; see :func:`twisted_rsh.execution.process.spawn_process`."""
+        """Start a process; see :func:`twisted_rsh.execution.processes.transport.spawn_process`."""
         ...
 
 

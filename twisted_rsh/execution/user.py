@@ -9,15 +9,15 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.interfaces import IJobReactor
 from twisted_rsh.execution.job import ProcessJob, start_job
-from twisted_rsh.execution.job_tree import JobTree
-from twisted_rsh.execution.job_trees import JobTrees
 from twisted_rsh.execution.plan import plan_job
-from twisted_rsh.execution.shell_job import PersistentShell, start_shell
-from twisted_rsh.execution.shell_plan import plan_shell
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.shells.plan import plan_shell
+from twisted_rsh.execution.shells.shell import PersistentShell, start_shell
 from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
-from twisted_rsh.execution.usage_watch import UsageLimits
+from twisted_rsh.execution.trees.limits import UsageLimits
+from twisted_rsh.execution.trees.tree import JobTree
+from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.interfaces import IJobOwner, IShellUser, ISuspensionListener, JobRefused
 
 __all__ = ["LocalUser"]
@@ -28,12 +28,12 @@ class LocalUser:
     """Runs every request as a process of this machine, or in a shell that is one.
 
     :param reactor: watches the processes, and tells the time: any POSIX reactor, which is an
-        :class:`~twisted_rsh.execution.interfaces.IJobReactor`.
+        :class:`~twisted_rsh.execution.processes.interfaces.IJobReactor`.
     :param account: the user they run as (:meth:`twisted_rsh.execution.account.Account.current`).
     :param start_process: the process transport; ``None`` for the one that suits this system
         (:func:`twisted_rsh.execution.transports.default_transport`).
     :param trees: knows the processes of all jobs; ``None`` for one of this user's own, which changes nothing about the
-        process that it is in (:class:`twisted_rsh.execution.job_trees.JobTrees`).
+        process that it is in (:class:`twisted_rsh.execution.trees.trees.JobTrees`).
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from zope.interface import implementer
 
 from twisted_rsh.core.events import Event, LinkSilent
-from twisted_rsh.core.positions import Positions
+from twisted_rsh.core.messages import Positions
 from twisted_rsh.core.session import Session
 from twisted_rsh.link.framed_link import CLOSE_SECONDS, FramedLink
 

@@ -11,13 +11,10 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
 from twisted_rsh.link.tls import LinkTLSFactory, ServerTLS
-from twisted_rsh.server.admission import Admission
 from twisted_rsh.server.capacity import Capacity
-from twisted_rsh.server.line_limit import LineLimit
-from twisted_rsh.server.penalties import Offence, Penalties
-from twisted_rsh.server.server_link import LinkLines, ServerLink, ServerSettings
+from twisted_rsh.server.link import LinkLines, ServerLink, ServerSettings
 from twisted_rsh.server.sessions import Sessions
-from twisted_rsh.server.sources import source_of
+from twisted_rsh.server.strangers import Admission, LineLimit, Offence, Penalties, source_of
 
 __all__ = ["RemoteShellFactory"]
 

@@ -19,17 +19,17 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.job_trees import JobTrees
+from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.link.tls import ServerTLS
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.factory import RemoteShellFactory
+from twisted_rsh.server.link import ServerSettings
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
-from twisted_rsh.server.realm import SingleUserRealm
-from twisted_rsh.server.server_link import ServerSettings
+from twisted_rsh.server.portal import SingleUserRealm
+from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
 from twisted_rsh.trust.files import ensure_private_folder
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -75,7 +75,7 @@ class ServiceOptions:
     :ivar max_unauthenticated_per_source: those of one source: an IPv4 address or an IPv6 network of 64 bits.  There is
         no such limit for connections from this machine.
     :ivar penalties: whether a source that misbehaves before it logs in is refused for a while
-        (:mod:`twisted_rsh.server.penalties`).
+        (:mod:`twisted_rsh.server.strangers`).
     :ivar max_sessions_per_key: sessions that one key may have at once.
     :ivar max_buffered: bytes of input that all jobs together may leave unread; more jobs are refused.
     :ivar log_commands: whether the log names the commands that are run.

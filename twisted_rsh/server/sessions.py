@@ -9,12 +9,12 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_rsh.core.limits import PROOF_BYTES, SESSION_ID_BYTES
-from twisted_rsh.core.login_messages import Resume
+from twisted_rsh.core.messages import Resume
 from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.server.capacity import Capacity
-from twisted_rsh.server.key_check import KeyCheck, check_key_again
-from twisted_rsh.server.shell_session import LoggedIn, ShellSession
+from twisted_rsh.server.portal import KeyCheck, check_key_again
+from twisted_rsh.server.session import LoggedIn, ShellSession
 
 __all__ = ["KEY_REVOKED", "MAX_DETACHED_PER_KEY", "Sessions"]
 

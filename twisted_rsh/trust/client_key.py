@@ -25,8 +25,7 @@ from twisted_rsh.trust.authorized_keys import MAX_AUTHORIZED_KEYS_BYTES, parse_a
 from twisted_rsh.trust.files import BadKeyFile, create_private_file, read_or_create_secret_file, read_trusted_file
 from twisted_rsh.trust.home import Home
 from twisted_rsh.trust.server_key import MAX_KEY_FILE_BYTES
-from twisted_rsh.trust.ssh_keys import HASHES, BadKey, PublicKey, parse_public_key
-from twisted_rsh.trust.ssh_wire import encode_mpint, encode_string
+from twisted_rsh.trust.ssh_keys import HASHES, BadKey, PublicKey, encode_mpint, encode_string, parse_public_key
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
 
 __all__ = ["ClientKey", "load_or_create_client_key"]

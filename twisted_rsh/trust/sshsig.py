@@ -11,8 +11,7 @@ from __future__ import annotations
 import hashlib
 
 from twisted_rsh.trust.fingerprint import DIGEST_BYTES
-from twisted_rsh.trust.ssh_keys import BadSignature, PublicKey, parse_public_key
-from twisted_rsh.trust.ssh_wire import encode_string
+from twisted_rsh.trust.ssh_keys import BadSignature, PublicKey, encode_string, parse_public_key
 
 __all__ = ["EXPORTER_BYTES", "LOGIN_NAMESPACE", "encode_user", "login_message", "signed_bytes", "verify_login"]
 

@@ -1,0 +1,250 @@
+"""Every kind of descriptor, used without waiting for it; its flags are never touched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.descriptors import (
+    CIRCUMSTANCES,
+    PLENTY,
+    STREAMS,
+    Opener,
+    Reading,
+    Writing,
+    apply_circumstance,
+    close,
+    flags,
+    nothing_leaks,
+    open_pipe,
+    turns,
+)
+from tests.serving import asynchronous, reactor
+from twisted_rsh.cli.descriptors import PIECE_BYTES
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaks() -> Iterator[None]:
+    """Every test leaves things as it found them."""
+    with nothing_leaks():
+        yield
+
+
+@pytest.fixture(params=CIRCUMSTANCES)
+def circumstance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the world is."""
+    circumstance: str = request.param
+    apply_circumstance(circumstance, monkeypatch)
+    return circumstance
+
+
+@pytest.mark.parametrize("opener", STREAMS)
+@asynchronous
+async def test_input_comes_as_far_as_allowed(opener: Opener, circumstance: str) -> None:
+    """C-07: a pipe, a socket or a terminal is read live and never beyond what is allowed; C-05: flags stay."""
+    ours, theirs = opener()
+    os.set_blocking(ours, circumstance != "non-blocking")
+    before = flags(ours, theirs)
+    reading = Reading(ours, allowed=0)
+    os.write(theirs, b"abcdef")
+    await turns()
+    assert reading.data == b""
+    reading.reader.allow(2)
+    assert await reading.until(2) == b"ab"
+    await turns()
+    assert reading.data == b"ab"
+    assert os.read(ours, 1) == b"c"
+    reading.reader.allow(PLENTY)
+    assert await reading.until(5) == b"abdef"
+    os.write(theirs, b"g")
+    assert await reading.until(6) == b"abdefg"
+    assert flags(ours, theirs) == before
+    close(theirs)
+    await reading.ended
+    await turns()
+    assert (reading.ends, reading.reader.error, reading.reader.fileno()) == (1, None, -1)
+    assert flags(ours) == before[:1]
+    close(ours)
+
+
+@pytest.mark.parametrize("opener", STREAMS)
+@asynchronous
+async def test_hang_up_while_waiting_is_the_end(opener: Opener) -> None:
+    """C-07: the other end goes away while the reactor watches: that ends the input, once."""
+    ours, theirs = opener()
+    reading = Reading(ours)
+    await turns()
+    assert reading.reader in reactor.getReaders()
+    close(theirs)
+    await reading.ended
+    await turns()
+    assert (reading.ends, reading.reader.error) == (1, None)
+    close(ours)
+
+
+@pytest.mark.parametrize("opener", STREAMS)
+@asynchronous
+async def test_output_waits_for_its_reader(opener: Opener, circumstance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C-06: a slow reader blocks the output, at no cost, and gets every byte; C-05: flags stay."""
+    ours, theirs = opener()[::-1] if opener is open_pipe else opener()
+    os.set_blocking(ours, circumstance != "non-blocking")
+    before = flags(ours, theirs)
+    writing = Writing(ours)
+    data = bytes(range(256)) * 4096
+    writing.writer.write(data)
+    flushed = writing.writer.flushed()
+    while writing.writer not in reactor.getWriters():
+        await turns(1)
+    reported = writing.written
+    assert 0 < reported < len(data)
+
+    monkeypatch.setattr(writing.writer, "doWrite", lambda: pytest.fail("the reactor kept trying"))
+    await turns()
+    assert reactor.getDelayedCalls() == []
+    monkeypatch.undo()
+
+    received = b""
+    while len(received) < len(data):
+        if select.select([theirs], [], [], 0)[0]:
+            received += os.read(theirs, PIECE_BYTES)
+        await turns(1)
+    await flushed
+    assert received == data
+    assert writing.written == len(data)
+    assert flags(ours, theirs) == before
+    writing.writer.stop()
+    writing.writer.stop()
+    assert flags(ours, theirs) == before
+    close(ours, theirs)
+
+
+@asynchronous
+async def test_named_pipe_without_writers_has_an_end(tmp_path: Path) -> None:
+    """C-07: a named pipe whose writer left its data and went: opened again, the system never reports its end."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    both = os.open(fifo, os.O_RDWR)
+    ours = os.open(fifo, os.O_RDONLY)
+    os.write(both, b"left")
+    close(both)
+    reading = Reading(ours)
+    await reading.ended
+    assert reading.data == b"left"
+    close(ours)
+
+
+@asynchronous
+async def test_file_is_read_from_its_offset_and_left_behind_what_was_read(tmp_path: Path) -> None:
+    """C-07: a regular file is read in pieces from where it stands, and no further than allowed."""
+    path = tmp_path / "input"
+    data = bytes(range(256)) * 1024
+    path.write_bytes(data)
+    fd = os.open(path, os.O_RDONLY)
+    os.lseek(fd, 3, os.SEEK_SET)
+    reading = Reading(fd, allowed=PIECE_BYTES + 1)
+    await reading.until(PIECE_BYTES + 1)
+    await turns()
+    assert reading.data == data[3 : PIECE_BYTES + 4]
+    assert os.lseek(fd, 0, os.SEEK_CUR) == PIECE_BYTES + 4
+    assert reading.reader not in reactor.getReaders()
+    reading.reader.allow(PLENTY)
+    await reading.ended
+    assert reading.data == data[3:]
+    close(fd)
+
+
+@asynchronous
+async def test_files_keep_their_offset_and_append_mode(tmp_path: Path) -> None:
+    """C-06: output goes where the inherited description stands, behind what others appended."""
+    path = tmp_path / "output"
+    path.write_bytes(b"old\n")
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND)
+    writing = Writing(fd)
+    data = bytes(3 * PIECE_BYTES)
+    writing.writer.write(b"first\n")
+    await writing.writer.flushed()
+    os.write(fd, b"other\n")
+    writing.writer.write(data)
+    await writing.writer.flushed()
+    writing.writer.stop()
+    assert path.read_bytes() == b"old\nfirst\nother\n" + data
+    assert os.lseek(fd, 0, os.SEEK_CUR) == path.stat().st_size
+    close(fd)
+
+
+@asynchronous
+async def test_null_device() -> None:
+    """C-07: /dev/null ends at once as input, once something is allowed, and takes everything as output."""
+    fd = os.open(os.devnull, os.O_RDWR)
+    reading = Reading(fd, allowed=0)
+    await turns()
+    assert reading.ends == 0
+    reading.reader.allow(1)
+    await reading.ended
+    writing = Writing(fd)
+    writing.writer.write(bytes(PLENTY // 1024))
+    await writing.writer.flushed()
+    assert writing.written == PLENTY // 1024
+    writing.writer.stop()
+    close(fd)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@asynchronous
+async def test_full_disk() -> None:
+    """C-06: a full disk is reported once with ENOSPC, and the rest is dropped and counted."""
+    fd = os.open("/dev/full", os.O_WRONLY)
+    writing = Writing(fd)
+    writing.writer.write(b"abc")
+    await writing.writer.flushed()
+    writing.writer.write(b"def")
+    await writing.writer.flushed()
+    assert [error.errno for error in writing.errors] == [errno.ENOSPC]
+    assert writing.written == 6
+    writing.writer.stop()
+    close(fd)
+
+
+@asynchronous
+async def test_wrong_direction_fails_instead_of_opening_another_end() -> None:
+    """C-07: the writing end of a pipe as stdin is an input that fails, not a thief of the reader's data."""
+    ours, theirs = os.pipe()
+    reading = Reading(theirs)
+    await reading.ended
+    assert reading.reader.error is not None
+    assert reading.reader.error.errno == errno.EBADF
+    writing = Writing(ours)
+    writing.writer.write(b"x")
+    await writing.writer.flushed()
+    assert [error.errno for error in writing.errors] == [errno.EBADF]
+    writing.writer.stop()
+    close(ours, theirs)
+
+
+@asynchronous
+async def test_input_that_breaks_is_told_from_its_end(tmp_path: Path) -> None:
+    """C-07: a folder as stdin ends the input, with the error to look at."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    reading = Reading(fd)
+    await reading.ended
+    assert isinstance(reading.reader.error, IsADirectoryError)
+    close(fd)
+
+
+@asynchronous
+async def test_system_that_duplicates_instead_of_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where opening a descriptor's name gives a duplicate without our flag, it is not taken for non-blocking."""
+    ours, theirs = os.pipe()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda path, flags: os.dup(ours))
+        reading = Reading(ours)
+    await turns()
+    os.write(theirs, b"x")
+    assert await reading.until(1) == b"x"
+    reading.reader.stop()
+    close(ours, theirs)

@@ -1,0 +1,148 @@
+"""The client's own descriptors in a process of its own, on both reactors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import twisted_rsh
+from tests.cli.descriptors import (
+    ENDING_STREAMS,
+    Opener,
+    close,
+    flags,
+)
+
+COPIER = """
+import sys
+if sys.argv[1] == "asyncio":
+    from twisted.internet import asyncioreactor
+    asyncioreactor.install()
+from twisted.internet import reactor
+from twisted_rsh.cli.input import InputReader
+from twisted_rsh.cli.output import OutputWriter
+from twisted_rsh.cli.descriptors import ensure_standard_descriptors
+
+ensure_standard_descriptors()
+status = 0
+def take(data):
+    output.write(data)
+def fail(error):
+    global status
+    status = error.errno
+    messages.write(type(error).__name__.encode())
+def end():
+    done = output.flushed()
+    done.addCallback(lambda _: messages.flushed())
+    done.addCallback(lambda _: reactor.stop())
+messages = OutputWriter(reactor, 2, lambda size: None, lambda error: None)
+output = OutputWriter(reactor, 1, lambda size: reader.allow(size), fail)
+reader = InputReader(reactor, 0, take, end)
+reactor.callWhenRunning(reader.allow, 65536)
+reactor.callWhenRunning(messages.write, b"ready\\n")
+reactor.run()
+sys.exit(status)
+"""
+"""A program that copies stdin to stdout with a window of 64 KiB."""
+
+ROOT = Path(twisted_rsh.__file__).parents[1]
+
+both_reactors = pytest.mark.parametrize("kind", ["default", "asyncio"])
+
+
+def copier(kind: str) -> list[str]:
+    """The command that runs the copier on this kind of reactor."""
+    return [sys.executable, "-c", COPIER, kind]
+
+
+@both_reactors
+@pytest.mark.parametrize("opener", ENDING_STREAMS)
+def test_flags_outlive_a_killed_client(kind: str, opener: Opener) -> None:
+    """C-05: the parent's descriptors are as they were while the client runs and after SIGKILL took it."""
+    stdin, feeding = opener()
+    drain, stdout = opener()
+    messages, stderr = opener()
+    shared = stdin, stdout, stderr
+    before = flags(*shared)
+    with subprocess.Popen(copier(kind), stdin=stdin, stdout=stdout, stderr=stderr, cwd=ROOT) as process:
+        assert os.read(messages, 100) == b"ready\n"
+        os.write(feeding, b"live")
+        assert os.read(drain, 100) == b"live"
+        assert flags(*shared) == before
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert flags(*shared) == before
+    close(stdin, feeding, drain, stdout, messages, stderr)
+
+
+@both_reactors
+def test_copy_through_pipes_is_complete(kind: str) -> None:
+    """C-07: a megabyte through pipes comes out as it went in, and the end arrives."""
+    data = bytes(range(256)) * 4096
+    result = subprocess.run(copier(kind), input=data, capture_output=True, cwd=ROOT)
+    assert (result.returncode, result.stdout, result.stderr) == (0, data, b"ready\n")
+
+
+@both_reactors
+def test_copy_from_file_to_file(kind: str, tmp_path: Path) -> None:
+    """C-07: regular files, which epoll refuses, on both ends."""
+    data = bytes(range(256)) * 4096
+    (tmp_path / "in").write_bytes(data)
+    with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
+        result = subprocess.run(copier(kind), stdin=source, stdout=target, stderr=subprocess.PIPE, cwd=ROOT)
+    assert (result.returncode, result.stderr) == (0, b"ready\n")
+    assert (tmp_path / "out").read_bytes() == data
+
+
+@both_reactors
+@pytest.mark.parametrize("redirection", ["<&-", "</dev/null", ">&- </dev/null", "<&- >&- 2>&-"])
+def test_closed_descriptors_do_not_hang(kind: str, redirection: str) -> None:
+    """C-07: closed or null descriptors end the copy at once, without an error."""
+    result = subprocess.run(["sh", "-c", f'exec "$@" {redirection}', "sh", *copier(kind)], cwd=ROOT, timeout=60)
+    assert result.returncode == 0
+
+
+@both_reactors
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_full_disk_does_not_stop_the_input(kind: str) -> None:
+    """C-06: with stdout on a full disk the input is still read to its end."""
+    with Path("/dev/full").open("wb") as full:
+        result = subprocess.run(
+            copier(kind), input=bytes(1024 * 1024), stdout=full, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
+        )
+    assert (result.returncode, result.stderr) == (errno.ENOSPC, b"ready\nOSError")
+
+
+@both_reactors
+def test_broken_pipe_does_not_stop_the_input(kind: str) -> None:
+    """C-06: with nobody reading stdout the input is still read to its end."""
+    ours, theirs = os.pipe()
+    close(ours)
+    result = subprocess.run(
+        copier(kind), input=bytes(1024 * 1024), stdout=theirs, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
+    )
+    close(theirs)
+    assert (result.returncode, result.stderr) == (errno.EPIPE, b"ready\nBrokenPipeError")
+
+
+def test_standard_descriptors_are_filled_up() -> None:
+    """C-07: each closed one of 0, 1 and 2 becomes /dev/null, for children too; open ones are left alone."""
+    program = """
+import os, sys
+from twisted_rsh.cli.descriptors import ensure_standard_descriptors
+kept = os.fstat(1)
+os.close(0)
+os.close(2)
+ensure_standard_descriptors()
+null = os.stat(os.devnull)
+filled = all(os.path.samestat(os.fstat(fd), null) and os.get_inheritable(fd) for fd in (0, 2))
+print(filled, os.path.samestat(os.fstat(1), kept))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert result.stdout == "True True\n"

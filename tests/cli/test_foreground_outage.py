@@ -1,0 +1,218 @@
+"""A command in the foreground while its connection is cut: real servers, proxies and terminals."""
+
+from __future__ import annotations
+
+import os
+import termios
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+
+from tests.cli.screens import Screen, open_pipe, open_terminal
+from tests.conftest import async_fixture
+from tests.serving import Serving, asynchronous, reactor
+from twisted_rsh.cli.foreground import Interrupted
+from twisted_rsh.cli.outage import GaveUp
+from twisted_rsh.cli.terminal import LocalTerminal
+from twisted_rsh.client import RemoteShell, connect
+from twisted_rsh.core.endings import Ending, Exited, Signalled
+from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn
+
+pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is about")
+
+
+class Road:
+    """The way to a server, and a shell that took it."""
+
+    def __init__(self, proxy: FaultProxy, shell: RemoteShell) -> None:
+        self.shell = shell
+        self._proxy = proxy
+
+    async def close(self) -> None:
+        """Cut everything, and let nobody through."""
+        lost: Deferred[None] = Deferred()
+        stop = self.shell.watch_link(lambda _: lost.callback(None))
+        self._proxy.schedule = InTurn(afterwards=Faults(refuse=True))
+        self._proxy.cut_all()
+        await lost
+        stop()
+
+    async def open(self) -> None:
+        """Let everybody through, and wait until somebody is."""
+        found: Deferred[None] = Deferred()
+        stop = self.shell.watch_link(lambda reason: found.callback(None) if reason is None else None)
+        self._proxy.schedule = NO_FAULTS
+        await found
+        stop()
+
+
+@async_fixture
+async def road(serving: Serving) -> AsyncIterator[Road]:
+    """A shell on a server behind a proxy."""
+    proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, "127.0.0.1", serving.port))
+    await proxy.start()
+    fingerprint = serving.service.fingerprint
+    shell = await connect(reactor, "127.0.0.1", proxy.port, home=serving.home, fingerprint=fingerprint)
+    yield Road(proxy, shell)
+    await shell.close()
+    await proxy.stop()
+
+
+@pytest.fixture
+def pipes() -> Iterator[Screen]:
+    """A foreground on pipes."""
+    screen = Screen(open_pipe(), open_pipe())
+    yield screen
+    screen.close()
+
+
+@pytest.fixture
+def keyboard() -> Iterator[tuple[int, int]]:
+    """A terminal: where keys are pressed, and where they are read."""
+    pair = os.openpty()
+    yield pair
+    for fd in pair:
+        os.close(fd)
+
+
+def following(screen: Screen, road: Road) -> Screen:
+    """Let a foreground follow the connection, as the program does."""
+    screen.foreground.outage.follow(road.shell)
+    return screen
+
+
+async def shown(screen: Screen, wanted: bytes) -> None:
+    """Wait until something stands on stdout."""
+    text = b""
+    while wanted not in text:
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0.01, turn.callback, None)
+        await turn
+        text += (await screen.written())[0]
+
+
+def run(screen: Screen, *arguments: Any) -> Deferred[Ending]:
+    """Run a job in the foreground."""
+    return Deferred.fromCoroutine(screen.foreground.run(*arguments))
+
+
+@asynchronous
+async def test_escape_leaves_a_lent_terminal(road: Road, pipes: Screen, keyboard: tuple[int, int]) -> None:
+    """C-09: ``~.`` during an outage ends the client at once, and the terminal is what it was."""
+    following(pipes, road)
+    keys, terminal = keyboard
+    before = termios.tcgetattr(terminal)
+    local = LocalTerminal(reactor, terminal)
+    job = road.shell.start("printf ready; cat", terminal=local.describe({"TERM": "vt100"}))
+    running = run(pipes, job, terminal, local)
+    await shown(pipes, b"ready")
+    os.write(keys, b"~.\r")
+    await shown(pipes, b"~.")
+    assert pipes.foreground.outage.reads_keys
+    await road.close()
+    os.write(keys, b"x\r~.")
+    with pytest.raises(GaveUp, match="unknown outcome"):
+        await running
+    assert termios.tcgetattr(terminal) == before
+
+
+@asynchronous
+async def test_escape_before_the_command_has_started(road: Road, pipes: Screen, keyboard: tuple[int, int]) -> None:
+    """C-09: a command that waits for the connection can be left, too; what was typed ahead is its input otherwise."""
+    following(pipes, road)
+    keys, terminal = keyboard
+    local = LocalTerminal(reactor, terminal)
+    await road.close()
+    running = run(pipes, road.shell.start("stty -echo; read x; echo got $x"), terminal)
+    os.write(keys, b"ahead\n\x04")
+    await road.open()
+    assert await running == Exited(0)
+    assert (await pipes.written())[0] == b"got ahead\n"
+    await road.close()
+    running = run(pipes, road.shell.start("cat", terminal=local.describe({})), terminal, local)
+    os.write(keys, b"~.")
+    with pytest.raises(GaveUp):
+        await running
+
+
+@asynchronous
+async def test_binary_input_has_no_escape(road: Road, pipes: Screen) -> None:
+    """C-09: of what comes from a pipe, no byte is special, outage or not."""
+    following(pipes, road)
+    reading, writing = os.pipe()
+    running = run(pipes, road.shell.start("printf ready; cat"), reading)
+    await shown(pipes, b"ready")
+    await road.close()
+    os.write(writing, b"\n~.\n")
+    os.close(writing)
+    await road.open()
+    assert await running == Exited(0)
+    assert (await pipes.written())[0] == b"\n~.\n"
+    os.close(reading)
+
+
+@asynchronous
+async def test_interrupt_waits_for_the_connection(road: Road, pipes: Screen) -> None:
+    """Ctrl-C during an outage reaches the command when there is a connection again, once."""
+    following(pipes, road)
+    job = road.shell.start("trap 'echo got' INT; echo ready; while read x; do :; done; echo over")
+    reading, writing = os.pipe()
+    running = run(pipes, job, reading)
+    await shown(pipes, b"ready\n")
+    await road.close()
+    assert pipes.foreground.signal_arrived("INT")
+    await road.open()
+    await shown(pipes, b"got\n")
+    os.close(writing)
+    assert isinstance(await running, Exited | Signalled)
+    assert b"got" not in (await pipes.written())[0]
+    os.close(reading)
+
+
+@asynchronous
+async def test_interrupts_escalate_through_outages(road: Road, pipes: Screen) -> None:
+    """C-10: an interrupt counts whether or not there is a connection: after INT comes TERM, and after TERM KILL."""
+    following(pipes, road)
+    running = run(pipes, road.shell.start("trap 'echo got' INT; echo ready; while :; do sleep 0.05; done"), None)
+    await shown(pipes, b"ready\n")
+    assert pipes.foreground.signal_arrived("INT")
+    await shown(pipes, b"got\n")
+    await road.close()
+    assert pipes.foreground.signal_arrived("INT")
+    await road.open()
+    assert await running == Signalled("TERM")
+
+
+@pytest.mark.parametrize("names", [("INT", "INT"), ("USR1", "USR1", "TERM", "HUP")])
+@asynchronous
+async def test_second_interrupt_leaves(road: Road, pipes: Screen, names: tuple[str, ...]) -> None:
+    """Ctrl-C twice during an outage ends the client, however much later the second is."""
+    following(pipes, road)
+    running = run(pipes, road.shell.start("echo ready; exec sleep 1000"), None)
+    await shown(pipes, b"ready\n")
+    await road.close()
+    for name in names:
+        assert not running.called
+        assert pipes.foreground.signal_arrived(name)
+    with pytest.raises(Interrupted):
+        await running
+
+
+@pytest.mark.parametrize("raw", [False, True])
+@asynchronous
+async def test_notice_is_for_terminals(road: Road, raw: bool) -> None:
+    """The notice goes to a standard error that is a terminal, in a line of its own, also on a terminal that is lent."""
+    behind, terminal = open_terminal()
+    screen = following(Screen(open_pipe(), (behind, terminal)), road)
+    screen.foreground.stdout.is_raw = screen.foreground.stderr.is_raw = raw
+    screen.foreground._remark_outage("[said]")
+    end = b"\r\n" if raw else b"\n"
+    assert await screen.written() == (b"", b"[said]" + end)
+    screen.close()
+    silent = Screen(open_pipe(), open_pipe())
+    silent.foreground._remark_outage("[not said]")
+    assert await silent.written() == (b"", b"")
+    silent.close()

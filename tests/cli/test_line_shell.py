@@ -1,0 +1,141 @@
+"""The one shell of a console or a script, against a shell that does what the test says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from twisted.internet.defer import Deferred
+from zope.interface.verify import verifyObject
+
+from tests.cli.pocket import PocketUser, pocket_portal
+from tests.cli.screens import Screen, open_pipe
+from tests.conftest import async_fixture
+from tests.serving import Serving, asynchronous, cut, reactor
+from twisted_rsh.cli.line_shell import LineShell, start_line_shell
+from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.client import RemoteShell
+from twisted_rsh.client.errors import ShellRefused
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Signalled, Stopped
+from twisted_rsh.core.requests import Terminal
+from twisted_rsh.core.roles import Stream
+from twisted_rsh.interfaces import IJob, IPersistentShell, IShellUser, JobRefused
+from twisted_rsh.trust.home import Home
+
+
+@pytest.fixture
+def user() -> PocketUser:
+    """Who is logged in."""
+    return PocketUser()
+
+
+@async_fixture
+async def connection(home: Home, user: PocketUser) -> AsyncIterator[RemoteShell]:
+    """A connection to a server where there are only such shells."""
+    serving = Serving(home, pocket_portal(user))
+    await serving.start()
+    yield await serving.shell()
+    await serving.stop()
+
+
+async def end_of(shell: LineShell, line: str) -> Ending:
+    """Run a line to its end."""
+    return (await shell.start(line).wait()).ending
+
+
+@asynchronous
+async def test_options_reach_the_shell_and_its_lines(connection: RemoteShell, user: PocketUser) -> None:
+    """The limits of processor time and memory are the shell's, the others each line's; so is the terminal given."""
+    options = ClientOptions(timeout=60, max_output=1000, max_cpu=5, max_memory=1 << 30)
+    shell = await start_line_shell(reactor, connection, options, Terminal(term="vt100"))
+    (pocket,) = user.shells
+    assert verifyObject(IShellUser, user)
+    assert verifyObject(IPersistentShell, pocket)
+    asked = pocket.request
+    assert (asked.shell, asked.terminal, asked.max_cpu, asked.max_memory) == ("", Terminal(term="vt100"), 5, 1 << 30)
+    assert await end_of(shell, "cd /x") == Exited(0)
+    assert (pocket.requests[0].timeout, pocket.requests[0].max_output) == (60, 1000)
+    assert verifyObject(IJob, pocket.commands[0])
+    assert not await shell.has_ended_with("cd /x", Exited(0))
+
+
+@asynchronous
+async def test_refusal(connection: RemoteShell, user: PocketUser) -> None:
+    """A server without a shell for us says why, in one line."""
+    user.refusal = JobRefused(RefusalReason.NOT_SUPPORTED, "no shells today")
+    with pytest.raises(ShellRefused, match=r"^no shells today$"):
+        await start_line_shell(reactor, connection, ClientOptions())
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "said"),
+    [
+        ("exit 3", 3, b""),
+        ("exit 255", 254, b""),
+        ("exec false", 1, b"trsh: the shell has ended with status 1\n"),
+    ],
+)
+@asynchronous
+async def test_line_that_ends_the_shell(connection: RemoteShell, line: str, status: int, said: bytes) -> None:
+    """The end of the shell comes with, or after, that of its last line; only what nobody asked for is told."""
+    screen = Screen(open_pipe(), open_pipe())
+    shell = await start_line_shell(reactor, connection, ClientOptions())
+    assert await shell.has_ended_with(line, await end_of(shell, line))
+    assert shell.tell_end(screen.foreground, line) == status
+    assert await screen.written() == (b"", said)
+    await shell.when_ended()
+    screen.close()
+
+
+@asynchronous
+async def test_shell_that_does_not_leave(connection: RemoteShell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell with suspended commands stays when told to exit: after a moment the console goes on."""
+    monkeypatch.setattr("twisted_rsh.cli.line_shell.END_SECONDS", 0.01)
+    shell = await start_line_shell(reactor, connection, ClientOptions())
+    assert await end_of(shell, "stop") == Stopped("TSTP")
+    assert await end_of(shell, "echo exit") == Exited(0)
+    assert not await shell.has_ended_with("echo exit", Exited(0))
+
+
+@asynchronous
+async def test_shell_that_is_ended(connection: RemoteShell, user: PocketUser) -> None:
+    """Whoever waits for the end is told of it, and how it came; a waiter that was cancelled is forgotten."""
+    screen = Screen(open_pipe(), open_pipe())
+    shell = await start_line_shell(reactor, connection, ClientOptions())
+    cancelled, waiting = shell.when_ended(), shell.when_ended()
+    cancelled.addErrback(lambda _: None)
+    cancelled.cancel()
+    reactor.callLater(0, user.shells[0].end, Signalled("KILL"))
+    assert await shell.has_ended_with("something", Signalled("KILL"))
+    await waiting
+    assert shell.tell_end(screen.foreground, "exit") == 137
+    assert await screen.written() == (b"", b"trsh: the shell has ended: killed by SIGKILL\n")
+    screen.close()
+
+
+@pytest.mark.uncut("the session is told to end with its connection")
+@asynchronous
+async def test_lost_connection(home: Home, user: PocketUser) -> None:
+    """A connection that is lost is the end of the shell, too, where the session ends with it."""
+    serving = Serving(home, pocket_portal(user))
+    await serving.start()
+    connection = await serving.shell(resume=False)
+    shell = await start_line_shell(reactor, connection, ClientOptions())
+    cut(connection)
+    await shell.when_ended()
+    assert shell.ending == OutcomeUnknown("the connection was lost: cut")
+    await serving.stop()
+
+
+@asynchronous
+async def test_background_output(connection: RemoteShell, user: PocketUser) -> None:
+    """What a shell writes between commands is shown where it belongs."""
+    screen = Screen(open_pipe(), open_pipe())
+    shell = await start_line_shell(reactor, connection, ClientOptions())
+    screen.foreground.show_background(shell.shell)
+    user.shells[0].say("out\n")
+    user.shells[0].say("err\n", Stream.STDERR)
+    ending = await Deferred.fromCoroutine(screen.foreground.run(shell.start("echo command"), None))
+    assert ending == Exited(0)
+    assert await screen.written() == (b"out\ncommand\n", b"err\n")
+    screen.close()

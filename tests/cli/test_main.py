@@ -1,0 +1,45 @@
+"""The client's entry point, where no process of its own is needed to see it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from twisted_rsh.cli.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def _interrupts() -> Iterator[None]:
+    """Interrupts are the test's own again afterwards."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("words", [["127.0.0.1", "true"], []])
+def test_user_without_a_home(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A user whose home nobody knows is told so, with the way out, and nothing is connected to."""
+
+    def nobody(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(os, "isatty", lambda _fd: False)
+    assert main(words) == 255
+    told = capfd.readouterr()
+    message = f"trsh: user {os.geteuid()} has no home folder; set HOME, or give --home FOLDER\n"
+    assert (told.out, told.err) == ("", message)
+
+
+def test_what_cannot_be_understood(capfd: pytest.CaptureFixture[str]) -> None:
+    """A wrong option is one line, 255, and nothing else."""
+    assert main(["--bogus"]) == 255
+    assert capfd.readouterr() == ("", "trsh: no such option: '--bogus': try 'trsh --help'\n")

@@ -1,0 +1,218 @@
+"""The client's own terminal: what is told of it, raw while it is lent, and as it was when it is given back."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import struct
+import termios
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from tests.serving import asynchronous, reactor
+from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
+from twisted_rsh.core.limits import MAX_TERM_BYTES
+from twisted_rsh.core.messages import Open
+from twisted_rsh.core.requests import MODE_NAMES, JobRequest, Terminal
+
+WATCHED = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
+
+
+@pytest.fixture
+def fd() -> Iterator[int]:
+    """A terminal that controls nobody, of no size."""
+    behind, fd = os.openpty()
+    yield fd
+    os.close(behind)
+    os.close(fd)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    """The test's own process has its signals afterwards."""
+    before = [signal.getsignal(number) for number in WATCHED]
+    yield
+    assert [signal.getsignal(number) for number in WATCHED] == before
+
+
+def resize(fd: int, columns: int, rows: int) -> None:
+    """Give a terminal a size."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def settings(fd: int) -> list[Any]:
+    """Return a terminal's settings."""
+    return termios.tcgetattr(fd)
+
+
+def test_description(fd: int) -> None:
+    """Type, size and settings, by name; what is switched off is 0, and it all can be sent."""
+    resize(fd, 100, 40)
+    changed = settings(fd)
+    changed[0] = (changed[0] | termios.IXANY | 0o40000) & ~termios.ICRNL
+    changed[3] &= ~termios.ECHO
+    changed[6][termios.VINTR] = b"\x07"
+    changed[6][termios.VQUIT] = bytes([os.fpathconf(fd, "PC_VDISABLE")])
+    termios.tcsetattr(fd, termios.TCSANOW, changed)
+    told = LocalTerminal(reactor, fd).describe({"TERM": "vt100"})
+    assert (told.term, told.columns, told.rows, told.separate_stderr) == ("vt100", 100, 40, False)
+    modes = dict(told.modes)
+    assert set(modes) == MODE_NAMES
+    assert (modes["IXANY"], modes["ICRNL"], modes["ECHO"], modes["IUTF8"], modes["ICANON"]) == (1, 0, 0, 1, 1)
+    assert (modes["VINTR"], modes["VQUIT"], modes["VEOF"], modes["OPOST"]) == (7, 0, 4, 1)
+    Open.of(1, JobRequest(command="x", terminal=told))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("xterm-256color", "xterm-256color"),
+        ("x" * MAX_TERM_BYTES, "x" * MAX_TERM_BYTES),
+        ("x" * (MAX_TERM_BYTES + 1), "dumb"),
+        ("", "dumb"),
+        ("vt\x1b[m", "dumb"),
+        ("字", "dumb"),
+        ("\udcff", "dumb"),
+    ],
+)
+def test_type(name: str, told: str) -> None:
+    """A type that no terminal has is not passed on."""
+    assert plain_terminal({"TERM": name}) == Terminal(term=told)
+    assert plain_terminal({}) == Terminal()
+
+
+def test_terminal_that_nobody_measured(fd: int) -> None:
+    """No size is the usual one; a terminal that is gone is plain, and lending it does nothing."""
+    told = LocalTerminal(reactor, fd).describe({})
+    assert (told.columns, told.rows) == (80, 24)
+    reading, writing = os.pipe()
+    gone = LocalTerminal(reactor, reading)
+    assert gone.describe({}) == Terminal()
+    gone.lend()
+    gone.give_back()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_raw_while_it_is_lent(fd: int) -> None:
+    """C-04: keys are bytes while it is lent; afterwards everything is as it was, however often it is given back."""
+    before = settings(fd)
+    terminal = LocalTerminal(reactor, fd)
+    terminal.give_back()
+    for _ in range(2):
+        terminal.lend()
+        iflag, oflag, cflag, lflag, *_speeds, characters = settings(fd)
+        assert not lflag & (termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
+        assert not iflag & (termios.ICRNL | termios.IXON)
+        assert not oflag & termios.OPOST
+        assert cflag == before[2]
+        assert (characters[termios.VMIN], characters[termios.VTIME]) == (1, 0)
+        terminal.give_back()
+        terminal.give_back()
+        assert settings(fd) == before
+
+
+@asynchronous
+async def test_size_is_told_when_it_changes(fd: int) -> None:
+    """C-10: what was described is not told again; another size is, and a storm of one size only once."""
+    resize(fd, 100, 40)
+    terminal = LocalTerminal(reactor, fd)
+    terminal.describe({})
+    told: list[tuple[int, int]] = []
+    change: Deferred[None] = Deferred()
+
+    def resized(columns: int, rows: int) -> None:
+        told.append((columns, rows))
+        change.callback(None)
+
+    terminal.resized = resized
+    terminal.lend()
+    assert told == []
+    resize(fd, 90, 30)
+    for _ in range(1000):
+        signal.raise_signal(signal.SIGWINCH)
+    await change
+    assert told == [(90, 30)]
+    terminal.give_back()
+    resize(fd, 80, 25)
+    change = Deferred()
+    terminal.lend()
+    assert told == [(90, 30), (80, 25)]
+    terminal.give_back()
+
+
+@asynchronous
+async def test_signal_that_comes_too_late(fd: int) -> None:
+    """What arrived while it was lent and is acted on afterwards changes nothing."""
+    resize(fd, 100, 40)
+    before = settings(fd)
+    terminal = LocalTerminal(reactor, fd)
+    terminal.resized = lambda _columns, _rows: pytest.fail("it was told")
+    terminal.describe({})
+    terminal.lend()
+    for number in WATCHED:
+        signal.raise_signal(number)
+    resize(fd, 90, 30)
+    terminal.give_back()
+    turned: Deferred[None] = Deferred()
+    reactor.callFromThread(turned.callback, None)
+    await turned
+    assert settings(fd) == before
+
+
+def test_ignored_signal_stays_ignored(fd: int) -> None:
+    """A client that was started so that it cannot be suspended stays so."""
+    before = signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    terminal = LocalTerminal(reactor, fd)
+    terminal.lend()
+    assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
+    terminal.give_back()
+    assert signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN
+    signal.signal(signal.SIGTSTP, before)
+
+
+@asynchronous
+async def test_suspended_and_continued(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C-04: it is as it was while the client stands still, and raw again afterwards; the new size is told."""
+    resize(fd, 100, 40)
+    before = settings(fd)
+    terminal = LocalTerminal(reactor, fd)
+    terminal.describe({})
+    told: Deferred[tuple[int, int]] = Deferred()
+    terminal.resized = lambda columns, rows: told.callback((columns, rows))
+    seen: list[list[Any]] = []
+
+    def still() -> None:
+        seen.append(settings(fd))
+        resize(fd, 90, 30)
+
+    monkeypatch.setattr("twisted_rsh.cli.terminal.stand_still", still)
+    terminal.lend()
+    raw = settings(fd)
+    signal.raise_signal(signal.SIGTSTP)
+    assert await told == (90, 30)
+    assert seen == [before]
+    assert settings(fd) == raw
+    terminal.give_back()
+    assert settings(fd) == before
+
+
+def test_background(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C-04: in the background the terminal is somebody else's, and is neither made raw nor mended."""
+    before = settings(fd)
+    terminal = LocalTerminal(reactor, fd)
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
+    terminal.lend()
+    assert settings(fd) == before
+    terminal.give_back()
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp())
+    terminal.lend()
+    raw = settings(fd)
+    assert raw != before
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
+    terminal.give_back()
+    assert settings(fd) == raw

@@ -1,0 +1,1 @@
+"""The program ``trsh``: the command line, the console, scripts, and the terminal."""

@@ -1,0 +1,127 @@
+"""The one shell that runs the lines of a console, or of a script: what one line does, the next one finds."""
+
+from __future__ import annotations
+
+import re
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from twisted_rsh.cli.foreground import Foreground
+from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.client.connection import RemoteShell
+from twisted_rsh.client.job import RemoteJob
+from twisted_rsh.client.shell import PersistentShell
+from twisted_rsh.client.status import describe_ending, exit_status
+from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, Signalled
+from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, Grace, Terminal
+
+__all__ = ["LineShell", "start_line_shell"]
+
+END_SECONDS = 1.0
+"""Seconds for which a line that looks like the shell's last is given to end it: the line's own end comes first.  A
+shell that has suspended commands goes on instead."""
+
+_LEAVING = re.compile(r"\b(?:exit|logout)\b")
+"""What a line says that is to end the shell."""
+
+_REPLACING = re.compile(r"\bexec\b")
+"""What a line says that may put something else in the shell's place, which then ends."""
+
+
+class LineShell:
+    """Runs lines, and knows when there is no shell any more.
+
+    :param clock: the reactor.
+    :param shell: the shell.
+    :param options: the time-out of each line, and the limit of its output.
+    :ivar shell: the shell.
+    :ivar ending: how it ended, or ``None`` while it runs.
+    """
+
+    def __init__(self, clock: IReactorTime, shell: PersistentShell, options: ClientOptions) -> None:
+        self.shell = shell
+        self.ending: Ending | None = None
+        self._clock = clock
+        self._options = options
+        self._waiting: list[Deferred[None]] = []
+        shell.wait().addCallback(lambda end: self._ended(end.ending))
+
+    def start(self, line: str) -> RemoteJob:
+        """Start a line.
+
+        :returns: the command; wait for its end, and ask :meth:`has_ended_with` before the next.
+        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
+        """
+        return self.shell.start(line, timeout=self._options.timeout, max_output=self._options.max_output)
+
+    def when_ended(self) -> Deferred[None]:
+        """Wait for the end of the shell.
+
+        :returns: fires at its end, also when the connection is lost.  Cancelling it changes nothing.
+        """
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        if self.ending is not None:
+            self._ended(self.ending)
+        return waiting
+
+    async def has_ended_with(self, line: str, ending: Ending) -> bool:
+        """Find out whether the shell has ended with a line whose own end has come.
+
+        :param line: the line, and
+        :param ending: how it ended: the two decide how long that may take.
+        """
+        # Of a command that a signal ended, a shell that goes on tells a status.
+        is_suspect = isinstance(ending, Signalled | OutcomeUnknown)
+        is_suspect = is_suspect or _LEAVING.search(line) is not None or _REPLACING.search(line) is not None
+        await self.when_ended().addTimeout(
+            END_SECONDS if is_suspect else 0, self._clock, lambda _result, _seconds: None
+        )
+        return self.ending is not None
+
+    def tell_end(self, foreground: Foreground, line: str) -> int:
+        """Tell the user that there is no shell any more, unless that is what the line asked for.
+
+        :param line: the last line, empty for none.
+        :returns: the exit status that stands for the shell's ending.
+        """
+        ending = self.ending
+        assert ending is not None
+        if not isinstance(ending, Exited):
+            foreground.say(f"the shell has ended: {describe_ending(ending)}")
+        elif _LEAVING.search(line) is None:
+            foreground.say(f"the shell has ended with status {ending.code}")
+        return exit_status(ending)
+
+    def _ended(self, ending: Ending) -> None:
+        self.ending = ending
+        while self._waiting:  # who is told may cancel the others
+            self._waiting.pop(0).callback(None)
+
+
+async def start_line_shell(
+    clock: IReactorTime,
+    connection: RemoteShell,
+    options: ClientOptions,
+    terminal: Terminal | None = None,
+    *,
+    unattended: bool = False,
+) -> LineShell:
+    """Start the user's shell on the server.
+
+    :param clock: the reactor.
+    :param connection: the connection.
+    :param options: the shell's limits, and those of its lines.
+    :param terminal: the terminal that it is to have, or ``None`` for pipes.
+    :param unattended: whether no person sits at it: without a connection it then has the grace of a command.
+    :raises twisted_rsh.client.errors.ShellRefused: there is none to be had.
+    :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone.
+    """
+    shell = await connection.shell(
+        terminal=terminal,
+        max_cpu=options.max_cpu,
+        max_memory=options.max_memory,
+        on_disconnect=options.on_disconnect or (Grace(COMMAND_GRACE_SECONDS) if unattended else None),
+    )
+    return LineShell(clock, shell, options)

@@ -1,0 +1,1 @@
+"""Processes: their descriptors, pipes and terminals, how one is started and how its exit is seen."""

@@ -1,0 +1,260 @@
+"""Starting a process without a fork: `os.posix_spawn` with everything that a job needs around it.
+
+Measured, a spawn takes 1 ms and does not grow with the server, where a fork takes 6 ms and more.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from twisted_rsh.core.requests import Terminal
+from twisted_rsh.execution.plan import SpawnPlan
+from twisted_rsh.execution.processes.descriptors import FIRST_OWN, closing_actions, open_pipe
+from twisted_rsh.execution.processes.terminal import open_terminal
+
+__all__ = ["NOTHING_INHERITED", "PROBE_BYTES", "Spawned", "spawn"]
+
+PROBE_BYTES = 256
+"""Bytes at the beginning of a file that decide how it is executed: Linux's ``BINPRM_BUF_SIZE``, in which a ``#!`` line
+must fit."""
+
+NOTHING_INHERITED: Mapping[int, int] = MappingProxyType({})
+"""No descriptors beside those that :func:`spawn` makes itself."""
+
+_SHELL = b"/bin/sh"
+"""POSIX's shell: runs a script that names no interpreter, and changes folder where this process must not."""
+
+_ENTER_AND_EXECUTE = b'cd -- "$1" && shift && exec "$@"'
+"""What the shell does for a process with threads: 0.4 ms or so instead of a change of *their* working folder."""
+
+_RESET_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
+"""Signals that a job finds at their default: Python ignores SIGPIPE, ``nohup`` SIGHUP.  The other two have no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A process that was started, and our ends of its streams; the caller closes them.
+
+    :ivar pid: its process id, which is also that of its process group and of its session.
+    :ivar stdin: where to write its input: a pipe, or the terminal's master.  ``None`` when it was given none.
+    :ivar stdout: where to read its output: a pipe, or the terminal's master once more.
+    :ivar stderr: where to read its error output, a pipe.  ``None`` when it goes to the terminal.
+    :ivar terminal: the name of the terminal of which `stdin` and `stdout` are the master; ``None`` for pipes.
+    """
+
+    pid: int
+    stdin: int | None
+    stdout: int
+    stderr: int | None
+    terminal: str | None = None
+
+
+class _Setup:
+    """What one child is to be given, and who closes what."""
+
+    def __init__(self) -> None:
+        # Lists: the profile of a server shows stacks of callbacks.
+        self._kept: list[int] = []
+        self._lent: list[int] = []
+        self.actions: list[tuple[Any, ...]] = []
+
+    def failed(self) -> None:
+        """Close everything that was to be kept."""
+        for fd in self._kept:
+            os.close(fd)
+
+    def done(self) -> None:
+        """Close everything that was only for the child; call it in any case."""
+        for fd in self._lent:
+            os.close(fd)
+
+    def give(self, fd: int, number: int) -> None:
+        """Let the child have a descriptor of ours."""
+        self.actions.append((os.POSIX_SPAWN_DUP2, fd, number))
+
+    def keep(self, fd: int) -> int:
+        """Close a descriptor unless the child is started."""
+        self._kept.append(fd)
+        return fd
+
+    def lend(self, fd: int) -> int:
+        """Close a descriptor in any case."""
+        self._lent.append(fd)
+        return fd
+
+    def add_input_pipe(self, number: int) -> int:
+        """Give the child the reading end of a new pipe, and return the other."""
+        reading, writing = open_pipe()
+        self.give(self.lend(reading), number)
+        return self.keep(writing)
+
+    def add_output_pipe(self, number: int) -> int:
+        """Give the child the writing end of a new pipe, and return the other."""
+        reading, writing = open_pipe()
+        self.give(self.lend(writing), number)
+        return self.keep(reading)
+
+    def add_terminal(self, terminal: Terminal, number: int) -> tuple[int, int, str]:
+        """Let the child open a new terminal, and return where to write and where to read it, and its name.
+
+        To be called before any other: a session leader's first terminal is its controlling one.
+        """
+        ends = open_terminal(terminal)
+        self.lend(ends.slave)
+        self.actions.append((os.POSIX_SPAWN_OPEN, number, ends.path, os.O_RDWR, 0))
+        self.give(number, 1)
+        return self.keep(ends.writing), self.keep(ends.reading), ends.path
+
+    def add_inherited(self, fd: int, number: int) -> None:
+        """Give the child a descriptor that the caller keeps."""
+        if fd < FIRST_OWN:
+            fd = self.lend(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_OWN))
+        self.give(fd, number)
+
+
+def spawn(
+    plan: SpawnPlan,
+    *,
+    terminal: Terminal | None = None,
+    input_at: int | None = 0,
+    inherited: Mapping[int, int] = NOTHING_INHERITED,
+) -> Spawned:
+    """Start a process as the leader of its own session and process group, with its streams and nothing else of ours.
+
+    Its signals are at their defaults and none is blocked; its umask and resource limits are this process's.  A
+    terminal is its controlling terminal; the type of the terminal is the plan's to set, as ``TERM``.
+
+    :param plan: what to execute.
+    :param terminal: the terminal to give it, as its input, its output and, unless that is to be separate, its error
+        output; ``None`` for three pipes.
+    :param input_at: the descriptor that its input is in the child, 0 to 9 but neither 1 nor 2; ``None`` for no input,
+        which a terminal cannot do without.  What is 0 then, unless something is inherited there, is ``/dev/null``.
+    :param inherited: descriptors that it gets beside these: the number in the child, 0 to 9, and ours, which the
+        caller goes on to own.
+    :returns: the process.
+    :raises ValueError: a number is out of range or given twice, or a terminal has no input.
+    :raises twisted_rsh.execution.processes.terminal.TerminalUnavailable: there is no terminal to be had; an ``OSError``
+        too.
+    :raises OSError: it was not started, and every descriptor is closed again: ``ENOENT`` (also when the interpreter
+        that a script names is missing), ``EACCES``, ``ENOEXEC``, ``E2BIG``, ``EMFILE``, ``EAGAIN``, ...
+    """
+    numbers = [1, 2, *inherited, *(() if input_at is None else (input_at,))]
+    if len(set(numbers)) < len(numbers) or not all(0 <= number < FIRST_OWN for number in numbers):
+        raise ValueError(f"a child's descriptors are different numbers below {FIRST_OWN}, not {sorted(numbers)}")
+    setup = _Setup()
+    try:
+        stdin = stderr = path = None
+        if terminal is None:
+            if input_at is not None:
+                stdin = setup.add_input_pipe(input_at)
+            stdout = setup.add_output_pipe(1)
+        elif input_at is None:
+            raise ValueError("a terminal is an input too: say at which number")
+        else:
+            stdin, stdout, path = setup.add_terminal(terminal, input_at)
+        if terminal is None or terminal.separate_stderr:
+            stderr = setup.add_output_pipe(2)
+        else:
+            setup.give(1, 2)
+        for number, fd in inherited.items():
+            setup.add_inherited(fd, number)
+        if 0 not in numbers:
+            # A program that finds 0 closed gives the number to the next thing it opens; ours must not be there either.
+            setup.actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0))
+        pid = _start_program_or_script(plan, [*setup.actions, *closing_actions(numbers)])
+    except BaseException:
+        setup.failed()
+        raise
+    finally:
+        setup.done()
+    return Spawned(pid, stdin, stdout, stderr, path)
+
+
+def _start_program_or_script(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
+    """Start the process as execvp(3) does: a text without ``#!`` is a script for the standard shell."""
+    try:
+        return _start(plan, actions)
+    except OSError as e:
+        if e.errno != errno.ENOEXEC or not _may_be_script(plan.executable):
+            raise
+    return _start(replace(plan, executable=_SHELL, argv=(_SHELL, plan.executable, *plan.argv[1:])), actions)
+
+
+def _start(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
+    """Start the process in its working folder, by the cheapest way that disturbs nobody."""
+    if _is_current(plan.cwd):
+        return _posix_spawn(plan, actions)
+    if threading.active_count() == 1:
+        return _start_from_inside(plan, actions)
+    _check_interpreter(plan.executable)
+    argv = (b"sh", b"-c", _ENTER_AND_EXECUTE, b"sh", plan.cwd, plan.executable, *plan.argv[1:])
+    return _posix_spawn(replace(plan, executable=_SHELL, argv=argv), actions)
+
+
+def _is_current(folder: bytes) -> bool:
+    """Whether a folder is this process's own working folder."""
+    try:
+        return os.path.samefile(folder, b".")
+    except OSError:
+        return False
+
+
+def _start_from_inside(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
+    """Enter the working folder for the moment of the spawn: 0.02 ms, but only while no other thread can notice."""
+    # O_PATH needs no permission to read the folder; where there is none (macOS), reading must do.
+    own = os.open(b".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(plan.cwd)
+        try:
+            return _posix_spawn(plan, actions)
+        finally:
+            os.fchdir(own)
+    finally:
+        os.close(own)
+
+
+def _posix_spawn(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
+    return os.posix_spawn(
+        plan.executable,
+        plan.argv,
+        dict(plan.environment),
+        file_actions=actions,
+        setsid=True,
+        setsigmask=(),
+        setsigdef=_RESET_SIGNALS,
+    )
+
+
+def _head(path: bytes) -> bytes | None:
+    """Read the beginning of a file; ``None`` when it may be executed but not read."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(PROBE_BYTES)
+    except OSError:
+        return None
+
+
+def _may_be_script(path: bytes) -> bool:
+    """Whether a file that the system does not know how to execute is text without a ``#!`` line of its own."""
+    head = _head(path)
+    return head is not None and not head.startswith(b"#!") and b"\0" not in head
+
+
+def _check_interpreter(path: bytes) -> None:
+    """Make sure, where a shell will do the executing, that it will not have to complain on the job's stderr.
+
+    :raises OSError: the interpreter that the script names is not there or cannot be executed.
+    """
+    head = _head(path) or b""
+    words = head.partition(b"\n")[0][2:].split(maxsplit=1)
+    if head.startswith(b"#!") and words and not os.access(words[0], os.X_OK):
+        code = errno.EACCES if os.path.exists(words[0]) else errno.ENOENT
+        raise OSError(code, os.strerror(code))

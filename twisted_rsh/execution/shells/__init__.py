@@ -1,0 +1,1 @@
+"""A shell that runs one command after another and remembers what each of them did."""

@@ -1,0 +1,97 @@
+"""Which shell to start for a request, in which dialect it is talked to, and the text of its commands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from twisted_rsh.core.endings import RefusalReason
+from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
+from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.plan import SpawnPlan, check_folder, check_program, encode_text, plan_job, shown
+from twisted_rsh.execution.shells.dialect import DIALECTS, Dialect, dialect_of
+from twisted_rsh.interfaces import JobRefused
+
+__all__ = ["FALLBACKS", "ShellPlan", "command_text", "plan_shell"]
+
+FALLBACKS = ("bash", "zsh", "dash", "sh")
+"""What a user gets whose own shell speaks no known dialect, such as fish: the first of these in the search path."""
+
+_WITHHELD = frozenset({b"ENV", b"BASH_ENV", b"HISTFILE", b"PROMPT_COMMAND", b"PS0", b"PS1", b"PS2", b"TMOUT", b"MAIL"})
+"""Variables that would make a shell run or print something of its own accord, keep a history, or leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShellPlan:
+    """Everything that is needed to start a persistent shell.
+
+    :ivar spawn: what to execute.
+    :ivar dialect: how to talk to it.
+    :ivar encoding: the code page of its commands, as Python names it.
+    """
+
+    spawn: SpawnPlan
+    dialect: Dialect
+    encoding: str
+
+
+def plan_shell(
+    request: JobRequest,
+    account: Account,
+    *,
+    program_check: Callable[[bytes], None] = check_program,
+    folder_check: Callable[[bytes], None] = check_folder,
+) -> ShellPlan:
+    """Decide what to execute for a request for a persistent shell.
+
+    A name is looked up as that of any program (:func:`twisted_rsh.execution.plan.plan_job`).  A user who asks for no
+    particular shell, and whose own speaks no known dialect, gets one of :data:`FALLBACKS`.
+
+    :param request: what the client asked for; its `shell` is not ``None``, and an empty one is the account's.
+    :param account: the user it runs as.
+    :param program_check: raises ``OSError`` unless its argument, an absolute path, can be executed.
+    :param folder_check: raises ``OSError`` unless its argument, an absolute path, can be entered.
+    :returns: the plan; hand it to :func:`twisted_rsh.execution.shells.shell.start_shell`.
+    :raises JobRefused: `SHELL_FAILED` for a shell that speaks no known dialect; else as `plan_job` has it.
+    """
+
+    def plan(name: str) -> tuple[SpawnPlan, Dialect | None]:
+        named = replace(request, shell=None, argv=(name,))
+        spawn = plan_job(named, account, program_check=program_check, folder_check=folder_check)
+        return spawn, dialect_of(spawn.executable)
+
+    name = request.shell or account.shell
+    spawn, dialect = plan(name)
+    for fallback in () if request.shell else FALLBACKS:
+        if dialect is None:
+            with contextlib.suppress(JobRefused):  # it is not there
+                spawn, dialect = plan(fallback)
+    if dialect is None:
+        known = ", ".join(sorted({dialect.name for dialect in DIALECTS.values()}))
+        raise JobRefused(
+            RefusalReason.SHELL_FAILED, f"{shown(name)} cannot be a persistent shell; ask for one of: {known}"
+        )
+    argv = (os.path.basename(spawn.executable), *dialect.arguments)
+    environment = tuple((name, value) for name, value in spawn.environment if name not in _WITHHELD)
+    return ShellPlan(replace(spawn, argv=argv, environment=environment), dialect, account.encoding)
+
+
+def command_text(request: JobRequest, encoding: str) -> bytes:
+    """Encode a command for a persistent shell.
+
+    :param request: the command.
+    :param encoding: the shell's code page, as :class:`ShellPlan` has it.
+    :returns: the text.
+    :raises JobRefused: `BAD_TEXT` or `TOO_LONG`.
+    """
+    if not request.command:
+        raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
+    text = encode_text(request.command, encoding, "the command")
+    if len(text) > MAX_SCRIPT_BYTES:
+        raise JobRefused(
+            RefusalReason.TOO_LONG, f"the command has {len(text)} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
+        )
+    return text

@@ -1,0 +1,287 @@
+"""A small process that outlives a server that was killed, and ends the jobs that it leaves behind.
+
+It is a shell script that reads, from a pipe whose other end only the server holds, which jobs there are.  When the pipe
+ends it signals their process groups and, where ``/proc`` tells, whatever else carries the mark of one of them: HUP,
+then TERM, then KILL, as the kill ladder does.  Where the server has a control group, it also finds there what carries
+no mark any more.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_rsh.execution.account import DEFAULT_PATH
+from twisted_rsh.execution.lifetime import GRACE_SECONDS
+from twisted_rsh.execution.processes.descriptors import OneWay, closing_actions, is_hang_up, open_pipe, peer_is_gone
+from twisted_rsh.execution.processes.exits import ExitReport, watch_exit
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.trees.table import MARK_NAME
+
+__all__ = ["TELL_SECONDS", "Guardian"]
+
+TELL_SECONDS = 0.005
+"""Seconds after which the guardian is told of a job.  It need not hear of one that has ended by then, as most have, so
+an ordinary command costs nothing.  What starts in the last moment before a server is killed may outlive it."""
+
+_SHELL = "/bin/sh"
+"""POSIX's shell; the guardian takes 1 MB of memory in dash."""
+
+_SCRIPT = r"""
+trap '' HUP INT QUIT TERM TSTP TTIN TTOU PIPE ALRM USR1 USR2
+cd /
+grace=$1 name=$2 group=$3 prefix=$4
+leave() {
+    if [ -d "$group" ]; then
+        rmdir "$group/doomed"
+        rmdir "$group" || { sleep 1; rmdir "$group"; }
+    fi
+}
+trap leave EXIT
+jobs=' '
+while read -r act pid mark born; do
+    case $jobs in
+        *" $pid:"*) rest=${jobs#*" $pid:"} jobs="${jobs%%" $pid:"*} ${rest#* }" ;;
+    esac
+    case $act in
+        +) jobs="$jobs$pid:$mark:$born " ;;
+    esac
+done
+patterns= oldest=
+for job in $jobs; do
+    mark=${job#*:} born=${job##*:}
+    patterns="$patterns -e $name=${mark%:*}"
+    if [ -z "$oldest" ] || [ "$born" -lt "$oldest" ]; then oldest=$born; fi
+done
+suspects() {
+    [ -d "$group" ] && [ -n "$oldest" ] || return
+    pids=$(find "$group" -name cgroup.procs -exec cat {} +)
+    files=
+    for pid in $pids; do
+        files="$files /proc/$pid/environ"
+    done
+    [ -n "$files" ] || return
+    marked=" $(grep -lsFz -e "$name=$prefix" $files | tr '\n' ' ')"
+    for pid in $pids; do
+        case $marked in
+            *" /proc/$pid/environ "*) continue ;;
+        esac
+        read -r stat <"/proc/$pid/stat" || continue
+        set -- ${stat##*) }
+        [ "${20}" -lt "$oldest" ] || echo "$pid"
+    done
+}
+doom() {
+    mkdir "$group/doomed"
+    for pid; do
+        echo "$pid" >"$group/doomed/cgroup.procs"
+    done
+    echo 1 >"$group/doomed/cgroup.kill" || kill -s KILL "$@"
+}
+signal_all() {
+    left=' '
+    for job in $jobs; do
+        kill -s "$1" -- "-${job%%:*}" && left="$left$job "
+    done
+    jobs=$left
+    found=
+    if [ -n "$patterns" ]; then
+        for file in $(grep -lsFz $patterns /proc/[0-9]*/environ); do
+            file=${file#/proc/}
+            kill -s "$1" "${file%/environ}" && found=yes
+        done
+    fi
+    pids=$(suspects)
+    if [ -n "$pids" ]; then
+        found=yes
+        if [ "$1" = KILL ]; then doom $pids; else kill -s "$1" $pids; fi
+    fi
+    [ -n "$found" ] || [ "$jobs" != ' ' ]
+}
+for step in HUP TERM KILL; do
+    signal_all "$step" || exit 0
+    [ "$step" = KILL ] || signal_all CONT
+    waited=0
+    while [ "$waited" -lt "$grace" ]; do
+        sleep 1
+        waited=$((waited + 1))
+        if [ "$step" = KILL ]; then again=KILL; else again=0; fi
+        signal_all "$again" || exit 0
+    done
+done
+"""
+"""What the guardian does; its arguments are the seconds between two steps, the name of the mark, the folder of the
+control group or nothing, and how the mark of every job of this server begins.
+
+A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there, and a group that is
+gone is taken from it at the next look: its number may soon be another's.  Killed processes are killed again, as they
+may fork.
+
+Of the control group it suspects whatever carries no mark of this server's and is no older than the oldest job: it comes
+from one of the jobs and has wiped its environment, or has become another user.  What a job that has ended by itself
+left behind carries that job's mark, or is older.
+"""
+
+
+@implementer(IWriteDescriptor)
+class Guardian(OneWay):
+    """The server's side: starts the guardian and tells it of jobs.
+
+    Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: what the pipe cannot take is told when
+    it can, and what has become untrue in between is not told at all.  A guardian that is gone is a warning in the
+    log, and fails nothing.
+
+    :param reactor: watches the pipe, when it is full, and the guardian's exit.
+    :param grace: whole seconds between two steps.
+    :ivar pid: the guardian's process id while it runs, for those who ask which children are ours; else ``None``.
+    """
+
+    _log = Logger()
+
+    def __init__(self, reactor: IJobReactor, grace: int = round(GRACE_SECONDS)) -> None:
+        self._reactor = reactor
+        self._grace = grace
+        self._fd = -1
+        self._jobs: dict[int, tuple[bytes, int]] = {}
+        self._told: set[int] = set()
+        self._untold: dict[int, None] = {}
+        self._is_stopping = False
+        self._telling: IDelayedCall | None = None
+        self.pid: int | None = None
+
+    def start(self, control_group: str = "", mark_prefix: bytes = b"") -> None:
+        """Start the guardian.
+
+        :param control_group: the folder of the control group of this server and its jobs, which this process has not
+            entered yet; empty when there is none.  The guardian removes it in the end.
+        :param mark_prefix: how the mark of every job begins.
+        :raises OSError: it cannot be started; jobs then outlive a server that is killed.
+        """
+        reading, writing = open_pipe()
+        try:
+            self.pid = os.posix_spawn(
+                _SHELL,
+                ("sh", "-c", _SCRIPT, "twisted-rsh-guardian", str(self._grace), MARK_NAME, control_group, mark_prefix),
+                {"PATH": DEFAULT_PATH},
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, reading, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                    *closing_actions(),
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
+            )
+        except BaseException:
+            os.close(writing)
+            raise
+        finally:
+            os.close(reading)
+        os.set_blocking(writing, False)
+        self._fd = writing
+        watch_exit(self._reactor, self.pid, self._exited, lambda call: self._reactor.callLater(0, call))
+
+    def job_started(self, pid: int, mark: bytes, born: int = 0) -> None:
+        """Have a job ended if the server is killed.
+
+        :param pid: the number of the job's process group.
+        :param mark: the value of the job's mark: letters and digits.
+        :param born: clock ticks from the start of the system to the job's; nothing in the control group that is older
+            comes from it.
+        """
+        assert mark.isalnum(), "a mark is a word of the script"
+        self._jobs[pid] = mark, born
+        self._tell(pid)
+
+    def job_ended(self, pid: int) -> None:
+        """Have a job left alone from now on: its group is gone, or it may stay.
+
+        :param pid: what :meth:`job_started` was given.  Nothing happens when it was not.
+        """
+        if self._jobs.pop(pid, None) is not None:
+            self._tell(pid)
+
+    def stop(self) -> None:
+        """Let the guardian go; it ends the jobs that it still knows of."""
+        self._is_stopping = True
+        if self._fd >= 0:
+            self.doWrite()
+        if self._untold and self.pid is not None:
+            # What it does not know might make it signal a number that is another's by now.
+            os.kill(self.pid, signal.SIGKILL)
+        self._close()
+
+    def _tell(self, pid: int) -> None:
+        if self._fd < 0:
+            return
+        if pid in self._jobs or pid in self._told:
+            self._untold[pid] = None
+        else:
+            self._untold.pop(pid, None)
+        if self._untold and self._telling is None:
+            self._telling = self._reactor.callLater(TELL_SECONDS, self._tell_now)
+
+    def _tell_now(self) -> None:
+        self._telling = None
+        self.doWrite()
+
+    def fileno(self) -> int:
+        """The pipe, or -1 when it is closed; the reactor asks."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """What the reactor calls this in its log."""
+        return type(self).__name__
+
+    def doWrite(self) -> None:
+        """Tell what is not told yet, as far as the pipe takes it; the reactor calls this, too."""
+        while self._untold:
+            pid = next(iter(self._untold))
+            job = self._jobs.get(pid)
+            try:
+                # So short a write is taken whole or not at all (pipe(7), PIPE_BUF).
+                os.write(self._fd, b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job))
+            except BlockingIOError:
+                self._reactor.addWriter(self)
+                return
+            except BrokenPipeError:  # its exit is being noticed, and said then
+                self._close()
+                return
+            del self._untold[pid]
+            if job is None:
+                self._told.discard(pid)
+            else:
+                self._told.add(pid)
+        self._reactor.removeWriter(self)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the pipe; the reactor calls this when the guardian has closed its end, or when telling has failed.
+
+        At the hang-up of another descriptor it is told on: it would take the end of the pipe for the server's.
+        """
+        if self._fd >= 0 and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
+            self._reactor.addWriter(self)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        if self._fd >= 0:
+            self._reactor.removeWriter(self)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+            self._untold.clear()
+
+    def _exited(self, report: ExitReport) -> None:
+        self.pid = None
+        self._close()
+        if not self._is_stopping:
+            self._log.warn("the guardian is gone; if this server is killed now, its jobs will outlive it")
