@@ -15,9 +15,9 @@ from twisted.internet.task import react
 from twisted.python.failure import Failure
 
 from bench.servers.starting import QUIET_SECONDS
-from twisted_rsh.client import RemoteShell, connect
+from twisted_rsh.client import Connection, connect
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["main"]
 
@@ -37,11 +37,11 @@ class _UntilEnd(Protocol):
 
 
 async def _hold(reactor: Any, folder: str, port: int, count: int) -> None:
-    home = Home.at(folder)
+    config = ConfigFolders.at(folder)
     limits = SessionLimits(keepalive_interval=QUIET_SECONDS)
 
-    async def connect_some(share: range) -> list[RemoteShell]:
-        return [await connect(reactor, "127.0.0.1", port, home=home, limits=limits) for _ in share]
+    async def connect_some(share: range) -> list[Connection]:
+        return [await connect(reactor, "127.0.0.1", port, config=config, limits=limits) for _ in share]
 
     # One before the others: the first connection of all makes the key.
     held = [await connect_some(range(1))]

@@ -25,10 +25,10 @@ from bench.report import describe_machine, find_versions
 from bench.servers.starting import OURS, Site, running
 from bench.severing import Severing
 from bench.surroundings import clean_up_when_ended, prepare, user_name
-from twisted_rsh.client import RemoteJob, RemoteShell, connect_to_endpoint
+from twisted_rsh.client import Connection, Job, connect_to_endpoint
 from twisted_rsh.core.requests import Keep
 from twisted_rsh.trust.client_key import load_or_create_client_key
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["main"]
@@ -66,7 +66,7 @@ def _cpu_of(pid: int) -> float:
     return 0.0 if seen is None else seen.cpu_s
 
 
-def _back(shell: RemoteShell) -> Deferred[None]:
+def _back(connection: Connection) -> Deferred[None]:
     """Return what fires at the next end of an outage."""
     back: Deferred[None] = Deferred()
 
@@ -75,19 +75,19 @@ def _back(shell: RemoteShell) -> Deferred[None]:
             stop()
             back.callback(None)
 
-    stop = shell.watch_link(changed)
+    stop = connection.watch_link(changed)
     return back
 
 
-async def _resume(shell: RemoteShell, endpoint: Severing) -> float:
-    back = _back(shell)
+async def _resume(connection: Connection, endpoint: Severing) -> float:
+    back = _back(connection)
     start = time.perf_counter()
     endpoint.sever()
     await back
     return time.perf_counter() - start
 
 
-async def _read_pid(job: RemoteJob) -> int:
+async def _read_pid(job: Job) -> int:
     said = b""
     while not said.endswith(b"\n"):
         said += await job.stdout.read()
@@ -95,9 +95,9 @@ async def _read_pid(job: RemoteJob) -> int:
 
 
 async def _look_at_blocked(
-    reactor: Any, shell: RemoteShell, endpoint: Severing, server: int, seconds: float
+    reactor: Any, connection: Connection, endpoint: Severing, server: int, seconds: float
 ) -> dict[str, float]:
-    job = shell.start("echo $$; read line; sleep 0.2; exec yes", on_disconnect=Keep())
+    job = connection.start("echo $$; read line; sleep 0.2; exec yes", on_disconnect=Keep())
     pid = await _read_pid(job)
     await job.stdin.write(b"\n")
     endpoint.is_reachable = False
@@ -107,24 +107,24 @@ async def _look_at_blocked(
     await deferLater(reactor, seconds)
     figures = {"blocked_job_cpu_s": _cpu_of(pid) - before[0], "blocked_server_cpu_s": _cpu_of(server) - before[1]}
     endpoint.is_reachable = True
-    if not shell.connected:
-        await _back(shell)
+    if not connection.connected:
+        await _back(connection)
     job.close()
     await job.wait()
     return figures
 
 
 async def _measure(reactor: Any, options: argparse.Namespace, folder: str, server: int, port: int) -> dict[str, float]:
-    home = Home.at(folder)
+    config = ConfigFolders.at(folder)
     endpoint = Severing(TCP4ClientEndpoint(reactor, "127.0.0.1", port))
-    pin, key = load_or_create_server_key(home).spki_sha256, load_or_create_client_key(home)
-    shell = await connect_to_endpoint(reactor, endpoint, pin, key, user_name())
-    job = shell.start(["cat"], on_disconnect=Keep())
+    pin, key = load_or_create_server_key(config).spki_sha256, load_or_create_client_key(config)
+    connection = await connect_to_endpoint(reactor, endpoint, pin, key, user_name())
+    job = connection.start(["cat"], on_disconnect=Keep())
     await job.when_started()
     for _ in range(WARM_UP):
-        await _resume(shell, endpoint)
+        await _resume(connection, endpoint)
     own, theirs = _own_cpu(), _cpu_of(server)
-    seconds = [await _resume(shell, endpoint) for _ in range(options.resumes)]
+    seconds = [await _resume(connection, endpoint) for _ in range(options.resumes)]
     figures = {
         "client_cpu_ms": (_own_cpu() - own) / options.resumes * 1000,
         "server_cpu_ms": (_cpu_of(server) - theirs) / options.resumes * 1000,
@@ -132,8 +132,8 @@ async def _measure(reactor: Any, options: argparse.Namespace, folder: str, serve
     figures |= {name: value for name, value in latencies(seconds).items() if name != "per_s"}
     job.close()
     await job.wait()
-    figures |= await _look_at_blocked(reactor, shell, endpoint, server, options.blocked)
-    await shell.close()
+    figures |= await _look_at_blocked(reactor, connection, endpoint, server, options.blocked)
+    await connection.close()
     return figures
 
 

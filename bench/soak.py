@@ -28,7 +28,7 @@ from bench.surroundings import clean_up_when_ended, prepare
 from bench.trend import trend
 from twisted_rsh.manage import SessionOptions, manage_sessions
 from twisted_rsh.trust.fingerprint import format_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["main"]
@@ -82,7 +82,7 @@ class _Server:
 
     async def sessions(self) -> int:
         """Ask how many sessions it has."""
-        options = SessionOptions(home=self._folder, as_json=True)
+        options = SessionOptions(config_dir=self._folder, as_json=True)
         return len(json.loads(await manage_sessions(self._reactor, options)))
 
     async def left(self, before: Sequence[int]) -> dict[str, int]:
@@ -99,7 +99,7 @@ class _Server:
 
 
 async def _soak(reactor: Any, options: argparse.Namespace, folder: str, pid: int, port: int) -> dict[str, Any]:
-    fingerprint = format_fingerprint(load_or_create_server_key(Home.at(folder)).spki_sha256)
+    fingerprint = format_fingerprint(load_or_create_server_key(ConfigFolders.at(folder)).spki_sha256)
     server, load = _Server(reactor, folder, pid), Load(reactor, folder, port, fingerprint)
     before = children(pid)
     load.start()

@@ -16,11 +16,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from bench.surroundings import ROOT, environment
-from twisted_rsh.client import RemoteShell, Terminal, connect
+from twisted_rsh.client import Connection, Terminal, connect
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.requests import Grace
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["GRACE_SECONDS", "Load"]
 
@@ -72,7 +72,7 @@ class Load:
 
     def start(self) -> None:
         """Begin."""
-        kinds: dict[str, Callable[[RemoteShell], Awaitable[None]]] = {
+        kinds: dict[str, Callable[[Connection], Awaitable[None]]] = {
             "commands": self._command,
             "shells": self._shell,
             "terminals": self._terminal,
@@ -89,7 +89,7 @@ class Load:
         for worker in self._workers:
             await worker
 
-    async def _repeat(self, name: str, act: Callable[[RemoteShell], Awaitable[None]]) -> None:
+    async def _repeat(self, name: str, act: Callable[[Connection], Awaitable[None]]) -> None:
         while not self._stopping:
             try:
                 shell = await self._connect()
@@ -104,41 +104,43 @@ class Load:
                 self.failures.append(f"{name}: {error!r}")
                 await deferLater(self._reactor, 1.0)
 
-    async def _connect(self) -> RemoteShell:
-        home = Home.at(self._folder)
+    async def _connect(self) -> Connection:
+        config = ConfigFolders.at(self._folder)
         for _ in range(LOGIN_TRIES - 1):
             # A login that is cut has begun nothing, and whoever asked for it asks again.
             with contextlib.suppress(ClientError):
-                return await connect(self._reactor, "127.0.0.1", self._port, home=home, fingerprint=self._fingerprint)
+                return await connect(
+                    self._reactor, "127.0.0.1", self._port, config=config, fingerprint=self._fingerprint
+                )
             await deferLater(self._reactor, PAUSE_SECONDS)
-        return await connect(self._reactor, "127.0.0.1", self._port, home=home, fingerprint=self._fingerprint)
+        return await connect(self._reactor, "127.0.0.1", self._port, config=config, fingerprint=self._fingerprint)
 
-    async def _command(self, shell: RemoteShell) -> None:
-        result = await shell.run("echo out; echo err >&2; exit 3")
+    async def _command(self, connection: Connection) -> None:
+        result = await connection.run("echo out; echo err >&2; exit 3")
         _check((result.stdout, result.stderr, result.ending), (b"out\n", b"err\n", Exited(3)))
 
-    async def _shell(self, shell: RemoteShell) -> None:
-        session = await shell.shell()
+    async def _shell(self, connection: Connection) -> None:
+        session = await connection.open_shell()
         for number in range(SHELL_COMMANDS):
             result = await session.run(f"n={number}; echo $n")
             _check((result.stdout, result.ending), (b"%d\n" % number, Exited(0)))
         session.close()
         await session.wait()
 
-    async def _terminal(self, shell: RemoteShell) -> None:
-        job = shell.start("read line; echo got $line", terminal=Terminal())
+    async def _terminal(self, connection: Connection) -> None:
+        job = connection.start("read line; echo got $line", terminal=Terminal())
         await job.stdin.write(b"a line\n")
         job.resize(100, 40)
         said = b"".join([chunk async for chunk in job.stdout])
         await job.wait()
         _check(b"got a line" in said, True)
 
-    async def _upload(self, shell: RemoteShell) -> None:
-        result = await shell.run("wc -c", stdin=bytes(TRANSFER_BYTES))
+    async def _upload(self, connection: Connection) -> None:
+        result = await connection.run("wc -c", stdin=bytes(TRANSFER_BYTES))
         _check(int(result.stdout), TRANSFER_BYTES)
 
-    async def _download(self, shell: RemoteShell) -> None:
-        job = shell.start(f"head -c {TRANSFER_BYTES} /dev/zero")
+    async def _download(self, connection: Connection) -> None:
+        job = connection.start(f"head -c {TRANSFER_BYTES} /dev/zero")
         job.stdin.end()
         size = 0
         async for chunk in job.stdout:
@@ -146,15 +148,15 @@ class Load:
         await job.wait()
         _check(size, TRANSFER_BYTES)
 
-    async def _cancelled(self, shell: RemoteShell) -> None:
-        job = shell.start("sleep 600 & sleep 600; wait", on_disconnect=Grace(GRACE_SECONDS))
+    async def _cancelled(self, connection: Connection) -> None:
+        job = connection.start("sleep 600 & sleep 600; wait", on_disconnect=Grace(GRACE_SECONDS))
         await job.when_started()
         await deferLater(self._reactor, self._draw.random() / 10)
         job.close()
         await job.wait()
 
     async def _kill_clients(self) -> None:
-        options = ["--home", self._folder, "-p", str(self._port), "--fingerprint", self._fingerprint]
+        options = ["--config-dir", self._folder, "-p", str(self._port), "--fingerprint", self._fingerprint]
         options += ["-q", "-n", "--on-disconnect", f"grace:{GRACE_SECONDS:g}"]
         command = [sys.executable, "-m", "twisted_rsh.client", *options, "127.0.0.1", "sleep 600 & sleep 600"]
         while not self._stopping:

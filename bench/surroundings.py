@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = [
@@ -49,7 +49,7 @@ def prepare(folder: str) -> None:
     _write(authorized_keys_path(folder), client_line)
     # One key for all servers: a pattern instead of the ports, which are not known yet.
     _write(known_hosts_path(folder), b"* " + host_line)
-    server_key = load_or_create_server_key(Home.at(folder))
+    server_key = load_or_create_server_key(ConfigFolders.at(folder))
     pem = server_key.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     _write(certificate_path(folder), pem + server_key.certificate.public_bytes(Encoding.PEM))
 

@@ -30,7 +30,7 @@ from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
 from twisted_rsh.server import RemoteShellService, ServiceOptions
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 reactor: Any = installed_reactor
 
@@ -92,18 +92,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A web page, and remote shells beside it.")
     parser.add_argument("--web", type=int, default=8080, help="TCP port of the page")
     parser.add_argument("--shell", type=int, default=8082, help="TCP port of the shells")
-    parser.add_argument("--home", help="folder for keys and records (default: the XDG folders)")
+    parser.add_argument("--config-dir", help="folder for keys and records (default: the XDG folders)")
     options = parser.parse_args()
     globalLogPublisher.addObserver(textFileLogObserver(sys.stderr))
 
-    home = Home.default(os.environ) if options.home is None else Home.at(options.home)
+    config = ConfigFolders.default(os.environ) if options.config is None else ConfigFolders.at(options.config)
     account = Account.current(os.environ)
     operator = Operator(LocalUser(reactor, account))
     reactor.listenTCP(options.web, Site(Page(operator)), interface="127.0.0.1")
 
     # These three are all that it takes; inside a twistd application, setServiceParent() replaces the last two.
-    portal = Portal(OperatorRealm(operator), [AuthorizedKeysChecker(home, account.name, print)])
-    service = RemoteShellService(reactor, portal, home, ServiceOptions(port=options.shell))
+    portal = Portal(OperatorRealm(operator), [AuthorizedKeysChecker(config, account.name, print)])
+    service = RemoteShellService(reactor, portal, config, ServiceOptions(port=options.shell))
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()

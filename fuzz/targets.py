@@ -51,7 +51,7 @@ from twisted_rsh.trust.fingerprint import (
     format_fingerprint,
     parse_fingerprint,
 )
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import BadRecord, ServerRecord, read_record, write_record
 from twisted_rsh.trust.ssh_keys import (
     BadKey,
@@ -168,13 +168,13 @@ def authorized_keys(data: bytes) -> None:
 
 
 @functools.cache
-def folder() -> Home:
+def folder() -> ConfigFolders:
     """Return the folders of a user who is nobody, for as long as the program runs."""
     path = tempfile.mkdtemp(prefix="twisted-rsh-fuzz-")
     atexit.register(shutil.rmtree, path)
-    home = Home.at(path)
-    write_record(home, 1, ServerRecord(bytes(32), "00", 1, ("127.0.0.1",)))
-    return home
+    config = ConfigFolders.at(path)
+    write_record(config, 1, ServerRecord(bytes(32), "00", 1, ("127.0.0.1",)))
+    return config
 
 
 def record(data: bytes) -> None:

@@ -13,8 +13,8 @@ import pytest_twisted
 
 from tests.serving import Serving
 from tests.soak_mode import begin_cutting, cutting
-from twisted_rsh.client import RemoteShell
-from twisted_rsh.trust.home import Home
+from twisted_rsh.client import Connection
+from twisted_rsh.trust.home import ConfigFolders
 
 Fixture = TypeVar("Fixture", bound=Callable[..., Any])
 
@@ -92,21 +92,21 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def config(tmp_path: Path) -> ConfigFolders:
     """The folders of a user who has never run anything."""
-    return Home.at(str(tmp_path / "home"))
+    return ConfigFolders.at(str(tmp_path / "home"))
 
 
 @async_fixture
-async def serving(home: Home) -> AsyncIterator[Serving]:
+async def serving(config: ConfigFolders) -> AsyncIterator[Serving]:
     """A running server."""
-    serving = Serving(home)
+    serving = Serving(config)
     await serving.start()
     yield serving
     await serving.stop()
 
 
 @async_fixture
-async def shell(serving: Serving) -> AsyncIterator[RemoteShell]:
+async def connection(serving: Serving) -> AsyncIterator[Connection]:
     """A shell connected to a running server."""
-    yield await serving.shell()
+    yield await serving.connect()

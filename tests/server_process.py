@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.soak_mode import ProxyProcess, cutting
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = [
     "HOST",
@@ -56,7 +56,7 @@ class ServerProcess:
         self.environment = dict(os.environ, HOME=str(folder / "nobody"), LC_ALL="C.UTF-8", TERM="xterm")
         for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
             self.environment.pop(name, None)
-        words = ["--port", "0", "--interface", HOST, "--shell", shell, "--home", str(folder)]
+        words = ["--port", "0", "--interface", HOST, "--shell", shell, "--config-dir", str(folder)]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "twisted_rsh.server", *words],
             stdin=subprocess.DEVNULL,
@@ -71,7 +71,7 @@ class ServerProcess:
             line = self._log.readline()
             assert line, "".join(log)
             log.append(line)
-        (record,) = Path(Home.at(str(folder)).record_path(1)).parent.glob("*.json")
+        (record,) = Path(ConfigFolders.at(str(folder)).record_path(1)).parent.glob("*.json")
         self.port = int(record.stem)
         # Unread, its log would fill a pipe and stop it.
         self._reading = threading.Thread(target=self._log.read)
@@ -88,7 +88,7 @@ class ServerProcess:
         :param port: whether its options lead to this server.
         """
         options = ["-p", str(self.port)] if port else []
-        return [sys.executable, "-m", "twisted_rsh.client", "--home", str(self.folder), *options, *words]
+        return [sys.executable, "-m", "twisted_rsh.client", "--config-dir", str(self.folder), *options, *words]
 
     def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
         """Run a client to its end.

@@ -11,12 +11,12 @@ from twisted.cred.portal import Portal
 from twisted.internet import reactor as installed_reactor
 
 from tests.soak_mode import ServiceProxy, cutting
-from twisted_rsh.client import RemoteShell, connect
+from twisted_rsh.client import Connection, connect
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account
 from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["Serving", "asynchronous", "cut", "link_of", "reactor"]
 
@@ -28,34 +28,34 @@ asynchronous: Callable[[Test], Test] = pytest_twisted.ensureDeferred
 """Marks a test that is a coroutine, and runs it on the real reactor."""
 
 
-def link_of(shell: RemoteShell) -> FramedLink:
+def link_of(connection: Connection) -> FramedLink:
     """Return the connection that a shell has."""
-    link = shell._pump.link
+    link = connection._pump.link
     assert link is not None
     return link
 
 
-def cut(shell: RemoteShell, reason: str = "cut") -> None:
+def cut(connection: Connection, reason: str = "cut") -> None:
     """Cut the connection that a shell has."""
-    link_of(shell).fail(reason)
+    link_of(connection).fail(reason)
 
 
 class Serving:
     """One server, and the shells that a test opened to it.
 
-    :ivar home: where its keys and records are; a client with the same home is let in.
+    :ivar config: where its keys and records are; a client with the same home is let in.
     :ivar service: the server.
     """
 
-    def __init__(self, home: Home, portal: Portal | None = None, **options: Any) -> None:
+    def __init__(self, config: ConfigFolders, portal: Portal | None = None, **options: Any) -> None:
         account = Account.current(os.environ, "/bin/sh", options.pop("encoding", "utf-8"))
-        self.home = home
+        self.config = config
         self.account = account
-        portal = portal or local_portal(reactor, home, account)
+        portal = portal or local_portal(reactor, config, account)
         self.service = RemoteShellService(
-            reactor, portal, home, ServiceOptions(port=0, interfaces=["127.0.0.1"], **options)
+            reactor, portal, config, ServiceOptions(port=0, interfaces=["127.0.0.1"], **options)
         )
-        self._shells: list[RemoteShell] = []
+        self._shells: list[Connection] = []
         self._proxy: ServiceProxy | None = None
 
     @property
@@ -69,14 +69,14 @@ class Serving:
         await self.service.when_listening()
         run = cutting()
         if run is not None:
-            self._proxy = ServiceProxy(run, reactor, self.home, self.service.tcp_port)
+            self._proxy = ServiceProxy(run, reactor, self.config, self.service.tcp_port)
             await self._proxy.start()
 
-    async def shell(self, limits: SessionLimits | None = None, *, resume: bool = True) -> RemoteShell:
+    async def connect(self, limits: SessionLimits | None = None, *, resume: bool = True) -> Connection:
         """Connect and log in."""
-        shell = await connect(reactor, "127.0.0.1", self.port, home=self.home, limits=limits, resume=resume)
-        self._shells.append(shell)
-        return shell
+        connection = await connect(reactor, "127.0.0.1", self.port, config=self.config, limits=limits, resume=resume)
+        self._shells.append(connection)
+        return connection
 
     async def stop(self) -> None:
         """Close every shell and stop the server; nothing is left on the reactor."""

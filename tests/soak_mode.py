@@ -18,7 +18,7 @@ from typing import Any
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
 from twisted_rsh.testing import End, FaultProxy, Faults
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record, remove_record, write_record
 
 __all__ = [
@@ -121,11 +121,11 @@ def cutting() -> Cutting | None:
     return _current
 
 
-def _publish(home: Home, port: int, proxy_port: int) -> str:
+def _publish(config: ConfigFolders, port: int, proxy_port: int) -> str:
     """Let clients find the server behind a proxy as they find the server itself; return its instance."""
-    record = read_record(home, port)
+    record = read_record(config, port)
     assert record is not None
-    write_record(home, proxy_port, record)
+    write_record(config, proxy_port, record)
     return record.instance_id
 
 
@@ -134,13 +134,13 @@ class ServiceProxy:
 
     :param run: counts the cuts.
     :param reactor: the reactor.
-    :param home: of the server and its clients.
+    :param config: of the server and its clients.
     :param port: the server's.
     """
 
-    def __init__(self, run: Cutting, reactor: Any, home: Home, port: int) -> None:
+    def __init__(self, run: Cutting, reactor: Any, config: ConfigFolders, port: int) -> None:
         self._run = run
-        self._home = home
+        self._config = config
         self._port = port
         self._proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, port), CutLinks(run.server_seed()))
         self._instance = ""
@@ -153,11 +153,11 @@ class ServiceProxy:
     async def start(self) -> None:
         """Listen."""
         await self._proxy.start()
-        self._instance = _publish(self._home, self._port, self.port)
+        self._instance = _publish(self._config, self._port, self.port)
 
     async def stop(self) -> None:
         """Leave nothing behind."""
-        remove_record(self._home, self.port, self._instance)
+        remove_record(self._config, self.port, self._instance)
         await self._proxy.stop()
         self._run.count(self._proxy.connections, self._proxy.cuts)
 

@@ -10,38 +10,38 @@ from twisted.internet.defer import gatherResults
 
 import twisted_rsh.client
 from tests.serving import Serving, asynchronous, reactor
-from twisted_rsh.client import RemoteShell, connect
-from twisted_rsh.client.errors import CommandFailed, ConnectionLost
+from twisted_rsh.client import Connection, connect
+from twisted_rsh.client.errors import CommandFailed, SessionLost
 from twisted_rsh.core.endings import Exited, Signalled
 
 
 @asynchronous
-async def test_run(shell: RemoteShell) -> None:
+async def test_run(connection: Connection) -> None:
     """A command's outputs arrive apart, with its status."""
-    result = await shell.run("echo out; echo err >&2; exit 3")
+    result = await connection.run("echo out; echo err >&2; exit 3")
     assert (result.stdout, result.stderr, result.ending) == (b"out\n", b"err\n", Exited(3))
 
 
 @asynchronous
-async def test_check_raises_for_anything_but_success(shell: RemoteShell) -> None:
+async def test_check_raises_for_anything_but_success(connection: Connection) -> None:
     """``check()`` is for those who want an exception."""
-    assert (await shell.run(["echo", "汉字"])).check().text == "汉字\n"
+    assert (await connection.run(["echo", "汉字"])).check().text == "汉字\n"
     with pytest.raises(CommandFailed, match="exited with status 3") as caught:
-        (await shell.run("echo why >&2; exit 3")).check()
+        (await connection.run("echo why >&2; exit 3")).check()
     assert caught.value.result.error_text == "why\n"
 
 
 @asynchronous
-async def test_many_at_once(shell: RemoteShell) -> None:
+async def test_many_at_once(connection: Connection) -> None:
     """Commands run side by side on one connection."""
-    results = await gatherResults([shell.run("cat", stdin=str(number).encode()) for number in range(20)])
+    results = await gatherResults([connection.run("cat", stdin=str(number).encode()) for number in range(20)])
     assert [result.text for result in results] == [str(number) for number in range(20)]
 
 
 @asynchronous
-async def test_conversation_with_a_job(shell: RemoteShell) -> None:
+async def test_conversation_with_a_job(connection: Connection) -> None:
     """A job is written to and read from while it runs, and ended by a signal."""
-    job = shell.start(["cat"])
+    job = connection.start(["cat"])
     await job.stdin.write(b"ping\n")
     assert await job.stdout.read() == b"ping\n"
     job.send_signal("TERM")
@@ -52,11 +52,11 @@ async def test_conversation_with_a_job(shell: RemoteShell) -> None:
 @asynchronous
 async def test_end_of_the_day(serving: Serving) -> None:
     """A closed shell starts nothing more, and says why; a new one does."""
-    shell = await connect(reactor, "127.0.0.1", serving.port, home=serving.home)
-    await shell.close()
-    with pytest.raises(ConnectionLost, match="the connection was closed"):
-        await shell.run("true")
-    again = await serving.shell()
+    connection = await connect(reactor, "127.0.0.1", serving.port, config=serving.config)
+    await connection.close()
+    with pytest.raises(SessionLost, match="the connection was closed"):
+        await connection.run("true")
+    again = await serving.connect()
     assert (await again.run("true")).status == 0
 
 

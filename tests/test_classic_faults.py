@@ -25,10 +25,10 @@ from twisted.python.failure import Failure
 
 from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.running import running_server
-from twisted_rsh.client import RemoteShell, connect
+from twisted_rsh.client import Connection, connect
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.endings import Exited, RefusalReason, Refused
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 OLD_BUFFER = 1024
 """Bytes that each side of the old program read at once."""
@@ -113,12 +113,12 @@ class Relay(Factory):
 
 
 @asynchronous
-async def test_output_does_not_stay_behind(shell: RemoteShell) -> None:
+async def test_output_does_not_stay_behind(connection: Connection) -> None:
     """Output of more than 1,024 bytes stayed behind and appeared under the next command."""
     for size in (OLD_BUFFER, OLD_BUFFER + 1, 100 * OLD_BUFFER + 1):
-        result = await shell.run(f"head -c {size} /dev/zero | tr '\\0' x")
+        result = await connection.run(f"head -c {size} /dev/zero | tr '\\0' x")
         assert result.stdout == b"x" * size
-        following = await shell.run("echo next")
+        following = await connection.run("echo next")
         assert following.stdout == b"next\n"
 
 
@@ -131,24 +131,24 @@ async def test_packets_do_not_stick(serving: Serving, form: str) -> None:
     relay = Relay(serving, form)
     listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(relay)
     port, fingerprint = cast("IPv4Address", listening.getHost()).port, serving.service.fingerprint
-    shell = await connect(reactor, "127.0.0.1", port, home=serving.home, fingerprint=fingerprint)
+    connection = await connect(reactor, "127.0.0.1", port, config=serving.config, fingerprint=fingerprint)
     sizes = [0, 1, OLD_BUFFER - 1, OLD_BUFFER, OLD_BUFFER + 1, 3 * OLD_BUFFER]
     commands = [f"head -c {size} /dev/zero | tr '\\0' {chr(97 + n)}; exit {n}" for n, size in enumerate(sizes)]
-    results = await gatherResults([shell.run(command) for command in commands])
+    results = await gatherResults([connection.run(command) for command in commands])
     for n, (size, result) in enumerate(zip(sizes, results, strict=True)):
         assert (result.stdout, result.ending) == (chr(97 + n).encode() * size, Exited(n))
     assert (relay.writes < relay.reads) == (form == "glued")
-    await shell.close()
+    await connection.close()
     await listening.stopListening()
 
 
 @asynchronous
-async def test_empty_command_does_not_hang(shell: RemoteShell) -> None:
+async def test_empty_command_does_not_hang(connection: Connection) -> None:
     """An empty line hung the client: nothing was sent, and it waited for the answer."""
-    result = await shell.run("")
+    result = await connection.run("")
     assert isinstance(result.ending, Refused)
     assert result.ending.reason is RefusalReason.BAD_TEXT
-    assert (await shell.run("echo next")).stdout == b"next\n"
+    assert (await connection.run("echo next")).stdout == b"next\n"
 
 
 def test_empty_line_does_not_hang(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_empty_line_does_not_hang(tmp_path: Path) -> None:
 @asynchronous
 async def test_one_client_does_not_block_others(serving: Serving) -> None:
     """One client blocked all others: they were served one after another."""
-    first, second = await serving.shell(), await serving.shell()
+    first, second = await serving.connect(), await serving.connect()
     waiting = first.start("read line; echo got $line")
     assert (await second.run("echo second")).stdout == b"second\n"
     assert (await first.run("echo beside")).stdout == b"beside\n"
@@ -173,13 +173,13 @@ async def test_one_client_does_not_block_others(serving: Serving) -> None:
 @pytest.mark.parametrize("linger", [None, struct.pack("ii", 1, 0)], ids=["EOF", "RST"])
 @asynchronous
 async def test_vanished_client_does_not_end_the_server(
-    serving: Serving, shell: RemoteShell, linger: bytes | None
+    serving: Serving, connection: Connection, linger: bytes | None
 ) -> None:
     """A client that vanished, with or without a reset, ended the server."""
     for sent in (b"", b"\0", b"id"):
         await deferToThread(vanish, serving.port, sent, linger)
-    assert (await shell.run("echo here")).stdout == b"here\n"
-    assert (await (await serving.shell()).run("echo new")).stdout == b"new\n"
+    assert (await connection.run("echo here")).stdout == b"here\n"
+    assert (await (await serving.connect()).run("echo new")).stdout == b"new\n"
 
 
 def vanish(port: int, sent: bytes, linger: bytes | None) -> None:
@@ -195,55 +195,55 @@ def vanish(port: int, sent: bytes, linger: bytes | None) -> None:
 @asynchronous
 async def test_client_that_vanishes_within_a_command(serving: Serving, reset: bool) -> None:
     """The same for a client that has logged in and whose command runs: the command ends, the server does not."""
-    shell = await serving.shell(resume=False)
-    job = shell.start("echo $$; exec sleep 300")
+    connection = await serving.connect(resume=False)
+    job = connection.start("echo $$; exec sleep 300")
     pid = int(await job.stdout.read())
-    tls = cast("TLSMemoryBIOProtocol", link_of(shell).transport)
+    tls = cast("TLSMemoryBIOProtocol", link_of(connection).transport)
     if reset:
         tls.abortConnection()
     else:
         cast("ITCPTransport", tls.transport).loseConnection()
-    await shell.when_lost()
-    other = await serving.shell()
+    await connection.when_lost()
+    other = await serving.connect()
     result = await other.run(f"while kill -0 {pid} 2>/dev/null; do sleep 0.05; done; echo gone", timeout=20)
     assert result.stdout == b"gone\n"
 
 
 @asynchronous
-async def test_outputs_do_not_arrive_as_one(shell: RemoteShell) -> None:
+async def test_outputs_do_not_arrive_as_one(connection: Connection) -> None:
     """stdout and stderr arrived as one."""
-    result = await shell.run("for n in 1 2 3; do echo out$n; echo err$n >&2; done")
+    result = await connection.run("for n in 1 2 3; do echo out$n; echo err$n >&2; done")
     assert result.stdout == b"out1\nout2\nout3\n"
     assert result.stderr == b"err1\nerr2\nerr3\n"
 
 
 @asynchronous
-async def test_exit_status_is_told(shell: RemoteShell) -> None:
+async def test_exit_status_is_told(connection: Connection) -> None:
     """There was no exit status."""
     for code in (0, 1, 42, 255):
-        assert (await shell.run(f"exit {code}")).ending == Exited(code)
+        assert (await connection.run(f"exit {code}")).ending == Exited(code)
 
 
 @asynchronous
-async def test_command_that_reads_input_does_not_hang(shell: RemoteShell) -> None:
+async def test_command_that_reads_input_does_not_hang(connection: Connection) -> None:
     """A command that reads input hung, and the server with it: its stdin was the server's terminal."""
-    assert (await shell.run("cat")).stdout == b""
-    assert (await shell.run("read line; echo got $line", stdin=b"it\n")).stdout == b"got it\n"
+    assert (await connection.run("cat")).stdout == b""
+    assert (await connection.run("read line; echo got $line", stdin=b"it\n")).stdout == b"got it\n"
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-8"])
 @asynchronous
-async def test_code_pages_do_not_garble(home: Home, encoding: str) -> None:
+async def test_code_pages_do_not_garble(config: ConfigFolders, encoding: str) -> None:
     """GBK and UTF-8 garbled each other: the server sent the one, whatever its commands wrote and the client read."""
     text = "中文：終端 ASCII"
-    serving = Serving(home, encoding=encoding)
+    serving = Serving(config, encoding=encoding)
     await serving.start()
     try:
-        shell = await serving.shell()
-        result = await shell.run(f"printf %s '{text}'; printf %s '{text}' >&2")
+        connection = await serving.connect()
+        result = await connection.run(f"printf %s '{text}'; printf %s '{text}' >&2")
         assert (result.text, result.error_text) == (text, text)
         assert result.stdout == text.encode(encoding)
-        undecodable = await shell.run(r"printf 'a\377'")
+        undecodable = await connection.run(r"printf 'a\377'")
         assert undecodable.stdout == b"a\xff"
         assert undecodable.text.encode(encoding, "surrogateescape") == b"a\xff"
     finally:
@@ -258,9 +258,9 @@ async def test_reaching_the_port_is_not_enough(serving: Serving, tmp_path: Path)
     assert await deferToThread(answer_to, serving.port, command, False) in {b"", ALERT}
     assert await deferToThread(answer_to, serving.port, command, True) == b""
     with pytest.raises(LoginRefused):
-        stranger = Home.at(str(tmp_path / "stranger"))
-        await connect(reactor, "127.0.0.1", serving.port, home=stranger, fingerprint=serving.service.fingerprint)
-    assert (await (await serving.shell()).run("true")).ending == Exited(0)
+        stranger = ConfigFolders.at(str(tmp_path / "stranger"))
+        await connect(reactor, "127.0.0.1", serving.port, config=stranger, fingerprint=serving.service.fingerprint)
+    assert (await (await serving.connect()).run("true")).ending == Exited(0)
     assert not canary.exists()
 
 

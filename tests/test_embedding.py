@@ -25,7 +25,7 @@ from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.cred import IVerifiedKey, VerifiedKey
 from twisted_rsh.trust.fingerprint import parse_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 
 @implementer(IJob)
@@ -132,49 +132,51 @@ class Guests:
 
 
 @asynchronous
-async def test_own_portal_and_jobs(home: Home) -> None:
+async def test_own_portal_and_jobs(config: ConfigFolders) -> None:
     """An application's own checker, realm, user and job serve a client, which cannot tell them from a process."""
     realm = Guests()
-    serving = Serving(home, Portal(realm, [Anybody()]))
+    serving = Serving(config, Portal(realm, [Anybody()]))
     await serving.start()
-    shell = await serving.shell()
+    connection = await serving.connect()
     try:
         assert verifyObject(IShellUser, realm.guest)
         data = b"some text " * 100_000
-        result = await shell.run("echo", stdin=data)
+        result = await connection.run("echo", stdin=data)
         assert (result.stdout, result.ending) == (data.upper(), Exited(0))
         assert verifyObject(IJob, realm.guest.jobs[0])
-        assert (await shell.run("ls")).ending == Refused(RefusalReason.NOT_FOUND, "guests can echo")
-        job = shell.start("echo")
+        assert (await connection.run("ls")).ending == Refused(RefusalReason.NOT_FOUND, "guests can echo")
+        job = connection.start("echo")
         job.send_signal("USR1")
         assert (await job.wait()).ending == Signalled("USR1")
-        late = await shell.run("echo", timeout=60)
+        late = await connection.run("echo", timeout=60)
         assert late.ending == Exited(0)
     finally:
         await serving.stop()
-    key = load_or_create_client_key(home)
+    key = load_or_create_client_key(config)
     # Each resume, of which there are many in soak mode, asks the portal again, and logs out again.
     assert realm.left == [key.fingerprint.encode()] * realm.logins
 
 
 @asynchronous
-async def test_any_endpoint(tmp_path: Path, home: Home) -> None:
+async def test_any_endpoint(tmp_path: Path, config: ConfigFolders) -> None:
     """A server listens on, and a client connects to, any stream endpoint, such as a Unix socket; TLS is added."""
     path = str(tmp_path / "socket")
     account = Account.current(os.environ, "/bin/sh")
     service = RemoteShellService(
         reactor,
-        local_portal(reactor, home, account),
-        home,
+        local_portal(reactor, config, account),
+        config,
         ServiceOptions(endpoints=[UNIXServerEndpoint(reactor, path, mode=0o600)]),
     )
     service.startService()
     await service.when_listening()
     try:
         endpoint = UNIXClientEndpoint(reactor, path)
-        key = load_or_create_client_key(home)
-        shell = await connect_to_endpoint(reactor, endpoint, parse_fingerprint(service.fingerprint), key, account.name)
-        assert (await shell.run("echo hello")).check().text == "hello\n"
-        await shell.close()
+        key = load_or_create_client_key(config)
+        connection = await connect_to_endpoint(
+            reactor, endpoint, parse_fingerprint(service.fingerprint), key, account.name
+        )
+        assert (await connection.run("echo hello")).check().text == "hello\n"
+        await connection.close()
     finally:
         await service.stopService()

@@ -33,7 +33,7 @@ def web_application(home: Path, web: int) -> Iterator[int]:
         str(web),
         "--shell",
         "0",
-        "--home",
+        "--config-dir",
         str(home),
     ]
     environment = own_environment(home.parent)
@@ -59,7 +59,7 @@ def test_web_and_shell(tmp_path: Path) -> None:
     """The page and the shells run on one reactor, and the application's own portal says what may be run."""
     home, web = tmp_path / "home", free_port()
     with web_application(home, web) as port:
-        client = [str(SCRIPTS / "trsh"), "--home", str(home), "-p", str(port), "--argv", "127.0.0.1"]
+        client = [str(SCRIPTS / "trsh"), "--config-dir", str(home), "-p", str(port), "--argv", "127.0.0.1"]
         environment = own_environment(tmp_path)
         assert page(web) == b"0 jobs so far\n"
         allowed = subprocess.run([*client, "df", "/"], env=environment, capture_output=True, timeout=60)
@@ -75,7 +75,14 @@ def test_run_commands(tmp_path: Path) -> None:
     """The client runs commands at once, streams both ways, and tells a time-out from a failure."""
     with running_server(tmp_path) as server:
         done = subprocess.run(
-            [sys.executable, str(EXAMPLES / "run_commands.py"), "--port", str(server.port), "--home", str(server.home)],
+            [
+                sys.executable,
+                str(EXAMPLES / "run_commands.py"),
+                "--port",
+                str(server.port),
+                "--config-dir",
+                str(server.config),
+            ],
             env=server.environment,
             cwd=tmp_path,
             capture_output=True,

@@ -52,9 +52,11 @@ async def test_a_login_has_so_many_records(serving: Serving, monkeypatch: pytest
     # Only who may be cut is counted.
     proxy = FaultProxy(reactor, endpoint, InTurn((), Faults(records=Counted, cut_after_records=1000)))
     await proxy.start()
-    shell = await connect(reactor, "127.0.0.1", proxy.port, home=serving.home, fingerprint=serving.service.fingerprint)
+    connection = await connect(
+        reactor, "127.0.0.1", proxy.port, config=serving.config, fingerprint=serving.service.fingerprint
+    )
     assert LOGIN_RECORDS - 2 <= Counted.count <= LOGIN_RECORDS
-    await shell.close()
+    await connection.close()
     await proxy.stop()
 
 

@@ -24,13 +24,13 @@ from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.tap import Options, makeService
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """What to give as --home."""
+    """What to give as --config-dir."""
     return str(tmp_path / "home")
 
 
@@ -99,9 +99,9 @@ def test_nothing_said() -> None:
 def test_everything_said(folder: str) -> None:
     """O-07: every option reaches the service."""
     service = service_of(
-        *("--port", "0", "--home", folder, "--shell", "/bin/sh", "--encoding", "gbk", "--login-timeout", "2.5"),
-        *("--max-unauthenticated", "7", "--max-channels", "8", "--window", "4096", "--keepalive", "9"),
-        *("--max-sessions", "6", "--max-buffered", str(MAX_WINDOW), "--detach-timeout", "86400"),
+        *("--port", "0", "--config-dir", folder, "--shell", "/bin/sh", "--encoding", "gbk", "--login-timeout", "2.5"),
+        *("--max-unauthenticated", "7", "--max-jobs-per-session", "8", "--window", "4096", "--keepalive", "9"),
+        *("--max-sessions-per-key-per-key", "6", "--max-unread-input", str(MAX_WINDOW), "--detach-timeout", "86400"),
         *("--max-unauthenticated-per-source", "5", "--no-penalties"),
         *("--log-commands", "-i", "127.0.0.1", "--interface", "::1", "-l", "unix:/x", "--listen", "tcp:1"),
     )
@@ -114,13 +114,13 @@ def test_everything_said(folder: str) -> None:
     assert (options.max_unauthenticated_per_source, options.penalties) == (5, False)
     factory = service._factory._links
     assert (factory.admission._per_source, factory._settings.penalties) == (5, False)
-    assert os.path.exists(Home.at(folder).server_key_path)
+    assert os.path.exists(ConfigFolders.at(folder).server_key_path)
 
 
 def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: a server has a control group unless it is told not to."""
     for choice, wanted in (("auto", True), ("never", False)):
-        service: Any = service_of("--port", "0", "--home", folder, "--cgroups", choice)
+        service: Any = service_of("--port", "0", "--config-dir", folder, "--cgroups", choice)
         assert (service._trees._control_group is not None) == wanted
     assert "takes auto or never, not 'always'" in refusal(capfd, "--cgroups", "always")
 
@@ -134,9 +134,9 @@ BOUNDS = {
     "--port": ("0", "65535", "-1", "65536"),
     "--max-unauthenticated": ("1", "1000000", "0", "1000001"),
     "--max-unauthenticated-per-source": ("1", "1000000", "0", "1000001"),
-    "--max-sessions": ("1", "1000000", "0", "1000001"),
-    "--max-buffered": (str(MAX_WINDOW), str(2**50), str(MAX_WINDOW - 1), str(2**50 + 1)),
-    "--max-channels": ("1", str(MAX_CHANNELS), "0", str(MAX_CHANNELS + 1)),
+    "--max-sessions-per-key-per-key": ("1", "1000000", "0", "1000001"),
+    "--max-unread-input": (str(MAX_WINDOW), str(2**50), str(MAX_WINDOW - 1), str(2**50 + 1)),
+    "--max-jobs-per-session": ("1", str(MAX_CHANNELS), "0", str(MAX_CHANNELS + 1)),
     "--detach-timeout": ("0", str(MAX_DETACH_SECONDS), "-1", str(MAX_DETACH_SECONDS + 1)),
     "--window": (str(MIN_WINDOW), str(MAX_WINDOW), str(MIN_WINDOW - 1), str(MAX_WINDOW + 1)),
     "--login-timeout": ("0.001", "1e9", "0", "inf"),
@@ -192,7 +192,7 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
 )
 def test_refusals(words: tuple[str, ...], named: str, folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: what only the machine can tell is refused just the same, before anything listens."""
-    assert named in refusal(capfd, "--home", folder, "--port", "0", *words, make=True)
+    assert named in refusal(capfd, "--config-dir", folder, "--port", "0", *words, make=True)
 
 
 def test_a_relative_shell(
@@ -201,15 +201,15 @@ def test_a_relative_shell(
     """O-07: a shell is named by an absolute path."""
     (tmp_path / "sh").symlink_to("/bin/sh")
     monkeypatch.chdir(tmp_path)
-    assert "absolute" in refusal(capfd, "--home", folder, "--port", "0", "--shell", "sh", make=True)
+    assert "absolute" in refusal(capfd, "--config-dir", folder, "--port", "0", "--shell", "sh", make=True)
 
 
 def test_a_port_in_use(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:
     """O-08: the line says which address and port, and no key is made for a server that does not start."""
-    line = refusal(capfd, "--home", folder, "--port", str(taken), "-i", "127.0.0.1", make=True)
+    line = refusal(capfd, "--config-dir", folder, "--port", str(taken), "-i", "127.0.0.1", make=True)
     assert f"127.0.0.1, port {taken}" in line
     assert "in use" in line
-    assert f"port {taken}" in refusal(capfd, "--home", folder, "--port", str(taken), make=True)
+    assert f"port {taken}" in refusal(capfd, "--config-dir", folder, "--port", str(taken), make=True)
     assert not os.path.exists(folder)
 
 
@@ -217,30 +217,30 @@ def test_an_unsafe_home(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     """O-01: the line says what to run."""
     os.mkdir(folder)
     os.chmod(folder, 0o777)  # noqa: S103 - unsafe on purpose
-    assert f"run: chmod go-w {folder}" in refusal(capfd, "--home", folder, "--port", "0", make=True)
+    assert f"run: chmod go-w {folder}" in refusal(capfd, "--config-dir", folder, "--port", "0", make=True)
 
 
 def test_a_home_that_cannot_be_made(capfd: pytest.CaptureFixture[str]) -> None:
     """O-01: an error of the operating system is one line, too."""
-    refusal(capfd, "--home", "/proc/no/such/folder", "--port", "0", make=True)
+    refusal(capfd, "--config-dir", "/proc/no/such/folder", "--port", "0", make=True)
 
 
 @asynchronous
 async def test_it_starts_and_stops(folder: str) -> None:
     """Made and started, it listens and leaves its record; stopped, it takes that back."""
-    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     service.startService()
     port = service.tcp_port
-    assert read_record(Home.at(folder), port) is not None
+    assert read_record(ConfigFolders.at(folder), port) is not None
     await service.stopService()
-    assert read_record(Home.at(folder), port) is None
+    assert read_record(ConfigFolders.at(folder), port) is None
 
 
 @asynchronous
 async def test_a_hang_up(folder: str) -> None:
     """A-12: while it runs SIGHUP makes it look at the keys again, and before and after the signal is not its own."""
     before = signal.getsignal(signal.SIGHUP)
-    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     service.startService()
     with collecting_log() as logged:
         os.kill(os.getpid(), signal.SIGHUP)
@@ -256,7 +256,7 @@ async def test_a_hang_up(folder: str) -> None:
 @asynchronous
 async def test_a_terminal_that_is_gone(folder: str) -> None:
     """O-09: a server in the foreground whose terminal is gone ends, tidily."""
-    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     only = Reactor()
     service._reactor = only  # type: ignore[assignment]  # it is one in all but its class
     service.startService()
@@ -268,7 +268,7 @@ async def test_a_terminal_that_is_gone(folder: str) -> None:
 @asynchronous
 async def test_a_port_taken_meanwhile(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:
     """O-08: one that was free when the program began and is not when it listens ends it, with the same line."""
-    service = service_of("--home", folder, "--port", "0", "--listen", f"tcp:{taken}:interface=127.0.0.1")
+    service = service_of("--config-dir", folder, "--port", "0", "--listen", f"tcp:{taken}:interface=127.0.0.1")
     capfd.readouterr()
     with pytest.raises(SystemExit) as exit_:
         service.startService()
@@ -295,7 +295,7 @@ class Reactor:
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None:
     """O-08: a server that turns out later not to listen ends the program; one that is stopped first does not."""
-    service = service_of("--home", folder, "--port", "0", "--listen", "tcp:0:interface=127.0.0.1")
+    service = service_of("--config-dir", folder, "--port", "0", "--listen", "tcp:0:interface=127.0.0.1")
     late: Deferred[Any] = Deferred()
 
     class Late:
@@ -321,7 +321,7 @@ async def test_the_umask_is_what_it_was(folder: str) -> None:
     """X-13: what twistd makes of the umask when it becomes a daemon is undone before any job starts."""
     before = os.umask(0o027)
     try:
-        service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+        service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
         assert os.umask(0o077) == 0o027
         service.startService()
         assert os.umask(0o077) == 0o027
@@ -348,7 +348,7 @@ class System:
 @pytest.mark.parametrize("uid", [0, 1000])
 async def test_root_is_warned(uid: int, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """O-04: a server that runs as root says so, and no other does."""
-    service = service_of("--home", folder, "--port", "0", "-i", "127.0.0.1")
+    service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     monkeypatch.setattr(tap, "os", System(uid))
     with collecting_log() as logged:
         service.startService()
@@ -365,7 +365,7 @@ def is_warning(event: LogEvent) -> bool:
 
 @asynchronous
 async def test_the_installed_reactor(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Called as twistd does, it takes the reactor that is installed, and without --home the XDG folders."""
+    """Called as twistd does, it takes the reactor that is installed, and without --config-dir the XDG folders."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     service = makeService(parsed("--port", "0"))

@@ -16,7 +16,7 @@ from typing import Any
 from twisted_rsh.cli.descriptors import ensure_standard_descriptors
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.program import run_client
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["main"]
 
@@ -35,17 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.write(1, USAGE.encode())
         return 0
     with tempfile.TemporaryDirectory(prefix="twisted-rsh-") as folder:
-        return run_client(ClientOptions(command=words, home=folder), _serve)
+        return run_client(ClientOptions(command=words, config_dir=folder), _serve)
 
 
 def _serve(reactor: Any, options: ClientOptions) -> ClientOptions:
     from twisted_rsh.execution.account import Account
     from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
 
-    assert options.home is not None
-    home = Home.at(options.home)
-    portal = local_portal(reactor, home, Account.current(os.environ))
-    service = RemoteShellService(reactor, portal, home, ServiceOptions(interfaces=["127.0.0.1"], port=0))
+    assert options.config_dir is not None
+    config = ConfigFolders.at(options.config_dir)
+    portal = local_portal(reactor, config, Account.current(os.environ))
+    service = RemoteShellService(reactor, portal, config, ServiceOptions(interfaces=["127.0.0.1"], port=0))
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     return replace(options, port=service.tcp_port)

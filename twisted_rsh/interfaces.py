@@ -14,7 +14,7 @@ from twisted_rsh.core.endings import JobEnd, RefusalReason
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 
-__all__ = ["IJob", "IJobOwner", "IPersistentShell", "IShellUser", "ISuspensionListener", "JobRefused"]
+__all__ = ["IJob", "IJobOwner", "IShellJob", "IShellUser", "ISuspensionListener", "JobRefused"]
 
 
 class JobRefused(Exception):
@@ -121,7 +121,7 @@ class IJob(Interface):
         """End the job and all of its process group, politely first.  May be called more than once."""
 
 
-class IPersistentShell(IJob):
+class IShellJob(IJob):
     """A shell that remembers: the job of a request for a shell.  It runs one command after another.
 
     What is written while no command runs, as by a background process, is this job's own output.  This job ends when
@@ -157,6 +157,6 @@ class IShellUser(Interface):
 
         :param request: what the client asked for; never a command for a persistent shell that runs already.
         :param owner: whom to report to.
-        :returns: the running job; for a request with a `shell` it provides :class:`IPersistentShell`.
+        :returns: the running job; for a request with a `shell` it provides :class:`IShellJob`.
         :raises JobRefused: it will not run, and why; nothing was started.
         """

@@ -20,7 +20,7 @@ from twisted.protocols.amp import AMP
 
 from twisted_rsh.server.control import EndSession, NextSession, is_our_own_peer
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
-from twisted_rsh.trust.home import Home, HomeUnknown
+from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
 __all__ = ["Problem", "SessionOptions", "main", "manage_sessions", "parse_arguments"]
 
@@ -45,12 +45,12 @@ class Problem(Exception):
 class SessionOptions:
     """What was asked for.
 
-    :ivar home: the folder of keys and records, or ``None`` for the XDG folders.
+    :ivar config_dir: the folder of keys and records, or ``None`` for the XDG folders.
     :ivar end: the beginnings of the identifiers of the sessions to end; none to list them.
     :ivar as_json: whether to list them for a program.
     """
 
-    home: str | None = None
+    config_dir: str | None = None
     end: tuple[str, ...] = ()
     as_json: bool = False
 
@@ -74,9 +74,9 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions:
         "--end", metavar="ID", action="append", default=[], help="end the session with this beginning"
     )
     sessions.add_argument("--json", action="store_true", help="list them as JSON, for programs")
-    sessions.add_argument("--home", metavar="FOLDER", help="folder for keys and records, as that of the server")
+    sessions.add_argument("--config-dir", metavar="FOLDER", help="folder for keys and records, as that of the server")
     options = parser.parse_args(list(words))
-    return SessionOptions(home=options.home, end=tuple(options.end), as_json=options.json)
+    return SessionOptions(config_dir=options.config_dir, end=tuple(options.end), as_json=options.json)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -109,10 +109,12 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
     :raises Problem: it cannot be done.
     """
     try:
-        home = Home.default(os.environ) if options.home is None else Home.at(options.home)
+        config = (
+            ConfigFolders.default(os.environ) if options.config_dir is None else ConfigFolders.at(options.config_dir)
+        )
     except HomeUnknown as error:
         raise Problem(str(error)) from None
-    servers = {port: server for port in _ports(home) if (server := await _connect(reactor, home, port)) is not None}
+    servers = {port: server for port in _ports(config) if (server := await _connect(reactor, config, port)) is not None}
     try:
         found = [(port, session) for port, server in servers.items() for session in await _sessions(reactor, server)]
         for beginning in options.end:
@@ -131,8 +133,8 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
             transport.loseConnection()
 
 
-def _ports(home: Home) -> list[int]:
-    folder = os.path.dirname(home.control_path(0))
+def _ports(config: ConfigFolders) -> list[int]:
+    folder = os.path.dirname(config.control_path(0))
     try:
         names = os.listdir(folder)
     except FileNotFoundError:
@@ -143,8 +145,8 @@ def _ports(home: Home) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
 
-async def _connect(reactor: Any, home: Home, port: int) -> AMP | None:
-    path = home.control_path(port)
+async def _connect(reactor: Any, config: ConfigFolders, port: int) -> AMP | None:
+    path = config.control_path(port)
     endpoint = UNIXClientEndpoint(reactor, path, timeout=ANSWER_SECONDS)
     try:
         server: AMP = await connectProtocol(endpoint, AMP())

@@ -27,10 +27,10 @@ from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.service import DEFAULT_PORT, RemoteShellService, ServiceOptions, local_portal
-from twisted_rsh.server.sighup import HangUp
+from twisted_rsh.server.sighup import SighupHandler
 from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.trust.files import FileProblem
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["Options", "makeService", "refuse_to_start"]
 
@@ -86,7 +86,7 @@ class Options(usage.Options):
     )
     optParameters = [  # noqa: RUF012 - the name and the form that usage.Options reads
         ["port", "p", DEFAULT_PORT, "TCP port; 0 for a free one.", _whole_number("port", 0, 65535)],
-        ["home", None, None, "Folder for keys and records.  [default: the XDG folders]"],
+        ["config-dir", None, None, "Folder for keys and records.  [default: the XDG folders]"],
         ["shell", None, None, "Shell that runs commands.  [default: the login shell]"],
         ["encoding", None, None, "Code page of the commands' text.  [default: the locale's]"],
         ["login-timeout", None, LOGIN_SECONDS, "Seconds that a client has to log in.", _positive("login-timeout")],
@@ -223,7 +223,11 @@ def makeService(options: Options, reactor: Any = None) -> Service:
     if reactor is None:
         from twisted.internet import reactor
     try:
-        home = Home.default(os.environ) if options["home"] is None else Home.at(options["home"])
+        config = (
+            ConfigFolders.default(os.environ)
+            if options["config-dir"] is None
+            else ConfigFolders.at(options["config-dir"])
+        )
         account = Account.current(os.environ, options["shell"], options["encoding"])
         endpoints = [_endpoint(reactor, description) for description in options["listen"]]
         if options["interfaces"] or not endpoints:
@@ -234,8 +238,8 @@ def makeService(options: Options, reactor: Any = None) -> Service:
         return _StandAloneService(
             trees,
             cast("IReactorTCP", reactor),
-            local_portal(reactor, home, account, trees),
-            home,
+            local_portal(reactor, config, account, trees),
+            config,
             ServiceOptions(
                 interfaces=options["interfaces"] or None,
                 port=options["port"],
@@ -274,7 +278,9 @@ class _StandAloneService(RemoteShellService):
     def __init__(self, trees: JobTrees, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._trees = trees
-        self._hang_up = HangUp(cast("IReactorFromThreads", self._reactor), self.recheck_keys, self._terminal_gone)
+        self._hang_up = SighupHandler(
+            cast("IReactorFromThreads", self._reactor), self.recheck_keys, self._terminal_gone
+        )
         # twistd changes it when it becomes a daemon; what jobs create should not depend on that.
         self._umask = os.umask(0)
         os.umask(self._umask)

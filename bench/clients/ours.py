@@ -16,9 +16,9 @@ from twisted.internet.task import deferLater, react
 from bench.conversation import answer, latencies, rate, reach, stream_rate
 from bench.keyboard import ECHO_COMMAND, READY, WARM_UP_KEYS, echo_latencies
 from bench.task import BASH, PIPES, PROGRAM, Task
-from twisted_rsh.client import RemoteShell, connect
+from twisted_rsh.client import Connection, connect
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["main"]
 
@@ -40,7 +40,7 @@ async def _timed(count: int, run: Callable[[], Awaitable[Any]]) -> list[float]:
     return seconds
 
 
-async def _sequential(client: RemoteShell, task: Task, terminal: Terminal | None = None) -> dict[str, float]:
+async def _sequential(client: Connection, task: Task, terminal: Terminal | None = None) -> dict[str, float]:
     def run() -> Awaitable[Any]:
         return client.run("true") if terminal is None else client.run("true", terminal=terminal)
 
@@ -49,18 +49,18 @@ async def _sequential(client: RemoteShell, task: Task, terminal: Terminal | None
     return latencies(await _timed(task.sizes.commands, run))
 
 
-async def _on_terminal(client: RemoteShell, task: Task) -> dict[str, float]:
+async def _on_terminal(client: Connection, task: Task) -> dict[str, float]:
     return await _sequential(client, task, None if task.variant == PIPES else TERMINAL)
 
 
-async def _builtin(client: RemoteShell, task: Task) -> dict[str, float]:
-    shell = await client.shell("bash" if task.variant == BASH else "")
+async def _builtin(client: Connection, task: Task) -> dict[str, float]:
+    shell = await client.open_shell("bash" if task.variant == BASH else "")
     await _timed(WARM_UP, lambda: shell.run("true"))
     reach("ready")
     return latencies(await _timed(task.sizes.builtins, lambda: shell.run("true")))
 
 
-async def _parallel(client: RemoteShell, task: Task) -> dict[str, float]:
+async def _parallel(client: Connection, task: Task) -> dict[str, float]:
     at_once = task.sizes.at_once
     each = task.sizes.commands // at_once
     await _timed(WARM_UP, lambda: client.run("true"))
@@ -71,7 +71,7 @@ async def _parallel(client: RemoteShell, task: Task) -> dict[str, float]:
     return rate(each * at_once, time.perf_counter() - start)
 
 
-async def _stdout(client: RemoteShell, task: Task) -> dict[str, float]:
+async def _stdout(client: Connection, task: Task) -> dict[str, float]:
     total = task.sizes.stream_bytes
     await _timed(WARM_UP, lambda: client.run("true"))
     reach("ready")
@@ -94,7 +94,7 @@ async def _stdout(client: RemoteShell, task: Task) -> dict[str, float]:
     return stream_rate(total, seconds)
 
 
-async def _stdin(client: RemoteShell, task: Task) -> dict[str, float]:
+async def _stdin(client: Connection, task: Task) -> dict[str, float]:
     total = task.sizes.stream_bytes
     block = bytes(WRITE_BYTES)
     await _timed(WARM_UP, lambda: client.run("true"))
@@ -108,7 +108,7 @@ async def _stdin(client: RemoteShell, task: Task) -> dict[str, float]:
     return stream_rate(total, time.perf_counter() - start)
 
 
-async def _stalled(client: RemoteShell, beside: RemoteShell, task: Task, reactor: Any) -> dict[str, float]:
+async def _stalled(client: Connection, beside: Connection, task: Task, reactor: Any) -> dict[str, float]:
     await _timed(WARM_UP, lambda: client.run("true"))
     before = latencies(await _timed(task.sizes.beside, lambda: beside.run("true")))
     reach("ready")
@@ -122,7 +122,7 @@ async def _stalled(client: RemoteShell, beside: RemoteShell, task: Task, reactor
     return {"before_p50_us": before["p50_us"], "beside_p50_us": during["p50_us"]}
 
 
-async def _keystrokes(client: RemoteShell, task: Task) -> dict[str, float]:
+async def _keystrokes(client: Connection, task: Task) -> dict[str, float]:
     shown = b""
     waiting: Deferred[None] | None = None
 
@@ -166,7 +166,7 @@ async def _keystrokes(client: RemoteShell, task: Task) -> dict[str, float]:
     return latencies(seconds[WARM_UP_KEYS:])
 
 
-_WORKS: dict[str, Callable[[RemoteShell, Task], Awaitable[dict[str, float]]]] = {
+_WORKS: dict[str, Callable[[Connection, Task], Awaitable[dict[str, float]]]] = {
     "W1": _sequential,
     "W1c": _sequential,
     "W1s": _builtin,
@@ -180,16 +180,16 @@ _WORKS: dict[str, Callable[[RemoteShell, Task], Awaitable[dict[str, float]]]] = 
 
 
 def _type_into_program(task: Task) -> dict[str, float]:
-    program = [sys.executable, "-m", "twisted_rsh.client", "--home", task.folder, "-p", str(task.port), "-tt"]
+    program = [sys.executable, "-m", "twisted_rsh.client", "--config-dir", task.folder, "-p", str(task.port), "-tt"]
     reach("ready")
     return latencies(echo_latencies([*program, "127.0.0.1", ECHO_COMMAND], task.sizes.keys))
 
 
 async def _measure(reactor: Any, task: Task) -> None:
-    home = Home.at(task.folder)
-    client = await connect(reactor, "127.0.0.1", task.port, home=home)
+    config = ConfigFolders.at(task.folder)
+    client = await connect(reactor, "127.0.0.1", task.port, config=config)
     if task.work == "W6":
-        beside = await connect(reactor, "127.0.0.1", task.port, home=home)
+        beside = await connect(reactor, "127.0.0.1", task.port, config=config)
         figures = await _stalled(client, beside, task, reactor)
         await beside.close()
     else:

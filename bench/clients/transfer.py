@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from bench.processes import peak_mb
-from twisted_rsh.client import RemoteJob, connect
+from twisted_rsh.client import Job, connect
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.trust.fingerprint import format_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["main"]
@@ -28,7 +28,7 @@ PIECE_BYTES = 64 * 1024
 """Bytes that are read from the file at once."""
 
 
-async def _upload(job: RemoteJob, path: str) -> str:
+async def _upload(job: Job, path: str) -> str:
     with open(path, "rb") as file:
         while piece := file.read(PIECE_BYTES):
             await job.stdin.write(piece)
@@ -37,7 +37,7 @@ async def _upload(job: RemoteJob, path: str) -> str:
     return said.decode().split()[0]
 
 
-async def _download(job: RemoteJob) -> str:
+async def _download(job: Job) -> str:
     digest = hashlib.sha256()
     async for chunk in job.stdout:
         digest.update(chunk)
@@ -45,23 +45,23 @@ async def _download(job: RemoteJob) -> str:
 
 
 async def _transfer(reactor: Any, way: str, folder: str, port: int, path: str) -> None:
-    home = Home.at(folder)
-    fingerprint = format_fingerprint(load_or_create_server_key(home).spki_sha256)
-    shell = await connect(reactor, "127.0.0.1", port, home=home, fingerprint=fingerprint)
+    config = ConfigFolders.at(folder)
+    fingerprint = format_fingerprint(load_or_create_server_key(config).spki_sha256)
+    connection = await connect(reactor, "127.0.0.1", port, config=config, fingerprint=fingerprint)
     outages: list[str] = []
-    shell.watch_link(lambda reason: outages.append(reason) if reason is not None else None)
+    connection.watch_link(lambda reason: outages.append(reason) if reason is not None else None)
     start = time.perf_counter()
     if way == "up":
-        job = shell.start(["sha256sum"])
+        job = connection.start(["sha256sum"])
         digest = await _upload(job, path)
     else:
-        job = shell.start(["cat", path])
+        job = connection.start(["cat", path])
         digest = await _download(job)
     end = await job.wait()
     seconds = time.perf_counter() - start
     if end.ending != Exited(0):
         raise RuntimeError(f"the command ended with {end.ending}")
-    await shell.close()
+    await connection.close()
     figures = {"seconds": seconds, "sha256": digest, "outages": len(outages), "peak_mb": peak_mb(os.getpid())}
     print(json.dumps(figures), flush=True)
 

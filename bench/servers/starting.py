@@ -116,7 +116,7 @@ def running(kind: str, site: Site) -> Iterator[tuple[int, int]]:
 def _start_ours(stack: contextlib.ExitStack, site: Site, *options: str) -> _Running:
     run = os.path.join(site.folder, "run")
     before = set(_records(run))
-    command = [sys.executable, *site.python_options, "-m", "twisted_rsh.server", "--home", site.folder]
+    command = [sys.executable, *site.python_options, "-m", "twisted_rsh.server", "--config-dir", site.folder]
     command += ["--port", "0", "--interface", "127.0.0.1", "--shell", site.shell, *site.server_options, *options]
     log = os.path.join(site.folder, f"server-{len(before)}.log")
     server = _spawn(stack, command, site, log)
@@ -132,7 +132,14 @@ def _start_ours(stack: contextlib.ExitStack, site: Site, *options: str) -> _Runn
 def _start_crowded(stack: contextlib.ExitStack, site: Site) -> _Running:
     many = str(site.crowd + SPARE_DESCRIPTORS)
     server = _start_ours(
-        stack, site, "--max-sessions", many, "--max-unauthenticated", many, "--keepalive", str(QUIET_SECONDS)
+        stack,
+        site,
+        "--max-sessions-per-key-per-key",
+        many,
+        "--max-unauthenticated",
+        many,
+        "--keepalive",
+        str(QUIET_SECONDS),
     )
     command = [sys.executable, "-m", "bench.crowd", site.folder, str(server.port), str(site.crowd)]
     log = os.path.join(site.folder, "crowd.log")

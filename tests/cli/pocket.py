@@ -12,7 +12,7 @@ from zope.interface import Interface, implementer
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Signalled, Stopped
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.interfaces import IJob, IJobOwner, IPersistentShell, IShellUser, JobRefused
+from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, JobRefused
 from twisted_rsh.trust.cred import IVerifiedKey, VerifiedKey
 
 __all__ = ["PocketCommand", "PocketShell", "PocketUser", "pocket_portal"]
@@ -84,7 +84,7 @@ class PocketCommand(_Job):
         super().end(ending)
 
 
-@implementer(IPersistentShell)
+@implementer(IShellJob)
 class PocketShell(_Job):
     """A shell with a folder, and these commands: ``cd``, ``pwd``, ``echo``, ``err``, ``status``, ``stop``, ``exit``.
 
@@ -108,11 +108,11 @@ class PocketShell(_Job):
         return self.request.terminal
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """See IPersistentShell."""
+        """See IShellJob."""
         call()
 
     def start_command(self, request: JobRequest, owner: IJobOwner) -> IJob:
-        """See IPersistentShell."""
+        """See IShellJob."""
         if self._running is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command")
         assert request.command is not None

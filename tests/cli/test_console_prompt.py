@@ -9,24 +9,24 @@ import pytest
 from prompt_toolkit.history import FileHistory, InMemoryHistory
 
 from twisted_rsh.cli.console import open_history
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 
-def test_history_is_private(home: Home) -> None:
+def test_history_is_private(config: ConfigFolders) -> None:
     """O-02: the history is a file of mode 0600 in a folder of mode 0700, and what is in it stays."""
-    history = open_history(home)
+    history = open_history(config)
     assert isinstance(history, FileHistory)
-    path = Path(home.history_path)
+    path = Path(config.history_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     history.store_string("ls -l")
-    assert list(open_history(home).load_history_strings()) == ["ls -l"]
+    assert list(open_history(config).load_history_strings()) == ["ls -l"]
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "link", "open", "file"])
-def test_history_that_cannot_be_kept(home: Home, tmp_path: Path, obstacle: str) -> None:
+def test_history_that_cannot_be_kept(config: ConfigFolders, tmp_path: Path, obstacle: str) -> None:
     """O-01: where no history can be kept safely, there is one in memory, and the console works."""
-    path = Path(home.history_path)
+    path = Path(config.history_path)
     path.parent.mkdir(parents=True, mode=0o700)
     if obstacle == "folder":
         path.mkdir()
@@ -38,4 +38,4 @@ def test_history_that_cannot_be_kept(home: Home, tmp_path: Path, obstacle: str) 
     else:
         path.parent.rmdir()
         path.parent.write_text("a file")
-    assert isinstance(open_history(home), InMemoryHistory)
+    assert isinstance(open_history(config), InMemoryHistory)

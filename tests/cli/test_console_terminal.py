@@ -13,7 +13,7 @@ import pytest
 from tests.cli.terminal import PROMPT, Console, Terminal, pid_shown, restored
 from tests.server_process import PATIENCE, ServerProcess, running_server, wait_until_gone
 from tests.tools import require_tool
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 
 def test_one_shell(server: ServerProcess, console: Console) -> None:
@@ -242,7 +242,7 @@ def test_history_is_kept_for_its_owner_alone(server: ServerProcess, console: Con
     terminal.shows("remember me")
     terminal.enter("exit")
     assert terminal.end() == 0
-    path = Path(Home.at(str(server.folder)).history_path)
+    path = Path(ConfigFolders.at(str(server.folder)).history_path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     terminal = console(server)
     terminal.prompt()

@@ -16,7 +16,7 @@ from tests.client.test_connection import gone
 from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.foreground import ESCALATION_SECONDS, InputFailed, Interrupted, OutputFailed
 from twisted_rsh.cli.terminal import LocalTerminal
-from twisted_rsh.client import RemoteShell
+from twisted_rsh.client import Connection
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED
 
@@ -39,45 +39,45 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeScreen]:
 
 
 @asynchronous
-async def test_output_is_shown_before_the_ending(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_output_is_shown_before_the_ending(connection: Connection, screen: MakeScreen) -> None:
     """Both outputs are written in full by the time the ending is known; nothing is said of a plain exit."""
     one = screen()
-    ending = await one.foreground.run(shell.start("echo out; echo err >&2; exit 3"), None)
+    ending = await one.foreground.run(connection.start("echo out; echo err >&2; exit 3"), None)
     assert ending == Exited(3)
     assert one.foreground.tell(ending) == 3
     assert await one.written() == (b"out\n", b"err\n")
 
 
 @asynchronous
-async def test_input_is_passed_on(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_input_is_passed_on(connection: Connection, screen: MakeScreen) -> None:
     """What is on the descriptor is the command's, up to its end."""
     one = screen()
     reading, writing = os.pipe()
     os.write(writing, b"b\na\n")
     os.close(writing)
-    assert await one.foreground.run(shell.start("sort"), reading) == Exited(0)
+    assert await one.foreground.run(connection.start("sort"), reading) == Exited(0)
     assert (await one.written())[0] == b"a\nb\n"
     os.close(reading)
 
 
 @asynchronous
-async def test_no_input_is_the_end_at_once(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_no_input_is_the_end_at_once(connection: Connection, screen: MakeScreen) -> None:
     """Without a descriptor the command finds the end."""
     one = screen()
-    assert await one.foreground.run(shell.start("cat; echo end"), None) == Exited(0)
+    assert await one.foreground.run(connection.start("cat; echo end"), None) == Exited(0)
     assert (await one.written())[0] == b"end\n"
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "klingon"])
 @asynchronous
-async def test_typed_text_is_converted(shell: RemoteShell, screen: MakeScreen, encoding: str) -> None:
+async def test_typed_text_is_converted(connection: Connection, screen: MakeScreen, encoding: str) -> None:
     """What is typed at a UTF-8 terminal reaches a GBK command as GBK; an unknown code page changes nothing."""
     one = screen(encoding=encoding)
     behind, terminal = open_terminal()
-    job = shell.start("head -c 3 | od -An -tx1")
+    job = connection.start("head -c 3 | od -An -tx1")
     running = Deferred.fromCoroutine(one.foreground.run(job, terminal))
     while job.encoding is None:
-        await shell.run("true")
+        await connection.run("true")
     os.write(behind, "字x".encode())
     assert await running == Exited(0)
     expected = "字x".encode("gbk") if encoding == "gbk" else "字".encode()
@@ -87,26 +87,26 @@ async def test_typed_text_is_converted(shell: RemoteShell, screen: MakeScreen, e
 
 
 @asynchronous
-async def test_input_that_fails(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_input_that_fails(connection: Connection, screen: MakeScreen) -> None:
     """An input error ends the command instead of passing for the end of its input."""
     one = screen()
     reading, writing = os.pipe()
     with pytest.raises(InputFailed, match="cannot read stdin: Bad file descriptor"):
-        await one.foreground.run(shell.start("cat; echo all >&2; sleep 1000"), os.dup(writing))
+        await one.foreground.run(connection.start("cat; echo all >&2; sleep 1000"), os.dup(writing))
     assert await one.written() == (b"", b"")
     os.close(reading)
     os.close(writing)
 
 
 @asynchronous
-async def test_command_that_leaves_its_input(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_command_that_leaves_its_input(connection: Connection, screen: MakeScreen) -> None:
     """H-07: when the command takes no more input, no more is read."""
     one = screen()
     reading, writing = os.pipe()
-    job = shell.start("exec <&-; echo closed; sleep 0.3")
+    job = connection.start("exec <&-; echo closed; sleep 0.3")
     running = Deferred.fromCoroutine(one.foreground.run(job, reading))
     while not (await one.written())[0]:
-        await shell.run("true")
+        await connection.run("true")
     os.write(writing, b"x" * 1000)
     assert await running == Exited(0)
     os.close(reading)
@@ -135,10 +135,10 @@ async def test_what_is_told(screen: MakeScreen, ending: Ending, status: int, sai
 
 
 @asynchronous
-async def test_reader_that_left_needs_no_words(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_reader_that_left_needs_no_words(connection: Connection, screen: MakeScreen) -> None:
     """H-06: SIGPIPE is told unless it is our own reader that left."""
     one = screen(stdout=broken_pipe)
-    ending = await one.foreground.run(shell.start(["yes"]), None)
+    ending = await one.foreground.run(connection.start(["yes"]), None)
     assert ending == Signalled("PIPE")
     assert one.foreground.tell(ending) == 141
     assert (await one.written())[1] == b""
@@ -158,47 +158,47 @@ def full_disk() -> tuple[int, int]:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @asynchronous
-async def test_full_disk(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_full_disk(connection: Connection, screen: MakeScreen) -> None:
     """C-06: output that cannot be written is a failure of ours, whatever the command made of it."""
     with pytest.raises(OutputFailed, match="cannot write to stdout: No space left on device"):
-        await screen(stdout=full_disk).foreground.run(shell.start(["yes"]), None)
+        await screen(stdout=full_disk).foreground.run(connection.start(["yes"]), None)
     with pytest.raises(OutputFailed, match="cannot write to stderr: No space left on device"):
-        await screen(stderr=full_disk).foreground.run(shell.start("echo err >&2"), None)
+        await screen(stderr=full_disk).foreground.run(connection.start("echo err >&2"), None)
 
 
 STUBBORN = "trap 'echo int' INT; trap 'echo term' TERM; echo $$; while :; do sleep 0.05; done"
 
 
-async def press(screen: Screen, shell: RemoteShell, text: bytes, lines: int) -> bytes:
+async def press(screen: Screen, connection: Connection, text: bytes, lines: int) -> bytes:
     """Wait for so many lines of a command's in all, and interrupt it."""
     while text.count(b"\n") < lines:
-        await shell.run("true")
+        await connection.run("true")
         text += (await screen.written())[0]
     assert screen.foreground.signal_arrived("INT")
     return text
 
 
 @asynchronous
-async def test_interrupts_in_a_hurry_escalate(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_interrupts_in_a_hurry_escalate(connection: Connection, screen: MakeScreen) -> None:
     """C-10: one interrupt after another is INT, TERM and KILL."""
     one = screen()
     assert not one.foreground.signal_arrived("INT")
-    running = Deferred.fromCoroutine(one.foreground.run(shell.start(STUBBORN), None))
+    running = Deferred.fromCoroutine(one.foreground.run(connection.start(STUBBORN), None))
     text = b""
     for lines in (1, 2, 3):
-        text = await press(one, shell, text, lines)
+        text = await press(one, connection, text, lines)
     assert await running == Signalled("KILL")
     assert text.split()[1:] == [b"int", b"term"]
     assert not one.foreground.signal_arrived("INT")
 
 
 @asynchronous
-async def test_interrupt_after_the_last_step_gives_up(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_interrupt_after_the_last_step_gives_up(connection: Connection, screen: MakeScreen) -> None:
     """C-10: the fourth interrupt frees the user at once, whatever the server says; the command is ended."""
     one = screen()
-    job = shell.start(STUBBORN)
+    job = connection.start(STUBBORN)
     running = Deferred.fromCoroutine(one.foreground.run(job, None))
-    text = await press(one, shell, b"", 1)
+    text = await press(one, connection, b"", 1)
     for _ in range(3):
         assert one.foreground.signal_arrived("INT")
     with pytest.raises(Interrupted):
@@ -209,14 +209,14 @@ async def test_interrupt_after_the_last_step_gives_up(shell: RemoteShell, screen
 
 @asynchronous
 async def test_interrupts_with_time_between_them(
-    shell: RemoteShell, screen: MakeScreen, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, screen: MakeScreen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C-10: an interrupt just within the time goes on; one after it begins anew, with INT."""
     one = screen()
     now = 1000.0
     monkeypatch.setattr(one.foreground, "_reactor", SimpleNamespace(seconds=lambda: now))
     sent: list[str] = []
-    job = shell.start("exec sleep 1000")
+    job = connection.start("exec sleep 1000")
     monkeypatch.setattr(job, "send_signal", sent.append)
     running = Deferred.fromCoroutine(one.foreground.run(job, None))
     for pause in (0.0, ESCALATION_SECONDS, ESCALATION_SECONDS + 0.001, ESCALATION_SECONDS, ESCALATION_SECONDS):
@@ -229,15 +229,15 @@ async def test_interrupts_with_time_between_them(
 
 @asynchronous
 async def test_server_that_is_far_behind(
-    shell: RemoteShell, screen: MakeScreen, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, screen: MakeScreen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """C-10: of a storm of signals no more are sent than the session holds, and the client bears it."""
     one = screen()
-    job = shell.start("trap 'echo got' USR1; echo ready; cat; echo over")
+    job = connection.start("trap 'echo got' USR1; echo ready; cat; echo over")
     reading, writing = os.pipe()
     running = Deferred.fromCoroutine(one.foreground.run(job, reading))
     while not (await one.written())[0]:
-        await shell.run("true")
+        await connection.run("true")
     for _ in range(MAX_UNACKNOWLEDGED * 100):
         assert one.foreground.signal_arrived("USR1")
     os.close(writing)
@@ -246,20 +246,20 @@ async def test_server_that_is_far_behind(
 
 
 @asynchronous
-async def test_terminal_is_lent_for_as_long_as_a_command_runs(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_terminal_is_lent_for_as_long_as_a_command_runs(connection: Connection, screen: MakeScreen) -> None:
     """C-04: a terminal is raw while the command has it and all it wrote is written, and then as it was."""
     one = screen()
     behind, fd = os.openpty()
     before = termios.tcgetattr(fd)
     terminal = LocalTerminal(reactor, fd)
-    job = shell.start("printf ready; read x; echo $x", terminal=terminal.describe({"TERM": "vt100"}))
+    job = connection.start("printf ready; read x; echo $x", terminal=terminal.describe({"TERM": "vt100"}))
     running = Deferred.fromCoroutine(one.foreground.run(job, fd, terminal))
     assert not termios.tcgetattr(fd)[3] & termios.ICANON
     os.write(behind, b"typed\r")
     assert await running == Exited(0)
     assert termios.tcgetattr(fd) == before
     assert b"typed" in (await one.written())[0]
-    broken = shell.start("exec sleep 1000")
+    broken = connection.start("exec sleep 1000")
     running = Deferred.fromCoroutine(one.foreground.run(broken, fd, terminal))
     one.foreground.stop()
     assert termios.tcgetattr(fd) == before
@@ -270,15 +270,15 @@ async def test_terminal_is_lent_for_as_long_as_a_command_runs(shell: RemoteShell
 
 
 @asynchronous
-async def test_other_signals_are_always_passed_on(shell: RemoteShell, screen: MakeScreen) -> None:
+async def test_other_signals_are_always_passed_on(connection: Connection, screen: MakeScreen) -> None:
     """A signal that is no interrupt is the command's, however many there are."""
     one = screen()
-    job = shell.start("trap 'echo got' USR1; echo ready; while :; do sleep 0.05; done")
+    job = connection.start("trap 'echo got' USR1; echo ready; while :; do sleep 0.05; done")
     running = Deferred.fromCoroutine(one.foreground.run(job, None))
     text = b""
     for lines in (1, 2, 3, 4):
         while text.count(b"\n") < lines:
-            await shell.run("true")
+            await connection.run("true")
             text += (await one.written())[0]
         assert one.foreground.signal_arrived("USR1" if lines < 4 else "TERM")
     assert await running == Signalled("TERM")

@@ -17,7 +17,7 @@ from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.cli.foreground import Interrupted
 from twisted_rsh.cli.outage import GaveUp
 from twisted_rsh.cli.terminal import LocalTerminal
-from twisted_rsh.client import RemoteShell, connect
+from twisted_rsh.client import Connection, connect
 from twisted_rsh.core.endings import Ending, Exited, Signalled
 from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn
 
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is
 class Road:
     """The way to a server, and a shell that took it."""
 
-    def __init__(self, proxy: FaultProxy, shell: RemoteShell) -> None:
-        self.shell = shell
+    def __init__(self, proxy: FaultProxy, connection: Connection) -> None:
+        self.shell = connection
         self._proxy = proxy
 
     async def close(self) -> None:
@@ -55,9 +55,9 @@ async def road(serving: Serving) -> AsyncIterator[Road]:
     proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, "127.0.0.1", serving.port))
     await proxy.start()
     fingerprint = serving.service.fingerprint
-    shell = await connect(reactor, "127.0.0.1", proxy.port, home=serving.home, fingerprint=fingerprint)
-    yield Road(proxy, shell)
-    await shell.close()
+    connection = await connect(reactor, "127.0.0.1", proxy.port, config=serving.config, fingerprint=fingerprint)
+    yield Road(proxy, connection)
+    await connection.close()
     await proxy.stop()
 
 

@@ -14,13 +14,13 @@ from tests.conftest import async_fixture
 from tests.serving import Serving, asynchronous, cut, reactor
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.client import RemoteShell
+from twisted_rsh.client import Connection
 from twisted_rsh.client.errors import ShellRefused
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Signalled, Stopped
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.interfaces import IJob, IPersistentShell, IShellUser, JobRefused
-from twisted_rsh.trust.home import Home
+from twisted_rsh.interfaces import IJob, IShellJob, IShellUser, JobRefused
+from twisted_rsh.trust.home import ConfigFolders
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def user() -> PocketUser:
 
 
 @async_fixture
-async def connection(home: Home, user: PocketUser) -> AsyncIterator[RemoteShell]:
+async def connection(config: ConfigFolders, user: PocketUser) -> AsyncIterator[Connection]:
     """A connection to a server where there are only such shells."""
-    serving = Serving(home, pocket_portal(user))
+    serving = Serving(config, pocket_portal(user))
     await serving.start()
-    yield await serving.shell()
+    yield await serving.connect()
     await serving.stop()
 
 
@@ -44,13 +44,13 @@ async def end_of(shell: LineShell, line: str) -> Ending:
 
 
 @asynchronous
-async def test_options_reach_the_shell_and_its_lines(connection: RemoteShell, user: PocketUser) -> None:
+async def test_options_reach_the_shell_and_its_lines(connection: Connection, user: PocketUser) -> None:
     """The limits of processor time and memory are the shell's, the others each line's; so is the terminal given."""
     options = ClientOptions(timeout=60, max_output=1000, max_cpu=5, max_memory=1 << 30)
     shell = await start_line_shell(reactor, connection, options, Terminal(term="vt100"))
     (pocket,) = user.shells
     assert verifyObject(IShellUser, user)
-    assert verifyObject(IPersistentShell, pocket)
+    assert verifyObject(IShellJob, pocket)
     asked = pocket.request
     assert (asked.shell, asked.terminal, asked.max_cpu, asked.max_memory) == ("", Terminal(term="vt100"), 5, 1 << 30)
     assert await end_of(shell, "cd /x") == Exited(0)
@@ -60,7 +60,7 @@ async def test_options_reach_the_shell_and_its_lines(connection: RemoteShell, us
 
 
 @asynchronous
-async def test_refusal(connection: RemoteShell, user: PocketUser) -> None:
+async def test_refusal(connection: Connection, user: PocketUser) -> None:
     """A server without a shell for us says why, in one line."""
     user.refusal = JobRefused(RefusalReason.NOT_SUPPORTED, "no shells today")
     with pytest.raises(ShellRefused, match=r"^no shells today$"):
@@ -76,7 +76,7 @@ async def test_refusal(connection: RemoteShell, user: PocketUser) -> None:
     ],
 )
 @asynchronous
-async def test_line_that_ends_the_shell(connection: RemoteShell, line: str, status: int, said: bytes) -> None:
+async def test_line_that_ends_the_shell(connection: Connection, line: str, status: int, said: bytes) -> None:
     """The end of the shell comes with, or after, that of its last line; only what nobody asked for is told."""
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())
@@ -88,7 +88,7 @@ async def test_line_that_ends_the_shell(connection: RemoteShell, line: str, stat
 
 
 @asynchronous
-async def test_shell_that_does_not_leave(connection: RemoteShell, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_shell_that_does_not_leave(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A shell with suspended commands stays when told to exit: after a moment the console goes on."""
     monkeypatch.setattr("twisted_rsh.cli.line_shell.END_SECONDS", 0.01)
     shell = await start_line_shell(reactor, connection, ClientOptions())
@@ -98,7 +98,7 @@ async def test_shell_that_does_not_leave(connection: RemoteShell, monkeypatch: p
 
 
 @asynchronous
-async def test_shell_that_is_ended(connection: RemoteShell, user: PocketUser) -> None:
+async def test_shell_that_is_ended(connection: Connection, user: PocketUser) -> None:
     """Whoever waits for the end is told of it, and how it came; a waiter that was cancelled is forgotten."""
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())
@@ -115,11 +115,11 @@ async def test_shell_that_is_ended(connection: RemoteShell, user: PocketUser) ->
 
 @pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
-async def test_lost_connection(home: Home, user: PocketUser) -> None:
+async def test_lost_connection(config: ConfigFolders, user: PocketUser) -> None:
     """A connection that is lost is the end of the shell, too, where the session ends with it."""
-    serving = Serving(home, pocket_portal(user))
+    serving = Serving(config, pocket_portal(user))
     await serving.start()
-    connection = await serving.shell(resume=False)
+    connection = await serving.connect(resume=False)
     shell = await start_line_shell(reactor, connection, ClientOptions())
     cut(connection)
     await shell.when_ended()
@@ -128,7 +128,7 @@ async def test_lost_connection(home: Home, user: PocketUser) -> None:
 
 
 @asynchronous
-async def test_background_output(connection: RemoteShell, user: PocketUser) -> None:
+async def test_background_output(connection: Connection, user: PocketUser) -> None:
     """What a shell writes between commands is shown where it belongs."""
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())

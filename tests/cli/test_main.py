@@ -35,7 +35,7 @@ def test_user_without_a_home(
     monkeypatch.setattr(os, "isatty", lambda _fd: False)
     assert main(words) == 255
     told = capfd.readouterr()
-    message = f"trsh: user {os.geteuid()} has no home folder; set HOME, or give --home FOLDER\n"
+    message = f"trsh: user {os.geteuid()} has no home folder; set HOME, or give --config-dir FOLDER\n"
     assert (told.out, told.err) == ("", message)
 
 

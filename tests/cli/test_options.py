@@ -60,7 +60,7 @@ def test_nothing_means_a_shell_on_this_machine() -> None:
         ("--argv h ls", ClientOptions(host="h", argv=True, command=("ls",))),
         ("--fingerprint SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
         ("--fingerprint=SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
-        ("--home /x=y h", ClientOptions(host="h", home="/x=y")),
+        ("--config-dir /x=y h", ClientOptions(host="h", config_dir="/x=y")),
         ("-V", ClientOptions(show_version=True)),
         ("--version", ClientOptions(show_version=True)),
         ("-h", ClientOptions(show_help=True)),
@@ -158,7 +158,7 @@ def test_first_value_counts() -> None:
         ["--max-memory", "\u0661K", "h"],
         ["--max-cpu", "0", "h"],
         ["--max-cpu", "5s", "h"],
-        ["--home=", "h"],
+        ["--config-dir=", "h"],
         ["--", "-oProxyCommand=x"],
         ["-"],
         [""],
@@ -201,7 +201,7 @@ def test_usage_shows_every_option_within_79_columns() -> None:
     assert max(map(len, lines)) <= 79
     shown = {word.rstrip(",") for line in lines if line.startswith("  -") for word in line.split()[:2]}
     options = {"-p", "-l", "-t", "-T", "-n", "-q", "-v", "-V", "-h", "--help", "--version"}
-    assert shown >= options | {"--timeout", "--encoding", "--argv", "--fingerprint", "--home"}
+    assert shown >= options | {"--timeout", "--encoding", "--argv", "--fingerprint", "--config-dir"}
     assert shown >= {"--max-output", "--max-cpu", "--max-memory"}
     assert usage_text().endswith("\n")
 

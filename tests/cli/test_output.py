@@ -13,7 +13,7 @@ import pytest
 from tests.cli.screens import open_pipe, open_terminal, read_bytes
 from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.output import LocalOutput, local_encoding
-from twisted_rsh.client.job import RemoteJob, RemoteOutput
+from twisted_rsh.client.job import Job, RemoteOutput
 
 RED = (b"<", b">")
 
@@ -31,7 +31,7 @@ class Shown:
         self.consumed = 0
         self.stops = 0
         self.stream = RemoteOutput(self._count, self._stop)
-        job = cast("RemoteJob", SimpleNamespace(encoding=named))
+        job = cast("Job", SimpleNamespace(encoding=named))
         output.show(self.stream, job, encoding)
 
     def _count(self, size: int) -> None:

@@ -33,7 +33,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
 from twisted_rsh.server.portal import SingleUserRealm
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 # Signals.
 
@@ -193,12 +193,12 @@ class Refuser:
 
 
 @asynchronous
-async def test_refusal_cannot_talk_to_the_terminal(home: Home) -> None:
+async def test_refusal_cannot_talk_to_the_terminal(config: ConfigFolders) -> None:
     """C-03: escapes in a server's text come out in caret or escaped form, in one line."""
-    portal = Portal(SingleUserRealm(Refuser()), [AuthorizedKeysChecker(home, os_user(), lambda _: None)])
-    serving = Serving(home, portal)
+    portal = Portal(SingleUserRealm(Refuser()), [AuthorizedKeysChecker(config, os_user(), lambda _: None)])
+    serving = Serving(config, portal)
     await serving.start()
-    words = ["-m", "twisted_rsh.client", "--home", home.state, f"{HOST}:{serving.port}", "true"]
+    words = ["-m", "twisted_rsh.client", "--config-dir", config.state, f"{HOST}:{serving.port}", "true"]
     stdout, stderr, status = await getProcessOutputAndValue(
         sys.executable, words, dict(os.environ, LC_ALL="C.UTF-8"), reactor=reactor
     )

@@ -25,7 +25,7 @@ from tests.server_process import (
     wait_until_gone,
 )
 from twisted_rsh.trust.fingerprint import format_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
 pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is about")
@@ -42,7 +42,7 @@ def proxy(server: ServerProcess) -> Iterator[CuttingProxy]:
 
 def words_to(server: ServerProcess, proxy: CuttingProxy, *words: str) -> list[str]:
     """The client's words that lead to a server through a proxy."""
-    record = read_record(Home.at(str(server.folder)), server.port)
+    record = read_record(ConfigFolders.at(str(server.folder)), server.port)
     assert record is not None
     return ["--fingerprint", format_fingerprint(record.spki_sha256), "-p", str(proxy.port), *words]
 
@@ -130,7 +130,7 @@ def test_restarted_server(proxy: CuttingProxy, tmp_path: Path, server: ServerPro
             assert read_line(client) == "ready"
             proxy.go_down()
             first.kill()
-            Path(Home.at(str(tmp_path)).record_path(first.port)).unlink()
+            Path(ConfigFolders.at(str(tmp_path)).record_path(first.port)).unlink()
             with running_server(tmp_path) as second:
                 proxy.target = second.port
                 proxy.is_up = True
@@ -147,7 +147,7 @@ def test_another_server(server: ServerProcess, proxy: CuttingProxy, tmp_path: Pa
             proxy.target = other.port
             proxy.cut()
             status, _, stderr = finish(client)
-        other_key = read_record(Home.at(str(tmp_path)), other.port)
+        other_key = read_record(ConfigFolders.at(str(tmp_path)), other.port)
     assert status == 255
     assert other_key is not None
     text = one_line(stderr)

@@ -120,7 +120,7 @@ def test_home_of_no_use(server: ServerProcess, tmp_path: Path) -> None:
     open_folder.mkdir()
     open_folder.chmod(0o777)
     for folder, message in ((str(open_folder), f"run: chmod go-w {open_folder}"), ("/dev/null/x", "/dev/null")):
-        command = [sys.executable, "-m", "twisted_rsh.client", "--home", folder, HOST, "true"]
+        command = [sys.executable, "-m", "twisted_rsh.client", "--config-dir", folder, HOST, "true"]
         done = subprocess.run(command, capture_output=True, env=server.environment, stdin=subprocess.DEVNULL)
         assert (done.returncode, done.stdout) == (255, b"")
         assert message in one_line(done.stderr)
@@ -131,7 +131,7 @@ def test_nobody_listens(server: ServerProcess, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind((HOST, 0))
         port = unused.getsockname()[1]
-        command = [sys.executable, "-m", "twisted_rsh.client", "--home", str(tmp_path / "new")]
+        command = [sys.executable, "-m", "twisted_rsh.client", "--config-dir", str(tmp_path / "new")]
         done = subprocess.run([*command, f"{HOST}:{port}", "true"], capture_output=True, env=server.environment)
         assert (done.returncode, f"twistd rsh --port {port}" in one_line(done.stderr)) == (255, True)
         command += ["--fingerprint", WRONG_PIN, f"{HOST}:{port}", "true"]

@@ -13,8 +13,8 @@ from tests.serving import Serving, asynchronous, cut, reactor
 from twisted_rsh.cli.foreground import InputFailed
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.script import CommandLines, LineTooLong, run_script
-from twisted_rsh.client import RemoteShell
-from twisted_rsh.client.errors import ConnectionLost
+from twisted_rsh.client import Connection
+from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES
 
 MakeLines = Callable[[bytes], CommandLines]
@@ -111,45 +111,45 @@ async def test_input_that_fails() -> None:
 
 
 @asynchronous
-async def test_status_of_the_last(shell: RemoteShell, screen: Screen, lines: MakeLines) -> None:
+async def test_status_of_the_last(connection: Connection, screen: Screen, lines: MakeLines) -> None:
     """Every line runs, whatever the one before exited with; blank ones do not count; the last status is ours."""
     script = lines(b"echo one; (exit 3)\n\n  \necho two\ncat; (exit 4)\n   \n")
-    assert await run_script(reactor, shell, ClientOptions(), screen.foreground, script) == 4
+    assert await run_script(reactor, connection, ClientOptions(), screen.foreground, script) == 4
     assert await screen.written() == (b"one\ntwo\n", b"")
-    assert await run_script(reactor, shell, ClientOptions(), screen.foreground, lines(b"(exit 3)\ntrue")) == 0
-    assert await run_script(reactor, shell, ClientOptions(), screen.foreground, lines(b"\n\n")) == 0
+    assert await run_script(reactor, connection, ClientOptions(), screen.foreground, lines(b"(exit 3)\ntrue")) == 0
+    assert await run_script(reactor, connection, ClientOptions(), screen.foreground, lines(b"\n\n")) == 0
 
 
 @asynchronous
-async def test_one_shell_runs_all_lines(shell: RemoteShell, screen: Screen, lines: MakeLines) -> None:
+async def test_one_shell_runs_all_lines(connection: Connection, screen: Screen, lines: MakeLines) -> None:
     """What one line does, the next one finds; a line that ends the shell is the last."""
     script = lines(b"cd /; x=kept\npwd; echo $x\nexit 3\necho never\n")
-    assert await run_script(reactor, shell, ClientOptions(), screen.foreground, script) == 3
+    assert await run_script(reactor, connection, ClientOptions(), screen.foreground, script) == 3
     assert await screen.written() == (b"/\nkept\n", b"")
 
 
 @asynchronous
-async def test_shell_that_dies(shell: RemoteShell, screen: Screen, lines: MakeLines) -> None:
+async def test_shell_that_dies(connection: Connection, screen: Screen, lines: MakeLines) -> None:
     """A shell that ends otherwise ends the script, with one line and a status that tells how."""
     script = lines(b"kill -KILL $$\necho never\n")
-    assert await run_script(reactor, shell, ClientOptions(), screen.foreground, script) == 137
+    assert await run_script(reactor, connection, ClientOptions(), screen.foreground, script) == 137
     assert await screen.written() == (b"", b"trsh: the shell has ended: killed by SIGKILL\n")
 
 
 @asynchronous
-async def test_line_that_the_server_refuses(shell: RemoteShell, screen: Screen, lines: MakeLines) -> None:
+async def test_line_that_the_server_refuses(connection: Connection, screen: Screen, lines: MakeLines) -> None:
     """A line that is too long for a command is told, and the script goes on as a shell's would."""
     script = lines(b"echo " + b"x" * (MAX_CONTROL_BYTES - 5) + b"\necho next\n")
-    assert await run_script(reactor, shell, ClientOptions(), screen.foreground, script) == 0
+    assert await run_script(reactor, connection, ClientOptions(), screen.foreground, script) == 0
     stdout, stderr = await screen.written()
     assert (stdout, stderr.count(b"\n")) == (b"next\n", 1)
 
 
 @asynchronous
-async def test_time_out_is_each_commands(shell: RemoteShell, screen: Screen, lines: MakeLines) -> None:
+async def test_time_out_is_each_commands(connection: Connection, screen: Screen, lines: MakeLines) -> None:
     """Each line has the whole time."""
     script = lines(b"sleep 1000\necho next\n")
-    assert await run_script(reactor, shell, ClientOptions(timeout=0.2), screen.foreground, script) == 0
+    assert await run_script(reactor, connection, ClientOptions(timeout=0.2), screen.foreground, script) == 0
     stdout, stderr = await screen.written()
     assert stdout == b"next\n"
     assert stderr.endswith(b"trsh: timed out after 0.2 s\n")  # some shells end the line of what they interrupt
@@ -159,13 +159,13 @@ async def test_time_out_is_each_commands(shell: RemoteShell, screen: Screen, lin
 @asynchronous
 async def test_connection_lost_under_a_line(serving: Serving, screen: Screen, lines: MakeLines) -> None:
     """A connection that dies under a command ends the script, with one line; one that is gone before it, likewise."""
-    shell = await serving.shell(resume=False)
+    connection = await serving.connect(resume=False)
     script = lines(b"echo started; sleep 1000\necho never\n")
-    running = Deferred.fromCoroutine(run_script(reactor, shell, ClientOptions(), screen.foreground, script))
+    running = Deferred.fromCoroutine(run_script(reactor, connection, ClientOptions(), screen.foreground, script))
     while not (await screen.written())[0]:
-        await shell.run("true")
-    cut(shell)
+        await connection.run("true")
+    cut(connection)
     assert await running == 255
     assert await screen.written() == (b"", b"trsh: outcome unknown: the connection was lost: cut\n")
-    with pytest.raises(ConnectionLost):
-        await run_script(reactor, shell, ClientOptions(), screen.foreground, lines(b"true\n"))
+    with pytest.raises(SessionLost):
+        await run_script(reactor, connection, ClientOptions(), screen.foreground, lines(b"true\n"))

@@ -14,7 +14,7 @@ from tests.cli.terminal import Console, pid_shown
 from tests.client.test_connection import first_line
 from tests.server_process import HOST, ServerProcess, finish, read_line
 from tests.serving import asynchronous
-from twisted_rsh.client import RemoteJob, RemoteShell, Terminal
+from twisted_rsh.client import Connection, Job, Terminal
 from twisted_rsh.core.endings import Exited
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system does not tell")
@@ -23,7 +23,7 @@ STOPPED = "[the command is stopped by STOP; send it CONT to go on]"
 GOES_ON = "[the command goes on]"
 
 
-def told(job: RemoteJob, signal: str | None) -> Deferred[None]:
+def told(job: Job, signal: str | None) -> Deferred[None]:
     """Wait until a job is told of as suspended, or as going on."""
     waiting: Deferred[None] = Deferred()
 
@@ -38,15 +38,15 @@ def told(job: RemoteJob, signal: str | None) -> Deferred[None]:
     return waiting
 
 
-def state_of(job: RemoteJob) -> str | None:
+def state_of(job: Job) -> str | None:
     """Return what is known of a job now."""
     return job.suspended
 
 
 @asynchronous
-async def test_the_job_tells(shell: RemoteShell) -> None:
+async def test_the_job_tells(connection: Connection) -> None:
     """Its state is known, who watches is told of each change once, and it ends as it would have."""
-    job, states = shell.start("echo $$; kill -STOP $$; read line; exit 3"), list[str | None]()
+    job, states = connection.start("echo $$; kill -STOP $$; read line; exit 3"), list[str | None]()
     stop = job.watch_suspension(states.append)
     await first_line(job)
     await told(job, "STOP")
@@ -65,9 +65,9 @@ async def test_the_job_tells(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_a_stopped_job_can_be_ended(shell: RemoteShell) -> None:
+async def test_a_stopped_job_can_be_ended(connection: Connection) -> None:
     """It is not said to go on when it goes on only to end."""
-    job, states = shell.start("exec sleep 1000"), list[str | None]()
+    job, states = connection.start("exec sleep 1000"), list[str | None]()
     job.watch_suspension(states.append)
     job.send_signal("STOP")
     await told(job, "STOP")
@@ -79,10 +79,10 @@ async def test_a_stopped_job_can_be_ended(shell: RemoteShell) -> None:
 
 @pytest.mark.parametrize(("quiet", "terminal"), [(False, None), (True, None), (False, Terminal())])
 @asynchronous
-async def test_what_the_user_sees(shell: RemoteShell, quiet: bool, terminal: Terminal | None) -> None:
+async def test_what_the_user_sees(connection: Connection, quiet: bool, terminal: Terminal | None) -> None:
     """Two lines on stderr, but not with ``-q``, nor on a terminal, where the keys are the job's."""
     screen, (reading, writing) = Screen(open_pipe(), open_pipe(), quiet=quiet), open_pipe()
-    job = shell.start("kill -STOP $$; read line; exit 3", terminal=terminal)
+    job = connection.start("kill -STOP $$; read line; exit 3", terminal=terminal)
     running = Deferred.fromCoroutine(screen.foreground.run(job, reading))
     await told(job, "STOP")
     goes_on = told(job, None)

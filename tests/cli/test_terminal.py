@@ -190,7 +190,7 @@ async def test_suspended_and_continued(fd: int, monkeypatch: pytest.MonkeyPatch)
         seen.append(settings(fd))
         resize(fd, 90, 30)
 
-    monkeypatch.setattr("twisted_rsh.cli.terminal.stand_still", still)
+    monkeypatch.setattr("twisted_rsh.cli.terminal.suspend_self", still)
     terminal.lend()
     raw = settings(fd)
     signal.raise_signal(signal.SIGTSTP)

@@ -16,10 +16,10 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from tests.link.wire import ALICE, Identity, One, Wire, client_key, identity
-from twisted_rsh.client import RemoteShell
+from twisted_rsh.client import Connection
 from twisted_rsh.client.link import dial
 from twisted_rsh.client.login import ClientLink
-from twisted_rsh.client.reconnecting import Redialler
+from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.resuming import ResumeLink, Resumption
 from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.events import Event, SessionClosed
@@ -39,9 +39,9 @@ STEP_SECONDS = 0.05
 """Seconds in one step of the clock: no timer of a client is shorter."""
 
 
-def is_connected(shell: RemoteShell) -> bool:
+def is_connected(connection: Connection) -> bool:
     """Tell whether a shell has a connection now."""
-    return shell.connected
+    return connection.connected
 
 
 @dataclass
@@ -155,7 +155,7 @@ class StandInLink(FramedLink):
         server.resumes.append(claim)
         kept = server.sessions.get(claim.session)
         binding = LinkBinding(exporter(self.tls), server.who.pin)
-        if kept is None or not kept.proof.holds(claim, binding):
+        if kept is None or not kept.proof.verifies(claim, binding):
             self._answer(self._login.refuse_resume(server.instance))
             self.close()
             return
@@ -261,23 +261,23 @@ class Network:
             for wire in pair:
                 wire.lose()
 
-    def log_in(self, *, resume: bool = True) -> RemoteShell:
+    def log_in(self, *, resume: bool = True) -> Connection:
         """Connect a shell, as :func:`twisted_rsh.client.connect_to_endpoint` does, but on this clock alone."""
-        shells: list[RemoteShell] = []
+        shells: list[Connection] = []
         pin = self.server.who.pin
 
-        def make_redialler(shell: RemoteShell, parts: Resumption) -> Redialler:
+        def make_reconnector(connection: Connection, parts: Resumption) -> Reconnector:
             def make_link(tls: PinnedClientTLS, resumed: Deferred[None]) -> ResumeLink:
-                return ResumeLink(self.clock, tls, pin, parts, shell.link_owner, resumed)
+                return ResumeLink(self.clock, tls, pin, parts, connection.link_owner, resumed)
 
             def attempt() -> Deferred[None]:
                 return dial(self.clock, self, pin, make_link)
 
-            return Redialler(self.clock, attempt, shell, self.elapsed, lambda: 0.0)
+            return Reconnector(self.clock, attempt, connection, self.elapsed, lambda: 0.0)
 
-        def make_link(tls: PinnedClientTLS, ready: Deferred[RemoteShell]) -> ClientLink:
-            redialling = make_redialler if resume else None
-            return ClientLink(self.clock, tls, pin, client_key(), ALICE, SessionLimits(), ready, redialling)
+        def make_link(tls: PinnedClientTLS, ready: Deferred[Connection]) -> ClientLink:
+            reconnecting = make_reconnector if resume else None
+            return ClientLink(self.clock, tls, pin, client_key(), ALICE, SessionLimits(), ready, reconnecting)
 
         dial(self.clock, self, pin, make_link).addCallback(shells.append)
         self.advance()

@@ -22,14 +22,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from tests.serving import Serving, asynchronous, reactor
-from twisted_rsh.client import RemoteShell, connect, connect_to_endpoint
+from twisted_rsh.client import Connection, connect, connect_to_endpoint
 from twisted_rsh.client.connecting import find_pin
 from twisted_rsh.client.errors import (
     ClientError,
-    ConnectionLost,
     LoginRefused,
     NoServer,
     NotARemoteShell,
+    SessionLost,
     UnknownServer,
     WrongServer,
 )
@@ -37,7 +37,7 @@ from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import FileProblem, UntrustedFile
 from twisted_rsh.trust.fingerprint import format_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import ServerRecord, write_record
 from twisted_rsh.trust.server_key import ServerKey, load_or_create_server_key
 
@@ -46,7 +46,7 @@ HOST = "127.0.0.1"
 WRONG_PIN = "SHA256:" + "A" * 43
 
 
-async def refused(connecting: Deferred[RemoteShell]) -> ClientError:
+async def refused(connecting: Deferred[Connection]) -> ClientError:
     """Check that connecting fails with one printable line, and return the error."""
     with pytest.raises(ClientError) as caught:
         await connecting
@@ -125,26 +125,26 @@ def over_tls(key: ServerKey, factory: IProtocolFactory) -> IProtocolFactory:
 async def test_server_of_ones_own_needs_no_words(serving: Serving) -> None:
     """The record that the server left is enough, for an address and for ``localhost``."""
     for host in (HOST, "localhost"):
-        shell = await connect(reactor, host, serving.port, home=serving.home)
-        assert (await shell.run("echo here")).text == "here\n"
-        await shell.close()
+        connection = await connect(reactor, host, serving.port, config=serving.config)
+        assert (await connection.run("echo here")).text == "here\n"
+        await connection.close()
 
 
 @asynchronous
-async def test_ipv6(home: Home) -> None:
+async def test_ipv6(config: ConfigFolders) -> None:
     """The same over IPv6, where there is any."""
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
     except OSError:
         pytest.skip("this machine has no IPv6")
-    serving = Serving(home)
+    serving = Serving(config)
     await serving.start()
     port = reactor.listenTCP(0, serving.service._factory, interface="::1")
     fingerprint = serving.service.fingerprint
-    shell = await connect(reactor, "::1", port.getHost().port, home=home, fingerprint=fingerprint)
-    assert (await shell.run("echo here")).text == "here\n"
-    await shell.close()
+    connection = await connect(reactor, "::1", port.getHost().port, config=config, fingerprint=fingerprint)
+    assert (await connection.run("echo here")).text == "here\n"
+    await connection.close()
     await port.stopListening()
     await serving.stop()
 
@@ -152,101 +152,101 @@ async def test_ipv6(home: Home) -> None:
 @asynchronous
 async def test_fingerprint_instead_of_a_record(serving: Serving, tmp_path: Path) -> None:
     """With the fingerprint given, no record is looked for; another key is then not let in, and nobody says why."""
-    home = Home.at(str(tmp_path / "other"))
+    config = ConfigFolders.at(str(tmp_path / "other"))
     fingerprint = serving.service.fingerprint
-    error = await refused(connect(reactor, HOST, serving.port, home=home, user="ada", fingerprint=fingerprint))
+    error = await refused(connect(reactor, HOST, serving.port, config=config, user="ada", fingerprint=fingerprint))
     assert isinstance(error, LoginRefused)
-    key = load_or_create_client_key(home)
+    key = load_or_create_client_key(config)
     assert str(error) == f"login as ada with the key {key.fingerprint} was refused by {HOST}:{serving.port}"
-    shell = await connect(reactor, HOST, serving.port, home=serving.home, fingerprint=fingerprint)
-    await shell.close()
+    connection = await connect(reactor, HOST, serving.port, config=serving.config, fingerprint=fingerprint)
+    await connection.close()
 
 
 @asynchronous
 async def test_wrong_user(serving: Serving) -> None:
     """A-19: the right key for another user is refused."""
     assert isinstance(
-        await refused(connect(reactor, HOST, serving.port, home=serving.home, user="nobody-here")), LoginRefused
+        await refused(connect(reactor, HOST, serving.port, config=serving.config, user="nobody-here")), LoginRefused
     )
 
 
 @asynchronous
-async def test_user_without_a_name(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_user_without_a_name(config: ConfigFolders, monkeypatch: pytest.MonkeyPatch) -> None:
     """A uid that the user database does not know, as in a container, has to say whom to log in as."""
 
     def unknown(uid: int) -> NoReturn:
         raise KeyError(uid)
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
-    assert "-l USER" in str(await refused(connect(reactor, HOST, 1, home=home, fingerprint=WRONG_PIN)))
+    assert "-l USER" in str(await refused(connect(reactor, HOST, 1, config=config, fingerprint=WRONG_PIN)))
 
 
 @asynchronous
 async def test_known_endpoint(serving: Serving) -> None:
     """Whoever knows everything about a server needs neither record nor folder."""
-    key = load_or_create_client_key(serving.home)
-    pin = load_or_create_server_key(serving.home).spki_sha256
+    key = load_or_create_client_key(serving.config)
+    pin = load_or_create_server_key(serving.config).spki_sha256
     endpoint = TCP4ClientEndpoint(reactor, HOST, serving.port)
-    shell = await connect_to_endpoint(reactor, endpoint, pin, key, serving.account.name)
-    assert (await shell.run("echo here")).text == "here\n"
-    await shell.close()
+    connection = await connect_to_endpoint(reactor, endpoint, pin, key, serving.account.name)
+    assert (await connection.run("echo here")).text == "here\n"
+    await connection.close()
 
 
 @asynchronous
-async def test_nobody_listens(home: Home) -> None:
+async def test_nobody_listens(config: ConfigFolders) -> None:
     """A port without a server: one line with the system's own words."""
     with socket.socket() as unused:
         unused.bind((HOST, 0))
         port = unused.getsockname()[1]
-        error = await refused(connect(reactor, HOST, port, home=home, fingerprint=WRONG_PIN))
+        error = await refused(connect(reactor, HOST, port, config=config, fingerprint=WRONG_PIN))
     assert isinstance(error, NoServer)
     assert str(error) == f"cannot connect to {HOST} port {port}: Connection refused"
 
 
 @asynchronous
-async def test_name_of_nobody(home: Home) -> None:
+async def test_name_of_nobody(config: ConfigFolders) -> None:
     """A name that does not resolve is no server either."""
-    error = await refused(connect(reactor, "no-such-host.invalid", 1, home=home, fingerprint=WRONG_PIN))
+    error = await refused(connect(reactor, "no-such-host.invalid", 1, config=config, fingerprint=WRONG_PIN))
     assert isinstance(error, NoServer)
     assert str(error).startswith("cannot connect to no-such-host.invalid port 1: ")
 
 
 @asynchronous
-async def test_unknown_servers_are_not_dialled(home: Home) -> None:
+async def test_unknown_servers_are_not_dialled(config: ConfigFolders) -> None:
     """C-01: without a fingerprint or a record nothing is sent anywhere, and the line says what to do."""
-    error = await refused(connect(reactor, "192.0.2.1", 8082, home=home))
+    error = await refused(connect(reactor, "192.0.2.1", 8082, config=config))
     assert isinstance(error, UnknownServer)
     assert "--fingerprint SHA256:" in str(error)
     for host in (HOST, "::1", "localhost"):
-        error = await refused(connect(reactor, host, 8082, home=home))
+        error = await refused(connect(reactor, host, 8082, config=config))
         assert isinstance(error, UnknownServer)
         assert "twistd rsh --port 8082" in str(error)
 
 
 @asynchronous
-async def test_fingerprint_that_is_none(home: Home) -> None:
+async def test_fingerprint_that_is_none(config: ConfigFolders) -> None:
     """A typing error in the fingerprint is the caller's."""
     with pytest.raises(ValueError, match="'md5:00' is not a fingerprint"):
-        await connect(reactor, HOST, 1, home=home, fingerprint="md5:00")
+        await connect(reactor, HOST, 1, config=config, fingerprint="md5:00")
 
 
 @asynchronous
-async def test_record_that_others_can_write(home: Home) -> None:
+async def test_record_that_others_can_write(config: ConfigFolders) -> None:
     """O-01: a record that somebody else may have written is not believed."""
-    write_record(home, 8082, ServerRecord(bytes(32), "x", 1, ()))
-    Path(home.record_path(8082)).chmod(0o666)
+    write_record(config, 8082, ServerRecord(bytes(32), "x", 1, ()))
+    Path(config.record_path(8082)).chmod(0o666)
     with pytest.raises(UntrustedFile, match="chmod go-w"):
-        await connect(reactor, HOST, 8082, home=home)
-    Path(home.record_path(8082)).chmod(0o600)
-    Path(home.record_path(8082)).write_text("{}")
+        await connect(reactor, HOST, 8082, config=config)
+    Path(config.record_path(8082)).chmod(0o600)
+    Path(config.record_path(8082)).write_text("{}")
     with pytest.raises(FileProblem, match="start the server again"):
-        await connect(reactor, HOST, 8082, home=home)
+        await connect(reactor, HOST, 8082, config=config)
 
 
 @asynchronous
 async def test_server_with_another_key(serving: Serving) -> None:
     """C-01: a server with another key learns nothing; the line names the key it has and the one it should have."""
-    error = await refused(connect(reactor, HOST, serving.port, home=serving.home, fingerprint=WRONG_PIN))
+    error = await refused(connect(reactor, HOST, serving.port, config=serving.config, fingerprint=WRONG_PIN))
     assert isinstance(error, WrongServer)
     assert str(error) == (
         f"{HOST}:{serving.port} is not the expected server: its key is {serving.service.fingerprint}, "
@@ -258,17 +258,17 @@ async def test_server_with_another_key(serving: Serving) -> None:
 async def test_key_is_compared_twice(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """L-05: if TLS let another key pass, the client still would not log in."""
     monkeypatch.setattr(PinnedClientTLS, "_verify", lambda *_: True)
-    error = await refused(connect(reactor, HOST, serving.port, home=serving.home, fingerprint=WRONG_PIN))
+    error = await refused(connect(reactor, HOST, serving.port, config=serving.config, fingerprint=WRONG_PIN))
     assert isinstance(error, WrongServer)
     assert serving.service.fingerprint in str(error)
 
 
 @asynchronous
-async def test_web_server_behind_tls(home: Home, tmp_path: Path, listen: Listen) -> None:
+async def test_web_server_behind_tls(config: ConfigFolders, tmp_path: Path, listen: Listen) -> None:
     """L-03: HTTPS with its own key is the wrong server; with the right key, but not our protocol, it is none."""
-    key = load_or_create_server_key(home)
+    key = load_or_create_server_key(config)
     port = listen(over_tls(key, Site(Resource(), reactor=reactor)))
-    error = await refused(connect(reactor, HOST, port, home=home, fingerprint=WRONG_PIN))
+    error = await refused(connect(reactor, HOST, port, config=config, fingerprint=WRONG_PIN))
     assert isinstance(error, WrongServer)
     assert format_fingerprint(key.spki_sha256) in str(error)
 
@@ -281,18 +281,18 @@ async def test_web_server_behind_tls(home: Home, tmp_path: Path, listen: Listen)
 
     other = Strangers()
     port = listen(TLSMemoryBIOFactory(OtherTLS(), False, other, reactor))
-    error = await refused(connect(reactor, HOST, port, home=home, fingerprint=format_fingerprint(key.spki_sha256)))
+    error = await refused(connect(reactor, HOST, port, config=config, fingerprint=format_fingerprint(key.spki_sha256)))
     assert isinstance(error, NotARemoteShell)
     assert other.stranger.received == b""
 
 
 @pytest.mark.parametrize("greeting", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
 @asynchronous
-async def test_other_servers(home: Home, listen: Listen, greeting: bytes) -> None:
+async def test_other_servers(config: ConfigFolders, listen: Listen, greeting: bytes) -> None:
     """C-01: one that echoes, one that greets, one that hangs up: none is a remote shell; none hears more than TLS."""
     for strangers in (Strangers(greeting, echo=True), Strangers(greeting, hang_up=True)):
         port = listen(strangers)
-        error = await refused(connect(reactor, HOST, port, home=home, fingerprint=WRONG_PIN))
+        error = await refused(connect(reactor, HOST, port, config=config, fingerprint=WRONG_PIN))
         assert isinstance(error, NotARemoteShell)
         assert f"what answers at {HOST}:{port} is no twisted-rsh server" in str(error)
         await strangers.stranger.gone
@@ -301,22 +301,22 @@ async def test_other_servers(home: Home, listen: Listen, greeting: bytes) -> Non
 
 @pytest.mark.parametrize("answer", [b"", b"\0\0\0\0", b"\0\0\0\1?", b"\xff\xff\xff\xff"])
 @asynchronous
-async def test_server_that_fails_during_the_login(home: Home, listen: Listen, answer: bytes) -> None:
+async def test_server_that_fails_during_the_login(config: ConfigFolders, listen: Listen, answer: bytes) -> None:
     """C-02: the right key and a broken answer to the login: the connection is lost, in one line."""
-    key = load_or_create_server_key(home)
+    key = load_or_create_server_key(config)
     strangers = Strangers(answer)
     strangers.stranger.has_heard_enough = not answer
     port = listen(over_tls(key, strangers))
-    error = await refused(connect(reactor, HOST, port, home=home, fingerprint=format_fingerprint(key.spki_sha256)))
-    assert isinstance(error, ConnectionLost)
+    error = await refused(connect(reactor, HOST, port, config=config, fingerprint=format_fingerprint(key.spki_sha256)))
+    assert isinstance(error, SessionLost)
     assert str(error).startswith(f"{HOST}:{port} ended the connection during the login")
 
 
 @asynchronous
-async def test_cancelled_during_the_handshake(home: Home, listen: Listen) -> None:
+async def test_cancelled_during_the_handshake(config: ConfigFolders, listen: Listen) -> None:
     """Cancelling hangs up on a server that never answers."""
     strangers = Strangers()
-    connecting = connect(reactor, HOST, listen(strangers), home=home, fingerprint=WRONG_PIN)
+    connecting = connect(reactor, HOST, listen(strangers), config=config, fingerprint=WRONG_PIN)
     await strangers.stranger.connected_once
     connecting.cancel()
     with pytest.raises(CancelledError):
@@ -325,7 +325,7 @@ async def test_cancelled_during_the_handshake(home: Home, listen: Listen) -> Non
 
 
 @asynchronous
-async def test_cancelled_while_dialling(home: Home) -> None:
+async def test_cancelled_while_dialling(config: ConfigFolders) -> None:
     """Cancelling is a cancellation also before anybody answered, by address and by name."""
     with socket.create_server((HOST, 0), backlog=0) as full:
         port = full.getsockname()[1]
@@ -334,7 +334,7 @@ async def test_cancelled_while_dialling(home: Home) -> None:
             filler.setblocking(False)
             filler.connect_ex((HOST, port))
         for host in (HOST, "localhost"):
-            connecting = connect(reactor, host, port, home=home, fingerprint=WRONG_PIN)
+            connecting = connect(reactor, host, port, config=config, fingerprint=WRONG_PIN)
             connecting.cancel()
             with pytest.raises(CancelledError):
                 await connecting
@@ -342,12 +342,12 @@ async def test_cancelled_while_dialling(home: Home) -> None:
             filler.close()
 
 
-def test_pin_is_the_fingerprints_or_the_records(home: Home) -> None:
+def test_pin_is_the_fingerprints_or_the_records(config: ConfigFolders) -> None:
     """The user's word counts first, then the record of this port; other machines have none."""
-    write_record(home, 8082, ServerRecord(b"r" * 32, "x", 1, ()))
-    assert find_pin(home, HOST, 8082, None) == b"r" * 32
-    assert find_pin(home, "localhost", 8082, None) == b"r" * 32
-    assert find_pin(home, HOST, 8082, WRONG_PIN) == bytes(32)
-    assert find_pin(home, "192.0.2.1", 8082, WRONG_PIN) == bytes(32)
+    write_record(config, 8082, ServerRecord(b"r" * 32, "x", 1, ()))
+    assert find_pin(config, HOST, 8082, None) == b"r" * 32
+    assert find_pin(config, "localhost", 8082, None) == b"r" * 32
+    assert find_pin(config, HOST, 8082, WRONG_PIN) == bytes(32)
+    assert find_pin(config, "192.0.2.1", 8082, WRONG_PIN) == bytes(32)
     with pytest.raises(UnknownServer):
-        find_pin(home, HOST, 8083, None)
+        find_pin(config, HOST, 8083, None)

@@ -10,13 +10,13 @@ from twisted.python.failure import Failure
 
 from tests.server_process import is_running, wait_until_gone
 from tests.serving import Serving, asynchronous, cut, reactor
-from twisted_rsh.client import RemoteJob, RemoteShell
-from twisted_rsh.client.errors import ConnectionLost
+from twisted_rsh.client import Connection, Job
+from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_REFUSED_CHANNELS, MAX_REQUEST_BYTES, SessionLimits
 
 
-async def first_line(job: RemoteJob) -> str:
+async def first_line(job: Job) -> str:
     """Read until the first line of a job's output is complete."""
     text = b""
     while not text.endswith(b"\n"):
@@ -34,57 +34,57 @@ async def gone(*pids: int) -> None:
 
 
 @asynchronous
-async def test_command_line_and_argument_vector(shell: RemoteShell) -> None:
+async def test_command_line_and_argument_vector(connection: Connection) -> None:
     """A string is for the user's shell; a sequence is a program and its arguments, and no shell sees it."""
-    result = await shell.run("printf '%s|' a  'b  c' $((1+1))")
+    result = await connection.run("printf '%s|' a  'b  c' $((1+1))")
     assert (result.text, result.command) == ("a|b  c|2|", "printf '%s|' a  'b  c' $((1+1))")
-    result = await shell.run(["printf", "%s|", "a  b", "$x", ""])
+    result = await connection.run(["printf", "%s|", "a  b", "$x", ""])
     assert (result.text, result.command) == ("a  b|$x||", ("printf", "%s|", "a  b", "$x", ""))
     with pytest.raises(ValueError, match="names at least the program"):
-        shell.run([])
+        connection.run([])
 
 
 @asynchronous
-async def test_stdin_is_sent_and_ended(shell: RemoteShell) -> None:
+async def test_stdin_is_sent_and_ended(connection: Connection) -> None:
     """H-08: the command gets all of its input, more than any window, and then the end."""
     data = bytes(range(256)) * 8192
-    result = await shell.run(["cat"], stdin=data)
+    result = await connection.run(["cat"], stdin=data)
     assert result.check().stdout == data
-    result = await shell.run("exec <&-; exit 5", stdin=data)
+    result = await connection.run("exec <&-; exit 5", stdin=data)
     assert result.ending == Exited(5)
 
 
 @asynchronous
-async def test_folder_and_environment(shell: RemoteShell, tmp_path: Path) -> None:
+async def test_folder_and_environment(connection: Connection, tmp_path: Path) -> None:
     """The working folder and the additions to the environment are as asked for."""
-    result = await shell.run('pwd; echo "$GREETING"', cwd=str(tmp_path), environment={"GREETING": "汉 字"})
+    result = await connection.run('pwd; echo "$GREETING"', cwd=str(tmp_path), environment={"GREETING": "汉 字"})
     assert result.check().text == f"{tmp_path.resolve()}\n汉 字\n"
-    result = await shell.run("pwd", cwd=str(tmp_path / "missing"))
+    result = await connection.run("pwd", cwd=str(tmp_path / "missing"))
     assert isinstance(result.ending, Refused)
     assert result.ending.reason is RefusalReason.BAD_CWD
     assert (result.encoding, result.status) == ("utf-8", 255)
 
 
 @asynchronous
-async def test_time_out_ends_the_command(shell: RemoteShell) -> None:
+async def test_time_out_ends_the_command(connection: Connection) -> None:
     """X-07: when its time is up the command is gone, and what it wrote is there."""
-    result = await shell.run("echo $$; exec sleep 1000", timeout=0.3)
+    result = await connection.run("echo $$; exec sleep 1000", timeout=0.3)
     assert result.ending == TimedOut(0.3)
     await gone(int(result.stdout))
 
 
 @asynchronous
-async def test_signal_is_the_ending(shell: RemoteShell) -> None:
+async def test_signal_is_the_ending(connection: Connection) -> None:
     """A command that a signal ended did not exit."""
-    assert (await shell.run("kill -9 $$")).ending == Signalled("KILL")
+    assert (await connection.run("kill -9 $$")).ending == Signalled("KILL")
 
 
 @asynchronous
-async def test_slow_command_does_not_delay_others(shell: RemoteShell) -> None:
+async def test_slow_command_does_not_delay_others(connection: Connection) -> None:
     """H-05: while one command waits and another one's output is not read, others come and go."""
-    slow = shell.start("cat")
-    unread = shell.start("yes")
-    results = await gatherResults([shell.run(["echo", str(number)]) for number in range(10)])
+    slow = connection.start("cat")
+    unread = connection.start("yes")
+    results = await gatherResults([connection.run(["echo", str(number)]) for number in range(10)])
     assert [result.text for result in results] == [f"{number}\n" for number in range(10)]
     unread.close()
     slow.stdin.end()
@@ -93,22 +93,22 @@ async def test_slow_command_does_not_delay_others(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_cancelling_ends_the_remote_command(shell: RemoteShell, tmp_path: Path) -> None:
+async def test_cancelling_ends_the_remote_command(connection: Connection, tmp_path: Path) -> None:
     """X-07: a cancelled run leaves no process behind, and the shell goes on."""
     fifo = tmp_path / "fifo"
-    (await shell.run(["mkfifo", str(fifo)])).check()
-    running = shell.run('echo $$ > "$FIFO"; exec sleep 1000', environment={"FIFO": str(fifo)})
-    pid = int((await shell.run(["cat", str(fifo)])).stdout)
+    (await connection.run(["mkfifo", str(fifo)])).check()
+    running = connection.run('echo $$ > "$FIFO"; exec sleep 1000', environment={"FIFO": str(fifo)})
+    pid = int((await connection.run(["cat", str(fifo)])).stdout)
     assert is_running(pid)
     running.cancel()
     with pytest.raises(CancelledError):
         await running
     await gone(pid)
-    assert (await shell.run("echo alive")).text == "alive\n"
+    assert (await connection.run("echo alive")).text == "alive\n"
 
 
 @asynchronous
-async def test_refusals_are_endings(shell: RemoteShell) -> None:
+async def test_refusals_are_endings(connection: Connection) -> None:
     """X-02: whatever cannot be started is refused, by the server or here, with a reason and a line."""
     cases: list[tuple[str | list[str], RefusalReason]] = [
         (["no-such-program"], RefusalReason.NOT_FOUND),
@@ -121,24 +121,24 @@ async def test_refusals_are_endings(shell: RemoteShell) -> None:
         (["true", "x" * (MAX_CONTROL_BYTES + 1)], RefusalReason.TOO_LONG),
     ]
     for command, reason in cases:
-        result = await shell.run(command, stdin=b"unread")
+        result = await connection.run(command, stdin=b"unread")
         assert isinstance(result.ending, Refused), command
         assert result.ending.reason is reason
         assert result.ending.text.isprintable()
         assert (result.stdout, result.stderr) == (b"", b"")
-    result = await shell.run(["true"], environment={"A\ud800": "1"})
+    result = await connection.run(["true"], environment={"A\ud800": "1"})
     assert isinstance(result.ending, Refused)
     assert result.ending.reason is RefusalReason.BAD_TEXT
-    result = await shell.run(["true"], environment={"A": "1" * (MAX_CONTROL_BYTES + 1)}, cwd="/")
+    result = await connection.run(["true"], environment={"A": "1" * (MAX_CONTROL_BYTES + 1)}, cwd="/")
     assert isinstance(result.ending, Refused)
     assert result.ending.reason is RefusalReason.TOO_LONG
-    assert (await shell.run("echo alive")).text == "alive\n"
+    assert (await connection.run("echo alive")).text == "alive\n"
 
 
 @asynchronous
-async def test_refused_job_is_as_any_other(shell: RemoteShell) -> None:
+async def test_refused_job_is_as_any_other(connection: Connection) -> None:
     """A job that was never sent has streams at their end, an ending, and methods that do nothing."""
-    job = shell.start("\ud800")
+    job = connection.start("\ud800")
     assert await job.stdout.read() == b""
     assert [piece async for piece in job.stderr] == []
     with pytest.raises(BrokenPipeError):
@@ -153,36 +153,36 @@ async def test_refused_job_is_as_any_other(shell: RemoteShell) -> None:
 @asynchronous
 async def test_more_jobs_than_the_server_has_room_for(serving: Serving) -> None:
     """H-09: one job too many is refused by the server, and far too many are refused here; the shell goes on."""
-    shell = await serving.shell()
+    connection = await serving.connect()
     limit = SessionLimits().max_channels
-    jobs = [shell.start(["cat"]) for _ in range(limit)]
-    endings = await gatherResults([shell.run("true") for _ in range(MAX_REFUSED_CHANNELS + 1)])
+    jobs = [connection.start(["cat"]) for _ in range(limit)]
+    endings = await gatherResults([connection.run("true") for _ in range(MAX_REFUSED_CHANNELS + 1)])
     reasons = {result.ending.reason for result in endings if isinstance(result.ending, Refused)}
     assert reasons == {RefusalReason.TOO_MANY_CHANNELS}
     for job in jobs:
         job.stdin.end()
     assert {(await job.wait()).ending for job in jobs} == {Exited(0)}
-    assert (await shell.run("echo alive")).text == "alive\n"
+    assert (await connection.run("echo alive")).text == "alive\n"
 
 
 @asynchronous
 async def test_closing_ends_everything(serving: Serving) -> None:
     """A closed shell has ended its commands, here and there, and starts no more."""
-    shell = await serving.shell()
-    before = shell.lost
-    job = shell.start("echo $$; exec sleep 1000")
+    connection = await serving.connect()
+    before = connection.lost
+    job = connection.start("echo $$; exec sleep 1000")
     pid = int(await first_line(job))
     waiting = job.wait()
-    closing = shell.close()
+    closing = connection.close()
     assert (await waiting).ending == OutcomeUnknown("the connection was closed")
     assert await closing == "the connection was closed"
-    assert await shell.close() == "the connection was closed"
-    assert await shell.when_lost() == "the connection was closed"
-    assert (before, shell.lost) == (None, "the connection was closed")
-    with pytest.raises(ConnectionLost, match="was closed"):
-        shell.start("true")
-    with pytest.raises(ConnectionLost, match="was closed"):
-        shell.run("true")
+    assert await connection.close() == "the connection was closed"
+    assert await connection.when_lost() == "the connection was closed"
+    assert (before, connection.lost) == (None, "the connection was closed")
+    with pytest.raises(SessionLost, match="was closed"):
+        connection.start("true")
+    with pytest.raises(SessionLost, match="was closed"):
+        connection.run("true")
     job.close()
     job.send_signal("TERM")
     job.stdout.stop()
@@ -193,15 +193,15 @@ async def test_closing_ends_everything(serving: Serving) -> None:
 @asynchronous
 async def test_connection_lost_under_a_command(serving: Serving, tmp_path: Path) -> None:
     """X-06: a lost connection makes the outcome unknown; what came until then is there, and nothing is invented."""
-    shell = await serving.shell(resume=False)
-    lost = shell.when_lost()
-    running = shell.run(f"echo before; echo wrong >&2; echo > {tmp_path}/written; exec sleep 1000")
+    connection = await serving.connect(resume=False)
+    lost = connection.when_lost()
+    running = connection.run(f"echo before; echo wrong >&2; echo > {tmp_path}/written; exec sleep 1000")
     # What a process has written before another is started arrives before that one's output.
     while not (tmp_path / "written").exists():
-        await shell.run(["true"])
-    job = shell.start("echo $$; exec sleep 1000")
+        await connection.run(["true"])
+    job = connection.start("echo $$; exec sleep 1000")
     pid = int(await first_line(job))
-    cut(shell, "the cable was cut")
+    cut(connection, "the cable was cut")
     result = await running
     assert result.ending == OutcomeUnknown("the connection was lost: the cable was cut")
     assert (result.stdout, result.stderr) == (b"before\n", b"wrong\n")
@@ -215,10 +215,10 @@ async def test_connection_lost_under_a_command(serving: Serving, tmp_path: Path)
 @asynchronous
 async def test_server_that_stops_says_so(serving: Serving) -> None:
     """O-09: a server that stops ends the session with a word; the outcome is unknown and says why."""
-    shell = await serving.shell()
-    job = shell.start("echo ready; exec sleep 1000")
+    connection = await serving.connect()
+    job = connection.start("echo ready; exec sleep 1000")
     assert await first_line(job) == "ready"
-    lost = shell.when_lost()
+    lost = connection.when_lost()
     stopping = serving.service.stopService()
     ending = (await job.wait()).ending
     assert isinstance(ending, OutcomeUnknown)
@@ -233,13 +233,13 @@ async def test_server_that_stops_says_so(serving: Serving) -> None:
 @asynchronous
 async def test_waiting_for_the_end_of_the_connection_can_be_given_up(serving: Serving) -> None:
     """Who stops waiting is not told; who is told first may stop the others."""
-    shell = await serving.shell(resume=False)
+    connection = await serving.connect(resume=False)
     errors: list[object] = []
 
     def note(failure: Failure) -> None:
         errors.append(failure.type)
 
-    given_up, first, second = shell.when_lost(), shell.when_lost(), shell.when_lost()
+    given_up, first, second = connection.when_lost(), connection.when_lost(), connection.when_lost()
     for waiting in (given_up, second):
         waiting.addErrback(note)
     given_up.cancel()
@@ -251,7 +251,7 @@ async def test_waiting_for_the_end_of_the_connection_can_be_given_up(serving: Se
         told.callback(None)
 
     first.addCallback(stop_the_others)
-    cut(shell)
+    cut(connection)
     await told
     assert errors == [CancelledError, CancelledError]
     assert reactor.running

@@ -7,16 +7,16 @@ from twisted.internet.defer import CancelledError
 
 from tests.client.test_connection import first_line, gone
 from tests.serving import asynchronous
-from twisted_rsh.client import JobEnd, RemoteJob, RemoteShell
+from twisted_rsh.client import Connection, Job, JobEnd
 from twisted_rsh.core.endings import Exited, Refused, Signalled
 from twisted_rsh.core.errors import LocalProtocolError
 from twisted_rsh.core.limits import DEFAULT_WINDOW
 
 
 @asynchronous
-async def test_streams_are_live(shell: RemoteShell) -> None:
+async def test_streams_are_live(connection: Connection) -> None:
     """Input is answered while the job runs, and the encoding is known once it does."""
-    job = shell.start("cat; echo over >&2")
+    job = connection.start("cat; echo over >&2")
     before = job.encoding
     for line in (b"one\n", b"two\n"):
         await job.stdin.write(line)
@@ -31,12 +31,12 @@ async def test_streams_are_live(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_unread_output_stops_the_job(shell: RemoteShell) -> None:
+async def test_unread_output_stops_the_job(connection: Connection) -> None:
     """H-02: what nobody reads waits on the other side; H-03: it is complete when somebody does."""
     size = 8 * DEFAULT_WINDOW
-    job = shell.start(f"head -c {size} /dev/zero; echo over >&2")
+    job = connection.start(f"head -c {size} /dev/zero; echo over >&2")
     first = len(await job.stdout.read())
-    alive = await shell.run("echo alive")
+    alive = await connection.run("echo alive")
     assert alive.text == "alive\n"
     assert sum(map(len, job.stdout._chunks)) <= DEFAULT_WINDOW
     assert not job.stderr._chunks
@@ -46,22 +46,22 @@ async def test_unread_output_stops_the_job(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_signals_reach_the_job(shell: RemoteShell) -> None:
+async def test_signals_reach_the_job(connection: Connection) -> None:
     """C-10: a signal is the whole group's, and the job may answer it."""
-    job = shell.start("trap 'echo got; exit 7' USR1; echo ready; while :; do sleep 0.05; done")
+    job = connection.start("trap 'echo got; exit 7' USR1; echo ready; while :; do sleep 0.05; done")
     assert await first_line(job) == "ready"
     job.send_signal("USR1")
     assert await first_line(job) == "got"
     assert (await job.wait()).ending == Exited(7)
     job.send_signal("USR1")
-    job = shell.start("sleep 1000 & echo $!; sleep 1000 | sleep 1000 & echo $!; wait")
+    job = connection.start("sleep 1000 & echo $!; sleep 1000 | sleep 1000 & echo $!; wait")
     pids = [int(pid) for pid in (await read_words(job, 2))]
     job.send_signal("KILL")
     assert (await job.wait()).ending == Signalled("KILL")
     await gone(*pids)
 
 
-async def read_words(job: RemoteJob, count: int) -> list[bytes]:
+async def read_words(job: Job, count: int) -> list[bytes]:
     """Read so many words of a job's output."""
     text = b""
     while len(text.split()) < count or not text.endswith(b"\n"):
@@ -70,9 +70,9 @@ async def read_words(job: RemoteJob, count: int) -> list[bytes]:
 
 
 @asynchronous
-async def test_signal_that_does_not_exist(shell: RemoteShell) -> None:
+async def test_signal_that_does_not_exist(connection: Connection) -> None:
     """A wrong name is the caller's mistake, and harms nobody."""
-    job = shell.start("cat")
+    job = connection.start("cat")
     with pytest.raises(LocalProtocolError):
         job.send_signal("NOPE")
     job.stdin.end()
@@ -80,9 +80,9 @@ async def test_signal_that_does_not_exist(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_stopped_output_is_a_broken_pipe(shell: RemoteShell) -> None:
+async def test_stopped_output_is_a_broken_pipe(connection: Connection) -> None:
     """H-06: a job whose output is not wanted any more gets SIGPIPE, and its end still comes."""
-    job = shell.start(["yes"])
+    job = connection.start(["yes"])
     await job.stdout.read()
     job.stdout.stop()
     assert (await job.wait()).ending == Signalled("PIPE")
@@ -91,9 +91,9 @@ async def test_stopped_output_is_a_broken_pipe(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_input_that_the_job_closes(shell: RemoteShell) -> None:
+async def test_input_that_the_job_closes(connection: Connection) -> None:
     """H-07: whoever writes to a job that reads no more is told of the broken pipe."""
-    job = shell.start("exec <&-; echo closed; sleep 1000")
+    job = connection.start("exec <&-; echo closed; sleep 1000")
     assert await first_line(job) == "closed"
     with pytest.raises(BrokenPipeError):
         await job.stdin.write(bytes(2 * DEFAULT_WINDOW))
@@ -105,9 +105,9 @@ async def test_input_that_the_job_closes(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_end_of_input_after_the_end_of_the_job(shell: RemoteShell) -> None:
+async def test_end_of_input_after_the_end_of_the_job(connection: Connection) -> None:
     """Ending, or writing to, the input of a job that has ended harms nobody."""
-    job = shell.start("exit 4")
+    job = connection.start("exit 4")
     assert (await job.wait()).ending == Exited(4)
     with pytest.raises(BrokenPipeError):
         await job.stdin.write(b"late")
@@ -115,9 +115,9 @@ async def test_end_of_input_after_the_end_of_the_job(shell: RemoteShell) -> None
 
 
 @asynchronous
-async def test_closing_ends_the_job(shell: RemoteShell) -> None:
+async def test_closing_ends_the_job(connection: Connection) -> None:
     """X-07: a job of no more interest is ended, and its ending still comes."""
-    job = shell.start("echo $$; exec sleep 1000")
+    job = connection.start("echo $$; exec sleep 1000")
     pid = int(await first_line(job))
     job.close()
     job.close()
@@ -129,20 +129,20 @@ async def test_closing_ends_the_job(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_closing_before_the_answer(shell: RemoteShell) -> None:
+async def test_closing_before_the_answer(connection: Connection) -> None:
     """A job may be given up before the server has said a word about it."""
-    job = shell.start("exec sleep 1000")
+    job = connection.start("exec sleep 1000")
     job.close()
     assert isinstance((await job.wait()).ending, Signalled)
-    refused = shell.start(["no-such-program"])
+    refused = connection.start(["no-such-program"])
     refused.close()
     assert isinstance((await refused.wait()).ending, Refused)
 
 
 @asynchronous
-async def test_cancelled_wait_ends_the_job(shell: RemoteShell) -> None:
+async def test_cancelled_wait_ends_the_job(connection: Connection) -> None:
     """X-07: who stops waiting ends the job; whoever waits beside learns how, and may stop waiting at that moment."""
-    job = shell.start("echo $$; exec sleep 1000")
+    job = connection.start("echo $$; exec sleep 1000")
     pid = int(await first_line(job))
     impatient, patient, late = job.wait(), job.wait(), job.wait()
 
@@ -158,14 +158,14 @@ async def test_cancelled_wait_ends_the_job(shell: RemoteShell) -> None:
     with pytest.raises(CancelledError):
         await late
     await gone(pid)
-    assert (await shell.run("echo alive")).text == "alive\n"
+    assert (await connection.run("echo alive")).text == "alive\n"
 
 
 @asynchronous
-async def test_left_behind_process_is_marked(shell: RemoteShell) -> None:
+async def test_left_behind_process_is_marked(connection: Connection) -> None:
     """X-04: a process that the job left behind does not hold its ending, which tells of it."""
-    job = shell.start("sleep 5 & echo $!; exit 7")
+    job = connection.start("sleep 5 & echo $!; exit 7")
     pid = int(await first_line(job))
     end = await job.wait()
     assert (end.ending, end.held_open) == (Exited(7), True)
-    await shell.run(["kill", str(pid)])
+    await connection.run(["kill", str(pid)])

@@ -8,9 +8,9 @@ import pytest
 
 from tests.client.standin import Network, is_connected
 from tests.link.wire import MALLORY
-from twisted_rsh.client import RemoteJob, RemoteShell
+from twisted_rsh.client import Connection, Job
 from twisted_rsh.client.connection import FAREWELL_SECONDS, IDLE_SECONDS
-from twisted_rsh.client.errors import ConnectionLost, LossReason
+from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.job import TYPING_SECONDS
 from twisted_rsh.client.reconnecting import JUMP_SECONDS, TICK_SECONDS
 from twisted_rsh.core.codec import encode
@@ -38,14 +38,14 @@ def network() -> Network:
     return Network()
 
 
-def endings(job: RemoteJob) -> list[Ending]:
+def endings(job: Job) -> list[Ending]:
     """Collect how a job ends."""
     found: list[Ending] = []
     job.wait().addCallback(lambda end: found.append(end.ending))
     return found
 
 
-def output(job: RemoteJob) -> list[bytes]:
+def output(job: Job) -> list[bytes]:
     """Collect what a job writes, and consume it."""
     pieces: list[bytes] = []
 
@@ -57,25 +57,25 @@ def output(job: RemoteJob) -> list[bytes]:
     return pieces
 
 
-def running(network: Network, shell: RemoteShell, on_disconnect: Disconnection | None = None) -> RemoteJob:
+def running(network: Network, connection: Connection, on_disconnect: Disconnection | None = None) -> Job:
     """Start a command that the server has accepted."""
-    job = shell.start("cat", on_disconnect=on_disconnect)
+    job = connection.start("cat", on_disconnect=on_disconnect)
     network.advance()
     network.server.only.opened(job.channel)
     network.advance()
     return job
 
 
-def told(shell: RemoteShell) -> list[str | None]:
+def told(connection: Connection) -> list[str | None]:
     """Collect what the shell says of its connections."""
     words: list[str | None] = []
-    shell.watch_link(words.append)
+    connection.watch_link(words.append)
     return words
 
 
-def loss(shell: RemoteShell) -> tuple[LossReason | None, str | None]:
+def loss(connection: Connection) -> tuple[LossReason | None, str | None]:
     """Why the session is over."""
-    return shell.loss, shell.lost
+    return connection.loss, connection.lost
 
 
 # What an outage looks like.
@@ -207,7 +207,7 @@ def test_patience_is_that_of_the_jobs(network: Network, policies: list[Disconnec
     assert lost.called
     assert ends == [[OutcomeUnknown(text)]] * len(policies)
     assert network.clock.getDelayedCalls() == []
-    with pytest.raises(ConnectionLost, match="no connection for") as caught:
+    with pytest.raises(SessionLost, match="no connection for") as caught:
         shell.start("true")
     assert caught.value.reason is LossReason.TIME
 
@@ -222,7 +222,7 @@ def test_shells_have_their_commands_patience(network: Network) -> None:
     other.start("vi", terminal=Terminal())
     assert other.patience() == SHELL_GRACE_SECONDS
     third = network.log_in()
-    third.shell(on_disconnect=Grace(7.0))
+    third.open_shell(on_disconnect=Grace(7.0))
     third.open(JobRequest(command="true", in_shell=1))
     assert third.patience() == 7.0
 

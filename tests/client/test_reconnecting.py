@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.client.standin import Network, is_connected
-from twisted_rsh.client import RemoteShell
+from twisted_rsh.client import Connection
 from twisted_rsh.client.errors import LossReason
 from twisted_rsh.client.reconnecting import (
     FIRST_RETRY_SECONDS,
@@ -33,7 +33,7 @@ def gaps(times: list[float]) -> list[float]:
     return [round(later - earlier, 3) for earlier, later in itertools.pairwise(times)]
 
 
-def patient(network: Network) -> RemoteShell:
+def patient(network: Network) -> Connection:
     """Log in, and run something that is worth waiting for."""
     shell = network.log_in()
     shell.start("make", on_disconnect=Keep())

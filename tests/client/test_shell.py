@@ -10,8 +10,8 @@ from twisted.internet.defer import CancelledError, gatherResults
 from tests.server_process import is_running, wait_until_gone
 from tests.serving import asynchronous
 from tests.tools import require_tool
-from twisted_rsh.client import RemoteShell, Terminal
-from twisted_rsh.client.errors import ConnectionLost, ShellRefused
+from twisted_rsh.client import Connection, Terminal
+from twisted_rsh.client.errors import SessionLost, ShellRefused
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused, TimedOut
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 
@@ -21,9 +21,9 @@ SHELLS = ["bash", "dash", "zsh"]
 @pytest.mark.parametrize("program", SHELLS)
 @pytest.mark.parametrize("terminal", [None, Terminal()])
 @asynchronous
-async def test_it_remembers(shell: RemoteShell, tmp_path: Path, program: str, terminal: Terminal | None) -> None:
+async def test_it_remembers(connection: Connection, tmp_path: Path, program: str, terminal: Terminal | None) -> None:
     """Folder, variables, functions, options, umask and limits outlive the command that set them."""
-    session = await shell.shell(require_tool(program), terminal=terminal, environment={"GIVEN": "given"})
+    session = await connection.open_shell(require_tool(program), terminal=terminal, environment={"GIVEN": "given"})
     assert session.encoding == "utf-8"
     await session.run(
         f"cd {tmp_path}; variable='a b'; greet() {{ echo \"hello $1\"; }}; umask 027; ulimit -n 77; set -o noglob"
@@ -39,9 +39,9 @@ async def test_it_remembers(shell: RemoteShell, tmp_path: Path, program: str, te
 
 
 @asynchronous
-async def test_each_command_has_its_own(shell: RemoteShell) -> None:
+async def test_each_command_has_its_own(connection: Connection) -> None:
     """Input, both outputs, status, time-out and limit of output belong to one command."""
-    session = await shell.shell("bash")
+    session = await connection.open_shell("bash")
     result = await session.run("cat; echo err >&2; (exit 7)", stdin=b"input")
     assert (result.stdout, result.stderr, result.ending) == (b"input", b"err\n", Exited(7))
     result = await session.run("echo begun; sleep 100; echo not", timeout=0.5)
@@ -55,9 +55,9 @@ async def test_each_command_has_its_own(shell: RemoteShell) -> None:
 
 @pytest.mark.parametrize("program", SHELLS)
 @asynchronous
-async def test_an_end_of_input_that_nobody_read(shell: RemoteShell, program: str) -> None:
+async def test_an_end_of_input_that_nobody_read(connection: Connection, program: str) -> None:
     """On a terminal the end of one command's input is not that of the next, which may read what is typed."""
-    session = await shell.shell(require_tool(program), terminal=Terminal(modes=(("ECHO", 0),)))
+    session = await connection.open_shell(require_tool(program), terminal=Terminal(modes=(("ECHO", 0),)))
     for _ in range(5):
         await session.run("true")
     job = session.start("cat; echo over")
@@ -69,9 +69,9 @@ async def test_an_end_of_input_that_nobody_read(shell: RemoteShell, program: str
 
 
 @asynchronous
-async def test_the_end_of_input_is_the_terminals(shell: RemoteShell) -> None:
+async def test_the_end_of_input_is_the_terminals(connection: Connection) -> None:
     """X-16: the end of a command's input is what its terminal takes for it then, whatever character that is."""
-    session = await shell.shell("bash", terminal=Terminal(modes=(("ECHO", 0), ("VEOF", 5))))
+    session = await connection.open_shell("bash", terminal=Terminal(modes=(("ECHO", 0), ("VEOF", 5))))
     result = await session.run("cat; echo over", stdin=b"no newline")
     assert (result.text, result.ending) == ("no newlineover\r\n", Exited(0))
     result = await session.run("stty raw; head -c 3; stty sane -echo; echo over", stdin=b"raw")
@@ -79,9 +79,9 @@ async def test_the_end_of_input_is_the_terminals(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_turns(shell: RemoteShell) -> None:
+async def test_turns(connection: Connection) -> None:
     """Commands that are asked for at once run one after another; one that is started beside another is refused."""
-    session = await shell.shell("dash")
+    session = await connection.open_shell("dash")
     results = await gatherResults([session.run(f"n=$((n+1)); echo {i} $n") for i in range(5)])
     assert [result.text for result in results] == [f"{i} {i + 1}\n" for i in range(5)]
     job = session.start("cat")
@@ -98,9 +98,9 @@ async def test_turns(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_interrupted(shell: RemoteShell) -> None:
+async def test_interrupted(connection: Connection) -> None:
     """A signal ends the command and not the shell, whatever it was doing."""
-    session = await shell.shell("bash")
+    session = await connection.open_shell("bash")
     for command in ("echo ready; sleep 100; echo not", "echo ready; while :; do :; done"):
         job = session.start(command)
         assert await job.stdout.read() == b"ready\n"
@@ -111,9 +111,9 @@ async def test_interrupted(shell: RemoteShell) -> None:
 
 @pytest.mark.parametrize(("text", "code"), [("exit 3", 3), ("set -e; false; echo not", 1), ("exec sh -c 'exit 5'", 5)])
 @asynchronous
-async def test_the_end_of_the_shell(shell: RemoteShell, text: str, code: int) -> None:
+async def test_the_end_of_the_shell(connection: Connection, text: str, code: int) -> None:
     """What ends the shell is the ending of the command and of the shell; later commands are refused."""
-    session = await shell.shell("bash")
+    session = await connection.open_shell("bash")
     assert (await session.run(text)).ending == Exited(code)
     assert (await session.wait()).ending == Exited(code)
     late = (await session.run("echo late")).ending
@@ -122,16 +122,16 @@ async def test_the_end_of_the_shell(shell: RemoteShell, text: str, code: int) ->
 
 
 @asynchronous
-async def test_between_commands(shell: RemoteShell) -> None:
+async def test_between_commands(connection: Connection) -> None:
     """What a background process writes between commands is the shell's own output."""
-    session = await shell.shell("bash")
+    session = await connection.open_shell("bash")
     result = await session.run("(read x </dev/null; sleep 0.2; echo later) & echo now")
     assert result.text == "now\n"
     assert await session.stdout.read() == b"later\n"
 
 
 @asynchronous
-async def test_no_such_shell(shell: RemoteShell, tmp_path: Path) -> None:
+async def test_no_such_shell(connection: Connection, tmp_path: Path) -> None:
     """A shell that is not there, cannot be executed or is none is refused in one line."""
     (tmp_path / "bash").write_text("")
     for program, words in (
@@ -140,13 +140,13 @@ async def test_no_such_shell(shell: RemoteShell, tmp_path: Path) -> None:
         ("python3", "cannot be a persistent shell"),
     ):
         with pytest.raises(ShellRefused, match=words):
-            await shell.shell(program)
+            await connection.open_shell(program)
 
 
 @asynchronous
-async def test_long_and_odd_text(shell: RemoteShell) -> None:
+async def test_long_and_odd_text(connection: Connection) -> None:
     """A command may be as long as its bound, of many lines, and wrong; one byte more is refused."""
-    session = await shell.shell("dash")
+    session = await connection.open_shell("dash")
     assert (await session.run("cat <<'X'\n'a' \"b\" $c\nX\n")).text == "'a' \"b\" $c\n"
     assert (await session.run("echo 'open")).ending == Exited(2)
     padding = MAX_SCRIPT_BYTES - len("echo fits #")
@@ -158,26 +158,26 @@ async def test_long_and_odd_text(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_the_end_of_the_session(shell: RemoteShell) -> None:
+async def test_the_end_of_the_session(connection: Connection) -> None:
     """X-07: with the session the shell ends, and all that it has started."""
-    session = await shell.shell("bash")
+    session = await connection.open_shell("bash")
     result = await session.run("sleep 1000 & echo $!; echo $$")
     pids = [int(word) for word in result.text.split()]
     assert all(map(is_running, pids))
     running = session.start("sleep 1000")
-    await shell.close()
+    await connection.close()
     wait_until_gone(*pids)
     assert "closed" in str((await running.wait()).ending)
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(SessionLost):
         await session.run("true")
-    with pytest.raises(ConnectionLost):
-        await shell.shell()
+    with pytest.raises(SessionLost):
+        await connection.open_shell()
 
 
 @asynchronous
-async def test_limits_of_a_shell(shell: RemoteShell) -> None:
+async def test_limits_of_a_shell(connection: Connection) -> None:
     """The limits that a shell is given hold for all that it runs together."""
-    session = await shell.shell("bash", max_cpu=0.2)
+    session = await connection.open_shell("bash", max_cpu=0.2)
     result = await session.run("echo begun; while :; do :; done")
     assert result.text == "begun\n"
     assert result.ending == LimitReached(Limit.CPU, 200)

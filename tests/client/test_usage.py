@@ -10,7 +10,7 @@ import pytest
 
 from tests.server_process import is_running, wait_until_gone
 from tests.serving import asynchronous
-from twisted_rsh.client import RemoteShell
+from twisted_rsh.client import Connection
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused
 from twisted_rsh.execution.processes.exits import MAXRSS_UNIT
 
@@ -33,10 +33,10 @@ os.wait()
 
 
 @asynchronous
-async def test_times_and_memory(shell: RemoteShell) -> None:
+async def test_times_and_memory(connection: Connection) -> None:
     """The result tells the time that passed, the processor time, and the memory of the largest process."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT
-    result = await shell.run([sys.executable, "-c", f"x = b'x' * {own + 50_000_000}; sum(range(3_000_000))"])
+    result = await connection.run([sys.executable, "-c", f"x = b'x' * {own + 50_000_000}; sum(range(3_000_000))"])
     assert result.ending == Exited(0)
     usage = result.usage
     assert usage is not None
@@ -45,16 +45,16 @@ async def test_times_and_memory(shell: RemoteShell) -> None:
     assert usage.wall >= (usage.user + usage.system) / 4
     assert usage.peak_memory is not None
     assert own + 50_000_000 < usage.peak_memory < own + 500_000_000
-    small = (await shell.run(["true"])).usage
+    small = (await connection.run(["true"])).usage
     assert small is not None
     assert small.peak_memory is None, "it is the server's own that is seen"
 
 
 @needs_proc
 @asynchronous
-async def test_a_command_in_a_shell(shell: RemoteShell) -> None:
+async def test_a_command_in_a_shell(connection: Connection) -> None:
     """It has a usage of its own, without what the shell took before, and without the memory."""
-    session = await shell.shell()
+    session = await connection.open_shell()
     busy = (await session.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")).usage
     usage = (await session.run("sleep 0.3")).usage
     assert busy is not None
@@ -67,50 +67,52 @@ async def test_a_command_in_a_shell(shell: RemoteShell) -> None:
 
 
 @asynchronous
-async def test_a_refused_command_took_nothing(shell: RemoteShell) -> None:
+async def test_a_refused_command_took_nothing(connection: Connection) -> None:
     """What never ran has no usage."""
-    result = await shell.run(["/no/such/program"])
+    result = await connection.run(["/no/such/program"])
     assert result.usage is None
     assert result.ending == Refused(RefusalReason.NOT_FOUND, "/no/such/program: command not found")
 
 
 @asynchronous
-async def test_limit_of_processor_time(shell: RemoteShell) -> None:
+async def test_limit_of_processor_time(connection: Connection) -> None:
     """A command that computes for longer than it may is ended, also when a child of it does the computing."""
-    result = await shell.run(f"echo begun; sh -c '{BUSY}'", max_cpu=0.2)
+    result = await connection.run(f"echo begun; sh -c '{BUSY}'", max_cpu=0.2)
     assert (result.ending, result.text) == (LimitReached(Limit.CPU, 200), "begun\n")
     assert result.usage is not None
     assert result.status == 125
 
 
 @asynchronous
-async def test_limit_of_memory(shell: RemoteShell) -> None:
+async def test_limit_of_memory(connection: Connection) -> None:
     """A command that takes more memory than it may is ended at once, and says how far it got."""
     greedy = "x = []\nprint('begun', flush=True)\nwhile True: x.append(bytearray(1_000_000))"
-    result = await shell.run([sys.executable, "-c", greedy], max_memory=100_000_000)
+    result = await connection.run([sys.executable, "-c", greedy], max_memory=100_000_000)
     assert (result.ending, result.text) == (LimitReached(Limit.MEMORY, 100_000_000), "begun\n")
 
 
 @asynchronous
-async def test_below_the_limits(shell: RemoteShell) -> None:
+async def test_below_the_limits(connection: Connection) -> None:
     """Limits that are not reached change nothing, whichever of them are given."""
-    result = await shell.run("echo x", max_cpu=10, max_memory=1 << 30, max_output=2)
+    result = await connection.run("echo x", max_cpu=10, max_memory=1 << 30, max_output=2)
     assert (result.ending, result.text) == (Exited(0), "x\n")
 
 
 @asynchronous
-async def test_limit_of_output(shell: RemoteShell) -> None:
+async def test_limit_of_output(connection: Connection) -> None:
     """What a command may write arrives to the last byte, and then it is ended."""
-    result = await shell.run("yes", max_output=100_001)
+    result = await connection.run("yes", max_output=100_001)
     assert result.ending == LimitReached(Limit.OUTPUT, 100_001)
     assert result.stdout == (b"y\n" * 50_001)[:100_001]
 
 
 @pytest.mark.parametrize("how", ["timeout", "close"])
 @asynchronous
-async def test_a_daemon_ends_with_its_job(shell: RemoteShell, how: str) -> None:
+async def test_a_daemon_ends_with_its_job(connection: Connection, how: str) -> None:
     """X-09: a job that is made to end takes along what it has turned into a daemon."""
-    job = shell.start(f"{sys.executable} -c '{DAEMON}'; exec sleep 1000", timeout=1.0 if how == "timeout" else None)
+    job = connection.start(
+        f"{sys.executable} -c '{DAEMON}'; exec sleep 1000", timeout=1.0 if how == "timeout" else None
+    )
     pid = int(await job.stdout.read())
     assert is_running(pid)
     if how == "close":
@@ -120,11 +122,11 @@ async def test_a_daemon_ends_with_its_job(shell: RemoteShell, how: str) -> None:
 
 
 @asynchronous
-async def test_a_daemon_stays_behind_a_job_that_has_ended(shell: RemoteShell) -> None:
+async def test_a_daemon_stays_behind_a_job_that_has_ended(connection: Connection) -> None:
     """What a job leaves behind when it ends by itself is meant to stay, as with ``ssh``."""
-    result = await shell.run([sys.executable, "-c", DAEMON])
+    result = await connection.run([sys.executable, "-c", DAEMON])
     assert (result.ending, result.held_open) == (Exited(0), False)
     pid = int(result.text)
     assert is_running(pid)
-    kill = await shell.run(["kill", str(pid)])
+    kill = await connection.run(["kill", str(pid)])
     assert kill.ending == Exited(0)

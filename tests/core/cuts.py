@@ -167,7 +167,7 @@ class Conversation:
             link.put(CLIENT, [answer])
             return
         assert self.server is not None
-        assert self.server_proof.holds(claim, link.binding)
+        assert self.server_proof.verifies(claim, link.binding)
         self.server.check_positions(claim.positions)
         fresh = link.secret(claim.attempt)
         resumed = self.server_proof.accept(claim, link.binding, self.server.positions(), fresh)

@@ -197,7 +197,7 @@ class Network(Pair):
         """
         claim = link.login.receive_frame(payload)
         assert isinstance(claim, Resume)
-        if not self.server_proof.holds(claim, link.binding):
+        if not self.server_proof.verifies(claim, link.binding):
             link.put(CLIENT, link.login.refuse_resume(INSTANCE))
             return []
         self.server.check_positions(claim.positions)

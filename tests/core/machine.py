@@ -252,12 +252,12 @@ class Applications:
 
     def do_pause(self, role: Role) -> None:
         """A side's link is full."""
-        self.pair.side(role).link_paused()
+        self.pair.side(role).link_full()
         assert all(self.pair.side(role).room(n, s) == 0 for n in self.jobs for s in Stream if s.sender is role)
 
     def do_unpause(self, role: Role) -> None:
         """It takes bytes again."""
-        assert self.pair.side(role).link_resumed() == [RoomGained(None, None)]
+        assert self.pair.side(role).link_writable() == [RoomGained(None, None)]
 
     def do_wait(self, role: Role) -> None:
         """A side asks for a sign of life."""
@@ -426,7 +426,7 @@ class Applications:
     def finish(self) -> None:
         """Let everything arrive and everything end: nothing was lost, and nothing is left."""
         for role in Role:
-            self.pair.side(role).link_resumed()
+            self.pair.side(role).link_writable()
         self.settle()
         for number, job in self.jobs.items():
             if job.ending is None:

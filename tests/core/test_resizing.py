@@ -100,12 +100,12 @@ def test_a_storm_into_a_full_link() -> None:
     """C-10: while the link takes nothing only the last size of each channel is kept, and it goes out afterwards."""
     pair = Pair()
     channels = [pair.open(), pair.open()]
-    pair.client.link_paused()
+    pair.client.link_full()
     for turn in range(STORM):
         pair.client.resize(channels[turn % 2], 1 + turn % 1000, 24)
         assert pair.client.frames_to_send() == []
     assert pair.client._sizes == {channels[0]: (999, 24), channels[1]: (1000, 24)}
-    pair.client.link_resumed()
+    pair.client.link_writable()
     expected = [TerminalResized(channels[0], 999, 24), TerminalResized(channels[1], 1000, 24)]
     assert sorted(pair.settle()[SERVER], key=repr) == expected
 
@@ -128,14 +128,14 @@ def test_a_size_kept_for_a_job_that_ends() -> None:
     """It is forgotten with the channel, and never follows CLOSE."""
     pair = Pair()
     channel = pair.open()
-    pair.client.link_paused()
+    pair.client.link_full()
     pair.client.resize(channel, 132, 43)
     pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert pair.pass_on(SERVER) == [JobEnded(channel, JobEnd(Exited(0)), 0, 0)]
     assert pair.client._sizes == {}
     with pytest.raises(LocalProtocolError):
         pair.client.resize(channel, 132, 43)
-    pair.client.link_resumed()
+    pair.client.link_writable()
     assert pair.written(CLIENT) == [Close(channel)]
 
 
@@ -155,7 +155,7 @@ def test_a_size_kept_for_a_channel_that_is_closed() -> None:
 def test_sizes_of_channels_that_come_and_go_do_not_pile_up() -> None:
     """A link that takes nothing while jobs end leaves nothing behind of them, as long as the server can end any."""
     pair = Pair()
-    pair.client.link_paused()
+    pair.client.link_full()
     for _ in range(MAX_UNACKNOWLEDGED):
         channel = pair.client.open(TRUE)
         pair.client.resize(channel, 132, 43)

@@ -75,19 +75,19 @@ def test_vectors_by_the_core() -> None:
         assert encode(claim).hex() == attempt["resume"]
         if attempt["outcome"] == "lost":
             continue
-        assert server.holds(claim, link)
+        assert server.verifies(claim, link)
         answer = server.accept(claim, link, Positions.unpack(bytes.fromhex(attempt["server_positions"]), 1), fresh)
         assert encode(answer).hex() == attempt["resume_ok"]
-        assert not server.holds(claim, link)
+        assert not server.verifies(claim, link)
         if attempt["outcome"] == "resumed":
             client.confirm(claim, answer, link, fresh)
         if attempt["confirmed"]:
             server.confirm()
     for forgery in VECTORS["refused"]:
         link = LinkBinding(bytes.fromhex(forgery["exporter"]), PIN)
-        assert not server.holds(resume(forgery["resume"]), link), forgery["why"]
+        assert not server.verifies(resume(forgery["resume"]), link), forgery["why"]
     link = LinkBinding(bytes.fromhex(VECTORS["refused"][0]["exporter"]), PIN)
-    assert server.holds(client.claim(link, Positions(0)), link)
+    assert server.verifies(client.claim(link, Positions(0)), link)
 
 
 def test_the_vectors_show_the_two_steps() -> None:
@@ -115,9 +115,9 @@ def test_an_attempt_counts_once() -> None:
     client, server = proofs()
     early, late = client.claim(LINK, HERE), client.claim(LINK, HERE)
     server.accept(late, LINK, HERE, b"second")
-    assert not server.holds(early, LINK)
-    assert not server.holds(late, LINK)
-    assert server.holds(client.claim(LINK, HERE), LINK)
+    assert not server.verifies(early, LINK)
+    assert not server.verifies(late, LINK)
+    assert server.verifies(client.claim(LINK, HERE), LINK)
 
 
 def test_both_secrets_until_the_client_is_heard() -> None:
@@ -127,13 +127,13 @@ def test_both_secrets_until_the_client_is_heard() -> None:
     thief._attempt = 10
     claim = client.claim(LINK, HERE)
     client.confirm(claim, server.accept(claim, LINK, HERE, b"second"), LINK, b"second")
-    assert server.holds(client.claim(LINK, HERE), LINK)
-    assert server.holds(thief.claim(LINK, HERE), LINK)
+    assert server.verifies(client.claim(LINK, HERE), LINK)
+    assert server.verifies(thief.claim(LINK, HERE), LINK)
     server.confirm()
-    assert not server.holds(thief.claim(LINK, HERE), LINK)
-    assert server.holds(client.claim(LINK, HERE), LINK)
+    assert not server.verifies(thief.claim(LINK, HERE), LINK)
+    assert server.verifies(client.claim(LINK, HERE), LINK)
     server.confirm()
-    assert server.holds(client.claim(LINK, HERE), LINK)
+    assert server.verifies(client.claim(LINK, HERE), LINK)
 
 
 def test_an_answer_to_what_was_given_up() -> None:
@@ -144,10 +144,10 @@ def test_an_answer_to_what_was_given_up() -> None:
     late = client.claim(LINK, HERE)
     with pytest.raises(LocalProtocolError):
         client.confirm(early, answer, LINK, b"second")
-    assert server.holds(late, LINK)
+    assert server.verifies(late, LINK)
     client.confirm(late, server.accept(late, LINK, HERE, b"third"), LINK, b"third")
     server.confirm()
-    assert server.holds(client.claim(LINK, HERE), LINK)
+    assert server.verifies(client.claim(LINK, HERE), LINK)
 
 
 def test_another_server() -> None:

@@ -312,10 +312,10 @@ def test_much_is_repeated_in_turns() -> None:
     pair.server.send_data(channel, STDOUT, bytes(window))
     lose_and_resume(pair)
     pair.server.end_stream(channel, STDOUT)
-    pair.server.link_paused()
+    pair.server.link_full()
     assert not replaying(pair)
     assert pair.server.frames_to_send() == []
-    pair.server.link_resumed()
+    pair.server.link_writable()
     sizes: list[int] = []
     while replaying(pair):
         sizes.append(sum(map(len, pair.server.frames_to_send())))
@@ -421,5 +421,5 @@ def test_a_link_that_is_gone_takes_nothing() -> None:
     pair = Pair()
     channel = pair.open()
     lose(pair)
-    assert pair.client.link_resumed() == []
+    assert pair.client.link_writable() == []
     assert pair.client.room(channel, STDIN) == 0

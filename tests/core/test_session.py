@@ -484,14 +484,14 @@ def test_a_full_link() -> None:
     for _ in range(ACKNOWLEDGE_EVERY):
         pair.client.send_signal(channel, "INT")
     pair.pass_on(CLIENT)
-    pair.server.link_paused()
+    pair.server.link_full()
     assert pair.server.room(channel, STDOUT) == 0
     pair.server.consumed(channel, STDIN, WINDOW)
     pair.hear(SERVER, Ping(5))
     assert pair.server.deadline_reached(SMALL.keepalive_interval) == []
     pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert [type(message) for message in pair.written(SERVER)] == [Exit]
-    assert pair.server.link_resumed() == [ROOM]
+    assert pair.server.link_writable() == [ROOM]
     assert pair.written(SERVER) == [Ack(ACKNOWLEDGE_EVERY + 1), Pong(5)]
 
 
@@ -501,21 +501,21 @@ def test_credit_waits_for_the_link() -> None:
     channel = pair.open()
     pair.client.send_data(channel, STDIN, bytes(WINDOW))
     pair.pass_on(CLIENT)
-    pair.server.link_paused()
+    pair.server.link_full()
     pair.server.consumed(channel, STDIN, WINDOW)
     assert pair.server.frames_to_send() == []
-    pair.server.link_resumed()
+    pair.server.link_writable()
     assert pair.written(SERVER) == [Credit(channel, STDIN, 2 * WINDOW)]
 
 
 def test_a_flood_of_pings() -> None:
     """H-10: only the latest ping is answered, however many came while nothing could be written."""
     pair = Pair()
-    pair.server.link_paused()
+    pair.server.link_full()
     for token in range(10_000):
         pair.hear(SERVER, Ping(token))
     assert pair.server.frames_to_send() == []
-    pair.server.link_resumed()
+    pair.server.link_writable()
     assert pair.written(SERVER) == [Pong(9_999)]
     assert pair.written(SERVER) == []
 

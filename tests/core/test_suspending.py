@@ -66,7 +66,7 @@ def test_a_job_that_is_not_answered_for() -> None:
     with pytest.raises(LocalProtocolError):
         pair.server.report_suspension(channel, "STOP")
     assert pair.server._states == {}
-    pair.client.link_paused()
+    pair.client.link_full()
     assert pair.breach(CLIENT, Suspended(channel=channel, signal="STOP")) is ErrorCode.CHANNEL_STATE
 
 
@@ -103,7 +103,7 @@ def test_a_storm_without_a_link() -> None:
     """C-10: while the link takes nothing, or there is none, only the last state of each channel is kept."""
     pair = Pair()
     channels = [pair.open(), pair.open()]
-    pair.server.link_paused()
+    pair.server.link_full()
     for turn in range(STORM):
         pair.server.report_suspension(channels[turn % 2], ("STOP", "TTIN", None)[turn % 3])
         assert pair.server.frames_to_send() == []

@@ -14,7 +14,7 @@ from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.shells.command import ShellCommand
 from twisted_rsh.execution.shells.plan import plan_shell
-from twisted_rsh.execution.shells.shell import PersistentShell, start_shell
+from twisted_rsh.execution.shells.shell import ShellJob, start_shell
 from twisted_rsh.execution.trees.trees import JobTrees
 
 __all__ = ["KINDS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
@@ -42,7 +42,7 @@ class ShellRig:
         self.home = home
         self.owner = RecordingOwner()
         request = JobRequest(shell=self.path, environment=tuple(environment.items()))
-        self.shell: PersistentShell = start_shell(
+        self.shell: ShellJob = start_shell(
             reactor,
             plan_shell(request, account(home)),
             self.owner,

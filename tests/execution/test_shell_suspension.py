@@ -19,7 +19,7 @@ from tests.execution.test_suspension import Listener
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.shells.observation import ShellSuspension
-from twisted_rsh.execution.shells.shell import PersistentShell
+from twisted_rsh.execution.shells.shell import ShellJob
 from twisted_rsh.execution.shells.signals import ShellFamily
 from twisted_rsh.execution.trees.suspension import LOOK_SECONDS
 from twisted_rsh.execution.trees.table import ProcessTable
@@ -102,7 +102,7 @@ async def test_stopped_shell(tmp_path: Path, on_terminal: bool) -> None:
     owner, user = Listener(), LocalUser(reactor, account(tmp_path))
     request = JobRequest(shell="sh" if sys.platform == "darwin" else "bash")
     shell = user.start_job(request, owner)
-    assert isinstance(shell, PersistentShell)
+    assert isinstance(shell, ShellJob)
     running = Listener()
     command = shell.start_command(JobRequest(command="kill -STOP $$; echo over"), running)
     await running.when(lambda: running.told == ["STOP"])

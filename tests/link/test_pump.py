@@ -11,8 +11,8 @@ from tests.core.samples import SAMPLES
 from tests.link.test_tls import Dialling
 from tests.link.wire import RawServer, failures, frame, identity
 from tests.server.rig import NO_RESUME, Rig
-from twisted_rsh.client import JobEnd, RemoteShell
-from twisted_rsh.client.errors import ConnectionLost
+from twisted_rsh.client import Connection, JobEnd
+from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown
 from twisted_rsh.core.limits import MAX_OFFSET, SessionLimits
@@ -41,13 +41,13 @@ CONTROL = 0x20
 """The lowest number of a message that has a sequence number."""
 
 
-def running(dialling: Dialling) -> tuple[RawServer, RemoteShell, list[Ending]]:
+def running(dialling: Dialling) -> tuple[RawServer, Connection, list[Ending]]:
     """Let the server accept the login, and start a job; return whom the client met, its shell, and the job's end."""
     server = dialling.server
     server.frames()
     server.send(frame(encode(AuthOk(session=bytes(16), instance="x", window=4096, max_channels=4))))
     (shell,) = dialling.outcomes
-    assert isinstance(shell, RemoteShell)
+    assert isinstance(shell, Connection)
     ends: list[Ending] = []
 
     def note(end: JobEnd) -> None:
@@ -113,7 +113,7 @@ def test_a_silent_server_is_given_up() -> None:
     assert ends == []
     dialling.clock.advance(LIFETIME / 3)
     assert ends == [OutcomeUnknown("the connection was lost: nothing came from the peer for 45 s")]
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(SessionLost):
         shell.start("true")
     dialling.server.exchange()
     assert dialling.clock.getDelayedCalls() == []
@@ -251,7 +251,7 @@ def test_an_absurd_server(payload: bytes, logged: list[LogEvent]) -> None:
     (ending,) = ends
     assert isinstance(ending, OutcomeUnknown)
     assert server.wire.aborted()
-    with pytest.raises(ConnectionLost):
+    with pytest.raises(SessionLost):
         shell.start("true")
     assert failures(logged) == []
 

@@ -31,8 +31,8 @@ from tests.link.wire import (
     wrapped,
 )
 from tests.server.rig import Rig
-from twisted_rsh.client import RemoteShell
-from twisted_rsh.client.errors import ClientError, ConnectionLost, NotARemoteShell, WrongServer
+from twisted_rsh.client import Connection
+from twisted_rsh.client.errors import ClientError, NotARemoteShell, SessionLost, WrongServer
 from twisted_rsh.client.login import ClientLink
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.limits import SessionLimits
@@ -66,7 +66,7 @@ class Dialling:
         self.pin = identity().pin
         tls = tls or PinnedClientTLS(self.pin)
         self.outcomes: list[object] = []
-        ready: Deferred[RemoteShell] = Deferred()
+        ready: Deferred[Connection] = Deferred()
         ready.addCallbacks(self.outcomes.append, lambda failure: self.outcomes.append(failure.value))
         self.link = ClientLink(self.clock, tls, self.pin, client_key(), ALICE, SessionLimits(), ready)
         self.server = RawServer(self.clock, wrapped(self.clock, self.link, tls), who, alpn, maximum)
@@ -338,7 +338,7 @@ def answered(dialling: Dialling, act: Callable[[RawServer], object]) -> ClientEr
 def test_a_bad_answer_to_the_login(payload: bytes, logged: list[LogEvent]) -> None:
     """C-02, S-04: whatever the server answers instead of AUTH_OK or AUTH_FAIL, the client says that it is lost."""
     error = answered(Dialling(identity()), lambda server: server.send(frame(payload)))
-    assert isinstance(error, ConnectionLost)
+    assert isinstance(error, SessionLost)
     assert "during the login" in str(error)
     assert failures(logged) == []
 
@@ -347,15 +347,15 @@ def test_an_answer_too_long() -> None:
     """C-02: an answer beyond 4 KiB ends the link at its length."""
     dialling = Dialling(identity())
     error = answered(dialling, lambda server: server.send((4097).to_bytes(4, "big")))
-    assert isinstance(error, ConnectionLost)
+    assert isinstance(error, SessionLost)
     assert dialling.server.wire.aborted()
 
 
 def test_a_server_that_hangs_up() -> None:
     """C-02: so does one that goes away without an answer, or never gives one."""
-    assert isinstance(answered(Dialling(identity()), lambda server: server.wire.lose()), ConnectionLost)
+    assert isinstance(answered(Dialling(identity()), lambda server: server.wire.lose()), SessionLost)
     silent = Dialling(identity())
-    assert isinstance(answered(silent, lambda _server: silent.clock.advance(60)), ConnectionLost)
+    assert isinstance(answered(silent, lambda _server: silent.clock.advance(60)), SessionLost)
 
 
 def test_p_256_is_what_a_server_has() -> None:

@@ -11,14 +11,14 @@ from twisted.internet.task import deferLater
 
 from tests.server_process import HOST
 from tests.serving import Serving, reactor
-from twisted_rsh.client import RemoteShell, connect, connect_to_endpoint
+from twisted_rsh.client import Connection, connect, connect_to_endpoint
 from twisted_rsh.client.job import RemoteOutput
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.server.session import ShellSession
+from twisted_rsh.server.session import DurableSession
 from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn, MemoryEndpoint, Schedule
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.fingerprint import parse_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["NOBODY_THERE", "Behind", "in_memory", "only_session", "output_until", "proxied", "until"]
 
@@ -47,7 +47,7 @@ async def output_until(output: RemoteOutput, end: bytes) -> bytes:
     return data
 
 
-def only_session(serving: Serving) -> ShellSession:
+def only_session(serving: Serving) -> DurableSession:
     """Return the session that a server has."""
     (session,) = serving.service._factory.sessions
     return session
@@ -59,19 +59,19 @@ class Behind:
     :ivar proxy: the proxy.
     """
 
-    def __init__(self, port: int, home: Home, fingerprint: str) -> None:
+    def __init__(self, port: int, config: ConfigFolders, fingerprint: str) -> None:
         self.proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, port))
-        self.home = home
+        self.config = config
         self.fingerprint = fingerprint
-        self._shells: list[RemoteShell] = []
+        self._shells: list[Connection] = []
 
-    async def shell(self, limits: SessionLimits | None = None) -> RemoteShell:
+    async def connect(self, limits: SessionLimits | None = None) -> Connection:
         """Connect and log in."""
-        shell = await connect(
-            reactor, HOST, self.proxy.port, home=self.home, fingerprint=self.fingerprint, limits=limits
+        connection = await connect(
+            reactor, HOST, self.proxy.port, config=self.config, fingerprint=self.fingerprint, limits=limits
         )
-        self._shells.append(shell)
-        return shell
+        self._shells.append(connection)
+        return connection
 
     async def stop(self) -> None:
         """Close everything."""
@@ -83,14 +83,14 @@ class Behind:
 
 
 @contextlib.asynccontextmanager
-async def proxied(home: Home, **options: Any) -> AsyncIterator[tuple[Serving, Behind]]:
+async def proxied(config: ConfigFolders, **options: Any) -> AsyncIterator[tuple[Serving, Behind]]:
     """Run a server in the test's process, and a proxy in front of it, while a block lasts.
 
     :param options: of the service.
     """
-    serving = Serving(home, **options)
+    serving = Serving(config, **options)
     await serving.start()
-    behind = Behind(serving.port, home, serving.service.fingerprint)
+    behind = Behind(serving.port, config, serving.service.fingerprint)
     await behind.proxy.start()
     try:
         yield serving, behind
@@ -100,12 +100,14 @@ async def proxied(home: Home, **options: Any) -> AsyncIterator[tuple[Serving, Be
 
 
 @contextlib.asynccontextmanager
-async def in_memory(home: Home, *schedules: Schedule) -> AsyncIterator[list[tuple[RemoteShell, MemoryEndpoint]]]:
+async def in_memory(
+    config: ConfigFolders, *schedules: Schedule
+) -> AsyncIterator[list[tuple[Connection, MemoryEndpoint]]]:
     """Run a server without a socket, and connect to it once for each schedule, while a block lasts."""
-    serving = Serving(home)
+    serving = Serving(config)
     await serving.start()
     pin = parse_fingerprint(serving.service.fingerprint)
-    key = load_or_create_client_key(home)
+    key = load_or_create_client_key(config)
     ends = []
     for schedule in schedules:
         endpoint = MemoryEndpoint(reactor, serving.service._factory, schedule)

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from tests.link.wire import ALICE, client_key, collecting_log, failures
 from tests.server.rig import Rig
-from twisted_rsh.client import RemoteJob, RemoteShell, Terminal, connect_to_endpoint
+from twisted_rsh.client import Connection, Job, Terminal, connect_to_endpoint
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
 from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits
@@ -190,7 +190,7 @@ class _Output:
         self._wanted = 0
         self._waiting: Deferred[None] | None = None
 
-    def follow(self, job: RemoteJob, stream: Stream) -> None:
+    def follow(self, job: Job, stream: Stream) -> None:
         """Begin."""
         output = job.stdout if stream is Stream.STDOUT else job.stderr
 
@@ -210,10 +210,10 @@ class _Output:
             await self._waiting
 
 
-async def _converse(shell: RemoteShell, recording: Recording) -> None:
+async def _converse(connection: Connection, recording: Recording) -> None:
     """Use everything that a session has: at first each thing by itself, and then many at once."""
     heard = recording.heard
-    work = shell.start("work", terminal=Terminal())
+    work = connection.start("work", terminal=Terminal())
     stdout, stderr = _Output(), _Output()
     stdout.follow(work, Stream.STDOUT)
     stderr.follow(work, Stream.STDERR)
@@ -234,7 +234,7 @@ async def _converse(shell: RemoteShell, recording: Recording) -> None:
     work.stdin.end()
     end = await work.wait()
     heard += [("stdout", stdout.data), ("stderr", stderr.data), ("ending", end.ending)]
-    greeted = await shell.run("greet")
+    greeted = await connection.run("greet")
     heard += [("stdout", greeted.stdout), ("stderr", greeted.stderr), ("ending", greeted.ending)]
 
 
@@ -279,11 +279,11 @@ def play(schedule: Schedule) -> Recording:
         recording.endpoint = endpoint = MemoryEndpoint(rig.clock, rig.factory, schedule)
 
         async def live() -> None:
-            shell = await connect_to_endpoint(rig.clock, endpoint, rig.pin, client_key(), ALICE, LIMITS)
+            connection = await connect_to_endpoint(rig.clock, endpoint, rig.pin, client_key(), ALICE, LIMITS)
             recording.login_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
-            await _converse(shell, recording)
+            await _converse(connection, recording)
             recording.heard_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
-            recording.lost = await shell.close()
+            recording.lost = await connection.close()
 
         failure = _finish(rig.clock, live())
         recording.error = None if failure is None else failure.value

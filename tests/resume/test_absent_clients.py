@@ -20,7 +20,7 @@ from tests.system.test_soak import resident_bytes
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.testing import NO_FAULTS
 from twisted_rsh.trust.fingerprint import format_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
 NUMBERS = 1_400_000
@@ -43,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 def fingerprint_of(server: ServerProcess) -> str:
     """Return the fingerprint of a server's key."""
-    record = read_record(Home.at(str(server.folder)), server.port)
+    record = read_record(ConfigFolders.at(str(server.folder)), server.port)
     assert record is not None
     return format_fingerprint(record.spki_sha256)
 
@@ -61,18 +61,18 @@ async def settled(pid: int) -> int:
 async def test_output_while_nobody_is_there(server: ServerProcess, tmp_path: Path) -> None:
     """M-07: ten megabytes are written while the client is away: the command blocks, neither it nor the server takes any
     processor time or memory for that, and then every byte arrives once and in order."""
-    home = Home.at(str(server.folder))
-    behind = Behind(server.port, home, fingerprint_of(server))
+    config = ConfigFolders.at(str(server.folder))
+    behind = Behind(server.port, config, fingerprint_of(server))
     await behind.proxy.start()
-    shell = await behind.shell()
+    connection = await behind.connect()
     gate = tmp_path / "gate"
     os.mkfifo(gate)
-    job = shell.start(f"echo $$; read line < {gate}; exec seq 1 {NUMBERS}")
+    job = connection.start(f"echo $$; read line < {gate}; exec seq 1 {NUMBERS}")
     pid = int(await output_until(job.stdout, b"\n"))
     behind.proxy.schedule = NOBODY_THERE
     memory = resident_bytes(server.process.pid)
     behind.proxy.cut_all()
-    await until(lambda: not shell.connected)
+    await until(lambda: not connection.connected)
     gate.write_text("go\n")
     await until(lambda: Path(f"/proc/{pid}/comm").read_text() == "seq\n")
     child, kept = await settled(pid), await settled(server.process.pid)

@@ -15,7 +15,7 @@ from tests.server_process import HOST
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 QUICK = SessionLimits(keepalive_interval=0.5, keepalive_misses=3)
 """Bounds under which 1.5 s of silence are the end of a connection."""
@@ -28,10 +28,10 @@ OUTPUT_BYTES = 2_000_000
 
 
 @asynchronous
-async def test_hole_in_the_network(home: Home) -> None:
+async def test_hole_in_the_network(config: ConfigFolders) -> None:
     """M-17: nothing arrives any more, and nobody is told: both sides notice, and resume after it heals."""
-    async with proxied(home, limits=QUICK) as (serving, behind):
-        shell = await behind.shell(QUICK)
+    async with proxied(config, limits=QUICK) as (serving, behind):
+        shell = await behind.connect(QUICK)
         job = shell.start("while read line; do echo got $line; done")
         await job.stdin.write(b"one\n")
         assert await output_until(job.stdout, b"\n") == b"got one\n"
@@ -58,16 +58,16 @@ async def test_hole_in_the_network(home: Home) -> None:
 
 
 @asynchronous
-async def test_stopped_terminal_is_not_detached(home: Home) -> None:
+async def test_stopped_terminal_is_not_detached(config: ConfigFolders) -> None:
     """M-18: Ctrl-S on a real terminal, with output pending: the client still answers, and nothing is cut.
 
     After Ctrl-Q every byte is shown.
     """
-    serving = Serving(home, limits=QUICK)
+    serving = Serving(config, limits=QUICK)
     await serving.start()
     behind, terminal = os.openpty()
     command = f"head -c {OUTPUT_BYTES} /dev/zero | tr '\\0' x; echo; echo over"
-    options = ["--home", str(home.config), "-p", str(serving.port)]
+    options = ["--config-dir", str(config.config), "-p", str(serving.port)]
     client = subprocess.Popen(
         [sys.executable, "-m", "twisted_rsh.client", *options, "-T", HOST, command],
         stdin=terminal,

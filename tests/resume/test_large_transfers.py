@@ -17,7 +17,7 @@ from tests.resume.test_absent_clients import fingerprint_of
 from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import asynchronous, reactor
 from twisted_rsh.testing import CutEverySeconds
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has")
 
@@ -69,7 +69,14 @@ class Transfer:
     def _command(behind: Behind, *words: str) -> list[str]:
         import sys
 
-        options = ["--home", behind.home.config, "-p", str(behind.proxy.port), "--fingerprint", behind.fingerprint]
+        options = [
+            "--config-dir",
+            behind.config.config,
+            "-p",
+            str(behind.proxy.port),
+            "--fingerprint",
+            behind.fingerprint,
+        ]
         return [sys.executable, "-m", "twisted_rsh.client", "-q", *options, HOST, *words]
 
     async def finish(self) -> tuple[int | None, bytes]:
@@ -91,7 +98,7 @@ async def test_64_mib_over_connections_that_are_cut(server: ServerProcess, tmp_p
     data = random.Random(64).randbytes(TRANSFER_BYTES)
     source, answer = tmp_path / "source", tmp_path / "answer"
     source.write_bytes(data)
-    behind = Behind(server.port, Home.at(str(server.folder)), fingerprint_of(server))
+    behind = Behind(server.port, ConfigFolders.at(str(server.folder)), fingerprint_of(server))
     behind.proxy.schedule = SCHEDULE
     await behind.proxy.start()
     warm = Transfer(behind, "true", stdin=None, stdout=answer)

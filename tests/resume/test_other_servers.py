@@ -9,7 +9,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tests.link.wire import ALICE, MALLORY, client_key
 from tests.server.rig import Rig
-from twisted_rsh.client import RemoteShell, connect_to_endpoint
+from twisted_rsh.client import Connection, connect_to_endpoint
 from twisted_rsh.client.errors import LossReason
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown
 from twisted_rsh.core.requests import Keep
@@ -56,7 +56,7 @@ class Session:
     def __init__(self) -> None:
         self.rig = Rig()
         self.endpoint = MemoryEndpoint(self.rig.clock, self.rig.factory)
-        shells: list[RemoteShell] = []
+        shells: list[Connection] = []
         connecting = connect_to_endpoint(self.rig.clock, self.endpoint, self.rig.pin, client_key(), ALICE)
         connecting.addCallback(shells.append)
         self.rig.clock.advance(0)

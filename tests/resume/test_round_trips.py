@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 
 from tests.link.wire import ALICE, client_key
 from tests.server.rig import Rig
-from twisted_rsh.client import RemoteShell, connect_to_endpoint
+from twisted_rsh.client import Connection, connect_to_endpoint
 from twisted_rsh.core.requests import Keep
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.testing import Faults, InTurn, LaneFaults, MemoryEndpoint
@@ -17,10 +17,10 @@ DELAY = 1.0
 ROUND_TRIP = 2 * DELAY
 
 
-def advance_until_linked(clock: Clock, shell: RemoteShell) -> float:
+def advance_until_linked(clock: Clock, connection: Connection) -> float:
     """Let time pass until a shell has a connection; return how long that took."""
     start = clock.seconds()
-    while not shell.connected:
+    while not connection.connected:
         assert clock.seconds() < start + 20 * ROUND_TRIP
         clock.advance(DELAY / 50)
     return clock.seconds() - start
@@ -36,7 +36,7 @@ def test_resume_takes_two_round_trips_behind_tcp() -> None:
     rig = Rig()
     clock = rig.clock
     endpoint = MemoryEndpoint(clock, rig.factory, InTurn(afterwards=slow))
-    shells: list[RemoteShell] = []
+    shells: list[Connection] = []
     connecting = connect_to_endpoint(clock, endpoint, rig.pin, client_key(), ALICE)
     connecting.addCallback(shells.append)
     clock.pump([DELAY / 50] * 500)

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from zope.interface import Interface, implementer
 
 from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
-from twisted_rsh.client import RemoteShell
+from twisted_rsh.client import Connection
 from twisted_rsh.client.login import ClientLink
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
@@ -26,7 +26,7 @@ from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
 from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.link import ServerLink, ServerSettings
-from twisted_rsh.server.session import ShellSession
+from twisted_rsh.server.session import DurableSession
 from twisted_rsh.trust.cred import IVerifiedKey
 
 __all__ = ["NO_RESUME", "Checker", "Connected", "Realm", "Rig", "ScriptedJob", "ScriptedUser"]
@@ -211,7 +211,7 @@ class Rig:
         return self.factory._links.links
 
     @property
-    def sessions(self) -> list[ShellSession]:
+    def sessions(self) -> list[DurableSession]:
         """The sessions there are."""
         return list(self.factory.sessions)
 
@@ -252,7 +252,7 @@ class Rig:
         assert isinstance(link, ServerLink)
         return link
 
-    def shell(self) -> Connected:
+    def connected(self) -> Connected:
         """Connect a real client, and log in."""
         return Connected(self)
 
@@ -266,7 +266,7 @@ class Connected:
     def __init__(self, rig: Rig) -> None:
         self.clock = rig.clock
         tls = PinnedClientTLS(rig.pin)
-        ready: Deferred[RemoteShell] = Deferred()
+        ready: Deferred[Connection] = Deferred()
         self.link = ClientLink(rig.clock, tls, rig.pin, client_key(), ALICE, rig.settings.limits, ready)
         self.near, self.far = Wire(rig.clock), Wire(rig.clock)
         self.near.protocol = wrapped(rig.clock, self.link, tls)
@@ -274,7 +274,7 @@ class Connected:
         for wire in (self.far, self.near):
             assert wire.protocol is not None
             wire.protocol.makeConnection(wire)
-        shells: list[RemoteShell] = []
+        shells: list[Connection] = []
         ready.addCallback(shells.append)
         self.exchange()
         (self.shell,) = shells

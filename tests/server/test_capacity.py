@@ -9,7 +9,7 @@ from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.endings import Exited, RefusalReason, Refused
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY, Capacity
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 
 def test_sessions_of_a_key() -> None:
@@ -34,36 +34,36 @@ def test_jobs() -> None:
 
 
 @asynchronous
-async def test_session_over_the_bound(home: Home) -> None:
+async def test_session_over_the_bound(config: ConfigFolders) -> None:
     """A login beyond the bound is refused like any other, and one that follows an ended session is not."""
-    serving = Serving(home, max_sessions_per_key=1)
+    serving = Serving(config, max_sessions_per_key=1)
     await serving.start()
     try:
-        first = await serving.shell()
+        first = await serving.connect()
         with pytest.raises(LoginRefused):
-            await serving.shell()
+            await serving.connect()
         await first.close()
-        second = await serving.shell()
+        second = await serving.connect()
         assert (await second.run("true")).ending == Exited(0)
     finally:
         await serving.stop()
 
 
 @asynchronous
-async def test_job_over_the_bound(home: Home) -> None:
+async def test_job_over_the_bound(config: ConfigFolders) -> None:
     """R-10: a job beyond the bound is refused with the reason, and one that follows an ended job is not."""
     limits = SessionLimits(window=MIN_WINDOW)
-    serving = Serving(home, limits=limits, max_buffered=MIN_WINDOW)
+    serving = Serving(config, limits=limits, max_buffered=MIN_WINDOW)
     await serving.start()
     try:
-        shell = await serving.shell()
-        running = shell.start("cat")
-        refused = await shell.run("true")
+        connection = await serving.connect()
+        running = connection.start("cat")
+        refused = await connection.run("true")
         assert isinstance(refused.ending, Refused)
         assert refused.ending.reason is RefusalReason.RESOURCES
         running.stdin.end()
         assert (await running.wait()).ending == Exited(0)
-        assert (await shell.run("true")).ending == Exited(0)
+        assert (await connection.run("true")).ending == Exited(0)
     finally:
         await serving.stop()
 

@@ -33,26 +33,26 @@ from twisted_rsh.core.requests import Grace
 from twisted_rsh.manage import Problem, SessionOptions, main, manage_sessions, parse_arguments
 from twisted_rsh.server import control
 from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSession, is_our_own_peer
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 PROGRAM = "twisted_rsh.manage"
 
 
-def options(home: Home, *words: str) -> SessionOptions:
+def options(config: ConfigFolders, *words: str) -> SessionOptions:
     """Return what a command line for a home says."""
-    return parse_arguments(["sessions", "--home", home.state, *words])
+    return parse_arguments(["sessions", "--config-dir", config.state, *words])
 
 
-async def listed(home: Home) -> list[dict[str, Any]]:
+async def listed(config: ConfigFolders) -> list[dict[str, Any]]:
     """List the sessions as a program does."""
-    document: list[dict[str, Any]] = json.loads(await manage_sessions(reactor, options(home, "--json")))
+    document: list[dict[str, Any]] = json.loads(await manage_sessions(reactor, options(config, "--json")))
     return document
 
 
-async def problem(home: Home, *words: str) -> str:
+async def problem(config: ConfigFolders, *words: str) -> str:
     """Return the one line with which a command line ends."""
     with pytest.raises(Problem) as raised:
-        await manage_sessions(reactor, options(home, *words))
+        await manage_sessions(reactor, options(config, *words))
     assert str(raised.value).isprintable()
     return str(raised.value)
 
@@ -63,12 +63,12 @@ async def problem(home: Home, *words: str) -> str:
 @asynchronous
 async def test_a_list(serving: Serving) -> None:
     """O-06: each session with its account, key and jobs, for a program and for a person."""
-    assert await manage_sessions(reactor, options(serving.home)) == ""
-    assert await listed(serving.home) == []
-    shell, _ = await serving.shell(), await serving.shell()
+    assert await manage_sessions(reactor, options(serving.config)) == ""
+    assert await listed(serving.config) == []
+    shell, _ = await serving.connect(), await serving.connect()
     job = shell.start("echo $$; exec sleep 1000")
     pid = int(await job.stdout.read())
-    one, two = sorted(await listed(serving.home), key=lambda session: -len(session["jobs"]))
+    one, two = sorted(await listed(serving.config), key=lambda session: -len(session["jobs"]))
     assert len(one["id"]) == 32
     assert one["id"] != two["id"]
     assert (one["user"], one["attached"], one["port"]) == (serving.account.name, True, serving.service.tcp_port)
@@ -77,7 +77,7 @@ async def test_a_list(serving: Serving) -> None:
     assert (shown["pid"], shown["kind"], shown["on_disconnect"]) == (pid, "command", "grace:60")
     assert (shown["stdin"], shown["stdout"], shown["stderr"]) == (0, len(f"{pid}\n"), 0)
     assert two["jobs"] == []
-    text = await manage_sessions(reactor, options(serving.home))
+    text = await manage_sessions(reactor, options(serving.config))
     first = next(line for line in text.splitlines() if line.startswith(one["id"][:8]))
     assert serving.account.name in first
     assert one["key"][:15] in first
@@ -92,14 +92,14 @@ async def test_a_list(serving: Serving) -> None:
 @asynchronous
 async def test_an_end(serving: Serving) -> None:
     """O-06: a session is ended by the beginning of its identifier, its client is told, and its process is gone."""
-    shell, other = await serving.shell(), await serving.shell()
+    shell, other = await serving.connect(), await serving.connect()
     job = shell.start("echo $$; exec sleep 1000")
     pid = int(await job.stdout.read())
-    (session,) = [one for one in await listed(serving.home) if one["jobs"]]
-    assert await manage_sessions(reactor, options(serving.home, "--end", session["id"][:12].upper())) == ""
+    (session,) = [one for one in await listed(serving.config) if one["jobs"]]
+    assert await manage_sessions(reactor, options(serving.config, "--end", session["id"][:12].upper())) == ""
     assert (await job.wait()).ending == OutcomeUnknown(ENDED_BY_OWNER)
     await until(lambda: is_gone(pid))
-    assert len(await listed(serving.home)) == 1
+    assert len(await listed(serving.config)) == 1
     assert (await other.run("echo hi")).stdout == b"hi\n"
 
 
@@ -107,56 +107,56 @@ async def test_an_end(serving: Serving) -> None:
 @asynchronous
 async def test_a_session_without_a_link(serving: Serving) -> None:
     """O-06: it is listed, and ended, as one with a link; what a shell runs has the shell's policy."""
-    shell = await serving.shell(resume=False)
-    job = shell.start("exec sleep 1000", on_disconnect=Grace(60.0))
+    connection = await serving.connect(resume=False)
+    job = connection.start("exec sleep 1000", on_disconnect=Grace(60.0))
     await until(lambda: len(next(iter(serving.service._factory.sessions)).jobs.describe()) == 1)
-    link_of(shell).tls.abortConnection()
+    link_of(connection).tls.abortConnection()
     await job.wait()
     await until(lambda: next(iter(serving.service._factory.sessions)).detached_at is not None)
-    assert "  detached 0:00:0" in await manage_sessions(reactor, options(serving.home))
-    (session,) = await listed(serving.home)
+    assert "  detached 0:00:0" in await manage_sessions(reactor, options(serving.config))
+    (session,) = await listed(serving.config)
     assert not session["attached"]
-    await manage_sessions(reactor, options(serving.home, "--end", session["id"]))
-    assert await listed(serving.home) == []
+    await manage_sessions(reactor, options(serving.config, "--end", session["id"]))
+    assert await listed(serving.config) == []
     await until(lambda: is_gone(session["jobs"][0]["pid"]))
 
 
 @asynchronous
 async def test_a_persistent_shell(serving: Serving) -> None:
     """O-06: a shell is listed with its process, and a command in it without one of its own."""
-    shell = await serving.shell()
-    remembering = await shell.shell()
+    connection = await serving.connect()
+    remembering = await connection.open_shell()
     command = remembering.start("sleep 1000")
     await until(lambda: len(next(iter(serving.service._factory.sessions)).jobs.describe()) == 2)
-    ((one, two),) = [session["jobs"] for session in await listed(serving.home)]
+    ((one, two),) = [session["jobs"] for session in await listed(serving.config)]
     assert (one["kind"], one["on_disconnect"]) == ("shell", "grace:3600")
     assert one["pid"] > 0
     assert (two["kind"], two["on_disconnect"], two["pid"]) == ("command", "grace:3600", None)
-    text = await manage_sessions(reactor, options(serving.home))
+    text = await manage_sessions(reactor, options(serving.config))
     assert "  command  grace:3600  " in text
     command.close()
     await command.wait()
 
 
 @asynchronous
-async def test_what_cannot_be_done(serving: Serving, home: Home) -> None:
+async def test_what_cannot_be_done(serving: Serving, config: ConfigFolders) -> None:
     """O-06: a beginning that fits no session, or more than one, is one line, and ends nothing."""
-    _ = await serving.shell(), await serving.shell()
+    _ = await serving.connect(), await serving.connect()
     both = list(serving.service._factory.sessions)
     for number, session in enumerate(both):
         serving.service._factory.sessions._sessions.pop(session.identifier)
         session.identifier = b"\xab" + bytes([number]) * 15
         serving.service._factory.sessions._sessions[session.identifier] = session
     for words in ("ffff", "", "ab\x1b"):
-        assert "there is no session" in await problem(home, "--end", words)
-    assert "the beginning of 2 sessions" in await problem(home, "--end", "ab")
-    assert len(await listed(home)) == 2
+        assert "there is no session" in await problem(config, "--end", words)
+    assert "the beginning of 2 sessions" in await problem(config, "--end", "ab")
+    assert len(await listed(config)) == 2
 
 
 @asynchronous
 async def test_one_that_has_ended_meanwhile(serving: Serving) -> None:
     """O-06: a server says that there is no such session, whatever it is asked."""
-    endpoint = UNIXClientEndpoint(reactor, serving.home.control_path(serving.service.tcp_port))
+    endpoint = UNIXClientEndpoint(reactor, serving.config.control_path(serving.service.tcp_port))
     client: Any = await connectProtocol(endpoint, AMP())
     assert await client.callRemote(EndSession, session="ab" * 16) == {"ended": False}
     assert await client.callRemote(NextSession, after="ff" * 16) == {"found": False, "session": ""}
@@ -164,38 +164,38 @@ async def test_one_that_has_ended_meanwhile(serving: Serving) -> None:
 
 
 @asynchronous
-async def test_no_server(home: Home, tmp_path: Path) -> None:
+async def test_no_server(config: ConfigFolders, tmp_path: Path) -> None:
     """O-06: where nothing has ever run there are no sessions; a folder that cannot be read is one line."""
-    assert await listed(home) == []
+    assert await listed(config) == []
     state = tmp_path / "home"
     state.mkdir()
     (state / "run").write_text("")
-    assert "Not a directory" in await problem(home)
+    assert "Not a directory" in await problem(config)
 
 
 @asynchronous
-async def test_what_a_killed_server_leaves(home: Home) -> None:
+async def test_what_a_killed_server_leaves(config: ConfigFolders) -> None:
     """O-06: its socket is passed over, and the next server on the port takes its place; other files are nothing."""
-    folder = Path(home.control_path(1)).parent
+    folder = Path(config.control_path(1)).parent
     folder.mkdir(parents=True, mode=0o700)
-    os.chmod(home.state, 0o700)
+    os.chmod(config.state, 0o700)
     for name in ("1.sock", "x.sock", "2.json"):
         if name.endswith(".sock"):
             with socket.socket(socket.AF_UNIX) as left:
                 left.bind(str(folder / name))
-    assert await listed(home) == []
-    serving = Serving(home)
+    assert await listed(config) == []
+    serving = Serving(config)
     await serving.start()
     port = serving.service.tcp_port
-    assert await listed(home) == []
+    assert await listed(config) == []
     await serving.stop()
     with socket.socket(socket.AF_UNIX) as left:
-        left.bind(home.control_path(port))
-    again = Serving(home)
+        left.bind(config.control_path(port))
+    again = Serving(config)
     again.service._options = type(again.service._options)(port=port, interfaces=["127.0.0.1"])
     await again.start()
-    _ = await again.shell()
-    assert len(await listed(home)) == 1
+    _ = await again.connect()
+    assert len(await listed(config)) == 1
     await again.stop()
     assert sorted(os.listdir(folder)) == ["1.sock", "x.sock"]
 
@@ -206,54 +206,54 @@ async def test_what_a_killed_server_leaves(home: Home) -> None:
 @asynchronous
 async def test_the_socket_is_private(serving: Serving) -> None:
     """O-02: only the account can reach it, by its own mode and by its folder's."""
-    path = serving.home.control_path(serving.service.tcp_port)
+    path = serving.config.control_path(serving.service.tcp_port)
     assert stat.S_IMODE(os.lstat(path).st_mode) == 0o600
     assert stat.S_IMODE(os.lstat(os.path.dirname(path)).st_mode) == 0o700
 
 
 @asynchronous
-async def test_a_server_that_came_after(home: Home) -> None:
+async def test_a_server_that_came_after(config: ConfigFolders) -> None:
     """O-08: a server that stops removes its own socket alone, and one whose socket is gone stops all the same."""
-    serving = Serving(home)
+    serving = Serving(config)
     await serving.start()
-    path = home.control_path(serving.service.tcp_port)
+    path = config.control_path(serving.service.tcp_port)
     os.unlink(path)
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(path)
         await serving.stop()
         assert os.path.exists(path)
     os.unlink(path)
-    serving = Serving(home)
+    serving = Serving(config)
     await serving.start()
-    os.unlink(home.control_path(serving.service.tcp_port))
+    os.unlink(config.control_path(serving.service.tcp_port))
     await serving.stop()
 
 
 @asynchronous
 async def test_a_name_too_long_for_a_socket(tmp_path: Path, logged: list[LogEvent]) -> None:
     """O-08: the server serves all the same, and says what is missing."""
-    serving = Serving(Home.at(str(tmp_path / ("x" * 120))))
+    serving = Serving(ConfigFolders.at(str(tmp_path / ("x" * 120))))
     await serving.start()
-    shell = await serving.shell()
-    assert (await shell.run("echo hi")).stdout == b"hi\n"
+    connection = await serving.connect()
+    assert (await connection.run("echo hi")).stdout == b"hi\n"
     await serving.stop()
     assert any("will not find this server" in formatEvent(event) for event in logged)
     assert failures(logged) == []
 
 
 @asynchronous
-async def test_a_file_in_the_way(home: Home, logged: list[LogEvent]) -> None:
+async def test_a_file_in_the_way(config: ConfigFolders, logged: list[LogEvent]) -> None:
     """O-08: what is no socket is not removed."""
-    serving = Serving(home)
+    serving = Serving(config)
     await serving.start()
     port = serving.service.tcp_port
     await serving.stop()
-    Path(home.control_path(port)).write_text("precious")
-    again = Serving(home)
+    Path(config.control_path(port)).write_text("precious")
+    again = Serving(config)
     again.service._options = type(again.service._options)(port=port, interfaces=["127.0.0.1"])
     await again.start()
     await again.stop()
-    assert Path(home.control_path(port)).read_text() == "precious"
+    assert Path(config.control_path(port)).read_text() == "precious"
     assert any("will not find this server" in formatEvent(event) for event in logged)
 
 
@@ -284,14 +284,14 @@ def test_whose_end_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynchronous
 async def test_another_user_at_the_socket(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     """O-06: of a connection of another user's nothing is read, and a socket of another user's is not asked."""
-    endpoint = UNIXClientEndpoint(reactor, serving.home.control_path(serving.service.tcp_port))
+    endpoint = UNIXClientEndpoint(reactor, serving.config.control_path(serving.service.tcp_port))
     monkeypatch.setattr(control, "is_our_own_peer", lambda _transport: False)
     client: Any = await connectProtocol(endpoint, AMP())
     with pytest.raises(ConnectionClosed):
         await client.callRemote(NextSession, after="")
     monkeypatch.undo()
     monkeypatch.setattr(manage, "is_our_own_peer", lambda _transport: False)
-    assert "served by another user" in await problem(serving.home)
+    assert "served by another user" in await problem(serving.config)
 
 
 class Silent(Protocol):
@@ -315,17 +315,17 @@ class Silent(Protocol):
 @asynchronous
 @pytest.mark.parametrize(("goes", "said"), [(True, "went away"), (False, "does not answer")])
 async def test_a_server_that_does_not_answer(
-    home: Home, goes: bool, said: str, monkeypatch: pytest.MonkeyPatch
+    config: ConfigFolders, goes: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """O-06: it is waited for only so long, and either way it is one line."""
     monkeypatch.setattr(manage, "ANSWER_SECONDS", 0.2)
-    path = home.control_path(1)
+    path = config.control_path(1)
     os.makedirs(os.path.dirname(path), mode=0o700)
     silent = Silent(goes)
     factory = Factory.forProtocol(lambda: silent)
     factory.noisy = False
     port = reactor.listenUNIX(path, factory)
-    assert said in await problem(home)
+    assert said in await problem(config)
     await silent.gone
     await port.stopListening()
 
@@ -347,33 +347,33 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
 def test_options() -> None:
     """O-07: every option arrives, and what is not given is nothing."""
     assert parse_arguments(["sessions"]) == SessionOptions()
-    assert parse_arguments(["sessions", "--json", "--home", "/x", "--end", "a", "--end", "b"]) == SessionOptions(
-        home="/x", end=("a", "b"), as_json=True
+    assert parse_arguments(["sessions", "--json", "--config-dir", "/x", "--end", "a", "--end", "b"]) == SessionOptions(
+        config_dir="/x", end=("a", "b"), as_json=True
     )
 
 
 @asynchronous
 async def test_the_xdg_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """O-07: without --home they are looked into; without any home it is one line."""
+    """O-07: without --config-dir they are looked into; without any home it is one line."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert await manage_sessions(reactor, SessionOptions(as_json=True)) == "[]\n"
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "")
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    with pytest.raises(Problem, match="--home FOLDER"):
+    with pytest.raises(Problem, match="--config-dir FOLDER"):
         await manage_sessions(reactor, SessionOptions())
 
 
 # The real program.
 
 
-def run_program(home: Path, *words: str, command: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
+def run_program(config: Path, *words: str, command: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
     """Run it."""
     return subprocess.run(
-        [*(command or (sys.executable, "-m", PROGRAM)), "sessions", "--home", str(home), *words],
+        [*(command or (sys.executable, "-m", PROGRAM)), "sessions", "--config-dir", str(config), *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        env=own_environment(home.parent),
+        env=own_environment(config.parent),
         timeout=START_SECONDS,
     )
 
@@ -384,20 +384,20 @@ def test_the_program(tmp_path: Path) -> None:
         with server.running_client("exec sleep 1000") as client:
 
             def jobs() -> list[dict[str, Any]]:
-                sessions = json.loads(run_program(server.home, "--json").stdout)
+                sessions = json.loads(run_program(server.config, "--json").stdout)
                 return [job for session in sessions for job in session["jobs"] if job["pid"]]
 
             (job,) = wait_for(jobs)
             client.kill()
         (session,) = wait_for(
-            lambda: [one for one in json.loads(run_program(server.home, "--json").stdout) if not one["attached"]]
+            lambda: [one for one in json.loads(run_program(server.config, "--json").stdout) if not one["attached"]]
         )
-        done = run_program(server.home, "--end", session["id"][:8])
+        done = run_program(server.config, "--end", session["id"][:8])
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
         wait_for(lambda: is_gone(job["pid"]))
-        done = run_program(server.home)
+        done = run_program(server.config)
         assert (done.returncode, done.stdout) == (0, b"")
-        done = run_program(server.home, "--end", "abc")
+        done = run_program(server.config, "--end", "abc")
         assert (done.returncode, done.stdout) == (1, b"")
         assert_one_line(done.stderr, "twisted-rsh: there is no session 'abc'")
 
@@ -416,12 +416,12 @@ def test_another_user(tmp_path: Path) -> None:
     """O-06: another uid learns nothing of a server's sessions, and ends none."""
     require_other_user()
     with running_server(tmp_path) as server, server.running_client("exec sleep 1000") as client:
-        (session,) = wait_for(lambda: json.loads(run_program(server.home, "--json").stdout))
+        (session,) = wait_for(lambda: json.loads(run_program(server.config, "--json").stdout))
         with other_users_folder() as folder:
             command = other_users_command(PROGRAM)
             for words in (("--json",), ("--end", session["id"])):
                 done = subprocess.run(
-                    [*command, "sessions", "--home", str(server.home), *words],
+                    [*command, "sessions", "--config-dir", str(server.config), *words],
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     env=own_environment(folder),
@@ -430,6 +430,6 @@ def test_another_user(tmp_path: Path) -> None:
                 )
                 assert (done.returncode, done.stdout) == (1, b"")
                 assert_one_line(done.stderr, "twisted-rsh: ", "Permission denied")
-        assert len(json.loads(run_program(server.home, "--json").stdout)) == 1
+        assert len(json.loads(run_program(server.config, "--json").stdout)) == 1
         assert client.poll() is None
         client.kill()

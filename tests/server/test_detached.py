@@ -14,7 +14,7 @@ from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_DETACH_SECONDS, SessionL
 from twisted_rsh.core.messages import Close, Data, Exit, Goodbye, Open, Opened, Positions
 from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS, JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.interfaces import IJob, IJobOwner, IPersistentShell
+from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.session import IDLE_SECONDS, RETENTION_SECONDS
 from twisted_rsh.server.sessions import MAX_DETACHED_PER_KEY
@@ -152,15 +152,15 @@ class ScriptedShell(ScriptedJob):
     def __init__(self, request: JobRequest, owner: IJobOwner) -> None:
         super().__init__(request, owner)
         self.commands: list[ScriptedJob] = []
-        alsoProvides(self, IPersistentShell)
+        alsoProvides(self, IShellJob)
 
     def when_ready(self, call: object) -> None:
-        """See IPersistentShell."""
+        """See IShellJob."""
         assert callable(call)
         call()
 
     def start_command(self, request: JobRequest, owner: IJobOwner) -> IJob:
-        """See IPersistentShell."""
+        """See IShellJob."""
         self.commands.append(ScriptedJob(request, owner))
         return self.commands[-1]
 

@@ -20,8 +20,8 @@ from tests.serving import Serving, asynchronous
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.messages import Goodbye, Open
 from twisted_rsh.server.sessions import KEY_REVOKED
-from twisted_rsh.server.sighup import HangUp
-from twisted_rsh.trust.home import Home
+from twisted_rsh.server.sighup import SighupHandler
+from twisted_rsh.trust.home import ConfigFolders
 
 
 def recheck(rig: Rig) -> list[int]:
@@ -95,15 +95,15 @@ def test_no_sessions(rig: Rig) -> None:
 
 
 @asynchronous
-async def test_a_line_that_was_deleted(home: Home, logged: list[LogEvent]) -> None:
+async def test_a_line_that_was_deleted(config: ConfigFolders, logged: list[LogEvent]) -> None:
     """A-12: at a real server: the key's line is gone, the keys are checked, and so are the session and its process."""
-    serving = Serving(home)
+    serving = Serving(config)
     await serving.start()
-    shell = await serving.shell()
-    job = shell.start("echo $$; exec sleep 1000")
+    connection = await serving.connect()
+    job = connection.start("echo $$; exec sleep 1000")
     pid = int(await job.stdout.read())
     assert await serving.service.recheck_keys() == 0
-    os.unlink(home.client_public_key_path)
+    os.unlink(config.client_public_key_path)
     assert await serving.service.recheck_keys() == 1
     assert (await job.wait()).ending == OutcomeUnknown(KEY_REVOKED)
     await until(lambda: is_gone(pid))
@@ -127,7 +127,7 @@ class Hung:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.handler = HangUp(
+        self.handler = SighupHandler(
             Threads(),  # type: ignore[arg-type]  # all that is asked of it
             lambda: self.told.append("hung up"),
             lambda: self.told.append("gone"),

@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, Logger, formatEvent
 
 from tests.link.wire import RawClient, Wire, frame
 from tests.server.rig import Rig
-from twisted_rsh.server.strangers import LINES_A_MINUTE, LineLimit
+from twisted_rsh.server.strangers import LINES_A_MINUTE, RateLimitedLog
 
 
 def lines(logged: list[LogEvent]) -> list[str]:
@@ -24,7 +24,7 @@ def lines(logged: list[LogEvent]) -> list[str]:
 def test_the_bound(logged: list[LogEvent]) -> None:
     """R-15: a minute has its sixty lines; the one that would be more is announced, and the next minute tells of it."""
     clock = Clock()
-    limit = LineLimit(Logger("twisted_rsh.test"), clock)
+    limit = RateLimitedLog(Logger("twisted_rsh.test"), clock)
     for number in range(LINES_A_MINUTE):
         limit.info("line {number}", number=number)
     assert lines(logged) == [f"line {number}" for number in range(LINES_A_MINUTE)]
@@ -45,7 +45,7 @@ def test_the_bound(logged: list[LogEvent]) -> None:
 def test_quiet_minutes(logged: list[LogEvent]) -> None:
     """A minute in which there was room says nothing about what was left out, and a clock set back begins a new one."""
     clock = Clock()
-    limit = LineLimit(Logger("twisted_rsh.test"), clock, lines=1)
+    limit = RateLimitedLog(Logger("twisted_rsh.test"), clock, lines=1)
     limit.info("a")
     clock.advance(60)
     limit.info("b")

@@ -34,7 +34,7 @@ def test_a_stolen_identifier(logged: list[LogEvent]) -> None:
     binding = thief.binding(rig.pin)
     for number in range(10_000):
         claim = ClientProof(resumer.session, number.to_bytes(32, "big")).claim(binding, NOTHING)
-        assert rig.factory.sessions.claimed(claim, binding) is None
+        assert rig.factory.sessions.find_resumable(claim, binding) is None
     received = set()
     for identifier in (resumer.session, bytes(16)):
         for number in range(LINES_A_MINUTE):
@@ -70,16 +70,16 @@ def test_the_same_work_for_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> 
     client = rig.connect()
     binding = client.binding(rig.pin)
     computed: list[bytes] = []
-    holds = ServerProof.holds
+    holds = ServerProof.verifies
 
     def counting(proof: ServerProof, claim: Resume, link: LinkBinding) -> bool:
         computed.append(claim.session)
         return holds(proof, claim, link)
 
-    monkeypatch.setattr(ServerProof, "holds", counting)
+    monkeypatch.setattr(ServerProof, "verifies", counting)
     for identifier in (resumer.session, bytes(16)):
         claim = ClientProof(identifier, bytes(32)).claim(binding, NOTHING)
-        assert rig.factory.sessions.claimed(claim, binding) is None
+        assert rig.factory.sessions.find_resumable(claim, binding) is None
     assert computed == [resumer.session, bytes(16)]
 
 

@@ -42,7 +42,7 @@ from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
 PATIENCE = 400
@@ -70,21 +70,21 @@ def is_gone(pid: int) -> bool:
 @asynchronous
 async def test_a_job_that_times_out(serving: Serving) -> None:
     """What it wrote until then is there, and nothing is left of it."""
-    shell = await serving.shell()
-    result = await shell.run("echo $$; exec sleep 1000", timeout=0.3)
+    connection = await serving.connect()
+    result = await connection.run("echo $$; exec sleep 1000", timeout=0.3)
     assert result.ending == TimedOut(0.3)
     assert is_gone(int(result.stdout))
 
 
 @asynchronous
-async def test_a_client_that_vanishes(home: Home) -> None:
+async def test_a_client_that_vanishes(config: ConfigFolders) -> None:
     """X-07: where nothing is resumed, its jobs are ended, and their processes are gone."""
-    serving = Serving(home, limits=NO_RESUME)
+    serving = Serving(config, limits=NO_RESUME)
     await serving.start()
-    shell = await serving.shell()
-    job = shell.start("echo $$; exec sleep 1000")
+    connection = await serving.connect()
+    job = connection.start("echo $$; exec sleep 1000")
     pid = int(await job.stdout.read())
-    link_of(shell).tls.abortConnection()
+    link_of(connection).tls.abortConnection()
     assert isinstance((await job.wait()).ending, OutcomeUnknown)
     await until(lambda: is_gone(pid))
     await serving.stop()
@@ -92,14 +92,14 @@ async def test_a_client_that_vanishes(home: Home) -> None:
 
 @pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
-async def test_the_detach_time_out(home: Home) -> None:
+async def test_the_detach_time_out(config: ConfigFolders) -> None:
     """X-07: when nobody has resumed in time, what still runs is ended, and its processes are gone within 12 s."""
-    serving = Serving(home, limits=SessionLimits(detach_seconds=1))
+    serving = Serving(config, limits=SessionLimits(detach_seconds=1))
     await serving.start()
-    shell = await serving.shell(resume=False)
-    job = shell.start("trap '' HUP; echo $$; exec yes", on_disconnect=Grace(60.0))
+    connection = await serving.connect(resume=False)
+    job = connection.start("trap '' HUP; echo $$; exec yes", on_disconnect=Grace(60.0))
     pid = int((await job.stdout.read()).split(b"\n")[0])
-    link_of(shell).tls.abortConnection()
+    link_of(connection).tls.abortConnection()
     await job.wait()
     assert not is_gone(pid)
     await until(lambda: is_gone(pid))
@@ -108,22 +108,22 @@ async def test_the_detach_time_out(home: Home) -> None:
 
 @pytest.mark.uncut("the last word of a server that ends the session can be lost with its link")
 @asynchronous
-async def test_the_end_of_the_service(home: Home) -> None:
+async def test_the_end_of_the_service(config: ConfigFolders) -> None:
     """O-09: a client learns why, and when the stop is complete the job's process is gone and so is the record."""
-    serving = Serving(home)
+    serving = Serving(config)
     await serving.start()
-    shell, idle = await serving.shell(), await serving.shell()
+    shell, idle = await serving.connect(), await serving.connect()
     job = shell.start("echo $$; exec sleep 1000")
     pid = int(await job.stdout.read())
     port = serving.service.tcp_port
-    assert read_record(home, port) is not None
+    assert read_record(config, port) is not None
     waiting = idle.when_lost()
     await serving.service.stopService()
     assert waiting.called
     assert await waiting == "the server is stopping"
     assert (await job.wait()).ending == OutcomeUnknown("the server is stopping")
     assert is_gone(pid)
-    assert read_record(home, port) is None
+    assert read_record(config, port) is None
     with pytest.raises(LookupError):
         _ = serving.service.tcp_port
 
@@ -131,14 +131,14 @@ async def test_the_end_of_the_service(home: Home) -> None:
 @asynchronous
 async def test_nobody_reads_the_output(serving: Serving) -> None:
     """H-02: a program that writes without end is stopped by its pipe once a window of output waits at the client."""
-    shell = await serving.shell()
-    job = shell.start("exec yes")
+    connection = await serving.connect()
+    job = connection.start("exec yes")
 
     def received() -> int:
-        return shell._session._channels[1].receives[Stream.STDOUT].received
+        return connection._session._channels[1].receives[Stream.STDOUT].received
 
     await until(lambda: received() == DEFAULT_WINDOW)
-    assert (await shell.run("echo $PPID")).ending == Exited(0)
+    assert (await connection.run("echo $PPID")).ending == Exited(0)
     assert received() == DEFAULT_WINDOW
     job.close()
     await job.wait()
@@ -147,14 +147,14 @@ async def test_nobody_reads_the_output(serving: Serving) -> None:
 @asynchronous
 async def test_an_upload_to_a_program_that_does_not_read(serving: Serving) -> None:
     """H-07: the client waits with what is beyond a window and a pipe."""
-    shell = await serving.shell()
-    job = shell.start("exec sleep 1000")
+    connection = await serving.connect()
+    job = connection.start("exec sleep 1000")
     written = job.stdin.write(bytes(50_000_000))
     sent = -1
 
     def is_stalled() -> bool:
         nonlocal sent
-        before, sent = sent, shell._session._channels[1].sends[Stream.STDIN].sent
+        before, sent = sent, connection._session._channels[1].sends[Stream.STDIN].sent
         return before == sent > 0
 
     await until(is_stalled)
@@ -169,26 +169,26 @@ async def test_an_upload_to_a_program_that_does_not_read(serving: Serving) -> No
 @asynchronous
 async def test_a_flood_of_frames_beside_a_command(serving: Serving) -> None:
     """F-08: 10 000 tiny legal frames in one piece on one connection do not keep another from its answer."""
-    busy, other = await serving.shell(), await serving.shell()
+    busy, other = await serving.connect(), await serving.connect()
     link_of(busy).write_frames([encode(Ack(0))] * 10_000)
     assert (await other.run("echo hi")).stdout == b"hi\n"
     assert (await busy.run("echo ho")).stdout == b"ho\n"
 
 
 @asynchronous
-async def test_too_many_jobs(home: Home) -> None:
+async def test_too_many_jobs(config: ConfigFolders) -> None:
     """H-09: over a real connection, too, one job too many is refused and the others go on."""
-    serving = Serving(home, limits=SessionLimits(max_channels=1))
+    serving = Serving(config, limits=SessionLimits(max_channels=1))
     await serving.start()
     try:
-        shell = await serving.shell()
-        cat = shell.start("cat")
-        refused = (await shell.run("true")).ending
+        connection = await serving.connect()
+        cat = connection.start("cat")
+        refused = (await connection.run("true")).ending
         assert isinstance(refused, Refused)
         assert refused.reason is RefusalReason.TOO_MANY_CHANNELS
         cat.stdin.end()
         assert (await cat.wait()).ending == Exited(0)
-        assert (await shell.run("true")).ending == Exited(0)
+        assert (await connection.run("true")).ending == Exited(0)
     finally:
         await serving.stop()
 
@@ -197,32 +197,35 @@ async def test_too_many_jobs(home: Home) -> None:
 async def test_a_stranger_is_refused(serving: Serving) -> None:
     """A-09: at the real server a key that nobody has authorized is refused, and so is another user's name."""
     endpoint_of = serving.port
-    load_or_create_client_key(serving.home)
+    load_or_create_client_key(serving.config)
     pin = parse_fingerprint(serving.service.fingerprint)
-    for key, user in ((client_key(9), serving.account.name), (load_or_create_client_key(serving.home), "nobody-here")):
+    for key, user in (
+        (client_key(9), serving.account.name),
+        (load_or_create_client_key(serving.config), "nobody-here"),
+    ):
         with pytest.raises(LoginRefused):
             await connect_to_endpoint(reactor, TCP4ClientEndpoint(reactor, "127.0.0.1", endpoint_of), pin, key, user)
 
 
 @asynchronous
-async def test_a_unix_socket(home: Home, tmp_path: Path, logged: list[LogEvent]) -> None:
+async def test_a_unix_socket(config: ConfigFolders, tmp_path: Path, logged: list[LogEvent]) -> None:
     """An endpoint of another kind gets TLS too, has no record, and takes the place of the loopback addresses."""
     account = Account.current(os.environ, "/bin/sh", "utf-8")
     path = str(tmp_path / "s")
     options = ServiceOptions(endpoints=[UNIXServerEndpoint(reactor, path)])
-    service = RemoteShellService(reactor, local_portal(reactor, home, account), home, options)
+    service = RemoteShellService(reactor, local_portal(reactor, config, account), config, options)
     service.startService()
     await service.when_listening()
     try:
-        key = load_or_create_client_key(home)
-        shell = await connect_to_endpoint(
+        key = load_or_create_client_key(config)
+        connection = await connect_to_endpoint(
             reactor, UNIXClientEndpoint(reactor, path), parse_fingerprint(service.fingerprint), key, account.name
         )
-        assert (await shell.run("echo hi")).stdout == b"hi\n"
+        assert (await connection.run("echo hi")).stdout == b"hi\n"
         with pytest.raises(LookupError):
             _ = service.tcp_port
-        assert os.listdir(os.path.dirname(home.record_path(1))) == []
-        await shell.close()
+        assert os.listdir(os.path.dirname(config.record_path(1))) == []
+        await connection.close()
     finally:
         await service.stopService()
     assert any("rsh listens on" in formatEvent(event) and path in formatEvent(event) for event in logged)
@@ -230,15 +233,15 @@ async def test_a_unix_socket(home: Home, tmp_path: Path, logged: list[LogEvent])
 
 
 @asynchronous
-async def test_both_loopback_addresses(home: Home, logged: list[LogEvent]) -> None:
+async def test_both_loopback_addresses(config: ConfigFolders, logged: list[LogEvent]) -> None:
     """Without a word about addresses it listens on both, and the record names both."""
     service = RemoteShellService(
-        reactor, local_portal(reactor, home, Account.current(os.environ)), home, ServiceOptions(port=0)
+        reactor, local_portal(reactor, config, Account.current(os.environ)), config, ServiceOptions(port=0)
     )
     service.startService()
     ports = await service.when_listening()
     try:
-        record = read_record(home, service.tcp_port)
+        record = read_record(config, service.tcp_port)
         assert record is not None
         assert list(record.addresses) == [getattr(port.getHost(), "host", None) for port in ports]
         assert (record.instance_id, record.pid) == (service.instance_id, os.getpid())
@@ -251,20 +254,20 @@ async def test_both_loopback_addresses(home: Home, logged: list[LogEvent]) -> No
 
 
 @asynchronous
-async def test_a_port_that_is_taken(home: Home) -> None:
+async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
     """O-08: everybody who asks is told, however often, and nothing is left."""
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
         options = ServiceOptions(interfaces=["127.0.0.1"], port=squatter.getsockname()[1])
-        portal = local_portal(reactor, home, Account.current(os.environ))
-        service = RemoteShellService(reactor, portal, home, options)
+        portal = local_portal(reactor, config, Account.current(os.environ))
+        service = RemoteShellService(reactor, portal, config, options)
         service.startService()
         for _ in range(2):
             with pytest.raises(CannotListenError):
                 await service.when_listening()
         await service.stopService()
-    assert os.listdir(os.path.dirname(home.record_path(1))) == []
+    assert os.listdir(os.path.dirname(config.record_path(1))) == []
     # Once the port is free the same service can be started again.
     service.startService()
     assert len(await service.when_listening()) == 1
@@ -272,15 +275,15 @@ async def test_a_port_that_is_taken(home: Home) -> None:
 
 
 @asynchronous
-async def test_a_record_that_cannot_be_written(home: Home) -> None:
+async def test_a_record_that_cannot_be_written(config: ConfigFolders) -> None:
     """O-08: a server whose clients would not find it does not listen at all."""
     service = RemoteShellService(
         reactor,
-        local_portal(reactor, home, Account.current(os.environ)),
-        home,
+        local_portal(reactor, config, Account.current(os.environ)),
+        config,
         ServiceOptions(interfaces=["127.0.0.1"], port=0),
     )
-    os.chmod(os.path.dirname(home.record_path(1)), 0o777)  # noqa: S103 - unsafe on purpose
+    os.chmod(os.path.dirname(config.record_path(1)), 0o777)  # noqa: S103 - unsafe on purpose
     before = len(reactor.getReaders())
     service.startService()
     with pytest.raises(FileProblem):
@@ -289,12 +292,12 @@ async def test_a_record_that_cannot_be_written(home: Home) -> None:
     await service.stopService()
 
 
-def test_an_unsafe_folder(home: Home) -> None:
+def test_an_unsafe_folder(config: ConfigFolders) -> None:
     """O-01: nor does one whose folders others can write to get as far as that."""
-    os.makedirs(home.state)
-    os.chmod(home.state, 0o777)  # noqa: S103 - unsafe on purpose
+    os.makedirs(config.state)
+    os.chmod(config.state, 0o777)  # noqa: S103 - unsafe on purpose
     with pytest.raises(FileProblem):
-        RemoteShellService(reactor, local_portal(reactor, home, Account.current(os.environ)), home)
+        RemoteShellService(reactor, local_portal(reactor, config, Account.current(os.environ)), config)
 
 
 @implementer(IStreamServerEndpoint)
@@ -308,11 +311,11 @@ class Slow:
 
 @asynchronous
 @pytest.mark.parametrize("somebody_waits", [False, True])
-async def test_a_stop_before_it_listens(home: Home, somebody_waits: bool, logged: list[LogEvent]) -> None:
+async def test_a_stop_before_it_listens(config: ConfigFolders, somebody_waits: bool, logged: list[LogEvent]) -> None:
     """It gives up listening, and leaves neither a port nor an error behind."""
     options = ServiceOptions(interfaces=["127.0.0.1"], port=0, endpoints=[Slow()])
-    portal = local_portal(reactor, home, Account.current(os.environ))
-    service = RemoteShellService(reactor, portal, home, options)
+    portal = local_portal(reactor, config, Account.current(os.environ))
+    service = RemoteShellService(reactor, portal, config, options)
     before = len(reactor.getReaders())
     service.startService()
     waiting = service.when_listening() if somebody_waits else None
@@ -321,7 +324,7 @@ async def test_a_stop_before_it_listens(home: Home, somebody_waits: bool, logged
     if waiting is not None:
         with pytest.raises(CancelledError):
             await waiting
-    service = RemoteShellService(reactor, portal, home, options)
+    service = RemoteShellService(reactor, portal, config, options)
     await service.stopService()  # one that was never started
     gc.collect()
     assert failures(logged) == []
@@ -331,29 +334,29 @@ def test_the_default_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """Without a word about folders the XDG ones are used, and made."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    home = Home.default(os.environ)
-    service = RemoteShellService(reactor, local_portal(reactor, home, Account.current(os.environ)))
+    config = ConfigFolders.default(os.environ)
+    service = RemoteShellService(reactor, local_portal(reactor, config, Account.current(os.environ)))
     assert service.fingerprint.startswith("SHA256:")
-    assert os.path.exists(home.server_key_path)
-    assert str(tmp_path) in home.server_key_path
+    assert os.path.exists(config.server_key_path)
+    assert str(tmp_path) in config.server_key_path
 
 
 @asynchronous
-async def test_the_portal_of_a_stand_alone_server(home: Home, logged: list[LogEvent]) -> None:
+async def test_the_portal_of_a_stand_alone_server(config: ConfigFolders, logged: list[LogEvent]) -> None:
     """It lets the account in with the account's own key alone, and warns of a file that it must ignore."""
     account = Account.current(os.environ)
-    portal = local_portal(reactor, home, account)
-    key = load_or_create_client_key(home)
+    portal = local_portal(reactor, config, account)
+    key = load_or_create_client_key(config)
     right = VerifiedKey(account.name, key.blob, key.fingerprint, "somewhere")
     interface, user, logout = await portal.login(right, None, IShellUser)
     assert interface is IShellUser
     assert IShellUser.providedBy(user)
     assert user.name == account.name
     assert logout() is None
-    os.chmod(home.client_public_key_path, 0o666)  # noqa: S103 - unsafe on purpose
+    os.chmod(config.client_public_key_path, 0o666)  # noqa: S103 - unsafe on purpose
     with pytest.raises(Exception, match="cannot log in"):
         await portal.login(right, None, IShellUser)
-    assert any(home.client_public_key_path in formatEvent(event) for event in logged)
+    assert any(config.client_public_key_path in formatEvent(event) for event in logged)
     with pytest.raises(UnhandledCredentials):
         await portal.login(UsernamePassword(b"root", b""), None, IShellUser)
 

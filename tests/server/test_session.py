@@ -114,7 +114,7 @@ def test_the_client_grants_nothing(rig: Rig) -> None:
 
 def test_a_stalled_job_beside_a_busy_one(rig: Rig) -> None:
     """H-05: a job whose output nobody takes does not hold another one's."""
-    connected = rig.shell()
+    connected = rig.connected()
     stalled = connected.shell.start("stalled")
     busy = connected.shell.start("busy")
     connected.exchange()
@@ -147,7 +147,7 @@ def test_a_stalled_job_beside_a_busy_one(rig: Rig) -> None:
 
 def test_an_upload_that_nobody_reads(rig: Rig) -> None:
     """H-07: a job that takes no input is given a window of it, and the client waits with the rest."""
-    connected = rig.shell()
+    connected = rig.connected()
     remote = connected.shell.start("sleep")
     written: list[None] = []
     remote.stdin.write(bytes(200_000_000)).addCallback(written.append)
@@ -406,7 +406,7 @@ def test_a_time_out_after_the_client_is_gone() -> None:
 def test_too_many_jobs() -> None:
     """H-09: as many as the session may have run, one more is refused, and room comes with an end."""
     rig = Rig(SessionLimits(max_channels=2))
-    connected = rig.shell()
+    connected = rig.connected()
     ends: list[JobEnd] = []
     for command in ("one", "two", "three"):
         connected.shell.start(command).wait().addCallback(ends.append)
@@ -480,7 +480,7 @@ def test_a_peer_that_ignores_the_end(rig: Rig) -> None:
 
 def test_a_server_that_stops(rig: Rig) -> None:
     """O-09: clients are told, jobs are ended, and the stop is complete when the last has ended and its link is gone."""
-    connected, idle, stranger = rig.shell(), rig.shell(), rig.connect()
+    connected, idle, stranger = rig.connected(), rig.connected(), rig.connect()
     remote = connected.shell.start("sleep")
     ends: list[JobEnd] = []
     remote.wait().addCallback(ends.append)
@@ -583,7 +583,7 @@ def test_the_log_of_a_connection(rig: Rig, logged: list[LogEvent]) -> None:
 
 def test_a_whole_command(rig: Rig) -> None:
     """Client and server together: what goes in comes out."""
-    connected = rig.shell()
+    connected = rig.connected()
     results: list[Result] = []
     connected.shell.run(["cat"], stdin=b"input").addCallback(results.append)
     connected.exchange()

@@ -13,12 +13,12 @@ from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, SessionLimits
 from twisted_rsh.core.messages import Ack, Close, Data, End, Exit, Goodbye, Open, Opened, Resize
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
+from twisted_rsh.interfaces import IJobOwner, IShellJob, JobRefused
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
 from twisted_rsh.server.job import ENDS_HELD_SECONDS
 
 
-@implementer(IPersistentShell)
+@implementer(IShellJob)
 class ScriptedShell(ScriptedJob):
     """A persistent shell that notes what it is told.
 
@@ -32,11 +32,11 @@ class ScriptedShell(ScriptedJob):
         self.commands: list[ScriptedJob] = []
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """See IPersistentShell."""
+        """See IShellJob."""
         self.ready.append(call)
 
     def start_command(self, request: JobRequest, owner: IJobOwner) -> ScriptedJob:
-        """See IPersistentShell."""
+        """See IShellJob."""
         if self.commands:
             raise JobRefused(RefusalReason.SHELL_BUSY, "one at a time")
         self.commands.append(ScriptedJob(request, owner))

@@ -31,7 +31,7 @@ from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS
 from twisted_rsh.link.tls import exporter
 from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED
 from twisted_rsh.trust.client_key import load_or_create_client_key
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
 T = TypeVar("T")
@@ -72,9 +72,9 @@ def hello() -> SSL.Connection:
 
 
 @asynchronous
-async def test_silent_connections(home: Home, logged: list[LogEvent]) -> None:
+async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent]) -> None:
     """R-01: beside a hundred of them a real client gets in, and they are closed at their deadline."""
-    serving = Serving(home, login_seconds=3.0)
+    serving = Serving(config, login_seconds=3.0)
     await serving.start()
     factory = serving.service._factory._links
     try:
@@ -84,11 +84,11 @@ async def test_silent_connections(home: Home, logged: list[LogEvent]) -> None:
                 await deferLater(reactor, 0.01)
             for _ in range(ATTEMPTS):
                 with contextlib.suppress(ClientError, ConnectError):
-                    shell = await serving.shell()
+                    connection = await serving.connect()
                     break
             else:
                 pytest.fail("nobody was let in")
-            assert (await shell.run("true")).ending == Exited(0)
+            assert (await connection.run("true")).ending == Exited(0)
             assert factory.admission.count > 10, "they are all still there"
             for one in silent:
                 one.setblocking(False)
@@ -97,7 +97,7 @@ async def test_silent_connections(home: Home, logged: list[LogEvent]) -> None:
             for one in silent:
                 with contextlib.suppress(ConnectionResetError):
                     assert one.recv(1) == b""
-            assert (await shell.run("true")).ending == Exited(0)
+            assert (await connection.run("true")).ending == Exited(0)
     finally:
         await serving.stop()
     assert failures(logged) == []
@@ -246,9 +246,9 @@ AT_ONCE = 500
 
 def test_key_updates_over_a_real_connection(server: ServerProcess) -> None:
     """H-11: a client that is logged in, asks TLS for new keys without end and never reads is cut off."""
-    home = Home.at(str(server.folder))
-    key = load_or_create_client_key(home)
-    record = read_record(home, server.port)
+    config = ConfigFolders.at(str(server.folder))
+    key = load_or_create_client_key(config)
+    record = read_record(config, server.port)
     assert record is not None
     secrets: dict[str, bytes] = {}
 

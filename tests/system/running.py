@@ -26,7 +26,7 @@ __all__ = [
     "TWISTD",
     "WAYS",
     "RunningServer",
-    "Way",
+    "StartWay",
     "assert_one_line",
     "group_exists",
     "own_environment",
@@ -56,7 +56,7 @@ _KEPT = ("PATH", "PYTHONPATH")
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class StartWay:
     """One way to start the server.
 
     :ivar command: the program, up to where its own options begin.
@@ -67,14 +67,14 @@ class Way:
     status: int
 
 
-TWISTD = Way((str(SCRIPTS / "twistd"), "-n", "--pidfile=", "rsh"), -signal.SIGTERM)
-DAEMON = Way((str(SCRIPTS / "twistd"), "--pidfile=twistd.pid", "--logfile=twistd.log", "rsh"), 0)
+TWISTD = StartWay((str(SCRIPTS / "twistd"), "-n", "--pidfile=", "rsh"), -signal.SIGTERM)
+DAEMON = StartWay((str(SCRIPTS / "twistd"), "--pidfile=twistd.pid", "--logfile=twistd.log", "rsh"), 0)
 """Goes to the background; its files are in the folder that it is started in."""
 
 WAYS = {
     "twistd": TWISTD,
-    "twist": Way((str(SCRIPTS / "twist"), "rsh"), -signal.SIGTERM),
-    "module": Way((sys.executable, "-m", "twisted_rsh.server"), 0),
+    "twist": StartWay((str(SCRIPTS / "twist"), "rsh"), -signal.SIGTERM),
+    "module": StartWay((sys.executable, "-m", "twisted_rsh.server"), 0),
 }
 """The ways to start it in the foreground."""
 
@@ -133,7 +133,7 @@ class RunningServer:
 
     :ivar process: the process.
     :ivar way: how it was started.
-    :ivar home: its ``--home``, or what stands for it.
+    :ivar config: its ``--config-dir``, or what stands for it.
     :ivar records: the folder of its record.
     :ivar log: the file that has its stdout and stderr.
     :ivar environment: of the server, and of clients unless said otherwise.
@@ -143,8 +143,8 @@ class RunningServer:
     """
 
     process: subprocess.Popen[bytes]
-    way: Way
-    home: Path
+    way: StartWay
+    config: Path
     records: Path
     log: Path
     environment: Mapping[str, str]
@@ -180,7 +180,7 @@ class RunningServer:
         :param options: the client's own.
         """
         trsh = str(SCRIPTS / "trsh")
-        return [trsh, "--home", str(self.home), "-p", str(self.port), *options, "127.0.0.1", *words]
+        return [trsh, "--config-dir", str(self.config), "-p", str(self.port), *options, "127.0.0.1", *words]
 
     def run(
         self,
@@ -236,8 +236,8 @@ class RunningServer:
 def running_server(
     folder: Path,
     *options: str,
-    way: Way = TWISTD,
-    home: Path | None = None,
+    way: StartWay = TWISTD,
+    config: Path | None = None,
     xdg: bool = False,
     environment: Mapping[str, str] | None = None,
     umask: int = -1,
@@ -247,16 +247,16 @@ def running_server(
 
     :param folder: a folder of the test's, for its log and the users' ``HOME``.
     :param options: of the server.
-    :param home: its ``--home``; ``None`` for a new one in the folder.
-    :param xdg: whether to pass no ``--home`` at all, so that everything is where ``HOME`` says.
+    :param config: its ``--config-dir``; ``None`` for a new one in the folder.
+    :param xdg: whether to pass no ``--config-dir`` at all, so that everything is where ``HOME`` says.
     :param environment: of the process; ``None`` for one of its own.
     :param umask: of the process; -1 for the test's own.
     :param cwd: where it is started; ``None`` for the folder.
     """
     environment = own_environment(folder) if environment is None else environment
-    home = folder / "rsh" if home is None else home
-    records = folder / ".local" / "state" / "twisted-rsh" / "run" if xdg else home / "run"
-    command = [*way.command, *([] if xdg else ["--home", str(home)])]
+    config = folder / "rsh" if config is None else config
+    records = folder / ".local" / "state" / "twisted-rsh" / "run" if xdg else config / "run"
+    command = [*way.command, *([] if xdg else ["--config-dir", str(config)])]
     if "--port" not in options:
         command += ["--port", "0"]
     log = folder / f"server-{len(list(folder.glob('server-*.log')))}.log"
@@ -272,7 +272,7 @@ def running_server(
             cwd=folder if cwd is None else cwd,
         ) as process,
     ):
-        server = RunningServer(process, way, home, records, log, environment)
+        server = RunningServer(process, way, config, records, log, environment)
         try:
             server.wait_for_record()
             yield server

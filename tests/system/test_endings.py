@@ -13,7 +13,7 @@ import pytest
 from tests.system.running import (
     WAYS,
     RunningServer,
-    Way,
+    StartWay,
     assert_one_line,
     group_exists,
     running_server,
@@ -90,7 +90,7 @@ def test_server_killed(server: RunningServer, option: str) -> None:
 
 @pytest.mark.uncut("the last word of a server that ends the session can be lost with its link")
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-def test_server_stopped(way: Way, tmp_path: Path) -> None:
+def test_server_stopped(way: StartWay, tmp_path: Path) -> None:
     """O-09: SIGTERM with a job running: the client is told, the server ends within 15 s, and the job is gone."""
     with (
         running_server(tmp_path, "--shell", "/bin/sh", way=way) as server,

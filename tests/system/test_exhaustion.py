@@ -16,18 +16,18 @@ from twisted.internet import reactor
 
 from tests.serving import asynchronous
 from tests.system.other_user import other_users_folder
-from tests.system.running import WAYS, RunningServer, Way, assert_one_line, running_server, wait_until
+from tests.system.running import WAYS, RunningServer, StartWay, assert_one_line, running_server, wait_until
 from tests.system.test_second_user import others_server, run_as_other
-from twisted_rsh.client import RemoteShell, Terminal, connect
+from twisted_rsh.client import Connection, Terminal, connect
 from twisted_rsh.core.endings import Exited, RefusalReason, Refused
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 Completed = subprocess.CompletedProcess[bytes]
 
 DESCRIPTORS = 64
 """The limit of the servers of these tests: what a server needs, and a few jobs or connections."""
 
-LIMITED = Way(
+LIMITED = StartWay(
     ("/bin/sh", "-c", f'ulimit -n {DESCRIPTORS} && exec "$0" "$@"', *WAYS["module"].command), WAYS["module"].status
 )
 """A server with that limit."""
@@ -56,9 +56,9 @@ def children(server: RunningServer) -> int:
     return len(Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split())
 
 
-async def connected(server: RunningServer) -> RemoteShell:
+async def connected(server: RunningServer) -> Connection:
     """Connect, and log in."""
-    return await connect(reactor, "127.0.0.1", server.port, home=Home.at(str(server.home)))
+    return await connect(reactor, "127.0.0.1", server.port, config=ConfigFolders.at(str(server.config)))
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def servers_of_a_limited_user(tmp_path: Path) -> Iterator[tuple[RunningServer, C
             yield server, server.run
         return
     with other_users_folder() as folder, others_server(folder) as server:
-        where = ("--home", str(server.home), "-p", str(server.port), "127.0.0.1")
+        where = ("--config-dir", str(server.config), "-p", str(server.port), "127.0.0.1")
         yield server, lambda command: run_as_other(folder, *where, command)
 
 

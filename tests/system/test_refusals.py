@@ -15,7 +15,7 @@ from tests.serving import asynchronous
 from tests.system.running import RunningServer, assert_one_line, own_environment, running_server, wait_until
 from twisted_rsh.client import connect
 from twisted_rsh.core.endings import RefusalReason, Refused
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 SHORT_COMMANDS = 500
 """Commands, each of which has an output that must come before its end."""
@@ -77,13 +77,13 @@ def test_shell_reports_what_it_cannot_run(server: RunningServer, command: str, s
 @asynchronous
 async def test_working_folder_that_is_not_there(server: RunningServer) -> None:
     """X-02: a bad working folder is a refusal of its own kind."""
-    shell = await connect(reactor, "127.0.0.1", server.port, home=Home.at(str(server.home)))
+    connection = await connect(reactor, "127.0.0.1", server.port, config=ConfigFolders.at(str(server.config)))
     for folder in ("/no/such/folder", "/etc/passwd"):
-        result = await shell.run("pwd", cwd=folder)
+        result = await connection.run("pwd", cwd=folder)
         assert isinstance(result.ending, Refused)
         assert result.ending.reason is RefusalReason.BAD_CWD
         assert folder in result.ending.text
-    await shell.close()
+    await connection.close()
 
 
 def test_programs_are_not_found_in_the_working_folder(server: RunningServer) -> None:

@@ -15,7 +15,7 @@ from tests.system.running import (
     START_SECONDS,
     WAYS,
     RunningServer,
-    Way,
+    StartWay,
     assert_one_line,
     own_environment,
     running_server,
@@ -57,7 +57,7 @@ def run_as_other(folder: Path, *arguments: str) -> subprocess.CompletedProcess[b
 @contextmanager
 def others_server(folder: Path, *options: str) -> Iterator[RunningServer]:
     """Run a server as the second user while a block lasts."""
-    way = Way(other_users_command(SERVER), WAYS["module"].status)
+    way = StartWay(other_users_command(SERVER), WAYS["module"].status)
     with running_server(folder, "--shell", "/bin/sh", *options, way=way) as server:
         yield server
 
@@ -99,7 +99,7 @@ def test_second_user_with_the_fingerprint(server: RunningServer, others: Path) -
 
 def test_second_user_with_the_first_users_folder(server: RunningServer, others: Path) -> None:
     """A-21: the first user's keys and records are closed to the other user."""
-    done = run_as_other(others, "--home", str(server.home), "-p", str(server.port), "127.0.0.1", "id")
+    done = run_as_other(others, "--config-dir", str(server.config), "-p", str(server.port), "127.0.0.1", "id")
     assert done.returncode == 255
     assert done.stdout == b""
     assert_one_line(done.stderr, "trsh: ", "Permission denied")
@@ -118,7 +118,7 @@ def test_each_user_has_a_server(server: RunningServer, others: Path) -> None:
     """Two users' servers run side by side, and each client reaches its own user's, as that user."""
     with others_server(others) as second:
         assert server.run("id -un").stdout == b"root\n"
-        done = run_as_other(others, "--home", str(second.home), "-p", str(second.port), "127.0.0.1", "id -un")
+        done = run_as_other(others, "--config-dir", str(second.config), "-p", str(second.port), "127.0.0.1", "id -un")
         assert (done.returncode, done.stdout) == (0, f"{OTHER_USER}\n".encode()), done.stderr
 
 
@@ -154,7 +154,7 @@ def assert_unreadable_folder_refused(command: tuple[str, ...], home: Path, folde
     if os.geteuid() == 0:
         os.chown(folder, 0, 0)
     done = subprocess.run(
-        [*command, "--home", str(home), "--port", "0"],
+        [*command, "--config-dir", str(home), "--port", "0"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         env=own_environment(home),

@@ -12,9 +12,9 @@ from twisted.internet.task import deferLater
 
 from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import asynchronous, reactor
-from twisted_rsh.client import RemoteShell, Terminal, connect
+from twisted_rsh.client import Connection, Terminal, connect
 from twisted_rsh.core.endings import Exited
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has")
 
@@ -61,14 +61,14 @@ async def nobody_but_the_guardian(pid: int) -> None:
         await deferLater(reactor, 0.05)
 
 
-async def run_many(shell: RemoteShell, count: int) -> None:
+async def run_many(connection: Connection, count: int) -> None:
     """Run so many commands of all kinds, several at once."""
-    session = await shell.shell("bash")
+    session = await connection.open_shell("bash")
     kinds = (
-        lambda: shell.run("echo out; echo err >&2; exit 3"),
-        lambda: shell.run(["cat"], stdin=b"x" * 1000),
-        lambda: shell.run("(exit 3) & exit 3"),
-        lambda: shell.run(["sh", "-c", "exit 3"], terminal=Terminal()),
+        lambda: connection.run("echo out; echo err >&2; exit 3"),
+        lambda: connection.run(["cat"], stdin=b"x" * 1000),
+        lambda: connection.run("(exit 3) & exit 3"),
+        lambda: connection.run(["sh", "-c", "exit 3"], terminal=Terminal()),
         lambda: session.run("(exit 3)"),
     )
     remaining = iter(range(count))
@@ -86,14 +86,14 @@ async def run_many(shell: RemoteShell, count: int) -> None:
 @asynchronous
 async def test_ten_thousand_commands(server: ServerProcess) -> None:
     """X-09: descriptors, children and memory of the server are what they were after the first thousand."""
-    shell = await connect(reactor, HOST, server.port, home=Home.at(str(server.folder)))
+    connection = await connect(reactor, HOST, server.port, config=ConfigFolders.at(str(server.folder)))
     pid = server.process.pid
-    await run_many(shell, WARM_UP)
+    await run_many(connection, WARM_UP)
     await nobody_but_the_guardian(pid)
     before = (len(os.listdir(f"/proc/{pid}/fd")), children(pid))
     memory = resident_bytes(pid)
-    await run_many(shell, COMMANDS - WARM_UP)
+    await run_many(connection, COMMANDS - WARM_UP)
     await nobody_but_the_guardian(pid)
     assert (len(os.listdir(f"/proc/{pid}/fd")), children(pid)) == before
     assert resident_bytes(pid) - memory < MAX_GROWTH_BYTES
-    await shell.close()
+    await connection.close()

@@ -16,7 +16,7 @@ from tests.system.running import (
     START_SECONDS,
     STOP_SECONDS,
     WAYS,
-    Way,
+    StartWay,
     assert_one_line,
     own_environment,
     running_server,
@@ -43,7 +43,7 @@ def is_listened_on(family: socket.AddressFamily, address: str, port: int) -> boo
         return probe.connect_ex((address, port)) == 0
 
 
-def try_to_start(way: Way, folder: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
+def try_to_start(way: StartWay, folder: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
     """Start a server that is expected to refuse."""
     return subprocess.run(
         [*way.command, *options],
@@ -65,7 +65,7 @@ def assert_refused(done: subprocess.CompletedProcess[bytes], folder: Path, *part
 
 
 @FOREGROUND
-def test_serves(way: Way, tmp_path: Path) -> None:
+def test_serves(way: StartWay, tmp_path: Path) -> None:
     """Started in any way, the server does the same: both outputs, the status, and a clean end by SIGTERM."""
     with running_server(tmp_path, way=way) as server:
         done = server.run("echo out; echo err >&2; exit 3")
@@ -77,7 +77,7 @@ def test_daemon_serves(tmp_path: Path) -> None:
     home = tmp_path / "rsh"
     environment = own_environment(tmp_path)
     started = subprocess.run(
-        [*DAEMON.command, "--home", str(home), "--port", "0"],
+        [*DAEMON.command, "--config-dir", str(home), "--port", "0"],
         env=environment,
         cwd=tmp_path,
         umask=0o027,
@@ -89,7 +89,7 @@ def test_daemon_serves(tmp_path: Path) -> None:
     try:
         (record,) = (home / "run").glob("*.json")
         done = subprocess.run(
-            [SCRIPTS / "trsh", "--home", home, "-p", record.stem, "127.0.0.1", "umask"],
+            [SCRIPTS / "trsh", "--config-dir", home, "-p", record.stem, "127.0.0.1", "umask"],
             capture_output=True,
             env=environment,
             timeout=START_SECONDS,
@@ -111,10 +111,10 @@ def test_twistd_lists_the_service(tmp_path: Path) -> None:
 
 
 @EVERY_WAY
-def test_unknown_option(way: Way, tmp_path: Path) -> None:
+def test_unknown_option(way: StartWay, tmp_path: Path) -> None:
     """O-07: an option that there is not: one line that names it, status 2, no listener."""
     port = free_port()
-    done = try_to_start(way, tmp_path, "--home", str(tmp_path / "rsh"), "--port", str(port), "--bogus")
+    done = try_to_start(way, tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port), "--bogus")
     assert_refused(done, tmp_path, "--bogus")
     assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)
 
@@ -136,7 +136,7 @@ def test_bad_options(options: tuple[str, ...], named: str, tmp_path: Path) -> No
     """O-07: an option with a value that makes no sense, given to a server that would go to the background."""
     port = free_port()
     at_a_port = () if "--port" in options else ("--port", str(port))
-    done = try_to_start(DAEMON, tmp_path, "--home", str(tmp_path / "rsh"), *at_a_port, *options)
+    done = try_to_start(DAEMON, tmp_path, "--config-dir", str(tmp_path / "rsh"), *at_a_port, *options)
     assert_refused(done, tmp_path, named)
     assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)
 
@@ -151,7 +151,7 @@ def test_bad_options(options: tuple[str, ...], named: str, tmp_path: Path) -> No
     ids=["IPv4", "IPv6"],
 )
 def test_port_in_use(
-    way: Way,
+    way: StartWay,
     family: socket.AddressFamily,
     taken: str,
     other_family: socket.AddressFamily,
@@ -166,7 +166,7 @@ def test_port_in_use(
             pytest.skip(f"this machine has no {taken}")
         listener.listen()
         port = listener.getsockname()[1]
-        done = try_to_start(way, tmp_path, "--home", str(tmp_path / "rsh"), "--port", str(port))
+        done = try_to_start(way, tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port))
         assert_refused(done, tmp_path, taken, str(port), "in use")
         assert not is_listened_on(other_family, other, port)
 
@@ -175,23 +175,23 @@ def test_port_in_use(
     ("way", "unsafe"),
     [(DAEMON, "rsh"), (DAEMON, "rsh/server"), *((way, "rsh/run") for way in [*WAYS.values(), DAEMON])],
 )
-def test_folder_that_others_can_write(way: Way, unsafe: str, tmp_path: Path) -> None:
+def test_folder_that_others_can_write(way: StartWay, unsafe: str, tmp_path: Path) -> None:
     """O-01: the folder of the keys, or of the records, is group-writable: the exact chmod is named."""
     folder = tmp_path / unsafe
     for path in (tmp_path / "rsh", folder):
         path.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o770)
     port = free_port()
-    done = try_to_start(way, tmp_path, "--home", str(tmp_path / "rsh"), "--port", str(port))
+    done = try_to_start(way, tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port))
     assert_refused(done, tmp_path, "run: chmod", str(folder))
     assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)
 
 
 @EVERY_WAY
-def test_folder_that_is_a_file(way: Way, tmp_path: Path) -> None:
+def test_folder_that_is_a_file(way: StartWay, tmp_path: Path) -> None:
     """The folder of the keys cannot be one: one line that names it."""
     (tmp_path / "rsh").touch(mode=0o600)
-    done = try_to_start(way, tmp_path, "--home", str(tmp_path / "rsh"), "--port", "0")
+    done = try_to_start(way, tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", "0")
     assert_refused(done, tmp_path, str(tmp_path / "rsh"))
 
 
@@ -203,7 +203,7 @@ def test_record_that_cannot_be_written(tmp_path: Path) -> None:
     for path in (tmp_path / "rsh", folder):
         path.chmod(0o700)
     (folder / f"{port}.json").mkdir()  # no file can take its place
-    done = try_to_start(WAYS["module"], tmp_path, "--home", str(tmp_path / "rsh"), "--port", str(port))
+    done = try_to_start(WAYS["module"], tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port))
     assert f"{port}.json" in done.stderr.decode()
     assert b"Traceback" not in done.stderr
     assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)

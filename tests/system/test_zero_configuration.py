@@ -54,7 +54,7 @@ def test_second_start_keeps_the_identity(tmp_path: Path) -> None:
         assert first.run("echo one").stdout == b"one\n"
         fingerprint = first.fingerprint
         first.kill()
-        record = first.home / "run" / f"{first.port}.json"
+        record = first.config / "run" / f"{first.port}.json"
         assert record.exists()
     with running_server(tmp_path, "--port", str(first.port)) as second:
         assert second.fingerprint == fingerprint
@@ -64,7 +64,7 @@ def test_second_start_keeps_the_identity(tmp_path: Path) -> None:
 def test_client_without_a_server(tmp_path: Path) -> None:
     """A client whose user has no server says how to start one."""
     done = subprocess.run(
-        [SCRIPTS / "trsh", "--home", tmp_path / "rsh", "-p", "1", "127.0.0.1", "true"],
+        [SCRIPTS / "trsh", "--config-dir", tmp_path / "rsh", "-p", "1", "127.0.0.1", "true"],
         capture_output=True,
         env=own_environment(tmp_path),
         timeout=START_SECONDS,

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 
 from tests.link.wire import ALICE, client_key
 from tests.server.rig import Rig, ScriptedJob
-from twisted_rsh.client import RemoteShell, Result, connect_to_endpoint
+from twisted_rsh.client import Connection, Result, connect_to_endpoint
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.roles import OUTPUTS
@@ -26,7 +26,7 @@ class Dialled:
         self.rig = Rig()
         self.rig.user.script = self.run_job
         self.endpoint = MemoryEndpoint(self.rig.clock, self.rig.factory, schedule)
-        self.shell: RemoteShell | None = None
+        self.shell: Connection | None = None
         self.failure: Failure | None = None
 
     def dial(self) -> None:
@@ -55,8 +55,8 @@ class Dialled:
         """Whether connecting failed in the client's own words."""
         return self.failure is not None and self.failure.check(ClientError) is not None
 
-    def _connected(self, shell: RemoteShell) -> None:
-        self.shell = shell
+    def _connected(self, connection: Connection) -> None:
+        self.shell = connection
 
     def _failed(self, failure: Failure) -> None:
         self.failure = failure

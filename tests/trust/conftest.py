@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 SOMEBODY_ELSE = 54321
 """A uid that is neither root's nor that of whoever runs the tests."""
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def config(tmp_path: Path) -> ConfigFolders:
     """A user's folders that do not exist yet."""
-    return Home(str(tmp_path / "config"), str(tmp_path / "state"))
+    return ConfigFolders(str(tmp_path / "config"), str(tmp_path / "state"))
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from twisted_rsh.trust.authorized_keys import (
 )
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import create_private_file, ensure_private_folder
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import parse_public_key
 
 BLOB = key_blob("ssh-ed25519")
@@ -36,30 +36,30 @@ GOOD = line_of(BLOB)
 
 
 @pytest.fixture
-def keys_path(home: Home) -> Path:
+def keys_path(config: ConfigFolders) -> Path:
     """The path of the file of keys, in a folder that exists."""
-    ensure_private_folder(home.config)
-    return Path(home.authorized_keys_path)
+    ensure_private_folder(config.config)
+    return Path(config.authorized_keys_path)
 
 
-def test_nobody(home: Home) -> None:
+def test_nobody(config: ConfigFolders) -> None:
     """Without any file nobody may log in, and nothing is wrong."""
-    assert authorized_key_blobs(home, pytest.fail) == frozenset()
+    assert authorized_key_blobs(config, pytest.fail) == frozenset()
 
 
-def test_both_files_count(home: Home, keys_path: Path) -> None:
+def test_both_files_count(config: ConfigFolders, keys_path: Path) -> None:
     """The file of keys and the user's own public key both grant."""
-    own = load_or_create_client_key(home).blob
+    own = load_or_create_client_key(config).blob
     create_private_file(str(keys_path), GOOD + b" me@host\n" + line_of(OTHER))
-    assert authorized_key_blobs(home, pytest.fail) == {own, BLOB, OTHER}
+    assert authorized_key_blobs(config, pytest.fail) == {own, BLOB, OTHER}
 
 
-def test_files_are_read_again(home: Home, keys_path: Path) -> None:
+def test_files_are_read_again(config: ConfigFolders, keys_path: Path) -> None:
     """A-12: a key that was deleted no longer grants at the next login."""
     create_private_file(str(keys_path), GOOD)
-    assert authorized_key_blobs(home, pytest.fail) == {BLOB}
+    assert authorized_key_blobs(config, pytest.fail) == {BLOB}
     keys_path.write_bytes(b"")
-    assert authorized_key_blobs(home, pytest.fail) == frozenset()
+    assert authorized_key_blobs(config, pytest.fail) == frozenset()
 
 
 def test_every_type() -> None:
@@ -132,11 +132,11 @@ def test_lines_that_are_no_key(line: bytes) -> None:
     assert (keys.blobs, keys.ignored) == (frozenset({OTHER}), (1, 3))
 
 
-def test_one_warning_for_many_lines(home: Home, keys_path: Path) -> None:
+def test_one_warning_for_many_lines(config: ConfigFolders, keys_path: Path) -> None:
     """A-14: the ignored lines of a file are counted in one warning."""
     warnings: list[str] = []
     create_private_file(str(keys_path), GOOD + b"\n" + b"restrict " + line_of(OTHER) + b"\ngarbage\n")
-    assert authorized_key_blobs(home, warnings.append) == {BLOB}
+    assert authorized_key_blobs(config, warnings.append) == {BLOB}
     (warning,) = warnings
     assert warning.startswith(f"{keys_path}: 2 lines ignored, the first is line 2: ")
     assert warning.isprintable()
@@ -181,37 +181,37 @@ def nul_bytes(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [group_writable, parent_writable, symbolic_link, fifo, folder, gigabyte, nul_bytes])
-def test_unsafe_file(home: Home, keys_path: Path, spoil: Callable[[Path], None]) -> None:
+def test_unsafe_file(config: ConfigFolders, keys_path: Path, spoil: Callable[[Path], None]) -> None:
     """A-13: a file that is not safe grants nothing, with one warning and without waiting."""
     warnings: list[str] = []
     create_private_file(str(keys_path), GOOD)
     spoil(keys_path)
-    assert authorized_key_blobs(home, warnings.append) == frozenset()
+    assert authorized_key_blobs(config, warnings.append) == frozenset()
     assert all("\n" not in warning for warning in warnings)
     # A folder that others can write spoils both files in it.
     assert len(warnings) == (2 if spoil is parent_writable else 1)
 
 
-def test_foreign_file(home: Home, keys_path: Path, give_away: Callable[[Path], None]) -> None:
+def test_foreign_file(config: ConfigFolders, keys_path: Path, give_away: Callable[[Path], None]) -> None:
     """A-13: a file of another owner grants nothing."""
     warnings: list[str] = []
     create_private_file(str(keys_path), GOOD)
     give_away(keys_path)
-    assert authorized_key_blobs(home, warnings.append) == frozenset()
+    assert authorized_key_blobs(config, warnings.append) == frozenset()
     assert "belongs to uid" in warnings[0]
 
 
-def test_unsafe_file_leaves_the_other(home: Home, keys_path: Path) -> None:
+def test_unsafe_file_leaves_the_other(config: ConfigFolders, keys_path: Path) -> None:
     """A-13: a file of keys that is not safe does not lock the user's own client out."""
     warnings: list[str] = []
-    own = load_or_create_client_key(home).blob
+    own = load_or_create_client_key(config).blob
     create_private_file(str(keys_path), GOOD)
     keys_path.chmod(0o666)
-    assert authorized_key_blobs(home, warnings.append) == {own}
+    assert authorized_key_blobs(config, warnings.append) == {own}
     assert len(warnings) == 1
 
 
-def test_unreadable_file(home: Home, keys_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file(config: ConfigFolders, keys_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the operating system is a warning, not the end of the login."""
     warnings: list[str] = []
     create_private_file(str(keys_path), GOOD)
@@ -220,13 +220,13 @@ def test_unreadable_file(home: Home, keys_path: Path, monkeypatch: pytest.Monkey
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(os, "open", refuse)
-    assert authorized_key_blobs(home, warnings.append) == frozenset()
+    assert authorized_key_blobs(config, warnings.append) == frozenset()
     assert "Permission denied" in warnings[0]
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
 def test_nothing_left_to_read_it_with(
-    home: Home, keys_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    config: ConfigFolders, keys_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """R-06: without descriptors or memory it is not known who may log in, which is not that nobody may."""
     warnings: list[str] = []
@@ -237,17 +237,17 @@ def test_nothing_left_to_read_it_with(
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OSError, match=os.strerror(number)):
-        authorized_key_blobs(home, warnings.append)
+        authorized_key_blobs(config, warnings.append)
     assert warnings == []
 
 
-def test_size_bound(home: Home, keys_path: Path) -> None:
+def test_size_bound(config: ConfigFolders, keys_path: Path) -> None:
     """A file at the bound is read; one byte more and it is ignored."""
     warnings: list[str] = []
     create_private_file(str(keys_path), (GOOD + b"\n").ljust(MAX_AUTHORIZED_KEYS_BYTES, b"\n"))
-    assert authorized_key_blobs(home, warnings.append) == {BLOB}
+    assert authorized_key_blobs(config, warnings.append) == {BLOB}
     keys_path.write_bytes(keys_path.read_bytes() + b"\n")
-    assert authorized_key_blobs(home, warnings.append) == frozenset()
+    assert authorized_key_blobs(config, warnings.append) == frozenset()
     assert "has more than" in warnings[0]
 
 

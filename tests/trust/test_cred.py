@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 from tests.trust.keys import key_blob
 from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey, VerifiedKey
 from twisted_rsh.trust.files import create_private_file, ensure_private_folder
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import parse_public_key
 
 KNOWN = key_blob("ssh-ed25519")
@@ -43,11 +43,11 @@ def credential(user: str = "alice", blob: bytes = KNOWN) -> VerifiedKey:
 
 
 @pytest.fixture
-def log_in(home: Home) -> Callable[[VerifiedKey], object]:
+def log_in(config: ConfigFolders) -> Callable[[VerifiedKey], object]:
     """Log in through a portal, where one key is authorized for alice; returns the avatar."""
-    ensure_private_folder(home.config)
-    create_private_file(home.authorized_keys_path, b"ssh-ed25519 " + base64.b64encode(KNOWN) + b"\n")
-    portal = Portal(Realm(), [AuthorizedKeysChecker(home, "alice", pytest.fail)])
+    ensure_private_folder(config.config)
+    create_private_file(config.authorized_keys_path, b"ssh-ed25519 " + base64.b64encode(KNOWN) + b"\n")
+    portal = Portal(Realm(), [AuthorizedKeysChecker(config, "alice", pytest.fail)])
 
     def run(given: VerifiedKey) -> object:
         results: list[Any] = []
@@ -61,10 +61,10 @@ def log_in(home: Home) -> Callable[[VerifiedKey], object]:
     return run
 
 
-def test_interfaces(home: Home) -> None:
+def test_interfaces(config: ConfigFolders) -> None:
     """The credential and the checker provide what they promise."""
     assert verifyObject(IVerifiedKey, credential())
-    assert verifyObject(ICredentialsChecker, AuthorizedKeysChecker(home, "alice", pytest.fail))
+    assert verifyObject(ICredentialsChecker, AuthorizedKeysChecker(config, "alice", pytest.fail))
 
 
 def test_known_user_with_known_key(log_in: Callable[[VerifiedKey], object]) -> None:
@@ -93,22 +93,22 @@ def test_same_answer_for_every_refusal(log_in: Callable[[VerifiedKey], object]) 
     assert len(answers) == 1
 
 
-def test_same_work_for_every_refusal(home: Home) -> None:
+def test_same_work_for_every_refusal(config: ConfigFolders) -> None:
     """A-09: the files are read for an unknown user too, here seen by the warning about one."""
     warnings: list[str] = []
-    ensure_private_folder(home.config)
-    create_private_file(home.authorized_keys_path, b"garbage\n")
-    checker = AuthorizedKeysChecker(home, "alice", warnings.append)
+    ensure_private_folder(config.config)
+    create_private_file(config.authorized_keys_path, b"garbage\n")
+    checker = AuthorizedKeysChecker(config, "alice", warnings.append)
     for user in ("alice", "bob"):
         checker.requestAvatarId(credential(user)).addErrback(lambda failure: failure.trap(UnauthorizedLogin))
     assert len(warnings) == 2
 
 
-def test_name_that_is_not_utf8(home: Home) -> None:
+def test_name_that_is_not_utf8(config: ConfigFolders) -> None:
     """A user whose name is of other bytes logs in by those bytes."""
-    ensure_private_folder(home.config)
-    create_private_file(home.authorized_keys_path, b"ssh-ed25519 " + base64.b64encode(KNOWN) + b"\n")
+    ensure_private_folder(config.config)
+    create_private_file(config.authorized_keys_path, b"ssh-ed25519 " + base64.b64encode(KNOWN) + b"\n")
     names: list[object] = []
-    checker = AuthorizedKeysChecker(home, "\udce1lice", pytest.fail)
+    checker = AuthorizedKeysChecker(config, "\udce1lice", pytest.fail)
     checker.requestAvatarId(credential("\udce1lice")).addCallback(names.append)
     assert names == [b"\xe1lice"]

@@ -22,7 +22,7 @@ from twisted_rsh.trust.fingerprint import (
     spki_sha256,
     ssh_fingerprint,
 )
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
 GOOD = "SHA256:" + "A" * 43
@@ -35,9 +35,9 @@ def test_spki_digest() -> None:
     assert spki_sha256(key) == hashlib.sha256(bytes.fromhex("302a300506032b6570032100") + point).digest()
 
 
-def test_certificate_digest(home: Home) -> None:
+def test_certificate_digest(config: ConfigFolders) -> None:
     """A certificate's digest is that of its key."""
-    key = load_or_create_server_key(home)
+    key = load_or_create_server_key(config)
     der = key.certificate.public_bytes(Encoding.DER)
     assert certificate_spki_sha256(der) == key.spki_sha256
     for broken in (b"", b"\0", der[:-1], der + b"\0"):
@@ -45,9 +45,9 @@ def test_certificate_digest(home: Home) -> None:
             certificate_spki_sha256(broken)
 
 
-def test_unknown_key_in_certificate_fails_closed(home: Home) -> None:
+def test_unknown_key_in_certificate_fails_closed(config: ConfigFolders) -> None:
     """L-05: a certificate whose key is of no known type, or no point of its curve, or of no known version: none."""
-    der = load_or_create_server_key(home).certificate.public_bytes(Encoding.DER)
+    der = load_or_create_server_key(config).certificate.public_bytes(Encoding.DER)
     ec_public_key = bytes.fromhex("06072a8648ce3d0201")
     assert der.count(ec_public_key) == 1
     point = der.index(bytes.fromhex("03420004")) + 4
@@ -63,9 +63,9 @@ def test_unknown_key_in_certificate_fails_closed(home: Home) -> None:
 
 # cryptography warns about some certificates that it reads, such as those with a negative serial number.
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_hostile_certificates(home: Home) -> None:
+def test_hostile_certificates(config: ConfigFolders) -> None:
     """L-05: any bytes give a digest or BadFingerprint."""
-    der = load_or_create_server_key(home).certificate.public_bytes(Encoding.DER)
+    der = load_or_create_server_key(config).certificate.public_bytes(Encoding.DER)
 
     @settings(derandomize=True, deadline=None, max_examples=300)
     @given(st.integers(0, len(der) - 1), st.binary(max_size=4))

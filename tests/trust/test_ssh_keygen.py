@@ -13,7 +13,7 @@ from tests.trust.keys import EXPORTER, SPKI, string
 from twisted_rsh.trust.authorized_keys import parse_authorized_keys
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.files import BadKeyFile, ensure_private_folder
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import BadSignature, split_strings
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, verify_login
 
@@ -35,10 +35,10 @@ def ssh_keygen(*arguments: str, data: bytes = b"") -> bytes:
     return done.stdout
 
 
-def make_key(home: Home, *options: str, passphrase: str = "") -> None:
+def make_key(config: ConfigFolders, *options: str, passphrase: str = "") -> None:
     """Let ssh-keygen make the client's key."""
-    ensure_private_folder(home.config)
-    ssh_keygen("-q", *options, "-N", passphrase, "-C", "a comment", "-f", home.client_key_path)
+    ensure_private_folder(config.config)
+    ssh_keygen("-q", *options, "-N", passphrase, "-C", "a comment", "-f", config.client_key_path)
 
 
 def armor(key: ClientKey, signature: bytes) -> str:
@@ -51,11 +51,11 @@ def armor(key: ClientKey, signature: bytes) -> str:
 
 @by_type
 def test_our_signature_verifies_with_ssh_keygen(
-    home: Home, tmp_path: Path, options: tuple[str, ...], algorithm: str
+    config: ConfigFolders, tmp_path: Path, options: tuple[str, ...], algorithm: str
 ) -> None:
     """A-17: what our client signs with OpenSSH's key is what OpenSSH calls a good signature in our namespace."""
-    make_key(home, *options)
-    key = load_or_create_client_key(home)
+    make_key(config, *options)
+    key = load_or_create_client_key(config)
     assert key.algorithm == algorithm
     (tmp_path / "signature").write_text(armor(key, key.sign_login(EXPORTER, SPKI, "alice")))
     (tmp_path / "signers").write_text(f'alice namespaces="{LOGIN_NAMESPACE}" {key.public_line}\n')
@@ -69,14 +69,14 @@ def test_our_signature_verifies_with_ssh_keygen(
 @by_type
 @pytest.mark.parametrize("namespace", [LOGIN_NAMESPACE, "file"])
 def test_signature_of_ssh_keygen_verifies_here(
-    home: Home, tmp_path: Path, options: tuple[str, ...], algorithm: str, namespace: str
+    config: ConfigFolders, tmp_path: Path, options: tuple[str, ...], algorithm: str, namespace: str
 ) -> None:
     """A-17: what OpenSSH signs in our namespace is a login, and what it signs in another is not."""
-    make_key(home, *options)
-    (blob,) = parse_authorized_keys(Path(home.client_public_key_path).read_bytes()).blobs
+    make_key(config, *options)
+    (blob,) = parse_authorized_keys(Path(config.client_public_key_path).read_bytes()).blobs
     message = tmp_path / "message"
     message.write_bytes(login_message(EXPORTER, SPKI, "alice", algorithm, blob))
-    ssh_keygen("-Y", "sign", "-n", namespace, "-f", home.client_key_path, str(message))
+    ssh_keygen("-Y", "sign", "-n", namespace, "-f", config.client_key_path, str(message))
     lines = Path(f"{message}.sig").read_text().splitlines()
     content = base64.b64decode("".join(lines[1:-1]))
     signature = split_strings(content[10:])[-1]
@@ -89,43 +89,43 @@ def test_signature_of_ssh_keygen_verifies_here(
 
 
 @by_type
-def test_names_of_keys(home: Home, options: tuple[str, ...], algorithm: str) -> None:
+def test_names_of_keys(config: ConfigFolders, options: tuple[str, ...], algorithm: str) -> None:
     """A key has the fingerprint here that ssh-keygen prints."""
-    make_key(home, *options)
-    printed = ssh_keygen("-l", "-f", home.client_public_key_path).decode().split()
-    key = load_or_create_client_key(home)
+    make_key(config, *options)
+    printed = ssh_keygen("-l", "-f", config.client_public_key_path).decode().split()
+    key = load_or_create_client_key(config)
     assert key.fingerprint == printed[1]
     assert key.algorithm == algorithm
 
 
-def test_ssh_keygen_reads_our_key(home: Home) -> None:
+def test_ssh_keygen_reads_our_key(config: ConfigFolders) -> None:
     """The key that the client makes is one that ssh-keygen can use."""
-    key = load_or_create_client_key(home)
-    assert ssh_keygen("-y", "-f", home.client_key_path).decode().split()[:2] == key.public_line.split()
+    key = load_or_create_client_key(config)
+    assert ssh_keygen("-y", "-f", config.client_key_path).decode().split()[:2] == key.public_line.split()
 
 
-def test_key_with_a_passphrase(home: Home) -> None:
+def test_key_with_a_passphrase(config: ConfigFolders) -> None:
     """A key that is protected by a passphrase is refused with the command that takes it off, and that works."""
-    make_key(home, "-t", "ed25519", passphrase="secret phrase")
+    make_key(config, "-t", "ed25519", passphrase="secret phrase")
     with pytest.raises(BadKeyFile, match=r"passphrase.*; run: ssh-keygen -p -N '' -f \S*/id_ed25519$"):
-        load_or_create_client_key(home)
-    ssh_keygen("-p", "-P", "secret phrase", "-N", "", "-f", home.client_key_path)
-    assert load_or_create_client_key(home).algorithm == "ssh-ed25519"
+        load_or_create_client_key(config)
+    ssh_keygen("-p", "-P", "secret phrase", "-N", "", "-f", config.client_key_path)
+    assert load_or_create_client_key(config).algorithm == "ssh-ed25519"
 
 
-def test_key_in_another_format(home: Home) -> None:
+def test_key_in_another_format(config: ConfigFolders) -> None:
     """A key in the old PEM format is refused with the command that converts it, and that works."""
-    make_key(home, "-t", "rsa", "-b", "2048", "-m", "PEM")
+    make_key(config, "-t", "rsa", "-b", "2048", "-m", "PEM")
     with pytest.raises(BadKeyFile, match="convert it with: ssh-keygen -p -N ''"):
-        load_or_create_client_key(home)
-    ssh_keygen("-p", "-N", "", "-f", home.client_key_path)
-    assert load_or_create_client_key(home).algorithm == "rsa-sha2-512"
+        load_or_create_client_key(config)
+    ssh_keygen("-p", "-N", "", "-f", config.client_key_path)
+    assert load_or_create_client_key(config).algorithm == "rsa-sha2-512"
 
 
-def test_certificate_is_no_key(home: Home, tmp_path: Path) -> None:
+def test_certificate_is_no_key(config: ConfigFolders, tmp_path: Path) -> None:
     """A-06: a certificate that OpenSSH made grants nothing."""
-    make_key(home, "-t", "ed25519")
+    make_key(config, "-t", "ed25519")
     ssh_keygen("-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "authority"))
-    ssh_keygen("-q", "-s", str(tmp_path / "authority"), "-I", "id", "-n", "alice", home.client_public_key_path)
-    keys = parse_authorized_keys(Path(f"{home.client_key_path}-cert.pub").read_bytes())
+    ssh_keygen("-q", "-s", str(tmp_path / "authority"), "-I", "id", "-n", "alice", config.client_public_key_path)
+    keys = parse_authorized_keys(Path(f"{config.client_key_path}-cert.pub").read_bytes())
     assert (keys.blobs, keys.ignored) == (frozenset(), (1,))

@@ -24,15 +24,15 @@ from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupt
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.outage import GaveUp
-from twisted_rsh.cli.output import Showing
-from twisted_rsh.cli.signals import stand_still
+from twisted_rsh.cli.output import ShownStream
+from twisted_rsh.cli.signals import suspend_self
 from twisted_rsh.cli.terminal import LocalTerminal
-from twisted_rsh.client.connection import RemoteShell
-from twisted_rsh.client.errors import ConnectionLost, LossReason
-from twisted_rsh.client.shell import PersistentShell
+from twisted_rsh.client.connection import Connection
+from twisted_rsh.client.errors import LossReason, SessionLost
+from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["ERROR_STYLE", "PROMPT", "LineDropped", "Prompt", "open_history", "run_console"]
 
@@ -40,15 +40,15 @@ PROMPT = ">>: "
 """What the console shows when it waits for a command."""
 
 
-def open_history(home: Home) -> History:
+def open_history(config: ConfigFolders) -> History:
     """Return the history of earlier consoles, or an empty one if it cannot be kept, or not safely."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        ensure_private_folder(os.path.dirname(home.history_path))
-        os.close(os.open(home.history_path, flags, 0o600))
+        ensure_private_folder(os.path.dirname(config.history_path))
+        os.close(os.open(config.history_path, flags, 0o600))
     except (FileProblem, OSError):
         return InMemoryHistory()
-    return FileHistory(home.history_path)
+    return FileHistory(config.history_path)
 
 
 class LineDropped(Exception):
@@ -58,10 +58,10 @@ class LineDropped(Exception):
 class Prompt:
     """Asks for one line after another.  It needs a running asyncio loop.
 
-    :param home: where the history is.
+    :param config: where the history is.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, config: ConfigFolders) -> None:
         keys = KeyBindings()
 
         @keys.add("c-c")
@@ -75,14 +75,16 @@ class Prompt:
 
         # Where stdout is a file, it gets what the commands write and not the prompt.
         output = create_output(always_prefer_tty=True)
-        self._session: PromptSession[str] = PromptSession(history=open_history(home), key_bindings=keys, output=output)
+        self._session: PromptSession[str] = PromptSession(
+            history=open_history(config), key_bindings=keys, output=output
+        )
         self._foreground: Foreground | None = None
         self._held: deque[Callable[[], None]] = deque()
         self._asking: asyncio.Future[str] | None = None
         self._above: asyncio.Future[None] | None = None
         self._standing: asyncio.Future[None] | None = None
 
-    def show_background(self, shell: PersistentShell, foreground: Foreground, encoding: str | None) -> None:
+    def show_background(self, shell: Shell, foreground: Foreground, encoding: str | None) -> None:
         """Show what a shell writes while no command runs in it: above the prompt while there is one.
 
         :param encoding: the code page of its text; ``None`` for the one that the server names.
@@ -138,7 +140,7 @@ class Prompt:
         if self._above is None:
             self._above = asyncio.ensure_future(self._write_above())
 
-    def _came(self, showing: Showing, data: bytes) -> None:
+    def _came(self, showing: ShownStream, data: bytes) -> None:
         self.above(partial(showing.piece, data))
 
     def _is_leaving(self) -> bool:
@@ -166,7 +168,7 @@ class Prompt:
 
     def _suspend(self) -> None:
         async def suspend() -> None:
-            stand_still()
+            suspend_self()
 
         self._standing = asyncio.ensure_future(self._without_prompt(suspend))
 
@@ -180,7 +182,7 @@ LEAVE = "exit"
 
 async def run_console(
     reactor: Any,
-    shell: RemoteShell,
+    connection: Connection,
     options: ClientOptions,
     foreground: Foreground,
     prompt: Prompt,
@@ -200,7 +202,7 @@ async def run_console(
     :raises twisted_rsh.client.errors.ClientError: the client failed.
     """
     wanted = None if terminal is None else terminal.describe(environment)
-    lines = await start_line_shell(reactor, shell, options, wanted)
+    lines = await start_line_shell(reactor, connection, options, wanted)
     foreground.outage.reads_keys = True
     foreground.place = prompt.above
     prompt.show_background(lines.shell, foreground, options.encoding)
@@ -217,18 +219,18 @@ async def run_console(
         except EOFError:
             return status
         if line is None:
-            return _shell_gone(shell, lines, foreground)
+            return _shell_gone(connection, lines, foreground)
         words = line.split()
         if words == [LEAVE]:
             return status
         if words:
-            status, ends = await _run_line(shell, lines, line, foreground, terminal)
+            status, ends = await _run_line(connection, lines, line, foreground, terminal)
             if ends:
                 return status
 
 
 async def _run_line(
-    connection: RemoteShell, lines: LineShell, line: str, foreground: Foreground, terminal: LocalTerminal | None
+    connection: Connection, lines: LineShell, line: str, foreground: Foreground, terminal: LocalTerminal | None
 ) -> tuple[int, bool]:
     """Run a line; return its status, and whether it was the last."""
     if terminal is not None:
@@ -248,7 +250,7 @@ async def _run_line(
     return status, connection.lost is not None
 
 
-def _shell_gone(connection: RemoteShell, lines: LineShell, foreground: Foreground) -> int:
+def _shell_gone(connection: Connection, lines: LineShell, foreground: Foreground) -> int:
     if connection.lost is not None:
-        raise ConnectionLost(connection.lost, connection.loss or LossReason.LINK)
+        raise SessionLost(connection.lost, connection.loss or LossReason.LINK)
     return lines.tell_end(foreground, "")

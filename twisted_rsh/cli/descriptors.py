@@ -21,7 +21,7 @@ import select
 import socket
 import stat
 
-__all__ = ["PIECE_BYTES", "Way", "ensure_standard_descriptors", "find_way"]
+__all__ = ["PIECE_BYTES", "Descriptor", "ensure_standard_descriptors", "open_nonblocking"]
 
 PIECE_BYTES = 64 * 1024
 """Bytes read or written in one turn of the reactor: the size of Linux's pipes; a slow disk blocks for no longer."""
@@ -55,7 +55,7 @@ _PSEUDOTERMINAL_MULTIPLEXER = os.makedev(5, 2)
 """Linux's ``/dev/ptmx``: opening one again makes another terminal."""
 
 
-class Way:
+class Descriptor:
     """One way to use a descriptor without waiting: this one for descriptors that never make anyone wait.
 
     :meth:`read` and :meth:`write` raise `BlockingIOError` when nothing can be done now.
@@ -95,7 +95,7 @@ class Way:
         return self.fd != -1
 
 
-class _PolledWay(Way):
+class _PolledDescriptor(Descriptor):
     """For a pipe or a terminal whose shared description has to be used as it is.
 
     Another process that uses it in the same instant can still make us wait, until the other end moves on.
@@ -118,7 +118,7 @@ class _PolledWay(Way):
             raise BlockingIOError
 
 
-class _SocketWay(Way):
+class _SocketDescriptor(Descriptor):
     """For a socket: it can be told with each call not to wait."""
 
     def __init__(self, fd: int) -> None:
@@ -136,7 +136,7 @@ class _SocketWay(Way):
         self.fd = -1
 
 
-def find_way(fd: int, access: int) -> Way:
+def open_nonblocking(fd: int, access: int) -> Descriptor:
     """Choose how to use a descriptor.
 
     :param fd: stays open, and its flags as they are; the way has a descriptor of its own.
@@ -147,13 +147,13 @@ def find_way(fd: int, access: int) -> Way:
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         # With a default time-out, Python makes every socket object non-blocking, and so the shared description.
-        return _SocketWay(os.dup(fd)) if socket.getdefaulttimeout() is None else _PolledWay(os.dup(fd))
+        return _SocketDescriptor(os.dup(fd)) if socket.getdefaulttimeout() is None else _PolledDescriptor(os.dup(fd))
     # A descriptor opened for the other direction must fail as it is: opened again, it would be another end.
     opened_for = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
     if (stat.S_ISFIFO(mode) or os.isatty(fd)) and opened_for in {access, os.O_RDWR}:
         own = _reopen(fd, access)
-        return _PolledWay(os.dup(fd)) if own is None else Way(own)
-    return Way(os.dup(fd))
+        return _PolledDescriptor(os.dup(fd)) if own is None else Descriptor(own)
+    return Descriptor(os.dup(fd))
 
 
 def _reopen(fd: int, access: int) -> int | None:

@@ -13,8 +13,8 @@ from twisted_rsh.cli.outage import GaveUp, Outage
 from twisted_rsh.cli.output import LocalOutput
 from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.client.errors import ClientError
-from twisted_rsh.client.job import RemoteJob
-from twisted_rsh.client.shell import PersistentShell
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status, printable
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, Refused, Signalled
 from twisted_rsh.core.errors import LocalProtocolError
@@ -72,7 +72,7 @@ class Foreground:
         self._quiet = quiet
         self.stdout = LocalOutput(reactor, 1)
         self.stderr = LocalOutput(reactor, 2, error_style)
-        self._job: RemoteJob | None = None
+        self._job: Job | None = None
         self._waiting: Deferred[JobEnd] | None = None
         self._terminal: LocalTerminal | None = None
         self._interrupts = 0
@@ -81,7 +81,7 @@ class Foreground:
         self.outage = Outage(reactor, self._remark_outage)
         self.place: Callable[[Callable[[], None]], None] = _at_once
 
-    async def run(self, job: RemoteJob, stdin: int | None, terminal: LocalTerminal | None = None) -> Ending:
+    async def run(self, job: Job, stdin: int | None, terminal: LocalTerminal | None = None) -> Ending:
         """Show a job until its end, and wait until all of its output is written.
 
         :param stdin: the descriptor that it reads; ``None`` for no input at all.
@@ -111,7 +111,7 @@ class Foreground:
                 raise OutputFailed(f"cannot write to {name}: {output.error.strerror}")
         return end.ending
 
-    def show_background(self, shell: PersistentShell) -> None:
+    def show_background(self, shell: Shell) -> None:
         """Show what a shell writes while no command runs in it, as it comes."""
         self.stdout.show(shell.stdout, shell, self._encoding)
         self.stderr.show(shell.stderr, shell, self._encoding)
@@ -215,7 +215,7 @@ class Foreground:
         self._interrupts += 1
         return self._interrupts - 1
 
-    async def _pass_input(self, job: RemoteJob, stdin: int | None, waiting: Deferred[JobEnd]) -> JobEnd:
+    async def _pass_input(self, job: Job, stdin: int | None, waiting: Deferred[JobEnd]) -> JobEnd:
         reader = None
         if stdin is not None:
             reader = JobInput(self._reactor, stdin, job, self._encoding, self.outage, self._leave)

@@ -13,10 +13,10 @@ from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_rsh.cli.descriptors import PIECE_BYTES, find_way
+from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
 from twisted_rsh.cli.outage import Outage
 from twisted_rsh.cli.output import local_encoding
-from twisted_rsh.client.job import RemoteJob
+from twisted_rsh.client.job import Job
 from twisted_rsh.client.text import Transcoder
 
 __all__ = ["InputReader", "JobInput"]
@@ -44,7 +44,7 @@ class InputReader:
         self._on_data = on_data
         self._on_end = on_end
         self._is_terminal = os.isatty(fd)
-        self._way = find_way(fd, os.O_RDONLY)
+        self._way = open_nonblocking(fd, os.O_RDONLY)
         self._allowed = 0
         self._waiting = False
         self._turn: IDelayedCall | None = None
@@ -136,7 +136,7 @@ class JobInput:
         self,
         reactor: Any,
         fd: int,
-        job: RemoteJob,
+        job: Job,
         encoding: str | None,
         outage: Outage,
         leave: Callable[[], None],

@@ -9,9 +9,9 @@ from twisted.internet.interfaces import IReactorTime
 
 from twisted_rsh.cli.foreground import Foreground
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.client.connection import RemoteShell
-from twisted_rsh.client.job import RemoteJob
-from twisted_rsh.client.shell import PersistentShell
+from twisted_rsh.client.connection import Connection
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, Signalled
 from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, Grace, Terminal
@@ -39,7 +39,7 @@ class LineShell:
     :ivar ending: how it ended, or ``None`` while it runs.
     """
 
-    def __init__(self, clock: IReactorTime, shell: PersistentShell, options: ClientOptions) -> None:
+    def __init__(self, clock: IReactorTime, shell: Shell, options: ClientOptions) -> None:
         self.shell = shell
         self.ending: Ending | None = None
         self._clock = clock
@@ -47,11 +47,11 @@ class LineShell:
         self._waiting: list[Deferred[None]] = []
         shell.wait().addCallback(lambda end: self._ended(end.ending))
 
-    def start(self, line: str) -> RemoteJob:
+    def start(self, line: str) -> Job:
         """Start a line.
 
         :returns: the command; wait for its end, and ask :meth:`has_ended_with` before the next.
-        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
+        :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
         """
         return self.shell.start(line, timeout=self._options.timeout, max_output=self._options.max_output)
 
@@ -102,7 +102,7 @@ class LineShell:
 
 async def start_line_shell(
     clock: IReactorTime,
-    connection: RemoteShell,
+    connection: Connection,
     options: ClientOptions,
     terminal: Terminal | None = None,
     *,
@@ -116,9 +116,9 @@ async def start_line_shell(
     :param terminal: the terminal that it is to have, or ``None`` for pipes.
     :param unattended: whether no person sits at it: without a connection it then has the grace of a command.
     :raises twisted_rsh.client.errors.ShellRefused: there is none to be had.
-    :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone.
+    :raises twisted_rsh.client.errors.SessionLost: the connection is gone.
     """
-    shell = await connection.shell(
+    shell = await connection.open_shell(
         terminal=terminal,
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,

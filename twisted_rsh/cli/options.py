@@ -81,7 +81,7 @@ class ClientOptions:
     :ivar on_disconnect: what becomes of what runs while there is no connection, or ``None`` for what is usual.
     :ivar argv: whether the command's words are a program and its arguments, to be run without a shell.
     :ivar fingerprint: the pin of the server's key as it was given, or ``None`` for the known servers'.
-    :ivar home: the folder of the client's keys and known servers, or ``None`` for the usual one.
+    :ivar config_dir: the folder of the client's keys and known servers, or ``None`` for the usual one.
     """
 
     host: str = DEFAULT_HOST
@@ -103,7 +103,7 @@ class ClientOptions:
     on_disconnect: Disconnection | None = None
     argv: bool = False
     fingerprint: str | None = None
-    home: str | None = None
+    config_dir: str | None = None
 
 
 def _number(text: str, maximum: int) -> int:
@@ -197,7 +197,7 @@ _OPTIONS = (
     ),
     _Option(("--argv",), "argv", "run the words as they are, without a shell"),
     _Option(("--fingerprint",), "fingerprint", "the key that the server must have", "SHA256:...", str),
-    _Option(("--home",), "home", "where the keys and the known servers are kept", "FOLDER", str),
+    _Option(("--config-dir",), "config_dir", "where the keys and the known servers are kept", "FOLDER", str),
     _Option(("-V", "--version"), "show_version", "show the version"),
     _Option(("-h", "--help"), "show_help", "show this help"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from twisted_rsh.client.connection import RemoteShell
+from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import ClientError
 
 __all__ = ["NOTICE_SECONDS", "GaveUp", "Outage"]
@@ -46,9 +46,9 @@ class Outage:
         self._begun: Callable[[], None] = lambda: None
         self._unwatch: Callable[[], None] = lambda: None
 
-    def follow(self, shell: RemoteShell) -> None:
+    def follow(self, connection: Connection) -> None:
         """Begin."""
-        self._unwatch = shell.watch_link(self._changed)
+        self._unwatch = connection.watch_link(self._changed)
 
     def stop(self) -> None:
         """Say nothing more.  May be called more than once."""

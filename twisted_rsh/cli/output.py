@@ -14,12 +14,12 @@ from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_rsh.cli.descriptors import PIECE_BYTES, find_way
-from twisted_rsh.client.job import RemoteJob, RemoteOutput
-from twisted_rsh.client.shell import PersistentShell
+from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
+from twisted_rsh.client.job import Job, RemoteOutput
+from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.text import Transcoder, text_codec
 
-__all__ = ["LocalOutput", "OutputWriter", "Showing", "local_encoding"]
+__all__ = ["LocalOutput", "OutputWriter", "ShownStream", "local_encoding"]
 
 
 @implementer(IWriteDescriptor)
@@ -48,7 +48,7 @@ class OutputWriter:
         self._reactor = reactor
         self._on_written = on_written
         self._on_closed = on_closed
-        self._way = find_way(fd, os.O_WRONLY)
+        self._way = open_nonblocking(fd, os.O_WRONLY)
         self._stopped = False
         self._pending = bytearray()
         self._waiting = False
@@ -183,7 +183,7 @@ class LocalOutput:
         self._owed: deque[tuple[int, int, RemoteOutput | None]] = deque()
         self._streams: list[RemoteOutput] = []
 
-    def show(self, stream: RemoteOutput, job: RemoteJob | PersistentShell, encoding: str | None) -> None:
+    def show(self, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> None:
         """Write what comes on a stream of a job, from now to its end.
 
         :param encoding: the code page of its text; ``None`` for the one that the server names.
@@ -191,12 +191,12 @@ class LocalOutput:
         showing = self.prepare(stream, job, encoding)
         stream.forward(showing.piece, showing.end)
 
-    def prepare(self, stream: RemoteOutput, job: RemoteJob | PersistentShell, encoding: str | None) -> Showing:
+    def prepare(self, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> ShownStream:
         """Be ready to write what comes on a stream, when the caller passes it on.  The parameters are as above."""
         self._streams.append(stream)
         if self.error is not None:
             stream.stop()
-        return Showing(self, stream, lambda: encoding or job.encoding)
+        return ShownStream(self, stream, lambda: encoding or job.encoding)
 
     def write(self, text: bytes, source_size: int, stream: RemoteOutput) -> None:
         """Write a piece of a stream.
@@ -276,7 +276,7 @@ def _columns(fd: int) -> int:
         return 0
 
 
-class Showing:
+class ShownStream:
     """One stream on its way to a :class:`LocalOutput`, which makes them.
 
     :param output: where it is written.

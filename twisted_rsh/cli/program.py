@@ -17,12 +17,12 @@ from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.signals import ForwardedSignals, number_of
 from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
 from twisted_rsh.client.connecting import connect
-from twisted_rsh.client.connection import RemoteShell
+from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.trust.files import FileProblem
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["Prepare", "Task", "install_asyncio_reactor", "run_client", "run_command", "run_program"]
 
@@ -45,7 +45,7 @@ def install_asyncio_reactor() -> Any:
 
 
 async def run_command(
-    shell: RemoteShell,
+    connection: Connection,
     options: ClientOptions,
     foreground: Foreground,
     terminal: LocalTerminal | None,
@@ -65,7 +65,7 @@ async def run_command(
     if options.terminal is TerminalWish.ASKED and wanted is None and not options.quiet:
         foreground.say("no terminal for the command, because stdin is none; -tt gives it one all the same")
     # As ssh does it: the words are joined by spaces, and the user's shell on the server takes them apart.
-    job = shell.start(
+    job = connection.start(
         options.command if options.argv else " ".join(options.command),
         timeout=options.timeout,
         terminal=wanted,
@@ -89,7 +89,7 @@ def _wanted_terminal(
 
 log = Logger()
 
-Task = Callable[[RemoteShell, Foreground], Coroutine[Any, Any, int]]
+Task = Callable[[Connection, Foreground], Coroutine[Any, Any, int]]
 """What a program does with its connection; returns its exit status."""
 
 Prepare = Callable[[Any, ClientOptions], ClientOptions]
@@ -139,7 +139,7 @@ def _run_console(options: ClientOptions, prepare: Prepare) -> int:
     from twisted_rsh.cli.console import ERROR_STYLE, Prompt, run_console
 
     options = prepare(reactor, options)
-    prompt = Prompt(_home(options))
+    prompt = Prompt(_config(options))
     lent = os.isatty(1) if options.terminal is TerminalWish.UNSAID else options.terminal is not TerminalWish.NEVER
     terminal = LocalTerminal(reactor, 0) if lent else None
     return _run(
@@ -154,32 +154,32 @@ def _run(reactor: Any, options: ClientOptions, task: Task, error_style: _Style =
 
     foreground = Foreground(reactor, options.encoding, options.quiet, error_style)
     try:
-        return run_program(reactor, options, _home(options), foreground, task)
+        return run_program(reactor, options, _config(options), foreground, task)
     finally:
         # Whatever went wrong, a terminal that was lent is given back.
         foreground.stop()
 
 
-def _home(options: ClientOptions) -> Home:
-    return Home.default(os.environ) if options.home is None else Home.at(options.home)
+def _config(options: ClientOptions) -> ConfigFolders:
+    return ConfigFolders.default(os.environ) if options.config_dir is None else ConfigFolders.at(options.config_dir)
 
 
 LEAVE_SECONDS = 1.0
 """Seconds that the server has to answer our goodbye before the program leaves without it."""
 
 
-def run_program(reactor: Any, options: ClientOptions, home: Home, foreground: Foreground, task: Task) -> int:
+def run_program(reactor: Any, options: ClientOptions, config: ConfigFolders, foreground: Foreground, task: Task) -> int:
     """Connect, run a task, hang up.
 
     :param reactor: the reactor; it runs until the task is over.
     :param options: whom to connect to, and how talkative to be.
-    :param home: where the client's key and the records are.
+    :param config: where the client's key and the records are.
     :param foreground: the client's descriptors.
     :param task: what to do.
     :returns: the exit status: the task's, 255 for a failure of the client's own, which has been told in one line, or
         128 and its number for a signal that came when no command ran.
     """
-    program = _Program(reactor, options, home, foreground, task)
+    program = _Program(reactor, options, config, foreground, task)
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stderr)] if options.verbosity else [], redirectStandardIO=False, discardBuffer=True
     )
@@ -195,11 +195,13 @@ class _Program:
     :ivar status: the exit status, once the reactor has stopped.
     """
 
-    def __init__(self, reactor: Any, options: ClientOptions, home: Home, foreground: Foreground, task: Task) -> None:
+    def __init__(
+        self, reactor: Any, options: ClientOptions, config: ConfigFolders, foreground: Foreground, task: Task
+    ) -> None:
         self.status = FAILURE_STATUS
         self._reactor = reactor
         self._options = options
-        self._home = home
+        self._config = config
         self._foreground = foreground
         self._task = task
         self._running: Deferred[int] | None = None
@@ -219,21 +221,21 @@ class _Program:
 
     async def _run(self) -> int:
         options = self._options
-        shell = await connect(
+        connection = await connect(
             self._reactor,
             options.host,
             options.port,
             user=options.user,
             fingerprint=options.fingerprint,
-            home=self._home,
+            config=self._config,
             resume=not options.no_resume,
         )
-        self._foreground.outage.follow(shell)
+        self._foreground.outage.follow(connection)
         try:
-            return await self._task(shell, self._foreground)
+            return await self._task(connection, self._foreground)
         finally:
             self._foreground.outage.stop()
-            await shell.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: "")
+            await connection.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: "")
 
     def _failed(self, failure: Failure) -> int:
         error = failure.value

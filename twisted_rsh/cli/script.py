@@ -13,7 +13,7 @@ from twisted_rsh.cli.input import InputReader
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.output import local_encoding
-from twisted_rsh.client.connection import RemoteShell
+from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import ClientError
 from twisted_rsh.client.text import decode_text
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES
@@ -79,7 +79,7 @@ class CommandLines:
 
 
 async def run_script(
-    reactor: Any, shell: RemoteShell, options: ClientOptions, foreground: Foreground, lines: CommandLines
+    reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground, lines: CommandLines
 ) -> int:
     """Run one line after another in one shell, without input, up to the last, whatever they exit with.
 
@@ -98,13 +98,13 @@ async def run_script(
             if not line.strip():
                 continue
             if lines_shell is None:
-                lines_shell = await start_line_shell(reactor, shell, options, unattended=True)
+                lines_shell = await start_line_shell(reactor, connection, options, unattended=True)
                 foreground.show_background(lines_shell.shell)
             ending = await foreground.run(lines_shell.start(line), None)
-            if shell.lost is None and await lines_shell.has_ended_with(line, ending):
+            if connection.lost is None and await lines_shell.has_ended_with(line, ending):
                 return lines_shell.tell_end(foreground, line)
             status = foreground.tell(ending)
-            if shell.lost is not None:  # and the user has been told
+            if connection.lost is not None:  # and the user has been told
                 break
     finally:
         lines.stop()

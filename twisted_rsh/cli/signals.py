@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["FORWARDED", "ForwardedSignals", "number_of", "stand_still"]
+__all__ = ["FORWARDED", "ForwardedSignals", "number_of", "suspend_self"]
 
 FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 """Names of the signals that mean the command, not the client."""
@@ -19,7 +19,7 @@ def number_of(name: str) -> int:
     return signal.Signals[f"SIG{name}"]
 
 
-def stand_still() -> None:
+def suspend_self() -> None:
     """Do what SIGTSTP does to a program that does not catch it: return when the client is told to go on."""
     before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGTSTP)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
-from twisted_rsh.cli.signals import stand_still
+from twisted_rsh.cli.signals import suspend_self
 from twisted_rsh.core.limits import MAX_TERM_BYTES
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
 
@@ -178,7 +178,7 @@ class LocalTerminal:
     def _suspend(self) -> None:
         if self._is_lent:
             self._leave()
-            stand_still()
+            suspend_self()
             self._go_on()
 
     def _go_on(self) -> None:

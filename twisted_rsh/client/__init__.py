@@ -1,4 +1,4 @@
-"""The client: :func:`connect` gives a :class:`RemoteShell`, which runs commands."""
+"""The client: :func:`connect` gives a :class:`Connection`, which runs commands."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twisted_rsh.client.connecting import connect, connect_to_endpoint
-    from twisted_rsh.client.connection import RemoteShell
-    from twisted_rsh.client.job import RemoteJob
+    from twisted_rsh.client.connection import Connection
+    from twisted_rsh.client.job import Job
     from twisted_rsh.client.result import Result
-    from twisted_rsh.client.shell import PersistentShell
+    from twisted_rsh.client.shell import Shell
     from twisted_rsh.core.endings import JobEnd
     from twisted_rsh.core.requests import Grace, Keep, Terminal
 
 __all__ = [
+    "Connection",
     "Grace",
+    "Job",
     "JobEnd",
     "Keep",
-    "PersistentShell",
-    "RemoteJob",
-    "RemoteShell",
     "Result",
+    "Shell",
     "Terminal",
     "connect",
     "connect_to_endpoint",
@@ -31,9 +31,9 @@ _MODULES = {
     "Grace": "twisted_rsh.core.requests",
     "JobEnd": "twisted_rsh.core.endings",
     "Keep": "twisted_rsh.core.requests",
-    "PersistentShell": "twisted_rsh.client.shell",
-    "RemoteJob": "twisted_rsh.client.job",
-    "RemoteShell": "twisted_rsh.client.connection",
+    "Shell": "twisted_rsh.client.shell",
+    "Job": "twisted_rsh.client.job",
+    "Connection": "twisted_rsh.client.connection",
     "Result": "twisted_rsh.client.result",
     "Terminal": "twisted_rsh.core.requests",
     "connect": "twisted_rsh.client.connecting",

@@ -11,17 +11,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from twisted_rsh.client.connection import RemoteShell
+from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import ClientError, NoServer, UnknownServer
 from twisted_rsh.client.link import dial
 from twisted_rsh.client.login import ClientLink
-from twisted_rsh.client.reconnecting import Redialler
+from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.resuming import ResumeLink, Resumption
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.fingerprint import parse_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
 __all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "connect", "connect_to_endpoint", "find_pin"]
@@ -38,10 +38,10 @@ def connect(
     *,
     user: str | None = None,
     fingerprint: str | None = None,
-    home: Home | None = None,
+    config: ConfigFolders | None = None,
     limits: SessionLimits | None = None,
     resume: bool = True,
-) -> Deferred[RemoteShell]:
+) -> Deferred[Connection]:
     """Connect to a server and log in.
 
     :param reactor: the reactor.
@@ -50,20 +50,20 @@ def connect(
     :param user: whom to log in as; ``None`` for the user who runs this.
     :param fingerprint: of the server's key, ``"SHA256:..."``, as the server's log shows it; ``None`` for a server of
         this user's on this machine, which has left a record.
-    :param home: where the client's key and the records are; ``None`` for the user's XDG folders.  A missing key is
+    :param config: where the client's key and the records are; ``None`` for the user's XDG folders.  A missing key is
         made.
     :param limits: how often to ask the server for a sign of life; the server announces the rest.
     :param resume: whether the session outlives its connection: when that is lost, the server is dialled again, and
         everything goes on, with nothing lost and nothing repeated; see
-        :meth:`twisted_rsh.client.connection.RemoteShell.watch_link`.  Otherwise it ends with its connection, and its
+        :meth:`twisted_rsh.client.connection.Connection.watch_link`.  Otherwise it ends with its connection, and its
         jobs are ended at once unless they are started with another `on_disconnect`.
     :returns: fires with the shell; fails with a :class:`~twisted_rsh.client.errors.ClientError`, with
         :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, with
         :class:`ValueError` when the fingerprint is none, and with :class:`OSError`.  Cancelling it hangs up.
     """
 
-    async def find_and_dial() -> RemoteShell:
-        folders = Home.default(os.environ) if home is None else home
+    async def find_and_dial() -> Connection:
+        folders = ConfigFolders.default(os.environ) if config is None else config
         pin = find_pin(folders, host, port, fingerprint)
         key = load_or_create_client_key(folders)
         name = user or _own_name()
@@ -85,7 +85,7 @@ def connect_to_endpoint(
     limits: SessionLimits | None = None,
     *,
     resume: bool = True,
-) -> Deferred[RemoteShell]:
+) -> Deferred[Connection]:
     """Connect to a server wherever it is, when everything about it is known.
 
     :param endpoint: where it listens; TLS is added to it.  It is asked again for each further connection.
@@ -97,20 +97,20 @@ def connect_to_endpoint(
     """
     clock = cast("IReactorTime", reactor)
 
-    def make_redialler(shell: RemoteShell, parts: Resumption) -> Redialler:
+    def make_reconnector(connection: Connection, parts: Resumption) -> Reconnector:
         def make_link(tls: PinnedClientTLS, resumed: Deferred[None]) -> ResumeLink:
-            return ResumeLink(clock, tls, pin, parts, shell.link_owner, resumed)
+            return ResumeLink(clock, tls, pin, parts, connection.link_owner, resumed)
 
-        return Redialler(clock, lambda: dial(reactor, endpoint, pin, make_link), shell)
+        return Reconnector(clock, lambda: dial(reactor, endpoint, pin, make_link), connection)
 
-    def make_link(tls: PinnedClientTLS, ready: Deferred[RemoteShell]) -> ClientLink:
-        redialling = make_redialler if resume else None
-        return ClientLink(clock, tls, pin, key, user, limits or SessionLimits(), ready, redialling)
+    def make_link(tls: PinnedClientTLS, ready: Deferred[Connection]) -> ClientLink:
+        reconnecting = make_reconnector if resume else None
+        return ClientLink(clock, tls, pin, key, user, limits or SessionLimits(), ready, reconnecting)
 
     return dial(reactor, endpoint, pin, make_link)
 
 
-def find_pin(home: Home, host: str, port: int, fingerprint: str | None) -> bytes:
+def find_pin(config: ConfigFolders, host: str, port: int, fingerprint: str | None) -> bytes:
     """Find out which key the server must have.
 
     :param fingerprint: what the user says, or ``None``; then only a server of this user's on this machine is known,
@@ -126,7 +126,7 @@ def find_pin(home: Home, host: str, port: int, fingerprint: str | None) -> bytes
         raise UnknownServer(
             f"the key of {host} port {port} is not known; give --fingerprint SHA256:..., which its server's log shows"
         )
-    record = read_record(home, port)
+    record = read_record(config, port)
     if record is None:
         raise UnknownServer(
             f"no server of yours is known on port {port} of this machine; start one with: twistd rsh --port {port}"

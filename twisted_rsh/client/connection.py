@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from twisted.internet.defer import Deferred, succeed
 
-from twisted_rsh.client.errors import ConnectionLost, LossReason
-from twisted_rsh.client.job import RemoteJob, Watchers, collect
-from twisted_rsh.client.reconnecting import Redialler
+from twisted_rsh.client.errors import LossReason, SessionLost
+from twisted_rsh.client.job import Job, Watchers, collect
+from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.resuming import LinkOwner
-from twisted_rsh.client.shell import PersistentShell, start_shell
+from twisted_rsh.client.shell import Shell, start_shell
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
@@ -21,7 +21,7 @@ from twisted_rsh.core.requests import KILL, Disconnection, Grace, JobRequest, Ke
 from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.pump import SessionPump
 
-__all__ = ["IDLE_SECONDS", "LinkWatcher", "RemoteShell"]
+__all__ = ["IDLE_SECONDS", "Connection", "LinkWatcher"]
 
 
 IDLE_SECONDS = 60.0
@@ -38,7 +38,7 @@ LinkWatcher = Callable[[str | None], object]
 """Called with one line when the connection was lost, and with ``None`` when there is another."""
 
 
-class RemoteShell:
+class Connection:
     """Runs commands on the server.  :func:`twisted_rsh.client.connecting.connect` makes one.
 
     Any number of commands run at once, up to the server's limit, and none of them delays another.
@@ -56,8 +56,8 @@ class RemoteShell:
     def __init__(self, session: ClientSession, pump: SessionPump) -> None:
         self._session = session
         self._pump = pump
-        self._redialler: Redialler | None = None
-        self._jobs: dict[int, RemoteJob] = {}
+        self._reconnector: Reconnector | None = None
+        self._jobs: dict[int, Job] = {}
         self.lost: str | None = None
         self.loss: LossReason | None = None
         self.link_owner = LinkOwner(self.link_ended, self.broken)
@@ -110,7 +110,7 @@ class RemoteShell:
             :class:`~twisted_rsh.core.requests.Keep`; ``None`` for a minute's grace, and an hour's on a terminal.
         :returns: fires with the result, whatever the ending: see its ``ending``, or call its ``check()``.  Cancelling
             it ends the command.
-        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone already; nothing was started.  When
+        :raises twisted_rsh.client.errors.SessionLost: the connection is gone already; nothing was started.  When
             it is lost later, the result's ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
         """
         job = self.start(
@@ -138,11 +138,11 @@ class RemoteShell:
         max_cpu: float | None = None,
         max_memory: int | None = None,
         on_disconnect: Disconnection | None = None,
-    ) -> RemoteJob:
+    ) -> Job:
         """Start a command, to read and write while it runs.  The parameters are those of :meth:`run`.
 
         :returns: the job.  When it is refused, that is its ending.
-        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
+        :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
         """
         return self.open(
             JobRequest(
@@ -159,7 +159,7 @@ class RemoteShell:
             )
         )
 
-    def shell(
+    def open_shell(
         self,
         program: str = "",
         *,
@@ -169,7 +169,7 @@ class RemoteShell:
         max_cpu: float | None = None,
         max_memory: int | None = None,
         on_disconnect: Disconnection | None = None,
-    ) -> Deferred[PersistentShell]:
+    ) -> Deferred[Shell]:
         """Start a shell that remembers: its folder, variables, functions and options outlive each command.
 
         :param program: which shell, a name or a path; an empty one for the user's own.
@@ -183,7 +183,7 @@ class RemoteShell:
             :meth:`run`; ``None`` for an hour's grace.
         :returns: fires with the shell when it takes commands; fails with
             :class:`~twisted_rsh.client.errors.ShellRefused` when there is none to be had, and with
-            :class:`~twisted_rsh.client.errors.ConnectionLost`.  Cancelling it ends the shell.
+            :class:`~twisted_rsh.client.errors.SessionLost`.  Cancelling it ends the shell.
         """
         return start_shell(
             self.open,
@@ -198,23 +198,23 @@ class RemoteShell:
             ),
         )
 
-    def open(self, request: JobRequest) -> RemoteJob:
+    def open(self, request: JobRequest) -> Job:
         """Start what a request asks for; :meth:`start` and :meth:`shell` are easier to call.
 
         :returns: the job.  When it is refused, that is its ending.
-        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
+        :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
         """
         if self.lost is not None:
-            raise ConnectionLost(self.lost, self.loss or LossReason.LINK)
-        if self._redialler is None and request.on_disconnect is None and request.in_shell is None:
+            raise SessionLost(self.lost, self.loss or LossReason.LINK)
+        if self._reconnector is None and request.on_disconnect is None and request.in_shell is None:
             request = replace(request, on_disconnect=KILL)  # nobody will come back for it
         try:
             channel = self._session.open(request)
         except LocalProtocolError as error:
-            job = RemoteJob(0, request, self._session, self._pump)
+            job = Job(0, request, self._session, self._pump)
             job.ended(JobEnd(_refusal(request, error)))
             return job
-        self._jobs[channel] = job = RemoteJob(channel, request, self._session, self._pump, self._typed(request))
+        self._jobs[channel] = job = Job(channel, request, self._session, self._pump, self._typed(request))
         self._pump.flush()
         return job
 
@@ -243,9 +243,9 @@ class RemoteShell:
         self._waiting.append(waiting)
         return waiting
 
-    def outlive_links(self, redialler: Redialler) -> None:
+    def outlive_links(self, reconnector: Reconnector) -> None:
         """For the first link: the session does not end with it."""
-        self._redialler = redialler
+        self._reconnector = reconnector
 
     def dispatch(self, event: Event) -> None:
         """For the link: something happened in the session."""
@@ -272,21 +272,21 @@ class RemoteShell:
         self._pump.stop()
         if self.lost is not None:
             self._leave_without(link)
-        elif self._redialler is None or self.patience() == 0:
+        elif self._reconnector is None or self.patience() == 0:
             self._end(f"the connection was lost: {reason}", LossReason.LINK)
         else:
-            self._redialler.start()
+            self._reconnector.start()
             self._watchers.tell(reason)
 
     @property
     def _is_searching(self) -> bool:
-        return self._redialler is not None and self._redialler.is_searching
+        return self._reconnector is not None and self._reconnector.is_searching
 
     def _leave_without(self, link: FramedLink) -> None:
         """The session is over, and so is its link; if the server may not have heard it, say goodbye over another."""
-        if self._redialler is not None and self._farewells and not link.ended_cleanly:
+        if self._reconnector is not None and self._farewells and not link.ended_cleanly:
             self._farewells -= 1
-            self._redialler.start()
+            self._reconnector.start()
         else:
             self._tell_waiting()
 
@@ -295,7 +295,7 @@ class RemoteShell:
         self._end(f"the connection was lost: {what}", LossReason.PROTOCOL)
 
     def patience(self) -> float | None:
-        """For the redialler: say for how many seconds to look for a link; ``None`` for as long as it takes."""
+        """For the reconnector: say for how many seconds to look for a link; ``None`` for as long as it takes."""
         if self.lost is not None:
             return FAREWELL_SECONDS
         # A command in a persistent shell lives as long as that shell, which is a job of its own.
@@ -306,12 +306,12 @@ class RemoteShell:
         return min(max(graces, default=IDLE_SECONDS), self._session.limits.detach_seconds)
 
     def link_found(self) -> None:
-        """For the redialler: the session goes on, or the server has heard that it does not."""
+        """For the reconnector: the session goes on, or the server has heard that it does not."""
         if self.lost is None:
             self._watchers.tell(None)
 
-    def given_up(self, error: ConnectionLost) -> None:
-        """For the redialler: it does not."""
+    def given_up(self, error: SessionLost) -> None:
+        """For the reconnector: it does not."""
         if self.lost is None:
             self._end(str(error), error.reason)
         else:
@@ -334,8 +334,8 @@ class RemoteShell:
             return
         self.lost, self.loss = text, reason
         # With a connection the search is over, or just succeeding: what is said within that moment goes over it.
-        if self._redialler is not None and not self.connected:
-            self._redialler.stop()
+        if self._reconnector is not None and not self.connected:
+            self._reconnector.stop()
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             job.ended(JobEnd(OutcomeUnknown(text)))

@@ -6,7 +6,7 @@
     ``NotARemoteShell``: somebody answers who does not speak this protocol.
     ``WrongServer``: the server has another key than it should.
     ``LoginRefused``: the server does not let this user in with this key.
-    ``ConnectionLost``: the connection is gone, and the session with it; a ``LossReason`` says why.
+    ``SessionLost``: the connection is gone, and the session with it; a ``LossReason`` says why.
     ``ShellRefused``: the server has no persistent shell for us.
     ``CommandFailed``: :meth:`twisted_rsh.client.result.Result.check` found no success.
 """
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ClientError",
     "CommandFailed",
-    "ConnectionLost",
     "LoginRefused",
     "LossReason",
     "NoServer",
     "NotARemoteShell",
+    "SessionLost",
     "ShellRefused",
     "UnknownServer",
     "WrongServer",
@@ -82,7 +82,7 @@ class LossReason(enum.Enum):
     """The server did not follow the protocol."""
 
 
-class ConnectionLost(ClientError):
+class SessionLost(ClientError):
     """The connection to the server is gone, and the session with it.
 
     :ivar reason: why.

@@ -25,7 +25,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.link.pump import SessionPump
 
-__all__ = ["TYPING_SECONDS", "RemoteInput", "RemoteJob", "RemoteOutput", "SuspensionWatcher", "Watchers", "collect"]
+__all__ = ["TYPING_SECONDS", "Job", "RemoteInput", "RemoteOutput", "SuspensionWatcher", "Watchers", "collect"]
 
 
 News = TypeVar("News")
@@ -245,8 +245,8 @@ SuspensionWatcher = Callable[[str | None], object]
 """Called with the name of the signal that has suspended a job, and with ``None`` when it goes on."""
 
 
-class RemoteJob:
-    """A job that :meth:`twisted_rsh.client.connection.RemoteShell.start` started.
+class Job:
+    """A job that :meth:`twisted_rsh.client.connection.Connection.start` started.
 
     Its output waits on the server while nobody reads it, and then the job itself waits: read both outputs, or
     ``forward`` or ``stop`` the one that is of no interest.
@@ -418,7 +418,7 @@ class RemoteJob:
         self.close()
 
 
-def collect(job: RemoteJob, command: str | tuple[str, ...], stdin: bytes) -> Deferred[Result]:
+def collect(job: Job, command: str | tuple[str, ...], stdin: bytes) -> Deferred[Result]:
     """Read everything that a job writes.
 
     :param job: the job; nobody reads or writes it yet.

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStre
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from twisted_rsh.client.errors import ClientError, ConnectionLost, NoServer, NotARemoteShell, WrongServer
+from twisted_rsh.client.errors import ClientError, NoServer, NotARemoteShell, SessionLost, WrongServer
 from twisted_rsh.link.framed_link import LOGIN_SECONDS, FramedLink
 from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS, peer_spki_sha256
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -86,7 +86,7 @@ class PinnedLink(FramedLink, Generic[Result]):
         :param reason: one line, from the link.
         """
         if self._recognized:
-            return ConnectionLost(f"{self.peer} ended the connection during {self.purpose}: {reason}")
+            return SessionLost(f"{self.peer} ended the connection during {self.purpose}: {reason}")
         if self._tls.stranger is not None:
             return WrongServer(
                 f"{self.peer} is not the expected server: its key is {format_fingerprint(self._tls.stranger)}, "

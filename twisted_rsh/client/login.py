@@ -1,4 +1,4 @@
-"""The client's side of a link that begins a session: log in, then the link belongs to a ``RemoteShell``."""
+"""The client's side of a link that begins a session: log in, then the link belongs to a ``Connection``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from twisted_rsh.client.connection import RemoteShell
+from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.client.link import PinnedLink
-from twisted_rsh.client.reconnecting import Redialler
+from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.resuming import Resumption, receive
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import ClientLogin
@@ -20,13 +20,13 @@ from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import PinnedClientTLS, exporter, link_secret
 from twisted_rsh.trust.client_key import ClientKey
 
-__all__ = ["ClientLink", "MakeRedialler"]
+__all__ = ["ClientLink", "MakeReconnector"]
 
-MakeRedialler = Callable[[RemoteShell, Resumption], Redialler]
+MakeReconnector = Callable[[Connection, Resumption], Reconnector]
 """Makes what finds a session other links."""
 
 
-class ClientLink(PinnedLink[RemoteShell]):
+class ClientLink(PinnedLink[Connection]):
     """One connection that logs in.
 
     :param clock: where deadlines are scheduled, usually the reactor.
@@ -36,7 +36,7 @@ class ClientLink(PinnedLink[RemoteShell]):
     :param user: whom to log in as.
     :param limits: how often to ask the server for a sign of life; the server announces the rest.
     :param shell_ready: fired with the shell, or with a :class:`~twisted_rsh.client.errors.ClientError`.
-    :param make_redialler: makes what finds the session other links; ``None`` for a session that ends with this one.
+    :param make_reconnector: makes what finds the session other links; ``None`` for a session that ends with this one.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class ClientLink(PinnedLink[RemoteShell]):
         key: ClientKey,
         user: str,
         limits: SessionLimits,
-        shell_ready: Deferred[RemoteShell],
-        make_redialler: MakeRedialler | None = None,
+        shell_ready: Deferred[Connection],
+        make_reconnector: MakeReconnector | None = None,
     ) -> None:
         super().__init__(clock, tls, pin, shell_ready)
         self._key = key
         self._user = user
-        self._make_redialler = make_redialler
+        self._make_redialler = make_reconnector
         self._login = ClientLogin(limits)
         self._pump: SessionPump | None = None
-        self._shell: RemoteShell | None = None
+        self._shell: Connection | None = None
 
     def ask(self) -> None:
         """Send AUTH."""
@@ -95,7 +95,7 @@ class ClientLink(PinnedLink[RemoteShell]):
         self.session_began()
         proof = ClientProof(welcome.session, link_secret(self.tls, welcome.session, 0))
         self._pump = pump = SessionPump(session, self.clock)
-        self._shell = shell = RemoteShell(session, pump)
+        self._shell = shell = Connection(session, pump)
         if self._make_redialler is not None and welcome.detach_seconds:
             shell.outlive_links(self._make_redialler(shell, Resumption(session, pump, proof, welcome.instance)))
         pump.start(self, shell.dispatch)

@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_rsh.client.errors import ConnectionLost, LossReason, NoServer, WrongServer
+from twisted_rsh.client.errors import LossReason, NoServer, SessionLost, WrongServer
 from twisted_rsh.client.resuming import RESUME_SECONDS
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = [
     "JUMP_SECONDS",
     "LAST_RETRY_SECONDS",
     "TICK_SECONDS",
-    "Redialler",
+    "Reconnector",
     "Sufferer",
     "elapsed_seconds",
     "retry_policy",
@@ -83,11 +83,11 @@ class Sufferer(Protocol):
     def link_found(self) -> None:
         """Learn that there is another."""
 
-    def given_up(self, error: ConnectionLost) -> None:
+    def given_up(self, error: SessionLost) -> None:
         """Learn that there will be none."""
 
 
-class Redialler:
+class Reconnector:
     """Looks for a link during each outage of a session.
 
     :param clock: the reactor.
@@ -177,7 +177,7 @@ class Redialler:
             self._not_before = now + RESUME_SECONDS
         if now >= self._deadline:
             reason = f": {self._failure}" if self._failure else ""
-            self._give_up(ConnectionLost(f"no connection for {now - self._lost_at:.0f} s{reason}", LossReason.TIME))
+            self._give_up(SessionLost(f"no connection for {now - self._lost_at:.0f} s{reason}", LossReason.TIME))
             return
         self._wait(now)
         if jumped and self._service is not None:
@@ -192,7 +192,7 @@ class Redialler:
         patience = self._sufferer.patience()
         return math.inf if patience is None else max(self._lost_at + patience, self._not_before)
 
-    def _give_up(self, error: ConnectionLost) -> None:
+    def _give_up(self, error: SessionLost) -> None:
         self.stop()
         self._sufferer.given_up(error)
 
@@ -212,10 +212,10 @@ def _no_answer(_result: object, seconds: float) -> Failure:
     return Failure(NoServer(f"no answer within {seconds:g} s"))
 
 
-def _final(error: BaseException | None) -> ConnectionLost | None:
+def _final(error: BaseException | None) -> SessionLost | None:
     """Return the end of the session that a failed attempt means, or ``None`` if the next may succeed."""
     if isinstance(error, WrongServer):
-        return ConnectionLost(f"the server's identity has changed: {error}", LossReason.IDENTITY)
-    if isinstance(error, ConnectionLost) and error.reason is not LossReason.LINK:
+        return SessionLost(f"the server's identity has changed: {error}", LossReason.IDENTITY)
+    if isinstance(error, SessionLost) and error.reason is not LossReason.LINK:
         return error
     return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from twisted_rsh.client.errors import ConnectionLost, LossReason
+from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.link import PinnedLink
 from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.login import ClientResume
@@ -63,7 +63,7 @@ class ResumeLink(PinnedLink[None]):
     :param resumption: the session.
     :param owner: whom the link belongs to when it has got the session.
     :param resumed: fired when it has; failed with a :class:`~twisted_rsh.client.errors.ClientError` when it has not,
-        of which a :class:`~twisted_rsh.client.errors.ConnectionLost` with another reason than ``LINK`` says that it is
+        of which a :class:`~twisted_rsh.client.errors.SessionLost` with another reason than ``LINK`` says that it is
         of no use to try again.
     """
 
@@ -101,7 +101,7 @@ class ResumeLink(PinnedLink[None]):
             try:
                 self._answer(payload)
             except RemoteProtocolError as error:
-                self.give_up(ConnectionLost(f"the server broke the protocol: {error}", LossReason.PROTOCOL))
+                self.give_up(SessionLost(f"the server broke the protocol: {error}", LossReason.PROTOCOL))
                 raise
 
     def frames_received(self) -> None:
@@ -156,7 +156,7 @@ def receive(pump: SessionPump, link: FramedLink, owner: LinkOwner, payload: byte
         raise
 
 
-def _refused(answer: ResumeFail, instance: str) -> ConnectionLost:
+def _refused(answer: ResumeFail, instance: str) -> SessionLost:
     if answer.instance != instance:
-        return ConnectionLost("the server was restarted", LossReason.RESTARTED)
-    return ConnectionLost("the session has expired on the server", LossReason.EXPIRED)
+        return SessionLost("the server was restarted", LossReason.RESTARTED)
+    return SessionLost("the session has expired on the server", LossReason.EXPIRED)

@@ -6,18 +6,18 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, DeferredLock
 
-from twisted_rsh.client.errors import ConnectionLost, ShellRefused
-from twisted_rsh.client.job import RemoteJob, RemoteOutput, collect
+from twisted_rsh.client.errors import SessionLost, ShellRefused
+from twisted_rsh.client.job import Job, RemoteOutput, collect
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.status import describe_ending
 from twisted_rsh.core.endings import JobEnd, OutcomeUnknown
 from twisted_rsh.core.requests import JobRequest
 
-__all__ = ["PersistentShell", "start_shell"]
+__all__ = ["Shell", "start_shell"]
 
 
-class PersistentShell:
-    """Runs commands one after another in one shell; made by :meth:`twisted_rsh.client.RemoteShell.shell`.
+class Shell:
+    """Runs commands one after another in one shell; made by :meth:`twisted_rsh.client.Connection.shell`.
 
     Each command has its own output, ending and time-out.  What the shell keeps is the shell's: the folder, variables,
     functions, options, ``umask`` and ``ulimit``.
@@ -26,7 +26,7 @@ class PersistentShell:
     :param open_job: starts what a request asks for.
     """
 
-    def __init__(self, job: RemoteJob, open_job: Callable[[JobRequest], RemoteJob]) -> None:
+    def __init__(self, job: Job, open_job: Callable[[JobRequest], Job]) -> None:
         self._job = job
         self._open_job = open_job
         self._turn = DeferredLock()
@@ -61,7 +61,7 @@ class PersistentShell:
         :param timeout: seconds after which the server ends the command, or ``None``; the shell goes on if it can.
         :param max_output: bytes of output after which the server ends the command, or ``None``.
         :returns: fires with the result, whatever the ending; fails with
-            :class:`~twisted_rsh.client.errors.ConnectionLost` when the connection is gone before its turn.  Cancelling
+            :class:`~twisted_rsh.client.errors.SessionLost` when the connection is gone before its turn.  Cancelling
             it ends the command, or gives up its turn.
         """
 
@@ -74,11 +74,11 @@ class PersistentShell:
 
         return Deferred.fromCoroutine(take_turn())
 
-    def start(self, command: str, *, timeout: float | None = None, max_output: int | None = None) -> RemoteJob:
+    def start(self, command: str, *, timeout: float | None = None, max_output: int | None = None) -> Job:
         """Start a command, to read and write while it runs.  The parameters are those of :meth:`run`.
 
         :returns: the command.  When it is refused, as because the shell runs another, that is its ending.
-        :raises twisted_rsh.client.errors.ConnectionLost: the connection is gone; nothing was started.
+        :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
         """
         return self._open_job(
             JobRequest(command=command, in_shell=self._job.channel, timeout=timeout, max_output=max_output)
@@ -105,15 +105,15 @@ class PersistentShell:
         self._job.close()
 
 
-def start_shell(open_job: Callable[[JobRequest], RemoteJob], request: JobRequest) -> Deferred[PersistentShell]:
+def start_shell(open_job: Callable[[JobRequest], Job], request: JobRequest) -> Deferred[Shell]:
     """Start a persistent shell.
 
     :param open_job: starts what a request asks for.
     :param request: a request for a shell.
-    :returns: as that of :meth:`twisted_rsh.client.RemoteShell.shell`.
+    :returns: as that of :meth:`twisted_rsh.client.Connection.shell`.
     """
 
-    async def start() -> PersistentShell:
+    async def start() -> Shell:
         job = open_job(request)
         try:
             await job.when_started()
@@ -123,8 +123,8 @@ def start_shell(open_job: Callable[[JobRequest], RemoteJob], request: JobRequest
         if job.encoding is None:
             ending = (await job.wait()).ending
             if isinstance(ending, OutcomeUnknown):
-                raise ConnectionLost(ending.text)
+                raise SessionLost(ending.text)
             raise ShellRefused(describe_ending(ending) or "the shell ended before it took a command")
-        return PersistentShell(job, open_job)
+        return Shell(job, open_job)
 
     return Deferred.fromCoroutine(start())

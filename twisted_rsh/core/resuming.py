@@ -76,7 +76,7 @@ class ServerProof:
         self._secrets = (secret, secret)
         self._attempt = 0
 
-    def holds(self, claim: Resume, link: LinkBinding) -> bool:
+    def verifies(self, claim: Resume, link: LinkBinding) -> bool:
         """Tell whether a resume comes from the client, is new, and was made for this connection."""
         return self._secret_of(claim, link) is not None and claim.attempt > self._attempt
 

@@ -142,11 +142,11 @@ class Session:
         self._credits.clear()
         return frames
 
-    def link_paused(self) -> None:
-        """Learn that the link's buffer is full: there is no room on any stream until :meth:`link_resumed`."""
+    def link_full(self) -> None:
+        """Learn that the link's buffer is full: there is no room on any stream until :meth:`link_writable`."""
         self._link_writable = False
 
-    def link_resumed(self) -> list[Event]:
+    def link_writable(self) -> list[Event]:
         """Learn that the link takes bytes again; nothing happens when it is gone."""
         if not self._linked:
             return []

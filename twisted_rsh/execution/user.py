@@ -13,7 +13,7 @@ from twisted_rsh.execution.job import ProcessJob, start_job
 from twisted_rsh.execution.plan import plan_job
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.shells.plan import plan_shell
-from twisted_rsh.execution.shells.shell import PersistentShell, start_shell
+from twisted_rsh.execution.shells.shell import ShellJob, start_shell
 from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
@@ -52,7 +52,7 @@ class LocalUser:
         self.name = account.name
         self.encoding = account.encoding
 
-    def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob | PersistentShell:
+    def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob | ShellJob:
         """Start a process, or a persistent shell, for a request.
 
         The request's `timeout` is the owner's to keep: it calls :meth:`ProcessJob.terminate` when the time is up.
@@ -70,14 +70,14 @@ class LocalUser:
             text = "the server's system cannot keep limits of processor time and memory; run the command without"
             raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
         job = self._start(request, owner, tree, limits)
-        listener = job.suspension if isinstance(job, PersistentShell) else ISuspensionListener(owner, None)
+        listener = job.suspension if isinstance(job, ShellJob) else ISuspensionListener(owner, None)
         if listener is not None:
             self._trees.tell_suspension(tree, listener)
         return job
 
     def _start(
         self, request: JobRequest, owner: IJobOwner, tree: JobTree, limits: UsageLimits
-    ) -> ProcessJob | PersistentShell:
+    ) -> ProcessJob | ShellJob:
         if request.shell is not None:
             shell = plan_shell(request, self._account)
             return start_shell(self._reactor, shell, owner, tree, request.terminal, limits=limits)

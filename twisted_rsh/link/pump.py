@@ -130,9 +130,9 @@ class SessionPump:
         self._leaving = None
         link.close()
 
-    def link_resumed(self, link: FramedLink) -> None:
+    def link_writable(self, link: FramedLink) -> None:
         """The link's transport takes bytes again."""
-        self._act(link, self._session.link_resumed())
+        self._act(link, self._session.link_writable())
 
     def _act(self, link: FramedLink, events: list[Event]) -> None:
         assert self._dispatch is not None
@@ -170,11 +170,11 @@ class _BackPressure:
 
     def pauseProducing(self) -> None:
         if self._pump.link is self._link:
-            self._session.link_paused()
+            self._session.link_full()
 
     def resumeProducing(self) -> None:
         if self._pump.link is self._link:
-            self._link.guard(lambda: self._pump.link_resumed(self._link))
+            self._link.guard(lambda: self._pump.link_writable(self._link))
 
     def stopProducing(self) -> None:
         """The transport is gone; the link learns it too."""

@@ -34,7 +34,7 @@ class NextSession(amp.Command):
     """Describe one session: of those that there are in the order of their identifiers, the one behind another.
 
     One at a time, because an AMP value has at most 65,535 bytes.  The description is a JSON object:
-    :meth:`twisted_rsh.server.session.ShellSession.describe`.
+    :meth:`twisted_rsh.server.session.DurableSession.describe`.
     """
 
     arguments = [(b"after", amp.Unicode())]  # noqa: RUF012 - the name and the form that amp.Command reads

@@ -12,9 +12,9 @@ from twisted.logger import Logger
 
 from twisted_rsh.link.tls import LinkTLSFactory, ServerTLS
 from twisted_rsh.server.capacity import Capacity
-from twisted_rsh.server.link import LinkLines, ServerLink, ServerSettings
+from twisted_rsh.server.link import ServerLink, ServerSettings, StrangerLog
 from twisted_rsh.server.sessions import Sessions
-from twisted_rsh.server.strangers import Admission, LineLimit, Offence, Penalties, source_of
+from twisted_rsh.server.strangers import Admission, Offence, Penalties, RateLimitedLog, source_of
 
 __all__ = ["RemoteShellFactory"]
 
@@ -36,7 +36,7 @@ class RemoteShellFactory(Factory):
         self._links = links
         self.sessions = links.sessions
         self._tls = LinkTLSFactory(tls, False, links, clock)
-        self._turned_away = LineLimit(self.log, clock)
+        self._turned_away = RateLimitedLog(self.log, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         source = source_of(addr)
@@ -75,8 +75,8 @@ class _LinkFactory(Factory):
             random.SystemRandom().random, settings.max_unauthenticated, settings.max_unauthenticated_per_source
         )
         self.penalties = Penalties(clock)
-        self._lines = LinkLines(clock)
-        self._refused_sources = LineLimit(RemoteShellFactory.log, clock)
+        self._lines = StrangerLog(clock)
+        self._refused_sources = RateLimitedLog(RemoteShellFactory.log, clock)
 
     def buildProtocol(self, addr: IAddress | None) -> ServerLink:
         source = source_of(addr)

@@ -25,7 +25,7 @@ from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_OFFSET
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
-from twisted_rsh.interfaces import IJob, IJobOwner, IPersistentShell, ISuspensionListener, JobRefused
+from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListener, JobRefused
 from twisted_rsh.server.capacity import Capacity
 
 __all__ = ["ENDS_HELD_SECONDS", "OPENED_HELD_SECONDS", "ChannelJob"]
@@ -101,9 +101,9 @@ class ChannelJob:
         return self._request.in_shell
 
     @property
-    def shell(self) -> IPersistentShell | None:
+    def shell(self) -> IShellJob | None:
         """The job, if it is a persistent shell and runs."""
-        return self._job if IPersistentShell.providedBy(self._job) else None
+        return self._job if IShellJob.providedBy(self._job) else None
 
     def start(self, start_job: Callable[[JobRequest, IJobOwner], IJob], encoding: str) -> None:
         """Start the job, and answer the request.
@@ -128,7 +128,7 @@ class ChannelJob:
         if self._over:
             return
         self._job = job
-        if IPersistentShell.providedBy(job):
+        if IShellJob.providedBy(job):
             job.when_ready(self._ready)
         elif not self._accepted:
             self._accept_timer = self._clock.callLater(OPENED_HELD_SECONDS, self._ready)

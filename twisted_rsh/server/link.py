@@ -25,14 +25,14 @@ from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, Fault
 from twisted_rsh.link.tls import exporter, link_secret
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY, Capacity
 from twisted_rsh.server.portal import KeyCheck, check_key_again
-from twisted_rsh.server.session import SHOWN_ID_DIGITS, LoggedIn, ShellSession
+from twisted_rsh.server.session import SHOWN_ID_DIGITS, DurableSession, LoggedIn
 from twisted_rsh.server.sessions import Sessions
-from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE, LineLimit, Offence
+from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE, Offence, RateLimitedLog
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
 from twisted_rsh.trust.sshsig import verify_login
 
-__all__ = ["LinkLines", "ServerLink", "ServerSettings"]
+__all__ = ["ServerLink", "ServerSettings", "StrangerLog"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class ServerSettings:
     log_commands: bool = False
 
 
-class LinkLines:
+class StrangerLog:
     """What strangers can make all links of a server write to its log, so much a minute of each kind.
 
     :param clock: tells the time, usually the reactor.
@@ -77,9 +77,9 @@ class LinkLines:
     """
 
     def __init__(self, clock: IReactorTime) -> None:
-        self.aborted = LineLimit(FramedLink.log, clock)
-        self.refused = LineLimit(FramedLink.log, clock)
-        self.not_resumed = LineLimit(FramedLink.log, clock)
+        self.aborted = RateLimitedLog(FramedLink.log, clock)
+        self.refused = RateLimitedLog(FramedLink.log, clock)
+        self.not_resumed = RateLimitedLog(FramedLink.log, clock)
 
 
 class ServerLink(FramedLink):
@@ -106,7 +106,7 @@ class ServerLink(FramedLink):
         logged_in: Callable[[], None],
         gone: Callable[[ServerLink], None],
         offended: Callable[[Offence], None],
-        lines: LinkLines,
+        lines: StrangerLog,
     ) -> None:
         super().__init__(clock, settings.handshake_seconds, settings.login_seconds)
         self._settings = settings
@@ -119,7 +119,7 @@ class ServerLink(FramedLink):
         self._lines = lines
         self._tried = False
         self._login = ServerLogin()
-        self._session: ShellSession | None = None
+        self._session: DurableSession | None = None
         self._farewell: Deferred[None] = Deferred()
 
     def ready(self) -> None:
@@ -239,7 +239,7 @@ class ServerLink(FramedLink):
 
     def _check_resume(self, claim: Resume) -> None:
         binding = LinkBinding(exporter(self.tls), self._settings.spki_sha256)
-        session = self._sessions.claimed(claim, binding)
+        session = self._sessions.find_resumable(claim, binding)
         if session is None:
             self._refuse_resume(claim, "there is no such session, or this is not its client")
             return
@@ -252,7 +252,7 @@ class ServerLink(FramedLink):
         if self.is_over:
             return
         # Again, for the session may have ended meanwhile, or gone on over another link.
-        session = self._sessions.claimed(claim, binding)
+        session = self._sessions.find_resumable(claim, binding)
         if session is None:
             self._refuse_resume(claim, "the session ended, or went on elsewhere, while its key was checked")
         elif check is KeyCheck.UNKNOWN:
@@ -279,7 +279,7 @@ class ServerLink(FramedLink):
         self.write_frames([self._login.refuse_resume(self._settings.instance_id)])
         self.close()
 
-    def _enter(self, session: ShellSession, answer: bytes) -> None:
+    def _enter(self, session: DurableSession, answer: bytes) -> None:
         self._logged_in()
         self.session_began()
         self._session = session

@@ -33,7 +33,7 @@ from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATE
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
 from twisted_rsh.trust.files import ensure_private_folder
 from twisted_rsh.trust.fingerprint import format_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import ServerRecord, remove_record, write_record
 from twisted_rsh.trust.server_key import ServerKey, load_or_create_server_key
 
@@ -46,19 +46,19 @@ INSTANCE_ID_BYTES = 16
 """Random bytes in the name of one run of a server."""
 
 
-def local_portal(reactor: Any, home: Home, account: Account, trees: JobTrees | None = None) -> Portal:
+def local_portal(reactor: Any, config: ConfigFolders, account: Account, trees: JobTrees | None = None) -> Portal:
     """Make the portal of a stand-alone server.
 
     It lets one user in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's
     own client key; the files are read anew at each login.
 
     :param reactor: watches the jobs' processes.
-    :param home: the account's folders.
+    :param config: the account's folders.
     :param account: whose jobs will run (:meth:`twisted_rsh.execution.account.Account.current`).
     :param trees: knows the processes of all jobs; ``None`` for what changes nothing about this process.
     """
     log = Logger(namespace=__name__)
-    checker = AuthorizedKeysChecker(home, account.name, lambda warning: log.warn("{warning}", warning=warning))
+    checker = AuthorizedKeysChecker(config, account.name, lambda warning: log.warn("{warning}", warning=warning))
     return Portal(SingleUserRealm(LocalUser(reactor, account, trees=trees)), [checker])
 
 
@@ -104,7 +104,7 @@ class RemoteShellService(Service):
     :param portal: decides who may log in, and what they may run: :func:`local_portal`, or an application's own, whose
         checkers take :class:`twisted_rsh.trust.cred.IVerifiedKey` and whose realm gives
         :class:`twisted_rsh.interfaces.IShellUser`.
-    :param home: where the server's key and records are; ``None`` for the user's XDG folders.
+    :param config: where the server's key and records are; ``None`` for the user's XDG folders.
     :param options: what an operator may choose.
     :raises twisted_rsh.trust.files.FileProblem: the server's key or the folder of its records cannot be used, and why.
     :ivar instance_id: names this run of the server.
@@ -117,15 +117,15 @@ class RemoteShellService(Service):
         self,
         reactor: IReactorTCP,
         portal: Portal,
-        home: Home | None = None,
+        config: ConfigFolders | None = None,
         options: ServiceOptions | None = None,
     ) -> None:
         self._reactor = reactor
-        self._home = Home.default(os.environ) if home is None else home
+        self._config = ConfigFolders.default(os.environ) if config is None else config
         self._options = ServiceOptions() if options is None else options
-        self._key: ServerKey = load_or_create_server_key(self._home)
+        self._key: ServerKey = load_or_create_server_key(self._config)
         # Looked at now, when a refusal still reaches whoever starts this, and not when everything listens already.
-        ensure_private_folder(os.path.dirname(self._home.record_path(0)))
+        ensure_private_folder(os.path.dirname(self._config.record_path(0)))
         self.instance_id = secrets.token_hex(INSTANCE_ID_BYTES)
         settings = ServerSettings(
             portal=portal,
@@ -223,7 +223,7 @@ class RemoteShellService(Service):
         try:
             for number, addresses in self._addresses().items():
                 record = ServerRecord(self._key.spki_sha256, self.instance_id, os.getpid(), tuple(addresses))
-                write_record(self._home, number, record)
+                write_record(self._config, number, record)
                 self._control(number)
         except BaseException:
             self._ports = []
@@ -246,11 +246,11 @@ class RemoteShellService(Service):
         controls, self._controls = self._controls, []
         await stop_listening([*ports, *controls])
         for number in addresses:
-            remove_record(self._home, number, self.instance_id)
+            remove_record(self._config, number, self.instance_id)
         await self._factory.go_away("the server is stopping")
 
     def _control(self, number: int) -> None:
-        path = self._home.control_path(number)
+        path = self._config.control_path(number)
         port = ControlPort(path, ControlFactory(self._factory.sessions), self._reactor)
         try:
             port.startListening()

@@ -21,7 +21,7 @@ from twisted_rsh.server.jobs import SessionJobs
 from twisted_rsh.server.strangers import source_of
 from twisted_rsh.trust.cred import VerifiedKey
 
-__all__ = ["IDLE_SECONDS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "LoggedIn", "ShellSession"]
+__all__ = ["IDLE_SECONDS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "DurableSession", "LoggedIn"]
 
 RETENTION_SECONDS = 600.0
 """Seconds for which the last output and the ending of a job wait for a client that is away, from the last ending on."""
@@ -49,7 +49,7 @@ class LoggedIn:
     account: str
 
 
-class ShellSession:
+class DurableSession:
     """One session.  Its jobs, and what they have to tell, outlive its links.
 
     When a link is gone each job has the grace that its client asked for, and the session waits for a resume: as long as
@@ -86,8 +86,8 @@ class ShellSession:
         *,
         capacity: Capacity,
         log_commands: bool,
-        detached: Callable[[ShellSession], None],
-        forgotten: Callable[[ShellSession], None],
+        detached: Callable[[DurableSession], None],
+        forgotten: Callable[[DurableSession], None],
     ) -> None:
         self.identifier = identifier
         self.login = login
@@ -180,8 +180,8 @@ class ShellSession:
 
     def is_claimed_by(self, claim: Resume, binding: LinkBinding) -> bool:
         """Tell whether a resume comes from the session's client, is new, and was made for this connection."""
-        holds = self._proof.holds(claim, binding)
-        return holds and not self.over and not self._client_has_left
+        verified = self._proof.verifies(claim, binding)
+        return verified and not self.over and not self._client_has_left
 
     def resume(
         self, link: FramedLink, claim: Resume, binding: LinkBinding, fresh: bytes, answer: Callable[[ResumeOk], None]

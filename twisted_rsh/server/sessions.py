@@ -14,7 +14,7 @@ from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.portal import KeyCheck, check_key_again
-from twisted_rsh.server.session import LoggedIn, ShellSession
+from twisted_rsh.server.session import DurableSession, LoggedIn
 
 __all__ = ["KEY_REVOKED", "MAX_DETACHED_PER_KEY", "Sessions"]
 
@@ -46,16 +46,16 @@ class Sessions:
         self._clock = clock
         self._capacity = capacity
         self._log_commands = log_commands
-        self._sessions: dict[bytes, ShellSession] = {}
+        self._sessions: dict[bytes, DurableSession] = {}
         self._nobody = ServerProof(bytes(SESSION_ID_BYTES), random_bytes(PROOF_BYTES))
 
-    def __iter__(self) -> Iterator[ShellSession]:
+    def __iter__(self) -> Iterator[DurableSession]:
         return iter(list(self._sessions.values()))
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def begin(self, identifier: bytes, core: ServerSession, secret: bytes, login: LoggedIn) -> ShellSession:
+    def begin(self, identifier: bytes, core: ServerSession, secret: bytes, login: LoggedIn) -> DurableSession:
         """Make the session of a login, which the capacity has counted.
 
         :param identifier: its identifier, new.
@@ -63,7 +63,7 @@ class Sessions:
         :param secret: that of the link of the login.
         :param login: who began it.
         """
-        session = ShellSession(
+        session = DurableSession(
             self._clock,
             identifier,
             core,
@@ -77,7 +77,7 @@ class Sessions:
         self._sessions[identifier] = session
         return session
 
-    def claimed(self, claim: Resume, binding: LinkBinding) -> ShellSession | None:
+    def find_resumable(self, claim: Resume, binding: LinkBinding) -> DurableSession | None:
         """Find the session that a resume may go on with.
 
         For an identifier that nobody has the same is computed with a secret that nobody knows, so that neither the
@@ -89,7 +89,7 @@ class Sessions:
         """
         session = self._sessions.get(claim.session)
         if session is None:
-            self._nobody.holds(claim, binding)
+            self._nobody.verifies(claim, binding)
             return None
         return session if session.is_claimed_by(claim, binding) else None
 
@@ -116,7 +116,7 @@ class Sessions:
         """
         return gatherResults([self._recheck(session, portal) for session in self]).addCallback(sum)
 
-    def _recheck(self, session: ShellSession, portal: Portal) -> Deferred[bool]:
+    def _recheck(self, session: DurableSession, portal: Portal) -> Deferred[bool]:
         def act(check: KeyCheck) -> bool:
             ends = check is KeyCheck.REFUSED and not session.over
             if ends:
@@ -125,7 +125,7 @@ class Sessions:
 
         return check_key_again(portal, session.login.credentials).addCallback(act)
 
-    def _make_room(self, session: ShellSession) -> None:
+    def _make_room(self, session: DurableSession) -> None:
         key = session.login.credentials.fingerprint
         detached = [
             (one.detached_at, number, one)
@@ -136,5 +136,5 @@ class Sessions:
             _, _, oldest = min(detached)
             oldest.end(f"its key has more than {MAX_DETACHED_PER_KEY} sessions without a link")
 
-    def _forget(self, session: ShellSession) -> None:
+    def _forget(self, session: DurableSession) -> None:
         del self._sessions[session.identifier]

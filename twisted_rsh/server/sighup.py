@@ -10,10 +10,10 @@ from typing import Any
 
 from twisted.internet.interfaces import IReactorFromThreads
 
-__all__ = ["HangUp"]
+__all__ = ["SighupHandler"]
 
 
-class HangUp:
+class SighupHandler:
     """Calls something at each SIGHUP, in place of the system's own way with it, which is to end the process.
 
     What a handler of before did is still done.  A program that was started on a terminal and finds it gone ends as it

@@ -26,9 +26,9 @@ __all__ = [
     "MAX_UNAUTHENTICATED_PER_SOURCE",
     "MIN_PENALTY_SECONDS",
     "Admission",
-    "LineLimit",
     "Offence",
     "Penalties",
+    "RateLimitedLog",
     "source_of",
 ]
 
@@ -61,7 +61,7 @@ LINES_A_MINUTE = 60
 _MINUTE = 60.0
 
 
-class LineLimit:
+class RateLimitedLog:
     """Lets so many lines of one kind into the log.
 
     :param log: where they go.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted_rsh.trust.files import UntrustedFile, read_trusted_file
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import BadKey, parse_public_key
 
 __all__ = ["MAX_AUTHORIZED_KEYS_BYTES", "AuthorizedKeys", "authorized_key_blobs", "parse_authorized_keys"]
@@ -60,20 +60,20 @@ def parse_authorized_keys(data: bytes) -> AuthorizedKeys:
     return AuthorizedKeys(frozenset(blobs), tuple(ignored))
 
 
-def authorized_key_blobs(home: Home, warn: Callable[[str], None]) -> frozenset[bytes]:
+def authorized_key_blobs(config: ConfigFolders, warn: Callable[[str], None]) -> frozenset[bytes]:
     """Read which keys may log in now: those in ``authorized_keys``, and the user's own client key.
 
     Whoever can write these files is the user already.  A file that another user could have written grants nothing.
     Never waits, whatever the paths name.
 
-    :param home: the user's folders.
+    :param config: the user's folders.
     :param warn: called with one line for each file that was ignored, wholly or in part; it may hold any path, so log
         it escaped.  A missing file is no reason to warn.
     :returns: the keys in SSH's wire format; empty if nobody may log in.
     :raises OSError: the system has no descriptors or no memory left, so that nothing is known about the files.
     """
     blobs: frozenset[bytes] = frozenset()
-    for path in (home.authorized_keys_path, home.client_public_key_path):
+    for path in (config.authorized_keys_path, config.client_public_key_path):
         blobs |= _read_blobs(path, warn)
     return blobs
 

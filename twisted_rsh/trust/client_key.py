@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from twisted_rsh.trust.authorized_keys import MAX_AUTHORIZED_KEYS_BYTES, parse_authorized_keys
 from twisted_rsh.trust.files import BadKeyFile, create_private_file, read_or_create_secret_file, read_trusted_file
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import MAX_KEY_FILE_BYTES
 from twisted_rsh.trust.ssh_keys import HASHES, BadKey, PublicKey, encode_mpint, encode_string, parse_public_key
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
@@ -88,21 +88,21 @@ class ClientKey:
         return encode_mpint(r) + encode_mpint(s)
 
 
-def load_or_create_client_key(home: Home) -> ClientKey:
+def load_or_create_client_key(config: ConfigFolders) -> ClientKey:
     """Read the client's key, or make an Ed25519 key if there is none.  Clients that start at once all get the same.
 
     The file may hold a key of any type that :mod:`twisted_rsh.trust.ssh_keys` accepts.  The public key is written
     beside it where it is missing.
 
-    :param home: the user's folders; what is missing of them is made.
+    :param config: the user's folders; what is missing of them is made.
     :returns: the key.
     :raises BadKeyFile: the file holds no key that can be used, or the public key beside it is of another key.
     :raises UntrustedFile: a file or a folder above it is not safe from other users.
     :raises OSError: the operating system did not allow it.
     """
-    path = home.client_key_path
+    path = config.client_key_path
     key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_openssh))
-    _match_public_file(home.client_public_key_path, key)
+    _match_public_file(config.client_public_key_path, key)
     return key
 
 

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import Attribute, implementer
 
 from twisted_rsh.trust.authorized_keys import authorized_key_blobs
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.sshsig import encode_user
 
 __all__ = ["AuthorizedKeysChecker", "IVerifiedKey", "VerifiedKey"]
@@ -56,15 +56,15 @@ class VerifiedKey:
 class AuthorizedKeysChecker:
     """Lets one user log in with the keys that this user's files authorize at that moment.
 
-    :param home: the folders of the user that the server runs as.
+    :param config: the folders of the user that the server runs as.
     :param user: that user's name; nobody else can log in.
     :param warn: called with one line for each file that had to be ignored; it may hold any path, so log it escaped.
     """
 
     credentialInterfaces = (IVerifiedKey,)
 
-    def __init__(self, home: Home, user: str, warn: Callable[[str], None]) -> None:
-        self._home = home
+    def __init__(self, config: ConfigFolders, user: str, warn: Callable[[str], None]) -> None:
+        self._config = config
         self._user = user
         self._warn = warn
 
@@ -77,7 +77,7 @@ class AuthorizedKeysChecker:
         """
         same_user = hmac.compare_digest(_comparable(credentials.user), _comparable(self._user))
         known_key = False
-        for blob in authorized_key_blobs(self._home, self._warn):
+        for blob in authorized_key_blobs(self._config, self._warn):
             known_key |= hmac.compare_digest(blob, credentials.key_blob)
         if same_user & known_key:
             return succeed(encode_user(self._user))

@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Home", "HomeUnknown"]
+__all__ = ["ConfigFolders", "HomeUnknown"]
 
 APPLICATION = "twisted-rsh"
 """The name of this application's folder in each of the user's base folders."""
@@ -22,11 +22,11 @@ def _home_of_user() -> str:
     try:
         return pwd.getpwuid(user).pw_dir
     except KeyError:
-        raise HomeUnknown(f"user {user} has no home folder; set HOME, or give --home FOLDER") from None
+        raise HomeUnknown(f"user {user} has no home folder; set HOME, or give --config-dir FOLDER") from None
 
 
 @dataclass(frozen=True, slots=True)
-class Home:
+class ConfigFolders:
     """The two folders of one user; the properties name the files in them.  Nothing is read or made here.
 
     :ivar config: the folder of what the user decides: the client's key and the authorized keys.
@@ -37,7 +37,7 @@ class Home:
     state: str
 
     @classmethod
-    def default(cls, environ: Mapping[str, str]) -> Home:
+    def default(cls, environ: Mapping[str, str]) -> ConfigFolders:
         """Name the folders of the `XDG Base Directory Specification
         <https://specifications.freedesktop.org/basedir-spec/latest/>`_.
 
@@ -60,7 +60,7 @@ class Home:
         return cls(base("XDG_CONFIG_HOME", ".config"), base("XDG_STATE_HOME", ".local", "state"))
 
     @classmethod
-    def at(cls, folder: str) -> Home:
+    def at(cls, folder: str) -> ConfigFolders:
         """Keep everything in one folder.
 
         :param folder: its path; a relative one is taken from the working folder of now, whatever it becomes later.

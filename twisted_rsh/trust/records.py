@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder, read_trusted_file, replace_private_file
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["MAX_RECORD_BYTES", "BadRecord", "ServerRecord", "read_record", "remove_record", "write_record"]
 
@@ -36,16 +36,16 @@ class ServerRecord:
     addresses: tuple[str, ...]
 
 
-def write_record(home: Home, port: int, record: ServerRecord) -> None:
+def write_record(config: ConfigFolders, port: int, record: ServerRecord) -> None:
     """Say who listens on a port.  What an earlier server said is replaced.
 
-    :param home: the user's folders; what is missing of them is made.
+    :param config: the user's folders; what is missing of them is made.
     :param port: the TCP port, which the caller has bound: so there is one writer at a time.
     :param record: what to say; undo it with :func:`remove_record`.
     :raises UntrustedFile: a folder is not safe from other users.
     :raises OSError: the operating system did not allow it.
     """
-    path = home.record_path(port)
+    path = config.record_path(port)
     ensure_private_folder(os.path.dirname(path))
     document = {
         "spki_sha256": format_fingerprint(record.spki_sha256),
@@ -56,17 +56,17 @@ def write_record(home: Home, port: int, record: ServerRecord) -> None:
     replace_private_file(path, json.dumps(document, indent=1).encode("ascii") + b"\n")
 
 
-def read_record(home: Home, port: int) -> ServerRecord | None:
+def read_record(config: ConfigFolders, port: int) -> ServerRecord | None:
     """Read who listens on a port of this machine.
 
-    :param home: the user's folders.
+    :param config: the user's folders.
     :param port: the TCP port.
     :returns: the record, which may be that of a server that was killed; ``None`` if this user has no server there.
     :raises UntrustedFile: another user could have written it.
     :raises BadRecord: it does not say what a record says.
     :raises OSError: the operating system did not allow it.
     """
-    path = home.record_path(port)
+    path = config.record_path(port)
     try:
         data = read_trusted_file(path, MAX_RECORD_BYTES)
     except FileNotFoundError:
@@ -77,21 +77,21 @@ def read_record(home: Home, port: int) -> ServerRecord | None:
         raise BadRecord(path, "is not the record of a server", "start the server again") from error
 
 
-def remove_record(home: Home, port: int, instance_id: str) -> None:
+def remove_record(config: ConfigFolders, port: int, instance_id: str) -> None:
     """Take back what :func:`write_record` said, unless another server has said something since.
 
-    :param home: the user's folders.
+    :param config: the user's folders.
     :param port: the TCP port.
     :param instance_id: the instance whose record it is.
     :raises OSError: the operating system did not allow it.
     """
     try:
-        record = read_record(home, port)
+        record = read_record(config, port)
     except FileProblem:
         # Whoever wrote this, it was not this instance.
         return
     if record is not None and record.instance_id == instance_id:
-        os.unlink(home.record_path(port))
+        os.unlink(config.record_path(port))
 
 
 def _parse(document: dict[str, object]) -> ServerRecord:

@@ -19,7 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from twisted_rsh.trust.files import BadKeyFile, read_or_create_secret_file
 from twisted_rsh.trust.fingerprint import format_fingerprint, spki_sha256
-from twisted_rsh.trust.home import Home
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["MAX_KEY_FILE_BYTES", "ServerKey", "load_or_create_server_key"]
 
@@ -52,16 +52,16 @@ class ServerKey:
         return format_fingerprint(self.spki_sha256)
 
 
-def load_or_create_server_key(home: Home) -> ServerKey:
+def load_or_create_server_key(config: ConfigFolders) -> ServerKey:
     """Read the server's key, or make it if there is none.  Servers that start at once all get the same.
 
-    :param home: the user's folders; what is missing of them is made.
+    :param config: the user's folders; what is missing of them is made.
     :returns: the key and a new certificate of it.
     :raises BadKeyFile: the file does not hold a P-256 key.
     :raises UntrustedFile: the file or a folder above it is not safe from other users.
     :raises OSError: the operating system did not allow it.
     """
-    path = home.server_key_path
+    path = config.server_key_path
     private_key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem))
     certificate = _make_certificate(private_key)
     return ServerKey(private_key, certificate, spki_sha256(private_key.public_key()))

@@ -15,13 +15,13 @@ from twisted.python.failure import Failure
 __all__ = [
     "FIRST_OWN",
     "FIRST_PRIVATE",
-    "OneWay",
+    "IgnoresStaleEvents",
     "PipeEnds",
+    "above_child_fds",
     "closing_actions",
     "is_hang_up",
     "open_pipe",
     "peer_is_gone",
-    "raised",
 ]
 
 FIRST_PRIVATE = 3
@@ -41,7 +41,7 @@ PipeEnds = tuple[int, int]
 """The reading and the writing end of a pipe."""
 
 
-def raised(fd: int) -> int:
+def above_child_fds(fd: int) -> int:
     """Move a descriptor out of the numbers that a child may have, if it is among them.
 
     :param fd: a descriptor; when it is moved it is closed, and when that fails it is closed as well.
@@ -64,12 +64,12 @@ def open_pipe() -> PipeEnds:
     """
     reading, writing = os.pipe()
     try:
-        reading = raised(reading)
+        reading = above_child_fds(reading)
     except OSError:
         os.close(writing)
         raise
     try:
-        return reading, raised(writing)
+        return reading, above_child_fds(writing)
     except OSError:
         os.close(reading)
         raise
@@ -145,7 +145,7 @@ def peer_is_gone(fd: int) -> bool:
     return any(event & _ABNORMAL for _, event in poller.poll(0))
 
 
-class OneWay:
+class IgnoresStaleEvents:
     """A descriptor that is only read or only written: what it is not asked for it need not answer.
 
     Without an answer the reactor takes it for broken, and has it closed.  Whoever reads or writes overrides one.

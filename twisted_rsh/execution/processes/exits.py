@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import SIGNAL_NAMES, Ending, Exited, OutcomeUnknown, ResourceUsage, Signalled
-from twisted_rsh.execution.processes.descriptors import OneWay, is_hang_up
+from twisted_rsh.execution.processes.descriptors import IgnoresStaleEvents, is_hang_up
 
 __all__ = ["MAXRSS_UNIT", "ExitReport", "PidfdWatch", "SigchldWatch", "ending_of", "resource_usage", "watch_exit"]
 
@@ -89,7 +89,7 @@ def _reap(pid: int) -> ExitReport | None:
 
 
 @implementer(IReadDescriptor)
-class PidfdWatch(OneWay):
+class PidfdWatch(IgnoresStaleEvents):
     """Watches a child through its pidfd, which becomes readable when it exits (pidfd_open(2), Linux 5.3).
 
     Depends on no signal handler, and costs no look at any other child.

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.limits import SENT_DATA_BYTES
-from twisted_rsh.execution.processes.descriptors import OneWay, is_hang_up, peer_is_gone
+from twisted_rsh.execution.processes.descriptors import IgnoresStaleEvents, is_hang_up, peer_is_gone
 
 __all__ = ["READ_BYTES", "WIDE_PIPE_BYTES", "InputPipe", "OutputPipe"]
 
@@ -35,7 +35,7 @@ _PEER_IS_GONE = {errno.EPIPE, errno.EIO}
 """How a write fails when nobody can read it: the first for a pipe, the second for a terminal."""
 
 
-class _Pipe(OneWay):
+class _Pipe(IgnoresStaleEvents):
     """What both ends have in common: a descriptor that is closed once, and says so once.
 
     One that is -1 is closed from the beginning, and says nothing.

@@ -15,7 +15,7 @@ from zope.interface import Attribute, Interface, implementer
 
 from twisted_rsh.core.endings import Ending, JobEnd, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.execution.processes.descriptors import raised
+from twisted_rsh.execution.processes.descriptors import above_child_fds
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe
 from twisted_rsh.interfaces import IJob, IJobOwner
@@ -88,9 +88,9 @@ class CommandFifo:
         self.path = folder.place("input")
         os.mkfifo(self.path, 0o600)
         with contextlib.ExitStack() as on_failure:
-            self._reader = raised(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            self._reader = above_child_fds(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             on_failure.callback(os.close, self._reader)
-            writer = raised(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            writer = above_child_fds(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             on_failure.pop_all()
         self._pipe = InputPipe(reactor, writer, taken, lost)
         self._has_ended = False
@@ -262,7 +262,7 @@ class ICommandShell(Interface):
 
 @implementer(IJob)
 class ShellCommand:
-    """A command in a persistent shell; made by :meth:`PersistentShell.start_command`.
+    """A command in a persistent shell; made by :meth:`ShellJob.start_command`.
 
     :param reactor: watches its input, and tells the time.
     :param shell: the shell, an :class:`ICommandShell`.

@@ -30,10 +30,10 @@ from twisted_rsh.execution.shells.dialect import Report, ReportKind, ShellDialog
 from twisted_rsh.execution.shells.observation import ShellMeter, ShellSuspension
 from twisted_rsh.execution.shells.plan import ShellPlan, command_text
 from twisted_rsh.execution.shells.process import IShellListener, ShellProcess
-from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellReach
+from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
-from twisted_rsh.interfaces import IJobOwner, IPersistentShell, JobRefused
+from twisted_rsh.interfaces import IJobOwner, IShellJob, JobRefused
 
 __all__ = [
     "BEGIN_SECONDS",
@@ -44,9 +44,9 @@ __all__ = [
     "SYNC_DELAYS",
     "SYNC_SECONDS",
     "WATCH_SECONDS",
-    "PersistentShell",
     "Phase",
     "PhaseRules",
+    "ShellJob",
     "ShellOutput",
     "ShellWatch",
     "start_shell",
@@ -266,7 +266,7 @@ def start_shell(
     *,
     limits: UsageLimits = NO_LIMITS,
     folder: str | None = None,
-) -> PersistentShell:
+) -> ShellJob:
     """Start a persistent shell.
 
     :param reactor: watches its pipes and its exit, and tells the time.
@@ -281,13 +281,13 @@ def start_shell(
     :raises JobRefused: it was not started, as :func:`twisted_rsh.execution.job.start_job` has it.
     """
     try:
-        return PersistentShell(reactor, plan, owner, tree, terminal, limits, PrivateFolder(folder))
+        return ShellJob(reactor, plan, owner, tree, terminal, limits, PrivateFolder(folder))
     except OSError as e:
         raise refusal_of(e, plan.spawn) from None
 
 
-@implementer(IPersistentShell, IShellListener, ICommandShell)
-class PersistentShell:
+@implementer(IShellJob, IShellListener, ICommandShell)
+class ShellJob:
     """A running shell; made by :func:`start_shell`.
 
     :ivar folder: where the input of a command is.
@@ -323,7 +323,7 @@ class PersistentShell:
         self._watch = ShellWatch(reactor, self._ask, self._give_up)
         self._process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self, self._typed)
         self._life.started(self._process.transport)
-        self._reach = ShellReach(self._process.transport, self._process.pid, tree.table)
+        self._reach = ShellSignals(self._process.transport, self._process.pid, tree.table)
         self._meter = ShellMeter(reactor, self._process.pid)
         self.suspension = ShellSuspension(reactor, owner, self._reach.is_suspended if terminal is None else None)
         self._dialogue = ShellDialogue(plan.dialect, folder, self._process.send_line)
@@ -336,17 +336,17 @@ class PersistentShell:
         pid: int | None = self._process.transport.pid
         return pid
 
-    # IPersistentShell
+    # IShellJob
 
     def when_ready(self, call: Callable[[], None]) -> None:
-        """See :meth:`twisted_rsh.interfaces.IPersistentShell.when_ready`."""
+        """See :meth:`twisted_rsh.interfaces.IShellJob.when_ready`."""
         if self._phase is Phase.STARTING:
             self._waiting.append(call)
         elif not self._life.is_over:
             call()
 
     def start_command(self, request: JobRequest, owner: IJobOwner) -> ShellCommand:
-        """See :meth:`twisted_rsh.interfaces.IPersistentShell.start_command`.
+        """See :meth:`twisted_rsh.interfaces.IShellJob.start_command`.
 
         The command may be given before the shell is ready; it then waits.  In any case it begins in the reactor's next
         turn: the end of its input mostly comes right behind it, and a command without input is cheaper.  Where it

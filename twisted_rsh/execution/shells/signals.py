@@ -11,7 +11,7 @@ from twisted_rsh.core.endings import Exited, Stopped
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.trees.table import ProcessRecord, ProcessTable
 
-__all__ = ["INTERRUPTS", "MAX_FAMILY", "MAX_STATUS_BYTES", "Identity", "ShellFamily", "ShellReach", "would_die"]
+__all__ = ["INTERRUPTS", "MAX_FAMILY", "MAX_STATUS_BYTES", "Identity", "ShellFamily", "ShellSignals", "would_die"]
 
 MAX_FAMILY = 4096
 """Processes that are looked for below one shell: the walk takes 30 us for each, and keeps the reactor so long."""
@@ -148,7 +148,7 @@ _SIGNALLED = 128
 """A shell reports a program that a signal has ended or suspended as this and the signal's number."""
 
 
-class ShellReach:
+class ShellSignals:
     """The processes of the command that a shell runs.
 
     On pipes they are in the shell's own process group, together with what earlier commands left in the background.  On

@@ -18,7 +18,13 @@ from zope.interface import implementer
 
 from twisted_rsh.execution.account import DEFAULT_PATH
 from twisted_rsh.execution.lifetime import GRACE_SECONDS
-from twisted_rsh.execution.processes.descriptors import OneWay, closing_actions, is_hang_up, open_pipe, peer_is_gone
+from twisted_rsh.execution.processes.descriptors import (
+    IgnoresStaleEvents,
+    closing_actions,
+    is_hang_up,
+    open_pipe,
+    peer_is_gone,
+)
 from twisted_rsh.execution.processes.exits import ExitReport, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.table import MARK_NAME
@@ -129,7 +135,7 @@ left behind carries that job's mark, or is older.
 
 
 @implementer(IWriteDescriptor)
-class Guardian(OneWay):
+class Guardian(IgnoresStaleEvents):
     """The server's side: starts the guardian and tells it of jobs.
 
     Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: what the pipe cannot take is told when
