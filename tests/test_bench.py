@@ -165,6 +165,30 @@ def test_profile(tmp_path: Path) -> None:
     assert "posix_spawn" in done.stdout
 
 
+def test_walks(tmp_path: Path) -> None:
+    """A walk has files and hops of both sides, and the table shows the figures that the file of results has."""
+    path = tmp_path / "walks.json"
+    done = bench(tmp_path, "walks", "--walks", "cd", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(path.read_text())["figures"]["cd"]
+    assert done.stdout.splitlines()[1].split()[-2:] == [str(figures["files"]), str(figures["hops"])]
+    assert figures["files"] > 1
+    assert figures["client_hops"] > 1
+    assert figures["server_hops"] > 1
+
+
+def test_hops_are_changes_of_the_file() -> None:
+    """Only a call of another file in the same process is a hop, and each file counts once."""
+    from bench.walks import Call, Round, count_hops, list_files
+
+    client = [Call(at, file, "call") for at, file in [(1, "a"), (2, "a"), (5, "b"), (6, "a")]]
+    server = [Call(at, file, "call") for at, file in [(3, "c"), (4, "c")]]
+    assert (count_hops(client), count_hops(server), count_hops([])) == (2, 0, 0)
+    assert list_files(client) == ["a", "b"]
+    both = Round(client, server)
+    assert (both.hops, both.files) == (2, ["a", "c", "b"])
+
+
 def test_ratios_say_how_many_times_as_good_ours_is() -> None:
     """Twice the rate and half the time are both twice as good; a round that lacks one of the two has no ratio."""
     from bench.report import ratios
