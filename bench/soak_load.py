@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 
 from bench.surroundings import ROOT, environment
 from twisted_rsh.client import Connection, Terminal, connect
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.requests import Grace
 from twisted_rsh.trust.home import ConfigFolders
@@ -108,7 +108,7 @@ class Load:
         config = ConfigFolders.at(self._folder)
         for _ in range(LOGIN_TRIES - 1):
             # A login that is cut has begun nothing, and whoever asked for it asks again.
-            with contextlib.suppress(ClientError):
+            with contextlib.suppress(Error):
                 return await connect(
                     self._reactor, "127.0.0.1", self._port, config=config, fingerprint=self._fingerprint
                 )

@@ -56,7 +56,7 @@ from bench.surroundings import ROOT, clean_up_when_ended, environment
 __all__ = ["WALKS", "Call", "count_hops", "list_files", "main"]
 
 CLIENT_MODULE = "twisted_rsh.client"
-CLIENT_OPTIONS = ("--home", "{folder}", "-p", "{port}")
+CLIENT_OPTIONS = ("--config-dir", "{folder}", "-p", "{port}")
 PROMPT = b">>:"
 """What this module knows of the package: the command line of its client, and the prompt of its console."""
 

@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 import twisted_rsh
-from twisted_rsh.cli.options import DEFAULT_PORT as OPTIONS_PORT
-from twisted_rsh.server import DEFAULT_PORT
 
 PACKAGE = Path(twisted_rsh.__file__).parent
 PLUGIN = PACKAGE.parent / "twisted" / "plugins" / "twisted_rsh_plugin.py"
@@ -31,7 +29,7 @@ LAYERS = {
     "testing": {"testing"},  # it knows bytes, and nothing of this protocol
     "tap": {"server", "link", "execution", "trust", "core", "interfaces"},
     # The programs: nothing imports them.
-    "manage": {"server", "trust"},
+    "manage": {"server", "trust", "core"},
     "server.__main__": {"tap", "server"},
     "client.__main__": {"cli"},
     "__main__": {"tap", "server", "client", "cli", "link", "execution", "trust", "core"},
@@ -177,10 +175,3 @@ def test_third_parties(name: str) -> None:
 def test_plugin_knows_a_name_only() -> None:
     """The plugin is imported whenever twistd starts anything, so it imports nothing of ours."""
     assert imports_of(PLUGIN) == {"twisted.application.service"}
-
-
-def test_default_ports_agree() -> None:
-    """Client and server each have the default port, for neither may import the other."""
-    from twisted_rsh.client import connecting
-
-    assert DEFAULT_PORT == OPTIONS_PORT == connecting.DEFAULT_PORT == 8082

@@ -76,15 +76,15 @@ def test_nothing_said() -> None:
     options = parsed()
     assert dict(options) == {
         "port": DEFAULT_PORT,
-        "home": None,
+        "config-dir": None,
         "shell": None,
         "encoding": None,
         "login-timeout": LOGIN_SECONDS,
         "max-unauthenticated": MAX_UNAUTHENTICATED,
         "max-unauthenticated-per-source": MAX_UNAUTHENTICATED_PER_SOURCE,
-        "max-sessions": MAX_SESSIONS_PER_KEY,
-        "max-buffered": MAX_BUFFERED_BYTES,
-        "max-channels": SessionLimits().max_channels,
+        "max-sessions-per-key": MAX_SESSIONS_PER_KEY,
+        "max-unread-input": MAX_BUFFERED_BYTES,
+        "max-jobs-per-session": SessionLimits().max_channels,
         "window": SessionLimits().window,
         "keepalive": SessionLimits().keepalive_interval,
         "detach-timeout": SessionLimits().detach_seconds,
@@ -101,7 +101,7 @@ def test_everything_said(folder: str) -> None:
     service = service_of(
         *("--port", "0", "--config-dir", folder, "--shell", "/bin/sh", "--encoding", "gbk", "--login-timeout", "2.5"),
         *("--max-unauthenticated", "7", "--max-jobs-per-session", "8", "--window", "4096", "--keepalive", "9"),
-        *("--max-sessions-per-key-per-key", "6", "--max-unread-input", str(MAX_WINDOW), "--detach-timeout", "86400"),
+        *("--max-sessions-per-key", "6", "--max-unread-input", str(MAX_WINDOW), "--detach-timeout", "86400"),
         *("--max-unauthenticated-per-source", "5", "--no-penalties"),
         *("--log-commands", "-i", "127.0.0.1", "--interface", "::1", "-l", "unix:/x", "--listen", "tcp:1"),
     )
@@ -134,7 +134,7 @@ BOUNDS = {
     "--port": ("0", "65535", "-1", "65536"),
     "--max-unauthenticated": ("1", "1000000", "0", "1000001"),
     "--max-unauthenticated-per-source": ("1", "1000000", "0", "1000001"),
-    "--max-sessions-per-key-per-key": ("1", "1000000", "0", "1000001"),
+    "--max-sessions-per-key": ("1", "1000000", "0", "1000001"),
     "--max-unread-input": (str(MAX_WINDOW), str(2**50), str(MAX_WINDOW - 1), str(2**50 + 1)),
     "--max-jobs-per-session": ("1", str(MAX_CHANNELS), "0", str(MAX_CHANNELS + 1)),
     "--detach-timeout": ("0", str(MAX_DETACH_SECONDS), "-1", str(MAX_DETACH_SECONDS + 1)),

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from zope.interface import Attribute, Interface
 
 from twisted_rsh.core.endings import JobEnd, RefusalReason
+from twisted_rsh.core.errors import Error
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 
 __all__ = ["IJob", "IJobOwner", "IShellJob", "IShellUser", "ISuspensionListener", "JobRefused"]
 
 
-class JobRefused(Exception):
+class JobRefused(Error):
     """A job will not be run.
 
     :ivar reason: which kind of refusal.

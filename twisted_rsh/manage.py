@@ -18,6 +18,7 @@ from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import react
 from twisted.protocols.amp import AMP
 
+from twisted_rsh.core.errors import Error
 from twisted_rsh.server.control import EndSession, NextSession, is_our_own_peer
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
 from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
@@ -37,7 +38,7 @@ SHOWN_KEY = 15
 """Characters of a key's fingerprint in the table: ``SHA256:`` and enough to tell keys apart."""
 
 
-class Problem(Exception):
+class Problem(Error):
     """Something cannot be done; ``str()`` of it is one line that names it and the way out."""
 
 

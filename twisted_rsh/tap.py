@@ -20,13 +20,14 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
+from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
-from twisted_rsh.server.service import DEFAULT_PORT, RemoteShellService, ServiceOptions, local_portal
+from twisted_rsh.server.service import RemoteShellService, ServiceOptions, local_portal
 from twisted_rsh.server.sighup import SighupHandler
 from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.trust.files import FileProblem
@@ -105,25 +106,25 @@ class Options(usage.Options):
             _whole_number("max-unauthenticated-per-source", 1, 1_000_000),
         ],
         [
-            "max-sessions",
+            "max-sessions-per-key",
             None,
             MAX_SESSIONS_PER_KEY,
             "Sessions at once of one key.",
-            _whole_number("max-sessions", 1, 1_000_000),
+            _whole_number("max-sessions-per-key", 1, 1_000_000),
         ],
         [
-            "max-buffered",
+            "max-unread-input",
             None,
             MAX_BUFFERED_BYTES,
             "Bytes of unread input of all jobs together; more jobs are refused.",
-            _whole_number("max-buffered", MAX_WINDOW, 2**50),
+            _whole_number("max-unread-input", MAX_WINDOW, 2**50),
         ],
         [
-            "max-channels",
+            "max-jobs-per-session",
             None,
             _DEFAULTS.max_channels,
             "Jobs at once in one session.",
-            _whole_number("max-channels", 1, MAX_CHANNELS),
+            _whole_number("max-jobs-per-session", 1, MAX_CHANNELS),
         ],
         [
             "window",
@@ -246,7 +247,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 endpoints=endpoints,
                 limits=SessionLimits(
                     window=options["window"],
-                    max_channels=options["max-channels"],
+                    max_channels=options["max-jobs-per-session"],
                     keepalive_interval=options["keepalive"],
                     detach_seconds=options["detach-timeout"],
                 ),
@@ -254,8 +255,8 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 max_unauthenticated=options["max-unauthenticated"],
                 max_unauthenticated_per_source=options["max-unauthenticated-per-source"],
                 penalties=not options["no-penalties"],
-                max_sessions_per_key=options["max-sessions"],
-                max_buffered=options["max-buffered"],
+                max_sessions_per_key=options["max-sessions-per-key"],
+                max_buffered=options["max-unread-input"],
                 log_commands=bool(options["log-commands"]),
             ),
         )

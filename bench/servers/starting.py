@@ -134,7 +134,7 @@ def _start_crowded(stack: contextlib.ExitStack, site: Site) -> _Running:
     server = _start_ours(
         stack,
         site,
-        "--max-sessions-per-key-per-key",
+        "--max-sessions-per-key",
         many,
         "--max-unauthenticated",
         many,

@@ -25,7 +25,7 @@ from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.client import Connection, connect, connect_to_endpoint
 from twisted_rsh.client.connecting import find_pin
 from twisted_rsh.client.errors import (
-    ClientError,
+    Error,
     LoginRefused,
     NoServer,
     NotARemoteShell,
@@ -46,9 +46,9 @@ HOST = "127.0.0.1"
 WRONG_PIN = "SHA256:" + "A" * 43
 
 
-async def refused(connecting: Deferred[Connection]) -> ClientError:
+async def refused(connecting: Deferred[Connection]) -> Error:
     """Check that connecting fails with one printable line, and return the error."""
-    with pytest.raises(ClientError) as caught:
+    with pytest.raises(Error) as caught:
         await connecting
     assert str(caught.value).isprintable()
     return caught.value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from twisted_rsh.client.errors import ClientError, CommandFailed
+from twisted_rsh.client.errors import CommandFailed, Error
 from twisted_rsh.client.result import Result
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 
@@ -47,7 +47,7 @@ def test_anything_else_fails_the_check(ending: Ending, status: int, how: str) ->
     assert done.status == status
     with pytest.raises(CommandFailed) as caught:
         done.check()
-    assert isinstance(caught.value, ClientError)
+    assert isinstance(caught.value, Error)
     assert caught.value.result is done
     assert str(caught.value) == rf"'rm x\n\x1b': {how}"
 

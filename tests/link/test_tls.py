@@ -32,7 +32,7 @@ from tests.link.wire import (
 )
 from tests.server.rig import Rig
 from twisted_rsh.client import Connection
-from twisted_rsh.client.errors import ClientError, NotARemoteShell, SessionLost, WrongServer
+from twisted_rsh.client.errors import Error, NotARemoteShell, SessionLost, WrongServer
 from twisted_rsh.client.login import ClientLink
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.limits import SessionLimits
@@ -72,10 +72,10 @@ class Dialling:
         self.server = RawServer(self.clock, wrapped(self.clock, self.link, tls), who, alpn, maximum)
 
     @property
-    def error(self) -> ClientError:
+    def error(self) -> Error:
         """What the application was told."""
         (outcome,) = self.outcomes
-        assert isinstance(outcome, ClientError)
+        assert isinstance(outcome, Error)
         return outcome
 
 
@@ -309,7 +309,7 @@ def test_https(rig: Rig, logged: list[LogEvent]) -> None:
     assert failures(logged) == []
 
 
-def answered(dialling: Dialling, act: Callable[[RawServer], object]) -> ClientError:
+def answered(dialling: Dialling, act: Callable[[RawServer], object]) -> Error:
     """Return what the application is told when the server does something instead of answering the AUTH."""
     act(dialling.server)
     dialling.server.exchange()

@@ -16,7 +16,7 @@ from tests.link.records import KEY_UPDATE_BYTES, HandmadeRecords, handshake_reco
 from tests.link.test_tls import Dialling
 from tests.link.wire import MALLORY, Identity, RawClient, Wire, frame, identity, wrapped
 from tests.server.rig import Rig
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 from twisted_rsh.link import tls as tls_module
 from twisted_rsh.link.tls import (
     BIO_READ_BYTES,
@@ -259,7 +259,7 @@ def test_a_certificate_without_end(size: int) -> None:
     """L-10: a server whose certificate is longer than a whole login may be does not get a session, the key right or
     not."""
     dialling = Dialling(with_a_long_certificate(size))
-    assert isinstance(dialling.error, ClientError)
+    assert isinstance(dialling.error, Error)
     assert dialling.server.wire.is_over
 
 

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from tests.link.wire import ALICE, client_key, collecting_log, failures
 from tests.server.rig import Rig
 from twisted_rsh.client import Connection, Job, Terminal, connect_to_endpoint
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
 from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits
 from twisted_rsh.core.requests import JobRequest
@@ -174,7 +174,7 @@ class Recording:
     @property
     def failed_cleanly(self) -> bool:
         """Whether no session began, the client said so once in its own words, and no job ever ran."""
-        return isinstance(self.error, ClientError) and not self.heard and not self.seen
+        return isinstance(self.error, Error) and not self.heard and not self.seen
 
     @property
     def is_clean(self) -> bool:

@@ -22,7 +22,7 @@ from tests.link.wire import Wire, failures, frame
 from tests.server.rig import Rig
 from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import Serving, asynchronous, reactor
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.messages import Auth, AuthOk
@@ -83,7 +83,7 @@ async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent])
             while len(factory.links) < 20:
                 await deferLater(reactor, 0.01)
             for _ in range(ATTEMPTS):
-                with contextlib.suppress(ClientError, ConnectError):
+                with contextlib.suppress(Error, ConnectError):
                     connection = await serving.connect()
                     break
             else:

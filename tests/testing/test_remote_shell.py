@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 from tests.link.wire import ALICE, client_key
 from tests.server.rig import Rig, ScriptedJob
 from twisted_rsh.client import Connection, Result, connect_to_endpoint
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.roles import OUTPUTS
 from twisted_rsh.server.job import OPENED_HELD_SECONDS
@@ -53,7 +53,7 @@ class Dialled:
 
     def failed_properly(self) -> bool:
         """Whether connecting failed in the client's own words."""
-        return self.failure is not None and self.failure.check(ClientError) is not None
+        return self.failure is not None and self.failure.check(Error) is not None
 
     def _connected(self, connection: Connection) -> None:
         self.shell = connection

@@ -199,7 +199,7 @@ async def run_console(
     :param terminal: what to lend each command, which is then on a terminal of its own; ``None`` for pipes.
     :param environment: the client's own, for the type of its terminal.
     :returns: the exit status of the last command, or of the shell if it ended first.
-    :raises twisted_rsh.client.errors.ClientError: the client failed.
+    :raises twisted_rsh.core.errors.Error: the client failed.
     """
     wanted = None if terminal is None else terminal.describe(environment)
     lines = await start_line_shell(reactor, connection, options, wanted)

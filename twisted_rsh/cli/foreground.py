@@ -12,7 +12,7 @@ from twisted_rsh.cli.input import JobInput
 from twisted_rsh.cli.outage import GaveUp, Outage
 from twisted_rsh.cli.output import LocalOutput
 from twisted_rsh.cli.terminal import LocalTerminal
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status, printable
@@ -37,15 +37,15 @@ INTERRUPTED_STATUS = 130
 """The exit status of a program that an interrupt ended: 128 and SIGINT's number."""
 
 
-class InputFailed(ClientError):
+class InputFailed(Error):
     """The client's own input could not be read to its end."""
 
 
-class OutputFailed(ClientError):
+class OutputFailed(Error):
     """What a command wrote could not be written here, and not because its reader had left."""
 
 
-class Interrupted(ClientError):
+class Interrupted(Error):
     """The user stopped waiting for a command."""
 
 
@@ -77,7 +77,7 @@ class Foreground:
         self._terminal: LocalTerminal | None = None
         self._interrupts = 0
         self._interrupted_at = 0.0
-        self._why: ClientError | None = None
+        self._why: Error | None = None
         self.outage = Outage(reactor, self._remark_outage)
         self.place: Callable[[Callable[[], None]], None] = _at_once
 

@@ -16,16 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted_rsh.client.text import text_codec
+from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import MAX_OFFSET
 from twisted_rsh.core.requests import Disconnection, parse_disconnection
+from twisted_rsh.core.roles import DEFAULT_PORT
 
 __all__ = ["ClientOptions", "TerminalWish", "UsageError", "parse_options", "usage_text"]
 
 DEFAULT_HOST = "127.0.0.1"
-"""Where ``twistd rsh`` listens when it is told nothing."""
-
-DEFAULT_PORT = 8082
-"""The port of ``twistd rsh`` when it is told nothing."""
+"""The host that the program dials when the command line names none."""
 
 MAX_PORT = 65535
 """The highest TCP port."""
@@ -38,7 +37,7 @@ _SHELL_CHARACTERS = frozenset("'\"`$\\;&<>|(){}[]*?!#~^")
 (CVE-2023-51385)."""
 
 
-class UsageError(Exception):
+class UsageError(Error):
     """The command line cannot be understood; ``str()`` of it is one line that names the word and the way out."""
 
 

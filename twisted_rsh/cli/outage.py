@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 
 __all__ = ["NOTICE_SECONDS", "GaveUp", "Outage"]
 
@@ -17,7 +17,7 @@ NOTICE_SECONDS = 2.0
 _LINE_ENDS = b"\r\n"
 
 
-class GaveUp(ClientError):
+class GaveUp(Error):
     """The user did not want to wait for another connection."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from twisted_rsh.cli.signals import ForwardedSignals, number_of
 from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
 from twisted_rsh.client.connecting import connect
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.trust.files import FileProblem
@@ -59,7 +59,7 @@ async def run_command(
     :param terminal: the terminal that the command is to be lent, or ``None``; it may be given one all the same.
     :param environment: the client's own, for the type of its terminal.
     :returns: the exit status.
-    :raises twisted_rsh.client.errors.ClientError: the client failed.
+    :raises twisted_rsh.core.errors.Error: the client failed.
     """
     wanted = _wanted_terminal(options, terminal, environment)
     if options.terminal is TerminalWish.ASKED and wanted is None and not options.quiet:
@@ -243,7 +243,7 @@ class _Program:
             return INTERRUPTED_STATUS
         if isinstance(error, OSError) and error.filename is not None:
             self._foreground.say(f"{error.filename}: {error.strerror}")
-        elif isinstance(error, ClientError | FileProblem | OSError | ValueError):
+        elif isinstance(error, Error | FileProblem | OSError | ValueError):
             self._foreground.say(str(error))
         elif not isinstance(error, CancelledError):
             log.failure("the client broke", failure)

@@ -14,14 +14,14 @@ from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.output import local_encoding
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import ClientError
+from twisted_rsh.client.errors import Error
 from twisted_rsh.client.text import decode_text
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES
 
 __all__ = ["CommandLines", "LineTooLong", "run_script"]
 
 
-class LineTooLong(ClientError):
+class LineTooLong(Error):
     """A line is longer than any command can be."""
 
 
@@ -89,7 +89,7 @@ async def run_script(
     :param foreground: shows them.
     :param lines: the commands.
     :returns: the exit status of the last, or that of the shell if a line ended it, as ``exit 3`` does.
-    :raises twisted_rsh.client.errors.ClientError: the client failed; no more commands were run.
+    :raises twisted_rsh.core.errors.Error: the client failed; no more commands were run.
     """
     status = 0
     lines_shell: LineShell | None = None

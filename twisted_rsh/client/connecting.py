@@ -12,23 +12,23 @@ from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import ClientError, NoServer, UnknownServer
+from twisted_rsh.client.errors import Error, NoServer, UnknownServer
 from twisted_rsh.client.link import dial
 from twisted_rsh.client.login import ClientLink
 from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.resuming import ResumeLink, Resumption
 from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.fingerprint import parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
-__all__ = ["DEFAULT_HOST", "DEFAULT_PORT", "connect", "connect_to_endpoint", "find_pin"]
+__all__ = ["DEFAULT_HOST", "connect", "connect_to_endpoint", "find_pin"]
 
 DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8082
-"""Where a client dials unless told otherwise: the default of the server."""
+"""The host that a client dials unless told otherwise."""
 
 
 def connect(
@@ -57,7 +57,7 @@ def connect(
         everything goes on, with nothing lost and nothing repeated; see
         :meth:`twisted_rsh.client.connection.Connection.watch_link`.  Otherwise it ends with its connection, and its
         jobs are ended at once unless they are started with another `on_disconnect`.
-    :returns: fires with the shell; fails with a :class:`~twisted_rsh.client.errors.ClientError`, with
+    :returns: fires with the shell; fails with a :class:`~twisted_rsh.core.errors.Error`, with
         :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, with
         :class:`ValueError` when the fingerprint is none, and with :class:`OSError`.  Cancelling it hangs up.
     """
@@ -148,7 +148,7 @@ def _own_name() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # as in a container that was given a bare number
-        raise ClientError(f"your uid {os.geteuid()} has no name here; say whom to log in as, with -l USER") from None
+        raise Error(f"your uid {os.geteuid()} has no name here; say whom to log in as, with -l USER") from None
 
 
 def _is_loopback(host: str) -> bool:

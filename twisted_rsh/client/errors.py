@@ -1,6 +1,6 @@
 """What can keep a client from its server, and what a caller can ask to be told of a command that failed.
 
-``ClientError``, whose ``str()`` is one line for people
+``Error``, whose ``str()`` is one line for people
     ``UnknownServer``: nothing says which key the server should have.
     ``NoServer``: nobody answers there.
     ``NotARemoteShell``: somebody answers who does not speak this protocol.
@@ -16,12 +16,14 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from twisted_rsh.core.errors import Error
+
 if TYPE_CHECKING:
     from twisted_rsh.client.result import Result
 
 __all__ = [
-    "ClientError",
     "CommandFailed",
+    "Error",
     "LoginRefused",
     "LossReason",
     "NoServer",
@@ -33,27 +35,23 @@ __all__ = [
 ]
 
 
-class ClientError(Exception):
-    """Something that a client tells its user in one line."""
-
-
-class UnknownServer(ClientError):
+class UnknownServer(Error):
     """Nothing says which key the server should have, so it is not dialled."""
 
 
-class NoServer(ClientError):
+class NoServer(Error):
     """Nobody answers at the address, or there is no such address."""
 
 
-class NotARemoteShell(ClientError):
+class NotARemoteShell(Error):
     """What answers does not speak this protocol, or not this version of it."""
 
 
-class WrongServer(ClientError):
+class WrongServer(Error):
     """The server's key is not the expected one.  Nothing was sent to it."""
 
 
-class LoginRefused(ClientError):
+class LoginRefused(Error):
     """The server does not let this user in with this key; it never says why."""
 
 
@@ -82,7 +80,7 @@ class LossReason(enum.Enum):
     """The server did not follow the protocol."""
 
 
-class SessionLost(ClientError):
+class SessionLost(Error):
     """The connection to the server is gone, and the session with it.
 
     :ivar reason: why.
@@ -93,11 +91,11 @@ class SessionLost(ClientError):
         self.reason = reason
 
 
-class ShellRefused(ClientError):
+class ShellRefused(Error):
     """There is no persistent shell to be had: the server says why."""
 
 
-class CommandFailed(ClientError):
+class CommandFailed(Error):
     """A command did not exit with status 0.
 
     :ivar result: all that is known of it.

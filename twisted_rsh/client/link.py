@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStre
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
-from twisted_rsh.client.errors import ClientError, NoServer, NotARemoteShell, SessionLost, WrongServer
+from twisted_rsh.client.errors import Error, NoServer, NotARemoteShell, SessionLost, WrongServer
 from twisted_rsh.link.framed_link import LOGIN_SECONDS, FramedLink
 from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS, peer_spki_sha256
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -30,7 +30,7 @@ class PinnedLink(FramedLink, Generic[Result]):
     :param tls: what TLS was told to expect, and what it saw.
     :param pin: SHA-256 of the server's public key.
     :param outcome: fired with what the connection was made for, or with a
-        :class:`~twisted_rsh.client.errors.ClientError`; once it has fired in another way, as because it was cancelled,
+        :class:`~twisted_rsh.core.errors.Error`; once it has fired in another way, as because it was cancelled,
         the connection is of no use to anybody.
     :param login_seconds: the deadline of the answer, in seconds from the connection.
     """
@@ -75,12 +75,12 @@ class PinnedLink(FramedLink, Generic[Result]):
         if not self._outcome.called:
             self._outcome.callback(result)
 
-    def give_up(self, error: ClientError) -> None:
+    def give_up(self, error: Error) -> None:
         """Tell whoever waits that it will not be."""
         if not self._outcome.called:
             self._outcome.errback(error)
 
-    def explain(self, reason: str) -> ClientError:
+    def explain(self, reason: str) -> Error:
         """Say why the connection ended before it was what it was made for.
 
         :param reason: one line, from the link.
@@ -106,7 +106,7 @@ def dial(reactor: Any, endpoint: IStreamClientEndpoint, pin: bytes, make_link: M
     :param endpoint: where it listens; TLS is added to it.
     :param pin: SHA-256 of its public key, 32 bytes.
     :param make_link: makes the link; called again if the endpoint connects more than once.
-    :returns: fires with the link's result; fails with a :class:`~twisted_rsh.client.errors.ClientError`, or with
+    :returns: fires with the link's result; fails with a :class:`~twisted_rsh.core.errors.Error`, or with
         whatever the endpoint failed with.  Cancelling it hangs up, also on a connection that comes later.
     """
     tls = PinnedClientTLS(pin)

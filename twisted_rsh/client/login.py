@@ -35,7 +35,7 @@ class ClientLink(PinnedLink[Connection]):
     :param key: what to log in with.
     :param user: whom to log in as.
     :param limits: how often to ask the server for a sign of life; the server announces the rest.
-    :param shell_ready: fired with the shell, or with a :class:`~twisted_rsh.client.errors.ClientError`.
+    :param shell_ready: fired with the shell, or with a :class:`~twisted_rsh.core.errors.Error`.
     :param make_reconnector: makes what finds the session other links; ``None`` for a session that ends with this one.
     """
 

@@ -62,7 +62,7 @@ class ResumeLink(PinnedLink[None]):
     :param pin: SHA-256 of the server's public key.
     :param resumption: the session.
     :param owner: whom the link belongs to when it has got the session.
-    :param resumed: fired when it has; failed with a :class:`~twisted_rsh.client.errors.ClientError` when it has not,
+    :param resumed: fired when it has; failed with a :class:`~twisted_rsh.core.errors.Error` when it has not,
         of which a :class:`~twisted_rsh.client.errors.SessionLost` with another reason than ``LINK`` says that it is
         of no use to try again.
     """

@@ -1,15 +1,20 @@
-"""What can go wrong in the protocol, and whose fault it is.
+"""The base of every exception of this package, and the breaches of the protocol.
 
-``ProtocolError``
-    ``LocalProtocolError``: our own caller asked for something illegal; a bug of ours.
-    ``RemoteProtocolError``: the peer broke the rules; its link must be aborted.
+``Error``
+    ``ProtocolError``
+        ``LocalProtocolError``: our own caller asked for something illegal; a bug of ours.
+        ``RemoteProtocolError``: the peer broke the rules; its link must be aborted.
 """
 
 from __future__ import annotations
 
 import enum
 
-__all__ = ["ErrorCode", "LocalProtocolError", "ProtocolError", "RemoteProtocolError"]
+__all__ = ["Error", "ErrorCode", "LocalProtocolError", "ProtocolError", "RemoteProtocolError"]
+
+
+class Error(Exception):
+    """The base of every exception that this package raises.  ``str()`` of one is a single line for a person."""
 
 
 class ErrorCode(enum.Enum):
@@ -37,7 +42,7 @@ class ErrorCode(enum.Enum):
     """Data after the end of its stream, an end at the wrong size, or totals that do not match."""
 
 
-class ProtocolError(Exception):
+class ProtocolError(Error):
     """The protocol was not followed.
 
     :ivar code: the kind of breach.

@@ -1,10 +1,13 @@
-"""Who speaks, when, and on which stream: the three enumerations that every other module of the core refers to."""
+"""Who speaks, in which phase, on which stream, and at which port unless told otherwise."""
 
 from __future__ import annotations
 
 import enum
 
-__all__ = ["OUTPUTS", "Phase", "Role", "Stream"]
+__all__ = ["DEFAULT_PORT", "OUTPUTS", "Phase", "Role", "Stream"]
+
+DEFAULT_PORT = 8082
+"""The TCP port of a server, and the one that a client dials, unless told otherwise."""
 
 
 class Role(enum.Enum):

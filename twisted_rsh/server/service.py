@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
@@ -37,10 +38,7 @@ from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import ServerRecord, remove_record, write_record
 from twisted_rsh.trust.server_key import ServerKey, load_or_create_server_key
 
-__all__ = ["DEFAULT_PORT", "RemoteShellService", "ServiceOptions", "local_portal"]
-
-DEFAULT_PORT = 8082
-"""The TCP port of a server, and the one that a client dials, unless told otherwise."""
+__all__ = ["RemoteShellService", "ServiceOptions", "local_portal"]
 
 INSTANCE_ID_BYTES = 16
 """Random bytes in the name of one run of a server."""

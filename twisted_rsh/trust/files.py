@@ -14,6 +14,8 @@ import shlex
 import stat
 from collections.abc import Callable
 
+from twisted_rsh.core.errors import Error
+
 __all__ = [
     "BadKeyFile",
     "FileProblem",
@@ -36,7 +38,7 @@ _NOT_OPENED = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUP
 """What ``open`` with these flags says of a symbolic link (``EMLINK`` on FreeBSD) and of a socket."""
 
 
-class FileProblem(Exception):
+class FileProblem(Error):
     """A file cannot be used as it is; ``str()`` is one line that names it and the way out.
 
     :ivar path: the file or folder.

@@ -14,6 +14,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from twisted_rsh.core.errors import Error
+
 __all__ = [
     "DIGEST_BYTES",
     "BadFingerprint",
@@ -32,7 +34,7 @@ _SHOWN = 80
 """Characters of a wrong text that its error repeats: enough to recognise it, little enough for one line."""
 
 
-class BadFingerprint(ValueError):
+class BadFingerprint(Error, ValueError):
     """A text is not a fingerprint, or a certificate has no key to take one of.  ``str()`` is one line."""
 
 

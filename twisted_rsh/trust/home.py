@@ -7,13 +7,15 @@ import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from twisted_rsh.core.errors import Error
+
 __all__ = ["ConfigFolders", "HomeUnknown"]
 
 APPLICATION = "twisted-rsh"
 """The name of this application's folder in each of the user's base folders."""
 
 
-class HomeUnknown(ValueError):
+class HomeUnknown(Error, ValueError):
     """Nothing says where this user's files are."""
 
 

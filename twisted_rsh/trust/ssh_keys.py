@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from twisted_rsh.core.errors import Error
 from twisted_rsh.trust.fingerprint import ssh_fingerprint
 
 __all__ = [
@@ -43,7 +44,7 @@ __all__ = [
 _LENGTH_BYTES = 4
 
 
-class BadWire(ValueError):
+class BadWire(Error, ValueError):
     """Bytes are not in SSH's wire format, or not in the one way that the format allows."""
 
 
@@ -134,11 +135,11 @@ _CURVES: dict[bytes, ec.EllipticCurve] = {
 }
 
 
-class BadKey(Exception):
+class BadKey(Error):
     """Bytes are not a public key that is accepted."""
 
 
-class BadSignature(Exception):
+class BadSignature(Error):
     """Bytes are not this key's signature of these data by this algorithm."""
 
 
