@@ -34,7 +34,7 @@ def soak(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run tests by themselves."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_"))}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", *words],
         cwd=ROOT,
         env=environment | variables,
         capture_output=True,
