@@ -14,7 +14,7 @@ import pytest_twisted
 from _pytest.fixtures import SubRequest
 
 from tests.serving import Serving, reactor
-from tests.soak_mode import begin_cutting, cutting
+from tests.soak_mode import CUT_TESTS, begin_cutting, cutting
 from tests.stopping import end_run_on_signals, give_signals_back
 from twisted_rsh.client import Connection
 from twisted_rsh.trust.home import ConfigFolders
@@ -62,8 +62,12 @@ def pytest_configure(config: pytest.Config) -> None:
     reactor.callWhenRunning(end_run_on_signals)  # the reactor installs its own handlers when it starts
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
-    """Give the signals back: pytest-xdist sends its workers SIGINT when there is nothing left to run."""
+    """Give the signals back: pytest-xdist sends its workers SIGINT when there is nothing left to run.
+
+    The reactor, which ``pytest_twisted`` stops here too, puts back the handlers that it found.
+    """
     give_signals_back()
 
 
@@ -83,15 +87,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for kind in KINDS:
             if item not in chosen and item.get_closest_marker(kind) is not None:
                 _left_out[kind] = _left_out.get(kind, 0) + 1
-    uncut = []
+    folder = Path(__file__).parent
+    runs_everything = [(config.invocation_params.dir / words).resolve() for words in config.args] == [folder]
+    uncut = set()
     for item in items:
+        if runs_everything and not any(item.path.is_relative_to(folder / name) for name in CUT_TESTS):
+            uncut.add(item)
         for mark in item.iter_markers("uncut"):
             if len(mark.args) != 1 or not mark.args[0]:
                 raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.uncut takes the reason, and nothing else")
-            uncut.append(item)
+            uncut.add(item)
     if cutting() is not None and uncut:
         items[:] = [item for item in items if item not in uncut]
-        config.hook.pytest_deselected(items=uncut)
+        config.hook.pytest_deselected(items=list(uncut))
 
 
 @pytest.hookimpl(wrapper=True)
