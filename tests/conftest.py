@@ -62,15 +62,6 @@ def pytest_configure(config: pytest.Config) -> None:
     reactor.callWhenRunning(end_run_on_signals)  # the reactor installs its own handlers when it starts
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure() -> None:
-    """Give the signals back: pytest-xdist sends its workers SIGINT when there is nothing left to run.
-
-    The reactor, which ``pytest_twisted`` stops here too, puts back the handlers that it found.
-    """
-    give_signals_back()
-
-
 def pytest_report_header() -> list[str]:
     """Show the seed."""
     run = cutting()
@@ -119,6 +110,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: SubRequ
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Let a soak in which hardly anything was cut fail: it has shown nothing.  A worker hands its counts over."""
+    give_signals_back()
     run = cutting()
     worker = getattr(session.config, "workeroutput", None)
     if worker is not None:

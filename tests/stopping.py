@@ -22,6 +22,8 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 _tests = greenlet.getcurrent()
 """The greenlet in which pytest itself runs: the one that imports this module."""
 
+_is_over = False
+
 
 def end_run_on_signals() -> None:
     """Install the handlers.  Call this after each moment at which the reactor may have installed its own."""
@@ -30,12 +32,17 @@ def end_run_on_signals() -> None:
 
 
 def give_signals_back() -> None:
-    """Let SIGINT and SIGTERM do again what they do to any Python program.  Call this when the run is over."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    """Let SIGINT and SIGTERM do again what they do to any Python program.  Call this when the last test is over.
+
+    pytest-xdist sends its workers SIGINT then, and the reactor puts back the handlers that it found.
+    """
+    global _is_over
+    _is_over = True
 
 
-def _end_run(number: int, _frame: FrameType | None) -> None:
+def _end_run(number: int, frame: FrameType | None) -> None:
+    if _is_over:
+        signal.default_int_handler(number, frame)
     for each in ENDING:  # a second one during the clean-up would leave servers behind
         signal.signal(each, signal.SIG_IGN)
     name = signal.Signals(number).name
