@@ -1,8 +1,8 @@
 """Records the session that README shows: ``python docs/record.py``, in an environment with the ``test`` extra.
 
-It runs the real programs: a server that ``twistd`` starts in a home folder of its own, ``trsh`` in a terminal, and between
-them a proxy that cuts the connection.  It writes ``demo.cast``, an asciicast (version 2), and draws ``demo.svg`` from it.
-``python docs/record.py --draw`` only draws again.
+It runs the real programs: a server that ``twistd`` starts in a home folder of its own, ``trsh`` in a terminal, and a
+proxy between them that cuts the connection.  It writes ``demo.cast``, an asciicast (version 2), and draws ``demo.svg``
+from it.  ``python docs/record.py --draw`` only draws again.
 """
 
 from __future__ import annotations

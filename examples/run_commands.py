@@ -1,4 +1,4 @@
-"""A client that uses the library: commands at once, a stream in both directions, a time-out, a failure.
+"""Use the library: commands at once, a stream both ways, a time-out, a failure.
 
     python examples/run_commands.py --port 8082
 
@@ -20,11 +20,13 @@ from twisted_rsh.trust.home import Home
 
 async def use(shell: RemoteShell) -> None:
     """Run a few commands."""
-    # One after another, or any number at once: they share the connection and do not wait for each other.
-    first, second = await gatherResults([shell.run("sleep 0.2; echo slow"), shell.run(["echo", "quick", "  as  is  "])])
+    # Any number of commands run at once.  They share the connection.
+    first, second = await gatherResults(
+        [shell.run("sleep 0.2; echo slow"), shell.run(["echo", "quick", "  as  is  "])]
+    )
     print(first.check().text, second.check().text, sep="", end="")
 
-    # While it runs: write a little, read a little.  Neither side holds more than a window of bytes.
+    # Write and read while it runs.  Each side holds a window of bytes at most.
     job = shell.start("sort -r")
     for line in (b"one\n", b"two\n", b"three\n"):
         await job.stdin.write(line)
@@ -45,9 +47,9 @@ async def use(shell: RemoteShell) -> None:
 
 def main(reactor: Any) -> Deferred[None]:
     """Connect, use the shell, hang up."""
-    parser = argparse.ArgumentParser(description="Run a few commands on a server of this user's.")
+    parser = argparse.ArgumentParser(description="Run a few commands.")
     parser.add_argument("--port", type=int, default=8082)
-    parser.add_argument("--home", help="folder for keys and records (default: the XDG folders)")
+    parser.add_argument("--home", help="folder for keys (default: the XDG folders)")
     options = parser.parse_args()
 
     async def run() -> None:

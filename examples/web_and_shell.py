@@ -1,9 +1,9 @@
-"""A twisted.web application that also serves remote shells, on the reactor it already runs.
+"""A twisted.web application that also serves remote shells, on the same reactor.
 
     python examples/web_and_shell.py --web 8080 --shell 8082
 
-It has a portal of its own: whoever may log in gets a user object of this application, which runs a few programs and
-nothing else.  The page counts what was run.  Try it with
+It has its own portal.  Each user who logs in gets a user object of this application,
+which runs a few programs and nothing else.  The page counts what was run.  Try it with
 
     python -m twisted_rsh.client --argv 127.0.0.1 uptime
 """
@@ -51,7 +51,8 @@ class Operator:
         """Start one of the allowed programs."""
         if request.argv is None or request.argv[0] not in ALLOWED:
             raise JobRefused(
-                RefusalReason.NOT_PERMITTED, f"operators may run {', '.join(sorted(ALLOWED))}, with --argv"
+                RefusalReason.NOT_PERMITTED,
+                f"operators may run {', '.join(sorted(ALLOWED))}, with --argv",
             )
         self.jobs += 1
         return self._local.start_job(request, owner)
@@ -89,10 +90,10 @@ class Page(Resource):
 
 def main() -> None:
     """Serve both."""
-    parser = argparse.ArgumentParser(description="A web page, and remote shells beside it.")
+    parser = argparse.ArgumentParser(description="A web page, and remote shells.")
     parser.add_argument("--web", type=int, default=8080, help="TCP port of the page")
-    parser.add_argument("--shell", type=int, default=8082, help="TCP port of the shells")
-    parser.add_argument("--home", help="folder for keys and records (default: the XDG folders)")
+    parser.add_argument("--shell", type=int, default=8082, help="port of the shells")
+    parser.add_argument("--home", help="folder for keys (default: the XDG folders)")
     options = parser.parse_args()
     globalLogPublisher.addObserver(textFileLogObserver(sys.stderr))
 
@@ -101,9 +102,14 @@ def main() -> None:
     operator = Operator(LocalUser(reactor, account))
     reactor.listenTCP(options.web, Site(Page(operator)), interface="127.0.0.1")
 
-    # These three are all that it takes; inside a twistd application, setServiceParent() replaces the last two.
-    portal = Portal(OperatorRealm(operator), [AuthorizedKeysChecker(home, account.name, print)])
-    service = RemoteShellService(reactor, portal, home, ServiceOptions(port=options.shell))
+    # These lines are all that it takes.
+    # In a twistd application setServiceParent() replaces the last two.
+    portal = Portal(
+        OperatorRealm(operator), [AuthorizedKeysChecker(home, account.name, print)]
+    )
+    service = RemoteShellService(
+        reactor, portal, home, ServiceOptions(port=options.shell)
+    )
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
