@@ -2,7 +2,7 @@
 
     python examples/ask_until_answered.py
 
-The code under test asks again until it has an answer.  It knows nothing of this package.
+The code under test asks until it has an answer.  It knows nothing of this package.
 """
 
 from __future__ import annotations
@@ -100,13 +100,13 @@ def cut_at_every_byte() -> None:
 
 
 def many_kinds_of_misfortune() -> None:
-    """The answer comes through everything; a failure prints the schedule that led to it."""
+    """The answer comes through all of it; a failure prints the schedule."""
     for seed in range(100):
         ask_in_memory(FaultSchedule(seed, faulty=5, longest=20))
 
 
 async def ask_through_a_proxy(reactor: Any) -> None:
-    """The same over sockets: the first connection is cut in the middle of the answer."""
+    """The same over sockets: the first connection is cut within the answer."""
     port = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
     listening = await port.listen(Factory.forProtocol(Capitals))
     server = TCP4ClientEndpoint(reactor, "127.0.0.1", listening.getHost().port)
