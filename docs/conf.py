@@ -20,6 +20,7 @@ author = "The twisted-rsh developers"
 copyright = "2026, the twisted-rsh developers"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.intersphinx", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
+highlight_language = "text"  # of blocks that name no language: drawings, mostly
 
 html_theme = "furo"
 html_title = "twisted-rsh"

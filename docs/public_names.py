@@ -70,12 +70,18 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
     target = str(node.get("reftarget", ""))
     scopes = [node.get("py:module"), f"{node.get('py:module')}.{node.get('py:class')}"]
     for name in [target, *(f"{scope}.{target}" for scope in scopes)]:
-        if not name.startswith("twisted_rsh.") or find(name) is None:
+        found = find(name) if name.startswith("twisted_rsh.") else None
+        if found is None:
             continue
         public = public_name(name)
         if public is None:
             return content
-        return env.domains["py"].resolve_xref(env, node["refdoc"], app.builder, node["reftype"], public, node, content)
+        for place in (public, public.removesuffix(found[1])):  # an attribute may have no entry of its own
+            entry = env.domains["py"].resolve_xref(
+                env, node["refdoc"], app.builder, node["reftype"], place, node, content
+            )
+            if entry is not None:
+                return entry
     return None
 
 
