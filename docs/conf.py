@@ -60,4 +60,4 @@ for name in ("interfaces", "trust.cred"):
 def setup(app: Sphinx) -> None:
     """Resolve references to the package's own names by what is in the code; Sphinx calls this."""
     app.connect("missing-reference", public_names.resolve)
-    app.connect("autodoc-process-signature", public_names.write_interface_names)
+    app.connect("autodoc-process-signature", public_names.write_names)

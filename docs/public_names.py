@@ -18,7 +18,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-__all__ = ["PACKAGES", "find", "public_name", "resolve", "write_interface_names"]
+__all__ = ["PACKAGES", "find", "public_name", "resolve", "write_names"]
 
 PACKAGES = ("twisted_rsh", "twisted_rsh.server", "twisted_rsh.testing")
 """The packages whose names callers import, in the order in which a name is looked for."""
@@ -29,7 +29,7 @@ def find(target: str) -> tuple[Any, str] | None:
 
     :param target: such as ``twisted_rsh.client.connection.Connection.run``.
     :returns: the first part behind the module, here the class, and what follows it, here ``".run"``; ``None`` if there
-        is no such thing.  An attribute that only instances have must be an ``:ivar`` of the class's docstring.
+        is no such thing.  An attribute that only instances have must be annotated, or an ``:ivar`` of the docstring.
     """
     parts = target.split(".")
     for cut in range(len(parts), 0, -1):
@@ -42,7 +42,8 @@ def find(target: str) -> tuple[Any, str] | None:
         first = found = getattr(module, parts[cut], None)
         for name in parts[cut + 1 :]:
             is_described = re.search(rf":ivar {re.escape(name)}:", getattr(found, "__doc__", None) or "")
-            found = getattr(found, name, is_described)
+            is_annotated = name in getattr(found, "__annotations__", ()) or None
+            found = getattr(found, name, is_described or is_annotated)
         return None if found is None else (first, "".join(f".{name}" for name in parts[cut + 1 :]))
     return None
 
@@ -85,9 +86,12 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nod
     return None
 
 
-def write_interface_names(
+def write_names(
     _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Write zope interfaces as names; autodoc, which calls this, writes them as ``<InterfaceClass NAME>``."""
-    signature, returned = (text and re.sub(r"<InterfaceClass ([\w.]+)>", r"\1", text) for text in (signature, returned))
-    return signature, returned
+    """Write interfaces, classes and members of enumerations in a signature as names; autodoc calls this.
+
+    Otherwise they are ``<InterfaceClass NAME>``, ``<class 'NAME'>`` and ``<NAME: value>``, which is no Python.
+    """
+    pattern = r"<(?:InterfaceClass |class ')?([\w.]+)(?:'|: [^>]*)?>"
+    return signature and re.sub(pattern, r"\1", signature), returned and re.sub(pattern, r"\1", returned)
