@@ -1,4 +1,4 @@
-"""A client that uses the library: commands at once, a stream in both directions, a time-out, a failure.
+"""Use the library: commands at once, a stream both ways, a time-out, a failure.
 
     python examples/run_commands.py --port 8082
 
@@ -20,6 +20,7 @@ from twisted_rsh.trust.home import ConfigFolders
 
 async def use(connection: Connection) -> None:
     """Run a few commands."""
+<<<<<<< HEAD
     # One after another, or any number at once: they share the connection and do not wait for each other.
     first, second = await gatherResults(
         [connection.run("sleep 0.2; echo slow"), connection.run(["echo", "quick", "  as  is  "])]
@@ -28,6 +29,16 @@ async def use(connection: Connection) -> None:
 
     # While it runs: write a little, read a little.  Neither side holds more than a window of bytes.
     job = connection.start("sort -r")
+=======
+    # Any number of commands run at once.  They share the connection.
+    first, second = await gatherResults(
+        [shell.run("sleep 0.2; echo slow"), shell.run(["echo", "quick", "  as  is  "])]
+    )
+    print(first.check().text, second.check().text, sep="", end="")
+
+    # Write and read while it runs.  Each side holds a window of bytes at most.
+    job = shell.start("sort -r")
+>>>>>>> wt-docs
     for line in (b"one\n", b"two\n", b"three\n"):
         await job.stdin.write(line)
     job.stdin.end()
@@ -47,9 +58,13 @@ async def use(connection: Connection) -> None:
 
 def main(reactor: Any) -> Deferred[None]:
     """Connect, use the shell, hang up."""
-    parser = argparse.ArgumentParser(description="Run a few commands on a server of this user's.")
+    parser = argparse.ArgumentParser(description="Run a few commands.")
     parser.add_argument("--port", type=int, default=8082)
+<<<<<<< HEAD
     parser.add_argument("--config-dir", help="folder for keys and records (default: the XDG folders)")
+=======
+    parser.add_argument("--home", help="folder for keys (default: the XDG folders)")
+>>>>>>> wt-docs
     options = parser.parse_args()
 
     async def run() -> None:
