@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.execution.owners import asynchronous, check_output, open_descriptors, run_job
-from tests.execution.recorder import end_of, shell, start, start_on_terminal
+from tests.execution.processes.recorder import end_of, shell, start, start_on_terminal
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution.processes import descriptors, spawn
@@ -128,7 +128,7 @@ def test_inherited_descriptors(way: str) -> None:
     """X-12: a process sees what it is given beside its streams, wherever we have it, and nothing else of ours."""
     code = f"""if True:
         import fcntl, os
-        from tests.execution.recorder import shell
+        from tests.execution.processes.recorder import shell
         from twisted_rsh.execution.processes import descriptors
         from twisted_rsh.execution.processes import spawn
         if {way == "one by one"}:
@@ -157,7 +157,7 @@ def test_inherited_descriptors(way: str) -> None:
         capture_output=True,
         text=True,
         timeout=60,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert (result.stdout, result.stderr) == ("b'0\\n1\\n2\\n4\\n7\\n8\\nline\\n' b''\n", "")
 
@@ -262,7 +262,7 @@ def test_closed_standard_descriptors() -> None:
         os._exit(0)
     """
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[2]
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3]
     )
     assert result.stdout == "(b'in\\n', b'err\\n')"
 

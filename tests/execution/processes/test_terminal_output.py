@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.recorder import QUIET, end_of, master_pair, start_on_terminal, written
+from tests.execution.processes.recorder import QUIET, end_of, master_pair, start_on_terminal, written
 from twisted_rsh.execution.processes.pipes import READ_BYTES
 from twisted_rsh.execution.processes.terminal import TerminalInput, TerminalOutput
 

@@ -1,9 +1,8 @@
-"""A process that stands in for a server: ``python -m tests.execution.server_stand_in daemons COUNT``, or ``jobs``.
+"""A stand-in for a server, in a process of its own: ``python -m tests.execution.trees.server_stand_in MODE``.
 
-`jobs cgroup` does so in a control group.
-
-`daemons` runs so many jobs, each of which leaves a daemon behind, as a subreaper, and says what became of them.  `jobs`
-starts jobs under a guardian, says their numbers, and waits to be killed.
+`daemons COUNT` becomes a subreaper, runs that many jobs, each of which leaves a daemon behind, and reports what became
+of the daemons.  `jobs` starts jobs under a guardian, prints their process ids and waits to be killed.  `jobs cgroup`
+does the same in a control group.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
-from tests.execution.trees import Job, numbers, program
+from tests.execution.real_trees import Job, numbers, program
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.guardian import Guardian

@@ -17,7 +17,7 @@ from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
-from tests.execution.trees import is_alive, requires_proc
+from tests.execution.real_trees import is_alive, requires_proc
 from twisted_rsh.execution.trees.guardian import Guardian
 
 PIPE_BYTES = 4096
@@ -70,7 +70,7 @@ async def test_server_is_killed() -> None:
 
     Its whole process group gets every polite signal before, which does not impress the guardian.
     """
-    argv = [sys.executable, "-m", "tests.execution.server_stand_in", "jobs"]
+    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as server:
         assert server.stdout is not None
         told = json.loads(server.stdout.readline())

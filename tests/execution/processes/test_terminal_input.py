@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.recorder import QUIET, close_ends, end_of, master_pair, start, start_on_terminal
+from tests.execution.processes.recorder import QUIET, close_ends, end_of, master_pair, start, start_on_terminal
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution.processes import terminal
 from twisted_rsh.execution.processes.terminal import TerminalInput, open_terminal

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from tests.execution.trees import requires_proc
+from tests.execution.real_trees import requires_proc
 from twisted_rsh.execution.shells import signals
 from twisted_rsh.execution.shells.command import TYPED_BYTES, PrivateFolder, TerminalFeed
 from twisted_rsh.execution.shells.dialect import (

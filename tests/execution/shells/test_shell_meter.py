@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from tests.conftest import async_fixture
 from tests.execution.owners import RecordingOwner, asynchronous
-from tests.execution.shells import KINDS, ShellRig
+from tests.execution.real_shells import KINDS, ShellRig
 from twisted_rsh.core.endings import Exited, Refused, ResourceUsage
 from twisted_rsh.execution.shells.observation import ShellMeter
 

@@ -15,7 +15,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.trees import is_alive, numbers, program, requires_proc, stand_in_job
+from tests.execution.real_trees import is_alive, numbers, program, requires_proc, stand_in_job
 from twisted_rsh.execution.lifetime import KillLadder
 from twisted_rsh.execution.trees import tree as job_tree_module
 from twisted_rsh.execution.trees.table import ProcessTable

@@ -21,7 +21,7 @@ from zope.interface.verify import verifyObject
 
 from tests.execution import owners
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
-from tests.execution.recorder import Recorder, end_of, shell
+from tests.execution.processes.recorder import Recorder, end_of, shell
 from twisted_rsh.execution.processes import exits
 from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import deferLater
 
 from tests.execution.owners import asynchronous, reactor
-from tests.execution.shells import KINDS, SHELLS, ShellRig
+from tests.execution.real_shells import KINDS, SHELLS, ShellRig
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.execution.shells.dialect import quoted
 

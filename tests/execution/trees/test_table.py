@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from tests.execution.trees import requires_proc
+from tests.execution.real_trees import requires_proc
 from twisted_rsh.execution.trees.table import (
     MAX_ENVIRONMENT_BYTES,
     MAX_LOOK_SHARE,

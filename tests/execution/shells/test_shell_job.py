@@ -14,7 +14,7 @@ from twisted.internet.task import deferLater
 
 from tests.conftest import async_fixture
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.shells import KINDS, RecordingOwner, ShellRig
+from tests.execution.real_shells import KINDS, RecordingOwner, ShellRig
 from tests.tools import require_tool
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, Stopped
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.trees import requires_proc, stand_in_job
+from tests.execution.real_trees import requires_proc, stand_in_job
 from twisted_rsh.core.endings import Limit
 from twisted_rsh.execution.trees.limits import ProcessorAccount, UsageLimits, UsageWatch, resident_bytes
 from twisted_rsh.execution.trees.table import ProcessRecord

@@ -11,8 +11,8 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.recorder import QUIET, master_pair
-from tests.execution.stray_events import EVENTS, stray_event
+from tests.execution.processes.recorder import QUIET, master_pair
+from tests.execution.processes.stray_events import EVENTS, stray_event
 from twisted_rsh.execution.processes.descriptors import is_hang_up, peer_is_gone
 from twisted_rsh.execution.processes.exits import ExitReport, PidfdWatch
 from twisted_rsh.execution.processes.pipes import InputPipe, OutputPipe

@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 
 from tests.conftest import async_fixture
 from tests.execution.owners import RecordingOwner, asynchronous, reactor, until
-from tests.execution.shells import SHELLS, ShellRig, account
-from tests.execution.test_suspension import Listener
+from tests.execution.real_shells import SHELLS, ShellRig, account
+from tests.execution.trees.test_suspension import Listener
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.shells.observation import ShellSuspension

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.execution.owners import asynchronous
-from tests.execution.shells import ShellRig, account
+from tests.execution.real_shells import ShellRig, account
 from tests.tools import require_tool
 from twisted_rsh.core.endings import OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.requests import JobRequest

@@ -16,7 +16,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.execution.owners import asynchronous, until
-from tests.execution.trees import requires_proc
+from tests.execution.real_trees import requires_proc
 from tests.tools import require_tool
 from twisted_rsh.execution.trees.adoption import SWEEP_SECONDS, AdoptedChildren, become_subreaper
 from twisted_rsh.execution.trees.table import ProcessTable
@@ -245,7 +245,7 @@ async def test_daemon_is_inherited(subreaper: bool) -> None:
 def test_many_daemons() -> None:
     """X-09: however many jobs leave daemons behind, no zombie stays, and no job's own status is taken."""
     require_tool("setsid")
-    argv = [sys.executable, "-m", "tests.execution.server_stand_in", "daemons", str(MANY)]
+    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "daemons", str(MANY)]
     result = json.loads(subprocess.check_output(argv))
     assert result["zombies"] == 0
     assert result["most"] > 0, "there was nothing to reap"

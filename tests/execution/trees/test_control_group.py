@@ -15,9 +15,9 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
-from tests.execution.control_groups import why_unavailable
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.trees import is_alive, program, requires_proc, stand_in_job
+from tests.execution.real_trees import is_alive, program, requires_proc, stand_in_job
+from tests.execution.trees.control_groups import why_unavailable
 from twisted_rsh.execution.trees import trees as job_trees_module
 from twisted_rsh.execution.trees.control_group import DOOMED, GROUP_PREFIX, ControlGroup, ControlGroupUnavailable
 from twisted_rsh.execution.trees.table import ProcessTable
@@ -264,7 +264,7 @@ async def test_server_is_killed() -> None:
     What jobs that had ended by themselves left behind is left alone.
     """
     reason = why_unavailable()
-    argv = [sys.executable, "-m", "tests.execution.server_stand_in", "jobs", "cgroup"]
+    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs", "cgroup"]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as server:
         assert server.stdout is not None
         told = json.loads(server.stdout.readline())

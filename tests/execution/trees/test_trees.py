@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.trees import is_alive, program, requires_proc, stand_in_job
+from tests.execution.real_trees import is_alive, program, requires_proc, stand_in_job
 from twisted_rsh.execution.trees import trees as job_trees_module
 from twisted_rsh.execution.trees.tree import ITreeOwner
 from twisted_rsh.execution.trees.trees import JobTrees

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.execution.owners import asynchronous, open_descriptors, reactor
-from tests.execution.recorder import QUIET, Recorder, close_ends, end_of, start, start_on_terminal, written
+from tests.execution.processes.recorder import QUIET, Recorder, close_ends, end_of, start, start_on_terminal, written
 from tests.tools import require_tool
 from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
