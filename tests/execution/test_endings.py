@@ -17,7 +17,6 @@ from twisted.internet.defer import gatherResults
 from twisted.internet.error import ProcessTerminated
 from zope.interface.verify import verifyObject
 
-from tests.execution import owners
 from tests.execution.owners import (
     PATIENCE,
     RecordingOwner,
@@ -35,11 +34,9 @@ from twisted_rsh.execution import job as job_module
 from twisted_rsh.execution import plan
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes.exits import ending_of
-from twisted_rsh.execution.transports import StartProcess
+from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
-
-pytestmark = pytest.mark.usefixtures("transport")
 
 FATAL = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL SEGV PIPE ALRM TERM USR1 USR2 XCPU XFSZ SYS".split()
 
@@ -161,17 +158,17 @@ def test_bad_cwd() -> None:
     assert refusal("true", cwd="/no/such") == (RefusalReason.BAD_CWD, "/no/such: No such file or directory")
 
 
-def test_folder_that_vanishes(tmp_path: Path, transport: StartProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """X-02: a working folder that is gone after all is not mistaken for a missing command."""
 
     def remove_first(*args: Any, **options: Any) -> Any:
         folder.rmdir()
-        return transport(*args, **options)
+        return spawn_process(*args, **options)
 
     folder = tmp_path / "folder"
     folder.mkdir()
     monkeypatch.setattr(threading, "active_count", lambda: 1)
-    monkeypatch.setattr(owners, "start_process", remove_first)
+    monkeypatch.setattr(job_module, "spawn_process", remove_first)
     assert refusal("true", cwd=str(folder)) == (RefusalReason.BAD_CWD, f"{folder}: No such file or directory")
 
 
@@ -214,19 +211,16 @@ def test_no_processes_left(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "posix_spawn", fail)
-    monkeypatch.setattr(os, "posix_spawnp", fail)  # Twisted's choice
     assert refusal("true")[0] is RefusalReason.RESOURCES
 
 
-def test_real_descriptor_limit(transport: Any) -> None:
+def test_real_descriptor_limit() -> None:
     """X-02: with a real RLIMIT_NOFILE the refusal is about resources, and a job runs again when one is free."""
     code = """if True:
-        import importlib, os, resource, sys
+        import os, resource
         from twisted.internet import reactor
-        from tests.execution import owners
         from tests.execution.owners import RecordingOwner, start_job
         from twisted_rsh.interfaces import JobRefused
-        owners.start_process = getattr(importlib.import_module(sys.argv[1]), sys.argv[2])
         resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
         hoard = []
         try:
@@ -247,7 +241,7 @@ def test_real_descriptor_limit(transport: Any) -> None:
         print(owner.stdout, owner.ending)
     """
     result = subprocess.run(
-        [sys.executable, "-c", code, transport.__module__, transport.__name__],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=60,

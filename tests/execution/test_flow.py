@@ -12,8 +12,6 @@ from tests.execution.owners import RecordingOwner, asynchronous, check_output, r
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.roles import Stream
 
-pytestmark = pytest.mark.usefixtures("transport")
-
 PIPE_BYTES = 64 * 1024
 """Bytes that a Linux pipe holds."""
 

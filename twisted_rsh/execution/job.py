@@ -18,7 +18,6 @@ from twisted_rsh.execution.plan import SpawnPlan, refusal_of
 from twisted_rsh.execution.processes.exits import ending_of
 from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.processes.transport import spawn_process
-from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.interfaces import IJob, IJobOwner
@@ -41,7 +40,6 @@ def start_job(
     terminal: Terminal | None = None,
     *,
     limits: UsageLimits = NO_LIMITS,
-    start_process: StartProcess = spawn_process,
 ) -> ProcessJob:
     """Start a process for an owner.
 
@@ -51,13 +49,12 @@ def start_job(
     :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.trees.trees.JobTrees.new`).
     :param terminal: the terminal to give it, or ``None`` for pipes.
     :param limits: the resources that all of its processes may use together.
-    :param start_process: the transport to run it on (:func:`twisted_rsh.execution.transports.default_transport`).
     :returns: the running job.
     :raises JobRefused: it was not started: `NOT_FOUND` (also when a script's interpreter is missing),
         `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG`, `NO_TERMINAL` or `RESOURCES`.
     """
     try:
-        return ProcessJob(reactor, plan, owner, tree, terminal, limits, start_process)
+        return ProcessJob(reactor, plan, owner, tree, terminal, limits)
     except OSError as e:
         raise refusal_of(e, plan) from None
 
@@ -82,7 +79,6 @@ class ProcessJob(ProcessProtocol):
         tree: JobTree,
         terminal: Terminal | None,
         limits: UsageLimits,
-        start_process: StartProcess,
     ) -> None:
         self._reactor = reactor
         self._owner = owner
@@ -95,7 +91,7 @@ class ProcessJob(ProcessProtocol):
         self._held_open = False
         self._exited_at = self._last_output_at = 0.0
         self._linger: IDelayedCall | None = None
-        self._process: IFlowControlledProcess = start_process(
+        self._process: IFlowControlledProcess = spawn_process(
             reactor,
             self,
             self._life.marked(plan),

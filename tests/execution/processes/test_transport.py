@@ -19,21 +19,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from tests.execution import owners
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
 from tests.execution.processes.recorder import Recorder, end_of, shell
 from twisted_rsh.execution.processes import exits
 from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe
-from twisted_rsh.execution.processes.transport import ProcessGroups
-
-pytestmark = pytest.mark.usefixtures("transport")
+from twisted_rsh.execution.processes.transport import ProcessGroups, spawn_process
 
 
 def start(command: str) -> tuple[Recorder, IFlowControlledProcess]:
     """Start a command under a recorder."""
     protocol = Recorder()
-    return protocol, owners.start_process(reactor, protocol, shell(command))
+    return protocol, spawn_process(reactor, protocol, shell(command))
 
 
 @asynchronous
@@ -176,7 +173,7 @@ async def test_protocol_that_fails() -> None:
     globalLogPublisher.addObserver(observe)
     try:
         protocol = Clumsy()
-        process = owners.start_process(reactor, protocol, shell("exit 0"))
+        process = spawn_process(reactor, protocol, shell("exit 0"))
         process.closeStdin()
         await end_of(protocol)
     finally:
@@ -215,7 +212,7 @@ def test_reactor_that_is_full(monkeypatch: pytest.MonkeyPatch, allowed: int) -> 
     monkeypatch.setattr(os, "killpg", kill)
     protocol = Recorder()
     with pytest.raises(OSError, match="No space left"):
-        owners.start_process(cast("IJobReactor", FailingReactor(allowed)), protocol, shell("sleep 60"))
+        spawn_process(cast("IJobReactor", FailingReactor(allowed)), protocol, shell("sleep 60"))
     assert open_descriptors() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(killed[0], 0)
@@ -228,7 +225,7 @@ def test_reactor_that_is_full(monkeypatch: pytest.MonkeyPatch, allowed: int) -> 
 async def test_pidfd_that_cannot_be_watched() -> None:
     """Where the reactor has no room for the pidfd, SIGCHLD tells of the exit."""
     protocol = Recorder()
-    process = owners.start_process(cast("IJobReactor", FailingReactor(3)), protocol, shell("exit 6"))
+    process = spawn_process(cast("IJobReactor", FailingReactor(3)), protocol, shell("exit 6"))
     process.closeStdin()
     assert (await end_of(protocol)).exitCode == 6
 

@@ -149,7 +149,7 @@ async def test_suspended_job() -> None:
     trees = JobTrees(reactor)
     account = Account.current(os.environ, shell="/bin/sh", encoding="utf-8")  # noqa: S604 - a path, not a flag
     owner = Listener()
-    job = LocalUser(reactor, account, None, trees).start_job(JobRequest(command="kill -STOP $$; exit 3"), owner)
+    job = LocalUser(reactor, account, trees).start_job(JobRequest(command="kill -STOP $$; exit 3"), owner)
     await owner.when(lambda: owner.told == ["STOP"])
     assert not owner.endings
     job.send_signal("CONT")
