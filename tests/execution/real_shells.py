@@ -67,7 +67,7 @@ class ShellRig:
         command, owner = self.begin(text)
         if data:
             command.write_input(data)
-        if data is not None and self.shell.feed is None:
+        if data is not None and self.shell.process.feed is None:
             command.end_input()
         await owner.finished()
         return owner

@@ -123,7 +123,8 @@ class ProcessJob(ProcessProtocol):
     def send_signal(self, name: str) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.send_signal`.
 
-        Nothing happens when this system has no such signal, or when all of the job became another user, as with ``sudo``.
+        Nothing happens when this system has no such signal, or when the whole job became another user, as with
+        ``sudo``.
         """
         with contextlib.suppress(ProcessExitedAlready, ValueError, PermissionError):
             self._process.signalProcess(name)

@@ -61,7 +61,7 @@ def text_of(rig: ShellRig, owner: RecordingOwner) -> str:
 async def test_separate_outputs_and_binary(rig: ShellRig) -> None:
     """Outputs are apart, except on a terminal, and every byte but NUL is carried."""
     owner = await rig.run("printf 'a\\377\\001b'; echo err >&2")
-    if rig.shell.feed is None:
+    if rig.shell.process.feed is None:
         assert (owner.stdout, owner.stderr) == (b"a\xff\x01b", b"err\n")
     else:
         assert (owner.stdout, owner.stderr) == (b"a\xff\x01berr\r\n", b"")
@@ -104,7 +104,7 @@ async def test_no_descriptors(rig: ShellRig) -> None:
 @asynchronous
 async def test_input(rig: ShellRig) -> None:
     """Each command has its own input, with an end; what it leaves is not the next one's."""
-    if rig.shell.feed is None:
+    if rig.shell.process.feed is None:
         owner = await rig.run("cat", b"line\n" * 100_000)
         assert owner.stdout == b"line\n" * 100_000
         assert owner.consumed == 500_000
@@ -127,7 +127,7 @@ async def test_input(rig: ShellRig) -> None:
 @asynchronous
 async def test_unread_input(rig: ShellRig) -> None:
     """A command that ends with input unread says so, and what was not delivered is dropped."""
-    if rig.shell.feed is not None:
+    if rig.shell.process.feed is not None:
         return  # a terminal takes it all
     command, owner = rig.begin("sleep 0.1")
     command.write_input(b"x" * 1_000_000)
@@ -178,7 +178,7 @@ async def test_interrupted_loop(rig: ShellRig) -> None:
 @asynchronous
 async def test_interrupt_by_key(rig: ShellRig) -> None:
     """Ctrl-C on a terminal does the same."""
-    if rig.shell.feed is None:
+    if rig.shell.process.feed is None:
         return
     for text in ("echo go; sleep 30; echo not", "echo go; while :; do :; done; echo not"):
         command, owner = rig.begin(text)
@@ -450,7 +450,7 @@ async def test_signals(rig: ShellRig) -> None:
 @asynchronous
 async def test_suspend_and_continue(rig: ShellRig) -> None:
     """Ctrl-Z suspends, which is another end than exit code 148, and `fg` continues."""
-    if rig.shell.feed is None:
+    if rig.shell.process.feed is None:
         return
     command, owner = rig.begin("sh -c 'echo go; sleep 1; echo done'")
     await owner.more_output(1)
@@ -477,7 +477,7 @@ async def test_suspend_and_continue(rig: ShellRig) -> None:
 @asynchronous
 async def test_size(rig: ShellRig) -> None:
     """A terminal has the size it was given, and takes another one."""
-    if rig.shell.feed is None:
+    if rig.shell.process.feed is None:
         rig.shell.resize(10, 10)
         return
     assert await rig.output("stty size") == "43 132\n"
@@ -520,7 +520,7 @@ async def test_no_folder(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "mkdtemp", fail)
-    if rig.shell.feed is None:
+    if rig.shell.process.feed is None:
         _, owner = rig.begin("echo")
         await owner.finished()
         assert owner.ending == Refused(RefusalReason.RESOURCES, "no input for the command: No space left on device")
