@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted_rsh.core.endings import Limit, LimitReached, ResourceUsage
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.exits import resource_usage
-from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess
+from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.trees.limits import UsageLimits, UsageWatch
 from twisted_rsh.execution.trees.tree import JobTree
 
@@ -121,7 +121,7 @@ class JobLifetime:
         self._watch = UsageWatch(clock, tree, limits, self._exceeded)
         self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished)
         self._started_at = self._exited_at = clock.seconds()
-        self._process: IFlowControlledProcess | None = None
+        self._process: SpawnedProcess | None = None
         self._has_ended = False
         self.limit_reached: LimitReached | None = None
         self.is_over = False
@@ -130,7 +130,7 @@ class JobLifetime:
         """Return a plan whose process, and all that comes from it, can be found."""
         return replace(plan, environment=(*plan.environment, self._tree.mark))
 
-    def started(self, process: IFlowControlledProcess) -> None:
+    def started(self, process: SpawnedProcess) -> None:
         """Learn which process was started; to be called in the same turn of the reactor."""
         self._process = process
         if process.pid is not None:

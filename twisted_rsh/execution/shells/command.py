@@ -10,13 +10,13 @@ import tempfile
 from collections import deque
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import Attribute, Interface, implementer
 
 from twisted_rsh.core.endings import Ending, JobEnd, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.processes.descriptors import above_child_fds
-from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
 from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe
 from twisted_rsh.interfaces import IJob, IJobOwner
 
@@ -76,15 +76,13 @@ class CommandFifo:
 
     :param reactor: watches our end.
     :param folder: where to make it.
-    :param taken: learns how many bytes were taken.
-    :param lost: learns, once, that nobody reads any more, or that :meth:`close` was called.
+    :param command: the command; learns how many bytes were taken and, once, that nothing reads any more or that
+        :meth:`close` was called.
     :ivar path: the name.
     :raises OSError: it cannot be made; nothing stays open.
     """
 
-    def __init__(
-        self, reactor: IReactorFDSet, folder: PrivateFolder, taken: Callable[[int], None], lost: Callable[[], None]
-    ) -> None:
+    def __init__(self, reactor: IJobReactor, folder: PrivateFolder, command: ShellCommand) -> None:
         self.path = folder.place("input")
         os.mkfifo(self.path, 0o600)
         with contextlib.ExitStack() as on_failure:
@@ -92,7 +90,7 @@ class CommandFifo:
             on_failure.callback(os.close, self._reader)
             writer = above_child_fds(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             on_failure.pop_all()
-        self._pipe = InputPipe(reactor, writer, taken, lost)
+        self._pipe = InputPipe(reactor, writer, 0, command, command)
         self._has_ended = False
 
     def begun(self) -> None:
@@ -260,7 +258,7 @@ class ICommandShell(Interface):
         """Give the terminal another size."""
 
 
-@implementer(IJob)
+@implementer(IJob, IInputSource, IPipeOwner)
 class ShellCommand:
     """A command in a persistent shell; made by :meth:`ShellJob.start_command`.
 
@@ -308,7 +306,7 @@ class ShellCommand:
             if self._input_ended and not self._early_input:
                 self._is_sent = True
                 return os.fsencode(os.devnull)
-            self._fifo = CommandFifo(self._reactor, self._shell.folder, self._input_taken, self._input_closed)
+            self._fifo = CommandFifo(self._reactor, self._shell.folder, self)
         early, self._early_input = self._early_input, []
         self._is_sent = True
         for data in early:
@@ -437,7 +435,7 @@ class ShellCommand:
         elif self._fifo is not None:
             self._fifo.write(data)
         elif self._shell.feed is not None:
-            self._shell.feed.put(data, self._input_taken)
+            self._shell.feed.put(data, self.input_taken)
             if not _KEYS.isdisjoint(data):
                 self.was_interrupted = True
                 self._shell.key_typed()
@@ -450,13 +448,14 @@ class ShellCommand:
         elif self._shell.feed is not None:
             self._shell.feed.put_end()
 
-    def _input_taken(self, size: int) -> None:
+    def input_taken(self, size: int) -> None:
+        """See :meth:`IInputSource.input_taken`."""
         if not self._is_over:
             self._unconsumed -= size
             self.owner.input_consumed(size)
 
-    def _input_closed(self) -> None:
-        """Learn that nobody reads the FIFO any more."""
+    def pipe_closed(self, childFD: int) -> None:
+        """See :meth:`IPipeOwner.pipe_closed`: no process reads the FIFO any more."""
         if not self._is_over and (self._unconsumed or not self._input_ended):
             self._input_lost = True
             self.owner.input_closed()

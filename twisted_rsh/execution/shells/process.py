@@ -8,7 +8,6 @@ import os
 import termios
 from collections.abc import Callable
 
-from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import Interface
 
@@ -19,7 +18,7 @@ from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.descriptors import open_pipe
 from twisted_rsh.execution.processes.exits import ending_of
 from twisted_rsh.execution.processes.interfaces import IJobReactor
-from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol, InputPipe, OutputPipe
 from twisted_rsh.execution.processes.transport import SpawnedProcess, spawn_process
 from twisted_rsh.execution.shells.dialect import STATUS_FD, TERMINAL_FD, GarbledReport, Report, ReportReader
 
@@ -55,15 +54,7 @@ _MAX_LOOKS = 4
 :data:`twisted_rsh.execution.processes.pipes.READ_BYTES` on a terminal, which can itself hold twice that."""
 
 
-def _nobody(size: int) -> None:
-    """Count nothing."""
-
-
-def _nothing() -> None:
-    """Say nothing."""
-
-
-class ShellProcess(ProcessProtocol):
+class ShellProcess(FlowControlledProtocol):
     """A running shell; the camelCase methods are Twisted's to call.
 
     :param reactor: watches its pipes and its exit, and tells the time.
@@ -87,6 +78,7 @@ class ShellProcess(ProcessProtocol):
         input_taken: Callable[[int], None],
     ) -> None:
         self._listener = listener
+        self._input_taken = input_taken
         self._owed = dict.fromkeys(OUTPUTS, 0)
         self._looks = 0
         self._settled: Callable[[], None] | None = None
@@ -101,8 +93,6 @@ class ShellProcess(ProcessProtocol):
                 terminal=terminal,
                 input_at=None if terminal is None else TERMINAL_FD,
                 inherited={0: command_reader, STATUS_FD: status_writer},
-                read_size=lambda fd: listener.output_room(Stream(fd)),
-                input_taken=input_taken,
             )
         except BaseException:
             os.close(command_writer)
@@ -113,8 +103,8 @@ class ShellProcess(ProcessProtocol):
             os.close(status_writer)
         assert self.transport.pid is not None  # its exit is only noticed from the reactor
         self.pid: int = self.transport.pid
-        self._commands = InputPipe(reactor, command_writer, _nobody, _nothing)
-        self._status = OutputPipe(reactor, status_reader, lambda: READ_BYTES, self._status_received, _nothing)
+        self._commands = InputPipe(reactor, command_writer, 0)
+        self._status = OutputPipe(reactor, status_reader, STATUS_FD, self)
         self._status.resume()
 
     # Commands and reports
@@ -176,8 +166,19 @@ class ShellProcess(ProcessProtocol):
         settled, self._settled = self._settled, None
         settled()
 
+    def output_room(self, childFD: int) -> int:
+        """Ask the listener; what the shell reports always has room."""
+        return READ_BYTES if childFD == STATUS_FD else self._listener.output_room(Stream(childFD))
+
+    def input_taken(self, size: int) -> None:
+        """Tell how many bytes the terminal took."""
+        self._input_taken(size)
+
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Hand output on."""
+        """Hand output on, and read what the shell reports."""
+        if childFD == STATUS_FD:
+            self._status_received(data)
+            return
         stream = Stream(childFD)
         self._listener.output_received(stream, data)
         if self._owed[stream]:

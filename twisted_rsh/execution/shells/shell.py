@@ -333,8 +333,7 @@ class ShellJob:
     @property
     def pid(self) -> int | None:
         """Its process, for people; ``None`` once that has exited."""
-        pid: int | None = self._process.transport.pid
-        return pid
+        return self._process.transport.pid
 
     # IShellJob
 
