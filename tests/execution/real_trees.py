@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from zope.interface import implementer
 
 from twisted_rsh.execution.plan import SpawnPlan
-from twisted_rsh.execution.processes.exits import ExitReport, watch_exit
+from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import spawn
 from twisted_rsh.execution.trees.tree import JobTree
@@ -47,6 +48,7 @@ def program(then: str = "pass", finally_: str = "time.sleep(600)") -> tuple[str,
     return (sys.executable, "-S", "-E", "-c", DAEMON.format(then=then, finally_=finally_))
 
 
+@implementer(IExitListener)
 class Job:
     """A process with a tree, reaped as a server reaps it.
 
@@ -67,9 +69,10 @@ class Job:
             assert unused is not None  # it is on pipes
             os.close(unused)
         tree.started(spawned.pid)
-        watch_exit(reactor, spawned.pid, self._exited, lambda call: reactor.callLater(0, call))
+        watch_exit(reactor, spawned.pid, self)
 
-    def _exited(self, report: ExitReport) -> None:
+    def process_exited(self, report: ExitReport) -> None:
+        """See :class:`IExitListener`."""
         self.reports.append(report)
         self.tree.reaped()
 

@@ -6,7 +6,6 @@ import contextlib
 
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -16,7 +15,8 @@ from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.lifetime import JobLifetime, OutputBacklog
 from twisted_rsh.execution.plan import SpawnPlan, refusal_of
 from twisted_rsh.execution.processes.exits import ending_of
-from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.pipes import FlowControlledProtocol
 from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
@@ -60,7 +60,7 @@ def start_job(
 
 
 @implementer(IJob)
-class ProcessJob(ProcessProtocol):
+class ProcessJob(FlowControlledProtocol):
     """A running process and its owner; made by :func:`start_job`.  Twisted calls the camelCase methods.
 
     Output is read only as far as the owner has room.  No output is held here, so a slow reader stops the process.
@@ -91,22 +91,14 @@ class ProcessJob(ProcessProtocol):
         self._held_open = False
         self._exited_at = self._last_output_at = 0.0
         self._linger: IDelayedCall | None = None
-        self._process: IFlowControlledProcess = spawn_process(
-            reactor,
-            self,
-            self._life.marked(plan),
-            terminal=terminal,
-            read_size=lambda fd: owner.output_room(Stream(fd)),
-            input_taken=self._input_taken,
-        )
+        self._process = spawn_process(reactor, self, self._life.marked(plan), terminal=terminal)
         self._life.started(self._process)
         self._backlog = OutputBacklog(self._process)
 
     @property
     def pid(self) -> int | None:
         """Its process id, for people; ``None`` once the process has exited."""
-        pid: int | None = self._process.pid
-        return pid
+        return self._process.pid
 
     # IJob
 
@@ -145,7 +137,16 @@ class ProcessJob(ProcessProtocol):
         """See :meth:`twisted_rsh.interfaces.IJob.terminate`: the kill ladder ends the job."""
         self._life.terminate()
 
-    # ProcessProtocol
+    # FlowControlledProtocol
+
+    def output_room(self, childFD: int) -> int:
+        """Return the owner's room for an output."""
+        return self._owner.output_room(Stream(childFD))
+
+    def input_taken(self, size: int) -> None:
+        """Report to the owner that the input took bytes."""
+        self._unconsumed -= size
+        self._owner.input_consumed(size)
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Hand output to the owner."""
@@ -187,10 +188,6 @@ class ProcessJob(ProcessProtocol):
         """Report the ending to the owner; the job's lifetime calls this once."""
         ending = self._life.limit_reached or self._ending
         self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
-
-    def _input_taken(self, size: int) -> None:
-        self._unconsumed -= size
-        self._owner.input_consumed(size)
 
     @property
     def _is_concluded(self) -> bool:

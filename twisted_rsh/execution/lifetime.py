@@ -13,7 +13,7 @@ from twisted_rsh.core.endings import Limit, LimitReached, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.exits import resource_usage
-from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess
+from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.trees.limits import UsageLimits, UsageWatch
 from twisted_rsh.execution.trees.tree import JobTree
 
@@ -121,7 +121,7 @@ class OutputBacklog:
     :param process: the process; its outputs are measured.
     """
 
-    def __init__(self, process: IFlowControlledProcess) -> None:
+    def __init__(self, process: SpawnedProcess) -> None:
         self._process = process
         self._owed = dict.fromkeys(OUTPUTS, 0)
 
@@ -178,7 +178,7 @@ class JobLifetime:
         self._watch = UsageWatch(clock, tree, limits, self._exceeded)
         self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished)
         self._started_at = self._exited_at = clock.seconds()
-        self._process: IFlowControlledProcess | None = None
+        self._process: SpawnedProcess | None = None
         self._has_ended = False
         self.limit_reached: LimitReached | None = None
         self.is_over = False
@@ -187,7 +187,7 @@ class JobLifetime:
         """Return the plan with the mark of the tree in its environment; every process of the job inherits the mark."""
         return replace(plan, environment=(*plan.environment, self._tree.mark))
 
-    def started(self, process: IFlowControlledProcess) -> None:
+    def started(self, process: SpawnedProcess) -> None:
         """Take over the process that was started, in the same turn of the reactor."""
         self._process = process
         if process.pid is not None:

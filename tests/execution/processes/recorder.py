@@ -1,4 +1,4 @@
-"""An ordinary process protocol that records what it is told, and short ways to start a shell command under it."""
+"""A process protocol that records what is reported to it, a recorder for pipes, and short ways to start commands."""
 
 from __future__ import annotations
 
@@ -8,17 +8,32 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone, ProcessTerminated
-from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from tests.execution.owners import PATIENCE, reactor
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution.plan import SpawnPlan
+from twisted_rsh.execution.processes.exits import ExitReport, IExitListener
+from twisted_rsh.execution.processes.interfaces import IPipeOwner
+from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol
 from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED
 from twisted_rsh.execution.processes.terminal import TerminalEnds, open_terminal
 from twisted_rsh.execution.processes.transport import SpawnedProcess, spawn_process
 
-__all__ = ["QUIET", "Recorder", "close_ends", "end_of", "master_pair", "shell", "start", "start_on_terminal", "written"]
+__all__ = [
+    "QUIET",
+    "ExitRecorder",
+    "PipeRecorder",
+    "Recorder",
+    "close_ends",
+    "end_of",
+    "master_pair",
+    "shell",
+    "start",
+    "start_on_terminal",
+    "written",
+]
 
 QUIET = (("ECHO", 0), ("OPOST", 0))
 """Modes of a terminal that adds nothing to what is written and typed there."""
@@ -30,14 +45,76 @@ def shell(command: str) -> SpawnPlan:
     return SpawnPlan(b"/bin/sh", (b"sh", b"-c", command.encode()), ((b"PATH", path),), b"/")
 
 
-class Recorder(ProcessProtocol):
-    """An ordinary process protocol."""
+@implementer(IExitListener)
+class ExitRecorder:
+    """Records how children have exited.
+
+    :ivar reports: one for each child.
+    """
 
     def __init__(self) -> None:
+        self.reports: list[ExitReport] = []
+
+    def process_exited(self, report: ExitReport) -> None:
+        """See IExitListener."""
+        self.reports.append(report)
+
+
+@implementer(IPipeOwner)
+class PipeRecorder(FlowControlledProtocol):
+    """Reads and feeds pipes, and records what they report.
+
+    :param room: bytes that each read may have.
+    :ivar received: what each read brought.
+    :ivar taken: how many bytes each write took.
+    :ivar closed: the numbers of the pipes that are closed.
+    """
+
+    def __init__(self, room: int = READ_BYTES) -> None:
+        self.room = room
+        self.received: list[bytes] = []
+        self.taken: list[int] = []
+        self.closed: list[int] = []
+
+    def output_room(self, childFD: int) -> int:
+        """See FlowControlledProtocol."""
+        return self.room
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """See ProcessProtocol."""
+        self.received.append(data)
+
+    def input_taken(self, size: int) -> None:
+        """See IInputSource."""
+        self.taken.append(size)
+
+    def pipe_closed(self, childFD: int) -> None:
+        """See IPipeOwner."""
+        self.closed.append(childFD)
+
+
+class Recorder(FlowControlledProtocol):
+    """Records the life of a process.
+
+    :ivar room: bytes that each read of an output may have.
+    :ivar taken: bytes of input that the process's pipe or terminal took.
+    """
+
+    def __init__(self) -> None:
+        self.room = READ_BYTES
+        self.taken = 0
         self.events: list[str] = []
         self.output: dict[int, bytes] = {1: b"", 2: b""}
         self.ended: Deferred[Failure] = Deferred()
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def output_room(self, childFD: int) -> int:
+        """See FlowControlledProtocol."""
+        return self.room
+
+    def input_taken(self, size: int) -> None:
+        """See IInputSource."""
+        self.taken += size
 
     def connectionMade(self) -> None:
         """See ProcessProtocol."""

@@ -11,10 +11,10 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.processes.recorder import QUIET, master_pair
+from tests.execution.processes.recorder import QUIET, ExitRecorder, PipeRecorder, master_pair
 from tests.execution.processes.stray_events import EVENTS, stray_event
 from twisted_rsh.execution.processes.descriptors import is_hang_up, peer_is_gone
-from twisted_rsh.execution.processes.exits import ExitReport, PidfdWatch
+from twisted_rsh.execution.processes.exits import PidfdWatch
 from twisted_rsh.execution.processes.pipes import InputPipe, OutputPipe
 from twisted_rsh.execution.processes.terminal import TerminalInput, TerminalOutput
 
@@ -28,100 +28,79 @@ def moved(fd: int, number: int) -> int:
     return number
 
 
-class Told:
-    """What a descriptor has said."""
-
-    def __init__(self) -> None:
-        self.received = b""
-        self.taken = 0
-        self.lost = False
-
-    def take(self, data: bytes) -> None:
-        """Receive bytes."""
-        self.received += data
-
-    def count(self, size: int) -> None:
-        """Learn that bytes were taken."""
-        self.taken += size
-
-    def lose(self) -> None:
-        """Learn that it is closed."""
-        self.lost = True
-
-
 @every_event
 @asynchronous
 async def test_output(event: str) -> None:
     """X-09: the output of a job, or the reports of a shell: what is written afterwards is read, and the end found."""
-    told = Told()
+    recorder = PipeRecorder(10)
     reading, writing = os.pipe()
 
     def place(number: int) -> None:
-        OutputPipe(reactor, moved(reading, number), lambda: 10, told.take, told.lose).resume()
+        OutputPipe(reactor, moved(reading, number), 1, recorder, recorder).resume()
 
     await stray_event(event, place)
-    assert not told.lost
+    assert not recorder.closed
     os.write(writing, b"abc")
     os.close(writing)
-    await until(lambda: told.lost)
-    assert told.received == b"abc"
+    await until(lambda: bool(recorder.closed))
+    assert b"".join(recorder.received) == b"abc"
 
 
 @every_event
 @asynchronous
 async def test_input(event: str) -> None:
     """X-09: the input of a job, or the lines for a shell: what was queued is written, and the end found."""
-    told = Told()
+    recorder = PipeRecorder(10)
     reading, writing = os.pipe()
     size = 256 * 1024
 
     def place(number: int) -> None:
-        pipe = InputPipe(reactor, moved(writing, number), told.count, told.lose)
+        pipe = InputPipe(reactor, moved(writing, number), 0, recorder, recorder)
         pipe.watch()
         pipe.write(bytes(size))
 
     await stray_event(event, place)
-    assert not told.lost
-    while told.taken < size:
+    assert not recorder.closed
+    while sum(recorder.taken) < size:
         os.read(reading, size)
         await deferLater(reactor, 0)
     os.close(reading)
-    await until(lambda: told.lost)
+    await until(lambda: bool(recorder.closed))
 
 
 @every_event
 @asynchronous
 async def test_terminal_output(event: str) -> None:
     """X-09: the output of a job on a terminal."""
-    told = Told()
+    recorder = PipeRecorder(10)
     master, slave = master_pair(*QUIET)
 
     def place(number: int) -> None:
-        TerminalOutput(reactor, moved(master, number), lambda: 10, told.take, told.lose).resume()
+        TerminalOutput(reactor, moved(master, number), 1, recorder, recorder).resume()
 
     await stray_event(event, place)
-    assert not told.lost
+    assert not recorder.closed
     os.write(slave, b"abc")
     os.close(slave)
-    await until(lambda: told.lost)
-    assert told.received == b"abc"
+    await until(lambda: bool(recorder.closed))
+    assert b"".join(recorder.received) == b"abc"
 
 
 @every_event
 @asynchronous
 async def test_terminal_input(event: str) -> None:
     """X-09: what is typed on a terminal: its end is typed still."""
-    told = Told()
+    recorder = PipeRecorder(10)
     master, slave = master_pair(*QUIET)
     placed: list[TerminalInput] = []
 
     def place(number: int) -> None:
-        placed.append(TerminalInput(reactor, moved(master, number), told.count, told.lose))
+        placed.append(TerminalInput(reactor, moved(master, number), 0, recorder, recorder))
         placed[0].write(b"abc\n")
         placed[0].end()
 
     await stray_event(event, place)
-    assert not told.lost
+    assert not recorder.closed
     [typing] = placed
     await until(lambda: typing not in reactor.getWriters())
     os.set_blocking(slave, False)
@@ -135,17 +114,17 @@ async def test_terminal_input(event: str) -> None:
 @asynchronous
 async def test_exit(event: str) -> None:
     """X-09: the exit of a process is still seen."""
-    reports: list[ExitReport] = []
+    exits = ExitRecorder()
     pid = os.posix_spawn("/bin/sleep", ["sleep", "600"], {})
 
     def place(number: int) -> None:
-        assert PidfdWatch(reactor, pid, reports.append).fileno() == number
+        assert PidfdWatch(reactor, pid, exits).fileno() == number
 
     await stray_event(event, place)
-    assert reports == []
+    assert exits.reports == []
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: bool(reports))
-    assert reports[0].status == signal.SIGKILL
+    await until(lambda: bool(exits.reports))
+    assert exits.reports[0].status == signal.SIGKILL
 
 
 @asynchronous

@@ -12,7 +12,15 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.processes.recorder import QUIET, close_ends, end_of, master_pair, start, start_on_terminal
+from tests.execution.processes.recorder import (
+    QUIET,
+    PipeRecorder,
+    close_ends,
+    end_of,
+    master_pair,
+    start,
+    start_on_terminal,
+)
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution.processes import terminal
 from twisted_rsh.execution.processes.terminal import TerminalInput, open_terminal
@@ -144,29 +152,27 @@ async def test_paste(echo: int) -> None:
 @asynchronous
 async def test_paste_that_nobody_reads() -> None:
     """X-16: of a paste that nobody reads the terminal takes what it holds; the rest waits here and costs nothing."""
-    taken: list[int] = []
-    protocol, process = start_on_terminal("echo ready; exec sleep 60", input_taken=taken.append)
+    protocol, process = start_on_terminal("echo ready; exec sleep 60")
     await protocol.output_has(b"ready")
     text = (b"x" * 78 + b"\n") * 2000
     process.write(text)
     process.closeStdin()
-    await until(lambda: sum(taken) > 0 and not protocol.output[1].endswith(b"ready\r\n"))
-    assert 0 < sum(taken) < len(text)
+    await until(lambda: protocol.taken > 0 and not protocol.output[1].endswith(b"ready\r\n"))
+    assert 0 < protocol.taken < len(text)
     process.signalProcess("KILL")
     assert (await end_of(protocol)).signal == signal.SIGKILL
-    assert sum(taken) < len(text)
+    assert protocol.taken < len(text)
 
 
 @asynchronous
 async def test_input_is_counted() -> None:
     """What the terminal takes is counted byte by byte, and the end-of-file character is no input."""
-    taken: list[int] = []
-    protocol, process = start_on_terminal("cat", *QUIET, input_taken=taken.append)
+    protocol, process = start_on_terminal("cat", *QUIET)
     process.write(b"some\n")
     process.write(b"text")
     process.closeStdin()
     await end_of(protocol)
-    assert (sum(taken), protocol.output[1]) == (9, b"some\ntext")
+    assert (protocol.taken, protocol.output[1]) == (9, b"some\ntext")
 
 
 @asynchronous
@@ -230,9 +236,9 @@ async def test_ladder_reaches_the_foreground() -> None:
 def test_master_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a full terminal did not take, the end-of-file characters included, is written when it takes more."""
     wrote: list[bytes] = []
-    taken: list[int] = []
+    recorder = PipeRecorder()
     master, slave = master_pair()
-    typing = TerminalInput(reactor, master, taken.append, lambda: None)
+    typing = TerminalInput(reactor, master, 0, recorder)
     assert verifyObject(IReadWriteDescriptor, typing)
     typing.watch()
 
@@ -249,7 +255,7 @@ def test_master_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         typing.doWrite()
     assert wrote[::2] == [b"xyz", b"yz", b"z", CTRL_D * 2, CTRL_D]
-    assert taken == [1, 1, 1]
+    assert recorder.taken == [1, 1, 1]
     assert typing not in reactor.getWriters()
     typing.close()
     os.close(slave)
@@ -258,10 +264,9 @@ def test_master_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("text", [b"", b"x"])
 def test_master_whose_other_side_is_gone(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
     """Where a system tells a writer that nobody reads the terminal any more, that is the end of the input."""
-    lost: list[bool] = []
-    taken: list[int] = []
+    recorder = PipeRecorder()
     master, slave = master_pair()
-    typing = TerminalInput(reactor, master, taken.append, lambda: lost.append(True))
+    typing = TerminalInput(reactor, master, 0, recorder, recorder)
 
     def fail(fd: int, data: bytes) -> int:
         raise OSError(errno.EIO, "Input/output error")
@@ -271,5 +276,5 @@ def test_master_whose_other_side_is_gone(monkeypatch: pytest.MonkeyPatch, text: 
     typing.end()
     if not text:
         typing.doWrite()
-    assert (lost, taken) == ([True], [])
+    assert (recorder.closed, recorder.taken) == ([0], [])
     os.close(slave)

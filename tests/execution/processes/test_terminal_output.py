@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
-from tests.execution.processes.recorder import QUIET, end_of, master_pair, start_on_terminal, written
+from tests.execution.processes.recorder import QUIET, PipeRecorder, end_of, master_pair, start_on_terminal, written
 from twisted_rsh.execution.processes.pipes import READ_BYTES
 from twisted_rsh.execution.processes.terminal import TerminalInput, TerminalOutput
 
@@ -54,14 +54,13 @@ async def test_output_behind_the_exit() -> None:
 @asynchronous
 async def test_credit() -> None:
     """A terminal is read within the credit, byte by byte if need be, also what was read ahead."""
-    room = 3
     sizes: list[int] = []
-    protocol, process = start_on_terminal("printf 0123456789; read x", *QUIET, read_size=lambda fd: room)
+    protocol, process = start_on_terminal("printf 0123456789; read x", *QUIET)
+    protocol.room = 3
     received = protocol.childDataReceived
 
     def receive(childFD: int, data: bytes) -> None:
-        nonlocal room
-        room -= len(data)
+        protocol.room -= len(data)
         sizes.append(len(data))
         received(childFD, data)
 
@@ -69,11 +68,11 @@ async def test_credit() -> None:
     await protocol.output_has(b"012")
     await until(lambda: process.buffered_output(1) == 7)
     assert sum(sizes) == 3
-    room = 2
+    protocol.room = 2
     process.resume_output(1)
     await protocol.output_has(b"01234")
     process.pause_output(1)
-    room = 100
+    protocol.room = 100
     process.resume_output(1)
     process.resume_output(1)
     process.pause_output(1)
@@ -126,10 +125,9 @@ async def test_hang_up() -> None:
 
 def test_master_that_is_read() -> None:
     """Nothing there is no end, a hang-up with data is none either, and no more is read ahead than allowed."""
-    received: list[bytes] = []
-    lost: list[bool] = []
+    recorder = PipeRecorder()
     master, slave = master_pair(*QUIET)
-    output = TerminalOutput(reactor, master, lambda: READ_BYTES, received.append, lambda: lost.append(True))
+    output = TerminalOutput(reactor, master, 1, recorder, recorder)
     assert verifyObject(IReadDescriptor, output)
     output.resume()
     output.doRead()
@@ -142,8 +140,8 @@ def test_master_that_is_read() -> None:
     for reason in (ConnectionDone(), ConnectionLost(), ConnectionDone()):
         assert not output.is_closed
         output.connectionLost(Failure(reason))
-    assert received == [bytes(READ_BYTES - 2) + b"ab", b"cd"]
-    assert lost == [True]
+    assert recorder.received == [bytes(READ_BYTES - 2) + b"ab", b"cd"]
+    assert recorder.closed == [1]
     assert output.buffered() == 0
     assert output.is_exhausted()
 
@@ -151,9 +149,9 @@ def test_master_that_is_read() -> None:
 @pytest.mark.parametrize("data", [b"", b"late"])
 def test_hang_up_between_two_looks(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     """What was written right before the hang-up is found, though the system has reported the end once."""
-    received: list[bytes] = []
+    recorder = PipeRecorder(10)
     master, slave = master_pair(*QUIET)
-    output = TerminalOutput(reactor, master, lambda: 10, received.append, lambda: None)
+    output = TerminalOutput(reactor, master, 1, recorder)
     os.write(slave, data)
     os.close(slave)
     reads: list[int] = []
@@ -167,16 +165,16 @@ def test_hang_up_between_two_looks(monkeypatch: pytest.MonkeyPatch, data: bytes)
 
     monkeypatch.setattr(os, "read", read)
     output.doRead()
-    assert received == ([data] if data else [])
+    assert recorder.received == ([data] if data else [])
     output.close()
 
 
 def test_failure_that_is_no_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any other failure of a read or a write is the reactor's to log, which then closes."""
-    lost: list[str] = []
+    recorder = PipeRecorder(10)
     master, slave = master_pair()
-    output = TerminalOutput(reactor, master, lambda: 10, lambda data: None, lambda: lost.append("output"))
-    typing = TerminalInput(reactor, os.dup(master), lambda size: None, lambda: lost.append("input"))
+    output = TerminalOutput(reactor, master, 1, recorder, recorder)
+    typing = TerminalInput(reactor, os.dup(master), 0, recorder, recorder)
 
     def fail(fd: int, what: object) -> Any:
         raise OSError(errno.ENXIO, "No such device or address")
@@ -190,5 +188,5 @@ def test_failure_that_is_no_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match="No such device"):
         typing.doWrite()
     typing.connectionLost(Failure(RuntimeError()))
-    assert lost == ["output", "input"]
+    assert recorder.closed == [1, 0]
     os.close(slave)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, ProcessDone, ProcessExitedAlready
 from twisted.internet.interfaces import IProcessTransport, IReadDescriptor, IReadWriteDescriptor
 from twisted.internet.task import deferLater
@@ -20,14 +19,14 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
-from tests.execution.processes.recorder import Recorder, end_of, shell
+from tests.execution.processes.recorder import ExitRecorder, PipeRecorder, Recorder, end_of, shell
 from twisted_rsh.execution.processes import exits
-from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
+from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe
-from twisted_rsh.execution.processes.transport import ProcessGroups, spawn_process
+from twisted_rsh.execution.processes.transport import ProcessGroups, SpawnedProcess, spawn_process
 
 
-def start(command: str) -> tuple[Recorder, IFlowControlledProcess]:
+def start(command: str) -> tuple[Recorder, SpawnedProcess]:
     """Start a command under a recorder."""
     protocol = Recorder()
     return protocol, spawn_process(reactor, protocol, shell(command))
@@ -38,7 +37,6 @@ async def test_life_of_a_process() -> None:
     """A protocol is called in Twisted's order, and the resource usage is known at the end."""
     protocol, process = start("cat; echo e >&2; exit 3")
     assert verifyObject(IProcessTransport, process)
-    assert verifyObject(IFlowControlledProcess, process)
     assert id(protocol.transport) == id(process)
     assert protocol.events == ["made"]
     assert isinstance(process.pid, int)
@@ -237,32 +235,32 @@ def spawn_exit() -> int:
 
 def test_exit_while_being_registered() -> None:
     """When Twisted itself waits for a process that exits while it is registered, its status is used."""
-    reports: list[exits.ExitReport] = []
-    watch = exits.SigchldWatch(1, reports.append)
+    recorder = ExitRecorder()
+    watch = exits.SigchldWatch(1, recorder)
     watch.processEnded(5 << 8)
-    assert reports == [exits.ExitReport(5 << 8)]
+    assert recorder.reports == [exits.ExitReport(5 << 8)]
 
 
 def test_exit_before_the_watch() -> None:
     """A process that has exited before it is watched is noticed at once."""
-    reports: list[exits.ExitReport] = []
+    recorder = ExitRecorder()
     pid = spawn_exit()
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    exits.SigchldWatch(pid, reports.append).start()
-    assert reports[0].status == 5 << 8
+    exits.SigchldWatch(pid, recorder).start()
+    assert recorder.reports[0].status == 5 << 8
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfd")
 def test_pidfd_watch() -> None:
     """A look too early finds nothing, and the reactor may take the watch away."""
     before = open_descriptors()
-    reports: list[exits.ExitReport] = []
+    recorder = ExitRecorder()
     pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
-    watch = exits.PidfdWatch(reactor, pid, reports.append)
+    watch = exits.PidfdWatch(reactor, pid, recorder)
     assert verifyObject(IReadDescriptor, watch)
     assert watch.logPrefix() == "PidfdWatch"
     watch.doRead()
-    assert not reports
+    assert not recorder.reports
     for _ in range(2):
         watch.connectionLost(Failure(RuntimeError("what was called has failed")))
     assert watch.fileno() == -1
@@ -275,24 +273,23 @@ def test_pidfd_watch() -> None:
 @asynchronous
 async def test_hang_up_of_another_descriptor() -> None:
     """X-09: a hang-up that was of the descriptor which had this number before ends no watch: the exit is still seen."""
-    exited: Deferred[exits.ExitReport] = Deferred()
+    recorder = ExitRecorder()
     pid = os.posix_spawn("/bin/cat", ["cat"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/zero", os.O_RDONLY, 0)])
-    watch = exits.PidfdWatch(reactor, pid, exited.callback)
+    watch = exits.PidfdWatch(reactor, pid, recorder)
     for error in (ConnectionDone(), ConnectionLost()):  # the reactor says the one to readers, the other to writers
         reactor.removeReader(watch)
         watch.connectionLost(Failure(error))
     os.kill(pid, signal.SIGKILL)
-    report = await exited
-    assert report.status == signal.SIGKILL
+    await until(lambda: bool(recorder.reports))
+    assert recorder.reports[0].status == signal.SIGKILL
     assert watch.fileno() == -1
 
 
 @asynchronous
 async def test_hang_up_of_another_descriptor_at_an_input() -> None:
     """X-09: nor does it close a pipe whose reader is there: what was queued is written."""
-    taken: list[int] = []
-    lost: Deferred[None] = Deferred()
-    pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, taken.append, lambda: lost.callback(None)), 1)
+    recorder = PipeRecorder()
+    pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, 0, recorder, recorder), 1)
     pipe.watch()
     size = 1024 * 1024
     pipe.write(bytes(size))
@@ -300,14 +297,14 @@ async def test_hang_up_of_another_descriptor_at_an_input() -> None:
         waits(pipe)
     pipe.connectionLost(Failure(ConnectionDone()))
     assert not pipe.is_closed
-    while sum(taken) < size:
+    while sum(recorder.taken) < size:
         os.read(other, size)
         await deferLater(reactor, 0)
     reactor.removeReader(pipe)
     pipe.connectionLost(Failure(ConnectionLost()))
     assert not pipe.is_closed
     os.close(other)
-    await lost
+    await until(lambda: recorder.closed == [0])
     assert pipe.is_closed
 
 
@@ -319,11 +316,8 @@ def pipe_pair(side: Callable[[int], Any], ours: int) -> tuple[Any, int]:
 
 def test_output_pipe_without_data() -> None:
     """A read that finds nothing after all is no end; one that finds the end closes."""
-    received: list[bytes] = []
-    lost: list[bool] = []
-    pipe, other = pipe_pair(
-        lambda fd: OutputPipe(reactor, fd, lambda: 10, received.append, lambda: lost.append(True)), 0
-    )
+    recorder = PipeRecorder(10)
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, 1, recorder, recorder), 0)
     assert verifyObject(IReadDescriptor, pipe)
     assert pipe.logPrefix() == "OutputPipe"
     pipe.doRead()
@@ -335,86 +329,74 @@ def test_output_pipe_without_data() -> None:
     pipe.doRead()
     assert pipe.is_exhausted()
     pipe.doRead()
-    assert received == [b"0123456789", b"abc"]
-    assert lost == [True]
+    assert recorder.received == [b"0123456789", b"abc"]
+    assert recorder.closed == [1]
     assert pipe.is_closed
 
 
 def test_input_pipe_that_breaks() -> None:
     """A reader that goes away is noticed by a look and by a write; what was taken before counts."""
-    taken: list[int] = []
-    lost: list[bool] = []
+    recorder = PipeRecorder()
 
     def make(fd: int) -> InputPipe:
-        return InputPipe(reactor, fd, taken.append, lambda: lost.append(True))
+        return InputPipe(reactor, fd, 0, recorder, recorder)
 
     pipe, other = pipe_pair(make, 1)
     assert verifyObject(IReadWriteDescriptor, pipe)
     pipe.doRead()
-    assert not lost
+    assert not recorder.closed
     os.close(other)
     pipe.doRead()
-    assert lost == [True]
+    assert recorder.closed == [0]
 
     pipe, other = pipe_pair(make, 1)
     pipe.write(bytes(1 << 20))
     pipe.doWrite()
-    [first] = taken
+    [first] = recorder.taken
     assert 0 < first < 1 << 20
     os.close(other)
     pipe.doWrite()
-    assert (taken, lost) == ([first], [True, True])
+    assert (recorder.taken, recorder.closed) == ([first], [0, 0])
     pipe.write(b"dropped")
     pipe.doWrite()
-    assert taken == [first]
-
-
-def test_base_pipe_watches_nothing() -> None:
-    """What both ends have in common leaves the watching to them."""
-    ends = os.pipe()
-    pipe = InputPipe.__mro__[1](reactor, ends[1], lambda: None)
-    with pytest.raises(NotImplementedError):
-        pipe.close()
-    os.close(ends[0])
-    os.close(ends[1])
+    assert recorder.taken == [first]
 
 
 def test_hang_up_with_data() -> None:
     """A hang-up that the reactor reports without data is no end while there is data."""
-    received: list[bytes] = []
-    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, lambda: 3, received.append, lambda: None), 0)
+    recorder = PipeRecorder(3)
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, 1, recorder), 0)
     pipe.resume()
     os.write(other, b"abcd")
     os.close(other)
     pipe.connectionLost(Failure(ConnectionDone()))
-    assert (received, pipe.is_closed) == ([b"abc"], False)
+    assert (recorder.received, pipe.is_closed) == ([b"abc"], False)
     assert pipe in reactor.getReaders()
     pipe.connectionLost(Failure(ConnectionDone()))
     pipe.connectionLost(Failure(ConnectionDone()))
-    assert (received, pipe.is_closed) == ([b"abc", b"d"], True)
+    assert (recorder.received, pipe.is_closed) == ([b"abc", b"d"], True)
 
 
 def test_hang_up_without_room() -> None:
     """An end needs no room; data does."""
-    received: list[bytes] = []
-    room = 1
-    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, lambda: room, received.append, lambda: None), 0)
+    recorder = PipeRecorder(1)
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, 1, recorder), 0)
     os.write(other, b"ab")
     pipe.doRead()
-    room = 0
+    recorder.room = 0
     os.close(other)
     pipe.connectionLost(Failure(ConnectionDone()))
     assert not pipe.is_closed
-    room = 1
+    recorder.room = 1
     pipe.doRead()
-    room = 0
+    recorder.room = 0
     pipe.connectionLost(Failure(ConnectionDone()))
-    assert (received, pipe.is_closed) == ([b"a", b"b"], True)
+    assert (recorder.received, pipe.is_closed) == ([b"a", b"b"], True)
 
 
 def test_write_that_fails_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that fails for another reason than a missing reader is the reactor's to log."""
-    pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, lambda size: None, lambda: None), 1)
+    pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, 0), 1)
 
     def fail(fd: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -432,7 +414,7 @@ def test_write_that_fails_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("refused", [False, True])
 def test_busy_output_is_widened(monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:
     """The pipe of an output that fills a whole read is made wider, once, and stays as it is where that is refused."""
-    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, lambda: 1 << 30, lambda data: None, lambda: None), 0)
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, 1, PipeRecorder(1 << 30)), 0)
     before = fcntl.fcntl(other, fcntl.F_GETPIPE_SZ)
     os.write(other, bytes(READ_BYTES - 1))
     pipe.doRead()
@@ -474,23 +456,23 @@ def test_groups_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "killpg", kill)
     monkeypatch.setattr(os, "getsid", session)
-    ours, foreign = ProcessGroups(10, lambda: 20), ProcessGroups(10, lambda: 30)
-    foreign.signal(1)
-    assert foreign.reach(1)
+    ours, foreign = ProcessGroups(10), ProcessGroups(10)
+    foreign.signal(1, 30)
+    assert foreign.reach(1, 30)
     assert sent == [10, 10]
-    ours.signal(1)
+    ours.signal(1, 20)
     assert sent[2:] == [20, 10]
     problems[20] = PermissionError
-    ours.signal(1)
+    ours.signal(1, 20)
     assert sent[4:] == [10]
-    assert ours.reach(1)
+    assert ours.reach(1, 20)
     problems[10] = ProcessLookupError
     with pytest.raises(PermissionError):
-        ours.signal(1)
+        ours.signal(1, 20)
     problems[20] = ProcessLookupError
     with pytest.raises(ProcessLookupError):
-        ours.signal(1)
-    assert not ours.reach(1)
+        ours.signal(1, 20)
+    assert not ours.reach(1, 20)
     problems.clear()
-    assert not ours.reach(1)
+    assert not ours.reach(1, 20)
     assert sent[5:] == [10]

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from typing import cast
 
-from tests.execution.owners import RecordingOwner
-from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess
+from zope.interface import implementer
+
+from twisted_rsh.execution.processes.interfaces import IInputSource
+from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.process import TYPED_BYTES, TerminalFeed
+
+
+@implementer(IInputSource)
+class Typist:
+    """Counts the bytes that the terminal took."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def input_taken(self, size: int) -> None:
+        """See :class:`IInputSource`."""
+        self.taken += size
 
 
 class Keyboard:
@@ -26,20 +40,20 @@ class Keyboard:
 
 def test_terminal_feed() -> None:
     """Nothing is typed before a command has begun, then one piece at a time; dropped bytes are not counted."""
-    keyboard, owner = Keyboard(), RecordingOwner()
-    feed = TerminalFeed(cast("IFlowControlledProcess", keyboard))
-    feed.put(b"", owner)
-    feed.put(b"x" * (TYPED_BYTES + 1), owner)
+    keyboard, typist = Keyboard(), Typist()
+    feed = TerminalFeed(cast("SpawnedProcess", keyboard))
+    feed.put(b"", typist)
+    feed.put(b"x" * (TYPED_BYTES + 1), typist)
     assert keyboard.written == []
     feed.open()
     assert [len(data) for data in keyboard.written] == [TYPED_BYTES]
     feed.taken(TYPED_BYTES)
     assert [len(data) for data in keyboard.written] == [TYPED_BYTES, 1]
-    assert owner.consumed == TYPED_BYTES
-    feed.put(b"more", owner)
+    assert typist.taken == TYPED_BYTES
+    feed.put(b"more", typist)
     feed.hold()
     feed.drop()
     feed.taken(1)
     feed.open()
-    assert owner.consumed == TYPED_BYTES
+    assert typist.taken == TYPED_BYTES
     assert len(keyboard.written) == 2

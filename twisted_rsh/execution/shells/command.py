@@ -9,13 +9,13 @@ import signal
 import tempfile
 from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import Ending, JobEnd, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.processes.descriptors import above_child_fds
-from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
 from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe
 from twisted_rsh.interfaces import IJob, IJobOwner
 
@@ -86,12 +86,12 @@ class CommandFifo:
 
     :param reactor: watches the writing end.
     :param folder: the folder to make it in.
-    :param command: its `input_consumed` and `input_closed` are called.
+    :param command: told how many bytes the FIFO took, and once that it is closed.
     :ivar path: absolute path of the FIFO.
     :raises OSError: the FIFO cannot be made; no descriptor stays open.
     """
 
-    def __init__(self, reactor: IReactorFDSet, folder: PrivateFolder, command: ShellCommand) -> None:
+    def __init__(self, reactor: IJobReactor, folder: PrivateFolder, command: ShellCommand) -> None:
         self.path = folder.place("input")
         os.mkfifo(self.path, 0o600)
         with contextlib.ExitStack() as on_failure:
@@ -99,7 +99,7 @@ class CommandFifo:
             on_failure.callback(os.close, self._reader)
             writer = above_child_fds(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             on_failure.pop_all()
-        self._pipe = InputPipe(reactor, writer, command.input_consumed, command.input_closed)
+        self._pipe = InputPipe(reactor, writer, 0, command, command)
         self._has_ended = False
 
     def begun(self) -> None:
@@ -186,7 +186,7 @@ class ShellOutput:
             self._owner.output_ended(stream)
 
 
-@implementer(IJob)
+@implementer(IJob, IInputSource, IPipeOwner)
 class ShellCommand:
     """A command in a persistent shell; made by :meth:`ShellJob.start_command`.
 
@@ -293,7 +293,7 @@ class ShellCommand:
 
     # Called by the FIFO and the terminal feed
 
-    def input_consumed(self, size: int) -> None:
+    def input_taken(self, size: int) -> None:
         """Report to the owner that the command's FIFO or terminal took bytes.
 
         :param size: bytes.
@@ -302,8 +302,11 @@ class ShellCommand:
             self._unconsumed -= size
             self.owner.input_consumed(size)
 
-    def input_closed(self) -> None:
-        """Report to the owner that no process reads the FIFO any more, unless all of the input has been taken."""
+    def pipe_closed(self, childFD: int) -> None:
+        """Report to the owner that no process reads the FIFO any more, unless all of the input has been taken.
+
+        :param childFD: 0, the only pipe of a command.
+        """
         if not self._is_over and (self._unconsumed or not self._input_ended):
             self._input_lost = True
             self.owner.input_closed()

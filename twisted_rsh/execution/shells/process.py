@@ -9,7 +9,6 @@ import termios
 from collections import deque
 from typing import TYPE_CHECKING
 
-from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from twisted_rsh.core.requests import Terminal
@@ -18,14 +17,12 @@ from twisted_rsh.execution.lifetime import OutputBacklog
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.descriptors import open_pipe
 from twisted_rsh.execution.processes.exits import ending_of
-from twisted_rsh.execution.processes.interfaces import IFlowControlledProcess, IJobReactor
-from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
+from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol, InputPipe, OutputPipe
 from twisted_rsh.execution.processes.transport import SpawnedProcess, spawn_process
 from twisted_rsh.execution.shells.dialect import STATUS_FD, TERMINAL_FD, GarbledReport, ReportReader
-from twisted_rsh.interfaces import IJobOwner
 
 if TYPE_CHECKING:
-    from twisted_rsh.execution.shells.command import ShellCommand
     from twisted_rsh.execution.shells.shell import ShellJob
 
 __all__ = ["TYPED_BYTES", "ShellProcess", "TerminalFeed"]
@@ -40,10 +37,6 @@ On a terminal each measurement finds no more than :data:`twisted_rsh.execution.p
 itself can hold twice as much."""
 
 
-def _ignore(*_news: object) -> None:
-    """Take what a pipe reports about itself, and do nothing."""
-
-
 class TerminalFeed:
     """Types input on a terminal piece by piece, and nothing while the shell reads a command.
 
@@ -53,22 +46,22 @@ class TerminalFeed:
     :param process: the shell's process; it gets the bytes, and the caller passes on to :meth:`taken` what it took.
     """
 
-    def __init__(self, process: IFlowControlledProcess) -> None:
+    def __init__(self, process: SpawnedProcess) -> None:
         self._process = process
-        self._queue: deque[tuple[memoryview | None, IJobOwner | ShellCommand | None]] = deque()
+        self._queue: deque[tuple[memoryview | None, IInputSource | None]] = deque()
         self._under_way = 0
-        self._typist: IJobOwner | ShellCommand | None = None
+        self._source: IInputSource | None = None
         self._is_open = False
         self._is_handing_out = False
 
-    def put(self, data: bytes, typist: IJobOwner | ShellCommand) -> None:
+    def put(self, data: bytes, source: IInputSource) -> None:
         """Queue bytes; the caller bounds the bytes that the terminal has not taken.
 
         :param data: the typed bytes.
-        :param typist: its `input_consumed` gets the number of these bytes that the terminal took.
+        :param source: told how many of these bytes the terminal took.
         """
         if data:
-            self._queue.append((memoryview(data), typist))
+            self._queue.append((memoryview(data), source))
             self._next()
 
     def put_end(self) -> None:
@@ -88,7 +81,7 @@ class TerminalFeed:
     def drop(self) -> None:
         """Forget the queued bytes, and report no more of the bytes that the terminal takes."""
         self._queue.clear()
-        self._typist = None
+        self._source = None
 
     def taken(self, size: int) -> None:
         """Count bytes that the terminal took, report them, and type the next piece.
@@ -96,8 +89,8 @@ class TerminalFeed:
         :param size: bytes.
         """
         self._under_way -= size
-        if self._typist is not None:
-            self._typist.input_consumed(size)
+        if self._source is not None:
+            self._source.input_taken(size)
         self._next()
 
     def _next(self) -> None:
@@ -105,11 +98,11 @@ class TerminalFeed:
             return
         self._is_handing_out = True
         while self._is_open and self._queue and not self._under_way:
-            data, self._typist = self._queue.popleft()
+            data, self._source = self._queue.popleft()
             if data is None:
                 data = memoryview(self._process.end_marker())
             if len(data) > TYPED_BYTES:
-                self._queue.appendleft((data[TYPED_BYTES:], self._typist))
+                self._queue.appendleft((data[TYPED_BYTES:], self._source))
                 data = data[:TYPED_BYTES]
             if data:
                 self._under_way = len(data)
@@ -117,7 +110,7 @@ class TerminalFeed:
         self._is_handing_out = False
 
 
-class ShellProcess(ProcessProtocol):
+class ShellProcess(FlowControlledProtocol):
     """A running shell; Twisted calls the camelCase methods.
 
     :param reactor: watches its pipes and its exit, and tells the time.
@@ -147,8 +140,6 @@ class ShellProcess(ProcessProtocol):
                 terminal=terminal,
                 input_at=None if terminal is None else TERMINAL_FD,
                 inherited={0: command_reader, STATUS_FD: status_writer},
-                read_size=lambda fd: shell.output_room(Stream(fd)),
-                input_taken=self._typed,
             )
         except BaseException:
             os.close(command_writer)
@@ -161,8 +152,8 @@ class ShellProcess(ProcessProtocol):
         self.pid: int = self.transport.pid
         self.feed = None if terminal is None else TerminalFeed(self.transport)
         self._backlog = OutputBacklog(self.transport)
-        self._commands = InputPipe(reactor, command_writer, _ignore, _ignore)
-        self._status = OutputPipe(reactor, status_reader, lambda: READ_BYTES, self._status_received, _ignore)
+        self._commands = InputPipe(reactor, command_writer, 0)
+        self._status = OutputPipe(reactor, status_reader, STATUS_FD, self)
         self._status.resume()
 
     # Commands and reports
@@ -198,7 +189,12 @@ class ShellProcess(ProcessProtocol):
 
     # Input and output
 
-    def _typed(self, size: int) -> None:
+    def output_room(self, childFD: int) -> int:
+        """Return how many bytes of an output may be read now; a report always has room."""
+        return READ_BYTES if childFD == STATUS_FD else self._shell.output_room(Stream(childFD))
+
+    def input_taken(self, size: int) -> None:
+        """Let the terminal feed type the next piece."""
         if self.feed is not None:
             self.feed.taken(size)
 
@@ -227,7 +223,10 @@ class ShellProcess(ProcessProtocol):
             self._shell.settled()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Hand output to the shell."""
+        """Hand output to the shell, and read its reports."""
+        if childFD == STATUS_FD:
+            self._status_received(data)
+            return
         stream = Stream(childFD)
         self._shell.output_received(stream, data)
         if self._backlog.delivered(stream, len(data)) and self._backlog.is_empty:

@@ -12,7 +12,7 @@ from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.plan import refusal_of, shell_failure
-from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES
 from twisted_rsh.execution.shells.command import PrivateFolder, ShellCommand, ShellOutput
 from twisted_rsh.execution.shells.dialect import Report, ReportKind, ShellDialogue
@@ -61,7 +61,7 @@ def start_shell(
         raise refusal_of(e, plan.spawn) from None
 
 
-@implementer(IShellJob)
+@implementer(IShellJob, IInputSource)
 class ShellJob:
     """A running shell; made by :func:`start_shell`.
 
@@ -109,8 +109,7 @@ class ShellJob:
     @property
     def pid(self) -> int | None:
         """Its process id, for people; ``None`` once the process has exited."""
-        pid: int | None = self.process.transport.pid
-        return pid
+        return self.process.transport.pid
 
     # IShellJob
 
@@ -154,7 +153,7 @@ class ShellJob:
         if self._life.is_over:
             return
         if self.process.feed is not None:
-            self.process.feed.put(data, self._owner)
+            self.process.feed.put(data, self)
         elif not self._told_no_input:
             self._told_no_input = True
             self._owner.input_closed()
@@ -242,6 +241,15 @@ class ShellJob:
         if command is not None:
             text = "the command was cancelled before the shell could begin it"
             self._reactor.callLater(0, command.finish, Refused(RefusalReason.SHELL_BUSY, text))
+
+    # Called by the terminal feed
+
+    def input_taken(self, size: int) -> None:
+        """Report to the owner that the terminal took bytes of the shell's own input.
+
+        :param size: bytes.
+        """
+        self._owner.input_consumed(size)
 
     # Called by the process, from the reactor only
 
