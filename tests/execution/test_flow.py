@@ -97,7 +97,7 @@ async def test_large_input_and_output() -> None:
 
 @asynchronous
 async def test_input_without_a_reader() -> None:
-    """H-07: of the input of a job that never reads, only what its pipe took counts; its owner is told once of the rest."""
+    """H-07: of the input of a job that never reads, only what its pipe took counts; the rest is reported once."""
     owner = RecordingOwner()
     job = start_job(owner, "sleep", "60")
     job.write_input(bytes(8 << 20))
