@@ -124,15 +124,15 @@ async def test_backlog() -> None:
     job.end_input()
     await until(lambda: job.pid is None)
     backlog = OutputBacklog(job._process)
-    assert backlog.is_empty
     backlog.measure()
     assert not backlog.delivered(Stream.STDOUT, 4)
     assert backlog.has(Stream.STDOUT)
     assert backlog.delivered(Stream.STDOUT, 9)
     assert not backlog.has(Stream.STDOUT)
     assert not backlog.delivered(Stream.STDOUT, 1)
-    assert not backlog.is_empty
+    assert backlog.has(Stream.STDERR)
     backlog.closed(Stream.STDERR)
+    assert not backlog.has(Stream.STDERR)
     assert backlog.is_empty
     owner.give_room(job, 5)
     owner.give_room(job, 3, Stream.STDERR)
