@@ -22,6 +22,7 @@ from twisted.python.failure import Failure
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.processes.spawn import UnsupportedSystem
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
@@ -260,7 +261,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 log_commands=bool(options["log-commands"]),
             ),
         )
-    except (CannotListenError, FileProblem, OSError, ValueError) as error:
+    except (CannotListenError, FileProblem, UnsupportedSystem, OSError, ValueError) as error:
         refuse_to_start(_describe(error))
 
 

@@ -18,8 +18,6 @@ from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job import ProcessJob
 from twisted_rsh.execution.processes.interfaces import IJobReactor
-from twisted_rsh.execution.processes.transport import spawn_process
-from twisted_rsh.execution.transports import StartProcess
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJobOwner
 
@@ -32,14 +30,10 @@ __all__ = [
     "reactor",
     "run_job",
     "start_job",
-    "start_process",
     "until",
 ]
 
 reactor = cast("IJobReactor", _reactor)
-
-start_process: StartProcess = spawn_process
-"""What :func:`start_job` starts processes with; the fixture `transport` sets it."""
 
 Test = TypeVar("Test", bound=Callable[..., object])
 
@@ -169,7 +163,7 @@ def start_job(
     """Start a command or a program as this process's own user, with a POSIX shell and UTF-8."""
     request = JobRequest(command=command, argv=argv or None, cwd=cwd, environment=tuple((environment or {}).items()))
     account = Account.current(os.environ, shell="/bin/sh", encoding="utf-8")  # noqa: S604 - a path, not a flag
-    user = LocalUser(reactor, account, start_process)
+    user = LocalUser(reactor, account)
     job = user.start_job(request, owner)
     assert isinstance(job, ProcessJob)
     return job

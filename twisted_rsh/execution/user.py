@@ -12,9 +12,9 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job import ProcessJob, start_job
 from twisted_rsh.execution.plan import plan_job
 from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.spawn import check_system
 from twisted_rsh.execution.shells.plan import plan_shell
 from twisted_rsh.execution.shells.shell import ShellJob, start_shell
-from twisted_rsh.execution.transports import StartProcess, check_support, default_transport
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
@@ -30,10 +30,9 @@ class LocalUser:
     :param reactor: watches the processes, and tells the time: any POSIX reactor, which is an
         :class:`~twisted_rsh.execution.processes.interfaces.IJobReactor`.
     :param account: the user they run as (:meth:`twisted_rsh.execution.account.Account.current`).
-    :param start_process: the process transport; ``None`` for the one that suits this system
-        (:func:`twisted_rsh.execution.transports.default_transport`).
     :param trees: knows the processes of all jobs; ``None`` for one of this user's own, which changes nothing about the
         process that it is in (:class:`twisted_rsh.execution.trees.trees.JobTrees`).
+    :raises twisted_rsh.execution.processes.spawn.UnsupportedSystem: this system has no `posix_spawn` for jobs.
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """
@@ -42,12 +41,11 @@ class LocalUser:
         self,
         reactor: Any,
         account: Account,
-        start_process: StartProcess | None = None,
         trees: JobTrees | None = None,
     ) -> None:
+        check_system()
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
-        self._start_process = start_process or default_transport()
         self._trees = trees or JobTrees(self._reactor)
         self.name = account.name
         self.encoding = account.encoding
@@ -63,7 +61,6 @@ class LocalUser:
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
-        check_support(self._start_process, request)
         limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory)
         tree = self._trees.new()
         if limits.are_set and not tree.sees_processes:
@@ -89,5 +86,4 @@ class LocalUser:
             tree,
             request.terminal,
             limits=limits,
-            start_process=self._start_process,
         )

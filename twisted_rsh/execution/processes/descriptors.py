@@ -1,4 +1,4 @@
-"""Descriptors at the moment of a spawn: what the child gets, and how everything else of ours is kept from it."""
+"""Descriptors of this process: their numbers, which of them a child inherits, and how the reactor watches them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_rsh.execution.processes.interfaces import IJobReactor
 
 __all__ = [
     "FIRST_OWN",
@@ -25,11 +29,11 @@ __all__ = [
 ]
 
 FIRST_PRIVATE = 3
-"""The first descriptor that a job must not see: it has stdin, stdout and stderr only."""
+"""The first descriptor that a job must not see: a job has stdin, stdout and stderr only."""
 
 FIRST_OWN = 10
-"""The first descriptor that this process uses for its side of a job.  A child's own are single digits, because dash
-accepts no other in a redirection; one of ours in their place would be overwritten while the child is set up."""
+"""The first descriptor that this process uses for its side of a job.  A child's descriptors are single digits, because
+dash accepts no other number in a redirection.  Setting up the child would overwrite one of ours among them."""
 
 _CLOSE_RANGE_CLOEXEC = 4
 """From ``linux/close_range.h``: mark the range instead of closing it (Linux 5.11)."""
@@ -41,10 +45,13 @@ PipeEnds = tuple[int, int]
 """The reading and the writing end of a pipe."""
 
 
+# Numbers
+
+
 def above_child_fds(fd: int) -> int:
     """Move a descriptor out of the numbers that a child may have, if it is among them.
 
-    :param fd: a descriptor; when it is moved it is closed, and when that fails it is closed as well.
+    :param fd: a descriptor.  This function closes it when it moves it, and also when moving it fails.
     :returns: the descriptor, at least :data:`FIRST_OWN`; no child inherits it.
     :raises OSError: no descriptors are left.
     """
@@ -59,7 +66,7 @@ def above_child_fds(fd: int) -> int:
 def open_pipe() -> PipeEnds:
     """Open a pipe that no child inherits, clear of the numbers that a child may have.
 
-    :returns: the reading and the writing end, both blocking; whoever asked closes them.
+    :returns: the reading and the writing end, both blocking; the caller closes them.
     :raises OSError: no descriptors are left; none stays open.
     """
     reading, writing = os.pipe()
@@ -75,16 +82,20 @@ def open_pipe() -> PipeEnds:
         raise
 
 
+# Inheritance
+
+
 def closing_actions(kept: Collection[int] = ()) -> list[tuple[Any, ...]]:
-    """Say how to keep every descriptor of this process but 0, 1 and 2 from the next child.
+    """Keep every descriptor of this process but 0, 1 and 2 from the next child.
 
-    What Python opens is never inherited (PEP 446), but what this process was started with may be, or what a library
-    in C opened.  Where the system can close all the rest at once in the child (Python 3.14) that is used.  Elsewhere
-    on Linux one call marks all of them not inheritable in *this* process: 3 us whatever their number, where looking at
-    each takes 9 ms with 5,000 open.  A program that means to hand descriptors to children of its own marks them
-    inheritable right before it starts them, as :mod:`subprocess` does.
+    A child never inherits what Python opens (PEP 446), but it may inherit what this process was started with or what a
+    library in C opened.  Where the system can close all the rest in the child (``POSIX_SPAWN_CLOSEFROM``, Python 3.13)
+    one action does so.  Elsewhere on Linux one call marks all of them not inheritable in *this* process; it takes 3 us
+    however many there are, while a look at each takes 9 ms with 5,000 open.  A program that hands descriptors to
+    children of its own marks them inheritable right before it starts them, as :mod:`subprocess` does.
 
-    :param kept: numbers, all below :data:`FIRST_OWN`, that earlier actions have given the child, 0, 1 and 2 or not.
+    :param kept: numbers, all below :data:`FIRST_OWN`, that earlier actions have given the child; they may include 0, 1
+        and 2.
     :returns: file actions to append to those of `os.posix_spawn`.
     """
     if hasattr(os, "POSIX_SPAWN_CLOSEFROM"):
@@ -121,22 +132,24 @@ def _inheritable_descriptors() -> list[int]:
     return found
 
 
+# Watching
+
 _ABNORMAL = select.POLLHUP | select.POLLERR
-"""What poll(2) says of a pipe whose other end is closed: POLLHUP to a reader, POLLERR (or, on macOS, POLLHUP) to a
+"""What poll(2) reports of a pipe whose other end is closed: POLLHUP to a reader, POLLERR (on macOS POLLHUP) to a
 writer."""
 
 
 def is_hang_up(reactor: object, reason: Failure) -> bool:
-    """Say whether the reactor calls ``connectionLost`` for a hang-up: nothing has failed, and it goes on itself.
+    """Tell whether the reactor calls ``connectionLost`` for a hang-up, while it runs and nothing has failed.
 
-    :param reactor: which calls.
-    :param reason: what it says.
+    :param reactor: the reactor that calls.
+    :param reason: the reason that it gives.
     """
     return reason.check(ConnectionDone, ConnectionLost) is not None and getattr(reactor, "running", False)
 
 
 def peer_is_gone(fd: int) -> bool:
-    """Say whether nobody holds the other end of a pipe, or the job's side of a terminal.
+    """Tell whether every process has closed the other end of a pipe, or the job's side of a terminal.
 
     :param fd: our end.
     """
@@ -145,14 +158,54 @@ def peer_is_gone(fd: int) -> bool:
     return any(event & _ABNORMAL for _, event in poller.poll(0))
 
 
+@implementer(IReadWriteDescriptor)
 class IgnoresStaleEvents:
-    """A descriptor that is only read or only written: what it is not asked for it need not answer.
+    """A descriptor that the reactor watches, guarded against stale events for a reused descriptor number.
 
-    Without an answer the reactor takes it for broken, and has it closed.  Whoever reads or writes overrides one.
+    The reactor looks at all descriptors at once.  When an earlier event of the same look closes one, and its number is
+    given to this one, the reactor reports the other events of the old descriptor here.  A subclass overrides `doRead`
+    or `doWrite`, or both.  The one that it does not override does nothing: without it the reactor would take this
+    descriptor for broken.  In `connectionLost` a subclass asks :func:`is_hang_up` and :func:`peer_is_gone` before it
+    believes a hang-up.
+
+    :param reactor: watches the descriptor.
+    :param fd: the descriptor, which this object owns from now on; -1 for one that is closed from the beginning.
     """
 
+    def __init__(self, reactor: IJobReactor, fd: int) -> None:
+        self._reactor = reactor
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """Return the descriptor for the reactor, or -1 when it is closed."""
+        return self._fd
+
+    def logPrefix(self) -> str:
+        """Return the name that the reactor uses in its log."""
+        return type(self).__name__
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the descriptor is closed."""
+        return self._fd < 0
+
+    def close(self) -> None:
+        """Close the descriptor now and stop watching it.  Harmless when it is closed."""
+        if self._fd >= 0:
+            self._reactor.removeReader(self)
+            self._reactor.removeWriter(self)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
+
     def doRead(self) -> None:
-        """Do nothing: what there is to read is another's."""
+        """Do nothing: the event was for another descriptor."""
 
     def doWrite(self) -> None:
-        """Do nothing: the room is another's."""
+        """Do nothing: the event was for another descriptor."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close; the reactor calls this at a hang-up without data, or when something it called has failed.
+
+        :param reason: a hang-up, or the failure.
+        """
+        self.close()

@@ -1,4 +1,7 @@
-"""Learning that a child has exited: by a pidfd where the system has one, by SIGCHLD elsewhere."""
+"""The exit of a child: noticing it, taking its status, and putting it into a failure, an ending and a resource usage.
+
+A pidfd tells of an exit where the system has one, SIGCHLD elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -6,41 +9,34 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet import process as twisted_process
 from twisted.internet.error import ProcessDone, ProcessTerminated
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Interface
 
 from twisted_rsh.core.endings import SIGNAL_NAMES, Ending, Exited, OutcomeUnknown, ResourceUsage, Signalled
 from twisted_rsh.execution.processes.descriptors import IgnoresStaleEvents, is_hang_up
+from twisted_rsh.execution.processes.interfaces import IJobReactor
 
-__all__ = ["MAXRSS_UNIT", "ExitReport", "PidfdWatch", "SigchldWatch", "ending_of", "resource_usage", "watch_exit"]
+# ruff: noqa: N805 - a zope interface's methods have no self
+
+__all__ = [
+    "MAXRSS_UNIT",
+    "ExitReport",
+    "IExitListener",
+    "PidfdWatch",
+    "ProcessStatusLost",
+    "SigchldWatch",
+    "ending_of",
+    "failure_of",
+    "resource_usage",
+    "watch_exit",
+]
 
 MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
 """Bytes in the unit of ``ru_maxrss``: getrusage(2) counts KiB on Linux and the BSDs, bytes on macOS."""
-
-
-def resource_usage(wall: float, usage: resource.struct_rusage) -> ResourceUsage:
-    """Put together what is told of a job that has ended.
-
-    :param wall: seconds from its start to its end; what a clock that was set back makes negative is 0.
-    :param usage: what wait4(2) said of its first process, which includes what that has waited for.
-    :returns: the value for :class:`twisted_rsh.core.endings.JobEnd`.  A process shares its parent's memory until it
-        executes its program, and Linux counts that as its own (``setmax_mm_hiwater_rss`` in ``exec_mmap``): what is no
-        more than this process's own peak is not told.
-    """
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return ResourceUsage(
-        wall=max(0.0, wall),
-        user=usage.ru_utime,
-        system=usage.ru_stime,
-        peak_memory=usage.ru_maxrss * MAXRSS_UNIT if usage.ru_maxrss > own else None,
-    )
-
 
 _SIGNAL_BY_NUMBER = {
     int(signal.Signals[f"SIG{name}"]): name for name in sorted(SIGNAL_NAMES) if hasattr(signal, f"SIG{name}")
@@ -48,11 +44,164 @@ _SIGNAL_BY_NUMBER = {
 """The signals that can travel and that this system has; ``IO`` comes before ``POLL`` and ``CHLD`` is no ``CLD``."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExitReport:
+    """What the system reports of a child that has exited.
+
+    :ivar status: its wait status, for ``os.WIFEXITED`` and the like; ``None`` when another part of this process has
+        already taken it, so that it is lost.
+    :ivar usage: what it used, or ``None`` where that is not known.
+    """
+
+    status: int | None
+    usage: resource.struct_rusage | None = None
+
+
+class IExitListener(Interface):
+    """Started a child and learns that it has exited."""
+
+    def process_exited(report: ExitReport) -> None:
+        """Learn that the child has exited and has been waited for.  Called once, from the reactor.
+
+        :param report: how it exited.
+        """
+
+
+# Noticing an exit
+
+
+def watch_exit(reactor: IJobReactor, pid: int, listener: IExitListener) -> None:
+    """Watch a child by the best means that the system has.
+
+    :param reactor: watches the pidfd.
+    :param pid: a child of this process that has not been waited for.
+    :param listener: its `process_exited` is called once, from the reactor, never from within this call.
+    """
+    if hasattr(os, "pidfd_open"):
+        try:
+            PidfdWatch(reactor, pid, listener)
+        except OSError:
+            pass  # SIGCHLD does without a descriptor
+        else:
+            return
+    reactor.callLater(0, SigchldWatch(pid, listener).start)
+
+
+class PidfdWatch(IgnoresStaleEvents):
+    """Watches a child through its pidfd, which becomes readable when it exits (pidfd_open(2), Linux 5.3).
+
+    It depends on no signal handler and looks at no other child.
+
+    :param reactor: watches the pidfd.
+    :param pid: a child of this process that has not been waited for.
+    :param listener: its `process_exited` is called once, from the reactor.
+    :raises OSError: the system gives no pidfd: an older kernel, a seccomp filter, no descriptors left.
+    """
+
+    def __init__(self, reactor: IJobReactor, pid: int, listener: IExitListener) -> None:
+        super().__init__(reactor, os.pidfd_open(pid))
+        self._pid = pid
+        self._listener = listener
+        try:
+            reactor.addReader(self)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def doRead(self) -> None:
+        """Wait for the child without blocking; the reactor calls this when it has exited."""
+        report = _reap(self._pid)
+        if report is not None:
+            self.close()
+            self._listener.process_exited(report)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Close the pidfd; the reactor calls this when it ends, or when something that it called has failed.
+
+        A hang-up is a stale event, since no pidfd hangs up: the watch goes on.
+
+        :param reason: a hang-up, or the failure.
+        """
+        if not self.is_closed and is_hang_up(self._reactor, reason):
+            self._reactor.addReader(self)
+        else:
+            self.close()
+
+
+class SigchldWatch:
+    """Watches a child through Twisted's SIGCHLD handling, which asks after every child whenever one exits.
+
+    Twisted calls the two camelCase methods.
+
+    :param pid: a child of this process that has not been waited for.
+    :param listener: its `process_exited` is called once, possibly from within :meth:`start`.
+    """
+
+    def __init__(self, pid: int, listener: IExitListener) -> None:
+        self._pid = pid
+        self._listener = listener
+
+    def start(self) -> None:
+        """Begin to watch; this call notices a child that has exited already."""
+        report = _reap(self._pid)
+        if report is None:
+            twisted_process.registerReapProcessHandler(self._pid, self)
+        else:
+            self._listener.process_exited(report)
+
+    def reapProcess(self) -> None:
+        """Wait for the child without blocking; Twisted calls this when some child has exited."""
+        report = _reap(self._pid)
+        if report is not None:
+            twisted_process.unregisterReapProcessHandler(self._pid, self)
+            self._listener.process_exited(report)
+
+    def processEnded(self, status: int) -> None:
+        """Learn that Twisted has waited for the child, which exited while it was being registered.
+
+        :param status: its wait status.
+        """
+        self._listener.process_exited(ExitReport(status))
+
+
+def _reap(pid: int) -> ExitReport | None:
+    """Wait for a child without blocking; ``None`` while it runs."""
+    try:
+        reaped, status, usage = os.wait4(pid, os.WNOHANG)
+    except ChildProcessError:
+        return ExitReport(None)
+    return ExitReport(status, usage) if reaped else None
+
+
+# What an exit means
+
+
+class ProcessStatusLost(Exception):
+    """The process has exited, and another part of this program took its status: how it exited is not known.
+
+    `processExited` and `processEnded` get this in place of `ProcessDone` and `ProcessTerminated`.
+    """
+
+
+def failure_of(status: int | None) -> Failure:
+    """Put a wait status into the failure that `processExited` and `processEnded` expect.
+
+    :param status: the status, or ``None`` when it is lost.
+    :returns: a failure with `ProcessDone`, `ProcessTerminated` or :class:`ProcessStatusLost`.
+    """
+    if status is None:
+        return Failure(ProcessStatusLost("the exit status was taken by another part of the server"))
+    if not os.WIFEXITED(status):
+        return Failure(ProcessTerminated(None, os.WTERMSIG(status), status))
+    code = os.WEXITSTATUS(status)
+    return Failure(ProcessTerminated(code, None, status) if code else ProcessDone(status))
+
+
 def ending_of(reason: BaseException | None) -> Ending:
-    """Put what a process protocol is told into an ending.
+    """Put the value of such a failure into an ending.
 
     :param reason: the value of the failure that `processExited` and `processEnded` get.
-    :returns: the ending; :class:`OutcomeUnknown` for a status that was lost, and for a signal without a name.
+    :returns: the ending; :class:`OutcomeUnknown` for a status that is lost, and for a signal without a name.
     """
     if isinstance(reason, ProcessDone):
         return Exited(0)
@@ -66,134 +215,19 @@ def ending_of(reason: BaseException | None) -> Ending:
     return Signalled(name, os.WCOREDUMP(reason.status))
 
 
-@dataclass(frozen=True, slots=True)
-class ExitReport:
-    """What the system said of a child that has exited.
+def resource_usage(wall: float, usage: resource.struct_rusage) -> ResourceUsage:
+    """Put together the resource usage of a job that has ended.
 
-    :ivar status: its wait status, for ``os.WIFEXITED`` and the like; ``None`` when somebody else had already asked,
-        so that nobody can tell any more.
-    :ivar usage: what it used, or ``None`` where that is not known.
+    :param wall: seconds from its start to its end; a negative number, as after the clock was set back, counts as 0.
+    :param usage: what wait4(2) reports of its first process, which includes the children that this has waited for.
+    :returns: the value for :class:`twisted_rsh.core.endings.JobEnd`.  A process shares its parent's memory until it
+        executes its program, and Linux counts that as its own (``setmax_mm_hiwater_rss`` in ``exec_mmap``).  So a peak
+        that is no higher than this process's own becomes ``None``.
     """
-
-    status: int | None
-    usage: resource.struct_rusage | None = None
-
-
-def _reap(pid: int) -> ExitReport | None:
-    """Ask for the exit of a child without waiting; ``None`` while it runs."""
-    try:
-        reaped, status, usage = os.wait4(pid, os.WNOHANG)
-    except ChildProcessError:
-        return ExitReport(None)
-    return ExitReport(status, usage) if reaped else None
-
-
-@implementer(IReadDescriptor)
-class PidfdWatch(IgnoresStaleEvents):
-    """Watches a child through its pidfd, which becomes readable when it exits (pidfd_open(2), Linux 5.3).
-
-    Depends on no signal handler, and costs no look at any other child.
-
-    :param reactor: watches the pidfd.
-    :param pid: a child of ours that nobody has waited for.
-    :param exited: called once, from the reactor.
-    :raises OSError: there is no pidfd to be had: an older kernel, a seccomp filter, no descriptors left.
-    """
-
-    def __init__(self, reactor: IReactorFDSet, pid: int, exited: Callable[[ExitReport], None]) -> None:
-        self._reactor = reactor
-        self._pid = pid
-        self._exited = exited
-        self._fd = os.pidfd_open(pid)
-        try:
-            reactor.addReader(self)
-        except BaseException:
-            os.close(self._fd)
-            raise
-
-    def fileno(self) -> int:
-        """The pidfd, or -1 when it is closed; the reactor asks."""
-        return self._fd
-
-    def logPrefix(self) -> str:
-        """What the reactor calls this in its log."""
-        return type(self).__name__
-
-    def doRead(self) -> None:
-        """Ask for the exit; the reactor calls this when there is one."""
-        report = _reap(self._pid)
-        if report is not None:
-            self._close()
-            self._exited(report)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Close the pidfd; the reactor calls this when it ends, or when something it called has failed.
-
-        It goes on at a hang-up, which no pidfd has (:mod:`twisted_rsh.execution.processes.descriptors`).
-        """
-        if self._fd >= 0 and is_hang_up(self._reactor, reason):
-            self._reactor.addReader(self)
-        else:
-            self._close()
-
-    def _close(self) -> None:
-        if self._fd >= 0:
-            self._reactor.removeReader(self)
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-
-
-class SigchldWatch:
-    """Watches a child through Twisted's SIGCHLD handling, which asks after every child whenever one exits.
-
-    Twisted calls the two camelCase methods.
-
-    :param pid: a child of ours that nobody has waited for.
-    :param exited: called once, possibly from within :meth:`start`.
-    """
-
-    def __init__(self, pid: int, exited: Callable[[ExitReport], None]) -> None:
-        self._pid = pid
-        self._exited = exited
-
-    def start(self) -> None:
-        """Begin to watch; a child that has exited already is noticed now."""
-        report = _reap(self._pid)
-        if report is None:
-            twisted_process.registerReapProcessHandler(self._pid, self)
-        else:
-            self._exited(report)
-
-    def reapProcess(self) -> None:
-        """Ask for the exit; Twisted calls this when some child has exited."""
-        report = _reap(self._pid)
-        if report is not None:
-            twisted_process.unregisterReapProcessHandler(self._pid, self)
-            self._exited(report)
-
-    def processEnded(self, status: int) -> None:
-        """Learn that the child exited right while it was being registered, and that Twisted has waited for it."""
-        self._exited(ExitReport(status))
-
-
-def watch_exit(
-    reactor: IReactorFDSet,
-    pid: int,
-    exited: Callable[[ExitReport], None],
-    later: Callable[[Callable[[], None]], object],
-) -> None:
-    """Watch a child by the best means there are.
-
-    :param reactor: watches the pidfd.
-    :param pid: a child of ours that nobody has waited for.
-    :param exited: called once, from the reactor, never from within this call.
-    :param later: calls its argument soon, from the reactor.
-    """
-    if hasattr(os, "pidfd_open"):
-        try:
-            PidfdWatch(reactor, pid, exited)
-        except OSError:
-            pass  # SIGCHLD does without a descriptor
-        else:
-            return
-    later(SigchldWatch(pid, exited).start)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return ResourceUsage(
+        wall=max(0.0, wall),
+        user=usage.ru_utime,
+        system=usage.ru_stime,
+        peak_memory=usage.ru_maxrss * MAXRSS_UNIT if usage.ru_maxrss > own else None,
+    )

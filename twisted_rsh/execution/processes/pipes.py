@@ -1,4 +1,4 @@
-"""The parent's ends of a job's pipes, as descriptors of the reactor: one reads output, the other writes input."""
+"""Our ends of a job's pipes, as descriptors of the reactor: one reads output within a bound, the other writes input."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import fcntl
 import os
 import termios
 from collections import deque
-from collections.abc import Callable
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IReadWriteDescriptor
+from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.limits import SENT_DATA_BYTES
 from twisted_rsh.execution.processes.descriptors import IgnoresStaleEvents, is_hang_up, peer_is_gone
+from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
 
-__all__ = ["READ_BYTES", "WIDE_PIPE_BYTES", "InputPipe", "OutputPipe"]
+__all__ = ["READ_BYTES", "WIDE_PIPE_BYTES", "FlowControlledProtocol", "InputPipe", "OutputPipe"]
 
 READ_BYTES = 4 * SENT_DATA_BYTES
 """Bytes of one read: nearly what a Linux pipe holds, and whole frames.  Twice as fast as Twisted's 8 KiB
@@ -27,92 +27,93 @@ READ_BYTES = 4 * SENT_DATA_BYTES
 
 WIDE_PIPE_BYTES = 256 * 1024
 """Bytes that the pipe of a busy output is made to hold, so that the job and the server take turns less often: measured,
-8 % faster than Linux's 64 KiB at 10 % less processor time.  1 MiB is another 4 % faster, but of such pipes 64 are all
-that a user may have; then the system makes every new pipe of that user a small one (pipe(7), ``pipe-user-pages-soft``).
-"""
+8 % faster than Linux's 64 KiB at 10 % less processor time.  1 MiB is another 4 % faster, but a user may have no more
+than 64 such pipes; the system makes every later pipe of that user a small one (pipe(7), ``pipe-user-pages-soft``)."""
 
 _PEER_IS_GONE = {errno.EPIPE, errno.EIO}
-"""How a write fails when nobody can read it: the first for a pipe, the second for a terminal."""
+"""How a write fails when no process can read it: the first for a pipe, the second for a terminal."""
+
+
+@implementer(IInputSource)
+class FlowControlledProtocol(ProcessProtocol):
+    """A process protocol that bounds what is read for it and counts what its process takes.
+
+    This base reads whatever comes and counts nothing.
+    """
+
+    def output_room(self, childFD: int) -> int:
+        """Return how many bytes of an output may be read now.
+
+        Each read is preceded by this call.  At 0 the output is paused until its `resume_output`.
+
+        :param childFD: 1 or 2.
+        """
+        return READ_BYTES
+
+    def input_taken(self, size: int) -> None:
+        """See :meth:`IInputSource.input_taken`."""
 
 
 class _Pipe(IgnoresStaleEvents):
-    """What both ends have in common: a descriptor that is closed once, and says so once.
+    """One end of a pipe, which never blocks and reports once that it is closed.
 
-    One that is -1 is closed from the beginning, and says nothing.
+    :param reactor: watches the descriptor.
+    :param fd: our end, which this object owns from now on.  With -1 the pipe is closed from the beginning and does not
+        report it.
+    :param number: the descriptor that the other end is in the child.
+    :param owner: learns that the pipe is closed; ``None`` when nothing depends on it.
     """
 
-    def __init__(self, reactor: IReactorFDSet, fd: int, lost: Callable[[], None]) -> None:
-        self._reactor = reactor
-        self._fd = fd
-        self._lost = lost
+    def __init__(self, reactor: IJobReactor, fd: int, number: int, owner: IPipeOwner | None) -> None:
+        super().__init__(reactor, fd)
+        self._number = number
+        self._owner = owner
         if fd >= 0:
             os.set_blocking(fd, False)
-
-    def fileno(self) -> int:
-        """The descriptor, or -1 when it is closed; the reactor asks."""
-        return self._fd
-
-    def logPrefix(self) -> str:
-        """What the reactor calls this in its log."""
-        return type(self).__name__
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the descriptor is closed."""
-        return self._fd < 0
-
-    def _unwatch(self) -> None:
-        """Let the reactor forget this pipe."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Close our end now: what is unread or unwritten is dropped, and the other end finds a broken pipe."""
         if self._fd >= 0:
-            self._unwatch()
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-            self._lost()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Close; the reactor calls this at a hang-up without data, or when something it called has failed."""
-        self.close()
+            super().close()
+            if self._owner is not None:
+                self._owner.pipe_closed(self._number)
 
 
-@implementer(IReadDescriptor)
 class OutputPipe(_Pipe):
-    """Reads what a job writes, never more at a time than its reader has room for.
+    """Reads what a job writes, never more at a time than its protocol has room for.
+
+    Call :meth:`resume` to begin.
 
     :param reactor: watches the descriptor.
     :param fd: our end, which this object owns from now on; -1 for none.
-    :param room: says how many bytes may be read now; at 0 this pipe pauses itself.
-    :param received: takes the bytes.
-    :param lost: learns, once, that the descriptor is closed.
+    :param number: the descriptor that the other end is in the child.
+    :param protocol: its `output_room` bounds each read, and its `childDataReceived` takes the bytes.
+    :param owner: learns that the pipe is closed; ``None`` when nothing depends on it.
     :ivar has_ended: whether it is closed because the reactor's read has found the end.
     """
 
     def __init__(
         self,
-        reactor: IReactorFDSet,
+        reactor: IJobReactor,
         fd: int,
-        room: Callable[[], int],
-        received: Callable[[bytes], None],
-        lost: Callable[[], None],
+        number: int,
+        protocol: FlowControlledProtocol,
+        owner: IPipeOwner | None = None,
     ) -> None:
-        super().__init__(reactor, fd, lost)
-        self._room = room
-        self._received = received
+        super().__init__(reactor, fd, number, owner)
+        self._protocol = protocol
         self._is_reading = False
         self._is_wide = not hasattr(fcntl, "F_SETPIPE_SZ")
         self.has_ended = False
 
     def pause(self) -> None:
-        """Read no more until :meth:`resume`; a full pipe then stops the job.  Harmless when closed."""
+        """Stop reading until :meth:`resume`; a full pipe then stops the job.  Harmless when closed."""
         if not self.is_closed:
             self._is_reading = False
-            self._unwatch()
+            self._reactor.removeReader(self)
 
     def resume(self) -> None:
-        """Read again.  Harmless when reading already, or closed."""
+        """Read from now on.  Harmless when reading already, or closed."""
         if not self.is_closed:
             self._is_reading = True
             self._reactor.addReader(self)
@@ -126,13 +127,13 @@ class OutputPipe(_Pipe):
         return count[0]
 
     def is_exhausted(self) -> bool:
-        """Whether every byte was read and nobody can write another, which a paused reader would not be told."""
-        # The order matters: once nobody can write, the count is final.
+        """Tell whether every byte was read and no process can write another; a paused pipe does not notice."""
+        # The order matters: once no process can write, the count is final.
         return self.is_closed or (peer_is_gone(self._fd) and self.buffered() == 0)
 
     def doRead(self) -> None:
         """Read once; the reactor calls this as long as there is something to read."""
-        size = min(READ_BYTES, self._room())
+        size = min(READ_BYTES, self._protocol.output_room(self._number))
         if size <= 0:
             self.pause()
             return
@@ -140,20 +141,20 @@ class OutputPipe(_Pipe):
         if data:
             if len(data) == READ_BYTES:
                 self._widen()
-            self._received(data)
+            self._protocol.childDataReceived(self._number, data)
         elif data is not None:
             self.has_ended = True
             self.close()
 
     def _widen(self) -> None:
-        """Let the pipe of an output that turned out to be busy hold more: once, and only then."""
+        """Let the pipe of a busy output hold more.  Only the first call does something."""
         if not self._is_wide:
             self._is_wide = True
             with contextlib.suppress(OSError):  # the user has used up the allowance, or it is no pipe
                 fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, WIDE_PIPE_BYTES)
 
     def _read(self, size: int) -> bytes | None:
-        """Read without waiting: nothing at the end, and ``None`` where there is nothing yet."""
+        """Read without waiting: no bytes at the end, ``None`` where there is nothing yet."""
         try:
             return os.read(self._fd, size)
         except BlockingIOError:
@@ -162,7 +163,9 @@ class OutputPipe(_Pipe):
     def connectionLost(self, reason: Failure) -> None:
         """Read on at a hang-up, which the reactor reports when it has just seen no data; close at anything else.
 
-        What was written between the two looks of the system would be lost otherwise: only a read finds the end.
+        What the job wrote between the system's two looks would be lost otherwise: only a read finds the end.
+
+        :param reason: a hang-up, or the failure.
         """
         if not reason.check(ConnectionDone, ConnectionLost):
             self.close()
@@ -173,36 +176,40 @@ class OutputPipe(_Pipe):
         elif self.is_exhausted():  # the end needs no room
             self.close()
 
-    def _unwatch(self) -> None:
-        self._reactor.removeReader(self)
 
-
-@implementer(IReadWriteDescriptor)
 class InputPipe(_Pipe):
-    """Writes what a job reads, and says how much of it the pipe took.
+    """Writes what a job reads, and reports how much of it the pipe took.
 
-    What was written and not yet taken is held; whoever writes bounds it.  The pipe is also watched for its reader's
-    going away, so that input nobody will read is not asked for.
+    It holds what was written and not yet taken; the source bounds that.  Call :meth:`watch` to learn that the reader
+    goes away, so that the source need not go on.
 
     :param reactor: watches the descriptor.
     :param fd: our end, which this object owns from now on; -1 for none.
-    :param taken: learns how many bytes the pipe took.
-    :param lost: learns, once, that the descriptor is closed.
+    :param number: the descriptor that the other end is in the child.
+    :param source: learns how many bytes the pipe took; ``None`` when it need not.
+    :param owner: learns that the pipe is closed; ``None`` when nothing depends on it.
     """
 
-    def __init__(self, reactor: IReactorFDSet, fd: int, taken: Callable[[int], None], lost: Callable[[], None]) -> None:
-        super().__init__(reactor, fd, lost)
-        self._taken = taken
+    def __init__(
+        self,
+        reactor: IJobReactor,
+        fd: int,
+        number: int,
+        source: IInputSource | None = None,
+        owner: IPipeOwner | None = None,
+    ) -> None:
+        super().__init__(reactor, fd, number, owner)
+        self._source = source
         self._queue: deque[memoryview] = deque()
         self._ending = False
 
     def watch(self) -> None:
-        """Begin to watch for the reader's going away.  Harmless when closed."""
+        """Watch from now on whether the reader goes away.  Harmless when closed."""
         if not self.is_closed:
             self._reactor.addReader(self)
 
     def write(self, data: bytes) -> None:
-        """Queue bytes.  Dropped when the pipe is closed or about to be.
+        """Queue bytes.  They are dropped when the pipe is closed or about to be.
 
         :param data: bytes; they go out as soon as the pipe can take them, mostly from within this call: a key that is
             typed should not wait for the reactor's next turn.
@@ -222,6 +229,11 @@ class InputPipe(_Pipe):
         self._ending = True
         if not self._queue:
             self._finish()
+
+    def close(self) -> None:
+        """Close our end now: what is queued is dropped, and the job finds the end of its input."""
+        self._queue.clear()
+        super().close()
 
     def _finish(self) -> None:
         """Let the job see the end, now that everything is written."""
@@ -254,16 +266,19 @@ class InputPipe(_Pipe):
             self.close()
         elif self._ending and not self._queue:
             self._finish()
-        if total:
-            self._taken(total)
+        if total and self._source is not None:
+            self._source.input_taken(total)
 
     def doRead(self) -> None:
-        """Look whether the reader is gone: reactors that cannot tell a hang-up from data call this for both."""
+        """Look whether the reader is gone; a reactor that cannot tell a hang-up from data calls this for both."""
         if peer_is_gone(self._fd):
             self.close()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Close, unless the reader is still there: then the hang-up was of another descriptor."""
+        """Close, unless the reader is still there: then the hang-up was of another descriptor.
+
+        :param reason: a hang-up, or the failure.
+        """
         if not self.is_closed and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
             self.watch()
             if self._has_more:
@@ -275,8 +290,3 @@ class InputPipe(_Pipe):
     def _has_more(self) -> bool:
         """Whether anything is left to be written."""
         return bool(self._queue)
-
-    def _unwatch(self) -> None:
-        self._queue.clear()
-        self._reactor.removeReader(self)
-        self._reactor.removeWriter(self)

@@ -1,4 +1,4 @@
-"""Pseudo-terminals: opening one, its settings and size, whom its keys signal, and how its input is ended."""
+"""Pseudo-terminals: opening and setting up one, reading and typing at its master, and ending its input."""
 
 from __future__ import annotations
 
@@ -8,18 +8,15 @@ import fcntl
 import os
 import struct
 import termios
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-from twisted.internet.interfaces import IReadDescriptor, IReadWriteDescriptor
-from zope.interface import implementer
 
 from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, Terminal
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN
-from twisted_rsh.execution.processes.interfaces import IJobReactor
-from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
+from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol, InputPipe, OutputPipe
 
 __all__ = [
     "TerminalEnds",
@@ -52,22 +49,22 @@ _IFLAG, _OFLAG, _LFLAG, _CC = 0, 1, 3, 6
 _FLAGS = ((_IFLAG, _INPUT_FLAGS), (_OFLAG, _OUTPUT_FLAGS), (_LFLAG, _LOCAL_FLAGS))
 
 _LINE_ENDS = ("VEOF", "VEOL", "VEOL2", "VKILL", "VINTR", "VQUIT", "VSUSP")
-"""The characters after which the line is a new one: those that end it, and those that throw it away."""
+"""The characters after which a new line begins: those that end the line, and those that drop it."""
 
 
 class TerminalUnavailable(OSError):
-    """No pseudo-terminal can be had: there is no ``/dev/ptmx``, all are in use, no descriptors are left, ..."""
+    """The system gives no pseudo-terminal: it has no ``/dev/ptmx``, all are in use, no descriptors are left, ..."""
 
 
 @dataclass(frozen=True, slots=True)
 class TerminalEnds:
-    """A pseudo-terminal that nobody uses yet; whoever opened it closes all three descriptors.
+    """A new pseudo-terminal; the caller of :func:`open_terminal` closes all three descriptors.
 
     :ivar writing: the master, for writing what the job reads.
-    :ivar reading: the master once more, for reading what the job writes: two descriptors can be watched apart.
-    :ivar slave: the job's side.  To be kept open until the job has opened `path`, or the terminal counts as hung up.
-    :ivar path: the name of the job's side.  A session leader without a terminal that opens it has it as its
-        controlling terminal.
+    :ivar reading: the master once more, for reading what the job writes: the reactor can watch two descriptors apart.
+    :ivar slave: the job's side.  Keep it open until the job has opened `path`, or the terminal counts as hung up.
+    :ivar path: the name of the job's side.  It becomes the controlling terminal of a session leader without one that
+        opens it.
     """
 
     writing: int
@@ -79,9 +76,9 @@ class TerminalEnds:
 def open_terminal(terminal: Terminal) -> TerminalEnds:
     """Open a pseudo-terminal and give it its settings and its size.
 
-    :param terminal: what is asked for; a setting that this system does not have is skipped.
+    :param terminal: the settings and the size; a setting that this system does not have is skipped.
     :returns: its ends, which no child inherits, clear of the numbers that a child may have.
-    :raises TerminalUnavailable: there is none to be had, and why; no descriptor stays open.
+    :raises TerminalUnavailable: the system gives none, and why; no descriptor stays open.
     """
     try:
         with contextlib.ExitStack() as on_failure:
@@ -118,15 +115,15 @@ def _apply_modes(fd: int, modes: Iterable[tuple[str, int]]) -> None:
 
 
 def _disabled(fd: int) -> int:
-    """The code that switches a control character off here: 0 on Linux, 255 on macOS."""
+    """Return the code that switches a control character off on this system: 0 on Linux, 255 on macOS."""
     return os.fpathconf(fd, "PC_VDISABLE")
 
 
 def set_size(fd: int, columns: int, rows: int) -> None:
-    """Give a terminal a size.  Its foreground process group gets ``SIGWINCH`` when that is a new one.
+    """Give a terminal a size.  Its foreground process group gets ``SIGWINCH`` when the size is a new one.
 
     :param fd: either end of the terminal.
-    :param columns: characters in a line; above :data:`MAX_TERMINAL_SIZE` counts as that.
+    :param columns: characters in a line; a number above :data:`MAX_TERMINAL_SIZE` counts as that.
     :param rows: lines, likewise.
     :raises OSError: the terminal is gone.
     """
@@ -135,10 +132,10 @@ def set_size(fd: int, columns: int, rows: int) -> None:
 
 
 def discard_typed(fd: int, path: str) -> None:
-    """Drop what was typed on a terminal and nobody has read (tcflush(3)).  Nothing happens when the terminal is gone.
+    """Drop what was typed on a terminal and no program has read (tcflush(3)).  Nothing happens when it is gone.
 
     :param fd: the master.
-    :param path: the name of the job's side: what has got that far is dropped there.
+    :param path: the name of the job's side, where bytes that have got that far are dropped.
     """
     with contextlib.suppress(OSError, termios.error):
         termios.tcflush(fd, termios.TCOFLUSH)
@@ -153,7 +150,7 @@ def foreground_group(fd: int) -> int | None:
     """Look up the process group that a terminal's keys signal (tcgetpgrp(3)).
 
     :param fd: the master.
-    :returns: its number, or ``None`` when there is none: nobody has opened the terminal, or its session has ended.
+    :returns: its number, or ``None`` when there is none: no process has opened the terminal, or its session has ended.
     """
     try:
         return os.tcgetpgrp(fd) or None
@@ -162,15 +159,15 @@ def foreground_group(fd: int) -> int | None:
 
 
 def end_of_input(fd: int, last: bytes) -> bytes:
-    """Say what to write behind all input so that whoever reads the terminal sees its end.
+    """Return what to write behind all input so that the program that reads the terminal sees its end.
 
-    The end-of-file character ends the input only at the beginning of a line; elsewhere the first one hands over what
+    The end-of-file character ends the input only at the beginning of a line.  Elsewhere the first one hands over what
     the line has so far, and a second one ends the input (termios(3), ``VEOF``).
 
     :param fd: the master.
     :param last: the last byte written to it, or nothing when none was.
-    :returns: the character, once or twice; nothing when the terminal has none now, as in a program that takes every
-        key by itself (no ``ICANON``), or is gone.
+    :returns: the character, once or twice; nothing when the terminal is gone, or has no such character now, as in a
+        program that takes every key by itself (no ``ICANON``).
     """
     try:
         attributes: list[Any] = termios.tcgetattr(fd)
@@ -191,33 +188,30 @@ def end_of_input(fd: int, last: bytes) -> bytes:
     return end if is_new_line else end * 2
 
 
-@implementer(IReadDescriptor)
 class TerminalOutput(OutputPipe):
     """Reads what a job writes to its terminal.
 
-    How much waits there cannot be asked: the system counts only what it has already put in line, and what was written
-    right before an exit may not be.  Only a read tells, so that whoever asks makes this object read ahead, at most
-    :data:`twisted_rsh.execution.processes.pipes.READ_BYTES`.
+    The system cannot tell how much waits there: it counts only what it has already put in line, which may not include
+    what was written right before an exit.  Only a read tells.  So :meth:`buffered` and :meth:`is_exhausted` read ahead,
+    at most :data:`twisted_rsh.execution.processes.pipes.READ_BYTES`.
 
-    The parameters are those of :class:`twisted_rsh.execution.processes.pipes.OutputPipe`, but that the reactor also
-    tells time.
+    The parameters are those of :class:`twisted_rsh.execution.processes.pipes.OutputPipe`.
     """
 
     def __init__(
         self,
         reactor: IJobReactor,
         fd: int,
-        room: Callable[[], int],
-        received: Callable[[bytes], None],
-        lost: Callable[[], None],
+        number: int,
+        protocol: FlowControlledProtocol,
+        owner: IPipeOwner | None = None,
     ) -> None:
-        super().__init__(reactor, fd, room, received, lost)
-        self._clock = reactor
+        super().__init__(reactor, fd, number, protocol, owner)
         self._ahead = b""
         self._is_due = False
 
     def resume(self) -> None:
-        """Read again.  Harmless when reading already, or closed."""
+        """Read from now on.  Harmless when reading already, or closed."""
         super().resume()
         self._deliver_soon()
 
@@ -227,7 +221,7 @@ class TerminalOutput(OutputPipe):
         return len(self._ahead)
 
     def is_exhausted(self) -> bool:
-        """Whether every byte was read and nobody holds the terminal open, which a paused reader would not be told."""
+        """Tell whether every byte was read and no process holds the terminal open; a paused one does not notice."""
         return self._look_ahead() and not self._ahead
 
     def doRead(self) -> None:
@@ -235,11 +229,17 @@ class TerminalOutput(OutputPipe):
         super().doRead()
         self._deliver_soon()
 
+    def close(self) -> None:
+        """Close this descriptor of the master now, and drop what was read ahead."""
+        self._ahead = b""
+        self._is_reading = False
+        super().close()
+
     def _deliver_soon(self) -> None:
-        """Hand over what was read ahead: the reactor no longer sees it."""
+        """Hand over in the next turn what was read ahead: the reactor no longer sees it."""
         if self._ahead and self._is_reading and not self._is_due:
             self._is_due = True
-            self._clock.callLater(0, self._deliver)
+            self._reactor.callLater(0, self._deliver)
 
     def _deliver(self) -> None:
         self._is_due = False
@@ -266,39 +266,39 @@ class TerminalOutput(OutputPipe):
         return data
 
     def _read_terminal(self, size: int) -> bytes | None:
-        """Read without waiting: nothing when the job's side is closed and everything was read."""
+        """Read without waiting: no bytes when the job's side is closed and everything was read."""
         data = self._read_once(size)
-        # The system looks for data first and for the hang-up afterwards: what is written between the two looks is there
-        # still, so that only a second end is the end.
+        # The system looks for data first and for the hang-up afterwards.  What a job writes between the two looks is
+        # still there, so only a second end is the end.
         return self._read_once(size) if data == b"" else data
 
     def _read_once(self, size: int) -> bytes | None:
         try:
             return super()._read(size)
         except OSError as e:
-            if e.errno != errno.EIO:  # Linux's way to say what others say with nothing
+            if e.errno != errno.EIO:  # Linux reports the end this way; other systems read no bytes
                 raise
             return b""
 
-    def close(self) -> None:
-        """Close this descriptor of the master now; what was read ahead is dropped too."""
-        self._ahead = b""
-        self._is_reading = False
-        super().close()
 
-
-@implementer(IReadWriteDescriptor)
 class TerminalInput(InputPipe):
     """Types what a job reads from its terminal.
 
-    The end of the input is the terminal's end-of-file character, behind everything else; the master stays open, since
-    without it the terminal would be hung up.  The going away of the job's side is noticed by whoever reads the master.
+    The end of the input is the terminal's end-of-file character, behind everything else.  The master stays open, since
+    closing it would hang the terminal up.  :class:`TerminalOutput` notices that the job's side is closed.
 
     The parameters are those of :class:`twisted_rsh.execution.processes.pipes.InputPipe`.
     """
 
-    def __init__(self, reactor: IJobReactor, fd: int, taken: Callable[[int], None], lost: Callable[[], None]) -> None:
-        super().__init__(reactor, fd, taken, lost)
+    def __init__(
+        self,
+        reactor: IJobReactor,
+        fd: int,
+        number: int,
+        source: IInputSource | None = None,
+        owner: IPipeOwner | None = None,
+    ) -> None:
+        super().__init__(reactor, fd, number, source, owner)
         self._last = b""
         self._is_finishing = False
         self._end: bytes | None = None
@@ -307,7 +307,7 @@ class TerminalInput(InputPipe):
         """Watch nothing: what is readable here is the job's output."""
 
     def write(self, data: bytes) -> None:
-        """Queue bytes.  Dropped after the end of the input, or when the descriptor is closed.
+        """Queue bytes.  They are dropped after the end of the input, or when the descriptor is closed.
 
         :param data: bytes; they go out as soon as the terminal can take them, mostly from within this call.
         """
@@ -316,17 +316,11 @@ class TerminalInput(InputPipe):
         super().write(data)
 
     def end_marker(self) -> bytes:
-        """Return what to type so that whoever reads sees the end of the input
-        (:func:`twisted_rsh.execution.processes.terminal.end_of_input`); nothing once this is closed."""
+        """Return what to type so that the program that reads sees the end of the input (:func:`end_of_input`).
+
+        :returns: the end-of-file character, once or twice; nothing once this is closed.
+        """
         return b"" if self.is_closed else end_of_input(self._fd, self._last)
-
-    def _finish(self) -> None:
-        self._is_finishing = True
-        self._reactor.addWriter(self)
-
-    @property
-    def _has_more(self) -> bool:
-        return super()._has_more or (self._is_finishing and self._end != b"")
 
     def doWrite(self) -> None:
         """Write until the terminal is full or all is written; the reactor calls this when it can take bytes."""
@@ -346,3 +340,11 @@ class TerminalInput(InputPipe):
             self.close()
             return
         self._reactor.removeWriter(self)
+
+    def _finish(self) -> None:
+        self._is_finishing = True
+        self._reactor.addWriter(self)
+
+    @property
+    def _has_more(self) -> bool:
+        return super()._has_more or (self._is_finishing and self._end != b"")

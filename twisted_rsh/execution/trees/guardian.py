@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 
-from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -25,7 +25,7 @@ from twisted_rsh.execution.processes.descriptors import (
     open_pipe,
     peer_is_gone,
 )
-from twisted_rsh.execution.processes.exits import ExitReport, watch_exit
+from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.table import MARK_NAME
 
@@ -134,7 +134,7 @@ left behind carries that job's mark, or is older.
 """
 
 
-@implementer(IWriteDescriptor)
+@implementer(IExitListener)
 class Guardian(IgnoresStaleEvents):
     """The server's side: starts the guardian and tells it of jobs.
 
@@ -150,9 +150,8 @@ class Guardian(IgnoresStaleEvents):
     _log = Logger()
 
     def __init__(self, reactor: IJobReactor, grace: int = round(GRACE_SECONDS)) -> None:
-        self._reactor = reactor
+        super().__init__(reactor, -1)
         self._grace = grace
-        self._fd = -1
         self._jobs: dict[int, tuple[bytes, int]] = {}
         self._told: set[int] = set()
         self._untold: dict[int, None] = {}
@@ -191,7 +190,7 @@ class Guardian(IgnoresStaleEvents):
             os.close(reading)
         os.set_blocking(writing, False)
         self._fd = writing
-        watch_exit(self._reactor, self.pid, self._exited, lambda call: self._reactor.callLater(0, call))
+        watch_exit(self._reactor, self.pid, self)
 
     def job_started(self, pid: int, mark: bytes, born: int = 0) -> None:
         """Have a job ended if the server is killed.
@@ -221,7 +220,7 @@ class Guardian(IgnoresStaleEvents):
         if self._untold and self.pid is not None:
             # What it does not know might make it signal a number that is another's by now.
             os.kill(self.pid, signal.SIGKILL)
-        self._close()
+        self.close()
 
     def _tell(self, pid: int) -> None:
         if self._fd < 0:
@@ -237,14 +236,6 @@ class Guardian(IgnoresStaleEvents):
         self._telling = None
         self.doWrite()
 
-    def fileno(self) -> int:
-        """The pipe, or -1 when it is closed; the reactor asks."""
-        return self._fd
-
-    def logPrefix(self) -> str:
-        """What the reactor calls this in its log."""
-        return type(self).__name__
-
     def doWrite(self) -> None:
         """Tell what is not told yet, as far as the pipe takes it; the reactor calls this, too."""
         while self._untold:
@@ -257,7 +248,7 @@ class Guardian(IgnoresStaleEvents):
                 self._reactor.addWriter(self)
                 return
             except BrokenPipeError:  # its exit is being noticed, and said then
-                self._close()
+                self.close()
                 return
             del self._untold[pid]
             if job is None:
@@ -274,20 +265,19 @@ class Guardian(IgnoresStaleEvents):
         if self._fd >= 0 and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
             self._reactor.addWriter(self)
         else:
-            self._close()
+            self.close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the pipe, and forget what is not told yet."""
         if self._telling is not None:
             self._telling.cancel()
             self._telling = None
-        if self._fd >= 0:
-            self._reactor.removeWriter(self)
-            fd, self._fd = self._fd, -1
-            os.close(fd)
-            self._untold.clear()
+        self._untold.clear()
+        super().close()
 
-    def _exited(self, report: ExitReport) -> None:
+    def process_exited(self, report: ExitReport) -> None:
+        """See :meth:`IExitListener.process_exited`; the reactor calls this."""
         self.pid = None
-        self._close()
+        self.close()
         if not self._is_stopping:
             self._log.warn("the guardian is gone; if this server is killed now, its jobs will outlive it")

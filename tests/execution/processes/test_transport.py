@@ -1,0 +1,478 @@
+"""The process transport under an ordinary process protocol, as any Twisted application would use it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from twisted.internet.error import ConnectionDone, ConnectionLost, ProcessDone, ProcessExitedAlready
+from twisted.internet.interfaces import IProcessTransport, IReadDescriptor, IReadWriteDescriptor
+from twisted.internet.task import deferLater
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from tests.execution.owners import asynchronous, open_descriptors, reactor, until
+from tests.execution.processes.recorder import ExitRecorder, PipeRecorder, Recorder, end_of, shell
+from twisted_rsh.execution.processes import exits
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.transport import ProcessGroups, SpawnedProcess, spawn_process
+
+
+def start(command: str) -> tuple[Recorder, SpawnedProcess]:
+    """Start a command under a recorder."""
+    protocol = Recorder()
+    return protocol, spawn_process(reactor, protocol, shell(command))
+
+
+@asynchronous
+async def test_life_of_a_process() -> None:
+    """A protocol is called in Twisted's order, and the resource usage is known at the end."""
+    protocol, process = start("cat; echo e >&2; exit 3")
+    assert verifyObject(IProcessTransport, process)
+    assert id(protocol.transport) == id(process)
+    assert protocol.events == ["made"]
+    assert isinstance(process.pid, int)
+    process.write(b"a")
+    process.writeToChild(0, b"b")
+    process.writeSequence([b"c", b"d"])
+    process.closeStdin()
+    process.closeStdin()
+    reason = await end_of(protocol)
+    assert (reason.exitCode, reason.signal) == (3, None)
+    assert protocol.output == {1: b"abcd", 2: b"e\n"}
+    assert protocol.events[0] == "made"
+    assert protocol.events[-1] == "ended ProcessTerminated"
+    assert sorted(protocol.events[1:-1]) == ["exited ProcessTerminated", "lost 0", "lost 1", "lost 2"]
+    assert not process.pid
+    assert process.resource_usage is not None
+    assert process.resource_usage.ru_maxrss > 0
+    process.resume_output(1)
+    process.pause_output(1)
+    assert process.buffered_output(1) == 0
+    assert process.is_output_exhausted(1)
+
+
+@asynchronous
+async def test_success() -> None:
+    """A process that ends well ends with `ProcessDone`."""
+    protocol, process = start("exit 0")
+    assert isinstance(await end_of(protocol), ProcessDone)
+    assert process.signal_group(0) is False
+    assert process.signal_group(signal.SIGKILL) is False
+
+
+@asynchronous
+async def test_signals() -> None:
+    """Signals go by name or number, to a process that is there; afterwards there is nobody to signal."""
+    protocol, process = start("exec sleep 60")
+    with pytest.raises(ValueError, match="no signal NOSUCH"):
+        process.signalProcess("NOSUCH")
+    process.signalProcess(0)
+    assert process.signal_group(0)
+    process.signalProcess("TERM")
+    reason = await end_of(protocol)
+    assert reason.signal == signal.SIGTERM
+    with pytest.raises(ProcessExitedAlready):
+        process.signalProcess("TERM")
+
+
+@asynchronous
+async def test_signal_before_the_exit_is_noticed() -> None:
+    """A group that is gone before the reactor has noticed is an exit all the same."""
+    protocol, process = start("exit 0")
+    pid = process.pid
+    assert pid is not None
+    os.waitpid(pid, 0)
+    with pytest.raises(ProcessExitedAlready):
+        process.signalProcess("TERM")
+    process.closeStdin()
+    await until(lambda: protocol.ended.called)
+    protocol.ended.addErrback(lambda failure: None)
+    assert protocol.events[-1] == "ended ProcessStatusLost"
+
+
+@asynchronous
+async def test_group_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that may not be signalled is there."""
+    protocol, process = start("cat")
+
+    def forbidden(group: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "killpg", forbidden)
+    assert process.signal_group(signal.SIGTERM)
+    process.closeStdin()
+    await end_of(protocol)
+
+
+@asynchronous
+async def test_closing_everything() -> None:
+    """`loseConnection` closes all three pipes; an unknown pipe is closed already, and cannot be written."""
+    protocol, process = start("trap '' PIPE; cat; echo x; echo y >&2; exit 4")
+    process.closeStdout()
+    process.closeStderr()
+    process.loseConnection()
+    process.closeChildFD(7)
+    with pytest.raises(KeyError):
+        process.writeToChild(1, b"x")
+    process.write(b"dropped")
+    reason = await end_of(protocol)
+    assert reason.exitCode is not None
+    assert protocol.output == {1: b"", 2: b""}
+    for address in (process.getHost, process.getPeer):
+        with pytest.raises(NotImplementedError):
+            address()
+
+
+@asynchronous
+async def test_pause_and_resume() -> None:
+    """A paused output is read after it is resumed, to the last byte behind the hang-up."""
+    protocol, process = start("head -c 60000 /dev/zero; exit 1")
+    process.pause_output(1)
+    await until(lambda: process.pid is None)
+    assert protocol.output[1] == b""
+    assert process.buffered_output(1) == 60000
+    assert not process.is_output_exhausted(1)
+    process.resume_output(1)
+    process.closeStdin()
+    await end_of(protocol)
+    assert len(protocol.output[1]) == 60000
+
+
+@asynchronous
+async def test_protocol_that_fails() -> None:
+    """An exception of the protocol's is logged and stops nothing."""
+
+    class Clumsy(Recorder):
+        def connectionMade(self) -> None:
+            raise RuntimeError("clumsy made")
+
+        def childConnectionLost(self, childFD: int) -> None:
+            raise RuntimeError("clumsy lost")
+
+        def processExited(self, reason: Failure) -> None:
+            raise RuntimeError("clumsy exited")
+
+    logged: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if "log_failure" in event:
+            logged.append(str(event["log_failure"].value))
+
+    globalLogPublisher.addObserver(observe)
+    try:
+        protocol = Clumsy()
+        process = spawn_process(reactor, protocol, shell("exit 0"))
+        process.closeStdin()
+        await end_of(protocol)
+    finally:
+        globalLogPublisher.removeObserver(observe)
+    assert sorted(logged) == ["clumsy exited", *["clumsy lost"] * 3, "clumsy made"]
+
+
+class FailingReactor:
+    """The reactor, except that it can watch only so many readers."""
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed = allowed
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Watch, or fail as epoll does at its limit."""
+        if not self.allowed:
+            raise OSError(28, "No space left on device")
+        self.allowed -= 1
+        reactor.addReader(reader)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
+
+
+@pytest.mark.parametrize("allowed", [0, 1, 2])
+def test_reactor_that_is_full(monkeypatch: pytest.MonkeyPatch, allowed: int) -> None:
+    """A process that cannot be watched is killed at once, and nothing stays open."""
+    before = open_descriptors()
+    killed: list[int] = []
+    real = os.killpg
+
+    def kill(group: int, number: int) -> None:
+        killed.append(group)
+        real(group, number)
+
+    monkeypatch.setattr(os, "killpg", kill)
+    protocol = Recorder()
+    with pytest.raises(OSError, match="No space left"):
+        spawn_process(cast("IJobReactor", FailingReactor(allowed)), protocol, shell("sleep 60"))
+    assert open_descriptors() == before
+    with pytest.raises(ChildProcessError):
+        os.waitpid(killed[0], 0)
+    assert protocol.events == []
+    protocol.ended.addErrback(lambda failure: None)
+    protocol.ended.cancel()
+
+
+@asynchronous
+async def test_pidfd_that_cannot_be_watched() -> None:
+    """Where the reactor has no room for the pidfd, SIGCHLD tells of the exit."""
+    protocol = Recorder()
+    process = spawn_process(cast("IJobReactor", FailingReactor(3)), protocol, shell("exit 6"))
+    process.closeStdin()
+    assert (await end_of(protocol)).exitCode == 6
+
+
+def spawn_exit() -> int:
+    """Start a process that exits by itself."""
+    return os.posix_spawn("/bin/sh", ["sh", "-c", "exit 5"], {})
+
+
+def test_exit_while_being_registered() -> None:
+    """When Twisted itself waits for a process that exits while it is registered, its status is used."""
+    recorder = ExitRecorder()
+    watch = exits.SigchldWatch(1, recorder)
+    watch.processEnded(5 << 8)
+    assert recorder.reports == [exits.ExitReport(5 << 8)]
+
+
+def test_exit_before_the_watch() -> None:
+    """A process that has exited before it is watched is noticed at once."""
+    recorder = ExitRecorder()
+    pid = spawn_exit()
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    exits.SigchldWatch(pid, recorder).start()
+    assert recorder.reports[0].status == 5 << 8
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfd")
+def test_pidfd_watch() -> None:
+    """A look too early finds nothing, and the reactor may take the watch away."""
+    before = open_descriptors()
+    recorder = ExitRecorder()
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+    watch = exits.PidfdWatch(reactor, pid, recorder)
+    assert verifyObject(IReadDescriptor, watch)
+    assert watch.logPrefix() == "PidfdWatch"
+    watch.doRead()
+    assert not recorder.reports
+    for _ in range(2):
+        watch.connectionLost(Failure(RuntimeError("what was called has failed")))
+    assert watch.fileno() == -1
+    assert open_descriptors() == before
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfd")
+@asynchronous
+async def test_hang_up_of_another_descriptor() -> None:
+    """X-09: a hang-up that was of the descriptor which had this number before ends no watch: the exit is still seen."""
+    recorder = ExitRecorder()
+    pid = os.posix_spawn("/bin/cat", ["cat"], {}, file_actions=[(os.POSIX_SPAWN_OPEN, 0, "/dev/zero", os.O_RDONLY, 0)])
+    watch = exits.PidfdWatch(reactor, pid, recorder)
+    for error in (ConnectionDone(), ConnectionLost()):  # the reactor says the one to readers, the other to writers
+        reactor.removeReader(watch)
+        watch.connectionLost(Failure(error))
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: bool(recorder.reports))
+    assert recorder.reports[0].status == signal.SIGKILL
+    assert watch.fileno() == -1
+
+
+@asynchronous
+async def test_hang_up_of_another_descriptor_at_an_input() -> None:
+    """X-09: nor does it close a pipe whose reader is there: what was queued is written."""
+    recorder = PipeRecorder()
+    pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, 0, recorder, recorder), 1)
+    pipe.watch()
+    size = 1024 * 1024
+    pipe.write(bytes(size))
+    for waits in (reactor.removeReader, reactor.removeWriter):
+        waits(pipe)
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert not pipe.is_closed
+    while sum(recorder.taken) < size:
+        os.read(other, size)
+        await deferLater(reactor, 0)
+    reactor.removeReader(pipe)
+    pipe.connectionLost(Failure(ConnectionLost()))
+    assert not pipe.is_closed
+    os.close(other)
+    await until(lambda: recorder.closed == [0])
+    assert pipe.is_closed
+
+
+def pipe_pair(side: Callable[[int], Any], ours: int) -> tuple[Any, int]:
+    """Make one of our pipes; the other end is returned beside it."""
+    ends = os.pipe()
+    return side(ends[ours]), ends[1 - ours]
+
+
+def test_output_pipe_without_data() -> None:
+    """A read that finds nothing after all is no end; one that finds the end closes."""
+    recorder = PipeRecorder(10)
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, 1, recorder, recorder), 0)
+    assert verifyObject(IReadDescriptor, pipe)
+    assert pipe.logPrefix() == "OutputPipe"
+    pipe.doRead()
+    assert not pipe.is_exhausted()
+    os.write(other, b"0123456789abc")
+    os.close(other)
+    assert not pipe.is_exhausted()
+    pipe.doRead()
+    pipe.doRead()
+    assert pipe.is_exhausted()
+    pipe.doRead()
+    assert recorder.received == [b"0123456789", b"abc"]
+    assert recorder.closed == [1]
+    assert pipe.is_closed
+
+
+def test_input_pipe_that_breaks() -> None:
+    """A reader that goes away is noticed by a look and by a write; what was taken before counts."""
+    recorder = PipeRecorder()
+
+    def make(fd: int) -> InputPipe:
+        return InputPipe(reactor, fd, 0, recorder, recorder)
+
+    pipe, other = pipe_pair(make, 1)
+    assert verifyObject(IReadWriteDescriptor, pipe)
+    pipe.doRead()
+    assert not recorder.closed
+    os.close(other)
+    pipe.doRead()
+    assert recorder.closed == [0]
+
+    pipe, other = pipe_pair(make, 1)
+    pipe.write(bytes(1 << 20))
+    pipe.doWrite()
+    [first] = recorder.taken
+    assert 0 < first < 1 << 20
+    os.close(other)
+    pipe.doWrite()
+    assert (recorder.taken, recorder.closed) == ([first], [0, 0])
+    pipe.write(b"dropped")
+    pipe.doWrite()
+    assert recorder.taken == [first]
+
+
+def test_hang_up_with_data() -> None:
+    """A hang-up that the reactor reports without data is no end while there is data."""
+    recorder = PipeRecorder(3)
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, 1, recorder), 0)
+    pipe.resume()
+    os.write(other, b"abcd")
+    os.close(other)
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert (recorder.received, pipe.is_closed) == ([b"abc"], False)
+    assert pipe in reactor.getReaders()
+    pipe.connectionLost(Failure(ConnectionDone()))
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert (recorder.received, pipe.is_closed) == ([b"abc", b"d"], True)
+
+
+def test_hang_up_without_room() -> None:
+    """An end needs no room; data does."""
+    recorder = PipeRecorder(1)
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, 1, recorder), 0)
+    os.write(other, b"ab")
+    pipe.doRead()
+    recorder.room = 0
+    os.close(other)
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert not pipe.is_closed
+    recorder.room = 1
+    pipe.doRead()
+    recorder.room = 0
+    pipe.connectionLost(Failure(ConnectionDone()))
+    assert (recorder.received, pipe.is_closed) == ([b"a", b"b"], True)
+
+
+def test_write_that_fails_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails for another reason than a missing reader is the reactor's to log."""
+    pipe, other = pipe_pair(lambda fd: InputPipe(reactor, fd, 0), 1)
+
+    def fail(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", fail)
+    pipe.write(b"x")
+    assert pipe in reactor.getWriters()
+    with pytest.raises(OSError, match="No space left"):
+        pipe.doWrite()
+    pipe.close()
+    os.close(other)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_GETPIPE_SZ"), reason="this system's pipes have one size")
+@pytest.mark.parametrize("refused", [False, True])
+def test_busy_output_is_widened(monkeypatch: pytest.MonkeyPatch, refused: bool) -> None:
+    """The pipe of an output that fills a whole read is made wider, once, and stays as it is where that is refused."""
+    pipe, other = pipe_pair(lambda fd: OutputPipe(reactor, fd, 1, PipeRecorder(1 << 30)), 0)
+    before = fcntl.fcntl(other, fcntl.F_GETPIPE_SZ)
+    os.write(other, bytes(READ_BYTES - 1))
+    pipe.doRead()
+    assert fcntl.fcntl(other, fcntl.F_GETPIPE_SZ) == before
+    calls: list[int] = []
+    real = fcntl.fcntl
+
+    def call(fd: int, command: int, argument: int = 0) -> int:
+        calls.append(command)
+        if refused:
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        return real(fd, command, argument)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "fcntl", call)
+        for _ in range(2):
+            os.write(other, bytes(READ_BYTES))
+            pipe.doRead()
+    assert calls == [fcntl.F_SETPIPE_SZ]
+    assert fcntl.fcntl(other, fcntl.F_GETPIPE_SZ) == (before if refused else WIDE_PIPE_BYTES)
+    pipe.close()
+    os.close(other)
+
+
+def test_groups_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group in the foreground counts only in the leader's session; one out of reach hides no other."""
+    sent: list[int] = []
+    problems: dict[int, type[OSError]] = {}
+
+    def kill(group: int, number: int) -> None:
+        if group in problems:
+            raise problems[group]
+        sent.append(group)
+
+    def session(group: int) -> int:
+        if group in problems:
+            raise problems[group]
+        return {20: 10, 30: 99}[group]
+
+    monkeypatch.setattr(os, "killpg", kill)
+    monkeypatch.setattr(os, "getsid", session)
+    ours, foreign = ProcessGroups(10), ProcessGroups(10)
+    foreign.signal(1, 30)
+    assert foreign.reach(1, 30)
+    assert sent == [10, 10]
+    ours.signal(1, 20)
+    assert sent[2:] == [20, 10]
+    problems[20] = PermissionError
+    ours.signal(1, 20)
+    assert sent[4:] == [10]
+    assert ours.reach(1, 20)
+    problems[10] = ProcessLookupError
+    with pytest.raises(PermissionError):
+        ours.signal(1, 20)
+    problems[20] = ProcessLookupError
+    with pytest.raises(ProcessLookupError):
+        ours.signal(1, 20)
+    assert not ours.reach(1, 20)
+    problems.clear()
+    assert not ours.reach(1, 20)
+    assert sent[5:] == [10]

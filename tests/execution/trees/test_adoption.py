@@ -1,0 +1,270 @@
+"""What is inherited is reaped, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from twisted.internet.task import Clock
+
+from tests.execution.owners import asynchronous, until
+from tests.execution.real_trees import requires_proc
+from tests.tools import require_tool
+from twisted_rsh.execution.trees.adoption import SWEEP_SECONDS, AdoptedChildren, become_subreaper
+from twisted_rsh.execution.trees.table import ProcessTable
+
+MANY = 200
+"""Jobs that leave daemons behind; the promise was measured with 10,000."""
+
+PR_SET_CHILD_SUBREAPER = 36
+"""From ``linux/prctl.h``."""
+
+Spawn = Callable[..., int]
+
+
+@pytest.fixture
+def spawned() -> Iterator[Spawn]:
+    """Starts children that nobody waits for, and leaves none."""
+    pids = []
+
+    def spawn(*argv: str, is_leader: bool = False, mark: str | None = None) -> int:
+        environment = {"PATH": os.environ["PATH"]} | ({} if mark is None else {"TWISTED_RSH_JOB": mark})
+        pids.append(os.posix_spawnp(argv[0], argv, environment, setsid=is_leader))
+        return pids[-1]
+
+    yield spawn
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+class Children:
+    """Adopted children on a clock, and what is known of the others."""
+
+    def __init__(self, *, knows_all: bool) -> None:
+        self.clock = Clock()
+        self.table = ProcessTable(self.clock)
+        # Whatever this process had before the test is not what the test is about.
+        self.ours = self.table.children()
+        self.busy = False
+        self.adopted = AdoptedChildren(
+            self.clock,
+            self.table,
+            self.ours.__contains__,
+            knows_all=knows_all,
+            is_our_mark=lambda mark: mark == b"ours",
+            is_busy=lambda: self.busy,
+        )
+
+    async def exited(self, pid: int) -> None:
+        """Wait until a child is a zombie."""
+
+        def is_zombie() -> bool:
+            record = self.table.read(pid)
+            assert record is not None
+            return record.is_dead
+
+        await until(is_zombie)
+
+    def is_there(self, pid: int) -> bool:
+        """Whether a child runs or waits to be reaped."""
+        return pid in self.table.children()
+
+
+@requires_proc
+@asynchronous
+async def test_everything_unknown_is_reaped(spawned: Spawn) -> None:
+    """X-09: where every child of ours is known, every other one is reaped once it has exited, and not before."""
+    children = Children(knows_all=True)
+    dead, living, ours = spawned("true"), spawned("sleep", "600"), spawned("true")
+    children.ours.add(ours)
+    await children.exited(dead)
+    await children.exited(ours)
+    assert children.adopted.sweep() == 1
+    assert not children.is_there(dead)
+    assert children.is_there(ours), "somebody waits for this one"
+    assert children.adopted.living == {living}
+
+
+@requires_proc
+@asynchronous
+async def test_storm(spawned: Spawn) -> None:
+    """X-17: five hundred that exit together are all reaped at one look."""
+    children = Children(knows_all=True)
+    storm = [spawned("true") for _ in range(500)]
+    for pid in storm:
+        await children.exited(pid)
+    assert children.adopted.sweep() == len(storm)
+    assert not children.table.children() & set(storm)
+
+
+@requires_proc
+@asynchronous
+async def test_an_applications_own_children(spawned: Spawn) -> None:
+    """X-09: a child that the application may have started, in its session or one of its own, is left alone."""
+    children = Children(knows_all=False)
+    plain, leader, foreign = spawned("true"), spawned("true", is_leader=True), spawned("sleep", "600", mark="other")
+    await children.exited(plain)
+    await children.exited(leader)
+    assert children.adopted.sweep() == 0
+    assert {plain, leader} <= children.table.children()
+    assert not children.adopted.living
+    os.kill(foreign, signal.SIGKILL)
+
+
+@requires_proc
+@asynchronous
+async def test_child_of_another_session(spawned: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """X-09: a child in a session that is neither ours nor its own was adopted, whoever else starts children."""
+    children = Children(knows_all=False)
+    daemon = spawned("true")
+    await children.exited(daemon)
+    monkeypatch.setattr(os, "getsid", lambda pid: 1)
+    assert children.adopted.sweep() == 1
+    assert not children.is_there(daemon)
+
+
+@requires_proc
+@asynchronous
+async def test_child_with_a_mark(spawned: Spawn) -> None:
+    """X-09: a child that was seen alive with a job's mark was adopted; its environment is not needed any more then."""
+    children = Children(knows_all=False)
+    daemon = spawned("sleep", "600", is_leader=True, mark="ours")
+    await until(lambda: bool(children.adopted.sweep()) or bool(children.adopted.living))
+    assert children.adopted.living == {daemon}
+    os.kill(daemon, signal.SIGKILL)
+    await children.exited(daemon)
+    assert children.adopted.sweep() == 1
+    assert not children.is_there(daemon)
+
+
+@requires_proc
+@asynchronous
+async def test_somebody_else_was_quicker(spawned: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that is reaped by somebody who waits for anything at all is no failure."""
+    children = Children(knows_all=True)
+    child = spawned("true")
+    await children.exited(child)
+    waitpid = os.waitpid
+
+    def late(pid: int, flags: int) -> tuple[int, int]:
+        waitpid(pid, flags)
+        return waitpid(pid, flags)
+
+    monkeypatch.setattr(os, "waitpid", late)
+    assert children.adopted.sweep() == 0
+    monkeypatch.setattr(os, "waitpid", lambda pid, flags: (0, 0))
+    assert children.adopted.sweep() == 0
+
+
+@requires_proc
+@asynchronous
+async def test_looks_while_there_may_be_something(spawned: Spawn) -> None:
+    """Looks go on while a job runs or an adopted child lives, and then end: an idle server has no timer."""
+    children = Children(knows_all=True)
+    children.busy = True
+    children.adopted.expect()
+    children.adopted.expect()
+    assert len(children.clock.getDelayedCalls()) == 1
+    children.clock.advance(SWEEP_SECONDS)
+    daemon = spawned("sleep", "600")
+    children.clock.advance(SWEEP_SECONDS)
+    children.busy = False
+    children.clock.advance(SWEEP_SECONDS)
+    assert children.clock.getDelayedCalls(), "the daemon lives"
+    os.kill(daemon, signal.SIGKILL)
+    await children.exited(daemon)
+    children.clock.advance(SWEEP_SECONDS)
+    assert not children.is_there(daemon)
+    assert not children.clock.getDelayedCalls()
+
+
+@requires_proc
+@asynchronous
+async def test_last_look(spawned: Spawn) -> None:
+    """Stopping reaps a last time; stopping what does nothing does nothing."""
+    children = Children(knows_all=True)
+    children.adopted.stop()
+    children.adopted.expect()
+    dead = spawned("true")
+    await children.exited(dead)
+    children.adopted.stop()
+    assert not children.is_there(dead)
+    assert not children.clock.getDelayedCalls()
+
+
+def test_system_without_proc(tmp_path: object) -> None:
+    """Without ``/proc`` nothing is looked at."""
+    clock = Clock()
+    table = ProcessTable(clock, str(tmp_path))
+    adopted = AdoptedChildren(clock, table, bool, knows_all=True, is_our_mark=bool, is_busy=lambda: True)
+    adopted.expect()
+    assert not clock.getDelayedCalls()
+
+
+def test_system_without_subreapers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that has no subreapers is told apart."""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not become_subreaper()
+
+
+@pytest.fixture
+def subreaper() -> Iterator[bool]:
+    """Make this process a subreaper until the test is over."""
+    yield become_subreaper()
+    assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0) == 0
+
+
+@requires_proc
+@asynchronous
+async def test_daemon_is_inherited(subreaper: bool) -> None:
+    """X-09: what a child leaves behind becomes ours, is known for adopted, and is reaped, in any process."""
+    assert subreaper
+    argv = ["/bin/sh", "-c", "exec 2>&-; sleep 600 >&- & echo $!"]
+    children = Children(knows_all=False)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as job:
+        daemon = int(job.communicate()[0])
+    children.adopted.sweep()
+    assert children.adopted.living == {daemon}
+    os.kill(daemon, signal.SIGKILL)
+    await children.exited(daemon)
+    assert children.adopted.sweep() == 1
+    assert not children.is_there(daemon)
+
+
+@requires_proc
+def test_many_daemons() -> None:
+    """X-09: however many jobs leave daemons behind, no zombie stays, and no job's own status is taken."""
+    require_tool("setsid")
+    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "daemons", str(MANY)]
+    result = json.loads(subprocess.check_output(argv))
+    assert result["zombies"] == 0
+    assert result["most"] > 0, "there was nothing to reap"
+    assert result["statuses"] == [0]
+
+
+@requires_proc
+def test_no_descriptor_to_look_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-06: a look that the system does not allow is made again later."""
+    children = Children(knows_all=False)
+    children.adopted.expect()
+
+    def exhausted() -> set[int]:
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    monkeypatch.setattr(children.table, "children", exhausted)
+    children.clock.advance(SWEEP_SECONDS)
+    children.clock.advance(SWEEP_SECONDS)
+    assert len(children.clock.getDelayedCalls()) == 1
+    monkeypatch.undo()
+    children.clock.advance(SWEEP_SECONDS)
+    assert children.clock.getDelayedCalls() == []

@@ -1,0 +1,265 @@
+"""What is left of a server that was killed: nothing."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from twisted.internet.error import ConnectionLost
+from twisted.logger import LogEvent, capturedLogs
+from twisted.python.failure import Failure
+
+from tests.execution.owners import asynchronous, open_descriptors, reactor, until
+from tests.execution.real_trees import is_alive, requires_proc
+from twisted_rsh.execution.trees.guardian import Guardian
+
+PIPE_BYTES = 4096
+"""The smallest pipe that Linux makes."""
+
+
+@pytest.fixture
+def guardian() -> Iterator[Guardian]:
+    """A guardian whose steps are a second apart."""
+    guardian = Guardian(reactor, 1)
+    guardian.start()
+    yield guardian
+    guardian.stop()
+
+
+@pytest.fixture
+def warnings() -> Iterator[Sequence[LogEvent]]:
+    """What is logged."""
+    with capturedLogs() as logged:
+        yield logged
+
+
+@pytest.fixture
+def group() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    """Starts process groups that stand in for jobs."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sleep", "600"], start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+Group = Callable[[], "subprocess.Popen[bytes]"]
+
+
+async def gone(guardian: Guardian) -> None:
+    """Wait until the guardian has exited and was reaped."""
+    await until(lambda: guardian.pid is None)
+
+
+@requires_proc
+@asynchronous
+async def test_server_is_killed() -> None:
+    """X-10: when a server gets SIGKILL nothing of its jobs is left: stubborn, stopped or daemonised.
+
+    Its whole process group gets every polite signal before, which does not impress the guardian.
+    """
+    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as server:
+        assert server.stdout is not None
+        told = json.loads(server.stdout.readline())
+        assert all(map(is_alive, told["pids"]))
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP):
+            os.kill(told["guardian"], number)
+        os.killpg(server.pid, signal.SIGKILL)
+        try:
+            await until(lambda: not any(map(is_alive, told["pids"])))
+        finally:
+            for pid in filter(is_alive, told["pids"]):
+                os.kill(pid, signal.SIGKILL)
+        await until(lambda: not is_alive(told["guardian"]))
+
+
+@asynchronous
+async def test_nothing_to_do(guardian: Guardian, group: Group, warnings: Sequence[LogEvent]) -> None:
+    """X-10: a guardian that knows of no job, or of none any more, goes at once and touches nothing."""
+    job = group()
+    guardian.job_started(job.pid, b"abc")
+    guardian.doWrite()
+    guardian.job_ended(job.pid)
+    guardian.job_ended(job.pid)
+    guardian.stop()
+    await gone(guardian)
+    assert job.poll() is None
+    assert not warnings
+
+
+@asynchronous
+async def test_most_jobs_are_not_told(guardian: Guardian) -> None:
+    """A job that has ended before the guardian is told costs it nothing; one that runs on is told soon."""
+    guardian.job_started(7, b"abc")
+    guardian.job_ended(7)
+    assert not guardian._untold
+    guardian.job_started(8, b"abc")
+    assert guardian._untold
+    await until(lambda: not guardian._untold)
+    assert guardian._told == {8}
+    guardian.job_ended(8)
+    assert guardian._untold
+
+
+@asynchronous
+async def test_what_remains(guardian: Guardian, group: Group) -> None:
+    """X-15: of several jobs only those that have not ended are ended; a number that was used again is the newer job."""
+    first, second, third, fourth = (group() for _ in range(4))
+    for job in (first, second, third, fourth):
+        guardian.job_started(job.pid, b"abc")
+    guardian.doWrite()
+    guardian.job_ended(second.pid)
+    guardian.job_ended(first.pid)
+    guardian.job_ended(fourth.pid)
+    guardian.doWrite()
+    guardian.job_started(fourth.pid, b"def")
+    guardian.stop()
+    assert third.wait() == -signal.SIGHUP
+    assert fourth.wait() == -signal.SIGHUP
+    await gone(guardian)
+    assert first.poll() is None
+    assert second.poll() is None
+
+
+@requires_proc
+@asynchronous
+async def test_its_descriptors(guardian: Guardian) -> None:
+    """X-12: the guardian holds its pipe and /dev/null, nothing of the server's, and no folder."""
+    folder = f"/proc/{guardian.pid}/fd"
+    # The system closes what is not for it while it starts; a spawn may return a moment earlier.
+    await until(lambda: set(os.listdir(folder)) == {"0", "1", "2"})
+    await until(lambda: os.readlink(f"/proc/{guardian.pid}/cwd") == "/")
+    assert os.readlink(f"{folder}/1") == os.readlink(f"{folder}/2") == os.devnull
+    assert os.getsid(guardian.pid or 0) == guardian.pid
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux makes pipes smaller")
+@asynchronous
+async def test_full_pipe(guardian: Guardian, group: Group) -> None:
+    """X-10: a guardian that does not read holds nobody up, and learns the truth when it reads again."""
+    assert guardian.pid is not None
+    os.kill(guardian.pid, signal.SIGSTOP)
+    fcntl.fcntl(guardian.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    told, ended = group(), group()
+    guardian.job_started(ended.pid, b"a" * 32)
+    guardian.doWrite()
+    number = 1 << 25  # more than any process has
+    while not guardian._untold:
+        number += 1
+        guardian.job_started(number, b"b" * 32)
+        guardian.doWrite()
+    guardian.job_started(told.pid, b"c" * 32)
+    for late in range(number + 1, number + 10_000):
+        guardian.job_started(late, b"d" * 32)
+        guardian.job_ended(late)
+    guardian.job_ended(ended.pid)
+    assert len(guardian._untold) < 10, "what began and ended meanwhile is not kept"
+    os.kill(guardian.pid, signal.SIGCONT)
+    await until(lambda: not guardian._untold)
+    for each in range(1 << 25, number + 1):
+        guardian.job_ended(each)
+    await until(lambda: not guardian._untold)
+    guardian.stop()
+    assert told.wait() == -signal.SIGHUP
+    assert ended.poll() is None
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux makes pipes smaller")
+@asynchronous
+async def test_event_of_another_descriptor(guardian: Guardian) -> None:
+    """X-10: an event that was of another descriptor closes no pipe: that would end every job.  It is told on."""
+    assert guardian.pid is not None
+    os.kill(guardian.pid, signal.SIGSTOP)
+    fcntl.fcntl(guardian.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    number = 1 << 25  # more than any process has
+    while not guardian._untold:
+        number += 1
+        guardian.job_started(number, b"a" * 32)
+        guardian.doWrite()
+    guardian.doRead()
+    reactor.removeWriter(guardian)
+    guardian.connectionLost(Failure(ConnectionLost()))
+    os.kill(guardian.pid, signal.SIGCONT)
+    await until(lambda: not guardian._untold)
+    assert guardian.fileno() >= 0
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux makes pipes smaller")
+@asynchronous
+async def test_stop_of_one_that_does_not_know(guardian: Guardian, group: Group, warnings: Sequence[LogEvent]) -> None:
+    """X-15: a guardian that could not be told of the end of a job is ended rather than trusted."""
+    assert guardian.pid is not None
+    os.kill(guardian.pid, signal.SIGSTOP)
+    fcntl.fcntl(guardian.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    job = group()
+    number = job.pid
+    while not guardian._untold:
+        guardian.job_started(number, b"a" * 32)
+        guardian.doWrite()
+        number += 1 << 25
+    guardian.job_ended(job.pid)
+    guardian.stop()
+    await gone(guardian)
+    assert job.poll() is None
+    assert not warnings
+
+
+@asynchronous
+async def test_guardian_that_was_killed(guardian: Guardian, warnings: Sequence[LogEvent]) -> None:
+    """X-10: a guardian that is gone fails no job, and is a warning."""
+    assert guardian.pid is not None
+    os.kill(guardian.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, guardian.pid, os.WEXITED | os.WNOWAIT)
+    guardian.job_started(7, b"abc")
+    await until(lambda: guardian.fileno() == -1)
+    guardian.job_started(8, b"abc")
+    guardian.job_ended(7)
+    await gone(guardian)
+    [warning] = warnings
+    assert warning["log_format"] == "the guardian is gone; if this server is killed now, its jobs will outlive it"
+
+
+@asynchronous
+async def test_reactor_gives_up(guardian: Guardian) -> None:
+    """What the reactor calls when it can write no more closes the pipe, once."""
+    assert guardian.logPrefix() == "Guardian"
+    before = open_descriptors()
+    guardian.connectionLost(Failure(OSError()))
+    guardian.connectionLost(Failure(OSError()))
+    assert len(open_descriptors()) == len(before) - 1
+    await gone(guardian)
+
+
+def test_guardian_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guardian that cannot be started leaves no descriptor behind; one that never was can be told and stopped."""
+
+    def fail(*args: object, **kwargs: object) -> int:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "posix_spawn", fail)
+    before = open_descriptors()
+    guardian = Guardian(reactor)
+    with pytest.raises(BlockingIOError):
+        guardian.start()
+    assert open_descriptors() == before
+    guardian.job_started(7, b"abc")
+    guardian.stop()
+
+
+def test_mark_is_a_word(guardian: Guardian) -> None:
+    """A mark that would mean something to a shell is a mistake of the caller's."""
+    with pytest.raises(AssertionError):
+        guardian.job_started(7, b"a b")

@@ -1,0 +1,166 @@
+"""What is read from ``/proc``, how much of it, and how often."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from twisted.internet.task import Clock
+
+from tests.execution.real_trees import requires_proc
+from twisted_rsh.execution.trees.table import (
+    MAX_ENVIRONMENT_BYTES,
+    MAX_LOOK_SHARE,
+    SHARED_SECONDS,
+    ProcessRecord,
+    ProcessTable,
+)
+
+STAT = "7 (a ) R 0 (x) {state} 3 5 6 0 -1 0 0 0 0 0 {times} 20 0 1 0 {started} 9 {pages} 0\n"
+
+
+def add_process(root: Path, pid: int, *, state: str = "S", started: int = 40, environment: bytes = b"") -> None:
+    """Put a process into a folder that stands in for ``/proc``."""
+    folder = root / str(pid)
+    folder.mkdir(exist_ok=True)
+    (folder / "stat").write_text(STAT.format(state=state, times="10 20 300 400", started=started, pages=55))
+    (folder / "environ").write_bytes(environment)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder that stands in for ``/proc``, with one process and more that is none."""
+    add_process(tmp_path, 7)
+    add_process(tmp_path, 8)
+    (tmp_path / "8").rename(tmp_path / "self")
+    (tmp_path / "9").mkdir()
+    (tmp_path / "meminfo").touch()
+    return tmp_path
+
+
+def test_record(root: Path) -> None:
+    """A process is read whatever its name is; what has no status is no process."""
+    table = ProcessTable(Clock(), str(root))
+    assert table.is_supported
+    assert table.records() == {7: ProcessRecord(7, 40, 3, 5, 6, False, 30, 700, 55)}
+
+
+@pytest.mark.parametrize(("state", "is_dead"), [("R", False), ("D", False), ("T", False), ("Z", True), ("X", True)])
+def test_dead(root: Path, state: str, is_dead: bool) -> None:
+    """A zombie is dead, a stopped process is not."""
+    add_process(root, 7, state=state)
+    record = ProcessTable(Clock(), str(root)).read(7)
+    assert record is not None
+    assert record.is_dead == is_dead
+
+
+def test_system_without_proc(tmp_path: Path) -> None:
+    """A system without ``/proc`` is told apart."""
+    assert not ProcessTable(Clock(), str(tmp_path)).is_supported
+
+
+def test_looks_are_shared(root: Path) -> None:
+    """One look answers everybody until it is too old, and whoever wants a new one gets it."""
+    clock = Clock()
+    table = ProcessTable(clock, str(root))
+    table.records()
+    clock.advance(SHARED_SECONDS)
+    table.records()
+    assert table.looks == 1
+    clock.advance(0.001)
+    table.records()
+    assert table.looks == 2
+    table.records(0)
+    assert table.looks == 3
+    clock.rightNow -= 100.0
+    table.records()
+    assert table.looks == 4, "a clock that was set back makes no look younger than it is"
+
+
+class SlowClock(Clock):
+    """A clock on which each look takes a second."""
+
+    def seconds(self) -> float:
+        """A second more than the last time."""
+        self.rightNow += 1.0
+        return float(self.rightNow)
+
+
+def test_looks_take_a_part_of_the_time(root: Path) -> None:
+    """Where a look takes long, the next comes later."""
+    clock = SlowClock()
+    table = ProcessTable(clock, str(root))
+    table.records()
+    for _ in range(int(1 / MAX_LOOK_SHARE) - 1):
+        table.records()
+    assert table.looks == 1
+    table.records()
+    assert table.looks == 2
+
+
+def test_mark(root: Path) -> None:
+    """The mark is one variable of the environment, and a process is asked once."""
+    table = ProcessTable(Clock(), str(root))
+    record = table.records()[7]
+    assert table.mark_of(record) is None, "an environment that cannot be read yet"
+    add_process(root, 7, environment=b"A=TWISTED_RSH_JOB=x\0TWISTED_RSH_JOB=ab=c\0")
+    assert table.mark_of(record) == b"ab=c"
+    add_process(root, 7, environment=b"A=b\0")
+    assert table.mark_of(record) == b"ab=c"
+    add_process(root, 8, environment=b"A=b\0")
+    assert table.mark_of(table.records(0)[8]) is None
+    add_process(root, 8, started=41, environment=b"TWISTED_RSH_JOB=d\0")
+    assert table.mark_of(table.records(0)[8]) == b"d"
+    (root / "7" / "stat").unlink()
+    table.records(0)
+    assert list(table._marks) == [(8, 41)], "a process that is gone is forgotten, whoever has its number"
+
+
+@pytest.mark.parametrize("surplus", [0, 1])
+def test_environment_is_bounded(root: Path, surplus: int) -> None:
+    """An environment is searched up to its bound and no further."""
+    entry = b"TWISTED_RSH_JOB=mark"
+    padding = MAX_ENVIRONMENT_BYTES - len(entry) + surplus
+    add_process(root, 7, environment=b"A" * (padding - 1) + b"\0" + entry)
+    table = ProcessTable(Clock(), str(root))
+    mark = table.mark_of(table.records()[7])
+    assert mark == (b"mar" if surplus else b"mark")
+
+
+def test_unreadable(root: Path) -> None:
+    """What goes away while it is read is not there."""
+    (root / "7" / "stat").unlink()
+    (root / "7" / "stat").mkdir()
+    assert ProcessTable(Clock(), str(root)).records() == {}
+
+
+def test_children_of_all_threads(root: Path) -> None:
+    """The children of each thread are this process's, and their list may be long."""
+    for thread, children in (("7", range(10, 5000)), ("8", range(1, 3))):
+        (root / "self" / "task" / thread).mkdir(parents=True)
+        (root / "self" / "task" / thread / "children").write_text(" ".join(map(str, children)) + " ")
+    (root / "self" / "task" / "9").mkdir()
+    assert ProcessTable(Clock(), str(root)).children() == {1, 2, *range(10, 5000)}
+
+
+@requires_proc
+def test_this_machine() -> None:
+    """The real thing: this process and a child of it, with what it was given."""
+    table = ProcessTable(Clock())
+    environment = {"TWISTED_RSH_JOB": "abc", "LONG": "x" * 100_000}
+    argv = [sys.executable, "-S", "-c", "print(flush=True); input()"]
+    with subprocess.Popen(argv, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        record = table.records()[child.pid]
+        assert (record.parent, record.group, record.session) == (os.getpid(), os.getpgrp(), os.getsid(0))
+        assert record.resident_pages > 0
+        assert not record.is_dead
+        assert table.mark_of(record) == b"abc"
+        assert child.pid in table.children()
+        child.communicate(b"\n")
+    assert table.read(child.pid) is None
+    assert table.children() == set() or child.pid not in table.children()
