@@ -159,8 +159,8 @@ async def test_task_reconnect(serving: Serving) -> None:
     server = TCP4ClientEndpoint(reactor, "127.0.0.1", serving.service.tcp_port)
     proxy = FaultProxy(reactor, server, InTurn((Faults(cut_after_records=LOGIN_RECORDS + 6),)))
     await proxy.start()
-    words = ("--port", str(proxy.port), "--config-dir", serving.config.config)
-    words += ("--fingerprint", serving.service.fingerprint)
+    words = ["--port", str(proxy.port), "--config-dir", serving.config.config]
+    words += ["--fingerprint", serving.service.fingerprint]
     output, errors, status = await getProcessOutputAndValue(
         sys.executable, [str(EXAMPLES / "task_reconnect.py"), *words], env=dict(os.environ), reactor=reactor
     )
