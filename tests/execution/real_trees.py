@@ -103,7 +103,7 @@ def is_alive(pid: int) -> bool:
 @contextmanager
 def stand_in_job(reactor: IJobReactor, trees: JobTrees, *argv: str, marked: bool = True) -> Iterator[Job]:
     """Run a job and make sure that nothing of it is left when the test is over."""
-    job = Job(reactor, trees.new(), argv, marked=marked)
+    job = Job(reactor, JobTree(trees), argv, marked=marked)
     try:
         yield job
     finally:

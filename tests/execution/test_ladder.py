@@ -9,13 +9,12 @@ import pytest
 from twisted.internet.task import Clock
 
 from twisted_rsh.execution.lifetime import (
-    GRACE_SECONDS,
-    LADDER,
     MAX_SWEEPS,
     POLL_SECONDS,
     SWEEP_SECONDS,
     KillLadder,
 )
+from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 
 
 class Group:

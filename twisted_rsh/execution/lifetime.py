@@ -12,22 +12,15 @@ from twisted_rsh.core.endings import Limit, LimitReached, ResourceUsage
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.exits import resource_usage
 from twisted_rsh.execution.processes.transport import SpawnedProcess
+from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 from twisted_rsh.execution.trees.limits import UsageLimits, UsageWatch
 from twisted_rsh.execution.trees.tree import JobTree
 
-__all__ = ["GRACE_SECONDS", "LADDER", "MAX_SWEEPS", "POLL_SECONDS", "SWEEP_SECONDS", "JobLifetime", "KillLadder"]
-
-GRACE_SECONDS = 5.0
-"""Seconds between two steps: long enough for an editor or a database to put its files in order, and short enough that
-the whole ladder takes no longer than a service manager waits for its service (systemd: 90 s, Docker: 10 s)."""
+__all__ = ["MAX_SWEEPS", "POLL_SECONDS", "SWEEP_SECONDS", "JobLifetime", "KillLadder"]
 
 POLL_SECONDS = 0.25
 """Seconds between two looks at the group.  Its number may be given to other processes once it is gone, so the look
 must be soon after that; a system would have to start as many processes as it has numbers in this time."""
-
-LADDER = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
-"""The steps: HUP, which shells pass on and which says that the user is gone; TERM, for what ignores HUP on purpose,
-as under ``nohup``; KILL, which nothing can ignore."""
 
 SWEEP_SECONDS = 0.1
 """Seconds between two sweeps, which are KILL again for what forked while others were killed, or waits to be reaped."""

@@ -17,6 +17,7 @@ from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.trees.suspension import LOOK_SECONDS, SuspensionWatch
+from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import ISuspensionListener
@@ -155,7 +156,7 @@ async def test_suspended_job() -> None:
     job.send_signal("CONT")
     await owner.finished()
     assert owner.ending == Exited(3)
-    assert not trees._suspension._watched
+    assert not trees.suspension._watched
 
 
 @asynchronous
@@ -173,5 +174,5 @@ async def test_nobody_asked() -> None:
 def test_tree_that_was_not_started() -> None:
     """A job that does not run is not asked after."""
     trees = JobTrees(reactor)
-    trees.tell_suspension(trees.new(), Listener())
-    assert not trees._suspension._watched
+    JobTree(trees).tell_suspension(Listener())
+    assert not trees.suspension._watched
