@@ -16,13 +16,13 @@ DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 macOS, those for local programs first."""
 
 DEFAULT_SHELL = "/bin/sh"
-"""The shell of a user for whom passwd(5) names none: an empty field there means this one."""
+"""The shell of a user without one in passwd(5), where an empty field means this one."""
 
 _INHERITED_NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
 """The server's variables that a job gets too.  It gets no other, such as a token of the service manager."""
 
 _INHERITED_PREFIX = "LC_"
-"""How the names of the locale's categories begin, which a job gets too: systems add categories of their own."""
+"""The beginning of the names of the locale's categories, which a job gets too: systems add categories of their own."""
 
 
 @dataclass(frozen=True, slots=True)

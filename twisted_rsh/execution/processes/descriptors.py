@@ -135,7 +135,7 @@ def _inheritable_descriptors() -> list[int]:
 # Watching
 
 _ABNORMAL = select.POLLHUP | select.POLLERR
-"""What poll(2) reports of a pipe whose other end is closed: POLLHUP to a reader, POLLERR (on macOS POLLHUP) to a
+"""The events of poll(2) when the other end of a pipe is closed: POLLHUP for a reader, POLLERR (on macOS POLLHUP) for a
 writer."""
 
 
@@ -186,7 +186,7 @@ class IgnoresStaleEvents:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the descriptor is closed."""
+        """Tell whether the descriptor is closed."""
         return self._fd < 0
 
     def close(self) -> None:

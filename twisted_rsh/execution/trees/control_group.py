@@ -28,7 +28,7 @@ DOOMED = "doomed"
 """The name of the group, inside that of the server, into which processes are moved to be killed."""
 
 _NAME_BYTES = 4
-"""Random bytes in a group's name, behind the server's process id: a new server may have the process id of one before."""
+"""Random bytes in a group's name, behind the server's process id: a later server may have the same process id."""
 
 
 class ControlGroupUnavailable(Exception):

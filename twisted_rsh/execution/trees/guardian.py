@@ -46,7 +46,7 @@ _SHELL = "/bin/sh"
 """POSIX's shell; the guardian takes 1 MB of memory in dash."""
 
 _NAME = "twisted-rsh-guardian"
-"""What a list of processes shows of the guardian, as the name of its script."""
+"""The name of the script, by which a list of processes shows the guardian."""
 
 _STEPS = " ".join(step.name.removeprefix("SIG") for step in LADDER)
 """The ladder as the script reads it."""

@@ -40,7 +40,7 @@ class UsageLimits:
 
     @property
     def are_set(self) -> bool:
-        """Whether there is any limit."""
+        """Tell whether there is any limit."""
         return self.cpu is not None or self.memory is not None
 
     def exceeded(self, seconds: float, memory: int) -> Limit | None:

@@ -68,7 +68,7 @@ class JobTree:
 
     @property
     def sees_processes(self) -> bool:
-        """Whether this system shows its processes; otherwise only the job's own group can be signalled."""
+        """Tell whether this system shows its processes; otherwise only the job's own group can be signalled."""
         return self.table.is_supported
 
     def started(self, pid: int) -> None:
@@ -193,7 +193,7 @@ class JobTree:
 
     @property
     def _number_is_ours(self) -> bool:
-        """Whether the system cannot have given the job's number to another process, group or session."""
+        """Tell whether the system cannot have given the job's number to another process, group or session."""
         return not self._is_reaped or self._clock.seconds() - self._proved_at <= PROOF_SECONDS
 
     @staticmethod
