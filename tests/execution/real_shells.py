@@ -1,4 +1,4 @@
-"""Persistent shells for tests: starting them, running commands in them, and the shells there are."""
+"""Real persistent shells for tests, with short ways to start them and to run commands in them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from twisted_rsh.execution.trees.trees import JobTrees
 __all__ = ["KINDS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
 
 SHELLS = ("bash", "dash", "zsh")
-"""The shells that speak a known dialect."""
+"""The shells of a known dialect."""
 
 KINDS = [(shell, on_terminal) for shell in SHELLS for on_terminal in (False, True)]
 """Every shell on pipes and on a terminal."""
 
 
 def account(home: Path) -> Account:
-    """This process's own user, with another home folder and UTF-8."""
+    """Return this process's own account with another home folder and UTF-8."""
     environ = dict(os.environ, HOME=str(home), LC_ALL="C.UTF-8")
     user = Account.current(environ, shell="/bin/sh", encoding="utf-8")  # noqa: S604 - a path, not a flag
     environment = dict(user.environment, HOME=str(home))
@@ -59,26 +59,26 @@ class ShellRig:
         await ready.addTimeout(PATIENCE, reactor)
 
     def begin(self, text: str, room: int | None = None) -> tuple[ShellCommand, RecordingOwner]:
-        """Begin with a command."""
+        """Begin a command; `room` bounds its output as for :class:`RecordingOwner`."""
         owner = RecordingOwner(room)
         return self.shell.start_command(JobRequest(command=text), owner), owner
 
     async def run(self, text: str, data: bytes | None = b"") -> RecordingOwner:
-        """Run a command to its end, with this input; ``None`` gives it no end of its input."""
+        """Run a command to its end, with this input; with ``None`` its input has no end."""
         command, owner = self.begin(text)
         if data:
             command.write_input(data)
-        if data is not None and self.shell.feed is None:
+        if data is not None and self.shell.process.feed is None:
             command.end_input()
         await owner.finished()
         return owner
 
     async def output(self, text: str) -> str:
-        """Run a command and return its output, a terminal's line ends made into ours."""
+        """Run a command and return its output, with a terminal's line ends changed to newlines."""
         return (await self.run(text)).stdout.decode().replace("\r\n", "\n")
 
     async def status(self, text: str) -> Ending:
-        """Run a command and return how it ended."""
+        """Run a command and return its ending."""
         return (await self.run(text)).ending
 
     def ended(self) -> Deferred[None]:
@@ -86,7 +86,7 @@ class ShellRig:
         return self.owner.finished()
 
     async def leave(self) -> None:
-        """End it politely, or else by force."""
+        """Let the shell exit; end it by force if it does not."""
         if not self.owner.endings:
             self.shell.end_input()
             reactor.callLater(3, self.shell.terminate)

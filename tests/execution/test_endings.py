@@ -1,4 +1,4 @@
-"""How jobs end: every code, every signal, every refusal, and the order of the last events."""
+"""The endings of jobs: every code, every signal, every refusal, and the order of the last events."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FATAL = "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL SEGV PIPE ALRM TERM USR1 USR2 X
 
 
 def refusal(*argv: str, command: str | None = None, cwd: str | None = None) -> tuple[RefusalReason, str]:
-    """Start what cannot be started, and say why; the owner hears of nothing and no descriptor stays open."""
+    """Start a job that is refused, and return why; its owner is told nothing and no descriptor stays open."""
     owner = RecordingOwner()
     before = open_descriptors()
     with pytest.raises(JobRefused) as caught:
@@ -62,7 +62,7 @@ def script(path: Path, text: str) -> str:
 
 @pytest.fixture(params=["pidfd", "sigchld", "pidfd fails"])
 def notification(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Learn of exits by each of the means; the last is a system that has pidfds and no descriptors left."""
+    """Notice exits by pidfd, by SIGCHLD, and by SIGCHLD because no descriptor is left for a pidfd."""
     if request.param == "sigchld":
         monkeypatch.delattr(os, "pidfd_open", raising=False)
     elif request.param == "pidfd fails":
@@ -95,7 +95,7 @@ async def test_fatal_signal(name: str) -> None:
 
 @asynchronous
 async def test_core_dump(tmp_path: Path) -> None:
-    """X-01: a core dump is told with the signal, whenever the system says that there was one."""
+    """X-01: the ending by a signal tells of a core dump if the system does."""
     command = "ulimit -c unlimited; kill -ABRT $$"
     pid = os.posix_spawn("/bin/sh", ["sh", "-c", f"cd '{tmp_path}'; {command}"], os.environ)
     dumped = os.WCOREDUMP(os.waitpid(pid, 0)[1])
@@ -107,20 +107,20 @@ async def test_core_dump(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="this system has no real-time signals")
 @asynchronous
 async def test_signal_without_a_name() -> None:
-    """X-01: a signal that cannot travel by name is not turned into one that can."""
+    """X-01: a signal without a name on the wire is an unknown outcome, not another signal."""
     ending = (await run_job(command=f"kill -{signal.SIGRTMIN + 1} $$")).ending
     assert ending == OutcomeUnknown(f"a signal without a name, number {signal.SIGRTMIN + 1}, ended the job")
 
 
 def test_missing() -> None:
-    """X-02: no such command, by name, by path, and as the interpreter of a script."""
+    """X-02: a missing command is refused, by name and by path."""
     assert refusal("nosuch") == (RefusalReason.NOT_FOUND, "nosuch: command not found")
     assert refusal("./no/such") == (RefusalReason.NOT_FOUND, "./no/such: command not found")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_missing_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    """X-02: a script whose interpreter is missing is refused, whichever way its folder is entered."""
+    """X-02: a script without its interpreter is refused, with one thread in the server and with several."""
     monkeypatch.setattr(threading, "active_count", lambda: threads)
     path = script(tmp_path / "script", "#!/no/such/interpreter -x\n")
     assert refusal(path, cwd=str(tmp_path)) == (RefusalReason.NOT_FOUND, f"{path}: No such file or directory")
@@ -129,14 +129,14 @@ def test_missing_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, th
 
 
 def test_not_executable(tmp_path: Path) -> None:
-    """X-02: no permission and a folder are refusals of another kind."""
+    """X-02: a file without permission and a folder are not executable."""
     (tmp_path / "file").touch(0o644)
     assert refusal(str(tmp_path / "file")) == (RefusalReason.NOT_EXECUTABLE, f"{tmp_path}/file: Permission denied")
     assert refusal(str(tmp_path)) == (RefusalReason.NOT_EXECUTABLE, f"{tmp_path}: Is a directory")
 
 
 def test_not_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-02: a file that may be executed and is no program of this system's."""
+    """X-02: a file with permission that is no program of this system is not executable."""
     monkeypatch.setattr(threading, "active_count", lambda: 1)
     (tmp_path / "garbage").write_bytes(b"\x01\x02\0\xff" * 100)
     (tmp_path / "garbage").chmod(0o755)
@@ -147,19 +147,19 @@ def test_not_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @asynchronous
 async def test_script_without_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
-    """A text without ``#!`` is run by the standard shell, as execvp(3) and every shell do."""
+    """The standard shell runs a text without ``#!``, as with execvp(3) and in every shell."""
     monkeypatch.setattr(threading, "active_count", lambda: threads)
     path = script(tmp_path / "script", 'echo "$0 $1"; pwd')
     assert await check_output(path, "a b", cwd=str(tmp_path)) == f"{path} a b\n{tmp_path}\n".encode()
 
 
 def test_bad_cwd() -> None:
-    """X-02: a working folder that is not there."""
+    """X-02: a missing working folder is refused."""
     assert refusal("true", cwd="/no/such") == (RefusalReason.BAD_CWD, "/no/such: No such file or directory")
 
 
 def test_folder_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-02: a working folder that is gone after all is not mistaken for a missing command."""
+    """X-02: a working folder that vanishes after the check is not mistaken for a missing command."""
 
     def remove_first(*args: Any, **options: Any) -> Any:
         folder.rmdir()
@@ -173,24 +173,24 @@ def test_folder_that_vanishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_long_argument() -> None:
-    """X-02: an argument of 200 KiB, beyond our own limit and the system's."""
+    """X-02: an argument of 200 KiB, beyond our own limit and the system's, is too long."""
     assert refusal("echo", "x" * 200 * 1024)[0] is RefusalReason.TOO_LONG
 
 
 def test_system_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-02: what only the system finds too long is too long all the same."""
+    """X-02: an argument that only the system finds too long is refused as too long."""
     monkeypatch.setattr("twisted_rsh.execution.plan.MAX_REQUEST_BYTES", 1 << 30)
     assert refusal("/bin/echo", "x" * (4 << 20)) == (RefusalReason.TOO_LONG, "/bin/echo: Argument list too long")
 
 
 def test_nul_in_argument() -> None:
-    """X-02: a NUL byte in an argument."""
+    """X-02: a NUL byte in an argument is refused."""
     assert refusal("echo", "a\0b") == (RefusalReason.BAD_TEXT, "argument 1 contains a NUL byte")
 
 
 @pytest.mark.parametrize("already_open", [0, 1, 2])
 def test_no_descriptors_left(monkeypatch: pytest.MonkeyPatch, already_open: int) -> None:
-    """X-02: no descriptors are left for the first, second or third pipe."""
+    """X-02: a job is refused when no descriptor is left for the first, second or third pipe."""
     real = os.pipe
     opened: list[tuple[int, int]] = []
 
@@ -266,7 +266,7 @@ async def test_output_precedes_the_end() -> None:
 
 @asynchronous
 async def test_large_output_precedes_the_end() -> None:
-    """X-04: many reads' worth that is still in the pipe at the exit comes before the end."""
+    """X-04: output of many reads that is still in the pipe at the exit comes before the end."""
     owner = await run_job(command="head -c 3000000 /dev/zero; head -c 60000 /dev/zero >&2; exit 3")
     assert (len(owner.stdout), len(owner.stderr), owner.ending) == (3000000, 60000, Exited(3))
 
@@ -287,7 +287,7 @@ async def test_survivor_holds_output() -> None:
 
 @asynchronous
 async def test_survivor_that_writes() -> None:
-    """X-05: a background process that never stops writing is cut off after a second, with the rest intact."""
+    """X-05: the output of a background process that never stops writing is closed after a second."""
     owner = RecordingOwner()
     start_job(owner, command="(while echo x; do sleep 0.02; done) 2>/dev/null & exit 7").end_input()
     await owner.finished()
@@ -298,7 +298,7 @@ async def test_survivor_that_writes() -> None:
 
 @asynchronous
 async def test_survivor_that_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-05: what a background process writes within the linger is output like any other, and nothing was held open."""
+    """X-05: output of a background process within the linger is delivered; if that ends in time, none is held open."""
     monkeypatch.setattr(job_module, "LINGER_SECONDS", PATIENCE)  # a busy machine may take its time
     monkeypatch.setattr(job_module, "MAX_LINGER_SECONDS", PATIENCE)
     owner = await run_job(command="(sleep 0.05; echo late) & exit 0")
@@ -307,12 +307,12 @@ async def test_survivor_that_finishes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynchronous
 async def test_survivor_and_a_slow_reader() -> None:
-    """X-05: bytes that were in the pipe at the exit are delivered however slowly they are read."""
+    """X-05: bytes that were in the pipe at the exit are delivered, however slow the reader is."""
     owner = RecordingOwner(room=0)
     job = start_job(owner, command="sleep 60 & printf '%s\\n' $!; head -c 5000 /dev/zero; exit 7")
     job.end_input()
     await until(lambda: owner.ended == [Stream.STDERR])
-    # stderr, which nobody owes anything, was closed after its linger; stdout waits for its reader.
+    # stderr, which held no bytes, was closed after its linger; stdout waits for its reader.
     assert owner.stdout == b""
     assert not owner.endings
     while len(owner.stdout) < 5000:
@@ -328,7 +328,7 @@ async def test_survivor_and_a_slow_reader() -> None:
 
 @asynchronous
 async def test_survivor_and_a_reader_that_catches_up() -> None:
-    """X-05: a reader that was slow at the exit and has all of it soon after gets the same linger as any other."""
+    """X-05: the linger applies too when a slow reader has taken all bytes soon after the exit."""
     owner = RecordingOwner(room=0)
     job = start_job(owner, command="sleep 60 & printf $!; exit 7")
     job.end_input()
@@ -341,7 +341,7 @@ async def test_survivor_and_a_reader_that_catches_up() -> None:
 
 @asynchronous
 async def test_survivor_that_writes_to_a_full_window() -> None:
-    """X-05: what a background process wrote after the exit, to a reader without room, is given up after a second."""
+    """X-05: output of a background process after the exit, to a reader without room, is dropped after a second."""
     owner = RecordingOwner(room=0)
     owner.room[Stream.STDERR] = 100
     start_job(owner, command="(sleep 0.05; echo late; exec sleep 60) & echo $! >&2; exit 7").end_input()
@@ -352,7 +352,7 @@ async def test_survivor_that_writes_to_a_full_window() -> None:
 
 @asynchronous
 async def test_output_that_fills_the_window_exactly() -> None:
-    """X-04: an output of exactly the room there is ends without room for one byte more."""
+    """X-04: an output that fills the room exactly ends without room for another byte."""
     owner = RecordingOwner(room=4)
     start_job(owner, command="printf 1234").end_input()
     await owner.finished()
@@ -361,7 +361,7 @@ async def test_output_that_fills_the_window_exactly() -> None:
 
 @asynchronous
 async def test_slow_reader_without_survivor() -> None:
-    """X-04: the end of a job waits for its reader, and comes when the last byte of the window was taken."""
+    """X-04: the end of a job waits until its reader has taken the last byte."""
     owner = RecordingOwner(room=0)
     job = start_job(owner, command="printf 12345678")
     job.end_input()
@@ -387,8 +387,8 @@ async def test_outputs_closed_before_the_exit() -> None:
 
 @pytest.mark.usefixtures("notification")
 @asynchronous
-async def test_status_that_somebody_else_took() -> None:
-    """X-06: when another part of the server has waited for the process, the outcome is unknown, never invented."""
+async def test_status_that_another_part_took() -> None:
+    """X-06: if another part of the server has waited for the process, the outcome is unknown, never invented."""
     owner = RecordingOwner()
     job = start_job(owner, command="echo x; exit 3")
     pid = job._process.pid
@@ -401,14 +401,14 @@ async def test_status_that_somebody_else_took() -> None:
 
 @asynchronous
 async def test_status_taken_while_watching(monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-06: the same by SIGCHLD when the watch had begun before."""
+    """X-06: the outcome is unknown too if the SIGCHLD watch had begun before."""
     monkeypatch.delattr(os, "pidfd_open", raising=False)
     owner = RecordingOwner()
     job = start_job(owner, command="read line; exit 3")
     pid = job._process.pid
     assert pid is not None
     await until(lambda: pid in twisted_process.reapProcessHandlers)
-    await run_job("true")  # whose exit makes Twisted look at this one too
+    await run_job("true")  # its exit makes Twisted look at the other child too
     job.write_input(b"go\n")
     assert owner.consumed == 3
     os.waitpid(pid, 0)
@@ -418,7 +418,7 @@ async def test_status_taken_while_watching(monkeypatch: pytest.MonkeyPatch) -> N
 
 @asynchronous
 async def test_methods_after_the_end() -> None:
-    """X-15: after the end every method is a no-op; no signal is sent to a number that is somebody else's by now."""
+    """X-15: after the end every method is a no-op; no signal goes to a number that another process may have."""
     owner = await run_job("true")
     job = start_job(owner2 := RecordingOwner(), "true")
     job.end_input()
@@ -435,7 +435,7 @@ async def test_methods_after_the_end() -> None:
 
 
 def test_interfaces() -> None:
-    """The seams are provided as they are declared."""
+    """The owner of these tests and the local user provide their interfaces."""
     owner = RecordingOwner()
     assert verifyObject(IJobOwner, owner)
     user = LocalUser(reactor, Account.current(os.environ))
@@ -455,7 +455,7 @@ async def test_job_interface() -> None:
 @pytest.mark.usefixtures("notification")
 @asynchronous
 async def test_no_descriptor_leaks() -> None:
-    """After 200 jobs, some of them refused, no descriptor is left over and no watch."""
+    """After 200 jobs, and refused ones in between, no descriptor and no watch is left."""
     await run_job("true")
     before = open_descriptors()
     for number in range(20):
@@ -470,7 +470,7 @@ async def test_no_descriptor_leaks() -> None:
 
 
 def test_reasons_have_distinct_kinds() -> None:
-    """Everything that runs out is a matter of resources, for which a client may try again."""
+    """The errors of used-up resources, and only these, are refused as such: a client may try again."""
     kinds = plan._REASON_BY_ERRNO
     assert {code for code, kind in kinds.items() if kind is RefusalReason.RESOURCES} == {
         errno.EMFILE,

@@ -1,4 +1,4 @@
-"""Flow control and signals of a running job: nothing is held, nothing is lost, and the whole group is reached."""
+"""Flow control and signals of a running job: no output is held or lost, and signals reach the whole group."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ PIPE_BYTES = 64 * 1024
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process is gone, or a zombie that init has yet to notice."""
+    """Return whether a process is gone, or is a zombie that init has not reaped yet."""
     try:
         os.kill(pid, 0)
         with open(f"/proc/{pid}/stat") as file:
             return file.read().rpartition(") ")[2].startswith("Z")
     except ProcessLookupError:
         return True
-    except FileNotFoundError:  # gone since, or a system without /proc
+    except FileNotFoundError:  # it is gone by now, or the system has no /proc
         return os.path.exists("/proc/self")
 
 
 @asynchronous
 async def test_endless_output_without_room() -> None:
-    """H-02: `yes` without a reader blocks in its pipe; room in odd amounts yields exactly its bytes."""
+    """H-02: `yes` without a reader blocks in its pipe; room in odd amounts delivers exactly its bytes."""
     owner = RecordingOwner(room=0)
     job = start_job(owner, "yes", "0123456")
     job.end_input()
@@ -96,8 +96,8 @@ async def test_large_input_and_output() -> None:
 
 
 @asynchronous
-async def test_input_that_nobody_reads() -> None:
-    """H-07: a job that never reads is counted what its pipe took; at its end the rest is dropped and told once."""
+async def test_input_without_a_reader() -> None:
+    """H-07: of the input of a job that never reads, only what its pipe took counts; the rest is reported once."""
     owner = RecordingOwner()
     job = start_job(owner, "sleep", "60")
     job.write_input(bytes(8 << 20))
@@ -112,7 +112,7 @@ async def test_input_that_nobody_reads() -> None:
 
 @asynchronous
 async def test_job_that_closes_its_input() -> None:
-    """A job that reads no more says so once, while it goes on running; what comes later is dropped."""
+    """A job that closes its input while it runs tells its owner once; later input is dropped."""
     owner = RecordingOwner()
     job = start_job(owner, command="exec <&-; echo closed; exec sleep 60")
     await owner.when(lambda: owner.inputs_closed == 1)
@@ -125,7 +125,7 @@ async def test_job_that_closes_its_input() -> None:
 
 @asynchronous
 async def test_job_that_closes_its_input_on_queued_bytes() -> None:
-    """Bytes that were given and never taken are told of, also behind the end of the input."""
+    """The owner is told that queued input will not be taken, also after the end of the input."""
     owner = RecordingOwner()
     job = start_job(owner, command="head -c 1 >/dev/null; exec <&-; exec sleep 60")
     job.write_input(bytes(1 << 20))
@@ -138,7 +138,7 @@ async def test_job_that_closes_its_input_on_queued_bytes() -> None:
 
 @asynchronous
 async def test_empty_input() -> None:
-    """An input of nothing is an end at once."""
+    """An empty input ends at once."""
     owner = RecordingOwner()
     job = start_job(owner, "wc", "-c")
     job.write_input(b"")
@@ -150,14 +150,14 @@ async def test_empty_input() -> None:
 
 @asynchronous
 async def test_closed_output_is_a_broken_pipe() -> None:
-    """X-14: when its reader goes away a job finds SIGPIPE at its default, and that output counts as ended."""
+    """X-14: a job whose output is closed dies of SIGPIPE, whose action is the default; the output has ended."""
     owner = RecordingOwner()
     job = start_job(owner, "yes")
     await owner.when(lambda: len(owner.stdout) > 0)
     job.close_output(Stream.STDOUT)
     await owner.finished()
     assert owner.ending == Signalled("PIPE")
-    assert Stream.STDOUT in owner.ended  # in which order the two are told is not said
+    assert Stream.STDOUT in owner.ended  # the two may be told in any order
 
 
 @asynchronous
@@ -174,7 +174,7 @@ async def test_signal_reaches_the_group() -> None:
 
 @asynchronous
 async def test_signal_that_this_system_lacks() -> None:
-    """A signal that cannot be sent here is not sent, and the job goes on."""
+    """A signal that this system lacks is not sent, and the job goes on."""
     owner = RecordingOwner()
     job = start_job(owner, "cat")
     job.send_signal("NOSUCH")
@@ -186,8 +186,10 @@ async def test_signal_that_this_system_lacks() -> None:
 
 @asynchronous
 async def test_terminate_reaches_the_rest_of_the_group() -> None:
-    """X-07: the ladder goes on when the leader has gone and another process of the group ignores HUP; only when that
-    has gone too is the end told, so that a server that stops does not leave it behind."""
+    """X-07: the ladder goes on when the leader has ended and another process of the group ignores HUP.
+
+    The end is reported when that process has ended too, so that a server that stops does not leave it behind.
+    """
     owner = RecordingOwner()
     job = start_job(owner, command="trap '' HUP; sleep 60 >/dev/null 2>&1 & trap - HUP; echo $!; exec sleep 60")
     await owner.when(lambda: owner.stdout.endswith(b"\n"))
@@ -229,7 +231,7 @@ async def test_signals_are_at_their_defaults() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         signal.signal(signal.SIGHUP, previous)
     masks = dict(line.split(":\t", 1) for line in status.decode().splitlines() if line.startswith("Sig"))
-    # Numbers 32 and 33 belong to the C library, which lets nobody set them.
+    # Numbers 32 and 33 belong to the C library, which does not let a program set them.
     assert int(masks["SigIgn"], 16) & ~(3 << 31) == int(masks["SigBlk"], 16) == 0
 
 
@@ -246,7 +248,7 @@ async def test_umask_is_untouched() -> None:
 @pytest.mark.parametrize("step", [1, 4096])
 @asynchronous
 async def test_reading_in_small_steps(step: int) -> None:
-    """H-03: room of any size delivers the exact bytes, the end included."""
+    """H-03: room of any size delivers the exact bytes, and then the end."""
     owner = RecordingOwner(room=step)
     job = start_job(owner, command="seq 1 5000 | head -c 300" if step == 1 else "seq 1 5000")
     job.end_input()

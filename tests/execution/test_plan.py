@@ -1,4 +1,4 @@
-"""What is executed for a request: resolution, encoding and limits, without starting anything."""
+"""The plan of a job: paths, encoding and limits, without a process."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ HOME = "/home/me"
 
 
 def account(encoding: str = "utf-8", path: str = "/usr/bin:/bin") -> Account:
-    """An account that needs no file system."""
+    """Return an account that needs no file system."""
     return Account("me", HOME, "/bin/sh", encoding, (("HOME", HOME), ("PATH", path)))
 
 
 def accept(path: bytes) -> None:
-    """A check that everything passes."""
+    """Accept every path."""
 
 
 def only(*paths: str) -> Callable[[bytes], None]:
-    """A check that only these paths pass; any other does not exist."""
+    """Return a check that accepts these paths; any other does not exist."""
 
     def check(path: bytes) -> None:
         if os.fsdecode(path) not in paths:
@@ -48,7 +48,7 @@ def plan(request: JobRequest, **options: str) -> SpawnPlan:
 
 
 def refusal(request: JobRequest, user: Account | None = None) -> tuple[RefusalReason, str]:
-    """Plan on this system, and say why it was refused; the text is one printable line."""
+    """Plan on this system, and return the reason and the text of the refusal, one printable line."""
     with pytest.raises(JobRefused) as caught:
         plan_job(request, user or account(), folder_check=accept if request.cwd is None else check_folder)
     assert caught.value.text.isprintable()
@@ -56,7 +56,7 @@ def refusal(request: JobRequest, user: Account | None = None) -> tuple[RefusalRe
 
 
 def test_command() -> None:
-    """A command string is for the shell, which is called by its own name."""
+    """The shell runs a command string, under its own name."""
     assert plan(JobRequest(command="echo $X", environment=(("X", "1"), ("X", "2")))) == SpawnPlan(
         b"/bin/sh",
         (b"sh", b"-c", b"echo $X"),
@@ -66,14 +66,14 @@ def test_command() -> None:
 
 
 def test_code_page() -> None:
-    """Text goes out in the account's code page; what never was text goes out as it came."""
+    """Text is encoded in the account's code page; bytes that were no text on the wire stay as they are."""
     planned = plan(JobRequest(argv=("printf", "汉字\udcff"), cwd="目录"), encoding="gbk")
     assert planned.argv == (b"printf", "汉字".encode("gbk") + b"\xff")
     assert planned.cwd == b"/home/me/" + "目录".encode("gbk")
 
 
 def test_search_path() -> None:
-    """X-03: a bare name is looked up in the job's PATH; empty and relative entries are nobody's current folder."""
+    """X-03: a bare name is looked up in the job's PATH; empty and relative entries never find a program."""
     request = JobRequest(argv=("tool",))
     with pytest.raises(JobRefused):
         plan_job(request, account(path=":.:bin:"), program_check=accept, folder_check=accept)
@@ -85,7 +85,7 @@ def test_search_path() -> None:
 
 
 def test_search_path_of_the_job() -> None:
-    """X-03: additions to the environment change where a program is looked for."""
+    """X-03: a ``PATH`` in the additions to the environment is where the program is looked up."""
     request = JobRequest(argv=("tool",), environment=(("PATH", "/mine"),))
     assert (
         plan_job(request, account(), program_check=only("/mine/tool"), folder_check=accept).executable == b"/mine/tool"
@@ -99,7 +99,7 @@ def test_name_with_a_slash(program: str, path: bytes) -> None:
 
 
 def test_first_executable_wins(tmp_path: Path) -> None:
-    """A folder and a file that cannot be executed are passed over when a later entry has the program."""
+    """A folder and a file without permission are skipped when a later entry has the program."""
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
     (tmp_path / "a" / "tool").mkdir()
@@ -115,7 +115,7 @@ def test_first_executable_wins(tmp_path: Path) -> None:
 
 
 def test_checks_of_the_real_system(tmp_path: Path) -> None:
-    """The two questions to the file system have distinct answers."""
+    """Both checks raise a distinct error for each kind of path."""
     (tmp_path / "file").touch(0o644)
     file, missing = os.fsencode(tmp_path / "file"), os.fsencode(tmp_path / "missing")
     check_program(b"/bin/sh")
@@ -132,14 +132,14 @@ def test_checks_of_the_real_system(tmp_path: Path) -> None:
 
 
 def test_forbidden_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that may not be entered is refused also where the tests run as root, who may."""
+    """A folder that may not be entered is refused; the check is faked, since root may enter any."""
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(PermissionError):
         check_folder(b"/")
 
 
 def test_home_that_is_missing() -> None:
-    """Without a home folder a job that asked for none starts in the root folder."""
+    """If the home folder is missing, a job that asked for no folder starts in the root folder."""
     request = JobRequest(argv=("true",))
     assert plan_job(request, account(), program_check=accept, folder_check=only()).cwd == b"/"
 
@@ -149,7 +149,7 @@ def test_home_that_is_missing() -> None:
     [("/missing\n", "/missing\\n: No such file or directory"), ("/dev/null", "/dev/null: Not a directory")],
 )
 def test_bad_cwd(cwd: str, text: str) -> None:
-    """X-02: a working folder that is not there or no folder is a refusal of its own, in one line."""
+    """X-02: a working folder that is missing or no folder has a refusal of its own, in one line."""
     assert refusal(JobRequest(argv=("true",), cwd=cwd)) == (RefusalReason.BAD_CWD, text)
 
 
@@ -175,7 +175,7 @@ def test_bad_cwd(cwd: str, text: str) -> None:
     ],
 )
 def test_bad_text(request_: JobRequest, text: str) -> None:
-    """X-02: text that no program can be given is refused by the name of what it is."""
+    """X-02: the refusal of a text that no program can get names its part of the request."""
     assert refusal(request_) == (RefusalReason.BAD_TEXT, text)
 
 
@@ -188,7 +188,7 @@ def test_unencodable_character() -> None:
 
 
 def test_request_size() -> None:
-    """X-02: command, arguments and environment together are allowed to the byte, terminators included."""
+    """X-02: command, arguments and environment together are allowed up to the bound, with their terminators."""
     size = MAX_REQUEST_BYTES - len("A=1\0")
     assert plan(JobRequest(command="x" * (size - 1), environment=(("A", "1"),)))
     assert plan(JobRequest(argv=("x", "y" * (size - 3)), environment=(("A", "1"),)))
@@ -200,7 +200,7 @@ def test_request_size() -> None:
 
 
 def test_other_sizes() -> None:
-    """X-02: folder, value and number of names are each allowed to the bound and refused one past it."""
+    """X-02: folder, value and number of names are each allowed up to the bound and refused one past it."""
     assert plan(JobRequest(command="x", cwd="/" * MAX_CWD_BYTES))
     assert refusal(JobRequest(command="x", cwd="/" * (MAX_CWD_BYTES + 1))) == (
         RefusalReason.TOO_LONG,
@@ -221,7 +221,7 @@ def test_other_sizes() -> None:
 
 
 def test_shown() -> None:
-    """A name is repeated printable and short."""
+    """A repeated name is printable and short."""
     assert shown("a\x1b\n汉\udcff") == "a\\x1b\\n汉\\udcff"
     assert shown("x" * MAX_SHOWN_CHARACTERS) == "x" * MAX_SHOWN_CHARACTERS
     assert shown("x" * (MAX_SHOWN_CHARACTERS + 1)) == "x" * (MAX_SHOWN_CHARACTERS - 3) + "..."

@@ -1,4 +1,4 @@
-"""One request, one process: the job that runs it, and when its end may be told."""
+"""A job that is one process: it runs the process for an owner and reports the end after the last output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.execution.lifetime import JobLifetime
+from twisted_rsh.execution.lifetime import JobLifetime, OutputBacklog
 from twisted_rsh.execution.plan import SpawnPlan, refusal_of
 from twisted_rsh.execution.processes.exits import ending_of
 from twisted_rsh.execution.processes.interfaces import IJobReactor
@@ -25,11 +25,11 @@ from twisted_rsh.interfaces import IJob, IJobOwner
 __all__ = ["LINGER_SECONDS", "MAX_LINGER_SECONDS", "ProcessJob", "start_job"]
 
 LINGER_SECONDS = 0.25
-"""Seconds of silence, once the process has exited, after which output that a surviving process holds open is closed:
-enough for the rest of a pipeline to finish, and not felt at a prompt."""
+"""Seconds of silence after the process's exit until an output is closed that a surviving process holds open: enough for
+the rest of a pipeline to finish, and too short to notice at a prompt."""
 
 MAX_LINGER_SECONDS = 1.0
-"""Seconds after the exit at which a survivor's output is closed even though it keeps writing."""
+"""Seconds after the exit until a survivor's output is closed though the survivor still writes."""
 
 
 def start_job(
@@ -44,11 +44,11 @@ def start_job(
     """Start a process for an owner.
 
     :param reactor: watches its pipes and its exit, and tells the time.
-    :param plan: what to execute (:func:`twisted_rsh.execution.plan.plan_job`).
-    :param owner: whom to report to, from the reactor only, never from within this call.
+    :param plan: the program to execute (:func:`twisted_rsh.execution.plan.plan_job`).
+    :param owner: gets its output and its ending, from the reactor only, never from within this call.
     :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.trees.trees.JobTrees.new`).
     :param terminal: the terminal to give it, or ``None`` for pipes.
-    :param limits: what all of its processes together may use.
+    :param limits: the resources that all of its processes may use together.
     :returns: the running job.
     :raises JobRefused: it was not started: `NOT_FOUND` (also when a script's interpreter is missing),
         `NOT_EXECUTABLE`, `BAD_CWD`, `TOO_LONG`, `NO_TERMINAL` or `RESOURCES`.
@@ -61,13 +61,14 @@ def start_job(
 
 @implementer(IJob)
 class ProcessJob(FlowControlledProtocol):
-    """A running process and its owner; made by :func:`start_job`.
+    """A running process and its owner; made by :func:`start_job`.  Twisted calls the camelCase methods.
 
-    Its output is read only as far as the owner has room: nothing is held here, and a slow reader stops the process.
-    Its end is told when the process has exited and both outputs were read to their end.  A process that it left behind
-    may hold an output open; then what the pipe held at the exit is delivered, however long that takes, and after a
-    short linger the output is closed.  When it is made to end, its end is told when its whole tree is gone, or was
-    killed.  The camelCase methods are Twisted's to call.
+    Output is read only as far as the owner has room.  No output is held here, so a slow reader stops the process.
+
+    The end is reported when the process has exited and both outputs were read to their end.  A surviving process may
+    hold an output open.  Then the bytes that the pipe held at the exit are delivered, however slow the reader is, and
+    the output is closed after a short linger.  The end of a job that is made to end is reported when its whole tree is
+    gone or was killed.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class ProcessJob(FlowControlledProtocol):
     ) -> None:
         self._reactor = reactor
         self._owner = owner
-        self._life = JobLifetime(reactor, tree, limits, self._tell_end)
+        self._life = JobLifetime(reactor, tree, limits, self)
         self._open = set(OUTPUTS)
         self._unconsumed = 0
         self._input_ended = False
@@ -89,14 +90,14 @@ class ProcessJob(FlowControlledProtocol):
         self._ending: Ending = OutcomeUnknown("the job has not ended")
         self._held_open = False
         self._exited_at = self._last_output_at = 0.0
-        self._owed = dict.fromkeys(OUTPUTS, 0)
         self._linger: IDelayedCall | None = None
         self._process = spawn_process(reactor, self, self._life.marked(plan), terminal=terminal)
         self._life.started(self._process)
+        self._backlog = OutputBacklog(self._process)
 
     @property
     def pid(self) -> int | None:
-        """Its process, for people; ``None`` once that has exited."""
+        """Its process id, for people; ``None`` once the process has exited."""
         return self._process.pid
 
     # IJob
@@ -114,7 +115,8 @@ class ProcessJob(FlowControlledProtocol):
     def send_signal(self, name: str) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.send_signal`.
 
-        Nothing happens when this system has no such signal, or when the job became another user, as ``sudo`` does.
+        Nothing happens when this system has no such signal, or when the whole job became another user, as with
+        ``sudo``.
         """
         with contextlib.suppress(ProcessExitedAlready, ValueError, PermissionError):
             self._process.signalProcess(name)
@@ -132,17 +134,17 @@ class ProcessJob(FlowControlledProtocol):
         self._process.close_output(stream)
 
     def terminate(self) -> None:
-        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: takes the kill ladder."""
+        """See :meth:`twisted_rsh.interfaces.IJob.terminate`: the kill ladder ends the job."""
         self._life.terminate()
 
     # FlowControlledProtocol
 
     def output_room(self, childFD: int) -> int:
-        """Ask the owner."""
+        """Return the owner's room for an output."""
         return self._owner.output_room(Stream(childFD))
 
     def input_taken(self, size: int) -> None:
-        """Tell the owner."""
+        """Report to the owner that the input took bytes."""
         self._unconsumed -= size
         self._owner.input_consumed(size)
 
@@ -153,13 +155,11 @@ class ProcessJob(FlowControlledProtocol):
         if not self._has_exited:
             return
         self._last_output_at = self._reactor.seconds()
-        if self._owed[stream]:
-            self._owed[stream] = max(0, self._owed[stream] - len(data))
-            if not self._owed[stream]:
-                self._arm_linger(0)
+        if self._backlog.delivered(stream, len(data)):
+            self._arm_linger(0)
 
     def childConnectionLost(self, childFD: int) -> None:
-        """Learn that a pipe was closed, by whichever side."""
+        """Report a closed pipe to the owner; either side may have closed it."""
         stream = Stream(childFD)
         if stream is not Stream.STDIN:
             self._open.discard(stream)
@@ -169,23 +169,23 @@ class ProcessJob(FlowControlledProtocol):
             self._owner.input_closed()
 
     def processExited(self, reason: Failure) -> None:
-        """Learn that the process has exited; what is in its pipes now will be delivered."""
+        """Note the exit.  The bytes that are in the pipes now will be delivered."""
         self._life.exited()
         self._has_exited = True
         self._exited_at = self._last_output_at = self._reactor.seconds()
-        for stream in self._open:
-            self._owed[stream] = self._process.buffered_output(stream)
+        self._backlog.measure()
         self._check_linger()
         self._conclude()
 
     def processEnded(self, reason: Failure) -> None:
-        """Learn that the process has exited and its pipes are closed."""
+        """End the lifetime of the job: the process has exited and its pipes are closed."""
         self._ending = ending_of(reason.value)
         self._life.ended()
 
     # The end
 
-    def _tell_end(self) -> None:
+    def tell_end(self) -> None:
+        """Report the ending to the owner; the job's lifetime calls this once."""
         ending = self._life.limit_reached or self._ending
         self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
 
@@ -207,7 +207,7 @@ class ProcessJob(FlowControlledProtocol):
         self._linger = self._reactor.callLater(delay, self._check_linger)
 
     def _check_linger(self) -> None:
-        """After the exit: close each output that is complete, or that only a survivor still holds."""
+        """After the exit, close each output that is complete, or that only a survivor holds open."""
         self._linger = None
         now = self._reactor.seconds()
         is_silent = now >= self._last_output_at + LINGER_SECONDS
@@ -216,8 +216,8 @@ class ProcessJob(FlowControlledProtocol):
         for stream in self._open:
             if self._process.is_output_exhausted(stream):
                 self._process.close_output(stream)
-            elif self._owed[stream]:
-                continue  # its reader is slow: looked at again when the last of these bytes has gone
+            elif self._backlog.has(stream):
+                continue  # its reader is slow; the last byte of the backlog arms the linger again
             elif is_late or (is_silent and not self._process.buffered_output(stream)):
                 self._held_open = True
                 self._process.close_output(stream)

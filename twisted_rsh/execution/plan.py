@@ -1,6 +1,6 @@
-"""What exactly to execute for a request: every text encoded, every path absolute, every limit held.
+"""The plan of a process for a request: every text encoded, every path absolute, every limit held; and the refusals.
 
-Nothing is started here.  The two questions that only the file system can answer are parameters.
+Nothing is started here.  The two checks that need the file system are parameters.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 MAX_SHOWN_CHARACTERS = 200
-"""Characters of a name or path repeated in a refusal: one readable line, far below ``MAX_TEXT_BYTES``."""
+"""Characters of a name or path that a refusal repeats: one readable line, far below ``MAX_TEXT_BYTES``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class SpawnPlan:
     """Everything that the operating system needs to start one process; hand it to `spawn_process`.
 
     :ivar executable: absolute path of the program.
-    :ivar argv: its arguments, the name it is called by first.
-    :ivar environment: names and values, the whole of its environment.
+    :ivar argv: its arguments, of which the first is the name of the program.
+    :ivar environment: names and values of its whole environment.
     :ivar cwd: absolute path of its working folder.
     """
 
@@ -56,7 +56,7 @@ class SpawnPlan:
 
 
 def check_program(path: bytes) -> None:
-    """Make sure that a path names a regular file that this process may execute.
+    """Check that a path names a regular file that this process may execute.
 
     :param path: absolute path.
     :raises OSError: it does not, and why: ``FileNotFoundError``, ``IsADirectoryError``, ``PermissionError``, ...
@@ -69,7 +69,7 @@ def check_program(path: bytes) -> None:
 
 
 def check_folder(path: bytes) -> None:
-    """Make sure that a path names a folder that this process may enter.
+    """Check that a path names a folder that this process may enter.
 
     :param path: absolute path.
     :raises OSError: it does not, and why: ``FileNotFoundError``, ``NotADirectoryError``, ``PermissionError``, ...
@@ -87,19 +87,19 @@ def plan_job(
     program_check: Callable[[bytes], None] = check_program,
     folder_check: Callable[[bytes], None] = check_folder,
 ) -> SpawnPlan:
-    """Decide what to execute for a request.
+    """Plan the process for a request.
 
-    A command string is run by the account's shell.  An argument vector is run without one: a program with a slash in
-    its name is relative to the job's working folder, any other is looked up in the job's own ``PATH``, whose empty and
-    relative entries are skipped, so that nothing is ever found in a folder that happens to be current.
+    The account's shell runs a command string.  An argument vector runs without a shell.  A program name with a slash is
+    relative to the job's working folder.  Any other name is looked up in the job's own ``PATH``; empty and relative
+    entries are skipped, so that no program is ever found in the current folder.
 
-    :param request: what the client asked for.
-    :param account: the user it runs as.
+    :param request: the client's request.
+    :param account: the account that the process runs as.
     :param program_check: raises ``OSError`` unless its argument, an absolute path, can be executed.
     :param folder_check: raises ``OSError`` unless its argument, an absolute path, can be entered.
-    :returns: the plan.
+    :returns: the plan; give it to :func:`twisted_rsh.execution.job.start_job`.
     :raises JobRefused: `BAD_TEXT`, `TOO_LONG`, `BAD_CWD`, `NOT_FOUND` or `NOT_EXECUTABLE`, with one line that names
-        the thing.
+        the cause.
     """
     program, total = _encode_program(request, account)
     additions = _encode_additions(request, account)
@@ -127,10 +127,10 @@ def plan_job(
 
 
 def shown(text: str) -> str:
-    """Make text of a client's safe to repeat in a line for people.
+    """Make a client's text safe to repeat in a line for people.
 
     :param text: any text.
-    :returns: the text, cut to :data:`MAX_SHOWN_CHARACTERS`, with everything that is not printable escaped.
+    :returns: the text, cut to :data:`MAX_SHOWN_CHARACTERS`, with every unprintable character escaped.
     """
     cut = text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 3] + "..."
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
@@ -145,9 +145,9 @@ def encode_text(text: str, encoding: str, subject: str) -> bytes:
 
     :param text: any text.
     :param encoding: the code page, as Python names it.
-    :param subject: what a refusal calls the text.
+    :param subject: the name of the text in a refusal.
     :returns: bytes without NUL.
-    :raises JobRefused: `BAD_TEXT`; it cannot be expressed, or has a NUL character.
+    :raises JobRefused: `BAD_TEXT`: the text has a character that the code page lacks, or a NUL.
     """
     if "\0" in text:
         raise JobRefused(RefusalReason.BAD_TEXT, f"{subject} contains a NUL byte")
@@ -162,7 +162,7 @@ def encode_text(text: str, encoding: str, subject: str) -> bytes:
 
 
 def _encode_program(request: JobRequest, account: Account) -> tuple[tuple[bytes, ...], int]:
-    """Encode the command or the argument vector; the second result is its size, a NUL after each string included."""
+    """Encode the command or the argument vector; return it with its size, counting a NUL after each string."""
     if request.argv is None:
         # JobRequest guarantees that one of the two is given.
         command = request.command or ""
@@ -204,7 +204,7 @@ def _encode_additions(request: JobRequest, account: Account) -> list[tuple[bytes
 
 
 def _resolve_cwd(request: JobRequest, account: Account, folder_check: Callable[[bytes], None]) -> bytes:
-    """Make the working folder absolute; a home folder that is not there is replaced only where nothing was asked."""
+    """Return the absolute working folder; ``/`` if none was asked for and the home folder is missing."""
     home = os.fsencode(account.home)
     if request.cwd is None:
         return home if _outcome(folder_check, home) is None else b"/"
@@ -221,14 +221,14 @@ def _resolve_cwd(request: JobRequest, account: Account, folder_check: Callable[[
 
 
 def _candidates(program: bytes, path: bytes, cwd: bytes) -> Iterable[bytes]:
-    """List where a program may be, best first."""
+    """List the paths at which a program may be, best first."""
     if b"/" in program:
         return (os.path.join(cwd, program),)
     return (os.path.join(entry, program) for entry in path.split(b":") if entry.startswith(b"/"))
 
 
 def _outcome(check: Callable[[bytes], None], path: bytes) -> OSError | None:
-    """What a check raised, or ``None``."""
+    """Return the error that a check raises, or ``None``."""
     try:
         check(path)
     except OSError as e:
@@ -237,7 +237,7 @@ def _outcome(check: Callable[[bytes], None], path: bytes) -> OSError | None:
 
 
 def _first_program(candidates: Iterable[bytes], name: str, program_check: Callable[[bytes], None]) -> bytes:
-    """Choose the first candidate that can be executed; `name` is what the client called it."""
+    """Return the first candidate that can be executed; `name` is the client's name for it."""
     obstacle = None
     for candidate in candidates:
         error = _outcome(program_check, candidate)
@@ -259,15 +259,15 @@ _REASON_BY_ERRNO = {
     errno.ENOMEM: RefusalReason.RESOURCES,
     errno.ENOSPC: RefusalReason.RESOURCES,
 }
-"""Why a process could not be started, for what a client may act on; anything else makes it not executable."""
+"""The refusal for each error that a client may act on; any other error means `NOT_EXECUTABLE`."""
 
 
 def refusal_of(error: OSError, plan: SpawnPlan) -> JobRefused:
-    """Say why the system did not start a process.
+    """Make the refusal for a process that the system did not start.
 
-    :param error: what it said.
-    :param plan: what was to be executed.
-    :returns: the refusal, to be raised.
+    :param error: the system's error.
+    :param plan: the plan of the process.
+    :returns: the refusal; raise it.
     """
     if isinstance(error, TerminalUnavailable):
         return JobRefused(RefusalReason.NO_TERMINAL, f"there is no terminal to be had: {error.strerror}")
@@ -278,12 +278,12 @@ def refusal_of(error: OSError, plan: SpawnPlan) -> JobRefused:
 
 
 def shell_failure(plan: SpawnPlan, ending: Ending | None, said: str) -> Refused:
-    """Say in one line why a persistent shell that was started is of no use.
+    """Make the ending of a persistent shell that failed before it was ready.
 
-    :param plan: what was executed.
-    :param ending: how it ended, or why it was given up; ``None`` when that is not known.
-    :param said: what it printed last.
-    :returns: its ending, with `SHELL_FAILED`.
+    :param plan: the plan of its process.
+    :param ending: how the process ended, or why the server killed it; ``None`` when that is not known.
+    :param said: the end of its output; the last line is repeated.
+    :returns: the ending, `SHELL_FAILED`, with one line that says why.
     """
     name = shown(os.fsdecode(plan.executable))
     if isinstance(ending, OutcomeUnknown):

@@ -1,4 +1,4 @@
-"""One command in a persistent shell: its input, its owner, and how it is made to end without ending the shell."""
+"""One command in a persistent shell: its input, its output, and the steps that end it while the shell lives on."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import os
 import shutil
 import signal
 import tempfile
-from collections import deque
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from twisted.internet.interfaces import IDelayedCall
-from zope.interface import Attribute, Interface, implementer
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
 
 from twisted_rsh.core.endings import Ending, JobEnd, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
@@ -20,26 +19,36 @@ from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe
 from twisted_rsh.interfaces import IJob, IJobOwner
 
+if TYPE_CHECKING:
+    from twisted_rsh.execution.shells.shell import ShellJob
+
 __all__ = [
     "BROKEN_SECONDS",
     "STEP_SECONDS",
-    "TYPED_BYTES",
     "CommandFifo",
-    "ICommandShell",
     "PrivateFolder",
     "ShellCommand",
-    "TerminalFeed",
+    "ShellOutput",
 ]
 
-TYPED_BYTES = 1024
-"""Bytes that are handed to a terminal at a time: as much as is left for the next command when one ends that did not
-read them, and a quarter of what a terminal holds."""
+STEP_SECONDS = 2.0
+"""Seconds between two steps of ending a command.  The shell itself is killed after three of them, six seconds: half of
+the time that a whole session may take to end."""
+
+BROKEN_SECONDS = 0.25
+"""Seconds for which a command may go on writing to a closed output after its processes got ``PIPE``."""
+
+_LADDER = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+"""The steps of ending a command; one step later the shell itself is killed."""
+
+_KEYS = frozenset(b"\x03\x1c\x1a\x19")
+"""Keys that may interrupt a command: Ctrl-C, Ctrl-\\, Ctrl-Z and Ctrl-Y, unless a program has changed the terminal."""
 
 _FOLDER_PREFIX = "twisted-rsh-"
 
 
 class PrivateFolder:
-    """A folder that nobody else may enter, made when it is first needed, and again when somebody has removed it.
+    """A temporary folder that no other user may enter.  It is made at its first use, and again if it was removed.
 
     :param parent: the folder to make it in; ``None`` for the system's folder for temporary files.
     """
@@ -49,9 +58,9 @@ class PrivateFolder:
         self._path: str | None = None
 
     def place(self, name: str) -> bytes:
-        """Say where to make something, and make sure that it can be made.
+        """Return a free path in the folder; make the folder if it is missing.
 
-        :param name: a file name.
+        :param name: a file name; a file of this name is removed.
         :returns: an absolute path at which there is nothing.
         :raises OSError: the folder cannot be made.
         """
@@ -63,23 +72,23 @@ class PrivateFolder:
         return path
 
     def remove(self) -> None:
-        """Remove the folder and what is in it; what cannot be removed stays."""
+        """Remove the folder with its contents.  Files that cannot be removed stay."""
         if self._path is not None:
             shutil.rmtree(self._path, ignore_errors=True)
             self._path = None
 
 
 class CommandFifo:
-    """What one command on pipes reads: our end of it, and the name by which the shell opens the other.
+    """The input of one command on pipes: a FIFO whose writing end is ours and whose reading end the shell opens.
 
-    We keep a reading end ourselves until the shell has one, or the writing end could not be opened without waiting.
+    The server keeps a reading end itself until the shell has one: without a reader the writing end could not be opened
+    without waiting.
 
-    :param reactor: watches our end.
-    :param folder: where to make it.
-    :param command: the command; learns how many bytes were taken and, once, that nothing reads any more or that
-        :meth:`close` was called.
-    :ivar path: the name.
-    :raises OSError: it cannot be made; nothing stays open.
+    :param reactor: watches the writing end.
+    :param folder: the folder to make it in.
+    :param command: told how many bytes the FIFO took, and once that it is closed.
+    :ivar path: absolute path of the FIFO.
+    :raises OSError: the FIFO cannot be made; no descriptor stays open.
     """
 
     def __init__(self, reactor: IJobReactor, folder: PrivateFolder, command: ShellCommand) -> None:
@@ -94,24 +103,24 @@ class CommandFifo:
         self._has_ended = False
 
     def begun(self) -> None:
-        """Learn that the shell has opened it: give up the name, and watch for the readers' going away."""
+        """Remove the name, now that the shell has opened the FIFO, and watch for its readers to go away."""
         self._release()
         self._pipe.watch()
         if self._has_ended:
             self._pipe.end()
 
     def write(self, data: bytes) -> None:
-        """Queue bytes; the caller bounds what is not yet taken."""
+        """Queue bytes; the caller bounds the bytes that the FIFO has not taken."""
         self._pipe.write(data)
 
     def end(self) -> None:
-        """Let the command see the end of its input behind what is queued, and not before the shell has opened it."""
+        """End the input after the queued bytes, and not before the shell has opened the FIFO."""
         self._has_ended = True
         if self._reader < 0:
             self._pipe.end()
 
     def close(self) -> None:
-        """Close our ends now; what is queued is dropped."""
+        """Close our ends now and drop the queued bytes."""
         self._release()
         self._pipe.close()
 
@@ -123,139 +132,58 @@ class CommandFifo:
                 os.unlink(self.path)
 
 
-def _nobody(size: int) -> None:
-    """Count nothing."""
+class ShellOutput:
+    """Both outputs of a shell, as one owner gets them: the owner of the shell, or the owner of a command.
 
+    The pipes are the shell's.  They stay open when an owner closes its output; later bytes are read and thrown away.
 
-class TerminalFeed:
-    """Hands what is typed to a terminal piece by piece, and nothing while the shell reads a command.
-
-    A key that interrupts must not come while the shell reads its own line, and what a command has not read when it ends
-    must not all become the input of the next one.
-
-    :param write: hands bytes to the terminal, which reports what it took to :meth:`taken`.
-    :param end_marker: says what to type for the end of the input; asked when its turn comes, as programs change it.
+    :param clock: calls later.
+    :param owner: takes the output until it is closed.
     """
 
-    def __init__(self, write: Callable[[bytes], None], end_marker: Callable[[], bytes]) -> None:
-        self._write = write
-        self._end_marker = end_marker
-        self._queue: deque[tuple[memoryview | None, Callable[[int], None]]] = deque()
-        self._under_way = 0
-        self._report: Callable[[int], None] | None = None
-        self._is_open = False
-        self._is_handing_out = False
+    def __init__(self, clock: IReactorTime, owner: IJobOwner) -> None:
+        self._clock = clock
+        self._owner = owner
+        self._closed: set[Stream] = set()
+        self._told_ended: set[Stream] = set()
 
-    def put(self, data: bytes, report: Callable[[int], None]) -> None:
-        """Queue bytes; the caller bounds what is not yet taken.
+    def room(self, stream: Stream) -> int:
+        """Return how many bytes of an output may be read now: a whole read where they are thrown away."""
+        return READ_BYTES if stream in self._closed else self._owner.output_room(stream)
 
-        :param data: what was typed.
-        :param report: learns how many of these bytes were taken.
+    def received(self, stream: Stream, data: bytes) -> bool:
+        """Hand output to the owner.
+
+        :param stream: the output.
+        :param data: no more bytes than :meth:`room` has returned.
+        :returns: whether the owner took them; ``False`` when the output is closed and the bytes are thrown away.
         """
-        if data:
-            self._queue.append((memoryview(data), report))
-            self._next()
+        if stream in self._closed:
+            return False
+        self._owner.output_received(stream, data)
+        return True
 
-    def put_end(self) -> None:
-        """Queue the end of the input."""
-        self._queue.append((None, _nobody))
-        self._next()
+    def close(self, stream: Stream) -> bool:
+        """Throw away later bytes of an output.  The owner's `output_ended` follows, not from within this call.
 
-    def open(self) -> None:
-        """Hand out from now on."""
-        self._is_open = True
-        self._next()
-
-    def hold(self) -> None:
-        """Hand out nothing until :meth:`open`."""
-        self._is_open = False
-
-    def drop(self) -> None:
-        """Forget what was not handed out, and report nothing more of what was."""
-        self._queue.clear()
-        self._report = None
-
-    def taken(self, size: int) -> None:
-        """Learn that the terminal took bytes.
-
-        :param size: how many.
+        :param stream: the output.
+        :returns: whether it was open.
         """
-        self._under_way -= size
-        if self._report is not None:
-            self._report(size)
-        self._next()
+        if stream in self._closed:
+            return False
+        self._closed.add(stream)
+        self._clock.callLater(0, self._tell_ended, stream)
+        return True
 
-    def _next(self) -> None:
-        if self._is_handing_out:  # the terminal took a piece at once; the loop below goes on with the next
-            return
-        self._is_handing_out = True
-        while self._is_open and self._queue and not self._under_way:
-            data, self._report = self._queue.popleft()
-            if data is None:
-                data = memoryview(self._end_marker())
-            if len(data) > TYPED_BYTES:
-                self._queue.appendleft((data[TYPED_BYTES:], self._report))
-                data = data[:TYPED_BYTES]
-            if data:
-                self._under_way = len(data)
-                self._write(bytes(data))
-        self._is_handing_out = False
+    def end(self) -> None:
+        """Tell the owner that no more output comes."""
+        for stream in OUTPUTS:
+            self._tell_ended(stream)
 
-
-STEP_SECONDS = 2.0
-"""Seconds between two steps of ending a command: three of them, and the shell itself is killed after six seconds, half
-of what a whole session may take to end."""
-
-BROKEN_SECONDS = 0.25
-"""Seconds for which a command may go on to write to an output that nobody reads, after its processes were told."""
-
-_KEYS = frozenset(b"\x03\x1c\x1a\x19")
-"""What a terminal takes for Ctrl-C, Ctrl-\\, Ctrl-Z and Ctrl-Y unless it was told otherwise: these may interrupt."""
-
-
-class ICommandShell(Interface):
-    """What a command asks of its shell."""
-
-    folder: PrivateFolder = Attribute("Where the input of a command is.")
-
-    feed: TerminalFeed | None = Attribute("The terminal's input, or ``None`` on pipes.")
-
-    def signal_command(name: str) -> None:
-        """Send a signal to what the command runs.
-
-        :param name: the signal's name without ``SIG``; nothing happens when this system has no such signal.
-        """
-
-    def interrupt(number: int) -> None:
-        """Interrupt the command, and the shell itself where it is at it.
-
-        :param number: the number of ``INT`` or ``QUIT``.
-        """
-
-    def key_typed() -> None:
-        """Learn that a key was typed that may interrupt the shell."""
-
-    def signal_family(number: int) -> bool:
-        """Send a signal to the processes of the command, but not to the shell.
-
-        :param number: the signal's number.
-        :returns: whether there were any.
-        """
-
-    def kill() -> None:
-        """End the shell, which does not answer."""
-
-    def withdraw() -> None:
-        """Forget the command, of which the shell has not been told."""
-
-    def discard_typed() -> None:
-        """Drop what was typed on the terminal and nobody has read."""
-
-    def resume_outputs() -> None:
-        """Read the outputs again."""
-
-    def resize(columns: int, rows: int) -> None:
-        """Give the terminal another size."""
+    def _tell_ended(self, stream: Stream) -> None:
+        if stream not in self._told_ended:
+            self._told_ended.add(stream)
+            self._owner.output_ended(stream)
 
 
 @implementer(IJob, IInputSource, IPipeOwner)
@@ -263,21 +191,24 @@ class ShellCommand:
     """A command in a persistent shell; made by :meth:`ShellJob.start_command`.
 
     :param reactor: watches its input, and tells the time.
-    :param shell: the shell, an :class:`ICommandShell`.
-    :param number: its number in the shell.
-    :param text: what to run.
-    :param owner: whom to report to.
-    :ivar owner: whom to report to.
-    :ivar has_begun: whether the shell has read it as a whole.
-    :ivar was_interrupted: whether the shell may have been interrupted on its account.
+    :param shell: the shell.
+    :param text: the command's text, encoded.
+    :param owner: gets the command's output and ending.
+    :ivar owner: gets the command's output and ending.
+    :ivar text: the command's text, encoded.
+    :ivar number: its number in the shell; 0 until the shell gets the command.
+    :ivar has_begun: whether the shell has read the whole line of the command.
+    :ivar was_interrupted: whether this command may have caused an interrupt of the shell.
     """
 
-    def __init__(self, reactor: IJobReactor, shell: ICommandShell, number: int, text: bytes, owner: IJobOwner) -> None:
+    def __init__(self, reactor: IJobReactor, shell: ShellJob, text: bytes, owner: IJobOwner) -> None:
         self._reactor = reactor
         self._shell = shell
+        self._feed = shell.process.feed
+        self._output = ShellOutput(reactor, owner)
         self.owner = owner
-        self.number = number
         self.text = text
+        self.number = 0
         self.has_begun = False
         self.was_interrupted = False
         self._is_sent = False
@@ -288,21 +219,19 @@ class ShellCommand:
         self._input_lost = False
         self._early_input: list[bytes] = []
         self._early_signals: list[str] = []
-        self._closed: set[Stream] = set()
-        self._told_ended: set[Stream] = set()
         self._broken_at: float | None = None
         self._must_end = False
         self._step: IDelayedCall | None = None
 
-    # For the shell.
+    # Called by the shell
 
     def prepare(self) -> bytes | None:
-        """Make its input ready; the shell is told of the command next.
+        """Make the input ready.  Send the command to the shell next.
 
-        :returns: the path of its input, or ``None`` for the terminal.
-        :raises OSError: there is no input to be had.
+        :returns: the path of the input, or ``None`` for the terminal.
+        :raises OSError: the input cannot be made.
         """
-        if self._shell.feed is None:
+        if self._feed is None:
             if self._input_ended and not self._early_input:
                 self._is_sent = True
                 return os.fsencode(os.devnull)
@@ -316,12 +245,12 @@ class ShellCommand:
         return None if self._fifo is None else self._fifo.path
 
     def begun(self) -> None:
-        """Learn that the shell has read it, has opened its input, and may be interrupted from now on."""
+        """Start input and signals: the shell has read the line and opened the input, and may be interrupted now."""
         self.has_begun = True
         if self._fifo is not None:
             self._fifo.begun()
-        if self._shell.feed is not None:
-            self._shell.feed.open()
+        if self._feed is not None:
+            self._feed.open()
         early, self._early_signals = self._early_signals, []
         for name in early:
             self._shell.signal_command(name)
@@ -329,22 +258,20 @@ class ShellCommand:
             self._climb(0)
 
     def output_room(self, stream: Stream) -> int:
-        """Say how much of an output may be handed over; what nobody reads is thrown away."""
-        return READ_BYTES if stream in self._closed else self.owner.output_room(stream)
+        """Return how many bytes of an output may be read now."""
+        return self._output.room(stream)
 
     def output_received(self, stream: Stream, data: bytes) -> None:
-        """Hand output to the owner."""
-        if stream in self._closed:
+        """Hand output to the owner.  End a command that goes on writing to a closed output."""
+        if not self._output.received(stream, data):
             self._break_pipe()
-        else:
-            self.owner.output_received(stream, data)
 
     def finish(self, ending: Ending, *, held_open: bool = False, usage: ResourceUsage | None = None) -> None:
-        """Tell the owner the end.
+        """Close the input and report the ending to the owner.
 
-        :param ending: how it ended.
-        :param held_open: whether a process left behind held the output of a shell that has ended.
-        :param usage: what it took, or ``None`` where that is not known.
+        :param ending: how the command ended.
+        :param held_open: whether the shell has ended and a surviving process held its output open.
+        :param usage: the resources that the command used, or ``None`` where they are not known.
         """
         unread = self._unconsumed
         self._is_over = True
@@ -353,17 +280,36 @@ class ShellCommand:
             self._step = None
         if self._fifo is not None:
             self._fifo.close()
-        elif self._shell.feed is not None:
-            self._shell.feed.hold()
-            self._shell.feed.drop()
+        elif self._feed is not None:
+            self._feed.hold()
+            self._feed.drop()
             if self._input_ended:
-                # An end that it has not read is not the next one's; without an end, what was typed ahead is.
-                self._shell.discard_typed()
+                # The next command must not read this end of input.  Without an end, typed-ahead text is for it.
+                self._shell.process.transport.discard_typed()
         if unread and not self._input_lost:
             self.owner.input_closed()
-        for stream in OUTPUTS:
-            self._tell_ended(stream)
+        self._output.end()
         self.owner.job_ended(JobEnd(ending, held_open, usage))
+
+    # Called by the FIFO and the terminal feed
+
+    def input_taken(self, size: int) -> None:
+        """Report to the owner that the command's FIFO or terminal took bytes.
+
+        :param size: bytes.
+        """
+        if not self._is_over:
+            self._unconsumed -= size
+            self.owner.input_consumed(size)
+
+    def pipe_closed(self, childFD: int) -> None:
+        """Report to the owner that no process reads the FIFO any more, unless all of the input has been taken.
+
+        :param childFD: 0, the only pipe of a command.
+        """
+        if not self._is_over and (self._unconsumed or not self._input_ended):
+            self._input_lost = True
+            self.owner.input_closed()
 
     # IJob
 
@@ -380,10 +326,10 @@ class ShellCommand:
             self._pass_end()
 
     def send_signal(self, name: str) -> None:
-        """See :meth:`twisted_rsh.interfaces.IJob.send_signal`; waits until the command has begun.
+        """See :meth:`twisted_rsh.interfaces.IJob.send_signal`; the signal waits until the command has begun.
 
-        On pipes ``INT`` and ``QUIT`` go to the shell's process group, as from a keyboard, and any other to the
-        processes below the shell; on a terminal to its foreground process group.
+        On pipes ``INT`` and ``QUIT`` go to the shell's process group, as from a keyboard.  Other signals go to the
+        processes below the shell.  On a terminal every signal goes to the foreground process group.
         """
         if self._is_over:
             return
@@ -400,24 +346,22 @@ class ShellCommand:
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
         if not self._is_over:
-            self._shell.resume_outputs()
+            self._shell.process.resume_outputs()
 
     def close_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.close_output`.
 
-        The pipe is the shell's and stays open.  What comes is thrown away; who writes gets ``PIPE``, and is ended when
-        that is not enough.
+        The pipe is the shell's and stays open.  Later output is thrown away.  When there is some, the command's
+        processes get ``PIPE``; if the output goes on, the command is ended.
         """
-        if not self._is_over and stream not in self._closed:
-            self._closed.add(stream)
-            self._reactor.callLater(0, self._tell_ended, stream)
-            self._shell.resume_outputs()
+        if not self._is_over and self._output.close(stream):
+            self._shell.process.resume_outputs()
 
     def terminate(self) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.terminate`.
 
-        The command is interrupted, then what it runs gets ``TERM``, then ``KILL``; a shell that does not come back even
-        then is ended itself.
+        The command is interrupted.  Then its processes get ``TERM``, then ``KILL``.  If the shell does not come back
+        even then, the shell is killed.
         """
         if self._is_over or self._must_end:
             return
@@ -427,69 +371,48 @@ class ShellCommand:
         elif self.has_begun:
             self._climb(0)
 
-    # Inside
+    # Input
 
     def _pass_on(self, data: bytes) -> None:
         if not self._is_sent:
             self._early_input.append(data)
         elif self._fifo is not None:
             self._fifo.write(data)
-        elif self._shell.feed is not None:
-            self._shell.feed.put(data, self.input_taken)
+        elif self._feed is not None:
+            self._feed.put(data, self)
             if not _KEYS.isdisjoint(data):
                 self.was_interrupted = True
-                self._shell.key_typed()
+                self._shell.watch_interrupt()
 
     def _pass_end(self) -> None:
         if not self._is_sent:
             return
         if self._fifo is not None:
             self._fifo.end()
-        elif self._shell.feed is not None:
-            self._shell.feed.put_end()
+        elif self._feed is not None:
+            self._feed.put_end()
 
-    def input_taken(self, size: int) -> None:
-        """See :meth:`IInputSource.input_taken`."""
-        if not self._is_over:
-            self._unconsumed -= size
-            self.owner.input_consumed(size)
-
-    def pipe_closed(self, childFD: int) -> None:
-        """See :meth:`IPipeOwner.pipe_closed`: no process reads the FIFO any more."""
-        if not self._is_over and (self._unconsumed or not self._input_ended):
-            self._input_lost = True
-            self.owner.input_closed()
-
-    def _tell_ended(self, stream: Stream) -> None:
-        if stream not in self._told_ended:
-            self._told_ended.add(stream)
-            self.owner.output_ended(stream)
+    # The end
 
     def _break_pipe(self) -> None:
-        """Deal with output that nobody reads."""
+        """Send ``PIPE`` for the first output after the close; end the command if the output goes on."""
         now = self._reactor.seconds()
         if self._broken_at is None:
             self._broken_at = now
-            if self._shell.signal_family(signal.SIGPIPE):
+            if self._shell.signals.signal_processes(signal.SIGPIPE):
                 return
         elif now < self._broken_at + BROKEN_SECONDS:
             return
         self.terminate()
 
     def _climb(self, step: int) -> None:
-        """Take a step of :meth:`terminate`, and the next one in a while."""
-        steps: tuple[Callable[[], object], ...] = (
-            lambda: self._shell.interrupt(signal.SIGINT),
-            lambda: self._signal_or_interrupt(signal.SIGTERM),
-            lambda: self._signal_or_interrupt(signal.SIGKILL),
-            self._shell.kill,
-        )
+        """Take a step of :meth:`terminate`, and the next one after :data:`STEP_SECONDS`."""
         self._step = None
-        if step + 1 < len(steps):
-            self._step = self._reactor.callLater(STEP_SECONDS, self._climb, step + 1)
-        steps[step]()
-
-    def _signal_or_interrupt(self, number: int) -> None:
-        """Signal what runs below the shell; if nothing does, it has forgotten its interrupt, as zsh may."""
-        if not self._shell.signal_family(number):
+        if step == len(_LADDER):
+            self._shell.signals.signal_group(signal.SIGKILL)
+            return
+        self._step = self._reactor.callLater(STEP_SECONDS, self._climb, step + 1)
+        number = _LADDER[step]
+        # Where no process runs below the shell, the shell has forgotten the interrupt of its own loop, as zsh may.
+        if number == signal.SIGINT or not self._shell.signals.signal_processes(number):
             self._shell.interrupt(signal.SIGINT)

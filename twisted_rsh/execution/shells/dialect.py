@@ -1,16 +1,16 @@
-r"""How each kind of shell is talked to: the texts that a server writes to a persistent shell's command pipe.
+r"""The language between the server and a persistent shell: the lines that the shell reads, and the reports it writes.
 
 The shell is interactive, reads its commands from descriptor 0, and reports on descriptor 9.  One command is one line::
 
     { { GUARD; printf 's 5\n' >&9; } >/dev/null 2>&1; eval 'TEXT' 9>&-; REPORT; } <INPUT
 
-The marker ``s`` says that the line has been read as a whole and its input opened: from then on, and no sooner, may the
-shell be interrupted.  REPORT says the status and the shell's options, and then undoes whatever the text has done to the
-prompts and to what is run at them.  GUARD makes the shell say the same by itself when it abandons the line, as it does
-at an interrupt or at ``${x?}``: in bash as ``PROMPT_COMMAND``, in zsh as ``precmd``, in dash as part of ``PS1``.  Both
-carry the command's number, so that it does not matter which of the two is heard, or whether both are.  In zsh the
-``eval`` is watched, so that GUARD says 130 where it was interrupted.  What GUARD and REPORT print, as they do where the
-user has switched tracing on, nobody sees.
+The marker ``s`` says that the shell has read the whole line and opened the input.  The server may interrupt the shell
+from then on, and no sooner.  REPORT tells the status and the shell's options.  It then undoes whatever the text has
+done to the prompts and to the commands that run at a prompt.  GUARD makes the shell report by itself when it abandons
+the line, as it does at an interrupt or at ``${x?}``: in bash as ``PROMPT_COMMAND``, in zsh as ``precmd``, in dash as
+part of ``PS1``.  Both reports carry the command's number, so the server takes whichever comes first and ignores the
+other.  In zsh the line also watches the ``eval``, so that GUARD reports 130 after an interrupt.  GUARD and REPORT send
+their own output, such as a trace that the user has switched on, to ``/dev/null``.
 
 Sources: bash(1), dash(1), zshmisc(1), zshparam(1), zshoptions(1).
 """
@@ -22,8 +22,12 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from twisted_rsh.execution.shells.command import PrivateFolder
+
+if TYPE_CHECKING:
+    from twisted_rsh.execution.shells.process import ShellProcess
 
 __all__ = [
     "BASH",
@@ -48,33 +52,34 @@ STATUS_FD = 9
 """The shell's descriptor for its reports: the highest that dash accepts in a redirection."""
 
 TERMINAL_FD = 8
-"""The shell's descriptor for its terminal, which is the standard input of the commands."""
+"""The shell's descriptor for its terminal; the commands get it as their standard input."""
 
 INTERRUPTED = 130
-"""The status of a command that an interrupt has ended: 128 and the number of ``INT``."""
+"""The status of a command that an interrupt has ended: 128 plus the number of ``INT``."""
 
 
 def quoted(text: bytes) -> bytes:
-    """Quote text for any POSIX shell, and for zsh whatever its options.
+    """Quote text for any POSIX shell, and for zsh with any options.
 
     :param text: bytes without NUL.
-    :returns: one word that stands for exactly these bytes.
+    :returns: one shell word that stands for exactly these bytes.
     """
     return b"'" + text.replace(b"'", b"'\\''") + b"'"
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    r"""One kind of shell.
+    r"""One kind of shell, and the lines to write to it.
 
-    :ivar name: what to call it.
-    :ivar arguments: those that make it interactive, without start-up files and without line editing.
-    :ivar opening: what is run first of all, to switch off what only a person at a keyboard wants.
-    :ivar builtin: the word before a built-in command that keeps aliases and functions of its name away.
-    :ivar restore: undoes what a command may have done to the prompts; nothing of what it prints is seen.
-    :ivar guard: makes the shell report by itself when a line is abandoned, given the text that reports.
-    :ivar watch: puts around a command what makes the shell report the status :data:`INTERRUPTED` when the command is
-        interrupted, given the command and the text that reports so.
+    :ivar name: the shell's name.
+    :ivar arguments: program arguments that make it interactive, without start-up files and without line editing.
+    :ivar opening: the first commands; they switch off what only a person at a keyboard wants.
+    :ivar builtin: the word before a built-in command; it bypasses an alias or function of the same name.
+    :ivar restore: commands that undo a user's changes to the prompts; their output is discarded.
+    :ivar guard: given the commands that report, returns the commands that make the shell run them when it abandons a
+        line.
+    :ivar watch: given a command and the commands that report :data:`INTERRUPTED`, returns the command with a wrapper
+        that reports so after an interrupt.
     """
 
     name: str
@@ -86,31 +91,32 @@ class Dialect:
     watch: Callable[[bytes, bytes], bytes]
 
     def _report(self, kind: bytes, number: int, status: bytes = b'"$?"') -> bytes:
-        """Report a status and the options that are on, and restore; nothing that this prints or traces is seen."""
+        """Return the commands that report a status and the options, then restore the prompts, without any output."""
         words = b"'%s %d %%s %%s\\n' %s \"$-\"" % (kind, number, status)
         say = b"%s printf %s >&%d" % (self.builtin, words, STATUS_FD)
         return b"{ %s; %s; } >/dev/null 2>&1" % (say, self.restore)
 
     def opening_line(self) -> bytes:
-        """Say what to write first; the shell reports on it as on command 0.
+        """Return the first line to write.  The shell reports its end as the end of command 0.
 
-        :returns: one line.
+        :returns: one line, with its newline.
         """
         return b"{ %s; } >/dev/null 2>&1; %s\n" % (self.opening, self._report(b"e", 0))
 
     def command_line(
         self, number: int, text: bytes, *, source: bytes | None, status: int = 0, flags: bytes = b""
     ) -> bytes:
-        """Say what to write for a command.
+        """Return the line that runs a command.
 
         :param number: the command's number.
-        :param text: the command; several lines are as good as one, and a syntax error does no harm.
-        :param source: the path of what the command is to read, or ``None`` for the terminal.
-        :param status: the status of the command before, for ``$?``.
-        :param flags: the options that are on, as that command's report said.
-        :returns: one line of the shell's, however many newlines it has, behind an empty one where that helps.
+        :param text: the command; it may have several lines, and a syntax error does no harm.
+        :param source: the path of the command's input, or ``None`` for the terminal.
+        :param status: the status of the previous command, for ``$?``.
+        :param flags: the options that are on, from the previous command's report.
+        :returns: one line to the shell, however many newlines are in it.  An empty line precedes it after a status
+            other than 0.
         """
-        if status and b"e" not in flags:  # with errexit on, the shell would end
+        if status and b"e" not in flags:  # with errexit on, `(exit N)` would end the shell
             text = b"(exit %d)\n%s" % (status, text)
         opening = b"%s; %s printf 's %d\\n' >&%d" % (
             self.guard(self._report(b"e", number)),
@@ -118,7 +124,7 @@ class Dialect:
             number,
             STATUS_FD,
         )
-        if b"x" in flags:  # else our own commands would be traced as well
+        if b"x" in flags:  # the trace shows the user's commands, never the server's
             opening = b"%s set +x; %s" % (self.builtin, opening)
             text = b"%s set -x\n%s" % (self.builtin, text)
         closing = b"%d>&-" % STATUS_FD
@@ -128,26 +134,26 @@ class Dialect:
         source_word = b"<&%d" % TERMINAL_FD if source is None else b"<" + quoted(source)
         evaluation = self.watch(evaluation, self._report(b"e", number, b"%d" % INTERRUPTED))
         parts = (opening, evaluation, self._report(b"e", number), source_word)
-        # After an unterminated quote bash finds fault with the braces of the next line, unless that is an empty one.
+        # After an unterminated quote bash rejects the braces of the next line, unless that line is empty.
         before = b"\n" if status else b""
         return before + b"{ { %s; } >/dev/null 2>&1; %s; %s; } %s\n" % parts
 
     def sync_script(self, number: int) -> bytes:
-        """Say what a file has to have for :meth:`sync_line`.
+        """Return the text of the file that :meth:`sync_line` runs.
 
-        :param number: a number that says which of several was answered.
-        :returns: the text of the file.
+        :param number: the number of the question; the answer repeats it.
+        :returns: the text.
         """
         return self._report(b"r", number) + b"\n"
 
     def sync_line(self, path: bytes) -> bytes:
-        """Say what to write to learn that the shell waits for its next line, and what the status of the last one was.
+        """Return the line that asks whether the shell waits for its next line, and for the status of the last one.
 
-        The shell may be interrupted while it reads this, and then takes the rest of it for a line of its own.  So it
-        is short, no part of it means anything else, and what it does is in a file.
+        An interrupt may come while the shell reads this line; the shell then takes the rest for a line of its own.  So
+        the line is short, no part of it means anything else, and the commands themselves are in a file.
 
-        :param path: that of the file, which ends in a colon: ``:`` alone does nothing.
-        :returns: one line.
+        :param path: the path of the file.  It ends in a colon: the command ``:`` alone does nothing.
+        :returns: one line, with its newline.
         """
         return b". %s\n" % path
 
@@ -169,9 +175,9 @@ def _zsh_guard(report: bytes) -> bytes:
 
 
 def _zsh_watch(command: bytes, report: bytes) -> bytes:
-    # Where a loop of built-in commands is interrupted, `eval` reports 2, or the status of the last of them.
-    told = b"[[ ${TRY_BLOCK_INTERRUPT-} = 1 ]] && precmd() { %s; }" % report
-    return b"{ %s; } always { { %s; } >/dev/null 2>&1; }" % (command, told)
+    # When an interrupt ends a loop of built-in commands, `eval` returns 2, or the status of the last of them.
+    report_interrupt = b"[[ ${TRY_BLOCK_INTERRUPT-} = 1 ]] && precmd() { %s; }" % report
+    return b"{ %s; } always { { %s; } >/dev/null 2>&1; }" % (command, report_interrupt)
 
 
 BASH = Dialect(
@@ -179,12 +185,12 @@ BASH = Dialect(
     arguments=(b"--noprofile", b"--norc", b"--noediting", b"-i"),
     opening=b"unset HISTFILE MAILCHECK; set +o history +H",
     builtin=rb"\builtin",
-    # `jobs -n` takes back the news of finished jobs, which would be told at the next prompt, in the middle of nowhere.
+    # `jobs -n` consumes the notices of finished jobs, which bash would print at the next prompt, into other output.
     restore=rb"\builtin unset PROMPT_COMMAND; PS0= PS1= PS2=; \builtin set +vH; \builtin jobs -n",
     guard=_bash_guard,
     watch=_unwatched,
 )
-"""GNU bash, 3.2 and later, also when it is called ``sh``."""
+"""GNU bash, 3.2 and later, also under the name ``sh``."""
 
 DASH = Dialect(
     name="dash",
@@ -212,47 +218,48 @@ ZSH = Dialect(
 """zsh, 5.0 and later.  A ``#`` begins a comment, as in its scripts."""
 
 DIALECTS = {b"bash": BASH, b"rbash": BASH, b"dash": DASH, b"ash": DASH, b"sh": DASH, b"zsh": ZSH}
-"""The dialect of a shell by the name of its program."""
+"""The dialect of each known shell, by the name of its program."""
 
 
 def dialect_of(executable: bytes) -> Dialect | None:
-    """Find out which dialect a shell speaks, by the name of its program.
+    """Look up a shell's dialect by the name of its program.
 
-    :param executable: absolute path; of a symbolic link, such as ``/bin/sh``, what it leads to counts first.
-    :returns: the dialect, or ``None`` when none is known for it.
+    :param executable: absolute path.  The target of a symbolic link, such as ``/bin/sh``, counts before the link.
+    :returns: the dialect, or ``None`` for an unknown program.
     """
     real = os.path.basename(os.path.realpath(executable))
     return DIALECTS.get(real) or DIALECTS.get(os.path.basename(executable))
 
 
 MAX_REPORT_BYTES = 256
-"""Bytes of one report: a letter, two numbers, and the options, of which zsh has some 60 letters."""
+"""Bytes of one report: a letter, two numbers, and the letters of the options, of which zsh has about 60."""
 
 _REPORT = re.compile(rb"(?:(s) (\d{1,18})|([er]) (\d{1,18}) (\d{1,3}) ([!-~]*))")
-"""``s 5``: command 5 begins.  ``e 5 0 himBs``: it has ended with status 0.  ``r 5 0 himBs``: the shell is in step."""
+"""``s 5``: command 5 begins.  ``e 5 0 himBs``: it has ended with status 0.  ``r 6 0 himBs``: the answer to question 6.
+"""
 
 
 class ReportKind(enum.Enum):
-    """What a report is about."""
+    """The subject of a report."""
 
     BEGUN = b"s"
-    """The shell has read a command as a whole and begins with it."""
+    """The shell has read the whole line of a command and begins the command."""
 
     ENDED = b"e"
-    """The shell has finished a command, or has abandoned it."""
+    """The shell has finished a command or abandoned it."""
 
     IN_STEP = b"r"
-    """The shell has come to a line that only asked for this report."""
+    """The shell has run a line that only asked for this report: it reads its next line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report.
+    """One report of the shell.
 
-    :ivar kind: what it is about.
-    :ivar number: the number of the command, or of the question.
-    :ivar status: the status of the last command, 0 to 255; 0 when one begins.
-    :ivar flags: the letters of the shell's options (``$-``); empty when a command begins.
+    :ivar kind: its subject.
+    :ivar number: the number of the command or of the question.
+    :ivar status: the status of the last command, 0 to 255; 0 in a report that a command begins.
+    :ivar flags: the letters of the shell's options (``$-``); empty in a report that a command begins.
     """
 
     kind: ReportKind
@@ -262,21 +269,21 @@ class Report:
 
 
 class GarbledReport(Exception):
-    """Something wrote to the status pipe that is no report: what the shell does can no longer be told."""
+    """The status pipe carried something that is no report, so the shell's state is unknown from now on."""
 
 
 class ReportReader:
-    """Cuts what comes through a status pipe into reports, and holds at most :data:`MAX_REPORT_BYTES`."""
+    """Splits the bytes of a status pipe into reports.  It holds at most :data:`MAX_REPORT_BYTES` between two calls."""
 
     def __init__(self) -> None:
         self._held = b""
 
     def feed(self, data: bytes) -> list[Report]:
-        """Take bytes.
+        """Parse bytes from the status pipe.
 
-        :param data: what was read.
+        :param data: the bytes, in pieces of any size.
         :returns: the reports that are complete now, in order.
-        :raises GarbledReport: this is not a shell's doing.
+        :raises GarbledReport: a line is no report, or a report is too long.
         """
         *lines, self._held = (self._held + data).split(b"\n")
         if len(self._held) > MAX_REPORT_BYTES:
@@ -297,57 +304,60 @@ def _parse(line: bytes) -> Report:
 
 
 class ShellDialogue:
-    """Numbers what is said, and carries the status and the options from one command to the next.
+    """Numbers the lines to one shell, and carries the status and the options from one command to the next.
 
-    :param dialect: how the shell is talked to.
-    :param folder: where what a question does is put.
-    :param send_line: says a line.
+    :param dialect: the shell's dialect.
+    :param folder: holds the file of a question.
+    :param process: the shell's process, which gets the lines.
     """
 
-    def __init__(self, dialect: Dialect, folder: PrivateFolder, send_line: Callable[[bytes], None]) -> None:
+    def __init__(self, dialect: Dialect, folder: PrivateFolder, process: ShellProcess) -> None:
         self._dialect = dialect
         self._folder = folder
-        self._send_line = send_line
+        self._process = process
         self._number = self._last_command = 0
         self._status = 0
         self._flags = b""
 
-    def open(self) -> None:
-        """Say what comes first; the end of command 0 answers it."""
-        self._send_line(self._dialect.opening_line())
+    def send_opening(self) -> None:
+        """Send the first line.  The shell answers with the end of command 0."""
+        self._process.send_line(self._dialect.opening_line())
 
-    def give(self, text: bytes, source: bytes | None) -> int:
-        """Give the shell a command.
+    def send_command(self, text: bytes, source: bytes | None) -> int:
+        """Send the line of a command.
 
         :param text: the command.
         :param source: the path of its input, or ``None`` for the terminal.
-        :returns: its number.
+        :returns: the command's number.
         """
         self._number += 1
         self._last_command = self._number
         line = self._dialect.command_line(self._number, text, source=source, status=self._status, flags=self._flags)
-        self._send_line(line)
+        self._process.send_line(line)
         return self._number
 
-    def ended(self, report: Report) -> None:
-        """Learn how the last command has ended; the next one finds the same in ``$?``."""
+    def command_ended(self, report: Report) -> None:
+        """Keep the status and the options of the command that has ended; the next command finds them.
+
+        :param report: the report of its end.
+        """
         self._status, self._flags = report.status, report.flags
 
-    def ask(self) -> None:
-        """Ask the shell whether it is at its prompt.
+    def send_question(self) -> None:
+        """Ask the shell whether it is at its prompt.  The answer satisfies :meth:`is_in_step`.
 
-        :raises OSError: the question cannot be put into its file.
+        :raises OSError: the file of the question cannot be written.
         """
         path = self._folder.place("sync:")
         with open(path, "xb") as file:
             file.write(self._dialect.sync_script(self._number + 1))
         self._number += 1
-        self._send_line(self._dialect.sync_line(path))
+        self._process.send_line(self._dialect.sync_line(path))
 
-    def was_said(self, report: Report) -> bool:
-        """Say whether a report answers anything that was said."""
+    def knows_number_of(self, report: Report) -> bool:
+        """Return whether a line with the number of this report has been sent."""
         return report.number <= self._number
 
     def is_in_step(self, report: Report) -> bool:
-        """Say whether a report answers a question that was asked behind the last command."""
+        """Return whether a report answers a question that was sent after the last command."""
         return report.kind is ReportKind.IN_STEP and report.number > self._last_command

@@ -1,21 +1,25 @@
-"""What each command in a persistent shell takes: the shell does the work, so it is what its process takes meanwhile.
+"""Observations of a command in a persistent shell: the resources that it uses, and whether it is suspended.
 
-The system adds up the times of a process, and of the children that it has waited for.  They are read when the shell is
-given a command and when it reports the end.  Measured, one look takes 5 us, as the file stays open.  Sources: proc(5),
-``/proc/PID/stat``; wait4(2) for a command with which the shell ends.
+A command uses what the shell's process uses while it runs the command.  The system adds up the processor times of a
+process and of the children that it has waited for.  The server reads them when the shell gets a command and when the
+shell reports its end.  Measured, one look takes 5 us, as the file stays open.  Sources: proc(5), ``/proc/PID/stat``;
+wait4(2) for a command that ends the shell.
+
+The system does not notify a server of a suspended grandchild.  So the server looks at the children of the shell at
+intervals, and only while a command runs whose owner wants to know.
 """
 
 from __future__ import annotations
 
 import os
 import resource
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import ResourceUsage
+from twisted_rsh.execution.shells.signals import ShellSignals
 from twisted_rsh.execution.trees.suspension import LOOK_SECONDS
 from twisted_rsh.execution.trees.table import MAX_STAT_BYTES
 from twisted_rsh.interfaces import IJobOwner, ISuspensionListener
@@ -23,12 +27,12 @@ from twisted_rsh.interfaces import IJobOwner, ISuspensionListener
 __all__ = ["ShellMeter", "ShellSuspension"]
 
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-"""Clock ticks in a second, mostly 100: processor time is known to one of them."""
+"""Clock ticks in a second, mostly 100; one tick is the resolution of processor times."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Times:
-    """Seconds of processor time, those of the children that were waited for included."""
+    """Seconds of processor time, with those of the children that were waited for."""
 
     user: float
     system: float
@@ -37,11 +41,11 @@ class _Times:
 class ShellMeter:
     """Measures one command after another.
 
-    Where there is no ``/proc``, as on macOS, or no descriptor to be had when the shell starts, nothing is known.
+    It knows nothing where there is no ``/proc``, as on macOS, or when no descriptor is free as the shell starts.
 
     :param clock: tells the time.
-    :param pid: the shell, a child of ours that nobody has waited for.
-    :param root: where ``/proc`` is.
+    :param pid: the shell's process id, a child of ours that has not been waited for.
+    :param root: the path of ``/proc``.
     """
 
     def __init__(self, clock: IReactorTime, pid: int, root: str = "/proc") -> None:
@@ -55,18 +59,18 @@ class ShellMeter:
             self._fd = None
 
     def command_begins(self) -> None:
-        """Learn that the shell is about to be given a command."""
+        """Begin to measure, right before the shell gets a command."""
         self._started_at = self._clock.seconds()
         self._before = self._look()
 
     def command_ended(self) -> None:
-        """Learn that the shell has reported the end of the command."""
+        """End the measurement: the shell has reported the end of the command."""
         self._conclude(self._look())
 
     def shell_exited(self, usage: resource.struct_rusage | None) -> None:
-        """Learn that the shell has exited, with the command that it ran, if any.  Closes what is open.
+        """End the measurement of a command that has ended with the shell, and close the open file.
 
-        :param usage: what wait4(2) said of it, or ``None`` where that is not known.
+        :param usage: the shell's resource usage from wait4(2), or ``None`` where it is not known.
         """
         self._conclude(None if usage is None else _Times(usage.ru_utime, usage.ru_stime))
         if self._fd is not None:
@@ -74,9 +78,9 @@ class ShellMeter:
             self._fd = None
 
     def take(self) -> ResourceUsage | None:
-        """Return what the command took whose end came last, once; ``None`` where that is not known.
+        """Return the usage of the command that ended last, once; ``None`` where it is not known.
 
-        The memory is never known: what the system says of that is the highest of the shell's whole life.
+        The peak memory is never known: the system only records the peak of the shell's whole life.
         """
         usage, self._usage = self._usage, None
         return usage
@@ -86,7 +90,7 @@ class ShellMeter:
         if before is not None and after is not None:
             self._usage = ResourceUsage(
                 wall=max(0.0, self._clock.seconds() - self._started_at),
-                # wait4(2) knows parts of a tick that were rounded away before.
+                # wait4(2) counts the parts of a tick that `/proc` rounds away, so a difference may be negative.
                 user=max(0.0, after.user - before.user),
                 system=max(0.0, after.system - before.system),
                 peak_memory=None,
@@ -97,27 +101,27 @@ class ShellMeter:
             return None
         try:
             stat = os.pread(self._fd, MAX_STAT_BYTES, 0)
-        except ProcessLookupError:  # it has exited, and been waited for
+        except ProcessLookupError:  # the shell has exited, and its status was taken
             return None
-        # The name may contain anything, so what counts begins at the last bracket.
+        # The name may contain anything, so the fields begin after the last bracket.
         user, system, children_user, children_system = map(int, stat[stat.rindex(b")") + 2 :].split(None, 15)[11:15])
         return _Times((user + children_user) / _TICKS_PER_SECOND, (system + children_system) / _TICKS_PER_SECOND)
 
 
 @implementer(ISuspensionListener)
 class ShellSuspension:
-    """Tells the owner of the shell when that is suspended, and the owner of the running command when either is.
+    """Reports suspensions: the shell's own to the shell's owner, and those of either to the owner of the command.
 
     :param clock: calls when it is time to look.
-    :param owner: the shell's; is told if it provides :class:`~twisted_rsh.interfaces.ISuspensionListener`.
-    :param is_suspended: tells whether all that the shell waits for is suspended; ``None`` on a terminal, where the
-        shell notices that itself.
+    :param owner: the shell's owner; told if it provides :class:`~twisted_rsh.interfaces.ISuspensionListener`.
+    :param signals: looks whether the shell's children are suspended; ``None`` on a terminal, where the shell itself
+        notices that.
     """
 
-    def __init__(self, clock: IReactorTime, owner: IJobOwner, is_suspended: Callable[[], bool] | None) -> None:
+    def __init__(self, clock: IReactorTime, owner: IJobOwner, signals: ShellSignals | None) -> None:
         self._clock = clock
         self._owner = ISuspensionListener(owner, None)
-        self._is_suspended = is_suspended
+        self._signals = signals
         self._call: IDelayedCall | None = None
         self._command: ISuspensionListener | None = None
         self._shell: str | None = None
@@ -125,23 +129,23 @@ class ShellSuspension:
         self._told = False
 
     def command_begins(self, owner: IJobOwner) -> None:
-        """Learn that the shell begins with a command.
+        """Report suspensions to the owner of a command from now on.
 
-        :param owner: the command's; is told if it provides :class:`~twisted_rsh.interfaces.ISuspensionListener`.
+        :param owner: the command's owner; told if it provides :class:`~twisted_rsh.interfaces.ISuspensionListener`.
         """
         self._command = ISuspensionListener(owner, None)
         self._told = False
-        # The call outlives short commands, so that these cost nothing.
-        if self._command is not None and self._is_suspended is not None and self._call is None:
+        # One call outlives many short commands, so that these cost nothing.
+        if self._command is not None and self._signals is not None and self._call is None:
             self._call = self._clock.callLater(LOOK_SECONDS, self._look)
         self._tell()
 
     def command_ended(self) -> None:
-        """Learn that the command has ended; harmless when there is none."""
+        """Report nothing more to the command's owner.  Harmless when there is no command."""
         self._command = self._children = None
 
     def stop(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         self.command_ended()
         if self._call is not None:
             self._call.cancel()
@@ -163,13 +167,14 @@ class ShellSuspension:
 
     def _look(self) -> None:
         self._call = None
-        if self._command is not None and self._is_suspended is not None:
-            # Which signal it was, the system does not say.
-            self._children = "STOP" if self._is_suspended() else None
+        if self._command is not None and self._signals is not None:
+            # The system does not say which signal it was.
+            self._children = "STOP" if self._signals.is_suspended() else None
             self._call = self._clock.callLater(LOOK_SECONDS, self._look)
             self._tell()
 
     def _tell(self) -> None:
+        """Report a change to the command's owner."""
         signal = self._shell or self._children
         if self._command is None or self._told is (signal is not None):
             return

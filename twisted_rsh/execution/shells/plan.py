@@ -1,4 +1,4 @@
-"""Which shell to start for a request, in which dialect it is talked to, and the text of its commands."""
+"""The plan of a persistent shell: its program, its dialect and its code page; and the encoded text of a command."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from twisted_rsh.interfaces import JobRefused
 __all__ = ["FALLBACKS", "ShellPlan", "command_text", "plan_shell"]
 
 FALLBACKS = ("bash", "zsh", "dash", "sh")
-"""What a user gets whose own shell speaks no known dialect, such as fish: the first of these in the search path."""
+"""Shells for a user whose own shell, such as fish, speaks no known dialect: the first in the search path is taken."""
 
 _WITHHELD = frozenset({b"ENV", b"BASH_ENV", b"HISTFILE", b"PROMPT_COMMAND", b"PS0", b"PS1", b"PS2", b"TMOUT", b"MAIL"})
-"""Variables that would make a shell run or print something of its own accord, keep a history, or leave."""
+"""Variables that would make a shell run or print something by itself, keep a history, or exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShellPlan:
     """Everything that is needed to start a persistent shell.
 
-    :ivar spawn: what to execute.
-    :ivar dialect: how to talk to it.
+    :ivar spawn: the program to execute.
+    :ivar dialect: the dialect that it speaks.
     :ivar encoding: the code page of its commands, as Python names it.
     """
 
@@ -45,13 +45,13 @@ def plan_shell(
     program_check: Callable[[bytes], None] = check_program,
     folder_check: Callable[[bytes], None] = check_folder,
 ) -> ShellPlan:
-    """Decide what to execute for a request for a persistent shell.
+    """Plan a persistent shell for a request.
 
-    A name is looked up as that of any program (:func:`twisted_rsh.execution.plan.plan_job`).  A user who asks for no
-    particular shell, and whose own speaks no known dialect, gets one of :data:`FALLBACKS`.
+    The name is looked up like that of any program (:func:`twisted_rsh.execution.plan.plan_job`).  If the request names
+    no shell and the account's own speaks no known dialect, the plan is for one of :data:`FALLBACKS`.
 
-    :param request: what the client asked for; its `shell` is not ``None``, and an empty one is the account's.
-    :param account: the user it runs as.
+    :param request: the client's request.  Its `shell` is not ``None``; an empty one means the account's.
+    :param account: the account that the shell runs as.
     :param program_check: raises ``OSError`` unless its argument, an absolute path, can be executed.
     :param folder_check: raises ``OSError`` unless its argument, an absolute path, can be entered.
     :returns: the plan; hand it to :func:`twisted_rsh.execution.shells.shell.start_shell`.
@@ -67,7 +67,7 @@ def plan_shell(
     spawn, dialect = plan(name)
     for fallback in () if request.shell else FALLBACKS:
         if dialect is None:
-            with contextlib.suppress(JobRefused):  # it is not there
+            with contextlib.suppress(JobRefused):  # this machine has no such shell
                 spawn, dialect = plan(fallback)
     if dialect is None:
         known = ", ".join(sorted({dialect.name for dialect in DIALECTS.values()}))
@@ -82,10 +82,11 @@ def plan_shell(
 def command_text(request: JobRequest, encoding: str) -> bytes:
     """Encode a command for a persistent shell.
 
-    :param request: the command.
-    :param encoding: the shell's code page, as :class:`ShellPlan` has it.
-    :returns: the text.
-    :raises JobRefused: `BAD_TEXT` or `TOO_LONG`.
+    :param request: the request with the command.
+    :param encoding: the shell's code page, from its :class:`ShellPlan`.
+    :returns: the command's text, at most :data:`twisted_rsh.core.limits.MAX_SCRIPT_BYTES`.
+    :raises JobRefused: `BAD_TEXT` for an empty command, or one with a NUL or a character that the code page lacks;
+        `TOO_LONG`.
     """
     if not request.command:
         raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")

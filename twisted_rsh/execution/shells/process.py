@@ -1,4 +1,4 @@
-"""The process of a persistent shell: its command pipe, its status pipe, and when its output is complete."""
+"""The process of a persistent shell: its command pipe, its status pipe, its terminal, and its complete output."""
 
 from __future__ import annotations
 
@@ -6,82 +6,129 @@ import array
 import fcntl
 import os
 import termios
-from collections.abc import Callable
+from collections import deque
+from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
-from zope.interface import Interface
 
-from twisted_rsh.core.endings import Ending
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.execution.lifetime import OutputBacklog
 from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.descriptors import open_pipe
 from twisted_rsh.execution.processes.exits import ending_of
-from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol, InputPipe, OutputPipe
 from twisted_rsh.execution.processes.transport import SpawnedProcess, spawn_process
-from twisted_rsh.execution.shells.dialect import STATUS_FD, TERMINAL_FD, GarbledReport, Report, ReportReader
+from twisted_rsh.execution.shells.dialect import STATUS_FD, TERMINAL_FD, GarbledReport, ReportReader
 
-__all__ = ["IShellListener", "ShellProcess"]
+if TYPE_CHECKING:
+    from twisted_rsh.execution.shells.shell import ShellJob
 
-# ruff: noqa: N805 - a zope interface's methods have no self
+__all__ = ["TYPED_BYTES", "ShellProcess", "TerminalFeed"]
 
-
-class IShellListener(Interface):
-    """Whoever is told what the process of a shell does; from the reactor only."""
-
-    def output_room(stream: Stream) -> int:
-        """Say how many bytes of an output may be handed over now."""
-
-    def output_received(stream: Stream, data: bytes) -> None:
-        """Take output, no more than there was room for."""
-
-    def reported(report: Report) -> None:
-        """Take one of the shell's reports."""
-
-    def garbled() -> None:
-        """Learn that the status pipe is of no use any more."""
-
-    def exited(ending: Ending) -> None:
-        """Learn that the shell has exited; its output may not be complete."""
-
-    def ended() -> None:
-        """Learn that the shell has exited and its outputs are closed; the last call."""
-
+TYPED_BYTES = 1024
+"""Bytes that a terminal gets at a time.  If a command ends without reading them, the next command reads at most these.
+A terminal holds four times as many."""
 
 _MAX_LOOKS = 4
-"""Looks at what an output holds before it counts as complete although it is never empty: each finds no more than
-:data:`twisted_rsh.execution.processes.pipes.READ_BYTES` on a terminal, which can itself hold twice that."""
+"""Measurements of the backlog before :meth:`ShellProcess.settle` takes an output as complete though it is never empty.
+On a terminal each measurement finds no more than :data:`twisted_rsh.execution.processes.pipes.READ_BYTES`; the terminal
+itself can hold twice as much."""
+
+
+class TerminalFeed:
+    """Types input on a terminal piece by piece, and nothing while the shell reads a command.
+
+    A key that interrupts must not arrive while the shell reads its own line.  And a command may end without reading its
+    input: then the next command must not get all of it.
+
+    :param process: the shell's process; it gets the bytes, and the caller passes on to :meth:`taken` what it took.
+    """
+
+    def __init__(self, process: SpawnedProcess) -> None:
+        self._process = process
+        self._queue: deque[tuple[memoryview | None, IInputSource | None]] = deque()
+        self._under_way = 0
+        self._source: IInputSource | None = None
+        self._is_open = False
+        self._is_handing_out = False
+
+    def put(self, data: bytes, source: IInputSource) -> None:
+        """Queue bytes; the caller bounds the bytes that the terminal has not taken.
+
+        :param data: the typed bytes.
+        :param source: told how many of these bytes the terminal took.
+        """
+        if data:
+            self._queue.append((memoryview(data), source))
+            self._next()
+
+    def put_end(self) -> None:
+        """Queue the end of the input.  The terminal's key for it is looked up later, as programs change it."""
+        self._queue.append((None, None))
+        self._next()
+
+    def open(self) -> None:
+        """Type from now on."""
+        self._is_open = True
+        self._next()
+
+    def hold(self) -> None:
+        """Type nothing until :meth:`open`."""
+        self._is_open = False
+
+    def drop(self) -> None:
+        """Forget the queued bytes, and report no more of the bytes that the terminal takes."""
+        self._queue.clear()
+        self._source = None
+
+    def taken(self, size: int) -> None:
+        """Count bytes that the terminal took, report them, and type the next piece.
+
+        :param size: bytes.
+        """
+        self._under_way -= size
+        if self._source is not None:
+            self._source.input_taken(size)
+        self._next()
+
+    def _next(self) -> None:
+        if self._is_handing_out:  # the terminal took a piece at once; the loop below goes on with the next
+            return
+        self._is_handing_out = True
+        while self._is_open and self._queue and not self._under_way:
+            data, self._source = self._queue.popleft()
+            if data is None:
+                data = memoryview(self._process.end_marker())
+            if len(data) > TYPED_BYTES:
+                self._queue.appendleft((data[TYPED_BYTES:], self._source))
+                data = data[:TYPED_BYTES]
+            if data:
+                self._under_way = len(data)
+                self._process.write(bytes(data))
+        self._is_handing_out = False
 
 
 class ShellProcess(FlowControlledProtocol):
-    """A running shell; the camelCase methods are Twisted's to call.
+    """A running shell; Twisted calls the camelCase methods.
 
     :param reactor: watches its pipes and its exit, and tells the time.
-    :param plan: what to execute.
+    :param plan: the program to execute.
     :param terminal: its terminal, or ``None`` for pipes.
-    :param listener: an :class:`IShellListener`; called from the reactor only, never from within this call.
-    :param input_taken: learns how many bytes its terminal took.
+    :param shell: gets the reports, the output and the end; called from the reactor only, never from within this call.
     :ivar transport: the process.
     :ivar pid: its process id, and that of its process group and of its session.
+    :ivar feed: the input of its terminal, or ``None`` on pipes.
     :raises OSError: it was not started; no descriptor stays open.
     """
 
     transport: SpawnedProcess
 
-    def __init__(
-        self,
-        reactor: IJobReactor,
-        plan: SpawnPlan,
-        terminal: Terminal | None,
-        listener: IShellListener,
-        input_taken: Callable[[int], None],
-    ) -> None:
-        self._listener = listener
-        self._input_taken = input_taken
-        self._owed = dict.fromkeys(OUTPUTS, 0)
+    def __init__(self, reactor: IJobReactor, plan: SpawnPlan, terminal: Terminal | None, shell: ShellJob) -> None:
+        self._shell = shell
+        self._is_settling = False
         self._looks = 0
-        self._settled: Callable[[], None] | None = None
         self._reports = ReportReader()
         command_reader, command_writer = open_pipe()
         status_reader, status_writer = open_pipe()
@@ -103,6 +150,8 @@ class ShellProcess(FlowControlledProtocol):
             os.close(status_writer)
         assert self.transport.pid is not None  # its exit is only noticed from the reactor
         self.pid: int = self.transport.pid
+        self.feed = None if terminal is None else TerminalFeed(self.transport)
+        self._backlog = OutputBacklog(self.transport)
         self._commands = InputPipe(reactor, command_writer, 0)
         self._status = OutputPipe(reactor, status_reader, STATUS_FD, self)
         self._status.resume()
@@ -110,14 +159,14 @@ class ShellProcess(FlowControlledProtocol):
     # Commands and reports
 
     def send_line(self, line: bytes) -> None:
-        """Let the shell read a line of its own; it is held until the pipe has taken it.
+        """Write a line to the command pipe; it is queued until the pipe has taken it.
 
         :param line: the line, with its newline.
         """
         self._commands.write(line)
 
     def unread_commands(self) -> int:
-        """Count the bytes that the shell has not read of its lines; 0 where the system does not tell."""
+        """Count the bytes in the command pipe that the shell has not read; 0 where the system does not tell."""
         if self._commands.is_closed:
             return 0
         count = array.array("i", [0])
@@ -125,7 +174,7 @@ class ShellProcess(FlowControlledProtocol):
         return count[0]
 
     def end_commands(self) -> None:
-        """Let the shell see the end of its commands, at which it exits."""
+        """Close the command pipe after the queued lines; at its end the shell exits."""
         self._commands.end()
 
     def _status_received(self, data: bytes) -> None:
@@ -133,57 +182,55 @@ class ShellProcess(FlowControlledProtocol):
             reports = self._reports.feed(data)
         except GarbledReport:
             self._status.close()
-            self._listener.garbled()
+            self._shell.garbled()
             return
         for report in reports:
-            self._listener.reported(report)
+            self._shell.reported(report)
 
-    # Output
+    # Input and output
 
-    def settle(self, settled: Callable[[], None]) -> None:
-        """Wait until everything that was written by now has been delivered, however long that takes.
+    def output_room(self, childFD: int) -> int:
+        """Return how many bytes of an output may be read now; a report always has room."""
+        return READ_BYTES if childFD == STATUS_FD else self._shell.output_room(Stream(childFD))
 
-        :param settled: called then, possibly at once.
+    def input_taken(self, size: int) -> None:
+        """Let the terminal feed type the next piece."""
+        if self.feed is not None:
+            self.feed.taken(size)
+
+    def settle(self) -> None:
+        """Wait until all output that was written before this call is delivered, however slow its reader is.
+
+        The shell's `settled` is called then, once for all calls until then, and possibly from within this call.
         """
-        self._settled = settled
+        self._is_settling = True
         self._looks = 0
         self._look()
 
     def resume_outputs(self) -> None:
-        """Read again: there is somebody else to take what comes."""
+        """Read both outputs again, because there is room or because another owner gets them."""
         for stream in OUTPUTS:
             self.transport.resume_output(stream)
 
     def _look(self) -> None:
         self._looks += 1
-        for stream in OUTPUTS:
-            self._owed[stream] = self.transport.buffered_output(stream)
+        self._backlog.measure()
         self._check_settled()
 
     def _check_settled(self) -> None:
-        if self._settled is None or any(self._owed.values()):
-            return
-        settled, self._settled = self._settled, None
-        settled()
-
-    def output_room(self, childFD: int) -> int:
-        """Ask the listener; what the shell reports always has room."""
-        return READ_BYTES if childFD == STATUS_FD else self._listener.output_room(Stream(childFD))
-
-    def input_taken(self, size: int) -> None:
-        """Tell how many bytes the terminal took."""
-        self._input_taken(size)
+        if self._is_settling and self._backlog.is_empty:
+            self._is_settling = False
+            self._shell.settled()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Hand output on, and read what the shell reports."""
+        """Hand output to the shell, and read its reports."""
         if childFD == STATUS_FD:
             self._status_received(data)
             return
         stream = Stream(childFD)
-        self._listener.output_received(stream, data)
-        if self._owed[stream]:
-            self._owed[stream] = max(0, self._owed[stream] - len(data))
-            if not any(self._owed.values()) and self._looks < _MAX_LOOKS:
+        self._shell.output_received(stream, data)
+        if self._backlog.delivered(stream, len(data)) and self._backlog.is_empty:
+            if self._looks < _MAX_LOOKS:
                 self._look()
             else:
                 self._check_settled()
@@ -191,28 +238,28 @@ class ShellProcess(FlowControlledProtocol):
     # The end
 
     def childConnectionLost(self, childFD: int) -> None:
-        """Learn that an output was closed."""
-        if childFD in self._owed:
-            self._owed[Stream(childFD)] = 0
+        """Expect nothing more of a closed output."""
+        if childFD in OUTPUTS:
+            self._backlog.closed(Stream(childFD))
             self._check_settled()
 
     def processExited(self, reason: Failure) -> None:
-        """Learn of the exit; what the shell has reported before is reported first."""
+        """Report the exit to the shell, after the reports that were written before it."""
         self._commands.close()
         if not self._status.is_closed:
             self._status.doRead()
             self._status.close()
-        self._listener.exited(ending_of(reason.value))
+        self._shell.exited(ending_of(reason.value))
 
     def close_outputs(self) -> bool:
         """Close both outputs.
 
-        :returns: whether somebody still held one of them open.
+        :returns: whether a surviving process still held one of them open.
         """
         held_open = not all(self.transport.is_output_exhausted(stream) for stream in OUTPUTS)
         self.transport.loseConnection()
         return held_open
 
     def processEnded(self, reason: Failure) -> None:
-        """Learn that nothing follows any more."""
-        self._listener.ended()
+        """Report to the shell that nothing more comes."""
+        self._shell.ended()

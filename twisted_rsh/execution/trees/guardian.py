@@ -35,8 +35,8 @@ GRACE_SECONDS = 5.0
 short enough that the whole ladder takes no longer than a service manager waits (systemd: 90 s, Docker: 10 s)."""
 
 LADDER = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
-"""The signals that end a job, by its server or by the guardian: HUP, which shells pass on and which says that the user
-is gone; TERM, for what ignores HUP on purpose, as under ``nohup``; KILL, which no process can ignore."""
+"""The signals with which the server or the guardian ends a job: HUP, which means that the user is gone and which shells
+pass on; TERM, for programs that ignore HUP on purpose, as under ``nohup``; KILL, which no program can ignore."""
 
 TELL_SECONDS = 0.005
 """Seconds after which the server tells the guardian of a job.  Most jobs have ended by then and need not be told, so an

@@ -1,4 +1,4 @@
-"""The kill ladder, step by step on a clock."""
+"""The kill ladder, step by step on a clock, and the backlog of a process's output."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import signal
 import pytest
 from twisted.internet.task import Clock
 
+from tests.execution.owners import RecordingOwner, asynchronous, start_job, until
+from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.lifetime import (
     MAX_SWEEPS,
     POLL_SECONDS,
     SWEEP_SECONDS,
     KillLadder,
+    OutputBacklog,
 )
 from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 
 
 class Group:
-    """A process group that ends at one of the steps, or never, and records what it was sent."""
+    """A process group that ends at one of the steps, or never, and records the signals that it got."""
 
     def __init__(self, clock: Clock, gone_at: float = 1e9) -> None:
         self.clock = clock
@@ -27,7 +30,7 @@ class Group:
         self.signals: list[tuple[float, int]] = []
 
     def signal(self, number: int) -> bool:
-        """What the ladder calls."""
+        """Take a signal from the ladder."""
         self.looks += 1
         if number and self.clock.seconds() < self.gone_at:
             self.signals.append((self.clock.seconds(), number))
@@ -35,7 +38,7 @@ class Group:
 
 
 def climb(group: Group) -> KillLadder:
-    """Climb the whole ladder and go on for as long again."""
+    """Climb the whole ladder, then wait for the same time again."""
     ladder = KillLadder(group.clock, group.signal)
     ladder.start()
     group.clock.pump([1 / 64] * round(4 * GRACE_SECONDS * 64))  # a binary fraction adds up exactly
@@ -46,9 +49,9 @@ HUP_AND_TERM = [(0, signal.SIGHUP), (0, signal.SIGCONT), (5, signal.SIGTERM), (5
 
 
 def test_stubborn_group() -> None:
-    """X-08: what ignores everything gets HUP, TERM and KILL, five seconds apart, with CONT behind the first two.
+    """X-08: a group that ignores every signal gets HUP, TERM and KILL, five seconds apart; CONT follows the first two.
 
-    KILL is repeated, for what was forked meanwhile, until two seconds have passed.
+    KILL is repeated for two seconds, for processes that were forked meanwhile.
     """
     group = Group(Clock())
     climb(group)
@@ -63,7 +66,7 @@ def test_stubborn_group() -> None:
 
 
 def test_group_that_dies_of_kill() -> None:
-    """X-08: KILL is not repeated once nothing is left."""
+    """X-08: KILL is not repeated once the group is gone."""
     group = Group(Clock(), gone_at=10.05)
     climb(group)
     assert [number for _, number in group.signals] == [*(number for _, number in HUP_AND_TERM), signal.SIGKILL]
@@ -71,7 +74,7 @@ def test_group_that_dies_of_kill() -> None:
 
 
 def test_group_that_is_gone() -> None:
-    """X-15: once the group is gone nothing more is sent, for its number may be somebody else's."""
+    """X-15: once the group is gone the ladder sends nothing more, for the number may be another group's."""
     group = Group(Clock(), gone_at=1.1)
     climb(group)
     assert group.signals == [(0, signal.SIGHUP), (0, signal.SIGCONT)]
@@ -79,7 +82,7 @@ def test_group_that_is_gone() -> None:
 
 
 def test_group_that_never_was() -> None:
-    """A group that is gone already is left alone."""
+    """A group that is gone before the first step gets no signal."""
     group = Group(Clock(), gone_at=0)
     climb(group)
     assert group.signals == []
@@ -87,7 +90,7 @@ def test_group_that_never_was() -> None:
 
 
 def test_second_start() -> None:
-    """A second start does not begin again."""
+    """A second start does nothing."""
     group = Group(Clock())
     ladder = KillLadder(group.clock, group.signal)
     ladder.start()
@@ -99,7 +102,7 @@ def test_second_start() -> None:
 
 @pytest.mark.parametrize("gone_at", [0, 1.1, 1e9])
 def test_finish_is_told_once(gone_at: float) -> None:
-    """Whether the group was never there, went on its way or was killed: it is told once, and then nothing climbs."""
+    """The end of the ladder is told once, whether the group was never there, has ended early or was killed."""
     group = Group(Clock(), gone_at)
     told: list[float] = []
     ladder = KillLadder(group.clock, group.signal, lambda: told.append(group.clock.seconds()))
@@ -110,3 +113,26 @@ def test_finish_is_told_once(gone_at: float) -> None:
     last = GRACE_SECONDS * (len(LADDER) - 1) + SWEEP_SECONDS * MAX_SWEEPS
     assert told == pytest.approx([min(math.ceil(gone_at / POLL_SECONDS) * POLL_SECONDS, last)], abs=0.5)
     assert not ladder.is_climbing
+
+
+@asynchronous
+async def test_backlog() -> None:
+    """The backlog of an output is empty once the bytes of the measurement are delivered, or the output is closed."""
+    owner = RecordingOwner(room=0)
+    job = start_job(owner, command="printf 12345; printf 678 >&2")
+    job.end_input()
+    await until(lambda: job.pid is None)
+    backlog = OutputBacklog(job._process)
+    backlog.measure()
+    assert not backlog.delivered(Stream.STDOUT, 4)
+    assert backlog.has(Stream.STDOUT)
+    assert backlog.delivered(Stream.STDOUT, 9)
+    assert not backlog.has(Stream.STDOUT)
+    assert not backlog.delivered(Stream.STDOUT, 1)
+    assert backlog.has(Stream.STDERR)
+    backlog.closed(Stream.STDERR)
+    assert not backlog.has(Stream.STDERR)
+    assert backlog.is_empty
+    owner.give_room(job, 5)
+    owner.give_room(job, 3, Stream.STDERR)
+    await owner.finished()

@@ -1,4 +1,4 @@
-"""Persistent shells at work: what they remember, how commands end, and that nothing is lost between two of them."""
+"""Real persistent shells: their memory, and the input, output, signals and endings of their commands."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from twisted_rsh.interfaces import JobRefused
 
 @pytest.fixture(params=KINDS, ids=lambda kind: f"{kind[0]}-{'terminal' if kind[1] else 'pipes'}")
 def kind(request: pytest.FixtureRequest) -> tuple[str, bool]:
-    """Each shell on pipes and on a terminal."""
+    """Return each shell on pipes and on a terminal."""
     found: tuple[str, bool] = request.param
     return found
 
 
 @async_fixture
 async def rig(kind: tuple[str, bool], tmp_path: Path) -> AsyncIterator[ShellRig]:
-    """A shell of each kind."""
+    """Start a shell of each kind."""
     rig = ShellRig(tmp_path, *kind)
     await rig.ready()
     yield rig
@@ -41,7 +41,7 @@ async def rig(kind: tuple[str, bool], tmp_path: Path) -> AsyncIterator[ShellRig]
 
 @asynchronous
 async def test_memory(rig: ShellRig) -> None:
-    """Folder, variables, functions, aliases, umask and the last status are there for the next command."""
+    """The next command finds folder, variables, functions, aliases, umask and the last status."""
     assert await rig.output("cd /tmp; X='a  b'; f() { echo \"f:$1\"; }; umask 027; alias hi='echo alias'") == ""
     assert (
         await rig.output('pwd; echo "$X"; f 1; umask; hi')
@@ -53,15 +53,15 @@ async def test_memory(rig: ShellRig) -> None:
 
 
 def text_of(rig: ShellRig, owner: RecordingOwner) -> str:
-    """Everything that a command printed; on a terminal both outputs are one."""
+    """Return all output of a command; on a terminal both outputs are one."""
     return (owner.stdout + owner.stderr).decode(errors="replace").replace("\r\n", "\n")
 
 
 @asynchronous
 async def test_separate_outputs_and_binary(rig: ShellRig) -> None:
-    """Outputs are apart, except on a terminal, and every byte but NUL is carried."""
+    """The outputs are separate, except on a terminal, and bytes that are no text arrive unchanged."""
     owner = await rig.run("printf 'a\\377\\001b'; echo err >&2")
-    if rig.shell.feed is None:
+    if rig.shell.process.feed is None:
         assert (owner.stdout, owner.stderr) == (b"a\xff\x01b", b"err\n")
     else:
         assert (owner.stdout, owner.stderr) == (b"a\xff\x01berr\r\n", b"")
@@ -74,7 +74,7 @@ async def test_separate_outputs_and_binary(rig: ShellRig) -> None:
 )
 @asynchronous
 async def test_faulty_text(rig: ShellRig, text: str) -> None:
-    """What is no command at all has a status other than 0 and a message, and does the shell no harm."""
+    """A text that is no command ends with a message and a status other than 0, and the shell goes on."""
     owner = await rig.run(text)
     assert isinstance(owner.ending, Exited)
     if text != "cat <<EOF\n$(":
@@ -85,7 +85,7 @@ async def test_faulty_text(rig: ShellRig, text: str) -> None:
 
 @asynchronous
 async def test_several_lines(rig: ShellRig) -> None:
-    """Newlines, here-documents, comments and a backslash at the end are as in a script, with no prompts in between."""
+    """Newlines, here-documents, comments and a final backslash work as in a script, and no prompt is printed."""
     text = "cat <<'EOF' # comment\none 'two\n\"three\nEOF\nif true\nthen\n  echo four\nfi\necho a\\\nb"
     assert await rig.output(text) == "one 'two\n\"three\nfour\nab\n"
     assert await rig.output("echo end\\") in ("end\n", "end\\\n")
@@ -93,7 +93,7 @@ async def test_several_lines(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_no_descriptors(rig: ShellRig) -> None:
-    """X-12: a command sees 0, 1 and 2, and neither of the shell's own."""
+    """X-12: a command has descriptors 0, 1 and 2, and neither of the shell's own two."""
     require_tool("ls")
     assert (await rig.output("ls /proc/self/fd")).split() == ["0", "1", "2", "3"]
     assert (await rig.output("ls /proc/self/fd | cat")).split() == ["0", "1", "2", "3"]
@@ -103,8 +103,8 @@ async def test_no_descriptors(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_input(rig: ShellRig) -> None:
-    """Each command has its own input, with an end; what it leaves is not the next one's."""
-    if rig.shell.feed is None:
+    """Each command has its own input with an end; the next command does not read the rest of it."""
+    if rig.shell.process.feed is None:
         owner = await rig.run("cat", b"line\n" * 100_000)
         assert owner.stdout == b"line\n" * 100_000
         assert owner.consumed == 500_000
@@ -126,8 +126,8 @@ async def test_input(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_unread_input(rig: ShellRig) -> None:
-    """A command that ends with input unread says so, and what was not delivered is dropped."""
-    if rig.shell.feed is not None:
+    """A command that ends with unread input closes its input, and the undelivered rest is dropped."""
+    if rig.shell.process.feed is not None:
         return  # a terminal takes it all
     command, owner = rig.begin("sleep 0.1")
     command.write_input(b"x" * 1_000_000)
@@ -146,7 +146,7 @@ async def test_unread_input(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_interrupt(rig: ShellRig) -> None:
-    """An interrupt ends the line, a loop too, and the shell lives and remembers."""
+    """An interrupt ends the whole line, also a loop, and the shell lives and remembers."""
     await rig.run("X=kept")
     for text in ("echo go; sleep 30; echo not", "echo go; while :; do :; done; echo not"):
         command, owner = rig.begin(text)
@@ -160,9 +160,9 @@ async def test_interrupt(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_interrupted_loop(rig: ShellRig) -> None:
-    """A loop of built-in commands that is interrupted ends with 130, whatever they say and whichever options are on."""
+    """An interrupted loop of built-in commands ends with 130, whatever their status and the shell's options."""
     loops = ("while :; do :; done", "while :; do false; done", "while :; do x=$((x+1)); done")
-    # Not tracing: while zsh prints a trace it may forget an interrupt by itself.
+    # Without tracing: zsh itself may forget an interrupt while it prints a trace.
     options = ("emulate sh", "emulate ksh", "emulate zsh", "set -u") if "zsh" in rig.path else ("set -u",)
     for option in ("true", *options):
         await rig.run(option)
@@ -177,13 +177,13 @@ async def test_interrupted_loop(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_interrupt_by_key(rig: ShellRig) -> None:
-    """Ctrl-C on a terminal does the same."""
-    if rig.shell.feed is None:
+    """Ctrl-C on a terminal ends the whole line too."""
+    if rig.shell.process.feed is None:
         return
     for text in ("echo go; sleep 30; echo not", "echo go; while :; do :; done; echo not"):
         command, owner = rig.begin(text)
         await owner.more_output(1)
-        await deferLater(reactor, 0.1)  # who presses it sooner presses it again
+        await deferLater(reactor, 0.1)  # an earlier key may be lost, and a person presses it again
         command.write_input(b"\x03")
         await owner.finished()
         assert owner.ending == Exited(130)
@@ -192,7 +192,7 @@ async def test_interrupt_by_key(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_early_interrupt(rig: ShellRig) -> None:
-    """A signal that comes before the shell has read the command waits for that."""
+    """A signal for a command that the shell has not read yet waits until it has."""
     command, owner = rig.begin("sleep 30; echo not")
     command.send_signal("INT")
     await owner.finished()
@@ -202,7 +202,7 @@ async def test_early_interrupt(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_caught_interrupt(rig: ShellRig) -> None:
-    """A program that catches the interrupt goes on, and then the shell is in step all the same."""
+    """A program that catches the interrupt goes on, and the shell is in step after it."""
     script = (
         "import time\ntry:\n print('go', flush=True); time.sleep(30)\n"
         "except KeyboardInterrupt:\n time.sleep(.6); print('caught')"
@@ -217,7 +217,7 @@ async def test_caught_interrupt(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_lost_hook(rig: ShellRig) -> None:
-    """A command that takes away what reports an abandoned line, and is then interrupted, ends all the same."""
+    """A command that removes the hook for an abandoned line, and is then interrupted, still ends."""
     command, owner = rig.begin("PROMPT_COMMAND='echo PC'; PS1='$ '; precmd() { echo PC; }; echo go; sleep 30")
     await owner.more_output(1)
     command.send_signal("INT")
@@ -228,7 +228,7 @@ async def test_lost_hook(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_prompts_of_the_user(rig: ShellRig) -> None:
-    """Whatever a user does to prompts and hooks is never seen, nor does it disturb."""
+    """Prompts and hooks that a user sets print nothing and change no command's output."""
     await rig.run("PS1='one> '; PS2='two> '; PS0='zero> '; PROMPT_COMMAND='echo PC'; PROMPT='p> '; set -v")
     if "zsh" in rig.path:
         await rig.run("precmd() { echo PC; }; preexec() { echo PE; }; precmd_functions=(precmd); setopt zle promptsp")
@@ -242,7 +242,7 @@ async def test_prompts_of_the_user(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_trace(rig: ShellRig) -> None:
-    """With `set -x` the user's commands are traced, ours are not, and the option stays on until it is switched off."""
+    """`set -x` stays on until it is switched off; it traces the user's commands and not the server's."""
     await rig.run("set -x")
     for _ in range(2):
         shown = text_of(rig, await rig.run("echo traced"))
@@ -254,7 +254,7 @@ async def test_trace(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_abandoned_line(rig: ShellRig) -> None:
-    """An error that makes a shell drop the whole line is an end with a status, not a hang."""
+    """An error that makes a shell drop the whole line ends the command with a status; the command does not hang."""
     for text in (
         "echo ${nope?message}; echo no",
         "set -u; echo $nope; echo no",
@@ -273,7 +273,7 @@ async def test_abandoned_line(rig: ShellRig) -> None:
 )
 @asynchronous
 async def test_shell_that_ends(rig: ShellRig, text: str, code: int) -> None:
-    """A command that ends the shell ends as the shell does, and the shell's job likewise, after all output."""
+    """A command that ends the shell has the shell's ending, after all of its output; so has the shell's job."""
     owner = await rig.run("echo last; " + text)
     assert owner.ending == Exited(code)
     assert owner.stdout.startswith(b"last")
@@ -286,7 +286,7 @@ async def test_shell_that_ends(rig: ShellRig, text: str, code: int) -> None:
 
 @asynchronous
 async def test_shell_that_is_killed(rig: ShellRig) -> None:
-    """A shell that a signal ends is not said to have exited."""
+    """The ending of a shell that a signal has ended names the signal."""
     assert await rig.status("kill -KILL $$") == Signalled("KILL")
     await rig.ended()
     assert rig.owner.ending == Signalled("KILL")
@@ -294,7 +294,7 @@ async def test_shell_that_is_killed(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_options_that_stay(rig: ShellRig) -> None:
-    """Options and traps are there for the next command."""
+    """The next command finds options, traps and limits."""
     await rig.run("set -o noglob; trap 'echo exiting' EXIT; ulimit -n 64")
     assert await rig.output("echo /*; ulimit -n") == "/*\n64\n"
     assert "exiting" in await rig.output("exit 0")
@@ -302,7 +302,7 @@ async def test_options_that_stay(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_background(rig: ShellRig) -> None:
-    """A job in the background does not hold the command; what it writes later is the shell's, or the next command's."""
+    """A background job does not hold the command; its later output goes to the shell or to the next command."""
     owner = await rig.run("(sleep 0.3; echo later; sleep 0.6; echo last) & echo now")
     assert b"now" in owner.stdout
     assert b"later" not in owner.stdout
@@ -313,7 +313,7 @@ async def test_background(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_one_at_a_time(rig: ShellRig) -> None:
-    """A second command is refused while one runs, and so is text that is none."""
+    """A second command is refused while one runs; an empty, impossible or too long text is refused too."""
     command, owner = rig.begin("while :; do :; done")
     with pytest.raises(JobRefused) as caught:
         rig.begin("echo")
@@ -333,7 +333,7 @@ async def test_one_at_a_time(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_longest_text(rig: ShellRig) -> None:
-    """A text of exactly the greatest length."""
+    """A text of exactly the greatest length runs."""
     head, tail = ": '", "'; echo $((6*7))"
     text = head + "\n" * (MAX_SCRIPT_BYTES - len(head) - len(tail)) + tail
     assert await rig.output(text) == "42\n"
@@ -341,7 +341,7 @@ async def test_longest_text(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_slow_reader(rig: ShellRig) -> None:
-    """An owner without room holds the command, and nothing is lost or given to the next one."""
+    """A command stops while its owner has no room; no output is lost, and none goes to the next command."""
     command, owner = rig.begin(
         "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done", 1000
     )
@@ -359,7 +359,7 @@ async def test_slow_reader(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_no_room_at_the_end(rig: ShellRig) -> None:
-    """The end waits for the reader of the last bytes, however short the command."""
+    """The end of the shortest command waits until its owner has the last bytes."""
     command, owner = rig.begin("echo 12345", 2)
     await owner.when(lambda: owner.room[Stream.STDOUT] == 0)
     await deferLater(reactor, 0.1)
@@ -371,7 +371,7 @@ async def test_no_room_at_the_end(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_closed_output(rig: ShellRig) -> None:
-    """A command whose reader has gone is ended, be it a program or a loop of the shell's, and the shell lives."""
+    """A command that writes to a closed output is ended, a program as well as a loop of the shell; the shell lives."""
     for text in ("yes", "while :; do echo y; done"):
         command, owner = rig.begin(text)
         await owner.more_output(10)
@@ -384,7 +384,7 @@ async def test_closed_output(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_terminate(rig: ShellRig) -> None:
-    """A command that must end is interrupted, and the shell lives."""
+    """`terminate` interrupts the command, and the shell lives."""
     await rig.run("X=kept")
     command, owner = rig.begin("while :; do :; done")
     await until(lambda: command.has_begun)
@@ -397,7 +397,7 @@ async def test_terminate(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_terminate_and_a_lost_interrupt(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-08: a shell that has not heard of the interrupt of its own loop is interrupted again, and lives."""
+    """X-08: a shell that has missed the interrupt of its own loop is interrupted again, and lives."""
     monkeypatch.setattr("twisted_rsh.execution.shells.command.STEP_SECONDS", 0.3)
     command, owner = rig.begin("echo go; while :; do :; done")
     await owner.more_output(1)
@@ -413,7 +413,7 @@ async def test_terminate_and_a_lost_interrupt(rig: ShellRig, monkeypatch: pytest
 
 @asynchronous
 async def test_terminate_stubborn_program(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-08: what ignores INT and TERM is killed, and the shell lives."""
+    """X-08: a program that ignores INT and TERM is killed, and the shell lives."""
     monkeypatch.setattr("twisted_rsh.execution.shells.command.STEP_SECONDS", 0.3)
     command, owner = rig.begin("sh -c \"trap '' INT TERM; echo go; while :; do sleep 0.01; done\"")
     await owner.more_output(1)
@@ -425,7 +425,7 @@ async def test_terminate_stubborn_program(rig: ShellRig, monkeypatch: pytest.Mon
 
 @asynchronous
 async def test_terminate_stubborn_shell(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A shell that cannot be brought back from a command is ended with it."""
+    """A shell that does not come back from a command is killed with it."""
     monkeypatch.setattr("twisted_rsh.execution.shells.command.STEP_SECONDS", 0.2)
     command, owner = rig.begin("trap '' INT; echo go; while :; do :; done")
     await owner.more_output(1)
@@ -437,7 +437,7 @@ async def test_terminate_stubborn_shell(rig: ShellRig, monkeypatch: pytest.Monke
 
 @asynchronous
 async def test_signals(rig: ShellRig) -> None:
-    """TERM reaches the program and not the shell, and neither does a signal that this system has not."""
+    """TERM reaches the program and not the shell; a signal that this system lacks reaches neither."""
     command, owner = rig.begin("sh -c 'echo go; exec sleep 30'")
     await owner.more_output(1)
     command.send_signal("NONE")
@@ -449,8 +449,8 @@ async def test_signals(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_suspend_and_continue(rig: ShellRig) -> None:
-    """Ctrl-Z suspends, which is another end than exit code 148, and `fg` continues."""
-    if rig.shell.feed is None:
+    """Ctrl-Z suspends a command, an ending other than exit code 148, and `fg` continues it."""
+    if rig.shell.process.feed is None:
         return
     command, owner = rig.begin("sh -c 'echo go; sleep 1; echo done'")
     await owner.more_output(1)
@@ -476,8 +476,8 @@ async def test_suspend_and_continue(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_size(rig: ShellRig) -> None:
-    """A terminal has the size it was given, and takes another one."""
-    if rig.shell.feed is None:
+    """A terminal has the size of the request, and can be resized."""
+    if rig.shell.process.feed is None:
         rig.shell.resize(10, 10)
         return
     assert await rig.output("stty size") == "43 132\n"
@@ -487,7 +487,7 @@ async def test_size(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_leaving(rig: ShellRig) -> None:
-    """The end of the shell's own input lets it leave, after the command that runs."""
+    """After the end of its own input the shell finishes its command and exits."""
     _, owner = rig.begin("sleep 0.1; echo ready")
     rig.shell.end_input()
     with pytest.raises(JobRefused):
@@ -503,7 +503,7 @@ async def test_leaving(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_terminate_the_shell(rig: ShellRig) -> None:
-    """A shell that must end is hung up, and the command with it."""
+    """`terminate` of the shell sends HUP to it, and ends its command too."""
     _, owner = rig.begin("sleep 60")
     rig.shell.terminate()
     await owner.finished()
@@ -514,13 +514,13 @@ async def test_terminate_the_shell(rig: ShellRig) -> None:
 
 @asynchronous
 async def test_no_folder(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no private folder can be made, a command is refused, and an interrupted shell is ended with a reason."""
+    """If no private folder can be made, a command is refused, and an interrupted shell is ended with a reason."""
 
     def fail(**options: object) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tempfile, "mkdtemp", fail)
-    if rig.shell.feed is None:
+    if rig.shell.process.feed is None:
         _, owner = rig.begin("echo")
         await owner.finished()
         assert owner.ending == Refused(RefusalReason.RESOURCES, "no input for the command: No space left on device")

@@ -1,4 +1,4 @@
-"""Persistent shells under odd input: what belongs to a command is its own, whatever came before it."""
+"""Persistent shells under odd input: every command gets its own output and ending, whatever ran before it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ODD = (
 """Commands that do something odd to a shell, and end."""
 
 READING = ("read line", "cat")
-"""Those that wait for somebody to type, on a terminal."""
+"""Commands of :data:`ODD` that on a terminal wait for a key."""
 
 SLOW = (
     "sleep 30",
@@ -38,13 +38,13 @@ SLOW = (
     "(sleep 30)",
     "read x; sleep 30",
 )
-"""Commands that go on until they are interrupted."""
+"""Commands that run until they are interrupted."""
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @asynchronous
 async def test_steps(tmp_path: Path, kind: tuple[str, bool]) -> None:
-    """After 300 random commands, faulty and interrupted ones among them, each probe returned its token and no more."""
+    """After each of 300 random commands, some faulty and some interrupted, a probe returns its token and no more."""
     chance = random.Random(f"{kind} 1")
     rig = ShellRig(tmp_path, *kind)
     await rig.ready()
@@ -60,7 +60,7 @@ async def test_steps(tmp_path: Path, kind: tuple[str, bool]) -> None:
             await rig.run("set +xv")
         owner = await rig.run(f"echo token{number}")
         lines = owner.stdout.replace(b"\r\n", b"\n").splitlines()
-        # On a terminal a shell tells of jobs in the background when it pleases.
+        # On a terminal a shell prints notices of background jobs at any time.
         assert [line for line in lines if not line.startswith(b"[")] == [b"token%d" % number], (number, owner.stdout)
         assert owner.ending == Exited(0)
     await rig.leave()
@@ -69,7 +69,7 @@ async def test_steps(tmp_path: Path, kind: tuple[str, bool]) -> None:
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 @asynchronous
 async def test_last_bytes(tmp_path: Path, kind: tuple[str, bool]) -> None:
-    """X-04: of 2,000 short commands none loses its last bytes, and none gets another's."""
+    """X-04: each of 2,000 short commands gets all of its own output and none of another's."""
     rig = ShellRig(tmp_path, *kind)
     await rig.ready()
     for number in range(2000):
@@ -82,7 +82,7 @@ async def test_last_bytes(tmp_path: Path, kind: tuple[str, bool]) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 @asynchronous
 async def test_any_text_survives(tmp_path: Path, shell: str) -> None:
-    """Any text without NUL is the same bytes after quoting and evaluating, whatever it is full of."""
+    """Any text without NUL is the same bytes after quoting and evaluating."""
     texts: list[bytes] = []
 
     @settings(max_examples=150, deadline=None, database=None)

@@ -1,0 +1,59 @@
+"""The terminal feed of a shell's process, without a running shell."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from zope.interface import implementer
+
+from twisted_rsh.execution.processes.interfaces import IInputSource
+from twisted_rsh.execution.processes.transport import SpawnedProcess
+from twisted_rsh.execution.shells.process import TYPED_BYTES, TerminalFeed
+
+
+@implementer(IInputSource)
+class Typist:
+    """Counts the bytes that the terminal took."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def input_taken(self, size: int) -> None:
+        """See :class:`IInputSource`."""
+        self.taken += size
+
+
+class Keyboard:
+    """A process that records the typed pieces and takes them when the test says so."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Record a piece."""
+        self.written.append(data)
+
+    def end_marker(self) -> bytes:
+        """Return no key: every key is the program's own."""
+        return b""
+
+
+def test_terminal_feed() -> None:
+    """Nothing is typed before a command has begun, then one piece at a time; dropped bytes are not counted."""
+    keyboard, typist = Keyboard(), Typist()
+    feed = TerminalFeed(cast("SpawnedProcess", keyboard))
+    feed.put(b"", typist)
+    feed.put(b"x" * (TYPED_BYTES + 1), typist)
+    assert keyboard.written == []
+    feed.open()
+    assert [len(data) for data in keyboard.written] == [TYPED_BYTES]
+    feed.taken(TYPED_BYTES)
+    assert [len(data) for data in keyboard.written] == [TYPED_BYTES, 1]
+    assert typist.taken == TYPED_BYTES
+    feed.put(b"more", typist)
+    feed.hold()
+    feed.drop()
+    feed.taken(1)
+    feed.open()
+    assert typist.taken == TYPED_BYTES
+    assert len(keyboard.written) == 2
