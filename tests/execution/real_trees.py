@@ -11,10 +11,9 @@ from contextlib import contextmanager
 import pytest
 from zope.interface import implementer
 
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor
-from twisted_rsh.execution.processes.spawn import spawn
+from twisted_rsh.execution.processes.spawn import SpawnPlan, spawn
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 

@@ -11,8 +11,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from twisted_rsh.core.endings import Limit, LimitReached, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.exits import resource_usage
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 from twisted_rsh.execution.trees.limits import UsageLimits, UsageWatch

@@ -16,8 +16,8 @@ from tests.execution.processes.recorder import QUIET, Recorder, close_ends, end_
 from tests.tools import require_tool
 from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes import terminal
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.terminal import TerminalUnavailable, open_terminal
 from twisted_rsh.execution.processes.transport import spawn_process
 

@@ -17,11 +17,10 @@ from typing import Any
 
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN, closing_actions, open_pipe
 from twisted_rsh.execution.processes.terminal import open_terminal
 
-__all__ = ["NOTHING_INHERITED", "Spawned", "UnsupportedSystem", "check_system", "spawn"]
+__all__ = ["NOTHING_INHERITED", "SpawnPlan", "Spawned", "UnsupportedSystem", "check_system", "spawn"]
 
 _PROBE_BYTES = 256
 """Bytes at the beginning of a file that decide how the system executes it: Linux's ``BINPRM_BUF_SIZE``, in which a
@@ -38,6 +37,22 @@ _ENTER_AND_EXECUTE = b'cd -- "$1" && shift && exec "$@"'
 
 _RESET_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 """Signals that a job finds at their default: Python ignores SIGPIPE, ``nohup`` SIGHUP.  KILL and STOP have no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnPlan:
+    """Everything that the operating system needs to start one process; hand it to `spawn_process`.
+
+    :ivar executable: absolute path of the program.
+    :ivar argv: its arguments, of which the first is the name of the program.
+    :ivar environment: names and values of its whole environment.
+    :ivar cwd: absolute path of its working folder.
+    """
+
+    executable: bytes
+    argv: tuple[bytes, ...]
+    environment: tuple[tuple[bytes, bytes], ...]
+    cwd: bytes
 
 
 class UnsupportedSystem(Error):

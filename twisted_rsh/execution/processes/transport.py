@@ -16,12 +16,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN
 from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, failure_of, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor, IPipeOwner
 from twisted_rsh.execution.processes.pipes import FlowControlledProtocol, InputPipe, OutputPipe
-from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED, Spawned, spawn
+from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED, Spawned, SpawnPlan, spawn
 from twisted_rsh.execution.processes.terminal import (
     TerminalInput,
     TerminalOutput,
