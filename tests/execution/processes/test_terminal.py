@@ -45,7 +45,7 @@ async def test_order_of_events() -> None:
     assert protocol.events == ["made"]
     await protocol.when(lambda: "lost 2" in protocol.events)
     assert process.is_output_exhausted(2)
-    for harmless in (process.pause_output, process.resume_output, process.close_output):
+    for harmless in (process.resume_output, process.close_output):
         harmless(2)
     assert process.buffered_output(2) == 0
     process.write(b"typed\n")

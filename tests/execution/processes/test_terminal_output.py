@@ -40,7 +40,7 @@ async def test_output_is_complete() -> None:
 async def test_output_behind_the_exit() -> None:
     """What a terminal holds at the exit is more than the system counts; all of it is found by looking ahead."""
     protocol, process = start_on_terminal("head -c 8000 /dev/zero | tr '\\0' x; echo; exit 1", *QUIET)
-    process.pause_output(1)
+    process._outputs[1].pause()
     await protocol.has_exited()
     assert process.buffered_output(1) == 8001
     assert not process.is_output_exhausted(1)
@@ -71,11 +71,11 @@ async def test_credit() -> None:
     protocol.room = 2
     process.resume_output(1)
     await protocol.output_has(b"01234")
-    process.pause_output(1)
+    process._outputs[1].pause()
     protocol.room = 100
     process.resume_output(1)
     process.resume_output(1)
-    process.pause_output(1)
+    process._outputs[1].pause()
     process.resume_output(1)
     await protocol.output_has(b"0123456789")
     assert process.buffered_output(1) == 0

@@ -55,7 +55,7 @@ async def test_life_of_a_process() -> None:
     assert process.resource_usage is not None
     assert process.resource_usage.ru_maxrss > 0
     process.resume_output(1)
-    process.pause_output(1)
+    process._outputs[1].pause()
     assert process.buffered_output(1) == 0
     assert process.is_output_exhausted(1)
 
@@ -136,7 +136,7 @@ async def test_closing_everything() -> None:
 async def test_pause_and_resume() -> None:
     """A paused output is read after it is resumed, to the last byte behind the hang-up."""
     protocol, process = start("head -c 60000 /dev/zero; exit 1")
-    process.pause_output(1)
+    process._outputs[1].pause()
     await until(lambda: process.pid is None)
     assert protocol.output[1] == b""
     assert process.buffered_output(1) == 60000

@@ -54,7 +54,8 @@ class AdoptedChildren:
     :param mark_prefix: how the mark of every job begins.
     :param knows_all: whether this process starts no children but jobs, the guardian and processes of Twisted's.
         ``False`` in an application that may start its own.
-    :ivar living: the numbers of the adopted children that were alive at the last look.
+    :ivar living: the adopted children that were alive at the last look: the number of each, and the clock ticks from
+        the start of the system to its own.
     """
 
     def __init__(
@@ -68,9 +69,8 @@ class AdoptedChildren:
         self._running: set[int] = set()
         self._unreaped: set[int] = set()
         self._is_started = False
-        self._adopted: dict[int, int] = {}
         self._call: IDelayedCall | None = None
-        self.living: frozenset[int] = frozenset()
+        self.living: dict[int, int] = {}
 
     def start(self) -> None:
         """Look for adopted children from now on, while a job runs or has left a process behind."""
@@ -114,7 +114,7 @@ class AdoptedChildren:
         :returns: how many zombies are gone.
         """
         reaped = 0
-        adopted: dict[int, int] = {}
+        living: dict[int, int] = {}
         session = os.getsid(0)
         for pid in self._table.children():
             if self._is_ours(pid):
@@ -125,9 +125,8 @@ class AdoptedChildren:
             if record.is_dead:
                 reaped += _reap(pid)
             else:
-                adopted[pid] = record.started
-        self._adopted = adopted
-        self.living = frozenset(adopted)
+                living[pid] = record.started
+        self.living = living
         return reaped
 
     def _look_later(self) -> None:
@@ -150,7 +149,7 @@ class AdoptedChildren:
     def _is_adopted(self, record: ProcessRecord, session: int) -> bool:
         if self._knows_all or record.session not in (session, record.pid):
             return True
-        if self._adopted.get(record.pid) == record.started:
+        if self.living.get(record.pid) == record.started:
             return True
         mark = None if record.is_dead else self._table.mark_of(record)
         return mark is not None and mark.startswith(self._mark_prefix)

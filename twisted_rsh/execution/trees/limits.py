@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_rsh.core.endings import Limit
-from twisted_rsh.execution.trees.table import ProcessRecord
+from twisted_rsh.execution.trees.table import TICKS_PER_SECOND, ProcessRecord
 from twisted_rsh.execution.trees.tree import JobTree
 
 __all__ = ["NO_LIMITS", "SAMPLE_SECONDS", "ProcessorAccount", "UsageLimits", "UsageWatch", "resident_bytes"]
@@ -21,8 +21,6 @@ __all__ = ["NO_LIMITS", "SAMPLE_SECONDS", "ProcessorAccount", "UsageLimits", "Us
 SAMPLE_SECONDS = 0.1
 """Seconds between two looks.  A process that fills memory at 1 GB/s is noticed 100 MB above its limit.  32 jobs with
 limits share the looks of one (:meth:`twisted_rsh.execution.trees.table.ProcessTable.records`)."""
-
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -112,7 +110,7 @@ class ProcessorAccount:
             self._departed += advanced[pid] - before
         self._advanced = advanced
         self._last = dict(members)
-        return (self._departed + sum(map(_ticks, members.values()))) / _TICKS_PER_SECOND
+        return (self._departed + sum(map(_ticks, members.values()))) / TICKS_PER_SECOND
 
     def _heir(self, record: ProcessRecord, staying: Mapping[int, ProcessRecord]) -> int | None:
         """Find the nearest ancestor that still lives: the time of a chain of waits ends up there."""

@@ -24,6 +24,7 @@ __all__ = [
     "MAX_LOOK_SHARE",
     "MAX_STAT_BYTES",
     "SHARED_SECONDS",
+    "TICKS_PER_SECOND",
     "ProcessRecord",
     "ProcessTable",
     "SpareDescriptor",
@@ -47,6 +48,9 @@ SHARED_SECONDS = 0.05
 
 MAX_LOOK_SHARE = 0.2
 """The part of the time that looks may take.  With more processes a look takes longer, and is used for longer."""
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+"""Clock ticks in a second, the unit of times in ``/proc``: mostly 100."""
 
 _READ_BYTES = 16 * 1024
 """Bytes of one read of an environment: all of an ordinary one."""

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
 
-from twisted_rsh.execution.trees.table import MARK_NAME, SHARED_SECONDS, ProcessRecord
+from twisted_rsh.execution.trees.table import MARK_NAME, SHARED_SECONDS, TICKS_PER_SECOND, ProcessRecord
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.interfaces import ISuspensionListener
 
@@ -26,10 +26,7 @@ PROOF_SECONDS = 1.0
 free once the group is gone.  The system gives it to another process only after it has started as many processes as it
 has numbers, 32,768 or more."""
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-"""The unit of a process's starting time in ``/proc``."""
-
-_START_MARGIN_TICKS = _TICKS_PER_SECOND
+_START_MARGIN_TICKS = TICKS_PER_SECOND
 """Clock ticks by which a process may seem older than its job: two clocks are rounded, and some more."""
 
 
@@ -240,7 +237,7 @@ class JobTree:
 
 def _now_in_ticks() -> int:
     """Return the age of the system, in the unit in which ``/proc`` gives the start of a process."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_SECOND)
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND)
 
 
 def _is_alive(record: ProcessRecord | None, started: int) -> bool:
