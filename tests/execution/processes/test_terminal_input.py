@@ -178,7 +178,9 @@ async def test_input_is_counted() -> None:
 @asynchronous
 async def test_signals_reach_the_foreground() -> None:
     """A signal reaches what a shell with job control has put into the foreground, and the shell as well."""
-    protocol, process = start_on_terminal("set -m; trap 'echo shell' TERM; sh -c 'echo ready; exec sleep 60'", *QUIET)
+    protocol, process = start_on_terminal(
+        "set -m; trap 'echo shell; exit' TERM; sh -c 'echo ready; exec sleep 60'; read x", *QUIET
+    )
     await protocol.output_has(b"ready\n")
     foreground = process.foreground_group()
     assert foreground not in (None, process.pid)
