@@ -35,7 +35,7 @@ os.wait()
 os.write(1, os.read(read, 100))
 {finally_}
 """
-"""Python: a daemon by the book, whose number is written to stdout once it is nobody's child."""
+"""Python: a daemon by the book, whose number is written to stdout once its parent has ended."""
 
 
 def program(then: str = "pass", finally_: str = "time.sleep(600)") -> tuple[str, ...]:
@@ -91,7 +91,7 @@ def numbers(fd: int, count: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Tell whether a process runs; a zombie does not."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return not file.read().rpartition(") ")[2].startswith("Z")

@@ -200,7 +200,7 @@ async def written(command: str, *modes: tuple[str, int], **options: Any) -> byte
 
 
 def close_ends(ends: TerminalEnds) -> None:
-    """Close a terminal that nobody used."""
+    """Close a terminal that no process used."""
     for fd in (ends.writing, ends.reading, ends.slave):
         os.close(fd)
 

@@ -40,7 +40,7 @@ async def test_what_a_process_finds(interpreter: str) -> None:
 
 @asynchronous
 async def test_order_of_events() -> None:
-    """Output 2 ends at once and without data, input 0 and output 1 when nobody holds the terminal any more."""
+    """Output 2 ends at once and without data, input 0 and output 1 when no process holds the terminal any more."""
     protocol, process = start_on_terminal("read line; echo $line; exit 3", *QUIET)
     assert protocol.events == ["made"]
     await protocol.when(lambda: "lost 2" in protocol.events)

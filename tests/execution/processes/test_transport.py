@@ -71,7 +71,7 @@ async def test_success() -> None:
 
 @asynchronous
 async def test_signals() -> None:
-    """Signals go by name or number, to a process that is there; afterwards there is nobody to signal."""
+    """Signals go by name or number to a process that is there; afterwards there is no process to signal."""
     protocol, process = start("exec sleep 60")
     with pytest.raises(ValueError, match="no signal NOSUCH"):
         process.signalProcess("NOSUCH")
@@ -86,7 +86,7 @@ async def test_signals() -> None:
 
 @asynchronous
 async def test_signal_before_the_exit_is_noticed() -> None:
-    """A group that is gone before the reactor has noticed is an exit all the same."""
+    """A group that is gone before the reactor has noticed counts as an exit."""
     protocol, process = start("exit 0")
     pid = process.pid
     assert pid is not None

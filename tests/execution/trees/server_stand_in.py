@@ -28,7 +28,7 @@ AT_ONCE = 20
 """Jobs that run at the same time."""
 
 DAEMONISE = '(setsid -f sh -c "exit 3" & exec setsid sleep 0) & exec sleep 0'
-"""A job that leaves three processes behind: sessions of their own, and statuses that nobody waits for."""
+"""A job that leaves three processes behind: sessions of their own, and statuses that their parent does not wait for."""
 
 LEFT_BEHIND = (
     ("/bin/sh", "-c", "setsid sleep 600 >&- & echo $!"),
@@ -37,7 +37,7 @@ LEFT_BEHIND = (
 """Jobs that leave something behind on purpose: with the job's mark, and without."""
 
 WIPED = "os.execve('/bin/sleep', ['sleep', '600'], {})"
-"""What a daemon does that nobody is to recognise."""
+"""A daemon that wipes its environment, and the mark with it."""
 
 reactor = cast("IJobReactor", _reactor)
 

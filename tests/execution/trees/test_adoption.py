@@ -1,4 +1,4 @@
-"""What is inherited is reaped, and nothing else."""
+"""Adopted children are reaped, and no other children."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Spawn = Callable[..., int]
 
 @pytest.fixture
 def spawned() -> Iterator[Spawn]:
-    """Starts children that nobody waits for, and leaves none."""
+    """Start children that the test does not wait for, and end them after it."""
     pids = []
 
     def spawn(*argv: str, is_leader: bool = False, mark: str | None = None) -> int:
@@ -76,7 +76,7 @@ class Children:
         await until(is_zombie)
 
     def is_there(self, pid: int) -> bool:
-        """Whether a child runs or waits to be reaped."""
+        """Tell whether a child runs or waits to be reaped."""
         return pid in self.table.children()
 
 
@@ -91,7 +91,7 @@ async def test_everything_unknown_is_reaped(spawned: Spawn) -> None:
     await children.exited(ours)
     assert children.adopted.sweep() == 1
     assert not children.is_there(dead)
-    assert children.is_there(ours), "somebody waits for this one"
+    assert children.is_there(ours), "another part of the process waits for this one"
     assert set(children.adopted.living) == {living}
 
 
@@ -124,7 +124,7 @@ async def test_an_applications_own_children(spawned: Spawn) -> None:
 @requires_proc
 @asynchronous
 async def test_child_of_another_session(spawned: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-09: a child in a session that is neither ours nor its own was adopted, whoever else starts children."""
+    """X-09: a child in a session that is neither ours nor its own was adopted, also where other code starts some."""
     children = Children(knows_all=False)
     daemon = spawned("true")
     await children.exited(daemon)
@@ -150,7 +150,7 @@ async def test_child_with_a_mark(spawned: Spawn) -> None:
 @requires_proc
 @asynchronous
 async def test_somebody_else_was_quicker(spawned: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that is reaped by somebody who waits for anything at all is no failure."""
+    """It is no failure when other code, which waits for any child, reaps a child first."""
     children = Children(knows_all=True)
     child = spawned("true")
     await children.exited(child)

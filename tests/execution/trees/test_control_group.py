@@ -28,7 +28,7 @@ MOUNTS = """\
 32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
 41 31 0:31 {root} {folder} rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate
 """
-"""What ``/proc/self/mountinfo`` says where old and new control groups are side by side."""
+"""``/proc/self/mountinfo`` of a machine with old and new control groups side by side."""
 
 GONE = 1 << 25
 """A process id that no process has."""

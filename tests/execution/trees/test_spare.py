@@ -63,7 +63,7 @@ def test_without_one() -> None:
 
 
 def test_it_is_given_back() -> None:
-    """It goes with whoever kept it, if it was kept."""
+    """It is closed with the object that kept it, if it was kept."""
     unused = SpareDescriptor()
     del unused
     before = os.open(os.devnull, os.O_RDONLY)
@@ -77,7 +77,7 @@ def test_it_is_given_back() -> None:
 
 
 def test_the_process_table() -> None:
-    """R-06: the processes of the machine are seen all the same."""
+    """R-06: the process table still sees the processes of the machine."""
     table = ProcessTable(Clock())
     if not table.is_supported:
         pytest.skip("this system has no /proc")

@@ -1,4 +1,4 @@
-"""A job that is suspended from outside has not ended, and somebody learns why it hangs."""
+"""A job that is suspended from outside has not ended, and its listener learns why it hangs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_told_once(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_short_suspension(sleeper: subprocess.Popen[bytes]) -> None:
-    """What nobody was told of does not go on, either."""
+    """A suspension that was not reported is not reported to go on, either."""
     clock, listener = Clock(), Listener()
     watch = SuspensionWatch(clock)
     watch.watch(sleeper.pid, listener)
@@ -105,7 +105,7 @@ def test_exit_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_forgotten_while_told(sleeper: subprocess.Popen[bytes]) -> None:
-    """A listener may have the job forgotten whose turn would have come next."""
+    """A listener may make the watch forget the job that it would look at next."""
     clock = Clock()
     watch = SuspensionWatch(clock)
     with subprocess.Popen(["sleep", "600"]) as other:

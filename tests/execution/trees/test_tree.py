@@ -50,7 +50,7 @@ def tree_on(clock: Clock, proc: Path | None = None) -> JobTree:
 
 
 def survives(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a process was not killed just now; a signal takes a moment."""
+    """Tell whether a process outlives the moment that a signal takes."""
     try:
         process.wait(0.1)
     except subprocess.TimeoutExpired:
@@ -123,7 +123,7 @@ if os.fork() == 0:
 
 
 def test_a_number_proves_nothing_for_long(stranger: subprocess.Popen[bytes]) -> None:
-    """X-15: when the job's number has been free for a while, whoever has it is not the job's."""
+    """X-15: when the job's number has been free for a while, a process that has it is not the job's."""
     clock = Clock()
     tree = tree_on(clock)
     tree.started(stranger.pid)
@@ -299,7 +299,7 @@ async def test_chain_of_forks(trees: JobTrees) -> None:
 
 
 def is_group(number: int) -> bool:
-    """Whether there is a process group of that number."""
+    """Tell whether there is a process group of that number."""
     try:
         os.killpg(number, 0)
     except ProcessLookupError:
@@ -308,7 +308,7 @@ def is_group(number: int) -> bool:
 
 
 def test_group_too_quick_to_be_seen(tmp_path: Path, stranger: subprocess.Popen[bytes]) -> None:
-    """X-08: a group of which nobody was seen is still signalled while its number is the job's."""
+    """X-08: a group of which no look has seen a process is still signalled while its number is the job's."""
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "stat").touch()
     tree = tree_on(Clock(), tmp_path)

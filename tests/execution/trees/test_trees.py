@@ -47,7 +47,7 @@ async def test_counts(trees: JobTrees) -> None:
 @requires_proc
 @asynchronous
 async def test_what_a_job_leaves_in_its_group(trees: JobTrees) -> None:
-    """X-10: the guardian knows of a job whose group is not gone, until nobody cares."""
+    """X-10: the guardian knows of a job whose group is not gone, until its tree is closed."""
     with stand_in_job(reactor, trees, "/bin/sh", "-c", "sleep 600 & echo $!") as job:
         background = job.number()
         await until(lambda: bool(job.reports))
@@ -62,7 +62,7 @@ async def test_what_a_job_leaves_in_its_group(trees: JobTrees) -> None:
 @asynchronous
 async def test_unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a start, as in an application that was not asked, there is no guardian, no look and no subreaper."""
-    monkeypatch.setattr(job_trees_module, "become_subreaper", lambda: pytest.fail("nobody asked"))
+    monkeypatch.setattr(job_trees_module, "become_subreaper", lambda: pytest.fail("no subreaper was asked for"))
     before = len(reactor.getDelayedCalls())
     trees = JobTrees(reactor)
     with stand_in_job(reactor, trees, "/bin/true") as job:
@@ -74,7 +74,7 @@ async def test_unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynchronous
 async def test_application_that_is_a_subreaper(monkeypatch: pytest.MonkeyPatch) -> None:
     """An application that asks gets the reaping and the guardian, and stays what it is."""
-    monkeypatch.setattr(job_trees_module, "become_subreaper", lambda: pytest.fail("nobody asked"))
+    monkeypatch.setattr(job_trees_module, "become_subreaper", lambda: pytest.fail("no subreaper was asked for"))
     trees = JobTrees(reactor)
     trees.start()
     with stand_in_job(reactor, trees, *program()) as job:
@@ -86,7 +86,7 @@ async def test_application_that_is_a_subreaper(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server knows the marks that it has given, and nobody else's."""
+    """A server knows the marks that it has given, and no other server's."""
     one, other = JobTrees(reactor), JobTrees(reactor)
     _, mark = JobTree(one).mark
     assert mark != JobTree(one).mark[1]
