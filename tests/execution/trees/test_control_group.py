@@ -326,3 +326,14 @@ def test_server_that_may_not_enter(machine: Machine, monkeypatch: pytest.MonkeyP
     [event] = logged
     assert event["log_format"] == "the jobs have no control group: {reason}"
     assert os.listdir(machine.mounted) == ["cgroup.procs"]
+
+
+def test_server_without_control_groups(tmp_path: Path) -> None:
+    """A server on a system without control groups runs, and says so once."""
+    trees = JobTrees(reactor, control_group=ControlGroup(str(tmp_path)))
+    with capturedLogs() as logged:
+        trees.start()
+        trees.stop()
+    [event] = logged
+    assert event["log_format"] == "the jobs have no control group: {reason}"
+    assert str(event["reason"]) == "this system shows no cgroup v2"
