@@ -51,7 +51,8 @@ class Operator:
         """Start one of the allowed programs."""
         if request.argv is None or request.argv[0] not in ALLOWED:
             raise JobRefused(
-                RefusalReason.NOT_PERMITTED, f"operators may run {', '.join(sorted(ALLOWED))}, with --argv"
+                RefusalReason.NOT_PERMITTED,
+                f"operators may run {', '.join(sorted(ALLOWED))}, with --argv",
             )
         self.jobs += 1
         return self._local.start_job(request, owner)
@@ -89,21 +90,35 @@ class Page(Resource):
 
 def main() -> None:
     """Serve both."""
-    parser = argparse.ArgumentParser(description="A web page, and remote shells beside it.")
+    parser = argparse.ArgumentParser(
+        description="A web page, and remote shells beside it."
+    )
     parser.add_argument("--web", type=int, default=8080, help="TCP port of the page")
-    parser.add_argument("--shell", type=int, default=8082, help="TCP port of the shells")
-    parser.add_argument("--config-dir", help="folder for keys and records (default: the XDG folders)")
+    parser.add_argument(
+        "--shell", type=int, default=8082, help="TCP port of the shells"
+    )
+    parser.add_argument(
+        "--config-dir", help="folder for keys and records (default: the XDG folders)"
+    )
     options = parser.parse_args()
     globalLogPublisher.addObserver(textFileLogObserver(sys.stderr))
 
-    config = ConfigFolders.default(os.environ) if options.config is None else ConfigFolders.at(options.config)
+    config = (
+        ConfigFolders.default(os.environ)
+        if options.config is None
+        else ConfigFolders.at(options.config)
+    )
     account = Account.current(os.environ)
     operator = Operator(LocalUser(reactor, account))
     reactor.listenTCP(options.web, Site(Page(operator)), interface="127.0.0.1")
 
     # These three are all that it takes; inside a twistd application, setServiceParent() replaces the last two.
-    portal = Portal(OperatorRealm(operator), [AuthorizedKeysChecker(config, account.name, print)])
-    service = RemoteShellService(reactor, portal, config, ServiceOptions(port=options.shell))
+    portal = Portal(
+        OperatorRealm(operator), [AuthorizedKeysChecker(config, account.name, print)]
+    )
+    service = RemoteShellService(
+        reactor, portal, config, ServiceOptions(port=options.shell)
+    )
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()

@@ -1,24 +1,39 @@
-"""Fixtures that every test may use."""
+"""Options, markers and fixtures that every test may use."""
 
 from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 import pytest_twisted
+from _pytest.fixtures import SubRequest
 
-from tests.serving import Serving
-from tests.soak_mode import begin_cutting, cutting
+from tests.serving import Serving, reactor
+from tests.soak_mode import CUT_TESTS, begin_cutting, cutting
+from tests.stopping import end_run_on_signals, give_signals_back
 from twisted_rsh.client import Connection
 from twisted_rsh.trust.home import ConfigFolders
 
 Fixture = TypeVar("Fixture", bound=Callable[..., Any])
 
 async_fixture: Callable[[Fixture], Fixture] = pytest_twisted.async_yield_fixture
+
+KINDS = {
+    "exhaustive": "tries every case of something, and takes long: python -m pytest -m exhaustive",
+    "real": "runs programs on terminals, tools of others or several processes: python -m pytest -m real",
+    "soak": "goes on for long, to find what grows or is rare: python -m pytest -m soak",
+}
+"""The markers of the tests that a quick run leaves out, and what each says of a test."""
+
+_MISSING_TOOL = re.compile(r"(?:Skipped: )?(\S+) is not installed")
+
+_left_out: dict[str, int] = {}
+"""How many tests of each kind this run left out."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,14 +46,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin soak mode, if it is asked for."""
-    config.addinivalue_line("markers", "uncut(reason): soak mode leaves the test out, for a reason that is told")
+    """Register the markers, and begin soak mode if it is asked for."""
+    for name, description in KINDS.items():
+        config.addinivalue_line("markers", f"{name}: {description}")
+    config.addinivalue_line("markers", "uncut(reason): soak mode leaves the test out, for the reason given")
     seed = config.getoption("cut_links")
     if seed is not None:
         try:
-            begin_cutting(random.SystemRandom().getrandbits(32) if seed == "random" else int(seed))
+            number = random.SystemRandom().getrandbits(32) if seed == "random" else int(seed)
         except ValueError:
             raise pytest.UsageError(f"--cut-links takes a whole number or 'random', not {seed!r}") from None
+        config.option.cut_links = str(number)  # the processes that run the tests must draw from the same number
+        begin_cutting(number)
+    end_run_on_signals()
+    reactor.callWhenRunning(end_run_on_signals)  # the reactor installs its own handlers when it starts
 
 
 def pytest_report_header() -> list[str]:
@@ -47,28 +68,82 @@ def pytest_report_header() -> list[str]:
     return [] if run is None else [f"soak mode: --cut-links {run.seed}"]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Check that whoever leaves a test out of soak mode says why, and in soak mode leave it out."""
-    uncut = []
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Count the tests of each kind that the run leaves out, and leave those out that soak mode cannot cut."""
+    before = list(items)
+    yield
+    chosen = set(items)
+    for item in before:
+        for kind in KINDS:
+            if item not in chosen and item.get_closest_marker(kind) is not None:
+                _left_out[kind] = _left_out.get(kind, 0) + 1
+    folder = Path(__file__).parent
+    runs_everything = [(config.invocation_params.dir / words).resolve() for words in config.args] == [folder]
+    uncut = set()
     for item in items:
+        if runs_everything and not any(item.path.is_relative_to(folder / name) for name in CUT_TESTS):
+            uncut.add(item)
         for mark in item.iter_markers("uncut"):
             if len(mark.args) != 1 or not mark.args[0]:
                 raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.uncut takes the reason, and nothing else")
-            uncut.append(item)
+            uncut.add(item)
     if cutting() is not None and uncut:
         items[:] = [item for item in items if item not in uncut]
-        config.hook.pytest_deselected(items=uncut)
+        config.hook.pytest_deselected(items=list(uncut))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: SubRequest) -> Generator[None, object, object]:
+    """Remember that a fixture failed or skipped, as pytest does for its own and ``pytest_twisted`` does not.
+
+    Without that, the next test that asks for the fixture breaks inside pytest.
+    """
+    try:
+        return (yield)
+    except BaseException as error:
+        if fixturedef.cached_result is None:
+            fixturedef.cached_result = (None, fixturedef.cache_key(request), (error, error.__traceback__))
+        raise
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let a soak in which hardly anything was cut fail: it has shown nothing."""
+    """Let a soak in which hardly anything was cut fail: it has shown nothing.  A worker hands its counts over."""
+    give_signals_back()
     run = cutting()
-    if run is not None and session.exitstatus == pytest.ExitCode.OK and not run.is_enough:
+    worker = getattr(session.config, "workeroutput", None)
+    if worker is not None:
+        worker["left_out"] = dict(_left_out)
+        worker["cutting"] = None if run is None else (run.servers, run.connections, run.cuts)
+    elif run is not None and session.exitstatus == pytest.ExitCode.OK and not run.is_enough:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the counts of a worker of pytest-xdist; each of them collects all tests."""
+    output = getattr(node, "workeroutput", {})
+    _left_out.update(output.get("left_out") or {})
+    run = cutting()
+    if run is not None and output.get("cutting"):
+        servers, connections, cuts = output["cutting"]
+        run.servers += servers
+        run.connections += connections
+        run.cuts += cuts
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Show how much was cut."""
+    """Say in one line what was left out, and in soak mode how much was cut."""
+    tools: dict[str, int] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        found = _MISSING_TOOL.match(str(report.longrepr[2]))
+        if found is not None:
+            tools[found[1]] = tools.get(found[1], 0) + 1
+    told = [f"{count} {kind}" for kind, count in sorted(_left_out.items())]
+    told += [f"{count} that need {tool}" for tool, count in sorted(tools.items())]
+    if told:
+        terminalreporter.write_line(f"left out: {', '.join(told)} (CONTRIBUTING.rst says how to run them)")
     run = cutting()
     if run is not None:
         terminalreporter.write_line(f"soak mode: {run}", red=not run.is_enough)

@@ -22,6 +22,7 @@ from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record, remove_record, write_record
 
 __all__ = [
+    "CUT_TESTS",
     "HOST",
     "LOGIN_RECORDS",
     "MAX_RECORDS",
@@ -39,6 +40,20 @@ MAX_RECORDS = 50
 LOGIN_RECORDS = 13
 """TLS records of a connection until its client has logged in, or resumed, with those of TLS itself: a login that is cut
 fails, by design, and who starts a program again cannot be the test."""
+
+CUT_TESTS = (
+    "cli",
+    "client",
+    "system",
+    "server/test_service.py",
+    "server/test_capacity.py",
+    "server/test_control.py",
+    "test_api.py",
+    "test_classic_faults.py",
+    "test_embedding.py",
+    "test_examples.py",
+)
+"""The tests of what a user does, in this folder: what must hold while connections keep failing."""
 
 PROXY_SECONDS = 30.0
 """Seconds that a proxy's process has to start or to end; it takes one, on a machine that does nothing else."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -11,7 +12,24 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.system.running import SCRIPTS, START_SECONDS, STOP_SECONDS, own_environment, running_server, wait_until
+import pytest
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.utils import getProcessOutputAndValue
+
+from tests.serving import Serving, asynchronous, reactor
+from tests.soak_mode import LOGIN_RECORDS
+from tests.system.running import (
+    SCRIPTS,
+    START_SECONDS,
+    STOP_SECONDS,
+    RunningServer,
+    own_environment,
+    running_server,
+    wait_until,
+)
+from twisted_rsh.testing import FaultProxy, Faults, InTurn
+from twisted_rsh.trust.client_key import load_or_create_client_key
+from twisted_rsh.trust.home import ConfigFolders
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -71,36 +89,122 @@ def test_web_and_shell(tmp_path: Path) -> None:
         assert page(web) == b"1 jobs so far\n"
 
 
-def test_run_commands(tmp_path: Path) -> None:
-    """The client runs commands at once, streams both ways, and tells a time-out from a failure."""
+def run_example(name: str, server: RunningServer, folder: Path) -> list[str]:
+    """Run an example against a server, and return the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name), "--port", str(server.port), "--config-dir", str(server.config)],
+        env=server.environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
+    return done.stdout.splitlines()
+
+
+def test_task_run(tmp_path: Path) -> None:
+    """Each ending is told apart, and an argument list reaches the program unchanged."""
     with running_server(tmp_path) as server:
-        done = subprocess.run(
-            [
-                sys.executable,
-                str(EXAMPLES / "run_commands.py"),
-                "--port",
-                str(server.port),
-                "--config-dir",
-                str(server.config),
-            ],
-            env=server.environment,
-            cwd=tmp_path,
-            capture_output=True,
-            timeout=60,
-        )
-    assert done.stderr == b""
-    assert done.stdout.decode().splitlines() == [
-        "slow",
-        "quick   as  is  ",
-        "two",
-        "three",
-        "one",
-        "Exited(code=0)",
-        "TimedOut(seconds=0.5) b'partial\\n'",
-        "'exit 3': exited with status 3",
-    ]
+        assert run_example("task_run.py", server, tmp_path) == [
+            "hello",
+            " oops",
+            " Exited(code=3)",
+            "$HOME|as  it  is|",
+            "failed: Exited(code=2)",
+            "stopped after 0.5 s, with partial",
+            "",
+        ]
+
+
+def test_task_stream(tmp_path: Path) -> None:
+    """Both outputs are read while the job runs, and a job without an end is ended."""
+    with running_server(tmp_path) as server:
+        lines = run_example("task_stream.py", server, tmp_path)
+    assert [line for line in lines if line.startswith("stdout")] == [f"stdout: line {number}" for number in (1, 2, 3)]
+    assert "stderr: done" in lines
+    assert lines[-2:] == ["Exited(code=0)", "read enough: True"]
+
+
+def test_task_feed(tmp_path: Path) -> None:
+    """Bytes, a file, a generator and single writes arrive as the command's input."""
+    imports = (EXAMPLES / "task_feed.py").read_text().count("import")
+    with running_server(tmp_path) as server:
+        sorted_words, counted, numbers, product = run_example("task_feed.py", server, tmp_path)
+    assert sorted_words == "['apple', 'pear']"
+    assert 0 < int(counted.removeprefix("imports: ")) <= imports
+    assert numbers == "lines: 100000"
+    assert product == "product: 343 Exited(code=0)"
+
+
+def test_task_shell(tmp_path: Path) -> None:
+    """One shell remembers, survives a time-out, and ends with its own status."""
+    with running_server(tmp_path) as server:
+        assert run_example("task_shell.py", server, tmp_path) == [
+            "['/tmp', 'hello', 'hello']",
+            "TimedOut(seconds=0.5)",
+            "Exited(code=3)",
+            "/tmp",
+            "to the command",
+            "from /tmp",
+            "Exited(code=5)",
+            "Exited(code=5)",
+        ]
+
+
+@asynchronous
+async def test_task_reconnect(serving: Serving) -> None:
+    """A connection that is cut under a job is made again, and no line is missing."""
+    server = TCP4ClientEndpoint(reactor, "127.0.0.1", serving.service.tcp_port)
+    proxy = FaultProxy(reactor, server, InTurn((Faults(cut_after_records=LOGIN_RECORDS + 6),)))
+    await proxy.start()
+    words = ("--port", str(proxy.port), "--config-dir", serving.config.config)
+    words += ("--fingerprint", serving.service.fingerprint)
+    output, errors, status = await getProcessOutputAndValue(
+        sys.executable, [str(EXAMPLES / "task_reconnect.py"), *words], env=dict(os.environ), reactor=reactor
+    )
+    await proxy.stop()
+    assert output.decode().splitlines() == ["1", "2", "3", "4", "5", "exit status 0", "still here"]
+    assert b"connected again" in errors
+    assert status == 0
+    assert proxy.cuts == 1
+
+
+def test_task_embed(tmp_path: Path) -> None:
+    """The application's checker lets one key in, and its user answers two commands."""
+    folder = tmp_path / "rsh"
+    key = load_or_create_client_key(ConfigFolders.at(str(folder)))
+    words = ("--port", "0", "--config-dir", str(folder), "--allow", key.fingerprint)
+    command = [sys.executable, str(EXAMPLES / "task_embed.py"), *words]
+    environment = own_environment(tmp_path)
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as application:
+        try:
+            assert application.stdout is not None
+            _, port, _, _ = application.stdout.readline().split()
+            client = [str(SCRIPTS / "trsh"), "--config-dir", str(folder), "-l", "mary", "-p", port, "127.0.0.1"]
+            done = [
+                subprocess.run([*client, word], env=environment, capture_output=True, timeout=60)
+                for word in ("whoami", "count", "id")
+            ]
+        finally:
+            application.terminate()
+    assert done[0].stdout == b"mary\n"
+    assert done[1].stdout == b"".join(b"%d\n" % number for number in range(1000))
+    assert done[2].stderr == b"trsh: there is whoami, and there is count\n"
+    assert [one.returncode for one in done] == [0, 0, 255]
+
+
+@pytest.mark.parametrize("name", ["in_memory.py", "ask_until_answered.py"])
+def test_without_a_server(name: str, tmp_path: Path) -> None:
+    """The examples of docs/testing.rst hold what they assert."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_examples_are_all_run() -> None:
     """No example is without a test here."""
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"run_commands.py", "web_and_shell.py"}
+    tested = Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tested] == []

@@ -8,19 +8,20 @@ import inspect
 import pkgutil
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-import pytest
 from zope.interface import implementedBy
 from zope.interface.interface import InterfaceClass
 
 import twisted_rsh
 
 MODULES = [
-    twisted_rsh.__name__,
-    *(module.name for module in pkgutil.walk_packages(twisted_rsh.__path__, f"{twisted_rsh.__name__}.")),
+    importlib.import_module(name)
+    for name in [
+        twisted_rsh.__name__,
+        *(module.name for module in pkgutil.walk_packages(twisted_rsh.__path__, f"{twisted_rsh.__name__}.")),
+    ]
 ]
-
-EACH_MODULE = pytest.mark.parametrize("name", MODULES)
 
 
 def is_package_without_code(module: ModuleType) -> bool:
@@ -50,64 +51,68 @@ def documented_names(module: ModuleType) -> set[str]:
     return documented
 
 
-@EACH_MODULE
-def test_module_is_described(name: str) -> None:
+def exported(module: ModuleType) -> list[tuple[str, Any]]:
+    """The names in a module's ``__all__``, and what they are."""
+    return [(name, getattr(module, name)) for name in getattr(module, "__all__", ())]
+
+
+def test_modules_are_described() -> None:
     """Every module says in its docstring what it is for."""
-    assert (importlib.import_module(name).__doc__ or "").strip()
+    assert [module.__name__ for module in MODULES if not (module.__doc__ or "").strip()] == []
 
 
-@EACH_MODULE
-def test_exports_exist(name: str) -> None:
-    """Every module has ``__all__``, whose names are sorted apart from upper and lower case, single, and there."""
-    module = importlib.import_module(name)
-    if is_package_without_code(module):
-        return
-    names = module.__all__
-    assert len(set(names)) == len(names)
-    for exported in names:
-        assert hasattr(module, exported), exported
-        assert not exported.startswith("_"), exported
+def test_modules_have_exports() -> None:
+    """Every module with code has ``__all__``; each name in it is public, there, and named once."""
+    wrong = [
+        module.__name__ for module in MODULES if not (hasattr(module, "__all__") or is_package_without_code(module))
+    ]
+    for module in MODULES:
+        names = getattr(module, "__all__", ())
+        wrong += [f"{module.__name__}.{name}" for name in names if name.startswith("_") or not hasattr(module, name)]
+        wrong += [f"{module.__name__}: a name twice"] if len(set(names)) != len(names) else []
+    # __version__ is the one name that Python itself spells so.
+    assert [name for name in wrong if name != "twisted_rsh.__version__"] == []
 
 
-@EACH_MODULE
-def test_public_definitions_are_exported(name: str) -> None:
-    """A class or function without a leading underscore is public, or has one."""
-    module = importlib.import_module(name)
-    if is_package_without_code(module):
-        return
-    defined = {
-        node.name
+def test_public_definitions_are_exported() -> None:
+    """A class or function without a leading underscore is in ``__all__``."""
+    missing = [
+        f"{module.__name__}.{node.name}"
+        for module in MODULES
         for node in tree_of(module).body
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-    }
-    assert {n for n in defined if not n.startswith("_")} <= set(module.__all__)
+        and not node.name.startswith("_")
+        and node.name not in module.__all__
+    ]
+    assert missing == []
 
 
-@EACH_MODULE
-def test_exports_are_described(name: str) -> None:
-    """Every public class, function, method and constant is described."""
-    module = importlib.import_module(name)
-    constants = documented_names(module)
-    for exported in getattr(module, "__all__", ()):
-        thing = getattr(module, exported)
-        if inspect.isclass(thing) or inspect.isroutine(thing) or isinstance(thing, InterfaceClass):
-            assert (thing.__doc__ or "").strip(), exported
-        elif not is_reexported(module, exported):
-            assert exported in constants, exported
+def test_exports_are_described() -> None:
+    """Every public class, function and constant is described."""
+    undescribed = []
+    for module in MODULES:
+        constants = documented_names(module)
+        for name, thing in exported(module):
+            if inspect.isclass(thing) or inspect.isroutine(thing) or isinstance(thing, InterfaceClass):
+                described = bool((thing.__doc__ or "").strip())
+            else:
+                described = name in constants or is_reexported(module, name)
+            undescribed += [] if described else [f"{module.__name__}.{name}"]
+    assert undescribed == []
 
 
-@EACH_MODULE
-def test_public_methods_are_described(name: str) -> None:
+def test_public_methods_are_described() -> None:
     """Every public method that is not Twisted's to call, and not an interface's, is described."""
-    module = importlib.import_module(name)
-    for exported in getattr(module, "__all__", ()):
-        thing = getattr(module, exported)
-        if not inspect.isclass(thing) or thing.__module__ != name:
-            continue
-        for method, value in list(vars(thing).items()):  # zope.interface adds to them
-            if method.startswith("_") or not method.islower() or not inspect.isroutine(value):
-                continue
-            assert value.__doc__ or is_described_elsewhere(module, thing, method), f"{exported}.{method}"
+    undescribed = [
+        f"{module.__name__}.{name}.{method}"
+        for module in MODULES
+        for name, thing in exported(module)
+        if inspect.isclass(thing) and thing.__module__ == module.__name__
+        for method, value in list(vars(thing).items())  # zope.interface adds to them
+        if not method.startswith("_") and method.islower() and inspect.isroutine(value)
+        if not value.__doc__ and not is_described_elsewhere(module, thing, method)
+    ]
+    assert undescribed == []
 
 
 def is_described_elsewhere(module: ModuleType, cls: type, method: str) -> bool:

@@ -34,7 +34,7 @@ def soak(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run tests by themselves."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COVERAGE_", "PYTEST_"))}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", *words],
         cwd=ROOT,
         env=environment | variables,
         capture_output=True,
@@ -86,7 +86,7 @@ def test_enough(servers: int, cuts: int, is_enough: bool) -> None:
 def test_tests_that_are_cut() -> None:
     """M-23: the seed is shown, links are cut, and tests about the link are left out."""
     names = ("test_stdin_is_sent_and_ended", "test_connection_lost_under_a_command")
-    done = soak("--cut-links=5", *(f"tests/client/test_remote_shell.py::{name}" for name in names))
+    done = soak("--cut-links=5", *(f"tests/client/test_connection.py::{name}" for name in names))
     assert "soak mode: --cut-links 5\n" in done.stdout
     assert "1 passed, 1 deselected" in done.stdout, done.stdout
     assert "connections to 1 servers were cut (--cut-links 5)" in done.stdout

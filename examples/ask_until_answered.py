@@ -1,15 +1,24 @@
-"""The example of docs/testing.rst, which shows all of it."""
+"""Prove that a client survives its connections, with the fault tools of the package.
+
+    python examples/ask_until_answered.py
+
+The code under test asks until it has an answer.  It knows nothing of this package.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
+from twisted.internet.endpoints import (
+    TCP4ClientEndpoint,
+    TCP4ServerEndpoint,
+    connectProtocol,
+)
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IStreamClientEndpoint, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, react
 from twisted.python.failure import Failure
 
 from twisted_rsh.testing import (
@@ -35,7 +44,7 @@ class Capitals(Protocol):
 
 
 class Question(Protocol):
-    """One attempt of the client: asks, and has the answer or the reason why there is none."""
+    """One attempt of the client: it has the answer, or the reason why there is none."""
 
     transport: ITransport
 
@@ -70,7 +79,7 @@ async def ask(endpoint: IStreamClientEndpoint, text: bytes) -> bytes:
 
 
 def ask_in_memory(schedule: Schedule) -> MemoryEndpoint:
-    """Ask over connections to which happens what a schedule says, without sockets and without waiting."""
+    """Ask over connections that fail as a schedule says: no sockets, and no waiting."""
     clock = Clock()
     endpoint = MemoryEndpoint(clock, Factory.forProtocol(Capitals), schedule)
     answers: list[bytes] = []
@@ -80,31 +89,47 @@ def ask_in_memory(schedule: Schedule) -> MemoryEndpoint:
     return endpoint
 
 
-def test_cut_at_every_byte() -> None:
+def cut_at_every_byte() -> None:
     """Wherever the first connection is cut, the answer comes."""
     [connection] = ask_in_memory(NO_FAULTS).connections
     for direction in Direction:
         for size in range(connection.delivered(direction)):
-            endpoint = ask_in_memory(InTurn((Faults.going(direction, LaneFaults(cut_after=size)),)))
+            faults = Faults.going(direction, LaneFaults(cut_after=size))
+            endpoint = ask_in_memory(InTurn((faults,)))
             assert endpoint.dials == 2
 
 
-def test_many_kinds_of_misfortune() -> None:
-    """The answer comes through fragments, resets and closes; a failure prints the schedule that led to it."""
+def many_kinds_of_misfortune() -> None:
+    """The answer comes through all of it; a failure prints the schedule."""
     for seed in range(100):
         ask_in_memory(FaultSchedule(seed, faulty=5, longest=20))
 
 
 async def ask_through_a_proxy(reactor: Any) -> None:
-    """The same over sockets: the first connection is cut when the answer has come half way."""
-    listening = await TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1").listen(Factory.forProtocol(Capitals))
+    """The same over sockets: the first connection is cut within the answer."""
+    port = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    listening = await port.listen(Factory.forProtocol(Capitals))
     server = TCP4ClientEndpoint(reactor, "127.0.0.1", listening.getHost().port)
-    proxy = FaultProxy(reactor, server, InTurn((Faults(to_client=LaneFaults(cut_after=5)),)))
+    faults = Faults(to_client=LaneFaults(cut_after=5))
+    proxy = FaultProxy(reactor, server, InTurn((faults,)))
     await proxy.start()
     try:
-        answer = await ask(TCP4ClientEndpoint(reactor, "127.0.0.1", proxy.port), b"who is there?")
+        client = TCP4ClientEndpoint(reactor, "127.0.0.1", proxy.port)
+        answer = await ask(client, b"who is there?")
         assert answer == b"WHO IS THERE?"
         assert (proxy.connections, proxy.cuts) == (2, 1)
+        print("answered every time")
     finally:
         await proxy.stop()
         await listening.stopListening()
+
+
+def main(reactor: Any) -> Deferred[None]:
+    """Do all of it."""
+    cut_at_every_byte()
+    many_kinds_of_misfortune()
+    return Deferred.fromCoroutine(ask_through_a_proxy(reactor))
+
+
+if __name__ == "__main__":
+    react(main)
