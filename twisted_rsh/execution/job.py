@@ -47,7 +47,7 @@ def start_job(
     :param reactor: watches its pipes and its exit, and tells the time.
     :param plan: the program to execute (:func:`twisted_rsh.execution.plan.plan_job`).
     :param owner: gets its output and its ending, from the reactor only, never from within this call.
-    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.trees.trees.JobTrees.new`).
+    :param tree: a new tree for this job.
     :param terminal: the terminal to give it, or ``None`` for pipes.
     :param limits: the resources that all of its processes may use together.
     :returns: the running job.
