@@ -121,7 +121,7 @@ def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: a server has a control group unless it is told not to."""
     for choice, wanted in (("auto", True), ("never", False)):
         service: Any = service_of("--port", "0", "--config-dir", folder, "--cgroups", choice)
-        assert (service._trees._control_group is not None) == wanted
+        assert (service._trees.control_group is not None) == wanted
     assert "takes auto or never, not 'always'" in refusal(capfd, "--cgroups", "always")
 
 

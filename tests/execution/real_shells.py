@@ -15,6 +15,7 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.shells.command import ShellCommand
 from twisted_rsh.execution.shells.plan import plan_shell
 from twisted_rsh.execution.shells.shell import ShellJob, start_shell
+from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
 __all__ = ["KINDS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
@@ -46,7 +47,7 @@ class ShellRig:
             reactor,
             plan_shell(request, account(home)),
             self.owner,
-            JobTrees(reactor).new(),
+            JobTree(JobTrees(reactor)),
             Terminal(columns=132, rows=43) if on_terminal else None,
             folder=str(home),
         )

@@ -11,10 +11,9 @@ from contextlib import contextmanager
 import pytest
 from zope.interface import implementer
 
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor
-from twisted_rsh.execution.processes.spawn import spawn
+from twisted_rsh.execution.processes.spawn import SpawnPlan, spawn
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
@@ -36,7 +35,7 @@ os.wait()
 os.write(1, os.read(read, 100))
 {finally_}
 """
-"""Python: a daemon by the book, whose number is written to stdout once it is nobody's child."""
+"""Python: a daemon by the book, whose number is written to stdout once its parent has ended."""
 
 
 def program(then: str = "pass", finally_: str = "time.sleep(600)") -> tuple[str, ...]:
@@ -92,7 +91,7 @@ def numbers(fd: int, count: int) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; a zombie does not."""
+    """Tell whether a process runs; a zombie does not."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             return not file.read().rpartition(") ")[2].startswith("Z")
@@ -103,7 +102,7 @@ def is_alive(pid: int) -> bool:
 @contextmanager
 def stand_in_job(reactor: IJobReactor, trees: JobTrees, *argv: str, marked: bool = True) -> Iterator[Job]:
     """Run a job and make sure that nothing of it is left when the test is over."""
-    job = Job(reactor, trees.new(), argv, marked=marked)
+    job = Job(reactor, JobTree(trees), argv, marked=marked)
     try:
         yield job
     finally:

@@ -11,14 +11,13 @@ from twisted.internet.task import Clock
 from tests.execution.owners import RecordingOwner, asynchronous, start_job, until
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.lifetime import (
-    GRACE_SECONDS,
-    LADDER,
     MAX_SWEEPS,
     POLL_SECONDS,
     SWEEP_SECONDS,
     KillLadder,
     OutputBacklog,
 )
+from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 
 
 class Group:

@@ -17,7 +17,8 @@ from twisted_rsh.core.limits import (
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.plan import MAX_SHOWN_CHARACTERS, SpawnPlan, check_folder, check_program, plan_job, shown
+from twisted_rsh.execution.plan import MAX_SHOWN_CHARACTERS, check_folder, check_program, plan_job, shown
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.interfaces import JobRefused
 
 HOME = "/home/me"

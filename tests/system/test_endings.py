@@ -19,7 +19,7 @@ from tests.system.running import (
     running_server,
     wait_until,
 )
-from twisted_rsh.execution.lifetime import GRACE_SECONDS, LADDER
+from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 
 LADDER_SECONDS = GRACE_SECONDS * (len(LADDER) - 1) + 2
 """Seconds in which the whole kill ladder is over: its steps, and the time that a busy machine takes."""

@@ -1,4 +1,4 @@
-"""The account that jobs run as: this process's own user, with the environment that every job starts from."""
+"""The account that jobs run as: this process's own user, and the environment that every job starts from."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from dataclasses import dataclass
 __all__ = ["DEFAULT_PATH", "DEFAULT_SHELL", "Account"]
 
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-"""The ``PATH`` of a job when the server has none, as a service manager may start it: the standard folders of Linux
-and macOS, the locally installed first."""
+"""The ``PATH`` of a job when the server has none, as under some service managers: the standard folders of Linux and
+macOS, those for local programs first."""
 
 DEFAULT_SHELL = "/bin/sh"
-"""The shell of a user whose account names none (passwd(5): an empty field means this)."""
+"""The shell of a user without one in passwd(5), where an empty field means this one."""
 
 _INHERITED_NAMES = frozenset({"PATH", "LANG", "LANGUAGE", "TZ"})
-"""The server's own variables that a job gets too; everything else, such as a token of the service manager, stays."""
+"""The server's variables that a job gets too.  It gets no other, such as a token of the service manager."""
 
 _INHERITED_PREFIX = "LC_"
-"""The locale's categories are inherited by prefix: systems add their own."""
+"""The beginning of the names of the locale's categories, which a job gets too: systems add categories of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The user that jobs run as, and what each of them is given.  Text is decoded as Python decodes file names.
+    """The user that jobs run as, and what every job starts with.  Text is decoded as Python decodes file names.
 
     :ivar name: the user's name.
     :ivar home: absolute path of the home folder; it need not exist.
     :ivar shell: absolute path of the shell that runs command strings.
     :ivar encoding: the code page of the jobs, as Python names it; a superset of ASCII.
-    :ivar environment: names and values that every job starts with, sorted by name.
+    :ivar environment: names and values, sorted by name.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Account:
     def current(cls, environ: Mapping[str, str], shell: str | None = None, encoding: str | None = None) -> Account:
         """Describe the user that this process runs as.
 
-        The environment is built from nothing: of `environ` only the search path, the locale and the time zone are
-        taken, so no secret that the server was started with reaches a job.
+        Of `environ` the jobs' environment takes the search path, the locale and the time zone only, so no secret in the
+        server's environment reaches a job.
 
         :param environ: the server's environment, such as ``os.environ``.
-        :param shell: absolute path of the shell, or ``None`` for the one that the account names.
+        :param shell: absolute path of the shell, or ``None`` for the one that passwd(5) names.
         :param encoding: the name of the jobs' code page, or ``None`` for the locale's.
         :returns: the account; hand it to :class:`twisted_rsh.execution.user.LocalUser`.
         :raises ValueError: the shell is no absolute path, or the encoding is unknown or no superset of ASCII.
@@ -58,7 +58,7 @@ class Account:
         uid = os.getuid()
         try:
             entry = pwd.getpwuid(uid)
-        except KeyError:  # a container may run as a number that nobody named
+        except KeyError:  # a container may run as a number without an entry
             name, home, own_shell = environ.get("USER", ""), environ.get("HOME", ""), ""
         else:
             name, home, own_shell = entry.pw_name, entry.pw_dir, entry.pw_shell
@@ -78,12 +78,12 @@ def _is_inherited(name: str) -> bool:
 
 
 def _code_page(encoding: str | None) -> str:
-    """Name a code page as Python does; ``None`` means the locale's."""
+    """Return a code page's name in Python; ``None`` means the locale's."""
     wanted = encoding or locale.nl_langinfo(locale.CODESET) or locale.getpreferredencoding(False)
     try:
         name = codecs.lookup(wanted).name
         is_ascii_superset = "/A=".encode(name) == b"/A="
-    except LookupError:  # also what str.encode says of a codec that is not one of text, such as "hex"
+    except LookupError:  # str.encode also raises this for a codec that is not one of text, such as "hex"
         raise ValueError(f"unknown encoding {wanted!r}; name a code page such as utf-8 or gbk") from None
     if not is_ascii_superset:
         raise ValueError(f"encoding {wanted!r} is not a superset of ASCII; name a code page such as utf-8 or gbk")

@@ -13,10 +13,11 @@ from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.lifetime import JobLifetime, OutputBacklog
-from twisted_rsh.execution.plan import SpawnPlan, refusal_of
+from twisted_rsh.execution.plan import refusal_of
 from twisted_rsh.execution.processes.exits import ending_of
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.pipes import FlowControlledProtocol
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
@@ -46,7 +47,7 @@ def start_job(
     :param reactor: watches its pipes and its exit, and tells the time.
     :param plan: the program to execute (:func:`twisted_rsh.execution.plan.plan_job`).
     :param owner: gets its output and its ending, from the reactor only, never from within this call.
-    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.trees.trees.JobTrees.new`).
+    :param tree: a new tree for this job.
     :param terminal: the terminal to give it, or ``None`` for pipes.
     :param limits: the resources that all of its processes may use together.
     :returns: the running job.

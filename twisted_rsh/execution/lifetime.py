@@ -11,9 +11,10 @@ from twisted.internet.interfaces import IReactorTime
 
 from twisted_rsh.core.endings import Limit, LimitReached, ResourceUsage
 from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.exits import resource_usage
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
+from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 from twisted_rsh.execution.trees.limits import UsageLimits, UsageWatch
 from twisted_rsh.execution.trees.tree import JobTree
 
@@ -21,28 +22,11 @@ if TYPE_CHECKING:
     from twisted_rsh.execution.job import ProcessJob
     from twisted_rsh.execution.shells.shell import ShellJob
 
-__all__ = [
-    "GRACE_SECONDS",
-    "LADDER",
-    "MAX_SWEEPS",
-    "POLL_SECONDS",
-    "SWEEP_SECONDS",
-    "JobLifetime",
-    "KillLadder",
-    "OutputBacklog",
-]
-
-GRACE_SECONDS = 5.0
-"""Seconds between two steps: long enough for an editor or a database to put its files in order, and short enough that
-the whole ladder takes no longer than a service manager waits for its service (systemd: 90 s, Docker: 10 s)."""
+__all__ = ["MAX_SWEEPS", "POLL_SECONDS", "SWEEP_SECONDS", "JobLifetime", "KillLadder", "OutputBacklog"]
 
 POLL_SECONDS = 0.25
 """Seconds between two looks at the group.  The system may reuse the group's number once the group is gone, so a look
 must follow soon after that: the system would have to start as many processes as it has numbers in this time."""
-
-LADDER = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
-"""The steps: HUP, which means that the user is gone and which shells pass on; TERM, for programs that ignore HUP on
-purpose, as under ``nohup``; KILL, which no program can ignore."""
 
 SWEEP_SECONDS = 0.1
 """Seconds between two sweeps.  A sweep is one more KILL, for processes that were forked during the last one; it also

@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled
 from twisted_rsh.core.limits import (
@@ -20,12 +19,12 @@ from twisted_rsh.core.limits import (
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.terminal import TerminalUnavailable
 from twisted_rsh.interfaces import JobRefused
 
 __all__ = [
     "MAX_SHOWN_CHARACTERS",
-    "SpawnPlan",
     "check_folder",
     "check_program",
     "encode_text",
@@ -37,22 +36,6 @@ __all__ = [
 
 MAX_SHOWN_CHARACTERS = 200
 """Characters of a name or path that a refusal repeats: one readable line, far below ``MAX_TEXT_BYTES``."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnPlan:
-    """Everything that the operating system needs to start one process; hand it to `spawn_process`.
-
-    :ivar executable: absolute path of the program.
-    :ivar argv: its arguments, of which the first is the name of the program.
-    :ivar environment: names and values of its whole environment.
-    :ivar cwd: absolute path of its working folder.
-    """
-
-    executable: bytes
-    argv: tuple[bytes, ...]
-    environment: tuple[tuple[bytes, bytes], ...]
-    cwd: bytes
 
 
 def check_program(path: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The user of a stand-alone server: whoever has logged in runs jobs as the server's own account."""
+"""The user of a stand-alone server: runs jobs as the server's own account."""
 
 from __future__ import annotations
 
@@ -25,65 +25,49 @@ __all__ = ["LocalUser"]
 
 @implementer(IShellUser)
 class LocalUser:
-    """Runs every request as a process of this machine, or in a shell that is one.
+    """Runs every request as a process of this machine, or as a persistent shell.
 
     :param reactor: watches the processes, and tells the time: any POSIX reactor, which is an
         :class:`~twisted_rsh.execution.processes.interfaces.IJobReactor`.
-    :param account: the user they run as (:meth:`twisted_rsh.execution.account.Account.current`).
-    :param trees: knows the processes of all jobs; ``None`` for one of this user's own, which changes nothing about the
-        process that it is in (:class:`twisted_rsh.execution.trees.trees.JobTrees`).
-    :raises twisted_rsh.execution.processes.spawn.UnsupportedSystem: this system has no `posix_spawn` for jobs.
+    :param account: the account that jobs run as (:meth:`twisted_rsh.execution.account.Account.current`).
+    :param trees: keeps the jobs of this reactor from leaving processes behind; ``None`` for one of this user's own,
+        which changes nothing about this process (:class:`twisted_rsh.execution.trees.trees.JobTrees`).
+    :raises twisted_rsh.execution.processes.spawn.UnsupportedSystem: this system cannot start jobs.
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """
 
-    def __init__(
-        self,
-        reactor: Any,
-        account: Account,
-        trees: JobTrees | None = None,
-    ) -> None:
+    def __init__(self, reactor: Any, account: Account, trees: JobTrees | None = None) -> None:
         check_system()
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
-        self._trees = trees or JobTrees(self._reactor)
+        self._trees = JobTrees(self._reactor) if trees is None else trees
         self.name = account.name
         self.encoding = account.encoding
 
     def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob | ShellJob:
         """Start a process, or a persistent shell, for a request.
 
-        The request's `timeout` is the owner's to keep: it calls :meth:`ProcessJob.terminate` when the time is up.
+        The owner keeps the request's `timeout`: it calls the job's `terminate` when the time is up.
 
-        :param request: what the client asked for.
-        :param owner: whom to report to, never from within this call; also of suspensions, if it provides
-            :class:`~twisted_rsh.interfaces.ISuspensionListener`.
+        :param request: the client's request.
+        :param owner: receives the job's reports, never from within this call.  It also learns of suspensions if it
+            provides :class:`~twisted_rsh.interfaces.ISuspensionListener`.
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
         limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory)
-        tree = self._trees.new()
+        tree = JobTree(self._trees)
         if limits.are_set and not tree.sees_processes:
             text = "the server's system cannot keep limits of processor time and memory; run the command without"
             raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
-        job = self._start(request, owner, tree, limits)
-        listener = job.suspension if isinstance(job, ShellJob) else ISuspensionListener(owner, None)
-        if listener is not None:
-            self._trees.tell_suspension(tree, listener)
-        return job
-
-    def _start(
-        self, request: JobRequest, owner: IJobOwner, tree: JobTree, limits: UsageLimits
-    ) -> ProcessJob | ShellJob:
         if request.shell is not None:
-            shell = plan_shell(request, self._account)
-            return start_shell(self._reactor, shell, owner, tree, request.terminal, limits=limits)
-        plan = plan_job(request, self._account)
-        return start_job(
-            self._reactor,
-            plan,
-            owner,
-            tree,
-            request.terminal,
-            limits=limits,
-        )
+            plan = plan_shell(request, self._account)
+            shell = start_shell(self._reactor, plan, owner, tree, request.terminal, limits=limits)
+            tree.tell_suspension(shell.suspension)
+            return shell
+        job = start_job(self._reactor, plan_job(request, self._account), owner, tree, request.terminal, limits=limits)
+        listener = ISuspensionListener(owner, None)
+        if listener is not None:
+            tree.tell_suspension(listener)
+        return job

@@ -13,11 +13,10 @@ from zope.interface import implementer
 
 from tests.execution.owners import PATIENCE, reactor
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.exits import ExitReport, IExitListener
 from twisted_rsh.execution.processes.interfaces import IPipeOwner
 from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol
-from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED
+from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED, SpawnPlan
 from twisted_rsh.execution.processes.terminal import TerminalEnds, open_terminal
 from twisted_rsh.execution.processes.transport import SpawnedProcess, spawn_process
 
@@ -201,7 +200,7 @@ async def written(command: str, *modes: tuple[str, int], **options: Any) -> byte
 
 
 def close_ends(ends: TerminalEnds) -> None:
-    """Close a terminal that nobody used."""
+    """Close a terminal that no process used."""
     for fd in (ends.writing, ends.reading, ends.slave):
         os.close(fd)
 

@@ -1,4 +1,4 @@
-"""Has the reactor report to one descriptor what was of another: of two events the first closes the other descriptor."""
+"""Stale events: the reactor reports to a descriptor an event that was for an earlier one of the same number."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from tests.execution.owners import reactor
 __all__ = ["EVENTS", "stray_event"]
 
 EVENTS = ("hang-up", "data", "room", "broken")
-"""What may be reported: of a reading end that nobody writes or that has something, and of a writing end that has room
-or that nobody reads."""
+"""The events: a reading end without a writer, or with data; a writing end with room, or without a reader."""
 
 
 @implementer(IReadWriteDescriptor)

@@ -1,4 +1,4 @@
-"""What a process took, in the protocol's units."""
+"""The resource usage of a process, in the protocol's units."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_process_that_takes() -> None:
 
 
 def test_memory_that_may_be_our_own() -> None:
-    """What is no more than this process has itself may be what the child shared with it, and is not told."""
+    """A peak no higher than this process's own may be memory that the child shared with it, and is left out."""
     pid = os.posix_spawn("/bin/sh", ("sh", "-c", ":"), {})
     assert resource_usage(1.0, os.wait4(pid, 0)[2]).peak_memory is None
 

@@ -216,7 +216,7 @@ async def test_signals_at_their_defaults(on_terminal: bool) -> None:
     await end_of(protocol)
     shown = dict(line.split() for line in protocol.output[1].decode().splitlines())
     assert int(shown["SigBlk:"], 16) == 0
-    # glibc ignores two more, for threads; nobody else can use them.
+    # glibc ignores two more, for threads; no program can use them.
     usable = sum(1 << (number - 1) for number in signal.valid_signals())
     assert int(shown["SigIgn:"], 16) & usable == 0
 

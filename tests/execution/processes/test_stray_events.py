@@ -1,4 +1,4 @@
-"""An event that was of another descriptor with the same number ends nothing: for each kind of descriptor."""
+"""A stale event, which was for another descriptor of the same number, ends no descriptor of any kind."""
 
 from __future__ import annotations
 

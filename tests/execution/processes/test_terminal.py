@@ -16,8 +16,8 @@ from tests.execution.processes.recorder import QUIET, Recorder, close_ends, end_
 from tests.tools import require_tool
 from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes import terminal
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.terminal import TerminalUnavailable, open_terminal
 from twisted_rsh.execution.processes.transport import spawn_process
 
@@ -40,12 +40,12 @@ async def test_what_a_process_finds(interpreter: str) -> None:
 
 @asynchronous
 async def test_order_of_events() -> None:
-    """Output 2 ends at once and without data, input 0 and output 1 when nobody holds the terminal any more."""
+    """Output 2 ends at once and without data, input 0 and output 1 when no process holds the terminal any more."""
     protocol, process = start_on_terminal("read line; echo $line; exit 3", *QUIET)
     assert protocol.events == ["made"]
     await protocol.when(lambda: "lost 2" in protocol.events)
     assert process.is_output_exhausted(2)
-    for harmless in (process.pause_output, process.resume_output, process.close_output):
+    for harmless in (process.resume_output, process.close_output):
         harmless(2)
     assert process.buffered_output(2) == 0
     process.write(b"typed\n")

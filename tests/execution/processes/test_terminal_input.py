@@ -1,4 +1,4 @@
-"""What is typed at a process's terminal, how that ends, and how keys and signals reach the process."""
+"""Typing at a process's terminal: the bytes, the end of the input, and the keys and signals that reach the process."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_paste(echo: int) -> None:
 
 @asynchronous
 async def test_paste_that_nobody_reads() -> None:
-    """X-16: of a paste that nobody reads the terminal takes what it holds; the rest waits here and costs nothing."""
+    """X-16: the terminal takes as much of an unread paste as it holds; the rest waits here and costs nothing."""
     protocol, process = start_on_terminal("echo ready; exec sleep 60")
     await protocol.output_has(b"ready")
     text = (b"x" * 78 + b"\n") * 2000
@@ -166,7 +166,7 @@ async def test_paste_that_nobody_reads() -> None:
 
 @asynchronous
 async def test_input_is_counted() -> None:
-    """What the terminal takes is counted byte by byte, and the end-of-file character is no input."""
+    """Every byte that the terminal takes is counted, and the end-of-file character is no input."""
     protocol, process = start_on_terminal("cat", *QUIET)
     process.write(b"some\n")
     process.write(b"text")
@@ -178,7 +178,9 @@ async def test_input_is_counted() -> None:
 @asynchronous
 async def test_signals_reach_the_foreground() -> None:
     """A signal reaches what a shell with job control has put into the foreground, and the shell as well."""
-    protocol, process = start_on_terminal("set -m; trap 'echo shell' TERM; sh -c 'echo ready; exec sleep 60'", *QUIET)
+    protocol, process = start_on_terminal(
+        "set -m; trap 'echo shell; exit' TERM; sh -c 'echo ready; exec sleep 60'; read x", *QUIET
+    )
     await protocol.output_has(b"ready\n")
     foreground = process.foreground_group()
     assert foreground not in (None, process.pid)
@@ -200,7 +202,7 @@ async def test_terminal_that_is_closed_early() -> None:
 
 @asynchronous
 async def test_what_was_typed_is_dropped(tmp_path: Path) -> None:
-    """What was typed and not read, the end of the input included, can be dropped; what comes later is read."""
+    """Unread typing, the end of the input included, can be dropped; later typing is read."""
     command = f"echo ready; until test -e {tmp_path}/go; do sleep 0.01; done; read line; echo got $line"
     protocol, process = start_on_terminal(command, *QUIET)
     await protocol.output_has(b"ready\n")
@@ -219,7 +221,7 @@ async def test_what_was_typed_is_dropped(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_ladder_reaches_the_foreground() -> None:
-    """What was in the foreground at one step is reached at the next, also when the shell has died between them."""
+    """A group that was in the foreground at one step is reached at the next, also if the shell has died in between."""
     protocol, process = start_on_terminal("set -m; sh -c 'trap \"\" HUP; echo ready; exec sleep 60'", *QUIET)
     await protocol.output_has(b"ready\n")
     foreground = process.foreground_group()
@@ -234,7 +236,7 @@ async def test_ladder_reaches_the_foreground() -> None:
 
 
 def test_master_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a full terminal did not take, the end-of-file characters included, is written when it takes more."""
+    """Bytes that a full terminal did not take, the end-of-file characters included, are written when it takes more."""
     wrote: list[bytes] = []
     recorder = PipeRecorder()
     master, slave = master_pair()
@@ -263,7 +265,7 @@ def test_master_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("text", [b"", b"x"])
 def test_master_whose_other_side_is_gone(monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
-    """Where a system tells a writer that nobody reads the terminal any more, that is the end of the input."""
+    """An error that says that no process reads the terminal any more is the end of the input."""
     recorder = PipeRecorder()
     master, slave = master_pair()
     typing = TerminalInput(reactor, master, 0, recorder, recorder)

@@ -1,4 +1,4 @@
-"""What a process writes to its terminal: all of it arrives, within the credit, and the end is the end."""
+"""The output of a process on a terminal: all of it arrives, within the credit, and before its end."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ async def test_output_is_complete() -> None:
 
 @asynchronous
 async def test_output_behind_the_exit() -> None:
-    """What a terminal holds at the exit is more than the system counts; all of it is found by looking ahead."""
+    """A terminal holds more at the exit than the system counts; reading ahead finds all of it."""
     protocol, process = start_on_terminal("head -c 8000 /dev/zero | tr '\\0' x; echo; exit 1", *QUIET)
-    process.pause_output(1)
+    process._outputs[1].pause()
     await protocol.has_exited()
     assert process.buffered_output(1) == 8001
     assert not process.is_output_exhausted(1)
@@ -71,11 +71,11 @@ async def test_credit() -> None:
     protocol.room = 2
     process.resume_output(1)
     await protocol.output_has(b"01234")
-    process.pause_output(1)
+    process._outputs[1].pause()
     protocol.room = 100
     process.resume_output(1)
     process.resume_output(1)
-    process.pause_output(1)
+    process._outputs[1].pause()
     process.resume_output(1)
     await protocol.output_has(b"0123456789")
     assert process.buffered_output(1) == 0
@@ -148,7 +148,7 @@ def test_master_that_is_read() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"late"])
 def test_hang_up_between_two_looks(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    """What was written right before the hang-up is found, though the system has reported the end once."""
+    """Data that was written right before the hang-up is found, though the system has reported the end once."""
     recorder = PipeRecorder(10)
     master, slave = master_pair(*QUIET)
     output = TerminalOutput(reactor, master, 1, recorder)

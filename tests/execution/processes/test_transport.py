@@ -55,7 +55,7 @@ async def test_life_of_a_process() -> None:
     assert process.resource_usage is not None
     assert process.resource_usage.ru_maxrss > 0
     process.resume_output(1)
-    process.pause_output(1)
+    process._outputs[1].pause()
     assert process.buffered_output(1) == 0
     assert process.is_output_exhausted(1)
 
@@ -71,7 +71,7 @@ async def test_success() -> None:
 
 @asynchronous
 async def test_signals() -> None:
-    """Signals go by name or number, to a process that is there; afterwards there is nobody to signal."""
+    """Signals go by name or number to a process that is there; afterwards there is no process to signal."""
     protocol, process = start("exec sleep 60")
     with pytest.raises(ValueError, match="no signal NOSUCH"):
         process.signalProcess("NOSUCH")
@@ -86,7 +86,7 @@ async def test_signals() -> None:
 
 @asynchronous
 async def test_signal_before_the_exit_is_noticed() -> None:
-    """A group that is gone before the reactor has noticed is an exit all the same."""
+    """A group that is gone before the reactor has noticed counts as an exit."""
     protocol, process = start("exit 0")
     pid = process.pid
     assert pid is not None
@@ -136,7 +136,7 @@ async def test_closing_everything() -> None:
 async def test_pause_and_resume() -> None:
     """A paused output is read after it is resumed, to the last byte behind the hang-up."""
     protocol, process = start("head -c 60000 /dev/zero; exit 1")
-    process.pause_output(1)
+    process._outputs[1].pause()
     await until(lambda: process.pid is None)
     assert protocol.output[1] == b""
     assert process.buffered_output(1) == 60000

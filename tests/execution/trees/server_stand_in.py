@@ -21,13 +21,14 @@ from tests.execution.real_trees import Job, numbers, program
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.guardian import Guardian
+from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
 AT_ONCE = 20
 """Jobs that run at the same time."""
 
 DAEMONISE = '(setsid -f sh -c "exit 3" & exec setsid sleep 0) & exec sleep 0'
-"""A job that leaves three processes behind: sessions of their own, and statuses that nobody waits for."""
+"""A job that leaves three processes behind: sessions of their own, and statuses that their parent does not wait for."""
 
 LEFT_BEHIND = (
     ("/bin/sh", "-c", "setsid sleep 600 >&- & echo $!"),
@@ -36,7 +37,7 @@ LEFT_BEHIND = (
 """Jobs that leave something behind on purpose: with the job's mark, and without."""
 
 WIPED = "os.execve('/bin/sleep', ['sleep', '600'], {})"
-"""What a daemon does that nobody is to recognise."""
+"""A daemon that wipes its environment, and the mark with it."""
 
 reactor = cast("IJobReactor", _reactor)
 
@@ -55,7 +56,7 @@ async def run_daemons(count: int) -> None:
     statuses: set[int | None] = set()
     running: list[Job] = []
     for _ in range(count):
-        running.append(Job(reactor, trees.new(), ("/bin/sh", "-c", DAEMONISE)))
+        running.append(Job(reactor, JobTree(trees), ("/bin/sh", "-c", DAEMONISE)))
         while len(running) >= AT_ONCE:
             await deferLater(reactor, 0.002)
             statuses |= finish(running)
@@ -81,12 +82,12 @@ def finish(running: list[Job]) -> set[int | None]:
 
 async def leave_behind(trees: JobTrees, argv: tuple[str, ...]) -> int:
     """Run a job that leaves a process behind and ends by itself; give that process's number."""
-    job = Job(reactor, trees.new(), argv)
+    job = Job(reactor, JobTree(trees), argv)
     number = job.number()
     record = trees.table.read(number)
     assert record is not None
     # A job that begins in the same tick of the system's clock is no younger.
-    while not job.reports or trees.new()._born <= record.started:
+    while not job.reports or JobTree(trees)._born <= record.started:
         await deferLater(reactor, 0.01)
     job.tree.close()
     return number
@@ -97,19 +98,19 @@ async def run_jobs(control_group: ControlGroup | None) -> None:
     trees = JobTrees(reactor, owns_process=True, guardian=Guardian(reactor, 1), control_group=control_group)
     trees.start()
     ignoring = "signal.signal(signal.SIGHUP, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)"
-    finished = Job(reactor, trees.new(), ("/bin/true",))
+    finished = Job(reactor, JobTree(trees), ("/bin/true",))
     while not finished.reports:
         await deferLater(reactor, 0.01)
     left = [] if control_group is None else [await leave_behind(trees, argv) for argv in LEFT_BEHIND]
     jobs = [
-        Job(reactor, trees.new(), ("/bin/sh", "-c", "echo $$; sleep 600 & wait")),
-        Job(reactor, trees.new(), ("/bin/sh", "-c", "trap '' HUP TERM; echo $$; while :; do sleep 0.1; done")),
-        Job(reactor, trees.new(), ("/bin/sh", "-c", "echo $$; kill -STOP $$")),
-        Job(reactor, trees.new(), program()),
-        Job(reactor, trees.new(), program(ignoring)),
+        Job(reactor, JobTree(trees), ("/bin/sh", "-c", "echo $$; sleep 600 & wait")),
+        Job(reactor, JobTree(trees), ("/bin/sh", "-c", "trap '' HUP TERM; echo $$; while :; do sleep 0.1; done")),
+        Job(reactor, JobTree(trees), ("/bin/sh", "-c", "echo $$; kill -STOP $$")),
+        Job(reactor, JobTree(trees), program()),
+        Job(reactor, JobTree(trees), program(ignoring)),
     ]
     if control_group is not None:
-        jobs.append(Job(reactor, trees.new(), program(WIPED)))
+        jobs.append(Job(reactor, JobTree(trees), program(WIPED)))
     pids = [numbers(job.stdout, 1)[0] for job in jobs] + [job.pid for job in jobs]
     while trees._guardian._untold:
         await deferLater(reactor, 0.01)

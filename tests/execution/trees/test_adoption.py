@@ -1,4 +1,4 @@
-"""What is inherited is reaped, and nothing else."""
+"""Adopted children are reaped, and no other children."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from twisted.internet.task import Clock
 
-from tests.execution.owners import asynchronous, until
+from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.real_trees import requires_proc
 from tests.tools import require_tool
 from twisted_rsh.execution.trees.adoption import SWEEP_SECONDS, AdoptedChildren, become_subreaper
+from twisted_rsh.execution.trees.guardian import Guardian
 from twisted_rsh.execution.trees.table import ProcessTable
 
 MANY = 200
@@ -27,12 +28,15 @@ MANY = 200
 PR_SET_CHILD_SUBREAPER = 36
 """From ``linux/prctl.h``."""
 
+GONE = 1 << 25
+"""A process id that no process has."""
+
 Spawn = Callable[..., int]
 
 
 @pytest.fixture
 def spawned() -> Iterator[Spawn]:
-    """Starts children that nobody waits for, and leaves none."""
+    """Start children that the test does not wait for, and end them after it."""
     pids = []
 
     def spawn(*argv: str, is_leader: bool = False, mark: str | None = None) -> int:
@@ -53,17 +57,13 @@ class Children:
     def __init__(self, *, knows_all: bool) -> None:
         self.clock = Clock()
         self.table = ProcessTable(self.clock)
+        guardian = Guardian(reactor)
+        self.adopted = AdoptedChildren(self.clock, self.table, guardian, b"ours", knows_all=knows_all)
         # Whatever this process had before the test is not what the test is about.
-        self.ours = self.table.children()
-        self.busy = False
-        self.adopted = AdoptedChildren(
-            self.clock,
-            self.table,
-            self.ours.__contains__,
-            knows_all=knows_all,
-            is_our_mark=lambda mark: mark == b"ours",
-            is_busy=lambda: self.busy,
-        )
+        for pid in self.table.children():
+            self.adopted.job_started(pid)
+            self.adopted.job_ended(pid)
+        self.adopted.start()
 
     async def exited(self, pid: int) -> None:
         """Wait until a child is a zombie."""
@@ -76,7 +76,7 @@ class Children:
         await until(is_zombie)
 
     def is_there(self, pid: int) -> bool:
-        """Whether a child runs or waits to be reaped."""
+        """Tell whether a child runs or waits to be reaped."""
         return pid in self.table.children()
 
 
@@ -86,13 +86,13 @@ async def test_everything_unknown_is_reaped(spawned: Spawn) -> None:
     """X-09: where every child of ours is known, every other one is reaped once it has exited, and not before."""
     children = Children(knows_all=True)
     dead, living, ours = spawned("true"), spawned("sleep", "600"), spawned("true")
-    children.ours.add(ours)
+    children.adopted.job_started(ours)
     await children.exited(dead)
     await children.exited(ours)
     assert children.adopted.sweep() == 1
     assert not children.is_there(dead)
-    assert children.is_there(ours), "somebody waits for this one"
-    assert children.adopted.living == {living}
+    assert children.is_there(ours), "another part of the process waits for this one"
+    assert set(children.adopted.living) == {living}
 
 
 @requires_proc
@@ -124,7 +124,7 @@ async def test_an_applications_own_children(spawned: Spawn) -> None:
 @requires_proc
 @asynchronous
 async def test_child_of_another_session(spawned: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """X-09: a child in a session that is neither ours nor its own was adopted, whoever else starts children."""
+    """X-09: a child in a session that is neither ours nor its own was adopted, also where other code starts some."""
     children = Children(knows_all=False)
     daemon = spawned("true")
     await children.exited(daemon)
@@ -140,7 +140,7 @@ async def test_child_with_a_mark(spawned: Spawn) -> None:
     children = Children(knows_all=False)
     daemon = spawned("sleep", "600", is_leader=True, mark="ours")
     await until(lambda: bool(children.adopted.sweep()) or bool(children.adopted.living))
-    assert children.adopted.living == {daemon}
+    assert set(children.adopted.living) == {daemon}
     os.kill(daemon, signal.SIGKILL)
     await children.exited(daemon)
     assert children.adopted.sweep() == 1
@@ -150,7 +150,7 @@ async def test_child_with_a_mark(spawned: Spawn) -> None:
 @requires_proc
 @asynchronous
 async def test_somebody_else_was_quicker(spawned: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child that is reaped by somebody who waits for anything at all is no failure."""
+    """It is no failure when other code, which waits for any child, reaps a child first."""
     children = Children(knows_all=True)
     child = spawned("true")
     await children.exited(child)
@@ -171,14 +171,14 @@ async def test_somebody_else_was_quicker(spawned: Spawn, monkeypatch: pytest.Mon
 async def test_looks_while_there_may_be_something(spawned: Spawn) -> None:
     """Looks go on while a job runs or an adopted child lives, and then end: an idle server has no timer."""
     children = Children(knows_all=True)
-    children.busy = True
-    children.adopted.expect()
-    children.adopted.expect()
+    for job in (GONE, GONE + 1):
+        children.adopted.job_started(job)
     assert len(children.clock.getDelayedCalls()) == 1
     children.clock.advance(SWEEP_SECONDS)
     daemon = spawned("sleep", "600")
     children.clock.advance(SWEEP_SECONDS)
-    children.busy = False
+    for job in (GONE, GONE + 1):
+        children.adopted.job_ended(job)
     children.clock.advance(SWEEP_SECONDS)
     assert children.clock.getDelayedCalls(), "the daemon lives"
     os.kill(daemon, signal.SIGKILL)
@@ -194,7 +194,10 @@ async def test_last_look(spawned: Spawn) -> None:
     """Stopping reaps a last time; stopping what does nothing does nothing."""
     children = Children(knows_all=True)
     children.adopted.stop()
-    children.adopted.expect()
+    children.adopted.job_started(GONE)
+    assert not children.clock.getDelayedCalls()
+    children.adopted.start()
+    children.adopted.job_started(GONE)
     dead = spawned("true")
     await children.exited(dead)
     children.adopted.stop()
@@ -206,8 +209,9 @@ def test_system_without_proc(tmp_path: object) -> None:
     """Without ``/proc`` nothing is looked at."""
     clock = Clock()
     table = ProcessTable(clock, str(tmp_path))
-    adopted = AdoptedChildren(clock, table, bool, knows_all=True, is_our_mark=bool, is_busy=lambda: True)
-    adopted.expect()
+    adopted = AdoptedChildren(clock, table, Guardian(reactor), b"ours", knows_all=True)
+    adopted.start()
+    adopted.job_started(GONE)
     assert not clock.getDelayedCalls()
 
 
@@ -234,7 +238,7 @@ async def test_daemon_is_inherited(subreaper: bool) -> None:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as job:
         daemon = int(job.communicate()[0])
     children.adopted.sweep()
-    assert children.adopted.living == {daemon}
+    assert set(children.adopted.living) == {daemon}
     os.kill(daemon, signal.SIGKILL)
     await children.exited(daemon)
     assert children.adopted.sweep() == 1
@@ -256,7 +260,8 @@ def test_many_daemons() -> None:
 def test_no_descriptor_to_look_with(monkeypatch: pytest.MonkeyPatch) -> None:
     """R-06: a look that the system does not allow is made again later."""
     children = Children(knows_all=False)
-    children.adopted.expect()
+    children.adopted.job_started(GONE)
+    children.adopted.job_ended(GONE)
 
     def exhausted() -> set[int]:
         raise OSError(errno.ENFILE, "Too many open files in system")

@@ -28,7 +28,7 @@ MOUNTS = """\
 32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
 41 31 0:31 {root} {folder} rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate
 """
-"""What ``/proc/self/mountinfo`` says where old and new control groups are side by side."""
+"""``/proc/self/mountinfo`` of a machine with old and new control groups side by side."""
 
 GONE = 1 << 25
 """A process id that no process has."""
@@ -326,3 +326,14 @@ def test_server_that_may_not_enter(machine: Machine, monkeypatch: pytest.MonkeyP
     [event] = logged
     assert event["log_format"] == "the jobs have no control group: {reason}"
     assert os.listdir(machine.mounted) == ["cgroup.procs"]
+
+
+def test_server_without_control_groups(tmp_path: Path) -> None:
+    """A server on a system without control groups runs, and says so once."""
+    trees = JobTrees(reactor, control_group=ControlGroup(str(tmp_path)))
+    with capturedLogs() as logged:
+        trees.start()
+        trees.stop()
+    [event] = logged
+    assert event["log_format"] == "the jobs have no control group: {reason}"
+    assert str(event["reason"]) == "this system shows no cgroup v2"

@@ -1,4 +1,4 @@
-"""What is left of a server that was killed: nothing."""
+"""The guardian leaves no process of a server that was killed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def guardian() -> Iterator[Guardian]:
 
 @pytest.fixture
 def warnings() -> Iterator[Sequence[LogEvent]]:
-    """What is logged."""
+    """Collect the events that are logged."""
     with capturedLogs() as logged:
         yield logged
 
@@ -149,7 +149,7 @@ async def test_its_descriptors(guardian: Guardian) -> None:
 @pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="only Linux makes pipes smaller")
 @asynchronous
 async def test_full_pipe(guardian: Guardian, group: Group) -> None:
-    """X-10: a guardian that does not read holds nobody up, and learns the truth when it reads again."""
+    """X-10: a guardian that does not read delays no job, and learns the truth when it reads again."""
     assert guardian.pid is not None
     os.kill(guardian.pid, signal.SIGSTOP)
     fcntl.fcntl(guardian.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -234,7 +234,7 @@ async def test_guardian_that_was_killed(guardian: Guardian, warnings: Sequence[L
 
 @asynchronous
 async def test_reactor_gives_up(guardian: Guardian) -> None:
-    """What the reactor calls when it can write no more closes the pipe, once."""
+    """`connectionLost` closes the pipe, once."""
     assert guardian.logPrefix() == "Guardian"
     before = open_descriptors()
     guardian.connectionLost(Failure(OSError()))

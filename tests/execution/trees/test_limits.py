@@ -1,4 +1,4 @@
-"""Limits of a job's processor time and memory, whichever of its processes take them."""
+"""Limits of a job's processor time and memory, over all of its processes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_memory() -> None:
 
 
 def test_living_processes() -> None:
-    """What lives counts, with those that it waited for."""
+    """A living process counts, together with the children that it waited for."""
     assert add(ProcessorAccount(), record(10, own=1, children=2), record(11, 10, own=3)) == 6
 
 
@@ -54,7 +54,7 @@ def test_child_that_was_waited_for() -> None:
 
 
 def test_child_that_nobody_waited_for() -> None:
-    """A child whose parent does not care counts as it was last seen; it is not counted twice when it is waited for."""
+    """A child without a wait counts as it was last seen, and not twice when its parent waits after all."""
     account = ProcessorAccount()
     assert add(account, record(10), record(11, 10, own=3)) == 3
     assert add(account, record(10, own=1)) == 4
@@ -90,7 +90,7 @@ PROCESS = st.tuples(st.integers(10, 14), st.integers(1, 14), st.integers(0, 9), 
 
 @given(st.lists(st.lists(PROCESS, max_size=5), max_size=10))
 def test_never_less(looks: list[list[tuple[int, int, int, int]]]) -> None:
-    """Whatever is seen, a job has never taken less than no time, and what has left is never negative."""
+    """No sequence of looks makes the time of a job, or that of its departed processes, negative."""
     account = ProcessorAccount()
     for look in looks:
         account.add({pid: record(pid, parent, own, children) for pid, parent, own, children in look})
@@ -155,7 +155,7 @@ while True:
         os._exit(0)
     os.wait()
 """,
-    "children that nobody waits for": """
+    "children without a wait": """
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 while True:
     if os.fork() == 0:

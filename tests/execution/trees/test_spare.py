@@ -41,9 +41,9 @@ def test_it_is_lent() -> None:
     spare.keep()
     with no_descriptors():
         for _ in range(3):
-            os.close(spare.lend(open_something))
+            os.close(spare.open("/"))
             spare.renew()
-            assert "dev" in spare.lend(lambda: os.listdir("/"))
+            assert "dev" in spare.list_folder("/")
         with pytest.raises(OSError, match="Too many open files"):
             open_something()
 
@@ -54,14 +54,16 @@ def test_without_one() -> None:
     with no_descriptors():
         spare.keep()
         with pytest.raises(OSError, match="Too many open files"):
-            spare.lend(open_something)
+            spare.open("/")
+        with pytest.raises(OSError, match="Too many open files"):
+            spare.list_folder("/")
     spare.keep()
     with pytest.raises(FileNotFoundError):
-        spare.lend(lambda: os.open("/no/such/file", os.O_RDONLY))
+        spare.open("/no/such/file")
 
 
 def test_it_is_given_back() -> None:
-    """It goes with whoever kept it, if it was kept."""
+    """It is closed with the object that kept it, if it was kept."""
     unused = SpareDescriptor()
     del unused
     before = os.open(os.devnull, os.O_RDONLY)
@@ -75,7 +77,7 @@ def test_it_is_given_back() -> None:
 
 
 def test_the_process_table() -> None:
-    """R-06: the processes of the machine are seen all the same."""
+    """R-06: the process table still sees the processes of the machine."""
     table = ProcessTable(Clock())
     if not table.is_supported:
         pytest.skip("this system has no /proc")

@@ -1,4 +1,4 @@
-"""A job that is suspended from outside has not ended, and somebody learns why it hangs."""
+"""A job that is suspended from outside has not ended, and its listener learns why it hangs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.trees.suspension import LOOK_SECONDS, SuspensionWatch
+from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import ISuspensionListener
@@ -80,7 +81,7 @@ def test_told_once(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_short_suspension(sleeper: subprocess.Popen[bytes]) -> None:
-    """What nobody was told of does not go on, either."""
+    """A suspension that was not reported is not reported to go on, either."""
     clock, listener = Clock(), Listener()
     watch = SuspensionWatch(clock)
     watch.watch(sleeper.pid, listener)
@@ -104,7 +105,7 @@ def test_exit_is_left_alone(sleeper: subprocess.Popen[bytes]) -> None:
 
 
 def test_forgotten_while_told(sleeper: subprocess.Popen[bytes]) -> None:
-    """A listener may have the job forgotten whose turn would have come next."""
+    """A listener may make the watch forget the job that it would look at next."""
     clock = Clock()
     watch = SuspensionWatch(clock)
     with subprocess.Popen(["sleep", "600"]) as other:
@@ -155,7 +156,7 @@ async def test_suspended_job() -> None:
     job.send_signal("CONT")
     await owner.finished()
     assert owner.ending == Exited(3)
-    assert not trees._suspension._watched
+    assert not trees.suspension._watched
 
 
 @asynchronous
@@ -173,5 +174,5 @@ async def test_nobody_asked() -> None:
 def test_tree_that_was_not_started() -> None:
     """A job that does not run is not asked after."""
     trees = JobTrees(reactor)
-    trees.tell_suspension(trees.new(), Listener())
-    assert not trees._suspension._watched
+    JobTree(trees).tell_suspension(Listener())
+    assert not trees.suspension._watched

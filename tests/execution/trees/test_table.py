@@ -1,4 +1,4 @@
-"""What is read from ``/proc``, how much of it, and how often."""
+"""The reading of ``/proc``: the fields, the bounds, and how often it happens."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_system_without_proc(tmp_path: Path) -> None:
 
 
 def test_looks_are_shared(root: Path) -> None:
-    """One look answers everybody until it is too old, and whoever wants a new one gets it."""
+    """One look answers all questions until it is too old, and a question may ask for a new one."""
     clock = Clock()
     table = ProcessTable(clock, str(root))
     table.records()
@@ -116,7 +116,7 @@ def test_mark(root: Path) -> None:
     assert table.mark_of(table.records(0)[8]) == b"d"
     (root / "7" / "stat").unlink()
     table.records(0)
-    assert list(table._marks) == [(8, 41)], "a process that is gone is forgotten, whoever has its number"
+    assert list(table._marks) == [(8, 41)], "a process that is gone is forgotten, although another has its number"
 
 
 @pytest.mark.parametrize("surplus", [0, 1])
@@ -131,7 +131,7 @@ def test_environment_is_bounded(root: Path, surplus: int) -> None:
 
 
 def test_unreadable(root: Path) -> None:
-    """What goes away while it is read is not there."""
+    """A process that goes away while it is read is not there."""
     (root / "7" / "stat").unlink()
     (root / "7" / "stat").mkdir()
     assert ProcessTable(Clock(), str(root)).records() == {}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from twisted.internet.task import Clock
@@ -17,6 +18,7 @@ from twisted.internet.task import Clock
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.real_trees import is_alive, numbers, program, requires_proc, stand_in_job
 from twisted_rsh.execution.lifetime import KillLadder
+from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees import tree as job_tree_module
 from twisted_rsh.execution.trees.table import ProcessTable
 from twisted_rsh.execution.trees.tree import PROOF_SECONDS, JobTree
@@ -39,8 +41,16 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+def tree_on(clock: Clock, proc: Path | None = None) -> JobTree:
+    """Make a tree on a clock, of the processes of this machine or of a folder that stands in for ``/proc``."""
+    trees = JobTrees(cast("IJobReactor", clock))
+    if proc is not None:
+        trees.table = ProcessTable(clock, str(proc))
+    return JobTree(trees)
+
+
 def survives(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a process was not killed just now; a signal takes a moment."""
+    """Tell whether a process outlives the moment that a signal takes."""
     try:
         process.wait(0.1)
     except subprocess.TimeoutExpired:
@@ -113,15 +123,15 @@ if os.fork() == 0:
 
 
 def test_a_number_proves_nothing_for_long(stranger: subprocess.Popen[bytes]) -> None:
-    """X-15: when the job's number has been free for a while, whoever has it is not the job's."""
+    """X-15: when the job's number has been free for a while, a process that has it is not the job's."""
     clock = Clock()
-    tree = JobTree(clock, ProcessTable(clock))
+    tree = tree_on(clock)
     tree.started(stranger.pid)
     tree.reaped()
     assert set(tree.members(0)) == {stranger.pid}
     clock.advance(PROOF_SECONDS)
     assert set(tree.members(0)) == {stranger.pid}
-    tree = JobTree(clock, ProcessTable(clock))
+    tree = tree_on(clock)
     tree.started(stranger.pid)
     tree.reaped()
     clock.advance(PROOF_SECONDS + 0.1)
@@ -142,8 +152,8 @@ def test_recycled_pid(stranger: subprocess.Popen[bytes], monkeypatch: pytest.Mon
             raise OSError(errno.EMFILE, "Too many open files")
 
         monkeypatch.setattr(os, "pidfd_open", fail)
-    table = ProcessTable(Clock())
-    tree = JobTree(Clock(), table)
+    tree = tree_on(Clock())
+    table = tree.table
     record = table.records()[stranger.pid]
     tree._send({stranger.pid: dataclasses.replace(record, started=record.started - 1)}, signal.SIGKILL)
     assert survives(stranger)
@@ -154,7 +164,7 @@ def test_recycled_pid(stranger: subprocess.Popen[bytes], monkeypatch: pytest.Mon
 
 def test_known_number_of_another(stranger: subprocess.Popen[bytes]) -> None:
     """X-15: what was known under a number is forgotten when the number has become another's."""
-    tree = JobTree(Clock(), ProcessTable(Clock()))
+    tree = tree_on(Clock())
     dead = subprocess.Popen(["true"])
     dead.wait()
     tree.started(dead.pid)
@@ -185,14 +195,14 @@ async def test_shared_look(trees: JobTrees) -> None:
 def test_older_processes(stranger: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is older than the job is not the job's, and its environment is not looked at."""
     monkeypatch.setattr(job_tree_module, "_START_MARGIN_TICKS", -1000)
-    tree = JobTree(Clock(), ProcessTable(Clock()))
+    tree = tree_on(Clock())
     tree.started(stranger.pid)
     assert not tree.members()
 
 
 def test_tree_without_a_job() -> None:
     """A tree whose job was never started has no process, and says so."""
-    tree = JobTree(Clock(), ProcessTable(Clock()))
+    tree = tree_on(Clock())
     assert not tree.members()
     assert not tree.signal(signal.SIGKILL)
     tree.reaped()
@@ -207,7 +217,7 @@ def test_process_of_another_user(stranger: subprocess.Popen[bytes], monkeypatch:
 
     monkeypatch.setattr(os, "killpg", refuse)
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
-    tree = JobTree(Clock(), ProcessTable(Clock()))
+    tree = tree_on(Clock())
     tree.started(stranger.pid)
     assert tree.signal(signal.SIGTERM)
     assert tree.signal(signal.SIGKILL)
@@ -289,7 +299,7 @@ async def test_chain_of_forks(trees: JobTrees) -> None:
 
 
 def is_group(number: int) -> bool:
-    """Whether there is a process group of that number."""
+    """Tell whether there is a process group of that number."""
     try:
         os.killpg(number, 0)
     except ProcessLookupError:
@@ -298,10 +308,10 @@ def is_group(number: int) -> bool:
 
 
 def test_group_too_quick_to_be_seen(tmp_path: Path, stranger: subprocess.Popen[bytes]) -> None:
-    """X-08: a group of which nobody was seen is still signalled while its number is the job's."""
+    """X-08: a group of which no look has seen a process is still signalled while its number is the job's."""
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "stat").touch()
-    tree = JobTree(Clock(), ProcessTable(Clock(), str(tmp_path)))
+    tree = tree_on(Clock(), tmp_path)
     tree.started(stranger.pid)
     assert not tree.signal(0)
     assert not tree.signal(signal.SIGTERM)
@@ -312,7 +322,7 @@ def test_group_too_quick_to_be_seen(tmp_path: Path, stranger: subprocess.Popen[b
 
 def test_system_without_proc(tmp_path: Path, stranger: subprocess.Popen[bytes]) -> None:
     """Without ``/proc`` the tree is the process group, and a group that is gone stays gone."""
-    tree = JobTree(Clock(), ProcessTable(Clock(), str(tmp_path)))
+    tree = tree_on(Clock(), tmp_path)
     tree.started(stranger.pid)
     assert not tree.members()
     assert tree.signal(0)
@@ -326,7 +336,7 @@ def test_system_without_proc(tmp_path: Path, stranger: subprocess.Popen[bytes]) 
 @asynchronous
 async def test_marks_differ(trees: JobTrees) -> None:
     """Two jobs of one server never share a process."""
-    assert JobTree(Clock(), trees.table).mark != JobTree(Clock(), trees.table).mark
+    assert JobTree(trees).mark != JobTree(trees).mark
     with stand_in_job(reactor, trees, "/bin/sleep", "600") as one, stand_in_job(reactor, trees, *program()) as other:
         daemon = other.number()
         assert set(one.tree.members(0)) == {one.pid}
@@ -348,8 +358,7 @@ async def test_a_normal_end_reads_nothing(trees: JobTrees) -> None:
 
 def test_own_process_is_no_member() -> None:
     """The server never counts itself in, whatever its environment says."""
-    table = ProcessTable(Clock())
-    tree = JobTree(Clock(), table)
+    tree = tree_on(Clock())
     tree._born = 0
     tree.started(os.getsid(0))
     tree.mark = (b"", b"")

@@ -10,12 +10,11 @@ from collections.abc import Iterator
 import pytest
 from twisted.internet import process as twisted_process
 from twisted.logger import capturedLogs
-from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.real_trees import is_alive, program, requires_proc, stand_in_job
 from twisted_rsh.execution.trees import trees as job_trees_module
-from twisted_rsh.execution.trees.tree import ITreeOwner
+from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
 
@@ -34,26 +33,25 @@ def trees(monkeypatch: pytest.MonkeyPatch) -> Iterator[JobTrees]:
 @asynchronous
 async def test_counts(trees: JobTrees) -> None:
     """X-10: the guardian knows of a job while it runs, and it is ours until it is reaped."""
-    verifyObject(ITreeOwner, trees)
-    assert trees._is_ours(trees._guardian.pid or -1)
+    assert trees._adopted._is_ours(trees._guardian.pid or -1)
     with stand_in_job(reactor, trees, "/bin/sleep", "600") as job:
-        assert trees._is_ours(job.pid)
+        assert trees._adopted._is_ours(job.pid)
         assert trees._guardian._jobs == {job.pid: (job.tree.mark[1], job.tree._born)}
         job.tree.signal(signal.SIGKILL)
         await until(lambda: bool(job.reports))
-        assert not trees._is_ours(job.pid)
+        assert not trees._adopted._is_ours(job.pid)
         assert not trees._guardian._jobs
-        assert not trees._running
+        assert not trees._adopted._running
 
 
 @requires_proc
 @asynchronous
 async def test_what_a_job_leaves_in_its_group(trees: JobTrees) -> None:
-    """X-10: the guardian knows of a job whose group is not gone, until nobody cares."""
+    """X-10: the guardian knows of a job whose group is not gone, until its tree is closed."""
     with stand_in_job(reactor, trees, "/bin/sh", "-c", "sleep 600 & echo $!") as job:
         background = job.number()
         await until(lambda: bool(job.reports))
-        assert not trees._is_ours(job.pid)
+        assert not trees._adopted._is_ours(job.pid)
         assert set(trees._guardian._jobs) == {job.pid}
         job.tree.close()
         job.tree.close()
@@ -64,7 +62,7 @@ async def test_what_a_job_leaves_in_its_group(trees: JobTrees) -> None:
 @asynchronous
 async def test_unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a start, as in an application that was not asked, there is no guardian, no look and no subreaper."""
-    monkeypatch.setattr(job_trees_module, "become_subreaper", lambda: pytest.fail("nobody asked"))
+    monkeypatch.setattr(job_trees_module, "become_subreaper", lambda: pytest.fail("no subreaper was asked for"))
     before = len(reactor.getDelayedCalls())
     trees = JobTrees(reactor)
     with stand_in_job(reactor, trees, "/bin/true") as job:
@@ -76,7 +74,7 @@ async def test_unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynchronous
 async def test_application_that_is_a_subreaper(monkeypatch: pytest.MonkeyPatch) -> None:
     """An application that asks gets the reaping and the guardian, and stays what it is."""
-    monkeypatch.setattr(job_trees_module, "become_subreaper", lambda: pytest.fail("nobody asked"))
+    monkeypatch.setattr(job_trees_module, "become_subreaper", lambda: pytest.fail("no subreaper was asked for"))
     trees = JobTrees(reactor)
     trees.start()
     with stand_in_job(reactor, trees, *program()) as job:
@@ -88,20 +86,20 @@ async def test_application_that_is_a_subreaper(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_marks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server knows the marks that it has given, and nobody else's."""
+    """A server knows the marks that it has given, and no other server's."""
     one, other = JobTrees(reactor), JobTrees(reactor)
-    _, mark = one.new().mark
-    assert mark != one.new().mark[1]
-    assert one._adopted._is_our_mark(mark)
-    assert not other._adopted._is_our_mark(mark)
+    _, mark = JobTree(one).mark
+    assert mark != JobTree(one).mark[1]
+    assert mark.startswith(one._adopted._mark_prefix)
+    assert not mark.startswith(other._adopted._mark_prefix)
 
 
 def test_processes_of_twisted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that Twisted waits for is not reaped."""
     trees = JobTrees(reactor)
-    assert not trees._is_ours(7)
+    assert not trees._adopted._is_ours(7)
     monkeypatch.setitem(twisted_process.reapProcessHandlers, 7, object())
-    assert trees._is_ours(7)
+    assert trees._adopted._is_ours(7)
 
 
 def test_no_guardian(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,7 @@ from twisted_rsh.execution.processes.interfaces import IJobReactor
 
 __all__ = [
     "FIRST_OWN",
-    "FIRST_PRIVATE",
     "IgnoresStaleEvents",
-    "PipeEnds",
     "above_child_fds",
     "closing_actions",
     "is_hang_up",
@@ -28,7 +26,7 @@ __all__ = [
     "peer_is_gone",
 ]
 
-FIRST_PRIVATE = 3
+_FIRST_PRIVATE = 3
 """The first descriptor that a job must not see: a job has stdin, stdout and stderr only."""
 
 FIRST_OWN = 10
@@ -40,9 +38,6 @@ _CLOSE_RANGE_CLOEXEC = 4
 
 _LAST_DESCRIPTOR = 2**32 - 1
 """The end of a range that means every descriptor: the largest ``unsigned int``."""
-
-PipeEnds = tuple[int, int]
-"""The reading and the writing end of a pipe."""
 
 
 # Numbers
@@ -63,7 +58,7 @@ def above_child_fds(fd: int) -> int:
         os.close(fd)
 
 
-def open_pipe() -> PipeEnds:
+def open_pipe() -> tuple[int, int]:
     """Open a pipe that no child inherits, clear of the numbers that a child may have.
 
     :returns: the reading and the writing end, both blocking; the caller closes them.
@@ -99,10 +94,10 @@ def closing_actions(kept: Collection[int] = ()) -> list[tuple[Any, ...]]:
     :returns: file actions to append to those of `os.posix_spawn`.
     """
     if hasattr(os, "POSIX_SPAWN_CLOSEFROM"):
-        first = max([FIRST_PRIVATE, *(number + 1 for number in kept)])
-        between = [(os.POSIX_SPAWN_CLOSE, fd) for fd in range(FIRST_PRIVATE, first) if fd not in kept]
+        first = max([_FIRST_PRIVATE, *(number + 1 for number in kept)])
+        between = [(os.POSIX_SPAWN_CLOSE, fd) for fd in range(_FIRST_PRIVATE, first) if fd not in kept]
         return [*between, (os.POSIX_SPAWN_CLOSEFROM, first)]
-    if _close_range is not None and _close_range(FIRST_PRIVATE, _LAST_DESCRIPTOR, _CLOSE_RANGE_CLOEXEC) == 0:
+    if _close_range is not None and _close_range(_FIRST_PRIVATE, _LAST_DESCRIPTOR, _CLOSE_RANGE_CLOEXEC) == 0:
         return []
     return [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_descriptors() if fd not in kept]
 
@@ -125,7 +120,7 @@ def _inheritable_descriptors() -> list[int]:
     for entry in os.listdir("/dev/fd"):
         fd = int(entry)
         try:
-            if fd >= FIRST_PRIVATE and os.get_inheritable(fd):
+            if fd >= _FIRST_PRIVATE and os.get_inheritable(fd):
                 found.append(fd)
         except OSError:  # the descriptor that listed the folder is closed by now
             continue
@@ -135,7 +130,7 @@ def _inheritable_descriptors() -> list[int]:
 # Watching
 
 _ABNORMAL = select.POLLHUP | select.POLLERR
-"""What poll(2) reports of a pipe whose other end is closed: POLLHUP to a reader, POLLERR (on macOS POLLHUP) to a
+"""The events of poll(2) when the other end of a pipe is closed: POLLHUP for a reader, POLLERR (on macOS POLLHUP) for a
 writer."""
 
 
@@ -186,7 +181,7 @@ class IgnoresStaleEvents:
 
     @property
     def is_closed(self) -> bool:
-        """Whether the descriptor is closed."""
+        """Tell whether the descriptor is closed."""
         return self._fd < 0
 
     def close(self) -> None:

@@ -46,7 +46,7 @@ _SIGNAL_BY_NUMBER = {
 
 @dataclass(frozen=True, slots=True)
 class ExitReport:
-    """What the system reports of a child that has exited.
+    """The system's report of a child that has exited.
 
     :ivar status: its wait status, for ``os.WIFEXITED`` and the like; ``None`` when another part of this process has
         already taken it, so that it is lost.

@@ -31,7 +31,7 @@ WIDE_PIPE_BYTES = 256 * 1024
 than 64 such pipes; the system makes every later pipe of that user a small one (pipe(7), ``pipe-user-pages-soft``)."""
 
 _PEER_IS_GONE = {errno.EPIPE, errno.EIO}
-"""How a write fails when no process can read it: the first for a pipe, the second for a terminal."""
+"""Error numbers of a write that no process can read: the first is a pipe's, the second a terminal's."""
 
 
 @implementer(IInputSource)
@@ -288,5 +288,5 @@ class InputPipe(_Pipe):
 
     @property
     def _has_more(self) -> bool:
-        """Whether anything is left to be written."""
+        """Tell whether anything is left to be written."""
         return bool(self._queue)

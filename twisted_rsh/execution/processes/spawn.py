@@ -1,4 +1,4 @@
-"""Starting a process by `os.posix_spawn`: its streams, its working folder, and nothing else of this process's.
+"""The start of a process by `os.posix_spawn`, with its streams, its working folder and nothing else of this process's.
 
 Measured, a spawn takes 1 ms however large the server is; a fork takes 6 ms and more.
 """
@@ -17,27 +17,42 @@ from typing import Any
 
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN, closing_actions, open_pipe
 from twisted_rsh.execution.processes.terminal import open_terminal
 
-__all__ = ["NOTHING_INHERITED", "Spawned", "UnsupportedSystem", "check_system", "spawn"]
+__all__ = ["NOTHING_INHERITED", "SpawnPlan", "Spawned", "UnsupportedSystem", "check_system", "spawn"]
 
 _PROBE_BYTES = 256
-"""Bytes at the beginning of a file that decide how it is executed: Linux's ``BINPRM_BUF_SIZE``, in which a ``#!`` line
-must fit."""
+"""Bytes at the beginning of a file that decide how the system executes it: Linux's ``BINPRM_BUF_SIZE``, in which a
+``#!`` line must fit."""
 
 NOTHING_INHERITED: Mapping[int, int] = MappingProxyType({})
-"""No descriptors beside those that :func:`spawn` makes itself."""
+"""No descriptors beside those that :func:`spawn` makes."""
 
 _SHELL = b"/bin/sh"
-"""POSIX's shell: runs a script that names no interpreter, and changes folder where this process must not."""
+"""POSIX's shell: it runs a script that names no interpreter, and changes the folder where this process must not."""
 
 _ENTER_AND_EXECUTE = b'cd -- "$1" && shift && exec "$@"'
-"""What the shell does for a process with threads: 0.4 ms or so instead of a change of *their* working folder."""
+"""The shell's program when this process has threads: it takes 0.4 ms or so, and leaves *their* working folder alone."""
 
 _RESET_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
-"""Signals that a job finds at their default: Python ignores SIGPIPE, ``nohup`` SIGHUP.  The other two have no other."""
+"""Signals that a job finds at their default: Python ignores SIGPIPE, ``nohup`` SIGHUP.  KILL and STOP have no other."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnPlan:
+    """Everything that the operating system needs to start one process; hand it to `spawn_process`.
+
+    :ivar executable: absolute path of the program.
+    :ivar argv: its arguments, of which the first is the name of the program.
+    :ivar environment: names and values of its whole environment.
+    :ivar cwd: absolute path of its working folder.
+    """
+
+    executable: bytes
+    argv: tuple[bytes, ...]
+    environment: tuple[tuple[bytes, bytes], ...]
+    cwd: bytes
 
 
 class UnsupportedSystem(Error):
@@ -77,10 +92,10 @@ def check_system() -> None:
 class Spawned:
     """A process that was started, and our ends of its streams; the caller closes them.
 
-    :ivar pid: its process id, which is also that of its process group and of its session.
-    :ivar stdin: where to write its input: a pipe, or the terminal's master.  ``None`` when it was given none.
-    :ivar stdout: where to read its output: a pipe, or the terminal's master once more.
-    :ivar stderr: where to read its error output, a pipe.  ``None`` when it goes to the terminal.
+    :ivar pid: its process id, which is also the number of its process group and of its session.
+    :ivar stdin: a descriptor to write its input to: a pipe, or the terminal's master.  ``None`` when it has no input.
+    :ivar stdout: a descriptor to read its output from: a pipe, or the terminal's master once more.
+    :ivar stderr: a pipe to read its error output from.  ``None`` when that goes to the terminal.
     :ivar terminal: the name of the terminal of which `stdin` and `stdout` are the master; ``None`` for pipes.
     """
 
@@ -92,26 +107,26 @@ class Spawned:
 
 
 class _Setup:
-    """What one child is to be given, and who closes what."""
+    """The file actions of one child, and the descriptors to close after the start."""
 
     def __init__(self) -> None:
-        # Lists: the profile of a server shows stacks of callbacks.
+        # Lists, because stacks of callbacks take time that shows in the profile of a server.
         self._kept: list[int] = []
         self._lent: list[int] = []
         self.actions: list[tuple[Any, ...]] = []
 
     def failed(self) -> None:
-        """Close everything that was to be kept."""
+        """Close what :meth:`keep` got; call it when the child was not started."""
         for fd in self._kept:
             os.close(fd)
 
     def done(self) -> None:
-        """Close everything that was only for the child; call it in any case."""
+        """Close what :meth:`lend` got; call it in any case."""
         for fd in self._lent:
             os.close(fd)
 
     def give(self, fd: int, number: int) -> None:
-        """Let the child have a descriptor of ours."""
+        """Give the child a copy of a descriptor of ours."""
         self.actions.append((os.POSIX_SPAWN_DUP2, fd, number))
 
     def keep(self, fd: int) -> int:
@@ -137,9 +152,9 @@ class _Setup:
         return self.keep(reading)
 
     def add_terminal(self, terminal: Terminal, number: int) -> tuple[int, int, str]:
-        """Let the child open a new terminal, and return where to write and where to read it, and its name.
+        """Let the child open a new terminal, and return descriptors to write to and to read from, and its name.
 
-        To be called before any other: a session leader's first terminal is its controlling one.
+        Call it before the other methods: a session leader's first terminal is its controlling one.
         """
         ends = open_terminal(terminal)
         self.lend(ends.slave)
@@ -164,19 +179,20 @@ def spawn(
     """Start a process as the leader of its own session and process group, with its streams and nothing else of ours.
 
     Its signals are at their defaults and none is blocked; its umask and resource limits are this process's.  A
-    terminal is its controlling terminal; the type of the terminal is the plan's to set, as ``TERM``.
+    terminal is its controlling terminal; the plan's environment names the type of the terminal, as ``TERM``.
 
     :param plan: what to execute.
-    :param terminal: the terminal to give it, as its input, its output and, unless that is to be separate, its error
+    :param terminal: the terminal to give it, as its input, its output and, unless `separate_stderr` is set, its error
         output; ``None`` for three pipes.
     :param input_at: the descriptor that its input is in the child, 0 to 9 but neither 1 nor 2; ``None`` for no input,
-        which a terminal cannot do without.  What is 0 then, unless something is inherited there, is ``/dev/null``.
-    :param inherited: descriptors that it gets beside these: the number in the child, 0 to 9, and ours, which the
-        caller goes on to own.
+        which a terminal does not allow.  0 is ``/dev/null`` in a child that has neither its input nor an inherited
+        descriptor there.
+    :param inherited: descriptors that it gets beside these: the number in the child, 0 to 9, and ours, which stays the
+        caller's.
     :returns: the process.
     :raises ValueError: a number is out of range or given twice, or a terminal has no input.
-    :raises twisted_rsh.execution.processes.terminal.TerminalUnavailable: there is no terminal to be had; an ``OSError``
-        too.
+    :raises twisted_rsh.execution.processes.terminal.TerminalUnavailable: the system has no terminal to give; an
+        ``OSError`` too.
     :raises OSError: it was not started, and every descriptor is closed again: ``ENOENT`` (also when the interpreter
         that a script names is missing), ``EACCES``, ``ENOEXEC``, ``E2BIG``, ``EMFILE``, ``EAGAIN``, ...
     """
@@ -201,7 +217,7 @@ def spawn(
         for number, fd in inherited.items():
             setup.add_inherited(fd, number)
         if 0 not in numbers:
-            # A program that finds 0 closed gives the number to the next thing it opens; ours must not be there either.
+            # A program that finds 0 closed gives the number to the next file that it opens.
             setup.actions.append((os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDWR, 0))
         pid = _start_program_or_script(plan, [*setup.actions, *closing_actions(numbers)])
     except BaseException:
@@ -213,7 +229,7 @@ def spawn(
 
 
 def _start_program_or_script(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
-    """Start the process as execvp(3) does: a text without ``#!`` is a script for the standard shell."""
+    """Start the process as execvp(3) does: the standard shell runs a text without ``#!``."""
     try:
         return _start(plan, actions)
     except OSError as e:
@@ -223,7 +239,7 @@ def _start_program_or_script(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]
 
 
 def _start(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
-    """Start the process in its working folder, by the cheapest way that disturbs nobody."""
+    """Start the process in its working folder, by the cheapest way that disturbs no thread of this process."""
     if _is_current(plan.cwd):
         return _posix_spawn(plan, actions)
     if threading.active_count() == 1:
@@ -234,7 +250,7 @@ def _start(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
 
 
 def _is_current(folder: bytes) -> bool:
-    """Whether a folder is this process's own working folder."""
+    """Tell whether a folder is this process's own working folder."""
     try:
         return os.path.samefile(folder, b".")
     except OSError:
@@ -242,8 +258,8 @@ def _is_current(folder: bytes) -> bool:
 
 
 def _start_from_inside(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
-    """Enter the working folder for the moment of the spawn: 0.02 ms, but only while no other thread can notice."""
-    # O_PATH needs no permission to read the folder; where there is none (macOS), reading must do.
+    """Enter the working folder for the moment of the spawn, which no other thread may notice.  It takes 0.02 ms."""
+    # O_PATH needs no permission to read the folder; a system without it (macOS) needs that permission.
     own = os.open(b".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.chdir(plan.cwd)
@@ -277,13 +293,13 @@ def _head(path: bytes) -> bytes | None:
 
 
 def _may_be_script(path: bytes) -> bool:
-    """Whether a file that the system does not know how to execute is text without a ``#!`` line of its own."""
+    """Tell whether a file that the system cannot execute is text without a ``#!`` line."""
     head = _head(path)
     return head is not None and not head.startswith(b"#!") and b"\0" not in head
 
 
 def _check_interpreter(path: bytes) -> None:
-    """Make sure, where a shell will do the executing, that it will not have to complain on the job's stderr.
+    """Make sure that the interpreter of a script is there, before a shell complains about it on the job's stderr.
 
     :raises OSError: the interpreter that the script names is not there or cannot be executed.
     """

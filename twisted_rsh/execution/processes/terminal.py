@@ -15,8 +15,7 @@ from typing import Any
 from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, Terminal
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN
-from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
-from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe, OutputPipe
 
 __all__ = [
     "TerminalEnds",
@@ -198,17 +197,8 @@ class TerminalOutput(OutputPipe):
     The parameters are those of :class:`twisted_rsh.execution.processes.pipes.OutputPipe`.
     """
 
-    def __init__(
-        self,
-        reactor: IJobReactor,
-        fd: int,
-        number: int,
-        protocol: FlowControlledProtocol,
-        owner: IPipeOwner | None = None,
-    ) -> None:
-        super().__init__(reactor, fd, number, protocol, owner)
-        self._ahead = b""
-        self._is_due = False
+    _ahead = b""
+    _is_due = False
 
     def resume(self) -> None:
         """Read from now on.  Harmless when reading already, or closed."""
@@ -290,18 +280,9 @@ class TerminalInput(InputPipe):
     The parameters are those of :class:`twisted_rsh.execution.processes.pipes.InputPipe`.
     """
 
-    def __init__(
-        self,
-        reactor: IJobReactor,
-        fd: int,
-        number: int,
-        source: IInputSource | None = None,
-        owner: IPipeOwner | None = None,
-    ) -> None:
-        super().__init__(reactor, fd, number, source, owner)
-        self._last = b""
-        self._is_finishing = False
-        self._end: bytes | None = None
+    _last = b""
+    _is_finishing = False
+    _end: bytes | None = None
 
     def watch(self) -> None:
         """Watch nothing: what is readable here is the job's output."""

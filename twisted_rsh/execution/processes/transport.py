@@ -16,12 +16,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN
 from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, failure_of, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor, IPipeOwner
 from twisted_rsh.execution.processes.pipes import FlowControlledProtocol, InputPipe, OutputPipe
-from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED, Spawned, spawn
+from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED, Spawned, SpawnPlan, spawn
 from twisted_rsh.execution.processes.terminal import (
     TerminalInput,
     TerminalOutput,
@@ -141,7 +140,7 @@ def _send(group: int, number: int) -> OSError | None:
 class SpawnedProcess:
     """A running process under a protocol; made by :func:`spawn_process`.
 
-    Beside what every process transport of Twisted's has, it pauses, resumes and closes its streams one by one.
+    Beside what every process transport of Twisted's has, it resumes and closes its streams one by one.
 
     :ivar pid: its process id until its exit has been noticed, then ``None``.
     :ivar resource_usage: what it used, from `processExited` on; ``None`` before, and where that is not known.
@@ -274,15 +273,8 @@ class SpawnedProcess:
 
     # Outputs
 
-    def pause_output(self, childFD: int) -> None:
-        """Stop reading one output until :meth:`resume_output`; a full pipe then stops the process.
-
-        :param childFD: 1 or 2.
-        """
-        self._outputs[childFD].pause()
-
     def resume_output(self, childFD: int) -> None:
-        """Read one output again, as far as the protocol's `output_room` allows.
+        """Read one output again, until the protocol's `output_room` is 0.  A full pipe then stops the process.
 
         :param childFD: 1 or 2.
         """
@@ -400,17 +392,11 @@ class SpawnedProcess:
     # Addresses, which every transport of Twisted's has
 
     def getPeer(self) -> IAddress:
-        """Refuse: a process has no address.
-
-        :raises NotImplementedError: always.
-        """
+        """Raise ``NotImplementedError``."""
         raise NotImplementedError("a process has no address")
 
     def getHost(self) -> IAddress:
-        """Refuse, as :meth:`getPeer`.
-
-        :raises NotImplementedError: always.
-        """
+        """Raise ``NotImplementedError``."""
         raise NotImplementedError("a process has no address")
 
 

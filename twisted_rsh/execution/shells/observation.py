@@ -21,13 +21,10 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import ResourceUsage
 from twisted_rsh.execution.shells.signals import ShellSignals
 from twisted_rsh.execution.trees.suspension import LOOK_SECONDS
-from twisted_rsh.execution.trees.table import MAX_STAT_BYTES
+from twisted_rsh.execution.trees.table import MAX_STAT_BYTES, TICKS_PER_SECOND
 from twisted_rsh.interfaces import IJobOwner, ISuspensionListener
 
 __all__ = ["ShellMeter", "ShellSuspension"]
-
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-"""Clock ticks in a second, mostly 100; one tick is the resolution of processor times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ class ShellMeter:
             return None
         # The name may contain anything, so the fields begin after the last bracket.
         user, system, children_user, children_system = map(int, stat[stat.rindex(b")") + 2 :].split(None, 15)[11:15])
-        return _Times((user + children_user) / _TICKS_PER_SECOND, (system + children_system) / _TICKS_PER_SECOND)
+        return _Times((user + children_user) / TICKS_PER_SECOND, (system + children_system) / TICKS_PER_SECOND)
 
 
 @implementer(ISuspensionListener)

@@ -11,7 +11,8 @@ from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.plan import SpawnPlan, check_folder, check_program, encode_text, plan_job, shown
+from twisted_rsh.execution.plan import check_folder, check_program, encode_text, plan_job, shown
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.shells.dialect import DIALECTS, Dialect, dialect_of
 from twisted_rsh.interfaces import JobRefused
 

@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.lifetime import OutputBacklog
-from twisted_rsh.execution.plan import SpawnPlan
 from twisted_rsh.execution.processes.descriptors import open_pipe
 from twisted_rsh.execution.processes.exits import ending_of
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess, spawn_process
 from twisted_rsh.execution.shells.dialect import STATUS_FD, TERMINAL_FD, GarbledReport, ReportReader
 

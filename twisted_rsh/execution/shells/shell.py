@@ -47,7 +47,7 @@ def start_shell(
     :param plan: the shell to start (:func:`twisted_rsh.execution.shells.plan.plan_shell`).
     :param owner: gets its output and its ending, from the reactor only, never from within this call.  A shell that
         fails before it is ready ends with :class:`~twisted_rsh.core.endings.Refused` and `SHELL_FAILED`.
-    :param tree: the tree of this job, new (:meth:`twisted_rsh.execution.trees.trees.JobTrees.new`).
+    :param tree: a new tree for this job.
     :param terminal: the terminal to give it, or ``None`` for pipes.
     :param limits: the resources that the shell and all of its processes may use together.
     :param folder: where to make the private folder for the input of commands; ``None`` for the system's temporary

@@ -1,7 +1,7 @@
-"""Processes that this process inherits: a child subreaper gets what its descendants leave behind, and must reap it.
+"""Children that this process adopts as a subreaper: what its descendants leave behind, which it must reap.
 
 Source: prctl(2), ``PR_SET_CHILD_SUBREAPER`` (Linux 3.4).  It changes the whole process, so the owner of the process
-decides: a stand-alone server does it, an embedding application is asked.
+decides: a stand-alone server does it, an embedding application may.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable
 
+from twisted.internet import process as twisted_process
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from twisted_rsh.execution.trees.guardian import Guardian
 from twisted_rsh.execution.trees.table import ProcessRecord, ProcessTable
 
 __all__ = ["SWEEP_SECONDS", "AdoptedChildren", "become_subreaper"]
 
 SWEEP_SECONDS = 1.0
 """Seconds between two looks at this process's children, and so the longest that a zombie stays.  A look takes 30 us and
-16 us for each child that nobody knows; nothing looks while there are neither jobs nor adopted children."""
+16 us more for each child that is not known.  There are no looks while there are neither jobs nor adopted children."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 """From ``linux/prctl.h``."""
@@ -41,52 +42,71 @@ def become_subreaper() -> bool:
 class AdoptedChildren:
     """Reaps the children that this process did not start.
 
-    It never takes the status of a child that somebody waits for.  In a process whose every child is known, everything
-    else is adopted.  In any other, only that is reaped of which it is certain: a child in a session that is neither
-    this process's nor its own cannot have been started here, as a child starts in its parent's session and can only
-    leave that for one of its own; and a child that was seen alive with the mark of one of our jobs.
+    It never takes the status of a child that another part of this process waits for: the first process of a job, the
+    guardian, or a process of Twisted's.  In a process that starts no other children, every other child is adopted.
+    Elsewhere it reaps only what is certain to be adopted: a child in a session that is neither this process's nor its
+    own, since a child starts in its parent's session and can leave that only for one of its own; and a child that a
+    look has seen alive with the mark of a job.
 
     :param clock: tells the time.
-    :param table: the processes of this machine; where that is not supported, nothing is ever done.
-    :param is_ours: says of a child's number whether this process started it, so that somebody else waits for it.
-    :param knows_all: whether `is_ours` knows of every child that this process starts.  ``False`` in an application
-        that may run processes of its own.
-    :param is_our_mark: says of a mark whether one of our jobs has it, or had.
-    :param is_busy: says whether a job runs, from which more may be inherited.
-    :ivar living: the numbers of the adopted children that were alive at the last look.
+    :param table: the processes of this machine; where that is not supported, this does nothing.
+    :param guardian: the guardian, which is a child of this process.
+    :param mark_prefix: how the mark of every job begins.
+    :param knows_all: whether this process starts no children but jobs, the guardian and processes of Twisted's.
+        ``False`` in an application that may start its own.
+    :ivar living: the adopted children that were alive at the last look: the number of each, and the clock ticks from
+        the start of the system to its own.
     """
 
     def __init__(
-        self,
-        clock: IReactorTime,
-        table: ProcessTable,
-        is_ours: Callable[[int], bool],
-        *,
-        knows_all: bool,
-        is_our_mark: Callable[[bytes], bool],
-        is_busy: Callable[[], bool],
+        self, clock: IReactorTime, table: ProcessTable, guardian: Guardian, mark_prefix: bytes, *, knows_all: bool
     ) -> None:
         self._clock = clock
         self._table = table
-        self._is_ours = is_ours
+        self._guardian = guardian
+        self._mark_prefix = mark_prefix
         self._knows_all = knows_all
-        self._is_our_mark = is_our_mark
-        self._is_busy = is_busy
-        self._adopted: dict[int, int] = {}
+        self._running: set[int] = set()
+        self._unreaped: set[int] = set()
+        self._is_started = False
         self._call: IDelayedCall | None = None
-        self.living: frozenset[int] = frozenset()
+        self.living: dict[int, int] = {}
 
-    def expect(self) -> None:
-        """Learn that a job was started; looks follow while any runs or has left something."""
-        if self._call is None and self._table.is_supported:
-            self._call = self._clock.callLater(SWEEP_SECONDS, self._look)
+    def start(self) -> None:
+        """Look for adopted children from now on, while a job runs or has left a process behind."""
+        self._is_started = True
 
     def stop(self) -> None:
         """Look no more, after a last look."""
+        self._is_started = False
         if self._call is not None:
             self._call.cancel()
             self._call = None
             self.sweep()
+
+    def job_started(self, pid: int) -> None:
+        """Learn that a job was started: its first process is no adopted child, but it may leave some behind.
+
+        :param pid: the number of its first process.
+        """
+        self._unreaped.add(pid)
+        self._running.add(pid)
+        if self._is_started:
+            self._look_later()
+
+    def job_reaped(self, pid: int) -> None:
+        """Learn that the first process of a job was waited for: its number may be another's from now on.
+
+        :param pid: its number.
+        """
+        self._unreaped.discard(pid)
+
+    def job_ended(self, pid: int) -> None:
+        """Learn that a job has ended.
+
+        :param pid: the number of its first process.
+        """
+        self._running.discard(pid)
 
     def sweep(self) -> int:
         """Reap now what can be reaped.
@@ -94,7 +114,7 @@ class AdoptedChildren:
         :returns: how many zombies are gone.
         """
         reaped = 0
-        adopted: dict[int, int] = {}
+        living: dict[int, int] = {}
         session = os.getsid(0)
         for pid in self._table.children():
             if self._is_ours(pid):
@@ -105,32 +125,39 @@ class AdoptedChildren:
             if record.is_dead:
                 reaped += _reap(pid)
             else:
-                adopted[pid] = record.started
-        self._adopted = adopted
-        self.living = frozenset(adopted)
+                living[pid] = record.started
+        self.living = living
         return reaped
+
+    def _look_later(self) -> None:
+        if self._call is None and self._table.is_supported:
+            self._call = self._clock.callLater(SWEEP_SECONDS, self._look)
 
     def _look(self) -> None:
         self._call = None
         try:
             self.sweep()
-        except OSError:  # there is not one descriptor on the whole machine: see later
-            self.expect()
-        if self.living or self._is_busy():
-            self.expect()
+        except OSError:  # the whole machine has no descriptor left: look again later
+            self._look_later()
+        if self.living or self._running:
+            self._look_later()
+
+    def _is_ours(self, pid: int) -> bool:
+        """Tell whether another part of this process waits for a child."""
+        return pid in self._unreaped or pid == self._guardian.pid or pid in twisted_process.reapProcessHandlers
 
     def _is_adopted(self, record: ProcessRecord, session: int) -> bool:
         if self._knows_all or record.session not in (session, record.pid):
             return True
-        if self._adopted.get(record.pid) == record.started:
+        if self.living.get(record.pid) == record.started:
             return True
         mark = None if record.is_dead else self._table.mark_of(record)
-        return mark is not None and self._is_our_mark(mark)
+        return mark is not None and mark.startswith(self._mark_prefix)
 
 
 def _reap(pid: int) -> int:
-    """Reap one zombie; returns how many that were."""
+    """Reap one zombie; return how many that were."""
     try:
         return 1 if os.waitpid(pid, os.WNOHANG)[0] else 0
-    except ChildProcessError:  # somebody who waits for anything was quicker
+    except ChildProcessError:  # another part of this process, which waits for any child, was quicker
         return 0

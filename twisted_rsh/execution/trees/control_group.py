@@ -1,10 +1,10 @@
 """The control group (cgroup v2) of a server: all of its jobs are born in it, and no daemon gets out of it by itself.
 
-One group for all jobs, which the server enters itself, once.  Measured on Linux 6.18: before a process is moved from
-one group into another the kernel waits for every processor to have passed through the scheduler, 11 ms on a machine
-that is not busy, and nothing on the machine can fork meanwhile; a command takes 1 ms.  A group of its own for each job
-would make that 12 ms, and a moved job may have forked before.  Being born in a group costs nothing and cannot be raced.
-``CLONE_INTO_CGROUP`` would do it for each job, but ``os.posix_spawn`` does not offer it.
+All jobs share one group, which the server enters once.  Measured on Linux 6.18: before the kernel moves a process from
+one group into another, it waits until every processor has passed through the scheduler, 11 ms on a machine that is not
+busy, and no process on the machine can fork meanwhile; a command takes 1 ms.  A group for each job would make that
+12 ms, and a job could fork before it is moved.  To be born in a group costs nothing, and leaves no such moment.
+``CLONE_INTO_CGROUP`` would do so for each job, but ``os.posix_spawn`` does not offer it.
 
 Sources: cgroups(7); the kernel's Documentation/admin-guide/cgroup-v2.rst, "Delegation" and "cgroup.kill".
 """
@@ -22,25 +22,25 @@ from twisted_rsh.execution.trees.table import ProcessTable
 __all__ = ["DOOMED", "GROUP_PREFIX", "ControlGroup", "ControlGroupUnavailable"]
 
 GROUP_PREFIX = "twisted-rsh-"
-"""How the name of every server's group begins."""
+"""The beginning of the name of every server's group."""
 
 DOOMED = "doomed"
 """The name of the group, inside that of the server, into which processes are moved to be killed."""
 
 _NAME_BYTES = 4
-"""Random bytes in a group's name, behind the server's process id: one that was used before finds its own name free."""
+"""Random bytes in a group's name, behind the server's process id: a later server may have the same process id."""
 
 
 class ControlGroupUnavailable(Exception):
-    """There is no control group to be had; one line that says why."""
+    """This process can have no control group; ``str()`` is one line that says why."""
 
 
 class ControlGroup:
     """One server's control group.
 
-    Call :meth:`create`, then :meth:`enter`, and :meth:`leave` in the end; in between :meth:`kill` is there for what a
-    signal cannot end.  Moving this process moves everything that it starts from then on, so only a program that is a
-    server and nothing else should do it.
+    Call :meth:`create`, then :meth:`enter`, and :meth:`leave` in the end; in between :meth:`kill` ends what a signal
+    cannot.  Everything that this process starts after it has entered is in the group too, so only a program that is a
+    server and nothing else should enter.
 
     :param proc: where ``/proc`` is.
     :ivar path: the group's folder; ``None`` while there is none.
@@ -54,8 +54,8 @@ class ControlGroup:
     def create(self) -> str:
         """Make the group, below the one that this process is in, and remove the empty ones of servers that are gone.
 
-        What still runs in such a group was left there by jobs that had ended, or by a guardian that was killed as
-        well; it is left alone, and its group is removed another time.
+        A process that still runs in such a group was left there by a job that had ended, or by a guardian that was
+        killed as well.  It is left alone, and a later server removes its group.
 
         :returns: the group's folder.
         :raises ControlGroupUnavailable: this system has no cgroup v2, or this process may not divide its own group.
@@ -71,10 +71,10 @@ class ControlGroup:
         return path
 
     def enter(self) -> str:
-        """Move this process into the group; what it starts from now on is born there.  Takes 10 ms or so.
+        """Move this process into the group, so that what it starts from now on is born there.  Takes 10 ms or so.
 
         :returns: the group's folder.
-        :raises ControlGroupUnavailable: it may not; the group is removed.
+        :raises ControlGroupUnavailable: this process may not; the group is removed.
         """
         assert self.path is not None, "create the group first"
         try:
@@ -86,7 +86,7 @@ class ControlGroup:
         return self.path
 
     def leave(self) -> None:
-        """Move this process back to where it came from, and remove the group unless something still runs in it."""
+        """Move this process back to the group that it came from, and remove its own unless a process runs in it."""
         if self.path is not None:
             with contextlib.suppress(OSError):  # the group that it came from may be gone, or full
                 _write(f"{self._outer}/cgroup.procs", b"0")
@@ -94,11 +94,11 @@ class ControlGroup:
             _remove(path)
 
     def kill(self, members: Mapping[int, int], table: ProcessTable) -> None:
-        """Kill processes that a signal of ours does not reach, such as those that ``sudo`` has made another user's.
+        """Kill processes that this process may not signal, such as those that ``sudo`` has made another user's.
 
-        They are moved into a group of their own, which is then killed as a whole (Linux 5.14), with everything that
-        they have forked in between.  Takes 10 ms or so.  What cannot be moved is left alone, and nothing happens where
-        the kernel cannot do it, or when there is no group.
+        This moves them into a group of their own and kills that as a whole (Linux 5.14), with everything that they have
+        forked in between.  Takes 10 ms or so.  It leaves alone what it cannot move, and does nothing where the kernel
+        cannot kill a group, or when there is no group.
 
         :param members: the numbers of the processes, and the clock ticks at which each was started
             (:attr:`~twisted_rsh.execution.trees.table.ProcessRecord.started`).
@@ -130,7 +130,7 @@ class ControlGroup:
         for pid in members:
             with contextlib.suppress(OSError):
                 _write(f"{folder}/cgroup.procs", b"%d" % pid)
-        # Looked at behind the move: what is in the group now is killed, whoever has the number by then.
+        # This look follows the move: the kill reaches what is in the group now, whichever process has the number.
         for pid, started in members.items():
             record = table.read(pid)
             if record is not None and record.started != started:
@@ -146,17 +146,17 @@ class ControlGroup:
 
 
 def _own_path(text: str) -> str | None:
-    """Find the path of a process's group within the hierarchy in what ``/proc/PID/cgroup`` says; ``None`` for none."""
+    """Find the path of a process's group within the hierarchy in ``/proc/PID/cgroup``; ``None`` for none."""
     for line in text.split("\n"):
         if line.startswith("0::/"):
             path = line[len("0::") :]
-            # Outside of what its namespace shows; or removed, while it was in it.
+            # Outside of what its namespace shows, or removed while the process was in it.
             return None if path.startswith("/..") or path.endswith(" (deleted)") else path
     return None
 
 
 def _mounted_at(mounts: str, path: str) -> str | None:
-    """Find the folder of a group in what ``/proc/PID/mountinfo`` says (proc(5)); ``None`` when none shows it."""
+    """Find the folder of a group in ``/proc/PID/mountinfo`` (proc(5)); ``None`` when no mount shows it."""
     for line in mounts.split("\n"):
         mount, _, kind = line.partition(" - ")
         fields = [_unescaped(field) for field in mount.split()]
@@ -169,12 +169,12 @@ def _mounted_at(mounts: str, path: str) -> str | None:
 
 
 def _unescaped(field: str) -> str:
-    r"""Undo what mountinfo does to blanks and backslashes: ``\040``."""
+    r"""Undo the escapes of mountinfo for blanks and backslashes: ``\040``."""
     return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def _remove(path: str) -> None:
-    """Remove a server's group, unless something runs in it: then whoever starts later may."""
+    """Remove a server's group, unless a process runs in it: a server that starts later removes it then."""
     for folder in (f"{path}/{DOOMED}", path):
         with contextlib.suppress(OSError):
             os.rmdir(folder)

@@ -1,9 +1,9 @@
-"""A small process that outlives a server that was killed, and ends the jobs that it leaves behind.
+"""The guardian: a small process that outlives a server that was killed, and ends the jobs that the server has left.
 
-It is a shell script that reads, from a pipe whose other end only the server holds, which jobs there are.  When the pipe
-ends it signals their process groups and, where ``/proc`` tells, whatever else carries the mark of one of them: HUP,
-then TERM, then KILL, as the kill ladder does.  Where the server has a control group, it also finds there what carries
-no mark any more.
+It is a shell script that reads the list of jobs from a pipe whose other end only the server holds.  When the pipe ends,
+it signals the jobs' process groups and, where there is a ``/proc``, every other process that carries the mark of one of
+them, step by step (:data:`LADDER`).  Where the server has a control group, it also finds there what carries no mark any
+more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.execution.account import DEFAULT_PATH
-from twisted_rsh.execution.lifetime import GRACE_SECONDS
 from twisted_rsh.execution.processes.descriptors import (
     IgnoresStaleEvents,
     closing_actions,
@@ -29,19 +28,33 @@ from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, wat
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.table import MARK_NAME
 
-__all__ = ["TELL_SECONDS", "Guardian"]
+__all__ = ["GRACE_SECONDS", "LADDER", "TELL_SECONDS", "Guardian"]
+
+GRACE_SECONDS = 5.0
+"""Seconds between two steps of :data:`LADDER`: long enough for an editor or a database to put its files in order, and
+short enough that the whole ladder takes no longer than a service manager waits (systemd: 90 s, Docker: 10 s)."""
+
+LADDER = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
+"""The signals with which the server or the guardian ends a job: HUP, which means that the user is gone and which shells
+pass on; TERM, for programs that ignore HUP on purpose, as under ``nohup``; KILL, which no program can ignore."""
 
 TELL_SECONDS = 0.005
-"""Seconds after which the guardian is told of a job.  It need not hear of one that has ended by then, as most have, so
-an ordinary command costs nothing.  What starts in the last moment before a server is killed may outlive it."""
+"""Seconds after which the server tells the guardian of a job.  Most jobs have ended by then and need not be told, so an
+ordinary command costs nothing.  A job that starts in the last moment before the server is killed may outlive it."""
 
 _SHELL = "/bin/sh"
 """POSIX's shell; the guardian takes 1 MB of memory in dash."""
 
+_NAME = "twisted-rsh-guardian"
+"""The name of the script, by which a list of processes shows the guardian."""
+
+_STEPS = " ".join(step.name.removeprefix("SIG") for step in LADDER)
+"""The ladder as the script reads it."""
+
 _SCRIPT = r"""
 trap '' HUP INT QUIT TERM TSTP TTIN TTOU PIPE ALRM USR1 USR2
 cd /
-grace=$1 name=$2 group=$3 prefix=$4
+grace=$1 steps=$2 name=$3 group=$4 prefix=$5
 leave() {
     if [ -d "$group" ]; then
         rmdir "$group/doomed"
@@ -109,7 +122,7 @@ signal_all() {
     fi
     [ -n "$found" ] || [ "$jobs" != ' ' ]
 }
-for step in HUP TERM KILL; do
+for step in $steps; do
     signal_all "$step" || exit 0
     [ "$step" = KILL ] || signal_all CONT
     waited=0
@@ -121,16 +134,16 @@ for step in HUP TERM KILL; do
     done
 done
 """
-"""What the guardian does; its arguments are the seconds between two steps, the name of the mark, the folder of the
-control group or nothing, and how the mark of every job of this server begins.
+"""The guardian's program.  Its arguments are the seconds between two steps, the signals of the steps, the name of the
+mark, the folder of the control group or nothing, and the beginning of the mark of every job of this server.
 
-A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there, and a group that is
-gone is taken from it at the next look: its number may soon be another's.  Killed processes are killed again, as they
-may fork.
+A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there.  The next look takes a
+group that is gone from the list, as its number may soon be another's.  Killed processes are killed again, as they may
+fork.
 
-Of the control group it suspects whatever carries no mark of this server's and is no older than the oldest job: it comes
-from one of the jobs and has wiped its environment, or has become another user.  What a job that has ended by itself
-left behind carries that job's mark, or is older.
+In the control group it suspects every process that carries no mark of this server's and is no older than the oldest
+job: it comes from one of the jobs and has wiped its environment, or has become another user.  A process that a job left
+behind when it ended by itself carries that job's mark, or is older.
 """
 
 
@@ -138,13 +151,13 @@ left behind carries that job's mark, or is older.
 class Guardian(IgnoresStaleEvents):
     """The server's side: starts the guardian and tells it of jobs.
 
-    Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: what the pipe cannot take is told when
-    it can, and what has become untrue in between is not told at all.  A guardian that is gone is a warning in the
-    log, and fails nothing.
+    Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: a full pipe is written when it has room,
+    and a job that has ended in between is not mentioned.  When the guardian dies, the log gets a warning, and nothing
+    else fails.
 
-    :param reactor: watches the pipe, when it is full, and the guardian's exit.
+    :param reactor: watches the pipe, while that is full, and the guardian's exit.
     :param grace: whole seconds between two steps.
-    :ivar pid: the guardian's process id while it runs, for those who ask which children are ours; else ``None``.
+    :ivar pid: the guardian's process id while it runs; otherwise ``None``.
     """
 
     _log = Logger()
@@ -165,13 +178,13 @@ class Guardian(IgnoresStaleEvents):
         :param control_group: the folder of the control group of this server and its jobs, which this process has not
             entered yet; empty when there is none.  The guardian removes it in the end.
         :param mark_prefix: how the mark of every job begins.
-        :raises OSError: it cannot be started; jobs then outlive a server that is killed.
+        :raises OSError: it cannot be started; jobs outlive a server that is killed.
         """
         reading, writing = open_pipe()
         try:
             self.pid = os.posix_spawn(
                 _SHELL,
-                ("sh", "-c", _SCRIPT, "twisted-rsh-guardian", str(self._grace), MARK_NAME, control_group, mark_prefix),
+                ("sh", "-c", _SCRIPT, _NAME, str(self._grace), _STEPS, MARK_NAME, control_group, mark_prefix),
                 {"PATH": DEFAULT_PATH},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, reading, 0),
@@ -193,32 +206,32 @@ class Guardian(IgnoresStaleEvents):
         watch_exit(self._reactor, self.pid, self)
 
     def job_started(self, pid: int, mark: bytes, born: int = 0) -> None:
-        """Have a job ended if the server is killed.
+        """Tell the guardian to end a job if the server is killed.
 
         :param pid: the number of the job's process group.
         :param mark: the value of the job's mark: letters and digits.
-        :param born: clock ticks from the start of the system to the job's; nothing in the control group that is older
-            comes from it.
+        :param born: clock ticks from the start of the system to the job's; an older process in the control group does
+            not come from it.
         """
         assert mark.isalnum(), "a mark is a word of the script"
         self._jobs[pid] = mark, born
         self._tell(pid)
 
     def job_ended(self, pid: int) -> None:
-        """Have a job left alone from now on: its group is gone, or it may stay.
+        """Tell the guardian to leave a job alone from now on: its group is gone, or may stay.
 
-        :param pid: what :meth:`job_started` was given.  Nothing happens when it was not.
+        :param pid: the number that :meth:`job_started` got.  Nothing happens with any other.
         """
         if self._jobs.pop(pid, None) is not None:
             self._tell(pid)
 
     def stop(self) -> None:
-        """Let the guardian go; it ends the jobs that it still knows of."""
+        """Let the guardian go.  It ends the jobs that it still knows of."""
         self._is_stopping = True
         if self._fd >= 0:
             self.doWrite()
         if self._untold and self.pid is not None:
-            # What it does not know might make it signal a number that is another's by now.
+            # It does not know that a job has ended, and might signal a number that is another's by now.
             os.kill(self.pid, signal.SIGKILL)
         self.close()
 
@@ -237,17 +250,17 @@ class Guardian(IgnoresStaleEvents):
         self.doWrite()
 
     def doWrite(self) -> None:
-        """Tell what is not told yet, as far as the pipe takes it; the reactor calls this, too."""
+        """Tell what is not told yet, as far as the pipe takes it; the reactor calls this when it has room again."""
         while self._untold:
             pid = next(iter(self._untold))
             job = self._jobs.get(pid)
             try:
-                # So short a write is taken whole or not at all (pipe(7), PIPE_BUF).
+                # The pipe takes so short a write whole or not at all (pipe(7), PIPE_BUF).
                 os.write(self._fd, b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job))
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
-            except BrokenPipeError:  # its exit is being noticed, and said then
+            except BrokenPipeError:  # the watch of its exit reports that
                 self.close()
                 return
             del self._untold[pid]
@@ -260,7 +273,9 @@ class Guardian(IgnoresStaleEvents):
     def connectionLost(self, reason: Failure) -> None:
         """Close the pipe; the reactor calls this when the guardian has closed its end, or when telling has failed.
 
-        At the hang-up of another descriptor it is told on: it would take the end of the pipe for the server's.
+        After the hang-up of another descriptor it goes on: the guardian takes the end of the pipe for the server's.
+
+        :param reason: a hang-up, or the failure.
         """
         if self._fd >= 0 and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
             self._reactor.addWriter(self)

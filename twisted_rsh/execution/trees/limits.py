@@ -1,7 +1,7 @@
 """Limits of processor time and memory for all the processes of a job together.
 
-The system itself has such limits for one process only (setrlimit(2)), or for a control group, which an ordinary user
-does not have.  So the job is looked at at intervals: what it does in between is noticed at the next look.
+The system has such limits for one process only (setrlimit(2)), or for a control group, which an ordinary user does not
+have.  So a watch looks at the job at intervals, and notices at the next look what the job did in between.
 """
 
 from __future__ import annotations
@@ -13,23 +13,21 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_rsh.core.endings import Limit
-from twisted_rsh.execution.trees.table import ProcessRecord
+from twisted_rsh.execution.trees.table import TICKS_PER_SECOND, ProcessRecord
 from twisted_rsh.execution.trees.tree import JobTree
 
 __all__ = ["NO_LIMITS", "SAMPLE_SECONDS", "ProcessorAccount", "UsageLimits", "UsageWatch", "resident_bytes"]
 
 SAMPLE_SECONDS = 0.1
-"""Seconds between two looks: a process that fills memory at 1 GB/s is 100 MB above its limit when it is noticed, and
-32 jobs with limits look no more often than one (:meth:`ProcessTable.records`)."""
-
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+"""Seconds between two looks.  A process that fills memory at 1 GB/s is noticed 100 MB above its limit.  32 jobs with
+limits share the looks of one (:meth:`twisted_rsh.execution.trees.table.ProcessTable.records`)."""
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageLimits:
-    """What all the processes of a job together may use.
+    """Bounds of what all the processes of a job together may use.
 
     :ivar cpu: seconds of processor time, or ``None`` for no limit.
     :ivar memory: bytes of memory (:func:`resident_bytes`), or ``None`` for no limit.
@@ -40,14 +38,15 @@ class UsageLimits:
 
     @property
     def are_set(self) -> bool:
-        """Whether there is any."""
+        """Tell whether there is any limit."""
         return self.cpu is not None or self.memory is not None
 
     def exceeded(self, seconds: float, memory: int) -> Limit | None:
-        """Tell which limit a use is above, if any.
+        """Return the limit that a use is above.
 
         :param seconds: processor time.
         :param memory: bytes.
+        :returns: the limit, processor time first; ``None`` when the use is within both.
         """
         if self.cpu is not None and seconds > self.cpu:
             return Limit.CPU
@@ -56,12 +55,15 @@ class UsageLimits:
         return None
 
     def amount(self, limit: Limit) -> int:
-        """Return a limit in the unit of :class:`twisted_rsh.core.endings.LimitReached`; 0 for one that is not set."""
+        """Return a limit in the unit of :class:`twisted_rsh.core.endings.LimitReached`; 0 for one that is not set.
+
+        :param limit: which of the two.
+        """
         return round((self.cpu or 0) * 1000) if limit is Limit.CPU else self.memory or 0
 
 
 NO_LIMITS = UsageLimits()
-"""As much as it takes."""
+"""Neither limit is set."""
 
 
 def resident_bytes(members: Iterable[ProcessRecord]) -> int:
@@ -74,10 +76,10 @@ def resident_bytes(members: Iterable[ProcessRecord]) -> int:
 
 
 class ProcessorAccount:
-    """Adds up the processor time of a job, that of processes which have ended included.
+    """Adds up the processor time of a job, including that of processes which have ended.
 
-    A process that was waited for is in its parent's account.  One that was not, because its parent was gone or does
-    not care, counts as it was last seen; so does one that is not waited for yet, until it is.
+    The system adds the time of a process that was waited for to its parent's.  A process that was not waited for, or
+    not yet, counts with the time that the last look saw.
     """
 
     def __init__(self) -> None:
@@ -86,7 +88,7 @@ class ProcessorAccount:
         self._advanced: dict[int, int] = {}
 
     def add(self, members: Mapping[int, ProcessRecord]) -> float:
-        """Take account of a look at the job.
+        """Add a look at the job.
 
         :param members: its living processes by number.
         :returns: seconds of processor time, user's and system's, that the job has taken so far.
@@ -108,10 +110,10 @@ class ProcessorAccount:
             self._departed += advanced[pid] - before
         self._advanced = advanced
         self._last = dict(members)
-        return (self._departed + sum(map(_ticks, members.values()))) / _TICKS_PER_SECOND
+        return (self._departed + sum(map(_ticks, members.values()))) / TICKS_PER_SECOND
 
     def _heir(self, record: ProcessRecord, staying: Mapping[int, ProcessRecord]) -> int | None:
-        """Find the nearest ancestor that still lives: the time of those who waited for each other ends up there."""
+        """Find the nearest ancestor that still lives: the time of a chain of waits ends up there."""
         for _ in self._last:
             if record.parent in staying:
                 return record.parent
@@ -130,15 +132,15 @@ def _is_same(record: ProcessRecord | None, other: ProcessRecord) -> bool:
 
 
 class UsageWatch:
-    """Looks at a job again and again, and tells once when it has used more than it may.
+    """Looks at a job at intervals, and reports once that it has used more than it may.
 
-    A job without limits is never looked at.  Where there is no ``/proc`` there is nothing to look at: a request for a
-    limit is refused there, with :attr:`twisted_rsh.core.endings.RefusalReason.NOT_SUPPORTED`.
+    It never looks at a job without limits.  It needs ``/proc``: elsewhere a request for a limit is refused, with
+    :attr:`twisted_rsh.core.endings.RefusalReason.NOT_SUPPORTED`.
 
     :param clock: calls at intervals.
     :param tree: the job's processes.
     :param limits: what they may use.
-    :param reached: called once with the limit that was exceeded; nothing is looked at after that.
+    :param reached: called once, with the limit that the job is above; the watch looks no more then.
     """
 
     def __init__(
@@ -156,7 +158,7 @@ class UsageWatch:
         self._call: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Begin to look, :data:`SAMPLE_SECONDS` from now: a short command is not looked at at all."""
+        """Begin to look, :data:`SAMPLE_SECONDS` from now: a shorter command costs no look."""
         if self._limits.are_set:
             self._call = self._clock.callLater(SAMPLE_SECONDS, self._look)
 

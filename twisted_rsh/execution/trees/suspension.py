@@ -1,8 +1,8 @@
-"""Learning that a job was suspended from outside, as by ``kill -STOP``, and that it goes on: it has not ended.
+"""Suspension of jobs from outside, as by ``kill -STOP``: noticing that a job is stopped, and that it goes on.
 
-A suspended process writes nothing and ends nothing; without this its job looks as if it hung.  The system tells a
-parent so by SIGCHLD, of which there is one for any number of children, and only where somebody listens to it; a pidfd
-tells nothing.  So it is asked, seldom.  Source: waitid(2), ``WSTOPPED`` and ``WCONTINUED``.
+A suspended process writes nothing and does not end; its job would seem to hang.  The system reports a suspension to the
+parent by SIGCHLD only, which says nothing about which child, and which an application may not handle; a pidfd reports
+none.  So this asks the system once a second.  Source: waitid(2), ``WSTOPPED`` and ``WCONTINUED``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from twisted_rsh.interfaces import ISuspensionListener
 __all__ = ["LOOK_SECONDS", "SuspensionWatch"]
 
 LOOK_SECONDS = 1.0
-"""Seconds between two looks, and so the time after which a suspension is told.  A look takes 1 us for each job."""
+"""Seconds between two looks: a listener learns of a suspension this late at most.  A look takes 1 us for each job."""
 
 
 class SuspensionWatch:
-    """Asks after the first processes of all the jobs that somebody wants to know about.
+    """Asks the system about the first processes of the jobs that have a listener.
 
-    It takes no exit status away from anybody.  On a system without ``os.waitid``, as macOS before Python 3.13, nothing
-    is ever told.
+    It leaves every exit status where it is.  On a system without ``os.waitid``, as macOS before Python 3.13, it never
+    reports anything.
 
     :param clock: calls when it is time to look.
     """
@@ -36,19 +36,20 @@ class SuspensionWatch:
         self._call: IDelayedCall | None = None
 
     def watch(self, pid: int, listener: ISuspensionListener) -> None:
-        """Begin to ask after a process.
+        """Watch a process from now on.
 
-        :param pid: a child of ours that nobody has waited for; call :meth:`forget` before its number can be another's.
-        :param listener: is told; may call anything here.
+        :param pid: a child of this process that has not been waited for.  Call :meth:`forget` when it has been: its
+            number may be another's then.
+        :param listener: learns of each suspension; it may call any method here.
         """
         if hasattr(os, "waitid"):
             self._watched[pid] = listener
             self._arm()
 
     def forget(self, pid: int) -> None:
-        """Ask no more after a process.
+        """Watch a process no longer.
 
-        :param pid: its number; nothing happens when nobody wanted to know.
+        :param pid: its number; nothing happens when it is not watched.
         """
         self._watched.pop(pid, None)
         self._stopped.discard(pid)
@@ -70,17 +71,17 @@ class SuspensionWatch:
 
     def _ask(self, pid: int) -> None:
         listener = self._watched.get(pid)
-        if listener is None:  # forgotten by what another listener has done
+        if listener is None:  # another listener has made this one be forgotten
             return
         try:
             news = os.waitid(os.P_PID, pid, os.WSTOPPED | os.WCONTINUED | os.WNOHANG)
-        except ChildProcessError:  # somebody else has waited for it
+        except ChildProcessError:  # another part of this process has waited for it
             return
         if news is None:
             return
         if news.si_code != os.CLD_CONTINUED:
             self._stopped.add(pid)
             listener.job_stopped(signal.Signals(news.si_status).name.removeprefix("SIG"))
-        elif pid in self._stopped:  # else it was suspended for less time than anybody notices
+        elif pid in self._stopped:  # else it was suspended between two looks only
             self._stopped.discard(pid)
             listener.job_continued()

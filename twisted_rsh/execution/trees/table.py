@@ -1,9 +1,9 @@
-"""The processes of this machine as ``/proc`` shows them, read as seldom as will do.
+"""The processes of this machine as ``/proc`` shows them, read as seldom as possible.
 
-Measured, a look at everything takes 16 us for each process: 32 ms where there are 2,000.  So nothing looks on a normal
-command's way, every question of the same moment is answered by the same look, and looks take no more than a stated
-part of the time.  Source: proc(5).  Where there is no ``/proc``, as on macOS, :attr:`ProcessTable.is_supported` says
-so.
+Measured, a look at everything takes 16 us for each process: 32 ms where there are 2,000.  So a command that ends by
+itself costs no look, one look answers all questions of the same moment, and looks take no more than
+:data:`MAX_LOOK_SHARE` of the time.  Source: proc(5).  Where there is no ``/proc``, as on macOS,
+:attr:`ProcessTable.is_supported` is false.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import errno
 import math
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -25,18 +24,45 @@ __all__ = [
     "MAX_LOOK_SHARE",
     "MAX_STAT_BYTES",
     "SHARED_SECONDS",
+    "TICKS_PER_SECOND",
     "ProcessRecord",
     "ProcessTable",
     "SpareDescriptor",
 ]
 
-T = TypeVar("T")
+MARK_NAME = b"TWISTED_RSH_JOB"
+"""The environment variable that carries the mark of a job; every process that a job starts inherits it."""
+
+MAX_STAT_BYTES = 4096
+"""Bytes of ``/proc/PID/stat`` that are read: 52 numbers and a name of at most 64 bytes take less."""
+
+MAX_ENVIRONMENT_BYTES = 512 * 1024
+"""Bytes of a process's environment that are searched for a mark: four times what a request may add."""
+
+MAX_CHILDREN_BYTES = 256 * 1024
+"""Bytes of one thread's list of children that are read at a time: room for more than 32,768 of them.  A later look
+reads the rest, when the first of them are gone."""
+
+SHARED_SECONDS = 0.05
+"""Seconds for which one look answers all questions: jobs that are ended together look once."""
+
+MAX_LOOK_SHARE = 0.2
+"""The part of the time that looks may take.  With more processes a look takes longer, and is used for longer."""
+
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+"""Clock ticks in a second, the unit of times in ``/proc``: mostly 100."""
+
+_READ_BYTES = 16 * 1024
+"""Bytes of one read of an environment: all of an ordinary one."""
+
+_DEAD = frozenset({b"Z", b"X", b"x"})
+"""The states of a process that has ended: it waits to be reaped, or the system is removing it."""
 
 
 class SpareDescriptor:
-    """Lets something be opened for a moment in a process that has no descriptor left.
+    """Opens files also in a process that has no descriptor left, with one that it has kept for that.
 
-    What ends jobs has to work then too: it is what makes room again.
+    Ending jobs must work there too, as that frees descriptors.
     """
 
     def __init__(self) -> None:
@@ -44,36 +70,58 @@ class SpareDescriptor:
         self._is_wanted = False
 
     def keep(self) -> None:
-        """Hold a descriptor from now on; before this there is none to lend."""
+        """Hold a descriptor from now on; until then there is none to use."""
         self._is_wanted = True
         self.renew()
 
     def renew(self) -> None:
-        """Take the descriptor again, if it was lent, and if there is one to be had."""
+        """Take the descriptor again, if it was used and the system has one to give."""
         if self._is_wanted and self._fd is None:
             try:
                 self._fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             except OSError:
                 return
 
-    def lend(self, act: Callable[[], T]) -> T:
-        """Do something that needs one descriptor, with this one if there is no other.
+    def open(self, path: str) -> int:
+        """Open a file for reading.
 
-        :param act: what to do; called once more when it could not be done for want of a descriptor.  If it opens
-            something, call :meth:`renew` as soon as that is closed.
-        :returns: what `act` returned.
-        :raises OSError: what `act` raised.
+        :param path: the file.
+        :returns: a descriptor.  Call :meth:`renew` as soon as it is closed.
+        :raises OSError: the file cannot be opened, not even with the spare descriptor.
         """
         try:
-            return act()
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            if error.errno != errno.EMFILE or self._fd is None:
-                raise
-        self._release()
+            self._release_for(error)
         try:
-            return act()
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         finally:
             self.renew()
+
+    def list_folder(self, path: str) -> list[str]:
+        """List a folder.
+
+        :param path: the folder.
+        :returns: the names in it.
+        :raises OSError: the folder cannot be read, not even with the spare descriptor.
+        """
+        try:
+            return os.listdir(path)
+        except OSError as error:
+            self._release_for(error)
+        try:
+            return os.listdir(path)
+        finally:
+            self.renew()
+
+    def _release_for(self, error: OSError) -> None:
+        """Close the descriptor, so that the next call that needs one succeeds.
+
+        :raises OSError: the error: it is another one than a lack of descriptors, or none is kept.
+        """
+        if error.errno != errno.EMFILE or self._fd is None:
+            raise error
+        self._release()
 
     def _release(self) -> None:
         fd, self._fd = self._fd, None
@@ -83,45 +131,19 @@ class SpareDescriptor:
     __del__ = _release
 
 
-MARK_NAME = b"TWISTED_RSH_JOB"
-"""The environment variable that carries the mark of a job; what a job starts inherits it, whatever becomes of it."""
-
-MAX_STAT_BYTES = 4096
-"""Bytes of ``/proc/PID/stat`` that are read: 52 numbers and a name of at most 64 bytes take less."""
-
-MAX_ENVIRONMENT_BYTES = 512 * 1024
-"""Bytes of a process's environment that are searched for a mark: four times what a request may add."""
-
-MAX_CHILDREN_BYTES = 256 * 1024
-"""Bytes of one thread's list of children that are read at a time: more than 32,768 of them; the rest is read when the
-first of them are gone."""
-
-SHARED_SECONDS = 0.05
-"""Seconds for which one look answers everybody who asks: jobs that are ended together look once."""
-
-MAX_LOOK_SHARE = 0.2
-"""The part of the time that looks may take, however many processes there are: they are older then."""
-
-_READ_BYTES = 16 * 1024
-"""Bytes of one read of an environment: all of an ordinary one."""
-
-_DEAD = frozenset({b"Z", b"X", b"x"})
-"""The states of a process that runs no more: it waits to be reaped, or is being removed."""
-
-
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
     """One process, at one moment.
 
-    :ivar pid: its number, which is another's after it is reaped; with `started` it is unique.
+    :ivar pid: its process id, which another process may get once it is reaped; with `started` it is unique.
     :ivar started: clock ticks from the start of the system to its own.
     :ivar parent: the number of its parent.
     :ivar group: the number of its process group.
     :ivar session: the number of its session.
-    :ivar is_dead: whether it runs no more and only waits to be reaped.
+    :ivar is_dead: whether it has ended and only waits to be reaped.
     :ivar own_ticks: clock ticks of processor time, user's and system's, that it took itself.
-    :ivar children_ticks: the same of those of its descendants that were waited for.
-    :ivar resident_pages: pages of memory that it has now; those that it shares with others count in full.
+    :ivar children_ticks: clock ticks that its descendants took, as far as they were waited for.
+    :ivar resident_pages: pages of memory that it has now; a page that it shares with others counts in full.
     """
 
     pid: int
@@ -136,7 +158,7 @@ class ProcessRecord:
 
 
 def _parse(pid: int, stat: bytes) -> ProcessRecord:
-    """Take apart ``/proc/PID/stat``; the name in it may contain anything, so what counts begins at the last bracket."""
+    """Take apart ``/proc/PID/stat``.  The name in it may contain anything, so the fields begin at the last bracket."""
     field = stat[stat.rindex(b")") + 2 :].split()
     return ProcessRecord(
         pid=pid,
@@ -152,14 +174,14 @@ def _parse(pid: int, stat: bytes) -> ProcessRecord:
 
 
 class ProcessTable:
-    """What ``/proc`` says; one for all the jobs of a reactor.
+    """The contents of ``/proc``; all the jobs of a reactor share one table.
 
-    :param clock: the reactor, or whatever else tells the time.
+    :param clock: tells the time.
     :param root: where ``/proc`` is.
-    :ivar is_supported: whether there is a ``/proc`` of Linux's kind; if not, nothing else here may be called.
-    :ivar lists_children: whether :meth:`children` knows any (``CONFIG_PROC_CHILDREN``).
-    :ivar looks: how often everything was looked at.
-    :ivar looked_at: when the last look began, by the clock; before every time when there was none.
+    :ivar is_supported: whether there is a ``/proc`` of Linux's kind.  If not, call nothing else here.
+    :ivar lists_children: whether the kernel lists the children of a process (``CONFIG_PROC_CHILDREN``).
+    :ivar looks: how many looks at everything there were.
+    :ivar looked_at: the clock's time when the last look began; minus infinity before the first.
     """
 
     def __init__(self, clock: IReactorTime, root: str = "/proc") -> None:
@@ -177,16 +199,16 @@ class ProcessTable:
     def records(self, max_age: float = SHARED_SECONDS) -> Mapping[int, ProcessRecord]:
         """Describe every process of this machine that this process may see.
 
-        :param max_age: seconds; a look that is no older will do.  Where looks take long an older one does, too
-            (:data:`MAX_LOOK_SHARE`); 0 always looks.
-        :returns: the processes by number.  One that started or ended meanwhile may be missing or still there.
+        :param max_age: seconds; a look that is no older is used again.  Where looks take long, so is an older one
+            (:data:`MAX_LOOK_SHARE`).  0 always looks.
+        :returns: the processes by number.  A process that started or ended meanwhile may be missing or still there.
         """
         now = self._clock.seconds()
         age = now - self.looked_at
         if max_age > 0 and 0 <= age <= max(max_age, self._cost / MAX_LOOK_SHARE):
             return self._records
         records = {}
-        for entry in self._names(self._root):
+        for entry in self._spare.list_folder(self._root):
             if entry.isdigit():
                 record = self.read(int(entry))
                 if record is not None:
@@ -203,14 +225,14 @@ class ProcessTable:
         return records
 
     def keep_descriptor(self) -> None:
-        """Hold one descriptor from now on, with which to look when there is no other left."""
+        """Hold one descriptor from now on, so that looks succeed when this process has no other left."""
         self._spare.keep()
 
     def read(self, pid: int) -> ProcessRecord | None:
         """Describe one process as it is now.
 
         :param pid: its number.
-        :returns: the record, or ``None`` when there is no such process, or none that may be seen.
+        :returns: the record, or ``None`` when there is no such process, or this process may not see it.
         """
         stat = self._contents(f"{pid}/stat", MAX_STAT_BYTES)
         return _parse(pid, stat) if stat else None
@@ -218,7 +240,7 @@ class ProcessTable:
     def mark_of(self, record: ProcessRecord) -> bytes | None:
         """Find the mark of the job that a process comes from.
 
-        Each process is asked once, as its environment cannot change but by its own doing.
+        Each process is asked once, since no other process can change its environment.
 
         :param record: the process.
         :returns: the value of :data:`MARK_NAME` in the environment that it was started with; ``None`` when it has
@@ -227,13 +249,13 @@ class ProcessTable:
         key = (record.pid, record.started)
         if key not in self._marks:
             environment = self._contents(f"{record.pid}/environ", MAX_ENVIRONMENT_BYTES)
-            if not environment:  # it may be between two programs: asked again
+            if not environment:  # it may be between two programs: the next call asks again
                 return None
             self._marks[key] = _mark_in(environment)
         return self._marks[key]
 
     def children(self, pid: int | None = None) -> set[int]:
-        """List the children of a process, of all its threads, those that wait to be reaped included.  Takes 10 us.
+        """List the children of all threads of a process, also those that wait to be reaped.  Takes 10 us.
 
         :param pid: the process; ``None`` for this one.
         :returns: their numbers; empty when the process is gone, or where the kernel does not list them
@@ -242,7 +264,7 @@ class ProcessTable:
         process = "self" if pid is None else str(pid)
         found: set[int] = set()
         try:
-            threads = self._names(f"{self._root}/{process}/task")
+            threads = self._spare.list_folder(f"{self._root}/{process}/task")
         except (FileNotFoundError, ProcessLookupError):
             return found
         for thread in threads:
@@ -251,12 +273,12 @@ class ProcessTable:
         return found
 
     def signal(self, record: ProcessRecord, number: int) -> None:
-        """Signal a process, if it is still the one that was seen, is there, and is ours to signal.
+        """Signal a process, unless it is gone, its number has become another's, or it is another user's.
 
-        It is held by a pidfd (pidfd_open(2), Linux 5.3) while its starting time is compared; where there is none only
-        the comparison is left.
+        A pidfd (pidfd_open(2), Linux 5.3) holds the process while its starting time is compared.  Where there is no
+        pidfd only the comparison protects another process.
 
-        :param record: the process, as it was seen a moment ago.
+        :param record: the process, as a look has just seen it.
         :param number: the signal's number.
         """
         try:
@@ -279,19 +301,15 @@ class ProcessTable:
             if fd >= 0:
                 os.close(fd)
 
-    def _names(self, folder: str) -> list[str]:
-        """List a folder."""
-        return self._spare.lend(lambda: os.listdir(folder))
-
     def _contents(self, name: str, limit: int) -> bytes | None:
         """Read a file to its end, or `limit` bytes of it; ``None`` when it cannot be read."""
         try:
-            fd = self._spare.lend(lambda: os.open(f"{self._root}/{name}", os.O_RDONLY | os.O_CLOEXEC))
+            fd = self._spare.open(f"{self._root}/{name}")
         except OSError:
             return None
         try:
             content = os.read(fd, min(limit, _READ_BYTES))
-            # A list of numbers may come in pieces of any size, so only nothing is the end of it.
+            # A list of numbers may come in pieces of any size, so only an empty read is its end.
             while limit > MAX_STAT_BYTES and len(content) < limit:
                 piece = os.read(fd, min(limit - len(content), _READ_BYTES))
                 if not piece:
@@ -306,7 +324,7 @@ class ProcessTable:
 
 
 def _mark_in(environment: bytes) -> bytes | None:
-    """Find the mark in what ``/proc/PID/environ`` says."""
+    """Find the mark in the contents of ``/proc/PID/environ``."""
     for entry in environment.split(b"\0"):
         name, _, value = entry.partition(b"=")
         if name == MARK_NAME:

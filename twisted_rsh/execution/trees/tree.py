@@ -1,140 +1,114 @@
-"""All the processes that one job has brought into the world, and how to signal every one of them.
+"""The tree of one job: all the processes that come from it, and how to signal every one of them.
 
 A process belongs to a job when it is in the job's session or process group, when an ancestor of it belongs, or when it
-carries the job's mark in its environment.  What has belonged once belongs for good.  So a daemon that has forked twice
-and called ``setsid`` is found, unless it also wiped its environment and lost its parents between two looks.
+carries the job's mark in its environment.  A process that has belonged once belongs for good.  So a daemon that has
+forked twice and called ``setsid`` is found, unless it also wiped its environment and lost its parents between two
+looks.
 """
-
-# ruff: noqa: N805 - a zope interface's methods have no self
 
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import time
 from collections.abc import Iterable, Mapping
 
 from twisted.internet.interfaces import IReactorTime
-from zope.interface import Interface
 
-from twisted_rsh.execution.trees.control_group import ControlGroup
-from twisted_rsh.execution.trees.table import MARK_NAME, SHARED_SECONDS, ProcessRecord, ProcessTable
+from twisted_rsh.execution.trees.table import MARK_NAME, SHARED_SECONDS, TICKS_PER_SECOND, ProcessRecord
+from twisted_rsh.execution.trees.trees import JobTrees
+from twisted_rsh.interfaces import ISuspensionListener
 
-__all__ = ["MARK_BYTES", "PROOF_SECONDS", "ITreeOwner", "JobTree"]
-
-MARK_BYTES = 16
-"""Random bytes in the mark of a job: two are never the same, and nobody guesses one."""
+__all__ = ["PROOF_SECONDS", "JobTree"]
 
 PROOF_SECONDS = 1.0
-"""Seconds for which a process group that was the job's still counts as the job's after its leader has been reaped.
-Its number is free once the group is gone; a system would have to start as many processes as it has numbers in this
-time, 32,768 or more, before it were anybody else's."""
+"""Seconds for which the job's group number still counts as the job's after its leader has been reaped.  The number is
+free once the group is gone.  The system gives it to another process only after it has started as many processes as it
+has numbers, 32,768 or more."""
 
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-"""The unit of a process's starting time in ``/proc``."""
-
-_START_MARGIN_TICKS = _TICKS_PER_SECOND
-"""Clock ticks by which a process may seem older than its job: roundings of two clocks, and then some."""
-
-
-class ITreeOwner(Interface):
-    """Whoever keeps count of all jobs: hears of each when it starts and when it ends."""
-
-    def tree_started(pid: int, mark: bytes, born: int) -> None:
-        """Learn that a job was started.
-
-        :param pid: the number of its first process, and of its process group.
-        :param mark: the value of its mark.
-        :param born: clock ticks from the start of the system to before its start; 0 where that is not known.
-        """
-
-    def tree_reaped(pid: int) -> None:
-        """Learn that the job's first process was waited for: it is no child of ours any more."""
-
-    def tree_ended(pid: int) -> None:
-        """Learn that the job's process group is gone, or that nobody cares any more.  Called once, after the others."""
+_START_MARGIN_TICKS = TICKS_PER_SECOND
+"""Clock ticks by which a process may seem older than its job: two clocks are rounded, and some more."""
 
 
 class JobTree:
     """The processes of one job.
 
-    Make it before the job is started, put :attr:`mark` into the job's environment, call :meth:`started` right after,
-    and :meth:`reaped` when the job's first process has been waited for.  :meth:`signal` is what a
-    :class:`twisted_rsh.execution.lifetime.KillLadder` takes.
+    Make it before the job is started and put :attr:`mark` into the job's environment.  Call :meth:`started` right after
+    the start, :meth:`reaped` when the job's first process has been waited for, and :meth:`close` when the job is over.
+    :meth:`signal` ends it, step by step (:class:`twisted_rsh.execution.lifetime.KillLadder`).
 
-    No signal ever reaches a process that only has the number of one that belonged (:meth:`ProcessTable.signal`).  Where
-    there is no ``/proc``, as on macOS, the tree is the job's process group.
+    It never signals a process that only has the number of one that belonged (:meth:`ProcessTable.signal`).  Where there
+    is no ``/proc``, as on macOS, the tree is the job's process group.
 
-    :param clock: tells the time.
-    :param table: the processes of this machine.
-    :param mark: the job's mark, or ``None`` to draw one.
-    :param owner: hears of the start and the end; ``None`` when nobody keeps count.
-    :param control_group: kills what a ``SIGKILL`` of ours does not reach; ``None`` where there is none.
-    :ivar table: the processes of this machine, as it was given.
+    :param trees: what all job trees share; hears of the start and the end of this one.
+    :ivar table: the processes of this machine.
     :ivar mark: a name and a value for the environment of the job.
     :ivar pid: the number of the job's first process; ``None`` before :meth:`started`.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        table: ProcessTable,
-        mark: bytes | None = None,
-        owner: ITreeOwner | None = None,
-        control_group: ControlGroup | None = None,
-    ) -> None:
-        self._clock = clock
-        self.table = table
-        self._value = secrets.token_hex(MARK_BYTES).encode("ascii") if mark is None else mark
-        self._owner = owner
-        self._control_group = control_group
+    def __init__(self, trees: JobTrees) -> None:
+        self._trees = trees
+        self._clock: IReactorTime = trees.reactor
+        self.table = trees.table
+        self._value = trees.new_mark()
         self._known: dict[int, int] = {}
         self._killed: dict[int, int] = {}
         self._is_reaped = False
         self._group_is_gone = False
+        self._is_closed = False
         self._proved_at = 0.0
         self._started_at = 0.0
         self._empty_since: float | None = None
-        self._born = _now_in_ticks() if table.is_supported else 0
+        self._born = _now_in_ticks() if self.table.is_supported else 0
         self.mark = (MARK_NAME, self._value)
         self.pid: int | None = None
 
     @property
     def sees_processes(self) -> bool:
-        """Whether this system shows its processes; else only the job's own group can be signalled."""
+        """Tell whether this system shows its processes; otherwise only the job's own group can be signalled."""
         return self.table.is_supported
 
     def started(self, pid: int) -> None:
         """Learn which process the job is.
 
-        :param pid: the job's first process, a child of ours that nobody has waited for, and the leader of a session
-            and process group of its own.
+        :param pid: the job's first process, a child of this process that has not been waited for, and the leader of a
+            session and process group of its own.
         """
         self.pid = pid
         self._started_at = self._clock.seconds()
-        if self._owner is not None:
-            self._owner.tree_started(pid, self._value, self._born)
+        self._trees.job_started(pid, self._value, self._born)
+
+    def tell_suspension(self, listener: ISuspensionListener) -> None:
+        """Report from now on when a signal from elsewhere suspends the job, and when it goes on.
+
+        Call it in the turn of the reactor in which the job was started.
+
+        :param listener: is called from the reactor, until the job's first process has been waited for.
+        """
+        if self.pid is not None:
+            self._trees.suspension.watch(self.pid, listener)
 
     def reaped(self) -> None:
-        """Learn that the job's first process was waited for, by whomever.  Call it in the same turn.
+        """Learn that the job's first process was waited for.  Call it in the same turn of the reactor.
 
-        Costs one system call, and no look at ``/proc``.
+        It takes one system call, and no look at ``/proc``.
         """
         self._is_reaped = True
         self._proved_at = self._clock.seconds()
-        if self._owner is not None and self.pid is not None:
-            self._owner.tree_reaped(self.pid)
+        if self.pid is not None:
+            self._trees.job_reaped(self.pid)
         self._signal_group(0)
 
     def close(self) -> None:
-        """Learn that the job is over and nobody will ask about it any more; what it left behind is left alone."""
-        self._tell_end()
+        """Report the end of the job, unless that was done; what the job left behind is left alone."""
+        if not self._is_closed and self.pid is not None:
+            self._is_closed = True
+            self._trees.job_ended(self.pid)
 
     def members(self, max_age: float = SHARED_SECONDS) -> dict[int, ProcessRecord]:
         """Find the living processes of the job.
 
-        :param max_age: seconds; what was known so long ago will do, as for :meth:`ProcessTable.records`.
+        :param max_age: seconds; a look that is no older is used again, as in :meth:`ProcessTable.records`.
         :returns: the processes by number; empty where there is no ``/proc``.
         """
         if self.pid is None or not self.table.is_supported:
@@ -160,9 +134,9 @@ class JobTree:
     def signal(self, number: int) -> bool:
         """Send a signal to every process of the job.
 
-        It also reaches those of the process group that fork and exit faster than one can look, while the group's
-        number is the job's.  ``SIGKILL`` is preceded by ``SIGSTOP``, so that none can fork while the others are
-        killed; ask again soon after, until nothing is left.
+        It also reaches processes of the group that fork and exit faster than a look can see, while the group's number
+        is the job's.  ``SIGSTOP`` precedes ``SIGKILL``, so that none can fork while the others are killed; call it
+        again soon after, until no process is left.
 
         :param number: a signal's number, or 0 to ask only.
         :returns: whether any process of the job was there.
@@ -187,10 +161,10 @@ class JobTree:
     # Who belongs
 
     def _look(self) -> tuple[dict[int, ProcessRecord], bool]:
-        """Find the living processes, and say whether there may be any.
+        """Find the living processes, and tell whether there may be any.
 
-        A look that somebody else took may be older than the youngest process.  So a job is empty when it is so in a
-        look that began after it had first seemed to be: its own, or the next that is shared.
+        A shared look may be older than the youngest process.  So a job counts as empty when a look shows it empty that
+        began after an earlier one had done so.
         """
         now = self._clock.seconds()
         found = self.members()
@@ -204,7 +178,7 @@ class JobTree:
     def _in_session(
         self, records: Mapping[int, ProcessRecord], found: Mapping[int, ProcessRecord], others: dict[int, ProcessRecord]
     ) -> list[ProcessRecord]:
-        """Find those in the job's session or group, if these numbers are the job's still."""
+        """Find the processes in the job's session or group, if these numbers are still the job's."""
         candidates = [record for record in others.values() if self.pid in (record.session, record.group)]
         if not self._is_reaped:
             return candidates
@@ -216,7 +190,7 @@ class JobTree:
 
     @property
     def _number_is_ours(self) -> bool:
-        """Whether the job's number can be nobody else's, as that of a process, a group or a session."""
+        """Tell whether the system cannot have given the job's number to another process, group or session."""
         return not self._is_reaped or self._clock.seconds() - self._proved_at <= PROOF_SECONDS
 
     @staticmethod
@@ -232,51 +206,47 @@ class JobTree:
     # Signals
 
     def _send(self, members: Mapping[int, ProcessRecord], number: int) -> None:
-        """Signal the group at once, which no fork can escape, and everybody outside of it."""
+        """Signal the group at once, which no fork can escape, and then each process outside of it."""
         group = self.pid if self._number_is_ours and self._signal_group(number) else None
         for record in members.values():
             if record.group != group:
                 self.table.signal(record, number)
 
     def _kill_again(self, members: Mapping[int, ProcessRecord]) -> None:
-        """Kill by the control group what was killed before and is still there: it became another user, perhaps."""
+        """Kill by the control group what is still there after a kill: it may have become another user."""
         seen = {pid: record.started for pid, record in members.items()}
         left = dict(seen.items() & self._killed.items())
         self._killed = seen
-        if left and self._control_group is not None:
-            self._control_group.kill(left, self.table)
+        group = self._trees.control_group
+        if left and group is not None:
+            group.kill(left, self.table)
 
     def _signal_group(self, number: int) -> bool:
-        """Signal the job's own group; returns whether it was there."""
+        """Signal the job's own group, and return whether it was there."""
         if self.pid is None or self._group_is_gone:
             return False
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             self._group_is_gone = True
-            self._tell_end()
+            self.close()
         except PermissionError:
             pass  # it is there, and not ours to signal: a set-user-id program
         return not self._group_is_gone
 
-    def _tell_end(self) -> None:
-        owner, self._owner = self._owner, None
-        if owner is not None and self.pid is not None:
-            owner.tree_ended(self.pid)
-
 
 def _now_in_ticks() -> int:
-    """The age of the system, as ``/proc`` gives the start of a process."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_SECOND)
+    """Return the age of the system, in the unit in which ``/proc`` gives the start of a process."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * TICKS_PER_SECOND)
 
 
 def _is_alive(record: ProcessRecord | None, started: int) -> bool:
-    """Whether a number belongs to the process that started then, and it runs."""
+    """Tell whether a process is the one that started then, and has not ended."""
     return record is not None and record.started == started and not record.is_dead
 
 
 def _add_descendants(found: dict[int, ProcessRecord], others: dict[int, ProcessRecord]) -> None:
-    """Move from `others` to `found` whatever descends from what is there."""
+    """Move the descendants of the processes in `found` from `others` to `found`."""
     children: dict[int, list[ProcessRecord]] = {}
     for record in others.values():
         children.setdefault(record.parent, []).append(record)

@@ -1,13 +1,10 @@
-"""Everything that keeps jobs from leaving processes behind, for all the jobs of a reactor: one object to ask."""
+"""Everything that all job trees of a reactor share: the process table, the guardian, the control group and others."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 
-from twisted.internet import process as twisted_process
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.adoption import AdoptedChildren, become_subreaper
@@ -15,28 +12,32 @@ from twisted_rsh.execution.trees.control_group import ControlGroup, ControlGroup
 from twisted_rsh.execution.trees.guardian import Guardian
 from twisted_rsh.execution.trees.suspension import SuspensionWatch
 from twisted_rsh.execution.trees.table import ProcessTable
-from twisted_rsh.execution.trees.tree import MARK_BYTES, ITreeOwner, JobTree
-from twisted_rsh.interfaces import ISuspensionListener
 
-__all__ = ["JobTrees"]
+__all__ = ["MARK_BYTES", "JobTrees"]
+
+MARK_BYTES = 16
+"""Random bytes in the mark of a job, half of them common to all jobs of a server: no two jobs have the same mark, and
+no other user can guess one."""
 
 
-@implementer(ITreeOwner)
 class JobTrees:
-    """Makes the :class:`JobTree` of each job, and knows of all of them.
+    """Keeps jobs from leaving processes behind; a :class:`twisted_rsh.execution.trees.tree.JobTree` reports to it.
 
-    Without :meth:`start` nothing about this process is changed, and the trees work all the same: what daemonises is
-    found by its mark, and reaped by init.
+    Without :meth:`start` it changes nothing about this process, and the trees work: a job's mark finds what daemonises,
+    and init reaps it.
 
     :param reactor: tells the time, and watches the guardian.
-    :param owns_process: whether this process is a server and nothing else: :meth:`start` then makes it a child
-        subreaper, and every child that no job and no Twisted process accounts for is reaped.  In an application, only
-        if it is a subreaper already and asks for it with :meth:`start`.
+    :param owns_process: whether this process is a server and nothing else.  :meth:`start` then makes it a child
+        subreaper, and every child that neither a job nor Twisted waits for is reaped.  An application that is a
+        subreaper already calls :meth:`start` to have its adopted children reaped.
     :param guardian: the guardian that :meth:`start` starts, or ``None`` for one with the kill ladder's grace.
     :param control_group: the control group that :meth:`start` moves this process into; ``None`` to stay where it is.
         Only for a process that is a server and nothing else.
+    :ivar reactor: the reactor.
     :ivar table: the processes of this machine; its `is_supported` says whether limits of memory and processor time
         can be kept.
+    :ivar control_group: the control group, or ``None``.
+    :ivar suspension: notices that a job is suspended from outside, and that it goes on.
     """
 
     _log = Logger()
@@ -49,99 +50,85 @@ class JobTrees:
         guardian: Guardian | None = None,
         control_group: ControlGroup | None = None,
     ) -> None:
-        self._owns_process = owns_process
-        self._prefix = secrets.token_hex(MARK_BYTES // 2).encode("ascii")
-        self._unreaped: set[int] = set()
-        self._running: set[int] = set()
-        self._guardian = Guardian(reactor) if guardian is None else guardian
-        self._reactor = reactor
-        self._control_group = control_group
-        self._is_started = False
-        self._suspension = SuspensionWatch(reactor)
+        self.reactor = reactor
         self.table = ProcessTable(reactor)
-        self._adopted = AdoptedChildren(
-            reactor,
-            self.table,
-            self._is_ours,
-            knows_all=owns_process,
-            is_our_mark=lambda mark: mark.startswith(self._prefix),
-            is_busy=lambda: bool(self._running),
-        )
+        self.control_group = control_group
+        self._owns_process = owns_process
+        self._mark_prefix = secrets.token_hex(MARK_BYTES // 2).encode("ascii")
+        self._guardian = Guardian(reactor) if guardian is None else guardian
+        self.suspension = SuspensionWatch(reactor)
+        self._adopted = AdoptedChildren(reactor, self.table, self._guardian, self._mark_prefix, knows_all=owns_process)
 
     def start(self) -> None:
-        """Start the guardian, reap what is inherited and, where this process is ours, inherit.
+        """Start the guardian, reap what this process inherits and, where it is a server and nothing else, inherit.
 
-        A guardian that cannot be started is a warning in the log.  Whether there is a control group, and why not, is
-        in the log, too.
+        A guardian that cannot be started is a warning in the log.  The log also says whether there is a control group,
+        and why not.
         """
-        self._is_started = True
         self.table.keep_descriptor()
         if self._owns_process:
             become_subreaper()
-        folder = "" if self._control_group is None else self._try_group(self._control_group.create)
+        self._adopted.start()
+        folder = "" if self.control_group is None else self._create(self.control_group)
         try:
             # Before this process enters the group: the guardian has to outlive what it ends.
-            self._guardian.start(folder, self._prefix)
+            self._guardian.start(folder, self._mark_prefix)
         except OSError as e:
             self._log.warn(
                 "no guardian ({error}); if this server is killed, its jobs will outlive it", error=e.strerror
             )
+        if self.control_group is not None and folder:
+            self._enter(self.control_group)
 
-        if self._control_group is not None and folder and self._try_group(self._control_group.enter):
-            self._log.info("the jobs are in the control group {folder}", folder=folder)
-
-    def _try_group(self, step: Callable[[], str]) -> str:
-        """Take a step towards the control group; returns nothing where there is none to be had."""
+    def _create(self, group: ControlGroup) -> str:
+        """Make the control group, and return its folder; empty where there can be none."""
         try:
-            return step()
+            return group.create()
         except ControlGroupUnavailable as e:
             self._log.info("the jobs have no control group: {reason}", reason=e)
             return ""
 
+    def _enter(self, group: ControlGroup) -> None:
+        try:
+            self._log.info("the jobs are in the control group {folder}", folder=group.enter())
+        except ControlGroupUnavailable as e:
+            self._log.info("the jobs have no control group: {reason}", reason=e)
+
     def stop(self) -> None:
         """Let the guardian go, which ends the jobs that still run, leave the control group, and reap a last time."""
-        self._is_started = False
-        if self._control_group is not None:
-            self._control_group.leave()
+        if self.control_group is not None:
+            self.control_group.leave()
         self._guardian.stop()
         self._adopted.stop()
 
-    def new(self) -> JobTree:
-        """Make the tree of a job that is about to be started.
+    # For the trees
 
-        :returns: the tree; put its `mark` into the job's environment.
+    def new_mark(self) -> bytes:
+        """Draw the mark of a job that is about to be started."""
+        return self._mark_prefix + secrets.token_hex(MARK_BYTES // 2).encode("ascii")
+
+    def job_started(self, pid: int, mark: bytes, born: int) -> None:
+        """Learn that a job was started.
+
+        :param pid: the number of its first process, and of its process group.
+        :param mark: its mark.
+        :param born: clock ticks from the start of the system to before its start; 0 where that is not known.
         """
-        mark = self._prefix + secrets.token_hex(MARK_BYTES // 2).encode("ascii")
-        return JobTree(self._reactor, self.table, mark, self, self._control_group)
-
-    def tell_suspension(self, tree: JobTree, listener: ISuspensionListener) -> None:
-        """Have somebody told when a signal from elsewhere suspends a job, and when it goes on.
-
-        :param tree: the tree of the job, which has been started in this turn of the reactor.
-        :param listener: who is told, from the reactor, until the job's first process has exited.
-        """
-        if tree.pid is not None:
-            self._suspension.watch(tree.pid, listener)
-
-    # ITreeOwner
-
-    def tree_started(self, pid: int, mark: bytes, born: int) -> None:
-        """See :class:`ITreeOwner`."""
-        self._unreaped.add(pid)
-        self._running.add(pid)
         self._guardian.job_started(pid, mark, born)
-        if self._is_started:
-            self._adopted.expect()
+        self._adopted.job_started(pid)
 
-    def tree_reaped(self, pid: int) -> None:
-        """See :class:`ITreeOwner`."""
-        self._unreaped.discard(pid)
-        self._suspension.forget(pid)
+    def job_reaped(self, pid: int) -> None:
+        """Learn that the first process of a job was waited for: it is no child of this process any more.
 
-    def tree_ended(self, pid: int) -> None:
-        """See :class:`ITreeOwner`."""
-        self._running.discard(pid)
+        :param pid: its number.
+        """
+        self._adopted.job_reaped(pid)
+        self.suspension.forget(pid)
+
+    def job_ended(self, pid: int) -> None:
+        """Learn that the process group of a job is gone, or that the job is over.  Called once, after the others.
+
+        :param pid: the number of its first process.
+        """
+        self._adopted.job_ended(pid)
         self._guardian.job_ended(pid)
-
-    def _is_ours(self, pid: int) -> bool:
-        return pid in self._unreaped or pid == self._guardian.pid or pid in twisted_process.reapProcessHandlers
