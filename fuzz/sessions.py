@@ -147,7 +147,7 @@ SERVER_SEEDS = (
     joined(encode(_AUTH)),
     joined(encode(_RESUME)),
     joined(
-        *_control(Open(channel=1, command="true")),
+        *_control(Open(channel=1, request=JobRequest(command="true"))),
         encode(Data(1, Stream.STDIN, 0, b"data")),
         encode(Credit(1, Stream.STDOUT, 8192)),
         encode(Ping(1)),

@@ -216,14 +216,14 @@ def fingerprint(data: bytes) -> None:
         assert len(parse_fingerprint(data.decode("utf-8", "surrogateescape"))) == 32
 
 
-def request(data: bytes) -> None:
+def job_request(data: bytes) -> None:
     """Let a server plan the job that an OPEN asks for."""
     with contextlib.suppress(RemoteProtocolError, JobRefused):
         _, message = Decoder(Role.SERVER, Phase.SESSION).decode(b"\x21" + bytes(8) + data)
         assert isinstance(message, Open)
-        asked = message.request()
-        if asked.shell is None and asked.in_shell is None:
-            plan_job(asked, account(), program_check=lambda _path: None, folder_check=lambda _path: None)
+        request = message.request
+        if request.shell is None and request.in_shell is None:
+            plan_job(request, account(), program_check=lambda _path: None, folder_check=lambda _path: None)
 
 
 @functools.cache
@@ -257,10 +257,11 @@ def text(data: bytes) -> None:
 
 _TERMINAL = Terminal(term="xterm", columns=80, rows=24, modes=(("ECHO", 1),))
 _OPENS = (
-    Open(channel=1, command="echo hi", cwd="/", environment=(("NAME", "value"),), terminal=_TERMINAL),
-    Open(channel=1, argv=("ls", "-l"), timeout_ms=5),
+    Open(
+        channel=1, request=JobRequest(command="echo hi", cwd="/", environment=(("NAME", "value"),), terminal=_TERMINAL)
+    ),
+    Open(channel=1, request=JobRequest(argv=("ls", "-l"), timeout=0.005)),
 )
-assert isinstance(_OPENS[0].request(), JobRequest)
 
 
 def _seeds(role: Role) -> tuple[bytes, ...]:
@@ -279,7 +280,7 @@ TARGETS: Mapping[str, Target] = {
     "client-resume": Target(client_resume, CLIENT_SEEDS),
     "server-session": Target(server_session, SERVER_SEEDS),
     "client-session": Target(client_session, CLIENT_SEEDS),
-    "request": Target(request, tuple(encode_control(message, 0)[0][9:] for message in _OPENS)),
+    "request": Target(job_request, tuple(encode_control(message, 0)[0][9:] for message in _OPENS)),
     "ssh-wire": Target(ssh_wire, (blob(ecdsa()), struct.pack("!I", 1) + b"\x01")),
     "public-key": Target(public_key, (blob(ed25519()), blob(ecdsa()), blob(rsa_key()))),
     "signature": Target(

@@ -9,6 +9,7 @@ import pytest
 from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message, PackedMessage
 from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.messages import MESSAGES, Close, Goodbye, Open, Opened, Signal
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role
 
 OPENED = b'{"channel":1,"encoding":"utf-8"}'
@@ -39,7 +40,7 @@ def test_bodies_are_declared_by_subclasses() -> None:
 
 def test_json_is_compact_ascii() -> None:
     """Whatever the text, the body is ASCII without blanks, and a field at its default is left out."""
-    message = Open(channel=7, command="echo \N{GREEK SMALL LETTER ALPHA}\udcff\N{GRINNING FACE}")
+    message = Open(channel=7, request=JobRequest(command="echo \N{GREEK SMALL LETTER ALPHA}\udcff\N{GRINNING FACE}"))
     assert message.body() == rb'{"channel":7,"command":"echo \u03b1\udcff\ud83d\ude00"}'
 
 
@@ -97,7 +98,7 @@ def test_json_is_refused_where_it_is_not(body: bytes) -> None:
 
 def test_members_with_a_default_may_be_missing_but_not_null() -> None:
     """There is one way to leave a member out."""
-    assert Open.parse(b'{"channel":1,"command":"x"}') == Open(channel=1, command="x")
+    assert Open.parse(b'{"channel":1,"command":"x"}') == Open(channel=1, request=JobRequest(command="x"))
     with pytest.raises(FieldError):
         Open.parse(b'{"channel":1,"command":"x","cwd":null}')
 
@@ -105,8 +106,8 @@ def test_members_with_a_default_may_be_missing_but_not_null() -> None:
 def test_each_json_message_knows_its_members() -> None:
     """The declaration lists the fields in the order in which they are written."""
     message = Signal(channel=1, signal="HUP")
-    assert [name for name, _, _ in Signal.members] == list(json.loads(message.body()))
-    assert all(hasattr(declared, "members") for declared in MESSAGES if issubclass(declared, JsonMessage))
+    assert [member.name for member in Signal.record.listed()] == list(json.loads(message.body()))
+    assert all(hasattr(declared, "record") for declared in MESSAGES if issubclass(declared, JsonMessage))
 
 
 @pytest.mark.parametrize("body", [b"", b"\0\0\1", b"\0\0\0\1\0", b"\0\0\0\0"])

@@ -106,17 +106,17 @@ def answers_wait(size: int) -> bool:
     """Tell whether so many answers for each channel that there may be can wait for a client that acknowledges none."""
     pair = Pair(SessionLimits(window=MIN_WINDOW, max_channels=1))
     server = pair.server
-    pair.hear(Role.SERVER, Open(channel=1, command="true"))
+    pair.hear(Role.SERVER, Open(channel=1, request=JobRequest(command="true")))
 
     def act() -> None:
         number = 1
         # Each is refused, which is one answer, and closed by the client, so that none is left.
         while server._outbox.waiting < size * (1 + MAX_REFUSED_CHANNELS):
             number += 1
-            pair.hear(Role.SERVER, Open(channel=number, command="true"))
+            pair.hear(Role.SERVER, Open(channel=number, request=JobRequest(command="true")))
             pair.hear(Role.SERVER, Close(number))
             server.frames_to_send()
-        pair.hear(Role.SERVER, Open(channel=number + 1, command="true"))
+        pair.hear(Role.SERVER, Open(channel=number + 1, request=JobRequest(command="true")))
 
     return is_taken(act)
 
@@ -171,7 +171,7 @@ def unclosed(count: int) -> bool:
 
     def act() -> None:
         for number in range(1, SMALL.max_channels + count + 1):
-            pair.hear(Role.SERVER, Open(channel=number, command="true"))
+            pair.hear(Role.SERVER, Open(channel=number, request=JobRequest(command="true")))
             pair.server.frames_to_send()
             if number > SMALL.max_channels:
                 pair.hear(Role.SERVER, Ack(number - SMALL.max_channels))
@@ -183,7 +183,7 @@ def under_way_by_default(size: int) -> bool:
     """Tell whether so many bytes of a stream may arrive that nobody has consumed, if nobody says otherwise."""
     _, server = log_in(SessionLimits())
     session: Session = server
-    session.receive_frame(encode_control(Open(channel=1, command="true"), 0)[0], 0.0)
+    session.receive_frame(encode_control(Open(channel=1, request=JobRequest(command="true")), 0)[0], 0.0)
     server.accept(1, "utf-8")
 
     def act() -> None:

@@ -53,7 +53,7 @@ def test_timeouts_are_cut_to_what_can_travel(timeout: float, milliseconds: int) 
     """At least a millisecond, at most the longest."""
     pair = Pair()
     pair.client.open(JobRequest(command="true", timeout=timeout))
-    assert pair.written(CLIENT) == [Open(channel=1, command="true", timeout_ms=milliseconds)]
+    assert pair.written(CLIENT) == [Open(channel=1, request=JobRequest(command="true", timeout=milliseconds / 1000))]
 
 
 def test_channels_are_numbered_upwards() -> None:

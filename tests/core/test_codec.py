@@ -17,6 +17,7 @@ from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_FRAME_BYTES, MAX_PART_BYTES
 from twisted_rsh.core.messages import MESSAGES, Close, Data, Goodbye, Open, Part
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
 
 STATES = list(itertools.product(Role, Phase))
@@ -153,7 +154,10 @@ SERVER = (Role.SERVER, Phase.SESSION)
 
 def longest_open(size: int) -> Open:
     """Return an OPEN whose body has this many bytes."""
-    return Open(channel=1, command="x" * (size - len(Open(channel=1, command="").body())))
+    return Open(
+        channel=1,
+        request=JobRequest(command="x" * (size - len(Open(channel=1, request=JobRequest(command="")).body()))),
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from twisted_rsh.core import limits
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import RefusalReason, Refused, ResourceUsage
 from twisted_rsh.core.messages import Data, Exit, Open
-from twisted_rsh.core.requests import MODE_NAMES, Terminal
+from twisted_rsh.core.requests import MODE_NAMES, JobRequest, Terminal
 
 OF_THE_REQUEST = {
     "MAX_CWD_BYTES",
@@ -60,14 +60,16 @@ def test_any_request_fits_a_message() -> None:
     terminal = Terminal(term="\0" * limits.MAX_TERM_BYTES, modes=tuple((name, 255) for name in MODE_NAMES))
     longest = Open(
         channel=limits.MAX_CHANNEL_ID,
-        command="\0" * limits.MAX_SCRIPT_BYTES,
-        cwd="\0" * limits.MAX_CWD_BYTES,
-        environment=names,
-        timeout_ms=limits.MAX_TIMEOUT_MS,
-        terminal=terminal,
-        max_output=limits.MAX_OFFSET,
-        max_cpu_ms=limits.MAX_TIMEOUT_MS,
-        max_memory=limits.MAX_OFFSET,
+        request=JobRequest(
+            command="\0" * limits.MAX_SCRIPT_BYTES,
+            cwd="\0" * limits.MAX_CWD_BYTES,
+            environment=names,
+            timeout=limits.MAX_TIMEOUT_MS / 1000,
+            terminal=terminal,
+            max_output=limits.MAX_OFFSET,
+            max_cpu=limits.MAX_TIMEOUT_MS / 1000,
+            max_memory=limits.MAX_OFFSET,
+        ),
     )
     payloads = encode_control(longest, 0)
     assert sum(map(len, payloads)) < limits.MAX_CONTROL_BYTES

@@ -12,13 +12,11 @@ from tests.core.vectors import BY_NAME, load, wire_name
 from twisted_rsh.core import limits
 from twisted_rsh.core.bodies import JsonMessage, PackedMessage
 from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
-from twisted_rsh.core.endings import SIGNAL_NAMES, Limit, RefusalReason
+from twisted_rsh.core.endings import _KINDS, ENDING, SIGNAL_NAMES, USAGE, Limit, RefusalReason
 from twisted_rsh.core.errors import ErrorCode
 from twisted_rsh.core.fields import (
-    _ENDINGS,
     Binary,
     Boolean,
-    EndingObject,
     Integer,
     Kind,
     Name,
@@ -30,8 +28,8 @@ from twisted_rsh.core.fields import (
     Sequence,
     Text,
 )
-from twisted_rsh.core.messages import MESSAGES, TERMINAL, USAGE, Data
-from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES
+from twisted_rsh.core.messages import MESSAGES, Data
+from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, TERMINAL
 from twisted_rsh.core.roles import Role, Stream
 
 SETS = {
@@ -50,7 +48,7 @@ JSON_KINDS = {
     "number": (Integer, Seconds),
     "number or null": (Nullable,),
     "boolean": (Boolean,),
-    "object": (EndingObject, Object),
+    "object": (type(ENDING), Object),
     "object of numbers": (Pairs,),
     "object of native text": (Pairs,),
     "list of native text": (Sequence,),
@@ -101,7 +99,7 @@ def agrees(kind: Kind, name: str, meaning: str) -> None:
     if stated:
         low, named, power, plain = stated.groups()
         high = getattr(limits, named) if named else 2 ** int(power) - 1 if power else int(plain)
-        number = kind.value if isinstance(kind, Pairs) else kind
+        number = kind.value if isinstance(kind, Pairs) else kind.units if isinstance(kind, Seconds) else kind
         assert number == Integer(int(low), high)
 
 
@@ -127,10 +125,11 @@ def test_messages() -> None:
 def test_members(message: type[JsonMessage]) -> None:
     """Every member of a JSON body, in order: its kind, and whether it is required."""
     rows = table(wire_name(message))
-    assert [code(row[0]) for row in rows] == [name for name, _, _ in message.members]
-    for row, (_, kind, default) in zip(rows, message.members, strict=True):
-        assert row[2] == ("yes" if default is dataclasses.MISSING else "no")
-        agrees(kind, row[1], row[3])
+    members = message.record.listed()
+    assert [code(row[0]) for row in rows] == [member.name for member in members]
+    for row, member in zip(rows, members, strict=True):
+        assert row[2] == ("yes" if member.default is dataclasses.MISSING else "no")
+        agrees(member.kind, row[1], row[3])
 
 
 @pytest.mark.parametrize(("title", "shape"), [("Terminal", TERMINAL), ("Usage", USAGE)])
@@ -207,7 +206,7 @@ def test_errors() -> None:
 def test_endings() -> None:
     """Every kind of ending with its members, every limit, and every reason of a refusal."""
     rows = {code(row[0]): re.findall(r"``(\w+)``", row[1]) for row in table("Endings")}
-    assert rows == {kind: list(shape.members) for kind, shape in _ENDINGS.items()}
+    assert rows == {kind: list(shape.members) for kind, shape in _KINDS.items()}
     assert [code(row[0]) for row in table("Limits")] == [limit.value for limit in Limit]
     assert [code(row[0]) for row in table("Refusal reasons")] == [reason.value for reason in RefusalReason]
 

@@ -15,6 +15,7 @@ from twisted_rsh.core.limits import (
     MAX_UNACKNOWLEDGED,
 )
 from twisted_rsh.core.messages import Ack, Close, Exit, Goodbye, Open, Resize
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Role, Stream
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -35,7 +36,7 @@ def test_a_size_before_the_answer() -> None:
     pair = Pair()
     channel = pair.client.open(TRUE)
     pair.client.resize(channel, 132, 43)
-    assert pair.written(CLIENT) == [Open(channel=1, command="true"), Resize(1, 132, 43)]
+    assert pair.written(CLIENT) == [Open(channel=1, request=JobRequest(command="true")), Resize(1, 132, 43)]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import ACKNOWLEDGE_EVERY, MAX_CONTROL_BYTES, MAX_PART_BYTES, MAX_UNACKNOWLEDGED
 from twisted_rsh.core.messages import Close, Open
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
 
@@ -93,9 +94,9 @@ def test_a_message_that_cannot_travel_takes_no_number() -> None:
 
 def test_the_parts_of_the_longest_message() -> None:
     """As many go out as may be under way, each with its own number; the others follow as these are acknowledged."""
-    frame = len(Open(channel=1, command="").body())
+    frame = len(Open(channel=1, request=JobRequest(command="")).body())
     outbox = new_outbox()
-    payloads = outbox.put(Open(channel=1, command="x" * (MAX_CONTROL_BYTES - frame)))
+    payloads = outbox.put(Open(channel=1, request=JobRequest(command="x" * (MAX_CONTROL_BYTES - frame))))
     assert len(payloads) == MAX_UNACKNOWLEDGED
     while outbox.blocked:
         payloads += outbox.acknowledge(len(payloads) - MAX_UNACKNOWLEDGED + ACKNOWLEDGE_EVERY)

@@ -11,6 +11,7 @@ from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtoco
 from twisted_rsh.core.events import ChannelAbandoned, ChannelOpened, ChannelRequested, JobEnded
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, MAX_UNACKNOWLEDGED
 from twisted_rsh.core.messages import Ack, Close, Credit, Open, Opened
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Role, Stream
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -22,15 +23,17 @@ def test_channel_numbers_only_grow(number: int) -> None:
     """H-13: a number that was used, or lies below one that was, is a breach, whether its channel is free or not."""
     for free in (False, True):
         pair = Pair()
-        pair.hear(SERVER, Open(channel=3, command="true"))
+        pair.hear(SERVER, Open(channel=3, request=JobRequest(command="true")))
         if free:
             pair.server.report_exit(3, JobEnd(Exited(0)))
             pair.hear(SERVER, Close(3))
-        assert pair.breach(SERVER, Open(channel=number, command="true")) is ErrorCode.CHANNEL_STATE
+        assert pair.breach(SERVER, Open(channel=number, request=JobRequest(command="true"))) is ErrorCode.CHANNEL_STATE
         pair.hear(SERVER, Ack(0))
     pair = Pair()
-    pair.hear(SERVER, Open(channel=3, command="true"))
-    assert pair.hear(SERVER, Open(channel=2**32 - 1, command="true")) == [ChannelRequested(2**32 - 1, TRUE)]
+    pair.hear(SERVER, Open(channel=3, request=JobRequest(command="true")))
+    assert pair.hear(SERVER, Open(channel=2**32 - 1, request=JobRequest(command="true"))) == [
+        ChannelRequested(2**32 - 1, TRUE)
+    ]
 
 
 def test_one_job_too_many() -> None:
@@ -65,11 +68,11 @@ def test_refused_channels_left_unclosed() -> None:
     """As many as the bound are taken, the next is a breach."""
     pair = Pair()
     for number in range(1, SMALL.max_channels + MAX_REFUSED_CHANNELS + 1):
-        pair.hear(SERVER, Open(channel=number, command="true"))
+        pair.hear(SERVER, Open(channel=number, request=JobRequest(command="true")))
         pair.server.frames_to_send()  # a client that reads, acknowledges, and does not close
         if number > SMALL.max_channels:
             pair.hear(SERVER, Ack(number - SMALL.max_channels))
-    assert pair.breach(SERVER, Open(channel=number + 1, command="true")) is ErrorCode.CHANNEL_STATE
+    assert pair.breach(SERVER, Open(channel=number + 1, request=JobRequest(command="true"))) is ErrorCode.CHANNEL_STATE
 
 
 def test_a_client_that_acknowledges_nothing() -> None:
@@ -79,7 +82,7 @@ def test_a_client_that_acknowledges_nothing() -> None:
     number = 0
     with pytest.raises(RemoteProtocolError) as error:
         for number in range(1, 10_000):
-            pair.hear(SERVER, Open(channel=number, command="true"))
+            pair.hear(SERVER, Open(channel=number, request=JobRequest(command="true")))
             if number > SMALL.max_channels:
                 pair.hear(SERVER, Close(number))
             pair.server.frames_to_send()

@@ -12,6 +12,7 @@ from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.events import ChannelAbandoned, JobEnded, JobSuspended, RoomGained, SessionClosed
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, MAX_UNACKNOWLEDGED
 from twisted_rsh.core.messages import Close, Exit, Goodbye, Open, Opened, Suspended
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Role
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -141,7 +142,7 @@ def test_it_cannot_make_a_client_that_keeps_the_rules_break_them() -> None:
     assert pair.server._outbox.waiting == 1
     most = SMALL.max_channels + MAX_REFUSED_CHANNELS
     for number in range(first + 1, most + 1):
-        pair.hear(SERVER, Open(channel=number, command="true"))
+        pair.hear(SERVER, Open(channel=number, request=JobRequest(command="true")))
         pair.server.frames_to_send()
     assert pair.server._outbox.waiting <= MAX_ANSWERS * most
 

@@ -52,12 +52,11 @@ BY_NAME = {wire_name(message): message for message in MESSAGES}
 
 
 def build(name: str, fields: dict[str, Any]) -> Message:
-    """Return the message that a vector describes: members of JSON as they stand there, bytes of others in hex."""
+    """Return the message that a vector describes by its JSON members, or by its fields with bytes in hex."""
     message: Any = BY_NAME[name]
     built: Message
     if issubclass(message, JsonMessage):
-        kinds = {member: kind for member, kind, _ in message.members}
-        built = message(**{member: kinds[member].decode(value) for member, value in fields.items()})
+        built = message.record.read(fields)
     else:
         built = message(**{field: _value(value) for field, value in fields.items()})
     return built
@@ -100,7 +99,7 @@ def say(session: Session, message: Message, consumed: dict[tuple[int, int], int]
 
 def _say_as_client(session: ClientSession, message: Message) -> None:
     if isinstance(message, Open):
-        assert session.open(message.request()) == message.channel
+        assert session.open(message.request) == message.channel
     elif isinstance(message, Signal):
         session.send_signal(message.channel, message.signal)
     elif isinstance(message, Resize):

@@ -49,7 +49,7 @@ class ClientSession(Session):
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"there are {len(self._channels)} channels already")
         if number > MAX_CHANNEL_ID:
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, "the session has used all of its channel numbers")
-        self._send_control(Open.of(number, request))
+        self._send_control(Open(channel=number, request=request))
         self._next_channel += 1
         self._channels[number] = Channel(number, self.role, self.limits.window)
         return number

@@ -118,7 +118,7 @@ class ServerSession(Session):
             text = f"this session already has {running} jobs, the most it may have"
             self.report_exit(message.channel, JobEnd(Refused(RefusalReason.TOO_MANY_CHANNELS, text)))
             return []
-        return [ChannelRequested(message.channel, message.request())]
+        return [ChannelRequested(message.channel, message.request)]
 
     def _receive_signal(self, message: Signal) -> list[Event]:
         channel = self._hear(message.channel, self.from_peer)
