@@ -41,10 +41,10 @@ def mutant(mutate: Mutate) -> Mutate:
 def no_attempt_counter(patch: pytest.MonkeyPatch) -> None:
     """The server takes an old attempt."""
 
-    def holds(self: ServerProof, claim: Resume, link: LinkBinding) -> bool:
+    def verifies(self: ServerProof, claim: Resume, link: LinkBinding) -> bool:
         return self._secret_of(claim, link) is not None
 
-    patch.setattr(ServerProof, "holds", holds)
+    patch.setattr(ServerProof, "verifies", verifies)
 
 
 @mutant

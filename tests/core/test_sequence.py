@@ -17,7 +17,7 @@ from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
 
 def new_outbox() -> ControlOutbox:
     """Return an outbox that has numbered nothing."""
-    return ControlOutbox(itertools.count().__next__)
+    return ControlOutbox(itertools.count())
 
 
 def fill(outbox: ControlOutbox, count: int) -> list[bytes]:
@@ -167,7 +167,7 @@ def test_what_can_have_arrived(count: int, possible: bool) -> None:
 def test_places_in_the_order() -> None:
     """Each message has its place when it is sent, not when it has to wait; the last acknowledged one's is known."""
     order = itertools.count(10, 10)
-    outbox = ControlOutbox(lambda: next(order))
+    outbox = ControlOutbox(order)
     assert outbox.acknowledged_order == -1
     fill(outbox, MAX_UNACKNOWLEDGED + 1)
     assert [place for place, _ in outbox.log] == list(range(10, 650, 10))
