@@ -115,7 +115,7 @@ JOB: dict[str, st.SearchStrategy[Any]] = {
     "max_memory": st.none() | OFFSETS,
     "on_disconnect": st.none() | st.builds(Grace, MILLISECONDS) | st.just(Keep()),
 }
-"""What every job may be asked to have, a command in a persistent shell excepted."""
+"""The fields that any request may give, except one for a command in a persistent shell."""
 
 REQUESTS = st.one_of(
     st.builds(JobRequest, command=NATIVE_TEXT, **JOB),

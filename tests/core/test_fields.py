@@ -70,7 +70,7 @@ GOOD: list[tuple[Kind, Any]] = [
 
 @pytest.mark.parametrize(("kind", "value"), GOOD)
 def test_values_travel(kind: Kind, value: Any) -> None:
-    """What is within the bounds comes out as it went in, and is of the same type."""
+    """A value within its bounds comes out as it went in, and is of the same type."""
     decoded = kind.decode(kind.encode(value))
     assert decoded == value
     assert type(decoded) is type(value)
@@ -97,7 +97,7 @@ BAD = [(kind, value) for kind, values in NOT_OF_THE_KIND for value in values]
 
 @pytest.mark.parametrize(("kind", "value"), BAD)
 def test_everything_else_is_refused(kind: Kind, value: Any) -> None:
-    """One past the bound, another type, another spelling: a ``FieldError`` and nothing else."""
+    """F-10: a value past its bounds, of another type or spelled another way is a ``FieldError`` and nothing else."""
     with pytest.raises(FieldError):
         kind.decode(value)
 
@@ -119,7 +119,7 @@ def test_everything_else_is_refused(kind: Kind, value: Any) -> None:
     ],
 )
 def test_nothing_impossible_is_written(kind: Kind, value: Any) -> None:
-    """The same bounds hold for what we send ourselves."""
+    """F-13: the same bounds hold for the values that we send."""
     with pytest.raises(FieldError):
         kind.encode(value)
 
@@ -137,7 +137,7 @@ def test_seconds_of_other_units(seconds: float, microseconds: int) -> None:
 
 
 def test_unknown_members_of_an_object_are_ignored() -> None:
-    """A later version may say more."""
+    """A later version may add members to an object."""
     assert STOPPED.decode({"later": [None], "by": "HUP", "signal": 3}) == Stopped("HUP")
 
 

@@ -77,19 +77,19 @@ def table(title: str) -> list[list[str]]:
 
 
 def code(text: str) -> str:
-    """Return what stands in literal quotes."""
+    """Return the text between literal quotes."""
     return text.strip("`")
 
 
 def substitution(name: str) -> str:
-    """Return what a substitution stands for."""
+    """Return the text that a substitution stands for."""
     found = re.search(rf"^\.\. \|{name}\| replace:: (.*(?:\n   .*)*)", DOCUMENT, re.MULTILINE)
     assert found, name
     return " ".join(found[1].split())
 
 
 def agrees(kind: Kind, name: str, meaning: str) -> None:
-    """Check a member's kind against the name of a kind, and the bounds that its meaning states against the kind's."""
+    """Check a member's kind against the document's word for it, and the bounds in the document against the kind's."""
     assert isinstance(kind, JSON_KINDS[name])
     most = re.search(r"at most (?:\|(\w+)\||(\d+) bytes)", meaning)
     if most:
@@ -104,7 +104,7 @@ def agrees(kind: Kind, name: str, meaning: str) -> None:
 
 
 def test_messages() -> None:
-    """Type, name, sender, phase, numbering and form of every message, in order."""
+    """The table has the type, name, sender, phase, numbering and form of every message, in order."""
     rows = [
         [
             f"0x{message.declaration.number:02x}",
@@ -123,7 +123,7 @@ def test_messages() -> None:
 
 @pytest.mark.parametrize("message", [message for message in MESSAGES if issubclass(message, JsonMessage)])
 def test_members(message: type[JsonMessage]) -> None:
-    """Every member of a JSON body, in order: its kind, and whether it is required."""
+    """The table of a JSON message has every member, in order: its kind, and whether it is required."""
     rows = table(wire_name(message))
     members = message.record.listed()
     assert [code(row[0]) for row in rows] == [member.name for member in members]
@@ -134,7 +134,7 @@ def test_members(message: type[JsonMessage]) -> None:
 
 @pytest.mark.parametrize(("title", "shape"), [("Terminal", TERMINAL), ("Usage", USAGE)])
 def test_objects(title: str, shape: Object) -> None:
-    """Every member of an object within a body, in order, and its kind."""
+    """The table of an object within a body has every member, in order, and its kind."""
     rows = table(title)
     assert [code(row[0]) for row in rows] == list(shape.members)
     for row, (_, kind) in zip(rows, shape.members.values(), strict=True):
@@ -143,7 +143,7 @@ def test_objects(title: str, shape: Object) -> None:
 
 @pytest.mark.parametrize("message", [message for message in MESSAGES if issubclass(message, PackedMessage | Data)])
 def test_layouts(message: type[PackedMessage | Data]) -> None:
-    """Every field of a packed body, in order, with its size."""
+    """The table of a packed message has every field, in order, with its size."""
     rows = table(wire_name(message))
     sizes = {"Q": "8", "I": "4", "H": "2", "B": "1"}
     expected = [sizes[letter] for letter in message.layout.format.removeprefix("!")]
@@ -154,7 +154,7 @@ def test_layouts(message: type[PackedMessage | Data]) -> None:
 
 
 def test_the_rest_of_the_bodies() -> None:
-    """A PART is one piece, and AUTH_FAIL nothing."""
+    """The document says that PART is one piece, and that AUTH_FAIL is empty."""
     assert [row[:2] for row in table("PART")] == [["``piece``", "the rest"]]
     assert "AUTH_FAIL\n~~~~~~~~~\n\nThe body is empty.\n" in DOCUMENT
     tabled = set(re.findall(r"^\.\. table:: ([A-Z_]+)$", DOCUMENT, re.MULTILINE))
@@ -178,13 +178,13 @@ def test_channel_states() -> None:
 
 
 def test_constants() -> None:
-    """Every constant, with its value."""
+    """The table has every constant, with its value."""
     rows = {code(row[0]): int(row[1]) for row in table("Constants")}
     assert rows == {name: getattr(limits, name) for name in limits.__all__ if name.isupper()}
 
 
 def test_numbers_in_the_text() -> None:
-    """Every number that the text takes from a constant."""
+    """Every number that the text takes from a constant has the constant's value."""
     names = set(re.findall(r"^\.\. \|(\w+)\|", DOCUMENT, re.MULTILINE))
     body = DOCUMENT.split("\n.. |", 1)[0]
     assert set(re.findall(r"\|([A-Z_]+)\|", body)) == names
@@ -199,12 +199,12 @@ def test_numbers_in_the_text() -> None:
 
 
 def test_errors() -> None:
-    """Every kind of breach."""
+    """The table has every kind of breach."""
     assert [code(row[0]) for row in table("Error codes")] == [error.value for error in ErrorCode]
 
 
 def test_endings() -> None:
-    """Every kind of ending with its members, every limit, and every reason of a refusal."""
+    """The tables have every kind of ending with its members, every limit, and every reason of a refusal."""
     rows = {code(row[0]): re.findall(r"``(\w+)``", row[1]) for row in table("Endings")}
     assert rows == {kind: list(shape.members) for kind, shape in _KINDS.items()}
     assert [code(row[0]) for row in table("Limits")] == [limit.value for limit in Limit]
@@ -212,7 +212,7 @@ def test_endings() -> None:
 
 
 def test_the_session() -> None:
-    """The worked example is the vector, row by row."""
+    """The worked example agrees with the vector, row by row."""
     steps = load("session")["steps"]
     for row, step in zip(table("A session"), steps, strict=True):
         payload = step["payload"]
@@ -222,7 +222,7 @@ def test_the_session() -> None:
 
 
 def test_streams() -> None:
-    """The numbers that the words give them."""
+    """The text gives each stream its number."""
     words = {"input": Stream.STDIN, "output": Stream.STDOUT, "error": Stream.STDERR}
     for word, stream in words.items():
         assert f"standard {word} ({int(stream)})" in DOCUMENT

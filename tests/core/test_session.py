@@ -77,7 +77,7 @@ def test_acknowledging() -> None:
 
 
 def test_acknowledging_what_was_never_sent() -> None:
-    """One more than was sent is a breach."""
+    """An acknowledgement of one message more than was sent is a breach."""
     pair = Pair()
     pair.client.open(TRUE)
     assert pair.hear(CLIENT, Ack(1)) == []
@@ -114,7 +114,7 @@ def test_nothing_overtakes_what_waits() -> None:
 
 
 def test_a_partial_acknowledgement_brings_no_room() -> None:
-    """While some still wait, there is none."""
+    """There is no room for data while some control messages still wait."""
     pair, channel = blocked_pair()
     pair.client.stop_stream(channel, STDOUT)
     pair.client.stop_stream(channel, STDERR)
@@ -127,7 +127,7 @@ def test_a_partial_acknowledgement_brings_no_room() -> None:
 
 
 def test_a_blocked_side_recovers() -> None:
-    """Whatever waits arrives when the wire is used again."""
+    """Messages that wait arrive when the wire is used again."""
     pair, channel = blocked_pair()
     pair.client.end_stream(channel, STDIN)
     events = pair.settle()
@@ -140,7 +140,7 @@ def test_a_blocked_side_recovers() -> None:
 
 
 def test_a_full_link() -> None:
-    """No room, no credit, acknowledgement, ping or pong while the link is full; all of them when it is not."""
+    """While the link is full there is no room, and no credit, acknowledgement, ping or pong; afterwards there are."""
     pair = Pair()
     channel = pair.open()
     pair.client.send_data(channel, STDIN, bytes(WINDOW))
@@ -159,7 +159,7 @@ def test_a_full_link() -> None:
 
 
 def test_credit_waits_for_the_link() -> None:
-    """What was consumed meanwhile is credited afterwards."""
+    """Bytes consumed while the link was full are credited afterwards."""
     pair = Pair()
     channel = pair.open()
     pair.client.send_data(channel, STDIN, bytes(WINDOW))
@@ -187,7 +187,7 @@ def test_a_flood_of_pings() -> None:
 
 
 def test_keepalive() -> None:
-    """A ping after 15 s of silence, an answer, and everything is well; without one, death at 45 s."""
+    """A ping goes out after 15 s of silence, and an answer restarts the count; without one, the link dies at 45 s."""
     pair = Pair()
     for turn in range(3):
         pair.now = pair.client.deadline
@@ -202,7 +202,7 @@ def test_keepalive() -> None:
 
 
 def test_a_pong_for_no_ping() -> None:
-    """It is a breach."""
+    """A pong for no ping is a breach."""
     assert Pair().breach(CLIENT, Pong(0)) is ErrorCode.SEQUENCE
 
 
@@ -211,7 +211,7 @@ def test_a_pong_for_no_ping() -> None:
 
 @pytest.mark.parametrize("role", Role)
 def test_goodbye(role: Role) -> None:
-    """The peer learns of it, and takes nothing more."""
+    """The peer learns of a GOODBYE, and accepts nothing behind it."""
     pair = Pair()
     assert not pair.side(role).goodbye_sent
     pair.side(role).goodbye("so long")
@@ -223,7 +223,7 @@ def test_goodbye(role: Role) -> None:
 
 
 def test_goodbyes_cross() -> None:
-    """Both may leave at once."""
+    """Both sides may send GOODBYE at once."""
     pair = Pair()
     pair.client.goodbye("")
     pair.server.goodbye("")
@@ -231,7 +231,7 @@ def test_goodbyes_cross() -> None:
 
 
 def test_nothing_follows_a_goodbye() -> None:
-    """No credit, acknowledgement, ping, pong or control message is written behind it; what was said before it is."""
+    """No credit, acknowledgement, ping, pong or control message is written behind GOODBYE; earlier messages are."""
     pair = Pair()
     channel = pair.open()
     pair.client.send_data(channel, STDIN, bytes(WINDOW))
@@ -252,7 +252,7 @@ def test_nothing_follows_a_goodbye() -> None:
 
 
 def test_a_goodbye_waits_for_what_waits() -> None:
-    """A side that leaves while its messages wait for an acknowledgement has said all of them before it is gone."""
+    """GOODBYE goes out behind the messages that wait for an acknowledgement, all of which go out before."""
     pair, channel = blocked_pair()
     pair.client.end_stream(channel, STDIN)
     pair.client.goodbye("")
@@ -265,7 +265,7 @@ def test_a_goodbye_waits_for_what_waits() -> None:
 
 
 def test_a_goodbye_that_cannot_travel() -> None:
-    """Its text is too long: nobody has left."""
+    """A GOODBYE whose text is too long does not end the session."""
     pair = Pair()
     with pytest.raises(LocalProtocolError):
         pair.client.goodbye("x" * 5000)

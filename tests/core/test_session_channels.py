@@ -93,7 +93,7 @@ PRODUCT = list(itertools.product(ChannelState, ChannelInput))
 
 @pytest.mark.parametrize(("state", "event"), PRODUCT)
 def test_hearing_in_every_state(state: ChannelState, event: ChannelInput) -> None:
-    """H-13, S-12: what the table does not allow is a breach, whichever message it is, and what it allows is none."""
+    """H-13, S-12: a message that the table does not allow is a breach, and one that it allows is none."""
     role, kinds = HEARD[event]
     for message in kinds:
         pair = pair_in(role, state)
@@ -109,7 +109,7 @@ def test_hearing_in_every_state(state: ChannelState, event: ChannelInput) -> Non
 
 @pytest.mark.parametrize(("state", "event"), PRODUCT)
 def test_saying_in_every_state(state: ChannelState, event: ChannelInput) -> None:
-    """What the table does not allow we cannot say either, and what we try has no effect."""
+    """We cannot send a message that the table does not allow, and trying has no effect."""
     role, calls = SAID[event]
     for call in calls:
         pair = pair_in(role, state)
@@ -126,7 +126,7 @@ def test_saying_in_every_state(state: ChannelState, event: ChannelInput) -> None
 
 @pytest.mark.parametrize("state", ChannelState)
 def test_room_in_every_state(state: ChannelState) -> None:
-    """There is room exactly where data may be sent."""
+    """There is room exactly in the states that allow data."""
     for role, stream, event in (
         (CLIENT, STDIN, ChannelInput.FROM_CLIENT),
         (SERVER, STDOUT, ChannelInput.FROM_SERVER),
@@ -136,7 +136,7 @@ def test_room_in_every_state(state: ChannelState) -> None:
 
 
 def test_unknown_channels() -> None:
-    """H-13: a channel that never was is a breach, whatever is said on it."""
+    """H-13: any message on a channel that never existed is a breach."""
     for role, kinds in HEARD.values():
         for message in kinds:
             assert Pair().breach(role, message) is ErrorCode.CHANNEL_STATE

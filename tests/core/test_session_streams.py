@@ -54,7 +54,7 @@ def test_the_window_and_one_byte_more() -> None:
 
 
 def test_credit_goes_with_consumption() -> None:
-    """H-03: nothing is credited before a quarter is consumed, and a stream at exactly zero room goes on."""
+    """H-03: no credit goes out before a quarter is consumed, and a stream at exactly zero room goes on."""
     pair = Pair()
     channel = pair.open()
     for turn in range(5):
@@ -73,7 +73,7 @@ def test_credit_goes_with_consumption() -> None:
 
 
 def test_absurd_credit() -> None:
-    """H-04: a lower credit is ignored, one beyond what was sent and a window is a breach."""
+    """H-04: a lower credit is ignored; a credit beyond the sent bytes and a window is a breach."""
     pair = Pair()
     channel = pair.open()
     pair.client.send_data(channel, STDIN, b"1234567890")
@@ -86,7 +86,7 @@ def test_absurd_credit() -> None:
 
 
 def test_consuming_too_much() -> None:
-    """More than arrived is our own mistake; on a channel that is free it does not matter any more."""
+    """Consuming more than arrived is our own mistake; on a free channel it has no effect."""
     pair = Pair()
     channel = pair.open()
     with pytest.raises(LocalProtocolError):
@@ -96,7 +96,7 @@ def test_consuming_too_much() -> None:
 
 @pytest.mark.parametrize("stream", OUTPUTS)
 def test_streams_of_the_wrong_side(stream: Stream) -> None:
-    """H-13: neither side sends, ends, credits or stops what is not its to."""
+    """H-13: a side that sends, ends, credits or stops a stream that is not its own to, commits a breach."""
     for message in (Data(1, stream, 0, b"x"), End(1, stream, 0), Credit(1, STDIN, 0), Stop(1, STDIN)):
         pair = Pair()
         pair.open()
@@ -108,7 +108,7 @@ def test_streams_of_the_wrong_side(stream: Stream) -> None:
 
 
 def test_data_after_the_end() -> None:
-    """H-13: so are data after the end, a second end, and an end of the wrong size."""
+    """H-13: data after the end, a second end, and an end of the wrong size are breaches."""
     for message in (Data(1, STDIN, 3, b"x"), End(1, STDIN, 3)):
         pair = Pair()
         pair.open()
@@ -125,7 +125,7 @@ def test_data_after_the_end() -> None:
 
 
 def test_our_own_end() -> None:
-    """We end a stream once, and send nothing on it then."""
+    """We end a stream once, and send nothing on it afterwards."""
     pair = Pair()
     channel = pair.open()
     pair.client.end_stream(channel, STDIN)
@@ -140,7 +140,7 @@ def test_our_own_end() -> None:
 
 
 def test_stop() -> None:
-    """The sender learns once that nobody reads; what is on its way is dropped and counts as consumed."""
+    """The sender of a stopped stream learns it once; bytes under way are dropped and count as consumed."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, bytes(WINDOW))
@@ -156,7 +156,7 @@ def test_stop() -> None:
 
 
 def test_a_second_stop() -> None:
-    """A stream is stopped once."""
+    """A second STOP of one stream is a breach."""
     pair = Pair()
     pair.open()
     pair.hear(SERVER, Stop(1, STDOUT))
@@ -164,7 +164,7 @@ def test_a_second_stop() -> None:
 
 
 def test_stop_crosses_end() -> None:
-    """The one no longer matters to the other."""
+    """A STOP and an END of one stream that cross have no effect on each other."""
     pair = Pair()
     channel = pair.open()
     pair.server.end_stream(channel, STDOUT)
@@ -185,7 +185,7 @@ def test_stop_after_the_end_says_nothing() -> None:
 
 
 def test_what_was_held_is_credited_at_a_stop() -> None:
-    """A job whose output is dropped is not held up by what arrived before."""
+    """A STOP credits the bytes that arrived before it, so that they do not hold up the job."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, bytes(WINDOW))

@@ -1,4 +1,4 @@
-"""The test vectors, and how a core is made to say what stands in them."""
+"""The test vectors, and a session that is made to send their messages."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ def _value(value: Any) -> Any:
 
 
 def say(session: Session, message: Message, consumed: dict[tuple[int, int], int], now: float) -> None:
-    """Let a session say a message.
+    """Let a session send a message.
 
-    :param consumed: what this session has consumed of each stream so far; kept up to date.
+    :param consumed: bytes that this session has consumed of each stream so far; kept up to date.
     """
     if isinstance(message, Data):
         session.send_data(message.channel, message.stream, message.data)
@@ -90,7 +90,7 @@ def say(session: Session, message: Message, consumed: dict[tuple[int, int], int]
     elif isinstance(message, Goodbye):
         session.goodbye(message.text)
     elif isinstance(message, Ack | Pong):
-        pass  # it says these by itself
+        pass  # a session sends these by itself
     elif isinstance(session, ClientSession):
         _say_as_client(session, message)
     elif isinstance(session, ServerSession):
