@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message, PackedMessage
+from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message
 from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.messages import MESSAGES, Close, Goodbye, Open, Opened, Signal
 from twisted_rsh.core.requests import JobRequest
@@ -34,8 +34,6 @@ def test_bodies_are_declared_by_subclasses() -> None:
         Message().body()
     with pytest.raises(NotImplementedError):
         Message.parse(b"")
-    with pytest.raises(NotImplementedError):
-        PackedMessage().check()
 
 
 def test_json_is_compact_ascii() -> None:

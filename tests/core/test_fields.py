@@ -21,6 +21,7 @@ from twisted_rsh.core.fields import (
     Name,
     NativeText,
     Nullable,
+    Number,
     Object,
     Pairs,
     Record,
@@ -31,6 +32,7 @@ from twisted_rsh.core.fields import (
     wire,
 )
 from twisted_rsh.core.limits import MAX_TIMEOUT_MS
+from twisted_rsh.core.roles import Stream
 
 NUMBER = Integer(-3, 5)
 NAME = Name(frozenset({"HUP", "TERM"}))
@@ -63,6 +65,7 @@ GOOD: list[tuple[Kind, Any]] = [
     (Seconds(1000, minimum=1), 0.001),
     (Nullable(NUMBER), None),
     (Nullable(NUMBER), 5),
+    (Number(Stream), Stream.STDERR),
     (Seconds(1_000_000), 0.000001),
     (Seconds(1_000_000), MAX_TIMEOUT_MS / 1_000_000),
 ]
@@ -91,6 +94,7 @@ NOT_OF_THE_KIND: list[tuple[Kind, list[Any]]] = [
     (Seconds(1000), [-1, MAX_TIMEOUT_MS + 1, 1.0, True, "1", None]),
     (Seconds(1000, minimum=1), [0, -1]),
     (Nullable(NUMBER), [6, "null"]),
+    (Number(Stream), [-1, 3, "STDIN", None]),
 ]
 BAD = [(kind, value) for kind, values in NOT_OF_THE_KIND for value in values]
 

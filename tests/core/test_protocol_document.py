@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,8 @@ def test_layouts(message: type[PackedMessage | Data]) -> None:
     """The table of a packed message has every field, in order, with its size."""
     rows = table(wire_name(message))
     sizes = {"Q": "8", "I": "4", "H": "2", "B": "1"}
-    expected = [sizes[letter] for letter in message.layout.format.removeprefix("!")]
+    layout = message.layout if isinstance(message.layout, struct.Struct) else message.layout.struct
+    expected = [sizes[letter] for letter in layout.format.removeprefix("!")]
     if message is Data:
         expected.append("the rest")
     fields = [field.name for field in dataclasses.fields(message)]  # type: ignore[arg-type]  # each of them is a dataclass

@@ -28,7 +28,6 @@ from twisted_rsh.core.messages import (
     Stop,
     Suspended,
 )
-from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session
 
@@ -77,14 +76,14 @@ def say(session: Session, message: Message, consumed: dict[tuple[int, int], int]
     if isinstance(message, Data):
         session.send_data(message.channel, message.stream, message.data)
     elif isinstance(message, End):
-        session.end_stream(message.channel, Stream(message.stream))
+        session.end_stream(message.channel, message.stream)
     elif isinstance(message, Stop):
-        session.stop_stream(message.channel, Stream(message.stream))
+        session.stop_stream(message.channel, message.stream)
     elif isinstance(message, Credit):
         key = message.channel, message.stream
         more = message.limit - session.limits.window - consumed.get(key, 0)
         consumed[key] = consumed.get(key, 0) + more
-        session.consumed(message.channel, Stream(message.stream), more)
+        session.consumed(message.channel, message.stream, more)
     elif isinstance(message, Ping):
         session.deadline_reached(now)
     elif isinstance(message, Goodbye):

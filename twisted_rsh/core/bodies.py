@@ -12,9 +12,8 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, TypeVar
 
-from twisted_rsh.core.fields import FieldError, Record
-from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_OFFSET
-from twisted_rsh.core.roles import Phase, Role, Stream
+from twisted_rsh.core.fields import FieldError, Kind, Record
+from twisted_rsh.core.roles import Phase, Role
 
 __all__ = [
     "BOTH",
@@ -22,11 +21,9 @@ __all__ = [
     "SERVER",
     "Declaration",
     "JsonMessage",
+    "Layout",
     "Message",
     "PackedMessage",
-    "check_channel",
-    "check_offset",
-    "check_stream",
     "declare",
 ]
 
@@ -101,64 +98,52 @@ def declare(number: int, senders: frozenset[Role], phase: Phase, *, sequenced: b
     return enter
 
 
-class PackedMessage(Message):
-    """A message whose fields are packed in network byte order, in the order of its dataclass fields.
+class Layout:
+    """The sizes and the kinds of packed fields, in network byte order.
 
-    :cvar layout: the sizes of the fields.
+    :param sizes: a character of :mod:`struct` for each field.
+    :param kinds: the kind of each field, whose encoded value is a whole number.
+    :ivar struct: the sizes.
     """
 
-    __slots__ = ()
-    layout: ClassVar[struct.Struct]
+    def __init__(self, sizes: str, *kinds: Kind) -> None:
+        self.struct = struct.Struct(f"!{sizes}")
+        self._kinds = kinds
 
-    def check(self) -> None:
-        """Check the fields' bounds.
+    def pack(self, *values: Any) -> bytes:
+        """Return the packed fields.
 
         :raises FieldError: a field is out of its bounds.
         """
-        raise NotImplementedError
+        return self.struct.pack(*[kind.encode(value) for kind, value in zip(self._kinds, values, strict=True)])
+
+    def unpack(self, packed: bytes | memoryview) -> list[Any]:
+        """Return the fields.
+
+        :raises FieldError: these bytes have another size, or a field is out of its bounds.
+        """
+        if len(packed) != self.struct.size:
+            raise FieldError(f"not {self.struct.size} bytes")
+        numbers = self.struct.unpack(packed)
+        return [kind.decode(number) for kind, number in zip(self._kinds, numbers, strict=True)]
+
+
+class PackedMessage(Message):
+    """A message whose fields are packed one behind the other, in the order of its dataclass fields.
+
+    :cvar layout: the sizes and the kinds of the fields.
+    """
+
+    __slots__ = ()
+    layout: ClassVar[Layout]
 
     def body(self) -> bytes:
-        self.check()
         names: Iterable[str] = self.__slots__
         return self.layout.pack(*[getattr(self, name) for name in names])
 
     @classmethod
     def parse(cls, body: bytes | memoryview) -> Message:
-        if len(body) != cls.layout.size:
-            raise FieldError(f"not {cls.layout.size} bytes")
-        message = cls(*cls.layout.unpack(body))
-        message.check()
-        return message
-
-
-_STREAMS = frozenset(int(stream) for stream in Stream)
-
-
-def check_channel(channel: int) -> None:
-    """Check the number of a channel.
-
-    :raises FieldError: no channel can have this number.
-    """
-    if not 1 <= channel <= MAX_CHANNEL_ID:
-        raise FieldError(f"no channel {channel}")
-
-
-def check_stream(stream: int) -> None:
-    """Check the number of a stream.
-
-    :raises FieldError: no stream has this number.
-    """
-    if stream not in _STREAMS:
-        raise FieldError(f"no stream {stream}")
-
-
-def check_offset(offset: int) -> None:
-    """Check an offset in a stream, or a count.
-
-    :raises FieldError: it is below 0 or above :data:`~twisted_rsh.core.limits.MAX_OFFSET`.
-    """
-    if not 0 <= offset <= MAX_OFFSET:
-        raise FieldError("an offset beyond the highest")
+        return cls(*cls.layout.unpack(body))
 
 
 class JsonMessage(Message):

@@ -30,6 +30,7 @@ __all__ = [
     "Name",
     "NativeText",
     "Nullable",
+    "Number",
     "Object",
     "Pairs",
     "Record",
@@ -43,6 +44,7 @@ __all__ = [
 _MEMBER, _MEMBERS = "twisted_rsh.member", "twisted_rsh.members"
 
 E = TypeVar("E", bound=enum.Enum)
+N = TypeVar("N", bound=enum.IntEnum)
 T = TypeVar("T")
 
 
@@ -208,6 +210,21 @@ class Choice(Generic[E]):
             return self.choices(value)
         except ValueError as error:
             raise FieldError("not a known name") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Number(Generic[N]):
+    """A member of an enumeration of whole numbers, written as its number."""
+
+    numbers: type[N]
+
+    def decode(self, value: Any) -> N:
+        try:
+            return self.numbers(value)
+        except ValueError as error:
+            raise FieldError("not a known number") from error
+
+    encode = decode
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

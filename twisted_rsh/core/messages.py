@@ -15,15 +15,25 @@ from twisted_rsh.core.bodies import (
     CLIENT,
     SERVER,
     JsonMessage,
+    Layout,
     Message,
     PackedMessage,
-    check_channel,
-    check_offset,
-    check_stream,
     declare,
 )
 from twisted_rsh.core.endings import ENDING, SIGNAL_NAMES, USAGE, Ending, ResourceUsage
-from twisted_rsh.core.fields import CHANNEL, OFFSET, Binary, Boolean, FieldError, Integer, Name, Text, inline, wire
+from twisted_rsh.core.fields import (
+    CHANNEL,
+    OFFSET,
+    Binary,
+    Boolean,
+    FieldError,
+    Integer,
+    Name,
+    Number,
+    Text,
+    inline,
+    wire,
+)
 from twisted_rsh.core.limits import (
     MAX_CHANNEL_ID,
     MAX_CHANNELS,
@@ -70,6 +80,9 @@ __all__ = [
     "Stop",
     "Suspended",
 ]
+
+_SIZE = Integer(1, MAX_TERMINAL_SIZE)
+_STREAM = Number(Stream)
 
 # Logging in.
 
@@ -345,16 +358,11 @@ class Resize(PackedMessage):
     :ivar rows: lines.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!IHH")
+    layout: ClassVar[Layout] = Layout("IHH", CHANNEL, _SIZE, _SIZE)
 
     channel: int
     columns: int
     rows: int
-
-    def check(self) -> None:
-        check_channel(self.channel)
-        if not (1 <= self.columns <= MAX_TERMINAL_SIZE and 1 <= self.rows <= MAX_TERMINAL_SIZE):
-            raise FieldError("a terminal of an impossible size")
 
 
 @declare(0x27, CLIENT, Phase.SESSION, sequenced=True)
@@ -365,12 +373,9 @@ class Close(PackedMessage):
     :ivar channel: the channel.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!I")
+    layout: ClassVar[Layout] = Layout("I", CHANNEL)
 
     channel: int
-
-    def check(self) -> None:
-        check_channel(self.channel)
 
 
 # Streams.
@@ -394,34 +399,31 @@ class Data(Message):
     offset: int
     data: bytes
 
-    def check(self) -> None:
-        """Check the fields' bounds.
-
-        :raises FieldError: a field is out of its bounds.
-        """
-        if not 1 <= len(self.data) <= MAX_DATA_BYTES:
-            raise FieldError("data of an impossible size")
-        check_channel(self.channel)
-        check_stream(self.stream)
-        check_offset(self.offset)
-
     def body(self) -> bytes:
         return b"".join(self.pieces())
 
     def pieces(self) -> tuple[bytes, ...]:
-        self.check()
+        _check_data(self.channel, self.stream, self.offset, len(self.data))
         return self.layout.pack(self.channel, self.stream, self.offset), self.data
 
     @classmethod
     def parse(cls, body: bytes | memoryview) -> Message:
-        size = len(body) - cls.layout.size
-        if not 1 <= size <= MAX_DATA_BYTES:
-            raise FieldError("data of an impossible size")
+        size = cls.layout.size
+        if len(body) <= size:
+            raise FieldError("no data")
         channel, stream, offset = cls.layout.unpack_from(body)
-        check_channel(channel)
-        check_stream(stream)
-        check_offset(offset)
-        return cls(channel, Stream(stream), offset, bytes(body[cls.layout.size :]))
+        _check_data(channel, stream, offset, len(body) - size)
+        return cls(channel, _STREAMS[stream], offset, bytes(body[size:]))
+
+
+_STREAMS = {int(stream): stream for stream in Stream}
+
+
+def _check_data(channel: int, stream: int, offset: int, size: int) -> None:
+    # DATA is the most frequent message of a link, and one comparison is quicker than the kinds of a Layout.
+    legal = 1 <= size <= MAX_DATA_BYTES and stream in _STREAMS
+    if not (legal and 1 <= channel <= MAX_CHANNEL_ID and 0 <= offset <= MAX_OFFSET):
+        raise FieldError("a channel, a stream, an offset or data out of its bounds")
 
 
 @declare(0x11, BOTH, Phase.SESSION)
@@ -430,20 +432,15 @@ class Credit(PackedMessage):
     """The receiver of a stream consumed some of it.
 
     :ivar channel: the job's channel.
-    :ivar stream: the stream's number.
+    :ivar stream: the stream.
     :ivar limit: the offset in bytes up to which the stream may now be sent; it only grows.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!IBQ")
+    layout: ClassVar[Layout] = Layout("IBQ", CHANNEL, _STREAM, OFFSET)
 
     channel: int
-    stream: int
+    stream: Stream
     limit: int
-
-    def check(self) -> None:
-        check_channel(self.channel)
-        check_stream(self.stream)
-        check_offset(self.limit)
 
 
 @declare(0x24, BOTH, Phase.SESSION, sequenced=True)
@@ -452,20 +449,15 @@ class End(PackedMessage):
     """A stream ended.
 
     :ivar channel: the job's channel.
-    :ivar stream: the stream's number.
+    :ivar stream: the stream.
     :ivar size: bytes of the stream in all.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!IBQ")
+    layout: ClassVar[Layout] = Layout("IBQ", CHANNEL, _STREAM, OFFSET)
 
     channel: int
-    stream: int
+    stream: Stream
     size: int
-
-    def check(self) -> None:
-        check_channel(self.channel)
-        check_stream(self.stream)
-        check_offset(self.size)
 
 
 @declare(0x25, BOTH, Phase.SESSION, sequenced=True)
@@ -474,17 +466,13 @@ class Stop(PackedMessage):
     """The receiver of a stream wants no more of it: the program that writes the stream should see a broken pipe.
 
     :ivar channel: the job's channel.
-    :ivar stream: the stream's number.
+    :ivar stream: the stream.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!IB")
+    layout: ClassVar[Layout] = Layout("IB", CHANNEL, _STREAM)
 
     channel: int
-    stream: int
-
-    def check(self) -> None:
-        check_channel(self.channel)
-        check_stream(self.stream)
+    stream: Stream
 
 
 # The upkeep of a session.
@@ -498,12 +486,9 @@ class Ack(PackedMessage):
     :ivar count: the number of control messages that have arrived in this session, in order.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!Q")
+    layout: ClassVar[Layout] = Layout("Q", OFFSET)
 
     count: int
-
-    def check(self) -> None:
-        check_offset(self.count)
 
 
 @declare(0x13, BOTH, Phase.SESSION)
@@ -514,12 +499,9 @@ class Ping(PackedMessage):
     :ivar token: the number of pings sent on this link before this one.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!Q")
+    layout: ClassVar[Layout] = Layout("Q", OFFSET)
 
     token: int
-
-    def check(self) -> None:
-        check_offset(self.token)
 
 
 @declare(0x14, BOTH, Phase.SESSION)
@@ -530,12 +512,9 @@ class Pong(PackedMessage):
     :ivar token: the token of the latest PING.
     """
 
-    layout: ClassVar[struct.Struct] = struct.Struct("!Q")
+    layout: ClassVar[Layout] = Layout("Q", OFFSET)
 
     token: int
-
-    def check(self) -> None:
-        check_offset(self.token)
 
 
 @declare(0x20, BOTH, Phase.SESSION, sequenced=True)

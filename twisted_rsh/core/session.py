@@ -361,28 +361,28 @@ class Session:
         return [DataReceived(channel.number, message.stream, message.data)]
 
     def _receive_end(self, message: End) -> list[Event]:
-        channel, incoming = self._incoming(message.channel, Stream(message.stream))
+        channel, incoming = self._incoming(message.channel, message.stream)
         if channel.over:
             return []
         incoming.end(message.size)
         if incoming.discarding:
             return []
-        return [StreamEnded(channel.number, Stream(message.stream))]
+        return [StreamEnded(channel.number, message.stream)]
 
     def _receive_credit(self, message: Credit) -> list[Event]:
-        channel, outgoing = self._stopping_or_crediting(message.channel, Stream(message.stream))
+        channel, outgoing = self._stopping_or_crediting(message.channel, message.stream)
         if outgoing.credit(message.limit) and not channel.over:
-            return [RoomGained(channel.number, Stream(message.stream))]
+            return [RoomGained(channel.number, message.stream)]
         return []
 
     def _receive_stop(self, message: Stop) -> list[Event]:
-        channel, outgoing = self._stopping_or_crediting(message.channel, Stream(message.stream))
+        channel, outgoing = self._stopping_or_crediting(message.channel, message.stream)
         if outgoing.stopped:
             raise RemoteProtocolError(ErrorCode.STREAM_STATE, "a second STOP of one stream")
         outgoing.stopped = True
         if outgoing.ended or channel.over:
             return []
-        return [StreamStopped(channel.number, Stream(message.stream))]
+        return [StreamStopped(channel.number, message.stream)]
 
     def _receive_ack(self, message: Ack) -> list[Event]:
         blocked = self._outbox.blocked
