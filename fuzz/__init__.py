@@ -1,1 +1,1 @@
-"""Every decoder, each as a function of some bytes, for Hypothesis in the tests and for atheris by hand."""
+"""Fuzz targets: every decoder as a function of bytes, for Hypothesis in the tests and for atheris by hand."""

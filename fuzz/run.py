@@ -1,7 +1,7 @@
 """Fuzz the decoders with atheris: ``python fuzz/run.py --seconds N [target ...]``.
 
-Each target runs in a process of its own, as libFuzzer ends the process that it runs in.  What is new to the coverage
-is kept in ``fuzz/corpus``, and an input that broke something in ``fuzz/findings``.
+Each target runs in a process of its own, because libFuzzer ends the process in which it runs.  Inputs that reach new
+code are kept in ``fuzz/corpus``, and inputs that broke a target in ``fuzz/findings``.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ ONE_INPUT_SECONDS = 5
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Fuzz; return the number of targets that broke, or 2 when it cannot begin."""
+    """Fuzz; return the number of broken targets, or 2 when atheris is missing."""
     parser = argparse.ArgumentParser(prog="fuzz/run.py", description="Fuzz the decoders of twisted-rsh.")
-    parser.add_argument("--seconds", type=int, default=60, help="for each target (default: %(default)s)")
-    parser.add_argument("--list", action="store_true", help="name the targets, and end")
+    parser.add_argument("--seconds", type=int, default=60, help="seconds for each target (default: %(default)s)")
+    parser.add_argument("--list", action="store_true", help="list the names of the targets and exit")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("targets", nargs="*", metavar="target", help="default: all of them")
+    parser.add_argument("targets", nargs="*", metavar="target", help="name of a target (default: all targets)")
     options = parser.parse_args(arguments)
     sys.path.insert(0, str(HERE.parent))
     if options.here:
         return fuzz_here(options.targets[0], options.seconds)
     try:
-        import atheris  # noqa: F401 - it is asked here, once, whether there is one
+        import atheris  # noqa: F401 - imported only to find out whether it is installed
     except ImportError:
         if not options.list:
             print(INSTALL, file=sys.stderr)
@@ -53,14 +53,14 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def fuzz_one(name: str, seconds: int) -> bool:
-    """Fuzz one target in a process of its own; tell whether nothing broke."""
+    """Fuzz one target in a process of its own; tell whether it survived."""
     print(f"== {name}", flush=True)
     command = [sys.executable, str(Path(__file__).resolve()), "--here", "--seconds", str(seconds), name]
     return subprocess.run(command).returncode == 0
 
 
 def fuzz_here(name: str, seconds: int) -> int:
-    """Fuzz one target in this process, which libFuzzer then ends."""
+    """Fuzz one target in this process, which libFuzzer ends."""
     import atheris
 
     with atheris.instrument_imports(include=["twisted_rsh", "fuzz"]):

@@ -1,4 +1,4 @@
-"""Sessions fed with frames that are cut out of a fuzzer's bytes."""
+"""Fuzz targets for logins, resumes and sessions, whose frames are cut out of a fuzzer's bytes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 LIMITS = SessionLimits(window=MIN_WINDOW, max_channels=2)
-"""Bounds that a few frames reach."""
+"""Limits that a few frames reach."""
 
 _AUTH = Auth(user="alice", algorithm="ssh-ed25519", key=b"key", signature=b"signature")
 _RESUME = Resume(session=bytes(16), attempt=1, proof=bytes(32), positions=Positions(1, ((1, (2, 3)),)))
@@ -57,7 +57,7 @@ _NUMBER = struct.Struct("!Q")
 
 
 def joined(*payloads: bytes) -> bytes:
-    """Return payloads as :func:`frames` cuts them."""
+    """Join payloads so that :func:`frames` cuts them apart again."""
     return b"".join(_LENGTH.pack(len(payload)) + payload for payload in payloads)
 
 
@@ -70,7 +70,7 @@ def frames(data: bytes) -> Iterator[bytes]:
 
 
 def server_login(data: bytes) -> None:
-    """Let a server read the frames of somebody who logs in or resumes."""
+    """Let a server read the frames of a client that logs in or resumes."""
     login = ServerLogin()
     with contextlib.suppress(RemoteProtocolError):
         for payload in frames(data):
@@ -100,14 +100,14 @@ def client_resume(data: bytes) -> None:
 
 
 def _hear(session: Session, payload: bytes) -> bytes:
-    # A fuzzer does not find the next sequence number; without it nothing behind the first frame would ever be read.
+    # A fuzzer does not find the next sequence number, without which no frame behind the first would be read.
     if payload[:1] and payload[0] in _SEQUENCED and len(payload) >= 1 + _NUMBER.size and payload[1] != 0xFF:
         return payload[:1] + _NUMBER.pack(session.positions().controls) + payload[1 + _NUMBER.size :]
     return payload
 
 
 def server_session(data: bytes) -> None:
-    """Let a server's session read frames; it accepts every job, takes all input, and ends what is given up."""
+    """Let a server's session read frames; it accepts every job, consumes all input, and ends abandoned jobs."""
     session = ServerSession(LIMITS, 0.0)
     with contextlib.suppress(RemoteProtocolError):
         for payload in frames(data):
@@ -124,7 +124,7 @@ def server_session(data: bytes) -> None:
 
 
 def client_session(data: bytes) -> None:
-    """Let a client's session, which has asked for two jobs, read frames."""
+    """Let a client's session, which has opened two jobs, read frames."""
     session = ClientSession(LIMITS, 0.0)
     with contextlib.suppress(RemoteProtocolError):
         for _ in range(2):
@@ -147,14 +147,14 @@ SERVER_SEEDS = (
     joined(encode(_AUTH)),
     joined(encode(_RESUME)),
     joined(
-        *_control(Open(channel=1, command="true")),
+        *_control(Open(channel=1, request=JobRequest(command="true"))),
         encode(Data(1, Stream.STDIN, 0, b"data")),
         encode(Credit(1, Stream.STDOUT, 8192)),
         encode(Ping(1)),
         *_control(Signal(channel=1, signal="INT"), End(1, Stream.STDIN, 4), Close(1)),
     ),
 )
-"""What clients say."""
+"""Frames of clients."""
 
 CLIENT_SEEDS = (
     joined(encode(AuthOk(session=bytes(16), instance="x", window=4096, max_channels=4))),
@@ -170,4 +170,4 @@ CLIENT_SEEDS = (
         ),
     ),
 )
-"""What servers say."""
+"""Frames of servers."""

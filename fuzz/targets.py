@@ -1,6 +1,6 @@
-"""The decoders: each a function of some bytes that raises only what the decoder says it raises.
+"""All fuzz targets: each gives bytes to one decoder and raises nothing for bytes that the decoder handles well.
 
-A target catches the errors of ours that its decoder documents.  Whatever else comes out of it is a finding.
+A target catches the errors that its decoder documents.  Any other exception is a finding.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ __all__ = ["TARGETS", "Target"]
 
 @dataclass(frozen=True)
 class Target:
-    """A decoder.
+    """A fuzz target.
 
-    :ivar run: gives it bytes.
-    :ivar seeds: what it is made to read.
+    :ivar run: gives bytes to the decoder.
+    :ivar seeds: inputs that the decoder accepts, from which a fuzzer starts.
     """
 
     run: Callable[[bytes], None]
@@ -109,7 +109,7 @@ def blob(key: Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def decoder(role: Role, phase: Phase) -> Callable[[bytes], None]:
-    """Return a target: one payload."""
+    """Return a function that decodes one payload, as `role` in `phase`."""
 
     def run(data: bytes) -> None:
         with contextlib.suppress(RemoteProtocolError):
@@ -119,7 +119,7 @@ def decoder(role: Role, phase: Phase) -> Callable[[bytes], None]:
 
 
 def ssh_wire(data: bytes) -> None:
-    """Read strings and a number; what could be read is written again as it was."""
+    """Read strings and numbers, which must be written again as they were read."""
     with contextlib.suppress(BadWire):
         parts = split_strings(data)
         assert b"".join(map(encode_string, parts)) == data
@@ -128,23 +128,23 @@ def ssh_wire(data: bytes) -> None:
 
 
 def public_key(data: bytes) -> None:
-    """Read a key; there is one way to write it."""
+    """Read a key, which must be written again as it was read."""
     with contextlib.suppress(BadKey):
         assert parse_public_key(data).blob == data
 
 
 def signature(data: bytes) -> None:
-    """Check a signature by every kind of key; none is right."""
+    """Check a signature with a key of every kind; each must refuse it."""
     for key in (ed25519(), ecdsa(), rsa_key()):
         public = parse_public_key(blob(key))
         for algorithm in public.algorithms:
             with contextlib.suppress(BadSignature):
-                public.verify(algorithm, data, b"what nobody has signed")
+                public.verify(algorithm, data, b"unsigned text")
                 raise AssertionError(data)
 
 
 def login(data: bytes) -> None:
-    """Check the login of somebody: the key, the algorithm, the signature and the user are cut out of the bytes."""
+    """Check a login whose key, algorithm, signature and user are cut out of the bytes."""
     pieces = [*data.split(b"\xff\xff"), b"", b"", b""]
     for key in (pieces[0], blob(ed25519())):
         with contextlib.suppress(BadKey, BadSignature):
@@ -160,7 +160,7 @@ def login(data: bytes) -> None:
 
 
 def authorized_keys(data: bytes) -> None:
-    """Read a file of keys: nothing in it is an error."""
+    """Read a file of keys; no content is an error."""
     keys = parse_authorized_keys(data)
     for key in keys.blobs:
         parse_public_key(key)
@@ -169,7 +169,7 @@ def authorized_keys(data: bytes) -> None:
 
 @functools.cache
 def folder() -> ConfigFolders:
-    """Return the folders of a user who is nobody, for as long as the program runs."""
+    """Return configuration folders that are removed when the program ends."""
     path = tempfile.mkdtemp(prefix="twisted-rsh-fuzz-")
     atexit.register(shutil.rmtree, path)
     config = ConfigFolders.at(path)
@@ -211,29 +211,29 @@ def certificate(data: bytes) -> None:
 
 
 def fingerprint(data: bytes) -> None:
-    """Read a fingerprint as somebody types it."""
+    """Read a fingerprint as a user types it."""
     with contextlib.suppress(BadFingerprint):
         assert len(parse_fingerprint(data.decode("utf-8", "surrogateescape"))) == 32
 
 
-def request(data: bytes) -> None:
+def job_request(data: bytes) -> None:
     """Let a server plan the job that an OPEN asks for."""
     with contextlib.suppress(RemoteProtocolError, JobRefused):
         _, message = Decoder(Role.SERVER, Phase.SESSION).decode(b"\x21" + bytes(8) + data)
         assert isinstance(message, Open)
-        asked = message.request()
-        if asked.shell is None and asked.in_shell is None:
-            plan_job(asked, account(), program_check=lambda _path: None, folder_check=lambda _path: None)
+        request = message.request
+        if request.shell is None and request.in_shell is None:
+            plan_job(request, account(), program_check=lambda _path: None, folder_check=lambda _path: None)
 
 
 @functools.cache
 def account() -> Account:
-    """Return the account that runs this."""
+    """Return the account that runs this program."""
     return Account.current(os.environ, "/bin/sh", "utf-8")
 
 
 def shell_reports(data: bytes) -> None:
-    """Read what comes through a persistent shell's status pipe, in pieces."""
+    """Read the reports of a persistent shell, in pieces."""
     reader = ReportReader()
     with contextlib.suppress(GarbledReport):
         for start in range(0, len(data), 100):
@@ -241,13 +241,13 @@ def shell_reports(data: bytes) -> None:
 
 
 def process_stat(data: bytes) -> None:
-    """Read a line of ``/proc``: any process chooses its own name."""
+    """Read a line of ``/proc``, whose process may have any name."""
     with contextlib.suppress(ValueError, IndexError):
         table._parse(1, data)
 
 
 def text(data: bytes) -> None:
-    """Convert a program's output for another terminal: no byte of it is an error."""
+    """Convert a program's output for another terminal; no byte is an error."""
     for source, target in (("utf-8", "gbk"), ("gbk", "utf-8"), ("utf-8", "ascii"), ("shift_jis", "utf-8")):
         transcoder = Transcoder(source, target)
         for start in range(0, len(data), 7):
@@ -257,10 +257,11 @@ def text(data: bytes) -> None:
 
 _TERMINAL = Terminal(term="xterm", columns=80, rows=24, modes=(("ECHO", 1),))
 _OPENS = (
-    Open(channel=1, command="echo hi", cwd="/", environment=(("NAME", "value"),), terminal=_TERMINAL),
-    Open(channel=1, argv=("ls", "-l"), timeout_ms=5),
+    Open(
+        channel=1, request=JobRequest(command="echo hi", cwd="/", environment=(("NAME", "value"),), terminal=_TERMINAL)
+    ),
+    Open(channel=1, request=JobRequest(argv=("ls", "-l"), timeout=0.005)),
 )
-assert isinstance(_OPENS[0].request(), JobRequest)
 
 
 def _seeds(role: Role) -> tuple[bytes, ...]:
@@ -279,7 +280,7 @@ TARGETS: Mapping[str, Target] = {
     "client-resume": Target(client_resume, CLIENT_SEEDS),
     "server-session": Target(server_session, SERVER_SEEDS),
     "client-session": Target(client_session, CLIENT_SEEDS),
-    "request": Target(request, tuple(encode_control(message, 0)[0][9:] for message in _OPENS)),
+    "request": Target(job_request, tuple(encode_control(message, 0)[0][9:] for message in _OPENS)),
     "ssh-wire": Target(ssh_wire, (blob(ecdsa()), struct.pack("!I", 1) + b"\x01")),
     "public-key": Target(public_key, (blob(ed25519()), blob(ecdsa()), blob(rsa_key()))),
     "signature": Target(
@@ -302,7 +303,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     "authorized-keys": Target(
         authorized_keys,
-        (public_line(ed25519()) + b" me@here\n# nobody\n\n" + public_line(ecdsa()) + b"\r\n",),
+        (public_line(ed25519()) + b" me@here\n# a comment\n\n" + public_line(ecdsa()) + b"\r\n",),
     ),
     "record": Target(record, (good_record(),)),
     "client-key": Target(
@@ -319,4 +320,4 @@ TARGETS: Mapping[str, Target] = {
     "process-stat": Target(process_stat, (b"1 (a name) S 0 1 1 0 -1 4194560 " + b"1 " * 40,)),
     "text": Target(text, ("中文 text".encode(), "中文".encode("gbk"))),
 }
-"""The decoders by name."""
+"""The targets by name."""

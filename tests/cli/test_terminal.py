@@ -64,7 +64,7 @@ def test_description(fd: int) -> None:
     assert set(modes) == MODE_NAMES
     assert (modes["IXANY"], modes["ICRNL"], modes["ECHO"], modes["IUTF8"], modes["ICANON"]) == (1, 0, 0, 1, 1)
     assert (modes["VINTR"], modes["VQUIT"], modes["VEOF"], modes["OPOST"]) == (7, 0, 4, 1)
-    Open.of(1, JobRequest(command="x", terminal=told))
+    Open(channel=1, request=JobRequest(command="x", terminal=told)).body()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""A whole conversation over links that carry bytes, and are cut at chosen ones.
+"""A whole conversation over links that carry bytes, and that are cut at chosen bytes.
 
-Two ends log in, run jobs of every kind, and part.  Each of them reacts to what it hears and to nothing else, so however
-often the link dies, what they experience must be the same.
+Two ends log in, run jobs of every kind, and part.  Each end reacts only to the frames that it receives, so its events
+must be the same however often the link dies.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Link:
         self.login = ServerLogin()
 
     def secret(self, attempt: int) -> bytes:
-        """Return what only its two ends know."""
+        """Return the secret that only the two ends of this link know."""
         return hashlib.sha256(self.binding.exporter + secret_context(SESSION_ID, attempt)).digest()
 
     def put(self, to: Role, payloads: list[bytes]) -> None:
@@ -115,13 +115,13 @@ class Conversation:
             assert len(self.links) <= MOST_LINKS
 
     def one_link(self) -> None:
-        """Go on over another link, until it dies or everything has been said."""
+        """Go on over another link, until it dies or the conversation is over."""
         link = Link(len(self.links), self.cuts.popleft() if self.cuts else {})
         self.links.append(link)
         self.linked = {CLIENT: False, SERVER: False}
         self.settled = False
         if self.client is None:
-            # Whatever the server made of a login whose answer was lost, nothing runs in it.
+            # A login whose answer was lost may have made a session on the server, but no job runs in it.
             self.server = None
             self.login = ClientLogin(LIMITS)
             link.put(SERVER, [self.login.ask(CLAIM)])
@@ -145,7 +145,7 @@ class Conversation:
                 if session is not None and self.linked[role]:
                     link.put(role.peer, session.frames_to_send())
             moved = moved or any(link.wires.values())
-            assert moved, "nobody has anything to say, and it is not over"
+            assert moved, "neither end has anything to send, and the conversation is not over"
 
     # How a link begins.
 
@@ -242,7 +242,7 @@ class Conversation:
             client.goodbye("done")
 
     def answer(self, client: ClientSession, channel: int, heard: bytes) -> None:
-        """Let the client react to what a job has written by now."""
+        """Let the client react to the output of a job so far."""
         if channel == 2 and heard == b"got USR1;":
             client.send_signal(2, "TSTP")
         elif channel == 2 and heard == b"got USR1;got CONT;":
@@ -280,7 +280,7 @@ class Conversation:
         self.pour(server)
 
     def obey(self, server: ServerSession, event: SignalReceived | TerminalResized) -> None:
-        """Let a job stop, or say what it got."""
+        """Let a job stop, or report its input."""
         what = event.signal if isinstance(event, SignalReceived) else event.columns
         if what == "TSTP":
             server.report_suspension(event.channel, "TSTP")

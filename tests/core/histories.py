@@ -1,8 +1,8 @@
-"""Two cores, two applications, and a network on which links die: at any moment, at each end in its own time.
+"""Two cores, two applications, and a network whose links die at any moment, at each end in its own time.
 
-A core sees whole frames or nothing, so a link is cut between two frames.  What was under way may still arrive for a
-while, also those of a link, or of a RESUME, that its sender has given up long ago.  The client dials as often as it
-likes, and a stranger tries with whatever he may have got hold of; what he does must change nothing.
+A core sees whole frames or nothing, so a link is cut between two frames.  Frames under way may still arrive for a
+while, even those of a link, or of a RESUME, that its sender gave up long ago.  The client dials as often as it likes.
+A stranger tries to resume with identifiers, secrets and frames that may have been stolen; this must change nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PIN = hashlib.sha256(b"the server's key").digest()
 OTHER_PIN = hashlib.sha256(b"another server's key").digest()
 INSTANCE = "one run"
 MAX_ROUNDS = 1000
-"""Rounds of messages after which everything has been said long ago."""
+"""Rounds of messages, many more than any history needs to come to rest."""
 
 REFUSED = b"\x06" + b'{"instance":"one run"}'
 
@@ -60,7 +60,7 @@ class Link:
         self.heard = False
 
     def secret(self, attempt: int) -> bytes:
-        """Return what only the two ends of this link know."""
+        """Return the secret that only the two ends of this link know."""
         return hashlib.sha256(self.binding.exporter + secret_context(SESSION_ID, attempt)).digest()
 
     def put(self, to: Role, payload: bytes) -> None:
@@ -72,7 +72,7 @@ class Link:
 class Network(Pair):
     """Two sessions, and all the links that they ever had.
 
-    :param dice: what chance there is.
+    :param dice: the source of chance.
     :ivar ends: the link that each side believes it has.
     :ivar dials: those that the client has asked over, and has no answer from.
     :ivar recorded: every RESUME that the client sent.
@@ -99,7 +99,7 @@ class Network(Pair):
         self.resumes = 0
 
     def new_link(self) -> Link:
-        """Return a link that nobody has used."""
+        """Return a new link."""
         self.made += 1
         link = Link(self.made)
         self.links.append(link)
@@ -123,7 +123,7 @@ class Network(Pair):
         self.dials.remove(link)
 
     def dial(self) -> None:
-        """Let the client, which has no link, ask over a new one; it may hang up on those before, or not."""
+        """Let the client, which has no link, send RESUME over a new one; it may close earlier ones, or not."""
         if self.ends[CLIENT] is not None:
             return
         for link in list(self.dials):
@@ -211,7 +211,7 @@ class Network(Pair):
         return self.server.resume(claim.positions, self.now)
 
     def retire(self, live: set[bytes]) -> None:
-        """Take note which secrets the server may take from now on."""
+        """Record the secrets that the server may accept from now on."""
         self.retired += self.live - live
         self.live = live
 
@@ -246,7 +246,7 @@ class Network(Pair):
     # What a stranger may do.
 
     def state(self) -> object:
-        """Return what nobody without the secret may change."""
+        """Return the values that a stranger without the secret must not change."""
         proof, server = self.server_proof, self.server
         streams = [
             (number, stream, outgoing.sent, outgoing.consumed)
@@ -259,13 +259,13 @@ class Network(Pair):
         return known, server.positions(), streams, sequence, queues
 
     def claim(self, secret: bytes, attempt: int, link: LinkBinding, positions: Positions) -> Resume:
-        """Return a RESUME of somebody who has this secret."""
+        """Return a RESUME that was made with this secret."""
         proof = ClientProof(SESSION_ID, secret)
         proof._attempt = attempt - 1
         return proof.claim(link, positions)
 
     def intrude(self) -> None:
-        """Let a stranger try, with what he stole or recorded, with a stolen RESUME altered, or from another server."""
+        """Let a stranger try to resume with a stolen identifier or secret, or with a recorded or an altered RESUME."""
         link, dice = self.new_link(), self.dice
         self.links.remove(link)
         attempt = self.client_proof._attempt + 1
@@ -293,7 +293,7 @@ class Network(Pair):
         assert self.state() == before
 
     def lie(self) -> None:
-        """Let the client ask for what cannot be, and the server answer so: that link is closed, and nothing else."""
+        """Let a client send impossible positions: the server closes that link, and changes nothing else."""
         link = self.new_link()
         self.links.remove(link)
         wrong = impossible(self.server, self.client.positions(), self.dice)
@@ -339,7 +339,7 @@ def impossible(session: Session, true: Positions, dice: random.Random) -> Positi
 class Histories(Applications):
     """Both applications, on such a network.
 
-    :param dice: what chance there is.
+    :param dice: the source of chance.
     """
 
     def __init__(self, dice: random.Random) -> None:
@@ -357,7 +357,7 @@ class Histories(Applications):
             super().do_pause(role)
 
     def do_unpause(self, role: Role) -> None:
-        """It takes bytes again."""
+        """A side's link, if it has one, takes bytes again."""
         if self.network.ends[role] is not None:
             super().do_unpause(role)
 
@@ -384,7 +384,7 @@ class Histories(Applications):
         self.do_exchange()
 
     def actions(self, dice: random.Random) -> list[tuple[float, Callable[[], object]]]:
-        """Return everything that can happen."""
+        """Return all steps that can happen."""
         network = self.network
         return [
             *super().actions(dice),

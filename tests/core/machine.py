@@ -1,4 +1,4 @@
-"""Two cores and two applications that do everything they may, in any order: the rules hold at every moment.
+"""Two cores and two applications that do everything they may, in any order, while the rules hold at every moment.
 
 :class:`Applications` plays both applications; the network is a :class:`~tests.core.pair.Pair`, or what a subclass puts
 in its place.  Data is a pattern of its channel, stream and offset, signals and suspensions follow a sequence and sizes
@@ -46,10 +46,10 @@ SIGNALS = ("USR1", "USR2", "INT")
 """The signals that a job gets, in turn."""
 
 STATES = tuple(state for name in sorted(SIGNAL_NAMES) for state in (name, None))
-"""What becomes of a job, in turn: another signal suspends it each time, and it goes on."""
+"""The states of a job, in turn: each signal suspends it, and then it goes on."""
 
 COUNTS = (*[1] * 15, 70)
-"""How many signals, sizes or suspensions at once: seldom more than may be under way."""
+"""Numbers of signals, sizes or suspensions at once; they seldom exceed the bound of messages under way."""
 
 PATTERN = bytes(range(251)) * 40
 
@@ -58,12 +58,12 @@ PATTERN = bytes(range(251)) * 40
 class Flow:
     """One stream, as the two applications know it.
 
-    :ivar sent: bytes the sender gave to its core.
-    :ivar received: bytes the receiver got from its core.
-    :ivar consumed: bytes the receiver is done with.
-    :ivar ended: whether the sender ended it.
-    :ivar seen_end: whether the receiver saw that.
-    :ivar unwanted: whether the receiver stopped it, or closed its channel.
+    :ivar sent: bytes that the sender gave to its core.
+    :ivar received: bytes that the receiver got from its core.
+    :ivar consumed: bytes that the receiver has consumed.
+    :ivar ended: whether the sender ended the stream.
+    :ivar seen_end: whether the receiver saw the end.
+    :ivar unwanted: whether the receiver stopped the stream, or closed its channel.
     :ivar stopped: whether the sender learned that.
     """
 
@@ -98,7 +98,7 @@ class Job:
 
 
 def pattern(channel: int, stream: Stream, offset: int, size: int) -> bytes:
-    """Return the only bytes that may be at this place."""
+    """Return the only bytes that may be at this place of a stream."""
     start = (offset + 17 * channel + 5 * stream) % 251
     return PATTERN[start : start + size]
 
@@ -114,10 +114,10 @@ class Applications:
         self.pair = Pair(LIMITS)
         self.jobs: dict[int, Job] = {}
 
-    # Who can do what.
+    # Channels on which something can happen.
 
     def speaking(self, role: Role) -> list[int]:
-        """Return the channels on which a side may still speak."""
+        """Return the channels on which a side may still send."""
         if role is CLIENT:
             return [number for number, job in self.jobs.items() if not job.closed and job.told is None]
         return [number for number, job in self.jobs.items() if job.accepted and job.ending is None]
@@ -153,7 +153,7 @@ class Applications:
                 self.pair.client.resize(number, self.jobs[number].sizes_sent, 24)
 
     def do_close(self, pick: int) -> None:
-        """Lose interest in a job."""
+        """Close the channel of a job."""
         number = self.pick(self.speaking(CLIENT), pick)
         if number is not None:
             self.pair.client.close(number)
@@ -217,14 +217,14 @@ class Applications:
             self.jobs[number].flows[stream].ended = True
 
     def do_stop(self, stream: Stream, pick: int) -> None:
-        """Want no more of a stream; a second time changes nothing."""
+        """Stop a stream; a second time changes nothing."""
         number = self.pick(self.speaking(stream.sender.peer), pick)
         if number is not None:
             self.pair.side(stream.sender.peer).stop_stream(number, stream)
             self.jobs[number].flows[stream].unwanted = True
 
     def do_consume(self, stream: Stream, pick: int, size: int) -> None:
-        """Be done with some of what arrived."""
+        """Consume some of the bytes that arrived."""
         held = [number for number, job in self.jobs.items() if job.flows[stream].received > job.flows[stream].consumed]
         number = self.pick(held, pick)
         if number is not None:
@@ -236,7 +236,7 @@ class Applications:
     # The network.
 
     def do_flush(self, role: Role) -> None:
-        """Write what a side wants written."""
+        """Put the payloads of a side on the wire."""
         self.pair.flush(role)
 
     def do_deliver(self, role: Role, count: int) -> None:
@@ -245,7 +245,7 @@ class Applications:
             self.happened(role, event)
 
     def do_exchange(self) -> None:
-        """Let all that either side has to say arrive."""
+        """Let all frames of both sides arrive."""
         for role in Role:
             self.do_flush(role)
             self.do_deliver(role.peer, 1000)
@@ -256,11 +256,11 @@ class Applications:
         assert all(self.pair.side(role).room(n, s) == 0 for n in self.jobs for s in Stream if s.sender is role)
 
     def do_unpause(self, role: Role) -> None:
-        """It takes bytes again."""
+        """A side's link takes bytes again."""
         assert self.pair.side(role).link_writable() == [RoomGained(None, None)]
 
     def do_wait(self, role: Role) -> None:
-        """A side asks for a sign of life."""
+        """A side sends a ping."""
         self.pair.now += 15.0
         self.pair.side(role).deadline_reached(self.pair.now)
 
@@ -313,7 +313,7 @@ class Applications:
     # What happened.
 
     def happened(self, role: Role, event: Event) -> None:
-        """Check an event, and take note of it."""
+        """Check an event, and record it."""
         if isinstance(event, RoomGained):
             return
         assert isinstance(
@@ -358,7 +358,7 @@ class Applications:
             job.signals_received += 1
 
     def streamed(self, role: Role, event: DataReceived | StreamEnded | StreamStopped, job: Job) -> None:
-        """Check what happened to a stream."""
+        """Check an event of a stream."""
         flow = job.flows[event.stream]
         if isinstance(event, StreamStopped):
             assert role is event.stream.sender
@@ -375,7 +375,7 @@ class Applications:
             flow.received += len(event.data)
 
     def suspended(self, event: JobSuspended, job: Job) -> None:
-        """Check that what becomes of a job is told in order, never twice, and not before it is so."""
+        """Check that the states of a job are reported in order, never twice, and not early."""
         assert job.opened and not job.closed
         assert event.signal != job.state_known
         coming = (STATES[turn % len(STATES)] for turn in range(job.states_told, job.states_reported))
@@ -397,7 +397,7 @@ class Applications:
     # What always holds.
 
     def memory_is_bounded(self) -> None:
-        """Nobody holds more than a window of a stream and a piece, nor more than 64 control messages under way."""
+        """Neither side holds more than a window and a piece of a stream, nor over 64 control messages under way."""
         for job in self.jobs.values():
             for flow in job.flows.values():
                 assert flow.received <= flow.sent

@@ -1,7 +1,7 @@
-"""Two cores on one wire: a client and a server that logged in to each other, and the frames between them.
+"""Two cores on one wire: a client and a server after their login, and the frames between them.
 
-Nothing moves by itself: :meth:`Pair.flush` puts what a side wants written on the wire, :meth:`Pair.deliver` takes
-frames off it, and :meth:`Pair.settle` does both until nothing moves any more.
+Nothing moves by itself: :meth:`Pair.flush` puts a side's payloads on the wire, :meth:`Pair.deliver` takes frames off
+it, and :meth:`Pair.settle` does both until nothing moves any more.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from twisted_rsh.core.session import Session
 __all__ = ["CLAIM", "SESSION_ID", "SMALL", "TRUE", "Pair", "log_in"]
 
 CLAIM = Auth(user="alice", algorithm="ssh-ed25519", key=b"public key", signature=b"signature")
-"""A login that nobody checks."""
+"""A login; no key is checked."""
 
 SESSION_ID = bytes(range(16))
 """A session's identifier."""
@@ -35,7 +35,7 @@ SMALL = SessionLimits(window=4096, max_channels=2)
 """Limits that are easily reached."""
 
 TRUE = JobRequest(command="true")
-"""A request that nobody runs."""
+"""A request; no job is run."""
 
 
 def log_in(limits: SessionLimits, now: float = 0.0) -> tuple[ClientSession, ServerSession]:
@@ -57,7 +57,7 @@ class Pair:
     :param limits: the session's bounds.
     :ivar now: the time in seconds; set it as you like.
     :ivar wires: the frames on their way to each side.
-    :ivar sent: every payload that a side ever put on the wire.
+    :ivar sent: every payload that each side has put on the wire.
     """
 
     def __init__(self, limits: SessionLimits = SMALL) -> None:
@@ -80,18 +80,18 @@ class Pair:
         return session.receive_frame(payload, self.now)
 
     def breach(self, role: Role, message: Message) -> ErrorCode:
-        """Let a side receive a message that is a breach; return which."""
+        """Let a side receive a message that is a breach; return the kind of breach."""
         with pytest.raises(RemoteProtocolError) as error:
             self.hear(role, message)
         return error.value.code
 
     def written(self, role: Role) -> list[Message]:
-        """Return the messages that a side wants written, which then never arrive."""
+        """Return the messages that a side writes now; they never arrive."""
         decoder = Decoder(role.peer, Phase.SESSION)
         return [decoder.decode(payload)[1] for payload in self.side(role).frames_to_send()]
 
     def flush(self, role: Role) -> int:
-        """Put what a side wants written on the wire.
+        """Put the payloads that a side writes now on the wire.
 
         :returns: how many frames.
         """
@@ -110,14 +110,14 @@ class Pair:
         return events
 
     def pass_on(self, role: Role) -> list[Event]:
-        """Let everything that a side wants written arrive."""
+        """Let all payloads that a side writes now arrive."""
         self.flush(role)
         return self.deliver(role.peer)
 
     def settle(self) -> dict[Role, list[Event]]:
-        """Let everything arrive, and what that causes, until nothing moves.
+        """Let all frames arrive, and the frames that these cause, until nothing moves.
 
-        :returns: what each side experienced.
+        :returns: the events of each side.
         """
         events: dict[Role, list[Event]] = {role: [] for role in Role}
         moved = True

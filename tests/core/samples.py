@@ -30,6 +30,7 @@ from twisted_rsh.core.messages import (
     Stop,
     Suspended,
 )
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 
 __all__ = ["SAMPLES"]
@@ -47,7 +48,7 @@ _ALL: list[Message] = [
     Ping(0),
     Pong(0),
     Part(b"piece"),
-    Open(channel=1, command="true"),
+    Open(channel=1, request=JobRequest(command="true")),
     Opened(channel=1, encoding="utf-8"),
     Exit(channel=1, ending=Exited(0), stdout=0, stderr=0, held_open=False),
     End(1, Stream.STDIN, 0),

@@ -27,7 +27,6 @@ from twisted_rsh.core.limits import (
     MAX_DETACH_SECONDS,
     MAX_OFFSET,
     MAX_TERMINAL_SIZE,
-    MAX_TIMEOUT_MS,
     MAX_WINDOW,
     MIN_WINDOW,
 )
@@ -57,10 +56,10 @@ from twisted_rsh.core.messages import (
     Stop,
     Suspended,
 )
-from twisted_rsh.core.requests import MODE_NAMES, Terminal
+from twisted_rsh.core.requests import MODE_NAMES, Grace, JobRequest, Keep, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 
-__all__ = ["ENDINGS", "NATIVE_TEXT", "OF_EACH", "POSITIONS", "TERMINALS", "USAGES", "positions"]
+__all__ = ["ENDINGS", "NATIVE_TEXT", "OF_EACH", "POSITIONS", "REQUESTS", "TERMINALS", "USAGES", "positions"]
 
 CHANNELS = st.integers(1, MAX_CHANNEL_ID)
 OFFSETS = st.integers(0, MAX_OFFSET)
@@ -70,12 +69,13 @@ NATIVE_TEXT = st.text(
     st.one_of(st.characters(exclude_categories=["Cs"]), st.integers(0xDC80, 0xDCFF).map(chr)), max_size=30
 )
 SIGNALS = st.sampled_from(sorted(SIGNAL_NAMES))
-TIMEOUTS_MS = st.one_of(st.none(), st.integers(1, MAX_TIMEOUT_MS))
 ENVIRONMENTS = st.dictionaries(NATIVE_TEXT, NATIVE_TEXT, max_size=4).map(lambda pairs: tuple(pairs.items()))
 PIECES = st.binary(min_size=1, max_size=300)
 SIZES = st.integers(1, MAX_TERMINAL_SIZE)
 EXACT = st.integers(0, 2**50)  # of more milliseconds, or microseconds, the seconds are no longer exact
 MICROSECONDS = EXACT.map(lambda microseconds: microseconds / 1_000_000)
+MILLISECONDS = EXACT.map(lambda milliseconds: milliseconds / 1000)
+TIMEOUTS = st.none() | MILLISECONDS.filter(bool)
 
 TERMINALS = st.builds(
     Terminal,
@@ -97,7 +97,7 @@ USAGES = st.builds(
 ENDINGS: st.SearchStrategy[Ending] = st.one_of(
     st.builds(Exited, st.integers(0, 2**32 - 1)),
     st.builds(Signalled, SIGNALS, st.booleans()),
-    st.builds(TimedOut, EXACT.map(lambda milliseconds: milliseconds / 1000)),
+    st.builds(TimedOut, MILLISECONDS),
     st.builds(LimitReached, st.sampled_from(Limit), OFFSETS),
     st.builds(Stopped, SIGNALS),
     st.builds(Refused, st.sampled_from(RefusalReason), TEXT),
@@ -106,25 +106,24 @@ ENDINGS: st.SearchStrategy[Ending] = st.one_of(
 """Any ending."""
 
 JOB: dict[str, st.SearchStrategy[Any]] = {
-    "channel": CHANNELS,
-    "cwd": st.one_of(st.none(), NATIVE_TEXT),
+    "cwd": st.none() | NATIVE_TEXT,
     "environment": ENVIRONMENTS,
-    "timeout_ms": TIMEOUTS_MS,
-    "terminal": st.one_of(st.none(), TERMINALS),
-    "max_output": st.one_of(st.none(), OFFSETS),
-    "max_cpu_ms": TIMEOUTS_MS,
-    "max_memory": st.one_of(st.none(), OFFSETS),
+    "timeout": TIMEOUTS,
+    "terminal": st.none() | TERMINALS,
+    "max_output": st.none() | OFFSETS,
+    "max_cpu": TIMEOUTS,
+    "max_memory": st.none() | OFFSETS,
+    "on_disconnect": st.none() | st.builds(Grace, MILLISECONDS) | st.just(Keep()),
 }
-"""What every job may be asked to have, a command in a persistent shell excepted."""
+"""The fields that any request may give, except one for a command in a persistent shell."""
 
-
-def opens(**what: st.SearchStrategy[Any]) -> st.SearchStrategy[Message]:
-    """Return OPENs of this job, with each kind of answer to what becomes of it without a link."""
-    return st.one_of(
-        st.builds(Open, **what, **JOB),
-        st.builds(Open, **what, **JOB, grace_ms=st.integers(0, MAX_TIMEOUT_MS)),
-        st.builds(Open, **what, **JOB, keep=st.just(True)),
-    )
+REQUESTS = st.one_of(
+    st.builds(JobRequest, command=NATIVE_TEXT, **JOB),
+    st.builds(JobRequest, argv=st.lists(NATIVE_TEXT, min_size=1, max_size=5).map(tuple), **JOB),
+    st.builds(JobRequest, shell=NATIVE_TEXT, **JOB),
+    st.builds(JobRequest, command=NATIVE_TEXT, in_shell=CHANNELS, timeout=TIMEOUTS, max_output=st.none() | OFFSETS),
+)
+"""Any request."""
 
 
 def positions(streams: int) -> st.SearchStrategy[Positions]:
@@ -163,19 +162,7 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     Ping: st.builds(Ping, OFFSETS),
     Pong: st.builds(Pong, OFFSETS),
     Part: st.builds(Part, PIECES),
-    Open: st.one_of(
-        opens(command=NATIVE_TEXT),
-        opens(argv=st.lists(NATIVE_TEXT, min_size=1, max_size=5).map(tuple)),
-        opens(shell=NATIVE_TEXT),
-        st.builds(
-            Open,
-            channel=CHANNELS,
-            command=NATIVE_TEXT,
-            in_shell=CHANNELS,
-            timeout_ms=TIMEOUTS_MS,
-            max_output=st.one_of(st.none(), OFFSETS),
-        ),
-    ),
+    Open: st.builds(Open, channel=CHANNELS, request=REQUESTS),
     Opened: st.builds(Opened, channel=CHANNELS, encoding=st.sampled_from(["utf-8", "gbk", ""])),
     Exit: st.builds(
         Exit,

@@ -6,16 +6,17 @@ import json
 
 import pytest
 
-from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message, PackedMessage
+from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message
 from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.messages import MESSAGES, Close, Goodbye, Open, Opened, Signal
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role
 
 OPENED = b'{"channel":1,"encoding":"utf-8"}'
 
 
 def test_declarations_do_not_collide() -> None:
-    """Every message has a type number of its own, and somebody who sends it."""
+    """Every message has a type number of its own, and at least one sender."""
     numbers = [message.declaration.number for message in MESSAGES]
     assert len(set(numbers)) == len(numbers)
     assert all(message.declaration.senders for message in MESSAGES)
@@ -23,23 +24,21 @@ def test_declarations_do_not_collide() -> None:
 
 
 def test_only_the_session_is_sequenced() -> None:
-    """The login has one question and one answer; nothing there needs a number."""
+    """No message of the login has a sequence number: a login has one question and one answer."""
     assert not any(message.declaration.sequenced for message in MESSAGES if message.declaration.phase is Phase.LOGIN)
 
 
 def test_bodies_are_declared_by_subclasses() -> None:
-    """The base classes have none."""
+    """The base classes have no body."""
     with pytest.raises(NotImplementedError):
         Message().body()
     with pytest.raises(NotImplementedError):
         Message.parse(b"")
-    with pytest.raises(NotImplementedError):
-        PackedMessage().check()
 
 
 def test_json_is_compact_ascii() -> None:
-    """Whatever the text, the body is ASCII without blanks, and a field at its default is left out."""
-    message = Open(channel=7, command="echo \N{GREEK SMALL LETTER ALPHA}\udcff\N{GRINNING FACE}")
+    """A JSON body is ASCII without blanks for any text, and leaves out a field at its default."""
+    message = Open(channel=7, request=JobRequest(command="echo \N{GREEK SMALL LETTER ALPHA}\udcff\N{GRINNING FACE}"))
     assert message.body() == rb'{"channel":7,"command":"echo \u03b1\udcff\ud83d\ude00"}'
 
 
@@ -90,14 +89,14 @@ def test_json_is_read_generously_where_it_is_unambiguous(body: bytes) -> None:
     ],
 )
 def test_json_is_refused_where_it_is_not(body: bytes) -> None:
-    """F-10: anything else than one object with the right members is a ``FieldError``, never another exception."""
+    """F-10: a body that is not one object with the right members is a ``FieldError``, never another exception."""
     with pytest.raises(FieldError):
         Opened.parse(body)
 
 
 def test_members_with_a_default_may_be_missing_but_not_null() -> None:
-    """There is one way to leave a member out."""
-    assert Open.parse(b'{"channel":1,"command":"x"}') == Open(channel=1, command="x")
+    """A member may be left out, but not be ``null`` instead."""
+    assert Open.parse(b'{"channel":1,"command":"x"}') == Open(channel=1, request=JobRequest(command="x"))
     with pytest.raises(FieldError):
         Open.parse(b'{"channel":1,"command":"x","cwd":null}')
 
@@ -105,13 +104,13 @@ def test_members_with_a_default_may_be_missing_but_not_null() -> None:
 def test_each_json_message_knows_its_members() -> None:
     """The declaration lists the fields in the order in which they are written."""
     message = Signal(channel=1, signal="HUP")
-    assert [name for name, _, _ in Signal.members] == list(json.loads(message.body()))
-    assert all(hasattr(declared, "members") for declared in MESSAGES if issubclass(declared, JsonMessage))
+    assert [member.name for member in Signal.record.listed()] == list(json.loads(message.body()))
+    assert all(hasattr(declared, "record") for declared in MESSAGES if issubclass(declared, JsonMessage))
 
 
 @pytest.mark.parametrize("body", [b"", b"\0\0\1", b"\0\0\0\1\0", b"\0\0\0\0"])
 def test_packed_bodies_have_one_size(body: bytes) -> None:
-    """F-10: too short, too long and out of range are a ``FieldError``, never a ``struct.error``."""
+    """F-10: a body that is too short, too long or out of range is a ``FieldError``, never a ``struct.error``."""
     with pytest.raises(FieldError):
         Close.parse(body)
 

@@ -42,7 +42,7 @@ SERVER = (Role.SERVER, Phase.SESSION)
 
 
 def is_taken(act: Callable[[], object]) -> bool:
-    """Tell whether something that the peer does is taken, and not a breach."""
+    """Tell whether our side accepts an act of the peer, instead of raising a breach."""
     try:
         act()
     except RemoteProtocolError:
@@ -51,7 +51,7 @@ def is_taken(act: Callable[[], object]) -> bool:
 
 
 def is_run(request: JobRequest) -> bool:
-    """Tell whether a server would run a request; the only other thing it may say is that it is too long."""
+    """Tell whether a server would run a request; the only refusal that it may raise is TOO_LONG."""
     try:
         plan(request)
     except JobRefused as refused:
@@ -66,7 +66,7 @@ def binary(number: int, layout: str, *values: int | bytes) -> bytes:
 
 
 def all_of(*answers: bool) -> bool:
-    """Return what all probes of one bound say, which must be the same."""
+    """Return the answer of several probes of one bound, which must agree."""
     assert len(set(answers)) == 1
     return answers[0]
 
@@ -103,26 +103,26 @@ def acknowledges(count: int) -> bool:
 
 
 def answers_wait(size: int) -> bool:
-    """Tell whether so many answers for each channel that there may be can wait for a client that acknowledges none."""
+    """Tell whether this many answers for each channel can wait for a client that acknowledges none."""
     pair = Pair(SessionLimits(window=MIN_WINDOW, max_channels=1))
     server = pair.server
-    pair.hear(Role.SERVER, Open(channel=1, command="true"))
+    pair.hear(Role.SERVER, Open(channel=1, request=JobRequest(command="true")))
 
     def act() -> None:
         number = 1
         # Each is refused, which is one answer, and closed by the client, so that none is left.
         while server._outbox.waiting < size * (1 + MAX_REFUSED_CHANNELS):
             number += 1
-            pair.hear(Role.SERVER, Open(channel=number, command="true"))
+            pair.hear(Role.SERVER, Open(channel=number, request=JobRequest(command="true")))
             pair.hear(Role.SERVER, Close(number))
             server.frames_to_send()
-        pair.hear(Role.SERVER, Open(channel=number + 1, command="true"))
+        pair.hear(Role.SERVER, Open(channel=number + 1, request=JobRequest(command="true")))
 
     return is_taken(act)
 
 
 def attempts(count: int) -> bool:
-    """Tell whether a client may try to log in so often."""
+    """Tell whether a client may try to log in this many times."""
     login = ServerLogin()
 
     def act() -> None:
@@ -171,7 +171,7 @@ def unclosed(count: int) -> bool:
 
     def act() -> None:
         for number in range(1, SMALL.max_channels + count + 1):
-            pair.hear(Role.SERVER, Open(channel=number, command="true"))
+            pair.hear(Role.SERVER, Open(channel=number, request=JobRequest(command="true")))
             pair.server.frames_to_send()
             if number > SMALL.max_channels:
                 pair.hear(Role.SERVER, Ack(number - SMALL.max_channels))
@@ -180,10 +180,10 @@ def unclosed(count: int) -> bool:
 
 
 def under_way_by_default(size: int) -> bool:
-    """Tell whether so many bytes of a stream may arrive that nobody has consumed, if nobody says otherwise."""
+    """Tell whether this many bytes of a stream may arrive unconsumed when no window is configured."""
     _, server = log_in(SessionLimits())
     session: Session = server
-    session.receive_frame(encode_control(Open(channel=1, command="true"), 0)[0], 0.0)
+    session.receive_frame(encode_control(Open(channel=1, request=JobRequest(command="true")), 0)[0], 0.0)
     server.accept(1, "utf-8")
 
     def act() -> None:
@@ -240,7 +240,7 @@ def in_a_shell(size: int) -> bool:
 
 
 def modes_looked_at(count: int) -> bool:
-    """Tell whether so many settings of a terminal are looked at; there are not that many names, so it is in vain."""
+    """Tell whether a decoder looks at this many settings of a terminal; their names are unknown, so it refuses them."""
     modes = {f"mode-{number}": 0 for number in range(count)}
     terminal = {"term": "x", "columns": 1, "rows": 1, "modes": modes, "separate_stderr": False}
     with pytest.raises(RemoteProtocolError) as error:
@@ -269,10 +269,10 @@ def text(size: int) -> str:
 
 @dataclass(frozen=True)
 class Probe:
-    """How a bound is tried.
+    """The way to try one bound.
 
-    :ivar is_allowed: tells whether a value is.
-    :ivar beyond: what is added to the bound to be past it.
+    :ivar is_allowed: tells whether a value is allowed.
+    :ivar beyond: numbers to add to the bound to get past it.
     """
 
     is_allowed: Callable[[int], bool]
@@ -322,21 +322,21 @@ PROBES = {
     "SENT_DATA_BYTES": Probe(sent_in_one),
     "SESSION_ID_BYTES": Probe(lambda size: welcomes(session=text(size)), (-1, 1)),
 }
-"""How each bound is tried."""
+"""The probe of each bound."""
 
 
 CONSTANTS = [name for name in limits.__all__ if name.isupper()]
-"""The bounds that there are."""
+"""The names of all bounds."""
 
 
 def test_every_bound_is_tried() -> None:
-    """R-11, F-02: a new constant needs a probe, and a probe a constant."""
+    """R-11, F-02: every constant has a probe, and every probe a constant."""
     assert set(PROBES) == set(CONSTANTS)
 
 
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_a_bound(name: str) -> None:
-    """R-11, F-02: what is at the bound is taken, and what is one past it is not."""
+    """R-11, F-02: a value at the bound is accepted, and one past it is refused."""
     probe, bound = PROBES[name], getattr(limits, name)
     assert probe.is_allowed(bound)
     for beyond in probe.beyond:
@@ -344,7 +344,7 @@ def test_a_bound(name: str) -> None:
 
 
 def test_the_probes_know_the_protocol() -> None:
-    """What they write by hand is what a peer would write."""
+    """The messages that the probes write by hand are messages that a peer would write."""
     assert decodes(welcome(session=text(len(SESSION_ID)), max_channels=limits.MAX_CHANNELS), Role.CLIENT, Phase.LOGIN)
     assert frame_arrives(1, in_session=True)
     assert MAX_UNACKNOWLEDGED > 1

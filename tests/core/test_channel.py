@@ -22,7 +22,7 @@ def channel_in(state: ChannelState, role: Role = Role.SERVER) -> Channel:
 
 @pytest.mark.parametrize(("state", "event"), PRODUCT)
 def test_the_whole_product(state: ChannelState, event: ChannelInput) -> None:
-    """Every pair is in the table and leads where it says, or is a breach and leads nowhere."""
+    """Every pair of state and input leads where the table says, or is a breach and changes nothing."""
     channel = channel_in(state)
     legal = (state, event) in TRANSITIONS
     assert channel.allows(event) is legal
@@ -37,7 +37,7 @@ def test_the_whole_product(state: ChannelState, event: ChannelInput) -> None:
 
 @pytest.mark.parametrize("state", ChannelState)
 def test_over(state: ChannelState) -> None:
-    """Between one side's last word and the other's, what still comes changes nothing."""
+    """Between one side's last message and the other's, the channel is over."""
     assert channel_in(state).over is (state in (ChannelState.ENDED, ChannelState.ABANDONED))
 
 
@@ -51,7 +51,7 @@ def test_streams(role: Role) -> None:
 
 
 def test_every_state_is_reached_and_left() -> None:
-    """A channel can be freed from everywhere, and nothing is heard on a free one."""
+    """A channel can be freed from every state, and a free one allows no input."""
     reached = {ChannelState.REQUESTED}
     for _ in ChannelState:
         reached |= {after for (before, _), after in TRANSITIONS.items() if before in reached}
@@ -64,7 +64,7 @@ def test_every_state_is_reached_and_left() -> None:
 
 
 def test_last_words_are_last() -> None:
-    """After EXIT the server, and after CLOSE the client, has nothing more to say in any state that can follow."""
+    """In every state after EXIT the server has no input left, and in every state after CLOSE the client."""
     from_server = {ChannelInput.OPENED, ChannelInput.EXIT, ChannelInput.FROM_SERVER}
     from_client = {ChannelInput.CLOSE, ChannelInput.FROM_CLIENT}
     for last, silent in ((ChannelInput.EXIT, from_server), (ChannelInput.CLOSE, from_client)):

@@ -27,14 +27,14 @@ FULL = JobRequest(
 
 @pytest.mark.parametrize("request_", [TRUE, FULL], ids=["command", "argv"])
 def test_a_request_arrives_as_it_was(request_: JobRequest) -> None:
-    """Every field comes out at the other end, the environment in its order."""
+    """Every field of a request arrives at the server, the environment in its order."""
     pair = Pair()
     channel = pair.client.open(request_)
     assert pair.settle()[SERVER] == [ChannelRequested(channel, request_)]
 
 
 def test_a_long_request() -> None:
-    """It travels in parts, which both sides count, and what follows it is taken as ever."""
+    """A long request travels in parts, which both sides count, and the messages behind it arrive."""
     pair = Pair()
     request = JobRequest(command="\N{GREEK SMALL LETTER ALPHA}" * 100_000)
     channel = pair.client.open(request)
@@ -50,14 +50,14 @@ def test_a_long_request() -> None:
     [(0.0, 1), (-5.0, 1), (0.0004, 1), (0.0016, 2), (1e300, MAX_TIMEOUT_MS), (math.inf, MAX_TIMEOUT_MS)],
 )
 def test_timeouts_are_cut_to_what_can_travel(timeout: float, milliseconds: int) -> None:
-    """At least a millisecond, at most the longest."""
+    """A time-out is written as at least a millisecond, and at most the longest."""
     pair = Pair()
     pair.client.open(JobRequest(command="true", timeout=timeout))
-    assert pair.written(CLIENT) == [Open(channel=1, command="true", timeout_ms=milliseconds)]
+    assert pair.written(CLIENT) == [Open(channel=1, request=JobRequest(command="true", timeout=milliseconds / 1000))]
 
 
 def test_channels_are_numbered_upwards() -> None:
-    """No number is ever used twice, even when its channel is free."""
+    """No channel number is used twice, even when its channel is free."""
     pair = Pair()
     numbers = []
     for _ in range(5):
@@ -68,7 +68,7 @@ def test_channels_are_numbered_upwards() -> None:
 
 
 def test_the_last_channel_number() -> None:
-    """It can be used; then there is none left."""
+    """The last channel number can be used; then there is none left."""
     pair = Pair()
     pair.client._next_channel = MAX_CHANNEL_ID
     assert pair.client.open(TRUE) == MAX_CHANNEL_ID
@@ -78,7 +78,7 @@ def test_the_last_channel_number() -> None:
 
 
 def test_a_client_knows_how_many_channels_it_may_have() -> None:
-    """As many as a server takes before it gives the client up, and not one more."""
+    """A client opens as many channels as a server allows before it aborts the link, and not one more."""
     pair = Pair()
     for _ in range(SMALL.max_channels + MAX_REFUSED_CHANNELS):
         pair.client.open(TRUE)
@@ -92,7 +92,7 @@ def test_a_client_knows_how_many_channels_it_may_have() -> None:
     "request_", [JobRequest(command="x" * MAX_CONTROL_BYTES), JobRequest(command="\ud800")], ids=["long", "surrogate"]
 )
 def test_a_request_that_cannot_travel(request_: JobRequest) -> None:
-    """It takes no channel number and no sequence number."""
+    """A request that cannot be encoded takes no channel number and no sequence number."""
     pair = Pair()
     with pytest.raises(LocalProtocolError) as error:
         pair.client.open(request_)
@@ -102,7 +102,7 @@ def test_a_request_that_cannot_travel(request_: JobRequest) -> None:
 
 
 def test_a_job() -> None:
-    """Opened, and ended: the client frees the channel with CLOSE."""
+    """A job is opened and ends, and the client frees the channel with CLOSE."""
     pair = Pair()
     channel = pair.client.open(TRUE)
     pair.settle()
@@ -127,7 +127,7 @@ def test_signals() -> None:
 
 @pytest.mark.parametrize(("stdout", "stderr"), [(2, 0), (4, 0), (3, 1), (0, 3)])
 def test_totals_must_match(stdout: int, stderr: int) -> None:
-    """H-13: an ending that does not count what arrived is a breach, so no output is ever lost unseen."""
+    """H-13: an ending whose totals differ from the bytes that arrived is a breach, so no output is lost unseen."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"abc")
@@ -137,7 +137,7 @@ def test_totals_must_match(stdout: int, stderr: int) -> None:
 
 
 def test_totals_count_what_was_dropped() -> None:
-    """They match also on a stream that the client stopped, and on a channel that it closed."""
+    """The totals match also on a stream that the client stopped, and on a channel that it closed."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"abc")
@@ -149,7 +149,7 @@ def test_totals_count_what_was_dropped() -> None:
 
 
 def test_opened_after_close() -> None:
-    """The client is not told of a job that it no longer wants."""
+    """A client that has closed a channel gets no event for its OPENED."""
     pair = Pair()
     channel = pair.client.open(TRUE)
     pair.client.close(channel)
@@ -157,7 +157,7 @@ def test_opened_after_close() -> None:
 
 
 def test_a_refusal() -> None:
-    """It is an ending like any other."""
+    """A refusal is an ending like any other."""
     pair = Pair()
     channel = pair.open(accept=False)
     refusal = Refused(RefusalReason.NOT_FOUND, "no such command")
@@ -166,7 +166,7 @@ def test_a_refusal() -> None:
 
 
 def test_input_before_the_answer() -> None:
-    """Input, signals and a change of mind need not wait for the answer."""
+    """A client may send input, a signal or CLOSE before the answer to OPEN."""
     pair = Pair()
     channel = pair.client.open(TRUE)
     pair.client.send_data(channel, STDIN, b"abc")

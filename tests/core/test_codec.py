@@ -17,6 +17,7 @@ from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_FRAME_BYTES, MAX_PART_BYTES
 from twisted_rsh.core.messages import MESSAGES, Close, Data, Goodbye, Open, Part
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
 
 STATES = list(itertools.product(Role, Phase))
@@ -48,7 +49,7 @@ def test_an_empty_frame(role: Role, phase: Phase) -> None:
 
 @pytest.mark.parametrize(("role", "phase"), STATES)
 def test_every_type_in_every_state(role: Role, phase: Phase) -> None:
-    """F-09: every byte value as type in every state is known there by its declaration, or a breach.
+    """F-09: every byte value as type is known in a state by its declaration, or is a breach.
 
     S-02, S-03, S-04: so it is for every message of the session before the login, for the server's own from a client,
     and for the client's own from a server.
@@ -108,7 +109,7 @@ def test_random_bytes(role: Role, phase: Phase) -> None:
 
 @pytest.mark.parametrize(("role", "phase"), STATES)
 def test_mutated_messages(role: Role, phase: Phase) -> None:
-    """F-11: so does decoding a message of which some bytes were changed, cut off, repeated or added."""
+    """F-11: decoding a message with some bytes changed, cut off, repeated or added raises our error and no other."""
     arriving = st.one_of(*[values for message, values in OF_EACH.items() if (role, phase) in receivers(message)])
     pieces = st.one_of(st.binary(max_size=3), st.sampled_from([b'"', b"{", b"}", b"\\ud800", b"1e9", b"null", b"\\"]))
 
@@ -137,7 +138,7 @@ def test_a_cut_sequence_number(message: type[Message], size: int) -> None:
 
 @pytest.mark.parametrize("message", [message for message in MESSAGES if message not in (Data, Part)])
 def test_trailing_bytes(message: type[Message]) -> None:
-    """F-10: one byte behind the last field is a breach; in DATA and PART it would be one more byte of data."""
+    """F-10: one byte behind the last field is a breach, except in DATA and PART, where it is a byte more of data."""
     value = SAMPLES[message]
     role, phase = receivers(message)[0]
     payload = payloads_of(value)[0]
@@ -153,7 +154,10 @@ SERVER = (Role.SERVER, Phase.SESSION)
 
 def longest_open(size: int) -> Open:
     """Return an OPEN whose body has this many bytes."""
-    return Open(channel=1, command="x" * (size - len(Open(channel=1, command="").body())))
+    return Open(
+        channel=1,
+        request=JobRequest(command="x" * (size - len(Open(channel=1, request=JobRequest(command="")).body()))),
+    )
 
 
 @pytest.mark.parametrize(
@@ -181,21 +185,21 @@ def test_long_messages_travel_in_parts(size: int, count: int) -> None:
 
 
 def test_the_longest_message() -> None:
-    """One byte more than a message may have cannot be sent."""
+    """The longest message can be sent, and one of a byte more cannot."""
     with pytest.raises(LocalProtocolError) as error:
         encode_control(longest_open(MAX_CONTROL_BYTES + 1), 0)
     assert error.value.code is ErrorCode.MALFORMED_MESSAGE
 
 
 def test_the_longest_message_again_and_again() -> None:
-    """The bound is that of one message: what came before it does not count."""
+    """The bound holds for one message: the messages before it do not count."""
     decoder, message = Decoder(*SERVER), longest_open(MAX_CONTROL_BYTES)
     for _ in range(3):
         assert decode_all(decoder, encode_control(message, 0)) == message
 
 
 def test_parts_of_too_long_a_message() -> None:
-    """Parts are taken up to the longest message, and one byte more is a breach before it is kept."""
+    """Parts are accepted up to the longest message; one byte more is a breach before it is kept."""
     decoder = Decoder(*SERVER)
     for sequence in range(MAX_CONTROL_BYTES // MAX_PART_BYTES):
         decoder.decode(encode_control(Part(b"x" * MAX_PART_BYTES), sequence)[0])
@@ -205,7 +209,7 @@ def test_parts_of_too_long_a_message() -> None:
 
 
 def test_tiny_parts_take_no_more_memory_than_their_bytes() -> None:
-    """H-09: what a peer can make us hold is the bytes that it sent, however small it cuts them."""
+    """H-09: a peer makes us hold only as many bytes as it sent, however small it cuts them."""
     decoder, count = Decoder(*SERVER), 50_000
     tracemalloc.start()
     try:
@@ -218,7 +222,7 @@ def test_tiny_parts_take_no_more_memory_than_their_bytes() -> None:
 
 
 def test_parts_may_be_cut_anywhere() -> None:
-    """A receiver takes parts of any size, of any control message, the last of them empty if need be."""
+    """A receiver accepts parts of any size, of any control message, the last piece empty if need be."""
     for message in (Goodbye(text="later"), Close(7)):
         body = message.body()
         decoder = Decoder(*SERVER)
@@ -229,7 +233,7 @@ def test_parts_may_be_cut_anywhere() -> None:
 
 
 def test_data_may_come_between_parts() -> None:
-    """Only control messages belong to the row of parts."""
+    """Data between two parts does not interrupt them."""
     message = Goodbye(text="later")
     decoder = Decoder(*SERVER)
     decoder.decode(encode_control(Part(message.body()), 0)[0])

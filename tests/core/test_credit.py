@@ -11,7 +11,7 @@ WINDOW = 4096
 
 
 def test_sender_starts_with_a_window() -> None:
-    """A window of room, and not one byte more."""
+    """A sender starts with a window of room, and not one byte more."""
     stream = SendStream(WINDOW)
     assert stream.room == WINDOW
     assert stream.send(bytes(WINDOW), 0) == 0
@@ -46,7 +46,7 @@ def test_credit_for_bytes_never_sent(limit: int) -> None:
 
 @pytest.mark.parametrize("flag", ["ended", "stopped"])
 def test_no_room_after_the_last_word(flag: str) -> None:
-    """A stream that ended or was stopped takes nothing, and credit brings it no room."""
+    """A stream that ended or was stopped has no room, and credit brings none."""
     stream = SendStream(WINDOW)
     stream.send(b"x", 1)
     setattr(stream, flag, True)
@@ -57,7 +57,7 @@ def test_no_room_after_the_last_word(flag: str) -> None:
 
 
 def test_receiver_takes_a_window() -> None:
-    """H-01: the last byte of the credit is taken, the next is a breach."""
+    """H-01: the last byte of the credit is accepted, the next is a breach."""
     stream = ReceiveStream(WINDOW)
     stream.receive(0, WINDOW)
     with pytest.raises(RemoteProtocolError) as error:
@@ -68,7 +68,7 @@ def test_receiver_takes_a_window() -> None:
 
 @pytest.mark.parametrize("offset", [99, 101, 0, 2**63 - 1])
 def test_data_continues_its_stream(offset: int) -> None:
-    """A gap and a repetition are breaches."""
+    """A gap and a repetition in a stream are breaches."""
     stream = ReceiveStream(WINDOW)
     stream.receive(0, 100)
     with pytest.raises(RemoteProtocolError) as error:
@@ -95,7 +95,7 @@ def test_end() -> None:
 
 
 def test_consuming_more_than_was_received() -> None:
-    """That is a mistake of our own, from one byte on."""
+    """Consuming one byte more than was received is our own mistake."""
     stream = ReceiveStream(WINDOW)
     stream.receive(0, 10)
     with pytest.raises(LocalProtocolError) as error:
@@ -119,7 +119,7 @@ def test_credit_is_due_at_a_quarter() -> None:
 
 
 def test_no_credit_after_the_end() -> None:
-    """Nobody needs room for what will not come."""
+    """A stream that has ended gets no more credit."""
     stream = ReceiveStream(WINDOW)
     stream.receive(0, WINDOW)
     stream.end(WINDOW)
@@ -128,7 +128,7 @@ def test_no_credit_after_the_end() -> None:
 
 
 def test_discarding_consumes_everything() -> None:
-    """What was received and what still comes is consumed at once."""
+    """Discarding consumes the bytes that were received and those that still come."""
     stream = ReceiveStream(WINDOW)
     stream.receive(0, WINDOW)
     stream.discard()
@@ -153,7 +153,7 @@ def test_the_quarter_rule_cannot_stall() -> None:
 
 
 def test_what_is_kept() -> None:
-    """From any offset on, cut where need be; what has been consumed is forgotten as soon as its whole piece is."""
+    """The bytes from any offset on are kept, cut where necessary; a piece is forgotten once all of it is consumed."""
     stream = SendStream(WINDOW)
     for order, piece in ((3, b"abcd"), (5, b"efgh"), (9, b"ij")):
         stream.send(piece, order)
@@ -173,7 +173,7 @@ def test_what_is_kept() -> None:
 
 
 def test_passing_over() -> None:
-    """H-01: of a channel that is over anything may come, with gaps and again, but not beyond the credit."""
+    """H-01: on a channel that is over, data may have gaps and repetitions, but not exceed the credit."""
     stream = ReceiveStream(WINDOW)
     stream.receive(0, 10)
     for offset, size in ((100, 50), (0, 1), (WINDOW - 1, 1)):
@@ -185,7 +185,7 @@ def test_passing_over() -> None:
 
 
 def test_announcing_again() -> None:
-    """A credit that may have been lost is due, however small; where there never was one, none is."""
+    """A credit that may have been lost is due, however small; without an earlier credit, none is due."""
     stream = ReceiveStream(WINDOW)
     stream.announce_again()
     assert stream.credit_due() is None

@@ -11,7 +11,7 @@ from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, ProtocolError
 
 @pytest.mark.parametrize("kind", [LocalProtocolError, RemoteProtocolError])
 def test_an_error_is_one_line(kind: type[ProtocolError]) -> None:
-    """It names the kind of breach and what happened, and survives copying."""
+    """An error names the kind of breach and what happened in one line, and survives copying."""
     error = kind(ErrorCode.FLOW_CONTROL, "3 bytes too many")
     assert str(error) == "flow-control: 3 bytes too many"
     copied = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes

@@ -12,13 +12,13 @@ from twisted_rsh.core.roles import Stream
 
 
 def test_the_union_is_complete() -> None:
-    """Whoever dispatches on the members of ``Event`` misses nothing that is exported."""
+    """The members of ``Event`` are all events that the module exports."""
     members = {member.__name__ for member in typing.get_args(events.Event)}
     assert members | {"Event"} == set(events.__all__)
 
 
 def test_events_are_frozen() -> None:
-    """Nobody changes what happened."""
+    """An event cannot be changed."""
     event = events.StreamEnded(1, Stream.STDOUT)
     assert event == events.StreamEnded(1, Stream.STDOUT)
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -9,7 +9,7 @@ from twisted_rsh.core.roles import Role, Stream
 
 UNCUT = Conversation()
 FIRST = UNCUT.links[0].carried
-"""How many bytes reach each side when nothing is cut."""
+"""The number of bytes that reach each side when no link is cut."""
 
 STRIDE = 8
 """First cuts on each side that are followed by a second one: enough to be in every part of the conversation."""
@@ -19,7 +19,7 @@ SECOND = 260
 
 
 def test_the_uncut_session() -> None:
-    """It has all that there is: data both ways, a signal, a suspension, a size, a stop, a close, a refusal."""
+    """The session has data both ways, a signal, a suspension, a size, a stop, a close and a refusal."""
     assert len(UNCUT.links) == 1
     assert UNCUT.received(Role.SERVER, 1, Stream.STDIN) == INPUT
     assert UNCUT.received(Role.CLIENT, 1, Stream.STDOUT) == INPUT[::-1]
@@ -33,7 +33,7 @@ def test_the_uncut_session() -> None:
 
 @pytest.mark.parametrize("role", Role)
 def test_a_cut_at_every_byte(role: Role) -> None:
-    """M-01: after each byte that reaches this side the link dies, with all that is under way in either direction."""
+    """M-01: the link dies after each byte that reaches this side, with all that is under way in either direction."""
     for count in range(FIRST[role] + 1):
         cut = Conversation({role: count})
         assert cut.story == UNCUT.story, f"cut after {count} bytes to the {role.value}"
@@ -42,7 +42,7 @@ def test_a_cut_at_every_byte(role: Role) -> None:
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("again", Role)
 def test_two_cuts(role: Role, again: Role) -> None:
-    """M-02: the next link dies too, after each byte of the resume itself and of what is repeated."""
+    """M-02: the next link dies too, after each byte of the resume itself and of the frames that it repeats."""
     for first in range(0, FIRST[role], FIRST[role] // STRIDE):
         for second in range(SECOND):
             cut = Conversation({role: first}, {again: second})

@@ -18,16 +18,16 @@ from twisted_rsh.core.messages import MESSAGES, Data, Part
 from twisted_rsh.core.roles import Phase, Role, Stream
 
 MAX_RATIO = 60
-"""How many times as long as Python's own parser, on the same machine at the same moment, a frame may take.  Measured:
-4.5, which is 3.3 ms for 64 KiB of empty objects and 0.2 ms before the login, and 20 while coverage is measured; what
-grows with the square of a frame would be a thousand."""
+"""The time that a frame may take, in times of Python's own parser on the same machine at the same moment.  Measured:
+4.5, which is 3.3 ms for 64 KiB of empty objects and 0.2 ms before the login, and 20 while coverage is measured.  A
+decoder whose time grows with the square of the frame would take a thousand."""
 
 TRIES = 8
-"""How often each is measured; the quickest counts, so that a busy machine does not."""
+"""Measurements of each frame; the quickest counts, so that a busy machine does not matter."""
 
 
 def padded(message: Message, filler: bytes, limit: int) -> bytes:
-    """Return the longest payload of a message that travels as JSON, filled up with members that nobody knows."""
+    """Return the longest payload of a JSON message, filled up with unknown members."""
     payload = encode_control(message, 0)[0] if message.declaration.sequenced else encode(message)
     head, body = payload[: len(payload) - len(message.body())], message.body()
     opening = body[:-1] + (b"," if len(body) > 2 else b"") + b'"unknown":'
@@ -45,11 +45,11 @@ FILLERS = {
     "members": b'{"a":1,"b":2},',
     "lists": b"[],",
 }
-"""What a JSON body can be made of."""
+"""Pieces that a JSON body can be filled with."""
 
 
 def worst(message: Message) -> list[bytes]:
-    """Return the payloads of a message that take longest."""
+    """Return the payloads of a message that take longest to read."""
     if isinstance(message, Data):
         return [encode(Data(1, Stream.STDIN, 0, bytes(MAX_DATA_BYTES)))]
     if isinstance(message, Part):
@@ -61,7 +61,7 @@ def worst(message: Message) -> list[bytes]:
 
 
 def cost(act: Callable[..., object], *arguments: object) -> float:
-    """Return the seconds that something takes at best."""
+    """Return the least number of seconds that a call takes."""
     best = float("inf")
     for _ in range(TRIES):
         began = time.process_time()
@@ -71,7 +71,7 @@ def cost(act: Callable[..., object], *arguments: object) -> float:
 
 
 BASELINE = json.dumps([1] * (MAX_FRAME_BYTES // 3)).encode()
-"""What is parsed in comparison with a frame that is no JSON: one as long as a frame can be."""
+"""The text whose parsing a frame without JSON is compared with: as long as a frame can be."""
 
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)
@@ -95,13 +95,13 @@ def is_taken(decoder: Decoder, payload: bytes) -> bool:
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_a_nested_frame(opening: bytes) -> None:
-    """R-13: nor does one take longer that is nested as deep as it is long."""
+    """R-13: a frame that is nested as deep as it is long takes no longer."""
     payload = b"\x21" + bytes(8) + opening * (MAX_FRAME_BYTES // len(opening) - 9)
     assert cost(is_taken, Decoder(Role.SERVER, Phase.SESSION), payload) < MAX_RATIO * cost(json.loads, BASELINE)
 
 
 def test_the_worst_frames_are_as_long_as_they_may_be() -> None:
-    """What was measured fills its frame."""
+    """The measured frames fill a frame."""
     for payload in worst(CLAIM):
         assert MAX_LOGIN_FRAME_BYTES // 2 < len(payload) <= MAX_LOGIN_FRAME_BYTES
         assert isinstance(json.loads(payload[1:]), dict)

@@ -40,7 +40,7 @@ class RandomHistories(RuleBasedStateMachine):
 
 
 def test_random_histories(capsys: pytest.CaptureFixture[str]) -> None:
-    """M-03: no byte, command, signal or ending is lost or repeated; nobody is locked out, and nobody gets in.
+    """M-03: no byte, command, signal or ending is lost or repeated; no client is locked out, and no stranger gets in.
 
     M-08, M-09, M-10, M-11, M-12, M-13: among what happens are links that the server believes in while the client dials,
     late attempts, stolen identifiers, retired secrets, recorded frames and impossible offsets.
@@ -62,7 +62,7 @@ def test_random_histories(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_histories_have_resumes() -> None:
-    """The oracles have something to look at: in a hundred histories everything happens that they speak of."""
+    """In a hundred histories, everything happens that the checks are about."""
     histories = [run_history(number) for number in range(100)]
     assert sum(history.network.resumes for history in histories) > 400
     assert sum(len(history.network.retired) for history in histories) > 300

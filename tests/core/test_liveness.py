@@ -9,7 +9,7 @@ from twisted_rsh.core.liveness import Liveness, Silence
 
 
 def test_asks_twice_then_gives_up() -> None:
-    """Three intervals of silence: a question after each of the first two, death at the third."""
+    """Each of the first two intervals of silence ends with a ping, and the third with the death of the link."""
     liveness = Liveness(15.0, 3, 100.0)
     assert liveness.deadline == 115.0
     assert liveness.check(114.999) is Silence.NONE
@@ -22,7 +22,7 @@ def test_asks_twice_then_gives_up() -> None:
 
 
 def test_any_frame_counts() -> None:
-    """Whatever arrives restarts the count."""
+    """Any frame from the peer restarts the count."""
     liveness = Liveness(15.0, 3, 0.0)
     assert liveness.check(30.0) is Silence.ASK
     liveness.heard(44.0)
@@ -31,7 +31,7 @@ def test_any_frame_counts() -> None:
 
 
 def test_a_late_check_is_death() -> None:
-    """When the process slept through everything, the link is given up at once."""
+    """A process that slept through all intervals gives the link up at once."""
     assert Liveness(15.0, 3, 0.0).check(3600.0) is Silence.DEAD
 
 
@@ -50,7 +50,7 @@ def test_pongs() -> None:
 
 
 def test_a_hurry() -> None:
-    """Who waits for an answer asks after half of his time and gives up at its end."""
+    """In a hurry, a ping goes out after half of the time, and the link dies at its end."""
     liveness = Liveness(15.0, 3, 0.0)
     liveness.hurry(10.0, 2.0)
     assert liveness.deadline == 7.0
@@ -62,7 +62,7 @@ def test_a_hurry() -> None:
 
 
 def test_a_hurry_ends_with_any_word() -> None:
-    """Whatever the peer says gives it all of its time again."""
+    """Any frame from the peer ends the hurry."""
     liveness = Liveness(15.0, 3, 0.0)
     liveness.hurry(10.0, 0.0)
     liveness.heard(9.0)
@@ -71,7 +71,7 @@ def test_a_hurry_ends_with_any_word() -> None:
 
 
 def test_a_hurry_never_gives_more_time() -> None:
-    """Neither than there was, nor than a shorter one gave."""
+    """A hurry gives no more time than was left, nor more than a shorter hurry gave."""
     liveness = Liveness(15.0, 3, 0.0)
     liveness.hurry(100.0, 0.0)
     assert liveness.deadline == 15.0
@@ -84,7 +84,7 @@ def test_a_hurry_never_gives_more_time() -> None:
 
 
 def test_silence() -> None:
-    """The seconds since the last word."""
+    """Silence is the number of seconds since the last frame."""
     liveness = Liveness(15.0, 3, 1.0)
     assert liveness.silence(4.0) == 3.0
     liveness.heard(5.0)
@@ -92,7 +92,7 @@ def test_silence() -> None:
 
 
 def test_another_link() -> None:
-    """It has all of its time, and pings of its own."""
+    """A new link has all of its time, and pings of its own."""
     liveness = Liveness(15.0, 3, 0.0)
     liveness.next_token()
     liveness.hurry(1.0, 10.0)

@@ -55,7 +55,7 @@ def breach(login: ServerLogin | ClientLogin | ClientResume, payload: bytes) -> E
 
 
 def test_a_login() -> None:
-    """AUTH, AUTH_OK, and both sides have a session with the server's bounds and their own keepalive."""
+    """A login is AUTH and AUTH_OK; both sides then have a session with the server's bounds and their own keepalive."""
     client, server = ClientLogin(SessionLimits(window=4096, keepalive_interval=7.0)), ServerLogin()
     assert (client.state, server.state) == (LoginState.SILENT, LoginState.SILENT)
     assert server.receive_frame(client.ask(CLAIM)) == CLAIM
@@ -83,7 +83,7 @@ def test_open_first() -> None:
 
 @pytest.mark.parametrize("message", POST_LOGIN)
 def test_session_messages_before_the_login(message: type[Message]) -> None:
-    """S-02: every message of the session is a breach before the login, and no session comes of it."""
+    """S-02: every message of the session is a breach before the login, and makes no session."""
     login = ServerLogin()
     assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
     assert login.state is LoginState.SILENT
@@ -93,13 +93,13 @@ def test_session_messages_before_the_login(message: type[Message]) -> None:
 
 @pytest.mark.parametrize("message", [AuthOk, AuthFail, ResumeOk, ResumeFail, *POST_LOGIN])
 def test_only_the_client_asks(message: type[Message]) -> None:
-    """S-03: a server takes nothing but AUTH and RESUME, whichever message it is."""
+    """S-03: a server accepts no message of the login but AUTH and RESUME."""
     assert breach(ServerLogin(), payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
 
 
 @pytest.mark.parametrize("message", [Auth, Resume, ResumeOk, ResumeFail, *POST_LOGIN])
 def test_only_the_server_answers(message: type[Message]) -> None:
-    """S-04: a client that logs in takes nothing but the answer."""
+    """S-04: a client that logs in accepts only the answer."""
     login = ClientLogin(SMALL)
     login.ask(CLAIM)
     assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
@@ -107,7 +107,7 @@ def test_only_the_server_answers(message: type[Message]) -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_nothing_while_the_check_is_pending(message: type[Message]) -> None:
-    """S-07: no message at all is legal while an AUTH is being checked, not even another AUTH."""
+    """S-07: no message is legal while the server checks an AUTH, not even another AUTH."""
     login = asked()
     assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
     assert login.state is LoginState.ASKED
@@ -115,7 +115,7 @@ def test_nothing_while_the_check_is_pending(message: type[Message]) -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_nothing_after_the_login(message: type[Message]) -> None:
-    """S-06: the login takes nothing once it is over, and the session knows no AUTH."""
+    """S-06: the login accepts nothing once it is over, and the session knows no AUTH."""
     login = asked()
     _, session = login.accept(SESSION_ID, "one run", SMALL, 0.0)
     assert breach(login, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
@@ -125,8 +125,8 @@ def test_nothing_after_the_login(message: type[Message]) -> None:
 
 
 @pytest.mark.parametrize("answer", [AuthOk, AuthFail])
-def test_an_answer_that_nobody_asked_for(answer: type[Message]) -> None:
-    """S-04: a client that has not asked, and one that has its answer, take none."""
+def test_an_answer_without_a_claim(answer: type[Message]) -> None:
+    """S-04: a client that has sent no AUTH, and one that has its answer, accept no answer."""
     login = ClientLogin(SMALL)
     assert breach(login, payload_of(answer)) is ErrorCode.UNEXPECTED_MESSAGE
     login.ask(CLAIM)
@@ -149,7 +149,7 @@ def test_empty_frames(side: ServerLogin | ClientLogin) -> None:
 
 
 def test_three_attempts() -> None:
-    """Three refusals, each the same byte; after the last one nothing more is taken."""
+    """A server refuses three times, each time with the same byte, and accepts nothing after the last refusal."""
     client, server = ClientLogin(SMALL), ServerLogin()
     for attempt in range(MAX_AUTH_ATTEMPTS):
         server.receive_frame(client.ask(CLAIM))
@@ -163,7 +163,7 @@ def test_three_attempts() -> None:
 
 
 def test_success_at_the_last_attempt() -> None:
-    """A refusal does not spoil what comes after it."""
+    """A refusal does not spoil the next attempt."""
     login = asked()
     for _ in range(MAX_AUTH_ATTEMPTS - 1):
         login.refuse()
@@ -172,8 +172,8 @@ def test_success_at_the_last_attempt() -> None:
     assert login.state is LoginState.OVER
 
 
-def test_answers_to_nobody() -> None:
-    """A server answers once, and only when asked."""
+def test_answers_out_of_turn() -> None:
+    """A server answers once, and only an AUTH."""
     login = ServerLogin()
     for _ in range(2):
         with pytest.raises(LocalProtocolError):
@@ -195,7 +195,7 @@ def test_asking_out_of_turn() -> None:
 
 
 def test_facts_out_of_bounds_change_nothing() -> None:
-    """A server that announced the impossible may still refuse."""
+    """A server that could not announce its limits may still refuse."""
     login = asked()
     for session, limits in ((b"short", SMALL), (SESSION_ID, SessionLimits(window=1))):
         with pytest.raises(LocalProtocolError) as error:
@@ -206,7 +206,7 @@ def test_facts_out_of_bounds_change_nothing() -> None:
 
 
 def test_the_longest_claim() -> None:
-    """F-13: an AUTH of exactly a login frame is sent, one byte more is refused before the wire."""
+    """F-13: an AUTH of exactly a login frame is sent; one byte more is refused before the wire."""
     for spare in (0, 1):
         login = ClientLogin(SMALL)
         # In base64 three bytes take four; the user name takes up the rest.
@@ -224,7 +224,7 @@ def test_the_longest_claim() -> None:
 
 
 def test_malformed_claims() -> None:
-    """F-10: an AUTH that cannot be read is a breach, and nobody has been asked."""
+    """F-10: an AUTH that cannot be read is a breach, and there is nothing to answer."""
     login = ServerLogin()
     for body in (b"", b"{}", b'{"user":"alice","algorithm":"ssh-ed25519","key":"!","signature":""}'):
         assert breach(login, b"\x01" + body) is ErrorCode.MALFORMED_MESSAGE
@@ -232,7 +232,7 @@ def test_malformed_claims() -> None:
 
 
 def test_a_resume() -> None:
-    """RESUME and its answer, in place of a login."""
+    """A RESUME and its answer stand in place of a login."""
     client, server = ClientResume(), ServerLogin()
     assert server.receive_frame(client.ask(RESUME)) == RESUME
     assert (client.state, server.state) == (LoginState.RESUMING, LoginState.RESUMING)
@@ -241,7 +241,7 @@ def test_a_resume() -> None:
 
 
 def test_a_refused_resume() -> None:
-    """It is the same for every reason, and names the run of the server."""
+    """RESUME_FAIL is the same for every reason, and names the run of the server."""
     client, server = ClientResume(), ServerLogin()
     server.receive_frame(client.ask(RESUME))
     assert client.receive_frame(server.refuse_resume("another run")) == ResumeFail(instance="another run")
@@ -250,7 +250,7 @@ def test_a_refused_resume() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_nothing_while_the_resume_is_checked(message: type[Message]) -> None:
-    """S-08: behind RESUME everything is a breach, AUTH above all, before the answer and after it."""
+    """S-08: everything behind RESUME is a breach, AUTH above all, before the answer and after it."""
     for answered in (None, True, False):
         login = ServerLogin()
         login.receive_frame(encode(RESUME))
@@ -262,7 +262,7 @@ def test_nothing_while_the_resume_is_checked(message: type[Message]) -> None:
 
 
 def test_resume_behind_auth() -> None:
-    """S-08: who has tried to log in cannot resume on that link, whether it is being checked, was refused, or is in."""
+    """S-08: a RESUME behind an AUTH is a breach, whether the AUTH is being checked, was refused, or was accepted."""
     login = asked()
     assert breach(login, encode(RESUME)) is ErrorCode.UNEXPECTED_MESSAGE
     login.refuse()
@@ -277,7 +277,7 @@ def test_resume_behind_auth() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_only_an_answer_to_a_resume(message: type[Message]) -> None:
-    """S-04: a client that resumes takes RESUME_OK and RESUME_FAIL, once, and nothing before it has asked."""
+    """S-04: a client that resumes accepts RESUME_OK or RESUME_FAIL, once, and nothing before it has sent RESUME."""
     client = ClientResume()
     assert breach(client, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
     client.ask(RESUME)
@@ -288,7 +288,7 @@ def test_only_an_answer_to_a_resume(message: type[Message]) -> None:
 
 
 def test_each_claim_has_its_own_answer() -> None:
-    """A server cannot let in by AUTH_OK who resumes, nor resume for who logs in."""
+    """A server cannot answer a RESUME with AUTH_OK, nor an AUTH with RESUME_OK."""
     login = ServerLogin()
     login.receive_frame(encode(RESUME))
     for call in (login.refuse, lambda: login.accept(SESSION_ID, "one run", SMALL, 0.0)):
@@ -303,7 +303,7 @@ def test_each_claim_has_its_own_answer() -> None:
 
 
 def test_resuming_twice_over_one_link() -> None:
-    """A client asks once."""
+    """A client sends one RESUME over a link."""
     client = ClientResume()
     client.ask(RESUME)
     with pytest.raises(LocalProtocolError) as error:
@@ -313,5 +313,5 @@ def test_resuming_twice_over_one_link() -> None:
 
 @pytest.mark.parametrize("side", [ServerLogin(), ClientResume()])
 def test_empty_frames_in_a_resume(side: ServerLogin | ClientResume) -> None:
-    """F-01: an empty frame is a breach there, too."""
+    """F-01: an empty frame is a breach during a resume, too."""
     assert breach(side, b"") is ErrorCode.FRAME_SIZE

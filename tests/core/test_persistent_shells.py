@@ -56,7 +56,7 @@ def in_shell(shell: int, command: str = "true") -> JobRequest:
     ids=["terminal", "own", "limits", "command", "in a shell"],
 )
 def test_a_request_arrives_as_it_was(request_: JobRequest) -> None:
-    """Every field comes out at the other end."""
+    """Every field of a request arrives at the server."""
     pair = Pair()
     channel = pair.client.open(request_)
     assert pair.settle()[SERVER] == [ChannelRequested(channel, request_)]
@@ -77,7 +77,7 @@ def test_a_request_arrives_as_it_was(request_: JobRequest) -> None:
     ids=repr,
 )
 def test_a_request_that_cannot_travel(request_: JobRequest) -> None:
-    """It takes no channel number and no sequence number."""
+    """A request that cannot be encoded takes no channel number and no sequence number."""
     pair = Pair()
     with pytest.raises(LocalProtocolError) as error:
         pair.client.open(request_)
@@ -87,7 +87,7 @@ def test_a_request_that_cannot_travel(request_: JobRequest) -> None:
 
 
 def test_a_shell_and_its_commands() -> None:
-    """Streams, signals, sizes and endings are each channel's own; the shell outlives its commands."""
+    """Each channel has its own streams, signals, sizes and ending; the shell outlives its commands."""
     pair = Pair()
     shell = pair.open(SHELL)
     first = pair.open(in_shell(shell))
@@ -120,7 +120,7 @@ def test_a_shell_and_its_commands() -> None:
 
 
 def test_a_refused_command() -> None:
-    """It leaves the shell and the command that runs in it alone."""
+    """A refused command changes nothing for the shell and the command that runs in it."""
     pair = Pair()
     shell = pair.client.open(SHELL)
     pair.settle()
@@ -133,7 +133,7 @@ def test_a_refused_command() -> None:
 
 
 def test_credit_of_a_command_and_of_its_shell() -> None:
-    """H-05: output that nobody takes on one of them does not hold up the other."""
+    """H-05: unread output of a command does not hold up its shell, nor the other way round."""
     pair = Pair()
     shell = pair.open(SHELL)
     command = pair.open(in_shell(shell))
@@ -172,7 +172,8 @@ def test_a_shell_that_is_closed_while_a_command_runs() -> None:
     ids=["ascii", "Chinese", "escaped bytes", "control characters"],
 )
 def test_the_longest_command(command: str, payloads: int) -> None:
-    """A MiB travels in parts, as many at a time as may be under way, and holds up nothing once it has arrived."""
+    """A command of 1 MiB travels in parts, as many at a time as may be under way, and holds up nothing once it has
+    arrived."""
     pair = Pair()
     shell = pair.open(SHELL)
     pair.server.send_data(shell, STDOUT, b"x")
@@ -226,7 +227,7 @@ def test_the_longest_command_is_given_up() -> None:
 
 
 def test_long_commands_one_after_the_other() -> None:
-    """Nothing of one is left when the next comes."""
+    """No part of a long command is left when the next one comes."""
     pair = Pair()
     for turn in range(5):
         command = f"{turn}" * (MAX_SCRIPT_BYTES // 2)

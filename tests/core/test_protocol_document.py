@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import struct
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,11 @@ from tests.core.vectors import BY_NAME, load, wire_name
 from twisted_rsh.core import limits
 from twisted_rsh.core.bodies import JsonMessage, PackedMessage
 from twisted_rsh.core.channel import TRANSITIONS, ChannelInput, ChannelState
-from twisted_rsh.core.endings import SIGNAL_NAMES, Limit, RefusalReason
+from twisted_rsh.core.endings import _KINDS, ENDING, SIGNAL_NAMES, USAGE, Limit, RefusalReason
 from twisted_rsh.core.errors import ErrorCode
 from twisted_rsh.core.fields import (
-    _ENDINGS,
     Binary,
     Boolean,
-    EndingObject,
     Integer,
     Kind,
     Name,
@@ -30,8 +29,8 @@ from twisted_rsh.core.fields import (
     Sequence,
     Text,
 )
-from twisted_rsh.core.messages import MESSAGES, TERMINAL, USAGE, Data
-from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES
+from twisted_rsh.core.messages import MESSAGES, Data
+from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, TERMINAL
 from twisted_rsh.core.roles import Role, Stream
 
 SETS = {
@@ -50,7 +49,7 @@ JSON_KINDS = {
     "number": (Integer, Seconds),
     "number or null": (Nullable,),
     "boolean": (Boolean,),
-    "object": (EndingObject, Object),
+    "object": (type(ENDING), Object),
     "object of numbers": (Pairs,),
     "object of native text": (Pairs,),
     "list of native text": (Sequence,),
@@ -79,19 +78,19 @@ def table(title: str) -> list[list[str]]:
 
 
 def code(text: str) -> str:
-    """Return what stands in literal quotes."""
+    """Return the text between literal quotes."""
     return text.strip("`")
 
 
 def substitution(name: str) -> str:
-    """Return what a substitution stands for."""
+    """Return the text that a substitution stands for."""
     found = re.search(rf"^\.\. \|{name}\| replace:: (.*(?:\n   .*)*)", DOCUMENT, re.MULTILINE)
     assert found, name
     return " ".join(found[1].split())
 
 
 def agrees(kind: Kind, name: str, meaning: str) -> None:
-    """Check a member's kind against the name of a kind, and the bounds that its meaning states against the kind's."""
+    """Check a member's kind against the document's word for it, and the bounds in the document against the kind's."""
     assert isinstance(kind, JSON_KINDS[name])
     most = re.search(r"at most (?:\|(\w+)\||(\d+) bytes)", meaning)
     if most:
@@ -101,12 +100,12 @@ def agrees(kind: Kind, name: str, meaning: str) -> None:
     if stated:
         low, named, power, plain = stated.groups()
         high = getattr(limits, named) if named else 2 ** int(power) - 1 if power else int(plain)
-        number = kind.value if isinstance(kind, Pairs) else kind
+        number = kind.value if isinstance(kind, Pairs) else kind.units if isinstance(kind, Seconds) else kind
         assert number == Integer(int(low), high)
 
 
 def test_messages() -> None:
-    """Type, name, sender, phase, numbering and form of every message, in order."""
+    """The table has the type, name, sender, phase, numbering and form of every message, in order."""
     rows = [
         [
             f"0x{message.declaration.number:02x}",
@@ -125,17 +124,18 @@ def test_messages() -> None:
 
 @pytest.mark.parametrize("message", [message for message in MESSAGES if issubclass(message, JsonMessage)])
 def test_members(message: type[JsonMessage]) -> None:
-    """Every member of a JSON body, in order: its kind, and whether it is required."""
+    """The table of a JSON message has every member, in order: its kind, and whether it is required."""
     rows = table(wire_name(message))
-    assert [code(row[0]) for row in rows] == [name for name, _, _ in message.members]
-    for row, (_, kind, default) in zip(rows, message.members, strict=True):
-        assert row[2] == ("yes" if default is dataclasses.MISSING else "no")
-        agrees(kind, row[1], row[3])
+    members = message.record.listed()
+    assert [code(row[0]) for row in rows] == [member.name for member in members]
+    for row, member in zip(rows, members, strict=True):
+        assert row[2] == ("yes" if member.default is dataclasses.MISSING else "no")
+        agrees(member.kind, row[1], row[3])
 
 
 @pytest.mark.parametrize(("title", "shape"), [("Terminal", TERMINAL), ("Usage", USAGE)])
 def test_objects(title: str, shape: Object) -> None:
-    """Every member of an object within a body, in order, and its kind."""
+    """The table of an object within a body has every member, in order, and its kind."""
     rows = table(title)
     assert [code(row[0]) for row in rows] == list(shape.members)
     for row, (_, kind) in zip(rows, shape.members.values(), strict=True):
@@ -144,10 +144,11 @@ def test_objects(title: str, shape: Object) -> None:
 
 @pytest.mark.parametrize("message", [message for message in MESSAGES if issubclass(message, PackedMessage | Data)])
 def test_layouts(message: type[PackedMessage | Data]) -> None:
-    """Every field of a packed body, in order, with its size."""
+    """The table of a packed message has every field, in order, with its size."""
     rows = table(wire_name(message))
     sizes = {"Q": "8", "I": "4", "H": "2", "B": "1"}
-    expected = [sizes[letter] for letter in message.layout.format.removeprefix("!")]
+    layout = message.layout if isinstance(message.layout, struct.Struct) else message.layout.struct
+    expected = [sizes[letter] for letter in layout.format.removeprefix("!")]
     if message is Data:
         expected.append("the rest")
     fields = [field.name for field in dataclasses.fields(message)]  # type: ignore[arg-type]  # each of them is a dataclass
@@ -155,7 +156,7 @@ def test_layouts(message: type[PackedMessage | Data]) -> None:
 
 
 def test_the_rest_of_the_bodies() -> None:
-    """A PART is one piece, and AUTH_FAIL nothing."""
+    """The document says that PART is one piece, and that AUTH_FAIL is empty."""
     assert [row[:2] for row in table("PART")] == [["``piece``", "the rest"]]
     assert "AUTH_FAIL\n~~~~~~~~~\n\nThe body is empty.\n" in DOCUMENT
     tabled = set(re.findall(r"^\.\. table:: ([A-Z_]+)$", DOCUMENT, re.MULTILINE))
@@ -179,13 +180,13 @@ def test_channel_states() -> None:
 
 
 def test_constants() -> None:
-    """Every constant, with its value."""
+    """The table has every constant, with its value."""
     rows = {code(row[0]): int(row[1]) for row in table("Constants")}
     assert rows == {name: getattr(limits, name) for name in limits.__all__ if name.isupper()}
 
 
 def test_numbers_in_the_text() -> None:
-    """Every number that the text takes from a constant."""
+    """Every number that the text takes from a constant has the constant's value."""
     names = set(re.findall(r"^\.\. \|(\w+)\|", DOCUMENT, re.MULTILINE))
     body = DOCUMENT.split("\n.. |", 1)[0]
     assert set(re.findall(r"\|([A-Z_]+)\|", body)) == names
@@ -200,20 +201,20 @@ def test_numbers_in_the_text() -> None:
 
 
 def test_errors() -> None:
-    """Every kind of breach."""
+    """The table has every kind of breach."""
     assert [code(row[0]) for row in table("Error codes")] == [error.value for error in ErrorCode]
 
 
 def test_endings() -> None:
-    """Every kind of ending with its members, every limit, and every reason of a refusal."""
+    """The tables have every kind of ending with its members, every limit, and every reason of a refusal."""
     rows = {code(row[0]): re.findall(r"``(\w+)``", row[1]) for row in table("Endings")}
-    assert rows == {kind: list(shape.members) for kind, shape in _ENDINGS.items()}
+    assert rows == {kind: list(shape.members) for kind, shape in _KINDS.items()}
     assert [code(row[0]) for row in table("Limits")] == [limit.value for limit in Limit]
     assert [code(row[0]) for row in table("Refusal reasons")] == [reason.value for reason in RefusalReason]
 
 
 def test_the_session() -> None:
-    """The worked example is the vector, row by row."""
+    """The worked example agrees with the vector, row by row."""
     steps = load("session")["steps"]
     for row, step in zip(table("A session"), steps, strict=True):
         payload = step["payload"]
@@ -223,7 +224,7 @@ def test_the_session() -> None:
 
 
 def test_streams() -> None:
-    """The numbers that the words give them."""
+    """The text gives each stream its number."""
     words = {"input": Stream.STDIN, "output": Stream.STDOUT, "error": Stream.STDERR}
     for word, stream in words.items():
         assert f"standard {word} ({int(stream)})" in DOCUMENT

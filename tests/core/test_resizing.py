@@ -15,6 +15,7 @@ from twisted_rsh.core.limits import (
     MAX_UNACKNOWLEDGED,
 )
 from twisted_rsh.core.messages import Ack, Close, Exit, Goodbye, Open, Resize
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Role, Stream
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -22,7 +23,7 @@ STORM = 100_000
 
 
 def test_a_size_arrives() -> None:
-    """As it was given, and once."""
+    """A size arrives as it was given, and once."""
     pair = Pair()
     channel = pair.open()
     pair.client.resize(channel, 132, 43)
@@ -31,11 +32,11 @@ def test_a_size_arrives() -> None:
 
 
 def test_a_size_before_the_answer() -> None:
-    """It follows the request, and need not wait for OPENED."""
+    """A size follows the request, and need not wait for OPENED."""
     pair = Pair()
     channel = pair.client.open(TRUE)
     pair.client.resize(channel, 132, 43)
-    assert pair.written(CLIENT) == [Open(channel=1, command="true"), Resize(1, 132, 43)]
+    assert pair.written(CLIENT) == [Open(channel=1, request=JobRequest(command="true")), Resize(1, 132, 43)]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def test_a_size_before_the_answer() -> None:
     [(0, 24), (80, 0), (-1, 24), (80, -(2**70)), (MAX_TERMINAL_SIZE + 1, 24), (80, MAX_TERMINAL_SIZE + 1), (2**70, 1)],
 )
 def test_absurd_sizes(columns: int, rows: int) -> None:
-    """They are our own mistake; the last real size is still sent, and the session goes on."""
+    """An impossible size is our own mistake; the last real size is still sent, and the session goes on."""
     pair = Pair()
     channel = pair.open()
     pair.client.resize(channel, MAX_TERMINAL_SIZE, 1)
@@ -55,7 +56,7 @@ def test_absurd_sizes(columns: int, rows: int) -> None:
 
 @pytest.mark.parametrize("channel", [2, MAX_CHANNEL_ID])
 def test_a_channel_that_does_not_exist(channel: int) -> None:
-    """It has no terminal, and nothing is kept for it."""
+    """A size for a channel that does not exist is our own mistake, and is not kept."""
     pair = Pair()
     pair.open()
     with pytest.raises(LocalProtocolError) as error:
@@ -65,7 +66,7 @@ def test_a_channel_that_does_not_exist(channel: int) -> None:
 
 
 def test_a_storm() -> None:
-    """C-10: each of 10^5 sizes that the link takes is sent once, in order, and no more are under way than may be."""
+    """C-10: each of 10^5 sizes that the link takes is sent once, in order, within the bound of messages under way."""
     pair = Pair()
     channel = pair.open()
     arrived = []
@@ -79,8 +80,8 @@ def test_a_storm() -> None:
     assert arrived == [TerminalResized(channel, 1 + turn % MAX_TERMINAL_SIZE, 24) for turn in range(STORM)]
 
 
-def test_a_storm_that_nobody_acknowledges() -> None:
-    """C-10: of 10^5 sizes those that may be under way go out, one waits behind them, and the last is kept."""
+def test_a_storm_without_acknowledgements() -> None:
+    """C-10: of 10^5 sizes as many go out as may be under way, one waits behind them, and the last is kept."""
     pair = Pair()
     channel = pair.open()
     before = pair.client._outbox._next - len(pair.client._outbox.log)
@@ -97,7 +98,7 @@ def test_a_storm_that_nobody_acknowledges() -> None:
 
 
 def test_a_storm_into_a_full_link() -> None:
-    """C-10: while the link takes nothing only the last size of each channel is kept, and it goes out afterwards."""
+    """C-10: while the link is full only the last size of each channel is kept, and it goes out afterwards."""
     pair = Pair()
     channels = [pair.open(), pair.open()]
     pair.client.link_full()
@@ -111,7 +112,7 @@ def test_a_storm_into_a_full_link() -> None:
 
 
 def test_a_size_does_not_hold_up_what_comes_after_it() -> None:
-    """The size waits for an acknowledgement with everything else, and the data of its channel follows."""
+    """A size waits for an acknowledgement with all other messages, and the data of its channel follows."""
     pair = Pair()
     channel = pair.open()
     for turn in range(MAX_UNACKNOWLEDGED + 5):
@@ -125,7 +126,7 @@ def test_a_size_does_not_hold_up_what_comes_after_it() -> None:
 
 
 def test_a_size_kept_for_a_job_that_ends() -> None:
-    """It is forgotten with the channel, and never follows CLOSE."""
+    """A kept size is forgotten when its job ends, and never follows CLOSE."""
     pair = Pair()
     channel = pair.open()
     pair.client.link_full()
@@ -140,7 +141,7 @@ def test_a_size_kept_for_a_job_that_ends() -> None:
 
 
 def test_a_size_kept_for_a_channel_that_is_closed() -> None:
-    """Likewise when it is the client that ends it."""
+    """A kept size is forgotten when the client closes its channel."""
     pair = Pair()
     channel = pair.open()
     pair.client.resize(channel, 132, 43)
@@ -153,7 +154,7 @@ def test_a_size_kept_for_a_channel_that_is_closed() -> None:
 
 
 def test_sizes_of_channels_that_come_and_go_do_not_pile_up() -> None:
-    """A link that takes nothing while jobs end leaves nothing behind of them, as long as the server can end any."""
+    """Jobs that end while the link is full leave no sizes behind."""
     pair = Pair()
     pair.client.link_full()
     for _ in range(MAX_UNACKNOWLEDGED):
@@ -164,7 +165,7 @@ def test_sizes_of_channels_that_come_and_go_do_not_pile_up() -> None:
 
 
 def test_a_size_that_crosses_the_ending() -> None:
-    """A job that has ended meanwhile is not told, nor is one that the client gave up, and nothing breaks."""
+    """A size that crosses EXIT or CLOSE causes no event and no breach."""
     pair = Pair()
     channel = pair.open()
     pair.server.report_exit(channel, JobEnd(Exited(0)))
@@ -175,7 +176,7 @@ def test_a_size_that_crosses_the_ending() -> None:
 
 
 def test_a_size_after_goodbye() -> None:
-    """Nothing follows our last word, and nothing is kept."""
+    """No size is sent or kept after GOODBYE."""
     pair = Pair()
     channel = pair.open()
     pair.client.goodbye("")
@@ -186,7 +187,7 @@ def test_a_size_after_goodbye() -> None:
 
 
 def test_a_size_before_a_goodbye_that_waits() -> None:
-    """The last word waits for nothing but what was said before it; a size that was only kept is not."""
+    """GOODBYE waits only for messages that were sent before it, not for a kept size."""
     pair = Pair()
     channel = pair.open()
     for turn in range(MAX_UNACKNOWLEDGED + 5):
@@ -201,7 +202,7 @@ def test_a_size_before_a_goodbye_that_waits() -> None:
 
 
 def test_sizes_are_acknowledged_like_anything() -> None:
-    """They count as the control messages that they are."""
+    """Sizes count as control messages."""
     pair = Pair()
     channel = pair.open()
     taken = pair.server._inbox.received

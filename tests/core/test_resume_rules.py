@@ -34,22 +34,22 @@ def mutant(mutate: Mutate) -> Mutate:
     return mutate
 
 
-# Who may resume.
+# The proof.
 
 
 @mutant
 def no_attempt_counter(patch: pytest.MonkeyPatch) -> None:
-    """The server takes an old attempt."""
+    """The server accepts an old attempt."""
 
-    def holds(self: ServerProof, claim: Resume, link: LinkBinding) -> bool:
+    def verifies(self: ServerProof, claim: Resume, link: LinkBinding) -> bool:
         return self._secret_of(claim, link) is not None
 
-    patch.setattr(ServerProof, "holds", holds)
+    patch.setattr(ServerProof, "verifies", verifies)
 
 
 @mutant
 def server_switches_at_once(patch: pytest.MonkeyPatch) -> None:
-    """The server takes only the new secret as soon as it has answered."""
+    """The server accepts only the new secret as soon as it has answered."""
     accept = ServerProof.accept
 
     def accept_at_once(
@@ -64,7 +64,7 @@ def server_switches_at_once(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def server_never_switches(patch: pytest.MonkeyPatch) -> None:
-    """The server goes on taking the old secret."""
+    """The server goes on accepting the old secret."""
     patch.setattr(ServerProof, "confirm", lambda _self: None)
 
 
@@ -83,7 +83,7 @@ def client_switches_early(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def client_takes_any_answer(patch: pytest.MonkeyPatch) -> None:
-    """The client takes the answer to an attempt that it gave up."""
+    """The client accepts the answer to an attempt that it gave up."""
     confirm = ClientProof.confirm
 
     def confirm_any(self: ClientProof, claim: Resume, answer: ResumeOk, link: LinkBinding, fresh: bytes) -> None:
@@ -98,7 +98,7 @@ def client_takes_any_answer(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def client_believes_any_server(patch: pytest.MonkeyPatch) -> None:
-    """The client does not look at the server's proof."""
+    """The client does not check the server's proof."""
 
     def confirm(self: ClientProof, claim: Resume, _answer: ResumeOk, _link: LinkBinding, fresh: bytes) -> None:
         if claim.attempt == self._attempt:
@@ -107,11 +107,11 @@ def client_believes_any_server(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ClientProof, "confirm", confirm)
 
 
-# What a proof says.
+# The parts of a proof.
 
 
 def without(patch: pytest.MonkeyPatch, leave_out: Callable[..., tuple[Any, ...]]) -> None:
-    """Change what goes into a proof: link, session, attempt and positions."""
+    """Change the parts of a proof: link, session, attempt and positions."""
     prove = resuming._proof
 
     def prove_less(label: bytes, secret: bytes, *parts: Any) -> bytes:
@@ -140,16 +140,16 @@ def proof_for_any_attempt(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def proof_for_any_positions(patch: pytest.MonkeyPatch) -> None:
-    """A proof is not bound to what it comes with."""
+    """A proof is not bound to its positions."""
     without(patch, lambda link, name, attempt, _said: (link, name, attempt, Positions(0)))
 
 
-# What is checked before anything changes.
+# Checks before anything changes.
 
 
 @mutant
 def no_check_of_offsets(patch: pytest.MonkeyPatch) -> None:
-    """Any offset of any channel is taken."""
+    """The server accepts any offset of any channel."""
 
     def check_positions(self: Session, peer: Positions) -> None:
         self._outbox.check_received(peer.controls)
@@ -159,11 +159,11 @@ def no_check_of_offsets(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def no_check_of_controls(patch: pytest.MonkeyPatch) -> None:
-    """Any number of control messages is taken."""
+    """The server accepts any number of control messages."""
     patch.setattr(ControlOutbox, "check_received", lambda _self, _count: None)
 
 
-# What is said again.
+# The replay.
 
 
 @mutant
@@ -193,7 +193,7 @@ def replay_of_everything_unacknowledged(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def no_replay_of_data(patch: pytest.MonkeyPatch) -> None:
-    """What was lost of a stream is not sent again."""
+    """Lost data of a stream is not sent again."""
     patch.setattr(SendStream, "kept_from", lambda _self, _offset: [])
 
 
@@ -221,7 +221,7 @@ def credit_is_not_announced_again(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def old_frames_stay(patch: pytest.MonkeyPatch) -> None:
-    """What waited for the old link is written to the new one, before what is repeated."""
+    """Frames that waited for the old link are written to the new one, before the repeated frames."""
     lose = Session.link_lost
 
     def link_lost(self: Session) -> None:
@@ -234,7 +234,7 @@ def old_frames_stay(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def states_are_lost_with_the_link(patch: pytest.MonkeyPatch) -> None:
-    """What became of a job while there was no link is never told."""
+    """The client never learns whether a job was suspended while there was no link."""
     resume = ServerSession.resume
 
     def resume_and_forget(self: ServerSession, peer: Positions, now: float) -> Any:
@@ -246,7 +246,7 @@ def states_are_lost_with_the_link(patch: pytest.MonkeyPatch) -> None:
 
 @mutant
 def what_was_told_is_forgotten_with_the_link(patch: pytest.MonkeyPatch) -> None:
-    """The client is told again what it knows, or not told that a job goes on."""
+    """The client is told a state that it knows, or not told that a job goes on."""
     lose = ServerSession.link_lost
 
     def lose_and_forget(self: Session) -> None:
@@ -258,13 +258,13 @@ def what_was_told_is_forgotten_with_the_link(patch: pytest.MonkeyPatch) -> None:
 
 
 def found_in(histories: int) -> tuple[int, BaseException] | None:
-    """Return how many histories it took until one went wrong, and how."""
+    """Return the number of histories until one went wrong, and its error."""
     failures = ((number, failure_of(number)) for number in range(histories))
     return next(((number + 1, failure) for number, failure in failures if failure is not None), None)
 
 
 def failure_of(number: int) -> BaseException | None:
-    """Return what goes wrong in a history, if anything does."""
+    """Return the error of a history, or ``None``."""
     try:
         run_history(number)
     except (Exception, pytest.fail.Exception) as failure:  # noqa: BLE001 - whatever goes wrong, it has been found
@@ -273,7 +273,7 @@ def failure_of(number: int) -> BaseException | None:
 
 
 def test_no_mutant() -> None:
-    """The histories in which mutants are found are good ones."""
+    """The histories in which mutants are found are good without a mutant."""
     assert found_in(HISTORIES) is None
 
 

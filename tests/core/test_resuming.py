@@ -91,7 +91,7 @@ def test_vectors_by_the_core() -> None:
 
 
 def test_the_vectors_show_the_two_steps() -> None:
-    """A proof with the old secret behind an answer that was lost, and one with the new behind one that was not."""
+    """One proof has the old secret behind a lost answer, and one has the new secret behind an answer that arrived."""
     assert {attempt["outcome"] for attempt in ATTEMPTS} == {"lost", "answer lost", "resumed"}
     assert [attempt["made_with"] for attempt in ATTEMPTS] == [0, 0, 0, 3, 4]
     assert bytes.fromhex(VECTORS["secret_label"]) == SECRET_LABEL
@@ -100,18 +100,18 @@ def test_the_vectors_show_the_two_steps() -> None:
 
 
 def test_the_context_of_a_secret() -> None:
-    """Session and attempt, eight bytes."""
+    """The context is the session and the attempt in eight bytes."""
     assert secret_context(SESSION_ID, 0) == SESSION_ID + bytes(8)
     assert secret_context(SESSION_ID, 258) == SESSION_ID + bytes(6) + b"\x01\x02"
 
 
 def proofs() -> tuple[ClientProof, ServerProof]:
-    """Return both sides' after a login."""
+    """Return both sides' proofs after a login."""
     return ClientProof(SESSION_ID, b"first"), ServerProof(SESSION_ID, b"first")
 
 
 def test_an_attempt_counts_once() -> None:
-    """M-09, M-12: what was taken is refused when it comes again, and so is what was sent before it."""
+    """M-09, M-12: an accepted attempt is refused when it comes again, and so is an earlier one."""
     client, server = proofs()
     early, late = client.claim(LINK, HERE), client.claim(LINK, HERE)
     server.accept(late, LINK, HERE, b"second")
@@ -121,7 +121,7 @@ def test_an_attempt_counts_once() -> None:
 
 
 def test_both_secrets_until_the_client_is_heard() -> None:
-    """M-11: the old one is good until the client has said something on the new link, and never again."""
+    """M-11: the old secret is good until the client sends something on the new link, and never again."""
     client, server = proofs()
     thief = ClientProof(SESSION_ID, b"first")
     thief._attempt = 10
@@ -137,7 +137,7 @@ def test_both_secrets_until_the_client_is_heard() -> None:
 
 
 def test_an_answer_to_what_was_given_up() -> None:
-    """M-09: it is not taken, for the server may take the later attempt yet; that one's is."""
+    """M-09: a client refuses the answer to an attempt that it gave up, and accepts that to its latest."""
     client, server = proofs()
     early = client.claim(LINK, HERE)
     answer = server.accept(early, LINK, HERE, b"second")
@@ -151,7 +151,7 @@ def test_an_answer_to_what_was_given_up() -> None:
 
 
 def test_another_server() -> None:
-    """M-20: an answer of somebody who has not the secret changes nothing, whatever is wrong with it."""
+    """M-20: an answer without the secret changes nothing, whatever is wrong with it."""
     client, server = proofs()
     claim = client.claim(LINK, HERE)
     answer = server.accept(claim, LINK, HERE, b"second")

@@ -12,7 +12,7 @@ def test_peers() -> None:
 
 
 def test_streams_are_numbered_like_descriptors() -> None:
-    """0, 1 and 2; the client sends the first, the server the others."""
+    """The streams have the numbers 0, 1 and 2; the client sends the first, the server the others."""
     assert [int(stream) for stream in Stream] == [0, 1, 2]
     assert [stream.sender for stream in Stream] == [Role.CLIENT, Role.SERVER, Role.SERVER]
     assert [stream for stream in Stream if stream.sender is Role.SERVER] == list(OUTPUTS)

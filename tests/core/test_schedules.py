@@ -1,7 +1,7 @@
-"""Two cores on one link and any schedule: whatever is said in whatever order, the rules hold at every moment.
+"""Two cores on one link, in any schedule of calls: the rules hold at every moment.
 
-Frames travel when the schedule says so, some at a time, so that messages cross each other in every way
-that the table of a channel speaks of.
+Frames travel when the schedule says so, some at a time, so that messages cross each other in every way that the table
+of a channel allows.
 """
 
 from __future__ import annotations
@@ -101,17 +101,17 @@ class Schedules(RuleBasedStateMachine):
 
     @rule(role=ROLES)
     def unpause(self, role: Role) -> None:
-        """It takes bytes again."""
+        """A side's link takes bytes again."""
         self.both.do_unpause(role)
 
     @rule(role=ROLES)
     def wait(self, role: Role) -> None:
-        """A side asks for a sign of life."""
+        """A side sends a ping."""
         self.both.do_wait(role)
 
     @invariant()
     def memory_is_bounded(self) -> None:
-        """Nobody holds more than it may."""
+        """Neither side holds more than it may."""
         self.both.memory_is_bounded()
 
     def teardown(self) -> None:
@@ -127,7 +127,7 @@ TestSchedules.settings = settings(
 
 @pytest.mark.parametrize("seed", range(200))
 def test_long_schedules(seed: int) -> None:
-    """The same for longer, in moods."""
+    """The rules hold in long schedules, too, which prefer different steps in turn."""
     dice = random.Random(seed)
     both = Applications()
     for _ in range(12):

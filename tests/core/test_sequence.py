@@ -10,13 +10,14 @@ from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import ACKNOWLEDGE_EVERY, MAX_CONTROL_BYTES, MAX_PART_BYTES, MAX_UNACKNOWLEDGED
 from twisted_rsh.core.messages import Close, Open
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
 
 
 def new_outbox() -> ControlOutbox:
     """Return an outbox that has numbered nothing."""
-    return ControlOutbox(itertools.count().__next__)
+    return ControlOutbox(itertools.count())
 
 
 def fill(outbox: ControlOutbox, count: int) -> list[bytes]:
@@ -36,7 +37,7 @@ def test_numbers_start_at_zero_and_grow_by_one() -> None:
 
 
 def test_the_bound_and_one_past_it() -> None:
-    """64 may be under way; the 65th waits for an acknowledgement and then goes."""
+    """64 messages may be under way; the 65th waits for an acknowledgement and then goes out."""
     outbox = new_outbox()
     assert len(fill(outbox, MAX_UNACKNOWLEDGED)) == MAX_UNACKNOWLEDGED
     assert outbox.waiting == 0
@@ -50,7 +51,7 @@ def test_the_bound_and_one_past_it() -> None:
 
 
 def test_messages_never_overtake_each_other() -> None:
-    """While some wait, a new one waits behind them even if there is room for it."""
+    """While some messages wait, a new one waits behind them even if there is room for it."""
     outbox = new_outbox()
     fill(outbox, MAX_UNACKNOWLEDGED + 3)
     released = outbox.acknowledge(2)
@@ -60,7 +61,7 @@ def test_messages_never_overtake_each_other() -> None:
 
 
 def test_acknowledgements_are_cumulative() -> None:
-    """One that is repeated or late changes nothing; one of a message never sent is a breach."""
+    """An acknowledgement that is repeated or late changes nothing; one of a message never sent is a breach."""
     outbox = new_outbox()
     fill(outbox, 10)
     assert outbox.acknowledge(7) == []
@@ -75,7 +76,7 @@ def test_acknowledgements_are_cumulative() -> None:
 
 
 def test_a_message_that_waits_cannot_be_acknowledged() -> None:
-    """It was never sent."""
+    """An acknowledgement of a message that waits is a breach, because it was never sent."""
     outbox = new_outbox()
     fill(outbox, MAX_UNACKNOWLEDGED + 1)
     with pytest.raises(RemoteProtocolError) as error:
@@ -84,7 +85,7 @@ def test_a_message_that_waits_cannot_be_acknowledged() -> None:
 
 
 def test_a_message_that_cannot_travel_takes_no_number() -> None:
-    """The next one has the number it would have had."""
+    """The message after one that cannot be encoded has the number that the latter would have had."""
     outbox = new_outbox()
     with pytest.raises(LocalProtocolError):
         outbox.put(Close(0))
@@ -92,10 +93,10 @@ def test_a_message_that_cannot_travel_takes_no_number() -> None:
 
 
 def test_the_parts_of_the_longest_message() -> None:
-    """As many go out as may be under way, each with its own number; the others follow as these are acknowledged."""
-    frame = len(Open(channel=1, command="").body())
+    """As many parts go out as may be under way, each with its own number; the others follow acknowledgements."""
+    frame = len(Open(channel=1, request=JobRequest(command="")).body())
     outbox = new_outbox()
-    payloads = outbox.put(Open(channel=1, command="x" * (MAX_CONTROL_BYTES - frame)))
+    payloads = outbox.put(Open(channel=1, request=JobRequest(command="x" * (MAX_CONTROL_BYTES - frame))))
     assert len(payloads) == MAX_UNACKNOWLEDGED
     while outbox.blocked:
         payloads += outbox.acknowledge(len(payloads) - MAX_UNACKNOWLEDGED + ACKNOWLEDGE_EVERY)
@@ -105,7 +106,7 @@ def test_the_parts_of_the_longest_message() -> None:
 
 @pytest.mark.parametrize("sequence", [0, 2, 2**64 - 1])
 def test_the_inbox_takes_the_next_only(sequence: int) -> None:
-    """A repetition and a gap are breaches."""
+    """A repetition and a gap in the numbers are breaches."""
     inbox = ControlInbox()
     inbox.take(0)
     with pytest.raises(RemoteProtocolError) as error:
@@ -115,7 +116,7 @@ def test_the_inbox_takes_the_next_only(sequence: int) -> None:
 
 
 def test_acknowledging_is_due_at_sixteen() -> None:
-    """One less is not worth a frame."""
+    """Sixteen messages are worth an acknowledgement, fifteen are not."""
     inbox = ControlInbox()
     for sequence in range(ACKNOWLEDGE_EVERY):
         assert inbox.acknowledgement_due() is None
@@ -125,7 +126,7 @@ def test_acknowledging_is_due_at_sixteen() -> None:
 
 
 def test_too_many_under_way() -> None:
-    """The 64th unacknowledged message is taken, the 65th is a breach."""
+    """The 64th unacknowledged message is accepted, the 65th is a breach."""
     inbox = ControlInbox()
     for sequence in range(MAX_UNACKNOWLEDGED):
         inbox.take(sequence)
@@ -150,7 +151,7 @@ def test_a_sender_never_waits_forever() -> None:
 
 @pytest.mark.parametrize(("count", "possible"), [(2, False), (3, True), (5, True), (7, True), (8, False)])
 def test_what_can_have_arrived(count: int, possible: bool) -> None:
-    """M-13: from what was acknowledged to what was sent; what waits was not sent, and checking changes nothing."""
+    """M-13: from the acknowledged to the sent messages, any number can have arrived; checking it changes nothing."""
     outbox = new_outbox()
     fill(outbox, 7)
     outbox.acknowledge(3)
@@ -164,9 +165,9 @@ def test_what_can_have_arrived(count: int, possible: bool) -> None:
 
 
 def test_places_in_the_order() -> None:
-    """Each message has its place when it is sent, not when it has to wait; the last acknowledged one's is known."""
+    """A message gets its place in the order when it is sent, not when it has to wait."""
     order = itertools.count(10, 10)
-    outbox = ControlOutbox(lambda: next(order))
+    outbox = ControlOutbox(order)
     assert outbox.acknowledged_order == -1
     fill(outbox, MAX_UNACKNOWLEDGED + 1)
     assert [place for place, _ in outbox.log] == list(range(10, 650, 10))
@@ -177,7 +178,7 @@ def test_places_in_the_order() -> None:
 
 
 def test_told_in_another_way() -> None:
-    """A resume acknowledges: nothing is due until there are sixteen more, and the sender may have all of its room."""
+    """A resume acknowledges: nothing is due until sixteen more messages, and the sender has all of its room."""
     inbox = ControlInbox()
     for sequence in range(ACKNOWLEDGE_EVERY - 1):
         inbox.take(sequence)

@@ -11,6 +11,7 @@ from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtoco
 from twisted_rsh.core.events import ChannelAbandoned, ChannelOpened, ChannelRequested, JobEnded
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, MAX_UNACKNOWLEDGED
 from twisted_rsh.core.messages import Ack, Close, Credit, Open, Opened
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Role, Stream
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -22,19 +23,21 @@ def test_channel_numbers_only_grow(number: int) -> None:
     """H-13: a number that was used, or lies below one that was, is a breach, whether its channel is free or not."""
     for free in (False, True):
         pair = Pair()
-        pair.hear(SERVER, Open(channel=3, command="true"))
+        pair.hear(SERVER, Open(channel=3, request=JobRequest(command="true")))
         if free:
             pair.server.report_exit(3, JobEnd(Exited(0)))
             pair.hear(SERVER, Close(3))
-        assert pair.breach(SERVER, Open(channel=number, command="true")) is ErrorCode.CHANNEL_STATE
+        assert pair.breach(SERVER, Open(channel=number, request=JobRequest(command="true"))) is ErrorCode.CHANNEL_STATE
         pair.hear(SERVER, Ack(0))
     pair = Pair()
-    pair.hear(SERVER, Open(channel=3, command="true"))
-    assert pair.hear(SERVER, Open(channel=2**32 - 1, command="true")) == [ChannelRequested(2**32 - 1, TRUE)]
+    pair.hear(SERVER, Open(channel=3, request=JobRequest(command="true")))
+    assert pair.hear(SERVER, Open(channel=2**32 - 1, request=JobRequest(command="true"))) == [
+        ChannelRequested(2**32 - 1, TRUE)
+    ]
 
 
 def test_one_job_too_many() -> None:
-    """H-09: as many jobs as the session may have are taken, the next is refused, and the session goes on."""
+    """H-09: the server runs as many jobs as the session may have, refuses the next, and the session goes on."""
     pair = Pair()
     for _ in range(SMALL.max_channels):
         pair.open()
@@ -53,7 +56,7 @@ def test_one_job_too_many() -> None:
 
 
 def test_a_job_that_was_given_up_still_counts() -> None:
-    """It runs until it ends."""
+    """A job whose channel was closed counts until it ends."""
     pair = Pair()
     for channel in [pair.open() for _ in range(SMALL.max_channels)]:
         pair.client.close(channel)
@@ -62,24 +65,24 @@ def test_a_job_that_was_given_up_still_counts() -> None:
 
 
 def test_refused_channels_left_unclosed() -> None:
-    """As many as the bound are taken, the next is a breach."""
+    """As many refused channels as the bound are allowed, and the next is a breach."""
     pair = Pair()
     for number in range(1, SMALL.max_channels + MAX_REFUSED_CHANNELS + 1):
-        pair.hear(SERVER, Open(channel=number, command="true"))
+        pair.hear(SERVER, Open(channel=number, request=JobRequest(command="true")))
         pair.server.frames_to_send()  # a client that reads, acknowledges, and does not close
         if number > SMALL.max_channels:
             pair.hear(SERVER, Ack(number - SMALL.max_channels))
-    assert pair.breach(SERVER, Open(channel=number + 1, command="true")) is ErrorCode.CHANNEL_STATE
+    assert pair.breach(SERVER, Open(channel=number + 1, request=JobRequest(command="true"))) is ErrorCode.CHANNEL_STATE
 
 
 def test_a_client_that_acknowledges_nothing() -> None:
-    """H-09: what waits for a client is bounded also when each of its channels is closed at once."""
+    """H-09: the messages that wait for a client are bounded also when it closes each of its channels at once."""
     pair = Pair()
     bound = MAX_ANSWERS * (SMALL.max_channels + MAX_REFUSED_CHANNELS)
     number = 0
     with pytest.raises(RemoteProtocolError) as error:
         for number in range(1, 10_000):
-            pair.hear(SERVER, Open(channel=number, command="true"))
+            pair.hear(SERVER, Open(channel=number, request=JobRequest(command="true")))
             if number > SMALL.max_channels:
                 pair.hear(SERVER, Close(number))
             pair.server.frames_to_send()
@@ -89,7 +92,7 @@ def test_a_client_that_acknowledges_nothing() -> None:
 
 
 def test_a_flood_of_channels() -> None:
-    """H-09: 10^5 channels opened and closed; nothing is left of them, and the log never exceeds its bound."""
+    """H-09: 10^5 channels opened and closed leave nothing behind, and the log never exceeds its bound."""
     pair = Pair()
     for turn in range(100_000):
         channel = pair.client.open(TRUE)
@@ -107,7 +110,7 @@ def test_a_flood_of_channels() -> None:
 
 
 def test_answers_come_once() -> None:
-    """A request is accepted once, and an ending is told once."""
+    """A request is accepted once, and an ending is reported once."""
     pair = Pair()
     channel = pair.open()
     with pytest.raises(LocalProtocolError):
@@ -120,7 +123,7 @@ def test_answers_come_once() -> None:
 
 
 def test_an_ending_that_cannot_travel() -> None:
-    """It changes nothing, so that another can be reported: the client is never left without one."""
+    """An ending that cannot be encoded changes nothing, so that another can be reported in its place."""
     pair = Pair()
     channel = pair.open()
     for ending in (Signalled("RTMIN+1"), Exited(-1), OutcomeUnknown("x" * 5000)):
@@ -132,7 +135,7 @@ def test_an_ending_that_cannot_travel() -> None:
 
 
 def test_a_code_page_that_cannot_travel() -> None:
-    """It changes nothing either."""
+    """A code page whose name cannot be encoded changes nothing."""
     pair = Pair()
     channel = pair.open(accept=False)
     with pytest.raises(LocalProtocolError):
@@ -142,7 +145,7 @@ def test_a_code_page_that_cannot_travel() -> None:
 
 
 def test_input_consumed_before_the_answer() -> None:
-    """H-03: the credit for it goes out behind OPENED; the channel allows it no earlier."""
+    """H-03: credit for input that was consumed before OPENED goes out behind OPENED."""
     pair = Pair()
     channel = pair.client.open(TRUE)
     pair.client.send_data(channel, STDIN, bytes(SMALL.window))
@@ -157,7 +160,7 @@ def test_input_consumed_before_the_answer() -> None:
 
 
 def test_close_before_the_answer() -> None:
-    """The server may still accept, which the client ignores, and must still report an ending."""
+    """After CLOSE the server may still accept, which the client ignores, and must still report an ending."""
     pair = Pair()
     channel = pair.client.open(TRUE)
     pair.client.close(channel)
@@ -169,7 +172,7 @@ def test_close_before_the_answer() -> None:
 
 
 def test_after_the_ending_the_client_is_ignored() -> None:
-    """What it sent before it knew changes nothing; that it keeps to the rules is still checked."""
+    """Messages that a client sent before it saw EXIT change nothing, but must keep to the rules."""
     pair = Pair()
     channel = pair.open()
     pair.server.report_exit(channel, JobEnd(Exited(0)))
@@ -182,7 +185,7 @@ def test_after_the_ending_the_client_is_ignored() -> None:
 
 
 def test_data_after_close() -> None:
-    """S-12: a closed channel is never brought back to life: what follows CLOSE is a breach."""
+    """S-12: a message behind CLOSE is a breach, so a closed channel never comes back to life."""
     pair = Pair()
     channel = pair.open()
     pair.client.close(channel)
@@ -193,7 +196,7 @@ def test_data_after_close() -> None:
 
 
 def test_whether_there_is_a_channel() -> None:
-    """From the request until both have said their last word."""
+    """A channel exists from the request until EXIT and CLOSE."""
     pair = Pair()
     answers = [pair.server.has_channels]
     channel = pair.open()

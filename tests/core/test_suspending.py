@@ -12,6 +12,7 @@ from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.events import ChannelAbandoned, JobEnded, JobSuspended, RoomGained, SessionClosed
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, MAX_UNACKNOWLEDGED
 from twisted_rsh.core.messages import Close, Exit, Goodbye, Open, Opened, Suspended
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Role
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
@@ -24,7 +25,7 @@ def state(turn: int) -> str | None:
 
 
 def test_a_suspension_arrives() -> None:
-    """And that the job goes on, each once."""
+    """A client learns that a job is suspended, and that it goes on, each once."""
     pair = Pair()
     channel = pair.open()
     for signal in ("TSTP", None):
@@ -34,7 +35,7 @@ def test_a_suspension_arrives() -> None:
 
 
 def test_what_the_client_knows_is_not_sent() -> None:
-    """Not that a job goes on which never stopped, nor twice that it has; another signal is news."""
+    """A state that the client knows is not sent again; another signal is a new state."""
     pair = Pair()
     channel = pair.open()
     told = []
@@ -45,7 +46,7 @@ def test_what_the_client_knows_is_not_sent() -> None:
 
 
 def test_what_has_passed_before_it_could_be_sent() -> None:
-    """Of a job that goes on again before anything is written nothing is told."""
+    """A job that goes on before its suspension was written causes no message."""
     pair = Pair()
     channel = pair.open()
     pair.server.report_suspension(channel, "STOP")
@@ -54,7 +55,7 @@ def test_what_has_passed_before_it_could_be_sent() -> None:
 
 
 def test_a_job_that_is_not_answered_for() -> None:
-    """Before OPENED there is nothing to suspend, nor on a channel that does not exist, nor behind EXIT."""
+    """A suspension before OPENED, behind EXIT, or on an unknown channel is our own mistake."""
     pair = Pair()
     channel = pair.open(accept=False)
     for number in (channel, channel + 1):
@@ -72,7 +73,7 @@ def test_a_job_that_is_not_answered_for() -> None:
 
 @pytest.mark.parametrize("signal", ["SIGSTOP", "", "stop", "\ud800"])
 def test_no_signal(signal: str) -> None:
-    """It is our own mistake; the state before it is still told, and the session goes on."""
+    """An unknown signal is our own mistake; the state before it is still sent, and the session goes on."""
     pair = Pair()
     channel = pair.open()
     pair.server.report_suspension(channel, "STOP")
@@ -82,8 +83,8 @@ def test_no_signal(signal: str) -> None:
     assert pair.settle()[CLIENT] == [JobSuspended(channel, "STOP")]
 
 
-def test_a_storm_that_nobody_acknowledges() -> None:
-    """C-10: of 10^5 states those that may be under way go out, one waits behind them, and the last is kept."""
+def test_a_storm_without_acknowledgements() -> None:
+    """C-10: of 10^5 states as many go out as may be under way, one waits behind them, and the last is kept."""
     pair = Pair()
     channel = pair.open()
     for turn in range(STORM + 1):
@@ -117,7 +118,7 @@ def test_a_storm_without_a_link() -> None:
 
 
 def test_a_suspension_that_was_lost_with_the_link() -> None:
-    """It is repeated like any control message; told again it is not, as the client will know it."""
+    """A lost suspension is repeated by the resume, and reporting it again sends nothing more."""
     pair = Pair()
     channel = pair.open()
     pair.server.report_suspension(channel, "STOP")
@@ -132,7 +133,7 @@ def test_a_suspension_that_was_lost_with_the_link() -> None:
 
 
 def test_it_cannot_make_a_client_that_keeps_the_rules_break_them() -> None:
-    """One state waits besides what MAX_ANSWERS allows for: a client may still open its last channel."""
+    """One state may wait besides the MAX_ANSWERS of each channel: a client may still open its last channel."""
     pair = Pair()
     first = pair.open()
     for turn in range(2 * MAX_UNACKNOWLEDGED):
@@ -141,14 +142,14 @@ def test_it_cannot_make_a_client_that_keeps_the_rules_break_them() -> None:
     assert pair.server._outbox.waiting == 1
     most = SMALL.max_channels + MAX_REFUSED_CHANNELS
     for number in range(first + 1, most + 1):
-        pair.hear(SERVER, Open(channel=number, command="true"))
+        pair.hear(SERVER, Open(channel=number, request=JobRequest(command="true")))
         pair.server.frames_to_send()
     assert pair.server._outbox.waiting <= MAX_ANSWERS * most
 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_job_that_ends(told: bool) -> None:
-    """What is kept for it is forgotten, and never follows EXIT."""
+    """A kept state is forgotten when its job ends, and never follows EXIT."""
     pair = Pair()
     channel = pair.open()
     pair.server.report_suspension(channel, "STOP")
@@ -161,7 +162,7 @@ def test_a_job_that_ends(told: bool) -> None:
 
 
 def test_a_channel_that_the_client_has_closed() -> None:
-    """Nobody wants to know; and what crosses CLOSE has no effect."""
+    """A suspension on a closed channel is not sent, and one that crosses CLOSE has no effect."""
     pair = Pair()
     channel = pair.open()
     pair.server.report_suspension(channel, "STOP")
@@ -177,7 +178,7 @@ def test_a_channel_that_the_client_has_closed() -> None:
 
 
 def test_a_state_kept_for_a_channel_that_is_closed() -> None:
-    """It is forgotten with it, also if the job had not been answered for."""
+    """A kept state is forgotten when its channel is closed, also before OPENED."""
     pair = Pair()
     channel, other = pair.open(), pair.client.open(TRUE)
     pair.settle()
@@ -190,7 +191,7 @@ def test_a_state_kept_for_a_channel_that_is_closed() -> None:
 
 
 def test_after_goodbye() -> None:
-    """Nothing follows our last word, and nothing is kept."""
+    """No state is sent or kept after GOODBYE."""
     pair = Pair()
     channel = pair.open()
     pair.server.goodbye("")
@@ -201,7 +202,7 @@ def test_after_goodbye() -> None:
 
 
 def test_before_a_goodbye_that_waits() -> None:
-    """The last word waits for nothing but what was said before it."""
+    """GOODBYE waits only for messages that were sent before it, not for a kept state."""
     pair = Pair()
     channel = pair.open()
     for turn in range(MAX_UNACKNOWLEDGED + 5):

@@ -38,7 +38,7 @@ def logged_in(limits: SessionLimits) -> dict[Role, tuple[ClientLogin, Session] |
 
 @pytest.mark.parametrize("vector", MESSAGE_VECTORS, ids=lambda vector: vector["name"])
 def test_messages(vector: Vector) -> None:
-    """Each message is written as it stands there, and read as it is meant."""
+    """Each message is written as its vector says, and read as its fields say."""
     message = build(vector["name"], vector["fields"])
     declaration, sender = message.declaration, Role(vector["sender"])
     assert declaration.phase is Phase(vector["phase"])
@@ -54,7 +54,7 @@ def test_messages(vector: Vector) -> None:
 
 
 def test_every_message_has_a_vector() -> None:
-    """From every side that may send it."""
+    """Every message has a vector from every side that may send it."""
     described = {(vector["name"], vector["sender"]) for vector in MESSAGE_VECTORS}
     for message in MESSAGES:
         senders = {sender for name, sender in described if name == wire_name(message)}
@@ -71,7 +71,7 @@ def test_messages_in_parts(vector: Vector) -> None:
 
 
 def server_before(before: list[Vector]) -> Callable[[bytes], object]:
-    """Return what takes a frame in a server that has heard and said these."""
+    """Return the method that takes a frame, of a server's login that has received and sent these frames."""
     login = ServerLogin()
     for earlier in before:
         given = bytes.fromhex(earlier["payload"])
@@ -86,7 +86,7 @@ def server_before(before: list[Vector]) -> Callable[[bytes], object]:
 
 
 def client_before(before: list[Vector]) -> Callable[[bytes], object]:
-    """Return what takes a frame in a client that has asked with this, or with an AUTH."""
+    """Return a call that takes a frame, of a client's login that has sent this frame, or an AUTH."""
     asked = [Decoder(Role.SERVER, Phase.LOGIN).decode(bytes.fromhex(said["payload"]))[1] for said in before]
     if asked and isinstance(asked[0], Resume):
         resume = ClientResume()
@@ -99,7 +99,7 @@ def client_before(before: list[Vector]) -> Callable[[bytes], object]:
 
 @pytest.mark.parametrize("vector", MALFORMED["malformed"], ids=lambda vector: f"{vector['receiver']}: {vector['name']}")
 def test_malformed(vector: Vector) -> None:
-    """F-10, H-13: each of them is a breach, of the kind that stands there, and what comes before it is none."""
+    """F-10, H-13: each vector is a breach of the kind that it names, and the frames before it are none."""
     receiver, payload = Role(vector["receiver"]), bytes.fromhex(vector["payload"])
     if Phase(vector["phase"]) is Phase.LOGIN:
         feed = server_before(vector["before"]) if receiver is Role.SERVER else client_before(vector["before"])
@@ -122,12 +122,12 @@ def test_malformed(vector: Vector) -> None:
 
 
 def test_every_kind_of_breach_has_a_vector() -> None:
-    """Each code is expected at least once."""
+    """Each error code occurs in a vector."""
     assert {vector["error"] for vector in MALFORMED["malformed"]} == {code.value for code in ErrorCode}
 
 
 def test_the_session() -> None:
-    """Two cores that say what stands there write exactly the payloads that stand there, from the login to the end."""
+    """Two cores that send the vector's messages write exactly its payloads, from the login to the end."""
     limits = SessionLimits(window=SESSION["window"], max_channels=SESSION["max_channels"], detach_seconds=0)
     asked, answered, *steps = SESSION["steps"]
     client, server = ClientLogin(SessionLimits()), ServerLogin()
@@ -155,7 +155,7 @@ def test_the_session() -> None:
 
 
 def test_the_session_shows_nearly_everything() -> None:
-    """What it lacks, the messages have, and those of a resume the vectors for that."""
+    """Only these messages are missing from the session; other vectors have them."""
     shown = {step["name"] for step in SESSION["steps"]}
     assert BY_NAME.keys() - shown == {"AUTH_FAIL", "PART", "RESUME", "RESUME_FAIL", "RESUME_OK", "SUSPENDED"}
 

@@ -30,7 +30,7 @@ def nothing_left(pair: Pair) -> bool:
 
 
 def test_output_after_the_end_of_input() -> None:
-    """H-08: input ends first, standard output next, and standard error still comes."""
+    """H-08: standard error still comes after the ends of input and standard output."""
     pair = Pair()
     channel = pair.open()
     pair.client.send_data(channel, STDIN, b"in")
@@ -75,7 +75,7 @@ def test_binary_fidelity() -> None:
 
 
 def test_a_slow_channel_beside_a_fast_one() -> None:
-    """H-05: a stream that nobody reads holds up no other, on the same channel or another."""
+    """H-05: an unread stream holds up no other, on the same channel or another."""
     pair = Pair()
     slow, fast = pair.open(), pair.open()
     pair.server.send_data(slow, STDOUT, bytes(pair.server.room(slow, STDOUT)))
@@ -92,7 +92,7 @@ def test_a_slow_channel_beside_a_fast_one() -> None:
 
 
 def test_close_crosses_exit() -> None:
-    """Both last words are on their way at once: the client has its ending, and both sides are free."""
+    """When CLOSE and EXIT cross, the client has its ending, and both sides free the channel."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"abc")
@@ -107,7 +107,7 @@ def test_close_crosses_exit() -> None:
 
 
 def test_everything_crosses_exit() -> None:
-    """Whatever the client says before it has EXIT arrives at an ended channel, and changes nothing."""
+    """Messages that a client sends before it sees EXIT arrive at an ended channel, and change nothing."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, bytes(2000))
@@ -125,7 +125,7 @@ def test_everything_crosses_exit() -> None:
 
 
 def test_everything_crosses_close() -> None:
-    """Whatever the server says before it has CLOSE is dropped, counted, and followed by EXIT."""
+    """Messages that a server sends before it sees CLOSE are dropped and counted, and EXIT follows."""
     pair = Pair()
     channel = pair.open()
     pair.client.send_data(channel, STDIN, bytes(2000))
@@ -144,7 +144,7 @@ def test_everything_crosses_close() -> None:
 
 @pytest.mark.parametrize("stream", Stream)
 def test_stop_crosses_data_and_end(stream: Stream) -> None:
-    """The rest of a stopped stream is dropped, and its sender is told only if it had not ended it."""
+    """The rest of a stopped stream is dropped; its sender learns of the STOP only if it had not ended the stream."""
     for ended in (False, True):
         pair = Pair()
         channel = pair.open()
@@ -160,7 +160,7 @@ def test_stop_crosses_data_and_end(stream: Stream) -> None:
 
 
 def test_credit_never_follows_close() -> None:
-    """Credit that is due when the channel is closed is not sent any more; that of other channels is."""
+    """Credit that is due when a channel is closed is not sent; that of other channels is."""
     pair = Pair()
     closed, other = pair.open(), pair.open()
     for channel in (closed, other):
@@ -188,7 +188,7 @@ def test_a_channel_whose_opening_waits() -> None:
 
 
 def test_the_last_words_of_a_server_that_stops() -> None:
-    """A server that ends every job and leaves at once, with more to say than may be under way, is heard in full."""
+    """All endings and the GOODBYE of a server that stops arrive, even if they are more than may be under way."""
     pair = Pair(SessionLimits(window=4096, max_channels=64))
     channels = [pair.open() for _ in range(64)]
     for channel in channels:

@@ -1,4 +1,4 @@
-"""The test vectors, and how a core is made to say what stands in them."""
+"""The test vectors, and a session that is made to send their messages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from twisted_rsh.core.messages import (
     Stop,
     Suspended,
 )
-from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session
 
@@ -52,12 +51,11 @@ BY_NAME = {wire_name(message): message for message in MESSAGES}
 
 
 def build(name: str, fields: dict[str, Any]) -> Message:
-    """Return the message that a vector describes: members of JSON as they stand there, bytes of others in hex."""
+    """Return the message that a vector describes by its JSON members, or by its fields with bytes in hex."""
     message: Any = BY_NAME[name]
     built: Message
     if issubclass(message, JsonMessage):
-        kinds = {member: kind for member, kind, _ in message.members}
-        built = message(**{member: kinds[member].decode(value) for member, value in fields.items()})
+        built = message.record.read(fields)
     else:
         built = message(**{field: _value(value) for field, value in fields.items()})
     return built
@@ -71,27 +69,27 @@ def _value(value: Any) -> Any:
 
 
 def say(session: Session, message: Message, consumed: dict[tuple[int, int], int], now: float) -> None:
-    """Let a session say a message.
+    """Let a session send a message.
 
-    :param consumed: what this session has consumed of each stream so far; kept up to date.
+    :param consumed: bytes that this session has consumed of each stream so far; kept up to date.
     """
     if isinstance(message, Data):
         session.send_data(message.channel, message.stream, message.data)
     elif isinstance(message, End):
-        session.end_stream(message.channel, Stream(message.stream))
+        session.end_stream(message.channel, message.stream)
     elif isinstance(message, Stop):
-        session.stop_stream(message.channel, Stream(message.stream))
+        session.stop_stream(message.channel, message.stream)
     elif isinstance(message, Credit):
         key = message.channel, message.stream
         more = message.limit - session.limits.window - consumed.get(key, 0)
         consumed[key] = consumed.get(key, 0) + more
-        session.consumed(message.channel, Stream(message.stream), more)
+        session.consumed(message.channel, message.stream, more)
     elif isinstance(message, Ping):
         session.deadline_reached(now)
     elif isinstance(message, Goodbye):
         session.goodbye(message.text)
     elif isinstance(message, Ack | Pong):
-        pass  # it says these by itself
+        pass  # a session sends these by itself
     elif isinstance(session, ClientSession):
         _say_as_client(session, message)
     elif isinstance(session, ServerSession):
@@ -100,7 +98,7 @@ def say(session: Session, message: Message, consumed: dict[tuple[int, int], int]
 
 def _say_as_client(session: ClientSession, message: Message) -> None:
     if isinstance(message, Open):
-        assert session.open(message.request()) == message.channel
+        assert session.open(message.request) == message.channel
     elif isinstance(message, Signal):
         session.send_signal(message.channel, message.signal)
     elif isinstance(message, Resize):

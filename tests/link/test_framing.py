@@ -14,6 +14,7 @@ from tests.server.rig import NO_RESUME, Rig
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
 from twisted_rsh.core.messages import Ack, AuthFail, AuthOk, Data, End, Exit, Open, Opened, Signal
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS, LOGIN_SECONDS, FramedLink
 from twisted_rsh.server.job import OPENED_HELD_SECONDS
@@ -41,7 +42,7 @@ def test_the_largest_frame_after_the_login(rig: Rig, beyond: int) -> None:
     """F-02: 64 KiB are taken, one byte more ends the link at its length, with nothing kept."""
     client = rig.log_in()
     link = rig.link_of(client)
-    (payload,) = client.payloads(Open(channel=1, command="true"))
+    (payload,) = client.payloads(Open(channel=1, request=JobRequest(command="true")))
     client.send(frame(padded(payload, MAX_FRAME_BYTES + beyond)))
     assert client.wire.aborted() is bool(beyond)
     assert len(rig.user.jobs) == 1 - beyond
@@ -69,7 +70,7 @@ def test_an_impossible_length_and_a_flood(rig: Rig, logged_in: bool) -> None:
 def test_a_large_frame_in_crumbs(rig: Rig) -> None:
     """F-04: a legal frame of 64 KiB, each byte in a TLS record of its own, is delivered."""
     client = rig.log_in()
-    (payload,) = client.payloads(Open(channel=1, command="true"))
+    (payload,) = client.payloads(Open(channel=1, request=JobRequest(command="true")))
     client.send(frame(padded(payload, MAX_FRAME_BYTES)), record=1)
     rig.clock.advance(OPENED_HELD_SECONDS)
     client.exchange()
@@ -161,7 +162,11 @@ def test_nothing_behind_a_fatal_frame(transport: str) -> None:
 def test_nothing_is_started_behind_a_fatal_frame(rig: Rig, bad: bytes, logged_in: bool) -> None:
     """F-06: nor does a server start what is asked for behind a frame that is fatal in its phase."""
     client = rig.log_in() if logged_in else rig.connect()
-    opens = [payload for number in (1, 2) for payload in client.payloads(Open(channel=number, command="true"))]
+    opens = [
+        payload
+        for number in (1, 2)
+        for payload in client.payloads(Open(channel=number, request=JobRequest(command="true")))
+    ]
     client.send(b"".join(frame(payload) for payload in (bad, client.auth(rig.pin), *opens)))
     assert client.wire.aborted()
     assert rig.user.jobs == []
@@ -183,7 +188,7 @@ def test_every_split_gives_the_same() -> None:
     def transcript(client: RawClient, rig: Rig) -> bytes:
         payloads = [client.auth(rig.pin)]
         for message in (
-            Open(channel=1, command="cat"),
+            Open(channel=1, request=JobRequest(command="cat")),
             Data(1, Stream.STDIN, 0, b"some input"),
             End(1, Stream.STDIN, 10),
             Signal(channel=1, signal="INT"),
@@ -221,19 +226,19 @@ def test_a_segment_full_of_frames(rig: Rig) -> None:
     busy, other = rig.log_in(), rig.log_in()
     busy.send(frame(busy.payloads(Ack(0))[0]) * 10_000)
     assert busy.frames() == []
-    other.say(Open(channel=1, command="true"))
+    other.say(Open(channel=1, request=JobRequest(command="true")))
     assert other.heard() == [Opened(channel=1, encoding="utf-8")]
-    busy.say(Open(channel=1, command="true"))
+    busy.say(Open(channel=1, request=JobRequest(command="true")))
     assert busy.heard() == [Opened(channel=1, encoding="utf-8")]
 
 
 def test_an_end_inside_a_frame() -> None:
     """F-12: whatever part of an OPEN has come when the connection ends, nothing is started."""
     rig = Rig(NO_RESUME)
-    size = len(frame(rig.log_in().payloads(Open(channel=1, command="true"))[0]))
+    size = len(frame(rig.log_in().payloads(Open(channel=1, request=JobRequest(command="true")))[0]))
     for cut in range(size):
         client = rig.log_in()
-        client.send(frame(client.payloads(Open(channel=1, command="true"))[0])[:cut])
+        client.send(frame(client.payloads(Open(channel=1, request=JobRequest(command="true")))[0])[:cut])
         client.wire.lose(ConnectionDone())
     assert rig.user.jobs == []
     assert rig.realm.logouts == size
@@ -376,7 +381,7 @@ def test_a_refusal_is_the_same_bytes_each_time(rig: Rig) -> None:
 def test_the_exit_is_the_last_word(rig: Rig) -> None:
     """F-07: what a job told before it ended is on the wire before its end."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")))
     (job,) = rig.user.jobs
     job.owner.output_received(Stream.STDERR, b"oops")
     job.end(Exited(4))

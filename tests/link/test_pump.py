@@ -31,6 +31,7 @@ from twisted_rsh.core.messages import (
     Signal,
     Stop,
 )
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
 
 _LIMITS = SessionLimits()
@@ -62,7 +63,7 @@ def test_a_silent_client_is_asked_and_given_up(logged: list[LogEvent]) -> None:
     """H-10: after 15 s of silence the server asks, and after 45 s it gives the link up."""
     rig = Rig(NO_RESUME)
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")))
     client.heard()
     for ping in range(2):
         rig.clock.advance(_LIMITS.keepalive_interval)
@@ -122,7 +123,7 @@ def test_a_silent_server_is_given_up() -> None:
 def test_a_ping_flood_and_nobody_reads(rig: Rig) -> None:
     """H-10: while the transport is full nothing is written, and then one PONG, for the latest PING."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")))
     client.heard()
     (job,) = rig.user.jobs
     client.wire.producer.pauseProducing()
@@ -139,7 +140,7 @@ def test_a_ping_flood_and_nobody_reads(rig: Rig) -> None:
 def test_every_job_gets_its_turn(rig: Rig) -> None:
     """H-14: when the link takes bytes again another job is asked first each time."""
     client = rig.log_in()
-    client.say(*[Open(channel=number, command="true") for number in (1, 2, 3)])
+    client.say(*[Open(channel=number, request=JobRequest(command="true")) for number in (1, 2, 3)])
     order: list[object] = []
 
     class Note(list):  # type: ignore[type-arg]  # a list that tells who was asked
@@ -161,7 +162,7 @@ def test_every_job_gets_its_turn(rig: Rig) -> None:
 def test_a_job_that_ends_another_ones_turn(rig: Rig) -> None:
     """A job that ends when it is asked on is not asked again."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"), Open(channel=2, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")), Open(channel=2, request=JobRequest(command="true")))
     client.heard()
     one, two = rig.user.jobs
 
@@ -182,7 +183,7 @@ def test_a_link_that_dies_between_two_events() -> None:
     """F-14: of two things that one frame causes, the second does not happen on a link that the first has ended."""
     rig = Rig(NO_RESUME)
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"), Open(channel=2, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")), Open(channel=2, request=JobRequest(command="true")))
     link = rig.link_of(client)
     one, two = rig.user.jobs
     two.resume_output = lambda _stream: link.fail("enough")  # type: ignore[assignment,method-assign]  # as above
@@ -221,7 +222,7 @@ ABSURD: list[bytes] = [
     encode(Ack(2)),
     encode(Ack(MAX_OFFSET)),
     encode(Pong(MAX_OFFSET)),
-    encode_control(Open(channel=2, command="rm -rf /"), 0)[0],
+    encode_control(Open(channel=2, request=JobRequest(command="rm -rf /")), 0)[0],
     encode_control(Signal(channel=1, signal="KILL"), 0)[0],
     encode_control(Opened(channel=2, encoding="utf-8"), 0)[0],
     encode_control(Opened(channel=1, encoding="utf-8"), 1)[0],
@@ -301,4 +302,4 @@ def test_a_large_message_in_parts() -> None:
     *parts, (_, message) = [decoder.decode(payload) for payload in server.frames()]
     assert len(parts) == 3
     assert isinstance(message, Open)
-    assert message.command == "x" * 100_000
+    assert message.request.command == "x" * 100_000

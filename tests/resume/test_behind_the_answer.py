@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.server.resuming import Resumer
 from tests.server.rig import Rig
 from twisted_rsh.core.messages import Credit, Data, Open, Positions
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 
 
@@ -13,7 +14,7 @@ def test_credit_follows_what_is_repeated() -> None:
     client may have nothing to say before it has credit."""
     rig = Rig()
     resumer = Resumer(rig)
-    resumer.client.say(Open(channel=1, command="cat"), Data(1, Stream.STDIN, 0, b"input"))
+    resumer.client.say(Open(channel=1, request=JobRequest(command="cat")), Data(1, Stream.STDIN, 0, b"input"))
     (job,) = rig.user.jobs
     job.owner.input_consumed(5)
     job.owner.output_received(Stream.STDOUT, b"lost on the way")

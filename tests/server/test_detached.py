@@ -12,7 +12,7 @@ from tests.server.rig import Rig, ScriptedJob
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_DETACH_SECONDS, SessionLimits
 from twisted_rsh.core.messages import Close, Data, Exit, Goodbye, Open, Opened, Positions
-from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS, JobRequest, Terminal
+from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS, Grace, JobRequest, Keep, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY
@@ -20,8 +20,8 @@ from twisted_rsh.server.session import IDLE_SECONDS, RETENTION_SECONDS
 from twisted_rsh.server.sessions import MAX_DETACHED_PER_KEY
 
 STDIN, STDOUT, STDERR = Stream
-OPEN = Open(channel=1, command="true")
-KEPT = Open(channel=1, command="true", keep=True)
+OPEN = Open(channel=1, request=JobRequest(command="true"))
+KEPT = Open(channel=1, request=JobRequest(command="true", on_disconnect=Keep()))
 LATE = 0.001
 """Seconds beside a moment that is looked at from both sides."""
 
@@ -41,12 +41,15 @@ def is_refused(resumer: Resumer) -> bool:
 # Policies.
 
 GRACES = {
-    "command": (Open(channel=1, command="true"), COMMAND_GRACE_SECONDS),
-    "argv": (Open(channel=1, argv=("true",)), COMMAND_GRACE_SECONDS),
-    "terminal": (Open(channel=1, command="true", terminal=Terminal()), SHELL_GRACE_SECONDS),
-    "shell": (Open(channel=1, shell=""), SHELL_GRACE_SECONDS),
-    "asked": (Open(channel=1, command="true", grace_ms=2500), 2.5),
-    "longer than the server allows": (Open(channel=1, command="true", grace_ms=10**9), 86400.0),
+    "command": (Open(channel=1, request=JobRequest(command="true")), COMMAND_GRACE_SECONDS),
+    "argv": (Open(channel=1, request=JobRequest(argv=("true",))), COMMAND_GRACE_SECONDS),
+    "terminal": (Open(channel=1, request=JobRequest(command="true", terminal=Terminal())), SHELL_GRACE_SECONDS),
+    "shell": (Open(channel=1, request=JobRequest(shell="")), SHELL_GRACE_SECONDS),
+    "asked": (Open(channel=1, request=JobRequest(command="true", on_disconnect=Grace(2.5))), 2.5),
+    "longer than the server allows": (
+        Open(channel=1, request=JobRequest(command="true", on_disconnect=Grace(1_000_000.0))),
+        86400.0,
+    ),
 }
 
 
@@ -57,7 +60,7 @@ def test_a_grace(which: str) -> None:
     rig = Rig(SessionLimits(detach_seconds=86400))
     resumer = Resumer(rig)
     # Beside one that is kept: the session stays, whatever becomes of the other.
-    resumer.client.say(message, Open(channel=2, command="true", keep=True))
+    resumer.client.say(message, Open(channel=2, request=JobRequest(command="true", on_disconnect=Keep())))
     job, kept = rig.user.jobs
     resumer.lose()
     rig.clock.advance(seconds - LATE)
@@ -70,7 +73,10 @@ def test_a_grace(which: str) -> None:
 def test_no_grace(rig: Rig) -> None:
     """P12: a job without a grace is made to end at once; its session stays, and tells of it."""
     resumer = Resumer(rig)
-    resumer.client.say(Open(channel=1, command="true", grace_ms=0), Open(channel=2, command="true"))
+    resumer.client.say(
+        Open(channel=1, request=JobRequest(command="true", on_disconnect=Grace(0.0))),
+        Open(channel=2, request=JobRequest(command="true")),
+    )
     one, two = rig.user.jobs
     resumer.lose()
     assert one.names() == ["terminate"]
@@ -116,7 +122,7 @@ def test_a_job_that_is_kept() -> None:
     """P12: it goes on to its end, however long that takes, and what it has to tell is kept for ten minutes."""
     rig = Rig(SessionLimits(detach_seconds=3600))
     resumer = Resumer(rig)
-    resumer.client.say(KEPT, Open(channel=2, command="true"))
+    resumer.client.say(KEPT, Open(channel=2, request=JobRequest(command="true")))
     kept, other = rig.user.jobs
     resumer.lose()
     rig.clock.advance(MAX_DETACH_SECONDS)
@@ -188,7 +194,10 @@ def shell_of(rig: Rig) -> ScriptedShell:
 def test_a_command_in_a_shell(shells: Rig) -> None:
     """P12: it has the shell's grace, and goes with the shell."""
     resumer = Resumer(shells)
-    resumer.client.say(Open(channel=1, shell="", grace_ms=5000), Open(channel=2, command="sleep", in_shell=1))
+    resumer.client.say(
+        Open(channel=1, request=JobRequest(shell="", on_disconnect=Grace(5.0))),
+        Open(channel=2, request=JobRequest(command="sleep", in_shell=1)),
+    )
     shell = shell_of(shells)
     (command,) = shell.commands
     resumer.lose()
@@ -202,7 +211,10 @@ def test_a_command_in_a_shell(shells: Rig) -> None:
 def test_a_command_whose_shell_is_kept(shells: Rig) -> None:
     """P12: so is the command."""
     resumer = Resumer(shells)
-    resumer.client.say(Open(channel=1, shell="", keep=True), Open(channel=2, command="sleep", in_shell=1))
+    resumer.client.say(
+        Open(channel=1, request=JobRequest(shell="", on_disconnect=Keep())),
+        Open(channel=2, request=JobRequest(command="sleep", in_shell=1)),
+    )
     shell = shell_of(shells)
     resumer.client.say(Goodbye(text=""))
     assert not is_ended(shell)
@@ -212,7 +224,9 @@ def test_a_command_whose_shell_is_kept(shells: Rig) -> None:
 def test_a_command_whose_shell_is_gone(shells: Rig) -> None:
     """P12: should it still run, it has the grace of a command."""
     resumer = Resumer(shells)
-    resumer.client.say(Open(channel=1, shell=""), Open(channel=2, command="sleep", in_shell=1))
+    resumer.client.say(
+        Open(channel=1, request=JobRequest(shell="")), Open(channel=2, request=JobRequest(command="sleep", in_shell=1))
+    )
     shell = shell_of(shells)
     (command,) = shell.commands
     shell.end()
@@ -225,10 +239,10 @@ def test_a_job_that_cannot_be_ended_in_time(rig: Rig, logged: list[LogEvent]) ->
     """S-13: an application's job that breaks when its grace is over keeps no other one alive."""
     resumer = Resumer(rig)
     resumer.client.say(
-        Open(channel=1, command="true", grace_ms=0),
-        Open(channel=2, command="true", grace_ms=0),
-        Open(channel=3, command="true", grace_ms=1000),
-        Open(channel=4, command="true", grace_ms=1000),
+        Open(channel=1, request=JobRequest(command="true", on_disconnect=Grace(0.0))),
+        Open(channel=2, request=JobRequest(command="true", on_disconnect=Grace(0.0))),
+        Open(channel=3, request=JobRequest(command="true", on_disconnect=Grace(1.0))),
+        Open(channel=4, request=JobRequest(command="true", on_disconnect=Grace(1.0))),
     )
     for job in rig.user.jobs[::2]:
         job.raises.add("terminate")
@@ -241,7 +255,7 @@ def test_a_job_that_cannot_be_ended_in_time(rig: Rig, logged: list[LogEvent]) ->
 def test_a_blocked_job_costs_nothing(rig: Rig) -> None:
     """P12: while a session has no link nothing is done for it: its one timer, and that of each grace, wait."""
     resumer = Resumer(rig)
-    resumer.client.say(OPEN, Open(channel=2, command="true", keep=True))
+    resumer.client.say(OPEN, Open(channel=2, request=JobRequest(command="true", on_disconnect=Keep())))
     for job in rig.user.jobs:
         job.fill()
     resumer.lose()
@@ -260,7 +274,7 @@ def test_the_detach_time_out() -> None:
     """M-15: at the server's time-out, and not before, the jobs are made to end and the session is forgotten."""
     rig = Rig(SessionLimits(detach_seconds=100))
     resumer = Resumer(rig)
-    resumer.client.say(Open(channel=1, shell=""))
+    resumer.client.say(Open(channel=1, request=JobRequest(shell="")))
     (job,) = rig.user.jobs
     job.fill()
     resumer.lose()
@@ -357,7 +371,7 @@ def test_an_ending_on_a_channel_that_was_closed(rig: Rig) -> None:
 
 def test_the_time_out_is_the_longest() -> None:
     """M-15: nothing but a job that is kept makes a session wait for longer than the server says."""
-    for message in (OPEN, Open(channel=1, command="true", grace_ms=0), None):
+    for message in (OPEN, Open(channel=1, request=JobRequest(command="true", on_disconnect=Grace(0.0))), None):
         rig = Rig(SessionLimits(detach_seconds=20))
         resumer = Resumer(rig)
         if message is not None:
@@ -375,7 +389,7 @@ def test_a_server_without_resume() -> None:
     """P12: with a time-out of 0 a session ends with its link, whatever its jobs were promised."""
     rig = Rig(SessionLimits(detach_seconds=0))
     resumer = Resumer(rig)
-    resumer.client.say(KEPT, Open(channel=2, shell=""))
+    resumer.client.say(KEPT, Open(channel=2, request=JobRequest(shell="")))
     resumer.lose()
     assert all(is_ended(job) for job in rig.user.jobs)
     assert rig.sessions == []
@@ -392,7 +406,7 @@ def test_a_server_without_resume() -> None:
 def test_a_kept_job_of_a_client_that_leaves(rig: Rig, logged: list[LogEvent]) -> None:
     """P12: GOODBYE ends the other jobs; the kept one goes on, its input ends, and nobody waits for its output."""
     resumer = Resumer(rig)
-    resumer.client.say(KEPT, Open(channel=2, command="true"), Goodbye(text=""))
+    resumer.client.say(KEPT, Open(channel=2, request=JobRequest(command="true")), Goodbye(text=""))
     kept, other = rig.user.jobs
     assert is_ended(other)
     assert kept.names() == ["end_input", "resume_output", "resume_output"]
@@ -422,7 +436,7 @@ def test_a_kept_job_of_a_client_that_leaves(rig: Rig, logged: list[LogEvent]) ->
 def test_a_kept_job_has_its_end_of_input_once(rig: Rig) -> None:
     """P12: a job whose input has ended is not told again; a limit of output holds for what nobody reads, too."""
     resumer = Resumer(rig)
-    resumer.client.say(Open(channel=1, command="true", keep=True, max_output=10))
+    resumer.client.say(Open(channel=1, request=JobRequest(command="true", on_disconnect=Keep(), max_output=10)))
     (job,) = rig.user.jobs
     (session,) = rig.sessions
     session.jobs._jobs[1].end_input()
@@ -487,7 +501,7 @@ def test_too_many_sessions_without_a_link(rig: Rig, logged: list[LogEvent]) -> N
     resumers = []
     for number in range(MAX_DETACHED_PER_KEY):
         resumers.append(Resumer(rig))
-        resumers[-1].client.say(Open(channel=1, command=f"{number}", keep=True))
+        resumers[-1].client.say(Open(channel=1, request=JobRequest(command=f"{number}", on_disconnect=Keep())))
     other = Resumer(rig, which=1)
     other.client.say(KEPT)
     other.lose()

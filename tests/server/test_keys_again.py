@@ -19,6 +19,7 @@ from tests.server.test_service import is_gone, until
 from tests.serving import Serving, asynchronous
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.messages import Goodbye, Open
+from twisted_rsh.core.requests import JobRequest, Keep
 from twisted_rsh.server.sessions import KEY_REVOKED
 from twisted_rsh.server.sighup import SighupHandler
 from twisted_rsh.trust.home import ConfigFolders
@@ -37,7 +38,7 @@ def test_a_key_that_was_taken_away(rig: Rig, error: type[Exception]) -> None:
     rig.checker.answer = lambda: b"anybody"
     mine, away, others = Resumer(rig), Resumer(rig), Resumer(rig, which=1)
     for resumer in (mine, away, others):
-        resumer.client.say(Open(channel=1, command="true", keep=True))
+        resumer.client.say(Open(channel=1, request=JobRequest(command="true", on_disconnect=Keep())))
     away.lose()
     mine.client.heard()
 

@@ -19,6 +19,7 @@ from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS
 from twisted_rsh.core.messages import Auth, AuthFail, AuthOk, Exit, Open, Ping, Resume, ResumeFail, ResumeOk
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import CLOSE_SECONDS, LOGIN_SECONDS
@@ -73,7 +74,7 @@ def test_any_other_message_first(rig: Rig, message: Message) -> None:
 def test_server_messages_from_a_client(rig: Rig, message: Message) -> None:
     """S-03: what only a server says ends the link of a client that is logged in, too."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")))
     client.send(frame(encode_control(message, 1)[0] if message.declaration.sequenced else encode(message)))
     assert client.wire.aborted()
     assert rig.user.jobs[0].names()[-1] == "terminate"
@@ -90,7 +91,7 @@ def test_a_frame_while_the_checker_thinks(rig: Rig, again: str, outcome: str, lo
     assert len(rig.checker.asked) == 1
     behind = {
         "AUTH": client.auth(rig.pin),
-        "OPEN": payload_of(Open(channel=1, command="true")),
+        "OPEN": payload_of(Open(channel=1, request=JobRequest(command="true"))),
         "PING": encode(Ping(0)),
     }[again]
     client.send(frame(behind))
@@ -110,7 +111,7 @@ def test_a_frame_while_the_checker_thinks(rig: Rig, again: str, outcome: str, lo
 def test_a_second_auth_after_success(rig: Rig) -> None:
     """S-06: it ends the link and the session; nobody becomes another user."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")))
     client.send(frame(client.auth(rig.pin)))
     assert client.wire.aborted()
     assert len(rig.checker.asked) == 1
@@ -227,7 +228,7 @@ def test_a_logout_that_breaks(logged: list[LogEvent]) -> None:
     rig = Rig(NO_RESUME)
     rig.realm.avatar = lambda: (IShellUser, rig.user, lambda: 1 / 0)
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")))
     client.wire.lose()
     assert rig.user.jobs[0].names()[-1] == "terminate"
     assert rig.links == set()

@@ -14,10 +14,11 @@ from twisted_rsh.core.codec import encode
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import DEFAULT_WINDOW
 from twisted_rsh.core.messages import Close, Credit, Data, End, Exit, Open, Opened, Ping, Pong, Positions, Signal
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 
 STDIN, STDOUT, STDERR = Stream
-OPEN = Open(channel=1, command="true")
+OPEN = Open(channel=1, request=JobRequest(command="true"))
 AMOUNT = 10_000_000
 """Bytes that a job writes while its client is away."""
 
@@ -40,7 +41,7 @@ def test_output_and_ending_after_a_cut(rig: Rig) -> None:
         Data(1, STDOUT, 3, b"ore"),
         Exit(channel=1, ending=Exited(7), stdout=6, stderr=0, held_open=False),
     ]
-    client.say(Close(1), Open(channel=2, command="true"))
+    client.say(Close(1), Open(channel=2, request=JobRequest(command="true")))
     assert client.heard() == [Opened(channel=2, encoding="utf-8")]
 
 

@@ -12,9 +12,10 @@ from tests.server.resuming import FAIL, Resumer, is_alive, lines
 from tests.server.rig import Rig
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.messages import Open, Ping
+from twisted_rsh.core.requests import JobRequest, Keep
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 
-OPEN = Open(channel=1, command="true")
+OPEN = Open(channel=1, request=JobRequest(command="true"))
 
 
 # In its place.
@@ -158,7 +159,7 @@ def test_two_resumes_while_the_key_is_checked(rig: Rig) -> None:
 def test_a_portal_that_never_answers(rig: Rig) -> None:
     """R-02: the deadline of the login is that of a resume."""
     resumer = Resumer(rig)
-    resumer.client.say(Open(channel=1, command="true", keep=True))
+    resumer.client.say(Open(channel=1, request=JobRequest(command="true", on_disconnect=Keep())))
     resumer.lose()
     rig.checker.answer = Deferred
     client = rig.connect()

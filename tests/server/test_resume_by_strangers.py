@@ -15,11 +15,12 @@ from tests.server.rig import Rig
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_OFFSET
 from twisted_rsh.core.messages import Credit, Open, Positions, Resume, ResumeFail
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.server.strangers import LINES_A_MINUTE
 
-OPEN = Open(channel=1, command="true")
+OPEN = Open(channel=1, request=JobRequest(command="true"))
 
 
 # Nobody else.

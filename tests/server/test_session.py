@@ -35,6 +35,7 @@ from twisted_rsh.core.messages import (
     Signal,
     Stop,
 )
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
@@ -42,7 +43,7 @@ from twisted_rsh.server.job import OPENED_HELD_SECONDS
 from twisted_rsh.server.session import IDLE_SECONDS
 
 STDIN, STDOUT, STDERR = Stream
-OPEN = Open(channel=1, command="true")
+OPEN = Open(channel=1, request=JobRequest(command="true"))
 
 
 def exits(messages: list[Message]) -> list[Exit]:
@@ -188,7 +189,7 @@ def test_a_job_that_tells_before_it_is_started(rig: Rig) -> None:
 
     rig.user.script = script
     client = rig.log_in()
-    client.say(Open(channel=1, command="true", timeout_ms=5000))
+    client.say(Open(channel=1, request=JobRequest(command="true", timeout=5.0)))
     messages = client.heard()
     assert messages[0] == Opened(channel=1, encoding="utf-8")
     assert messages[-1] == Exit(channel=1, ending=Exited(3), stdout=0, stderr=DEFAULT_WINDOW, held_open=False)
@@ -268,7 +269,7 @@ def test_a_start_that_fails_behind_the_end(rig: Rig) -> None:
     client.say(OPEN)
     assert [exit_.ending for exit_ in exits(client.heard())] == [Exited(5)]
     rig.user.script = None
-    client.say(Open(channel=2, command="true"))
+    client.say(Open(channel=2, request=JobRequest(command="true")))
     assert client.heard() == [Opened(channel=2, encoding="utf-8")]
 
 
@@ -297,7 +298,7 @@ def test_a_user_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
     client, other = rig.log_in(), rig.log_in()
     client.say(OPEN)
     rig.user.script = raising(RuntimeError("a secret of the application"))
-    client.say(Open(channel=2, command="true"))
+    client.say(Open(channel=2, request=JobRequest(command="true")))
     (exit_,) = exits(client.heard())
     assert isinstance(exit_.ending, Refused)
     assert exit_.ending.reason is RefusalReason.RESOURCES
@@ -305,7 +306,7 @@ def test_a_user_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
     assert len(failures(logged)) == 1
     rig.user.script = None
     for one, channel in ((client, 3), (other, 1)):
-        one.say(Open(channel=channel, command="true"))
+        one.say(Open(channel=channel, request=JobRequest(command="true")))
         assert Opened(channel=channel, encoding="utf-8") in one.heard()
 
 
@@ -323,7 +324,7 @@ MESSAGES: dict[str, list[Message]] = {
 def test_a_job_that_breaks(rig: Rig, name: str, logged: list[LogEvent]) -> None:
     """S-13: an exception in an application's job ends its link; its other jobs are ended, other links live."""
     client, other = rig.log_in(), rig.log_in()
-    client.say(OPEN, Open(channel=2, command="true"))
+    client.say(OPEN, Open(channel=2, request=JobRequest(command="true")))
     other.say(OPEN)
     bad, good, _ = rig.user.jobs
     bad.fill()
@@ -334,7 +335,7 @@ def test_a_job_that_breaks(rig: Rig, name: str, logged: list[LogEvent]) -> None:
     provoked = [event for event in failures(logged) if "a frame from" in (event["log_format"] or "")]
     assert len(provoked) == 1
     assert len(failures(logged)) == (2 if name in ("close_output", "terminate") else 1)
-    other.say(Open(channel=2, command="true"))
+    other.say(Open(channel=2, request=JobRequest(command="true")))
     assert len(rig.user.jobs) == 4
     assert rig.realm.logouts == 1
     assert len(rig.links) == 1
@@ -353,7 +354,7 @@ def test_an_ending_that_cannot_travel(rig: Rig, ending: Exited, logged: list[Log
     (exit_,) = exits(client.heard())
     assert exit_.ending == OutcomeUnknown("the server cannot say how the job ended")
     assert len(failures(logged)) == 1
-    client.say(Close(1), Open(channel=2, command="true"))
+    client.say(Close(1), Open(channel=2, request=JobRequest(command="true")))
     assert client.heard() == [Opened(channel=2, encoding="utf-8")]
 
 
@@ -369,7 +370,7 @@ def test_a_refusal_that_cannot_travel(rig: Rig) -> None:
 def test_a_time_out(rig: Rig) -> None:
     """At the time given, and no earlier, the job is ended; whatever its end then is, it timed out."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="true", timeout_ms=1500))
+    client.say(Open(channel=1, request=JobRequest(command="true", timeout=1.5)))
     (job,) = rig.user.jobs
     rig.clock.advance(1.4)
     assert job.calls == []
@@ -384,7 +385,7 @@ def test_a_job_that_is_faster_than_its_time_out(rig: Rig) -> None:
     """Its end is its own, and nothing is left on the clock but the session's timer."""
     client = rig.log_in()
     calls = len(rig.clock.getDelayedCalls())
-    client.say(Open(channel=1, command="true", timeout_ms=1500))
+    client.say(Open(channel=1, request=JobRequest(command="true", timeout=1.5)))
     rig.user.jobs[0].end(Exited(1))
     client.exchange()
     assert [exit_.ending for exit_ in exits(client.heard())] == [Exited(1)]
@@ -395,7 +396,7 @@ def test_a_time_out_after_the_client_is_gone() -> None:
     """A job that nobody owns any more is told to end twice, which does no harm."""
     rig = Rig(NO_RESUME)
     client = rig.log_in()
-    client.say(Open(channel=1, command="true", timeout_ms=1500))
+    client.say(Open(channel=1, request=JobRequest(command="true", timeout=1.5)))
     client.wire.lose()
     (job,) = rig.user.jobs
     rig.clock.advance(2)
@@ -457,7 +458,7 @@ def test_the_end_of_tls_without_goodbye(logged: list[LogEvent]) -> None:
 def test_a_client_that_says_goodbye(rig: Rig) -> None:
     """Its jobs are ended, TLS is closed, and frames behind it are not looked at."""
     client = rig.log_in()
-    client.say(OPEN, Goodbye(text="enough"), Open(channel=2, command="true"))
+    client.say(OPEN, Goodbye(text="enough"), Open(channel=2, request=JobRequest(command="true")))
     assert len(rig.user.jobs) == 1
     assert rig.user.jobs[0].names()[-1] == "terminate"
     assert client.closed
@@ -534,7 +535,7 @@ def test_a_job_that_cannot_be_ended(logged: list[LogEvent]) -> None:
     """S-13: the other jobs of a session are ended although one of them breaks."""
     rig = Rig(NO_RESUME)
     client = rig.log_in()
-    client.say(OPEN, Open(channel=2, command="true"))
+    client.say(OPEN, Open(channel=2, request=JobRequest(command="true")))
     bad, good = rig.user.jobs
     bad.raises.add("terminate")
     client.wire.lose()
@@ -548,7 +549,7 @@ def test_one_line_for_each_job(log_commands: bool, argv: tuple[str, ...] | None,
     """O-10: the log names who, how much and how it ended, and the command only where that is wanted."""
     rig = Rig(log_commands=log_commands)
     client = rig.log_in()
-    client.say(Open(channel=1, command=None if argv else "cat \x1b /tmp/secret", argv=argv))
+    client.say(Open(channel=1, request=JobRequest(command=None if argv else "cat \x1b /tmp/secret", argv=argv)))
     client.say(Data(1, STDIN, 0, b"12345"))
     (job,) = rig.user.jobs
     rig.clock.advance(2 - 2 * OPENED_HELD_SECONDS)

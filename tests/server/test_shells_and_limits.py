@@ -76,7 +76,7 @@ def ended(channel: int, ending: object, stdout: int = 0, stderr: int = 0) -> Exi
 def test_output_up_to_its_limit(rig: Rig) -> None:
     """As many bytes as allowed, on both outputs together, are no reason to end a job."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="x", max_output=5))
+    client.say(Open(channel=1, request=JobRequest(command="x", max_output=5)))
     (job,) = rig.user.jobs
     assert job.owner.output_room(Stream.STDOUT) == 6
     job.owner.output_received(Stream.STDOUT, b"abc")
@@ -91,7 +91,7 @@ def test_output_up_to_its_limit(rig: Rig) -> None:
 def test_one_byte_beyond_the_limit_of_output(rig: Rig) -> None:
     """The client gets what is allowed to the last byte; the job is ended, and that is its ending."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="x", max_output=5))
+    client.say(Open(channel=1, request=JobRequest(command="x", max_output=5)))
     (job,) = rig.user.jobs
     job.owner.output_received(Stream.STDERR, b"de")
     job.owner.output_received(Stream.STDOUT, b"abcd")
@@ -110,7 +110,7 @@ def test_no_output_allowed_at_all(rig: Rig) -> None:
     """A limit of nothing holds already for what a job writes while it is being started."""
     rig.user.script = lambda job: job.owner.output_received(Stream.STDOUT, b"x")
     client = rig.log_in()
-    client.say(Open(channel=1, command="x", max_output=0))
+    client.say(Open(channel=1, request=JobRequest(command="x", max_output=0)))
     (job,) = rig.user.jobs
     assert "terminate" in job.names()
     job.end()
@@ -121,7 +121,7 @@ def test_no_output_allowed_at_all(rig: Rig) -> None:
 def test_the_first_reason_counts(rig: Rig) -> None:
     """A job that exceeds its output and then its time ended because of its output."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="x", max_output=1, timeout_ms=1000))
+    client.say(Open(channel=1, request=JobRequest(command="x", max_output=1, timeout=1.0)))
     (job,) = rig.user.jobs
     job.owner.output_received(Stream.STDOUT, b"xy")
     rig.clock.advance(1)
@@ -134,7 +134,7 @@ def test_what_a_job_took_is_told(rig: Rig) -> None:
     """Times and memory arrive with the ending."""
     usage = ResourceUsage(wall=1.5, user=0.25, system=0.125, peak_memory=4096)
     client = rig.log_in()
-    client.say(Open(channel=1, command="x"))
+    client.say(Open(channel=1, request=JobRequest(command="x")))
     (job,) = rig.user.jobs
     job.owner.job_ended(JobEnd(Exited(0), held_open=True, usage=usage))
     client.exchange()
@@ -145,7 +145,7 @@ def test_what_a_job_took_is_told(rig: Rig) -> None:
 def test_the_end_of_a_stream_alone(rig: Rig) -> None:
     """The end of a stream waits a moment for the end of the job, and then goes out without it."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="x"))
+    client.say(Open(channel=1, request=JobRequest(command="x")))
     (job,) = rig.user.jobs
     for stream in OUTPUTS:
         job.owner.output_ended(stream)
@@ -163,7 +163,7 @@ def test_sizes_reach_the_job(rig: Rig) -> None:
     """A terminal is asked for and given another size; after the job's end a size changes nothing."""
     client = rig.log_in()
     terminal = Terminal(term="xterm", columns=80, rows=24, modes=(("ECHO", 1),))
-    client.say(Open(channel=1, command="x", terminal=terminal), Resize(1, 132, 50))
+    client.say(Open(channel=1, request=JobRequest(command="x", terminal=terminal)), Resize(1, 132, 50))
     (job,) = rig.user.jobs
     assert job.request.terminal == terminal
     assert job.calls == [("resize", 132, 50)]
@@ -176,7 +176,7 @@ def test_sizes_reach_the_job(rig: Rig) -> None:
 def test_a_shell_is_open_when_it_is_ready(rig: Rig) -> None:
     """The request for a shell is answered when the shell takes commands."""
     client = rig.log_in()
-    client.say(Open(channel=1, shell=""))
+    client.say(Open(channel=1, request=JobRequest(shell="")))
     assert client.heard() == []
     (call,) = shell_of(rig).ready
     call()
@@ -187,7 +187,7 @@ def test_a_shell_is_open_when_it_is_ready(rig: Rig) -> None:
 def test_a_shell_that_does_not_get_ready(rig: Rig) -> None:
     """It is refused, and was never open; that it gets ready afterwards changes nothing."""
     client = rig.log_in()
-    client.say(Open(channel=1, shell="fish"))  # noqa: S604 - a field of the message, nothing is run
+    client.say(Open(channel=1, request=JobRequest(shell="fish")))  # noqa: S604 - a field of the message, nothing is run
     refusal = Refused(RefusalReason.SHELL_FAILED, "no such dialect")
     shell = shell_of(rig)
     shell.owner.job_ended(JobEnd(refusal))
@@ -201,12 +201,15 @@ def test_a_shell_that_does_not_get_ready(rig: Rig) -> None:
 def test_a_command_in_a_shell(rig: Rig) -> None:
     """It is the shell that starts it, with streams and an ending of its own; a second one is the shell's to refuse."""
     client = rig.log_in()
-    client.say(Open(channel=1, shell=""), Open(channel=2, command="cd /", in_shell=1, max_output=1))
+    client.say(
+        Open(channel=1, request=JobRequest(shell="")),
+        Open(channel=2, request=JobRequest(command="cd /", in_shell=1, max_output=1)),
+    )
     shell = shell_of(rig)
     (command,) = shell.commands
     assert (command.request.command, len(rig.user.jobs)) == ("cd /", 1)
     command.owner.output_received(Stream.STDOUT, b"/")
-    client.say(Open(channel=3, command="pwd", in_shell=1))
+    client.say(Open(channel=3, request=JobRequest(command="pwd", in_shell=1)))
     command.end(Exited(3))
     client.exchange()
     assert client.heard() == [
@@ -221,10 +224,10 @@ def test_a_command_in_a_shell(rig: Rig) -> None:
 def test_a_command_for_no_shell(rig: Rig, host: int) -> None:
     """A channel without a shell, with one that has ended, and none at all: the command is refused."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="x"), Open(channel=2, shell=""))
+    client.say(Open(channel=1, request=JobRequest(command="x")), Open(channel=2, request=JobRequest(shell="")))
     shell_of(rig, 1).end()
     client.heard()
-    client.say(Open(channel=3, command="pwd", in_shell=host))
+    client.say(Open(channel=3, request=JobRequest(command="pwd", in_shell=host)))
     text = f"there is no persistent shell on channel {host}, or not any more"
     client.exchange()
     assert client.heard()[-1] == ended(3, Refused(RefusalReason.SHELL_GONE, text))
@@ -236,7 +239,7 @@ def test_last_words_wait_for_earlier_ones(rig: Rig) -> None:
     client = rig.log_in()
     rounds = MAX_UNACKNOWLEDGED // 2 + 1
     for channel in range(1, rounds + 1):
-        client.say(Open(channel=channel, command="x"))
+        client.say(Open(channel=channel, request=JobRequest(command="x")))
         rig.user.jobs[-1].end()
         client.say(Close(channel))
         client.say(Ack(0))
@@ -256,7 +259,7 @@ def test_last_words_do_not_wait_for_ever(rig: Rig) -> None:
     """O-09: a client that never acknowledges anything is left all the same."""
     client = rig.log_in()
     for channel in range(1, MAX_UNACKNOWLEDGED // 2 + 2):
-        client.say(Open(channel=channel, command="x"))
+        client.say(Open(channel=channel, request=JobRequest(command="x")))
         rig.user.jobs[-1].end()
         client.say(Close(channel))
     gone: list[object] = []

@@ -7,12 +7,13 @@ from zope.interface.verify import verifyObject
 
 from tests.server.rig import Rig
 from twisted_rsh.core.messages import Close, Exit, Open, Opened, Suspended
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.interfaces import ISuspensionListener
 
 
 def test_the_log_says_so(rig: Rig, logged: list[LogEvent]) -> None:
     """The line says whose job it is, and what makes it go on; the job has not ended."""
-    rig.log_in().say(Open(channel=1, command="true"))
+    rig.log_in().say(Open(channel=1, request=JobRequest(command="true")))
     [job] = rig.user.jobs
     verifyObject(ISuspensionListener, job.owner)
     logged.clear()
@@ -29,7 +30,7 @@ def test_the_log_says_so(rig: Rig, logged: list[LogEvent]) -> None:
 def test_the_client_is_told(rig: Rig) -> None:
     """Behind OPENED, and each change once."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"))
+    client.say(Open(channel=1, request=JobRequest(command="true")))
     [job] = rig.user.jobs
     listener = ISuspensionListener(job.owner)
     listener.job_stopped("TTIN")
@@ -43,7 +44,7 @@ def test_the_client_is_told(rig: Rig) -> None:
 def test_nobody_is_told_any_more(rig: Rig, logged: list[LogEvent]) -> None:
     """After CLOSE the log alone has it, and after the end nothing goes wrong either."""
     client = rig.log_in()
-    client.say(Open(channel=1, command="true"), Close(1))
+    client.say(Open(channel=1, request=JobRequest(command="true")), Close(1))
     [job] = rig.user.jobs
     listener = ISuspensionListener(job.owner)
     listener.job_stopped("STOP")

@@ -1,4 +1,4 @@
-"""The protocol as a pure object: frames and the time in, events and frames out.
+"""The protocol as a pure object: it takes frames and the time, and returns events and frames.
 
-Nothing here performs I/O, reads a clock, draws a random number or imports Twisted; ``tests/test_layers.py`` holds that.
+Nothing here performs I/O, reads a clock, draws a random number or imports Twisted; ``tests/test_layers.py`` checks it.
 """

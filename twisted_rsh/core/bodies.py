@@ -1,6 +1,6 @@
-"""What every message is made of: its declaration, and the two forms that a body has.
+"""The base of every message: its declaration, and the two forms of its body, packed binary and JSON.
 
-A message class is declared once, with :func:`declare`; :mod:`twisted_rsh.core.codec` builds every decoder from the
+A message class is declared once, with :func:`declare`.  :mod:`twisted_rsh.core.codec` builds every decoder from the
 declarations.
 """
 
@@ -12,23 +12,18 @@ import struct
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, TypeVar
 
-from twisted_rsh.core.fields import FieldError, Integer, Kind, kinds_of
-from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_OFFSET
-from twisted_rsh.core.roles import Phase, Role, Stream
+from twisted_rsh.core.fields import FieldError, Kind, Record
+from twisted_rsh.core.roles import Phase, Role
 
 __all__ = [
     "BOTH",
-    "CHANNEL",
     "CLIENT",
-    "OFFSET",
     "SERVER",
     "Declaration",
     "JsonMessage",
+    "Layout",
     "Message",
     "PackedMessage",
-    "check_channel",
-    "check_offset",
-    "check_stream",
     "declare",
 ]
 
@@ -37,7 +32,7 @@ M = TypeVar("M", bound="type[Message]")
 CLIENT = frozenset({Role.CLIENT})
 SERVER = frozenset({Role.SERVER})
 BOTH = CLIENT | SERVER
-"""Who may send a message, for :func:`declare`."""
+"""The roles that may send a message, for :func:`declare`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +41,7 @@ class Declaration:
 
     :ivar number: its type, the first byte of its frame.
     :ivar senders: the roles that may send it.
-    :ivar phase: when.
+    :ivar phase: the phase of the link in which they may send it.
     :ivar sequenced: whether a 64-bit sequence number stands before the body.
     """
 
@@ -57,7 +52,10 @@ class Declaration:
 
 
 class Message:
-    """A message.  ``body()`` and ``parse()`` are inverse; ``parse`` accepts nothing that ``body`` cannot produce."""
+    """A message.  ``body()`` and ``parse()`` are inverse; ``parse`` accepts nothing that ``body`` cannot produce.
+
+    :cvar declaration: where the message may occur.
+    """
 
     __slots__ = ()
     declaration: ClassVar[Declaration]
@@ -70,7 +68,7 @@ class Message:
         raise NotImplementedError
 
     def pieces(self) -> tuple[bytes, ...]:
-        """Return the same in pieces, of which a large one need not be copied.
+        """Return the body in pieces, so that the caller need not copy a large one to put a header before it.
 
         :raises FieldError: a field is out of its bounds.
         """
@@ -78,81 +76,96 @@ class Message:
 
     @classmethod
     def parse(cls, body: bytes | memoryview) -> Message:
-        """Return the message that these bytes are the body of.
+        """Return the message that has this body.
 
-        :raises FieldError: they are not this message's body.
+        :raises FieldError: these bytes are not a body of this message.
         """
         raise NotImplementedError
 
 
 def declare(number: int, senders: frozenset[Role], phase: Phase, *, sequenced: bool = False) -> Callable[[M], M]:
-    """Declare a message class; :data:`twisted_rsh.core.codec.MESSAGES` lists all that are declared."""
+    """Declare a message class; :data:`twisted_rsh.core.messages.MESSAGES` lists all that are declared.
+
+    The parameters are the fields of :class:`Declaration`.
+    """
 
     def enter(message: M) -> M:
         message.declaration = Declaration(number, senders, phase, sequenced)
         if issubclass(message, JsonMessage):
-            message.members = kinds_of(message)
+            message.record = Record(message)
         return message
 
     return enter
 
 
+class Layout:
+    """The sizes and the kinds of packed fields, in network byte order.
+
+    :param sizes: a character of :mod:`struct` for each field.
+    :param kinds: the kind of each field, whose encoded value is a whole number.
+    :ivar struct: the sizes.
+    """
+
+    def __init__(self, sizes: str, *kinds: Kind) -> None:
+        self.struct = struct.Struct(f"!{sizes}")
+        self._kinds = kinds
+
+    def pack(self, *values: Any) -> bytes:
+        """Return the packed fields.
+
+        :raises FieldError: a field is out of its bounds.
+        """
+        return self.struct.pack(*[kind.encode(value) for kind, value in zip(self._kinds, values, strict=True)])
+
+    def unpack(self, packed: bytes | memoryview) -> list[Any]:
+        """Return the fields.
+
+        :raises FieldError: these bytes have another size, or a field is out of its bounds.
+        """
+        if len(packed) != self.struct.size:
+            raise FieldError(f"not {self.struct.size} bytes")
+        numbers = self.struct.unpack(packed)
+        return [kind.decode(number) for kind, number in zip(self._kinds, numbers, strict=True)]
+
+
 class PackedMessage(Message):
-    """A message whose fields are packed in network byte order, in the order of its dataclass fields."""
+    """A message whose fields are packed one behind the other, in the order of its dataclass fields.
+
+    :cvar layout: the sizes and the kinds of the fields.
+    """
 
     __slots__ = ()
-    layout: ClassVar[struct.Struct]
-
-    def check(self) -> None:
-        """Check the fields' bounds.
-
-        :raises FieldError: a field is out of them.
-        """
-        raise NotImplementedError
+    layout: ClassVar[Layout]
 
     def body(self) -> bytes:
-        self.check()
         names: Iterable[str] = self.__slots__
         return self.layout.pack(*[getattr(self, name) for name in names])
 
     @classmethod
     def parse(cls, body: bytes | memoryview) -> Message:
-        if len(body) != cls.layout.size:
-            raise FieldError(f"not {cls.layout.size} bytes")
-        message = cls(*cls.layout.unpack(body))
-        message.check()
-        return message
+        return cls(*cls.layout.unpack(body))
 
 
 class JsonMessage(Message):
-    """A message whose fields, declared with :func:`wire`, are members of one JSON object (RFC 8259) in UTF-8.
+    """A message whose fields are members of one JSON object (RFC 8259) in UTF-8.
 
-    Members that this version does not know are ignored; that is how later versions add some.
+    Members that this version does not know are ignored, so that later versions can add some.
 
-    :cvar members: name, kind and default of each field.
+    :cvar record: writes and reads the members.
     """
 
     __slots__ = ()
-    members: ClassVar[tuple[tuple[str, Kind, Any], ...]]
+    record: ClassVar[Record[Any]]
 
     def body(self) -> bytes:
         present: dict[str, Any] = {}
-        for name, kind, default in self.members:
-            value = getattr(self, name)
-            if value != default:
-                present[name] = kind.encode(value)
+        self.record.write(self, present)
         return json.dumps(present, separators=(",", ":")).encode("ascii")
 
     @classmethod
     def parse(cls, body: bytes | memoryview) -> Message:
-        present = _json_object(bytes(body))
-        values: dict[str, Any] = {}
-        for name, kind, default in cls.members:
-            if name in present:
-                values[name] = kind.decode(present[name])
-            elif default is dataclasses.MISSING:
-                raise FieldError(f"{name} is missing")
-        return cls(**values)
+        message: Message = cls.record.read(_json_object(bytes(body)))
+        return message
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
@@ -166,7 +179,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 def _refuse(literal: str) -> NoReturn:
-    # Two implementations rarely agree on a fraction to the last bit; the protocol counts in whole units instead.
+    # Two implementations rarely agree on a fraction to the last bit, so the protocol counts in whole units.
     raise ValueError(f"{literal} is not a whole number")
 
 
@@ -175,39 +188,3 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("a member occurs twice")
     return members
-
-
-CHANNEL = Integer(1, MAX_CHANNEL_ID)
-"""The number of a channel, in JSON."""
-
-OFFSET = Integer(0, MAX_OFFSET)
-"""A number of bytes, in JSON."""
-
-_STREAMS = frozenset(int(stream) for stream in Stream)
-
-
-def check_channel(channel: int) -> None:
-    """Check the number of a channel.
-
-    :raises FieldError: it is none.
-    """
-    if not 1 <= channel <= MAX_CHANNEL_ID:
-        raise FieldError(f"no channel {channel}")
-
-
-def check_stream(stream: int) -> None:
-    """Check the number of a stream.
-
-    :raises FieldError: it is none.
-    """
-    if stream not in _STREAMS:
-        raise FieldError(f"no stream {stream}")
-
-
-def check_offset(offset: int) -> None:
-    """Check an offset in a stream, or a count.
-
-    :raises FieldError: it is none.
-    """
-    if not 0 <= offset <= MAX_OFFSET:
-        raise FieldError("an offset beyond the highest")

@@ -1,8 +1,7 @@
-"""The life of a channel, as one table that does not know which side it is on.
+"""The life of a channel, as one table that both sides follow.
 
-Both sides follow the same table.  As messages cross on the way, each side may still receive what the other sent before
-it learned better; the table allows exactly that, and an entry that is missing is a breach by whoever supplied the
-input.
+Messages cross on the way, so each side may still receive a message that the other sent before it knew better.  The
+table allows exactly that.  An input without an entry is a breach by the side that supplied it.
 """
 
 from __future__ import annotations
@@ -17,29 +16,29 @@ __all__ = ["TRANSITIONS", "Channel", "ChannelInput", "ChannelState"]
 
 
 class ChannelState(enum.Enum):
-    """What has been said about a job so far."""
+    """The state of a channel: the messages about its job that have been sent so far."""
 
     REQUESTED = "requested"
-    """OPEN was sent; no answer yet."""
+    """OPEN was sent, and not yet answered."""
 
     RUNNING = "running"
     """OPENED was sent: the job runs."""
 
     ENDED = "ended"
-    """EXIT was sent: the server has said its last word."""
+    """EXIT was sent, the server's last message on the channel."""
 
     ABANDONED = "abandoned"
-    """CLOSE was sent before EXIT: the client has said its last word."""
+    """CLOSE, the client's last message on the channel, was sent before EXIT."""
 
     FREED = "freed"
-    """Both have said their last word."""
+    """Both EXIT and CLOSE were sent."""
 
-    # As members are compared; that of enum.Enum looks the name up, and takes half of a look into the table.
+    # Members are compared by identity.  enum.Enum's own hash looks the name up, half the time of a look into the table.
     __hash__ = object.__hash__
 
 
 class ChannelInput(enum.Enum):
-    """What can be said on a channel."""
+    """A message on a channel, as far as the state depends on it."""
 
     OPENED = "OPENED"
     EXIT = "EXIT"
@@ -53,7 +52,7 @@ class ChannelInput(enum.Enum):
 _S, _I = ChannelState, ChannelInput
 
 TRANSITIONS: dict[tuple[ChannelState, ChannelInput], ChannelState] = {
-    # State: requested.  The client need not wait for the answer before it sends input, signals, or changes its mind.
+    # State: requested.  The client need not wait for the answer before it sends input or signals, or closes.
     (_S.REQUESTED, _I.OPENED): _S.RUNNING,
     (_S.REQUESTED, _I.EXIT): _S.ENDED,
     (_S.REQUESTED, _I.CLOSE): _S.ABANDONED,
@@ -63,26 +62,26 @@ TRANSITIONS: dict[tuple[ChannelState, ChannelInput], ChannelState] = {
     (_S.RUNNING, _I.CLOSE): _S.ABANDONED,
     (_S.RUNNING, _I.FROM_CLIENT): _S.RUNNING,
     (_S.RUNNING, _I.FROM_SERVER): _S.RUNNING,
-    # State: ended.  What the client sent before it saw EXIT still arrives.
+    # State: ended.  Messages that the client sent before it saw EXIT still arrive.
     (_S.ENDED, _I.CLOSE): _S.FREED,
     (_S.ENDED, _I.FROM_CLIENT): _S.ENDED,
-    # State: abandoned.  What the server sent before it saw CLOSE still arrives; EXIT always comes.
+    # State: abandoned.  Messages that the server sent before it saw CLOSE still arrive; EXIT always comes.
     (_S.ABANDONED, _I.OPENED): _S.ABANDONED,
     (_S.ABANDONED, _I.EXIT): _S.FREED,
     (_S.ABANDONED, _I.FROM_SERVER): _S.ABANDONED,
 }
-"""From a state and an input to the next state."""
+"""The next state for each state and input."""
 
 
 class Channel:
-    """One channel, as one side sees it.
+    """One side's view of a channel.
 
-    :param number: its number.
-    :param role: the side whose view this is: it sends the streams that this role sends, and receives the others.
+    :param number: the channel's number.
+    :param role: this side, which sends the streams that belong to its role and receives the others.
     :param window: bytes of each stream that may be sent and not yet consumed.
-    :ivar state: where in :data:`TRANSITIONS` it is.
-    :ivar sends: its outgoing streams.
-    :ivar receives: its incoming streams.
+    :ivar state: the state, a key of :data:`TRANSITIONS`.
+    :ivar sends: the outgoing streams.
+    :ivar receives: the incoming streams.
     """
 
     __slots__ = ("number", "receives", "sends", "state")
@@ -95,19 +94,18 @@ class Channel:
 
     @property
     def over(self) -> bool:
-        """Whether one side has said its last word: what the other still says changes nothing."""
+        """Whether one side has sent its last message, so that messages of the other change nothing any more."""
         return self.state in (ChannelState.ENDED, ChannelState.ABANDONED)
 
     def allows(self, event: ChannelInput) -> bool:
-        """Tell whether an input is possible now."""
+        """Tell whether the table allows an input now."""
         return (self.state, event) in TRANSITIONS
 
     def advance(self, event: ChannelInput) -> ChannelState:
-        """Follow the table for something that the peer sent, or that we are about to send.
+        """Follow the table for a message that the peer sent, or that we are about to send.
 
         :returns: the new state.
-        :raises RemoteProtocolError: the table does not allow it.  For what we send ourselves, ask :meth:`allows`
-            first.
+        :raises RemoteProtocolError: the table does not allow it.  Before sending, ask :meth:`allows`.
         """
         try:
             self.state = TRANSITIONS[self.state, event]

@@ -1,4 +1,4 @@
-"""The client's side of a session: it asks for jobs, and is told how they went."""
+"""The client's side of a session: it opens jobs, and reports what happens to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ClientSession"]
 
 
 class ClientSession(Session):
-    """What the client says and hears.  Created only by :class:`twisted_rsh.core.login.ClientLogin`.
+    """The session as the client has it.  Only :class:`twisted_rsh.core.login.ClientLogin` creates one.
 
     :param limits: the bounds that the server announced.
     :param now: the time in seconds.
@@ -40,6 +40,7 @@ class ClientSession(Session):
     def open(self, request: JobRequest) -> int:
         """Ask for a job.  Input may be sent at once; the answer is ``ChannelOpened`` or ``JobEnded``.
 
+        :param request: the job.
         :returns: the number of its channel.
         :raises LocalProtocolError: the request is too long for the protocol or holds text that cannot travel
             (``MALFORMED_MESSAGE``), or the session has as many channels as it can have (``CHANNEL_STATE``).
@@ -49,7 +50,7 @@ class ClientSession(Session):
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"there are {len(self._channels)} channels already")
         if number > MAX_CHANNEL_ID:
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, "the session has used all of its channel numbers")
-        self._send_control(Open.of(number, request))
+        self._send_control(Open(channel=number, request=request))
         self._next_channel += 1
         self._channels[number] = Channel(number, self.role, self.limits.window)
         return number
@@ -57,7 +58,8 @@ class ClientSession(Session):
     def send_signal(self, channel: int, signal: str) -> None:
         """Send a signal to a job.
 
-        :param signal: its name without ``SIG``.
+        :param channel: the job's channel.
+        :param signal: the signal's name without ``SIG``.
         :raises LocalProtocolError: there is no such signal, the channel does not allow it, or so many messages wait
             for the server's acknowledgement that this one would only queue up behind them.
         """
@@ -69,11 +71,12 @@ class ClientSession(Session):
     def resize(self, channel: int, columns: int, rows: int) -> None:
         """Give a job's terminal another size.  While messages wait for the server, only the last size is kept.
 
-        :param columns: characters in a line.
-        :param rows: lines.
-        :raises LocalProtocolError: it is no size, or the channel does not allow it.
+        :param channel: the job's channel.
+        :param columns: characters in a line, at least 1.
+        :param rows: lines, at least 1.
+        :raises LocalProtocolError: a terminal cannot have this size, or the channel does not allow it.
         """
-        encode_control(Resize(channel, columns, rows), 0)  # so that a size that cannot travel is refused here
+        encode_control(Resize(channel, columns, rows), 0)  # raises here for an impossible size
         self._speaking(channel, self.from_us)
         self._sizes[channel] = (columns, rows)
 
@@ -85,8 +88,9 @@ class ClientSession(Session):
         return super().frames_to_send()
 
     def close(self, channel: int) -> None:
-        """Tell the server that a job is of no interest any more: it ends the job.  ``JobEnded`` still comes.
+        """Close a channel, so that the server ends its job.  ``JobEnded`` still comes.
 
+        :param channel: the job's channel.
         :raises LocalProtocolError: the channel is closed already.
         """
         incoming = self._say(channel, ChannelInput.CLOSE).receives
@@ -115,7 +119,7 @@ class ClientSession(Session):
         self._sizes.pop(message.channel, None)
         totals = {Stream.STDOUT: message.stdout, Stream.STDERR: message.stderr}
         for stream, incoming in channel.receives.items():
-            # What an abandoned job wrote may have been left out of a resume.
+            # A resume may have left out the output of an abandoned job.
             if channel.state is ChannelState.ENDED and incoming.received != totals[stream]:
                 raise RemoteProtocolError(
                     ErrorCode.STREAM_STATE,

@@ -1,6 +1,6 @@
-"""Between messages and the payloads of frames: a type byte, a sequence number where there is one, and the body.
+"""Encoding and decoding of frame payloads: a type byte, a sequence number where the message has one, and the body.
 
-A decoder belongs to one role in one phase and knows only what that role may receive in it.
+A decoder belongs to one role in one phase, and knows only the messages that this role may receive in this phase.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CONTROL_HEADER = struct.Struct("!BQ")
 
 
 class Decoder:
-    """Decodes what `role` may receive in `phase`, and nothing else.
+    """Decode the messages that `role` may receive in `phase`, and no others.
 
     :param role: the receiver.
     :param phase: the phase.
@@ -32,15 +32,15 @@ class Decoder:
             for message in MESSAGES
             if message.declaration.phase is phase and role.peer in message.declaration.senders
         }
-        # One buffer, not a list: two million pieces of a byte or two must not take more memory than their bytes.
+        # One buffer, not a list: two million pieces of a byte or two must take no more memory than their bytes.
         self._parts = bytearray()
 
     def decode(self, payload: bytes) -> tuple[int | None, Message]:
         """Decode the payload of one frame.
 
         :returns: the sequence number, or ``None`` for a message that has none, and the message.  A PART is returned
-            like any other message, so that it is counted; the message behind the last part has its whole body.
-        :raises RemoteProtocolError: nothing that may arrive here.
+            like any other message, so that the caller counts it; the message behind the last PART has the whole body.
+        :raises RemoteProtocolError: the payload is no message that may arrive here.
         """
         if not payload:
             raise RemoteProtocolError(ErrorCode.FRAME_SIZE, "an empty frame")
@@ -83,10 +83,10 @@ def encode(message: Message) -> bytes:
 
 
 def encode_control(message: Message, sequence: int) -> list[bytes]:
-    """Return the payloads of a control message: the parts that one frame cannot carry, and the message itself.
+    """Return the payloads of a control message: PARTs for what one frame cannot carry, and the message itself.
 
-    :param sequence: the number of the first payload; the others count on from it.
-    :raises LocalProtocolError: a field is out of its bounds, or the whole is longer than
+    :param sequence: the sequence number of the first payload; those of the others count on from it.
+    :raises LocalProtocolError: a field is out of its bounds, or the body is longer than
         :data:`~twisted_rsh.core.limits.MAX_CONTROL_BYTES`.
     """
     try:

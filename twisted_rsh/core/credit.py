@@ -1,8 +1,8 @@
-"""Flow control of one stream: who has sent, received and consumed how much of it.
+"""Flow control of one stream: how much of it was sent, received and consumed.
 
 Credit is an absolute offset: "you may have sent up to byte N".  A credit that is repeated or late does no harm, unlike
-a relative one (RFC 4254's window adjustment), and as it moves only when bytes were *consumed*, the offset it stands at
-also says which bytes the receiver will never ask for again.  The idea is QUIC's (RFC 9000 section 4).
+a relative one (RFC 4254's window adjustment).  It moves only when bytes were *consumed*, so it also says which bytes
+the receiver will never ask for again.  The idea is QUIC's (RFC 9000 section 4).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtoco
 __all__ = ["Kept", "ReceiveStream", "SendStream"]
 
 Kept = tuple[int, int, bytes]
-"""Bytes that may have to be sent again: their place in the order of everything that was sent, their offset, and they
-themselves."""
+"""Bytes that may have to be sent again: their place in the order of everything that was sent, their offset, and the
+bytes."""
 
 
 class SendStream:
-    """The sender's side of a stream.  Keeps what it sent until the receiver has consumed it, never more than a window.
+    """The sender's side of a stream.  It keeps sent bytes until the receiver has consumed them, at most a window.
 
-    :param window: bytes that may be sent and not yet consumed; also the credit a stream starts with.
+    :param window: bytes that may be sent and not yet consumed; also the credit with which a stream starts.
     :ivar sent: bytes sent so far.
     :ivar ended: whether the stream's end has been sent.
     :ivar stopped: whether the receiver wants no more of it.
@@ -51,7 +51,7 @@ class SendStream:
         """Count bytes as sent, and keep them.
 
         :param data: at least one byte.
-        :param order: their place in the order of everything that is sent.
+        :param order: the place of these bytes in the order of everything that is sent.
         :returns: their offset.
         :raises LocalProtocolError: there is no room for them.
         """
@@ -64,7 +64,7 @@ class SendStream:
         return offset
 
     def kept_from(self, offset: int) -> list[Kept]:
-        """Return what was sent from an offset on.
+        """Return the bytes that were sent from an offset on.
 
         :param offset: from :attr:`consumed` to :attr:`sent`.
         """
@@ -78,9 +78,9 @@ class SendStream:
     def credit(self, limit: int) -> bool:
         """Take the receiver's credit.
 
-        :param limit: the offset up to which may be sent.
+        :param limit: the offset up to which the stream may be sent.
         :returns: whether there is more room than before.
-        :raises RemoteProtocolError: it speaks of bytes that were never sent.
+        :raises RemoteProtocolError: the credit would mean that the receiver consumed bytes that were never sent.
         """
         if limit > self.sent + self._window:
             raise RemoteProtocolError(ErrorCode.FLOW_CONTROL, f"credit {limit} when only {self.sent} bytes were sent")
@@ -98,8 +98,8 @@ class ReceiveStream:
 
     :param window: bytes that the peer may send before some are consumed.
     :ivar received: bytes received so far.
-    :ivar ended: whether the peer said that no more come.
-    :ivar discarding: whether what still comes is dropped, and counts as consumed at once.
+    :ivar ended: whether the peer has sent the end of the stream.
+    :ivar discarding: whether bytes that still come are dropped, and count as consumed at once.
     """
 
     __slots__ = ("_announced", "_consumed", "_limit", "_window", "discarding", "ended", "received")
@@ -116,6 +116,8 @@ class ReceiveStream:
     def receive(self, offset: int, size: int) -> None:
         """Count bytes as received.
 
+        :param offset: the offset of the first of them.
+        :param size: their number.
         :raises RemoteProtocolError: they do not continue the stream, exceed its credit, or come after its end.
         """
         if self.ended:
@@ -129,8 +131,10 @@ class ReceiveStream:
             self._consumed = self.received
 
     def pass_over(self, offset: int, size: int) -> None:
-        """Take bytes that nobody wants, of a channel that is over; some before them may be missing.
+        """Ignore bytes of a channel that is over; bytes before them may be missing.
 
+        :param offset: the offset of the first of them.
+        :param size: their number.
         :raises RemoteProtocolError: they exceed the stream's credit.
         """
         if offset + size > self._limit:
@@ -139,8 +143,8 @@ class ReceiveStream:
     def end(self, size: int) -> None:
         """Take the end of the stream.
 
-        :param size: its bytes in all.
-        :raises RemoteProtocolError: it has ended already, or not all of it has arrived.
+        :param size: bytes of the stream in all.
+        :raises RemoteProtocolError: the stream has ended already, or not all of it has arrived.
         """
         if self.ended:
             raise RemoteProtocolError(ErrorCode.STREAM_STATE, "a second end of one stream")
@@ -149,24 +153,25 @@ class ReceiveStream:
         self.ended = True
 
     def consume(self, size: int) -> None:
-        """Count received bytes as consumed: they are held nowhere any more.
+        """Count received bytes as consumed: this side holds them nowhere any more.
 
-        :raises LocalProtocolError: fewer bytes have been received.
+        :param size: their number.
+        :raises LocalProtocolError: fewer bytes have been received and not yet consumed.
         """
         if self._consumed + size > self.received:
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, "more consumed than received")
         self._consumed += size
 
     def discard(self) -> None:
-        """Consume what has been received and whatever still comes."""
+        """Count as consumed every byte that has been received and every byte that still comes."""
         self.discarding = True
         self._consumed = self.received
 
     def credit_due(self) -> int | None:
-        """Return the credit to announce now, or ``None`` while it is not worth a frame.
+        """Return the credit to announce now, or ``None`` while a credit is not worth a frame.
 
-        It is worth one when a quarter of the window has been consumed since the last: the peer then never waits
-        while there is something to consume, and a frame of credit goes with several of data.
+        It is worth a frame when a quarter of the window has been consumed since the last credit.  The peer then never
+        waits while there is something to consume, and one frame of credit goes with several of data.
         """
         limit = self._consumed + self._window
         if self.ended or (self._announced and (limit - self._limit) * 4 < self._window):
@@ -176,5 +181,5 @@ class ReceiveStream:
         return limit
 
     def announce_again(self) -> None:
-        """Let the credit be due if there ever was one: the peer may not have heard the last."""
+        """Make the credit due again if there ever was one, because the last one may have been lost with its link."""
         self._announced = self._consumed == 0

@@ -1,16 +1,34 @@
-"""How a job ended: seven answers that are never confused with each other, and what is known beside them.
+"""How a job ended: seven kinds of ending, what a job took, and the wire form of both in EXIT.
 
-An ending is a value.  All but the last come from the server, in EXIT; :class:`OutcomeUnknown` comes from the server
-when the operating system lost the status, and from the client itself when the connection died first.
+An ending is a value.  The server reports it in EXIT.  :class:`OutcomeUnknown` comes from the server when the operating
+system lost the status, and from the client itself when the connection died before EXIT arrived.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from twisted_rsh.core.fields import (
+    OFFSET,
+    Boolean,
+    Choice,
+    FieldError,
+    Integer,
+    Name,
+    Nullable,
+    Object,
+    Seconds,
+    Text,
+)
+from twisted_rsh.core.limits import MAX_TEXT_BYTES
 
 __all__ = [
+    "ENDING",
     "SIGNAL_NAMES",
+    "USAGE",
     "Ending",
     "Exited",
     "JobEnd",
@@ -29,11 +47,12 @@ SIGNAL_NAMES = frozenset(
     "ABRT ALRM BUS CHLD CONT FPE HUP ILL INT IO KILL PIPE PROF PWR QUIT SEGV STKFLT STOP SYS TERM TRAP "
     "TSTP TTIN TTOU URG USR1 USR2 VTALRM WINCH XCPU XFSZ".split()
 )
-"""Names without ``SIG``: POSIX.1-2017's, and those that Linux adds and a job can die of."""
+"""The signals that the protocol can name, without ``SIG``: those of POSIX.1-2017, and those that Linux adds and that
+can end a job."""
 
 
 class RefusalReason(enum.Enum):
-    """Why a job was never started."""
+    """The reason why the server did not start a job."""
 
     NOT_FOUND = "not-found"
     """No such command; a shell reports 127."""
@@ -63,33 +82,33 @@ class RefusalReason(enum.Enum):
     """The server is stopping."""
 
     NO_TERMINAL = "no-terminal"
-    """The job asked for a terminal and none can be had."""
+    """The job asked for a terminal, and the server cannot provide one."""
 
     NOT_SUPPORTED = "not-supported"
-    """The server, or its operating system, cannot do what was asked."""
+    """The server, or its operating system, cannot do what the request asks for."""
 
     SHELL_FAILED = "shell-failed"
-    """The persistent shell was started and did not get ready: it died, said nothing in time, or speaks no dialect that
-    the server knows."""
+    """The persistent shell was started and did not get ready: it died, did not answer in time, or speaks no dialect
+    that the server knows."""
 
     SHELL_GONE = "shell-gone"
-    """There is no persistent shell on the channel that the command named, or not any more."""
+    """The channel that the command named has no persistent shell, or its shell has ended."""
 
     SHELL_BUSY = "shell-busy"
     """The persistent shell runs another command."""
 
 
 class Limit(enum.Enum):
-    """What a job may have a limit of."""
+    """A resource that a request may limit."""
 
     OUTPUT = "output"
-    """Bytes of its standard output and standard error together."""
+    """Bytes of the job's standard output and standard error together."""
 
     CPU = "cpu"
-    """Milliseconds of processor time, of all its processes together."""
+    """Milliseconds of processor time, of all processes of the job together."""
 
     MEMORY = "memory"
-    """Bytes of memory, of all its processes together."""
+    """Bytes of memory, of all processes of the job together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +135,9 @@ class Signalled:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The job was still running when its time was up, and was ended.
+    """The job was still running when its time was up, and the server ended it.
 
-    :ivar seconds: the time it had been given.
+    :ivar seconds: the time that the request gave to the job.
     """
 
     seconds: float
@@ -126,10 +145,10 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """The job used more than the limit it had been given, and was ended.
+    """The job used more of a resource than the request allowed, and the server ended it.
 
-    :ivar limit: of what.
-    :ivar amount: the limit, in the unit that `limit` names.
+    :ivar limit: the resource.
+    :ivar amount: the allowed amount, in the unit that `limit` names.
     """
 
     limit: Limit
@@ -138,7 +157,7 @@ class LimitReached:
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """A signal suspended a command of a persistent shell, as Ctrl-Z does; in that shell ``fg`` continues it.
+    """A signal suspended a command of a persistent shell, as Ctrl-Z does; ``fg`` in that shell continues it.
 
     :ivar signal: the signal's name without ``SIG``, such as ``"TSTP"``.
     """
@@ -148,9 +167,9 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The job was never started.
+    """The server did not start the job.
 
-    :ivar reason: which kind of refusal.
+    :ivar reason: the kind of refusal.
     :ivar text: one line for people, without control characters.
     """
 
@@ -160,9 +179,9 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeUnknown:
-    """Nobody can tell how the job ended, or whether it did.
+    """It is not known how the job ended, or whether it ended.
 
-    :ivar text: one line for people that says why.
+    :ivar text: one line for people that says why it is not known.
     """
 
     text: str
@@ -171,20 +190,52 @@ class OutcomeUnknown:
 Ending = Exited | Signalled | TimedOut | LimitReached | Stopped | Refused | OutcomeUnknown
 """Any of the seven; tell them apart with ``isinstance`` or ``match``."""
 
+_KINDS: Mapping[str, Object] = {
+    "exited": Object(Exited, {"code": ("code", Integer(0, 2**32 - 1))}),
+    "signalled": Object(
+        Signalled, {"signal": ("signal", Name(SIGNAL_NAMES)), "core_dumped": ("core_dumped", Boolean())}
+    ),
+    "timed-out": Object(TimedOut, {"timeout_ms": ("seconds", Seconds(1000))}),
+    "limit": Object(LimitReached, {"limit": ("limit", Choice(Limit)), "amount": ("amount", OFFSET)}),
+    "stopped": Object(Stopped, {"signal": ("signal", Name(SIGNAL_NAMES))}),
+    "refused": Object(Refused, {"reason": ("reason", Choice(RefusalReason)), "text": ("text", Text(MAX_TEXT_BYTES))}),
+    "unknown": Object(OutcomeUnknown, {"text": ("text", Text(MAX_TEXT_BYTES))}),
+}
+"""The name of each kind of ending on the wire, and its members."""
+
+
+class _EndingObject:
+    """An object whose ``kind`` is a name of :data:`_KINDS`, with the members of that kind beside it."""
+
+    def encode(self, value: Ending) -> dict[str, Any]:
+        name = next(name for name, form in _KINDS.items() if isinstance(value, form.shape))
+        return {"kind": name} | _KINDS[name].encode(value)
+
+    def decode(self, value: Any) -> Ending:
+        if type(value) is not dict or not isinstance(value.get("kind"), str) or value["kind"] not in _KINDS:
+            raise FieldError("not an ending")
+        ending: Ending = _KINDS[value["kind"]].decode(value)
+        return ending
+
+
+ENDING = _EndingObject()
+"""An ending, in JSON."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResourceUsage:
-    """What a job took.
+    """The time and the memory that a job took.
 
-    That of a command in a persistent shell is what the shell took meanwhile: its own processor time, to a tick of the
-    system's clock (mostly 10 ms), and that of the children that it waited for meanwhile.
+    The usage of a command in a persistent shell is what the shell took while the command ran: its own processor time,
+    to a tick of the system's clock (mostly 10 ms), and the processor time of the children that it waited for.
 
-    :ivar wall: seconds from its start to its end.
-    :ivar user: seconds of processor time in its own code, its waited-for children's included.
-    :ivar system: seconds of processor time in the operating system on its behalf, likewise.
-    :ivar peak_memory: bytes of memory that its largest process had at once, or ``None`` where that is no more than
-        the server itself has: Linux counts what a process shared with its parent when it began.  Of a command in a
-        persistent shell it is never known.
+    :ivar wall: seconds from the job's start to its end.
+    :ivar user: seconds of processor time in the job's own code, its waited-for children included.
+    :ivar system: seconds of processor time in the operating system on the job's behalf, its waited-for children
+        included.
+    :ivar peak_memory: bytes of memory that the job's largest process had at once.  It is ``None`` for a command in a
+        persistent shell, and where it is no more than the server itself has: Linux counts the memory that a process
+        shared with its parent when it began.
     """
 
     wall: float
@@ -193,13 +244,27 @@ class ResourceUsage:
     peak_memory: int | None
 
 
+_MICROSECONDS = Seconds(1_000_000)
+
+USAGE = Object(
+    ResourceUsage,
+    {
+        "wall_us": ("wall", _MICROSECONDS),
+        "user_us": ("user", _MICROSECONDS),
+        "system_us": ("system", _MICROSECONDS),
+        "peak_memory": ("peak_memory", Nullable(OFFSET)),
+    },
+)
+"""What a job took, in JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """How a job ended, and what is known of it beside that.
+    """An ending, and what is known of the job beside it.
 
-    :ivar ending: how; :class:`OutcomeUnknown` when the connection died first.
-    :ivar held_open: whether a process that it left behind still held its output when the server closed it.
-    :ivar usage: what it took, or ``None`` where that is not known.
+    :ivar ending: how the job ended; :class:`OutcomeUnknown` when the connection died first.
+    :ivar held_open: whether a process that the job left behind still held its output when the server closed it.
+    :ivar usage: what the job took, or ``None`` where that is not known.
     """
 
     ending: Ending

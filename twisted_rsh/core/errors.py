@@ -2,8 +2,8 @@
 
 ``Error``
     ``ProtocolError``
-        ``LocalProtocolError``: our own caller asked for something illegal; a bug of ours.
-        ``RemoteProtocolError``: the peer broke the rules; its link must be aborted.
+        ``LocalProtocolError``: our own caller asked for something illegal, which is a bug of ours.
+        ``RemoteProtocolError``: the peer broke the protocol; abort its link.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ErrorCode(enum.Enum):
     """A frame that is empty or longer than its phase allows."""
 
     UNEXPECTED_MESSAGE = "unexpected-message"
-    """A type number that the sender may not use in this phase, or that nobody may use."""
+    """A type number that does not exist, or that the sender may not use in this phase."""
 
     MALFORMED_MESSAGE = "malformed-message"
     """A known type whose fields are missing, mistyped, out of range, or followed by more bytes."""
@@ -43,9 +43,10 @@ class ErrorCode(enum.Enum):
 
 
 class ProtocolError(Error):
-    """The protocol was not followed.
+    """A breach of the protocol.
 
     :ivar code: the kind of breach.
+    :ivar detail: what was wrong, for people.
     """
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
@@ -62,4 +63,4 @@ class LocalProtocolError(ProtocolError):
 
 
 class RemoteProtocolError(ProtocolError):
-    """The peer broke the protocol.  Abort its link; nothing after the breach may be looked at."""
+    """The peer broke the protocol.  Abort its link, and read nothing after the breach."""

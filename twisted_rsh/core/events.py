@@ -1,4 +1,4 @@
-"""What the core tells its adapter: frozen values, named for what happened."""
+"""Events that a session returns to its adapter: frozen values, named for what happened."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ __all__ = [
 class ChannelRequested:
     """The client asks for a job.  Answer with ``accept`` or ``report_exit``.
 
-    :ivar channel: the number of its channel.
-    :ivar request: what to run.
+    :ivar channel: the number of the job's channel.
+    :ivar request: the job.
     """
 
     channel: int
@@ -42,8 +42,8 @@ class ChannelRequested:
 class ChannelOpened:
     """The job runs.
 
-    :ivar channel: the number of its channel.
-    :ivar encoding: the code page of its text.
+    :ivar channel: the number of the job's channel.
+    :ivar encoding: the code page of the job's text.
     """
 
     channel: int
@@ -52,10 +52,10 @@ class ChannelOpened:
 
 @dataclass(frozen=True, slots=True)
 class DataReceived:
-    """Bytes of a stream arrived.  Call ``consumed`` when they are held nowhere any more.
+    """Bytes of a stream arrived.  Call ``consumed`` when you hold them nowhere any more.
 
-    :ivar channel: the number of its channel.
-    :ivar stream: which stream.
+    :ivar channel: the number of the job's channel.
+    :ivar stream: the stream.
     :ivar data: the bytes, at least one.
     """
 
@@ -66,10 +66,10 @@ class DataReceived:
 
 @dataclass(frozen=True, slots=True)
 class StreamEnded:
-    """No more bytes of a stream come.
+    """A stream ended: no more bytes of it come.
 
-    :ivar channel: the number of its channel.
-    :ivar stream: which stream.
+    :ivar channel: the number of the job's channel.
+    :ivar stream: the stream.
     """
 
     channel: int
@@ -80,8 +80,8 @@ class StreamEnded:
 class StreamStopped:
     """The peer wants no more of a stream that we send; sending more is an error from now on.
 
-    :ivar channel: the number of its channel.
-    :ivar stream: which stream.
+    :ivar channel: the number of the job's channel.
+    :ivar stream: the stream.
     """
 
     channel: int
@@ -93,7 +93,7 @@ class RoomGained:
     """There is room again to send.
 
     :ivar channel: the number of the channel, or ``None`` for every channel of the session.
-    :ivar stream: which stream, or ``None`` for all.
+    :ivar stream: the stream, or ``None`` for all streams.
     """
 
     channel: int | None
@@ -104,8 +104,8 @@ class RoomGained:
 class SignalReceived:
     """The client sends a signal to a job.
 
-    :ivar channel: the number of its channel.
-    :ivar signal: the signal's name.
+    :ivar channel: the number of the job's channel.
+    :ivar signal: the signal's name without ``SIG``.
     """
 
     channel: int
@@ -116,7 +116,7 @@ class SignalReceived:
 class TerminalResized:
     """The client gives a job's terminal another size.
 
-    :ivar channel: the number of its channel.
+    :ivar channel: the number of the job's channel.
     :ivar columns: characters in a line, at least 1.
     :ivar rows: lines, at least 1.
     """
@@ -128,9 +128,9 @@ class TerminalResized:
 
 @dataclass(frozen=True, slots=True)
 class ChannelAbandoned:
-    """The client is no longer interested in a job that runs: end it, then ``report_exit``.
+    """The client closed the channel of a job that has not ended: end the job, then call ``report_exit``.
 
-    :ivar channel: the number of its channel.
+    :ivar channel: the number of the job's channel.
     """
 
     channel: int
@@ -138,10 +138,10 @@ class ChannelAbandoned:
 
 @dataclass(frozen=True, slots=True)
 class JobSuspended:
-    """A job was suspended by a signal, and has not ended, or it goes on.
+    """A signal suspended a job, which has not ended, or the job goes on.
 
-    :ivar channel: the number of its channel.
-    :ivar signal: the signal's name without ``SIG``; ``None`` when it goes on.
+    :ivar channel: the number of the job's channel.
+    :ivar signal: the signal's name without ``SIG``; ``None`` when the job goes on.
     """
 
     channel: int
@@ -150,12 +150,12 @@ class JobSuspended:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """A job ended; all of its output arrived before this.
+    """A job ended; all of its output arrived before this event.
 
-    :ivar channel: the number of its channel, which is free from now on.
-    :ivar end: how, and what is known beside that.
-    :ivar stdout: bytes of its standard output in all.
-    :ivar stderr: bytes of its standard error in all.
+    :ivar channel: the number of the job's channel, which is free from now on.
+    :ivar end: how the job ended, and what is known beside that.
+    :ivar stdout: bytes of the job's standard output in all.
+    :ivar stderr: bytes of the job's standard error in all.
     """
 
     channel: int
@@ -168,7 +168,7 @@ class JobEnded:
 class SessionClosed:
     """The peer ended the session on purpose.
 
-    :ivar text: its reason, for people; possibly empty.
+    :ivar text: the peer's reason, for people; possibly empty.
     """
 
     text: str
@@ -178,7 +178,7 @@ class SessionClosed:
 class LinkSilent:
     """Nothing came from the peer for so long that the link counts as dead.
 
-    :ivar seconds: how long.
+    :ivar seconds: the time since the peer last sent something.
     """
 
     seconds: float
@@ -199,4 +199,4 @@ Event = (
     | StreamStopped
     | TerminalResized
 )
-"""Any of the above; dispatch on its class."""
+"""Any of these events; dispatch on its class."""

@@ -1,7 +1,8 @@
-"""The kinds of value that a control message's JSON object may hold, each with its bounds.
+"""Kinds of value in the protocol's JSON objects, each with its bounds, and dataclasses that are written as members.
 
-A kind turns a Python value into JSON and back.  ``decode`` accepts exactly what ``encode`` produces; anything else is a
-:class:`FieldError`, whatever the peer sent.
+A kind turns a Python value into JSON and back.  ``decode`` accepts exactly what ``encode`` produces, and raises
+:class:`FieldError` for anything else that a peer sent.  A dataclass declares with :func:`wire` and
+:func:`inline` how its fields are written; a :class:`Record` writes and reads it.
 """
 
 from __future__ import annotations
@@ -13,44 +14,38 @@ import enum
 from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from twisted_rsh.core.endings import (
-    SIGNAL_NAMES,
-    Ending,
-    Exited,
-    Limit,
-    LimitReached,
-    OutcomeUnknown,
-    RefusalReason,
-    Refused,
-    Signalled,
-    Stopped,
-    TimedOut,
-)
-from twisted_rsh.core.limits import MAX_OFFSET, MAX_TEXT_BYTES, MAX_TIMEOUT_MS
+from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_OFFSET, MAX_TIMEOUT_MS
 
 __all__ = [
+    "CHANNEL",
+    "OFFSET",
     "Binary",
     "Boolean",
-    "EndingObject",
+    "Choice",
     "FieldError",
     "Integer",
     "Kind",
     "Member",
+    "Members",
     "Name",
     "NativeText",
     "Nullable",
+    "Number",
     "Object",
     "Pairs",
+    "Record",
     "Seconds",
     "Sequence",
     "Text",
-    "kinds_of",
+    "inline",
     "wire",
 ]
 
-_METADATA_KEY = "twisted_rsh.kind"
+_MEMBER, _MEMBERS = "twisted_rsh.member", "twisted_rsh.members"
 
 E = TypeVar("E", bound=enum.Enum)
+N = TypeVar("N", bound=enum.IntEnum)
+T = TypeVar("T")
 
 
 class FieldError(ValueError):
@@ -58,7 +53,7 @@ class FieldError(ValueError):
 
 
 class Kind(Protocol):
-    """How one field is written in JSON."""
+    """How one value is written in JSON."""
 
     def encode(self, value: Any) -> Any:
         """Return the JSON value.
@@ -88,6 +83,13 @@ class Integer:
     encode = decode
 
 
+CHANNEL = Integer(1, MAX_CHANNEL_ID)
+"""The number of a channel."""
+
+OFFSET = Integer(0, MAX_OFFSET)
+"""A number of bytes."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Boolean:
     """True or false."""
@@ -102,7 +104,7 @@ class Boolean:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Nullable:
-    """A value of another kind, or none at all, which is ``null``."""
+    """A value of another kind, or ``None``, which is written as ``null``."""
 
     kind: Kind
 
@@ -135,7 +137,7 @@ class Text:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NativeText:
-    """Text that came from bytes: as :class:`Text`, and undecodable bytes stand as surrogate escapes (PEP 383)."""
+    """Text that came from bytes, of at most `max_bytes` bytes; undecodable bytes are surrogate escapes (PEP 383)."""
 
     max_bytes: int
 
@@ -155,7 +157,7 @@ class NativeText:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Binary:
-    """Bytes, written in base64 (RFC 4648 section 4) with its padding; from `min_bytes` to `max_bytes` of them."""
+    """From `min_bytes` to `max_bytes` bytes, written in base64 (RFC 4648 section 4) with its padding."""
 
     max_bytes: int
     min_bytes: int = 0
@@ -172,7 +174,7 @@ class Binary:
             data = base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError) as error:
             raise FieldError("not base64") from error
-        # b64decode forgives stray bits behind the last byte; two spellings of one value would be one too many.
+        # b64decode ignores stray bits behind the last byte, which would give one value two spellings.
         if self.encode(data) != value:
             raise FieldError("not canonical base64")
         return data
@@ -193,10 +195,10 @@ class Name:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Member(Generic[E]):
-    """A member of an enumeration, written as its value."""
+class Choice(Generic[E]):
+    """A member of an enumeration of texts, written as its value."""
 
-    members: type[E]
+    choices: type[E]
 
     def encode(self, value: E) -> Any:
         return value.value
@@ -205,14 +207,54 @@ class Member(Generic[E]):
         if type(value) is not str:
             raise FieldError("not a text")
         try:
-            return self.members(value)
+            return self.choices(value)
         except ValueError as error:
             raise FieldError("not a known name") from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Number(Generic[N]):
+    """A member of an enumeration of whole numbers, written as its number."""
+
+    numbers: type[N]
+
+    def decode(self, value: Any) -> N:
+        try:
+            return self.numbers(value)
+        except ValueError as error:
+            raise FieldError("not a known number") from error
+
+    encode = decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Seconds:
+    """Seconds, written as a whole number of a smaller unit, `per_second` of them to the second.
+
+    A time below `minimum` units or above :data:`~twisted_rsh.core.limits.MAX_TIMEOUT_MS` units is written as that
+    bound.
+    """
+
+    per_second: int
+    minimum: int = 0
+
+    @property
+    def units(self) -> Integer:
+        """The kind of the number that is written."""
+        return Integer(self.minimum, MAX_TIMEOUT_MS)
+
+    def encode(self, value: float) -> int:
+        if value >= MAX_TIMEOUT_MS / self.per_second:  # a float of seconds is not exact up there
+            return MAX_TIMEOUT_MS
+        return round(max(self.minimum, value * self.per_second))
+
+    def decode(self, value: Any) -> float:
+        return self.units.decode(value) / self.per_second
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Sequence:
-    """A list whose items are all of one kind; a tuple in Python."""
+    """A list of at most `max_items` values of one kind; a tuple in Python."""
 
     kind: Kind
     max_items: int
@@ -232,7 +274,7 @@ class Sequence:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Pairs:
-    """An object whose names and values are of one kind each; a tuple of pairs in Python, in order."""
+    """An object of at most `max_items` names and values of one kind each; a tuple of pairs in Python, in order."""
 
     name: Kind
     value: Kind
@@ -252,78 +294,123 @@ class Pairs:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class EndingObject:
-    """An ending: an object whose ``kind`` tells which, with that kind's own fields beside it."""
-
-    def encode(self, value: Ending) -> dict[str, Any]:
-        kind = next(name for name, shape in _ENDINGS.items() if isinstance(value, shape.kind))
-        return {"kind": kind} | _ENDINGS[kind].encode(value)
-
-    def decode(self, value: Any) -> Ending:
-        if type(value) is not dict or not isinstance(value.get("kind"), str) or value["kind"] not in _ENDINGS:
-            raise FieldError("not an ending")
-        decoded: Ending = _ENDINGS[value["kind"]].decode(value)
-        return decoded
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Object:
-    """A value of a dataclass: an object with one member for each attribute.
+    """A value of a dataclass, written as an object that has every member.
 
-    :ivar kind: the dataclass.
-    :ivar members: from a member's name to the attribute that it stands for and its kind; none may be missing.
+    :ivar shape: the dataclass.
+    :ivar members: from a member's name to the attribute that it stands for and its kind.
     """
 
-    kind: type
+    shape: type
     members: Mapping[str, tuple[str, Kind]]
 
     def encode(self, value: Any) -> dict[str, Any]:
-        return {member: field.encode(getattr(value, attribute)) for member, (attribute, field) in self.members.items()}
+        return {member: kind.encode(getattr(value, attribute)) for member, (attribute, kind) in self.members.items()}
 
     def decode(self, value: Any) -> Any:
         if type(value) is not dict or not self.members.keys() <= value.keys():
             raise FieldError("not an object with all of its members")
-        return self.kind(
-            **{attribute: field.decode(value[member]) for member, (attribute, field) in self.members.items()}
+        return self.shape(
+            **{attribute: kind.decode(value[member]) for member, (attribute, kind) in self.members.items()}
         )
 
 
+class Members(Protocol):
+    """How one value is written as members of a JSON object that has others beside them."""
+
+    def listed(self) -> tuple[Member, ...]:
+        """Return the members, in the order in which they are written."""
+
+    def write(self, value: Any, present: dict[str, Any]) -> None:
+        """Add the members that this value needs.
+
+        :raises FieldError: the value is not allowed.
+        """
+
+    def read(self, present: Mapping[str, Any]) -> Any:
+        """Return the value that the members of an object stand for; members of other names are ignored.
+
+        :raises FieldError: a member is missing or not allowed, or the members contradict each other.
+        """
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Seconds:
-    """Seconds, written as a whole number of a smaller unit, `per_second` of them to the second."""
+class Member:
+    """A value that is one member of its object, and is left out while it is the default.
 
-    per_second: int
-
-    def encode(self, value: float) -> int:
-        return round(min(max(0, value * self.per_second), MAX_TIMEOUT_MS))
-
-    def decode(self, value: Any) -> float:
-        return Integer(0, MAX_TIMEOUT_MS).decode(value) / self.per_second
-
-
-_ENDINGS: Mapping[str, Object] = {
-    "exited": Object(Exited, {"code": ("code", Integer(0, 2**32 - 1))}),
-    "signalled": Object(
-        Signalled, {"signal": ("signal", Name(SIGNAL_NAMES)), "core_dumped": ("core_dumped", Boolean())}
-    ),
-    "timed-out": Object(TimedOut, {"timeout_ms": ("seconds", Seconds(1000))}),
-    "limit": Object(LimitReached, {"limit": ("limit", Member(Limit)), "amount": ("amount", Integer(0, MAX_OFFSET))}),
-    "stopped": Object(Stopped, {"signal": ("signal", Name(SIGNAL_NAMES))}),
-    "refused": Object(Refused, {"reason": ("reason", Member(RefusalReason)), "text": ("text", Text(MAX_TEXT_BYTES))}),
-    "unknown": Object(OutcomeUnknown, {"text": ("text", Text(MAX_TEXT_BYTES))}),
-}
-"""The kinds of ending."""
-
-
-def wire(kind: Kind, **options: Any) -> Any:
-    """Declare a dataclass field that travels as `kind`; `options` are those of :func:`dataclasses.field`.
-
-    A field with a default may be missing on the wire, and is then that default; it is not sent while it is that
-    default.
+    :ivar name: the member's name.
+    :ivar kind: the value's kind.
+    :ivar default: the value of a member that is left out, or ``dataclasses.MISSING`` when none may be.
     """
-    return dataclasses.field(metadata={_METADATA_KEY: kind}, **options)
+
+    name: str
+    kind: Kind
+    default: Any
+
+    def listed(self) -> tuple[Member, ...]:
+        return (self,)
+
+    def write(self, value: Any, present: dict[str, Any]) -> None:
+        if value != self.default:
+            present[self.name] = self.kind.encode(value)
+
+    def read(self, present: Mapping[str, Any]) -> Any:
+        if self.name in present:
+            return self.kind.decode(present[self.name])
+        if self.default is dataclasses.MISSING:
+            raise FieldError(f"{self.name} is missing")
+        return self.default
 
 
-def kinds_of(message: type) -> tuple[tuple[str, Kind, Any], ...]:
-    """Return the name, kind and default of every field that :func:`wire` declared on a dataclass."""
-    return tuple((field.name, field.metadata[_METADATA_KEY], field.default) for field in dataclasses.fields(message))
+class Record(Generic[T]):
+    """A dataclass whose fields, each declared with :func:`wire` or :func:`inline`, are members of one JSON object.
+
+    :param shape: the dataclass.
+    """
+
+    def __init__(self, shape: type[T]) -> None:
+        fields: tuple[dataclasses.Field[Any], ...] = dataclasses.fields(shape)  # type: ignore[arg-type]  # it is one
+        self._shape = shape
+        self._members = {field.name: _members_of(field) for field in fields}
+
+    def listed(self) -> tuple[Member, ...]:
+        return tuple(member for members in self._members.values() for member in members.listed())
+
+    def write(self, value: T, present: dict[str, Any]) -> None:
+        for attribute, members in self._members.items():
+            members.write(getattr(value, attribute), present)
+
+    def read(self, present: Mapping[str, Any]) -> T:
+        values = {attribute: members.read(present) for attribute, members in self._members.items()}
+        try:
+            return self._shape(**values)
+        except ValueError as error:
+            raise FieldError(str(error)) from None
+
+
+def wire(kind: Kind, *, name: str | None = None, **options: Any) -> Any:
+    """Declare that a dataclass field is one member of its object.
+
+    :param kind: the value's kind.
+    :param name: the member's name; ``None`` for that of the field.
+    :param options: those of :func:`dataclasses.field`.  A field with a default may be missing from the object, and is
+        left out of it while it has that default.
+    """
+    return dataclasses.field(metadata={_MEMBER: (kind, name)}, **options)
+
+
+def inline(members: Members, **options: Any) -> Any:
+    """Declare that a dataclass field is several members of its object.
+
+    :param members: writes and reads them.
+    :param options: those of :func:`dataclasses.field`.
+    """
+    return dataclasses.field(metadata={_MEMBERS: members}, **options)
+
+
+def _members_of(field: dataclasses.Field[Any]) -> Members:
+    if _MEMBERS in field.metadata:
+        members: Members = field.metadata[_MEMBERS]
+        return members
+    kind, name = field.metadata[_MEMBER]
+    return Member(name or field.name, kind, field.default)

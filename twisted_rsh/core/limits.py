@@ -1,7 +1,7 @@
 """Every bound of the protocol: one named constant each, with its unit and its reason.
 
-The bounds that an operator may choose are fields of :class:`SessionLimits`; the others belong to the protocol
-``twisted-rsh/1`` itself, and two peers that disagreed about them could not talk.
+An operator may choose the bounds that are fields of :class:`SessionLimits`.  The others belong to the protocol
+``twisted-rsh/1`` itself; two peers that disagreed about them could not talk.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ above; a frame of this size keeps the reactor for less than a millisecond (docs/
 
 SENT_DATA_BYTES = 16 * 1024 - 18
 """Bytes of a stream in one DATA frame that this implementation sends.  With the type, the header and the length prefix,
-18 bytes, it fills a TLS record: the receiver finds a whole frame in each record, and has nothing to put together."""
+18 bytes, the frame fills a TLS record, so the receiver finds a whole frame in each record and joins no pieces."""
 
 MAX_FRAME_BYTES = 64 * 1024
 """Bytes of a frame after login, without its length prefix: twice the data, so that no header can overflow it."""
@@ -59,55 +59,56 @@ MAX_LOGIN_FRAME_BYTES = 4 * 1024
 """Bytes of a frame before login.  An AUTH with an RSA-8192 key and signature takes about 2.9 KiB."""
 
 MAX_PART_BYTES = 32 * 1024
-"""Bytes of a PART frame's body: a piece of a control message that one frame cannot carry."""
+"""Bytes of a PART frame's body, a piece of a control message that one frame cannot carry."""
 
 MAX_CONTROL_BYTES = 8 * 1024 * 1024
 """Bytes of the JSON body of one control message, all its parts together.  JSON escapes make text grow up to six
-times, so this holds any request of :data:`MAX_SCRIPT_BYTES` with an environment of :data:`MAX_REQUEST_BYTES`."""
+times, so this bound holds any request of :data:`MAX_SCRIPT_BYTES` with an environment of :data:`MAX_REQUEST_BYTES`."""
 
 MAX_UNACKNOWLEDGED = 64
-"""Control messages that may be under way in one direction: bounds the log that a resume would replay."""
+"""Control messages that may be under way in one direction; it bounds the log that a resume repeats."""
 
 ACKNOWLEDGE_EVERY = 16
-"""Control messages after which the receiver acknowledges: a quarter of :data:`MAX_UNACKNOWLEDGED`, so the sender
+"""Control messages after which the receiver acknowledges: a quarter of :data:`MAX_UNACKNOWLEDGED`, so that the sender
 never waits for an acknowledgement that is not on its way."""
 
 MAX_AUTH_ATTEMPTS = 3
-"""AUTH frames on one link.  OpenSSH allows six attempts; a client of ours has one key."""
+"""AUTH frames on one link.  OpenSSH allows six attempts; our client has one key."""
 
 MAX_CHANNELS = 128
-"""Jobs that a session may be allowed at once.  RESUME says of every channel how much of it has arrived: with the
-:data:`MAX_REFUSED_CHANNELS` that may be there besides, it still fits a frame of :data:`MAX_LOGIN_FRAME_BYTES`."""
+"""The most jobs that a server may allow a session at once.  RESUME lists how much of every channel has arrived: with
+:data:`MAX_REFUSED_CHANNELS` more, it still fits a frame of :data:`MAX_LOGIN_FRAME_BYTES`."""
 
 MAX_CHANNEL_ID = 2**32 - 1
-"""The highest channel number; numbers only grow, and are never used twice in a session."""
+"""The highest channel number, of 32 bits; numbers only grow, and none is used twice in a session."""
 
 MAX_OFFSET = 2**63 - 1
 """The highest stream offset in bytes, and the highest sequence number: fits a signed 64-bit integer everywhere."""
 
 MAX_REFUSED_CHANNELS = 64
-"""Refused channels, beyond the channel limit itself, that a client may leave unclosed before its link is aborted."""
+"""Refused channels, beyond the channel limit itself, that a client may leave unclosed before the server aborts its
+link."""
 
 MAX_ANSWERS = 5
 """Control messages that a server sends on one channel: OPENED, STOP, two ENDs and EXIT.  A client keeps a channel until
-it has EXIT, so no more than this for each channel that it may have can wait for its acknowledgement, and one SUSPENDED
-besides."""
+it has EXIT.  So at most this many for each channel that it may have, and one SUSPENDED besides, can wait for its
+acknowledgement."""
 
 MIN_WINDOW = 4 * 1024
 """Bytes: the smallest window worth having, a page."""
 
 DEFAULT_WINDOW = 256 * 1024
-"""Bytes of one stream that may be sent and not yet consumed.  Bandwidth times delay: 100 Mbit/s at 20 ms."""
+"""Bytes of one stream that may be sent and not yet consumed: bandwidth times delay of 100 Mbit/s at 20 ms."""
 
 MAX_WINDOW = 16 * 1024 * 1024
-"""Bytes: the largest window a peer may ask for, as OpenSSH's hard limit for one channel's input."""
+"""Bytes: the largest window that a server may announce, as OpenSSH's hard limit for one channel's input."""
 
 MAX_REQUEST_BYTES = 128 * 1024
 """Bytes of a request's command or argument vector and its environment together, as Linux limits one argument."""
 
 MAX_SCRIPT_BYTES = 1024 * 1024
-"""Bytes of a command for a persistent shell, which reads it from a pipe: no argument's limit applies, and longer
-programs belong into a file."""
+"""Bytes of a command for a persistent shell, which reads it from a pipe, so that no limit of an argument applies;
+longer programs belong into a file."""
 
 MAX_TERMINAL_SIZE = 2**16 - 1
 """Columns, and rows, of a terminal: the kernel keeps each in 16 bits (``struct winsize``)."""
@@ -122,7 +123,7 @@ MAX_CWD_BYTES = 4 * 1024
 """Bytes of a working folder's path: Linux's ``PATH_MAX``."""
 
 MAX_ENVIRONMENT_VALUE_BYTES = 4 * 1024
-"""Bytes of one environment value: more than any variable needs that is not a smuggled file."""
+"""Bytes of one environment value: more than any variable needs, unless it smuggles a file."""
 
 MAX_ENVIRONMENT_NAMES = 1024
 """Environment additions in one request: more than a whole ordinary environment has."""
@@ -134,17 +135,18 @@ MAX_USER_BYTES = 256
 """Bytes of a user name: Linux's ``LOGIN_NAME_MAX``."""
 
 SESSION_ID_BYTES = 16
-"""Bytes of a session's identifier, drawn at random: two are never the same."""
+"""Bytes of a session's identifier, which is random: so many that no two sessions have the same."""
 
 PROOF_BYTES = 32
-"""Bytes of a proof of ownership, and of the secret that it is made with: an HMAC-SHA256 and its key."""
+"""Bytes of a resume's proof, and of the secret that it is made with: an HMAC-SHA256 and its key."""
 
 REPLAY_BYTES = 64 * 1024
-"""Bytes that are repeated at once after a resume, and then as many more as the link takes: what a reactor's turn
-writes otherwise."""
+"""Bytes that a resume repeats in one go, before the link is asked again whether it takes more: as many as a turn of
+the reactor writes otherwise."""
 
 MAX_DETACH_SECONDS = 30 * 24 * 60 * 60
-"""Seconds for which a session may be kept without a link: 30 days, longer than any absence that ends in a resume."""
+"""Seconds for which a server may keep a session without a link: 30 days, longer than any absence that ends in a
+resume."""
 
 MAX_TIMEOUT_MS = 2**53 - 1
 """Milliseconds of a time-out: the largest integer that every JSON implementation carries exactly."""
@@ -157,10 +159,10 @@ class SessionLimits:
     :ivar window: bytes of each stream that may be sent and not yet consumed, from :data:`MIN_WINDOW` to
         :data:`MAX_WINDOW`.
     :ivar max_channels: jobs at once in one session, from 1 to :data:`MAX_CHANNELS`.
-    :ivar keepalive_interval: seconds of silence after which the peer is asked for a sign of life.
+    :ivar keepalive_interval: seconds of silence after which a side pings its peer.
     :ivar keepalive_misses: intervals of silence after which the link counts as dead.
-    :ivar detach_seconds: seconds for which the server keeps a session that has lost its link, at most, and up to
-        :data:`MAX_DETACH_SECONDS`; 0 for a session that ends with its link.
+    :ivar detach_seconds: the longest time, in seconds, for which the server keeps a session that has lost its link,
+        from 0 to :data:`MAX_DETACH_SECONDS`; a session with 0 ends with its link.
     """
 
     window: int = DEFAULT_WINDOW

@@ -1,6 +1,6 @@
-"""Whether the peer is still there: asks after silence, and gives up after more of it.
+"""Keepalive of one link: ping the peer after some silence, and give the link up after more of it.
 
-TCP's own keepalive says that the peer's kernel lives; an answer to a ping says that its program does.
+TCP's own keepalive says that the peer's kernel lives; an answer to a ping says that its program lives.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["Liveness", "Silence"]
 
 
 class Silence(enum.Enum):
-    """What the peer's silence calls for."""
+    """What to do about the peer's silence."""
 
     NONE = "none"
     """Nothing yet."""
@@ -26,11 +26,11 @@ class Silence(enum.Enum):
 
 
 class Liveness:
-    """Watches one link.
+    """The times at which to ping the peer of one link, and to give the link up.
 
-    :param interval: seconds of silence after which to ask, and ask again.
+    :param interval: seconds of silence after which to ping the peer, and between two pings.
     :param misses: intervals of silence after which the link is dead.
-    :param now: the time in seconds, from any origin; all times here are from the same.
+    :param now: the time in seconds, from any origin; all times here have the same origin.
     """
 
     __slots__ = ("_ask_at", "_dead_at", "_heard_at", "_interval", "_lifetime", "_pings")
@@ -43,34 +43,34 @@ class Liveness:
 
     @property
     def deadline(self) -> float:
-        """When :meth:`check` is worth calling next."""
+        """The time in seconds at which to call :meth:`check` next."""
         return min(self._ask_at, self._dead_at)
 
     def heard(self, now: float) -> None:
-        """Take note that the peer sent something."""
+        """Note that the peer sent something."""
         self._heard_at = now
         self._ask_at = now + self._interval
         self._dead_at = now + self._lifetime
 
     def silence(self, now: float) -> float:
-        """Return the seconds since the peer said anything."""
+        """Return the seconds since the peer last sent something."""
         return now - self._heard_at
 
     def restart(self, now: float) -> None:
-        """Begin anew on another link."""
+        """Start again on another link."""
         self._pings = 0
         self.heard(now)
 
     def hurry(self, seconds: float, now: float) -> None:
-        """Give the peer less time, because somebody waits for it; when it says something, it has all of it again.
+        """Give the peer less time, because a user waits for it.  It has all of its time again once it sends something.
 
-        :param seconds: until it must have said something; it is asked after half of that.
+        :param seconds: the time after which the link is dead if the peer stays silent; a ping is due after half of it.
         """
         self._ask_at = min(self._ask_at, now + seconds / 2)
         self._dead_at = min(self._dead_at, now + seconds)
 
     def check(self, now: float) -> Silence:
-        """Tell what to do about the silence so far."""
+        """Return what to do about the silence so far."""
         if now >= self._dead_at:
             return Silence.DEAD
         if now < self._ask_at:
@@ -86,7 +86,8 @@ class Liveness:
     def answered(self, token: int) -> None:
         """Take a pong.
 
-        :raises RemoteProtocolError: it answers a ping that was never sent.
+        :param token: the token of the ping that it answers.
+        :raises RemoteProtocolError: no ping with this token was sent.
         """
         if token >= self._pings:
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"a pong for ping {token}, which was never sent")

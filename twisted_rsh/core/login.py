@@ -1,7 +1,7 @@
-"""How a link begins: with a login, one AUTH and one answer, or with the resume of a session that exists.
+"""The beginning of a link: a login, which is one AUTH and one answer, or the resume of a session that exists.
 
-Nothing may be sent behind AUTH or RESUME before its answer, so there is never anything to hold back, and the session
-object, with the decoder for everything else, is made by a successful login and nowhere else.
+A client sends nothing behind AUTH or RESUME before the answer, so neither side has to hold messages back.  Only a
+successful login makes a session object, which has the decoder for all other messages.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ __all__ = ["ClientLogin", "ClientResume", "LoginState", "ServerLogin"]
 
 
 class LoginState(enum.Enum):
-    """Whose turn it is."""
+    """The turn of a login: the side that sends next."""
 
     SILENT = "silent"
-    """The client's: no AUTH, or the last one was refused."""
+    """The client's turn: it has sent no AUTH, or the server refused the last one."""
 
     ASKED = "asked"
-    """The server's: an AUTH has been sent and not answered."""
+    """The server's turn: the client has sent an AUTH, which is not answered."""
 
     RESUMING = "resuming"
-    """The server's: a RESUME has been sent and not answered."""
+    """The server's turn: the client has sent a RESUME, which is not answered."""
 
     OVER = "over"
-    """Nobody's: the client is in, or was refused for the last time."""
+    """Neither side's turn: the client is in, or was refused for the last time."""
 
 
 class ServerLogin:
     """The server's side of the login.
 
-    :ivar state: whose turn it is.
+    :ivar state: the side that sends next.
     """
 
     def __init__(self) -> None:
@@ -49,10 +49,10 @@ class ServerLogin:
     def receive_frame(self, payload: bytes) -> Auth | Resume:
         """Take the payload of one frame.
 
-        :returns: what the client claims; check it, then :meth:`accept` or :meth:`refuse` an AUTH, and
-            :meth:`accept_resume` or :meth:`refuse_resume` a RESUME.
-        :raises RemoteProtocolError: anything else than one AUTH in its turn, or one RESUME in place of the first: abort
-            the link.
+        :returns: the client's claim.  Check it, then call :meth:`accept` or :meth:`refuse` for an AUTH, and
+            :meth:`accept_resume` or :meth:`refuse_resume` for a RESUME.
+        :raises RemoteProtocolError: the frame is neither an AUTH in the client's turn, nor a RESUME in place of the
+            first AUTH: abort the link.
         """
         _, message = self._decoder.decode(payload)
         if self.state is LoginState.SILENT and isinstance(message, Auth):
@@ -72,7 +72,8 @@ class ServerLogin:
         :param limits: the session's bounds.
         :param now: the time in seconds.
         :returns: the payload to write, and the session that begins behind it.
-        :raises LocalProtocolError: nobody asked, or the session's facts are out of their bounds.
+        :raises LocalProtocolError: there is no AUTH to answer, or the identifier, the instance or the limits are out of
+            their bounds.
         """
         self._answer(LoginState.ASKED)
         answer = AuthOk(
@@ -87,10 +88,10 @@ class ServerLogin:
         return payload, ServerSession(limits, now)
 
     def refuse(self) -> bytes:
-        """Refuse the client.  When the state is OVER then, close the link behind the answer.
+        """Refuse the client.  If the state is OVER afterwards, close the link behind the answer.
 
         :returns: the payload to write, the same for every reason.
-        :raises LocalProtocolError: nobody asked.
+        :raises LocalProtocolError: there is no AUTH to answer.
         """
         self._answer(LoginState.ASKED)
         self.state = LoginState.OVER if self._attempts >= MAX_AUTH_ATTEMPTS else LoginState.SILENT
@@ -99,8 +100,9 @@ class ServerLogin:
     def accept_resume(self, answer: ResumeOk) -> bytes:
         """Let the session go on over this link.
 
-        :returns: the payload to write; what :meth:`Session.resume` repeats follows it.
-        :raises LocalProtocolError: nobody asked.
+        :param answer: the message that :meth:`twisted_rsh.core.resuming.ServerProof.accept` returned.
+        :returns: the payload to write; the frames that :meth:`Session.resume` repeats follow it.
+        :raises LocalProtocolError: there is no RESUME to answer.
         """
         self._answer(LoginState.RESUMING)
         self.state = LoginState.OVER
@@ -111,7 +113,7 @@ class ServerLogin:
 
         :param instance: names this run of the server.
         :returns: the payload to write, the same for every reason.
-        :raises LocalProtocolError: nobody asked.
+        :raises LocalProtocolError: there is no RESUME to answer.
         """
         self._answer(LoginState.RESUMING)
         self.state = LoginState.OVER
@@ -125,8 +127,8 @@ class ServerLogin:
 class ClientLogin:
     """The client's side of the login.
 
-    :param limits: the keepalive to use; the server announces the rest.
-    :ivar state: whose turn it is.
+    :param limits: the keepalive to use; the server announces the other limits.
+    :ivar state: the side that sends next.
     """
 
     def __init__(self, limits: SessionLimits) -> None:
@@ -135,10 +137,11 @@ class ClientLogin:
         self._decoder = Decoder(Role.CLIENT, Phase.LOGIN)
 
     def ask(self, claim: Auth) -> bytes:
-        """Ask to be let in.
+        """Ask the server to let us in.
 
+        :param claim: the message to send.
         :returns: the payload to write.
-        :raises LocalProtocolError: it is not our turn, or the claim cannot travel.
+        :raises LocalProtocolError: it is not our turn, or the claim cannot be encoded or does not fit a frame.
         """
         if self.state is not LoginState.SILENT:
             raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"AUTH while the login is {self.state.value}")
@@ -152,17 +155,17 @@ class ClientLogin:
         """Take the payload of one frame.
 
         :param now: the time in seconds.
-        :returns: what the server announced and the session that has begun, or ``None`` when it refused.
-        :raises RemoteProtocolError: anything else than the answer to our AUTH: abort the link.
+        :returns: the server's answer and the session that has begun, or ``None`` when the server refused.
+        :raises RemoteProtocolError: the frame is not the answer to our AUTH: abort the link.
         """
         _, message = self._decoder.decode(payload)
         if self.state is not LoginState.ASKED:
-            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer that nobody asked for")
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer without an AUTH")
         if isinstance(message, AuthFail):
             self.state = LoginState.SILENT
             return None
         if not isinstance(message, AuthOk):
-            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer to a RESUME that nobody sent")
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer to a RESUME that was not sent")
         self.state = LoginState.OVER
         limits = SessionLimits(
             window=message.window,
@@ -177,7 +180,7 @@ class ClientLogin:
 class ClientResume:
     """The client's side of a resume, in place of a login.
 
-    :ivar state: whose turn it is.
+    :ivar state: the side that sends next.
     """
 
     def __init__(self) -> None:
@@ -185,10 +188,11 @@ class ClientResume:
         self._decoder = Decoder(Role.CLIENT, Phase.LOGIN)
 
     def ask(self, claim: Resume) -> bytes:
-        """Ask for the session to go on.
+        """Ask the server to go on with the session.
 
+        :param claim: the message that :meth:`twisted_rsh.core.resuming.ClientProof.claim` returned.
         :returns: the payload to write.
-        :raises LocalProtocolError: it has been asked for already.
+        :raises LocalProtocolError: a RESUME has been sent already.
         """
         if self.state is not LoginState.SILENT:
             raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"RESUME while the login is {self.state.value}")
@@ -198,12 +202,12 @@ class ClientResume:
     def receive_frame(self, payload: bytes) -> ResumeOk | ResumeFail:
         """Take the payload of one frame.
 
-        :returns: the server's answer; :meth:`twisted_rsh.core.resuming.ClientProof.confirm` says whether a RESUME_OK is
-            true, and :meth:`Session.resume` goes on behind it.
-        :raises RemoteProtocolError: anything else than the answer to our RESUME: abort the link.
+        :returns: the server's answer.  Check a RESUME_OK with :meth:`twisted_rsh.core.resuming.ClientProof.confirm`,
+            then call :meth:`Session.resume`.
+        :raises RemoteProtocolError: the frame is not the answer to our RESUME: abort the link.
         """
         _, message = self._decoder.decode(payload)
         if self.state is not LoginState.RESUMING or not isinstance(message, ResumeOk | ResumeFail):
-            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer that nobody asked for")
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer without a RESUME")
         self.state = LoginState.OVER
         return message

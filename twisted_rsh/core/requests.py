@@ -1,17 +1,46 @@
-"""What a client asks for when it opens a job."""
+"""A client's request for a job, and its wire form: the members that it has in OPEN."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from twisted_rsh.core.limits import MAX_TIMEOUT_MS
+from twisted_rsh.core.fields import (
+    CHANNEL,
+    OFFSET,
+    Boolean,
+    FieldError,
+    Integer,
+    Member,
+    Name,
+    NativeText,
+    Object,
+    Pairs,
+    Record,
+    Seconds,
+    Sequence,
+    Text,
+    inline,
+    wire,
+)
+from twisted_rsh.core.limits import (
+    MAX_CONTROL_BYTES,
+    MAX_REQUEST_BYTES,
+    MAX_TERM_BYTES,
+    MAX_TERMINAL_MODES,
+    MAX_TERMINAL_SIZE,
+    MAX_TIMEOUT_MS,
+)
 
 __all__ = [
     "COMMAND_GRACE_SECONDS",
     "CONTROL_CHARACTERS",
     "KILL",
     "MODE_NAMES",
+    "REQUEST",
     "SHELL_GRACE_SECONDS",
+    "TERMINAL",
     "Disconnection",
     "Grace",
     "JobRequest",
@@ -21,18 +50,19 @@ __all__ = [
 ]
 
 COMMAND_GRACE_SECONDS = 60.0
-"""Seconds that a command goes on without a link, unless asked otherwise: what a client that was killed leaves behind is
-gone after a minute."""
+"""Seconds for which a command goes on without a link, unless the client asks for another time.  A minute after a client
+was killed, nothing of its commands is left."""
 
 SHELL_GRACE_SECONDS = 3600.0
-"""Seconds for a persistent shell, and for anything on a terminal: a person comes back from lunch."""
+"""Seconds for which a persistent shell, and any job on a terminal, goes on without a link: a person comes back from
+lunch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grace:
-    """The job goes on, as far as its credit goes, and is ended when nobody has resumed the session in time.
+    """The job goes on without a link, as far as its credit goes, and is ended when no resume comes in time.
 
-    :ivar seconds: how long from the loss of the link; 0 to end it at once.
+    :ivar seconds: the time from the loss of the link, 0 or more; 0 ends the job at once.
     """
 
     seconds: float
@@ -40,20 +70,20 @@ class Grace:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The job goes on to its end.  Its last output and its ending are kept for a limited time."""
+    """The job goes on to its end.  The server keeps its last output and its ending for a limited time."""
 
 
 KILL = Grace(0.0)
-"""The job is ended at once."""
+"""The job is ended as soon as the link is lost."""
 
 Disconnection = Grace | Keep
-"""What becomes of a job: :data:`KILL`, or any other grace, or keep."""
+"""What happens to a job when its session loses its link: :data:`KILL`, another :class:`Grace`, or :class:`Keep`."""
 
 
 def parse_disconnection(text: str) -> Disconnection:
-    """Read what a user writes: ``kill``, ``keep`` or ``grace:SECONDS``.
+    """Read a disconnection as a user writes it: ``kill``, ``keep`` or ``grace:SECONDS``.
 
-    :raises ValueError: it is none of these.
+    :raises ValueError: the text is none of these.
     """
     if text == "kill":
         return KILL
@@ -69,10 +99,33 @@ def parse_disconnection(text: str) -> Disconnection:
     return Grace(seconds)
 
 
+class _DisconnectionMembers:
+    """A disconnection as two members of a request, of which at most one is there."""
+
+    _grace = Member("grace_ms", Seconds(1000), None)
+    _keep = Member("keep", Boolean(), False)
+
+    def listed(self) -> tuple[Member, ...]:
+        return self._grace, self._keep
+
+    def write(self, value: Disconnection | None, present: dict[str, Any]) -> None:
+        if isinstance(value, Grace):
+            if not value.seconds >= 0:
+                raise FieldError("a grace below 0 seconds")
+            self._grace.write(value.seconds, present)
+        self._keep.write(isinstance(value, Keep), present)
+
+    def read(self, present: Mapping[str, Any]) -> Disconnection | None:
+        seconds, keep = self._grace.read(present), self._keep.read(present)
+        if keep and seconds is not None:
+            raise FieldError("a job that is kept has no grace")
+        return Keep() if keep else None if seconds is None else Grace(seconds)
+
+
 CONTROL_CHARACTERS = frozenset(
     "VINTR VQUIT VERASE VKILL VEOF VEOL VEOL2 VSTART VSTOP VSUSP VREPRINT VWERASE VLNEXT".split()
 )
-"""Settings whose value is the code of a character, from 0 to 255; 0 switches its function off."""
+"""Terminal settings whose value is the code of a character, from 0 to 255; 0 switches the character's function off."""
 
 _FLAGS = frozenset(
     "IGNPAR PARMRK INPCK ISTRIP INLCR IGNCR ICRNL IXON IXANY IXOFF IMAXBEL IUTF8 "
@@ -80,18 +133,19 @@ _FLAGS = frozenset(
 )
 
 MODE_NAMES = CONTROL_CHARACTERS | _FLAGS
-"""All of them, by the names of termios(3); those that are no control character are flags, 0 or 1."""
+"""The terminal settings that a request may name, by their names in termios(3).  Those that are not in
+:data:`CONTROL_CHARACTERS` are flags, 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """The terminal that a job is given.
+    """The terminal that the server gives to a job.
 
     :ivar term: its type, for ``TERM``.
     :ivar columns: characters in a line, at least 1.
     :ivar rows: lines, at least 1.
-    :ivar modes: settings of :data:`twisted_rsh.core.requests.MODE_NAMES` by name, those of the client's own
-        terminal; what is not named stays as the server's system has it.
+    :ivar modes: settings of the client's own terminal, by names of :data:`MODE_NAMES`.  The server's system decides the
+        settings that are not named.
     :ivar separate_stderr: whether standard error is a pipe of its own instead of the terminal.
     """
 
@@ -102,59 +156,82 @@ class Terminal:
     separate_stderr: bool = False
 
 
+TERMINAL = Object(
+    Terminal,
+    {
+        "term": ("term", Text(MAX_TERM_BYTES)),
+        "columns": ("columns", Integer(1, MAX_TERMINAL_SIZE)),
+        "rows": ("rows", Integer(1, MAX_TERMINAL_SIZE)),
+        "modes": ("modes", Pairs(Name(MODE_NAMES), Integer(0, 255), MAX_TERMINAL_MODES)),
+        "separate_stderr": ("separate_stderr", Boolean()),
+    },
+)
+"""A terminal, in JSON."""
+
+_NATIVE_TEXT = NativeText(MAX_CONTROL_BYTES)
+_ARGUMENTS = Sequence(_NATIVE_TEXT, MAX_REQUEST_BYTES)
+_ENVIRONMENT = Pairs(_NATIVE_TEXT, _NATIVE_TEXT, MAX_REQUEST_BYTES)
+_MILLISECONDS = Seconds(1000, minimum=1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
-    """One job, as asked for; the server decides whether and how to run it.
+    """A request for one job; the server decides whether and how to run it.
 
-    Exactly one of `command`, `argv` and `shell` is given.  Text that came from bytes carries what could not be decoded
-    as surrogate escapes (PEP 383); the server encodes it in the code page it named.
+    Give exactly one of `command`, `argv` and `shell`.  Text that came from bytes carries the bytes that could not be
+    decoded as surrogate escapes (PEP 383); the server encodes it in the code page that it named.
 
     :ivar command: text for the user's shell, or ``None``.
     :ivar argv: the program and its arguments, run without a shell, or ``None``; never empty.
-    :ivar shell: which persistent shell to start, a name or a path, an empty one for the user's own; ``None`` if none.
-    :ivar in_shell: the channel of the persistent shell that is to run `command`, or ``None`` for a shell of its own.
-        Folder, environment, terminal, the limits of memory and processor time, and what happens when the link is lost,
-        are then that shell's, and not given.
+    :ivar shell: the persistent shell to start, as a name or a path, or an empty text for the user's own shell; ``None``
+        to start no persistent shell.
+    :ivar in_shell: the channel of the persistent shell that is to run `command`, or ``None`` for a new shell.  The
+        command then has the folder, environment, terminal, limits of memory and processor time, and disconnection of
+        that shell; the request may give none of them.
     :ivar cwd: the working folder, relative to the user's home folder; ``None`` for the home folder itself.
     :ivar environment: names and values to add to the environment that the server gives every job.
-    :ivar timeout: seconds after which the job is ended, or ``None`` for as long as it takes.
-    :ivar terminal: the terminal to give it, or ``None`` for pipes.
-    :ivar max_output: bytes of output after which the job is ended, or ``None`` for as many as it writes.
-    :ivar max_cpu: seconds of processor time after which the job is ended, or ``None`` for as many as it takes.
-    :ivar max_memory: bytes of memory above which the job is ended, or ``None`` for as many as it takes.
-    :ivar on_disconnect: what becomes of it when the session has lost its link, or ``None`` for what is usual: see
+    :ivar timeout: seconds after which the server ends the job, or ``None`` for no limit.
+    :ivar terminal: the terminal to give to the job, or ``None`` for pipes.
+    :ivar max_output: bytes of output after which the server ends the job, or ``None`` for no limit.
+    :ivar max_cpu: seconds of processor time after which the server ends the job, or ``None`` for no limit.
+    :ivar max_memory: bytes of memory above which the server ends the job, or ``None`` for no limit.
+    :ivar on_disconnect: what happens to the job when the session loses its link, or ``None`` for the default; see
         :attr:`disconnection`.
+    :raises ValueError: the fields contradict each other.
     """
 
-    command: str | None = None
-    argv: tuple[str, ...] | None = None
-    shell: str | None = None
-    in_shell: int | None = None
-    cwd: str | None = None
-    environment: tuple[tuple[str, str], ...] = ()
-    timeout: float | None = None
-    terminal: Terminal | None = None
-    max_output: int | None = None
-    max_cpu: float | None = None
-    max_memory: int | None = None
-    on_disconnect: Disconnection | None = None
+    command: str | None = wire(_NATIVE_TEXT, default=None)
+    argv: tuple[str, ...] | None = wire(_ARGUMENTS, default=None)
+    shell: str | None = wire(_NATIVE_TEXT, default=None)
+    in_shell: int | None = wire(CHANNEL, default=None)
+    cwd: str | None = wire(_NATIVE_TEXT, default=None)
+    environment: tuple[tuple[str, str], ...] = wire(_ENVIRONMENT, default=())
+    timeout: float | None = wire(_MILLISECONDS, name="timeout_ms", default=None)
+    terminal: Terminal | None = wire(TERMINAL, default=None)
+    max_output: int | None = wire(OFFSET, default=None)
+    max_cpu: float | None = wire(_MILLISECONDS, name="max_cpu_ms", default=None)
+    max_memory: int | None = wire(OFFSET, default=None)
+    on_disconnect: Disconnection | None = inline(_DisconnectionMembers(), default=None)
 
     def __post_init__(self) -> None:
-        if sum(what is not None for what in (self.command, self.argv, self.shell)) != 1:
+        if sum(form is not None for form in (self.command, self.argv, self.shell)) != 1:
             raise ValueError("a request has a command, an argument vector or a shell, and only one of them")
         if self.argv is not None and not self.argv:
             raise ValueError("an argument vector names at least the program")
         if self.in_shell is not None:
             if self.command is None:
-                raise ValueError("what a persistent shell runs is a command")
+                raise ValueError("a persistent shell runs a command, not an argument vector or a shell")
             given = (self.cwd, self.terminal, self.max_cpu, self.max_memory, self.on_disconnect)
-            if self.environment or any(what is not None for what in given):
+            if self.environment or any(value is not None for value in given):
                 raise ValueError("a command in a persistent shell has that shell's folder, environment and terminal")
 
     @property
     def disconnection(self) -> Disconnection:
-        """What becomes of the job when the session has lost its link: as asked for, or a minute's grace, and an hour's
-        for what a person sits at."""
+        """What happens to the job when the session loses its link.
+
+        It is `on_disconnect` where that is given.  Otherwise it is a grace of :data:`SHELL_GRACE_SECONDS` for a
+        persistent shell or a job on a terminal, and of :data:`COMMAND_GRACE_SECONDS` for any other job.
+        """
         if self.on_disconnect is not None:
             return self.on_disconnect
         at_a_prompt = self.shell is not None or self.terminal is not None
@@ -162,5 +239,9 @@ class JobRequest:
 
     @property
     def kind(self) -> str:
-        """What to call this request in a log: ``"command"``, ``"argv"`` or ``"shell"``."""
+        """The form of the request, for a log: ``"command"``, ``"argv"`` or ``"shell"``."""
         return "command" if self.command is not None else "argv" if self.argv is not None else "shell"
+
+
+REQUEST = Record(JobRequest)
+"""A request, as members of OPEN's JSON object; times travel as whole milliseconds."""

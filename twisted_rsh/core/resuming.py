@@ -1,10 +1,14 @@
-"""Who may resume a session: the two ends prove to each other that they are the ones that began it.
+"""The two halves of a resume: both ends prove that they began the session, and then repeat what the lost link lost.
 
-Both ends of a link derive a secret from its TLS connection; it is never sent.  A resume proves the secret of the last
-link over the new one, and replaces it by that of the new one in two steps, as its answer may be lost: the client does
-so when it has the answer, and the server keeps both until it hears that the client has.  Each attempt has a number, and
-the server takes none that is not above those it took: one that was given up on, and arrives late, must not steal the
+*The proof.*  Both ends of a link derive a secret from its TLS connection; the secret is never sent.  A resume proves,
+over the new link, that its sender has the secret of the last one.  Then the new link's secret replaces the old one, in
+two steps because the server's answer may be lost: the client replaces it when it has the answer, and the server keeps
+both until it hears from the client on the new link.  Each attempt has a number, and the server accepts only a number
+above those that it accepted before.  So an attempt that the client gave up, and that arrives late, cannot steal the
 session back.
+
+*The replay.*  Each proof covers the :class:`~twisted_rsh.core.messages.Positions` that it comes with: how much has
+arrived at its sender.  Each end then repeats the frames beyond the other's positions, in their original order.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ SECRET_LABEL = b"EXPERIMENTAL twisted-rsh resume v1"
 """The TLS exporter's label (RFC 8446 section 7.5) for the secret of a link; RFC 5705 section 4 leaves such names to
 experiments."""
 
+# The proof.
+
 _CLIENT = b"twisted-rsh/1 resume client"
 _SERVER = b"twisted-rsh/1 resume server"
 _ATTEMPT = struct.Struct("!Q")
@@ -46,7 +52,7 @@ def secret_context(session: bytes, attempt: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class LinkBinding:
-    """What ties a proof to one TLS connection and one server.
+    """The values that tie a proof to one TLS connection and one server.
 
     :ivar exporter: the connection's channel binding (RFC 9266), 32 bytes.
     :ivar pin: SHA-256 of the server's public key, 32 bytes.
@@ -58,34 +64,39 @@ class LinkBinding:
 
 def _proof(label: bytes, secret: bytes, link: LinkBinding, session: bytes, attempt: int, said: Positions) -> bytes:
     state = hashlib.sha256(said.pack()).digest()
-    # Each part has a length of its own, so no two lists of parts are the same bytes.
+    # The labels have one length, and each other part a fixed one, so no two lists of parts are the same bytes.
     message = b"".join((label, link.exporter, link.pin, session, _ATTEMPT.pack(attempt), state))
     return hmac.digest(secret, message, "sha256")
 
 
 class ServerProof:
-    """What the server knows of the client that may resume one session.
+    """The server's side of the proof, for one session.
+
+    Call :meth:`verifies` for a resume, :meth:`accept` when it does, and :meth:`confirm` at the client's first frame
+    behind the answer.
 
     :param session: the session's identifier.
-    :param secret: that of the link of the login.
+    :param secret: the secret of the login's link.
     """
 
     def __init__(self, session: bytes, secret: bytes) -> None:
         self._session = session
-        # Always two, of which both may be the same: a resume then takes as long whatever there is to compare it with.
+        # Always two secrets, perhaps equal, so that the time a check takes does not tell how many there are.
         self._secrets = (secret, secret)
         self._attempt = 0
 
     def verifies(self, claim: Resume, link: LinkBinding) -> bool:
-        """Tell whether a resume comes from the client, is new, and was made for this connection."""
+        """Tell whether a resume comes from the session's client, is new, and was made for this connection."""
         return self._secret_of(claim, link) is not None and claim.attempt > self._attempt
 
     def accept(self, claim: Resume, link: LinkBinding, positions: Positions, fresh: bytes) -> ResumeOk:
-        """Take a resume that :meth:`holds`.
+        """Accept a resume that :meth:`verifies`.
 
-        :param positions: what has arrived here.
+        :param claim: the resume.
+        :param link: the new link.
+        :param positions: how much has arrived here.
         :param fresh: the secret of the new link.
-        :returns: the answer.
+        :returns: the answer to send.
         """
         secret = self._secret_of(claim, link)
         assert secret is not None
@@ -96,7 +107,7 @@ class ServerProof:
         )
 
     def confirm(self) -> None:
-        """Take note that the client has said something behind our last answer, and so has the new secret."""
+        """Note that the client sent something behind our last answer, and so has the new secret."""
         self._secrets = (self._secrets[1], self._secrets[1])
 
     def _secret_of(self, claim: Resume, link: LinkBinding) -> bytes | None:
@@ -109,10 +120,12 @@ class ServerProof:
 
 
 class ClientProof:
-    """What the client needs to resume its session.
+    """The client's side of the proof, for one session.
+
+    Call :meth:`claim` for each attempt to resume, and :meth:`confirm` with the server's answer.
 
     :param session: the session's identifier.
-    :param secret: that of the link of the login.
+    :param secret: the secret of the login's link.
     """
 
     def __init__(self, session: bytes, secret: bytes) -> None:
@@ -121,24 +134,28 @@ class ClientProof:
         self._attempt = 0
 
     def claim(self, link: LinkBinding, positions: Positions) -> Resume:
-        """Make a new attempt over a connection.  Those before it are given up: close their links, whatever they answer.
+        """Make a new attempt over a connection, and give up those before it: close their links, whatever they answer.
 
-        :param positions: what has arrived here.
+        :param link: the new link.
+        :param positions: how much has arrived here.
+        :returns: the message to send.
         """
         self._attempt += 1
         proof = _proof(_CLIENT, self._secret, link, self.session, self._attempt, positions)
         return Resume(session=self.session, attempt=self._attempt, proof=proof, positions=positions)
 
     def confirm(self, claim: Resume, answer: ResumeOk, link: LinkBinding, fresh: bytes) -> None:
-        """Take the server's answer.
+        """Check the server's answer, and replace the secret.
 
         :param claim: the attempt that it answers.
-        :param fresh: the secret of the new link.
+        :param answer: the answer.
+        :param link: the link of that attempt.
+        :param fresh: the secret of that link.
         :raises LocalProtocolError: it answers an attempt that was given up; nothing has changed.
         :raises RemoteProtocolError: it does not come from the server that the session began with; nothing has changed.
         """
         if claim.attempt != self._attempt:
-            # The server may take the later attempt yet, and would then know nothing of this link's secret.
+            # The server may still accept the later attempt, and would then not know this link's secret.
             raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"attempt {claim.attempt} was given up")
         proof = _proof(_SERVER, self._secret, link, self.session, claim.attempt, answer.positions)
         if not hmac.compare_digest(proof, answer.proof):
@@ -146,12 +163,14 @@ class ClientProof:
         self._secret = fresh
 
 
+# The replay.
+
 _Entry = tuple[int, bytes | Data]
-"""The place in the order of everything that was sent, and what was sent there."""
+"""A place in the order of everything that was sent, and the control frame or the data that was sent there."""
 
 
 class Replay:
-    """Frames that are to be sent once more, before all others; it is false when there are none left."""
+    """Frames to send again after a resume, before all others and in their original order.  It is false when empty."""
 
     __slots__ = ("_pieces",)
 
@@ -159,22 +178,22 @@ class Replay:
         self._pieces: deque[bytes | Data] = deque()
 
     def __len__(self) -> int:
-        """Return how many frames are left."""
+        """Return the number of frames that are left."""
         return len(self._pieces)
 
     def begin(self, outbox: ControlOutbox, channels: Iterable[Channel], peer: Positions) -> None:
-        """Collect what the peer has not received, in the order in which it was sent.
+        """Collect the frames that the peer has not received.
 
-        :param outbox: has been told which control messages the peer has.
-        :param channels: those of the session.
-        :param peer: what has arrived there, which has been checked.
+        :param outbox: the control messages; it must know already which of them the peer has.
+        :param channels: the session's channels.
+        :param peer: how much has arrived at the peer; it must have been checked.
         """
         listed = dict(peer.streams)
         logs: list[list[_Entry]] = [list(outbox.log)]
         for channel in channels:
             offsets = listed.get(channel.number)
             for index, (stream, outgoing) in enumerate(channel.sends.items()):
-                # From what was received, not from what was consumed: the peer still has the bytes between the two.
+                # From the bytes received, not from those consumed: the peer still has the bytes between the two.
                 offset = outgoing.consumed if offsets is None else offsets[index]
                 kept = outgoing.kept_from(offset)
                 logs.append([(order, Data(channel.number, stream, start, data)) for order, start, data in kept])
@@ -182,7 +201,7 @@ class Replay:
         self._pieces.extend(piece for order, piece in heapq.merge(*logs, key=_order) if order > arrived)
 
     def clear(self) -> None:
-        """Forget it all: the link is lost as well."""
+        """Forget all frames, because the new link is lost as well."""
         self._pieces.clear()
 
     def take(self) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Who speaks, in which phase, on which stream, and at which port unless told otherwise."""
+"""The words of the protocol: roles, phases, streams, and the default port."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import enum
 __all__ = ["DEFAULT_PORT", "OUTPUTS", "Phase", "Role", "Stream"]
 
 DEFAULT_PORT = 8082
-"""The TCP port of a server, and the one that a client dials, unless told otherwise."""
+"""The TCP port on which a server listens, and which a client dials, unless another is given."""
 
 
 class Role(enum.Enum):
@@ -23,13 +23,13 @@ class Role(enum.Enum):
 
 
 class Phase(enum.Enum):
-    """What a link is doing; it decides which messages exist at all."""
+    """What a link is doing; the phase decides which messages exist at all."""
 
     LOGIN = "login"
-    """Before AUTH_OK: the client may send AUTH, the server answers."""
+    """Before AUTH_OK or RESUME_OK: the client sends AUTH or RESUME, and the server answers."""
 
     SESSION = "session"
-    """After AUTH_OK: everything about jobs."""
+    """After AUTH_OK or RESUME_OK: both sides send messages about jobs."""
 
 
 class Stream(enum.IntEnum):
@@ -39,7 +39,7 @@ class Stream(enum.IntEnum):
     STDOUT = 1
     STDERR = 2
 
-    # That of enum.Enum looks the name up; streams are the keys of the busiest tables.
+    # enum.Enum's own hash looks the name up; streams are the keys of the busiest tables.
     __hash__ = int.__hash__
 
     @property

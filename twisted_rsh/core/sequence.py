@@ -1,13 +1,13 @@
-"""Control messages in order: each has a number, is kept until acknowledged, and is taken once.
+"""The order of control messages: each has a number, is kept until it is acknowledged, and is taken once.
 
-The acknowledgement is cumulative, and at most :data:`~twisted_rsh.core.limits.MAX_UNACKNOWLEDGED` messages are under
-way in one direction, so what a new link would have to replay is bounded.
+The acknowledgement is cumulative.  At most :data:`~twisted_rsh.core.limits.MAX_UNACKNOWLEDGED` messages are under way
+in one direction, which bounds what a new link has to repeat.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import encode_control
@@ -18,19 +18,19 @@ __all__ = ["ControlInbox", "ControlOutbox"]
 
 
 class ControlOutbox:
-    """The sender's side: numbers messages, and holds back those beyond the bound.
+    """The sender's side: it numbers messages, and holds back those beyond the bound.
 
-    :param next_order: returns the next place in the order of everything that is sent.
+    :param order: counts everything that the session sends, control messages and data.
     :ivar log: messages sent and not yet acknowledged, oldest first: the place of each in that order, and its payload.
-    :ivar acknowledged_order: the place of the last message that the peer is known to have.  What was sent before it has
-        arrived too, for a link keeps the order.
+    :ivar acknowledged_order: the place of the last message that the peer is known to have, or -1.  Everything that was
+        sent before it has arrived too, because a link keeps the order.
     """
 
-    __slots__ = ("_acknowledged", "_next", "_next_order", "_waiting", "acknowledged_order", "log")
+    __slots__ = ("_acknowledged", "_next", "_order", "_waiting", "acknowledged_order", "log")
 
-    def __init__(self, next_order: Callable[[], int]) -> None:
+    def __init__(self, order: Iterator[int]) -> None:
         self._next = 0
-        self._next_order = next_order
+        self._order = order
         self._acknowledged = 0
         self._waiting: deque[bytes] = deque()
         self.acknowledged_order = -1
@@ -40,18 +40,18 @@ class ControlOutbox:
     def blocked(self) -> bool:
         """Whether messages wait for an acknowledgement before they may be sent.
 
-        What belongs behind them, such as the data of a channel that they open, has to wait too.  Who puts messages
-        here bounds how many there can be: a few for each channel.
+        Whatever belongs behind them, such as the data of a channel that they open, has to wait too.  The caller bounds
+        how many messages it puts here: a few for each channel.
         """
         return bool(self._waiting)
 
     @property
     def waiting(self) -> int:
-        """How many messages wait for an acknowledgement before they may be sent."""
+        """The number of messages that wait for an acknowledgement before they may be sent."""
         return len(self._waiting)
 
     def put(self, message: Message) -> list[bytes]:
-        """Number a message.
+        """Number a message, and send it as soon as the bound allows.
 
         :returns: the payloads to send now, possibly none.
         :raises LocalProtocolError: the message cannot be encoded; nothing has changed.
@@ -64,9 +64,9 @@ class ControlOutbox:
     def acknowledge(self, count: int) -> list[bytes]:
         """Take the peer's acknowledgement.
 
-        :param count: how many messages it has received.
+        :param count: the number of messages that the peer has received.
         :returns: the payloads that may be sent now.
-        :raises RemoteProtocolError: so many have never been sent.
+        :raises RemoteProtocolError: fewer messages have been sent.
         """
         if count > self._acknowledged + len(self.log):
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"acknowledged {count} messages, fewer were sent")
@@ -76,9 +76,9 @@ class ControlOutbox:
         return self._release()
 
     def check_received(self, count: int) -> None:
-        """Check what a peer says at a resume that it has received; nothing changes.
+        """Check the number of messages that the peer says, at a resume, that it has received; nothing changes.
 
-        :raises RemoteProtocolError: it is less than it acknowledged before, or more than was sent.
+        :raises RemoteProtocolError: the peer acknowledged more before, or fewer messages were sent.
         """
         if not self._acknowledged <= count <= self._acknowledged + len(self.log):
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"{count} messages cannot have arrived")
@@ -87,15 +87,15 @@ class ControlOutbox:
         released = []
         while self._waiting and len(self.log) < MAX_UNACKNOWLEDGED:
             payload = self._waiting.popleft()
-            self.log.append((self._next_order(), payload))
+            self.log.append((next(self._order), payload))
             released.append(payload)
         return released
 
 
 class ControlInbox:
-    """The receiver's side: takes every message once, in order.
+    """The receiver's side: it takes every message once, in order.
 
-    :ivar received: how many have been taken.
+    :ivar received: the number of messages taken.
     """
 
     __slots__ = ("_acknowledged", "received")
@@ -107,7 +107,7 @@ class ControlInbox:
     def take(self, sequence: int) -> None:
         """Take the message of this number.
 
-        :raises RemoteProtocolError: it is not the next, or the peer has too many under way.
+        :raises RemoteProtocolError: it is not the next message, or the peer has too many messages under way.
         """
         if sequence != self.received:
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"message {sequence}, expected {self.received}")
@@ -116,12 +116,12 @@ class ControlInbox:
         self.received += 1
 
     def acknowledgement_due(self) -> int | None:
-        """Return the count to acknowledge now, or ``None`` while it is not worth a frame."""
+        """Return the count to acknowledge now, or ``None`` while an acknowledgement is not worth a frame."""
         if self.received - self._acknowledged < ACKNOWLEDGE_EVERY:
             return None
-        self.resumed()
+        self._acknowledged = self.received
         return self.received
 
     def resumed(self) -> None:
-        """Take note that the peer has been told, in another way, how many have been taken."""
+        """Note that the peer has learned from a resume how many messages have been taken."""
         self._acknowledged = self.received

@@ -1,4 +1,4 @@
-"""The server's side of a session: it is asked for jobs, and tells how they went."""
+"""The server's side of a session: it receives requests for jobs, and reports how the jobs go on."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ __all__ = ["ServerSession"]
 
 
 class ServerSession(Session):
-    """What the server says and hears.  Created only by :meth:`twisted_rsh.core.login.ServerLogin.accept`.
+    """The session as the server has it.  Only :meth:`twisted_rsh.core.login.ServerLogin.accept` creates one.
 
-    :param limits: the bounds it announced.
+    :param limits: the bounds that the server announced.
     :param now: the time in seconds.
     """
 
@@ -40,16 +40,16 @@ class ServerSession(Session):
 
     @property
     def has_channels(self) -> bool:
-        """Whether there is a channel that the client has not closed, or whose ending it has not been told."""
+        """Whether any channel is left: the client has not closed it, or the server has not sent its ending."""
         return bool(self._channels)
 
     def accept(self, channel: int, encoding: str) -> None:
         """Answer a request: the job runs.
 
-        :param channel: the channel that the request named.
+        :param channel: the channel of the request.
         :param encoding: the code page of the job's text.
-        :raises LocalProtocolError: it has been answered already, or the code page's name cannot travel; nothing has
-            changed.
+        :raises LocalProtocolError: the request has been answered already, or the code page's name is too long; nothing
+            has changed.
         """
         self._speaking(channel, ChannelInput.OPENED)
         self._send_control(Opened(channel=channel, encoding=encoding))
@@ -58,15 +58,16 @@ class ServerSession(Session):
         self._credits[channel, Stream.STDIN] = incoming[Stream.STDIN]
 
     def report_suspension(self, channel: int, signal: str | None) -> None:
-        """Tell that a signal has suspended a job, or that it goes on.
+        """Report that a signal has suspended a job, or that the job goes on.
 
-        While messages wait for the client, only the last state is kept; what the client knows already is not sent.
+        While messages wait for the client, only the last state is kept; a state that the client knows is not sent.
         Nothing happens when the client has closed the channel.
 
+        :param channel: the job's channel.
         :param signal: the signal's name without ``SIG``; ``None`` when the job goes on.
         :raises LocalProtocolError: there is no such signal, or the channel does not allow it; nothing has changed.
         """
-        encode_control(Suspended(channel=channel, signal=signal), 0)  # so that what cannot travel is refused here
+        encode_control(Suspended(channel=channel, signal=signal), 0)  # raises here for an unknown signal
         if self._speaking(channel, self.from_us).state is ChannelState.RUNNING:
             self._states[channel] = signal
 
@@ -81,11 +82,13 @@ class ServerSession(Session):
         return super().frames_to_send()
 
     def report_exit(self, channel: int, end: JobEnd) -> None:
-        """Tell how a job ended, or that it is refused.  Send all of its output first; nothing may follow this.
+        """Report how a job ended, or that it is refused.  Send all of its output first; nothing may follow the ending.
 
-        Streams whose end was not sent end with it.
+        Streams that have not ended end with it.
 
-        :raises LocalProtocolError: it has been told already, or the ending cannot travel; nothing has changed.
+        :param channel: the job's channel.
+        :param end: how the job ended, and what is known beside that.
+        :raises LocalProtocolError: the ending has been reported already, or is out of its bounds; nothing has changed.
         """
         sends = self._speaking(channel, ChannelInput.EXIT).sends
         self._send_control(
@@ -118,7 +121,7 @@ class ServerSession(Session):
             text = f"this session already has {running} jobs, the most it may have"
             self.report_exit(message.channel, JobEnd(Refused(RefusalReason.TOO_MANY_CHANNELS, text)))
             return []
-        return [ChannelRequested(message.channel, message.request())]
+        return [ChannelRequested(message.channel, message.request)]
 
     def _receive_signal(self, message: Signal) -> list[Event]:
         channel = self._hear(message.channel, self.from_peer)

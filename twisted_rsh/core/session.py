@@ -1,7 +1,7 @@
-"""What both ends of a session do alike: number, credit, acknowledge, keep alive, and follow the channel table.
+"""The half of a session that both ends share: numbers, credit, acknowledgements, keepalive, resumes, channel states.
 
 :class:`~twisted_rsh.core.server_session.ServerSession` and :class:`~twisted_rsh.core.client_session.ClientSession` add
-what only one side may say and hear.
+the messages that only one side sends.
 """
 
 from __future__ import annotations
@@ -37,15 +37,20 @@ __all__ = ["Session"]
 class Session:
     """One side of a session.  Create a subclass.
 
-    Feed every frame to :meth:`receive_frame` and act on the events it returns.  After that, and after any other call,
-    write what :meth:`frames_to_send` returns.  Call :meth:`deadline_reached` when the time in :attr:`deadline` comes.
+    Feed every frame to :meth:`receive_frame`, and act on the events that it returns.  After that, and after any other
+    call, write the payloads that :meth:`frames_to_send` returns.  Call :meth:`deadline_reached` at the time in
+    :attr:`deadline`.
 
-    It outlives its links: call :meth:`link_lost` when one is gone, and :meth:`resume` when there is another and the two
-    ends have told each other their :meth:`positions`.  In between everything may be said as ever; there is no room for
-    data, and nothing to write.
+    A session outlives its links.  Call :meth:`link_lost` when a link is gone, and :meth:`resume` when the two ends have
+    sent each other their :meth:`positions` over another.  In between, every call is allowed as before, but there is no
+    room for data, and there are no payloads to write.
 
     :param limits: the bounds; both sides have the same window.
-    :param now: the time in seconds, from any origin; all times given to this object are from the same.
+    :param now: the time in seconds, from any origin; all times given to this object have the same origin.
+    :cvar role: the role of this side.
+    :cvar from_us: the input of the channel table that our messages on a channel are, with the exceptions of OPENED,
+        EXIT and CLOSE.
+    :cvar from_peer: the input that the peer's messages are, with the same exceptions.
     """
 
     role: ClassVar[Role]
@@ -58,7 +63,7 @@ class Session:
         self._peer_left = False
         self._decoder = Decoder(self.role, Phase.SESSION)
         self._order = itertools.count()
-        self._outbox = ControlOutbox(lambda: next(self._order))
+        self._outbox = ControlOutbox(self._order)
         self._inbox = ControlInbox()
         self._liveness = Liveness(limits.keepalive_interval, limits.keepalive_misses, now)
         self._channels: dict[int, Channel] = {}
@@ -80,14 +85,14 @@ class Session:
             Goodbye: self._receive_goodbye,
         }
 
-    # What the adapter does with every session.
+    # Frames in, frames out.
 
     def receive_frame(self, payload: bytes, now: float) -> list[Event]:
         """Take the payload of one frame.
 
         :param now: the time in seconds.
-        :returns: what happened, in order.
-        :raises RemoteProtocolError: the peer broke the protocol: abort the link, and feed nothing more.
+        :returns: the events, in order.
+        :raises RemoteProtocolError: the peer broke the protocol: abort the link, and feed no more of its frames.
         """
         self._liveness.heard(now)
         sequence, message = self._decoder.decode(payload)
@@ -96,7 +101,7 @@ class Session:
         if self._peer_left:
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "a message after GOODBYE")
         if self._we_left:
-            # Of all that still comes, only an acknowledgement matters: our last words may wait for it.
+            # Only an acknowledgement still matters: our GOODBYE may wait for it.
             if isinstance(message, Ack):
                 self._receive_ack(message)
             return []
@@ -105,10 +110,10 @@ class Session:
     def frames_to_send(self) -> list[bytes]:
         """Return the payloads to write now, in order, and forget them.
 
-        Credits, acknowledgements and pongs are made here, from the state as it is now, and only while the link takes
-        bytes: a peer that does not read can make no queue of them grow.  Nothing follows our GOODBYE.
+        Credits, acknowledgements and pongs are made here, from the current state, and only while the link takes bytes,
+        so that a peer that does not read cannot make a queue of them grow.  Nothing follows our GOODBYE.
 
-        While :attr:`replaying`, call it again when these have been written.
+        While :attr:`replaying`, call it again when these payloads have been written.
         """
         if self._replay:
             return self._replay.take() if self._link_writable else []
@@ -127,11 +132,11 @@ class Session:
 
     @property
     def replaying(self) -> bool:
-        """Whether :meth:`frames_to_send` has more to return at once, because a resume has to repeat much."""
+        """Whether :meth:`frames_to_send` has more to return at once, because a resume repeats many frames."""
         return bool(self._replay) and self._link_writable
 
     def _credit_frames(self) -> list[bytes]:
-        # Never while control messages wait: one of them may be what opens the channel, or our last word on it.
+        # Never while control messages wait: one of them may open the channel, or be our last message on it.
         frames = []
         for (number, stream), incoming in self._credits.items():
             channel = self._channels.get(number)
@@ -143,20 +148,23 @@ class Session:
         return frames
 
     def link_full(self) -> None:
-        """Learn that the link's buffer is full: there is no room on any stream until :meth:`link_writable`."""
+        """Note that the link's buffer is full: there is no room on any stream until :meth:`link_writable`."""
         self._link_writable = False
 
     def link_writable(self) -> list[Event]:
-        """Learn that the link takes bytes again; nothing happens when it is gone."""
+        """Note that the link takes bytes again; nothing happens when the link is gone.
+
+        :returns: the events.
+        """
         if not self._linked:
             return []
         self._link_writable = True
         return [RoomGained(None, None)]
 
-    # A link is lost, and another is found.
+    # The loss of a link, and the resume over another.
 
     def link_lost(self) -> None:
-        """Learn that the link is gone.  What was written to it and has not been acknowledged will be repeated."""
+        """Note that the link is gone.  A resume will repeat the frames that were lost with it."""
         self._linked = self._link_writable = False
         self._frames.clear()
         self._replay.clear()
@@ -164,7 +172,7 @@ class Session:
         self._pong = None
 
     def positions(self) -> Positions:
-        """Return how much has arrived here: what the peer needs to know in order to resume."""
+        """Return how much has arrived here, which the peer needs in order to resume."""
         return Positions(
             self._inbox.received,
             tuple(
@@ -175,9 +183,10 @@ class Session:
         )
 
     def check_positions(self, peer: Positions) -> None:
-        """Check what the peer says has arrived there; nothing changes.
+        """Check the peer's positions; nothing changes.
 
-        :raises RemoteProtocolError: it cannot be: so much was never sent, or less than was acknowledged before.
+        :param peer: how much has arrived at the peer, as the peer says.
+        :raises RemoteProtocolError: the positions are impossible: more than was sent, or less than was acknowledged.
         """
         self._outbox.check_received(peer.controls)
         for number, offsets in peer.streams:
@@ -191,14 +200,14 @@ class Session:
                     )
 
     def resume(self, peer: Positions, now: float) -> list[Event]:
-        """Go on over another link, with what the peer has not received.
+        """Go on over another link, and first repeat the frames that the peer has not received.
 
-        The peer must have been told our :meth:`positions` as they are now.
+        Our :meth:`positions` must have been sent to the peer as they are now.
 
-        :param peer: what has arrived there.
+        :param peer: how much has arrived at the peer.
         :param now: the time in seconds.
-        :returns: what happened.
-        :raises RemoteProtocolError: see :meth:`check_positions`; nothing has changed.
+        :returns: the events.
+        :raises RemoteProtocolError: the positions are impossible, as in :meth:`check_positions`; nothing has changed.
         """
         self.check_positions(peer)
         self.link_lost()
@@ -214,16 +223,25 @@ class Session:
         return [RoomGained(None, None)]
 
     def _may_be_listed(self, channel: Channel) -> bool:
-        """Whether the peer may still receive on a channel, as far as we know."""
+        """Tell whether the peer may still receive on a channel, as far as we know."""
         raise NotImplementedError
+
+    # Keepalive.
 
     @property
     def deadline(self) -> float:
-        """When to call :meth:`deadline_reached`.  It moves with every frame; looking at it when it comes is enough."""
+        """The time in seconds at which to call :meth:`deadline_reached`.
+
+        It moves with every frame.  One timer is enough: when it fires, look at the deadline again.
+        """
         return self._liveness.deadline
 
     def deadline_reached(self, now: float) -> list[Event]:
-        """Do what is due at this time."""
+        """Send a ping or give the link up, if that is due.
+
+        :param now: the time in seconds.
+        :returns: the events.
+        """
         if not self._linked:
             return []
         silence = self._liveness.check(now)
@@ -234,19 +252,22 @@ class Session:
         return []
 
     def answer_expected(self, seconds: float, now: float) -> None:
-        """Learn that somebody waits for an answer: the link is dead if nothing comes for so long.
+        """Note that a user waits for an answer, so that the link counts as dead after a shorter silence than usual.
 
-        It moves :attr:`deadline`.  Anything that the peer says ends the hurry.
+        This moves :attr:`deadline`.  The usual time holds again once the peer sends anything.
 
-        :param seconds: how long.
+        :param seconds: the shorter silence.
         :param now: the time in seconds.
         """
         self._liveness.hurry(seconds, now)
 
-    # What either side may say.
+    # Messages that either side sends.
 
     def room(self, channel: int, stream: Stream) -> int:
-        """Return how many bytes of a stream may be sent now; 0 also for a channel that is free or allows no data."""
+        """Return the number of bytes of a stream that may be sent now.
+
+        It is 0 for a channel that is free or allows no data.
+        """
         if not self._link_writable or self._outbox.blocked or self._we_left:
             return 0
         found = self._channels.get(channel)
@@ -255,8 +276,10 @@ class Session:
     def send_data(self, channel: int, stream: Stream, data: bytes) -> None:
         """Send bytes of a stream.
 
-        :param data: no more than there is :meth:`room` for.
-        :raises LocalProtocolError: there is no room for them, or the channel does not allow it.
+        :param channel: the job's channel.
+        :param stream: one of the streams that this side sends.
+        :param data: at most as many bytes as there is :meth:`room` for.
+        :raises LocalProtocolError: there is no room for them, or the channel does not allow data.
         """
         outgoing = self._outgoing(channel, stream)
         if len(data) > self.room(channel, stream):
@@ -268,7 +291,9 @@ class Session:
     def end_stream(self, channel: int, stream: Stream) -> None:
         """Send the end of a stream.
 
-        :raises LocalProtocolError: it has ended already, or the channel does not allow it.
+        :param channel: the job's channel.
+        :param stream: one of the streams that this side sends.
+        :raises LocalProtocolError: the stream has ended already, or the channel does not allow its end.
         """
         outgoing = self._outgoing(channel, stream)
         if outgoing.ended:
@@ -277,8 +302,10 @@ class Session:
         self._send_control(End(channel, stream, outgoing.sent))
 
     def stop_stream(self, channel: int, stream: Stream) -> None:
-        """Tell the peer that we want no more of a stream; what still comes is dropped.
+        """Tell the peer that we want no more of a stream, and drop the bytes that still come.
 
+        :param channel: the job's channel.
+        :param stream: one of the streams that this side receives.
         :raises LocalProtocolError: the channel does not allow it.
         """
         self._say(channel)
@@ -290,10 +317,12 @@ class Session:
                 self._send_control(Stop(channel, stream))
 
     def consumed(self, channel: int, stream: Stream, size: int) -> None:
-        """Take note that received bytes are held nowhere any more.  Nothing happens if the channel is free.
+        """Note that the adapter holds received bytes nowhere any more.  Nothing happens if the channel is free.
 
-        :param size: bytes.
-        :raises LocalProtocolError: fewer have been received.
+        :param channel: the job's channel.
+        :param stream: one of the streams that this side receives.
+        :param size: the number of bytes.
+        :raises LocalProtocolError: fewer bytes have been received and not yet consumed.
         """
         if channel in self._channels:
             incoming = self._channels[channel].receives[stream]
@@ -302,23 +331,23 @@ class Session:
                 self._credits[channel, stream] = incoming
 
     def goodbye(self, text: str) -> None:
-        """End the session.  Nothing that is said after this is sent.
+        """End the session.  No message of a later call is sent.
 
-        Write what :meth:`frames_to_send` returns, and close the link once :attr:`goodbye_sent`: GOODBYE waits behind
-        messages that wait for the peer's acknowledgement.
+        Write the payloads that :meth:`frames_to_send` returns, and close the link once :attr:`goodbye_sent`: GOODBYE
+        waits behind messages that wait for the peer's acknowledgement.
 
         :param text: one line for people, or an empty one.
-        :raises LocalProtocolError: the text cannot travel.
+        :raises LocalProtocolError: the text is too long or no Unicode text.
         """
         self._send_control(Goodbye(text=text))
         self._we_left = True
 
     @property
     def goodbye_sent(self) -> bool:
-        """Whether :meth:`frames_to_send` has returned our GOODBYE: there is nothing more to write, ever."""
+        """Whether :meth:`frames_to_send` has returned our GOODBYE, and will never return anything more."""
         return self._we_left and self._linked and not (self._outbox.blocked or self._frames or self._replay)
 
-    # What either side may hear.
+    # Messages that either side receives.
 
     def _receive_data(self, message: Data) -> list[Event]:
         channel, incoming = self._incoming(message.channel, message.stream)
@@ -332,28 +361,28 @@ class Session:
         return [DataReceived(channel.number, message.stream, message.data)]
 
     def _receive_end(self, message: End) -> list[Event]:
-        channel, incoming = self._incoming(message.channel, Stream(message.stream))
+        channel, incoming = self._incoming(message.channel, message.stream)
         if channel.over:
             return []
         incoming.end(message.size)
         if incoming.discarding:
             return []
-        return [StreamEnded(channel.number, Stream(message.stream))]
+        return [StreamEnded(channel.number, message.stream)]
 
     def _receive_credit(self, message: Credit) -> list[Event]:
-        channel, outgoing = self._stopping_or_crediting(message.channel, Stream(message.stream))
+        channel, outgoing = self._stopping_or_crediting(message.channel, message.stream)
         if outgoing.credit(message.limit) and not channel.over:
-            return [RoomGained(channel.number, Stream(message.stream))]
+            return [RoomGained(channel.number, message.stream)]
         return []
 
     def _receive_stop(self, message: Stop) -> list[Event]:
-        channel, outgoing = self._stopping_or_crediting(message.channel, Stream(message.stream))
+        channel, outgoing = self._stopping_or_crediting(message.channel, message.stream)
         if outgoing.stopped:
             raise RemoteProtocolError(ErrorCode.STREAM_STATE, "a second STOP of one stream")
         outgoing.stopped = True
         if outgoing.ended or channel.over:
             return []
-        return [StreamStopped(channel.number, Stream(message.stream))]
+        return [StreamStopped(channel.number, message.stream)]
 
     def _receive_ack(self, message: Ack) -> list[Event]:
         blocked = self._outbox.blocked
@@ -375,12 +404,12 @@ class Session:
         self._peer_left = True
         return [SessionClosed(message.text)]
 
-    # What the two sides' own messages are built from.
+    # Steps that the two sides' own messages share.
 
     def _send_control(self, message: Message) -> None:
         if not self._we_left:
             released = self._outbox.put(message)
-            if self._linked:  # without a link the log has it, and the resume sends it
+            if self._linked:  # without a link, the outbox keeps the message for the resume
                 self._frames.extend(released)
 
     def _find(self, number: int) -> Channel:

@@ -32,27 +32,27 @@ ROOM = RoomGained(None, None)
 
 
 def lose(pair: Pair) -> None:
-    """Let the link die, with all that is on it."""
+    """Let the link die, with all frames on it."""
     for role in Role:
         pair.wires[role].clear()
         pair.side(role).link_lost()
 
 
 def resume(pair: Pair) -> None:
-    """Let both sides go on over another."""
+    """Let both sides go on over another link."""
     here, there = pair.client.positions(), pair.server.positions()
     assert pair.server.resume(here, pair.now) == [ROOM]
     assert pair.client.resume(there, pair.now) == [ROOM]
 
 
 def lose_and_resume(pair: Pair) -> None:
-    """Do both."""
+    """Let the link die, and both sides go on over another."""
     lose(pair)
     resume(pair)
 
 
 def test_nothing_is_written_without_a_link() -> None:
-    """Everything may be said but data, and all of it is said when there is a link again, once and in order."""
+    """Without a link every call but that for data is allowed; a resume sends all messages, once and in order."""
     pair = Pair()
     channel = pair.open()
     lose(pair)
@@ -74,7 +74,7 @@ def test_nothing_is_written_without_a_link() -> None:
 
 
 def test_what_was_lost_is_repeated() -> None:
-    """What had arrived is not, although it was never acknowledged; of a piece that had, nothing is."""
+    """A resume repeats only what had not arrived, even where the arrival was never acknowledged."""
     pair = Pair()
     channel = pair.open()
     pair.client.send_data(channel, STDIN, b"abc")
@@ -88,13 +88,13 @@ def test_what_was_lost_is_repeated() -> None:
     pair.flush(SERVER)
     lose_and_resume(pair)
     events = pair.settle()
-    assert events[SERVER] == []  # the job has ended: nobody is told of its input's end
+    assert events[SERVER] == []  # the job has ended, so the end of its input is no event
     assert events[CLIENT] == [DataReceived(channel, STDOUT, b"xyz"), JobEnded(channel, JobEnd(Exited(0)), 3, 0)]
     assert pair.client._channels == pair.server._channels == {}
 
 
 def test_a_piece_is_cut_where_the_peer_has_it() -> None:
-    """Positions need not lie between two pieces."""
+    """A piece of which the peer has a part is repeated from there on."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"abcdef")
@@ -106,7 +106,7 @@ def test_a_piece_is_cut_where_the_peer_has_it() -> None:
 
 
 def test_the_order_of_what_is_repeated() -> None:
-    """It is that in which it was said: an end is behind its data, and the data of another channel between."""
+    """Frames are repeated in their original order: an end behind its data, with another channel's data between."""
     pair = Pair()
     first, second = pair.open(), pair.open()
     for channel in (first, second):
@@ -120,7 +120,7 @@ def test_the_order_of_what_is_repeated() -> None:
 
 
 def test_two_losses_in_a_row() -> None:
-    """What is being repeated when the link is lost again is repeated again."""
+    """Frames that are being repeated when the link is lost again are repeated again."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"abc")
@@ -135,7 +135,7 @@ def test_two_losses_in_a_row() -> None:
 
 
 def test_credit_that_was_lost() -> None:
-    """H-03: it is announced again, also where less than a quarter of the window was consumed since."""
+    """H-03: a lost credit is announced again, also where less than a quarter of the window was consumed since."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, bytes(4096))
@@ -149,7 +149,7 @@ def test_credit_that_was_lost() -> None:
 
 
 def test_a_job_blocks_without_a_link() -> None:
-    """M-07: it may not write at all; what was under way is within the window, and nothing is dropped."""
+    """M-07: without a link there is no room for data; the data under way is within the window, and none is dropped."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, bytes(4000))
@@ -164,7 +164,7 @@ def test_a_job_blocks_without_a_link() -> None:
 
 
 def test_an_ending_without_a_link() -> None:
-    """M-06: the output comes first, then the ending, when there is a link again."""
+    """M-06: when there is a link again, the output comes first, then the ending."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"last")
@@ -180,7 +180,7 @@ def test_an_ending_without_a_link() -> None:
 
 
 def test_opening_and_closing_without_a_link() -> None:
-    """A job that is asked for, and one that is of no interest any more."""
+    """A job that is opened, and a channel that is closed, without a link are opened and closed by the resume."""
     pair = Pair()
     channel = pair.open()
     lose(pair)
@@ -191,7 +191,7 @@ def test_opening_and_closing_without_a_link() -> None:
 
 
 def test_the_output_of_an_abandoned_job() -> None:
-    """It may be left out of a resume: neither gaps in it, nor its end, nor its totals are a breach."""
+    """A resume may leave out the output of an abandoned job: gaps, its end and its totals are no breach."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"abc")
@@ -206,7 +206,7 @@ def test_the_output_of_an_abandoned_job() -> None:
 
 
 def test_the_input_of_a_job_that_ended() -> None:
-    """It is passed over likewise, up to its credit."""
+    """A server ignores the input of a job that ended, up to its credit."""
     pair = Pair()
     channel = pair.open()
     pair.server.report_exit(channel, JobEnd(Exited(0)))
@@ -216,7 +216,7 @@ def test_the_input_of_a_job_that_ended() -> None:
 
 
 def test_what_is_listed() -> None:
-    """A client lists what runs; a server also what has not been answered; neither what is over."""
+    """A client lists channels whose jobs run, a server also those not yet answered, and neither those that are over."""
     pair = Pair(SessionLimits(window=4096, max_channels=9))
     asked, runs, ended, closed = (pair.open(accept=False) for _ in range(4))
     for channel in (runs, ended, closed):
@@ -245,7 +245,8 @@ def test_what_is_listed() -> None:
     ],
 )
 def test_impossible_positions(role: Role, streams: tuple[tuple[int, str], ...], code: ErrorCode) -> None:
-    """M-13: below what was acknowledged, above what was sent, wrapping, of a channel that is not: nothing changes."""
+    """M-13: an offset below the acknowledged or above the sent, or a channel that cannot be, is refused and changes
+    nothing."""
     pair = Pair()
     channel = pair.open()
     stream = STDIN if role is CLIENT else STDOUT
@@ -267,7 +268,7 @@ def test_impossible_positions(role: Role, streams: tuple[tuple[int, str], ...], 
 
 @pytest.mark.parametrize("state", [ChannelState.REQUESTED, ChannelState.ABANDONED])
 def test_a_client_cannot_list_what_it_has_not(state: ChannelState) -> None:
-    """M-13: a server knows whether the client can be receiving on a channel; a client can be in any state itself."""
+    """M-13: a server knows on which channels a client may receive; a client must accept any channel."""
     pair = Pair()
     channel = pair.open(accept=False)
     said = Positions(0, ((channel, (0, 0)),))
@@ -284,7 +285,7 @@ def test_a_client_cannot_list_what_it_has_not(state: ChannelState) -> None:
 
 
 def test_what_waits_goes_with_the_resume() -> None:
-    """Positions acknowledge: control messages that waited for it follow those that are repeated."""
+    """Positions acknowledge: control messages that waited follow those that are repeated."""
     pair = Pair()
     channel = pair.open()
     pair.settle()
@@ -305,7 +306,8 @@ def replaying(pair: Pair) -> bool:
 
 
 def test_much_is_repeated_in_turns() -> None:
-    """So much at once, and not while the link is full; nothing new overtakes it."""
+    """A resume repeats a bounded number of bytes in one go, none while the link is full, and nothing new overtakes
+    them."""
     window = 4 * REPLAY_BYTES
     pair = Pair(SessionLimits(window=window, max_channels=2))
     channel = pair.open()
@@ -325,7 +327,7 @@ def test_much_is_repeated_in_turns() -> None:
 
 
 def test_nothing_of_an_old_link() -> None:
-    """Neither a pong for its ping, nor a ping's token, nor a credit that was due."""
+    """A resume carries over no pong for the old link's ping, no token of its pings, and no credit that was due."""
     pair = Pair()
     pair.server.deadline_reached(15.0)
     pair.pass_on(SERVER)
@@ -339,7 +341,7 @@ def test_nothing_of_an_old_link() -> None:
 
 
 def test_time_without_a_link() -> None:
-    """M-22: however long, nobody is asked, nothing is silent; the new link has all of its time."""
+    """M-22: without a link no ping goes out and no silence counts; the new link has all of its time."""
     pair = Pair()
     lose(pair)
     assert pair.server.deadline_reached(3600.0) == []
@@ -352,7 +354,7 @@ def test_time_without_a_link() -> None:
 
 
 def test_an_answer_that_is_expected() -> None:
-    """A client that waits for an answer gives the link up sooner; anything that comes ends the hurry."""
+    """A client that waits for an answer gives the link up sooner, unless the peer sends anything."""
     pair = Pair()
     pair.client.answer_expected(10.0, 0.0)
     assert pair.client.deadline == 5.0
@@ -367,7 +369,7 @@ def test_an_answer_that_is_expected() -> None:
 
 @pytest.mark.parametrize("role", Role)
 def test_a_goodbye_without_a_link(role: Role) -> None:
-    """It is said when there is one again, behind all that was said before it."""
+    """A GOODBYE without a link goes out with the resume, behind all messages before it."""
     pair = Pair()
     channel = pair.open()
     lose(pair)
@@ -382,7 +384,7 @@ def test_a_goodbye_without_a_link(role: Role) -> None:
 
 
 def test_a_message_in_parts_goes_on() -> None:
-    """Of one that was cut by the loss of the link only the missing parts are repeated."""
+    """Of a message that the loss of the link cut, only the missing parts are repeated."""
     pair = Pair(SMALL)
     request = type(TRUE)(command="x" * 100_000)
     pair.client.open(request)
@@ -395,7 +397,7 @@ def test_a_message_in_parts_goes_on() -> None:
 
 
 def test_a_resume_in_place_of_a_link() -> None:
-    """M-08: a session that still has its link goes on over the new one; nothing of the old is written to it."""
+    """M-08: a session that still has its link goes on over the new one, and writes waiting frames there, once."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, b"abc")
@@ -410,14 +412,14 @@ def test_a_resume_in_place_of_a_link() -> None:
 
 
 def test_each_side_says_what_may_be_listed() -> None:
-    """The two sides differ in it, so what they share has no answer."""
+    """The shared half of a session does not decide which channels may be listed."""
     pair = Pair()
     with pytest.raises(NotImplementedError):
         Session._may_be_listed(pair.server, pair.server._channels[pair.open()])
 
 
 def test_a_link_that_is_gone_takes_nothing() -> None:
-    """That it takes bytes again is no news, and makes no room."""
+    """A link that is gone cannot take bytes again, and makes no room."""
     pair = Pair()
     channel = pair.open()
     lose(pair)
