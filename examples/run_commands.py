@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
-from twisted_rsh.client import Connection, connect
+from twisted_rsh import Connection, connect
 from twisted_rsh.client.errors import CommandFailed
 from twisted_rsh.trust.home import ConfigFolders
 

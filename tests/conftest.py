@@ -13,7 +13,7 @@ import pytest_twisted
 
 from tests.serving import Serving
 from tests.soak_mode import begin_cutting, cutting
-from twisted_rsh.client import Connection
+from twisted_rsh import Connection
 from twisted_rsh.trust.home import ConfigFolders
 
 Fixture = TypeVar("Fixture", bound=Callable[..., Any])

@@ -16,7 +16,7 @@ from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from tests.link.wire import ALICE, Identity, One, Wire, client_key, identity
-from twisted_rsh.client import Connection
+from twisted_rsh import Connection
 from twisted_rsh.client.link import dial
 from twisted_rsh.client.login import ClientLink
 from twisted_rsh.client.reconnecting import Reconnector

@@ -22,7 +22,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Site
 
 from tests.serving import Serving, asynchronous, reactor
-from twisted_rsh.client import Connection, connect, connect_to_endpoint
+from twisted_rsh import Connection, connect, connect_to_endpoint
 from twisted_rsh.client.connecting import find_pin
 from twisted_rsh.client.errors import (
     Error,

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from tests.server_process import is_running, wait_until_gone
 from tests.serving import Serving, asynchronous, cut, reactor
-from twisted_rsh.client import Connection, Job
+from twisted_rsh import Connection, Job
 from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_REFUSED_CHANNELS, MAX_REQUEST_BYTES, SessionLimits

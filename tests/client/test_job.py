@@ -7,7 +7,7 @@ from twisted.internet.defer import CancelledError
 
 from tests.client.test_connection import first_line, gone
 from tests.serving import asynchronous
-from twisted_rsh.client import Connection, Job, JobEnd
+from twisted_rsh import Connection, Job, JobEnd
 from twisted_rsh.core.endings import Exited, Refused, Signalled
 from twisted_rsh.core.errors import LocalProtocolError
 from twisted_rsh.core.limits import DEFAULT_WINDOW

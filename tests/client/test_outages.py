@@ -8,7 +8,7 @@ import pytest
 
 from tests.client.standin import Network, is_connected
 from tests.link.wire import MALLORY
-from twisted_rsh.client import Connection, Job
+from twisted_rsh import Connection, Job
 from twisted_rsh.client.connection import FAREWELL_SECONDS, IDLE_SECONDS
 from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.job import TYPING_SECONDS

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.client.standin import Network, is_connected
-from twisted_rsh.client import Connection
+from twisted_rsh import Connection
 from twisted_rsh.client.errors import LossReason
 from twisted_rsh.client.reconnecting import (
     FIRST_RETRY_SECONDS,

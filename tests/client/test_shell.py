@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, gatherResults
 from tests.server_process import is_running, wait_until_gone
 from tests.serving import asynchronous
 from tests.tools import require_tool
-from twisted_rsh.client import Connection, Terminal
+from twisted_rsh import Connection, Terminal
 from twisted_rsh.client.errors import SessionLost, ShellRefused
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused, TimedOut
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES

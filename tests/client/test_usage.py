@@ -10,7 +10,7 @@ import pytest
 
 from tests.server_process import is_running, wait_until_gone
 from tests.serving import asynchronous
-from twisted_rsh.client import Connection
+from twisted_rsh import Connection
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused
 from twisted_rsh.execution.processes.exits import MAXRSS_UNIT
 

@@ -31,7 +31,7 @@ from tests.link.wire import (
     wrapped,
 )
 from tests.server.rig import Rig
-from twisted_rsh.client import Connection
+from twisted_rsh import Connection
 from twisted_rsh.client.errors import Error, NotARemoteShell, SessionLost, WrongServer
 from twisted_rsh.client.login import ClientLink
 from twisted_rsh.core.codec import Decoder

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from tests.link.wire import ALICE, client_key, collecting_log, failures
 from tests.server.rig import Rig
-from twisted_rsh.client import Connection, Job, Terminal, connect_to_endpoint
+from twisted_rsh import Connection, Job, Terminal, connect_to_endpoint
 from twisted_rsh.client.errors import Error
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
 from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits

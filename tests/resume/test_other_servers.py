@@ -9,7 +9,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from tests.link.wire import ALICE, MALLORY, client_key
 from tests.server.rig import Rig
-from twisted_rsh.client import Connection, connect_to_endpoint
+from twisted_rsh import Connection, connect_to_endpoint
 from twisted_rsh.client.errors import LossReason
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown
 from twisted_rsh.core.requests import Keep

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 
 from tests.link.wire import ALICE, client_key
 from tests.server.rig import Rig
-from twisted_rsh.client import Connection, connect_to_endpoint
+from twisted_rsh import Connection, connect_to_endpoint
 from twisted_rsh.core.requests import Keep
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.testing import Faults, InTurn, LaneFaults, MemoryEndpoint

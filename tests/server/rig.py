@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 from zope.interface import Interface, implementer
 
 from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
-from twisted_rsh.client import Connection
+from twisted_rsh import Connection
 from twisted_rsh.client.login import ClientLink
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.endings import Ending, Exited, JobEnd

@@ -26,7 +26,7 @@ from zope.interface import Interface, implementer
 from tests.link.wire import client_key, failures
 from tests.server.rig import NO_RESUME, ScriptedUser
 from tests.serving import Serving, asynchronous, link_of, reactor
-from twisted_rsh.client import connect_to_endpoint
+from twisted_rsh import connect_to_endpoint
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, TimedOut

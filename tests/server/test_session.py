@@ -11,7 +11,7 @@ from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import client_key, failures, frame
 from tests.server.rig import NO_RESUME, Rig, ScriptedJob
-from twisted_rsh.client import JobEnd, Result
+from twisted_rsh import JobEnd, Result
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.endings import (
     Exited,
