@@ -10,9 +10,7 @@ from twisted.internet.defer import gatherResults
 
 import twisted_rsh
 from tests.serving import Serving, asynchronous, reactor
-from twisted_rsh import Connection, connect
-from twisted_rsh.client.errors import CommandFailed, SessionLost
-from twisted_rsh.core.endings import Exited, Signalled
+from twisted_rsh import CommandFailed, Connection, Exited, SessionLost, Signalled, connect
 
 
 @asynchronous

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from twisted_rsh.client.connecting import connect, connect_to_endpoint
     from twisted_rsh.client.connection import Connection
     from twisted_rsh.client.errors import (
-        CommandFailed,
         LoginRefused,
         LossReason,
         NoServer,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
         WrongServer,
     )
     from twisted_rsh.client.job import Job
-    from twisted_rsh.client.result import Result
+    from twisted_rsh.client.result import CommandFailed, Result
     from twisted_rsh.client.shell import Shell
     from twisted_rsh.core.endings import (
         Ending,
@@ -106,11 +105,10 @@ _NAMES_BY_MODULE = {
     "client.connecting": "connect connect_to_endpoint",
     "client.connection": "Connection",
     "client.errors": (
-        "CommandFailed LoginRefused LossReason NoServer NotARemoteShell SessionLost ShellRefused UnknownServer"
-        " WrongServer"
+        "LoginRefused LossReason NoServer NotARemoteShell SessionLost ShellRefused UnknownServer WrongServer"
     ),
     "client.job": "Job",
-    "client.result": "Result",
+    "client.result": "CommandFailed Result",
     "client.shell": "Shell",
     "core.endings": (
         "Ending Exited JobEnd Limit LimitReached OutcomeUnknown RefusalReason Refused ResourceUsage Signalled Stopped"

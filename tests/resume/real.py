@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from tests.server_process import HOST
 from tests.serving import Serving, reactor
 from twisted_rsh import Connection, connect, connect_to_endpoint
-from twisted_rsh.client.job import RemoteOutput
+from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.server.session import DurableSession
 from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn, MemoryEndpoint, Schedule

@@ -283,7 +283,8 @@ def play(schedule: Schedule) -> Recording:
             recording.login_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
             await _converse(connection, recording)
             recording.heard_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
-            recording.lost = await connection.close()
+            await connection.close()
+            recording.lost = connection.lost
 
         failure = _finish(rig.clock, live())
         recording.error = None if failure is None else failure.value
