@@ -39,7 +39,7 @@ STEP_SECONDS = 0.05
 
 
 def is_connected(connection: Connection) -> bool:
-    """Tell whether a shell has a connection now."""
+    """Tell whether a connection has a link now."""
     return connection.connected
 
 
@@ -175,7 +175,7 @@ class StandInLink(FramedLink):
 
 
 class Greeter(Protocol):
-    """Somebody else's server."""
+    """A server of another protocol."""
 
     def connectionMade(self) -> None:
         assert self.transport is not None
@@ -191,7 +191,7 @@ class Network:
     :ivar holds_dials: whether a dial waits until the test answers it, with :meth:`answer`.
     :ivar carries: whether bytes move.
     :ivar slept: seconds that the machine has slept and that its timers have not seen, as on Linux.
-    :ivar talks_plainly: whether somebody else answers, who does not speak TLS.
+    :ivar talks_plainly: whether another server answers, which does not speak TLS.
     :ivar dialled_at: when each dial was made.
     """
 
@@ -229,7 +229,7 @@ class Network:
             return
         tls = ServerTLS(self.server.who.private_key, self.server.who.certificate)
         theirs: IProtocol = LinkTLSFactory(tls, False, One(StandInLink(self.server)), self.clock).buildProtocol(None)
-        ours = factory.buildProtocol(None)  # type: ignore[arg-type]  # nobody looks at the address
+        ours = factory.buildProtocol(None)  # type: ignore[arg-type]  # no factory here looks at the address
         assert ours is not None
         if self.talks_plainly:
             theirs = Greeter()

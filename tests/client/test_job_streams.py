@@ -61,7 +61,7 @@ def test_end_comes_behind_the_data() -> None:
 
 
 def test_end_reaches_who_waits() -> None:
-    """Who waits for data when the end comes gets the end."""
+    """A read that waits for data when the end comes gets the end."""
     output = Output()
     waiting = output.stream.read()
     output.stream.ended()
@@ -125,7 +125,7 @@ def test_forward_passes_on_and_leaves_the_counting() -> None:
 
 
 def test_forward_after_the_end() -> None:
-    """Whoever comes late gets everything, the end included."""
+    """A late caller gets everything, the end included."""
     output = Output()
     received: list[bytes] = []
     output.stream.data_received(b"all")
@@ -204,7 +204,7 @@ def test_empty_write_is_done_at_once() -> None:
 
 
 def test_closed_input_fails_its_writers() -> None:
-    """C-06: when the job takes no more, everybody who waits is told, and so is whoever writes later; no end is sent."""
+    """C-06: when the job takes no more, each write that waits fails, and so does each later one; no end is sent."""
     remote = Input(1)
     errors: list[object] = []
     waiting = [remote.stream.write(b"ab"), remote.stream.write(b"c")]
@@ -234,7 +234,7 @@ def test_cancelled_write_is_sent_all_the_same() -> None:
 
 
 def test_writing_on_from_within() -> None:
-    """Who writes on as soon as a write is done keeps the order."""
+    """A write from the callback of a write keeps the order."""
     remote = Input(1)
     remote.stream.write(b"ab").addCallback(lambda _: remote.stream.write(b"d"))
     remote.stream.write(b"c")

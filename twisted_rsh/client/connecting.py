@@ -146,8 +146,10 @@ def _endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
 def _own_name() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # as in a container that was given a bare number
-        raise Error(f"your uid {os.geteuid()} has no name here; say whom to log in as, with -l USER") from None
+    except KeyError:  # as in a container that runs as a bare number
+        raise Error(
+            f"your uid {os.geteuid()} has no name here; name the user to log in as, with -l USER or user="
+        ) from None
 
 
 def _is_loopback(host: str) -> bool:

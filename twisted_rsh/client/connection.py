@@ -138,7 +138,7 @@ class Connection:
             max_memory=max_memory,
             on_disconnect=on_disconnect,
         )
-        return run_to_end(job, command if isinstance(command, str) else tuple(command), stdin, check=check)
+        return run_to_end(job, stdin, check=check)
 
     def start(
         self,

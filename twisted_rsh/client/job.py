@@ -41,8 +41,8 @@ class BinaryFile(Protocol):
 
 
 Stdin = bytes | BinaryFile | AsyncIterable[bytes]
-"""What a command may be given to read: bytes, a binary file object whose ``read()`` does not block for long, such as an
-open file, or an async iterable of bytes."""
+"""The input of a command: bytes, a binary file object whose ``read()`` does not block for long, such as an open file, or
+an async iterable of bytes."""
 
 SuspensionWatcher = Callable[[str | None], object]
 """Called with the name of the signal that has suspended a job, and with ``None`` when the job goes on."""
@@ -180,11 +180,10 @@ class Job:
             self._suspension_watchers.tell(signal)
 
 
-def run_to_end(job: Job, command: str | tuple[str, ...], stdin: Stdin, *, check: bool) -> Deferred[Result]:
+def run_to_end(job: Job, stdin: Stdin, *, check: bool) -> Deferred[Result]:
     """Give a job its input, and collect everything that it writes.
 
     :param job: the job; its streams are untouched yet.
-    :param command: the command that the result names.
     :param stdin: what the job reads; after it, the end of input.  It is read no further than the job takes it.
     :param check: whether anything but exit status 0 is a failure.
     :returns: fires with the result; fails with :class:`~twisted_rsh.client.result.CommandFailed` if that is asked for,
@@ -207,6 +206,7 @@ def run_to_end(job: Job, command: str | tuple[str, ...], stdin: Stdin, *, check:
                 errors[0].raiseException()
         finally:
             feeding.cancel()  # what is left of the input is of no use any more
+        command = job.request.argv or job.request.command or ""
         stdout, stderr = (output.data for output in outputs)
         result = Result(command, stdout, stderr, end.ending, job.encoding or "utf-8", end.held_open, end.usage)
         return result.check() if check else result

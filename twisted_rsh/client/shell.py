@@ -84,7 +84,7 @@ class Shell:
             await self._turn.acquire()
             try:
                 job = self.start(command, timeout=timeout, max_output=max_output)
-                return await run_to_end(job, command, stdin, check=check)
+                return await run_to_end(job, stdin, check=check)
             finally:
                 self._turn.release()
 
