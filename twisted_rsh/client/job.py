@@ -41,8 +41,8 @@ class BinaryFile(Protocol):
 
 
 Stdin = bytes | BinaryFile | AsyncIterable[bytes]
-"""The input of a command: bytes, a binary file object whose ``read()`` does not block for long, such as an open file, or
-an async iterable of bytes."""
+"""The input of a command: bytes, a binary file object whose ``read()`` does not block for long, or an async iterable of
+bytes."""
 
 SuspensionWatcher = Callable[[str | None], object]
 """Called with the name of the signal that has suspended a job, and with ``None`` when the job goes on."""
