@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 import twisted_rsh
@@ -182,6 +183,31 @@ async def test_endless_stdin_of_a_command_that_ends(connection: Connection) -> N
     assert (result.text, closed) == ("5\n", ["endless"])
     result = await connection.run("read line; echo $line", stdin=silent(), check=True)
     assert (result.text, closed) == ("only this\n", ["endless", "silent"])
+
+
+@asynchronous
+async def test_stdin_of_a_command_that_closes_it(connection: Connection, tmp_path: Path) -> None:
+    """An iterable is closed, and a file is read no more, as soon as a command has closed its input, though it runs."""
+    closed: Deferred[None] = Deferred()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                await deferLater(reactor, 0)
+                yield bytes(1000)
+        finally:
+            closed.callback(None)
+
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    running = connection.run(f"exec <&-; cat {gate}", stdin=endless())
+    await closed
+    assert not running.called
+    await connection.run(f"echo open > {gate}", check=True)
+    assert (await running).text == "open\n"
+    file = CountingFile(bytes(100 * DEFAULT_WINDOW))
+    assert (await connection.run("exec <&-; echo over", stdin=file)).text == "over\n"
+    assert file.tell() < len(file.getvalue())
 
 
 @asynchronous

@@ -149,6 +149,7 @@ async def dial(
     :raises twisted_rsh.client.errors.NoServer: nothing answers there.
     :raises twisted_rsh.client.errors.NotARemoteShell: a server answers that does not speak this protocol.
     :raises twisted_rsh.client.errors.WrongServer: the server has another key.
+    :raises twisted_rsh.client.errors.SessionLost: the right server has ended the connection already.
     :raises Exception: any other error of the endpoint.
     """
     links = _LinkFactory(reactor, pin, login_seconds)
@@ -160,10 +161,13 @@ async def dial(
             raise NoServer(_no_server(error)) from error
         raise
     try:
-        return await links.found
+        link = await links.found
     except BaseException:
         cast("TLSMemoryBIOProtocol", wrapper).abortConnection()
         raise
+    if link.dead:  # before the endpoint has fired
+        raise SessionLost(f"{link.peer} ended the connection before the login: {await link.gone}")
+    return link
 
 
 class _LinkFactory(Factory):

@@ -14,19 +14,11 @@ Value = TypeVar("Value")
 
 
 class Once(Generic[Value]):
-    """An event that happens once and has a value; any number of Deferreds wait for it.
-
-    :ivar happened: whether it has happened.
-    """
+    """An event that happens once and has a value; any number of Deferreds wait for it."""
 
     def __init__(self) -> None:
         self._values: list[Value] = []
         self._waiting: list[Deferred[Value]] = []
-
-    @property
-    def happened(self) -> bool:
-        """Whether the event has happened."""
-        return bool(self._values)
 
     def happen(self, value: Value) -> None:
         """Fire every Deferred that waits; nothing happens the second time.
