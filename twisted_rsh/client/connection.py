@@ -16,7 +16,6 @@ from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.shell import Shell, start_shell
 from twisted_rsh.client.waiting import Once, Watchers
-from twisted_rsh.core.events import Event, SessionClosed
 from twisted_rsh.core.requests import Disconnection, JobRequest, Terminal
 
 __all__ = ["MAX_FAREWELLS", "Connection", "LinkWatcher"]
@@ -53,7 +52,7 @@ class Connection:
         self._over: Once[str] = Once()
         self._watchers: Watchers[str | None] = Watchers()
         self._farewells = 0
-        self._pump.start(link, self.happened)
+        self._pump.start(link, self._jobs.happened)
         Deferred.fromCoroutine(self._live(link))
 
     async def __aenter__(self) -> Connection:  # noqa: PYI034 - Self is of Python 3.11
@@ -233,7 +232,10 @@ class Connection:
         if self._jobs.loss is None:
             self._farewells = MAX_FAREWELLS if self.connected else 0
             self._pump.leave("")
-            self._end(SessionLost("the connection was closed", LossReason.CLOSED))
+            self._jobs.end_all(SessionLost("the connection was closed", LossReason.CLOSED))
+            # With a link the search is over, or just succeeding: what is said within that moment goes over that link.
+            if self._search is not None and not self.connected:
+                self._search.cancel()
         closing: Deferred[None] = self._over.wait().addCallback(lambda _: None)
         return closing
 
@@ -244,16 +246,6 @@ class Connection:
         """
         return self._over.wait()
 
-    def happened(self, event: Event) -> None:
-        """For the session: something happened in it."""
-        if isinstance(event, SessionClosed):
-            link = self._pump.link
-            assert link is not None
-            self._end(SessionLost(event.text or "the server ended the session", LossReason.CLOSED))
-            link.close()
-        else:
-            self._jobs.happened(event)
-
     async def _live(self, link: ClientLink) -> None:
         """Follow the session from link to link, until it is over and the last link is gone."""
         while True:
@@ -261,7 +253,7 @@ class Connection:
             self._pump.stop()
             if self._reconnector is None or not self._needs_link_after(link):
                 kind = LossReason.PROTOCOL if link.breached else LossReason.LINK
-                self._end(SessionLost(f"the connection was lost: {reason}", kind))
+                self._jobs.end_all(SessionLost(f"the connection was lost: {reason}", kind))
                 break
             self._search = Deferred.fromCoroutine(self._reconnector.search(self._jobs))
             if self._jobs.loss is None:
@@ -271,7 +263,7 @@ class Connection:
             except CancelledError:
                 break
             except SessionLost as error:
-                self._end(error)
+                self._jobs.end_all(error)
                 break
             if self._jobs.loss is None:
                 self._watchers.tell(None)
@@ -286,12 +278,3 @@ class Connection:
             return False
         self._farewells -= 1  # the server may not have got the GOODBYE
         return True
-
-    def _end(self, loss: SessionLost) -> None:
-        """End the session, unless it is over already."""
-        if self._jobs.loss is not None:
-            return
-        self._jobs.end_all(loss)
-        # With a link the search is over, or just succeeding: what is said within that moment goes over that link.
-        if self._search is not None and not self.connected:
-            self._search.cancel()

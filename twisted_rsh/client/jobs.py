@@ -1,11 +1,11 @@
-"""The jobs of one session: open them, pass events on to them, and end them all when the session is over."""
+"""The jobs of one session: open them, pass events on to them, and end them with the session."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-from twisted_rsh.client.errors import SessionLost
+from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.streams import JobChannel
 from twisted_rsh.core.client_session import ClientSession
@@ -78,25 +78,29 @@ class SessionJobs:
         return job
 
     def happened(self, event: Event) -> None:
-        """Pass an event on to its job, or to every job.
-
-        :param event: an event of the session; nothing happens for one of no job.
-        """
+        """Pass an event of the session on to the jobs it concerns; end them all when the server ends the session."""
         if isinstance(event, JobEnded):
             self._jobs.pop(event.channel).happened(event)
         elif isinstance(event, RoomGained) and event.channel is None:
             for job in list(self._jobs.values()):
                 job.happened(event)
-        elif not isinstance(event, LinkSilent | SessionClosed):
+        elif isinstance(event, SessionClosed):
+            link = self._pump.link
+            assert link is not None
+            self.end_all(SessionLost(event.text or "the server ended the session", LossReason.CLOSED))
+            link.close()
+        elif not isinstance(event, LinkSilent):
             found = self._jobs.get(event.channel or 0)
             if found is not None:
                 found.happened(event)
 
     def end_all(self, loss: SessionLost) -> None:
-        """End every job with an unknown outcome, and open no more.
+        """End every job with an unknown outcome, and open no more.  Nothing happens the second time.
 
         :param loss: why the session is over.
         """
+        if self.loss is not None:
+            return
         self.loss = loss
         jobs = list(self._jobs.values())
         self._jobs.clear()
