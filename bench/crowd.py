@@ -15,7 +15,7 @@ from twisted.internet.task import react
 from twisted.python.failure import Failure
 
 from bench.servers.starting import QUIET_SECONDS
-from twisted_rsh.client import Connection, connect
+from twisted_rsh import Connection, connect
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.trust.home import ConfigFolders
 

@@ -25,7 +25,7 @@ from bench.report import describe_machine, find_versions
 from bench.servers.starting import OURS, Site, running
 from bench.severing import Severing
 from bench.surroundings import clean_up_when_ended, prepare, user_name
-from twisted_rsh.client import Connection, Job, connect_to_endpoint
+from twisted_rsh import Connection, Job, connect_to_endpoint
 from twisted_rsh.core.requests import Keep
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import ConfigFolders

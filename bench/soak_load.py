@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from bench.surroundings import ROOT, environment
-from twisted_rsh.client import Connection, Terminal, connect
+from twisted_rsh import Connection, Terminal, connect
 from twisted_rsh.client.errors import Error
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.requests import Grace

@@ -16,7 +16,7 @@ from _pytest.fixtures import SubRequest
 from tests.serving import Serving, reactor
 from tests.soak_mode import CUT_TESTS, begin_cutting, cutting
 from tests.stopping import end_run_on_signals, give_signals_back
-from twisted_rsh.client import Connection
+from twisted_rsh import Connection
 from twisted_rsh.trust.home import ConfigFolders
 
 Fixture = TypeVar("Fixture", bound=Callable[..., Any])

@@ -11,7 +11,7 @@ from twisted.cred.portal import Portal
 from twisted.internet import reactor as installed_reactor
 
 from tests.soak_mode import ServiceProxy, cutting
-from twisted_rsh.client import Connection, connect
+from twisted_rsh import Connection, connect
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account
 from twisted_rsh.link.framed_link import FramedLink

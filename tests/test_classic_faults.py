@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 
 from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.running import running_server
-from twisted_rsh.client import Connection, connect
+from twisted_rsh import Connection, connect
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.endings import Exited, RefusalReason, Refused
 from twisted_rsh.trust.home import ConfigFolders

@@ -15,7 +15,7 @@ from zope.interface import Interface, implementer
 from zope.interface.verify import verifyObject
 
 from tests.serving import Serving, asynchronous, reactor
-from twisted_rsh.client import connect_to_endpoint
+from twisted_rsh import connect_to_endpoint
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused, Signalled
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream

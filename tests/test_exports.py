@@ -127,5 +127,5 @@ def is_reexported(module: ModuleType, name: str) -> bool:
     """Tell whether a name comes from another module, where it is described."""
     return any(
         isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}
-        for node in tree_of(module).body
+        for node in ast.walk(tree_of(module))
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import twisted_rsh
+
 ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(not (ROOT / "setup.cfg").exists(), reason="the tests run outside a source tree")
@@ -81,8 +83,9 @@ def is_ours(value: str) -> bool:
 
 
 def test_version_agrees(setup: configparser.ConfigParser) -> None:
-    """The version that is installed, that of setup.cfg and the newest of the change log are one."""
-    declared = setup["metadata"]["version"]
+    """The installed version, the package's own, which setup.cfg reads, and the newest of the change log agree."""
+    assert setup["metadata"]["version"] == "attr: twisted_rsh.__version__"
+    declared = twisted_rsh.__version__
     assert version("twisted-rsh") == declared
     changelog = ROOT / "CHANGELOG.rst"
     if changelog.exists():

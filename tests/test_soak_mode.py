@@ -12,7 +12,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 
 from tests.serving import Serving, asynchronous, reactor
 from tests.soak_mode import LOGIN_RECORDS, MAX_RECORDS, CutLinks, Cutting
-from twisted_rsh.client import connect
+from twisted_rsh import connect
 from twisted_rsh.testing import FaultProxy, Faults, InTurn, TLSRecords
 
 ROOT = Path(__file__).parents[1]

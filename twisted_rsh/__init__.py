@@ -1,5 +1,142 @@
 """Run commands on another machine over one authenticated connection.
 
-``twistd rsh --port 8082`` is the server, ``python -m twisted_rsh.client`` the client; :mod:`twisted_rsh.server` and
-:mod:`twisted_rsh.client` put either into a Twisted application.
+:func:`connect` returns a :class:`Connection`, which runs commands (:meth:`Connection.run`), starts jobs that the caller
+reads and writes (:class:`Job`) and opens shells that remember (:class:`Shell`).  Every exception of this package is an
+:class:`Error`.
+
+``twistd rsh --port 8082`` is the server, ``trsh`` the client program; :mod:`twisted_rsh.server` puts a server into a
+Twisted application.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twisted_rsh.client.connecting import connect, connect_to_endpoint
+    from twisted_rsh.client.connection import Connection
+    from twisted_rsh.client.errors import (
+        LoginRefused,
+        LossReason,
+        NoServer,
+        NotARemoteShell,
+        SessionLost,
+        ShellRefused,
+        UnknownServer,
+        WrongServer,
+    )
+    from twisted_rsh.client.job import Job
+    from twisted_rsh.client.result import CommandFailed, Result
+    from twisted_rsh.client.shell import Shell
+    from twisted_rsh.core.endings import (
+        Ending,
+        Exited,
+        JobEnd,
+        Limit,
+        LimitReached,
+        OutcomeUnknown,
+        RefusalReason,
+        Refused,
+        ResourceUsage,
+        Signalled,
+        Stopped,
+        TimedOut,
+    )
+    from twisted_rsh.core.errors import Error, LocalProtocolError, ProtocolError
+    from twisted_rsh.core.limits import SessionLimits
+    from twisted_rsh.core.requests import KILL, Disconnection, Grace, Keep, Terminal
+    from twisted_rsh.core.roles import DEFAULT_PORT
+    from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
+    from twisted_rsh.trust.files import FileProblem
+    from twisted_rsh.trust.fingerprint import BadFingerprint, parse_fingerprint
+    from twisted_rsh.trust.home import ConfigFolders
+
+__all__ = [
+    "DEFAULT_PORT",
+    "KILL",
+    "BadFingerprint",
+    "ClientKey",
+    "CommandFailed",
+    "ConfigFolders",
+    "Connection",
+    "Disconnection",
+    "Ending",
+    "Error",
+    "Exited",
+    "FileProblem",
+    "Grace",
+    "Job",
+    "JobEnd",
+    "Keep",
+    "Limit",
+    "LimitReached",
+    "LocalProtocolError",
+    "LoginRefused",
+    "LossReason",
+    "NoServer",
+    "NotARemoteShell",
+    "OutcomeUnknown",
+    "ProtocolError",
+    "RefusalReason",
+    "Refused",
+    "ResourceUsage",
+    "Result",
+    "SessionLimits",
+    "SessionLost",
+    "Shell",
+    "ShellRefused",
+    "Signalled",
+    "Stopped",
+    "Terminal",
+    "TimedOut",
+    "UnknownServer",
+    "WrongServer",
+    "connect",
+    "connect_to_endpoint",
+    "load_or_create_client_key",
+    "parse_fingerprint",
+]
+
+__version__ = "0.1.0"
+"""The version of this package; ``setup.cfg`` reads it from here."""
+
+_NAMES_BY_MODULE = {
+    "client.connecting": "connect connect_to_endpoint",
+    "client.connection": "Connection",
+    "client.errors": (
+        "LoginRefused LossReason NoServer NotARemoteShell SessionLost ShellRefused UnknownServer WrongServer"
+    ),
+    "client.job": "Job",
+    "client.result": "CommandFailed Result",
+    "client.shell": "Shell",
+    "core.endings": (
+        "Ending Exited JobEnd Limit LimitReached OutcomeUnknown RefusalReason Refused ResourceUsage Signalled Stopped"
+        " TimedOut"
+    ),
+    "core.errors": "Error LocalProtocolError ProtocolError",
+    "core.limits": "SessionLimits",
+    "core.requests": "KILL Disconnection Grace Keep Terminal",
+    "core.roles": "DEFAULT_PORT",
+    "trust.client_key": "ClientKey load_or_create_client_key",
+    "trust.files": "FileProblem",
+    "trust.fingerprint": "BadFingerprint parse_fingerprint",
+    "trust.home": "ConfigFolders",
+}
+"""The modules that define the public names."""
+
+_MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
+
+
+# The names are loaded when they are asked for: the program reports a mistyped option before it loads Twisted, which
+# takes 0.3 s, and an application can import this package before it chooses a reactor.
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

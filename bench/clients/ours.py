@@ -16,7 +16,7 @@ from twisted.internet.task import deferLater, react
 from bench.conversation import answer, latencies, rate, reach, stream_rate
 from bench.keyboard import ECHO_COMMAND, READY, WARM_UP_KEYS, echo_latencies
 from bench.task import BASH, PIPES, PROGRAM, Task
-from twisted_rsh.client import Connection, connect
+from twisted_rsh import Connection, connect
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.trust.home import ConfigFolders
 

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from bench.processes import peak_mb
-from twisted_rsh.client import Job, connect
+from twisted_rsh import Job, connect
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders

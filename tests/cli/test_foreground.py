@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 from tests.cli.screens import Screen, open_pipe, open_terminal
 from tests.client.test_connection import gone
 from tests.serving import asynchronous, reactor
+from twisted_rsh import Connection
 from twisted_rsh.cli.foreground import ESCALATION_SECONDS, InputFailed, Interrupted, OutputFailed
 from twisted_rsh.cli.terminal import LocalTerminal
-from twisted_rsh.client import Connection
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED
 

@@ -14,10 +14,10 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from tests.cli.screens import Screen, open_pipe, open_terminal
 from tests.conftest import async_fixture
 from tests.serving import Serving, asynchronous, reactor
+from twisted_rsh import Connection, connect
 from twisted_rsh.cli.foreground import Interrupted
 from twisted_rsh.cli.outage import GaveUp
 from twisted_rsh.cli.terminal import LocalTerminal
-from twisted_rsh.client import Connection, connect
 from twisted_rsh.core.endings import Ending, Exited, Signalled
 from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn
 

@@ -12,9 +12,9 @@ from tests.cli.pocket import PocketUser, pocket_portal
 from tests.cli.screens import Screen, open_pipe
 from tests.conftest import async_fixture
 from tests.serving import Serving, asynchronous, cut, reactor
+from twisted_rsh import Connection
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.client import Connection
 from twisted_rsh.client.errors import ShellRefused
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Signalled, Stopped
 from twisted_rsh.core.requests import Terminal

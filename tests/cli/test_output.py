@@ -13,7 +13,9 @@ import pytest
 from tests.cli.screens import open_pipe, open_terminal, read_bytes
 from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.output import LocalOutput, local_encoding
-from twisted_rsh.client.job import Job, RemoteOutput
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.streams import JobChannel, RemoteOutput
+from twisted_rsh.core.roles import Stream
 
 RED = (b"<", b">")
 
@@ -24,20 +26,22 @@ def _utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("locale.getpreferredencoding", lambda _=True: "UTF-8")
 
 
-class Shown:
+class Shown(JobChannel):
     """A stream shown on an output, and what it learns of it."""
 
     def __init__(self, output: LocalOutput, encoding: str | None, named: str | None = "gbk") -> None:
         self.consumed = 0
         self.stops = 0
-        self.stream = RemoteOutput(self._count, self._stop)
+        self.stream = RemoteOutput(self, Stream.STDOUT)
         job = cast("Job", SimpleNamespace(encoding=named))
         output.show(self.stream, job, encoding)
 
-    def _count(self, size: int) -> None:
+    def output_consumed(self, stream: Stream, size: int) -> None:
+        """Count bytes."""
         self.consumed += size
 
-    def _stop(self) -> None:
+    def stop_output(self, stream: Stream) -> None:
+        """Count calls."""
         self.stops += 1
 
 

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred
 
 from tests.cli.screens import Screen, open_pipe
 from tests.serving import Serving, asynchronous, cut, reactor
+from twisted_rsh import Connection
 from twisted_rsh.cli.foreground import InputFailed
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.script import CommandLines, LineTooLong, run_script
-from twisted_rsh.client import Connection
 from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES
 

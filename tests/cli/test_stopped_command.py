@@ -14,7 +14,7 @@ from tests.cli.terminal import Console, pid_shown
 from tests.client.test_connection import first_line
 from tests.server_process import HOST, ServerProcess, finish, read_line
 from tests.serving import asynchronous
-from twisted_rsh.client import Connection, Job, Terminal
+from twisted_rsh import Connection, Job, Terminal
 from twisted_rsh.core.endings import Exited
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system does not tell")

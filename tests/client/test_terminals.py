@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.serving import asynchronous
-from twisted_rsh.client import Connection, Job, Terminal
+from twisted_rsh import Connection, Job, Terminal
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.errors import LocalProtocolError
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.server_process import is_running, wait_until_gone
 from tests.serving import asynchronous
-from twisted_rsh.client import Connection
+from twisted_rsh import Connection
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused
 from twisted_rsh.execution.processes.exits import MAXRSS_UNIT
 
@@ -54,16 +54,16 @@ async def test_times_and_memory(connection: Connection) -> None:
 @asynchronous
 async def test_a_command_in_a_shell(connection: Connection) -> None:
     """It has a usage of its own, without what the shell took before, and without the memory."""
-    session = await connection.open_shell()
-    busy = (await session.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")).usage
-    usage = (await session.run("sleep 0.3")).usage
+    shell = await connection.open_shell()
+    busy = (await shell.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")).usage
+    usage = (await shell.run("sleep 0.3")).usage
     assert busy is not None
     assert busy.user >= 0.05
     assert usage is not None
     assert usage.wall >= 0.3
     assert usage.user + usage.system <= 0.1
     assert usage.peak_memory is None
-    session.close()
+    shell.close()
 
 
 @asynchronous

@@ -11,7 +11,7 @@ from tests.core.samples import SAMPLES
 from tests.link.test_tls import Dialling
 from tests.link.wire import RawServer, failures, frame, identity
 from tests.server.rig import NO_RESUME, Rig
-from twisted_rsh.client import Connection, JobEnd
+from twisted_rsh import Connection, JobEnd
 from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from tests.resume.real import in_memory, output_until, until
 from tests.serving import asynchronous
-from twisted_rsh.client import Connection, Terminal
+from twisted_rsh import Connection, Terminal
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.testing import HEALTHY, Direction, Faults, LaneFaults, MemoryEndpoint
 from twisted_rsh.trust.home import ConfigFolders

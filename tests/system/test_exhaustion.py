@@ -18,7 +18,7 @@ from tests.serving import asynchronous
 from tests.system.other_user import other_users_folder
 from tests.system.running import WAYS, RunningServer, StartWay, assert_one_line, running_server, wait_until
 from tests.system.test_second_user import others_server, run_as_other
-from twisted_rsh.client import Connection, Terminal, connect
+from twisted_rsh import Connection, Terminal, connect
 from twisted_rsh.core.endings import Exited, RefusalReason, Refused
 from twisted_rsh.trust.home import ConfigFolders
 

@@ -13,7 +13,7 @@ from twisted.internet import reactor
 
 from tests.serving import asynchronous
 from tests.system.running import RunningServer, assert_one_line, own_environment, running_server, wait_until
-from twisted_rsh.client import connect
+from twisted_rsh import connect
 from twisted_rsh.core.endings import RefusalReason, Refused
 from twisted_rsh.trust.home import ConfigFolders
 

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 
 from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import asynchronous, reactor
-from twisted_rsh.client import Connection, Terminal, connect
+from twisted_rsh import Connection, Terminal, connect
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.trust.home import ConfigFolders
 

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 
 from tests.link.wire import ALICE, client_key
 from tests.server.rig import Rig, ScriptedJob
-from twisted_rsh.client import Connection, Result, connect_to_endpoint
+from twisted_rsh import Connection, Result, connect_to_endpoint
 from twisted_rsh.client.errors import Error
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.roles import OUTPUTS

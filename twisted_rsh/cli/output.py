@@ -15,8 +15,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
-from twisted_rsh.client.job import Job, RemoteOutput
+from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
+from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.client.text import Transcoder, text_codec
 
 __all__ = ["LocalOutput", "OutputWriter", "ShownStream", "local_encoding"]
