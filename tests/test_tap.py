@@ -21,11 +21,14 @@ from twisted_rsh import tap
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
-from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
+from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
 from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.tap import Options, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
+
+WAY_OUT = "choose another place with --interface, --port or --listen"
+"""The end of the line about a port that cannot be had."""
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_nothing_said() -> None:
         "max-unauthenticated": MAX_UNAUTHENTICATED,
         "max-unauthenticated-per-source": MAX_UNAUTHENTICATED_PER_SOURCE,
         "max-sessions-per-key": MAX_SESSIONS_PER_KEY,
-        "max-unread-input": MAX_BUFFERED_BYTES,
+        "max-unread-input": MAX_UNREAD_INPUT_BYTES,
         "max-jobs-per-session": SessionLimits().max_channels,
         "window": SessionLimits().window,
         "keepalive": SessionLimits().keepalive_interval,
@@ -109,11 +112,11 @@ def test_everything_said(folder: str) -> None:
     assert (options.port, options.interfaces) == (0, ["127.0.0.1", "::1"])
     assert len(options.endpoints) == 2
     assert options.limits == SessionLimits(window=4096, max_channels=8, keepalive_interval=9, detach_seconds=86400)
-    assert (options.login_seconds, options.max_unauthenticated, options.log_commands) == (2.5, 7, True)
-    assert (options.max_sessions_per_key, options.max_buffered) == (6, MAX_WINDOW)
+    assert (options.login_timeout, options.max_unauthenticated, options.log_commands) == (2.5, 7, True)
+    assert (options.max_sessions_per_key, options.max_unread_input) == (6, MAX_WINDOW)
     assert (options.max_unauthenticated_per_source, options.penalties) == (5, False)
-    factory = service._factory._links
-    assert (factory.admission._per_source, factory._settings.penalties) == (5, False)
+    strangers = service._factory.strangers
+    assert (strangers.admission._per_source, strangers._punishes) == (5, False)
     assert os.path.exists(ConfigFolders.at(folder).server_key_path)
 
 
@@ -260,7 +263,7 @@ async def test_a_terminal_that_is_gone(folder: str) -> None:
     only = Reactor()
     service._reactor = only  # type: ignore[assignment]  # it is one in all but its class
     service.startService()
-    service._hang_up._terminal_gone()  # type: ignore[attr-defined]  # what the signal leads to
+    service.terminal_gone()  # type: ignore[attr-defined]  # the signal leads to it
     assert only.stops == 1
     await service.stopService()
 
@@ -273,7 +276,8 @@ async def test_a_port_taken_meanwhile(folder: str, taken: int, capfd: pytest.Cap
     with pytest.raises(SystemExit) as exit_:
         service.startService()
     assert exit_.value.code == 2
-    assert f"cannot listen on 127.0.0.1, port {taken}: Address already in use\n" in capfd.readouterr().err
+    line = f"cannot listen on 127.0.0.1, port {taken}: Address already in use; {WAY_OUT}\n"
+    assert line in capfd.readouterr().err
     await service.stopService()
 
 
@@ -312,7 +316,7 @@ async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None
         await service.stopService()
     assert only.stops == (not cancelled)
     critical = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.critical]
-    wanted = [] if cancelled else ["the server ends: cannot listen on 192.0.2.1, port 1: late"]
+    wanted = [] if cancelled else [f"the server ends: cannot listen on 192.0.2.1, port 1: late; {WAY_OUT}"]
     assert critical == wanted
 
 
@@ -354,7 +358,7 @@ async def test_root_is_warned(uid: int, folder: str, monkeypatch: pytest.MonkeyP
         service.startService()
     await service.stopService()
     assert [formatEvent(event) for event in logged if is_warning(event)] == [
-        "this server runs as root: whoever logs in is root"
+        "this server runs as root: every client that logs in is root"
     ] * (uid == 0)
 
 
@@ -378,5 +382,6 @@ async def test_the_installed_reactor(folder: str, monkeypatch: pytest.MonkeyPatc
 
 def test_the_description_of_other_errors() -> None:
     """What has no error number is described in its own words."""
-    assert tap._describe(CannotListenError("", 80, OSError("why"))) == "cannot listen on any address, port 80: why"
+    line = tap._describe(CannotListenError("", 80, OSError("why")))
+    assert line == f"cannot listen on any address, port 80: why; {WAY_OUT}"
     assert tap._describe(ValueError("why")) == "why"

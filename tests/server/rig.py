@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -23,13 +24,25 @@ from twisted_rsh.core.messages import AuthOk
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
-from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
+from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.server.factory import RemoteShellFactory
-from twisted_rsh.server.link import ServerLink, ServerSettings
+from twisted_rsh.server.link import ServerLink
+from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.session import DurableSession
 from twisted_rsh.trust.cred import IVerifiedKey
+from twisted_rsh.trust.server_key import ServerKey
 
-__all__ = ["NO_RESUME", "Checker", "Connected", "Realm", "Rig", "ScriptedJob", "ScriptedUser"]
+__all__ = [
+    "NO_RESUME",
+    "Checker",
+    "Connected",
+    "Lucky",
+    "Realm",
+    "Rig",
+    "ScriptedJob",
+    "ScriptedUser",
+    "Unlucky",
+]
 
 NO_RESUME = SessionLimits(detach_seconds=0)
 """The bounds of sessions that end with their links."""
@@ -178,27 +191,44 @@ class Realm:
         self.logouts += 1
 
 
+class Lucky(Random):
+    """Draws the highest number: no connection is turned away by chance."""
+
+    def random(self) -> float:
+        """Draw."""
+        return 1.0
+
+
+class Unlucky(Random):
+    """Draws the lowest number: each connection is turned away that chance may turn away."""
+
+    def random(self) -> float:
+        """Draw."""
+        return 0.0
+
+
 class Rig:
     """A server, to which raw clients and real ones connect.
 
     :param limits: the bounds of a session.
-    :param settings: further fields of ServerSettings.
+    :param instance_id: names this run of the server.
+    :param options: further fields of ServiceOptions.
     """
 
-    def __init__(self, limits: SessionLimits | None = None, **settings: Any) -> None:
+    def __init__(self, limits: SessionLimits | None = None, *, instance_id: str = "one run", **options: Any) -> None:
         self.clock = Clock()
         self.user = ScriptedUser()
         self.checker = Checker()
         self.realm = Realm(self.user)
         self.identity = identity()
-        self.settings = ServerSettings(
-            portal=Portal(self.realm, [self.checker]),
-            spki_sha256=self.identity.pin,
-            limits=limits or SessionLimits(),
-            **{"instance_id": "one run", **settings},
+        self.limits = limits or SessionLimits()
+        self.factory = RemoteShellFactory(
+            self.clock,
+            Portal(self.realm, [self.checker]),
+            ServerKey(self.identity.private_key, self.identity.certificate, self.identity.pin),
+            instance_id,
+            ServiceOptions(limits=self.limits, **options),
         )
-        tls = ServerTLS(self.identity.private_key, self.identity.certificate)
-        self.factory = RemoteShellFactory(self.clock, self.settings, tls)
 
     @property
     def pin(self) -> bytes:
@@ -208,7 +238,7 @@ class Rig:
     @property
     def links(self) -> set[ServerLink]:
         """The connections there are."""
-        return self.factory._links.links
+        return self.factory.links
 
     @property
     def sessions(self) -> list[DurableSession]:
@@ -218,7 +248,7 @@ class Rig:
     @property
     def waiting(self) -> int:
         """How many connections have not logged in."""
-        return self.factory._links.admission.count
+        return self.factory.strangers.admission.count
 
     def protocol(self, host: str = "127.0.0.1") -> Any:
         """Return the protocol of a new connection, from this machine unless said otherwise."""
@@ -267,7 +297,7 @@ class Connected:
         self.clock = rig.clock
         tls = PinnedClientTLS(rig.pin)
         ready: Deferred[Connection] = Deferred()
-        self.link = ClientLink(rig.clock, tls, rig.pin, client_key(), ALICE, rig.settings.limits, ready)
+        self.link = ClientLink(rig.clock, tls, rig.pin, client_key(), ALICE, rig.limits, ready)
         self.near, self.far = Wire(rig.clock), Wire(rig.clock)
         self.near.protocol = wrapped(rig.clock, self.link, tls)
         self.far.protocol = rig.protocol()

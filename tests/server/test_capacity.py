@@ -8,7 +8,7 @@ from tests.serving import Serving, asynchronous
 from twisted_rsh.client.errors import LoginRefused
 from twisted_rsh.core.endings import Exited, RefusalReason, Refused
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MIN_WINDOW, SessionLimits
-from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY, Capacity
+from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES, Capacity
 from twisted_rsh.trust.home import ConfigFolders
 
 
@@ -25,7 +25,7 @@ def test_sessions_of_a_key() -> None:
 
 def test_jobs() -> None:
     """R-10: there are as many jobs as have room for their windows, and not one more, until one has ended."""
-    capacity = Capacity(MIN_WINDOW, max_buffered=2 * MIN_WINDOW)
+    capacity = Capacity(MIN_WINDOW, max_unread_input=2 * MIN_WINDOW)
     assert capacity.enter_job()
     assert capacity.enter_job()
     assert not capacity.enter_job()
@@ -53,7 +53,7 @@ async def test_session_over_the_bound(config: ConfigFolders) -> None:
 async def test_job_over_the_bound(config: ConfigFolders) -> None:
     """R-10: a job beyond the bound is refused with the reason, and one that follows an ended job is not."""
     limits = SessionLimits(window=MIN_WINDOW)
-    serving = Serving(config, limits=limits, max_buffered=MIN_WINDOW)
+    serving = Serving(config, limits=limits, max_unread_input=MIN_WINDOW)
     await serving.start()
     try:
         connection = await serving.connect()
@@ -72,5 +72,5 @@ def test_the_bounds_of_a_server_that_was_told_nothing() -> None:
     """32 sessions of a key, and 1024 jobs of the usual window; one more of either is refused."""
     capacity = Capacity(DEFAULT_WINDOW)
     assert [capacity.enter_session("a") for _ in range(MAX_SESSIONS_PER_KEY + 1)] == [True] * 32 + [False]
-    jobs = MAX_BUFFERED_BYTES // DEFAULT_WINDOW
+    jobs = MAX_UNREAD_INPUT_BYTES // DEFAULT_WINDOW
     assert [capacity.enter_job() for _ in range(jobs + 1)] == [True] * 1024 + [False]

@@ -10,6 +10,7 @@ from tests.link.wire import RawClient, failures, frame
 from tests.server.resuming import FAIL, Resumer, is_alive
 from tests.server.rig import Rig, ScriptedJob
 from twisted_rsh.core.endings import Exited, Signalled
+from twisted_rsh.core.events import StreamEnded
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_DETACH_SECONDS, SessionLimits
 from twisted_rsh.core.messages import Close, Data, Exit, Goodbye, Open, Opened, Positions
 from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, SHELL_GRACE_SECONDS, JobRequest, Terminal
@@ -425,7 +426,7 @@ def test_a_kept_job_has_its_end_of_input_once(rig: Rig) -> None:
     resumer.client.say(Open(channel=1, command="true", keep=True, max_output=10))
     (job,) = rig.user.jobs
     (session,) = rig.sessions
-    session.jobs._jobs[1].end_input()
+    session.jobs.happened(StreamEnded(1, STDIN))
     resumer.client.say(Goodbye(text=""))
     assert job.names().count("end_input") == 1
     assert job.owner.output_room(STDOUT) == 11

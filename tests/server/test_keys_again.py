@@ -11,6 +11,7 @@ import pytest
 from twisted.cred.error import LoginDenied, UnauthorizedLogin, UnhandledCredentials
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent, formatEvent
+from zope.interface import implementer
 
 from tests.link.wire import client_key, failures
 from tests.server.resuming import Resumer, is_alive
@@ -20,14 +21,14 @@ from tests.serving import Serving, asynchronous
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.messages import Goodbye, Open
 from twisted_rsh.server.sessions import KEY_REVOKED
-from twisted_rsh.server.sighup import SighupHandler
+from twisted_rsh.server.sighup import ISighupListener, SighupHandler
 from twisted_rsh.trust.home import ConfigFolders
 
 
 def recheck(rig: Rig) -> list[int]:
     """Have the keys checked again; return the answer, if there is one yet."""
     ended: list[int] = []
-    rig.factory.sessions.recheck_keys(rig.settings.portal).addCallback(ended.append)
+    rig.factory.sessions.recheck_keys(rig.factory.portal).addCallback(ended.append)
     return ended
 
 
@@ -122,16 +123,21 @@ class Threads:
         call()
 
 
+@implementer(ISighupListener)
 class Hung:
     """A program with a handler, and what it was told."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.handler = SighupHandler(
-            Threads(),  # type: ignore[arg-type]  # all that is asked of it
-            lambda: self.told.append("hung up"),
-            lambda: self.told.append("gone"),
-        )
+        self.handler = SighupHandler(Threads(), self)  # type: ignore[arg-type]  # all that is asked of the reactor
+
+    def sighup_received(self) -> None:
+        """Note it."""
+        self.told.append("hung up")
+
+    def terminal_gone(self) -> None:
+        """Note it."""
+        self.told.append("gone")
 
 
 @pytest.fixture

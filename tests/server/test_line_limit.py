@@ -57,7 +57,7 @@ def test_quiet_minutes(logged: list[LogEvent]) -> None:
 def a_protocol_error(rig: Rig) -> None:
     """Say in clear what no client says."""
     wire = Wire(rig.clock)
-    link = rig.factory._links.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+    link = rig.factory.new_link(None)
     wire.connect(link)
     link.dataReceived(frame(b"\x00"))
     rig.clock.advance(0)
@@ -78,9 +78,9 @@ def one_too_many(rig: Rig) -> None:
 
 def another_source(rig: Rig) -> None:
     """Misbehave at one more address."""
-    number = len(rig.factory._links.penalties)
+    number = len(rig.factory.strangers.penalties)
     wire = Wire(rig.clock)
-    link = rig.factory._links.buildProtocol(IPv4Address("TCP", f"192.0.{number // 250}.{number % 250 + 1}", 1))
+    link = rig.factory.new_link(f"192.0.{number // 250}.{number % 250 + 1}")
     wire.connect(link)
     link.dataReceived(frame(b"\x00"))
     rig.clock.advance(0)

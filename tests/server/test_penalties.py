@@ -179,17 +179,17 @@ def test_a_clock_that_is_set_back() -> None:
 
 def is_let_in(rig: Rig, host: str = AWAY) -> bool:
     """Tell whether a connection from somewhere would be accepted now, and leave nothing behind."""
-    links = rig.factory._links
     if rig.factory.buildProtocol(clients_address(host)) is None:
         return False
-    (link,) = set(links.links) - {link for link in links.links if link.transport is not None}
-    links._gone(link)
+    (link,) = [link for link in rig.links if link.transport is None]
+    rig.factory.link_ended(link)
+    rig.factory.strangers.leave(source_of(clients_address(host)))
     return True
 
 
 def seconds_of(rig: Rig, host: str = AWAY) -> float:
     """Return what a source has to serve."""
-    penalties = rig.factory._links.penalties
+    penalties = rig.factory.strangers.penalties
     penalty = penalties._sources.get(source_of(clients_address(host)) or "")
     return 0.0 if penalty is None else penalties._left(penalty)
 
@@ -213,7 +213,7 @@ def test_three_failures_and_the_fourth_connection(rig: Rig, logged: list[LogEven
     rig.clock.advance(0.1)
     assert is_let_in(rig)
     lines = [formatEvent(event) for event in logged if "is refused for" in (event["log_format"] or "")]
-    assert lines == [f"{AWAY} is refused for 15 s: login refused"]
+    assert lines == [f"{AWAY} is refused for 15 s: login refused (--no-penalties)"]
 
 
 def test_failures_on_several_connections(rig: Rig) -> None:
@@ -236,7 +236,7 @@ def test_this_machine_is_never_refused(rig: Rig) -> None:
             fail_to_log_in(rig, client)
         client.wire.lose()  # from ten waiting connections on, chance decides who is let in
     assert is_let_in(rig, "127.0.0.1")
-    assert len(rig.factory._links.penalties) == 0
+    assert len(rig.factory.strangers.penalties) == 0
 
 
 def test_a_session_goes_on(rig: Rig) -> None:

@@ -21,7 +21,14 @@ from twisted_rsh.core.endings import (
     Signalled,
     TimedOut,
 )
-from twisted_rsh.core.events import ChannelOpened, SignalReceived
+from twisted_rsh.core.events import (
+    ChannelAbandoned,
+    ChannelOpened,
+    DataReceived,
+    RoomGained,
+    SignalReceived,
+    StreamEnded,
+)
 from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_TEXT_BYTES, SessionLimits
 from twisted_rsh.core.messages import (
     Close,
@@ -217,11 +224,11 @@ def test_events_while_a_job_is_being_started(rig: Rig) -> None:
 
     def script(job: ScriptedJob) -> None:
         channel: Any = job.owner
-        channel.write_input(b"x")
-        channel.end_input()
-        channel.send_signal("INT")
-        channel.resume_output(STDOUT)
-        channel.abandon()
+        channel.happened(DataReceived(1, STDIN, b"x"))
+        channel.happened(StreamEnded(1, STDIN))
+        channel.happened(SignalReceived(1, "INT"))
+        channel.happened(RoomGained(1, STDOUT))
+        channel.happened(ChannelAbandoned(1))
 
     rig.user.script = script
     client = rig.log_in()
@@ -236,8 +243,8 @@ def test_events_for_nobody(rig: Rig) -> None:
     client.say(OPEN)
     session = rig.link_of(client)._session
     assert session is not None
-    session.jobs.dispatch(SignalReceived(9, "INT"))
-    session.jobs.dispatch(ChannelOpened(1, "utf-8"))
+    session.jobs.happened(SignalReceived(9, "INT"))
+    session.jobs.happened(ChannelOpened(1, "utf-8"))
     assert rig.user.jobs[0].calls == []
 
 
@@ -576,7 +583,7 @@ def test_the_log_of_a_connection(rig: Rig, logged: list[LogEvent]) -> None:
     assert lines == [
         f"{account} logged in with {client_key().fingerprint}: session {shown}",
         f"session {shown} of {account} lost its link: {reason!r}; 0 jobs",
-        f"session {shown} of {account} is over: 'nobody resumed it in time'",
+        f"session {shown} of {account} is over: 'no client resumed it in time'",
     ]
     assert all(client.session.hex() not in line for line in lines)
 

@@ -15,11 +15,12 @@ import pytest
 from OpenSSL import SSL
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent
 
 from tests.link.records import HandmadeRecords
 from tests.link.wire import Wire, failures, frame
-from tests.server.rig import Rig
+from tests.server.rig import Lucky, Rig
 from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.client.errors import Error
@@ -74,9 +75,9 @@ def hello() -> SSL.Connection:
 @asynchronous
 async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent]) -> None:
     """R-01: beside a hundred of them a real client gets in, and they are closed at their deadline."""
-    serving = Serving(config, login_seconds=3.0)
+    serving = Serving(config, login_timeout=3.0)
     await serving.start()
-    factory = serving.service._factory._links
+    factory = serving.service._factory
     try:
         with contextlib.ExitStack() as stack:
             silent = [stack.enter_context(socket.create_connection((HOST, serving.port))) for _ in range(SILENT)]
@@ -89,14 +90,13 @@ async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent])
             else:
                 pytest.fail("nobody was let in")
             assert (await connection.run("true")).ending == Exited(0)
-            assert factory.admission.count > 10, "they are all still there"
-            for one in silent:
-                one.setblocking(False)
-            while factory.admission.count:
+            assert factory.strangers.admission.count > 10, "they are all still there"
+            while factory.strangers.admission.count:
                 await deferLater(reactor, 0.01)
             for one in silent:
+                one.settimeout(PATIENCE)
                 with contextlib.suppress(ConnectionResetError):
-                    assert one.recv(1) == b""
+                    assert await deferToThread(one.recv, 1) == b""
             assert (await connection.run("true")).ending == Exited(0)
     finally:
         await serving.stop()
@@ -105,8 +105,7 @@ async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent])
 
 def test_a_hundred_and_one(rig: Rig) -> None:
     """R-01: at the latest ten seconds later there is room for all again."""
-    factory = rig.factory._links
-    factory.admission._random = lambda: 1.0
+    rig.factory.strangers.admission._random = Lucky()
     for _ in range(MAX_UNAUTHENTICATED):
         Wire(rig.clock).connect(rig.protocol())
     assert rig.factory.buildProtocol(None) is None
@@ -162,8 +161,9 @@ def test_a_slot_is_given_back_once(rig: Rig) -> None:
     link.fail("enough")
     client.exchange()
     link.connectionLost()
-    rig.factory._links._gone(link)
+    rig.factory.link_ended(link)
     assert rig.waiting == 1
+    assert len(rig.links) == 1
 
 
 @pytest.fixture
