@@ -184,8 +184,8 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("--encoding", "hex"), "hex"),
-        (("--encoding", "utf-16"), "utf-16"),
+        (("--encoding", "hex"), "'hex'; name a code page such as utf-8 or gbk (--shell, --encoding)"),
+        (("--encoding", "utf-16"), "'utf-16' is not a superset of ASCII; name a code page such as utf-8 or gbk"),
         (("--listen", "nonsense:"), "nonsense"),
         (("--listen", ""), "--listen"),
         (("--listen", "tcp:not-a-port"), "not-a-port"),
@@ -204,7 +204,9 @@ def test_a_relative_shell(
     """O-07: a shell is named by an absolute path."""
     (tmp_path / "sh").symlink_to("/bin/sh")
     monkeypatch.chdir(tmp_path)
-    assert "absolute" in refusal(capfd, "--config-dir", folder, "--port", "0", "--shell", "sh", make=True)
+    assert "--shell 'sh' is not an absolute path" in refusal(
+        capfd, "--config-dir", folder, "--port", "0", "--shell", "sh", make=True
+    )
 
 
 def test_a_port_in_use(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,18 +12,20 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent
 from zope.interface import Interface, implementer
 
 from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
 from twisted_rsh.client import Connection
 from twisted_rsh.client.login import ClientLink
+from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder
-from twisted_rsh.core.endings import Ending, Exited, JobEnd
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.messages import AuthOk
+from twisted_rsh.core.messages import AuthOk, Exit
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
-from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
+from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, JobRefused
 from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.link import ServerLink
@@ -40,8 +42,12 @@ __all__ = [
     "Realm",
     "Rig",
     "ScriptedJob",
+    "ScriptedShell",
     "ScriptedUser",
     "Unlucky",
+    "exits",
+    "job_lines",
+    "shell_of",
 ]
 
 NO_RESUME = SessionLimits(detach_seconds=0)
@@ -118,15 +124,47 @@ class ScriptedJob:
         self._note("terminate")
 
 
+@implementer(IShellJob)
+class ScriptedShell(ScriptedJob):
+    """A persistent shell that runs one command at a time, which is a scripted job.
+
+    :param is_ready: whether it takes commands at once.
+    :ivar ready: the calls to make when it takes commands.
+    :ivar commands: the commands that it runs.
+    """
+
+    def __init__(self, request: JobRequest, owner: IJobOwner, is_ready: bool) -> None:
+        super().__init__(request, owner)
+        self._is_ready = is_ready
+        self.ready: list[Callable[[], None]] = []
+        self.commands: list[ScriptedJob] = []
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """See IShellJob."""
+        if self._is_ready:
+            call()
+        else:
+            self.ready.append(call)
+
+    def start_command(self, request: JobRequest, owner: IJobOwner) -> IJob:
+        """See IShellJob."""
+        if self.commands:
+            raise JobRefused(RefusalReason.SHELL_BUSY, "one at a time")
+        self.commands.append(ScriptedJob(request, owner))
+        return self.commands[-1]
+
+
 @implementer(IShellUser)
 class ScriptedUser:
     """An application's user.
 
     :ivar jobs: what it has started.
     :ivar script: called with each job from within `start_job`.
+    :ivar shells_are_ready: whether its shells take commands at once.
     """
 
     def __init__(self) -> None:
+        self.shells_are_ready = True
         self.name = ALICE
         self.encoding = "utf-8"
         self.jobs: list[ScriptedJob] = []
@@ -134,7 +172,10 @@ class ScriptedUser:
 
     def start_job(self, request: JobRequest, owner: IJobOwner) -> IJob:
         """See IShellUser."""
-        job = ScriptedJob(request, owner)
+        if request.shell is None:
+            job = ScriptedJob(request, owner)
+        else:
+            job = ScriptedShell(request, owner, self.shells_are_ready)
         self.jobs.append(job)
         if self.script is not None:
             self.script(job)
@@ -312,3 +353,23 @@ class Connected:
     def exchange(self) -> None:
         """Let everything arrive."""
         exchange(self.clock, self.near, self.far)
+
+
+def exits(messages: list[Message]) -> list[Exit]:
+    """Return the endings among some messages."""
+    return [message for message in messages if isinstance(message, Exit)]
+
+
+def job_lines(logged: list[LogEvent]) -> list[str]:
+    """Return the log's lines about jobs that have ended."""
+    return [formatEvent(event) for event in logged if (event["log_format"] or "").startswith("job of")]
+
+
+def shell_of(rig: Rig, at: int = 0) -> ScriptedShell:
+    """Return a shell that was started.
+
+    :param at: its place among the jobs that were started.
+    """
+    shell = rig.user.jobs[at]
+    assert isinstance(shell, ScriptedShell)
+    return shell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.logger import LogEvent, formatEvent
 
 from tests.serving import Serving, asynchronous
 from twisted_rsh.client.errors import LoginRefused
@@ -34,14 +35,15 @@ def test_jobs() -> None:
 
 
 @asynchronous
-async def test_session_over_the_bound(config: ConfigFolders) -> None:
-    """A login beyond the bound is refused like any other, and one that follows an ended session is not."""
+async def test_session_over_the_bound(config: ConfigFolders, logged: list[LogEvent]) -> None:
+    """A login beyond the bound is refused like any other, the log names the option, and a later one is let in."""
     serving = Serving(config, max_sessions_per_key=1)
     await serving.start()
     try:
         first = await serving.connect()
         with pytest.raises(LoginRefused):
             await serving.connect()
+        assert any("1 sessions, as many as --max-sessions-per-key" in formatEvent(event) for event in logged)
         await first.close()
         second = await serving.connect()
         assert (await second.run("true")).ending == Exited(0)
@@ -61,6 +63,8 @@ async def test_job_over_the_bound(config: ConfigFolders) -> None:
         refused = await connection.run("true")
         assert isinstance(refused.ending, Refused)
         assert refused.ending.reason is RefusalReason.RESOURCES
+        assert "the server has 1 jobs" in refused.ending.text
+        assert "--max-unread-input" in refused.ending.text
         running.stdin.end()
         assert (await running.wait()).ending == Exited(0)
         assert (await connection.run("true")).ending == Exited(0)
@@ -68,8 +72,8 @@ async def test_job_over_the_bound(config: ConfigFolders) -> None:
         await serving.stop()
 
 
-def test_the_bounds_of_a_server_that_was_told_nothing() -> None:
-    """32 sessions of a key, and 1024 jobs of the usual window; one more of either is refused."""
+def test_the_default_bounds() -> None:
+    """32 sessions of a key, and 1024 jobs of the default window; one more of either is refused."""
     capacity = Capacity(DEFAULT_WINDOW)
     assert [capacity.enter_session("a") for _ in range(MAX_SESSIONS_PER_KEY + 1)] == [True] * 32 + [False]
     jobs = MAX_UNREAD_INPUT_BYTES // DEFAULT_WINDOW

@@ -23,7 +23,7 @@ from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
 from tests.link.wire import failures
-from tests.server.test_service import is_gone, until
+from tests.server.waiting import is_gone, until
 from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.other_user import other_users_command, other_users_folder, require_other_user
 from tests.system.running import START_SECONDS, assert_one_line, own_environment, running_server

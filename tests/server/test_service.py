@@ -5,12 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from twisted.cred.credentials import UsernamePassword
-from twisted.cred.error import UnhandledCredentials
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -19,12 +16,12 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, formatEvent
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
 from tests.link.wire import client_key, failures
-from tests.server.rig import NO_RESUME, ScriptedUser
+from tests.server.rig import NO_RESUME
+from tests.server.waiting import is_gone, until
 from tests.serving import Serving, asynchronous, link_of, reactor
 from twisted_rsh.client import connect_to_endpoint
 from twisted_rsh.client.errors import LoginRefused
@@ -35,36 +32,12 @@ from twisted_rsh.core.messages import Ack
 from twisted_rsh.core.requests import Grace
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.account import Account
-from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
-from twisted_rsh.server.portal import SingleUserRealm
 from twisted_rsh.trust.client_key import load_or_create_client_key
-from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
-
-PATIENCE = 400
-"""Looks, 0.05 s apart, at something that has to come: 20 s, far more than it takes."""
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that nobody announces."""
-    for _ in range(PATIENCE):
-        if condition():
-            return
-        await deferLater(reactor, 0.05)
-    pytest.fail("it never came")
-
-
-def is_gone(pid: int) -> bool:
-    """Tell whether there is no such process, not even one that has only exited."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 @asynchronous
@@ -339,32 +312,3 @@ def test_the_default_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert service.fingerprint.startswith("SHA256:")
     assert os.path.exists(config.server_key_path)
     assert str(tmp_path) in config.server_key_path
-
-
-@asynchronous
-async def test_the_portal_of_a_stand_alone_server(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """It lets the account in with the account's own key alone, and warns of a file that it must ignore."""
-    account = Account.current(os.environ)
-    portal = local_portal(reactor, config, account)
-    key = load_or_create_client_key(config)
-    right = VerifiedKey(account.name, key.blob, key.fingerprint, "somewhere")
-    interface, user, logout = await portal.login(right, None, IShellUser)
-    assert interface is IShellUser
-    assert IShellUser.providedBy(user)
-    assert user.name == account.name
-    assert logout() is None
-    os.chmod(config.client_public_key_path, 0o666)  # noqa: S103 - unsafe on purpose
-    with pytest.raises(Exception, match="cannot log in"):
-        await portal.login(right, None, IShellUser)
-    assert any(config.client_public_key_path in formatEvent(event) for event in logged)
-    with pytest.raises(UnhandledCredentials):
-        await portal.login(UsernamePassword(b"root", b""), None, IShellUser)
-
-
-def test_the_realm_has_users_only() -> None:
-    """Everybody is the same user; anything else that is asked for does not exist."""
-    user = ScriptedUser()
-    realm = SingleUserRealm(user)
-    assert realm.requestAvatar(b"anybody", None, Interface, IShellUser)[:2] == (IShellUser, user)
-    with pytest.raises(NotImplementedError):
-        realm.requestAvatar(b"anybody", None, Interface)

@@ -1,28 +1,79 @@
-"""Keys that are taken away while their sessions go on, and the signal that makes a server look."""
+"""All sessions of a server: how many there may be, and keys that are taken away while their sessions go on."""
 
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from twisted.cred.error import LoginDenied, UnauthorizedLogin, UnhandledCredentials
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent, formatEvent
-from zope.interface import implementer
 
-from tests.link.wire import client_key, failures
-from tests.server.resuming import Resumer, is_alive
-from tests.server.rig import Rig
-from tests.server.test_service import is_gone, until
+from tests.link.wire import client_key, failures, frame
+from tests.server.resuming import FAIL, Resumer, is_alive
+from tests.server.rig import Rig, ScriptedJob
+from tests.server.waiting import is_gone, until
 from tests.serving import Serving, asynchronous
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.messages import Goodbye, Open
-from twisted_rsh.server.sessions import KEY_REVOKED
-from twisted_rsh.server.sighup import ISighupListener, SighupHandler
+from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY
+from twisted_rsh.server.sessions import KEY_REVOKED, MAX_DETACHED_PER_KEY
 from twisted_rsh.trust.home import ConfigFolders
+
+KEPT = Open(channel=1, command="true", keep=True)
+
+
+def is_ended(job: ScriptedJob) -> bool:
+    """Tell whether a job was made to end."""
+    return "terminate" in job.names()
+
+
+def is_refused(resumer: Resumer) -> bool:
+    """Try to resume; tell whether the server knows nothing of the session."""
+    client = resumer.rig.connect()
+    resumer.ask(client)
+    return client.frames() == [FAIL]
+
+
+def test_too_many_sessions_without_a_link(rig: Rig, logged: list[LogEvent]) -> None:
+    """M-16: of one key there may be so many; of one more, the one that lost its link first is ended for it."""
+    rig.checker.answer = lambda: b"anybody"
+    resumers = []
+    for number in range(MAX_DETACHED_PER_KEY):
+        resumers.append(Resumer(rig))
+        resumers[-1].client.say(Open(channel=1, command=f"{number}", keep=True))
+    other = Resumer(rig, which=1)
+    other.client.say(KEPT)
+    other.lose()
+    order = [*range(3, MAX_DETACHED_PER_KEY), *range(3)]
+    for number in order:
+        resumers[number].lose()
+        rig.clock.advance(1)
+    assert len(rig.sessions) == MAX_DETACHED_PER_KEY + 1
+    resumers.append(Resumer(rig))
+    assert len(rig.sessions) == MAX_DETACHED_PER_KEY + 2
+    resumers[-1].lose()
+    assert [job.request.command for job in rig.user.jobs if is_ended(job)] == ["3"]
+    assert is_refused(resumers[3])
+    assert len(rig.sessions) == MAX_DETACHED_PER_KEY + 1
+    assert is_alive(resumers[4].resume())
+    assert is_alive(other.resume())
+    assert any("more than 16 sessions without a link" in formatEvent(event) for event in logged)
+
+
+def test_sessions_without_a_link_count(rig: Rig) -> None:
+    """M-16: a session counts among those of its key until it is over, with a link or without."""
+    resumers = [Resumer(rig) for _ in range(MAX_SESSIONS_PER_KEY)]
+    for resumer in resumers[:3]:
+        resumer.client.say(KEPT)
+        resumer.lose()
+    refused = rig.connect()
+    refused.send(frame(refused.auth(rig.pin)))
+    assert refused.frames() == [b"\x03"]
+    is_alive(resumers[0].resume())
+    (session, *_) = rig.sessions
+    session.end("enough")
+    assert is_alive(rig.log_in())
 
 
 def recheck(rig: Rig) -> list[int]:
@@ -110,91 +161,3 @@ async def test_a_line_that_was_deleted(config: ConfigFolders, logged: list[LogEv
     await until(lambda: is_gone(pid))
     await serving.stop()
     assert any("1 sessions were ended" in formatEvent(event) for event in logged)
-
-
-# The signal.
-
-
-class Threads:
-    """A reactor that calls at once."""
-
-    def callFromThread(self, call: Callable[[], object]) -> None:
-        """Call."""
-        call()
-
-
-@implementer(ISighupListener)
-class Hung:
-    """A program with a handler, and what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[str] = []
-        self.handler = SighupHandler(Threads(), self)  # type: ignore[arg-type]  # all that is asked of the reactor
-
-    def sighup_received(self) -> None:
-        """Note it."""
-        self.told.append("hung up")
-
-    def terminal_gone(self) -> None:
-        """Note it."""
-        self.told.append("gone")
-
-
-@pytest.fixture
-def before() -> Iterator[Any]:
-    """Put the signal back to what it was."""
-    handler = signal.getsignal(signal.SIGHUP)
-    yield handler
-    signal.signal(signal.SIGHUP, handler)
-
-
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether the process has a terminal, which the test says."""
-    has = [True]
-    real_open = os.open
-
-    def open_(path: str, *arguments: Any, **options: Any) -> int:
-        if path != "/dev/tty":
-            return real_open(path, *arguments, **options)
-        if not has[0]:
-            raise OSError
-        return real_open("/dev/null", os.O_RDWR)
-
-    monkeypatch.setattr(os, "open", open_)
-    return has
-
-
-@pytest.mark.parametrize("ignored", [False, True])
-@pytest.mark.parametrize(("had", "has"), [(False, False), (True, True), (True, False)])
-def test_hang_up(before: Any, terminal: list[bool], ignored: bool, had: bool, has: bool) -> None:
-    """A-12: the signal is for the server, unless it says that the terminal is gone and nohup has not been asked for."""
-    default = signal.SIG_IGN if ignored else signal.SIG_DFL
-    signal.signal(signal.SIGHUP, default)
-    hung = Hung()
-    terminal[0] = had
-    hung.handler.install()
-    terminal[0] = has
-    os.kill(os.getpid(), signal.SIGHUP)
-    assert hung.told == ["gone" if had and not has and not ignored else "hung up"]
-    hung.handler.restore()
-    assert signal.getsignal(signal.SIGHUP) == default
-
-
-def test_a_handler_of_before(before: Any, terminal: list[bool]) -> None:
-    """A-12: what the program did at the signal before is done too."""
-    hung = Hung()
-    signal.signal(signal.SIGHUP, lambda *_: hung.told.append("before"))
-    hung.handler.install()
-    terminal[0] = False
-    os.kill(os.getpid(), signal.SIGHUP)
-    assert hung.told == ["before", "hung up"]
-
-
-def test_the_real_terminal() -> None:
-    """A-12: whether there is one is asked of the system, and leaves no descriptor behind."""
-    before = os.listdir("/dev/fd")
-    hung = Hung()
-    hung.handler.install()
-    hung.handler.restore()
-    assert os.listdir("/dev/fd") == before

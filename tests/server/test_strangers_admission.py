@@ -93,7 +93,8 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
     address = IPv4Address("TCP", "192.0.2.7", 1)
     one, other = rig.connect(), rig.connect()
     assert rig.factory.buildProtocol(address) is None
-    assert "turned away: 2 have not logged in" in formatEvent(logged[-1])
+    line = formatEvent(logged[-1])
+    assert "turned away: 2 have not logged in (--max-unauthenticated" in line
     other.wire.lose()
     assert rig.waiting == 1
     rig.log_in()

@@ -1,0 +1,82 @@
+"""Persistent shells as jobs of a session, and the commands in them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.server.rig import Rig, shell_of
+from twisted_rsh.core.endings import Exited, JobEnd, RefusalReason, Refused
+from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.core.messages import Data, Exit, Open, Opened
+from twisted_rsh.core.roles import Stream
+
+
+@pytest.fixture
+def rig() -> Rig:
+    """A server whose user's shells take commands when the test says so."""
+    rig = Rig(SessionLimits(max_channels=8))
+    rig.user.shells_are_ready = False
+    return rig
+
+
+def ended(channel: int, ending: object, stdout: int = 0, stderr: int = 0) -> Exit:
+    """Return the last message of a channel."""
+    return Exit(channel=channel, ending=ending, stdout=stdout, stderr=stderr, held_open=False)  # type: ignore[arg-type]  # an ending
+
+
+def test_a_shell_is_open_when_it_is_ready(rig: Rig) -> None:
+    """The request for a shell is answered when the shell takes commands."""
+    client = rig.log_in()
+    client.say(Open(channel=1, shell=""))
+    assert client.heard() == []
+    (call,) = shell_of(rig).ready
+    call()
+    client.exchange()
+    assert client.heard() == [Opened(channel=1, encoding="utf-8")]
+
+
+def test_a_shell_that_does_not_get_ready(rig: Rig) -> None:
+    """It is refused, and was never open; that it gets ready afterwards changes nothing."""
+    client = rig.log_in()
+    client.say(Open(channel=1, shell="fish"))  # noqa: S604 - a field of the message, nothing is run
+    refusal = Refused(RefusalReason.SHELL_FAILED, "no such dialect")
+    shell = shell_of(rig)
+    shell.owner.job_ended(JobEnd(refusal))
+    client.exchange()
+    assert client.heard() == [ended(1, refusal)]
+    shell.ready[0]()
+    client.exchange()
+    assert client.heard() == []
+
+
+def test_a_command_in_a_shell(rig: Rig) -> None:
+    """It is the shell that starts it, with streams and an ending of its own; a second one is the shell's to refuse."""
+    client = rig.log_in()
+    client.say(Open(channel=1, shell=""), Open(channel=2, command="cd /", in_shell=1, max_output=1))
+    shell = shell_of(rig)
+    (command,) = shell.commands
+    assert (command.request.command, len(rig.user.jobs)) == ("cd /", 1)
+    command.owner.output_received(Stream.STDOUT, b"/")
+    client.say(Open(channel=3, command="pwd", in_shell=1))
+    command.end(Exited(3))
+    client.exchange()
+    assert client.heard() == [
+        Opened(channel=2, encoding="utf-8"),
+        Data(2, Stream.STDOUT, 0, b"/"),
+        ended(3, Refused(RefusalReason.SHELL_BUSY, "one at a time")),
+        ended(2, Exited(3), 1),
+    ]
+
+
+@pytest.mark.parametrize("host", [1, 2, 7])
+def test_a_command_for_no_shell(rig: Rig, host: int) -> None:
+    """A channel without a shell, with one that has ended, and none at all: the command is refused."""
+    client = rig.log_in()
+    client.say(Open(channel=1, command="x"), Open(channel=2, shell=""))
+    shell_of(rig, 1).end()
+    client.heard()
+    client.say(Open(channel=3, command="pwd", in_shell=host))
+    text = f"there is no persistent shell on channel {host}, or not any more"
+    client.exchange()
+    assert client.heard()[-1] == ended(3, Refused(RefusalReason.SHELL_GONE, text))
+    assert not client.wire.is_over
