@@ -119,8 +119,10 @@ def is_described_elsewhere(module: ModuleType, cls: type, method: str) -> bool:
 
 
 def is_reexported(module: ModuleType, name: str) -> bool:
-    """Tell whether a name comes from another module, where it is described."""
+    """Tell whether a name comes from another module, at once or lazily, and is described there."""
+    body = tree_of(module).body
+    lazily = [inner for node in body if isinstance(node, ast.If) for inner in node.body]
     return any(
         isinstance(node, ast.ImportFrom) and name in {alias.asname or alias.name for alias in node.names}
-        for node in tree_of(module).body
+        for node in [*body, *lazily]
     )

@@ -33,13 +33,13 @@ WAY_OUT = "choose another place with --interface, --port or --listen"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """What to give as --config-dir."""
+    """The folder for --config-dir."""
     return str(tmp_path / "home")
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody else has."""
+    """A port of another program."""
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
@@ -47,7 +47,7 @@ def taken() -> Iterator[int]:
 
 
 def parsed(*words: str) -> Options:
-    """Return what a command line says."""
+    """Return the options of a command line."""
     options = Options()
     options.parseOptions(list(words))
     return options
@@ -121,7 +121,7 @@ def test_everything_said(folder: str) -> None:
 
 
 def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-07: a server has a control group unless it is told not to."""
+    """O-07: a server has a control group by default."""
     for choice, wanted in (("auto", True), ("never", False)):
         service: Any = service_of("--port", "0", "--config-dir", folder, "--cgroups", choice)
         assert (service._trees._control_group is not None) == wanted
@@ -149,7 +149,7 @@ BOUNDS = {
 
 @pytest.mark.parametrize("option", BOUNDS)
 def test_bounds(option: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-07: a number at a bound is taken; one beyond it, or what is no number, is refused in one line."""
+    """O-07: a number at a bound is taken; one beyond it, or other text, is refused in one line."""
     lowest, highest, *beyond = BOUNDS[option]
     for number in (lowest, highest):
         assert parsed(option, number)[option[2:]] == float(number)
@@ -194,14 +194,14 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_refusals(words: tuple[str, ...], named: str, folder: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-07: what only the machine can tell is refused just the same, before anything listens."""
+    """O-07: a mistake that only the machine can find is refused in the same way, before the server listens."""
     assert named in refusal(capfd, "--config-dir", folder, "--port", "0", *words, make=True)
 
 
 def test_a_relative_shell(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """O-07: a shell is named by an absolute path."""
+    """O-07: --shell takes an absolute path."""
     (tmp_path / "sh").symlink_to("/bin/sh")
     monkeypatch.chdir(tmp_path)
     assert "--shell 'sh' is not an absolute path" in refusal(
@@ -210,7 +210,7 @@ def test_a_relative_shell(
 
 
 def test_a_port_in_use(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-08: the line says which address and port, and no key is made for a server that does not start."""
+    """O-08: the line names the address and the port, and a server that does not start makes no key."""
     line = refusal(capfd, "--config-dir", folder, "--port", str(taken), "-i", "127.0.0.1", make=True)
     assert f"127.0.0.1, port {taken}" in line
     assert "in use" in line
@@ -219,20 +219,20 @@ def test_a_port_in_use(folder: str, taken: int, capfd: pytest.CaptureFixture[str
 
 
 def test_an_unsafe_home(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-01: the line says what to run."""
+    """O-01: the line names the command that makes the folder safe."""
     os.mkdir(folder)
     os.chmod(folder, 0o777)  # noqa: S103 - unsafe on purpose
     assert f"run: chmod go-w {folder}" in refusal(capfd, "--config-dir", folder, "--port", "0", make=True)
 
 
 def test_a_home_that_cannot_be_made(capfd: pytest.CaptureFixture[str]) -> None:
-    """O-01: an error of the operating system is one line, too."""
+    """O-01: an error of the operating system is one line."""
     refusal(capfd, "--config-dir", "/proc/no/such/folder", "--port", "0", make=True)
 
 
 @asynchronous
 async def test_it_starts_and_stops(folder: str) -> None:
-    """Made and started, it listens and leaves its record; stopped, it takes that back."""
+    """The service listens and writes its record when it starts, and removes the record when it stops."""
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     service.startService()
     port = service.tcp_port
@@ -243,7 +243,7 @@ async def test_it_starts_and_stops(folder: str) -> None:
 
 @asynchronous
 async def test_a_hang_up(folder: str) -> None:
-    """A-12: while it runs SIGHUP makes it look at the keys again, and before and after the signal is not its own."""
+    """A-12: SIGHUP makes a running server check the keys again; before and after, its handler is not installed."""
     before = signal.getsignal(signal.SIGHUP)
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     service.startService()
@@ -260,7 +260,7 @@ async def test_a_hang_up(folder: str) -> None:
 
 @asynchronous
 async def test_a_terminal_that_is_gone(folder: str) -> None:
-    """O-09: a server in the foreground whose terminal is gone ends, tidily."""
+    """O-09: a server in the foreground ends tidily when its terminal is gone."""
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     only = Reactor()
     service._reactor = only  # type: ignore[assignment]  # it is one in all but its class
@@ -272,7 +272,7 @@ async def test_a_terminal_that_is_gone(folder: str) -> None:
 
 @asynchronous
 async def test_a_port_taken_meanwhile(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-08: one that was free when the program began and is not when it listens ends it, with the same line."""
+    """O-08: a port that is taken between the check and the start ends the program, with the same line."""
     service = service_of("--config-dir", folder, "--port", "0", "--listen", f"tcp:{taken}:interface=127.0.0.1")
     capfd.readouterr()
     with pytest.raises(SystemExit) as exit_:
@@ -300,7 +300,7 @@ class Reactor:
 @asynchronous
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None:
-    """O-08: a server that turns out later not to listen ends the program; one that is stopped first does not."""
+    """O-08: a server that fails to listen later ends the program; one that is stopped first does not."""
     service = service_of("--config-dir", folder, "--port", "0", "--listen", "tcp:0:interface=127.0.0.1")
     late: Deferred[Any] = Deferred()
 
@@ -324,7 +324,7 @@ async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None
 
 @asynchronous
 async def test_the_umask_is_what_it_was(folder: str) -> None:
-    """X-13: what twistd makes of the umask when it becomes a daemon is undone before any job starts."""
+    """X-13: the service restores the umask that twistd changes, before any job starts."""
     before = os.umask(0o027)
     try:
         service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
@@ -337,7 +337,7 @@ async def test_the_umask_is_what_it_was(folder: str) -> None:
 
 
 class System:
-    """The module os for somebody of another uid."""
+    """The module os of a process with another uid."""
 
     def __init__(self, uid: int) -> None:
         self._uid = uid
@@ -353,7 +353,7 @@ class System:
 @asynchronous
 @pytest.mark.parametrize("uid", [0, 1000])
 async def test_root_is_warned(uid: int, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """O-04: a server that runs as root says so, and no other does."""
+    """O-04: a server that runs as root logs a warning, and no other does."""
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     monkeypatch.setattr(tap, "os", System(uid))
     with collecting_log() as logged:
@@ -371,7 +371,7 @@ def is_warning(event: LogEvent) -> bool:
 
 @asynchronous
 async def test_the_installed_reactor(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Called as twistd does, it takes the reactor that is installed, and without --config-dir the XDG folders."""
+    """Called by twistd, the service takes the installed reactor, and the XDG folders by default."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     service = makeService(parsed("--port", "0"))
@@ -383,7 +383,7 @@ async def test_the_installed_reactor(folder: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_description_of_other_errors() -> None:
-    """What has no error number is described in its own words."""
+    """An error without a number is described in its own words."""
     line = tap._describe(CannotListenError("", 80, OSError("why")))
     assert line == f"cannot listen on any address, port 80: why; {WAY_OUT}"
     assert tap._describe(ValueError("why")) == "why"

@@ -1,4 +1,4 @@
-"""A server in memory on a clock: real links, real TLS, real sessions, and jobs that do what the test says."""
+"""A server in memory on a clock: real links, real TLS, real sessions, and scripted jobs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ __all__ = [
     "ScriptedShell",
     "ScriptedUser",
     "Unlucky",
+    "ended",
     "exits",
+    "is_ended",
     "job_lines",
     "shell_of",
 ]
@@ -56,9 +58,9 @@ NO_RESUME = SessionLimits(detach_seconds=0)
 
 @implementer(IJob)
 class ScriptedJob:
-    """A job that only remembers what it is told.
+    """A job that only notes each call.
 
-    :ivar calls: what it was told, in order.
+    :ivar calls: the calls, in order.
     :ivar raises: names of methods that fail.
     """
 
@@ -70,11 +72,11 @@ class ScriptedJob:
 
     @property
     def input(self) -> bytes:
-        """What it was given to read."""
+        """The input that the job was given."""
         return b"".join(call[1] for call in self.calls if call[0] == "write_input" and isinstance(call[1], bytes))
 
     def names(self) -> list[object]:
-        """Return the names of what it was told."""
+        """Return the names of the calls."""
         return [call[0] for call in self.calls]
 
     def end(self, ending: Ending | None = None) -> None:
@@ -84,7 +86,7 @@ class ScriptedJob:
         self.owner.job_ended(JobEnd(ending or Exited(0)))
 
     def fill(self, stream: Stream = Stream.STDOUT) -> int:
-        """Write as much as there is room for, and return how much that was."""
+        """Write as many bytes as there is room for, and return their number."""
         total = 0
         while room := self.owner.output_room(stream):
             self.owner.output_received(stream, bytes(room))
@@ -158,7 +160,7 @@ class ScriptedShell(ScriptedJob):
 class ScriptedUser:
     """An application's user.
 
-    :ivar jobs: what it has started.
+    :ivar jobs: the jobs that it has started.
     :ivar script: called with each job from within `start_job`.
     :ivar shells_are_ready: whether its shells take commands at once.
     """
@@ -186,7 +188,7 @@ class ScriptedUser:
 class Checker:
     """An application's checker.
 
-    :ivar answer: makes what it answers; ``None`` to let Alice in with her key.
+    :ivar answer: makes the answer; ``None`` to let Alice in with her key.
     :ivar asked: the credentials that it was asked about.
     """
 
@@ -197,7 +199,7 @@ class Checker:
         self.answer: Callable[[], Any] | None = None
 
     def requestAvatarId(self, credentials: IVerifiedKey) -> Any:
-        """Let Alice in, or do as told."""
+        """Let Alice in, or give the test's answer."""
         self.asked.append(credentials)
         if self.answer is not None:
             return self.answer()
@@ -210,9 +212,9 @@ class Checker:
 class Realm:
     """An application's realm.
 
-    :ivar avatar: makes what it answers; ``None`` for the user and a logout that is counted.
-    :ivar logouts: how often somebody was logged out.
-    :ivar error: what a logout raises, or ``None``.
+    :ivar avatar: makes the answer; ``None`` for the user and a logout that is counted.
+    :ivar logouts: the number of logouts.
+    :ivar error: the exception that a logout raises, or ``None``.
     """
 
     def __init__(self, user: IShellUser) -> None:
@@ -222,11 +224,11 @@ class Realm:
         self.error: Exception | None = None
 
     def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]) -> Any:
-        """Give the user, or do as told."""
+        """Give the user, or the test's answer."""
         return (IShellUser, self.user, self.logout) if self.avatar is None else self.avatar()
 
     def logout(self) -> None:
-        """Count, or fail as told."""
+        """Count, or fail as the test wants."""
         if self.error is not None:
             raise self.error
         self.logouts += 1
@@ -273,26 +275,29 @@ class Rig:
 
     @property
     def pin(self) -> bytes:
-        """What a client expects."""
+        """The pin that a client expects."""
         return self.identity.pin
 
     @property
     def links(self) -> set[ServerLink]:
-        """The connections there are."""
+        """The connections that exist."""
         return self.factory.links
 
     @property
     def sessions(self) -> list[DurableSession]:
-        """The sessions there are."""
+        """The sessions that exist."""
         return list(self.factory.sessions)
 
     @property
     def waiting(self) -> int:
-        """How many connections have not logged in."""
+        """The number of connections that have not logged in."""
         return self.factory.strangers.admission.count
 
     def protocol(self, host: str = "127.0.0.1") -> Any:
-        """Return the protocol of a new connection, from this machine unless said otherwise."""
+        """Return the protocol of a new connection.
+
+        :param host: the client's address; this machine's by default.
+        """
         protocol = self.factory.buildProtocol(IPv4Address("TCP", host, 50000))
         assert protocol is not None
         return protocol
@@ -312,7 +317,7 @@ class Rig:
         return client
 
     def away(self, seconds: float) -> None:
-        """Let time pass at the server, a quarter of a minute at a time, in which nobody says anything."""
+        """Let time pass at the server in silence, a quarter of a minute at a time."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
             self.clock.advance(min(15.0, end - self.clock.seconds()))
@@ -331,7 +336,7 @@ class Rig:
 class Connected:
     """A real client, and the transports of both ends.
 
-    :ivar shell: what the application has.
+    :ivar shell: the application's connection.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -353,6 +358,16 @@ class Connected:
     def exchange(self) -> None:
         """Let everything arrive."""
         exchange(self.clock, self.near, self.far)
+
+
+def ended(channel: int, ending: object, stdout: int = 0, stderr: int = 0) -> Exit:
+    """Return the last message of a channel."""
+    return Exit(channel=channel, ending=ending, stdout=stdout, stderr=stderr, held_open=False)  # type: ignore[arg-type]  # an ending
+
+
+def is_ended(job: ScriptedJob) -> bool:
+    """Tell whether a job was made to end."""
+    return "terminate" in job.names()
 
 
 def exits(messages: list[Message]) -> list[Exit]:

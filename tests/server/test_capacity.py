@@ -1,4 +1,4 @@
-"""How much of a server those may take who have logged in."""
+"""The bounds on what logged-in clients may take of a server."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted_rsh.trust.home import ConfigFolders
 
 
 def test_sessions_of_a_key() -> None:
-    """A key has its number of sessions, and not one more, until one has ended; other keys do not count."""
+    """A key may have so many sessions, and one more only when one has ended; other keys do not count."""
     capacity = Capacity(MIN_WINDOW, max_sessions_per_key=2)
     assert capacity.enter_session("a")
     assert capacity.enter_session("a")
@@ -25,7 +25,7 @@ def test_sessions_of_a_key() -> None:
 
 
 def test_jobs() -> None:
-    """R-10: there are as many jobs as have room for their windows, and not one more, until one has ended."""
+    """R-10: as many jobs may run as have room for their windows, and one more only when one has ended."""
     capacity = Capacity(MIN_WINDOW, max_unread_input=2 * MIN_WINDOW)
     assert capacity.enter_job()
     assert capacity.enter_job()

@@ -1,4 +1,4 @@
-"""A job of a session: what it hears, what its client hears of it, and what an application's errors cost."""
+"""A job of a session: the events that reach it, its reports to the client, and the cost of an application's errors."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_job_hears_everything(rig: Rig) -> None:
 
 
 def test_a_job_is_told_nothing_after_its_end(rig: Rig) -> None:
-    """What crosses its end on the way is dropped, and the link lives."""
+    """An event that crosses the job's end on the way is dropped, and the link lives."""
     client = rig.log_in()
     client.say(OPEN)
     (job,) = rig.user.jobs
@@ -91,7 +91,7 @@ def test_a_job_is_told_nothing_after_its_end(rig: Rig) -> None:
 
 
 def test_sizes_reach_the_job(rig: Rig) -> None:
-    """A terminal is asked for and given another size; after the job's end a size changes nothing."""
+    """A request for a terminal and a change of its size reach the job; after its end a change does nothing."""
     client = rig.log_in()
     terminal = Terminal(term="xterm", columns=80, rows=24, modes=(("ECHO", 1),))
     client.say(Open(channel=1, command="x", terminal=terminal), Resize(1, 132, 50))
@@ -105,7 +105,7 @@ def test_sizes_reach_the_job(rig: Rig) -> None:
 
 
 def test_the_client_grants_nothing(rig: Rig) -> None:
-    """H-02: a job may write a window of each stream, and then there is no room until the client grants some."""
+    """H-02: a job may write a window of each stream, and more only when the client grants room."""
     client = rig.log_in()
     client.say(OPEN)
     (job,) = rig.user.jobs
@@ -120,7 +120,7 @@ def test_the_client_grants_nothing(rig: Rig) -> None:
 
 
 def test_a_job_that_takes_no_more_input(rig: Rig) -> None:
-    """H-08: the client is told, and what it still sends is dropped."""
+    """H-08: the client learns it, and the server drops input that still comes."""
     client = rig.log_in()
     client.say(OPEN)
     client.heard()
@@ -153,7 +153,7 @@ def test_a_job_that_tells_before_it_is_started(rig: Rig) -> None:
 
 
 def test_events_while_a_job_is_being_started(rig: Rig) -> None:
-    """What comes before there is a job to tell is nobody's: a channel whose job has not been started is quiet."""
+    """Events for a job that has not been started yet are dropped."""
 
     def script(job: ScriptedJob) -> None:
         channel: Any = job.owner
@@ -171,7 +171,7 @@ def test_events_while_a_job_is_being_started(rig: Rig) -> None:
 
 
 def test_events_for_nobody(rig: Rig) -> None:
-    """An event for a job that has ended, or one that says nothing to a job, changes nothing."""
+    """An event for a job that has ended, or one that does not concern a job, changes nothing."""
     client = rig.log_in()
     client.say(OPEN)
     session = rig.link_of(client)._session
@@ -182,7 +182,7 @@ def test_events_for_nobody(rig: Rig) -> None:
 
 
 def test_a_job_that_ends_at_once_when_it_is_told(rig: Rig) -> None:
-    """A job may end from within the call that closes its output: it is told nothing after that."""
+    """A job may end from within the call that closes its output; no call follows."""
     client = rig.log_in()
     client.say(OPEN)
     (job,) = rig.user.jobs
@@ -206,7 +206,7 @@ def raising(error: Exception) -> Callable[[ScriptedJob], None]:
 
 
 def test_a_refusal(rig: Rig, logged: list[LogEvent]) -> None:
-    """A user's refusal is the job's ending."""
+    """A refusal by the user object is the job's ending."""
     rig.user.script = raising(JobRefused(RefusalReason.NOT_FOUND, "no such thing"))
     client = rig.log_in()
     client.say(OPEN)
@@ -231,7 +231,7 @@ def test_a_job_that_refuses_itself(rig: Rig) -> None:
 
 
 def test_a_start_that_fails_behind_the_end(rig: Rig) -> None:
-    """S-13: a job that has ended before its start fails has the one ending."""
+    """S-13: a job that ends before its start fails has one ending."""
 
     def script(job: ScriptedJob) -> None:
         job.end(Exited(5))
@@ -247,7 +247,7 @@ def test_a_start_that_fails_behind_the_end(rig: Rig) -> None:
 
 
 def test_a_user_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
-    """S-13: an exception in an application's user costs one job, with one traceback; the link and others live."""
+    """S-13: an exception in an application's user ends one job, with one traceback; the link and others live."""
     client, other = rig.log_in(), rig.log_in()
     client.say(OPEN)
     rig.user.script = raising(RuntimeError("a secret of the application"))

@@ -1,4 +1,4 @@
-"""How a job ends: by itself, at a limit, out of time, or in a way that cannot travel."""
+"""The ending of a job: by itself, at a limit, out of time, or in a form that cannot travel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from twisted.logger import LogEvent
 
 from tests.link.wire import failures
-from tests.server.rig import NO_RESUME, Rig, ScriptedJob, exits, job_lines
+from tests.server.rig import NO_RESUME, Rig, ScriptedJob, ended, exits, job_lines
 from twisted_rsh.core.endings import (
     Exited,
     JobEnd,
@@ -38,13 +38,8 @@ STDIN, STDOUT, STDERR = Stream
 OPEN = Open(channel=1, command="true")
 
 
-def ended(channel: int, ending: object, stdout: int = 0, stderr: int = 0) -> Exit:
-    """Return the last message of a channel."""
-    return Exit(channel=channel, ending=ending, stdout=stdout, stderr=stderr, held_open=False)  # type: ignore[arg-type]  # an ending
-
-
 def test_output_up_to_its_limit(rig: Rig) -> None:
-    """As many bytes as allowed, on both outputs together, are no reason to end a job."""
+    """A job may write as many bytes as its limit allows, on both outputs together."""
     client = rig.log_in()
     client.say(Open(channel=1, command="x", max_output=5))
     (job,) = rig.user.jobs
@@ -59,7 +54,7 @@ def test_output_up_to_its_limit(rig: Rig) -> None:
 
 
 def test_one_byte_beyond_the_limit_of_output(rig: Rig) -> None:
-    """The client gets what is allowed to the last byte; the job is ended, and that is its ending."""
+    """The client gets every byte that the limit allows; then the job is ended, and the limit is its ending."""
     client = rig.log_in()
     client.say(Open(channel=1, command="x", max_output=5))
     (job,) = rig.user.jobs
@@ -77,7 +72,7 @@ def test_one_byte_beyond_the_limit_of_output(rig: Rig) -> None:
 
 
 def test_no_output_allowed_at_all(rig: Rig) -> None:
-    """A limit of nothing holds already for what a job writes while it is being started."""
+    """A limit of 0 bytes already holds while the job is being started."""
     rig.user.script = lambda job: job.owner.output_received(Stream.STDOUT, b"x")
     client = rig.log_in()
     client.say(Open(channel=1, command="x", max_output=0))
@@ -89,7 +84,7 @@ def test_no_output_allowed_at_all(rig: Rig) -> None:
 
 
 def test_the_first_reason_counts(rig: Rig) -> None:
-    """A job that exceeds its output and then its time ended because of its output."""
+    """A job that exceeds its output and then its time has its output as the reason of its ending."""
     client = rig.log_in()
     client.say(Open(channel=1, command="x", max_output=1, timeout_ms=1000))
     (job,) = rig.user.jobs
@@ -101,7 +96,7 @@ def test_the_first_reason_counts(rig: Rig) -> None:
 
 
 def test_a_time_out(rig: Rig) -> None:
-    """At the time given, and no earlier, the job is ended; whatever its end then is, it timed out."""
+    """The job is ended at its time-out, and no earlier; however it then ends, the time-out is its ending."""
     client = rig.log_in()
     client.say(Open(channel=1, command="true", timeout_ms=1500))
     (job,) = rig.user.jobs
@@ -115,7 +110,7 @@ def test_a_time_out(rig: Rig) -> None:
 
 
 def test_a_job_that_is_faster_than_its_time_out(rig: Rig) -> None:
-    """Its end is its own, and nothing is left on the clock but the session's timer."""
+    """A job that ends in time has its own ending, and leaves no timer behind."""
     client = rig.log_in()
     calls = len(rig.clock.getDelayedCalls())
     client.say(Open(channel=1, command="true", timeout_ms=1500))
@@ -126,7 +121,7 @@ def test_a_job_that_is_faster_than_its_time_out(rig: Rig) -> None:
 
 
 def test_a_time_out_after_the_client_is_gone() -> None:
-    """A job that nobody owns any more is told to end twice, which does no harm."""
+    """A job without a session is told twice to end, which does no harm."""
     rig = Rig(NO_RESUME)
     client = rig.log_in()
     client.say(Open(channel=1, command="true", timeout_ms=1500))
@@ -138,7 +133,7 @@ def test_a_time_out_after_the_client_is_gone() -> None:
 
 
 def test_what_a_job_took_is_told(rig: Rig) -> None:
-    """Times and memory arrive with the ending."""
+    """The times and the memory of a job arrive with its ending."""
     usage = ResourceUsage(wall=1.5, user=0.25, system=0.125, peak_memory=4096)
     client = rig.log_in()
     client.say(Open(channel=1, command="x"))
@@ -171,7 +166,7 @@ ENDINGS = [Exited(-1), Signalled("NO_SUCH"), OutcomeUnknown("x" * (MAX_TEXT_BYTE
 
 @pytest.mark.parametrize("ending", ENDINGS, ids=range(len(ENDINGS)))
 def test_an_ending_that_cannot_travel(rig: Rig, ending: Exited, logged: list[LogEvent]) -> None:
-    """S-13: an application's job that ends impossibly still ends for its client, and the link lives."""
+    """S-13: a job whose ending cannot travel still ends for its client, and the link lives."""
     client = rig.log_in()
     client.say(OPEN)
     rig.user.jobs[0].end(ending)
@@ -193,7 +188,7 @@ def raising(error: Exception) -> Callable[[ScriptedJob], None]:
 
 
 def test_a_refusal_that_cannot_travel(rig: Rig) -> None:
-    """S-13: nor does a refusal in too many words end the link."""
+    """S-13: a refusal that is too long does not end the link."""
     rig.user.script = raising(JobRefused(RefusalReason.NOT_PERMITTED, "x" * (MAX_TEXT_BYTES + 1)))
     client = rig.log_in()
     client.say(OPEN)
@@ -204,7 +199,7 @@ def test_a_refusal_that_cannot_travel(rig: Rig) -> None:
 @pytest.mark.parametrize("log_commands", [False, True])
 @pytest.mark.parametrize("argv", [None, ("rm", "-rf", "\x1b[31m/tmp/secret")])
 def test_one_line_for_each_job(log_commands: bool, argv: tuple[str, ...] | None, logged: list[LogEvent]) -> None:
-    """O-10: the log names who, how much and how it ended, and the command only where that is wanted."""
+    """O-10: the log names the account, the bytes and the ending, and the command only if the operator wants that."""
     rig = Rig(log_commands=log_commands)
     client = rig.log_in()
     client.say(Open(channel=1, command=None if argv else "cat \x1b /tmp/secret", argv=argv))

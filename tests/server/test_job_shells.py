@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.server.rig import Rig, shell_of
+from tests.server.rig import Rig, ended, shell_of
 from twisted_rsh.core.endings import Exited, JobEnd, RefusalReason, Refused
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.messages import Data, Exit, Open, Opened
+from twisted_rsh.core.messages import Data, Open, Opened
 from twisted_rsh.core.roles import Stream
 
 
 @pytest.fixture
 def rig() -> Rig:
-    """A server whose user's shells take commands when the test says so."""
+    """A server with shells that take commands when the test wants."""
     rig = Rig(SessionLimits(max_channels=8))
     rig.user.shells_are_ready = False
     return rig
 
 
-def ended(channel: int, ending: object, stdout: int = 0, stderr: int = 0) -> Exit:
-    """Return the last message of a channel."""
-    return Exit(channel=channel, ending=ending, stdout=stdout, stderr=stderr, held_open=False)  # type: ignore[arg-type]  # an ending
-
-
 def test_a_shell_is_open_when_it_is_ready(rig: Rig) -> None:
-    """The request for a shell is answered when the shell takes commands."""
+    """The server answers a request for a shell when the shell takes commands."""
     client = rig.log_in()
     client.say(Open(channel=1, shell=""))
     assert client.heard() == []
@@ -36,7 +31,7 @@ def test_a_shell_is_open_when_it_is_ready(rig: Rig) -> None:
 
 
 def test_a_shell_that_does_not_get_ready(rig: Rig) -> None:
-    """It is refused, and was never open; that it gets ready afterwards changes nothing."""
+    """A shell that fails is refused; if it gets ready afterwards, that changes nothing."""
     client = rig.log_in()
     client.say(Open(channel=1, shell="fish"))  # noqa: S604 - a field of the message, nothing is run
     refusal = Refused(RefusalReason.SHELL_FAILED, "no such dialect")
@@ -50,7 +45,7 @@ def test_a_shell_that_does_not_get_ready(rig: Rig) -> None:
 
 
 def test_a_command_in_a_shell(rig: Rig) -> None:
-    """It is the shell that starts it, with streams and an ending of its own; a second one is the shell's to refuse."""
+    """The shell starts the command, with streams and an ending of its own, and refuses a second one."""
     client = rig.log_in()
     client.say(Open(channel=1, shell=""), Open(channel=2, command="cd /", in_shell=1, max_output=1))
     shell = shell_of(rig)
@@ -70,7 +65,7 @@ def test_a_command_in_a_shell(rig: Rig) -> None:
 
 @pytest.mark.parametrize("host", [1, 2, 7])
 def test_a_command_for_no_shell(rig: Rig, host: int) -> None:
-    """A channel without a shell, with one that has ended, and none at all: the command is refused."""
+    """The server refuses a command for a channel without a shell, with one that has ended, or that does not exist."""
     client = rig.log_in()
     client.say(Open(channel=1, command="x"), Open(channel=2, shell=""))
     shell_of(rig, 1).end()

@@ -6,8 +6,8 @@ import pytest
 from twisted.logger import LogEvent
 
 from tests.link.wire import failures, frame
-from tests.server.resuming import FAIL, Resumer, is_alive
-from tests.server.rig import Rig, ScriptedJob, shell_of
+from tests.server.resuming import Resumer, is_alive, is_refused
+from tests.server.rig import Rig, is_ended, shell_of
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.limits import MAX_DETACH_SECONDS, SessionLimits
 from twisted_rsh.core.messages import Exit, Goodbye, Open, Positions
@@ -25,18 +25,6 @@ LATE = 0.001
 """Seconds beside a moment that is looked at from both sides."""
 
 
-def is_ended(job: ScriptedJob) -> bool:
-    """Tell whether a job was made to end."""
-    return "terminate" in job.names()
-
-
-def is_refused(resumer: Resumer) -> bool:
-    """Try to resume; tell whether the server knows nothing of the session."""
-    client = resumer.rig.connect()
-    resumer.ask(client)
-    return client.frames() == [FAIL]
-
-
 GRACES = {
     "command": (Open(channel=1, command="true"), COMMAND_GRACE_SECONDS),
     "argv": (Open(channel=1, argv=("true",)), COMMAND_GRACE_SECONDS),
@@ -49,7 +37,7 @@ GRACES = {
 
 @pytest.mark.parametrize("which", GRACES)
 def test_a_grace(which: str) -> None:
-    """P12: a job goes on for its grace, to the moment, and is then made to end, and reports it as ever."""
+    """P12: a job goes on for its grace, to the moment; then it is made to end, and reports its ending."""
     message, seconds = GRACES[which]
     rig = Rig(SessionLimits(detach_seconds=86400))
     resumer = Resumer(rig)
@@ -65,7 +53,7 @@ def test_a_grace(which: str) -> None:
 
 
 def test_no_grace(rig: Rig) -> None:
-    """P12: a job without a grace is made to end at once; its session stays, and tells of it."""
+    """P12: a job without a grace is made to end at once; its session stays, and reports the ending."""
     resumer = Resumer(rig)
     resumer.client.say(Open(channel=1, command="true", grace_ms=0), Open(channel=2, command="true"))
     one, two = rig.user.jobs
@@ -78,7 +66,7 @@ def test_no_grace(rig: Rig) -> None:
 
 
 def test_a_resume_in_time(rig: Rig) -> None:
-    """P12: a resume gives the whole grace again, and nothing else does."""
+    """P12: a resume gives the whole grace again; a refused resume or another connection does not."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     (job,) = rig.user.jobs
@@ -99,7 +87,7 @@ def test_a_resume_in_time(rig: Rig) -> None:
 
 
 def test_a_job_that_ends_in_its_grace(rig: Rig) -> None:
-    """P12: nothing of its grace is left."""
+    """P12: a job that ends in its grace is not ended again."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     (job,) = rig.user.jobs
@@ -110,7 +98,7 @@ def test_a_job_that_ends_in_its_grace(rig: Rig) -> None:
 
 
 def test_a_job_that_is_kept() -> None:
-    """P12: it goes on to its end, however long that takes, and what it has to tell is kept for ten minutes."""
+    """P12: a kept job goes on to its end, and the session keeps its output and ending for ten minutes."""
     rig = Rig(SessionLimits(detach_seconds=3600))
     resumer = Resumer(rig)
     resumer.client.say(KEPT, Open(channel=2, command="true"))
@@ -128,7 +116,7 @@ def test_a_job_that_is_kept() -> None:
 
 
 def test_a_kept_job_that_nobody_asks_for() -> None:
-    """M-15: after those ten minutes, or a shorter time if the server keeps nothing for so long, it is forgotten."""
+    """M-15: after those ten minutes, or a shorter bound of the server, the session is forgotten."""
     for detach_seconds, kept_for in ((3600, RETENTION_SECONDS), (100, 100.0)):
         rig = Rig(SessionLimits(detach_seconds=detach_seconds))
         resumer = Resumer(rig)
@@ -144,7 +132,7 @@ def test_a_kept_job_that_nobody_asks_for() -> None:
 
 
 def test_a_command_in_a_shell(rig: Rig) -> None:
-    """P12: it has the shell's grace, and goes with the shell."""
+    """P12: a command in a shell has the shell's grace, and ends with the shell."""
     resumer = Resumer(rig)
     resumer.client.say(Open(channel=1, shell="", grace_ms=5000), Open(channel=2, command="sleep", in_shell=1))
     shell = shell_of(rig)
@@ -158,7 +146,7 @@ def test_a_command_in_a_shell(rig: Rig) -> None:
 
 
 def test_a_command_whose_shell_is_kept(rig: Rig) -> None:
-    """P12: so is the command."""
+    """P12: a command in a kept shell is kept."""
     resumer = Resumer(rig)
     resumer.client.say(Open(channel=1, shell="", keep=True), Open(channel=2, command="sleep", in_shell=1))
     shell = shell_of(rig)
@@ -168,7 +156,7 @@ def test_a_command_whose_shell_is_kept(rig: Rig) -> None:
 
 
 def test_a_command_whose_shell_is_gone(rig: Rig) -> None:
-    """P12: should it still run, it has the grace of a command."""
+    """P12: a command that outlives its shell has the grace of a command."""
     resumer = Resumer(rig)
     resumer.client.say(Open(channel=1, shell=""), Open(channel=2, command="sleep", in_shell=1))
     shell = shell_of(rig)
@@ -180,7 +168,7 @@ def test_a_command_whose_shell_is_gone(rig: Rig) -> None:
 
 
 def test_a_job_that_cannot_be_ended_in_time(rig: Rig, logged: list[LogEvent]) -> None:
-    """S-13: an application's job that breaks when its grace is over keeps no other one alive."""
+    """S-13: an application's job that breaks at the end of its grace keeps no other job alive."""
     resumer = Resumer(rig)
     resumer.client.say(
         Open(channel=1, command="true", grace_ms=0),
@@ -197,7 +185,7 @@ def test_a_job_that_cannot_be_ended_in_time(rig: Rig, logged: list[LogEvent]) ->
 
 
 def test_a_blocked_job_costs_nothing(rig: Rig) -> None:
-    """P12: while a session has no link nothing is done for it: its one timer, and that of each grace, wait."""
+    """P12: a session without a link has one timer, and one for each grace, and does no work until they fire."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN, Open(channel=2, command="true", keep=True))
     for job in rig.user.jobs:

@@ -42,7 +42,7 @@ from twisted_rsh.trust.records import read_record
 
 @asynchronous
 async def test_a_job_that_times_out(serving: Serving) -> None:
-    """What it wrote until then is there, and nothing is left of it."""
+    """The client gets the output until the time-out, and the process is gone."""
     connection = await serving.connect()
     result = await connection.run("echo $$; exec sleep 1000", timeout=0.3)
     assert result.ending == TimedOut(0.3)
@@ -51,7 +51,7 @@ async def test_a_job_that_times_out(serving: Serving) -> None:
 
 @asynchronous
 async def test_a_client_that_vanishes(config: ConfigFolders) -> None:
-    """X-07: where nothing is resumed, its jobs are ended, and their processes are gone."""
+    """X-07: without resume, the jobs of a client that vanishes end, and their processes are gone."""
     serving = Serving(config, limits=NO_RESUME)
     await serving.start()
     connection = await serving.connect()
@@ -66,7 +66,7 @@ async def test_a_client_that_vanishes(config: ConfigFolders) -> None:
 @pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_the_detach_time_out(config: ConfigFolders) -> None:
-    """X-07: when nobody has resumed in time, what still runs is ended, and its processes are gone within 12 s."""
+    """X-07: at the detach time-out the jobs end, and their processes are gone within 12 s."""
     serving = Serving(config, limits=SessionLimits(detach_seconds=1))
     await serving.start()
     connection = await serving.connect(resume=False)
@@ -103,7 +103,7 @@ async def test_the_end_of_the_service(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_nobody_reads_the_output(serving: Serving) -> None:
-    """H-02: a program that writes without end is stopped by its pipe once a window of output waits at the client."""
+    """H-02: a full pipe stops a program that writes without end, once a window of output waits at the client."""
     connection = await serving.connect()
     job = connection.start("exec yes")
 
@@ -119,7 +119,7 @@ async def test_nobody_reads_the_output(serving: Serving) -> None:
 
 @asynchronous
 async def test_an_upload_to_a_program_that_does_not_read(serving: Serving) -> None:
-    """H-07: the client waits with what is beyond a window and a pipe."""
+    """H-07: the client holds back all input beyond a window and a pipe."""
     connection = await serving.connect()
     job = connection.start("exec sleep 1000")
     written = job.stdin.write(bytes(50_000_000))
@@ -150,7 +150,7 @@ async def test_a_flood_of_frames_beside_a_command(serving: Serving) -> None:
 
 @asynchronous
 async def test_too_many_jobs(config: ConfigFolders) -> None:
-    """H-09: over a real connection, too, one job too many is refused and the others go on."""
+    """H-09: over a real connection, too, the server refuses one job too many, and the others go on."""
     serving = Serving(config, limits=SessionLimits(max_channels=1))
     await serving.start()
     try:
@@ -168,7 +168,7 @@ async def test_too_many_jobs(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_a_stranger_is_refused(serving: Serving) -> None:
-    """A-09: at the real server a key that nobody has authorized is refused, and so is another user's name."""
+    """A-09: a real server refuses an unauthorized key, and another user's name."""
     endpoint_of = serving.port
     load_or_create_client_key(serving.config)
     pin = parse_fingerprint(serving.service.fingerprint)
@@ -207,7 +207,7 @@ async def test_a_unix_socket(config: ConfigFolders, tmp_path: Path, logged: list
 
 @asynchronous
 async def test_both_loopback_addresses(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """Without a word about addresses it listens on both, and the record names both."""
+    """By default the server listens on both loopback addresses, and the record names both."""
     service = RemoteShellService(
         reactor, local_portal(reactor, config, Account.current(os.environ)), config, ServiceOptions(port=0)
     )
@@ -228,7 +228,7 @@ async def test_both_loopback_addresses(config: ConfigFolders, logged: list[LogEv
 
 @asynchronous
 async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
-    """O-08: everybody who asks is told, however often, and nothing is left."""
+    """O-08: each call of when_listening fails, and no port listens."""
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
@@ -249,7 +249,7 @@ async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_a_record_that_cannot_be_written(config: ConfigFolders) -> None:
-    """O-08: a server whose clients would not find it does not listen at all."""
+    """O-08: a server that cannot write its record does not listen, because its clients could not find it."""
     service = RemoteShellService(
         reactor,
         local_portal(reactor, config, Account.current(os.environ)),
@@ -266,7 +266,7 @@ async def test_a_record_that_cannot_be_written(config: ConfigFolders) -> None:
 
 
 def test_an_unsafe_folder(config: ConfigFolders) -> None:
-    """O-01: nor does one whose folders others can write to get as far as that."""
+    """O-01: the service refuses folders that other users can write to."""
     os.makedirs(config.state)
     os.chmod(config.state, 0o777)  # noqa: S103 - unsafe on purpose
     with pytest.raises(FileProblem):
@@ -275,7 +275,7 @@ def test_an_unsafe_folder(config: ConfigFolders) -> None:
 
 @implementer(IStreamServerEndpoint)
 class Slow:
-    """An endpoint that never gets round to listening."""
+    """An endpoint that never listens."""
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Wait."""
@@ -285,7 +285,7 @@ class Slow:
 @asynchronous
 @pytest.mark.parametrize("somebody_waits", [False, True])
 async def test_a_stop_before_it_listens(config: ConfigFolders, somebody_waits: bool, logged: list[LogEvent]) -> None:
-    """It gives up listening, and leaves neither a port nor an error behind."""
+    """The service gives up listening, and leaves neither a port nor an error behind."""
     options = ServiceOptions(interfaces=["127.0.0.1"], port=0, endpoints=[Slow()])
     portal = local_portal(reactor, config, Account.current(os.environ))
     service = RemoteShellService(reactor, portal, config, options)
@@ -304,7 +304,7 @@ async def test_a_stop_before_it_listens(config: ConfigFolders, somebody_waits: b
 
 
 def test_the_default_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without a word about folders the XDG ones are used, and made."""
+    """The default folders are the XDG folders, and the service makes them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     config = ConfigFolders.default(os.environ)

@@ -25,7 +25,7 @@ OPEN = Open(channel=1, command="true")
 
 
 def test_a_stalled_job_beside_a_busy_one(rig: Rig) -> None:
-    """H-05: a job whose output nobody takes does not hold another one's."""
+    """H-05: a job whose output the client does not take does not hold another job's."""
     connected = rig.connected()
     stalled = connected.shell.start("stalled")
     busy = connected.shell.start("busy")
@@ -58,7 +58,7 @@ def test_a_stalled_job_beside_a_busy_one(rig: Rig) -> None:
 
 
 def test_an_upload_that_nobody_reads(rig: Rig) -> None:
-    """H-07: a job that takes no input is given a window of it, and the client waits with the rest."""
+    """H-07: a job that takes no input gets a window of it, and the client holds the rest."""
     connected = rig.connected()
     remote = connected.shell.start("sleep")
     written: list[None] = []
@@ -78,7 +78,7 @@ def test_an_upload_that_nobody_reads(rig: Rig) -> None:
 
 
 def test_too_many_jobs() -> None:
-    """H-09: as many as the session may have run, one more is refused, and room comes with an end."""
+    """H-09: the server refuses one job more than the session may have, and has room again when one ends."""
     rig = Rig(SessionLimits(max_channels=2))
     connected = rig.connected()
     ends: list[JobEnd] = []
@@ -98,7 +98,7 @@ def test_too_many_jobs() -> None:
 
 
 def test_the_log_of_a_connection(rig: Rig, logged: list[LogEvent]) -> None:
-    """One line says who logged in with which key, one that the link was lost, and one that the session is over."""
+    """One line names the account and its key, one says that the link was lost, and one that the session is over."""
     rig.user.name = "alice\n\x1b[31m"
     client = rig.log_in()
     client.wire.lose()
@@ -115,7 +115,7 @@ def test_the_log_of_a_connection(rig: Rig, logged: list[LogEvent]) -> None:
 
 
 def test_a_whole_command(rig: Rig) -> None:
-    """Client and server together: what goes in comes out."""
+    """Client and server together: the output is the input."""
     connected = rig.connected()
     results: list[Result] = []
     connected.shell.run(["cat"], stdin=b"input").addCallback(results.append)

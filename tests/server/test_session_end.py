@@ -7,8 +7,8 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import failures, frame
-from tests.server.resuming import FAIL, Resumer
-from tests.server.rig import NO_RESUME, Rig, ScriptedJob, job_lines
+from tests.server.resuming import Resumer, is_refused
+from tests.server.rig import NO_RESUME, Rig, is_ended, job_lines
 from twisted_rsh.core.endings import (
     Exited,
     JobEnd,
@@ -39,18 +39,6 @@ OPEN = Open(channel=1, command="true")
 KEPT = Open(channel=1, command="true", keep=True)
 
 
-def is_ended(job: ScriptedJob) -> bool:
-    """Tell whether a job was made to end."""
-    return "terminate" in job.names()
-
-
-def is_refused(resumer: Resumer) -> bool:
-    """Try to resume; tell whether the server knows nothing of the session."""
-    client = resumer.rig.connect()
-    resumer.ask(client)
-    return client.frames() == [FAIL]
-
-
 def test_a_connection_without_its_end(logged: list[LogEvent]) -> None:
     """L-06: a FIN without close_notify is no end of input: without resume the jobs are ended."""
     rig = Rig(NO_RESUME)
@@ -71,7 +59,7 @@ def test_a_connection_without_its_end(logged: list[LogEvent]) -> None:
 
 
 def test_the_end_of_tls_without_goodbye(logged: list[LogEvent]) -> None:
-    """L-06: close_notify without GOODBYE likewise."""
+    """L-06: close_notify without GOODBYE ends the jobs in the same way."""
     rig = Rig(NO_RESUME)
     client = rig.log_in()
     client.say(OPEN)
@@ -84,7 +72,7 @@ def test_the_end_of_tls_without_goodbye(logged: list[LogEvent]) -> None:
 
 
 def test_a_client_that_says_goodbye(rig: Rig) -> None:
-    """Its jobs are ended, TLS is closed, and frames behind it are not looked at."""
+    """The jobs end, TLS is closed, and the server reads no frame after GOODBYE."""
     client = rig.log_in()
     client.say(OPEN, Goodbye(text="enough"), Open(channel=2, command="true"))
     assert len(rig.user.jobs) == 1
@@ -108,7 +96,7 @@ def test_a_peer_that_ignores_the_end(rig: Rig) -> None:
 
 
 def test_a_kept_job_of_a_client_that_leaves(rig: Rig, logged: list[LogEvent]) -> None:
-    """P12: GOODBYE ends the other jobs; the kept one goes on, its input ends, and nobody waits for its output."""
+    """P12: GOODBYE ends the other jobs; the kept job goes on, its input ends, and its output is dropped."""
     resumer = Resumer(rig)
     resumer.client.say(KEPT, Open(channel=2, command="true"), Goodbye(text=""))
     kept, other = rig.user.jobs
@@ -138,7 +126,7 @@ def test_a_kept_job_of_a_client_that_leaves(rig: Rig, logged: list[LogEvent]) ->
 
 
 def test_a_kept_job_has_its_end_of_input_once(rig: Rig) -> None:
-    """P12: a job whose input has ended is not told again; a limit of output holds for what nobody reads, too."""
+    """P12: a job's input ends once; a limit of output also holds for output that is dropped."""
     resumer = Resumer(rig)
     resumer.client.say(Open(channel=1, command="true", keep=True, max_output=10))
     (job,) = rig.user.jobs
@@ -152,7 +140,7 @@ def test_a_kept_job_has_its_end_of_input_once(rig: Rig) -> None:
 
 
 def test_a_client_that_leaves_without_a_kept_job(rig: Rig) -> None:
-    """X-07: its session is over at once."""
+    """X-07: the session of a client that leaves without a kept job is over at once."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN, Goodbye(text=""))
     assert is_ended(rig.user.jobs[0])
@@ -163,7 +151,7 @@ def test_a_client_that_leaves_without_a_kept_job(rig: Rig) -> None:
 
 @pytest.mark.parametrize("data", [frame(b""), b"\x01\x00\x00\x00", frame(b"\xff"), frame(b"\x20")], ids=range(4))
 def test_a_breach_ends_the_session(rig: Rig, data: bytes) -> None:
-    """S-03: nothing more is believed of a client that has broken the protocol: its jobs are made to end."""
+    """S-03: the session of a client that breaks the protocol is over, and its jobs are made to end."""
     resumer = Resumer(rig)
     resumer.client.say(KEPT)
     resumer.client.send(data)
@@ -174,7 +162,7 @@ def test_a_breach_ends_the_session(rig: Rig, data: bytes) -> None:
 
 
 def test_a_job_that_cannot_be_ended(logged: list[LogEvent]) -> None:
-    """S-13: the other jobs of a session are ended although one of them breaks."""
+    """S-13: a job that breaks when it is ended keeps no other job of its session alive."""
     rig = Rig(NO_RESUME)
     client = rig.log_in()
     client.say(OPEN, Open(channel=2, command="true"))
@@ -186,7 +174,7 @@ def test_a_job_that_cannot_be_ended(logged: list[LogEvent]) -> None:
 
 
 def test_a_server_that_stops(rig: Rig) -> None:
-    """O-09: clients are told, jobs are ended, and the stop is complete when the last has ended and its link is gone."""
+    """O-09: clients learn why, jobs end, and the stop is complete when the last job has ended and its link is gone."""
     connected, idle, stranger = rig.connected(), rig.connected(), rig.connect()
     remote = connected.shell.start("sleep")
     ends: list[JobEnd] = []
@@ -211,7 +199,7 @@ def test_a_server_that_stops(rig: Rig) -> None:
 
 
 def test_a_stop_waits_for_the_line_to_arrive(rig: Rig) -> None:
-    """O-09: without jobs, too, the stop is complete only when the connection is: else nobody would read the line."""
+    """O-09: a stop without jobs waits for the connections: if it did not, no client would get the line."""
     client = rig.log_in()
     stopped: list[object] = []
     rig.factory.go_away("bye").addCallback(stopped.append)
@@ -226,7 +214,7 @@ def test_a_stop_waits_for_the_line_to_arrive(rig: Rig) -> None:
 
 
 def test_a_stop_after_the_client_has_left(rig: Rig) -> None:
-    """A link that is closing already does not say goodbye again, and does not hold the stop for ever."""
+    """A link that is closing already says goodbye once, and does not hold the stop for ever."""
     client = rig.log_in()
     client.say(OPEN, Goodbye(text=""))
     rig.user.jobs[0].end()
@@ -259,7 +247,7 @@ def test_last_words_wait_for_earlier_ones(rig: Rig) -> None:
 
 
 def test_last_words_do_not_wait_for_ever(rig: Rig) -> None:
-    """O-09: a client that never acknowledges anything is left all the same."""
+    """O-09: the server leaves a client that never acknowledges anything."""
     client = rig.log_in()
     for channel in range(1, MAX_UNACKNOWLEDGED // 2 + 2):
         client.say(Open(channel=channel, command="x"))

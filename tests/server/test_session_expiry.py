@@ -1,12 +1,12 @@
-"""How long a session without a link waits for a resume, and what it holds meanwhile."""
+"""How long a session without a link waits for a resume, and the bytes that it holds meanwhile."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.link.wire import RawClient
-from tests.server.resuming import FAIL, Resumer, is_alive
-from tests.server.rig import Rig, ScriptedJob
+from tests.server.resuming import Resumer, is_alive, is_refused
+from tests.server.rig import Rig, is_ended
 from twisted_rsh.core.endings import Signalled
 from twisted_rsh.core.limits import DEFAULT_WINDOW, SessionLimits
 from twisted_rsh.core.messages import Close, Data, Exit, Goodbye, Open, Opened, Positions
@@ -22,18 +22,6 @@ KEPT = Open(channel=1, command="true", keep=True)
 
 LATE = 0.001
 """Seconds beside a moment that is looked at from both sides."""
-
-
-def is_ended(job: ScriptedJob) -> bool:
-    """Tell whether a job was made to end."""
-    return "terminate" in job.names()
-
-
-def is_refused(resumer: Resumer) -> bool:
-    """Try to resume; tell whether the server knows nothing of the session."""
-    client = resumer.rig.connect()
-    resumer.ask(client)
-    return client.frames() == [FAIL]
 
 
 def test_the_detach_time_out() -> None:
@@ -77,7 +65,7 @@ def test_a_job_that_does_not_end_in_its_grace() -> None:
 
 
 def test_an_idle_session(rig: Rig) -> None:
-    """M-15: with no job and nothing to tell it is kept for a minute."""
+    """M-15: a session with no job, and nothing that its client has not received, waits a minute."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     rig.user.jobs[0].end()
@@ -93,7 +81,7 @@ def test_an_idle_session(rig: Rig) -> None:
 
 @pytest.mark.parametrize("attached", [True, False], ids=["before", "after"])
 def test_an_ending_that_waits(rig: Rig, attached: bool) -> None:
-    """M-15: an ending that nobody has heard of waits ten minutes, whether it came before the loss or after it."""
+    """M-15: an ending that the client has not received waits ten minutes, before the loss of the link or after it."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     (job,) = rig.user.jobs
@@ -110,7 +98,7 @@ def test_an_ending_that_waits(rig: Rig, attached: bool) -> None:
 
 
 def test_an_old_ending(rig: Rig) -> None:
-    """M-15: one that is older than that when the link is lost is kept as long as nothing at all."""
+    """M-15: an ending that is older than that when the link is lost does not lengthen the wait."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     rig.user.jobs[0].end()
@@ -125,7 +113,7 @@ def test_an_old_ending(rig: Rig) -> None:
 
 
 def test_an_ending_on_a_channel_that_was_closed(rig: Rig) -> None:
-    """M-15: a client that has closed a channel, and lost its link, still hears how the job ended."""
+    """M-15: a client that closed a channel, and then lost its link, still gets the ending."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN, Close(1))
     resumer.lose()
@@ -136,7 +124,7 @@ def test_an_ending_on_a_channel_that_was_closed(rig: Rig) -> None:
 
 
 def test_the_time_out_is_the_longest() -> None:
-    """M-15: nothing but a job that is kept makes a session wait for longer than the server says."""
+    """M-15: a session waits no longer than the server's detach time-out, unless it has a kept job."""
     for message in (OPEN, Open(channel=1, command="true", grace_ms=0), None):
         rig = Rig(SessionLimits(detach_seconds=20))
         resumer = Resumer(rig)
@@ -152,7 +140,7 @@ def test_the_time_out_is_the_longest() -> None:
 
 
 def test_a_server_without_resume() -> None:
-    """P12: with a time-out of 0 a session ends with its link, whatever its jobs were promised."""
+    """P12: with a detach time-out of 0 a session ends with its link, kept jobs included."""
     rig = Rig(SessionLimits(detach_seconds=0))
     resumer = Resumer(rig)
     resumer.client.say(KEPT, Open(channel=2, shell=""))
@@ -167,7 +155,7 @@ def test_a_server_without_resume() -> None:
 
 
 def test_what_waits_is_bounded(rig: Rig) -> None:
-    """M-16: a session without a link holds a window of each stream, and lets its jobs write no more."""
+    """M-16: a session without a link holds at most a window of each stream, and its jobs may write no more."""
     resumer = Resumer(rig)
     client: RawClient = resumer.client
     client.say(OPEN)

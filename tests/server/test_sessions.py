@@ -1,4 +1,4 @@
-"""All sessions of a server: how many there may be, and keys that are taken away while their sessions go on."""
+"""All sessions of a server: how many there may be, and what becomes of them when a key loses its right to log in."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import client_key, failures, frame
-from tests.server.resuming import FAIL, Resumer, is_alive
-from tests.server.rig import Rig, ScriptedJob
+from tests.server.resuming import Resumer, is_alive, is_refused
+from tests.server.rig import Rig, is_ended
 from tests.server.waiting import is_gone, until
 from tests.serving import Serving, asynchronous
 from twisted_rsh.core.endings import OutcomeUnknown
@@ -23,20 +23,8 @@ from twisted_rsh.trust.home import ConfigFolders
 KEPT = Open(channel=1, command="true", keep=True)
 
 
-def is_ended(job: ScriptedJob) -> bool:
-    """Tell whether a job was made to end."""
-    return "terminate" in job.names()
-
-
-def is_refused(resumer: Resumer) -> bool:
-    """Try to resume; tell whether the server knows nothing of the session."""
-    client = resumer.rig.connect()
-    resumer.ask(client)
-    return client.frames() == [FAIL]
-
-
 def test_too_many_sessions_without_a_link(rig: Rig, logged: list[LogEvent]) -> None:
-    """M-16: of one key there may be so many; of one more, the one that lost its link first is ended for it."""
+    """M-16: a key has a bound of sessions without a link; beyond it, the session that lost its link first ends."""
     rig.checker.answer = lambda: b"anybody"
     resumers = []
     for number in range(MAX_DETACHED_PER_KEY):
@@ -62,7 +50,7 @@ def test_too_many_sessions_without_a_link(rig: Rig, logged: list[LogEvent]) -> N
 
 
 def test_sessions_without_a_link_count(rig: Rig) -> None:
-    """M-16: a session counts among those of its key until it is over, with a link or without."""
+    """M-16: a session counts for its key until it is over, with a link or without."""
     resumers = [Resumer(rig) for _ in range(MAX_SESSIONS_PER_KEY)]
     for resumer in resumers[:3]:
         resumer.client.say(KEPT)
@@ -77,7 +65,7 @@ def test_sessions_without_a_link_count(rig: Rig) -> None:
 
 
 def recheck(rig: Rig) -> list[int]:
-    """Have the keys checked again; return the answer, if there is one yet."""
+    """Have the keys checked again; return the answer, if it has come."""
     ended: list[int] = []
     rig.factory.sessions.recheck_keys(rig.factory.portal).addCallback(ended.append)
     return ended
@@ -85,7 +73,7 @@ def recheck(rig: Rig) -> list[int]:
 
 @pytest.mark.parametrize("error", [UnauthorizedLogin, LoginDenied, UnhandledCredentials])
 def test_a_key_that_was_taken_away(rig: Rig, error: type[Exception]) -> None:
-    """A-12: every session of that key is ended, with a link or without, and its client is told; others go on."""
+    """A-12: every session of that key ends, with a link or without, and its client learns why; others go on."""
     rig.checker.answer = lambda: b"anybody"
     mine, away, others = Resumer(rig), Resumer(rig), Resumer(rig, which=1)
     for resumer in (mine, away, others):
@@ -110,7 +98,7 @@ def test_a_key_that_was_taken_away(rig: Rig, error: type[Exception]) -> None:
 
 
 def test_a_portal_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
-    """A-12: a portal that knows nothing, because it broke, takes no session away."""
+    """A-12: a portal that breaks ends no session."""
     resumer = Resumer(rig)
     rig.checker.answer = lambda: fail(ConnectionError("the directory is down"))
     assert recheck(rig) == [0]
@@ -119,7 +107,7 @@ def test_a_portal_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
 
 
 def test_a_portal_that_gives_no_user(rig: Rig) -> None:
-    """A-12: an answer that would let nobody in takes the session away."""
+    """A-12: an answer without a user ends the session."""
     resumer = Resumer(rig)
     resumer.lose()
     rig.realm.avatar = lambda: (None, None, None)
@@ -128,7 +116,7 @@ def test_a_portal_that_gives_no_user(rig: Rig) -> None:
 
 
 def test_a_session_that_ends_meanwhile(rig: Rig) -> None:
-    """A-12: one that has ended when the portal answers is not ended again."""
+    """A-12: a session that has ended when the portal answers is not ended again."""
     resumer = Resumer(rig)
     thinking: Deferred[bytes] = Deferred()
     rig.checker.answer = lambda: thinking
@@ -141,14 +129,14 @@ def test_a_session_that_ends_meanwhile(rig: Rig) -> None:
 
 
 def test_no_sessions(rig: Rig) -> None:
-    """A-12: without sessions there is nothing to ask."""
+    """A-12: without sessions the portal is not asked."""
     assert recheck(rig) == [0]
     assert rig.checker.asked == []
 
 
 @asynchronous
 async def test_a_line_that_was_deleted(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """A-12: at a real server: the key's line is gone, the keys are checked, and so are the session and its process."""
+    """A-12: at a real server: after the key's line is deleted, a check ends the session and its process."""
     serving = Serving(config)
     await serving.start()
     connection = await serving.connect()

@@ -1,4 +1,4 @@
-"""The signal that makes a stand-alone server check its sessions' keys again."""
+"""SIGHUP at a stand-alone server."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Threads:
 
 @implementer(ISighupListener)
 class Hung:
-    """A program with a handler, and what it was told."""
+    """A program with a handler, which notes each call."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -40,7 +40,7 @@ class Hung:
 
 @pytest.fixture
 def before() -> Iterator[Any]:
-    """Put the signal back to what it was."""
+    """Put the signal's handler back after the test."""
     handler = signal.getsignal(signal.SIGHUP)
     yield handler
     signal.signal(signal.SIGHUP, handler)
@@ -48,7 +48,7 @@ def before() -> Iterator[Any]:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether the process has a terminal, which the test says."""
+    """Tell the program that it has a terminal, as the test wants."""
     has = [True]
     real_open = os.open
 
@@ -66,7 +66,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 @pytest.mark.parametrize("ignored", [False, True])
 @pytest.mark.parametrize(("had", "has"), [(False, False), (True, True), (True, False)])
 def test_hang_up(before: Any, terminal: list[bool], ignored: bool, had: bool, has: bool) -> None:
-    """A-12: the signal is for the server, unless it says that the terminal is gone and nohup has not been asked for."""
+    """A-12: the signal makes the server check, unless its terminal is gone and nohup was not used."""
     default = signal.SIG_IGN if ignored else signal.SIG_DFL
     signal.signal(signal.SIGHUP, default)
     hung = Hung()
@@ -80,7 +80,7 @@ def test_hang_up(before: Any, terminal: list[bool], ignored: bool, had: bool, ha
 
 
 def test_a_handler_of_before(before: Any, terminal: list[bool]) -> None:
-    """A-12: what the program did at the signal before is done too."""
+    """A-12: the handler that the program had before is still called."""
     hung = Hung()
     signal.signal(signal.SIGHUP, lambda *_: hung.told.append("before"))
     hung.handler.install()
@@ -90,7 +90,7 @@ def test_a_handler_of_before(before: Any, terminal: list[bool]) -> None:
 
 
 def test_the_real_terminal() -> None:
-    """A-12: whether there is one is asked of the system, and leaves no descriptor behind."""
+    """A-12: the look for a real terminal leaves no descriptor behind."""
     before = os.listdir("/dev/fd")
     hung = Hung()
     hung.handler.install()

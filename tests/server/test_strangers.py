@@ -1,4 +1,4 @@
-"""Hostile clients on real sockets, and in the middle of a handshake: they keep nobody out, and leave nothing behind."""
+"""Hostile clients on real sockets, and in the middle of a handshake: they keep no client out, and leave no trace."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def client_context() -> SSL.Context:
-    """Return what a client's TLS is made of."""
+    """Return the TLS context of a client."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_alpn_protos([b"twisted-rsh/1"])
     return context
 
 
 def hello() -> SSL.Connection:
-    """Return the client's end of a TLS connection that has nothing but begun."""
+    """Return the client's end of a TLS connection that has only begun."""
     connection = SSL.Connection(client_context(), None)
     connection.set_connect_state()
     with contextlib.suppress(SSL.WantReadError):
@@ -74,7 +74,7 @@ def hello() -> SSL.Connection:
 
 @asynchronous
 async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """R-01: beside a hundred of them a real client gets in, and they are closed at their deadline."""
+    """R-01: a real client gets in beside a hundred silent connections, which end at their deadline."""
     serving = Serving(config, login_timeout=3.0)
     await serving.start()
     factory = serving.service._factory
@@ -104,7 +104,7 @@ async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent])
 
 
 def test_a_hundred_and_one(rig: Rig) -> None:
-    """R-01: at the latest ten seconds later there is room for all again."""
+    """R-01: ten seconds later, at the latest, there is room for all again."""
     rig.factory.strangers.admission._random = Lucky()
     for _ in range(MAX_UNAUTHENTICATED):
         Wire(rig.clock).connect(rig.protocol())
@@ -116,7 +116,7 @@ def test_a_hundred_and_one(rig: Rig) -> None:
 
 
 def test_a_handshake_that_stalls_in_its_first_flight(rig: Rig) -> None:
-    """R-02: after any part of the ClientHello the link is gone by ten seconds, and has left once."""
+    """R-02: after any part of the ClientHello the link is gone by ten seconds, and is counted out once."""
     size = len(hello().bio_read(65536))
     for count in sorted({0, 1, 4, 5, 6, size // 2, size - 1}):
         wire = Wire(rig.clock)
@@ -134,7 +134,7 @@ def test_a_handshake_that_stalls_in_its_first_flight(rig: Rig) -> None:
 
 
 def test_a_handshake_that_stalls_in_its_second_flight(rig: Rig) -> None:
-    """R-02: so it is after any part of the client's last words."""
+    """R-02: the same holds after any part of the client's last flight."""
     for left_out in (1, 2, 30, None):
         wire = Wire(rig.clock)
         protocol = rig.protocol()
@@ -175,7 +175,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def come_and_go(port: int, count: int) -> None:
-    """Connect so often and vanish, having said nothing, half a greeting, or what is no greeting."""
+    """Connect so often and vanish, after nothing, half a greeting, a greeting, or other bytes."""
     greeting = hello().bio_read(65536)
     said = (b"", greeting[:100], greeting, b"GET / HTTP/1.1\r\n\r\n")
     for number in range(count):
@@ -188,7 +188,7 @@ def come_and_go(port: int, count: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has")
 def test_connections_that_come_and_go(server: ServerProcess) -> None:
-    """R-04: ten thousand later the server has the descriptors and the memory that it had, and serves."""
+    """R-04: after ten thousand connections the server has the same descriptors and memory, and still serves."""
 
     def descriptors() -> int:
         # The last of them are still being closed; a client's whole run is long enough.
@@ -245,7 +245,7 @@ AT_ONCE = 500
 
 
 def test_key_updates_over_a_real_connection(server: ServerProcess) -> None:
-    """H-11: a client that is logged in, asks TLS for new keys without end and never reads is cut off."""
+    """H-11: the server cuts off a logged-in client that asks TLS for new keys without end and never reads."""
     config = ConfigFolders.at(str(server.folder))
     key = load_or_create_client_key(config)
     record = read_record(config, server.port)

@@ -1,4 +1,4 @@
-"""Who is let in while others have not logged in."""
+"""The admission of connections while others have not logged in."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from twisted_rsh.server.strangers import (
 
 
 class Drawn(random.Random):
-    """Draws the number that the test says."""
+    """Draws the test's number."""
 
     number = 0.0
 
@@ -30,14 +30,14 @@ class Drawn(random.Random):
 
 
 def test_below_the_start_everybody_is_let_in() -> None:
-    """R-03: the first ten are let in whatever is drawn; the eleventh is not, if luck is bad."""
+    """R-03: the first ten are let in whatever is drawn; the eleventh is not, if the draw is low."""
     admission = Admission(Unlucky())
     assert [admission.admit() for _ in range(DROP_START + 1)] == [True] * DROP_START + [False]
     assert admission.count == DROP_START
 
 
 def test_at_the_maximum_nobody_is() -> None:
-    """R-03: a hundred are let in by the best of luck, and not one more, until one leaves."""
+    """R-03: with the highest draws a hundred are let in, and one more only when one leaves."""
     admission = Admission(Lucky())
     assert [admission.admit() for _ in range(MAX_UNAUTHENTICATED + 1)] == [True] * MAX_UNAUTHENTICATED + [False]
     admission.leave()
@@ -107,7 +107,7 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
 
 
 def test_one_source() -> None:
-    """R-01: a source has its ten, and not one more, until one leaves; others and this machine do not count."""
+    """R-01: a source may have ten, and one more only when one leaves; others and this machine do not count."""
     admission = Admission(Lucky())
     admitted = [admission.admit("a") for _ in range(MAX_UNAUTHENTICATED_PER_SOURCE + 1)]
     assert admitted == [True] * MAX_UNAUTHENTICATED_PER_SOURCE + [False]
@@ -120,7 +120,7 @@ def test_one_source() -> None:
 
 
 def test_a_source_that_has_left_is_forgotten() -> None:
-    """Nothing grows with the sources that there have been."""
+    """A source without a connection takes no memory."""
     admission = Admission(Lucky())
     for number in range(1000):
         assert admission.admit(str(number))
@@ -129,7 +129,7 @@ def test_a_source_that_has_left_is_forgotten() -> None:
 
 
 def test_one_source_at_a_server() -> None:
-    """R-01: strangers at one address keep nobody else out; who logs in or leaves makes room."""
+    """R-01: strangers at one address keep no other address out; a login or an end makes room."""
     rig = Rig(max_unauthenticated_per_source=2)
     one, other = rig.connect("192.0.2.7"), rig.connect("192.0.2.7")
     assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
