@@ -105,7 +105,7 @@ class Options(usage.Options):
             "max-unauthenticated-per-source",
             None,
             MAX_UNAUTHENTICATED_PER_SOURCE,
-            "The same for one other machine: an IPv4 address or an IPv6 network of 64 bits.",
+            "Connections that one other machine, or IPv6 network of 64 bits, may have at once without a login.",
             _whole_number("max-unauthenticated-per-source", 1, 1_000_000),
         ],
         [
@@ -140,7 +140,7 @@ class Options(usage.Options):
             "keepalive",
             None,
             _DEFAULTS.keepalive_interval,
-            "Seconds of silence after which the server pings a client; after three times as long it gives up the link.",
+            "Seconds of silence until the server pings a client; after three times as long it closes the connection.",
             _positive("keepalive"),
         ],
         [
@@ -173,7 +173,9 @@ class Options(usage.Options):
         try:
             ipaddress.ip_address(address)
         except ValueError:
-            raise usage.UsageError(f"--interface {address!a} is not a numeric address") from None
+            raise usage.UsageError(
+                f"--interface {address!a} is not a numeric address, such as 127.0.0.1 or ::1"
+            ) from None
         self["interfaces"].append(address)
 
     def opt_listen(self, description: str) -> None:
@@ -185,7 +187,7 @@ class Options(usage.Options):
 
     def parseArgs(self, *words: str) -> None:
         if words:
-            raise usage.UsageError(f"{words[0]!a} is not an option of rsh")
+            raise usage.UsageError(f"{words[0]!a} is not an option of rsh; --help lists the options")
 
     def postOptions(self) -> None:
         if self["encoding"] is not None:
@@ -193,11 +195,11 @@ class Options(usage.Options):
                 codecs.lookup(self["encoding"])
             except LookupError:
                 raise usage.UsageError(
-                    f"--encoding {self['encoding']!a} is not a code page that Python knows"
+                    f"--encoding {self['encoding']!a} is not a code page that Python knows; name one such as utf-8"
                 ) from None
         shell = self["shell"]
         if shell is not None and not os.path.isabs(shell):
-            raise usage.UsageError(f"--shell {shell!a} is not an absolute path")
+            raise usage.UsageError(f"--shell {shell!a} is not an absolute path, such as /bin/sh")
         if shell is not None and not (os.path.isfile(shell) and os.access(shell, os.X_OK)):
             raise usage.UsageError(f"--shell {shell!a} is not a program that can be run")
 
