@@ -14,7 +14,7 @@ from typing import Any
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import react
 from zope.interface import Interface, implementer
 
@@ -45,11 +45,11 @@ class KeyList:
     def __init__(self, fingerprints: Collection[str]) -> None:
         self._fingerprints = fingerprints
 
-    def requestAvatarId(self, credentials: IVerifiedKey) -> bytes:
-        """Decide about a login; twisted.cred calls this.  It may be a Deferred."""
+    def requestAvatarId(self, credentials: IVerifiedKey) -> Deferred[bytes | tuple[()]]:
+        """Decide about a login; twisted.cred calls this.  It may take its time."""
         if credentials.fingerprint not in self._fingerprints:
-            raise UnauthorizedLogin("this key is not on the list")
-        return credentials.user.encode()
+            return fail(UnauthorizedLogin("this key is not on the list"))
+        return succeed(credentials.user.encode())
 
 
 @implementer(IJob)
@@ -131,12 +131,12 @@ class Colleagues:
     """Makes a user of each who was let in."""
 
     def requestAvatar(
-        self, avatarId: bytes, mind: object, *interfaces: type[Interface]
+        self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
     ) -> tuple[type[Interface], Colleague, Callable[[], None]]:
         """Make the user; twisted.cred calls this."""
         if IShellUser not in interfaces:
             raise NotImplementedError("colleagues have commands, and nothing else")
-        return IShellUser, Colleague(avatarId.decode()), lambda: None
+        return IShellUser, Colleague(bytes(avatarId).decode()), lambda: None
 
 
 async def serve(reactor: Any, options: argparse.Namespace) -> None:

@@ -1,31 +1,49 @@
-"""The server and the client as parts of an application that has its own endpoints, portal and users."""
+"""The server as a part of an application that has its own endpoints, checker, realm, users and jobs."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from twisted.cred.checkers import ICredentialsChecker
+from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, UNIXServerEndpoint
 from twisted.internet.task import deferLater
 from zope.interface import Interface, implementer
 from zope.interface.verify import verifyObject
 
+import twisted_rsh.server
+from tests.link.wire import client_key
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh import connect_to_endpoint
-from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused, Signalled
-from twisted_rsh.core.requests import JobRequest
-from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.execution.account import Account
-from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
-from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
+from twisted_rsh.client.errors import LoginRefused
+from twisted_rsh.server import (  # the one import that embedding a server takes
+    Account,
+    ConfigFolders,
+    Exited,
+    IJob,
+    IJobOwner,
+    IShellUser,
+    IVerifiedKey,
+    JobEnd,
+    JobRefused,
+    JobRequest,
+    RefusalReason,
+    Refused,
+    RemoteShellService,
+    ServiceOptions,
+    Signalled,
+    Stream,
+    local_portal,
+)
 from twisted_rsh.trust.client_key import load_or_create_client_key
-from twisted_rsh.trust.cred import IVerifiedKey, VerifiedKey
 from twisted_rsh.trust.fingerprint import parse_fingerprint
-from twisted_rsh.trust.home import ConfigFolders
 
 
 @implementer(IJob)
@@ -76,10 +94,10 @@ class Echo:
         if self._input_ended and not self._pending:
             self._end(Exited(0))
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: Exited | Signalled) -> None:
         if not self._over:
             self._over = True
-            for stream in OUTPUTS:
+            for stream in (Stream.STDOUT, Stream.STDERR):
                 self._owner.output_ended(stream)
             self._owner.job_ended(JobEnd(ending))
 
@@ -104,19 +122,31 @@ class Guest:
 
 
 @implementer(ICredentialsChecker)
-class Anybody:
-    """Lets in whoever has proven to have a key."""
+class Members:
+    """Lets the keys of some members in.  The client has already proven that it holds the key.
+
+    :param names: the members' names by the fingerprints of their keys.
+    """
 
     credentialInterfaces = (IVerifiedKey,)
 
-    def requestAvatarId(self, credentials: VerifiedKey) -> Deferred[bytes | tuple[()]]:
-        """Return the key's name; twisted.cred calls this.  It takes its time, as a database would."""
-        return deferLater(reactor, 0, credentials.fingerprint.encode)
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+
+    def requestAvatarId(self, credentials: IVerifiedKey) -> Deferred[bytes | tuple[()]]:
+        """Return the member's name; twisted.cred calls this.  It takes its time, as a database would."""
+        return deferLater(reactor, 0, self._look_up, credentials.fingerprint)
+
+    def _look_up(self, fingerprint: str) -> bytes | tuple[()]:
+        try:
+            return self._names[fingerprint].encode()
+        except KeyError:
+            raise UnauthorizedLogin("this key is no member's") from None
 
 
 @implementer(IRealm)
 class Guests:
-    """Makes a guest of everybody, and remembers who came and who left."""
+    """Makes a guest of every member, counts the logins, and notes each logout."""
 
     def __init__(self) -> None:
         self.guest = Guest()
@@ -135,7 +165,8 @@ class Guests:
 async def test_own_portal_and_jobs(config: ConfigFolders) -> None:
     """An application's own checker, realm, user and job serve a client, which cannot tell them from a process."""
     realm = Guests()
-    serving = Serving(config, Portal(realm, [Anybody()]))
+    key = load_or_create_client_key(config)
+    serving = Serving(config, Portal(realm, [Members({key.fingerprint: "ada"})]))
     await serving.start()
     connection = await serving.connect()
     try:
@@ -152,9 +183,27 @@ async def test_own_portal_and_jobs(config: ConfigFolders) -> None:
         assert late.ending == Exited(0)
     finally:
         await serving.stop()
-    key = load_or_create_client_key(config)
     # Each resume, of which there are many in soak mode, asks the portal again, and logs out again.
-    assert realm.left == [key.fingerprint.encode()] * realm.logins
+    assert realm.left == [b"ada"] * realm.logins
+
+
+@asynchronous
+async def test_own_checker_refuses(config: ConfigFolders) -> None:
+    """A key that an application's own checker does not know is refused, and its realm is not asked."""
+    realm = Guests()
+    serving = Serving(config, Portal(realm, [Members({client_key(1).fingerprint: "ada"})]))
+    await serving.start()
+    try:
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", serving.port)
+        pin = parse_fingerprint(serving.service.fingerprint)
+        with pytest.raises(LoginRefused):
+            await connect_to_endpoint(reactor, endpoint, pin, client_key(2), "ada")
+        connection = await connect_to_endpoint(reactor, endpoint, pin, client_key(1), "ada")
+        assert (await connection.run("echo", stdin=b"hello")).stdout == b"HELLO"
+        await connection.close()
+    finally:
+        await serving.stop()
+    assert set(realm.left) == {b"ada"}
 
 
 @asynchronous
@@ -180,3 +229,25 @@ async def test_any_endpoint(tmp_path: Path, config: ConfigFolders) -> None:
         await connection.close()
     finally:
         await service.stopService()
+
+
+@pytest.mark.parametrize("name", twisted_rsh.server.__all__)
+def test_one_import(name: str) -> None:
+    """Every name that embedding takes comes from ``twisted_rsh.server``, and is the one of its own module."""
+    thing = getattr(twisted_rsh.server, name)
+    module = sys.modules[twisted_rsh.server._MODULES[name]]
+    assert thing is getattr(module, name)
+    assert name in module.__all__
+
+
+def test_no_other_name() -> None:
+    """A name that the package does not have is an AttributeError, as for any module."""
+    assert set(twisted_rsh.server._MODULES) == set(twisted_rsh.server.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'NoSuchName'"):
+        _ = twisted_rsh.server.NoSuchName
+
+
+def test_import_is_lazy() -> None:
+    """The package alone loads no Twisted; its names do."""
+    code = "import sys, twisted_rsh.server; assert 'twisted' not in sys.modules; twisted_rsh.server.RemoteShellService"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -21,22 +21,25 @@ from twisted_rsh import tap
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
-from twisted_rsh.server.capacity import MAX_BUFFERED_BYTES, MAX_SESSIONS_PER_KEY
+from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
 from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.tap import Options, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
+WAY_OUT = "choose another place with --interface, --port or --listen"
+"""The end of the line about a port that cannot be had."""
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """What to give as --config-dir."""
+    """The folder for --config-dir."""
     return str(tmp_path / "home")
 
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody else has."""
+    """A port of another program."""
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
@@ -44,7 +47,7 @@ def taken() -> Iterator[int]:
 
 
 def parsed(*words: str) -> Options:
-    """Return what a command line says."""
+    """Return the options of a command line."""
     options = Options()
     options.parseOptions(list(words))
     return options
@@ -83,7 +86,7 @@ def test_nothing_said() -> None:
         "max-unauthenticated": MAX_UNAUTHENTICATED,
         "max-unauthenticated-per-source": MAX_UNAUTHENTICATED_PER_SOURCE,
         "max-sessions-per-key": MAX_SESSIONS_PER_KEY,
-        "max-unread-input": MAX_BUFFERED_BYTES,
+        "max-unread-input": MAX_UNREAD_INPUT_BYTES,
         "max-jobs-per-session": SessionLimits().max_channels,
         "window": SessionLimits().window,
         "keepalive": SessionLimits().keepalive_interval,
@@ -109,16 +112,16 @@ def test_everything_said(folder: str) -> None:
     assert (options.port, options.interfaces) == (0, ["127.0.0.1", "::1"])
     assert len(options.endpoints) == 2
     assert options.limits == SessionLimits(window=4096, max_channels=8, keepalive_interval=9, detach_seconds=86400)
-    assert (options.login_seconds, options.max_unauthenticated, options.log_commands) == (2.5, 7, True)
-    assert (options.max_sessions_per_key, options.max_buffered) == (6, MAX_WINDOW)
+    assert (options.login_timeout, options.max_unauthenticated, options.log_commands) == (2.5, 7, True)
+    assert (options.max_sessions_per_key, options.max_unread_input) == (6, MAX_WINDOW)
     assert (options.max_unauthenticated_per_source, options.penalties) == (5, False)
-    factory = service._factory._links
-    assert (factory.admission._per_source, factory._settings.penalties) == (5, False)
+    strangers = service._factory.strangers
+    assert (strangers.admission._per_source, strangers._punishes) == (5, False)
     assert os.path.exists(ConfigFolders.at(folder).server_key_path)
 
 
 def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-07: a server has a control group unless it is told not to."""
+    """O-07: a server has a control group by default."""
     for choice, wanted in (("auto", True), ("never", False)):
         service: Any = service_of("--port", "0", "--config-dir", folder, "--cgroups", choice)
         assert (service._trees.control_group is not None) == wanted
@@ -146,7 +149,7 @@ BOUNDS = {
 
 @pytest.mark.parametrize("option", BOUNDS)
 def test_bounds(option: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-07: a number at a bound is taken; one beyond it, or what is no number, is refused in one line."""
+    """O-07: a number at a bound is taken; one beyond it, or other text, is refused in one line."""
     lowest, highest, *beyond = BOUNDS[option]
     for number in (lowest, highest):
         assert parsed(option, number)[option[2:]] == float(number)
@@ -181,8 +184,8 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("--encoding", "hex"), "hex"),
-        (("--encoding", "utf-16"), "utf-16"),
+        (("--encoding", "hex"), "'hex'; name a code page such as utf-8 or gbk (--shell, --encoding)"),
+        (("--encoding", "utf-16"), "'utf-16' is not a superset of ASCII; name a code page such as utf-8 or gbk"),
         (("--listen", "nonsense:"), "nonsense"),
         (("--listen", ""), "--listen"),
         (("--listen", "tcp:not-a-port"), "not-a-port"),
@@ -191,21 +194,23 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
     ],
 )
 def test_refusals(words: tuple[str, ...], named: str, folder: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-07: what only the machine can tell is refused just the same, before anything listens."""
+    """O-07: a mistake that only the machine can find is refused in the same way, before the server listens."""
     assert named in refusal(capfd, "--config-dir", folder, "--port", "0", *words, make=True)
 
 
 def test_a_relative_shell(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """O-07: a shell is named by an absolute path."""
+    """O-07: --shell takes an absolute path."""
     (tmp_path / "sh").symlink_to("/bin/sh")
     monkeypatch.chdir(tmp_path)
-    assert "absolute" in refusal(capfd, "--config-dir", folder, "--port", "0", "--shell", "sh", make=True)
+    assert "--shell 'sh' is not an absolute path" in refusal(
+        capfd, "--config-dir", folder, "--port", "0", "--shell", "sh", make=True
+    )
 
 
 def test_a_port_in_use(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-08: the line says which address and port, and no key is made for a server that does not start."""
+    """O-08: the line names the address and the port, and a server that does not start makes no key."""
     line = refusal(capfd, "--config-dir", folder, "--port", str(taken), "-i", "127.0.0.1", make=True)
     assert f"127.0.0.1, port {taken}" in line
     assert "in use" in line
@@ -214,20 +219,20 @@ def test_a_port_in_use(folder: str, taken: int, capfd: pytest.CaptureFixture[str
 
 
 def test_an_unsafe_home(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-01: the line says what to run."""
+    """O-01: the line names the command that makes the folder safe."""
     os.mkdir(folder)
     os.chmod(folder, 0o777)  # noqa: S103 - unsafe on purpose
     assert f"run: chmod go-w {folder}" in refusal(capfd, "--config-dir", folder, "--port", "0", make=True)
 
 
 def test_a_home_that_cannot_be_made(capfd: pytest.CaptureFixture[str]) -> None:
-    """O-01: an error of the operating system is one line, too."""
+    """O-01: an error of the operating system is one line."""
     refusal(capfd, "--config-dir", "/proc/no/such/folder", "--port", "0", make=True)
 
 
 @asynchronous
 async def test_it_starts_and_stops(folder: str) -> None:
-    """Made and started, it listens and leaves its record; stopped, it takes that back."""
+    """The service listens and writes its record when it starts, and removes the record when it stops."""
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     service.startService()
     port = service.tcp_port
@@ -238,7 +243,7 @@ async def test_it_starts_and_stops(folder: str) -> None:
 
 @asynchronous
 async def test_a_hang_up(folder: str) -> None:
-    """A-12: while it runs SIGHUP makes it look at the keys again, and before and after the signal is not its own."""
+    """A-12: SIGHUP makes a running server check the keys again; before and after, its handler is not installed."""
     before = signal.getsignal(signal.SIGHUP)
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     service.startService()
@@ -255,25 +260,26 @@ async def test_a_hang_up(folder: str) -> None:
 
 @asynchronous
 async def test_a_terminal_that_is_gone(folder: str) -> None:
-    """O-09: a server in the foreground whose terminal is gone ends, tidily."""
+    """O-09: a server in the foreground ends tidily when its terminal is gone."""
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     only = Reactor()
     service._reactor = only  # type: ignore[assignment]  # it is one in all but its class
     service.startService()
-    service._hang_up._terminal_gone()  # type: ignore[attr-defined]  # what the signal leads to
+    service.terminal_gone()  # type: ignore[attr-defined]  # the signal leads to it
     assert only.stops == 1
     await service.stopService()
 
 
 @asynchronous
 async def test_a_port_taken_meanwhile(folder: str, taken: int, capfd: pytest.CaptureFixture[str]) -> None:
-    """O-08: one that was free when the program began and is not when it listens ends it, with the same line."""
+    """O-08: a port that is taken between the check and the start ends the program, with the same line."""
     service = service_of("--config-dir", folder, "--port", "0", "--listen", f"tcp:{taken}:interface=127.0.0.1")
     capfd.readouterr()
     with pytest.raises(SystemExit) as exit_:
         service.startService()
     assert exit_.value.code == 2
-    assert f"cannot listen on 127.0.0.1, port {taken}: Address already in use\n" in capfd.readouterr().err
+    line = f"cannot listen on 127.0.0.1, port {taken}: Address already in use; {WAY_OUT}\n"
+    assert line in capfd.readouterr().err
     await service.stopService()
 
 
@@ -294,7 +300,7 @@ class Reactor:
 @asynchronous
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None:
-    """O-08: a server that turns out later not to listen ends the program; one that is stopped first does not."""
+    """O-08: a server that fails to listen later ends the program; one that is stopped first does not."""
     service = service_of("--config-dir", folder, "--port", "0", "--listen", "tcp:0:interface=127.0.0.1")
     late: Deferred[Any] = Deferred()
 
@@ -312,13 +318,13 @@ async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None
         await service.stopService()
     assert only.stops == (not cancelled)
     critical = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.critical]
-    wanted = [] if cancelled else ["the server ends: cannot listen on 192.0.2.1, port 1: late"]
+    wanted = [] if cancelled else [f"the server ends: cannot listen on 192.0.2.1, port 1: late; {WAY_OUT}"]
     assert critical == wanted
 
 
 @asynchronous
 async def test_the_umask_is_what_it_was(folder: str) -> None:
-    """X-13: what twistd makes of the umask when it becomes a daemon is undone before any job starts."""
+    """X-13: the service restores the umask that twistd changes, before any job starts."""
     before = os.umask(0o027)
     try:
         service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
@@ -331,7 +337,7 @@ async def test_the_umask_is_what_it_was(folder: str) -> None:
 
 
 class System:
-    """The module os for somebody of another uid."""
+    """The module os of a process with another uid."""
 
     def __init__(self, uid: int) -> None:
         self._uid = uid
@@ -347,14 +353,14 @@ class System:
 @asynchronous
 @pytest.mark.parametrize("uid", [0, 1000])
 async def test_root_is_warned(uid: int, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """O-04: a server that runs as root says so, and no other does."""
+    """O-04: a server that runs as root logs a warning, and no other does."""
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
     monkeypatch.setattr(tap, "os", System(uid))
     with collecting_log() as logged:
         service.startService()
     await service.stopService()
     assert [formatEvent(event) for event in logged if is_warning(event)] == [
-        "this server runs as root: whoever logs in is root"
+        "this server runs as root: every client that logs in is root"
     ] * (uid == 0)
 
 
@@ -365,7 +371,7 @@ def is_warning(event: LogEvent) -> bool:
 
 @asynchronous
 async def test_the_installed_reactor(folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Called as twistd does, it takes the reactor that is installed, and without --config-dir the XDG folders."""
+    """Called by twistd, the service takes the installed reactor, and the XDG folders by default."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     service = makeService(parsed("--port", "0"))
@@ -377,6 +383,7 @@ async def test_the_installed_reactor(folder: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_description_of_other_errors() -> None:
-    """What has no error number is described in its own words."""
-    assert tap._describe(CannotListenError("", 80, OSError("why"))) == "cannot listen on any address, port 80: why"
+    """An error without a number is described in its own words."""
+    line = tap._describe(CannotListenError("", 80, OSError("why")))
+    assert line == f"cannot listen on any address, port 80: why; {WAY_OUT}"
     assert tap._describe(ValueError("why")) == "why"

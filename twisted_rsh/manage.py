@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,29 +27,29 @@ from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 __all__ = ["Problem", "SessionOptions", "main", "manage_sessions", "parse_arguments"]
 
 ANSWER_SECONDS = 10.0
-"""Seconds that a server has to answer: it is on this machine."""
+"""Seconds that a server has to answer: more than enough for one on this machine."""
 
 FAILURE_STATUS = 1
-"""The exit status where something could not be done."""
+"""The exit status when the program cannot do what it is asked."""
 
 USAGE_STATUS = 2
-"""The exit status of a command line that is not understood."""
+"""The exit status after a mistake in the command line."""
 
 SHOWN_KEY = 15
 """Characters of a key's fingerprint in the table: ``SHA256:`` and enough to tell keys apart."""
 
 
 class Problem(Error):
-    """Something cannot be done; ``str()`` of it is one line that names it and the way out."""
+    """The program cannot do what it is asked; ``str()`` gives one line that names the problem and the way out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionOptions:
-    """What was asked for.
+    """The options of ``twisted-rsh sessions``.
 
-    :ivar config_dir: the folder of keys and records, or ``None`` for the XDG folders.
-    :ivar end: the beginnings of the identifiers of the sessions to end; none to list them.
-    :ivar as_json: whether to list them for a program.
+    :ivar config_dir: the folder of the keys and records, or ``None`` for the XDG folders.
+    :ivar end: the beginnings of the identifiers of the sessions to end; empty to list the sessions.
+    :ivar as_json: whether to list them as JSON.
     """
 
     config_dir: str | None = None
@@ -66,25 +67,32 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions:
     """Read the command line.
 
     :param words: its words, without the program's name.
-    :raises SystemExit: it cannot be understood, with status 2 and one line on stderr; or help was asked for.
+    :raises SystemExit: the command line has a mistake, with status 2 and one line on stderr; or it asks for help, with
+        status 0 and the help on stdout.
     """
-    parser = _Parser(prog="twisted-rsh", description="Look after the servers of this account on this machine.")
+    parser = _Parser(prog="twisted-rsh", description="Manage the servers of this account on this machine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="sessions")
-    sessions = commands.add_parser("sessions", help="list the sessions, or end them")
+    sessions = commands.add_parser("sessions", help="list the sessions, or end some of them")
     sessions.add_argument(
-        "--end", metavar="ID", action="append", default=[], help="end the session with this beginning"
+        "--end",
+        metavar="ID",
+        action="append",
+        default=[],
+        help="end the session whose identifier begins with ID; may be repeated",
     )
-    sessions.add_argument("--json", action="store_true", help="list them as JSON, for programs")
-    sessions.add_argument("--config-dir", metavar="FOLDER", help="folder for keys and records, as that of the server")
+    sessions.add_argument("--json", action="store_true", help="list the sessions as JSON")
+    sessions.add_argument(
+        "--config-dir", metavar="FOLDER", help="folder of the keys and records, as given to the server"
+    )
     options = parser.parse_args(list(words))
     return SessionOptions(config_dir=options.config_dir, end=tuple(options.end), as_json=options.json)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Do what a command line says.
+    """Run the program.
 
-    :param arguments: its words; ``None`` for this process's own.
-    :raises SystemExit: always, with the status.
+    :param arguments: the words of its command line; ``None`` for this process's own.
+    :raises SystemExit: always, with the exit status.
     """
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
 
@@ -102,12 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
-    """List sessions, or end some.
+    """List the sessions, or end some of them.
 
     :param reactor: the reactor.
-    :param options: what to do.
-    :returns: what to print: the list, or nothing.
-    :raises Problem: it cannot be done.
+    :param options: the options.
+    :returns: the text to print: the list, or nothing.
+    :raises Problem: the folder cannot be read, a server does not answer, or no single session fits an identifier.
     """
     try:
         config = (
@@ -127,7 +135,7 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
             return json.dumps([{"port": port, **session} for port, session in found], indent=1) + "\n"
         return _table(found)
     except ConnectionClosed as error:
-        raise Problem(f"a server went away: {error}; try again") from None
+        raise Problem(f"a server closed the connection: {error}; try again") from None
     finally:
         for server in servers.values():
             transport: Any = server.transport
@@ -141,7 +149,7 @@ def _ports(config: ConfigFolders) -> list[int]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise Problem(f"{folder}: {error.strerror}") from None
+        raise Problem(f"cannot read {folder}: {error.strerror}; choose another folder with --config-dir") from None
     stems = (name.removesuffix(".sock") for name in names if name.endswith(".sock"))
     return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
 
@@ -152,11 +160,11 @@ async def _connect(reactor: Any, config: ConfigFolders, port: int) -> AMP | None
     try:
         server: AMP = await connectProtocol(endpoint, AMP())
     except ConnectError:
-        return None  # what a server that was killed has left behind
+        return None  # a server that was killed has left its socket behind
     transport: Any = server.transport
     if not is_our_own_peer(transport):
         transport.abortConnection()
-        raise Problem(f"{path} is served by another user; remove it")
+        raise Problem(f"{path} is served by another user; remove it with: rm {shlex.quote(path)}")
     return server
 
 
@@ -174,15 +182,15 @@ async def _answer(reactor: Any, waiting: Deferred[dict[str, Any]]) -> dict[str, 
     try:
         return await waiting.addTimeout(ANSWER_SECONDS, reactor)
     except defer.TimeoutError:
-        raise Problem("a server does not answer; is it stopped?") from None
+        raise Problem(f"a server does not answer within {ANSWER_SECONDS:g} s; restart it if it hangs") from None
 
 
 def _only(beginning: str, found: list[tuple[int, dict[str, Any]]]) -> tuple[int, dict[str, Any]]:
     matching = [(port, session) for port, session in found if session["id"].startswith(beginning.lower())]
     if not beginning or not matching:
-        raise Problem(f"there is no session {beginning!a}; `twisted-rsh sessions` lists them")
+        raise Problem(f"there is no session {beginning!a}; `twisted-rsh sessions` lists the sessions")
     if len(matching) > 1:
-        raise Problem(f"{beginning!a} is the beginning of {len(matching)} sessions; give more of it")
+        raise Problem(f"{len(matching)} sessions begin with {beginning!a}; give more digits to --end")
     return matching[0]
 
 

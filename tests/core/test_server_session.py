@@ -171,6 +171,21 @@ def test_close_before_the_answer() -> None:
     assert pair.settle()[CLIENT] == [JobEnded(channel, JobEnd(Signalled("HUP")), 0, 5)]
 
 
+def test_unanswered_requests() -> None:
+    """A request is unanswered until the server accepts or refuses it, also when the client has closed its channel."""
+    pair = Pair()
+    closed, refused, one_too_many = (pair.client.open(TRUE) for _ in range(3))
+    pair.client.close(closed)
+    channels = (closed, refused, one_too_many)
+    assert [pair.server.is_unanswered(channel) for channel in channels] == [False, False, False]
+    pair.settle()
+    assert [pair.server.is_unanswered(channel) for channel in channels] == [True, True, False]
+    pair.server.accept(closed, "utf-8")
+    assert [pair.server.is_unanswered(channel) for channel in channels] == [False, True, False]
+    pair.server.report_exit(refused, JobEnd(Refused(RefusalReason.NOT_FOUND, "no")))
+    assert not any(pair.server.is_unanswered(channel) for channel in channels)
+
+
 def test_after_the_ending_the_client_is_ignored() -> None:
     """Messages that a client sent before it saw EXIT change nothing, but must keep to the rules."""
     pair = Pair()

@@ -1,4 +1,4 @@
-"""A client that resumes as it likes: its proof, its links, and what it says has arrived."""
+"""A client that resumes as the test wants: its proof, its links, and its positions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted_rsh.core.messages import Ping, Pong, Positions, Resume, ResumeFail,
 from twisted_rsh.core.resuming import ClientProof
 from twisted_rsh.core.roles import Phase, Role
 
-__all__ = ["FAIL", "NOTHING", "Resumer", "answers", "is_alive", "lines", "refusal"]
+__all__ = ["FAIL", "NOTHING", "Resumer", "answers", "is_alive", "is_refused", "lines", "refusal"]
 
 FAIL = encode(ResumeFail(instance="one run"))
 """The answer to a RESUME that is refused, by a server of the rig."""
@@ -23,7 +23,7 @@ NOTHING = Positions(0)
 
 
 def answers(client: RawClient) -> list[ResumeOk | ResumeFail]:
-    """Return the answers to RESUME that have come, and take nothing else for one."""
+    """Return the answers to RESUME that have come; anything else fails the test."""
     decoder = Decoder(Role.CLIENT, Phase.LOGIN)
     found = [decoder.decode(payload)[1] for payload in client.frames()]
     assert all(isinstance(message, ResumeOk | ResumeFail) for message in found)
@@ -43,7 +43,7 @@ def is_alive(client: RawClient) -> bool:
 
 
 def refusal(rig: Rig, claim: Resume) -> bytes:
-    """Send a RESUME over a new connection; return all that comes back, which ends it."""
+    """Send a RESUME over a new connection; return all bytes of the answer, which must end the connection."""
     client = rig.connect()
     client.send(frame(encode(claim)))
     assert client.closed
@@ -55,7 +55,7 @@ class Resumer:
 
     :param rig: the server.
     :ivar client: its last connection.
-    :ivar proof: what it proves itself with.
+    :ivar proof: proves that the session is its own.
     """
 
     def __init__(self, rig: Rig, **how: Any) -> None:
@@ -79,13 +79,13 @@ class Resumer:
         return claim
 
     def resume(self, positions: Positions = NOTHING, **how: Any) -> RawClient:
-        """Resume over a new connection, and say something, so that the server knows that its answer has come."""
+        """Resume over a new connection, and send a frame, so that the server knows that its answer has come."""
         client = self.rig.connect(**how)
         self.welcome(client, self.ask(client, positions))
         return client
 
     def welcome(self, client: RawClient, claim: Resume) -> ResumeOk:
-        """Take the server's answer, which is a good one."""
+        """Take the server's answer, which must accept the resume."""
         first, *rest = client.frames()
         _, answer = Decoder(Role.CLIENT, Phase.LOGIN).decode(first)
         assert isinstance(answer, ResumeOk)
@@ -99,3 +99,10 @@ class Resumer:
     def lose(self) -> None:
         """Cut the connection."""
         self.client.wire.lose()
+
+
+def is_refused(resumer: Resumer) -> bool:
+    """Try to resume; tell whether the server knows nothing of the session."""
+    client = resumer.rig.connect()
+    resumer.ask(client)
+    return client.frames() == [FAIL]

@@ -1,8 +1,9 @@
-"""A server in memory on a clock: real links, real TLS, real sessions, and jobs that do what the test says."""
+"""A server in memory on a clock: real links, real TLS, real sessions, and scripted jobs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -11,26 +12,46 @@ from twisted.cred.portal import IRealm, Portal
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent
 from zope.interface import Interface, implementer
 
 from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
 from twisted_rsh import Connection
 from twisted_rsh.client.link import ClientLink
 from twisted_rsh.client.login import log_in
+from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder
-from twisted_rsh.core.endings import Ending, Exited, JobEnd
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.messages import AuthOk
+from twisted_rsh.core.messages import AuthOk, Exit
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
-from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
-from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
+from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, JobRefused
+from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.server.factory import RemoteShellFactory
-from twisted_rsh.server.link import ServerLink, ServerSettings
+from twisted_rsh.server.link import ServerLink
+from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.session import DurableSession
 from twisted_rsh.trust.cred import IVerifiedKey
+from twisted_rsh.trust.server_key import ServerKey
 
-__all__ = ["NO_RESUME", "Checker", "Connected", "Realm", "Rig", "ScriptedJob", "ScriptedUser"]
+__all__ = [
+    "NO_RESUME",
+    "Checker",
+    "Connected",
+    "Lucky",
+    "Realm",
+    "Rig",
+    "ScriptedJob",
+    "ScriptedShell",
+    "ScriptedUser",
+    "Unlucky",
+    "ended",
+    "exits",
+    "is_ended",
+    "job_lines",
+    "shell_of",
+]
 
 NO_RESUME = SessionLimits(detach_seconds=0)
 """The bounds of sessions that end with their links."""
@@ -38,9 +59,9 @@ NO_RESUME = SessionLimits(detach_seconds=0)
 
 @implementer(IJob)
 class ScriptedJob:
-    """A job that only remembers what it is told.
+    """A job that only notes each call.
 
-    :ivar calls: what it was told, in order.
+    :ivar calls: the calls, in order.
     :ivar raises: names of methods that fail.
     """
 
@@ -52,11 +73,11 @@ class ScriptedJob:
 
     @property
     def input(self) -> bytes:
-        """What it was given to read."""
+        """The input that the job was given."""
         return b"".join(call[1] for call in self.calls if call[0] == "write_input" and isinstance(call[1], bytes))
 
     def names(self) -> list[object]:
-        """Return the names of what it was told."""
+        """Return the names of the calls."""
         return [call[0] for call in self.calls]
 
     def end(self, ending: Ending | None = None) -> None:
@@ -66,7 +87,7 @@ class ScriptedJob:
         self.owner.job_ended(JobEnd(ending or Exited(0)))
 
     def fill(self, stream: Stream = Stream.STDOUT) -> int:
-        """Write as much as there is room for, and return how much that was."""
+        """Write as many bytes as there is room for, and return their number."""
         total = 0
         while room := self.owner.output_room(stream):
             self.owner.output_received(stream, bytes(room))
@@ -106,15 +127,47 @@ class ScriptedJob:
         self._note("terminate")
 
 
+@implementer(IShellJob)
+class ScriptedShell(ScriptedJob):
+    """A persistent shell that runs one command at a time, which is a scripted job.
+
+    :param is_ready: whether it takes commands at once.
+    :ivar ready: the calls to make when it takes commands.
+    :ivar commands: the commands that it runs.
+    """
+
+    def __init__(self, request: JobRequest, owner: IJobOwner, is_ready: bool) -> None:
+        super().__init__(request, owner)
+        self._is_ready = is_ready
+        self.ready: list[Callable[[], None]] = []
+        self.commands: list[ScriptedJob] = []
+
+    def when_ready(self, call: Callable[[], None]) -> None:
+        """See IShellJob."""
+        if self._is_ready:
+            call()
+        else:
+            self.ready.append(call)
+
+    def start_command(self, request: JobRequest, owner: IJobOwner) -> IJob:
+        """See IShellJob."""
+        if self.commands:
+            raise JobRefused(RefusalReason.SHELL_BUSY, "one at a time")
+        self.commands.append(ScriptedJob(request, owner))
+        return self.commands[-1]
+
+
 @implementer(IShellUser)
 class ScriptedUser:
     """An application's user.
 
-    :ivar jobs: what it has started.
+    :ivar jobs: the jobs that it has started.
     :ivar script: called with each job from within `start_job`.
+    :ivar shells_are_ready: whether its shells take commands at once.
     """
 
     def __init__(self) -> None:
+        self.shells_are_ready = True
         self.name = ALICE
         self.encoding = "utf-8"
         self.jobs: list[ScriptedJob] = []
@@ -122,7 +175,10 @@ class ScriptedUser:
 
     def start_job(self, request: JobRequest, owner: IJobOwner) -> IJob:
         """See IShellUser."""
-        job = ScriptedJob(request, owner)
+        if request.shell is None:
+            job = ScriptedJob(request, owner)
+        else:
+            job = ScriptedShell(request, owner, self.shells_are_ready)
         self.jobs.append(job)
         if self.script is not None:
             self.script(job)
@@ -133,7 +189,7 @@ class ScriptedUser:
 class Checker:
     """An application's checker.
 
-    :ivar answer: makes what it answers; ``None`` to let Alice in with her key.
+    :ivar answer: makes the answer; ``None`` to let Alice in with her key.
     :ivar asked: the credentials that it was asked about.
     """
 
@@ -144,7 +200,7 @@ class Checker:
         self.answer: Callable[[], Any] | None = None
 
     def requestAvatarId(self, credentials: IVerifiedKey) -> Any:
-        """Let Alice in, or do as told."""
+        """Let Alice in, or give the test's answer."""
         self.asked.append(credentials)
         if self.answer is not None:
             return self.answer()
@@ -157,9 +213,9 @@ class Checker:
 class Realm:
     """An application's realm.
 
-    :ivar avatar: makes what it answers; ``None`` for the user and a logout that is counted.
-    :ivar logouts: how often somebody was logged out.
-    :ivar error: what a logout raises, or ``None``.
+    :ivar avatar: makes the answer; ``None`` for the user and a logout that is counted.
+    :ivar logouts: the number of logouts.
+    :ivar error: the exception that a logout raises, or ``None``.
     """
 
     def __init__(self, user: IShellUser) -> None:
@@ -169,60 +225,80 @@ class Realm:
         self.error: Exception | None = None
 
     def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]) -> Any:
-        """Give the user, or do as told."""
+        """Give the user, or the test's answer."""
         return (IShellUser, self.user, self.logout) if self.avatar is None else self.avatar()
 
     def logout(self) -> None:
-        """Count, or fail as told."""
+        """Count, or fail as the test wants."""
         if self.error is not None:
             raise self.error
         self.logouts += 1
+
+
+class Lucky(Random):
+    """Draws the highest number: no connection is turned away by chance."""
+
+    def random(self) -> float:
+        """Draw."""
+        return 1.0
+
+
+class Unlucky(Random):
+    """Draws the lowest number: each connection is turned away that chance may turn away."""
+
+    def random(self) -> float:
+        """Draw."""
+        return 0.0
 
 
 class Rig:
     """A server, to which raw clients and real ones connect.
 
     :param limits: the bounds of a session.
-    :param settings: further fields of ServerSettings.
+    :param instance_id: names this run of the server.
+    :param options: further fields of ServiceOptions.
     """
 
-    def __init__(self, limits: SessionLimits | None = None, **settings: Any) -> None:
+    def __init__(self, limits: SessionLimits | None = None, *, instance_id: str = "one run", **options: Any) -> None:
         self.clock = Clock()
         self.user = ScriptedUser()
         self.checker = Checker()
         self.realm = Realm(self.user)
         self.identity = identity()
-        self.settings = ServerSettings(
-            portal=Portal(self.realm, [self.checker]),
-            spki_sha256=self.identity.pin,
-            limits=limits or SessionLimits(),
-            **{"instance_id": "one run", **settings},
+        self.limits = limits or SessionLimits()
+        self.factory = RemoteShellFactory(
+            self.clock,
+            Portal(self.realm, [self.checker]),
+            ServerKey(self.identity.private_key, self.identity.certificate, self.identity.pin),
+            instance_id,
+            ServiceOptions(limits=self.limits, **options),
         )
-        tls = ServerTLS(self.identity.private_key, self.identity.certificate)
-        self.factory = RemoteShellFactory(self.clock, self.settings, tls)
 
     @property
     def pin(self) -> bytes:
-        """What a client expects."""
+        """The pin that a client expects."""
         return self.identity.pin
 
     @property
     def links(self) -> set[ServerLink]:
-        """The connections there are."""
-        return self.factory._links.links
+        """The connections that exist."""
+        return self.factory.links
 
     @property
     def sessions(self) -> list[DurableSession]:
-        """The sessions there are."""
+        """The sessions that exist."""
         return list(self.factory.sessions)
 
     @property
     def waiting(self) -> int:
-        """How many connections have not logged in."""
-        return self.factory._links.admission.count
+        """The number of connections that have not logged in."""
+        return self.factory.strangers.admission.count
 
     def protocol(self, host: str = "127.0.0.1") -> Any:
-        """Return the protocol of a new connection, from this machine unless said otherwise."""
+        """Return the protocol of a new connection.
+
+        :param host: the client's address; this machine's by default.
+        """
         protocol = self.factory.buildProtocol(IPv4Address("TCP", host, 50000))
         assert protocol is not None
         return protocol
@@ -242,7 +318,7 @@ class Rig:
         return client
 
     def away(self, seconds: float) -> None:
-        """Let time pass at the server, a quarter of a minute at a time, in which nobody says anything."""
+        """Let time pass at the server in silence, a quarter of a minute at a time."""
         end = self.clock.seconds() + seconds
         while self.clock.seconds() < end:
             self.clock.advance(min(15.0, end - self.clock.seconds()))
@@ -261,7 +337,7 @@ class Rig:
 class Connected:
     """A real client, and the transports of both ends.
 
-    :ivar shell: what the application has.
+    :ivar connection: the application's connection.
     """
 
     def __init__(self, rig: Rig) -> None:
@@ -279,12 +355,42 @@ class Connected:
 
         async def connect() -> Connection:
             link = await found
-            return Connection(link, await log_in(link, client_key(), ALICE, rig.settings.limits))
+            return Connection(link, await log_in(link, client_key(), ALICE, rig.limits))
 
         Deferred.fromCoroutine(connect()).addCallback(shells.append)
         self.exchange()
-        (self.shell,) = shells
+        (self.connection,) = shells
 
     def exchange(self) -> None:
         """Let everything arrive."""
         exchange(self.clock, self.near, self.far)
+
+
+def ended(channel: int, ending: object, stdout: int = 0, stderr: int = 0) -> Exit:
+    """Return the last message of a channel."""
+    return Exit(channel=channel, ending=ending, stdout=stdout, stderr=stderr, held_open=False)  # type: ignore[arg-type]  # an ending
+
+
+def is_ended(job: ScriptedJob) -> bool:
+    """Tell whether a job was made to end."""
+    return "terminate" in job.names()
+
+
+def exits(messages: list[Message]) -> list[Exit]:
+    """Return the endings among some messages."""
+    return [message for message in messages if isinstance(message, Exit)]
+
+
+def job_lines(logged: list[LogEvent]) -> list[str]:
+    """Return the log's lines about jobs that have ended."""
+    return [formatEvent(event) for event in logged if (event["log_format"] or "").startswith("job of")]
+
+
+def shell_of(rig: Rig, at: int = 0) -> ScriptedShell:
+    """Return a shell that was started.
+
+    :param at: its place among the jobs that were started.
+    """
+    shell = rig.user.jobs[at]
+    assert isinstance(shell, ScriptedShell)
+    return shell

@@ -1,4 +1,4 @@
-"""Listing and ending sessions from the server's own account, over the real socket and with the real program."""
+"""The control socket: a server's own account lists and ends sessions, over a real socket, with the real program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
 
 from tests.link.wire import failures
-from tests.server.test_service import is_gone, until
+from tests.server.waiting import is_gone, until
 from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.other_user import other_users_command, other_users_folder, require_other_user
 from tests.system.running import START_SECONDS, assert_one_line, own_environment, running_server
@@ -39,7 +39,7 @@ PROGRAM = "twisted_rsh.manage"
 
 
 def options(config: ConfigFolders, *words: str) -> SessionOptions:
-    """Return what a command line for a home says."""
+    """Return the options of a command line with a folder."""
     return parse_arguments(["sessions", "--config-dir", config.state, *words])
 
 
@@ -50,7 +50,7 @@ async def listed(config: ConfigFolders) -> list[dict[str, Any]]:
 
 
 async def problem(config: ConfigFolders, *words: str) -> str:
-    """Return the one line with which a command line ends."""
+    """Return the one line with which a command line fails."""
     with pytest.raises(Problem) as raised:
         await manage_sessions(reactor, options(config, *words))
     assert str(raised.value).isprintable()
@@ -62,7 +62,7 @@ async def problem(config: ConfigFolders, *words: str) -> str:
 
 @asynchronous
 async def test_a_list(serving: Serving) -> None:
-    """O-06: each session with its account, key and jobs, for a program and for a person."""
+    """O-06: the list has each session with its account, key and jobs, as JSON and as a table."""
     assert await manage_sessions(reactor, options(serving.config)) == ""
     assert await listed(serving.config) == []
     shell, _ = await serving.connect(), await serving.connect()
@@ -106,7 +106,7 @@ async def test_an_end(serving: Serving) -> None:
 @pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_a_session_without_a_link(serving: Serving) -> None:
-    """O-06: it is listed, and ended, as one with a link; what a shell runs has the shell's policy."""
+    """O-06: a session without a link is listed and ended like any other."""
     connection = await serving.connect(resume=False)
     job = connection.start("exec sleep 1000", on_disconnect=Grace(60.0))
     await until(lambda: len(next(iter(serving.service._factory.sessions)).jobs.describe()) == 1)
@@ -149,13 +149,13 @@ async def test_what_cannot_be_done(serving: Serving, config: ConfigFolders) -> N
         serving.service._factory.sessions._sessions[session.identifier] = session
     for words in ("ffff", "", "ab\x1b"):
         assert "there is no session" in await problem(config, "--end", words)
-    assert "the beginning of 2 sessions" in await problem(config, "--end", "ab")
+    assert "2 sessions begin with 'ab'" in await problem(config, "--end", "ab")
     assert len(await listed(config)) == 2
 
 
 @asynchronous
 async def test_one_that_has_ended_meanwhile(serving: Serving) -> None:
-    """O-06: a server says that there is no such session, whatever it is asked."""
+    """O-06: the server answers that there is no such session."""
     endpoint = UNIXClientEndpoint(reactor, serving.config.control_path(serving.service.tcp_port))
     client: Any = await connectProtocol(endpoint, AMP())
     assert await client.callRemote(EndSession, session="ab" * 16) == {"ended": False}
@@ -165,7 +165,7 @@ async def test_one_that_has_ended_meanwhile(serving: Serving) -> None:
 
 @asynchronous
 async def test_no_server(config: ConfigFolders, tmp_path: Path) -> None:
-    """O-06: where nothing has ever run there are no sessions; a folder that cannot be read is one line."""
+    """O-06: the list is empty where no server has ever run; a folder that cannot be read is one line."""
     assert await listed(config) == []
     state = tmp_path / "home"
     state.mkdir()
@@ -175,7 +175,7 @@ async def test_no_server(config: ConfigFolders, tmp_path: Path) -> None:
 
 @asynchronous
 async def test_what_a_killed_server_leaves(config: ConfigFolders) -> None:
-    """O-06: its socket is passed over, and the next server on the port takes its place; other files are nothing."""
+    """O-06: the list skips a killed server's socket, the next server on the port replaces it, and other files stay."""
     folder = Path(config.control_path(1)).parent
     folder.mkdir(parents=True, mode=0o700)
     os.chmod(config.state, 0o700)
@@ -205,7 +205,7 @@ async def test_what_a_killed_server_leaves(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_the_socket_is_private(serving: Serving) -> None:
-    """O-02: only the account can reach it, by its own mode and by its folder's."""
+    """O-02: the modes of the socket and of its folder keep every other account out."""
     path = serving.config.control_path(serving.service.tcp_port)
     assert stat.S_IMODE(os.lstat(path).st_mode) == 0o600
     assert stat.S_IMODE(os.lstat(os.path.dirname(path)).st_mode) == 0o700
@@ -213,7 +213,7 @@ async def test_the_socket_is_private(serving: Serving) -> None:
 
 @asynchronous
 async def test_a_server_that_came_after(config: ConfigFolders) -> None:
-    """O-08: a server that stops removes its own socket alone, and one whose socket is gone stops all the same."""
+    """O-08: a server that stops removes its own socket alone, and stops as well when its socket is gone."""
     serving = Serving(config)
     await serving.start()
     path = config.control_path(serving.service.tcp_port)
@@ -231,7 +231,7 @@ async def test_a_server_that_came_after(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_a_name_too_long_for_a_socket(tmp_path: Path, logged: list[LogEvent]) -> None:
-    """O-08: the server serves all the same, and says what is missing."""
+    """O-08: the server still serves, and logs that it cannot be managed."""
     serving = Serving(ConfigFolders.at(str(tmp_path / ("x" * 120))))
     await serving.start()
     connection = await serving.connect()
@@ -243,7 +243,7 @@ async def test_a_name_too_long_for_a_socket(tmp_path: Path, logged: list[LogEven
 
 @asynchronous
 async def test_a_file_in_the_way(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """O-08: what is no socket is not removed."""
+    """O-08: the server does not remove a file that is no socket."""
     serving = Serving(config)
     await serving.start()
     port = serving.service.tcp_port
@@ -258,13 +258,13 @@ async def test_a_file_in_the_way(config: ConfigFolders, logged: list[LogEvent]) 
 
 
 class Somebody:
-    """A transport whose other end is another user's, or one that does not tell."""
+    """A transport whose other end belongs to another user, or is unknown."""
 
     def __init__(self, uid: int) -> None:
         self.credentials = control._CREDENTIALS.pack(1, uid, 0)
 
     def getHandle(self) -> Somebody:
-        """Return what has the option."""
+        """Return the object that has the socket option."""
         return self
 
     def getsockopt(self, *_arguments: int) -> bytes:
@@ -273,7 +273,7 @@ class Somebody:
 
 
 def test_whose_end_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """O-06: the uid counts where the system tells it."""
+    """O-06: the other end's uid counts where the system knows it."""
     monkeypatch.setattr(socket, "SO_PEERCRED", 17, raising=False)
     assert is_our_own_peer(Somebody(os.geteuid()))
     assert not is_our_own_peer(Somebody(os.geteuid() + 1))
@@ -283,7 +283,7 @@ def test_whose_end_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynchronous
 async def test_another_user_at_the_socket(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    """O-06: of a connection of another user's nothing is read, and a socket of another user's is not asked."""
+    """O-06: the server reads nothing from another user, and the program asks no other user's socket."""
     endpoint = UNIXClientEndpoint(reactor, serving.config.control_path(serving.service.tcp_port))
     monkeypatch.setattr(control, "is_our_own_peer", lambda _transport: False)
     client: Any = await connectProtocol(endpoint, AMP())
@@ -295,29 +295,29 @@ async def test_another_user_at_the_socket(serving: Serving, monkeypatch: pytest.
 
 
 class Silent(Protocol):
-    """A server that says nothing, or goes away."""
+    """A server that says nothing, or closes the connection."""
 
     def __init__(self, goes: bool) -> None:
         self.goes = goes
         self.gone: Deferred[None] = Deferred()
 
     def dataReceived(self, data: bytes) -> None:
-        """Go, or not."""
+        """Close the connection, or not."""
         if self.goes:
             assert self.transport is not None
             self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        """Tell."""
+        """Note it."""
         self.gone.callback(None)
 
 
 @asynchronous
-@pytest.mark.parametrize(("goes", "said"), [(True, "went away"), (False, "does not answer")])
+@pytest.mark.parametrize(("goes", "said"), [(True, "closed the connection"), (False, "does not answer")])
 async def test_a_server_that_does_not_answer(
     config: ConfigFolders, goes: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """O-06: it is waited for only so long, and either way it is one line."""
+    """O-06: the program waits a limited time, and fails with one line."""
     monkeypatch.setattr(manage, "ANSWER_SECONDS", 0.2)
     path = config.control_path(1)
     os.makedirs(os.path.dirname(path), mode=0o700)
@@ -335,7 +335,7 @@ async def test_a_server_that_does_not_answer(
 
 @pytest.mark.parametrize("words", [(), ("session",), ("sessions", "--no"), ("sessions", "x"), ("sessions", "--end")])
 def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
-    """O-07: a command line that is not understood is one line and status 2."""
+    """O-07: a mistake in the command line is one line and status 2."""
     with pytest.raises(SystemExit) as exit_:
         main(words)
     assert exit_.value.code == 2
@@ -345,7 +345,7 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
 
 
 def test_options() -> None:
-    """O-07: every option arrives, and what is not given is nothing."""
+    """O-07: the program reads every option, and has a default for each."""
     assert parse_arguments(["sessions"]) == SessionOptions()
     assert parse_arguments(["sessions", "--json", "--config-dir", "/x", "--end", "a", "--end", "b"]) == SessionOptions(
         config_dir="/x", end=("a", "b"), as_json=True
@@ -354,7 +354,7 @@ def test_options() -> None:
 
 @asynchronous
 async def test_the_xdg_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """O-07: without --config-dir they are looked into; without any home it is one line."""
+    """O-07: the default folders are the XDG folders; a missing home is one line."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert await manage_sessions(reactor, SessionOptions(as_json=True)) == "[]\n"
     monkeypatch.delenv("XDG_STATE_HOME")
@@ -368,7 +368,7 @@ async def test_the_xdg_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
 
 def run_program(config: Path, *words: str, command: tuple[str, ...] = ()) -> subprocess.CompletedProcess[bytes]:
-    """Run it."""
+    """Run the program."""
     return subprocess.run(
         [*(command or (sys.executable, "-m", PROGRAM)), "sessions", "--config-dir", str(config), *words],
         stdin=subprocess.DEVNULL,
@@ -379,7 +379,7 @@ def run_program(config: Path, *words: str, command: tuple[str, ...] = ()) -> sub
 
 
 def test_the_program(tmp_path: Path) -> None:
-    """O-06: it lists and ends a session of a real server that has lost its client."""
+    """O-06: the program lists and ends a session of a real server whose client is gone."""
     with running_server(tmp_path) as server:
         with server.running_client("exec sleep 1000") as client:
 
@@ -403,7 +403,7 @@ def test_the_program(tmp_path: Path) -> None:
 
 
 def wait_for(look: Callable[[], Any]) -> Any:
-    """Look until there is something."""
+    """Wait until a call returns a true value."""
     for _ in range(100):
         found = look()
         if found:

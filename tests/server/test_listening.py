@@ -1,4 +1,4 @@
-"""Listening: everywhere or nowhere."""
+"""A server's listening ports: on every address, or on none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6, reason="this machine has no IPv6 l
 
 
 def is_free(interface: str, port: int) -> bool:
-    """Tell whether nobody listens."""
+    """Tell whether no program listens on a port."""
     family = socket.AF_INET6 if ":" in interface else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         return probe.connect_ex((interface, port)) != 0
@@ -34,7 +34,7 @@ def is_free(interface: str, port: int) -> bool:
 
 @pytest.fixture
 def taken_6() -> Iterator[int]:
-    """A port that somebody has on IPv6's loopback address, and nobody on IPv4's."""
+    """A port that is taken on IPv6's loopback address and free on IPv4's."""
     with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as squatter:
         squatter.bind(("::1", 0))
         squatter.listen()
@@ -44,7 +44,7 @@ def taken_6() -> Iterator[int]:
 @needs_ipv6
 @asynchronous
 async def test_one_port_for_both() -> None:
-    """Port 0 is chosen once, for both families."""
+    """The system chooses port 0 once, for both families."""
     ports = await listen_on_all(Factory(), BOTH, 0, [], reactor)
     try:
         one, other = [tcp_port_of(port) for port in ports]
@@ -61,7 +61,7 @@ async def test_one_port_for_both() -> None:
 @needs_ipv6
 @asynchronous
 async def test_a_port_taken_on_one_family(taken_6: int) -> None:
-    """O-08: then nothing listens on the other either."""
+    """O-08: if the port is taken on one family, the server listens on neither."""
     with pytest.raises(CannotListenError):
         await listen_on_all(Factory(), BOTH, taken_6, [], reactor)
     assert is_free("127.0.0.1", taken_6)
@@ -69,7 +69,7 @@ async def test_a_port_taken_on_one_family(taken_6: int) -> None:
 
 @asynchronous
 async def test_an_endpoint_that_is_taken() -> None:
-    """O-08: nor when one of the other endpoints is taken."""
+    """O-08: if a further endpoint is taken, the server listens on no interface."""
     (taken,) = await listen_on_all(Factory(), ["127.0.0.1"], 0, [], reactor)
     before = len(reactor.getReaders())
     endpoint = TCP4ServerEndpoint(reactor, tcp_port_of(taken) or 0, interface="127.0.0.1")
@@ -81,14 +81,14 @@ async def test_an_endpoint_that_is_taken() -> None:
 
 @asynchronous
 async def test_other_endpoints(tmp_path: object) -> None:
-    """What is no TCP port has no number."""
+    """A port of another kind than TCP has no number."""
     ports = await listen_on_all(Factory(), [], 0, [UNIXServerEndpoint(reactor, f"{tmp_path}/s")], reactor)
     assert [tcp_port_of(port) for port in ports] == [None]
     await stop_listening(ports)
 
 
 def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There, IPv4's loopback address is all there is."""
+    """Without IPv6 the default is IPv4's loopback address alone."""
     monkeypatch.setattr(listening, "LOOPBACK_6", "2001:db8::1")
     assert default_interfaces() == ("127.0.0.1",)
     monkeypatch.setattr(socket, "has_ipv6", False)
@@ -97,13 +97,13 @@ def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_ipv6
 def test_a_machine_with_ipv6() -> None:
-    """There, both are listened on."""
+    """With IPv6 the default is both loopback addresses."""
     assert default_interfaces() == BOTH
 
 
 @needs_ipv6
 def test_the_check_beforehand(taken_6: int) -> None:
-    """O-08: it finds a port that is taken on either family, and an address that is not this machine's."""
+    """O-08: the check finds a port that is taken on either family, and an address of another machine."""
     check_interfaces(["127.0.0.1"], taken_6)
     check_interfaces(BOTH, 0)
     with pytest.raises(CannotListenError) as error:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import gc
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from twisted.cred.credentials import UsernamePassword
-from twisted.cred.error import UnhandledCredentials
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
@@ -19,12 +16,12 @@ from twisted.internet.endpoints import (
 )
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, formatEvent
-from zope.interface import Interface, implementer
+from zope.interface import implementer
 
 from tests.link.wire import client_key, failures
-from tests.server.rig import NO_RESUME, ScriptedUser
+from tests.server.rig import NO_RESUME
+from tests.server.waiting import is_gone, until
 from tests.serving import Serving, asynchronous, link_of, reactor
 from twisted_rsh import connect_to_endpoint
 from twisted_rsh.client.errors import LoginRefused
@@ -35,41 +32,17 @@ from twisted_rsh.core.messages import Ack
 from twisted_rsh.core.requests import Grace
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.account import Account
-from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
-from twisted_rsh.server.portal import SingleUserRealm
 from twisted_rsh.trust.client_key import load_or_create_client_key
-from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
-PATIENCE = 400
-"""Looks, 0.05 s apart, at something that has to come: 20 s, far more than it takes."""
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that nobody announces."""
-    for _ in range(PATIENCE):
-        if condition():
-            return
-        await deferLater(reactor, 0.05)
-    pytest.fail("it never came")
-
-
-def is_gone(pid: int) -> bool:
-    """Tell whether there is no such process, not even one that has only exited."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
 
 @asynchronous
 async def test_a_job_that_times_out(serving: Serving) -> None:
-    """What it wrote until then is there, and nothing is left of it."""
+    """The client gets the output until the time-out, and the process is gone."""
     connection = await serving.connect()
     result = await connection.run("echo $$; exec sleep 1000", timeout=0.3)
     assert result.ending == TimedOut(0.3)
@@ -78,7 +51,7 @@ async def test_a_job_that_times_out(serving: Serving) -> None:
 
 @asynchronous
 async def test_a_client_that_vanishes(config: ConfigFolders) -> None:
-    """X-07: where nothing is resumed, its jobs are ended, and their processes are gone."""
+    """X-07: without resume, the jobs of a client that vanishes end, and their processes are gone."""
     serving = Serving(config, limits=NO_RESUME)
     await serving.start()
     connection = await serving.connect()
@@ -93,7 +66,7 @@ async def test_a_client_that_vanishes(config: ConfigFolders) -> None:
 @pytest.mark.uncut("the session is told to end with its connection")
 @asynchronous
 async def test_the_detach_time_out(config: ConfigFolders) -> None:
-    """X-07: when nobody has resumed in time, what still runs is ended, and its processes are gone within 12 s."""
+    """X-07: at the detach time-out the jobs end, and their processes are gone within 12 s."""
     serving = Serving(config, limits=SessionLimits(detach_seconds=1))
     await serving.start()
     connection = await serving.connect(resume=False)
@@ -130,7 +103,7 @@ async def test_the_end_of_the_service(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_nobody_reads_the_output(serving: Serving) -> None:
-    """H-02: a program that writes without end is stopped by its pipe once a window of output waits at the client."""
+    """H-02: a full pipe stops a program that writes without end, once a window of output waits at the client."""
     connection = await serving.connect()
     job = connection.start("exec yes")
 
@@ -146,7 +119,7 @@ async def test_nobody_reads_the_output(serving: Serving) -> None:
 
 @asynchronous
 async def test_an_upload_to_a_program_that_does_not_read(serving: Serving) -> None:
-    """H-07: the client waits with what is beyond a window and a pipe."""
+    """H-07: the client holds back all input beyond a window and a pipe."""
     connection = await serving.connect()
     job = connection.start("exec sleep 1000")
     written = job.stdin.write(bytes(50_000_000))
@@ -177,7 +150,7 @@ async def test_a_flood_of_frames_beside_a_command(serving: Serving) -> None:
 
 @asynchronous
 async def test_too_many_jobs(config: ConfigFolders) -> None:
-    """H-09: over a real connection, too, one job too many is refused and the others go on."""
+    """H-09: over a real connection, too, the server refuses one job too many, and the others go on."""
     serving = Serving(config, limits=SessionLimits(max_channels=1))
     await serving.start()
     try:
@@ -195,7 +168,7 @@ async def test_too_many_jobs(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_a_stranger_is_refused(serving: Serving) -> None:
-    """A-09: at the real server a key that nobody has authorized is refused, and so is another user's name."""
+    """A-09: a real server refuses an unauthorized key, and another user's name."""
     endpoint_of = serving.port
     load_or_create_client_key(serving.config)
     pin = parse_fingerprint(serving.service.fingerprint)
@@ -234,7 +207,7 @@ async def test_a_unix_socket(config: ConfigFolders, tmp_path: Path, logged: list
 
 @asynchronous
 async def test_both_loopback_addresses(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """Without a word about addresses it listens on both, and the record names both."""
+    """By default the server listens on both loopback addresses, and the record names both."""
     service = RemoteShellService(
         reactor, local_portal(reactor, config, Account.current(os.environ)), config, ServiceOptions(port=0)
     )
@@ -255,7 +228,7 @@ async def test_both_loopback_addresses(config: ConfigFolders, logged: list[LogEv
 
 @asynchronous
 async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
-    """O-08: everybody who asks is told, however often, and nothing is left."""
+    """O-08: each call of when_listening fails, and no port listens."""
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
@@ -276,7 +249,7 @@ async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_a_record_that_cannot_be_written(config: ConfigFolders) -> None:
-    """O-08: a server whose clients would not find it does not listen at all."""
+    """O-08: a server that cannot write its record does not listen, because its clients could not find it."""
     service = RemoteShellService(
         reactor,
         local_portal(reactor, config, Account.current(os.environ)),
@@ -293,7 +266,7 @@ async def test_a_record_that_cannot_be_written(config: ConfigFolders) -> None:
 
 
 def test_an_unsafe_folder(config: ConfigFolders) -> None:
-    """O-01: nor does one whose folders others can write to get as far as that."""
+    """O-01: the service refuses folders that other users can write to."""
     os.makedirs(config.state)
     os.chmod(config.state, 0o777)  # noqa: S103 - unsafe on purpose
     with pytest.raises(FileProblem):
@@ -302,7 +275,7 @@ def test_an_unsafe_folder(config: ConfigFolders) -> None:
 
 @implementer(IStreamServerEndpoint)
 class Slow:
-    """An endpoint that never gets round to listening."""
+    """An endpoint that never listens."""
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Wait."""
@@ -312,7 +285,7 @@ class Slow:
 @asynchronous
 @pytest.mark.parametrize("somebody_waits", [False, True])
 async def test_a_stop_before_it_listens(config: ConfigFolders, somebody_waits: bool, logged: list[LogEvent]) -> None:
-    """It gives up listening, and leaves neither a port nor an error behind."""
+    """The service gives up listening, and leaves neither a port nor an error behind."""
     options = ServiceOptions(interfaces=["127.0.0.1"], port=0, endpoints=[Slow()])
     portal = local_portal(reactor, config, Account.current(os.environ))
     service = RemoteShellService(reactor, portal, config, options)
@@ -331,7 +304,7 @@ async def test_a_stop_before_it_listens(config: ConfigFolders, somebody_waits: b
 
 
 def test_the_default_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without a word about folders the XDG ones are used, and made."""
+    """The default folders are the XDG folders, and the service makes them."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     config = ConfigFolders.default(os.environ)
@@ -339,32 +312,3 @@ def test_the_default_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert service.fingerprint.startswith("SHA256:")
     assert os.path.exists(config.server_key_path)
     assert str(tmp_path) in config.server_key_path
-
-
-@asynchronous
-async def test_the_portal_of_a_stand_alone_server(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """It lets the account in with the account's own key alone, and warns of a file that it must ignore."""
-    account = Account.current(os.environ)
-    portal = local_portal(reactor, config, account)
-    key = load_or_create_client_key(config)
-    right = VerifiedKey(account.name, key.blob, key.fingerprint, "somewhere")
-    interface, user, logout = await portal.login(right, None, IShellUser)
-    assert interface is IShellUser
-    assert IShellUser.providedBy(user)
-    assert user.name == account.name
-    assert logout() is None
-    os.chmod(config.client_public_key_path, 0o666)  # noqa: S103 - unsafe on purpose
-    with pytest.raises(Exception, match="cannot log in"):
-        await portal.login(right, None, IShellUser)
-    assert any(config.client_public_key_path in formatEvent(event) for event in logged)
-    with pytest.raises(UnhandledCredentials):
-        await portal.login(UsernamePassword(b"root", b""), None, IShellUser)
-
-
-def test_the_realm_has_users_only() -> None:
-    """Everybody is the same user; anything else that is asked for does not exist."""
-    user = ScriptedUser()
-    realm = SingleUserRealm(user)
-    assert realm.requestAvatar(b"anybody", None, Interface, IShellUser)[:2] == (IShellUser, user)
-    with pytest.raises(NotImplementedError):
-        realm.requestAvatar(b"anybody", None, Interface)

@@ -1,4 +1,4 @@
-"""Hostile clients on real sockets, and in the middle of a handshake: they keep nobody out, and leave nothing behind."""
+"""Hostile clients on real sockets, and in the middle of a handshake: they keep no client out, and leave no trace."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import pytest
 from OpenSSL import SSL
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent
 
 from tests.link.records import HandmadeRecords
 from tests.link.wire import Wire, failures, frame
-from tests.server.rig import Rig
+from tests.server.rig import Lucky, Rig
 from tests.server_process import HOST, PATIENCE, ServerProcess
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.client.errors import Error
@@ -56,14 +57,14 @@ RESET = struct.pack("ii", 1, 0)
 
 
 def client_context() -> SSL.Context:
-    """Return what a client's TLS is made of."""
+    """Return the TLS context of a client."""
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_alpn_protos([b"twisted-rsh/1"])
     return context
 
 
 def hello() -> SSL.Connection:
-    """Return the client's end of a TLS connection that has nothing but begun."""
+    """Return the client's end of a TLS connection that has only begun."""
     connection = SSL.Connection(client_context(), None)
     connection.set_connect_state()
     with contextlib.suppress(SSL.WantReadError):
@@ -73,10 +74,10 @@ def hello() -> SSL.Connection:
 
 @asynchronous
 async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """R-01: beside a hundred of them a real client gets in, and they are closed at their deadline."""
-    serving = Serving(config, login_seconds=3.0)
+    """R-01: a real client gets in beside a hundred silent connections, which end at their deadline."""
+    serving = Serving(config, login_timeout=3.0)
     await serving.start()
-    factory = serving.service._factory._links
+    factory = serving.service._factory
     try:
         with contextlib.ExitStack() as stack:
             silent = [stack.enter_context(socket.create_connection((HOST, serving.port))) for _ in range(SILENT)]
@@ -89,14 +90,13 @@ async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent])
             else:
                 pytest.fail("nobody was let in")
             assert (await connection.run("true")).ending == Exited(0)
-            assert factory.admission.count > 10, "they are all still there"
-            for one in silent:
-                one.setblocking(False)
-            while factory.admission.count:
+            assert factory.strangers.admission.count > 10, "they are all still there"
+            while factory.strangers.admission.count:
                 await deferLater(reactor, 0.01)
             for one in silent:
+                one.settimeout(PATIENCE)
                 with contextlib.suppress(ConnectionResetError):
-                    assert one.recv(1) == b""
+                    assert await deferToThread(one.recv, 1) == b""
             assert (await connection.run("true")).ending == Exited(0)
     finally:
         await serving.stop()
@@ -104,9 +104,8 @@ async def test_silent_connections(config: ConfigFolders, logged: list[LogEvent])
 
 
 def test_a_hundred_and_one(rig: Rig) -> None:
-    """R-01: at the latest ten seconds later there is room for all again."""
-    factory = rig.factory._links
-    factory.admission._random = lambda: 1.0
+    """R-01: ten seconds later, at the latest, there is room for all again."""
+    rig.factory.strangers.admission._random = Lucky()
     for _ in range(MAX_UNAUTHENTICATED):
         Wire(rig.clock).connect(rig.protocol())
     assert rig.factory.buildProtocol(None) is None
@@ -117,7 +116,7 @@ def test_a_hundred_and_one(rig: Rig) -> None:
 
 
 def test_a_handshake_that_stalls_in_its_first_flight(rig: Rig) -> None:
-    """R-02: after any part of the ClientHello the link is gone by ten seconds, and has left once."""
+    """R-02: after any part of the ClientHello the link is gone by ten seconds, and is counted out once."""
     size = len(hello().bio_read(65536))
     for count in sorted({0, 1, 4, 5, 6, size // 2, size - 1}):
         wire = Wire(rig.clock)
@@ -135,7 +134,7 @@ def test_a_handshake_that_stalls_in_its_first_flight(rig: Rig) -> None:
 
 
 def test_a_handshake_that_stalls_in_its_second_flight(rig: Rig) -> None:
-    """R-02: so it is after any part of the client's last words."""
+    """R-02: the same holds after any part of the client's last flight."""
     for left_out in (1, 2, 30, None):
         wire = Wire(rig.clock)
         protocol = rig.protocol()
@@ -162,8 +161,9 @@ def test_a_slot_is_given_back_once(rig: Rig) -> None:
     link.fail("enough")
     client.exchange()
     link.connectionLost()
-    rig.factory._links._gone(link)
+    rig.factory.link_ended(link)
     assert rig.waiting == 1
+    assert len(rig.links) == 1
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def come_and_go(port: int, count: int) -> None:
-    """Connect so often and vanish, having said nothing, half a greeting, or what is no greeting."""
+    """Connect so often and vanish, after nothing, half a greeting, a greeting, or other bytes."""
     greeting = hello().bio_read(65536)
     said = (b"", greeting[:100], greeting, b"GET / HTTP/1.1\r\n\r\n")
     for number in range(count):
@@ -188,7 +188,7 @@ def come_and_go(port: int, count: int) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has")
 def test_connections_that_come_and_go(server: ServerProcess) -> None:
-    """R-04: ten thousand later the server has the descriptors and the memory that it had, and serves."""
+    """R-04: after ten thousand connections the server has the same descriptors and memory, and still serves."""
 
     def descriptors() -> int:
         # The last of them are still being closed; a client's whole run is long enough.
@@ -245,7 +245,7 @@ AT_ONCE = 500
 
 
 def test_key_updates_over_a_real_connection(server: ServerProcess) -> None:
-    """H-11: a client that is logged in, asks TLS for new keys without end and never reads is cut off."""
+    """H-11: the server cuts off a logged-in client that asks TLS for new keys without end and never reads."""
     config = ConfigFolders.at(str(server.folder))
     key = load_or_create_client_key(config)
     record = read_record(config, server.port)

@@ -29,6 +29,7 @@ class ServerSession(Session):
     def __init__(self, limits: SessionLimits, now: float) -> None:
         super().__init__(limits, now)
         self._last_channel = 0
+        self._unanswered: set[int] = set()
         self._states: dict[int, str | None] = {}
         self._told: dict[int, str] = {}
         self._receivers |= {
@@ -43,6 +44,10 @@ class ServerSession(Session):
         """Whether any channel is left: the client has not closed it, or the server has not sent its ending."""
         return bool(self._channels)
 
+    def is_unanswered(self, channel: int) -> bool:
+        """Tell whether a request still waits for :meth:`accept` or :meth:`report_exit`, abandoned or not."""
+        return channel in self._unanswered
+
     def accept(self, channel: int, encoding: str) -> None:
         """Answer a request: the job runs.
 
@@ -54,6 +59,7 @@ class ServerSession(Session):
         self._speaking(channel, ChannelInput.OPENED)
         self._send_control(Opened(channel=channel, encoding=encoding))
         incoming = self._say(channel, ChannelInput.OPENED).receives
+        self._unanswered.discard(channel)
         # Input may have been consumed while the channel did not yet allow the credit for it.
         self._credits[channel, Stream.STDIN] = incoming[Stream.STDIN]
 
@@ -102,6 +108,7 @@ class ServerSession(Session):
             )
         )
         self._say(channel, ChannelInput.EXIT)
+        self._unanswered.discard(channel)
         self._forget_state(channel)
 
     def _may_be_listed(self, channel: Channel) -> bool:
@@ -117,8 +124,9 @@ class ServerSession(Session):
             raise RemoteProtocolError(ErrorCode.SEQUENCE, "one channel after the other, and no acknowledgement")
         running = sum(channel.state is not ChannelState.ENDED for channel in self._channels.values())
         self._channels[message.channel] = Channel(message.channel, self.role, self.limits.window)
+        self._unanswered.add(message.channel)
         if running >= self.limits.max_channels:
-            text = f"this session already has {running} jobs, the most it may have"
+            text = f"this session has {running} jobs, as many as the server's --max-jobs-per-session allows"
             self.report_exit(message.channel, JobEnd(Refused(RefusalReason.TOO_MANY_CHANNELS, text)))
             return []
         return [ChannelRequested(message.channel, message.request)]

@@ -1,6 +1,106 @@
-"""The server: :class:`RemoteShellService`, and what to give it."""
+"""The server, and all that an application needs to embed it: import every name from here."""
 
-from twisted_rsh.core.roles import DEFAULT_PORT
-from twisted_rsh.server.service import RemoteShellService, ServiceOptions, local_portal
+from __future__ import annotations
 
-__all__ = ["DEFAULT_PORT", "RemoteShellService", "ServiceOptions", "local_portal"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from twisted_rsh.core.endings import (
+        Exited,
+        JobEnd,
+        Limit,
+        LimitReached,
+        OutcomeUnknown,
+        RefusalReason,
+        Refused,
+        Signalled,
+        Stopped,
+        TimedOut,
+    )
+    from twisted_rsh.core.limits import SessionLimits
+    from twisted_rsh.core.requests import JobRequest
+    from twisted_rsh.core.roles import DEFAULT_PORT, Stream
+    from twisted_rsh.execution.account import Account
+    from twisted_rsh.execution.user import LocalUser
+    from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, ISuspensionListener, JobRefused
+    from twisted_rsh.server.options import ServiceOptions
+    from twisted_rsh.server.portal import SingleUserRealm, local_portal
+    from twisted_rsh.server.service import RemoteShellService
+    from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey
+    from twisted_rsh.trust.files import FileProblem
+    from twisted_rsh.trust.home import ConfigFolders
+
+_MODULES = {
+    "Account": "twisted_rsh.execution.account",
+    "AuthorizedKeysChecker": "twisted_rsh.trust.cred",
+    "ConfigFolders": "twisted_rsh.trust.home",
+    "DEFAULT_PORT": "twisted_rsh.core.roles",
+    "Exited": "twisted_rsh.core.endings",
+    "FileProblem": "twisted_rsh.trust.files",
+    "IJob": "twisted_rsh.interfaces",
+    "IJobOwner": "twisted_rsh.interfaces",
+    "IShellJob": "twisted_rsh.interfaces",
+    "IShellUser": "twisted_rsh.interfaces",
+    "ISuspensionListener": "twisted_rsh.interfaces",
+    "IVerifiedKey": "twisted_rsh.trust.cred",
+    "JobEnd": "twisted_rsh.core.endings",
+    "JobRefused": "twisted_rsh.interfaces",
+    "JobRequest": "twisted_rsh.core.requests",
+    "Limit": "twisted_rsh.core.endings",
+    "LimitReached": "twisted_rsh.core.endings",
+    "LocalUser": "twisted_rsh.execution.user",
+    "OutcomeUnknown": "twisted_rsh.core.endings",
+    "RefusalReason": "twisted_rsh.core.endings",
+    "Refused": "twisted_rsh.core.endings",
+    "RemoteShellService": "twisted_rsh.server.service",
+    "ServiceOptions": "twisted_rsh.server.options",
+    "SessionLimits": "twisted_rsh.core.limits",
+    "Signalled": "twisted_rsh.core.endings",
+    "SingleUserRealm": "twisted_rsh.server.portal",
+    "Stopped": "twisted_rsh.core.endings",
+    "Stream": "twisted_rsh.core.roles",
+    "TimedOut": "twisted_rsh.core.endings",
+    "local_portal": "twisted_rsh.server.portal",
+}
+"""The module of each name."""
+
+__all__ = [
+    "DEFAULT_PORT",
+    "Account",
+    "AuthorizedKeysChecker",
+    "ConfigFolders",
+    "Exited",
+    "FileProblem",
+    "IJob",
+    "IJobOwner",
+    "IShellJob",
+    "IShellUser",
+    "ISuspensionListener",
+    "IVerifiedKey",
+    "JobEnd",
+    "JobRefused",
+    "JobRequest",
+    "Limit",
+    "LimitReached",
+    "LocalUser",
+    "OutcomeUnknown",
+    "RefusalReason",
+    "Refused",
+    "RemoteShellService",
+    "ServiceOptions",
+    "SessionLimits",
+    "Signalled",
+    "SingleUserRealm",
+    "Stopped",
+    "Stream",
+    "TimedOut",
+    "local_portal",
+]
+
+
+# Lazily: a module of this package must not load the whole server, and what it runs, before it loads itself.
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

@@ -15,8 +15,8 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None, reactor: Any = None) -> None:
     """Serve until interrupted.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
-    :param reactor: the reactor; ``None`` for the one that is installed.
+    :param arguments: the words of the command line after the program's name; ``None`` for this process's own.
+    :param reactor: the reactor; ``None`` for the installed one.
     :raises SystemExit: the server cannot start, with status 2 and one line on stderr.
     """
     if reactor is None:

@@ -1,4 +1,4 @@
-"""How much of a server those may take who have logged in."""
+"""The bounds on what logged-in clients may take of one server: sessions of a key, and jobs of all."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import Counter
 
 from twisted.internet.defer import Deferred, succeed
 
-__all__ = ["MAX_BUFFERED_BYTES", "MAX_SESSIONS_PER_KEY", "Capacity"]
+__all__ = ["MAX_SESSIONS_PER_KEY", "MAX_UNREAD_INPUT_BYTES", "Capacity"]
 
 MAX_SESSIONS_PER_KEY = 32
 """Sessions that one key may have at once: twice OpenSSH's sessions on a connection, and several programs' worth."""
 
-MAX_BUFFERED_BYTES = 256 * 1024 * 1024
-"""Bytes of jobs' input that the whole server may have to hold; each job counts with its window, used or not, so that
+MAX_UNREAD_INPUT_BYTES = 256 * 1024 * 1024
+"""Bytes of jobs' input that the whole server may have to hold.  Each job counts with its window, used or not, so that
 the bound holds whatever the clients do."""
 
 
@@ -21,46 +21,55 @@ class Capacity:
 
     :param window: bytes of its input that a job may leave unread.
     :param max_sessions_per_key: sessions that one key may have at once.
-    :param max_buffered: bytes of input that all jobs together may leave unread.
+    :param max_unread_input: bytes of input that all jobs together may leave unread.
+    :ivar max_sessions_per_key: as above.
+    :ivar max_jobs: jobs that may run at once, as many as `max_unread_input` has room for.
     """
 
     def __init__(
         self,
         window: int,
         max_sessions_per_key: int = MAX_SESSIONS_PER_KEY,
-        max_buffered: int = MAX_BUFFERED_BYTES,
+        max_unread_input: int = MAX_UNREAD_INPUT_BYTES,
     ) -> None:
-        self._max_sessions = max_sessions_per_key
-        self._max_jobs = max_buffered // window
+        self.max_sessions_per_key = max_sessions_per_key
+        self.max_jobs = max_unread_input // window
         self._sessions: Counter[str] = Counter()
         self._jobs = 0
         self._waiting: list[Deferred[None]] = []
 
     def enter_session(self, key: str) -> bool:
-        """Tell whether a key may have one more session, and count it if so.
+        """Count one more session of a key, if it may have one more.
 
         :param key: the key's fingerprint.
+        :returns: whether it may; then call :meth:`leave_session` once, when the session has ended.
         """
-        if self._sessions[key] >= self._max_sessions:
+        if self._sessions[key] >= self.max_sessions_per_key:
             return False
         self._sessions[key] += 1
         return True
 
     def leave_session(self, key: str) -> None:
-        """Take note that a session has ended.  Call it once for each that was let in."""
+        """Count out a session that has ended.
+
+        :param key: the fingerprint that the session was counted with.
+        """
         self._sessions[key] -= 1
         if not self._sessions[key]:
             del self._sessions[key]
 
     def enter_job(self) -> bool:
-        """Tell whether there may be one more job, and count it if so."""
-        if self._jobs >= self._max_jobs:
+        """Count one more job, if there may be one more.
+
+        :returns: whether there may; then call :meth:`leave_job` once, when the job has ended.
+        """
+        if self._jobs >= self.max_jobs:
             return False
         self._jobs += 1
         return True
 
     def leave_job(self) -> None:
-        """Take note that a job has ended.  Call it once for each that was let in."""
+        """Count out a job that has ended."""
         self._jobs -= 1
         if not self._jobs:
             waiting, self._waiting = self._waiting, []
@@ -68,9 +77,9 @@ class Capacity:
                 one.callback(None)
 
     def when_idle(self) -> Deferred[None]:
-        """Wait until there is no job, also none of a client that is gone.
+        """Wait until no job runs, not even one of a client that is gone.
 
-        :returns: fires then, at once if there is none now.
+        :returns: fires then, at once if none runs now.
         """
         if not self._jobs:
             return succeed(None)

@@ -1,7 +1,7 @@
-"""How the account that runs a server lists its sessions and ends them: AMP commands over a Unix socket.
+"""The control socket of a server: AMP commands by which its own account lists the sessions and ends them.
 
-The socket lies beside the server's record, in a folder that nobody else can enter; where the system tells who is at the
-other end, that is looked at as well, on both sides.
+The socket lies beside the server's record, in a folder that no other user can enter.  Where the system tells the user
+at the other end, both sides check that as well.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _CREDENTIALS = struct.Struct("3i")
 """Linux's ``struct ucred`` (unix(7)): process, user, group."""
 
 ENDED_BY_OWNER = "the session was ended at the server"
-"""What a client is told whose session was ended by ``twisted-rsh sessions --end``."""
+"""The line for a client whose session ends by ``twisted-rsh sessions --end``."""
 
 
 class NextSession(amp.Command):
-    """Describe one session: of those that there are in the order of their identifiers, the one behind another.
+    """Describe one session: the one behind another in the order of their identifiers.
 
     One at a time, because an AMP value has at most 65,535 bytes.  The description is a JSON object:
     :meth:`twisted_rsh.server.session.DurableSession.describe`.
@@ -42,7 +42,7 @@ class NextSession(amp.Command):
 
 
 class EndSession(amp.Command):
-    """End a session; the answer is whether there was one."""
+    """End a session; the answer tells whether there was one."""
 
     arguments = [(b"session", amp.Unicode())]  # noqa: RUF012 - as above
     response = [(b"ended", amp.Boolean())]  # noqa: RUF012 - as above
@@ -52,7 +52,8 @@ def is_our_own_peer(transport: Any) -> bool:
     """Tell whether the other end of a Unix socket is a process of this user.
 
     :param transport: the connection.
-    :returns: also true where the system does not tell (it has no ``SO_PEERCRED``); there the folder alone protects.
+    :returns: the answer; true where the system cannot tell (it has no ``SO_PEERCRED``), as the folder alone protects
+        the socket there.
     """
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
@@ -62,7 +63,7 @@ def is_our_own_peer(transport: Any) -> bool:
 
 
 class _Commands(amp.CommandLocator):
-    """What the account may ask."""
+    """The commands of the account."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -86,7 +87,7 @@ class _Commands(amp.CommandLocator):
 
 
 class _Control(amp.BinaryBoxProtocol):
-    """One connection; of another user's nothing is read.  Unlike ``amp.AMP`` it writes no line about itself."""
+    """One connection of the account.  It reads nothing from another user, and unlike ``amp.AMP`` it logs no line."""
 
     def __init__(self, sessions: Sessions) -> None:
         amp.BinaryBoxProtocol.__init__(self, amp.BoxDispatcher(_Commands(sessions)))
@@ -100,9 +101,9 @@ class _Control(amp.BinaryBoxProtocol):
 
 
 class ControlFactory(Factory):
-    """Serves the account that runs a server.
+    """Makes the server's end of a control connection.
 
-    :param sessions: the sessions.
+    :param sessions: the sessions to list and to end.
     """
 
     noisy = False
@@ -117,10 +118,10 @@ class ControlFactory(Factory):
 class ControlPort(unix.Port):
     """Listens on a Unix socket in a private folder.
 
-    A socket of that name is replaced: whoever has the TCP port that it is named after is the one who serves there.
-    When it stops it removes its own socket, and not the one of a server that came after it.
+    It replaces a socket of the same name: the name is that of a TCP port, and the server that has the port is this one.
+    When it stops, it removes its own socket, and not the one of a server that came after it.
 
-    :param path: the socket.
+    :param path: the socket's path.
     :param factory: makes the protocols.
     :param reactor: the reactor.
     """
@@ -134,8 +135,8 @@ class ControlPort(unix.Port):
     def startListening(self) -> None:
         """Listen.
 
-        :raises CannotListenError: the system does not let it.
-        :raises OSError: what has the name cannot be removed, or the name is too long for a socket.
+        :raises CannotListenError: the system does not allow it.
+        :raises OSError: the socket of that name cannot be removed, or the name is too long for a socket.
         """
         if os.path.lexists(self._path) and stat.S_ISSOCK(os.lstat(self._path).st_mode):
             os.unlink(self._path)
@@ -153,7 +154,7 @@ class ControlPort(unix.Port):
         return self._made
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # Not unix.Port's own, which removes whatever has that name by now, and breaks where nothing has.
+        # Not unix.Port's own, which removes any file that has the name by now, and breaks where there is none.
         if self._look() == self._identity:
             os.unlink(self._path)
         tcp.Port.connectionLost(self, reason)

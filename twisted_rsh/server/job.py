@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -21,79 +21,77 @@ from twisted_rsh.core.endings import (
     TimedOut,
 )
 from twisted_rsh.core.errors import LocalProtocolError
-from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_OFFSET
-from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.core.events import (
+    ChannelAbandoned,
+    DataReceived,
+    Event,
+    RoomGained,
+    SignalReceived,
+    StreamEnded,
+    StreamStopped,
+    TerminalResized,
+)
+from twisted_rsh.core.limits import DEFAULT_WINDOW
+from twisted_rsh.core.requests import Disconnection, JobRequest, Keep
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListener, JobRefused
-from twisted_rsh.server.capacity import Capacity
+
+if TYPE_CHECKING:
+    from twisted_rsh.server.session import DurableSession
 
 __all__ = ["ENDS_HELD_SECONDS", "OPENED_HELD_SECONDS", "ChannelJob"]
 
 OPENED_HELD_SECONDS = 0.01
-"""Seconds for which the answer that a job runs waits for something else to tell of it, which mostly comes sooner: its
-output or its end.  A client that is woken once for a short command instead of twice leaves the processor to it."""
+"""Seconds for which the answer that a job runs waits for the job's output or its end, which mostly come sooner and tell
+the same.  A client that is woken once for a short command instead of twice leaves the processor to it."""
 
 ENDS_HELD_SECONDS = 0.02
-"""Seconds for which the end of a stream waits for the end of the job, which says the same: they mostly come together,
-and then cost one message instead of three.  Nobody notices such a delay."""
+"""Seconds for which the end of a stream waits for the end of the job, which tells the same.  They mostly come together,
+and then cost one message instead of three.  A user does not notice such a delay."""
 
 
 @implementer(IJobOwner, ISuspensionListener)
 class ChannelJob:
-    """Starts what a client asked for, and reports on its channel.
+    """Starts a job that a client asks for, and reports about it on the client's channel.
 
-    :param channel: the number of its channel.
-    :param request: what the client asked for.
-    :param session: the session's core.
-    :param flush: writes what the session wants written.
-    :param clock: keeps the job's time-out, and measures how long it takes.
-    :param finished: called once, with this object, when the job has ended.
-    :param capacity: whether the server has room for one more job.
-    :param account: how the log calls who asked, such as ``"ada from 127.0.0.1:50000"``.
-    :param log_commands: whether the log names the command.
+    Call :meth:`start` or :meth:`refuse` once.
+
+    :param session: the session.
+    :param channel: the number of the job's channel.
+    :param request: the client's request.
+    :param on_disconnect: decides what becomes of the job when the session has no link.
+    :ivar channel: as above.
+    :ivar on_disconnect: as above.
     """
 
     log: ClassVar[Logger] = Logger()
 
     def __init__(
-        self,
-        channel: int,
-        request: JobRequest,
-        session: ServerSession,
-        flush: Callable[[], None],
-        clock: IReactorTime,
-        finished: Callable[[ChannelJob], None],
-        *,
-        capacity: Capacity,
-        account: str,
-        log_commands: bool,
+        self, session: DurableSession, channel: int, request: JobRequest, on_disconnect: Disconnection
     ) -> None:
         self.channel = channel
+        self.on_disconnect = on_disconnect
+        self._session = session
         self._request = request
-        self._session: ServerSession | None = session
-        self._flush = flush
-        self._clock = clock
-        self._finished = finished
-        self._capacity = capacity
-        self._counted = False
-        self._account = account
-        self._log_commands = log_commands
+        self._clock = session.sessions.clock
+        self._core: ServerSession | None = session.core  # None from the moment at which the client hears no more
         self._job: IJob | None = None
+        self._is_counted = False
         self._input_ended = False
-        self._released = False
-        self._accepted = False
-        self._over = False
-        self._timer: IDelayedCall | None = None
+        self._is_released = False
+        self._is_over = False
         self._cut_short: Ending | None = None
-        self._accept_timer: IDelayedCall | None = None
         self._ends: list[Stream] = []
+        self._timeout_timer: IDelayedCall | None = None
+        self._answer_timer: IDelayedCall | None = None
         self._ends_timer: IDelayedCall | None = None
-        self._started_at = clock.seconds()
+        self._grace_timer: IDelayedCall | None = None
+        self._started_at = self._clock.seconds()
         self._bytes = dict.fromkeys(Stream, 0)
         self._encoding = ""
 
-    # For the session to tell.
+    # For the session to call.
 
     @property
     def host(self) -> int | None:
@@ -105,19 +103,24 @@ class ChannelJob:
         """The job, if it is a persistent shell and runs."""
         return self._job if IShellJob.providedBy(self._job) else None
 
-    def start(self, start_job: Callable[[JobRequest, IJobOwner], IJob], encoding: str) -> None:
+    def start(self, shell: IShellJob | None = None) -> None:
         """Start the job, and answer the request.
 
-        :param start_job: starts it: that of the user object, or of a persistent shell.
-        :param encoding: the code page of its text.
+        :param shell: the persistent shell to run it in; ``None`` for a job of its own.
         """
-        self._encoding = encoding
-        self._counted = self._capacity.enter_job()
-        if not self._counted:
-            self.refuse(RefusalReason.RESOURCES, "the server has as many jobs as it can hold; try again later")
+        user = self._session.login.user
+        self._encoding = user.encoding
+        capacity = self._session.sessions.capacity
+        self._is_counted = capacity.enter_job()
+        if not self._is_counted:
+            self.refuse(
+                RefusalReason.RESOURCES,
+                f"the server has {capacity.max_jobs} jobs, as many as its --max-unread-input has room for; "
+                f"try again later",
+            )
             return
         try:
-            job = start_job(self._request, self)
+            job = user.start_job(self._request, self) if shell is None else shell.start_command(self._request, self)
         except JobRefused as refusal:
             self.refuse(refusal.reason, refusal.text)
             return
@@ -125,17 +128,17 @@ class ChannelJob:
             self.log.failure("starting a job for {account} broke the program", account=self._account)
             self.refuse(RefusalReason.RESOURCES, "an error inside the server; its log says more")
             return
-        if self._over:
+        if self._is_over:
             return
         self._job = job
         if IShellJob.providedBy(job):
             job.when_ready(self._ready)
-        elif not self._accepted:
-            self._accept_timer = self._clock.callLater(OPENED_HELD_SECONDS, self._ready)
+        elif self._core is not None and self._core.is_unanswered(self.channel):
+            self._answer_timer = self._clock.callLater(OPENED_HELD_SECONDS, self._ready)
         if self._request.timeout is not None:
-            self._timer = self._clock.callLater(self._request.timeout, self._time_is_up)
+            self._timeout_timer = self._clock.callLater(self._request.timeout, self._time_is_up)
         if self._cut_short is not None:
-            self.terminate()
+            self._terminate()
 
     def refuse(self, reason: RefusalReason, text: str) -> None:
         """Answer the request with a refusal.
@@ -144,192 +147,242 @@ class ChannelJob:
         """
         self.job_ended(JobEnd(Refused(reason, text)))
 
-    def write_input(self, data: bytes) -> None:
-        """Pass on input from the client."""
-        self._bytes[Stream.STDIN] += len(data)
-        if self._job is not None:
-            self._job.write_input(data)
+    def happened(self, event: Event) -> None:
+        """Act on an event of the job's channel, or of all channels.  Nothing happens while no job runs."""
+        job = self._job
+        if job is None:
+            return
+        match event:
+            case DataReceived(data=data):
+                self._bytes[Stream.STDIN] += len(data)
+                job.write_input(data)
+            case StreamEnded():
+                self._end_input(job)
+            case RoomGained(stream=None):
+                self._resume_outputs()
+            case RoomGained(stream=Stream() as stream):
+                job.resume_output(stream)
+            case StreamStopped(stream=stream):
+                job.close_output(stream)
+            case SignalReceived(signal=signal):
+                job.send_signal(signal)
+            case TerminalResized(columns=columns, rows=rows):
+                job.resize(columns, rows)
+            case ChannelAbandoned():
+                self._abandon()
 
-    def end_input(self) -> None:
-        """Pass on the end of the input."""
-        self._input_ended = True
-        if self._job is not None:
-            self._job.end_input()
+    def begin_grace(self, longest: float) -> None:
+        """Let the job go on without a link for its grace, and then end it.  One that is kept goes on to its end.
 
-    def send_signal(self, name: str) -> None:
-        """Pass on a signal."""
-        if self._job is not None:
-            self._job.send_signal(name)
+        :param longest: seconds of the longest grace that a session of this server may give.
+        """
+        if self._is_over or isinstance(self.on_disconnect, Keep):
+            return
+        seconds = min(self.on_disconnect.seconds, longest)
+        if seconds > 0:
+            self._grace_timer = self._clock.callLater(seconds, self._grace_over)
+        else:
+            self._grace_over()
 
-    def resize(self, columns: int, rows: int) -> None:
-        """Pass on the size of the client's terminal."""
-        if self._job is not None:
-            self._job.resize(columns, rows)
-
-    def resume_output(self, stream: Stream) -> None:
-        """There is room again on a stream."""
-        if self._job is not None:
-            self._job.resume_output(stream)
-
-    def close_output(self, stream: Stream) -> None:
-        """The client wants no more of a stream."""
-        if self._job is not None:
-            self._job.close_output(stream)
-
-    def abandon(self) -> None:
-        """The client is not interested any more: end the job, and still report its end on the channel."""
-        for stream in OUTPUTS:
-            self.close_output(stream)
-        self.terminate()
-
-    def terminate(self) -> None:
-        """End the job, and report its last output and its end on the channel, as ever."""
-        if self._job is not None:
-            self._job.terminate()
+    def cancel_grace(self) -> None:
+        """Forget the grace, because the session has a link again."""
+        if self._grace_timer is not None:
+            self._grace_timer.cancel()
+            self._grace_timer = None
 
     def disown(self) -> None:
-        """The session is gone: end the job, and report to the log alone."""
-        self._session = None
-        self._released = False
-        self.abandon()
+        """End the job, because the session is gone, and report to the log alone."""
+        self._core = None
+        self._is_released = False
+        self.cancel_grace()
+        with self._guarded():
+            self._abandon()
 
     def release(self) -> None:
-        """The session is gone, and the job goes on: its input ends, its output is dropped, and the log has its end."""
-        self._session = None
-        self._released = True
-        if not self._input_ended:
-            self.end_input()
-        for stream in OUTPUTS:
-            self.resume_output(stream)
+        """Let the job go on to its end, although the session is gone: its input ends, and its output is dropped."""
+        self._core = None
+        self._is_released = True
+        self.cancel_grace()
+        with self._guarded():
+            if self._job is not None and not self._input_ended:
+                self._end_input(self._job)
+            self._resume_outputs()
 
     def describe(self) -> dict[str, object]:
-        """Return what its owner's account may know of it, for :mod:`twisted_rsh.server.control`."""
+        """Return what the server's own account may know of the job, for :mod:`twisted_rsh.server.control`."""
         return {
             "channel": self.channel,
             "kind": self._request.kind,
             "pid": getattr(self._job, "pid", None),
             "seconds": round(self._clock.seconds() - self._started_at, 3),
             **{stream.name.lower(): size for stream, size in self._bytes.items()},
+            "on_disconnect": _shown(self.on_disconnect),
         }
 
-    # For the job to tell.
+    # For the job to call.
 
     def output_room(self, stream: Stream) -> int:
-        if self._session is None:
-            return min(DEFAULT_WINDOW, self._output_left + 1) if self._released else 0
-        self._accept()  # there is no room on a channel that is not open
+        core = self._core
+        if core is None:
+            room = DEFAULT_WINDOW if self._is_released else 0
+        else:
+            room = core.room(self.channel, stream)
+            if not room and core.is_unanswered(self.channel):  # the reason why there is none
+                self._answer()
+                room = core.room(self.channel, stream)
+        if self._request.max_output is None:
+            return room
         # One byte more than the limit shows that the job wants to exceed it.
-        return min(self._session.room(self.channel, stream), self._output_left + 1)
+        return min(room, self._output_left(self._request.max_output) + 1)
 
     def output_received(self, stream: Stream, data: bytes) -> None:
-        left = self._output_left
-        exceeds = len(data) > left
-        if exceeds:
+        limit = self._request.max_output
+        exceeds = False
+        if limit is not None:
+            left = self._output_left(limit)
+            exceeds = len(data) > left
             data = data[:left]
+        is_first = not self._bytes[stream]
         self._bytes[stream] += len(data)
-        if self._session is not None and data:
-            self._accept()
-            self._session.send_data(self.channel, stream, data)
-            self._flush()
-        if exceeds and self._request.max_output is not None:
-            self._cut(LimitReached(Limit.OUTPUT, self._request.max_output))
-            for output in OUTPUTS:
-                self.close_output(output)
+        if self._core is not None and data:
+            if is_first:
+                self._answer()
+            self._core.send_data(self.channel, stream, data)
+            self._session.pump.flush()
+        if limit is not None and exceeds:
+            self._cut(LimitReached(Limit.OUTPUT, limit))
+            self._close_outputs()
 
     def output_ended(self, stream: Stream) -> None:
-        if self._session is not None:
+        if self._core is not None:
             self._ends.append(stream)
             if self._ends_timer is None:
                 self._ends_timer = self._clock.callLater(ENDS_HELD_SECONDS, self._send_ends)
 
     def input_consumed(self, size: int) -> None:
-        if self._session is not None:
-            self._session.consumed(self.channel, Stream.STDIN, size)
-            self._flush()
+        if self._core is not None:
+            self._core.consumed(self.channel, Stream.STDIN, size)
+            self._session.pump.flush()
 
     def input_closed(self) -> None:
-        if self._session is not None:
-            self._accept()
-            self._session.stop_stream(self.channel, Stream.STDIN)
-            self._flush()
+        if self._core is not None:
+            self._answer()
+            self._core.stop_stream(self.channel, Stream.STDIN)
+            self._session.pump.flush()
 
     def job_stopped(self, signal: str) -> None:
         text = "a job of {account} is stopped by SIG{signal}; it goes on when it gets SIGCONT"
         self.log.warn(text, account=self._account, signal=signal)
-        self._tell_state(signal)
+        self._report_state(signal)
 
     def job_continued(self) -> None:
         self.log.info("a job of {account} that was stopped goes on", account=self._account)
-        self._tell_state(None)
+        self._report_state(None)
 
     def job_ended(self, end: JobEnd) -> None:
-        if self._over:
-            # Refused because starting it failed half-way, and the half that had started reports as well.
+        if self._is_over:
+            # The job was refused because starting it failed half-way, and the half that had started reports as well.
             return
-        self._over = True
-        if self._counted:
-            self._capacity.leave_job()
-        for timer in (self._timer, self._ends_timer, self._accept_timer):
+        self._is_over = True
+        if self._is_counted:
+            self._session.sessions.capacity.leave_job()
+        for timer in (self._timeout_timer, self._answer_timer, self._ends_timer, self._grace_timer):
             if timer is not None:
                 timer.cancel()
-        self._timer = self._ends_timer = self._accept_timer = None
+        self._timeout_timer = self._answer_timer = self._ends_timer = self._grace_timer = None
         if self._cut_short is not None:
             end = replace(end, ending=self._cut_short)
         self._job = None
-        session = self._session
-        if session is not None:
+        if self._core is not None:
             if not isinstance(end.ending, Refused):
-                self._accept()
-            self._session = None
-            self._report(session, end)
-            self._flush()
-        self._finished(self)
+                self._answer()
+            core, self._core = self._core, None
+            self._report_end(core, end)
+            self._session.pump.flush()
+        self._session.jobs.job_finished(self)
         # Last: the client need not wait for it.
         self._write_log(end.ending)
 
-    def _tell_state(self, signal: str | None) -> None:
-        if self._session is not None:
-            self._accept()
-            self._session.report_suspension(self.channel, signal)
-            self._flush()
-
-    def _report(self, session: ServerSession, end: JobEnd) -> None:
-        try:
-            session.report_exit(self.channel, end)
-        except LocalProtocolError:
-            # An application may end a job in a way that cannot travel; its client must still hear of an end.
-            self.log.failure("the ending of a job of {account} cannot be sent", account=self._account)
-            session.report_exit(self.channel, JobEnd(OutcomeUnknown("the server cannot say how the job ended")))
-
     @property
-    def _output_left(self) -> int:
-        """Bytes of output that the job may still write; more than any stream has when there is no limit."""
-        if self._request.max_output is None:
-            return MAX_OFFSET
-        return self._request.max_output - self._bytes[Stream.STDOUT] - self._bytes[Stream.STDERR]
+    def _account(self) -> str:
+        """The client's name in the log."""
+        return self._session.login.account
+
+    def _output_left(self, limit: int) -> int:
+        """Return the bytes of output that the job may still write."""
+        return limit - self._bytes[Stream.STDOUT] - self._bytes[Stream.STDERR]
+
+    def _answer(self) -> None:
+        """Tell the client that the job runs, unless it knows; it must learn that before anything else of the job.
+
+        A job may report about itself before it has been started, from within the call that starts it.
+        """
+        if self._core is not None and self._core.is_unanswered(self.channel):
+            self._core.accept(self.channel, self._encoding)
+
+    def _ready(self) -> None:
+        self._answer_timer = None
+        self._answer()
+        self._session.pump.flush()
 
     def _send_ends(self) -> None:
         self._ends_timer = None
         ends, self._ends = self._ends, []
-        if self._session is not None:
-            self._accept()
+        if self._core is not None:
+            self._answer()
             for stream in ends:
-                self._session.end_stream(self.channel, stream)
-            self._flush()
+                self._core.end_stream(self.channel, stream)
+            self._session.pump.flush()
 
-    def _ready(self) -> None:
-        self._accept_timer = None
-        self._accept()
-        self._flush()
+    def _report_state(self, signal: str | None) -> None:
+        if self._core is not None:
+            self._answer()
+            self._core.report_suspension(self.channel, signal)
+            self._session.pump.flush()
 
-    def _accept(self) -> None:
-        # A job may tell about itself before start_job has returned; the client must hear of it first.
-        if self._session is not None and not self._accepted:
-            self._accepted = True
-            self._session.accept(self.channel, self._encoding)
+    def _report_end(self, core: ServerSession, end: JobEnd) -> None:
+        try:
+            core.report_exit(self.channel, end)
+        except LocalProtocolError:
+            # An application may end a job in a way that cannot travel; its client must still hear of an end.
+            self.log.failure("the ending of a job of {account} cannot be sent", account=self._account)
+            core.report_exit(self.channel, JobEnd(OutcomeUnknown("the server cannot say how the job ended")))
+
+    # The job may end from within each of these calls.
+
+    def _end_input(self, job: IJob) -> None:
+        self._input_ended = True
+        job.end_input()
+
+    def _resume_outputs(self) -> None:
+        for stream in OUTPUTS:
+            if self._job is not None:
+                self._job.resume_output(stream)
+
+    def _close_outputs(self) -> None:
+        for stream in OUTPUTS:
+            if self._job is not None:
+                self._job.close_output(stream)
+
+    def _terminate(self) -> None:
+        if self._job is not None:
+            self._job.terminate()
+
+    def _abandon(self) -> None:
+        self._close_outputs()
+        self._terminate()
+
+    def _guarded(self) -> AbstractContextManager[object]:
+        # An application's job that breaks here must not keep the others.
+        return self.log.failuresHandled("ending a job of {account} broke the program", account=self._account)
+
+    def _grace_over(self) -> None:
+        self._grace_timer = None
+        with self._guarded():
+            self._terminate()
 
     def _time_is_up(self) -> None:
-        self._timer = None
+        self._timeout_timer = None
         if self._request.timeout is not None:
             self._cut(TimedOut(self._request.timeout))
 
@@ -337,7 +390,7 @@ class ChannelJob:
         """End the job early, for a reason that is then its ending."""
         if self._cut_short is None:
             self._cut_short = ending
-        self.terminate()
+        self._terminate()
 
     def _write_log(self, ending: Ending) -> None:
         request = self._request
@@ -348,10 +401,16 @@ class ChannelJob:
             "{ending}, {seconds:.3f} s",
             account=self._account,
             kind=request.kind,
-            command=f" {text}" if self._log_commands else "",
+            command=f" {text}" if self._session.sessions.log_commands else "",
             stdin=self._bytes[Stream.STDIN],
             stdout=self._bytes[Stream.STDOUT],
             stderr=self._bytes[Stream.STDERR],
             ending=ending,
             seconds=self._clock.seconds() - self._started_at,
         )
+
+
+def _shown(policy: Disconnection) -> str:
+    if isinstance(policy, Keep):
+        return "keep"
+    return f"grace:{policy.seconds:g}" if policy.seconds else "kill"

@@ -1,4 +1,4 @@
-"""Where a server listens: on every address it was told, or nowhere."""
+"""A server's listening ports: on every address of the operator's choice, or on none."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ __all__ = [
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_6 = "::1"
+
 BACKLOG = 128
-"""Connections that the system holds until they are accepted; above the limit of those without a login."""
+"""Connections that the system holds until the server accepts them: more than may exist without a login by default."""
 
 
 def default_interfaces() -> tuple[str, ...]:
     """Return the loopback addresses of this machine: IPv4's, and IPv6's where there is one.
 
-    Both, because somebody who took the free one would be dialled by whoever says ``localhost``.
+    Both, because another user's program could take the free one, and a client of ``localhost`` would reach that.
     """
     if not socket.has_ipv6:
         return (LOOPBACK,)
@@ -43,7 +44,9 @@ def default_interfaces() -> tuple[str, ...]:
 def check_interfaces(interfaces: Sequence[str], port: int) -> None:
     """Check, without listening, that a TCP port is free on every one of some interfaces.
 
-    :raises twisted.internet.error.CannotListenError: it is not, or an address is not this machine's.
+    :param interfaces: numeric addresses.
+    :param port: the TCP port; 0 is always free.
+    :raises twisted.internet.error.CannotListenError: it is not free, or an address is not this machine's.
     """
     for interface in interfaces:
         family = socket.AF_INET6 if ":" in interface else socket.AF_INET
@@ -65,7 +68,7 @@ def interface_endpoint(reactor: IReactorTCP, interface: str, port: int) -> IStre
 
 
 def tcp_port_of(port: IListeningPort) -> int | None:
-    """Return the TCP port number that something listens on, or ``None`` if it is no TCP port."""
+    """Return the number of a listening TCP port, or ``None`` if the port is of another kind."""
     number = getattr(port.getHost(), "port", None)
     return number if isinstance(number, int) else None
 
@@ -79,11 +82,13 @@ async def listen_on_all(
 ) -> list[IListeningPort]:
     """Listen on a TCP port of some interfaces, and on some endpoints.
 
+    :param factory: makes the protocol of each connection.
     :param interfaces: numeric addresses; all of them get the same port.
-    :param tcp_port: its number; 0 for one that the system chooses for the first and the others then share.
-    :param endpoints: what else to listen on.
-    :returns: all that listens, the interfaces first.
-    :raises twisted.internet.error.CannotListenError: one is taken; nothing listens then.
+    :param tcp_port: its number; 0 for one that the system chooses for the first interface and the others then share.
+    :param endpoints: further endpoints to listen on.
+    :param reactor: the reactor.
+    :returns: all listening ports, those of the interfaces first.
+    :raises twisted.internet.error.CannotListenError: one is taken; no port listens then.
     """
     ports: list[IListeningPort] = []
     try:
@@ -92,7 +97,7 @@ async def listen_on_all(
             ports.append(port)
             tcp_port = tcp_port or tcp_port_of(port) or 0
         for endpoint in endpoints:
-            ports.append(await endpoint.listen(factory))  # noqa: PERF401 - those before a failure must be known
+            ports.append(await endpoint.listen(factory))  # noqa: PERF401 - a failure must stop the ports before it
     except BaseException:
         await stop_listening(ports)
         raise
@@ -100,5 +105,5 @@ async def listen_on_all(
 
 
 async def stop_listening(ports: Sequence[IListeningPort]) -> None:
-    """Stop listening, and wait until every one has stopped."""
+    """Stop listening on some ports, and wait until all have stopped."""
     await DeferredList([maybeDeferred(port.stopListening) for port in ports])

@@ -1,8 +1,9 @@
-"""The sessions of a server, with a link and without."""
+"""The sessions of a server, with a link and without: how to find one, end some, and how many may wait for a link."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterator
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, gatherResults
@@ -19,11 +20,11 @@ from twisted_rsh.server.session import DurableSession, LoggedIn
 __all__ = ["KEY_REVOKED", "MAX_DETACHED_PER_KEY", "Sessions"]
 
 MAX_DETACHED_PER_KEY = 16
-"""Sessions of one key that may be there without a link; of more than that the one that lost its link first is ended.
-Each may hold a window of each stream of its jobs."""
+"""Sessions of one key that may wait without a link; of one more, the session that lost its link first is ended.  Each
+may hold a window of each stream of its jobs."""
 
 KEY_REVOKED = "your key is not authorized any more"
-"""What a client is told whose key may not log in any more."""
+"""The line for a client whose session ends because its key may not log in any more."""
 
 
 class Sessions:
@@ -31,23 +32,18 @@ class Sessions:
 
     :param clock: keeps the time, usually the reactor.
     :param capacity: counts the sessions and jobs.
-    :param random_bytes: returns so many random bytes, such as ``secrets.token_bytes``.
     :param log_commands: whether the log names the commands.
+    :ivar clock: as above.
+    :ivar capacity: as above.
+    :ivar log_commands: as above.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        capacity: Capacity,
-        random_bytes: Callable[[int], bytes],
-        *,
-        log_commands: bool = False,
-    ) -> None:
-        self._clock = clock
-        self._capacity = capacity
-        self._log_commands = log_commands
+    def __init__(self, clock: IReactorTime, capacity: Capacity, *, log_commands: bool = False) -> None:
+        self.clock = clock
+        self.capacity = capacity
+        self.log_commands = log_commands
         self._sessions: dict[bytes, DurableSession] = {}
-        self._nobody = ServerProof(bytes(SESSION_ID_BYTES), random_bytes(PROOF_BYTES))
+        self._decoy = ServerProof(bytes(SESSION_ID_BYTES), secrets.token_bytes(PROOF_BYTES))
 
     def __iter__(self) -> Iterator[DurableSession]:
         return iter(list(self._sessions.values()))
@@ -55,46 +51,40 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def new_identifier(self) -> bytes:
+        """Make the identifier of a new session, which no client can guess."""
+        return secrets.token_bytes(SESSION_ID_BYTES)
+
     def begin(self, identifier: bytes, core: ServerSession, secret: bytes, login: LoggedIn) -> DurableSession:
         """Make the session of a login, which the capacity has counted.
 
-        :param identifier: its identifier, new.
+        :param identifier: its identifier (:meth:`new_identifier`).
         :param core: its core.
-        :param secret: that of the link of the login.
-        :param login: who began it.
+        :param secret: the secret of the login's link.
+        :param login: the result of the login.
         """
-        session = DurableSession(
-            self._clock,
-            identifier,
-            core,
-            ServerProof(identifier, secret),
-            login,
-            capacity=self._capacity,
-            log_commands=self._log_commands,
-            detached=self._make_room,
-            forgotten=self._forget,
-        )
+        session = DurableSession(self, identifier, core, secret, login)
         self._sessions[identifier] = session
         return session
 
     def find_resumable(self, claim: Resume, binding: LinkBinding) -> DurableSession | None:
         """Find the session that a resume may go on with.
 
-        For an identifier that nobody has the same is computed with a secret that nobody knows, so that neither the
-        answer nor its time tells which identifiers there are.
+        For an identifier that no session has, the same work is done with a secret that no client knows, so that
+        neither the answer nor its time tells which identifiers exist.
 
         :param claim: the resume.
-        :param binding: what ties it to its connection.
+        :param binding: ties the resume to its connection.
         :returns: ``None`` if there is none, or the proof is wrong, made for another connection, or old.
         """
         session = self._sessions.get(claim.session)
         if session is None:
-            self._nobody.verifies(claim, binding)
+            self._decoy.verifies(claim, binding)
             return None
         return session if session.is_claimed_by(claim, binding) else None
 
     def any_from(self, source: str | None) -> bool:
-        """Tell whether a session, with a link or without, was last seen from a source."""
+        """Tell whether the last link of a session, also of one without a link now, came from a source."""
         return any(session.source == source for session in self._sessions.values())
 
     def end_all(self, reason: str, text: str) -> None:
@@ -109,10 +99,10 @@ class Sessions:
     def recheck_keys(self, portal: Portal) -> Deferred[int]:
         """End every session whose key may not log in any more.
 
-        A session stays whose key the portal cannot judge, because it broke.
+        A session stays if the portal breaks when it is asked about its key.
 
-        :param portal: whom to ask.
-        :returns: fires with how many were ended.
+        :param portal: decides about the keys.
+        :returns: fires with the number of sessions that were ended.
         """
         return gatherResults([self._recheck(session, portal) for session in self]).addCallback(sum)
 
@@ -125,7 +115,10 @@ class Sessions:
 
         return check_key_again(portal, session.login.credentials).addCallback(act)
 
-    def _make_room(self, session: DurableSession) -> None:
+    # For the sessions to call.
+
+    def session_detached(self, session: DurableSession) -> None:
+        """Make room for a session that has lost its link and stays: end the one of its key that lost its link first."""
         key = session.login.credentials.fingerprint
         detached = [
             (one.detached_at, number, one)
@@ -136,5 +129,7 @@ class Sessions:
             _, _, oldest = min(detached)
             oldest.end(f"its key has more than {MAX_DETACHED_PER_KEY} sessions without a link")
 
-    def _forget(self, session: DurableSession) -> None:
+    def session_ended(self, session: DurableSession) -> None:
+        """Forget a session that is over."""
         del self._sessions[session.identifier]
+        self.capacity.leave_session(session.login.credentials.fingerprint)

@@ -1,53 +1,59 @@
-"""What a stand-alone server makes of SIGHUP: it asks again who may be logged in."""
+"""SIGHUP at a stand-alone server: it makes the server check the keys of its sessions again."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from twisted.internet.interfaces import IReactorFromThreads
+from zope.interface import Interface
 
-__all__ = ["SighupHandler"]
+__all__ = ["ISighupListener", "SighupHandler"]
+
+
+class ISighupListener(Interface):
+    """The part of a program that acts on SIGHUP.  Both methods are called by the reactor."""
+
+    def sighup_received() -> None:
+        """Act on the signal."""
+
+    def terminal_gone() -> None:
+        """End the program, because the signal says that its terminal is gone."""
 
 
 class SighupHandler:
-    """Calls something at each SIGHUP, in place of the system's own way with it, which is to end the process.
+    """Gives SIGHUP to a listener, in place of the system's default, which ends the process.
 
-    What a handler of before did is still done.  A program that was started on a terminal and finds it gone ends as it
-    would have, only tidily.
+    A handler that the program had before is still called.  A program that was started on a terminal and finds it gone
+    ends as by default, but tidily.
 
     :param reactor: the reactor, whose thread is the process's main one.
-    :param hung_up: called by the reactor at each signal.
-    :param terminal_gone: called by the reactor instead where that is what the signal meant.
+    :param listener: acts on the signal.
     """
 
-    def __init__(
-        self, reactor: IReactorFromThreads, hung_up: Callable[[], object], terminal_gone: Callable[[], object]
-    ) -> None:
+    def __init__(self, reactor: IReactorFromThreads, listener: ISighupListener) -> None:
         self._reactor = reactor
-        self._hung_up = hung_up
-        self._terminal_gone = terminal_gone
+        self._listener = listener
         self._before: Any = signal.SIG_DFL
         self._had_terminal = False
 
     def install(self) -> None:
-        """Begin."""
+        """Take the signal."""
         self._had_terminal = _has_terminal()
         self._before = signal.signal(signal.SIGHUP, self._received)
 
     def restore(self) -> None:
-        """Leave the signal to whoever had it before."""
+        """Give the signal back to the handler that the program had before."""
         signal.signal(signal.SIGHUP, self._before)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         if callable(self._before):
             self._before(number, frame)
-        # nohup has the signal ignored: such a program outlives its terminal.
+        # nohup has the program ignore the signal, which then outlives its terminal.
         is_gone = self._before == signal.SIG_DFL and self._had_terminal and not _has_terminal()
-        self._reactor.callFromThread(self._terminal_gone if is_gone else self._hung_up)
+        self._reactor.callFromThread(self._listener.terminal_gone if is_gone else self._listener.sighup_received)
 
 
 def _has_terminal() -> bool:

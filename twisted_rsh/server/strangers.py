@@ -1,7 +1,8 @@
-"""Sources that have misbehaved before a login, and for how long nothing of theirs is accepted.
+"""The bounds on what a client may take of a server before it has logged in: connections, further tries, and log lines.
 
-As OpenSSH's ``PerSourcePenalties`` (``sshd_config(5)``): every offence adds seconds to what its source has to serve.
-Below a minimum nothing happens.  From there on the source is refused, until all of its seconds are over.
+As with OpenSSH (``sshd_config(5)``), a growing share of connections is turned away while many have not logged in
+(``MaxStartups``), and a source that misbehaves is refused for a while (``PerSourcePenalties``): every offence adds
+seconds to its penalty, and from a minimum on the source is refused until all of its seconds are over.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import enum
 import ipaddress
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random, SystemRandom
+from typing import ClassVar
 
 from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.logger import Logger
@@ -29,20 +31,53 @@ __all__ = [
     "Offence",
     "Penalties",
     "RateLimitedLog",
+    "StrangerLog",
+    "Strangers",
     "source_of",
 ]
 
 IPV6_SOURCE_BITS = 64
-"""Bits of an IPv6 address that name its source: one network, the smallest thing that a customer of a provider is given
-(RFC 6177); whoever has one address of it has them all."""
+"""Bits of an IPv6 address that name its source.  A network of this size is the smallest that a provider gives to a
+customer (RFC 6177), and a host with one of its addresses can take all of them."""
+
+DROP_START = 10
+"""Connections without a login from which on the server turns some away."""
+
+DROP_RATE = 0.3
+"""The share that it turns away at :data:`DROP_START`; the share grows to all at the maximum."""
+
+MAX_UNAUTHENTICATED = 100
+"""Connections without a login that may exist at once, about 54 KiB each."""
+
+MAX_UNAUTHENTICATED_PER_SOURCE = 10
+"""Connections without a login that one source may have at once: a tenth of all, so that one source cannot keep others
+out, and enough for a program that opens several."""
+
+MIN_PENALTY_SECONDS = 15.0
+"""Seconds of penalties from which on a source is refused, as with OpenSSH: three failed logins reach it, one does not.
+"""
+
+MAX_PENALTY_SECONDS = 600.0
+"""Seconds of penalties that a source can have at most, as with OpenSSH: a client that gets the address of a hostile one
+waits ten minutes at most."""
+
+MAX_SOURCES = 65_536
+"""Sources that the server remembers at once, as with OpenSSH, some 16 MB; of one more, it forgets the source that is
+free soonest."""
+
+LINES_A_MINUTE = 60
+"""Log lines of one kind in a minute, some 10 MB a day at worst: more than a person reads, and too few to fill a disk.
+"""
+
+_MINUTE = 60.0
 
 
 def source_of(address: IAddress | None) -> str | None:
-    """Say which source a connection's limits are counted for.
+    """Return the source that a connection counts for.
 
     :param address: the peer's, as Twisted gives it to ``buildProtocol``.
-    :returns: an IPv4 address, or an IPv6 network of :data:`IPV6_SOURCE_BITS`, as text; ``None`` for a connection that
-        no such limit is for: from this machine, whose users share the loopback addresses, or not over IP at all.
+    :returns: an IPv4 address, or an IPv6 network of :data:`IPV6_SOURCE_BITS`, as text.  ``None`` for a connection that
+        is bounded with no source: from this machine, whose users share the loopback addresses, or not over IP.
     """
     try:
         host = ipaddress.ip_address(getattr(address, "host", ""))
@@ -55,72 +90,14 @@ def source_of(address: IAddress | None) -> str | None:
     return None if host.is_loopback else str(host)
 
 
-LINES_A_MINUTE = 60
-"""Lines of one kind in a minute, some 10 MB a day at worst: more than anybody reads, and no disk is full of it."""
-
-_MINUTE = 60.0
-
-
-class RateLimitedLog:
-    """Lets so many lines of one kind into the log.
-
-    :param log: where they go.
-    :param clock: tells the time, usually the reactor.
-    :param lines: lines in a minute.
-    """
-
-    def __init__(self, log: Logger, clock: IReactorTime, lines: int = LINES_A_MINUTE) -> None:
-        self._log = log
-        self._clock = clock
-        self._lines = lines
-        self._began = clock.seconds()
-        self._written = 0
-        self._left_out = 0
-
-    def info(self, line: str, **values: object) -> None:
-        """Write a line, unless this minute has had its share.
-
-        The first that is left out is told of at once, and how many were as soon as a line is written again.
-
-        :param line: the format, as :meth:`twisted.logger.Logger.info` takes it; always the same for one object.
-        :param values: what the format names.
-        """
-        now = self._clock.seconds()
-        if not 0 <= now - self._began < _MINUTE:
-            left_out, self._left_out = self._left_out, 0
-            self._began, self._written = now, 0
-            if left_out:
-                self._log.info("{count} lines like the next were left out", count=left_out)
-        if self._written < self._lines:
-            self._written += 1
-            self._log.info(line, **values)
-            return
-        if not self._left_out:
-            self._log.info(
-                "more lines like the last are left out for {seconds:g} s", seconds=self._began + _MINUTE - now
-            )
-        self._left_out += 1
-
-
-MIN_PENALTY_SECONDS = 15.0
-"""Seconds of penalties from which on a source is refused, as with OpenSSH: three failed logins, but not one."""
-
-MAX_PENALTY_SECONDS = 600.0
-"""Seconds of penalties that a source can have at most, as with OpenSSH: what others did at a shared address is over
-after ten minutes."""
-
-MAX_SOURCES = 65_536
-"""Sources that are remembered at once, as with OpenSSH, some 16 MB; the one that is free soonest is forgotten first."""
-
-
 class Offence(enum.Enum):
-    """What a connection can do wrong before it has logged in; the value is its name in the log."""
+    """A thing that a connection can do wrong before it has logged in; the value is its name in the log."""
 
     LOGIN_REFUSED = "login refused"
-    """A login was refused: a wrong signature, or a key or a user that is not allowed in."""
+    """The server refused a login: a wrong signature, or a key or a user that may not log in."""
 
     RESUME_REFUSED = "resume refused"
-    """A session was not resumed: there is none of that name, or the secret is wrong."""
+    """The server refused to resume a session: none has that name, or the secret is wrong."""
 
     NO_LOGIN = "no login"
     """The connection ended without any attempt to log in, as that of a port scan does."""
@@ -129,7 +106,7 @@ class Offence(enum.Enum):
     """The handshake or the login was not complete in time."""
 
     PROTOCOL_ERROR = "protocol error"
-    """Something came that no client sends: another message, or far too much."""
+    """The peer sent what no client sends: another message, or far too much."""
 
     @property
     def seconds(self) -> float:
@@ -146,11 +123,130 @@ _SECONDS = {
 }
 
 
+class Strangers:
+    """Bounds all connections of one server that have not logged in.
+
+    :param clock: tells the time, usually the reactor.
+    :param max_unauthenticated: connections without a login that may exist at once.
+    :param max_unauthenticated_per_source: connections without a login that one source may have at once.
+    :param penalties: whether a source that misbehaves is refused for a while.
+    :ivar admission: the connections.
+    :ivar penalties: the sources that have misbehaved.
+    :ivar log: the log for all that strangers cause.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        max_unauthenticated: int = MAX_UNAUTHENTICATED,
+        max_unauthenticated_per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE,
+        *,
+        penalties: bool = True,
+    ) -> None:
+        self.admission = Admission(SystemRandom(), max_unauthenticated, max_unauthenticated_per_source)
+        self.penalties = Penalties(clock)
+        self.log = StrangerLog(clock)
+        self._punishes = penalties
+
+    def admit(self, source: str | None) -> bool:
+        """Let one more connection in, or turn it away.
+
+        :param source: its source (:func:`source_of`).
+        :returns: whether it is let in; then call :meth:`leave` once, when it has logged in or is gone.
+        """
+        if self.penalties.refuses(source):
+            return False
+        if self.admission.admit(source):
+            return True
+        self.log.turned_away.info(
+            "a connection was turned away: {count} have not logged in (--max-unauthenticated, "
+            "--max-unauthenticated-per-source)",
+            count=self.admission.count,
+        )
+        return False
+
+    def leave(self, source: str | None) -> None:
+        """Count out a connection that has logged in or is gone.
+
+        :param source: the source that it was let in with.
+        """
+        self.admission.leave(source)
+
+    def punish(self, source: str | None, offence: Offence) -> None:
+        """Add an offence to the penalty of a source, unless the server has no penalties.
+
+        :param source: the offender (:func:`source_of`); ``None`` has no penalty, ever.
+        """
+        if not self._punishes:
+            return
+        seconds = self.penalties.add(source, offence)
+        if seconds is not None:
+            self.log.refused_source.info(
+                "{source} is refused for {seconds:.0f} s: {offence} (--no-penalties)",
+                source=source,
+                seconds=seconds,
+                offence=offence.value,
+            )
+
+
+class Admission:
+    """Counts the connections that have not logged in.
+
+    :param random: decides which connections are turned away.
+    :param maximum: the connections that may exist at once.
+    :param per_source: the connections that one source may have at once.
+    :ivar count: the connections that exist now.
+    """
+
+    def __init__(
+        self,
+        random: Random,
+        maximum: int = MAX_UNAUTHENTICATED,
+        per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE,
+    ) -> None:
+        self._random = random
+        self._maximum = maximum
+        self._per_source = per_source
+        self._sources: Counter[str] = Counter()
+        self.count = 0
+
+    def admit(self, source: str | None = None) -> bool:
+        """Count one more connection, if it may come in.
+
+        :param source: its source (:func:`source_of`); ``None`` may have any number.
+        :returns: whether it may; then call :meth:`leave` once.
+        """
+        if self.count >= self._maximum or self._random.random() < self._refused_share():
+            return False
+        if source is not None:
+            if self._sources[source] >= self._per_source:
+                return False
+            self._sources[source] += 1
+        self.count += 1
+        return True
+
+    def leave(self, source: str | None = None) -> None:
+        """Count out a connection that has logged in or is gone.
+
+        :param source: the source that it was let in with.
+        """
+        self.count -= 1
+        if source is not None:
+            self._sources[source] -= 1
+            if not self._sources[source]:
+                del self._sources[source]
+
+    def _refused_share(self) -> float:
+        if self.count < DROP_START or self._maximum <= DROP_START:
+            return 0.0
+        return DROP_RATE + (1 - DROP_RATE) * (self.count - DROP_START) / (self._maximum - DROP_START)
+
+
 @dataclass(slots=True)
 class _Penalty:
-    """What a source has to serve.
+    """The penalty of one source.
 
-    :ivar until: when it is over, in seconds of the clock.
+    :ivar until: its end, in seconds of the clock.
     :ivar is_refused: whether it has reached the minimum.
     """
 
@@ -159,7 +255,7 @@ class _Penalty:
 
 
 class Penalties:
-    """Remembers sources.
+    """Remembers the sources that have misbehaved.
 
     :param clock: tells the time, usually the reactor.
     :param maximum: sources to remember at once.
@@ -169,9 +265,9 @@ class Penalties:
         self._clock = clock
         self._maximum = maximum
         self._sources: dict[str, _Penalty] = {}
-        # The same sources, by the whole second in which their penalty is over; there are never more such seconds than
-        # MAX_PENALTY_SECONDS and one.  In the order in which they came; the first of a plain dict is slow to find again
-        # and again.
+        # The same sources by the whole second in which their penalty ends, and there in the order in which they came.
+        # At most MAX_PENALTY_SECONDS + 1 such seconds exist.  Ordered, because a plain dict is slow to give its first
+        # key when many before it were deleted.
         self._ending: dict[int, OrderedDict[str, None]] = {}
 
     def __len__(self) -> int:
@@ -181,21 +277,22 @@ class Penalties:
     def refuses(self, source: str | None) -> bool:
         """Tell whether a source is refused now.
 
-        :param source: what :func:`twisted_rsh.server.strangers.source_of` said; ``None`` is never refused.
+        :param source: the source (:func:`source_of`); ``None`` is never refused.
         """
         penalty = None if source is None else self._sources.get(source)
         return penalty is not None and penalty.is_refused and self._left(penalty) > 0
 
     def add(self, source: str | None, offence: Offence) -> float | None:
-        """Add an offence to what a source has to serve.
+        """Add an offence to the penalty of a source.
 
-        :param source: as for :meth:`refuses`; ``None`` has nothing to serve, ever.
-        :returns: the seconds for which the source is refused, if it begins to be so with this; ``None`` otherwise.
+        :param source: as for :meth:`refuses`; ``None`` has no penalty, ever.
+        :returns: the seconds for which the source is refused, if this offence is the one that reaches the minimum;
+            ``None`` otherwise.
         """
         if source is None:
             return None
         now = self._clock.seconds()
-        self._forget_what_is_over(now)
+        self._forget_ended(now)
         penalty = self._sources.pop(source, None)
         if penalty is None:
             if len(self._sources) >= self._maximum:
@@ -214,7 +311,7 @@ class Penalties:
         return seconds if penalty.is_refused and not was_refused else None
 
     def _left(self, penalty: _Penalty) -> float:
-        # No more than the most there is: a clock that was set back must not make it longer.
+        # Never more than the maximum: a clock that is set back must not make a penalty longer.
         return min(max(penalty.until - self._clock.seconds(), 0.0), MAX_PENALTY_SECONDS)
 
     def _unlist(self, source: str, penalty: _Penalty) -> None:
@@ -229,73 +326,70 @@ class Penalties:
         source = next(iter(self._ending[second]))
         self._unlist(source, self._sources.pop(source))
 
-    def _forget_what_is_over(self, now: float) -> None:
+    def _forget_ended(self, now: float) -> None:
         for second in [second for second in self._ending if second + 1 <= now]:
             for source in self._ending.pop(second):
                 del self._sources[source]
 
 
-DROP_START = 10
-"""Connections without a login from which some are turned away."""
+class StrangerLog:
+    """The log for all that strangers cause: so many lines a minute of each kind, from all connections of a server.
 
-DROP_RATE = 0.3
-"""The share that is turned away at :data:`DROP_START`; it grows to all at the maximum."""
-
-MAX_UNAUTHENTICATED = 100
-"""Connections without a login that may exist at once, about 54 KiB each."""
-
-MAX_UNAUTHENTICATED_PER_SOURCE = 10
-"""Connections without a login that one source may have at once: a tenth of all, so that no single one can keep others
-out, and enough for a program that opens several."""
-
-
-class Admission:
-    """Counts the connections that have not logged in.
-
-    :param random: returns a number from 0 to 1, such as ``random.random``.
-    :param maximum: the connections that may be there at once.
-    :param per_source: those of one source.
-    :ivar count: how many are there.
+    :param clock: tells the time, usually the reactor.
+    :ivar turned_away: a connection was turned away.
+    :ivar refused_source: a source is refused from now on.
+    :ivar aborted: a link was aborted.
+    :ivar refused_login: a login was refused.
+    :ivar refused_resume: a resume was refused.
     """
 
-    def __init__(
-        self,
-        random: Callable[[], float],
-        maximum: int = MAX_UNAUTHENTICATED,
-        per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE,
-    ) -> None:
-        self._random = random
-        self._maximum = maximum
-        self._per_source = per_source
-        self._sources: Counter[str] = Counter()
-        self.count = 0
+    log: ClassVar[Logger] = Logger()
 
-    def admit(self, source: str | None = None) -> bool:
-        """Tell whether one more may come in, and count it if so.  Call :meth:`leave` once for each that did.
+    def __init__(self, clock: IReactorTime) -> None:
+        self.turned_away = RateLimitedLog(self.log, clock)
+        self.refused_source = RateLimitedLog(self.log, clock)
+        self.aborted = RateLimitedLog(self.log, clock)
+        self.refused_login = RateLimitedLog(self.log, clock)
+        self.refused_resume = RateLimitedLog(self.log, clock)
 
-        :param source: what :func:`twisted_rsh.server.strangers.source_of` said of it; ``None`` may have any number.
+
+class RateLimitedLog:
+    """Writes a limited number of lines of one kind to the log.
+
+    :param log: the log.
+    :param clock: tells the time, usually the reactor.
+    :param lines: lines in a minute.
+    """
+
+    def __init__(self, log: Logger, clock: IReactorTime, lines: int = LINES_A_MINUTE) -> None:
+        self._log = log
+        self._clock = clock
+        self._lines = lines
+        self._began = clock.seconds()
+        self._written = 0
+        self._left_out = 0
+
+    def info(self, line: str, **values: object) -> None:
+        """Write a line, unless this minute has had its share.
+
+        The log announces the first line that is left out at once, and counts all of them before the next that is
+        written.
+
+        :param line: the format, as :meth:`twisted.logger.Logger.info` takes it; always the same for one object.
+        :param values: the values that the format names.
         """
-        if self.count >= self._maximum or self._random() < self._refused_share():
-            return False
-        if source is not None:
-            if self._sources[source] >= self._per_source:
-                return False
-            self._sources[source] += 1
-        self.count += 1
-        return True
-
-    def leave(self, source: str | None = None) -> None:
-        """Take note that one has logged in or is gone.
-
-        :param source: the one that it was let in with.
-        """
-        self.count -= 1
-        if source is not None:
-            self._sources[source] -= 1
-            if not self._sources[source]:
-                del self._sources[source]
-
-    def _refused_share(self) -> float:
-        if self.count < DROP_START or self._maximum <= DROP_START:
-            return 0.0
-        return DROP_RATE + (1 - DROP_RATE) * (self.count - DROP_START) / (self._maximum - DROP_START)
+        now = self._clock.seconds()
+        if not 0 <= now - self._began < _MINUTE:
+            left_out, self._left_out = self._left_out, 0
+            self._began, self._written = now, 0
+            if left_out:
+                self._log.info("{count} lines like the next were left out", count=left_out)
+        if self._written < self._lines:
+            self._written += 1
+            self._log.info(line, **values)
+            return
+        if not self._left_out:
+            self._log.info(
+                "more lines like the last are left out for {seconds:g} s", seconds=self._began + _MINUTE - now
+            )
+        self._left_out += 1

@@ -1,4 +1,4 @@
-"""What strangers can write to the log is bounded, and says when something is missing."""
+"""The log lines that strangers cause: they are bounded, and the log says when some are left out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from twisted_rsh.server.strangers import LINES_A_MINUTE, RateLimitedLog
 
 
 def lines(logged: list[LogEvent]) -> list[str]:
-    """Return the lines of our own since the last call."""
+    """Return our own lines since the last call."""
     texts = [formatEvent(event) for event in logged if "twisted_rsh" in str(event["log_namespace"])]
     logged.clear()
     return texts
 
 
 def test_the_bound(logged: list[LogEvent]) -> None:
-    """R-15: a minute has its sixty lines; the one that would be more is announced, and the next minute tells of it."""
+    """R-15: a minute has sixty lines; the log announces that more are left out, and counts them in the next minute."""
     clock = Clock()
     limit = RateLimitedLog(Logger("twisted_rsh.test"), clock)
     for number in range(LINES_A_MINUTE):
@@ -43,7 +43,7 @@ def test_the_bound(logged: list[LogEvent]) -> None:
 
 
 def test_quiet_minutes(logged: list[LogEvent]) -> None:
-    """A minute in which there was room says nothing about what was left out, and a clock set back begins a new one."""
+    """A minute with room announces nothing, and a clock that is set back begins a new minute."""
     clock = Clock()
     limit = RateLimitedLog(Logger("twisted_rsh.test"), clock, lines=1)
     limit.info("a")
@@ -55,9 +55,9 @@ def test_quiet_minutes(logged: list[LogEvent]) -> None:
 
 
 def a_protocol_error(rig: Rig) -> None:
-    """Say in clear what no client says."""
+    """Send, in the clear, what no client sends."""
     wire = Wire(rig.clock)
-    link = rig.factory._links.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+    link = rig.factory.new_link(None)
     wire.connect(link)
     link.dataReceived(frame(b"\x00"))
     rig.clock.advance(0)
@@ -78,9 +78,9 @@ def one_too_many(rig: Rig) -> None:
 
 def another_source(rig: Rig) -> None:
     """Misbehave at one more address."""
-    number = len(rig.factory._links.penalties)
+    number = len(rig.factory.strangers.penalties)
     wire = Wire(rig.clock)
-    link = rig.factory._links.buildProtocol(IPv4Address("TCP", f"192.0.{number // 250}.{number % 250 + 1}", 1))
+    link = rig.factory.new_link(f"192.0.{number // 250}.{number % 250 + 1}")
     wire.connect(link)
     link.dataReceived(frame(b"\x00"))
     rig.clock.advance(0)
@@ -91,7 +91,7 @@ def another_source(rig: Rig) -> None:
     [(a_protocol_error, 100_000, 1), (a_wrong_key, 100, 1), (one_too_many, 100_000, 1), (another_source, 10_000, 2)],
 )
 def test_floods(act: Callable[[Rig], None], times: int, kinds: int, logged: list[LogEvent]) -> None:
-    """R-15: 10^5 protocol errors, or anything else that a stranger can do, write a bounded number of lines."""
+    """R-15: 10^5 protocol errors, or any other act of a stranger, write a bounded number of lines."""
     rig = Rig(max_unauthenticated=1)
     if act is one_too_many:
         RawClient(rig.clock, rig.protocol())
@@ -102,7 +102,7 @@ def test_floods(act: Callable[[Rig], None], times: int, kinds: int, logged: list
 
 
 def test_one_line_for_each_source(rig: Rig, logged: list[LogEvent]) -> None:
-    """R-15: a source that is refused is told of once; its connections meanwhile write nothing."""
+    """R-15: the log names a refused source once, and its further connections write nothing."""
     rig.connect("192.0.2.7").send(frame(b"\x00"))
     texts = lines(logged)
     assert sum("is refused for 30 s: protocol error" in text for text in texts) == 1

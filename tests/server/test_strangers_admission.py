@@ -1,4 +1,4 @@
-"""Who is let in while others have not logged in."""
+"""The admission of connections while others have not logged in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import frame
-from tests.server.rig import Rig
+from tests.server.rig import Lucky, Rig, Unlucky
 from twisted_rsh.server.strangers import (
     DROP_RATE,
     DROP_START,
@@ -19,26 +19,26 @@ from twisted_rsh.server.strangers import (
 )
 
 
-def never() -> float:
-    """Be the luckiest."""
-    return 1.0
+class Drawn(random.Random):
+    """Draws the test's number."""
 
+    number = 0.0
 
-def always() -> float:
-    """Be the unluckiest: the lowest number that is drawn."""
-    return 0.0
+    def random(self) -> float:
+        """Draw."""
+        return self.number
 
 
 def test_below_the_start_everybody_is_let_in() -> None:
-    """R-03: the first ten are let in whatever is drawn; the eleventh is not, if luck is bad."""
-    admission = Admission(always)
+    """R-03: the first ten are let in whatever is drawn; the eleventh is not, if the draw is low."""
+    admission = Admission(Unlucky())
     assert [admission.admit() for _ in range(DROP_START + 1)] == [True] * DROP_START + [False]
     assert admission.count == DROP_START
 
 
 def test_at_the_maximum_nobody_is() -> None:
-    """R-03: a hundred are let in by the best of luck, and not one more, until one leaves."""
-    admission = Admission(never)
+    """R-03: with the highest draws a hundred are let in, and one more only when one leaves."""
+    admission = Admission(Lucky())
     assert [admission.admit() for _ in range(MAX_UNAUTHENTICATED + 1)] == [True] * MAX_UNAUTHENTICATED + [False]
     admission.leave()
     assert admission.admit()
@@ -47,14 +47,14 @@ def test_at_the_maximum_nobody_is() -> None:
 
 def test_the_share_grows() -> None:
     """R-03: 10:30:100: at ten 30 % are turned away, at 55 the mean of that and all, always by the same rule."""
-    drawn = [0.0]
-    admission = Admission(lambda: drawn[0])
+    drawn = Drawn()
+    admission = Admission(drawn)
     shares = {}
     for count in range(MAX_UNAUTHENTICATED):
         admission.count = count
         share = 0.0
         for percent in range(101):
-            drawn[0] = percent / 100
+            drawn.number = percent / 100
             if admission.admit():
                 share = percent / 100
                 break
@@ -70,7 +70,7 @@ def test_the_share_grows() -> None:
 
 def test_statistics() -> None:
     """R-03: at ten, about 30 of 100 are turned away."""
-    admission = Admission(random.Random(1).random)
+    admission = Admission(random.Random(1))
     admission.count = DROP_START
     refused = 0
     for _ in range(10_000):
@@ -83,7 +83,7 @@ def test_statistics() -> None:
 
 def test_a_small_maximum() -> None:
     """A maximum at or below the start has no random part."""
-    admission = Admission(always, DROP_START)
+    admission = Admission(Unlucky(), DROP_START)
     assert [admission.admit() for _ in range(DROP_START + 1)] == [True] * DROP_START + [False]
 
 
@@ -93,7 +93,8 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
     address = IPv4Address("TCP", "192.0.2.7", 1)
     one, other = rig.connect(), rig.connect()
     assert rig.factory.buildProtocol(address) is None
-    assert "turned away: 2 have not logged in" in formatEvent(logged[-1])
+    line = formatEvent(logged[-1])
+    assert "turned away: 2 have not logged in (--max-unauthenticated" in line
     other.wire.lose()
     assert rig.waiting == 1
     rig.log_in()
@@ -106,8 +107,8 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
 
 
 def test_one_source() -> None:
-    """R-01: a source has its ten, and not one more, until one leaves; others and this machine do not count."""
-    admission = Admission(never)
+    """R-01: a source may have ten, and one more only when one leaves; others and this machine do not count."""
+    admission = Admission(Lucky())
     admitted = [admission.admit("a") for _ in range(MAX_UNAUTHENTICATED_PER_SOURCE + 1)]
     assert admitted == [True] * MAX_UNAUTHENTICATED_PER_SOURCE + [False]
     assert admission.count == MAX_UNAUTHENTICATED_PER_SOURCE
@@ -119,8 +120,8 @@ def test_one_source() -> None:
 
 
 def test_a_source_that_has_left_is_forgotten() -> None:
-    """Nothing grows with the sources that there have been."""
-    admission = Admission(never)
+    """A source without a connection takes no memory."""
+    admission = Admission(Lucky())
     for number in range(1000):
         assert admission.admit(str(number))
         admission.leave(str(number))
@@ -128,7 +129,7 @@ def test_a_source_that_has_left_is_forgotten() -> None:
 
 
 def test_one_source_at_a_server() -> None:
-    """R-01: strangers at one address keep nobody else out; who logs in or leaves makes room."""
+    """R-01: strangers at one address keep no other address out; a login or an end makes room."""
     rig = Rig(max_unauthenticated_per_source=2)
     one, other = rig.connect("192.0.2.7"), rig.connect("192.0.2.7")
     assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None

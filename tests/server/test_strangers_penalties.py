@@ -1,4 +1,4 @@
-"""Sources that misbehave before they log in are refused for a while; this machine is not."""
+"""Penalties: a source that misbehaves before it logs in is refused for a while; this machine never is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ AWAY = "192.0.2.7"
 
 
 def clients_address(host: str) -> IAddress:
-    """Return an address of a connection from somewhere."""
+    """Return the address of a client."""
     kind: Any = IPv6Address if ":" in host else IPv4Address
     address: IAddress = kind("TCP", host, 50000)
     return address
@@ -62,12 +62,12 @@ def test_sources(host: str, source: str | None) -> None:
 
 @pytest.mark.parametrize("address", [None, UNIXAddress("/run/socket")])
 def test_what_is_not_ip_has_no_source(address: IAddress | None) -> None:
-    """Nobody else can reach it, or somebody else has decided who can."""
+    """A connection that is not over IP has no source."""
     assert source_of(address) is None
 
 
 def test_the_minimum() -> None:
-    """R-08: below 15 s a source is let in; with the offence that reaches it, it is refused until all is over."""
+    """R-08: below 15 s a source is let in; from there on it is refused until its penalty is over."""
     clock = Clock()
     penalties = Penalties(clock)
     assert penalties.add(AWAY, Offence.DEADLINE) is None
@@ -83,7 +83,7 @@ def test_the_minimum() -> None:
 
 
 def test_one_second_less_than_the_minimum() -> None:
-    """R-08: what is over by the time of the next offence does not count."""
+    """R-08: the part of a penalty that is over at the next offence does not count."""
     clock = Clock()
     penalties = Penalties(clock)
     for _ in range(2):
@@ -94,7 +94,7 @@ def test_one_second_less_than_the_minimum() -> None:
 
 
 def test_the_maximum() -> None:
-    """R-08: however much a source does, after ten minutes of peace it is free."""
+    """R-08: after ten minutes without an offence a source is free, however many it had."""
     clock = Clock()
     penalties = Penalties(clock)
     for _ in range(19):
@@ -111,7 +111,7 @@ def test_the_maximum() -> None:
 
 
 def test_the_offences() -> None:
-    """R-08: each has its seconds."""
+    """R-08: each offence has its seconds."""
     assert {offence.value: offence.seconds for offence in Offence} == {
         "login refused": 5.0,
         "resume refused": 5.0,
@@ -122,7 +122,7 @@ def test_the_offences() -> None:
 
 
 def test_no_source_no_penalty() -> None:
-    """R-08: this machine, whose users share an address, has nothing to serve."""
+    """R-08: this machine, whose users share an address, has no penalty."""
     penalties = Penalties(Clock())
     for _ in range(100):
         assert penalties.add(None, Offence.PROTOCOL_ERROR) is None
@@ -131,7 +131,7 @@ def test_no_source_no_penalty() -> None:
 
 
 def test_the_number_of_sources() -> None:
-    """R-08: 65,536 are remembered; of one more, the one that is free soonest is forgotten, and no other."""
+    """R-08: 65,536 sources are remembered; one more replaces the source that is free soonest."""
     clock = Clock()
     penalties = Penalties(clock)
     penalties.add("cheap", Offence.NO_LOGIN)
@@ -178,18 +178,18 @@ def test_a_clock_that_is_set_back() -> None:
 
 
 def is_let_in(rig: Rig, host: str = AWAY) -> bool:
-    """Tell whether a connection from somewhere would be accepted now, and leave nothing behind."""
-    links = rig.factory._links
+    """Tell whether a connection from an address would be let in now, and leave no connection behind."""
     if rig.factory.buildProtocol(clients_address(host)) is None:
         return False
-    (link,) = set(links.links) - {link for link in links.links if link.transport is not None}
-    links._gone(link)
+    (link,) = [link for link in rig.links if link.transport is None]
+    rig.factory.link_ended(link)
+    rig.factory.strangers.leave(source_of(clients_address(host)))
     return True
 
 
 def seconds_of(rig: Rig, host: str = AWAY) -> float:
-    """Return what a source has to serve."""
-    penalties = rig.factory._links.penalties
+    """Return the seconds of an address's penalty."""
+    penalties = rig.factory.strangers.penalties
     penalty = penalties._sources.get(source_of(clients_address(host)) or "")
     return 0.0 if penalty is None else penalties._left(penalty)
 
@@ -200,7 +200,7 @@ def fail_to_log_in(rig: Rig, client: RawClient) -> None:
 
 
 def test_three_failures_and_the_fourth_connection(rig: Rig, logged: list[LogEvent]) -> None:
-    """A-11: after three refused logins nothing is accepted from that source, before TLS, until its time is over."""
+    """A-11: after three refused logins the server refuses the source, before TLS, until its penalty is over."""
     client = rig.connect(AWAY)
     for attempt in range(MAX_AUTH_ATTEMPTS):
         assert seconds_of(rig) == 5.0 * attempt
@@ -213,7 +213,7 @@ def test_three_failures_and_the_fourth_connection(rig: Rig, logged: list[LogEven
     rig.clock.advance(0.1)
     assert is_let_in(rig)
     lines = [formatEvent(event) for event in logged if "is refused for" in (event["log_format"] or "")]
-    assert lines == [f"{AWAY} is refused for 15 s: login refused"]
+    assert lines == [f"{AWAY} is refused for 15 s: login refused (--no-penalties)"]
 
 
 def test_failures_on_several_connections(rig: Rig) -> None:
@@ -229,18 +229,18 @@ def test_failures_on_several_connections(rig: Rig) -> None:
 
 
 def test_this_machine_is_never_refused(rig: Rig) -> None:
-    """R-08: failures from a loopback address, which all users share, keep nobody out."""
+    """R-08: failures from a loopback address, which all users share, have no penalty."""
     for _ in range(10):
         client = rig.connect("127.0.0.1")
         for _ in range(MAX_AUTH_ATTEMPTS):
             fail_to_log_in(rig, client)
         client.wire.lose()  # from ten waiting connections on, chance decides who is let in
     assert is_let_in(rig, "127.0.0.1")
-    assert len(rig.factory._links.penalties) == 0
+    assert len(rig.factory.strangers.penalties) == 0
 
 
 def test_a_session_goes_on(rig: Rig) -> None:
-    """Who has logged in keeps the session while others at the same address misbehave."""
+    """A logged-in client keeps its session while others at the same address misbehave."""
     client = rig.connect(AWAY)
     client.send(frame(client.auth(rig.pin)))
     client.frames()
@@ -251,7 +251,7 @@ def test_a_session_goes_on(rig: Rig) -> None:
 
 
 def test_a_port_scan(rig: Rig) -> None:
-    """R-08: connections that end without a login cost a second each, the handshake made or not."""
+    """R-08: a connection that ends without a login costs a second, with a handshake or without."""
     for number in range(14):
         client = rig.connect(AWAY, alpn=[b"h2"] if number % 2 else [b"twisted-rsh/1"])
         client.wire.lose()
@@ -262,7 +262,7 @@ def test_a_port_scan(rig: Rig) -> None:
 
 
 def test_clients_on_a_bad_network(rig: Rig) -> None:
-    """R-08: where a session came from, connections that end before a login cost nothing; all else does as ever."""
+    """R-08: at an address with a session, a connection that ends before a login costs nothing; other offences do."""
     client = rig.connect(AWAY)
     client.send(frame(client.auth(rig.pin)))
     client.frames()
@@ -277,7 +277,7 @@ def test_clients_on_a_bad_network(rig: Rig) -> None:
 
 
 def test_the_deadline(rig: Rig) -> None:
-    """R-08: to let the login's deadline pass costs ten seconds."""
+    """R-08: a login that is not complete at its deadline costs ten seconds."""
     client = rig.connect(AWAY)
     rig.clock.advance(LOGIN_SECONDS)
     assert client.wire.aborted()
@@ -288,7 +288,7 @@ def test_the_deadline(rig: Rig) -> None:
 
 
 def test_a_protocol_error(rig: Rig) -> None:
-    """R-08, S-14: what no client says before a login costs half a minute, and nothing is queued for it."""
+    """R-08, S-14: a message that no client sends before a login costs half a minute, and gets no answer."""
     client = rig.connect(AWAY)
     client.send(frame(encode(Ping(0))) * 10_000)
     assert client.wire.aborted()
@@ -306,7 +306,7 @@ def test_too_many_bytes(rig: Rig) -> None:
 
 
 def test_a_login_costs_nothing(rig: Rig) -> None:
-    """Nor does a session that breaks the protocol, or one failure before success more than itself."""
+    """A failure before a success costs its own seconds, and a breach after the login costs none."""
     client = rig.connect(AWAY)
     fail_to_log_in(rig, client)
     client.send(frame(client.auth(rig.pin)))
@@ -336,7 +336,7 @@ def test_what_is_the_servers_own_fault(rig: Rig) -> None:
 
 
 def test_a_refusal_by_the_realm(rig: Rig) -> None:
-    """A realm that lets somebody not in refuses the login like a checker."""
+    """A refusal by the realm costs as much as one by the checker."""
     rig.realm.avatar = lambda: fail(UnauthorizedLogin())
     client = rig.connect(AWAY)
     client.send(frame(client.auth(rig.pin)))
@@ -344,7 +344,7 @@ def test_a_refusal_by_the_realm(rig: Rig) -> None:
 
 
 def test_without_penalties() -> None:
-    """An operator may do without."""
+    """An operator can turn penalties off."""
     rig = Rig(penalties=False)
     for _ in range(3):
         rig.connect(AWAY).send(frame(b"\x00"))

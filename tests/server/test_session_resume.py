@@ -1,4 +1,4 @@
-"""RESUME at a server: what a resume is for, and that a session has one link at a time."""
+"""RESUME at a server: the purpose of a resume, and one link at a time for each session."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ AMOUNT = 10_000_000
 
 
 def test_output_and_ending_after_a_cut(rig: Rig) -> None:
-    """M-06: a job that ends without a link: its client gets the output, and then the ending, each once."""
+    """M-06: the client of a job that ends without a link gets the output, and then the ending, each once."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     (job,) = rig.user.jobs
@@ -46,7 +46,7 @@ def test_output_and_ending_after_a_cut(rig: Rig) -> None:
 
 
 def test_a_long_absence_with_output(rig: Rig) -> None:
-    """M-07: a job that has 10 MB to write waits when nobody takes them, and no byte is lost or comes twice."""
+    """M-07: a job with 10 MB of output waits for its client, and no byte is lost or comes twice."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     (job,) = rig.user.jobs
@@ -92,7 +92,7 @@ def test_a_long_absence_with_output(rig: Rig) -> None:
 
 
 def test_input_that_was_under_way(rig: Rig) -> None:
-    """M-05: input and a signal that reached the job before a cut reach it once; the answer says how much has."""
+    """M-05: input and a signal that reached the job before a cut reach it once; the answer to RESUME says how much."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN, Data(1, STDIN, 0, b"some"), Signal(channel=1, signal="USR1"))
     (job,) = rig.user.jobs
@@ -111,7 +111,7 @@ def test_input_that_was_under_way(rig: Rig) -> None:
 
 
 def test_another_address(rig: Rig, logged: list[LogEvent]) -> None:
-    """M-21: a client that has moved resumes from where it is now, and the log says so."""
+    """M-21: a client that has moved resumes from its new address, and the log names that."""
     resumer = Resumer(rig)
     resumer.lose()
     rig.away(30)
@@ -125,7 +125,7 @@ def test_another_address(rig: Rig, logged: list[LogEvent]) -> None:
 
 
 def test_a_stopped_terminal(rig: Rig) -> None:
-    """M-18: a client that takes no output for ten minutes, and answers all the same, is not taken for dead."""
+    """M-18: a client that takes no output for ten minutes, and answers pings, does not count as dead."""
     client = rig.log_in()
     client.say(OPEN)
     (job,) = rig.user.jobs
@@ -141,7 +141,7 @@ def test_a_stopped_terminal(rig: Rig) -> None:
 
 
 def test_a_server_that_was_suspended(rig: Rig) -> None:
-    """M-22: an hour that passes at once costs the link; what a job's grace counts is the time without one."""
+    """M-22: an hour that passes at once costs the link; a job's grace counts only the time without one."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     (job,) = rig.user.jobs
@@ -160,7 +160,7 @@ def test_a_server_that_was_suspended(rig: Rig) -> None:
 
 
 def test_two_links_at_once(rig: Rig) -> None:
-    """M-08: the old link is aborted before the new one is answered, and what still comes over it is not looked at."""
+    """M-08: the server aborts the old link before it answers on the new one, and ignores frames of the old."""
     resumer = Resumer(rig)
     old = resumer.client
     old.say(OPEN)
@@ -183,7 +183,7 @@ def test_two_links_at_once(rig: Rig) -> None:
 
 
 def test_a_late_frame_does_not_confirm(rig: Rig) -> None:
-    """M-08: what comes over the old link does not show that the answer on the new one has arrived."""
+    """M-08: a frame on the old link does not show that the client has the answer on the new one."""
     resumer = Resumer(rig)
     old = resumer.client
     link = rig.link_of(old)
@@ -196,7 +196,7 @@ def test_a_late_frame_does_not_confirm(rig: Rig) -> None:
 
 
 def test_an_answer_that_is_lost(rig: Rig) -> None:
-    """M-02: a client that never had the answer resumes with the secret that it has, any number of times."""
+    """M-02: a client that did not get the answer resumes with its secret, any number of times."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     for _ in range(5):
@@ -208,7 +208,7 @@ def test_an_answer_that_is_lost(rig: Rig) -> None:
 
 
 def test_a_late_attempt(rig: Rig) -> None:
-    """M-09: a RESUME over a connection that its client has given up on does not steal the session back."""
+    """M-09: a RESUME over a connection that the client has given up does not steal the session back."""
     resumer = Resumer(rig)
     given_up = rig.connect()
     late = resumer.claim(given_up)
@@ -220,7 +220,7 @@ def test_a_late_attempt(rig: Rig) -> None:
 
 
 def test_a_late_attempt_before_the_confirmation(rig: Rig) -> None:
-    """M-09: also while the server still takes the secret that it was made with."""
+    """M-09: nor while the server still accepts the secret of that RESUME."""
     resumer = Resumer(rig)
     given_up, client = rig.connect(), rig.connect()
     late = resumer.claim(given_up)
@@ -242,7 +242,7 @@ def test_a_resume_leaves_the_waiting_room(rig: Rig) -> None:
 
 
 def test_a_job_that_breaks_at_a_resume(rig: Rig, logged: list[LogEvent]) -> None:
-    """S-13: an exception in an application's job ends the link and the session, as it does at any other time."""
+    """S-13: an exception in an application's job ends the link and the session at a resume, too."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     (job,) = rig.user.jobs

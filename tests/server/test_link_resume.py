@@ -1,4 +1,4 @@
-"""RESUME where a connection logs in: in its place, once, and with a key that may still log in."""
+"""RESUME in the place of a login: once per connection, and with a key that may still log in."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPEN = Open(channel=1, request=JobRequest(command="true"))
 
 
 def test_resume_in_a_session(rig: Rig) -> None:
-    """S-08: behind a login it is a breach, which ends the link and the session."""
+    """S-08: RESUME after a login is a breach, which ends the link and the session."""
     resumer = Resumer(rig)
     client = resumer.client
     client.say(OPEN)
@@ -33,7 +33,7 @@ def test_resume_in_a_session(rig: Rig) -> None:
 
 
 def test_resume_after_a_refused_login(rig: Rig) -> None:
-    """S-08: behind an AUTH that was refused, too, and then it costs the link alone."""
+    """S-08: RESUME after a refused AUTH is a breach, which ends the link alone."""
     resumer = Resumer(rig)
     client = rig.connect()
     client.send(frame(client.auth(rig.pin, which=5)))
@@ -44,7 +44,7 @@ def test_resume_after_a_refused_login(rig: Rig) -> None:
 
 @pytest.mark.parametrize("behind", ["AUTH", "RESUME", "PING"])
 def test_a_frame_while_the_key_is_checked(rig: Rig, behind: str, logged: list[LogEvent]) -> None:
-    """S-08: until RESUME is answered nothing is legal; the session is as it was, and no avatar leaks."""
+    """S-08: a frame before the answer to RESUME ends the link, not the session; the avatar is logged out."""
     resumer = Resumer(rig)
     thinking: Deferred[bytes] = Deferred()
     rig.checker.answer = lambda: thinking
@@ -63,7 +63,7 @@ def test_a_frame_while_the_key_is_checked(rig: Rig, behind: str, logged: list[Lo
 
 
 def test_auth_after_a_resume(rig: Rig) -> None:
-    """S-08: behind a resume an AUTH is a breach."""
+    """S-08: AUTH after a resume is a breach."""
     resumer = Resumer(rig)
     client = resumer.resume()
     client.send(frame(client.auth(rig.pin)))
@@ -76,7 +76,7 @@ def test_auth_after_a_resume(rig: Rig) -> None:
 
 
 def test_a_key_that_is_not_authorized_any_more(rig: Rig, logged: list[LogEvent]) -> None:
-    """A-12: its session cannot be resumed, and the answer is that for everybody."""
+    """A-12: the server refuses the resume with the answer that every refused client gets."""
     resumer = Resumer(rig)
     resumer.client.say(OPEN)
     resumer.lose()
@@ -96,8 +96,8 @@ def test_a_key_that_is_not_authorized_any_more(rig: Rig, logged: list[LogEvent])
 
 
 def test_a_portal_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
-    """S-13: a portal that breaks at a resume lets nobody in, with one line in the log; it is not a refusal, which the
-    client would take for the end of its session, and the next dial succeeds."""
+    """S-13: a portal that breaks at a resume costs one line in the log and the link.  The client gets no refusal, which
+    would be the end of its session, and the next dial succeeds."""
     resumer = Resumer(rig)
     rig.checker.answer = lambda: 1 / 0
     client = rig.connect()
@@ -111,7 +111,7 @@ def test_a_portal_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
 
 
 def test_each_resume_logs_its_own_avatar_out(rig: Rig, logged: list[LogEvent]) -> None:
-    """S-13: the user object of a check is logged out at once, also where that breaks; the session keeps its own."""
+    """S-13: the user object of a check is logged out at once, even if that breaks; the session keeps its own."""
     resumer = Resumer(rig)
     resumer.resume()
     assert rig.realm.logouts == 1
@@ -121,7 +121,7 @@ def test_each_resume_logs_its_own_avatar_out(rig: Rig, logged: list[LogEvent]) -
 
 
 def test_a_session_that_ends_while_its_key_is_checked(rig: Rig) -> None:
-    """M-15: it is looked at again when the portal has answered."""
+    """M-15: the server looks the session up again when the portal has answered."""
     resumer = Resumer(rig)
     thinking: Deferred[bytes] = Deferred()
     rig.checker.answer = lambda: thinking
@@ -135,7 +135,7 @@ def test_a_session_that_ends_while_its_key_is_checked(rig: Rig) -> None:
 
 
 def test_two_resumes_while_the_key_is_checked(rig: Rig) -> None:
-    """M-09: of two attempts the later one counts, in whichever order the portal answers."""
+    """M-09: the later of two attempts counts, in whichever order the portal answers."""
     resumer = Resumer(rig)
     first, second = rig.connect(), rig.connect()
     waiting: list[Deferred[bytes]] = []
@@ -157,7 +157,7 @@ def test_two_resumes_while_the_key_is_checked(rig: Rig) -> None:
 
 
 def test_a_portal_that_never_answers(rig: Rig) -> None:
-    """R-02: the deadline of the login is that of a resume."""
+    """R-02: a resume has the deadline of a login."""
     resumer = Resumer(rig)
     resumer.client.say(Open(channel=1, request=JobRequest(command="true", on_disconnect=Keep())))
     resumer.lose()

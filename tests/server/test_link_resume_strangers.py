@@ -1,4 +1,4 @@
-"""RESUME from somebody who must not, or with what cannot be: the session is untouched, and nobody learns of it."""
+"""RESUME by a stranger, or with impossible values: the session is untouched, and the answer tells nothing about it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OPEN = Open(channel=1, request=JobRequest(command="true"))
 
 
 def test_a_stolen_identifier(logged: list[LogEvent]) -> None:
-    """M-10: without the secret there are 10,000 refusals, not told from those for an identifier that nobody has."""
+    """M-10: without the secret all of 10,000 resumes are refused, in the same way as for an unknown identifier."""
     rig = Rig(penalties=False)
     resumer = Resumer(rig)
     client = resumer.client
@@ -54,7 +54,7 @@ def test_a_stolen_identifier(logged: list[LogEvent]) -> None:
 
 
 def test_a_thief_is_shut_out(rig: Rig) -> None:
-    """M-10: who fails to resume is penalised as one who fails to log in is; the session does not notice."""
+    """M-10: a refused resume has a penalty like a refused login; the session does not notice."""
     resumer = Resumer(rig)
     for number in range(3):
         thief = rig.connect(host="192.0.2.7")
@@ -66,7 +66,7 @@ def test_a_thief_is_shut_out(rig: Rig) -> None:
 
 
 def test_the_same_work_for_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """M-10: for an identifier that nobody has a proof is computed, too, so that the time does not tell."""
+    """M-10: the server also computes a proof for an unknown identifier, so that the time tells nothing."""
     resumer = Resumer(rig)
     client = rig.connect()
     binding = client.binding(rig.pin)
@@ -85,7 +85,7 @@ def test_the_same_work_for_nobody(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_retired_secret(rig: Rig) -> None:
-    """M-11: the secret of the link before is of no use once the client has spoken over the new one."""
+    """M-11: the secret of an earlier link is of no use once the client has spoken over the new one."""
     resumer = Resumer(rig)
     thief = copy.copy(resumer.proof)
     client = resumer.resume()
@@ -99,7 +99,7 @@ def test_a_retired_secret(rig: Rig) -> None:
 
 
 def test_a_replayed_resume(rig: Rig) -> None:
-    """M-12: a RESUME is of no use on any other connection, and of none to any other server."""
+    """M-12: a RESUME is of no use on another connection or at another server."""
     resumer = Resumer(rig)
     given_up = rig.connect()
     claim = resumer.claim(given_up)
@@ -128,7 +128,7 @@ def test_every_part_is_proven(rig: Rig, changed: str) -> None:
 
 
 def test_another_users_session(rig: Rig) -> None:
-    """M-14: a key that may log in, and a session of one's own, open no session of another user's."""
+    """M-14: a client with a session of its own cannot resume another user's."""
     rig.checker.answer = lambda: b"anybody"
     resumer, other = Resumer(rig), Resumer(rig, which=1)
     client = rig.connect()
@@ -140,7 +140,7 @@ def test_another_users_session(rig: Rig) -> None:
 
 
 def test_another_run_of_the_server(rig: Rig) -> None:
-    """M-19: it knows no session of this one, and says which run it is."""
+    """M-19: another run of the server knows no session of this one, and names itself."""
     resumer = Resumer(rig)
     other = Rig(instance_id="another run")
     client = other.connect()
@@ -167,7 +167,7 @@ POSITIONS = {
 @pytest.mark.parametrize("which", POSITIONS)
 @pytest.mark.parametrize("attached", [True, False], ids=["attached", "detached"])
 def test_impossible_positions(rig: Rig, which: str, attached: bool, logged: list[LogEvent]) -> None:
-    """M-13: they cost that connection, and nothing else: no answer, no byte, and the session is as it was."""
+    """M-13: impossible positions end their connection without an answer; the session is as before."""
     resumer = Resumer(rig)
     old = resumer.client
     old.say(OPEN)
@@ -193,7 +193,7 @@ def test_impossible_positions(rig: Rig, which: str, attached: bool, logged: list
 
 
 def test_positions_that_cannot_be_written(rig: Rig) -> None:
-    """M-13: numbers beyond the highest are no RESUME at all."""
+    """M-13: a RESUME with numbers beyond the highest cannot be read."""
     resumer = Resumer(rig)
     client = rig.connect()
     payload = encode(resumer.claim(client, Positions(MAX_OFFSET)))
@@ -204,7 +204,7 @@ def test_positions_that_cannot_be_written(rig: Rig) -> None:
 
 
 def test_no_secret_in_the_log(rig: Rig, logged: list[LogEvent]) -> None:
-    """O-10: neither the log nor any text form of what it is given has a secret, a proof or a whole identifier."""
+    """O-10: neither the log nor the text form of any logged object has a secret, a proof or a whole identifier."""
     resumer = Resumer(rig)
     secrets = [resumer.session, resumer.client.secret(0)]
     client = resumer.resume()

@@ -1,4 +1,4 @@
-"""A job that hangs because a signal has suspended it is a line in the log, and its client is told."""
+"""Suspended jobs: a line in the log, and a report to the client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from twisted_rsh.interfaces import ISuspensionListener
 
 
 def test_the_log_says_so(rig: Rig, logged: list[LogEvent]) -> None:
-    """The line says whose job it is, and what makes it go on; the job has not ended."""
+    """The line names the account, the signal, and the way to let the job go on; the job has not ended."""
     rig.log_in().say(Open(channel=1, request=JobRequest(command="true")))
     [job] = rig.user.jobs
     verifyObject(ISuspensionListener, job.owner)
@@ -28,7 +28,7 @@ def test_the_log_says_so(rig: Rig, logged: list[LogEvent]) -> None:
 
 
 def test_the_client_is_told(rig: Rig) -> None:
-    """Behind OPENED, and each change once."""
+    """The client learns each change once, after OPENED."""
     client = rig.log_in()
     client.say(Open(channel=1, request=JobRequest(command="true")))
     [job] = rig.user.jobs
@@ -42,7 +42,7 @@ def test_the_client_is_told(rig: Rig) -> None:
 
 
 def test_nobody_is_told_any_more(rig: Rig, logged: list[LogEvent]) -> None:
-    """After CLOSE the log alone has it, and after the end nothing goes wrong either."""
+    """After CLOSE only the log has the change, and after the end no error follows."""
     client = rig.log_in()
     client.say(Open(channel=1, request=JobRequest(command="true")), Close(1))
     [job] = rig.user.jobs

@@ -1,4 +1,4 @@
-"""The login at a server: nothing before it, one at a time, bound to its connection, and the same answer to all."""
+"""The login at a server: it comes first, happens once, belongs to one connection, and has one answer for all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def signed(data: bytes, which: int = 0) -> bytes:
 
 
 def refused(rig: Rig, payload: Callable[[RawClient], bytes]) -> bytes:
-    """Send one AUTH on a new connection; return the plaintext that comes back, which is no welcome."""
+    """Send one AUTH on a new connection; return the plaintext of the answer, which must be no welcome."""
     client = rig.connect()
     client.send(frame(payload(client)))
     assert not client.wire.is_over
@@ -59,7 +59,7 @@ def refused(rig: Rig, payload: Callable[[RawClient], bytes]) -> bytes:
     ids=lambda message: type(message).__name__,
 )
 def test_any_other_message_first(rig: Rig, message: Message) -> None:
-    """S-01, S-02, S-03, S-14: before the login every message but AUTH and RESUME ends the link; nobody hears."""
+    """S-01, S-02, S-03, S-14: before the login every message but AUTH and RESUME ends the link without an answer."""
     client = rig.connect()
     client.send(frame(payload_of(message)) + frame(client.auth(rig.pin)))
     assert client.wire.aborted()
@@ -72,7 +72,7 @@ def test_any_other_message_first(rig: Rig, message: Message) -> None:
     ids=lambda message: type(message).__name__,
 )
 def test_server_messages_from_a_client(rig: Rig, message: Message) -> None:
-    """S-03: what only a server says ends the link of a client that is logged in, too."""
+    """S-03: a message that only a server sends ends the link of a logged-in client, too."""
     client = rig.log_in()
     client.say(Open(channel=1, request=JobRequest(command="true")))
     client.send(frame(encode_control(message, 1)[0] if message.declaration.sequenced else encode(message)))
@@ -83,7 +83,7 @@ def test_server_messages_from_a_client(rig: Rig, message: Message) -> None:
 @pytest.mark.parametrize("outcome", ["success", "failure", "nothing"])
 @pytest.mark.parametrize("again", ["AUTH", "OPEN", "PING"])
 def test_a_frame_while_the_checker_thinks(rig: Rig, again: str, outcome: str, logged: list[LogEvent]) -> None:
-    """S-05, S-07: it ends the link at once, and what the checker says later makes no session and leaks no avatar."""
+    """S-05, S-07: it ends the link at once; a late answer makes no session, and its avatar is logged out."""
     thinking: Deferred[bytes] = Deferred()
     rig.checker.answer = lambda: thinking
     client = rig.connect()
@@ -109,7 +109,7 @@ def test_a_frame_while_the_checker_thinks(rig: Rig, again: str, outcome: str, lo
 
 
 def test_a_second_auth_after_success(rig: Rig) -> None:
-    """S-06: it ends the link and the session; nobody becomes another user."""
+    """S-06: it ends the link and the session; the client does not become another user."""
     client = rig.log_in()
     client.say(Open(channel=1, request=JobRequest(command="true")))
     client.send(frame(client.auth(rig.pin)))
@@ -128,7 +128,7 @@ ANSWERS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
 def test_a_checker_that_breaks(rig: Rig, answer: Callable[[], Any], logged: list[LogEvent]) -> None:
-    """S-09: whatever it raises, the answer is AUTH_FAIL, and the client may try again."""
+    """S-09: the answer to any exception is AUTH_FAIL, and the client may try again."""
     rig.checker.answer = answer
     client = rig.connect()
     client.send(frame(client.auth(rig.pin)))
@@ -164,14 +164,14 @@ def test_a_realm_that_answers_nonsense(rig: Rig, avatar: Callable[[], Any]) -> N
 
 @pytest.mark.parametrize("answer", [None, 7, b"somebody else"])
 def test_a_checker_that_answers_nonsense(rig: Rig, answer: object) -> None:
-    """S-09: what a checker says goes to the realm alone; a realm that knows nobody of that name lets nobody in."""
+    """S-09: the checker's answer goes to the realm alone, and a realm that does not know the name refuses."""
     rig.checker.answer = lambda: succeed(answer)
     rig.realm.avatar = lambda: fail(UnauthorizedLogin(repr(answer)))
     assert refused(rig, lambda client: client.auth(rig.pin)) == frame(FAIL)
 
 
 def test_a_checker_that_never_answers(rig: Rig) -> None:
-    """S-09: the login's deadline ends the link, and the answer, when it comes after all, makes no session."""
+    """S-09: the login's deadline ends the link, and a late answer makes no session."""
     thinking: Deferred[bytes] = Deferred()
     rig.checker.answer = lambda: thinking
     client = rig.connect()
@@ -203,7 +203,7 @@ def test_a_connection_lost_while_the_checker_thinks(rig: Rig, success: bool) -> 
 
 @pytest.mark.parametrize("success", [True, False])
 def test_a_server_that_stops_while_the_checker_thinks(rig: Rig, success: bool, logged: list[LogEvent]) -> None:
-    """S-10: a link that the server has closed gets no session either, and nothing hangs on it."""
+    """S-10: a link that the server has closed gets no session, and leaves nothing behind."""
     thinking: Deferred[bytes] = Deferred()
     rig.checker.answer = lambda: thinking
     client = rig.connect()
@@ -224,7 +224,7 @@ def test_a_server_that_stops_while_the_checker_thinks(rig: Rig, success: bool, l
 
 
 def test_a_logout_that_breaks(logged: list[LogEvent]) -> None:
-    """S-13: an application's logout that fails costs one line in the log: the jobs are ended all the same."""
+    """S-13: an application's logout that fails costs one line in the log, and the jobs still end."""
     rig = Rig(NO_RESUME)
     rig.realm.avatar = lambda: (IShellUser, rig.user, lambda: 1 / 0)
     client = rig.log_in()
@@ -236,7 +236,7 @@ def test_a_logout_that_breaks(logged: list[LogEvent]) -> None:
 
 
 def test_replay(rig: Rig) -> None:
-    """A-01: an AUTH that let somebody in is refused on any other connection."""
+    """A-01: an AUTH that was accepted once is refused on any other connection."""
     client = rig.connect()
     payload = client.auth(rig.pin)
     client.send(frame(payload))
@@ -246,7 +246,7 @@ def test_replay(rig: Rig) -> None:
 
 
 def test_relay(rig: Rig) -> None:
-    """A-02: what a client signs for a server in the middle is of no use at the real one."""
+    """A-02: a signature for a server in the middle is of no use at the real one."""
     victim = Dialling(identity())
     (payload,) = unframe(victim.server.received)
     assert refused(rig, lambda _client: payload) == frame(FAIL)
@@ -259,7 +259,7 @@ def test_relay(rig: Rig) -> None:
 
 
 def test_the_signature_covers_every_field(rig: Rig) -> None:
-    """A-03: with any one thing changed between signing and sending, it is refused before any checker hears of it."""
+    """A-03: a change of any one field after signing is refused before the checker is asked."""
     key = client_key()
 
     def sign(client: RawClient, **change: Any) -> bytes:
@@ -298,7 +298,7 @@ def test_the_signature_is_for_a_login(rig: Rig) -> None:
 
 @pytest.mark.parametrize("constant", [bytes(32), EXPORTER])
 def test_another_exporter(rig: Rig, monkeypatch: pytest.MonkeyPatch, constant: bytes) -> None:
-    """A-08: the server uses its own exporter value: if that were another, no login would succeed."""
+    """A-08: the server uses its own exporter value: with another one, every login fails."""
     monkeypatch.setattr("twisted_rsh.server.link.exporter", lambda _transport: constant)
     assert refused(rig, lambda client: client.auth(rig.pin)) == frame(FAIL)
 
@@ -325,7 +325,7 @@ def test_every_refusal_is_the_same(rig: Rig) -> None:
 
 
 def test_three_failures(rig: Rig) -> None:
-    """A-11: the third failure closes the link behind its answer; a fourth AUTH, though right, is not looked at."""
+    """A-11: the third failure closes the link after its answer; the server does not read a fourth AUTH."""
     client = rig.connect()
     for attempt in range(MAX_AUTH_ATTEMPTS):
         assert not client.closed
@@ -342,7 +342,7 @@ def test_three_failures(rig: Rig) -> None:
 
 
 def test_success_after_two_failures(rig: Rig) -> None:
-    """A-11: two failures leave nothing behind but a count."""
+    """A-11: a login after two failures succeeds."""
     client = rig.connect()
     for _ in range(MAX_AUTH_ATTEMPTS - 1):
         client.send(frame(client.auth(rig.pin, which=1)))
@@ -362,7 +362,7 @@ def test_the_refusal_in_the_log_is_one_safe_line(rig: Rig, logged: list[LogEvent
 
 
 def test_the_session_has_a_name_of_its_own(rig: Rig) -> None:
-    """Every session is told another identifier, and the same instance."""
+    """Every session has another identifier, and the same instance."""
     answers = []
     for _ in range(2):
         client = rig.connect()
@@ -377,7 +377,7 @@ def test_the_session_has_a_name_of_its_own(rig: Rig) -> None:
 
 
 def test_no_phase_knows_the_other_ones_messages() -> None:
-    """S-02: the samples above are every message of the session."""
+    """S-02: the samples above are all messages of the session."""
     first = (Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail)
     assert {kind.declaration.phase for kind in SAMPLES if kind not in first} == {Phase.SESSION}
     assert Exit in SAMPLES

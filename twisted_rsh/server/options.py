@@ -1,0 +1,49 @@
+"""The choices of a server's operator: :class:`ServiceOptions`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from twisted.internet.interfaces import IStreamServerEndpoint
+
+from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
+from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
+
+__all__ = ["ServiceOptions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """The choices of a server's operator, named like the options of ``twistd rsh``.
+
+    :ivar interfaces: numeric addresses to listen on; ``None`` for the loopback addresses, or for no address at all if
+        there are endpoints.
+    :ivar port: the TCP port on each of the interfaces; 0 for a free one that the system chooses.
+    :ivar endpoints: further endpoints to listen on; the server adds TLS to each.
+    :ivar limits: the bounds of a session.
+    :ivar login_timeout: seconds that a client has to log in, from its connection on.
+    :ivar max_unauthenticated: connections that may exist at once without a login.
+    :ivar max_unauthenticated_per_source: connections without a login that one source may have at once.  A source is an
+        IPv4 address or an IPv6 network of 64 bits; connections from this machine have no such bound.
+    :ivar penalties: whether the server refuses a source for a while when it misbehaves before it logs in
+        (:mod:`twisted_rsh.server.strangers`).
+    :ivar max_sessions_per_key: sessions that one key may have at once.
+    :ivar max_unread_input: bytes of input that all jobs together may leave unread; the server refuses further jobs.
+    :ivar log_commands: whether the log names the commands that clients run.
+    """
+
+    interfaces: Sequence[str] | None = None
+    port: int = DEFAULT_PORT
+    endpoints: Sequence[IStreamServerEndpoint] = ()
+    limits: SessionLimits = field(default_factory=SessionLimits)
+    login_timeout: float = LOGIN_SECONDS
+    max_unauthenticated: int = MAX_UNAUTHENTICATED
+    max_unauthenticated_per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE
+    penalties: bool = True
+    max_sessions_per_key: int = MAX_SESSIONS_PER_KEY
+    max_unread_input: int = MAX_UNREAD_INPUT_BYTES
+    log_commands: bool = False
