@@ -26,7 +26,8 @@ LAYERS = {
     "server": {"server", "link", "execution", "trust", "core", "interfaces"},
     "client": {"client", "link", "trust", "core", "interfaces"},
     "cli": {"cli", "client", "trust", "core"},
-    "testing": {"testing"},  # it knows bytes, and nothing of this protocol
+    "testing": {"testing", "testing.pair"},  # it knows bytes, and nothing of this protocol; but for the pair
+    "testing.pair": {"testing", "server", "client", "link", "trust", "core", "interfaces"},
     "tap": {"server", "link", "execution", "trust", "core", "interfaces"},
     # The programs: nothing imports them.
     "manage": {"server", "trust", "core"},

@@ -1,8 +1,18 @@
-"""Connections that fail as planned, in memory and on loopback, for testing whatever Twisted protocol must survive that.
+"""Doubles for tests: connections that fail as planned, and a real client and server joined in memory.
 
-:class:`Faults` says what goes wrong on one connection, a schedule says it for one connection after another, and
-:class:`MemoryEndpoint` and :class:`FaultProxy` make connections to which it happens.
+The fault tools know bytes and nothing of this package's protocol, so they serve any Twisted protocol.  :class:`Faults`
+says what goes wrong on one connection, a schedule says it for one connection after another, and :class:`MemoryEndpoint`
+and :class:`FaultProxy` make connections to which it happens.
+
+:class:`MemoryPair` joins a client and a server of this package with them, and :class:`ScriptedUser` is a user whose
+commands end as a test says.  Both are imported when they are first used: the fault tools alone import neither the
+client nor the server.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from twisted_rsh.testing.boundaries import Boundaries, HeaderBoundaries, Int32Frames, TLSRecords
 from twisted_rsh.testing.faults import HEALTHY, Direction, End, Faults, LaneFaults, Late
@@ -19,9 +29,13 @@ from twisted_rsh.testing.schedules import (
     Schedule,
 )
 
+if TYPE_CHECKING:
+    from twisted_rsh.testing.pair import Answer, MemoryPair, ScriptedJob, ScriptedShell, ScriptedUser
+
 __all__ = [
     "HEALTHY",
     "NO_FAULTS",
+    "Answer",
     "Boundaries",
     "CutEveryRecords",
     "CutEverySeconds",
@@ -37,7 +51,20 @@ __all__ = [
     "Late",
     "MemoryConnection",
     "MemoryEndpoint",
+    "MemoryPair",
     "MemoryTransport",
     "Schedule",
+    "ScriptedJob",
+    "ScriptedShell",
+    "ScriptedUser",
     "TLSRecords",
 ]
+
+_OF_THE_PAIR = {"Answer", "MemoryPair", "ScriptedJob", "ScriptedShell", "ScriptedUser"}
+"""The names that are imported when they are first used."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_THE_PAIR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("twisted_rsh.testing.pair"), name)
