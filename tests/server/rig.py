@@ -9,13 +9,11 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import Interface, implementer
 
-from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
-from twisted_rsh.client import Connection
-from twisted_rsh.client.login import ClientLink
+from tests.link.wire import ALICE, RawClient, client_key, frame, identity
+from twisted_rsh.client import Connection, connect_to_endpoint
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
 from twisted_rsh.core.limits import SessionLimits
@@ -23,13 +21,18 @@ from twisted_rsh.core.messages import AuthOk
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
-from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
+from twisted_rsh.link.tls import ServerTLS
 from twisted_rsh.server.factory import RemoteShellFactory
+from twisted_rsh.server.job import OPENED_HELD_SECONDS
 from twisted_rsh.server.link import ServerLink, ServerSettings
 from twisted_rsh.server.session import DurableSession
+from twisted_rsh.testing import MemoryEndpoint
 from twisted_rsh.trust.cred import IVerifiedKey
 
 __all__ = ["NO_RESUME", "Checker", "Connected", "Realm", "Rig", "ScriptedJob", "ScriptedUser"]
+
+EXCHANGES = 5
+"""Steps of the clock in which a client has an answer to what it has just said: there, back, and some to spare."""
 
 NO_RESUME = SessionLimits(detach_seconds=0)
 """The bounds of sessions that end with their links."""
@@ -258,27 +261,28 @@ class Rig:
 
 
 class Connected:
-    """A real client, and the transports of both ends.
+    """A real client that has logged in, over a connection in memory.
 
-    :ivar shell: what the application has.
+    :ivar shell: the connection, as the application has it.
     """
 
     def __init__(self, rig: Rig) -> None:
-        self.clock = rig.clock
-        tls = PinnedClientTLS(rig.pin)
-        ready: Deferred[Connection] = Deferred()
-        self.link = ClientLink(rig.clock, tls, rig.pin, client_key(), ALICE, rig.settings.limits, ready)
-        self.near, self.far = Wire(rig.clock), Wire(rig.clock)
-        self.near.protocol = wrapped(rig.clock, self.link, tls)
-        self.far.protocol = rig.protocol()
-        for wire in (self.far, self.near):
-            assert wire.protocol is not None
-            wire.protocol.makeConnection(wire)
+        self._clock = rig.clock
+        connecting = connect_to_endpoint(
+            rig.clock,
+            MemoryEndpoint(rig.clock, rig.factory),
+            rig.pin,
+            client_key(),
+            ALICE,
+            rig.settings.limits,
+            resume=False,
+        )
         shells: list[Connection] = []
-        ready.addCallback(shells.append)
+        connecting.addCallback(shells.append)
         self.exchange()
         (self.shell,) = shells
 
     def exchange(self) -> None:
-        """Let everything arrive."""
-        exchange(self.clock, self.near, self.far)
+        """Let everything arrive, the server's answers included that it holds for a moment."""
+        for _ in range(EXCHANGES):
+            self._clock.advance(OPENED_HELD_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from zope.interface.verify import verifyObject
 
 from tests.serving import asynchronous, reactor
 from twisted_rsh.client import Connection
-from twisted_rsh.client.errors import LoginRefused, LossReason, SessionLost, ShellRefused
+from twisted_rsh.client.errors import LoginRefused, LossReason, NoServer, SessionLost, ShellRefused
 from twisted_rsh.core.endings import (
     Exited,
     Limit,
@@ -28,13 +29,14 @@ from twisted_rsh.core.endings import (
     Signalled,
     TimedOut,
 )
+from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.requests import KILL, JobRequest, Keep, Terminal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.interfaces import IJob, IShellJob, IShellUser
 from twisted_rsh.server import ServiceOptions
 from twisted_rsh.server.portal import SingleUserRealm
-from twisted_rsh.testing import Answer, Faults, InTurn, LaneFaults, MemoryPair, ScriptedUser
+from twisted_rsh.testing import Answer, Direction, Faults, InTurn, LaneFaults, MemoryPair, ScriptedUser
 from twisted_rsh.trust.client_key import ClientKey
 from twisted_rsh.trust.cred import IVerifiedKey
 
@@ -219,16 +221,38 @@ def test_cut(pair: MemoryPair, user: ScriptedUser, connection: Connection) -> No
     assert fragile.loss is LossReason.LINK
 
 
-def test_planned_faults(clock: Clock, user: ScriptedUser) -> None:
-    """Connections fail as a schedule says, also during a login, and failed logins are not held against the client."""
-    cuts = tuple(Faults(to_client=LaneFaults(cut_after=size)) for size in range(0, 500, 5))
-    pair = MemoryPair(clock, user, schedule=InTurn(cuts))
-    for _ in cuts:
-        with pytest.raises(Exception):  # noqa: B017 - each in its own words, as other tests show
-            pair.run_until_complete(pair.connect())
+def test_login_cut_anywhere(clock: Clock, user: ScriptedUser) -> None:
+    """Wherever a login is cut, in either direction, the client has an error of its own and the server forgets it."""
+    pair = MemoryPair(clock, user)
+    pair.run_until_complete(pair.connect())
+    [healthy] = pair.endpoint.connections
+    assert healthy.client.getTcpNoDelay()
+    assert healthy.server.getTcpNoDelay()
+    sizes = {direction: healthy.delivered(direction) for direction in Direction}
+    assert min(sizes.values()) > 500
+    cuts = [
+        Faults.going(direction, LaneFaults(cut_after=size))
+        for direction in Direction
+        for size in range(0, sizes[direction], 13)
+    ]
+    pair = MemoryPair(clock, user, schedule=InTurn(tuple(cuts)))
+    for cut in cuts:
+        with contextlib.suppress(Error):  # behind the last bytes of a login, it may have succeeded
+            connection = pair.run_until_complete(pair.connect(resume=False))
+            assert isinstance(pair.run_until_complete(connection.run("hello")).ending, OutcomeUnknown), cut
+        clock.advance(0)
+        assert (pair.server._links.admission.count, pair.server._links.links) == (0, set()), cut
+    # Failed logins are not held against the client.
     connection = pair.run_until_complete(pair.connect())
     assert pair.run_until_complete(connection.run("hello")).ending == Exited(3)
     pair.run_until_complete(pair.close())
+
+
+def test_refused_dial(clock: Clock, user: ScriptedUser) -> None:
+    """A plan that refuses the dial is a server that is not there."""
+    pair = MemoryPair(clock, user, schedule=InTurn((Faults(refuse=True),)))
+    with pytest.raises(NoServer):
+        pair.run_until_complete(pair.connect())
 
 
 def test_restart(pair: MemoryPair, user: ScriptedUser, connection: Connection) -> None:

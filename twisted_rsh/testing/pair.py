@@ -311,12 +311,14 @@ class MemoryPair:
     :param schedule: what goes wrong on each connection.
     :param options: the server's options; ``None`` for the defaults without penalties, since failed logins of a test are
         planned.  Interfaces, port and endpoints are not used.
+    :param server_key: the server's key, for tests that make many pairs; ``None`` for a new one, which is in no file.
+    :param client_key: likewise the key that clients log in with.
     :ivar user: as above.
     :ivar endpoint: where the server is: for :func:`~twisted_rsh.client.connecting.connect_to_endpoint`, and to see the
         connections that were made.
     :ivar server: the protocol factory of the server; each run of the server has its own.
-    :ivar server_key: the server's key; its `spki_sha256` is the pin that clients expect.
-    :ivar client_key: the key that clients log in with.
+    :ivar server_key: as above; its `spki_sha256` is the pin that clients expect.
+    :ivar client_key: as above.
     """
 
     def __init__(
@@ -326,10 +328,12 @@ class MemoryPair:
         *,
         schedule: Schedule = NO_FAULTS,
         options: ServiceOptions | None = None,
+        server_key: ServerKey | None = None,
+        client_key: ClientKey | None = None,
     ) -> None:
         self.user = user
-        self.server_key = ServerKey.generate()
-        self.client_key = ClientKey.generate()
+        self.server_key = server_key or ServerKey.generate()
+        self.client_key = client_key or ClientKey.generate()
         self._reactor = reactor
         self._clock = cast("IReactorTime", reactor)
         self._portal = user if isinstance(user, Portal) else Portal(SingleUserRealm(user), [_OneKey(self.client_key)])
