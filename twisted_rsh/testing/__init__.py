@@ -5,8 +5,8 @@ says what goes wrong on one connection, a schedule says it for one connection af
 and :class:`FaultProxy` make connections to which it happens.
 
 :class:`MemoryPair` joins a client and a server of this package with them, and :class:`ScriptedUser` is a user whose
-commands end as a test says.  Both are imported when they are first used: the fault tools alone import neither the
-client nor the server.
+commands end as a test says.  Python imports these two when they are first used: the fault tools alone import neither
+the client nor the server.
 """
 
 from __future__ import annotations
@@ -14,10 +14,19 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from twisted_rsh.testing.boundaries import Boundaries, HeaderBoundaries, Int32Frames, TLSRecords
-from twisted_rsh.testing.faults import HEALTHY, Direction, End, Faults, LaneFaults, Late
-from twisted_rsh.testing.memory import MemoryConnection
-from twisted_rsh.testing.memory_endpoint import MemoryEndpoint
+from twisted_rsh.testing.faults import (
+    HEALTHY,
+    Boundaries,
+    Direction,
+    End,
+    Faults,
+    HeaderBoundaries,
+    Int32Frames,
+    LaneFaults,
+    Late,
+    TLSRecords,
+)
+from twisted_rsh.testing.memory import MemoryConnection, MemoryEndpoint
 from twisted_rsh.testing.memory_transport import MemoryTransport
 from twisted_rsh.testing.proxy import FaultProxy
 from twisted_rsh.testing.schedules import (
@@ -30,7 +39,8 @@ from twisted_rsh.testing.schedules import (
 )
 
 if TYPE_CHECKING:
-    from twisted_rsh.testing.pair import Answer, MemoryPair, ScriptedJob, ScriptedShell, ScriptedUser
+    from twisted_rsh.testing.pair import MemoryPair
+    from twisted_rsh.testing.scripted import Answer, ScriptedJob, ScriptedShell, ScriptedUser
 
 __all__ = [
     "HEALTHY",
@@ -60,11 +70,17 @@ __all__ = [
     "TLSRecords",
 ]
 
-_OF_THE_PAIR = {"Answer", "MemoryPair", "ScriptedJob", "ScriptedShell", "ScriptedUser"}
-"""The names that are imported when they are first used."""
+_LATER = {
+    "Answer": "twisted_rsh.testing.scripted",
+    "MemoryPair": "twisted_rsh.testing.pair",
+    "ScriptedJob": "twisted_rsh.testing.scripted",
+    "ScriptedShell": "twisted_rsh.testing.scripted",
+    "ScriptedUser": "twisted_rsh.testing.scripted",
+}
+"""The module of each name that is imported when it is first used."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _OF_THE_PAIR:
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("twisted_rsh.testing.pair"), name)
+    return getattr(importlib.import_module(_LATER[name]), name)
