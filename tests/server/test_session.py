@@ -236,8 +236,8 @@ def test_events_for_nobody(rig: Rig) -> None:
     client.say(OPEN)
     session = rig.link_of(client)._session
     assert session is not None
-    session.jobs.dispatch(SignalReceived(9, "INT"))
-    session.jobs.dispatch(ChannelOpened(1, "utf-8"))
+    session.jobs.happened(SignalReceived(9, "INT"))
+    session.jobs.happened(ChannelOpened(1, "utf-8"))
     assert rig.user.jobs[0].calls == []
 
 

@@ -247,7 +247,7 @@ class Connection:
         """For the first link: the session does not end with it."""
         self._reconnector = reconnector
 
-    def dispatch(self, event: Event) -> None:
+    def happened(self, event: Event) -> None:
         """For the link: something happened in the session."""
         match event:
             case RoomGained(channel=None):

@@ -98,5 +98,5 @@ class ClientLink(PinnedLink[Connection]):
         self._shell = shell = Connection(session, pump)
         if self._make_redialler is not None and welcome.detach_seconds:
             shell.outlive_links(self._make_redialler(shell, Resumption(session, pump, proof, welcome.instance)))
-        pump.start(self, shell.dispatch)
+        pump.start(self, shell)
         self.reach(shell)

@@ -85,7 +85,7 @@ class SessionJobs:
         """Whether one of the jobs that run is to go on to its end without a link."""
         return any(isinstance(policy, Keep) for policy in self._policies.values())
 
-    def dispatch(self, event: Event) -> None:
+    def happened(self, event: Event) -> None:
         """Act on one event of the session."""
         match event:
             case ChannelRequested():

@@ -131,7 +131,7 @@ class DurableSession:
     def begin(self, link: FramedLink) -> None:
         """Begin, over the link of the login; write the answer to it behind this."""
         self._attach(link)
-        self._pump.start(link, self.jobs.dispatch)
+        self._pump.start(link, self.jobs)
 
     def frame_received(self, link: FramedLink, payload: bytes) -> None:
         """Take the payload of one frame.
