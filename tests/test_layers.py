@@ -25,7 +25,10 @@ LAYERS = {
     "server": {"server", "link", "execution", "trust", "core", "interfaces"},
     "client": {"client", "link", "trust", "core", "interfaces"},
     "cli": {"cli", "client", "trust", "core"},
-    "testing": {"testing"},  # it knows bytes, and nothing of this protocol
+    # The fault tools know bytes, and nothing of this protocol; the package offers the doubles beside them.
+    "testing": {"testing", "testing.pair", "testing.scripted"},
+    "testing.scripted": {"core", "interfaces"},
+    "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
     "tap": {"server", "link", "execution", "trust", "core", "interfaces"},
     # The programs: nothing imports them.
     "manage": {"server", "trust", "core"},

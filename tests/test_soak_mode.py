@@ -24,7 +24,7 @@ class Counted(TLSRecords):
     count = 0
 
     def ends(self, data: bytes) -> list[int]:
-        """See :class:`twisted_rsh.testing.boundaries.Boundaries`."""
+        """See :class:`twisted_rsh.testing.faults.Boundaries`."""
         found = super().ends(data)
         type(self).count += len(found)
         return found

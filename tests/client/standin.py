@@ -55,6 +55,10 @@ class Kept:
     proof: ServerProof
     events: list[Event] = field(default_factory=list)
 
+    def happened(self, event: Event) -> None:
+        """Remember an event."""
+        self.events.append(event)
+
     def opened(self, channel: int = 1) -> None:
         """Say that a job has begun."""
         self.session.accept(channel, "utf-8")
@@ -147,7 +151,7 @@ class StandInLink(FramedLink):
         server.sessions[identifier] = kept
         self.session_began()
         self.write_frames([answer])
-        kept.pump.start(self, kept.events.append)
+        kept.pump.start(self, kept)
 
     def _resume(self, claim: Resume) -> None:
         server = self._server

@@ -97,7 +97,7 @@ class Flooded:
     def replies(self) -> int:
         """Bytes of TLS's own that wait to be read."""
         assert isinstance(self.protocol, LinkTLS)
-        return unsent_bytes(self.transport) - self.protocol._own
+        return unsent_bytes(self.transport) - self.protocol._own_unsent
 
     def update(self, count: int, at_once: int = 1000) -> None:
         """Ask for so many new keys, some of them in one piece as they come from a socket.
@@ -180,7 +180,7 @@ def test_a_transport_that_does_not_say() -> None:
 def stranger() -> tuple[Flooded, int]:
     """Return a link whose peer has not logged in, and the bytes that it may still send."""
     flooded = Flooded(in_session=False)
-    return flooded, flooded.protocol._to_come
+    return flooded, flooded.protocol._login_bytes_left
 
 
 def test_bytes_before_the_login() -> None:
@@ -201,7 +201,7 @@ def test_a_login_in_the_last_bytes() -> None:
     flooded.link.act = lambda _payload: flooded.link.session_began()
     flooded.update(left // KEY_UPDATE_BYTES)
     flooded.protocol.dataReceived(flooded.records.data(frame(bytes(1000))))
-    assert flooded.protocol._to_come < 0
+    assert flooded.protocol._login_bytes_left < 0
     flooded.update(5000)
     assert len(flooded.link.frames) == 1
     assert flooded.link.reasons == []

@@ -55,7 +55,6 @@ __all__ = [
     "Wire",
     "client_key",
     "collecting_log",
-    "exchange",
     "failures",
     "frame",
     "identity",
@@ -422,24 +421,6 @@ class RawServer(RawPeer):
         connection = SSL.Connection(context, None)
         connection.set_accept_state()
         super().__init__(clock, protocol, connection)
-
-
-def exchange(clock: Clock, one: Wire, other: Wire) -> None:
-    """Carry bytes between the transports of two protocols until nothing moves; the end of one is the other's."""
-    moved = True
-    while moved:
-        clock.advance(OPENED_HELD_SECONDS)
-        moved = False
-        for source, target in ((one, other), (other, one)):
-            data = source.take()
-            if data and not target.is_lost:
-                assert target.protocol is not None
-                target.protocol.dataReceived(data)
-                moved = True
-        for source, target in ((one, other), (other, one)):
-            if source.is_lost and not target.is_lost:
-                target.lose(ConnectionLost() if source.aborted() else ConnectionDone())
-                moved = True
 
 
 class One(Factory):

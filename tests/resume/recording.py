@@ -7,24 +7,23 @@ sessions.  There is no time but that of a clock, which jumps from one call to th
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tests.link.wire import ALICE, client_key, collecting_log, failures
-from tests.server.rig import Rig
-from twisted_rsh import Connection, Job, Terminal, connect_to_endpoint
+from twisted_rsh import Connection, Job, Terminal
 from twisted_rsh.client.errors import Error
-from twisted_rsh.core.endings import Ending, Exited, JobEnd
+from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits
 from twisted_rsh.core.requests import JobRequest
-from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.core.roles import Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser
-from twisted_rsh.testing import NO_FAULTS, Direction, MemoryEndpoint, Schedule
+from twisted_rsh.server import ServiceOptions
+from twisted_rsh.testing import NO_FAULTS, Direction, MemoryEndpoint, MemoryPair, Schedule, ScriptedJob
+from twisted_rsh.trust.server_key import ServerKey
 
 __all__ = ["GREETING", "LIMITS", "PIECE", "SLACK_BYTES", "Recording", "play", "uncut"]
 
@@ -40,15 +39,14 @@ GREETING = bytes(range(255)) * 18
 SLACK_BYTES = 8
 """Bytes by which one run may be longer than another: the signatures of TLS are of different lengths."""
 
-MAX_STEPS = 20_000
-"""Jumps of the clock after which a session hangs; the recorded one takes a few hundred."""
-
 FORGOTTEN_SECONDS = 4000.0
 """Seconds after which a server has forgotten every session that no client came back to."""
 
+STEP_SECONDS = 15.0
+"""Seconds that pass at once meanwhile: no timer of a session that waits is shorter."""
 
-@implementer(IJob)
-class Diligent:
+
+class Diligent(ScriptedJob):
     """A job that answers everything it is told, so that whatever happens to it shows in its output.
 
     It writes what it reads to stdout, the names of signals to stderr, and at the end of its input what it has seen.
@@ -57,13 +55,16 @@ class Diligent:
     """
 
     def __init__(self, request: JobRequest, owner: IJobOwner) -> None:
+        super().__init__(request, owner)
         self.seen: list[tuple[object, ...]] = [("start", request.command)]
-        self._owner = owner
-        self._output: dict[Stream, bytes] = dict.fromkeys(OUTPUTS, b"")
-        self._ending: Ending | None = None
-        if request.command == "greet":
-            self._output[Stream.STDOUT] = GREETING
-            self._output[Stream.STDERR] = b"hello\n"
+        self._is_to_greet = request.command == "greet"
+
+    def greet(self) -> None:
+        """Greet once, if that is the command."""
+        if self._is_to_greet:
+            self._is_to_greet = False
+            self.write(b"hello\n", Stream.STDERR)
+            self.write(GREETING)
 
     def write_input(self, data: bytes) -> None:
         """Consume it, and write it back."""
@@ -73,56 +74,35 @@ class Diligent:
             self.seen.append(("input", data_before + data))
         else:
             self.seen.append(("input", data))
-        self._owner.input_consumed(len(data))
-        self._write(Stream.STDOUT, data)
+        super().write_input(data)
+        self.write(data)
 
     def end_input(self) -> None:
         """End, with the number of signals that came as the status."""
         self.seen.append(("end of input",))
-        self._ending = Exited(sum(what[0] == "signal" for what in self.seen))
-        self._write(Stream.STDOUT, b"the end\n")
+        self.greet()
+        self.write(b"the end\n")
+        self.end(Exited(sum(what[0] == "signal" for what in self.seen)))
 
     def send_signal(self, name: str) -> None:
-        """Tell of it."""
+        """Tell of it, and survive it."""
         self.seen.append(("signal", name))
-        self._write(Stream.STDERR, f"{name}\n".encode())
+        self.write(f"{name}\n".encode(), Stream.STDERR)
 
     def resize(self, columns: int, rows: int) -> None:
         """Tell of it."""
         self.seen.append(("size", columns, rows))
-        self._write(Stream.STDERR, f"{columns}x{rows}\n".encode())
-
-    def resume_output(self, stream: Stream) -> None:
-        """Go on."""
-        self.go_on()
+        self.write(f"{columns}x{rows}\n".encode(), Stream.STDERR)
 
     def close_output(self, stream: Stream) -> None:
-        """Note it: no client should."""
+        """Note it: no client of these tests does that."""
         self.seen.append(("close", stream))
+        super().close_output(stream)
 
     def terminate(self) -> None:
         """Note it, and end."""
         self.seen.append(("terminate",))
-        self._output = dict.fromkeys(OUTPUTS, b"")
-        self._ending = Exited(99)
-        self.go_on()
-
-    def go_on(self) -> None:
-        """Write as much as there is room for, and end behind the last byte."""
-        for stream in OUTPUTS:
-            size = min(len(self._output[stream]), self._owner.output_room(stream))
-            if size:
-                data, self._output[stream] = self._output[stream][:size], self._output[stream][size:]
-                self._owner.output_received(stream, data)
-        if self._ending is not None and not any(self._output.values()):
-            ending, self._ending = self._ending, None
-            for stream in OUTPUTS:
-                self._owner.output_ended(stream)
-            self._owner.job_ended(JobEnd(ending))
-
-    def _write(self, stream: Stream, data: bytes) -> None:
-        self._output[stream] += data
-        self.go_on()
+        super().terminate()
 
 
 @implementer(IShellUser)
@@ -142,7 +122,7 @@ class DiligentUser:
         """Start it; it writes a moment later, as a process does."""
         job = Diligent(request, owner)
         self.jobs.append(job)
-        self._clock.callLater(0.001, job.go_on)
+        self._clock.callLater(0.001, job.greet)
         return job
 
 
@@ -238,27 +218,10 @@ async def _converse(connection: Connection, recording: Recording) -> None:
     heard += [("stdout", greeted.stdout), ("stderr", greeted.stderr), ("ending", greeted.ending)]
 
 
-def _advance(clock: Clock) -> None:
-    """Jump to the next call, or stay if there is one now."""
-    calls = clock.getDelayedCalls()
-    assert calls, "no call is left to wait for"
-    clock.advance(max(min(call.getTime() for call in calls) - clock.seconds(), 0))
-
-
-def _finish(clock: Clock, running: Awaitable[object]) -> Failure | None:
-    """Let time pass until something is done, and return how it failed, if it did."""
-    ends: list[Failure | None] = []
-
-    async def run() -> None:
-        await running
-
-    Deferred.fromCoroutine(run()).addCallbacks(lambda _: ends.append(None), ends.append)
-    steps = 0
-    while not ends:
-        steps += 1
-        assert steps < MAX_STEPS, "it hangs"
-        _advance(clock)
-    return ends[0]
+@functools.cache
+def _server_key() -> ServerKey:
+    """Return the key of the server, the same one each time, so that all runs are of one length."""
+    return ServerKey.generate()
 
 
 @functools.cache
@@ -272,24 +235,37 @@ def play(schedule: Schedule) -> Recording:
 
     :param schedule: what happens to its connections.
     """
-    recording = Recording()
+    recording, clock = Recording(), Clock()
+    user = DiligentUser(clock)
     with collecting_log() as events:
-        rig = Rig(LIMITS)
-        user = rig.realm.user = DiligentUser(rig.clock)
-        recording.endpoint = endpoint = MemoryEndpoint(rig.clock, rig.factory, schedule)
+        pair = MemoryPair(
+            clock,
+            user,
+            schedule=schedule,
+            options=ServiceOptions(limits=LIMITS),
+            server_key=_server_key(),
+            client_key=client_key(),
+        )
+        recording.endpoint = endpoint = pair.endpoint
 
         async def live() -> None:
-            connection = await connect_to_endpoint(rig.clock, endpoint, rig.pin, client_key(), ALICE, LIMITS)
+            connection = await pair.connect(limits=LIMITS)
             recording.login_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
             await _converse(connection, recording)
             recording.heard_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
             await connection.close()
             recording.lost = connection.lost
 
-        failure = _finish(rig.clock, live())
-        recording.error = None if failure is None else failure.value
+        try:
+            pair.run_until_complete(live())
+        except Exception as error:  # noqa: BLE001 - of any class: the caller looks at it
+            recording.error = error
         recording.seen = [job.seen for job in user.jobs]
-        rig.away(FORGOTTEN_SECONDS)
+        forgotten_at = clock.seconds() + FORGOTTEN_SECONDS
+        while clock.seconds() < forgotten_at:
+            clock.advance(STEP_SECONDS)
     recording.bugs = [*failures(events)]
-    recording.left = (len(rig.sessions), len(rig.links), rig.waiting, len(rig.clock.getDelayedCalls()))
+    server = pair.server
+    waiting = server.strangers.admission.count
+    recording.left = (len(server.sessions), len(server.links), waiting, len(clock.getDelayedCalls()))
     return recording

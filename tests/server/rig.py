@@ -10,15 +10,12 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 from zope.interface import Interface, implementer
 
-from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
-from twisted_rsh import Connection
-from twisted_rsh.client.link import ClientLink
-from twisted_rsh.client.login import log_in
+from tests.link.wire import ALICE, RawClient, client_key, frame, identity
+from twisted_rsh import Connection, connect_to_endpoint
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason
@@ -27,11 +24,12 @@ from twisted_rsh.core.messages import AuthOk, Exit
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, JobRefused
-from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.server.factory import RemoteShellFactory
+from twisted_rsh.server.job import OPENED_HELD_SECONDS
 from twisted_rsh.server.link import ServerLink
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.session import DurableSession
+from twisted_rsh.testing import MemoryEndpoint
 from twisted_rsh.trust.cred import IVerifiedKey
 from twisted_rsh.trust.server_key import ServerKey
 
@@ -52,6 +50,9 @@ __all__ = [
     "job_lines",
     "shell_of",
 ]
+
+EXCHANGES = 5
+"""Steps of the clock in which a client has an answer to what it has just said: there, back, and some to spare."""
 
 NO_RESUME = SessionLimits(detach_seconds=0)
 """The bounds of sessions that end with their links."""
@@ -335,35 +336,31 @@ class Rig:
 
 
 class Connected:
-    """A real client, and the transports of both ends.
+    """A real client that has logged in, over a connection in memory.
 
-    :ivar connection: the application's connection.
+    :ivar connection: the connection, as the application has it.
     """
 
     def __init__(self, rig: Rig) -> None:
-        self.clock = rig.clock
-        tls = PinnedClientTLS(rig.pin)
-        found: Deferred[ClientLink] = Deferred()
-        self.link = ClientLink(rig.clock, tls, rig.pin, found)
-        self.near, self.far = Wire(rig.clock), Wire(rig.clock)
-        self.near.protocol = wrapped(rig.clock, self.link, tls)
-        self.far.protocol = rig.protocol()
-        for wire in (self.far, self.near):
-            assert wire.protocol is not None
-            wire.protocol.makeConnection(wire)
-        shells: list[Connection] = []
-
-        async def connect() -> Connection:
-            link = await found
-            return Connection(link, await log_in(link, client_key(), ALICE, rig.limits))
-
-        Deferred.fromCoroutine(connect()).addCallback(shells.append)
+        self._clock = rig.clock
+        connecting = connect_to_endpoint(
+            rig.clock,
+            MemoryEndpoint(rig.clock, rig.factory),
+            rig.pin,
+            client_key(),
+            ALICE,
+            rig.limits,
+            resume=False,
+        )
+        connections: list[Connection] = []
+        connecting.addCallback(connections.append)
         self.exchange()
-        (self.connection,) = shells
+        (self.connection,) = connections
 
     def exchange(self) -> None:
-        """Let everything arrive."""
-        exchange(self.clock, self.near, self.far)
+        """Let everything arrive, the server's answers included that it holds for a moment."""
+        for _ in range(EXCHANGES):
+            self._clock.advance(OPENED_HELD_SECONDS)
 
 
 def ended(channel: int, ending: object, stdout: int = 0, stderr: int = 0) -> Exit:

@@ -17,8 +17,7 @@ from zope.interface import implementer
 from tests.testing.ends import BOTH_WAYS, One, Recorder, Recorders, pattern
 from tests.testing.loopback import Loopback, asynchronous, gone, reactor, until
 from twisted_rsh.testing import CutEveryRecords, Direction, End, FaultProxy, Faults, InTurn, LaneFaults, Late
-from twisted_rsh.testing.proxied import QUEUE_BYTES
-from twisted_rsh.testing.reset_behind import unsent_bytes
+from twisted_rsh.testing.proxied import QUEUE_BYTES, unsent_bytes
 
 EACH_WAY = pytest.mark.parametrize("direction", BOTH_WAYS)
 

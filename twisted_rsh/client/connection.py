@@ -52,7 +52,7 @@ class Connection:
         self._over: Once[str] = Once()
         self._watchers: Watchers[str | None] = Watchers()
         self._farewells = 0
-        self._pump.start(link, self._jobs.happened)
+        self._pump.start(link, self._jobs)
         Deferred.fromCoroutine(self._live(link))
 
     async def __aenter__(self) -> Connection:  # noqa: PYI034 - Self is of Python 3.11

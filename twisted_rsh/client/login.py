@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from twisted_rsh.client.errors import LoginRefused, LossReason, SessionLost
 from twisted_rsh.client.link import ClientLink
@@ -104,4 +103,5 @@ async def resume(link: ClientLink, welcome: Welcome) -> None:
     link.session_began()
     link.carry(welcome.pump)
     # What the application does about the first events may break this link, but not the session.
-    link.guard(partial(welcome.pump.resume, link, answer.positions))
+    with link.guard():
+        welcome.pump.resume(link, answer.positions)

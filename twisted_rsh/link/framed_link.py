@@ -1,14 +1,17 @@
-"""A link: one TLS connection that carries frames, until the first thing that is wrong with it.
+"""A link: one TLS connection that carries frames, and ends at the first fault of its peer.
 
-:class:`FramedLink` is what both sides' links are made of: Int32StringReceiver's frames with a limit for each phase, the
-handshake's checks, the deadlines before a session exists, and one way to die.
+:class:`FramedLink` is the base of the server's links and the client's.  It adds to Twisted's ``Int32StringReceiver`` a
+limit of the frames' size for each phase, the checks behind the handshake, the deadlines before a session begins, and
+one way to fail.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import ClassVar, cast
 
 from twisted.internet.error import ConnectionDone
@@ -35,42 +38,44 @@ HANDSHAKE_SECONDS = 10.0
 """Seconds from the connection to the end of the TLS handshake, which takes three packets."""
 
 LOGIN_SECONDS = 60.0
-"""Seconds from the connection to the end of the login; a key on a token may want a touch."""
+"""Seconds from the connection to the end of the login; a person may have to touch the token with the key."""
 
 CLOSE_SECONDS = 5.0
-"""Seconds that the peer has to answer the end of the TLS connection (Twisted #7926: some never do)."""
+"""Seconds that the peer has to answer the end of the TLS connection; some peers never do (Twisted #7926)."""
 
 LARGE_FRAME_BYTES = 8 * 1024
-"""Bytes from which on a frame is given to TLS by itself: half a record.  Smaller ones share a record, and a call."""
+"""The smallest payload, in bytes, whose frame goes to TLS by itself: half a record.  Smaller frames share a record and
+a call."""
 
 _PREFIX = struct.Struct("!I")
 
 
 class Fault(enum.Enum):
-    """What a peer did that ended its link."""
+    """The kinds of faults of a peer that end its link."""
 
     PROTOCOL = "protocol"
-    """It sent what it must not send."""
+    """The peer broke the protocol."""
 
     DEADLINE = "deadline"
-    """The handshake or the login was not complete in time."""
+    """The peer did not complete the handshake or the login in time."""
 
     PROGRAM = "program"
-    """What it sent broke the program; that is a fault of ours, found by it."""
+    """A frame of the peer met a bug of this program."""
 
 
 @implementer(IHandshakeListener, ITLSWatcher)
 class FramedLink(Int32StringReceiver):
-    """One connection.  A subclass says what its phases do with frames.
+    """One connection that carries frames.  A subclass handles the frames of its phases.
 
-    :param clock: where deadlines are scheduled, usually the reactor.
-    :param handshake_seconds: the handshake's deadline, in seconds from the connection; never later than the login's.
+    :param clock: schedules the deadlines; usually the reactor.
+    :param handshake_seconds: the handshake's deadline, in seconds from the connection; the login's, if that is earlier.
     :param login_seconds: the login's deadline, in seconds from the connection.
-    :ivar dead: whether the link has failed or is gone; nothing that arrives is looked at any more.
-    :ivar fault: what the peer did that ended the link, or ``None``.
-    :ivar ended_cleanly: whether the link is gone and the peer has agreed to that: all that was written has arrived.
-    :ivar is_receiving: whether frames that arrived together are being looked at, one after another; what they lead to
-        is best written when all of them have been, in :meth:`frames_received`.
+    :ivar clock: as above.
+    :ivar dead: whether the link has failed or is gone; it ignores everything that still arrives.
+    :ivar fault: the peer's fault that ended the link; ``None`` while it is alive, or if it ended otherwise.
+    :ivar ended_cleanly: whether the link is gone and the peer has confirmed its end: all written bytes have arrived.
+    :ivar is_receiving: whether the link is handling frames that arrived together, one after another.  Write the answers
+        to them in :meth:`frames_received`, once all of them are handled.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -94,36 +99,38 @@ class FramedLink(Int32StringReceiver):
         self._session_began = False
         self.is_receiving = False
         self._arrived: list[bytes] = []
+        self._guard = _Guard(self)
 
-    # For the subclass to say.
+    # For the subclass to implement.
 
     def ready(self) -> None:
-        """The handshake is complete and the right protocol was chosen: nothing was written before this."""
+        """Begin: the handshake is complete and has chosen this protocol.  The link has written nothing before."""
         raise NotImplementedError
 
     def frame_received(self, payload: bytes) -> None:
-        """A frame arrived.
+        """Handle one frame.
 
-        :raises ProtocolError: it should not have: the link is aborted.
+        :param payload: the frame without its length.
+        :raises ProtocolError: the peer must not send it; the link is then aborted.
         """
         raise NotImplementedError
 
     def frames_received(self) -> None:
-        """All frames that arrived together have been looked at; the link may be over."""
+        """Write the answers to the frames that arrived together; all of them are handled.  The link may be over."""
         raise NotImplementedError
 
     def ended(self, reason: str) -> None:
-        """The link is gone, for whatever reason.  Called exactly once.
+        """Learn that the link is gone.  Called exactly once.
 
         :param reason: one line for people.
         """
         raise NotImplementedError
 
-    # For the subclass to use.
+    # For the subclass and the session to use.
 
     @property
     def tls(self) -> TLSMemoryBIOProtocol:
-        """The transport, which for a link is always TLS."""
+        """The transport of the link, which is always TLS."""
         return cast("TLSMemoryBIOProtocol", self.transport)
 
     @property
@@ -135,18 +142,23 @@ class FramedLink(Int32StringReceiver):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing that arrives is looked at any more: the link is dead, or has been closed from our side."""
+        """Whether the link ignores everything that arrives: it is dead, or :meth:`close` was called."""
         return self.dead or self._closing
 
     def session_began(self) -> None:
-        """The login is over: lift its deadline, and allow larger frames."""
+        """Lift the login's deadline and allow larger frames: the login has succeeded."""
         self._stop_deadline()
         self._session_began = True
         widen(self.tls.transport)
         self.MAX_LENGTH = MAX_FRAME_BYTES
 
     def write_frames(self, payloads: Iterable[bytes]) -> None:
-        """Write frames; nothing once the link is dead.  Small frames share a TLS record, a large one has its own."""
+        """Write frames.  Nothing happens once the link is dead.
+
+        Small frames share a TLS record; a large one has its own (:data:`LARGE_FRAME_BYTES`).
+
+        :param payloads: the frames without their lengths.
+        """
         if self.dead:
             return
         small: list[bytes] = []
@@ -165,14 +177,14 @@ class FramedLink(Int32StringReceiver):
             self.tls.writeSequence(writes)
 
     def fail(self, reason: str, fault: Fault | None = None) -> None:
-        """Abort the link.  From here on nothing of it is looked at, whatever is buffered or still arrives.
+        """Abort the link.  From here on it ignores everything that is buffered or still arrives.
 
         :param reason: one line for the log.
-        :param fault: what the peer did, if it is the peer's.
+        :param fault: the peer's fault; ``None`` if the peer has done nothing wrong.
         """
         if self.dead:
             return
-        # The flag before the transport: Twisted's receiver goes on with frames it already has, also behind an abort.
+        # Set the flag before the abort: Twisted's receiver goes on with buffered frames even after an abort.
         self.dead = True
         self.fault = fault
         self._stop_deadline()
@@ -181,14 +193,14 @@ class FramedLink(Int32StringReceiver):
         self.ended(reason)
 
     def log_aborted(self, reason: str) -> None:
-        """Write to the log that the link is aborted; a subclass may limit how often.
+        """Log that the link is aborted.  A subclass may limit how often.
 
         :param reason: one line.
         """
         self.log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
 
     def close(self) -> None:
-        """Close the link behind what has been written; abort it if the peer does not answer in time."""
+        """Close the link behind the frames that were written, and abort it unless the peer answers in time."""
         if self.dead or self._closing:
             return
         self._closing = True
@@ -197,15 +209,12 @@ class FramedLink(Int32StringReceiver):
         self.tls.loseConnection()
         self._set_deadline(CLOSE_SECONDS, "the peer did not answer the close")
 
-    def guard(self, act: Callable[[], None]) -> None:
-        """Do something that the peer provoked; whatever goes wrong in it ends this link, and this link alone."""
-        try:
-            act()
-        except ProtocolError as error:
-            self.fail(str(error), Fault.PROTOCOL)
-        except Exception:  # noqa: BLE001 - whatever one link's frames provoke must not reach the others
-            self.log.failure("a frame from {peer} broke the program", peer=self.peer)
-            self.fail("an error of our own", Fault.PROGRAM)
+    def guard(self) -> AbstractContextManager[None]:
+        """Return a context in which an exception ends this link, and this link alone.
+
+        Use it around everything that the peer can provoke: ``with link.guard(): ...``.
+        """
+        return self._guard
 
     # For Twisted to call.
 
@@ -226,11 +235,12 @@ class FramedLink(Int32StringReceiver):
             return
         elapsed = self.clock.seconds() - self._connected_at
         self._set_deadline(max(self._login_seconds - elapsed, 0.0), "no login in time")
-        self.guard(self.ready)
+        with self._guard:
+            self.ready()
 
     def dataReceived(self, data: bytes) -> None:
         if self.is_receiving:
-            # Together: a frame that is longer than a record, or lies across two, would be put together piece by piece.
+            # Keep the records that arrive together, so that a frame that spans them is assembled in one step.
             self._arrived.append(data)
         else:
             self._receive(data)
@@ -241,7 +251,8 @@ class FramedLink(Int32StringReceiver):
         if not string:
             self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, "an empty frame")), Fault.PROTOCOL)
             return
-        self.guard(lambda: self.frame_received(string))
+        with self._guard:
+            self.frame_received(string)
 
     def lengthLimitExceeded(self, length: int) -> None:
         self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, f"a frame of {length} bytes")), Fault.PROTOCOL)
@@ -249,25 +260,26 @@ class FramedLink(Int32StringReceiver):
     # For TLS to call.
 
     def arrival_began(self) -> None:
-        """Hold back what the frames that are delivered next lead to."""
+        """Collect the records that TLS delivers next."""
         self.is_receiving = True
 
     def arrival_ended(self) -> None:
-        """Have it written."""
+        """Handle the frames in them, and have the answers written."""
         if self._arrived:
             self._receive(b"".join(self._arrived))
         self._arrived.clear()
         self.is_receiving = False
         if not self.dead:
-            self.guard(self.frames_received)
+            with self._guard:
+                self.frames_received()
 
     def login_bytes_spent(self) -> None:
-        """End the link if there is no session yet."""
+        """Fail the link if no session has begun."""
         if not self._session_began:
             self.fail(f"more than {MAX_LOGIN_BYTES} bytes before the login", Fault.PROTOCOL)
 
     def replies_exceeded(self) -> None:
-        """End the link."""
+        """Fail the link."""
         self.fail(f"the peer does not read more than {MAX_REPLY_BYTES} bytes of TLS's own answers", Fault.PROTOCOL)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -294,3 +306,24 @@ class FramedLink(Int32StringReceiver):
     def _deadline_reached(self, reason: str) -> None:
         self._deadline = None
         self.fail(reason, None if self._closing else Fault.DEADLINE)
+
+
+class _Guard(AbstractContextManager[None]):
+    """Ends a link when the code in its context raises an exception."""
+
+    def __init__(self, link: FramedLink) -> None:
+        self._link = link
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        link = self._link
+        if isinstance(error, ProtocolError):
+            link.fail(str(error), Fault.PROTOCOL)
+        else:
+            failure = Failure(error, kind, traceback)
+            link.log.failure("a frame from {peer} broke the program", failure=failure, peer=link.peer)
+            link.fail("an error of our own", Fault.PROGRAM)
+        return True

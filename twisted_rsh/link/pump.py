@@ -1,11 +1,12 @@
-"""The loop between a session's core and its link: feed, write, dispatch, write again, re-arm one timer.
+"""The loop between a session's core and its link: give frames to the core, report its events, write its frames.
 
-Frames, the timer, the link's back-pressure and the application's own calls all end in :meth:`SessionPump.flush`.
+The core has no I/O and no clock.  Received frames, the core's timer, the link's back-pressure and the application's own
+calls all end in :meth:`SessionPump.flush`, which writes the frames that the core has to send.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from zope.interface import implementer
@@ -15,51 +16,66 @@ from twisted_rsh.core.messages import Positions
 from twisted_rsh.core.session import Session
 from twisted_rsh.link.framed_link import CLOSE_SECONDS, FramedLink
 
-__all__ = ["SessionPump"]
+__all__ = ["SessionOwner", "SessionPump"]
+
+
+class SessionOwner(Protocol):
+    """The owner of a session, which acts on its events."""
+
+    def happened(self, event: Event) -> None:
+        """Act on one event of the session.
+
+        :param event: what happened; never :class:`~twisted_rsh.core.events.LinkSilent`, on which the pump acts itself.
+        :raises ProtocolError: the event breaks the protocol; the link is then aborted.
+        """
 
 
 class SessionPump:
-    """Runs one session, over one link after the other.
+    """Runs one session over one link after another.
 
-    It is the only producer of the link's transport: when the transport's buffer is full there is no room on any stream
-    until it has drained.  The transport itself is never paused: a paused one would notice neither the peer's end nor
-    its answers to pings.
+    The pump is the only producer of the link's transport: while the transport's buffer is full, no stream has room.  It
+    never pauses the transport's reading, because a paused transport notices neither the peer's end nor its answers to
+    pings.
+
+    Call :meth:`start` with the first link, :meth:`stop` when a link is gone and :meth:`resume` with the next one, and
+    :meth:`flush` after every call into the session.
 
     :param session: the core.
-    :param clock: where the timer is scheduled, usually the reactor.
-    :ivar link: the link that the session has, or ``None`` while it has none.
+    :param clock: tells the time and schedules the timer; usually the reactor.
+    :ivar link: the session's link, or ``None`` while it has none.
     """
 
     def __init__(self, session: Session, clock: IReactorTime) -> None:
         self.link: FramedLink | None = None
         self._session = session
         self._clock = clock
-        self._dispatch: Callable[[Event], None] | None = None
+        self._owner: SessionOwner | None = None
         self._timer: IDelayedCall | None = None
         self._has_left = False
         self._leaving: IDelayedCall | None = None
 
-    def start(self, link: FramedLink, dispatch: Callable[[Event], None]) -> None:
-        """Begin: the link belongs to the session from now on.
+    def start(self, link: FramedLink, owner: SessionOwner) -> None:
+        """Begin the session over its first link.
 
-        :param dispatch: acts on one event.
+        :param link: belongs to the session from now on.
+        :param owner: acts on the session's events.
         """
-        self._dispatch = dispatch
+        self._owner = owner
         self._take(link)
 
     def _take(self, link: FramedLink) -> None:
         self.link = link
-        link.tls.registerProducer(_BackPressure(self, self._session, link), True)
+        link.tls.registerProducer(_BackPressure(self, link), True)
         self._arm()
         if self._has_left:
             self._plan_close(link)
 
     def resume(self, link: FramedLink, peer: Positions) -> None:
-        """Go on over another link, in place of the one that there may still be; that one is nobody's then.
+        """Continue the session over another link, which replaces the current one.  The caller ends a replaced link.
 
-        :param link: the new one; the answer to RESUME has been written to it or read from it.
-        :param peer: what has arrived at the other end.
-        :raises RemoteProtocolError: that cannot be; nothing has changed.
+        :param link: the new link; the answer to RESUME has been written to it or read from it.
+        :param peer: the positions up to which frames have arrived at the peer.
+        :raises RemoteProtocolError: the positions are impossible; nothing has changed.
         """
         events = self._session.resume(peer, self._clock.seconds())
         self._let_go()
@@ -67,7 +83,7 @@ class SessionPump:
         self._act(link, events)
 
     def stop(self) -> None:
-        """The link is gone, or belongs to nobody."""
+        """Continue the session without a link: the current one is gone, or is given up."""
         self._let_go()
         self._session.link_lost()
 
@@ -79,9 +95,9 @@ class SessionPump:
         self.link = None
 
     def leave(self, text: str) -> None:
-        """End the session on purpose, and close the link, if there is one, when the peer can know of it.
+        """Say goodbye to the peer, and close the link once the goodbye is written, if there is a link.
 
-        :param text: one line for the peer's user, or an empty one.
+        :param text: one line for the peer's user; it may be empty.
         """
         self._session.goodbye(text)
         self._has_left = True
@@ -90,25 +106,26 @@ class SessionPump:
             self.flush()
 
     def frame_received(self, link: FramedLink, payload: bytes) -> None:
-        """Take the payload of one frame.
+        """Give one frame to the session.
 
-        :param link: where it arrived; nothing happens if that is not the session's link any more.
+        :param link: the link that received it; nothing happens if that is not the session's link any more.
+        :param payload: the frame without its length.
         :raises RemoteProtocolError: the peer broke the protocol.
         """
         if link is self.link:
             self._act(link, self._session.receive_frame(payload, self._clock.seconds()))
 
     def flush(self) -> None:
-        """Write what the session wants written.  Call it after every call into the session.
+        """Write the frames that the session has to send.  Call it after every call into the session.
 
-        While frames that arrived together are looked at, nothing is written: the link calls this behind the last.
+        While the link handles frames that arrived together, this writes nothing: the link calls it behind the last one.
         """
         link = self.link
         if link is None or link.is_receiving:
             return
         is_repeating = True
         while is_repeating and not link.dead:
-            # Once more behind the last of what is repeated: credit, and what was said meanwhile, wait for that.
+            # Ask again behind the last retransmitted frame: credit and newer frames wait until then.
             is_repeating = self._session.replaying
             link.write_frames(self._session.frames_to_send())
         if self._leaving is not None and self._session.goodbye_sent:
@@ -116,34 +133,50 @@ class SessionPump:
             self._close(link)
 
     def answer_expected(self, seconds: float) -> None:
-        """Give the link up if nothing comes from the peer for so long."""
+        """Fail the link unless the peer sends something in time; nothing happens while there is no link.
+
+        :param seconds: the time for it, from now.
+        """
         if self._timer is not None:
             self._session.answer_expected(seconds, self._clock.seconds())
             self._timer.cancel()
             self._arm()
 
     def _plan_close(self, link: FramedLink) -> None:
-        # Our last words may have to wait for the peer's acknowledgement of earlier ones.
+        # The goodbye may have to wait until the peer acknowledges earlier frames.
         self._leaving = self._clock.callLater(CLOSE_SECONDS, self._close, link)
 
     def _close(self, link: FramedLink) -> None:
         self._leaving = None
         link.close()
 
+    def link_full(self, link: FramedLink) -> None:
+        """Learn that the transport of a link is full: no stream of its session has room.
+
+        :param link: nothing happens if that is not the session's link any more.
+        """
+        if link is self.link:
+            self._session.link_full()
+
     def link_writable(self, link: FramedLink) -> None:
-        """The link's transport takes bytes again."""
-        self._act(link, self._session.link_writable())
+        """Learn that the transport of a link takes bytes again.
+
+        :param link: nothing happens if that is not the session's link any more.
+        """
+        if link is self.link:
+            with link.guard():
+                self._act(link, self._session.link_writable())
 
     def _act(self, link: FramedLink, events: list[Event]) -> None:
-        assert self._dispatch is not None
+        assert self._owner is not None
         for event in events:
-            # What one event led to may have been the end of the link.
+            # The owner may have ended the link when it acted on the event before.
             if link.dead:
                 return
             if isinstance(event, LinkSilent):
                 link.fail(f"nothing came from the peer for {round(event.seconds, 1):g} s")
                 return
-            self._dispatch(event)
+            self._owner.happened(event)
         self.flush()
 
     def _arm(self) -> None:
@@ -154,27 +187,25 @@ class SessionPump:
         self._timer = None
         link = self.link
         assert link is not None
-        link.guard(lambda: self._act(link, self._session.deadline_reached(self._clock.seconds())))
+        with link.guard():
+            self._act(link, self._session.deadline_reached(self._clock.seconds()))
         if self.link is link and not link.dead:
             self._arm()
 
 
 @implementer(IPushProducer)
 class _BackPressure:
-    """Tells the session about one link's transport, for as long as that is the session's link."""
+    """The producer of one link's transport; it reports to the pump when that is full."""
 
-    def __init__(self, pump: SessionPump, session: Session, link: FramedLink) -> None:
+    def __init__(self, pump: SessionPump, link: FramedLink) -> None:
         self._pump = pump
-        self._session = session
         self._link = link
 
     def pauseProducing(self) -> None:
-        if self._pump.link is self._link:
-            self._session.link_full()
+        self._pump.link_full(self._link)
 
     def resumeProducing(self) -> None:
-        if self._pump.link is self._link:
-            self._link.guard(lambda: self._pump.link_writable(self._link))
+        self._pump.link_writable(self._link)
 
     def stopProducing(self) -> None:
-        """The transport is gone; the link learns it too."""
+        """Do nothing: the transport is gone, and the link itself learns of it."""

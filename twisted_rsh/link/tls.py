@@ -1,8 +1,8 @@
 """TLS 1.3 as this protocol uses it: one version, one ALPN name, and a public key as the server's identity.
 
-A certificate is only the wrapper that TLS wants around the server's key; names, dates and issuers in it mean nothing
-here.  ALPN alone enforces nothing, as a peer that offers none never meets the callback, so both sides look at what was
-negotiated after the handshake as well (:mod:`twisted_rsh.link.framed_link`).
+TLS wants a certificate around the server's key.  The names, dates and issuers in it mean nothing here.  ALPN alone
+enforces nothing, because OpenSSL does not call the callback for a peer that offers no protocol.  So both sides check
+the negotiated protocol after the handshake as well (:mod:`twisted_rsh.link.framed_link`).
 """
 
 from __future__ import annotations
@@ -56,77 +56,76 @@ ALPN = b"twisted-rsh/1"
 
 EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
 EXPORTER_BYTES = 32
-"""The ``tls-exporter`` channel binding of RFC 9266: 32 bytes that both ends of one TLS connection know, and nobody
-else."""
-
+"""The ``tls-exporter`` channel binding of RFC 9266: 32 bytes that only the two ends of one TLS connection know."""
 
 MAX_LOGIN_BYTES = 64 * 1024
-"""Bytes that may come from the peer, TLS's own included, before a session begins.  A handshake takes less than 5 KiB,
-and three AUTHs of the longest kind 9 KiB; what a stranger can make us hold or read is bounded by this."""
+"""Bytes that the peer may send before a session begins, TLS's own included.  A handshake takes less than 5 KiB, and
+three AUTHs of the longest kind take 9 KiB.  This bounds the bytes that a stranger can make this end hold or read."""
 
 MAX_REPLY_BYTES = 1024 * 1024
-"""Bytes of answers of TLS itself that the peer may leave unread, as to 38,000 requests for a new key (RFC 8446, section
-4.6.3) that it makes without reading: nothing but memory would end that."""
+"""Bytes of TLS's own answers that the peer may leave unread.  A peer that asks for new keys (RFC 8446, section 4.6.3)
+and never reads could otherwise fill the memory; this allows 38,000 requests."""
 
 BIO_READ_BYTES = 2**15
-"""Bytes that Twisted takes from OpenSSL at a time, once for each time that something arrives."""
+"""Bytes that Twisted takes from OpenSSL at most, once for each read of the socket."""
 
 MAX_INSIDE_BYTES = 256 * 1024
-"""Bytes of TLS's own answers that may stay inside OpenSSL before they are taken out and counted.  Nearly always there
-are none, and to ask costs 2 us: with this it is asked behind one in three of the longest reads."""
+"""Bytes of TLS's own answers that may stay inside OpenSSL before this end takes them out and counts them.  Nearly
+always there are none, and asking costs 2 us: with this bound it asks behind one in three of the longest reads."""
 
 BUFFER_BYTES = 128 * 1024
-"""Bytes that the reactor reads from a link's socket at a time once there is a session, and that may wait to be written
-before that is told to pause.  Twisted's 64 KiB are a little less than what one read of a job's pipe becomes; more than
-this was not faster."""
+"""Bytes that the reactor reads from the socket of a link with a session at a time, and bytes that may wait to be
+written before the transport pauses its producer.  Twisted's 64 KiB are a little less than the frames of one read of a
+job's pipe; more than this was not faster."""
 
 RECORD_BYTES = 16 * 1024
 RECORD_OVERHEAD_BYTES = 5 + 1 + 16
-"""Bytes that a TLS record carries at most, and what is added to each: header, content type, tag (RFC 8446, 5.2)."""
+"""Bytes that a TLS record carries at most, and bytes that TLS adds to each record: header, content type and tag (RFC
+8446, section 5.2)."""
 
 
 class ITLSWatcher(Interface):
-    """A link that TLS is wrapped around, as far as TLS tells it what it cannot see."""
+    """A link inside TLS.  :class:`LinkTLS` reports to it what only TLS can see."""
 
     def arrival_began() -> None:
-        """Learn that something has arrived.  What it decrypts to is delivered next, one record after another."""
+        """Learn that bytes have arrived.  TLS delivers the records in them next, one after another."""
 
     def arrival_ended() -> None:
-        """Learn that all of it has been delivered."""
+        """Learn that TLS has delivered all of these records."""
 
     def login_bytes_spent() -> None:
         """Learn that the peer has sent more than :data:`MAX_LOGIN_BYTES`.  Called once, behind those bytes."""
 
     def replies_exceeded() -> None:
-        """Learn that the peer has left more than :data:`MAX_REPLY_BYTES` unread: end the link."""
+        """End the link: the peer has left more than :data:`MAX_REPLY_BYTES` of TLS's own answers unread."""
 
 
 class LinkTLS(TLSMemoryBIOProtocol):
-    """TLS that watches what the peer does under it.
+    """TLS around a link, with bounds on what the peer can make TLS itself hold, and with faster writes.
 
-    Both bounds are looked at behind each piece that arrives, which is 64 KiB at most before a session begins, and
+    It checks both bounds behind each read of the socket, which is 64 KiB at most before a session begins, and
     :data:`BUFFER_BYTES` afterwards.
     """
 
     def __init__(self, factory: TLSMemoryBIOFactory, wrapped: Protocol, connect_wrapped: bool = True) -> None:
         TLSMemoryBIOProtocol.__init__(self, factory, wrapped, connect_wrapped)
-        self._to_come = MAX_LOGIN_BYTES
-        # Bytes that the link itself has written and that may still be unsent: never less than there really are.
-        self._own = 0
-        # Bytes of answers that may be inside OpenSSL: an answer is no longer than what it answers.
-        self._inside = 0
+        self._login_bytes_left = MAX_LOGIN_BYTES
+        # Bytes of the link's own that may still be unsent: never fewer than there are.
+        self._own_unsent = 0
+        # Bytes of answers that may be inside OpenSSL: an answer is no longer than its request.
+        self._held_inside = 0
 
     def write(self, data: bytes) -> None:
-        """Take plaintext of the link's; Twisted calls this."""
+        """Write plaintext of the link; Twisted calls this."""
         size = len(data)
-        self._own += size + RECORD_OVERHEAD_BYTES * (1 + size // RECORD_BYTES)
+        self._own_unsent += size + RECORD_OVERHEAD_BYTES * (1 + size // RECORD_BYTES)
         TLSMemoryBIOProtocol.write(self, data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Take plaintext of the link's, each piece in TLS records of its own, and write it at once as far as it goes.
+        """Write plaintext of the link, each piece in TLS records of its own, and as much as possible at once.
 
-        Twisted's own way goes through all its layers for each record, asks the reactor to watch for room, and writes in
-        the next turn.  Whatever is out of the ordinary is left to it.
+        Twisted's own implementation passes each record through all of its layers, asks the reactor to watch for room,
+        and writes in the next turn.  It still gets the pieces that cannot be written at once.
         """
         pieces = deque(iovec)
         self._write_now(cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(self)), pieces)
@@ -134,7 +133,7 @@ class LinkTLS(TLSMemoryBIOProtocol):
             self.write(piece)
 
     def _write_now(self, connection: SSL.Connection, pieces: deque[bytes]) -> None:
-        """Write pieces, and take those away that are written."""
+        """Write pieces, and remove those that are written from the queue."""
         size = 0
         with contextlib.suppress(SSL.Error):  # Twisted meets it again with the same piece, and ends the connection
             while pieces:
@@ -147,22 +146,21 @@ class LinkTLS(TLSMemoryBIOProtocol):
                     pieces.popleft()
         if not size:
             return
-        self._own += size
+        self._own_unsent += size
         asked = size + BIO_READ_BYTES
         data = connection.bio_read(asked)
-        is_all = len(data) < asked
         self._send(data)
-        if not is_all:
-            self._take_the_rest()
+        if len(data) == asked:
+            self._empty_openssl()
 
     def _send(self, data: bytes) -> None:
-        """Give bytes to the transport, and what it can take to the system at once."""
+        """Give ciphertext to the operating system as far as it takes it now, and the rest to the transport."""
         transport = cast("ITransport", self.transport)
         if isinstance(transport, FileDescriptor) and transport.connected and not unsent_bytes(transport):
             written = transport.writeSomeData(data)
             if written == len(data):
                 return
-            if isinstance(written, int):  # an error is not looked at: the reactor meets it as well
+            if isinstance(written, int):  # no error: the reactor meets the error as well
                 data = data[written:]
         transport.write(data)
 
@@ -170,27 +168,27 @@ class LinkTLS(TLSMemoryBIOProtocol):
         self._watcher.arrival_began()
         TLSMemoryBIOProtocol.dataReceived(self, data)
         self._watcher.arrival_ended()
-        if self._to_come >= 0:
-            self._to_come -= len(data)
-            if self._to_come < 0:
+        if self._login_bytes_left >= 0:
+            self._login_bytes_left -= len(data)
+            if self._login_bytes_left < 0:
                 self._watcher.login_bytes_spent()
         if len(data) > BIO_READ_BYTES:
-            self._inside += len(data) - BIO_READ_BYTES
-            if self._inside > MAX_INSIDE_BYTES:
-                self._inside = 0
-                self._take_the_rest()
+            self._held_inside += len(data) - BIO_READ_BYTES
+            if self._held_inside > MAX_INSIDE_BYTES:
+                self._held_inside = 0
+                self._empty_openssl()
         unsent = unsent_bytes(self.transport)
-        if unsent < self._own:
-            self._own = unsent
-        elif unsent - self._own > MAX_REPLY_BYTES:
+        if unsent < self._own_unsent:
+            self._own_unsent = unsent
+        elif unsent - self._own_unsent > MAX_REPLY_BYTES:
             self._watcher.replies_exceeded()
 
     @property
     def _watcher(self) -> Any:
         return self.wrappedProtocol
 
-    def _take_the_rest(self) -> None:
-        # Twisted takes one read's worth of TLS's answers; what came can have led to more, and that would pile up.
+    def _empty_openssl(self) -> None:
+        # Twisted takes one read's worth of TLS's answers.  One arrival can lead to more, which would pile up.
         connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(self))
         transport = cast("ITransport", self.transport)
         with contextlib.suppress(SSL.WantReadError):
@@ -199,15 +197,15 @@ class LinkTLS(TLSMemoryBIOProtocol):
 
 
 def widen(transport: object) -> None:
-    """Let a transport of the reactor's read and hold :data:`BUFFER_BYTES`."""
+    """Let a transport of the reactor read and hold :data:`BUFFER_BYTES`; other transports stay as they are."""
     if isinstance(transport, FileDescriptor):
         transport.bufferSize = BUFFER_BYTES
 
 
 def unsent_bytes(transport: object) -> int:
-    """Return how many bytes wait in a transport of the reactor's; 0 for one that does not say.
+    """Return how many bytes wait in a transport of the reactor; 0 for other transports, which do not say.
 
-    Twisted has no public name for it: a stream of the reactor's is a ``twisted.internet.abstract.FileDescriptor``.
+    Twisted has no public name for this: the reactor's streams are ``twisted.internet.abstract.FileDescriptor``.
     """
     if not isinstance(transport, FileDescriptor):
         return 0
@@ -215,10 +213,10 @@ def unsent_bytes(transport: object) -> int:
 
 
 class LinkTLSFactory(TLSMemoryBIOFactory):
-    """Wraps TLS around the links that another factory makes, which provide :class:`ITLSWatcher`.
+    """A factory that wraps TLS around the links of another factory, which provide :class:`ITLSWatcher`.
 
-    Without the aggregation of small writes that Twisted's own default adds: it costs each message a turn of the
-    reactor, and a link writes everything there is to write in one piece already.
+    It omits the aggregation of small writes that is Twisted's default.  Aggregation costs each message a turn of the
+    reactor, and a link writes all that it has in one piece already.
     """
 
     protocol = LinkTLS
@@ -227,7 +225,7 @@ class LinkTLSFactory(TLSMemoryBIOFactory):
 def _context() -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    # A resumed TLS session would skip the server's proof of its key.
+    # In a resumed TLS session the server would not prove its key.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_options(SSL.OP_NO_TICKET)
     return context
@@ -235,9 +233,9 @@ def _context() -> SSL.Context:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerTLS:
-    """Makes the server's side of TLS connections.
+    """The server's side of TLS, for all of its connections.
 
-    :param private_key: the server's identity.
+    :param private_key: the server's key, which is its identity.
     :param certificate: any certificate of that key.
     """
 
@@ -248,7 +246,7 @@ class ServerTLS:
         self._context.set_alpn_select_callback(_select_protocol)
 
     def serverConnectionForTLS(self, _protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """Return a connection; Twisted calls this."""
+        """Make a connection; Twisted calls this."""
         return SSL.Connection(self._context, None)
 
 
@@ -258,10 +256,11 @@ def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class PinnedClientTLS:
-    """Makes the client's side of a TLS connection to one server, known by its key.
+    """The client's side of a TLS connection to one server, whose key it expects.
 
     :param pin: SHA-256 of the server's public key (its SubjectPublicKeyInfo, RFC 5280), 32 bytes.
-    :ivar stranger: SHA-256 of the public key of a server that was not the right one, or ``None``.
+    :ivar stranger: SHA-256 of the public key of a server that had another key; ``None`` if there was none such, or its
+        key cannot be read.
     """
 
     def __init__(self, pin: bytes) -> None:
@@ -272,11 +271,11 @@ class PinnedClientTLS:
         self._context.set_verify(SSL.VERIFY_PEER, self._verify)
 
     def clientConnectionForTLS(self, _protocol: TLSMemoryBIOProtocol) -> SSL.Connection:
-        """Return a connection; Twisted calls this."""
+        """Make a connection; Twisted calls this."""
         return SSL.Connection(self._context, None)
 
     def _verify(self, _connection: SSL.Connection, certificate: X509, _error: int, depth: int, _ok: int) -> bool:
-        # OpenSSL asks once for every complaint it has, such as "self-signed", and the pin answers all of them.
+        # OpenSSL calls this once for each complaint, such as "self-signed", and the pin decides on all of them.
         digest = _spki_sha256(certificate)
         if depth == 0 and digest is not None and hmac.compare_digest(digest, self._pin):
             return True
@@ -285,7 +284,7 @@ class PinnedClientTLS:
 
 
 def _spki_sha256(certificate: X509) -> bytes | None:
-    # Total: an exception would be lost inside OpenSSL's callback, and a certificate that cannot be read matches no pin.
+    # An exception would be lost inside OpenSSL's callback, and a certificate that cannot be read matches no pin.
     try:
         return certificate_spki_sha256(dump_certificate(FILETYPE_ASN1, certificate))
     except Exception:  # noqa: BLE001 - see above; every failure means "no match"
@@ -293,7 +292,7 @@ def _spki_sha256(certificate: X509) -> bytes | None:
 
 
 def negotiated_protocol(transport: ITransport) -> bytes | None:
-    """Return the ALPN protocol of a connection whose handshake is complete, or ``None`` when there is none."""
+    """Return the ALPN protocol of a connection whose handshake is complete, or ``None`` if none was negotiated."""
     return cast("TLSMemoryBIOProtocol", transport).negotiatedProtocol
 
 
@@ -304,10 +303,12 @@ def exporter(transport: ITransport) -> bytes:
 
 
 def link_secret(transport: ITransport, session: bytes, attempt: int) -> bytes:
-    """Return the secret that both ends of a connection whose handshake is complete know of a session.
+    """Return a session's secret of a connection whose handshake is complete, which only its two ends can compute.
 
+    :param transport: the connection.
     :param session: the session's identifier.
-    :param attempt: the number of the resume that the connection began with, or 0 for that of the login.
+    :param attempt: the number of the resume with which the connection began; 0 for a connection that began with a
+        login.
     """
     connection = cast("TLSMemoryBIOProtocol", transport).getHandle()
     context = secret_context(session, attempt)
@@ -315,6 +316,6 @@ def link_secret(transport: ITransport, session: bytes, attempt: int) -> bytes:
 
 
 def peer_spki_sha256(transport: ITransport) -> bytes | None:
-    """Return the SHA-256 of the peer's public key, or ``None`` when it presented none that can be read."""
+    """Return the SHA-256 of the peer's public key, or ``None`` if it presented no key that can be read."""
     certificate = cast("TLSMemoryBIOProtocol", transport).getPeerCertificate()
     return None if certificate is None else _spki_sha256(certificate)

@@ -129,7 +129,11 @@ class ServerLink(FramedLink):
             return
         credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer)
         answer = ask_portal(self.factory.portal, credentials)
-        answer.addBoth(lambda result: self.guard(lambda: self._decide(result, credentials)))
+        answer.addBoth(self._portal_answered, credentials)
+
+    def _portal_answered(self, answer: object, credentials: VerifiedKey) -> None:
+        with self.guard():
+            self._decide(answer, credentials)
 
     def _decide(self, answer: object, credentials: VerifiedKey) -> None:
         # Checkers raise all kinds of things and realms return all kinds; only a user object lets a client in.
@@ -188,9 +192,11 @@ class ServerLink(FramedLink):
             self._refuse_resume(claim, "there is no such session, or this is not its client")
             return
         # The portal may take its time.  Until it has answered, no frame is legal on this link, and nothing has changed.
-        check_key_again(self.factory.portal, session.login.credentials).addCallback(
-            lambda check: self.guard(lambda: self._decide_resume(check, claim, binding))
-        )
+        check_key_again(self.factory.portal, session.login.credentials).addCallback(self._checked, claim, binding)
+
+    def _checked(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
+        with self.guard():
+            self._decide_resume(check, claim, binding)
 
     def _decide_resume(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
         if self.is_over:

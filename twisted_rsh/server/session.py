@@ -114,7 +114,7 @@ class DurableSession:
         :param link: the link of the login.
         """
         self._attach(link)
-        self.pump.start(link, self.jobs.happened)
+        self.pump.start(link, self.jobs)
 
     def frame_received(self, link: FramedLink, payload: bytes) -> None:
         """Take the payload of one frame.

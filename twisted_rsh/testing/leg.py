@@ -1,21 +1,20 @@
-"""One direction of one connection, without the connection: bytes go in, and come out as the plan says."""
+"""One direction of a connection: bytes enter it and leave it as the plan says, whatever carries them."""
 
 from __future__ import annotations
 
 import random
 from collections import deque
 
-from twisted_rsh.testing.boundaries import Boundaries
-from twisted_rsh.testing.faults import Direction, End, Faults, LaneFaults
+from twisted_rsh.testing.faults import Boundaries, Direction, End, Faults, LaneFaults
 
 __all__ = ["TAKE_BYTES", "Countdown", "Leg", "legs"]
 
 TAKE_BYTES = 64 * 1024
-"""Bytes that are delivered at once, at most: what Twisted reads from a socket at once."""
+"""The largest number of bytes to deliver at once: as many as Twisted reads from a socket at once."""
 
 
 class Countdown:
-    """Counts records down, of one direction or of both together.
+    """A count of the records until a cut, of one direction or of both together.
 
     :ivar left: records until the cut.
     """
@@ -25,16 +24,16 @@ class Countdown:
 
 
 class Leg:
-    """The bytes that go one way: those that entered and were not delivered yet, and what keeps them.
+    """One direction of a connection, with the bytes that have entered it and have not been delivered.
 
-    :param lane: what goes wrong with them.
-    :param boundaries: tells where records end; ``None`` where nobody counts them.
-    :param countdowns: of records; when one is through, the connection is to be cut behind the record.
-    :param late_after: bytes that are delivered until :meth:`release`; ``None`` for all.
-    :ivar queued: bytes that entered and were not delivered.
-    :ivar delivered: bytes that were delivered.
+    :param lane: the faults of the direction.
+    :param boundaries: finds where records end; ``None`` where no cut counts them.
+    :param countdowns: the counts of records; the connection is to be cut behind the record with which one reaches 0.
+    :param late_after: bytes to deliver before :meth:`release`; ``None`` for all.
+    :ivar queued: the number of bytes that have entered and have not been delivered.
+    :ivar delivered: the number of bytes that have been delivered.
     :ivar stalled: whether a :meth:`stall` holds everything back.
-    :ivar closed: whether nobody is there any more to deliver anything to; what enters then is dropped.
+    :ivar closed: whether the receiving end is gone; bytes that enter then are dropped.
     """
 
     def __init__(
@@ -61,32 +60,33 @@ class Leg:
 
     @property
     def is_cut(self) -> bool:
-        """Whether everything was delivered that the plan allows: now the connection is to be cut."""
+        """Whether all bytes before the planned cut have been delivered: the connection is to be cut now."""
         return not self.closed and self.delivered == self._cut_at
 
     @property
     def is_late(self) -> bool:
-        """Whether everything was delivered that arrives in time, and the rest waits for :meth:`release`."""
+        """Whether all bytes that arrive in time have been delivered, and the rest waits for :meth:`release`."""
         return self._late_at is not None and self.delivered >= self._late_at
 
     @property
     def is_held(self) -> bool:
-        """Whether nothing is delivered for now, neither bytes nor the end."""
+        """Whether something holds back both bytes and the end for now."""
         return self.stalled or self.is_late or (self._stall_at is not None and self.delivered >= self._stall_at)
 
     @property
     def is_fragmenting(self) -> bool:
-        """Whether bytes are delivered in pieces that should stay apart."""
+        """Whether the plan delivers bytes in fragments, which should stay apart."""
         return self._lane.fragment is not None
 
     @property
     def has_end(self) -> bool:
-        """Whether the end has entered; nothing follows it."""
+        """Whether the connection's end has entered; nothing follows it."""
         return self._end is not None
 
     def put(self, data: bytes, now: float) -> None:
-        """Let bytes enter.
+        """Enter bytes.
 
+        :param data: the bytes.
         :param now: the time, in seconds.
         """
         if self.closed or self._end is not None:
@@ -97,23 +97,28 @@ class Leg:
         self.queued += len(data)
 
     def put_end(self, end: End, now: float) -> None:
-        """Let the connection's end enter, behind the bytes that have."""
+        """Enter the connection's end, behind the bytes.
+
+        :param end: how the receiving end learns of it.
+        :param now: the time, in seconds.
+        """
         if not self.closed and self._end is None:
             self._end = (now + self._lane.delay, end)
 
     def take(self, now: float) -> bytes:
-        """Deliver what may be delivered at once; take again until there is nothing.
+        """Deliver the bytes that are due, or a part of them; call it again until there are none.
 
-        :returns: some bytes, or none.
+        :param now: the time, in seconds.
+        :returns: bytes for the receiving end; none when no bytes are due.
         """
         if not self._entries or self._entries[0][0] > now:
-            return b""  # before a fragment's size is drawn: how often somebody looks must not change the sizes
+            return b""  # before a fragment's size is drawn: the number of calls must not change the sizes
         room = self._room()
         pieces = []
         while room and self._entries and self._entries[0][0] <= now:
             data = self._entries[0][1]
             end = min(self._offset + room, len(data))
-            # A slice of all of it is the same object: what passes whole is not copied.
+            # A slice of the whole is the same object, so data that passes whole is not copied.
             pieces.append(data[self._offset : end])
             room -= end - self._offset
             self._offset = end
@@ -126,7 +131,11 @@ class Leg:
         return taken
 
     def take_end(self, now: float) -> End | None:
-        """Deliver the end, when everything before it has been delivered and nothing holds it back."""
+        """Deliver the end once all bytes before it have been delivered and nothing holds it back.
+
+        :param now: the time, in seconds.
+        :returns: the end, or ``None`` while it is not due.
+        """
         if self._end is None or self.queued or self.is_held or self._end[0] > now:
             return None
         end = self._end[1]
@@ -134,7 +143,7 @@ class Leg:
         return end
 
     def next_due(self) -> float | None:
-        """Return the time at which something can be delivered; ``None`` for never, as things are."""
+        """Return the time of the next delivery, in seconds; ``None`` if none is due as things are."""
         if self.is_held:
             return None
         if self._entries:
@@ -142,7 +151,10 @@ class Leg:
         return self._end[0] if self._end is not None else None
 
     def truncate(self, queued: int) -> None:
-        """Forget the bytes that entered last, until no more than so many wait."""
+        """Drop the bytes that entered last, until no more than a number of them wait.
+
+        :param queued: that number.
+        """
         while self.queued > queued:
             due, data = self._entries.pop()
             left = len(data) - (0 if self._entries else self._offset)
@@ -154,7 +166,7 @@ class Leg:
             self.queued -= min(excess, left)
 
     def close(self) -> None:
-        """Forget what waits, and from now on whatever enters: nobody is there to deliver it to."""
+        """Drop the bytes that wait and all that enter from now on: the receiving end is gone."""
         self._entries.clear()
         self._offset = 0
         self.queued = 0
@@ -162,7 +174,11 @@ class Leg:
         self.closed = True
 
     def cut(self, end: End, now: float) -> None:
-        """Forget what waits, whatever holds it back, and deliver nothing more but this end."""
+        """Drop the bytes that wait, end every hold, and deliver nothing more but an end.
+
+        :param end: how the receiving end learns of the cut.
+        :param now: the time, in seconds.
+        """
         self.close()
         if end is not End.UNSEEN:
             self._cut_at = self._stall_at = self._late_at = None
@@ -174,12 +190,12 @@ class Leg:
         self.stalled = True
 
     def resume(self) -> None:
-        """End every stall, that of the plan as well."""
+        """End every stall, also that of the plan."""
         self.stalled = False
         self._stall_at = None
 
     def release(self) -> None:
-        """Let the bytes through that were to be late."""
+        """Stop holding back the bytes that were to be late."""
         self._late_at = None
 
     def _room(self) -> int:
@@ -202,7 +218,10 @@ class Leg:
 
 
 def legs(faults: Faults) -> dict[Direction, Leg]:
-    """Make the two directions of a connection that has a plan."""
+    """Make the two directions of a connection.
+
+    :param faults: the connection's plan.
+    """
     shared = () if faults.cut_after_records is None else (Countdown(faults.cut_after_records),)
     made = {}
     for direction, lane in ((Direction.TO_SERVER, faults.to_server), (Direction.TO_CLIENT, faults.to_client)):

@@ -1,13 +1,15 @@
-"""One connection through the proxy: two sockets, and between them what the plan says.
+"""One connection through the proxy: two sockets, and a plan between them.
 
-Memory is bounded by back-pressure both ways: a side is not read while the other side's transport is full, or while
-:data:`QUEUE_BYTES` of it wait for their time.
+Back-pressure bounds memory in both directions: the proxy does not read one side while the other side's transport is
+full, or while :data:`QUEUE_BYTES` from it wait for their time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import fcntl
+import struct
+import termios
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
@@ -16,6 +18,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
+    IPullProducer,
     IPushProducer,
     IReactorTime,
     IStreamClientEndpoint,
@@ -26,28 +29,44 @@ from zope.interface import implementer
 
 from twisted_rsh.testing.faults import Direction, End, Faults
 from twisted_rsh.testing.leg import Leg, legs
-from twisted_rsh.testing.reset_behind import ResetBehind
+from twisted_rsh.testing.schedules import DialOrder
 
-__all__ = ["OVERTAKEN_SECONDS", "QUEUE_BYTES", "ProxiedConnection", "Side"]
+if TYPE_CHECKING:
+    from twisted_rsh.testing.proxy import FaultProxy
+
+__all__ = [
+    "LINGER_SECONDS",
+    "OVERTAKEN_SECONDS",
+    "QUEUE_BYTES",
+    "ProxiedConnection",
+    "ResetBehind",
+    "Side",
+    "unsent_bytes",
+]
 
 QUEUE_BYTES = 256 * 1024
-"""Bytes of one direction that wait in the proxy, for a delay, a stall or their turn as fragments, when it stops
-reading.  What was read at once, 64 KiB, may come on top."""
+"""Bytes of one direction that wait in the proxy, for a delay, a stall or their turn as fragments, before it stops
+reading.  The last read, of up to 64 KiB, may come on top."""
 
 OVERTAKEN_SECONDS = 0.05
-"""Seconds that the server has to read the bytes of the connection that overtakes before those that were late are on
-their way as well: out of the proxy does not mean read."""
+"""Seconds that the server has to read the overtaking connection's bytes before the proxy sends the late ones: bytes
+that have left the proxy have not been read yet."""
+
+LINGER_SECONDS = 0.01
+"""Seconds between two checks whether the operating system has sent everything, so that a reset cannot discard it."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Side(Protocol):
     """The proxy's end of one of the two sockets.
 
-    :param connection: whose side it is.
-    :param leg: takes what is read here.
+    :param connection: the connection.
+    :param leg: takes the bytes that are read here.
+    :ivar leg: as above.
+    :ivar other: the other side.
     :ivar is_open: whether the socket is connected.
-    :ivar is_over: whether it was, or never will be.
-    :ivar is_blocked: whether the other side's transport is full, and nothing is to be written to it.
+    :ivar is_over: whether the socket was connected and is gone, or never will be connected.
+    :ivar is_blocked: whether the other side's transport is full, so that nothing is to be written to it.
     """
 
     other: Side
@@ -69,16 +88,16 @@ class Side(Protocol):
         """The transport, which is a consumer and a producer as well."""
         return self.transport
 
-    # For the connection.
+    # For the connection to call.
 
     def discard(self) -> None:
-        """Read on and forget what comes: nobody is there to take it any more."""
+        """Read on and drop the bytes: the other side is gone."""
         self.leg.close()
         self.is_blocked = False
         self.limit()
 
     def limit(self) -> None:
-        """Read no more when too much of it waits."""
+        """Stop reading while too many bytes wait, and read again otherwise."""
         self._is_queue_full = self.leg.queued >= QUEUE_BYTES
         self._apply()
 
@@ -87,11 +106,11 @@ class Side(Protocol):
         self.socket.registerProducer(self.other, True)
 
     def finish(self, end: End, last: bytes = b"", *, at_once: bool = False) -> None:
-        """Let this side's peer learn that the connection is gone.
+        """End the connection with this side's peer.
 
-        :param end: how.
-        :param last: bytes that it gets before.
-        :param at_once: whether what was written before may be lost with a reset.
+        :param end: how the peer learns of it.
+        :param last: bytes that the peer gets before.
+        :param at_once: whether a reset may discard bytes that were written earlier.
         """
         if not self.is_open:
             return
@@ -133,7 +152,7 @@ class Side(Protocol):
         self._connection.move(self)
 
     def stopProducing(self) -> None:
-        # The other socket is gone.  This one is read on, to see its end.
+        # The other socket is gone.  Read this one on, to see its end.
         self.is_blocked = False
         self._apply()
 
@@ -177,32 +196,34 @@ class Side(Protocol):
 class ProxiedConnection:
     """Two sockets with a plan between them.
 
+    :param proxy: the proxy; the connection reports its cut and its end to it.
     :param clock: the reactor.
+    :param target: the server's endpoint.
     :param faults: the plan.
-    :param target: where the server is.
-    :param cut: called when the connection has been cut.
-    :param over: called when both sockets are gone.
-    :param delivered: called with the total after each delivery to the server.
-    :ivar client: the proxy's end of the client's socket: the protocol of what was accepted.
-    :ivar server: its end of the server's socket.
+    :param order: the order of the dials.
+    :param index: the connection's number in that order.
+    :ivar clock: as above.
+    :ivar client: the proxy's end of the client's socket: the protocol of the accepted connection.
+    :ivar server: the proxy's end of the server's socket.
     """
 
     def __init__(
         self,
+        proxy: FaultProxy,
         clock: IReactorTime,
-        faults: Faults,
         target: IStreamClientEndpoint,
-        *,
-        cut: Callable[[], None],
-        over: Callable[[ProxiedConnection], None],
-        delivered: Callable[[int], None],
+        faults: Faults,
+        order: DialOrder,
+        index: int,
     ) -> None:
         self.clock = clock
-        self._faults = faults
+        self._proxy = proxy
         self._target = target
-        self._on_cut = cut
-        self._on_over = over
-        self._on_delivered = delivered
+        self._faults = faults
+        self._order = order
+        self._index = index
+        if faults.late is not None:
+            order.hold(index, faults.late, self)
         made = legs(faults)
         self.client = Side(self, made[Direction.TO_SERVER])
         self.server = Side(self, made[Direction.TO_CLIENT])
@@ -213,11 +234,11 @@ class ProxiedConnection:
 
     @property
     def queued(self) -> int:
-        """Bytes that wait for their time, in both directions."""
+        """The number of bytes that wait for their time, in both directions."""
         return self.client.leg.queued + self.server.leg.queued
 
     def opened(self, side: Side) -> None:
-        """Note that a socket is connected."""
+        """Begin to move bytes, or dial the server: one of the sockets is connected."""
         if side is self.server:
             self.client.couple()
             self.server.couple()
@@ -232,7 +253,7 @@ class ProxiedConnection:
                 self._dial()
 
     def move(self, side: Side) -> None:
-        """Write to the other side what was read at this one, as far as its time has come."""
+        """Write the bytes of one side to the other, as far as their time has come."""
         leg, other = side.leg, side.other
         while other.is_open and not side.is_blocked:
             data = leg.take(self.clock.seconds())
@@ -255,7 +276,7 @@ class ProxiedConnection:
         self.move_later(side)
 
     def move_later(self, side: Side) -> None:
-        """Go on moving when the next bytes' time has come, and read no more while too many wait for it."""
+        """Move again when the time of the next bytes has come, and do not read while too many wait for it."""
         side.limit()
         timer = self._timers.pop(side, None)
         if timer is not None and timer.active():
@@ -267,20 +288,20 @@ class ProxiedConnection:
     def cut(self, behind: Side | None = None, last: bytes = b"") -> None:
         """Cut the connection.
 
-        :param behind: whose peer gets everything before it learns of the cut; ``None`` for neither.
-        :param last: what comes last.
+        :param behind: the side whose peer gets all earlier bytes before it learns of the cut; ``None`` for neither.
+        :param last: the last bytes for that peer.
         """
         if self._is_cut:
             return
         self._is_cut = True
         self._abandon()
-        self._on_cut()
+        self._proxy.connection_cut()
         for side, end in ((self.server, self._faults.server_end), (self.client, self._faults.client_end)):
             side.finish(end, last if side is behind else b"", at_once=side is not behind)
         self.look()
 
     def shut(self) -> None:
-        """Abort both sockets, whatever the plan says."""
+        """Abort both sockets, against the plan."""
         self._is_cut = True
         self._abandon()
         for side in (self.server, self.client):
@@ -299,21 +320,21 @@ class ProxiedConnection:
             self.move(side)
 
     def overtaken(self) -> None:
-        """Let what was late arrive: what was to come before it is on its way."""
+        """Send the late bytes in a moment: those that were to overtake them have left the proxy."""
         self._timers["overtaken"] = self.clock.callLater(OVERTAKEN_SECONDS, self.release)
 
     def release(self) -> None:
-        """Let what was to be overtaken arrive."""
+        """Send the late bytes now."""
         self.client.leg.release()
         if self._dialling is None and not self.server.is_over:
             self._dial()
         self.move(self.client)
 
     def look(self) -> None:
-        """Look whether both sockets are gone, and nothing is left to be said to anybody."""
+        """Report to the proxy if both sockets are gone."""
         if self.client.is_over and self.server.is_over:
             self._abandon()
-            self._on_over(self)
+            self._proxy.connection_over(self)
 
     def _dial(self) -> None:
         self._dialling = connectProtocol(self._target, self.server)
@@ -338,4 +359,67 @@ class ProxiedConnection:
 
     def _note_delivery(self, side: Side) -> None:
         if side is self.client:
-            self._on_delivered(side.leg.delivered)
+            self._order.delivered(self._index, side.leg.delivered)
+
+
+@implementer(IPullProducer)
+class ResetBehind:
+    """Resets a connection once its last bytes have reached the other end, so that the reset does not overtake them.
+
+    Call :meth:`start`, and :meth:`cancel` when the connection is lost.
+
+    :param clock: the reactor.
+    :param transport: the socket's transport, without a producer.
+    :param last: the last bytes; there may be none.
+    """
+
+    def __init__(self, clock: IReactorTime, transport: Any, last: bytes) -> None:
+        self._clock = clock
+        self._transport = transport
+        self._last: bytes | None = last
+        self._lingering: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """Write the last bytes, and reset the connection behind them."""
+        self._transport.registerProducer(self, False)
+
+    def cancel(self) -> None:
+        """Stop waiting: the connection is lost."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+
+    def resumeProducing(self) -> None:
+        if self._last is None:
+            self._transport.unregisterProducer()
+            self._reset_when_sent()
+            return
+        last, self._last = self._last, None
+        # Not write(): without bytes it does nothing, and the transport would never ask for more.
+        self._transport.writeSequence([last])
+
+    def stopProducing(self) -> None:
+        """Do nothing: no producing is left to stop."""
+
+    def _reset_when_sent(self) -> None:
+        self._lingering = None
+        if unsent_bytes(self._transport):
+            self._lingering = self._clock.callLater(LINGER_SECONDS, self._reset_when_sent)
+        else:
+            self._transport.abortConnection()
+
+
+def unsent_bytes(transport: Any) -> int:
+    """Return how many bytes of a socket have not reached the other end; 0 where the operating system does not say.
+
+    Linux says it (``SIOCOUTQ`` in tcp(7), by its other name).  Elsewhere a reset may overtake bytes that a slow reader
+    has not read.
+
+    :param transport: provides :class:`~twisted.internet.interfaces.ISystemHandle`.
+    """
+    try:
+        answer = fcntl.ioctl(transport.getHandle(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return 0
+    (unsent,) = struct.unpack("i", answer)
+    return int(unsent)

@@ -9,31 +9,30 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
-from twisted_rsh.testing.dial_order import DialOrder
 from twisted_rsh.testing.proxied import ProxiedConnection
-from twisted_rsh.testing.schedules import NO_FAULTS, Schedule
+from twisted_rsh.testing.schedules import NO_FAULTS, DialOrder, Schedule
 
 __all__ = ["HOST", "FaultProxy"]
 
 HOST = "127.0.0.1"
-"""Where a proxy listens: what it does to connections is nobody else's affair."""
+"""The address that a proxy listens on: loopback, so that no other machine can connect."""
 
 
 class FaultProxy:
-    """Listens on loopback, and connects everybody who comes to a target, by the plan of the connection.
+    """A listener on loopback that connects each client to a target; each connection has its plan.
 
-    Bytes pass as they are.  Each direction can be closed on its own; a socket that reads slowly slows down the one that
-    writes, and the proxy holds no more than :data:`~twisted_rsh.testing.proxied.QUEUE_BYTES`, and what the two
-    transports buffer, of each direction.
+    It passes bytes on unchanged.  Each direction can be closed on its own.  A slow reader slows its writer down: of
+    each direction the proxy holds no more than :data:`~twisted_rsh.testing.proxied.QUEUE_BYTES` and the buffers of the
+    transports.
 
     Call :meth:`start`, then dial 127.0.0.1 :attr:`port`.
 
     :param reactor: the reactor.
-    :param target: where the server is; dialled anew for each connection.
+    :param target: the server's endpoint; the proxy dials it for each connection.
     :param schedule: the plans of the connections, in the order in which they come.
-    :ivar schedule: the same; setting another one changes what happens to the connections that follow.
-    :ivar connections: how many connections came.
-    :ivar cuts: how many of them were cut, by their plan or by :meth:`cut_all`.
+    :ivar schedule: as above; another one may be set, for the connections that follow.
+    :ivar connections: the number of connections that came.
+    :ivar cuts: the number of connections that were cut, by their plan or by :meth:`cut_all`.
     """
 
     def __init__(self, reactor: Any, target: IStreamClientEndpoint, schedule: Schedule = NO_FAULTS) -> None:
@@ -62,18 +61,19 @@ class FaultProxy:
 
     @property
     def open_connections(self) -> int:
-        """How many connections are there now, those included of which one end alone is left."""
+        """The number of connections that exist now, also those of which only one end is left."""
         return len(self._open)
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that wait in the proxy for a delay, a stall or their turn; what transports buffer is not counted."""
+        """The number of bytes that wait in the proxy for a delay, a stall or their turn; transports may buffer more."""
         return sum(connection.queued for connection in self._open)
 
     def start(self) -> Deferred[None]:
         """Listen.
 
-        :returns: fires when :attr:`port` is known; fails with :class:`~twisted.internet.error.CannotListenError`.
+        :returns: fires when :attr:`port` is known; fails with :class:`~twisted.internet.error.CannotListenError` when
+            the system has no port left.
         """
 
         async def listen() -> None:
@@ -83,7 +83,7 @@ class FaultProxy:
         return Deferred.fromCoroutine(listen())
 
     def stop(self) -> Deferred[None]:
-        """Stop listening and abort what is open.
+        """Stop listening and abort every open connection.
 
         :returns: fires when nothing of the proxy is left on the reactor.
         """
@@ -101,51 +101,44 @@ class FaultProxy:
         return Deferred.fromCoroutine(leave())
 
     def cut_all(self) -> None:
-        """Cut every connection that is open now; their ends learn of it as their plans say."""
+        """Cut every open connection; their ends learn of the cut as their plans say."""
         for connection in list(self._open):
             connection.cut()
 
     def stall(self) -> None:
-        """Deliver nothing any more, on no connection that is open or still comes: all are half-open."""
+        """Deliver nothing on any connection, open or new, until :meth:`resume`: all are half-open."""
         self._is_stalled = True
         for connection in self._open:
             connection.stall()
 
     def resume(self) -> None:
-        """End every stall, those of plans included; what was written meanwhile arrives."""
+        """End every stall, also those of plans; bytes that were written meanwhile arrive."""
         self._is_stalled = False
         for connection in list(self._open):
             connection.resume()
 
     def release(self) -> None:
-        """Let everything arrive that waits to be overtaken."""
+        """Send all bytes that plans hold back for later connections."""
         for connection in list(self._open):
             connection.release()
 
     def accept(self) -> Protocol:
-        """Return the protocol of a connection that came."""
+        """Make the protocol of a connection that has come."""
         index = self.connections
         self.connections += 1
         faults = self.schedule.plan(index)
-        connection = ProxiedConnection(
-            self._reactor,
-            faults,
-            self._target,
-            cut=self._count_cut,
-            over=self._forget,
-            delivered=lambda total: self._order.delivered(index, total),
-        )
+        connection = ProxiedConnection(self, self._reactor, self._target, faults, self._order, index)
         self._open.add(connection)
-        if faults.late is not None:
-            self._order.hold(index, faults.late, connection.overtaken)
         if self._is_stalled:
             connection.stall()
         return connection.client
 
-    def _count_cut(self) -> None:
+    def connection_cut(self) -> None:
+        """Count a cut; a connection calls this."""
         self.cuts += 1
 
-    def _forget(self, connection: ProxiedConnection) -> None:
+    def connection_over(self, connection: ProxiedConnection) -> None:
+        """Drop a connection both of whose sockets are gone; it calls this."""
         self._open.discard(connection)
         if self._emptied is not None and not self._open:
             emptied, self._emptied = self._emptied, None

@@ -1,4 +1,4 @@
-"""The plans of connection after connection: written down, or drawn from a seed and therefore always the same."""
+"""The plans of one connection after another: written down, or drawn from a seed and so the same in each run."""
 
 from __future__ import annotations
 
@@ -7,35 +7,52 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from twisted_rsh.testing.boundaries import Boundaries, TLSRecords
-from twisted_rsh.testing.faults import HEALTHY, Direction, End, Faults, LaneFaults, Late
-from twisted_rsh.testing.written import Written
+from twisted_rsh.testing.faults import (
+    HEALTHY,
+    Boundaries,
+    Direction,
+    End,
+    Faults,
+    LaneFaults,
+    Late,
+    TLSRecords,
+    Written,
+)
 
-__all__ = ["NO_FAULTS", "CutEveryRecords", "CutEverySeconds", "FaultSchedule", "InTurn", "Schedule"]
+__all__ = [
+    "NO_FAULTS",
+    "CutEveryRecords",
+    "CutEverySeconds",
+    "DialOrder",
+    "FaultSchedule",
+    "InTurn",
+    "LateConnection",
+    "Schedule",
+]
 
 LONGEST_CUT_BYTES = 64 * 1024
-"""Bytes behind which :class:`FaultSchedule` cuts at the latest: a login, a few commands and some of their output."""
+"""The largest number of bytes before a cut of :class:`FaultSchedule`: a login, a few commands and some output."""
 
 LARGEST_FRAGMENT_BYTES = 4 * 1024
 """Bytes of the largest fragments that :class:`FaultSchedule` draws: a quarter of a TLS record."""
 
 
 class Schedule(Protocol):
-    """Says what goes wrong on each connection."""
+    """Plans for one connection after another."""
 
     def plan(self, index: int) -> Faults:
-        """Return the plan of a connection; the same one each time.
+        """Return the plan of a connection: the same plan each time.
 
-        :param index: the connection's number, from 0, in the order of the dials.
+        :param index: the connection's number in the order of the dials, from 0.
         """
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class InTurn(Written):
-    """Plans that are written down: the first connection has the first one, and so on.
+    """Plans that are written down: the first is for the first connection, and so on.
 
     :ivar plans: the plans.
-    :ivar afterwards: the plan of all connections beyond those; nothing goes wrong unless told otherwise.
+    :ivar afterwards: the plan of all later connections; by default they are healthy.
     """
 
     plans: tuple[Faults, ...] = ()
@@ -47,26 +64,27 @@ class InTurn(Written):
 
 
 NO_FAULTS = InTurn()
-"""The schedule in which nothing ever goes wrong."""
+"""The schedule whose connections are all healthy."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class FaultSchedule(Written):
-    """Plans of every kind, drawn from a seed: the same seed gives the same plans, on every machine.
+    """Plans of every kind, drawn from a seed: the same seed gives the same plans on every machine.
 
     Print the schedule when a test fails; its text makes the same one again.
 
-    A connection is cut behind some byte of one direction, small offsets being as likely as large ones; both ends are
-    reset, or closed; half of the connections are delivered in fragments.  The rest happens where it is allowed.
+    Each connection is cut behind some byte of one direction, and small offsets are as likely as large ones.  Each end
+    is reset or closed.  Half of the directions deliver their bytes in fragments.  `delay`, `stalls` and `late` add
+    more faults.
 
     :ivar seed: any integer.
-    :ivar faulty: connections to which this happens; nothing goes wrong with those after them, so that a test which
-        retries comes to its end.  ``None`` for all.
-    :ivar longest: bytes behind which a connection is cut at the latest.
-    :ivar delay: seconds by which bytes are delayed, at most.
-    :ivar stalls: whether every eighth connection, about, becomes half-open instead of being cut: for tests in which
-        somebody notices silence.
-    :ivar late: whether every eighth connection, about, is overtaken by the next one as well.
+    :ivar faulty: connections with faults, from the first on; the later ones are healthy, so that a test that retries
+        comes to its end.  ``None`` for all.
+    :ivar longest: the largest number of bytes before a cut.
+    :ivar delay: the largest delay of bytes, in seconds.
+    :ivar stalls: whether about every eighth connection becomes half-open instead of being cut: for code that notices
+        silence.
+    :ivar late: whether the next connection overtakes about every eighth one.
     """
 
     seed: int
@@ -81,7 +99,7 @@ class FaultSchedule(Written):
         if self.faulty is not None and index >= self.faulty:
             return HEALTHY
         draw = _drawing(self.seed, index)
-        # Everything is drawn for every connection, so that one setting does not change what the others lead to.
+        # Draw everything for every connection, so that a change of one setting does not change the other draws.
         direction = draw.choice(list(Direction))
         offset = min(int((self.longest + 1) ** draw.random()) - 1, self.longest)
         ends = [draw.choice((End.RESET, End.CLOSED)) for _ in range(2)]
@@ -112,17 +130,17 @@ class FaultSchedule(Written):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CutEveryRecords(Written):
-    """Every connection is cut after a number of records, both directions together, drawn anew for each.
+    """A cut of every connection after a number of records, of both directions together, drawn for each connection.
 
-    For running a whole test suite over a connection that keeps failing.
+    A whole test suite can run over connections that keep failing so.
 
     :ivar seed: any integer.
-    :ivar low: records, at least: at least 1.
-    :ivar high: records, at most.
-    :ivar spare: connections that first carry `spare_records`, which do not count: those that must not be cut during
-        their login, the first one of a client that dials again by itself.  ``None`` for all.
+    :ivar low: the smallest number of records, at least 1.
+    :ivar high: the largest number of records.
+    :ivar spare: connections that first carry `spare_records`, which do not count: those whose login must not be cut,
+        such as the first connection of a client that reconnects by itself.  ``None`` for all.
     :ivar spare_records: records.
-    :ivar records: what tells where records end, as in :attr:`Faults.records`.
+    :ivar records: the class of the records, as in :attr:`Faults.records`.
     """
 
     seed: int
@@ -142,12 +160,12 @@ class CutEveryRecords(Written):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CutEverySeconds(Written):
-    """Every connection is cut after a time, drawn anew for each.
+    """A cut of every connection after a time, drawn for each connection.
 
     :ivar seed: any integer.
-    :ivar low: seconds, at least.
-    :ivar high: seconds, at most.
-    :ivar spare: connections that have `spare_seconds` more.  ``None`` for all.
+    :ivar low: the shortest time, in seconds.
+    :ivar high: the longest time, in seconds.
+    :ivar spare: connections that last `spare_seconds` longer.  ``None`` for all.
     :ivar spare_seconds: seconds.
     """
 
@@ -166,5 +184,39 @@ class CutEverySeconds(Written):
 
 
 def _drawing(seed: int, index: int) -> random.Random:
-    """Return what a connection's plan is drawn from; connections do not depend on each other."""
+    """Return the source of a connection's random draws; connections do not depend on each other."""
     return random.Random(f"{seed}/{index}")  # noqa: S311 - to be repeated, not to be secret
+
+
+class LateConnection(Protocol):
+    """A connection that waits for a later one to overtake it."""
+
+    def overtaken(self) -> None:
+        """Deliver the bytes that were held back: the later connection has delivered its own."""
+
+
+class DialOrder:
+    """The connections of one schedule that wait for later ones to overtake them (:class:`Late`)."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, tuple[Late, LateConnection]] = {}
+
+    def hold(self, index: int, late: Late, connection: LateConnection) -> None:
+        """Call a connection's :meth:`LateConnection.overtaken` once, when a later connection has overtaken it.
+
+        :param index: the connection's number.
+        :param late: its plan.
+        :param connection: the connection.
+        """
+        self._waiting[index] = (late, connection)
+
+    def delivered(self, index: int, total: int) -> None:
+        """Note how many bytes a connection has delivered to the server so far, and release the ones it has overtaken.
+
+        :param index: the connection's number.
+        :param total: bytes since its start.
+        """
+        for held, (late, connection) in list(self._waiting.items()):
+            if index == held + late.overtakers and total >= late.overtaking_bytes:
+                del self._waiting[held]
+                connection.overtaken()

@@ -43,6 +43,11 @@ class ClientKey:
     public_key: PublicKey
     _private_key: _PrivateKey = field(repr=False, compare=False)
 
+    @classmethod
+    def generate(cls) -> ClientKey:
+        """Make a new Ed25519 key that is in no file; :func:`load_or_create_client_key` makes one that is kept."""
+        return _client_key(Ed25519PrivateKey.generate())
+
     @property
     def algorithm(self) -> str:
         """The signature algorithm to name in a login."""
@@ -127,11 +132,19 @@ def _parse(path: str, data: bytes) -> ClientKey:
             "holds no private key in OpenSSH's format that can be used",
             f"convert it with: ssh-keygen -p -N '' -f {quoted}, or move it away and a new one is made",
         )
-    line = private_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
     try:
-        return ClientKey(parse_public_key(base64.b64decode(line.split(b" ")[1])), private_key)
+        return _client_key(private_key)
     except BadKey as error:
         raise BadKeyFile(path, f"cannot be used: {error}", "move it away and a new one is made") from None
+
+
+def _client_key(private_key: _PrivateKey) -> ClientKey:
+    """Add the public half to a private key.
+
+    :raises BadKey: no server accepts such a key, as because it is too short.
+    """
+    line = private_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return ClientKey(parse_public_key(base64.b64decode(line.split(b" ")[1])), private_key)
 
 
 def _match_public_file(path: str, key: ClientKey) -> None:

@@ -46,6 +46,11 @@ class ServerKey:
     certificate: x509.Certificate
     spki_sha256: bytes
 
+    @classmethod
+    def generate(cls) -> ServerKey:
+        """Make a new key that is in no file; :func:`load_or_create_server_key` makes one that is kept."""
+        return _server_key(_generate())
+
     @property
     def fingerprint(self) -> str:
         """The pin in the form that people compare."""
@@ -62,14 +67,19 @@ def load_or_create_server_key(config: ConfigFolders) -> ServerKey:
     :raises OSError: the operating system did not allow it.
     """
     path = config.server_key_path
-    private_key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem))
-    certificate = _make_certificate(private_key)
-    return ServerKey(private_key, certificate, spki_sha256(private_key.public_key()))
+    return _server_key(_parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem)))
+
+
+def _generate() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 def _make_pem() -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return _generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _server_key(private_key: ec.EllipticCurvePrivateKey) -> ServerKey:
+    return ServerKey(private_key, _make_certificate(private_key), spki_sha256(private_key.public_key()))
 
 
 def _parse(path: str, pem: bytes) -> ec.EllipticCurvePrivateKey:
