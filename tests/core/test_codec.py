@@ -1,4 +1,4 @@
-"""Payloads: what each role may receive in each phase, and nothing else."""
+"""Payloads: the messages that each role may receive in each phase, and no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Breaches, as they are logged."""
+"""Breaches as the log shows them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""M-01, M-02: a recorded session is cut at every byte, and comes to the same end each time."""
+"""M-01, M-02: a recorded session is cut at every byte, and ends in the same way each time."""
 
 from __future__ import annotations
 

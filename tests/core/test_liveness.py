@@ -1,4 +1,4 @@
-"""Asking after silence, and giving up."""
+"""Keepalive: pings after silence, and giving the link up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Persistent shells and long commands, as two cores see them: a shell is a channel, and so is each of its commands."""
+"""Persistent shells and long commands between two cores: a shell has a channel, and so has each of its commands."""
 
 from __future__ import annotations
 

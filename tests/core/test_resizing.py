@@ -1,4 +1,4 @@
-"""The size of a terminal: the last one counts, and however many there are they pile up nowhere."""
+"""Sizes of a terminal: the last one counts, and a flood of them fills no queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Proofs of ownership: the vectors, recomputed by hand from the protocol's formula, and what is refused."""
+"""Proofs of ownership: the vectors, recomputed by hand from the protocol's formula, and the proofs that are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A job that a signal suspends: the last state counts, and however many there are they pile up nowhere."""
+"""Suspensions of a job: the last state counts, and a flood of them fills no queue."""
 
 from __future__ import annotations
 
