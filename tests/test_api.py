@@ -212,7 +212,7 @@ async def test_stdin_of_a_command_that_closes_it(connection: Connection, tmp_pat
 
 @asynchronous
 async def test_error_of_stdin_ends_the_command(connection: Connection) -> None:
-    """What an iterable or a file raises is raised by ``run()``, and the command is ended; a shell goes on."""
+    """``run()`` raises an error of the iterable or the file, and the command is ended; a shell goes on."""
 
     async def broken() -> AsyncIterator[bytes]:
         yield b"first"

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
     from twisted_rsh.trust.files import FileProblem
     from twisted_rsh.trust.fingerprint import BadFingerprint, parse_fingerprint
-    from twisted_rsh.trust.home import ConfigFolders
+    from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
 __all__ = [
     "DEFAULT_PORT",
@@ -66,6 +66,7 @@ __all__ = [
     "Exited",
     "FileProblem",
     "Grace",
+    "HomeUnknown",
     "Job",
     "JobEnd",
     "Keep",
@@ -121,7 +122,7 @@ _NAMES_BY_MODULE = {
     "trust.client_key": "ClientKey load_or_create_client_key",
     "trust.files": "FileProblem",
     "trust.fingerprint": "BadFingerprint parse_fingerprint",
-    "trust.home": "ConfigFolders",
+    "trust.home": "ConfigFolders HomeUnknown",
 }
 """The modules that define the public names."""
 

@@ -28,7 +28,7 @@ class Output(JobChannel):
 
 
 def result(waiting: Deferred[bytes]) -> bytes | None:
-    """What a Deferred has fired with, or ``None``."""
+    """Return the result of a Deferred, or ``None`` before it has fired."""
     results: list[bytes] = []
     waiting.addCallback(results.append)
     return results[0] if results else None
@@ -86,7 +86,7 @@ def test_one_reader_at_a_time() -> None:
 
 
 def test_cancelled_read_loses_nothing() -> None:
-    """What comes after a read was cancelled is there for the next."""
+    """Bytes that come after a read was cancelled are there for the next."""
     output = Output()
     errors: list[object] = []
     waiting = output.stream.read()

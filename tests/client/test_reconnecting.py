@@ -1,4 +1,4 @@
-"""How a lost connection is replaced: when each dial is made, and what becomes of dials that were given up."""
+"""The search for another link: the times of the dials, and the fate of dials that were given up."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_cut_within_the_exchange(network: Network) -> None:
 
 
 def test_another_server_answers_for_a_while(network: Network) -> None:
-    """What answers in plain text, as in a hotel, is no server and no reason to give up."""
+    """A server that answers in plain text, as in a hotel, is no reason to give up."""
     connection = patient(network)
     network.talks_plainly = True
     network.cut()

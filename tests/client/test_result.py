@@ -1,4 +1,4 @@
-"""What is known of a command that has ended."""
+"""The result of a command."""
 
 from __future__ import annotations
 

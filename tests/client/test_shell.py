@@ -112,7 +112,7 @@ async def test_interrupted(connection: Connection) -> None:
 @pytest.mark.parametrize(("text", "code"), [("exit 3", 3), ("set -e; false; echo not", 1), ("exec sh -c 'exit 5'", 5)])
 @asynchronous
 async def test_the_end_of_the_shell(connection: Connection, text: str, code: int) -> None:
-    """What ends the shell is the ending of the command and of the shell; later commands are refused."""
+    """A command that ends the shell gives both its ending; later commands are refused."""
     shell = await connection.open_shell("bash")
     assert (await shell.run(text)).ending == Exited(code)
     assert (await shell.wait()).ending == Exited(code)
@@ -123,7 +123,7 @@ async def test_the_end_of_the_shell(connection: Connection, text: str, code: int
 
 @asynchronous
 async def test_between_commands(connection: Connection) -> None:
-    """What a background process writes between commands is the shell's own output."""
+    """The output of a background process between commands is the shell's own."""
     shell = await connection.open_shell("bash")
     result = await shell.run("(read x </dev/null; sleep 0.2; echo later) & echo now")
     assert result.text == "now\n"

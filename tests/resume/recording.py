@@ -128,7 +128,7 @@ class DiligentUser:
 
 @dataclass
 class Recording:
-    """What came of one session.
+    """The outcome of one session.
 
     :ivar heard: what the client heard, a line each: the outputs of each job and its ending.
     :ivar seen: what each job was told.

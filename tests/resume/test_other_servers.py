@@ -1,4 +1,4 @@
-"""What a resume meets where the server was, and where it may come from."""
+"""Resumes that meet another server, and resumes from another address."""
 
 from __future__ import annotations
 

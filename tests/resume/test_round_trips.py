@@ -1,4 +1,4 @@
-"""How long a resume takes: round trips, counted on a clock on which nothing else takes time."""
+"""The round trips of a resume, counted on a clock on which nothing else takes time."""
 
 from __future__ import annotations
 

@@ -249,7 +249,7 @@ def _read_piece(file: BinaryFile) -> bytes:
 
 
 class _Collected:
-    """What one output of a job has written."""
+    """Collects one output of a job."""
 
     def __init__(self, output: RemoteOutput) -> None:
         self._output = output

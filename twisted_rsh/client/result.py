@@ -14,7 +14,7 @@ __all__ = ["CommandFailed", "Result"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended, and what it wrote.
+    """The ending of a command, and everything that it wrote.
 
     The output is complete unless the ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`; then, as after a
     time-out, it is what came until then.
