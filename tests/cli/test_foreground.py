@@ -15,7 +15,9 @@ from tests.cli.screens import Screen, open_pipe, open_terminal
 from tests.client.test_connection import gone
 from tests.serving import asynchronous, reactor
 from twisted_rsh import Connection
-from twisted_rsh.cli.foreground import ESCALATION_SECONDS, InputFailed, Interrupted, OutputFailed
+from twisted_rsh.cli.foreground import ESCALATION_SECONDS, Interrupted
+from twisted_rsh.cli.input import InputFailed
+from twisted_rsh.cli.output import OutputFailed
 from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED
@@ -44,7 +46,7 @@ async def test_output_is_shown_before_the_ending(connection: Connection, screen:
     one = screen()
     ending = await one.foreground.run(connection.start("echo out; echo err >&2; exit 3"), None)
     assert ending == Exited(3)
-    assert one.foreground.tell(ending) == 3
+    assert one.foreground.outputs.tell(ending) == 3
     assert await one.written() == (b"out\n", b"err\n")
 
 
@@ -130,7 +132,7 @@ async def test_what_is_told(screen: MakeScreen, ending: Ending, status: int, sai
     """C-03: one line at most, safe to print; when quiet, only what is our own failure, or a refusal."""
     for quiet, expected in ((False, said), (True, quietly)):
         one = screen(quiet=quiet)
-        assert one.foreground.tell(ending) == status
+        assert one.foreground.outputs.tell(ending) == status
         assert await one.written() == (b"", expected)
 
 
@@ -140,7 +142,7 @@ async def test_reader_that_left_needs_no_words(connection: Connection, screen: M
     one = screen(stdout=broken_pipe)
     ending = await one.foreground.run(connection.start(["yes"]), None)
     assert ending == Signalled("PIPE")
-    assert one.foreground.tell(ending) == 141
+    assert one.foreground.outputs.tell(ending) == 141
     assert (await one.written())[1] == b""
 
 
@@ -288,15 +290,15 @@ async def test_other_signals_are_always_passed_on(connection: Connection, screen
 async def test_remarks_begin_a_line_of_their_own(screen: MakeScreen) -> None:
     """On a terminal an open line is ended first; elsewhere nothing is added; when quiet nothing is said."""
     one = screen(stdout=open_terminal)
-    one.foreground.stdout.at_line_start = False
-    one.foreground.remark("[status 1]")
+    one.foreground.outputs.stdout.terminal_echoed()
+    one.foreground.outputs.remark("[status 1]")
     assert await one.written() == (b"\n", b"[status 1]\n")
-    one.foreground.stderr.at_line_start = False
-    one.foreground.end_line()
+    one.foreground.outputs.stderr.terminal_echoed()
+    one.foreground.outputs.end_line()
     assert await one.written() == (b"", b"")
     quiet = screen(stdout=open_terminal, quiet=True)
-    quiet.foreground.stdout.at_line_start = False
-    quiet.foreground.remark("[status 1]")
+    quiet.foreground.outputs.stdout.terminal_echoed()
+    quiet.foreground.outputs.remark("[status 1]")
     assert await quiet.written() == (b"", b"")
 
 
@@ -304,6 +306,6 @@ async def test_remarks_begin_a_line_of_their_own(screen: MakeScreen) -> None:
 async def test_own_lines_are_safe_to_print(screen: MakeScreen) -> None:
     """C-03: whatever the text, and whoever wrote it, what is said is one line without escapes."""
     one = screen()
-    one.foreground.say("bad\x1b[2J\nname\x9b")
-    one.foreground.remark("[worse\x07\r]")
+    one.foreground.outputs.say("bad\x1b[2J\nname\x9b")
+    one.foreground.outputs.remark("[worse\x07\r]")
     assert await one.written() == (b"", b"trsh: bad^[[2J^Jname\\x9b\n[worse^G^M]\n")

@@ -81,7 +81,7 @@ async def test_line_that_ends_the_shell(connection: Connection, line: str, statu
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())
     assert await shell.has_ended_with(line, await end_of(shell, line))
-    assert shell.tell_end(screen.foreground, line) == status
+    assert shell.tell_end(screen.foreground.outputs, line) == status
     assert await screen.written() == (b"", said)
     await shell.when_ended()
     screen.close()
@@ -108,7 +108,7 @@ async def test_shell_that_is_ended(connection: Connection, user: PocketUser) -> 
     reactor.callLater(0, user.shells[0].end, Signalled("KILL"))
     assert await shell.has_ended_with("something", Signalled("KILL"))
     await waiting
-    assert shell.tell_end(screen.foreground, "exit") == 137
+    assert shell.tell_end(screen.foreground.outputs, "exit") == 137
     assert await screen.written() == (b"", b"trsh: the shell has ended: killed by SIGKILL\n")
     screen.close()
 
@@ -132,7 +132,7 @@ async def test_background_output(connection: Connection, user: PocketUser) -> No
     """What a shell writes between commands is shown where it belongs."""
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())
-    screen.foreground.show_background(shell.shell)
+    screen.foreground.outputs.show(shell.shell)
     user.shells[0].say("out\n")
     user.shells[0].say("err\n", Stream.STDERR)
     ending = await Deferred.fromCoroutine(screen.foreground.run(shell.start("echo command"), None))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import Interface
 
 from twisted_rsh.client.result import Result
 from twisted_rsh.core.client_session import ClientSession
@@ -25,7 +26,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.link.pump import SessionPump
 
-__all__ = ["TYPING_SECONDS", "Job", "RemoteInput", "RemoteOutput", "SuspensionWatcher", "Watchers", "collect"]
+__all__ = ["TYPING_SECONDS", "IInputSource", "Job", "RemoteInput", "RemoteOutput", "SuspensionWatcher", "Watchers", "collect"]
 
 
 News = TypeVar("News")
@@ -153,6 +154,13 @@ class RemoteOutput:
         self._reader = None
 
 
+class IInputSource(Interface):
+    """A source that writes to a job's standard input what there is room for."""
+
+    def resume() -> None:
+        """Learn that there is room; :attr:`RemoteInput.room` says how much."""
+
+
 class RemoteInput:
     """A job's standard input.
 
@@ -166,9 +174,23 @@ class RemoteInput:
         self._send = send
         self._send_end = send_end
         self._waiting: deque[tuple[memoryview, Deferred[None]]] = deque()
+        self._source: IInputSource | None = None
         self._ending = False
         self._closed = False
         self._sending = False
+
+    @property
+    def room(self) -> int:
+        """The number of bytes that :meth:`write` can send at once: 0 while earlier ones wait, and when the job takes no
+        more input."""
+        return 0 if self._waiting or self._ending or self._closed else max(self._room(), 0)
+
+    def pull_from(self, source: IInputSource) -> None:
+        """Tell a source whenever there is room again.
+
+        :param source: asks for :attr:`room` before it writes.
+        """
+        self._source = source
 
     def write(self, data: bytes) -> Deferred[None]:
         """Send input.
@@ -187,17 +209,22 @@ class RemoteInput:
             return succeed(None)
         done: Deferred[None] = Deferred(lambda _: None)
         self._waiting.append((memoryview(data), done))
-        self.room_gained()
+        self._send_now()
         return done
 
     def end(self) -> None:
         """Send the end of the input, behind what was written.  May be called more than once."""
         if not self._ending:
             self._ending = True
-            self.room_gained()
+            self._send_now()
 
     def room_gained(self) -> None:
         """For the job: there may be room again."""
+        self._send_now()
+        if self._source is not None and self.room:
+            self._source.resume()
+
+    def _send_now(self) -> None:
         if self._sending:  # what is being sent has made room already; the loop below will see it
             return
         self._sending = True

@@ -49,7 +49,7 @@ def test_without_a_terminal_here(server: ServerProcess) -> None:
     """-t says so where stdin is no terminal and goes on; -tt gives a plain one, and the end of input arrives there."""
     done = server.run("-t", HOST, "test -t 0; echo $?")
     assert (done.returncode, done.stdout) == (0, b"1\n")
-    assert one_line(done.stderr) == "no terminal for the command, because stdin is none; -tt gives it one all the same"
+    assert one_line(done.stderr) == "no terminal for the command, because stdin is none; -tt allocates one anyway"
     assert server.run("-q", "-t", HOST, "true").stderr == b""
     done = server.run("-tt", HOST, "stty -echo; stty size; echo $TERM; echo ready; cat", input=b"typed\n")
     lines = done.stdout.replace(b"typed\r\n", b"", 1) if done.stdout.startswith(b"typed") else done.stdout
