@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
-from tests.cli.screens import Screen, open_pipe, open_terminal
+from tests.cli.screens import Screen, open_pipe, open_terminal, read_bytes
 from tests.conftest import async_fixture
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh import Connection, connect
@@ -204,8 +204,10 @@ async def test_second_interrupt_leaves(road: Road, pipes: Screen, names: tuple[s
 @asynchronous
 async def test_notice_is_for_terminals(road: Road, is_lent: bool) -> None:
     """The notice goes to a standard error that is a terminal, in a line of its own, also on a terminal that is lent."""
-    screen, silent = Screen(open_pipe(), open_terminal()), Screen(open_pipe(), open_pipe())
-    screen.foreground.outputs.begin_command(is_lent)
+    terminal = open_terminal()
+    screen, silent = Screen(open_pipe(), terminal), Screen(open_pipe(), open_pipe())
+    for output in (screen.foreground.outputs.stdout, screen.foreground.outputs.stderr):
+        output.begin_command(is_lent)
     for one in (screen, silent):
         following(one, road)
     await road.close()
@@ -213,9 +215,11 @@ async def test_notice_is_for_terminals(road: Road, is_lent: bool) -> None:
     reactor.callLater(NOTICE_SECONDS + 0.1, waiting.callback, None)
     await waiting
     await road.open()
+    for one in (screen, silent):
+        await one.foreground.outputs.flushed()
     end = "\r\n" if is_lent else "\n"
-    notice = "[connection lost; trying to resume; Ctrl-C twice to give up]"
-    assert await screen.written() == (b"", f"{notice}{end}[resumed]{end}".encode())
+    notice = f"[connection lost; trying to resume; Ctrl-C twice to give up]{end}[resumed]{end}".encode()
+    assert read_bytes(terminal[0], len(notice)) == notice
     assert await silent.written() == (b"", b"")
     screen.close()
     silent.close()

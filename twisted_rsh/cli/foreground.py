@@ -68,11 +68,10 @@ class Foreground:
         :raises Interrupted: the user stopped waiting for it.
         :raises twisted_rsh.cli.outage.GaveUp: the user left during an outage.
         """
-        self.outputs.show(job)
+        self.outputs.show(job, is_lent=terminal is not None)
         self._job, self._waiting, self._interrupts = job, job.wait(), 0
         with contextlib.ExitStack() as ending:
             ending.callback(self._take_back)
-            self.outputs.begin_command(is_lent=terminal is not None)
             self._terminal = terminal
             if terminal is not None:
                 terminal.lend()
@@ -82,7 +81,7 @@ class Foreground:
             end = await self._wait(job, stdin, self._waiting)
             # A lent terminal has to stay raw until all that the job wrote for one is written.
             await self.outputs.flushed()
-        self.outputs.check()
+            self.outputs.check()
         return end.ending
 
     def signal_arrived(self, name: str) -> bool:
@@ -135,9 +134,9 @@ class Foreground:
         return end
 
     def _take_back(self) -> None:
-        self.outputs.end_command()
         terminal, self._terminal = self._terminal, None
         if terminal is not None:
+            self.outputs.end_command()
             terminal.give_back()
 
     def _remark_suspension(self, signal: str | None) -> None:

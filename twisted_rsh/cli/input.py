@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import Any
@@ -237,27 +238,24 @@ class JobInput:
 
     def _started(self, _result: None) -> None:
         self._is_started = True
-        encoding = self._encoding or self._job.encoding
-        if encoding is not None:
-            self._transcoder = _input_transcoder(encoding)
         self.resume()
 
     def _pass_on(self) -> None:
         """Give the command what is held, once it takes input, and then the end."""
         if not self._is_started:
             return
-        if self._held and self._job.stdin.room:
+        # Only what was read during an outage may be more than there is room for.
+        if self._held and (not self._outage.is_on or self._job.stdin.room):
             data, self._held = self._held, b""
-            text = data if self._transcoder is None else self._transcoder.convert(data)
-            # The command's end says why it took no more.
-            self._job.stdin.write(text).addErrback(lambda failure: failure.trap(BrokenPipeError))
+            # If the command does not take all of it, the command's own end says why.
+            self._job.stdin.write(self._convert(data)).addErrback(lambda failure: failure.trap(BrokenPipeError))
         if self._is_ended and not self._held:
             self._job.stdin.end()
 
-
-def _input_transcoder(target: str) -> Transcoder | None:
-    try:
-        return Transcoder(local_encoding(), target)
-    except LookupError:
-        # Python does not know the code page: the bytes as they are come closest.
-        return None
+    def _convert(self, data: bytes) -> bytes:
+        encoding = self._encoding or self._job.encoding
+        if self._is_typed and self._transcoder is None and encoding is not None:
+            # Where Python does not know the code page, the bytes as they are come closest.
+            with contextlib.suppress(LookupError):
+                self._transcoder = Transcoder(local_encoding(), encoding)
+        return data if self._transcoder is None else self._transcoder.convert(data)

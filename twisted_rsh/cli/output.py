@@ -58,11 +58,13 @@ class LocalOutput:
     :raises OSError: the descriptor is not open;
         :func:`~twisted_rsh.cli.descriptors.ensure_standard_descriptors` prevents that.
     :ivar is_terminal: whether the descriptor is a terminal.
+    :ivar encoding: the code page of the terminals here.
     :ivar error: the error that a write failed with; ``None`` while the output works.
     """
 
     def __init__(self, reactor: Any, fd: int, style: tuple[bytes, bytes] = NO_STYLE) -> None:
         self.is_terminal = os.isatty(fd)
+        self.encoding = local_encoding()
         self.error: OSError | None = None
         self._reactor = reactor
         self._fd = fd
@@ -119,7 +121,7 @@ class LocalOutput:
         :param line: the line, without its line feed.
         """
         end = "\r\n" if self._is_raw and self.is_terminal else "\n"
-        self._put((line + end).encode(local_encoding(), "replace"))
+        self._put((line + end).encode(self.encoding, "replace"))
         self._is_line_start = True
 
     def end_line(self) -> None:
@@ -147,7 +149,7 @@ class LocalOutput:
         self._is_raw = self._cursor_moved = is_lent
 
     def end_command(self) -> None:
-        """Take note that the terminal is no longer lent, if it was."""
+        """Take note that the terminal is no longer lent."""
         self._is_raw = False
 
     def hold(self, holder: IOutputHolder) -> None:
@@ -302,7 +304,7 @@ class ShownStream:
     def piece(self, data: bytes) -> None:
         """Write the next bytes of the stream."""
         if self._transcoder is None and self._output.is_terminal:
-            self._transcoder = _transcoder(self._encoding or self._job.encoding or "utf-8")
+            self._transcoder = self._make_transcoder()
         text = data if self._transcoder is None else self._transcoder.convert(data)
         self._output.write(text, len(data), self._stream)
 
@@ -313,13 +315,12 @@ class ShownStream:
             self._output.write(rest, 0, self._stream)
         self._output.forget(self._stream)
 
-
-def _transcoder(source: str) -> Transcoder | None:
-    try:
-        return Transcoder(source, local_encoding())
-    except LookupError:
-        # Python does not know the code page: the bytes as they are come closest.
-        return None
+    def _make_transcoder(self) -> Transcoder | None:
+        try:
+            return Transcoder(self._encoding or self._job.encoding or "utf-8", self._output.encoding)
+        except LookupError:
+            # Python does not know the code page: the bytes as they are come closest.
+            return None
 
 
 class LocalOutputs:
@@ -349,11 +350,14 @@ class LocalOutputs:
         self.stdout = LocalOutput(reactor, fds[0])
         self.stderr = LocalOutput(reactor, fds[1], error_style)
 
-    def show(self, job: Job | Shell) -> None:
+    def show(self, job: Job | Shell, *, is_lent: bool = False) -> None:
         """Write all that comes on both streams of a job, from now to their ends.
 
         :param job: a command, or a shell: what it writes while no command runs.
+        :param is_lent: whether the job has been lent the terminal; see :meth:`LocalOutput.begin_command`.
         """
+        self.stdout.begin_command(is_lent)
+        self.stderr.begin_command(is_lent)
         self.stdout.show(job.stdout, job, self.encoding)
         self.stderr.show(job.stderr, job, self.encoding)
 
@@ -387,13 +391,8 @@ class LocalOutputs:
         self.stdout.end_line()
         self.stderr.end_line()
 
-    def begin_command(self, is_lent: bool) -> None:
-        """Take note that another command's output follows; see :meth:`LocalOutput.begin_command`."""
-        self.stdout.begin_command(is_lent)
-        self.stderr.begin_command(is_lent)
-
     def end_command(self) -> None:
-        """Take note that the terminal is no longer lent, if it was."""
+        """Take note that the terminal is no longer lent."""
         self.stdout.end_command()
         self.stderr.end_command()
 
