@@ -1,4 +1,4 @@
-"""Foregrounds whose descriptors are the test's own."""
+"""Foregrounds on descriptors of the test's own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_terminal() -> Pair:
 
 
 def read_bytes(fd: int, size: int) -> bytes:
-    """Read so many bytes: a terminal may give them in pieces."""
+    """Read so many bytes, which a terminal may give in pieces."""
     data = b""
     while len(data) < size:
         data += os.read(fd, size - len(data))
@@ -66,7 +66,7 @@ class Screen:
         return texts[0], texts[1]
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close every descriptor."""
         self.foreground.stop()
         for fd in {fd for pair in self._pairs for fd in pair}:
             os.close(fd)

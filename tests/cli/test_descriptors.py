@@ -37,7 +37,7 @@ def _nothing_leaks() -> Iterator[None]:
 
 @pytest.fixture(params=CIRCUMSTANCES)
 def circumstance(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How the world is."""
+    """Each circumstance, brought about."""
     circumstance: str = request.param
     apply_circumstance(circumstance, monkeypatch)
     return circumstance
@@ -125,7 +125,7 @@ async def test_output_waits_for_its_reader(opener: Opener, circumstance: str, mo
 
 @asynchronous
 async def test_named_pipe_without_writers_has_an_end(tmp_path: Path) -> None:
-    """C-07: a named pipe whose writer left its data and went: opened again, the system never reports its end."""
+    """C-07: a named pipe has an end after its last writer, which the system never reports to one that opens it later."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     both = os.open(fifo, os.O_RDWR)
@@ -160,7 +160,7 @@ async def test_file_is_read_from_its_offset_and_left_behind_what_was_read(tmp_pa
 
 @asynchronous
 async def test_files_keep_their_offset_and_append_mode(tmp_path: Path) -> None:
-    """C-06: output goes where the inherited description stands, behind what others appended."""
+    """C-06: output goes to the offset of the inherited description, after what other processes appended."""
     path = tmp_path / "output"
     path.write_bytes(b"old\n")
     fd = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -239,7 +239,7 @@ async def test_input_that_breaks_is_told_from_its_end(tmp_path: Path) -> None:
 
 @asynchronous
 async def test_system_that_duplicates_instead_of_opening(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where opening a descriptor's name gives a duplicate without our flag, it is not taken for non-blocking."""
+    """If the system duplicates a descriptor instead of opening it, without O_NONBLOCK, the duplicate is not trusted."""
     ours, theirs = os.pipe()
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", lambda path, flags: os.dup(ours))

@@ -1,4 +1,4 @@
-"""The client's own descriptors in a process of its own, on both reactors."""
+"""Input and output of a process of their own, on both reactors."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_full_disk_does_not_stop_the_input(kind: str) -> None:
 
 @both_reactors
 def test_broken_pipe_does_not_stop_the_input(kind: str) -> None:
-    """C-06: with nobody reading stdout the input is still read to its end."""
+    """C-06: the input is still read to its end when the reader of stdout is gone."""
     ours, theirs = os.pipe()
     close(ours)
     result = subprocess.run(

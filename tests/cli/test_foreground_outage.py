@@ -32,7 +32,7 @@ class Road:
         self._proxy = proxy
 
     async def close(self) -> None:
-        """Cut everything, and let nobody through."""
+        """Cut the connection, and refuse new ones."""
         lost: Deferred[None] = Deferred()
         stop = self.connection.watch_link(lambda _: lost.callback(None))
         self._proxy.schedule = InTurn(afterwards=Faults(refuse=True))
@@ -41,7 +41,7 @@ class Road:
         stop()
 
     async def open(self) -> None:
-        """Let everybody through, and wait until somebody is."""
+        """Accept connections again, and wait until there is one."""
         found: Deferred[None] = Deferred()
         stop = self.connection.watch_link(lambda reason: found.callback(None) if reason is None else None)
         self._proxy.schedule = NO_FAULTS
@@ -120,7 +120,7 @@ async def test_escape_leaves_a_lent_terminal(road: Road, pipes: Screen, keyboard
 
 @asynchronous
 async def test_escape_before_the_command_has_started(road: Road, pipes: Screen, keyboard: tuple[int, int]) -> None:
-    """C-09: a command that waits for the connection can be left, too; what was typed ahead is its input otherwise."""
+    """C-09: keys typed before a command has started are its input, or the way out while it waits for a connection."""
     following(pipes, road)
     keys, terminal = keyboard
     local = LocalTerminal(reactor, terminal)
@@ -139,7 +139,7 @@ async def test_escape_before_the_command_has_started(road: Road, pipes: Screen, 
 
 @asynchronous
 async def test_binary_input_has_no_escape(road: Road, pipes: Screen) -> None:
-    """C-09: of what comes from a pipe, no byte is special, outage or not."""
+    """C-09: no byte from a pipe is special, also during an outage."""
     following(pipes, road)
     reading, writing = os.pipe()
     running = run(pipes, road.connection.start("printf ready; cat"), reading)

@@ -82,7 +82,7 @@ async def test_terminal_gets_text_of_its_own_code_page() -> None:
 
 @asynchronous
 async def test_pipe_gets_the_bytes() -> None:
-    """Whatever is no terminal gets the bytes as they are, with or without a code page, and no style."""
+    """A descriptor that is no terminal gets the bytes as they are, with or without a code page, and no style."""
     reading, writing = open_pipe()
     output = LocalOutput(reactor, writing, RED)
     for encoding in (None, "gbk"):
@@ -385,7 +385,7 @@ async def test_held_outputs_write_nothing() -> None:
 
 @asynchronous
 async def test_output_that_is_held_before_its_turn() -> None:
-    """C-06: what was to be written in this turn, or waits for room, is held too, and its holder is told at once."""
+    """C-06: output that has its turn or waits for room is held too, and the holder is told at once."""
     reading, writing = open_pipe()
     output, holder = LocalOutput(reactor, writing), Holder()
     shown = Shown(output, None)

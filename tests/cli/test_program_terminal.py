@@ -1,4 +1,4 @@
-"""A command on a terminal of its own, lent the client's: what it sees, and how the client's is left."""
+"""A command on a terminal of its own, lent the client's: the command's view, and the client's terminal afterwards."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_interrupt_key(server: ServerProcess, console: Console) -> None:
 
 
 def test_password(server: ServerProcess, console: Console) -> None:
-    """What is typed where the command wants no echo is not shown, neither there nor here."""
+    """Keys that the command wants no echo of are not shown, neither there nor here."""
     terminal = console(server, "-t", HOST, "stty -echo; printf 'Password: '; read p; stty echo; echo; echo \"[$p]\"")
     terminal.until(lambda: terminal.lines[-1:] == ["Password:"])
     terminal.type("secret")
@@ -109,7 +109,7 @@ def test_size_is_passed_on(server: ServerProcess, console: Console) -> None:
 
 
 def test_storm_of_sizes(server: ServerProcess, console: Console) -> None:
-    """C-10: of a thousand sizes the last one counts, and the connection bears them all."""
+    """C-10: the last of a thousand sizes counts, and the connection survives them all."""
     terminal = console(server, "-t", HOST, "echo ready; while read x; do stty size; done")
     terminal.shows("ready")
     for count in range(1000):
@@ -120,7 +120,7 @@ def test_storm_of_sizes(server: ServerProcess, console: Console) -> None:
     terminal.until(lambda: any(line.endswith(" 90") or "40 1" in line for line in terminal.lines))
     while "35 90" not in terminal.lines:
         terminal.type("x\r")
-        terminal._show(0.5)  # whoever only types fills the terminal, and stands still
+        terminal._show(0.5)  # keys without a pause would fill the terminal
     terminal.type("\x04")
     assert terminal.end() == 0
     assert restored(terminal)

@@ -71,7 +71,7 @@ async def all_of(fd: int) -> list[str]:
 )
 @asynchronous
 async def test_lines(stdin: MakeStdin, monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[str]) -> None:
-    """Lines end with a line feed, the last one also without; empty ones count, and bytes that are no text survive."""
+    """A line feed ends each line but perhaps the last; empty lines count, and bytes that are no text survive."""
     monkeypatch.setattr("locale.getpreferredencoding", lambda _: "UTF-8")
     assert await all_of(stdin(content)) == expected
 
@@ -124,7 +124,7 @@ async def test_status_of_the_last(connection: Connection, screen: Screen, stdin:
 
 @asynchronous
 async def test_one_shell_runs_all_lines(connection: Connection, screen: Screen, stdin: MakeStdin) -> None:
-    """What one line does, the next one finds; a line that ends the shell is the last."""
+    """A line finds what the last one did; a line that ends the shell is the last."""
     script = stdin(b"cd /; x=kept\npwd; echo $x\nexit 3\necho never\n")
     assert await run_script(reactor, connection, ClientOptions(), screen.foreground, script) == 3
     assert await screen.written() == (b"/\nkept\n", b"")

@@ -1,4 +1,4 @@
-"""The client's own terminal: what is told of it, raw while it is lent, and as it was when it is given back."""
+"""The client's own terminal: its description, raw while it is lent, and as it was when it is given back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WATCHED = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 
 @pytest.fixture
 def fd() -> Iterator[int]:
-    """A terminal that controls nobody, of no size."""
+    """A terminal that controls no session, and has no size."""
     behind, fd = os.openpty()
     yield fd
     os.close(behind)
@@ -111,8 +111,8 @@ def test_type(name: str, told: str) -> None:
     assert plain_terminal({}) == Terminal()
 
 
-def test_terminal_that_nobody_measured(fd: int) -> None:
-    """No size is the usual one; a terminal that is gone is plain, and lending it does nothing."""
+def test_terminal_without_a_size(fd: int) -> None:
+    """A terminal without a size has the usual one; a terminal that is gone is plain, and lending it does nothing."""
     told = LocalTerminal(reactor, fd).describe({})
     assert (told.columns, told.rows) == (80, 24)
     reading, writing = os.pipe()
@@ -144,7 +144,7 @@ def test_raw_while_it_is_lent(fd: int) -> None:
 
 @asynchronous
 async def test_size_is_told_when_it_changes(fd: int) -> None:
-    """C-10: what was described is not told again; another size is, and a storm of one size only once."""
+    """C-10: a size is sent if it is not the one described or sent last; a storm of one size is sent once."""
     resize(fd, 100, 40)
     remote = Remote()
     terminal = connected(fd, remote)
@@ -165,7 +165,7 @@ async def test_size_is_told_when_it_changes(fd: int) -> None:
 
 @asynchronous
 async def test_signal_that_comes_too_late(fd: int) -> None:
-    """What arrived while it was lent and is acted on afterwards changes nothing."""
+    """A signal that arrived while the terminal was lent, and is handled afterwards, changes nothing."""
     resize(fd, 100, 40)
     before = settings(fd)
     remote = Remote()
@@ -195,7 +195,7 @@ def test_ignored_signal_stays_ignored(fd: int) -> None:
 
 @asynchronous
 async def test_suspended_and_continued(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C-04: it is as it was while the client stands still, and raw again afterwards; the new size is told."""
+    """C-04: the terminal is as it was while the client is suspended, and raw again afterwards; the new size is sent."""
     resize(fd, 100, 40)
     before = settings(fd)
     remote = Remote()
@@ -219,7 +219,7 @@ async def test_suspended_and_continued(fd: int, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_background(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C-04: in the background the terminal is somebody else's, and is neither made raw nor mended."""
+    """C-04: in the background the terminal belongs to another program, and is not changed."""
     before = settings(fd)
     terminal = LocalTerminal(reactor, fd)
     monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)

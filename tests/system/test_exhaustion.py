@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 
 def descriptors(server: RunningServer) -> int:
-    """Count what the server has open."""
+    """Count the server's open descriptors."""
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
@@ -111,7 +111,7 @@ def left(server: RunningServer, count: int) -> Iterator[None]:
 @asynchronous
 @pytest.mark.parametrize("terminal", [None, Terminal()], ids=["pipes", "terminal"])
 async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal | None) -> None:
-    """R-06: wherever in its start the descriptors end, a job is refused, nothing is lost, and the next one runs."""
+    """R-06: a job is refused wherever in its start the descriptors end; nothing is lost, and the next one runs."""
     shell = await connected(server)
     assert (await shell.run("true", terminal=terminal)).ending == Exited(0)
     before, family = descriptors(server), children(server)
@@ -152,7 +152,7 @@ async def test_more_jobs_than_descriptors(server: RunningServer) -> None:
 
 @contextmanager
 def servers_of_a_limited_user(tmp_path: Path) -> Iterator[tuple[RunningServer, Callable[[str], Completed]]]:
-    """Run a server as somebody whom the limit on processes concerns, which it does not root.
+    """Run a server as a user whom the limit on processes binds; it does not bind root.
 
     :returns: the server, and what runs a command there.
     """
@@ -166,9 +166,9 @@ def servers_of_a_limited_user(tmp_path: Path) -> Iterator[tuple[RunningServer, C
 
 
 def limit_processes(server: RunningServer, limit: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Change how many processes the server's user may have as far as the server goes; return what it was.
+    """Set the server's limit on the processes of its user; return the limit before.
 
-    Limits are changed by whose real ids are the process's own, so those are what this process takes on meanwhile.
+    A process may change the limits of processes with its own real ids, so this process takes those on meanwhile.
     """
     owner = os.stat(f"/proc/{server.process.pid}")
     uid, gid = os.getuid(), os.getgid()
@@ -182,7 +182,7 @@ def limit_processes(server: RunningServer, limit: tuple[int, int] | None = None)
 
 
 def test_no_process_for_a_job(tmp_path: Path) -> None:
-    """R-07: a user who may have no more processes gets a clean refusal, and a job again as soon as there may be one."""
+    """R-07: a user at the limit of processes gets a clean refusal, and a job as soon as the limit allows one."""
     with servers_of_a_limited_user(tmp_path) as (server, run):
         assert run("echo hi").stdout == b"hi\n"
         before, family = descriptors(server), children(server)

@@ -168,8 +168,8 @@ class JobInput:
     """Passes a descriptor on to the standard input of one command: bytes as they are, keys as text.
 
     Keys that are typed before the server has started the command stay in the terminal until it has, because only then
-    their code page is known.  During an outage keys are read all the same, up to a bound, and held: a raw terminal has
-    no other way out.
+    their code page is known.  During an outage keys are read even so, up to a bound, and held: a raw terminal has no
+    other way out.
 
     :param reactor: the reactor.
     :param fd: the descriptor.  What comes from a terminal is text in the terminal's own code page.

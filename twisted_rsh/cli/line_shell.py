@@ -26,7 +26,7 @@ _LEAVING = re.compile(r"\b(?:exit|logout)\b")
 """Matches a line that asks for the end of the shell."""
 
 _REPLACING = re.compile(r"\bexec\b")
-"""Matches a line that may replace the shell by another program, at whose end the shell has ended."""
+"""Matches a line that may replace the shell by another program; the end of that program is the shell's."""
 
 
 class LineShell:

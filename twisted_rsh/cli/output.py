@@ -379,7 +379,7 @@ class LocalOutputs:
         :returns: the exit status that stands for it.
         """
         text = describe_ending(ending)
-        # The user who let the reader of stdout leave, as "head" does, knows why the command broke off.
+        # A user with a reader that has enough, such as "head", knows why the command broke off.
         is_expected = self.stdout.reader_left and ending == Signalled("PIPE")
         is_never_quiet = isinstance(ending, Refused | OutcomeUnknown)
         if text is not None and not is_expected and (is_never_quiet or not self.quiet):
@@ -415,7 +415,7 @@ class LocalOutputs:
         await self.stderr.flushed()
 
     def check(self) -> None:
-        """Check that both outputs work, apart from one whose reader left.
+        """Check that both outputs work, apart from one that its reader left.
 
         :raises OutputFailed: one of them does not.
         """
