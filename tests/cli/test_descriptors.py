@@ -125,7 +125,7 @@ async def test_output_waits_for_its_reader(opener: Opener, circumstance: str, mo
 
 @asynchronous
 async def test_named_pipe_without_writers_has_an_end(tmp_path: Path) -> None:
-    """C-07: a named pipe has an end after its last writer, which the system never reports to one that opens it later."""
+    """C-07: a named pipe has an end after its last writer, which the system reports to no later reader."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     both = os.open(fifo, os.O_RDWR)
