@@ -74,8 +74,8 @@ def strangers(server: RunningServer, count: int) -> Iterator[None]:
 @asynchronous
 async def test_no_descriptor_for_a_connection(server: RunningServer) -> None:
     """R-05: strangers use up all descriptors: a session goes on, and when they are gone others are let in again."""
-    shell = await connected(server)
-    cat = shell.start("cat")
+    connection = await connected(server)
+    cat = connection.start("cat")
     await cat.stdin.write(b"before\n")
     assert await cat.stdout.read() == b"before\n"
     before = descriptors(server)
@@ -83,14 +83,14 @@ async def test_no_descriptor_for_a_connection(server: RunningServer) -> None:
         wait_until(lambda: descriptors(server) >= DESCRIPTORS - 1, 10, "the last descriptor")
         await cat.stdin.write(b"meanwhile\n")
         assert await cat.stdout.read() == b"meanwhile\n"
-        refused = (await shell.run("true")).ending
+        refused = (await connection.run("true")).ending
         assert isinstance(refused, Refused)
         assert refused.reason is RefusalReason.RESOURCES
     wait_until(lambda: descriptors(server) == before, 15, "the strangers' end")
     assert server.run("echo again").stdout == b"again\n"
     cat.stdin.end()
     assert (await cat.wait()).ending == Exited(0)
-    await shell.close()
+    await connection.close()
     assert "Traceback" not in server.log_text()
 
 
@@ -112,22 +112,22 @@ def left(server: RunningServer, count: int) -> Iterator[None]:
 @pytest.mark.parametrize("terminal", [None, Terminal()], ids=["pipes", "terminal"])
 async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal | None) -> None:
     """R-06: a job is refused wherever in its start the descriptors end; nothing is lost, and the next one runs."""
-    shell = await connected(server)
-    assert (await shell.run("true", terminal=terminal)).ending == Exited(0)
+    connection = await connected(server)
+    assert (await connection.run("true", terminal=terminal)).ending == Exited(0)
     before, family = descriptors(server), children(server)
     outcomes = []
     for count in range(12):
         with left(server, count):
-            outcomes.append((await shell.run("exit 3", terminal=terminal)).ending)
+            outcomes.append((await connection.run("exit 3", terminal=terminal)).ending)
         assert (descriptors(server), children(server)) == (before, family), count
-        assert (await shell.run("exit 4", terminal=terminal)).ending == Exited(4)
+        assert (await connection.run("exit 4", terminal=terminal)).ending == Exited(4)
     refused = [ending for ending in outcomes if isinstance(ending, Refused)]
     reasons = {RefusalReason.RESOURCES} | ({RefusalReason.NO_TERMINAL} if terminal else set())
     assert {ending.reason for ending in refused} <= reasons
     assert all(ending.text.isprintable() for ending in refused)
     assert 3 <= len(refused) < 12
     assert outcomes[len(refused) :] == [Exited(3)] * (12 - len(refused))
-    await shell.close()
+    await connection.close()
     assert "Traceback" not in server.log_text()
 
 
@@ -135,9 +135,9 @@ async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal
 @asynchronous
 async def test_more_jobs_than_descriptors(server: RunningServer) -> None:
     """R-06: jobs are started until there is no descriptor left; those that run go on, and make room when they end."""
-    shell = await connected(server)
+    connection = await connected(server)
     before = descriptors(server)
-    jobs = [shell.start("cat") for _ in range(40)]
+    jobs = [connection.start("cat") for _ in range(40)]
     for job in jobs:
         job.stdin.end()
     endings = [(await job.wait()).ending for job in jobs]
@@ -146,8 +146,8 @@ async def test_more_jobs_than_descriptors(server: RunningServer) -> None:
     assert {ending.reason for ending in refused} == {RefusalReason.RESOURCES}
     assert {ending for ending in endings if ending not in refused} == {Exited(0)}
     wait_until(lambda: descriptors(server) == before, 10, "the end of the jobs")
-    assert (await shell.run("echo fine")).stdout == b"fine\n"
-    await shell.close()
+    assert (await connection.run("echo fine")).stdout == b"fine\n"
+    await connection.close()
 
 
 @contextmanager
