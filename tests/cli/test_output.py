@@ -402,6 +402,19 @@ async def test_output_that_is_held_before_its_turn() -> None:
     close(reading, writing)
 
 
+@asynchronous
+async def test_line_that_is_left_open_while_the_outputs_settle() -> None:
+    """A prompt that waits for the outputs begins its own line, also after output that came meanwhile."""
+    pairs = open_terminal(), open_pipe()
+    outputs = LocalOutputs(reactor, fds=(pairs[0][1], pairs[1][1]))
+    shown = Reacting(outputs.stdout, b"half")
+    shown.stream.data_received(b"whole\n")
+    await outputs.settle()
+    assert read_bytes(pairs[0][0], 11) == b"whole\nhalf\n"
+    outputs.stop()
+    close(*pairs[0], *pairs[1])
+
+
 @pytest.mark.parametrize(
     ("stdout", "stderr"), [(open_pipe, open_pipe), (open_pipe, open_terminal), (open_terminal, open_pipe)]
 )

@@ -137,8 +137,7 @@ class Prompt:
             with set_app(self._session.app):
                 async with in_terminal():
                     self._outputs.release()
-                    self._outputs.end_line()
-                    await Deferred.fromCoroutine(self._outputs.flushed()).asFuture(asyncio.get_running_loop())
+                    await Deferred.fromCoroutine(self._outputs.settle()).asFuture(asyncio.get_running_loop())
         finally:
             self._writing = None
             if self._is_asking:
@@ -189,8 +188,7 @@ class Console:
         :raises twisted_rsh.core.errors.Error: the client failed.
         """
         while True:
-            self._outputs.end_line()
-            await self._outputs.flushed()
+            await self._outputs.settle()
             try:
                 line = await self._prompt.ask(self._lines.when_ended())
             except LineDropped:

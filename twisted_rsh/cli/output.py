@@ -188,6 +188,11 @@ class LocalOutput:
         self._settle()
 
     @property
+    def is_pending(self) -> bool:
+        """Whether there is something that is not written yet."""
+        return bool(self._pending)
+
+    @property
     def reader_left(self) -> bool:
         """Whether the output failed because its reader is gone, as ``head`` is when it has enough."""
         return self.error is not None and self.error.errno == errno.EPIPE
@@ -413,6 +418,13 @@ class LocalOutputs:
         """Wait until everything is written, or never will be."""
         await self.stdout.flushed()
         await self.stderr.flushed()
+
+    async def settle(self) -> None:
+        """Wait until everything is written and its last line ended, so that a prompt may follow."""
+        self.end_line()
+        while self.stdout.is_pending or self.stderr.is_pending:
+            await self.flushed()
+            self.end_line()  # more output may have come meanwhile
 
     def check(self) -> None:
         """Check that both outputs work, apart from one that its reader left.
