@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import react
 
 from twisted_rsh import Connection, connect
-from twisted_rsh.client.errors import CommandFailed
+from twisted_rsh.client.result import CommandFailed
 from twisted_rsh.trust.home import ConfigFolders
 
 

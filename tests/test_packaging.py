@@ -83,7 +83,7 @@ def is_ours(value: str) -> bool:
 
 
 def test_version_agrees(setup: configparser.ConfigParser) -> None:
-    """The version that is installed, the package's own, which setup.cfg reads, and the newest of the change log agree."""
+    """The installed version, the package's own, which setup.cfg reads, and the newest of the change log agree."""
     assert setup["metadata"]["version"] == "attr: twisted_rsh.__version__"
     declared = twisted_rsh.__version__
     assert version("twisted-rsh") == declared

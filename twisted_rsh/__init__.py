@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from twisted_rsh.client.connecting import connect, connect_to_endpoint
     from twisted_rsh.client.connection import Connection
     from twisted_rsh.client.errors import (
-        CommandFailed,
         LoginRefused,
         LossReason,
         NoServer,
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
         WrongServer,
     )
     from twisted_rsh.client.job import Job
-    from twisted_rsh.client.result import Result
+    from twisted_rsh.client.result import CommandFailed, Result
     from twisted_rsh.client.shell import Shell
     from twisted_rsh.core.endings import (
         Ending,
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
     from twisted_rsh.trust.files import FileProblem
     from twisted_rsh.trust.fingerprint import BadFingerprint, parse_fingerprint
-    from twisted_rsh.trust.home import ConfigFolders
+    from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
 __all__ = [
     "DEFAULT_PORT",
@@ -67,6 +66,7 @@ __all__ = [
     "Exited",
     "FileProblem",
     "Grace",
+    "HomeUnknown",
     "Job",
     "JobEnd",
     "Keep",
@@ -106,11 +106,10 @@ _NAMES_BY_MODULE = {
     "client.connecting": "connect connect_to_endpoint",
     "client.connection": "Connection",
     "client.errors": (
-        "CommandFailed LoginRefused LossReason NoServer NotARemoteShell SessionLost ShellRefused UnknownServer"
-        " WrongServer"
+        "LoginRefused LossReason NoServer NotARemoteShell SessionLost ShellRefused UnknownServer WrongServer"
     ),
     "client.job": "Job",
-    "client.result": "Result",
+    "client.result": "CommandFailed Result",
     "client.shell": "Shell",
     "core.endings": (
         "Ending Exited JobEnd Limit LimitReached OutcomeUnknown RefusalReason Refused ResourceUsage Signalled Stopped"
@@ -123,7 +122,7 @@ _NAMES_BY_MODULE = {
     "trust.client_key": "ClientKey load_or_create_client_key",
     "trust.files": "FileProblem",
     "trust.fingerprint": "BadFingerprint parse_fingerprint",
-    "trust.home": "ConfigFolders",
+    "trust.home": "ConfigFolders HomeUnknown",
 }
 """The modules that define the public names."""
 

@@ -22,7 +22,9 @@ from tests.serving import reactor
 from twisted_rsh.cli.input import IInputOwner, InputReader
 from twisted_rsh.cli.output import LocalOutput
 from twisted_rsh.cli.terminal import local_encoding
-from twisted_rsh.client.job import Job, RemoteOutput
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.streams import JobChannel, RemoteOutput
+from twisted_rsh.core.roles import Stream
 
 __all__ = [
     "CIRCUMSTANCES",
@@ -119,8 +121,8 @@ class Reading:
         return self.data
 
 
-class Writing:
-    """An output that shows one stream.
+class Writing(JobChannel):
+    """An output that shows one stream, and the stream's channel.
 
     :ivar output: the output.
     :ivar written: bytes that the stream got credit for.
@@ -131,7 +133,7 @@ class Writing:
         self.written = 0
         self.errors: list[OSError | None] = []
         self.output = LocalOutput(reactor, fd)
-        self._stream = RemoteOutput(self._count, lambda: self.errors.append(self.output.error))
+        self._stream = RemoteOutput(self, Stream.STDOUT)
         # In the code page of the terminals here, so that bytes pass as they are.
         self.output.show(self._stream, cast("Job", SimpleNamespace(encoding=local_encoding())), None)
 
@@ -140,9 +142,14 @@ class Writing:
         for start in range(0, len(data), PIECE):
             self._stream.data_received(data[start : start + PIECE])
 
-    def _count(self, size: int) -> None:
+    def output_consumed(self, stream: Stream, size: int) -> None:
+        """See JobChannel."""
         assert size > 0
         self.written += size
+
+    def stop_output(self, stream: Stream) -> None:
+        """See JobChannel."""
+        self.errors.append(self.output.error)
 
 
 async def turns(count: int = TURNS) -> None:

@@ -30,24 +30,25 @@ from zope.interface import implementer
 from twisted_rsh.cli.descriptors import ensure_standard_descriptors
 from twisted_rsh.cli.input import IInputOwner, InputReader
 from twisted_rsh.cli.output import LocalOutput
-from twisted_rsh.client.job import RemoteOutput
+from twisted_rsh.client.streams import RemoteOutput
+from twisted_rsh.core.roles import Stream
 
 @implementer(IInputOwner)
 class Copier:
     def __init__(self):
         self.room = 65536
         self.status = 0
-        self.stream = RemoteOutput(self.consumed, self.stop)
+        self.stream = RemoteOutput(self, Stream.STDOUT)
         self.reader = InputReader(reactor, 0, self)
     def input_room(self):
         return self.room
     def input_received(self, data):
         self.room -= len(data)
         self.stream.data_received(data)
-    def consumed(self, size):
+    def output_consumed(self, stream, size):
         self.room += size
         self.reader.resume()
-    def stop(self):
+    def stop_output(self, stream):
         self.status = output.error.errno
         messages.say(type(output.error).__name__)
     def input_ended(self, error):

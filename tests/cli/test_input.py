@@ -24,7 +24,9 @@ from twisted_rsh.cli.input import IInputOwner, InputReader, JobInput
 from twisted_rsh.cli.outage import GaveUp, Outage
 from twisted_rsh.cli.output import LocalOutputs
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.job import Job, RemoteInput, Watchers
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.streams import JobChannel, RemoteInput
+from twisted_rsh.client.waiting import Watchers
 from twisted_rsh.core.endings import JobEnd
 
 
@@ -124,8 +126,8 @@ async def test_shutdown_of_the_reactor_is_no_end() -> None:
     close(ours, theirs)
 
 
-class StandInJob:
-    """Stands in for a job; it takes as much input as the test says.
+class StandInJob(JobChannel):
+    """Stands in for a job and its channel, and takes as much input as the test says.
 
     :ivar taken: the input that it got.
     :ivar room: bytes that it takes now.
@@ -140,14 +142,14 @@ class StandInJob:
         self.closed = 0
         self.encoding = encoding
         self.starting: Deferred[None] = Deferred()
-        self.stdin = RemoteInput(lambda: self.room, self._take, self._end)
+        self.stdin = RemoteInput(self)
 
     def when_started(self) -> Deferred[None]:
         """See Job."""
         return self.starting
 
     def close(self) -> None:
-        """See Job."""
+        """See JobChannel."""
         self.closed += 1
 
     def gain(self, size: int) -> None:
@@ -155,11 +157,17 @@ class StandInJob:
         self.room += size
         self.stdin.room_gained()
 
-    def _take(self, data: bytes) -> None:
+    def input_room(self) -> int:
+        """See JobChannel."""
+        return self.room
+
+    def send_input(self, data: bytes) -> None:
+        """See JobChannel."""
         self.room -= len(data)
         self.taken += data
 
-    def _end(self) -> None:
+    def end_input(self) -> None:
+        """See JobChannel."""
         self.is_ended = True
 
 

@@ -22,7 +22,9 @@ from tests.cli.descriptors import open_pipe as open_reading_first
 from tests.cli.screens import Screen, open_pipe, open_terminal, read_bytes
 from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.output import IOutputHolder, LocalOutput, LocalOutputs
-from twisted_rsh.client.job import Job, RemoteOutput
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.streams import JobChannel, RemoteOutput
+from twisted_rsh.core.roles import OUTPUTS, Stream
 
 RED = (b"<", b">")
 
@@ -40,21 +42,33 @@ def _utf8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("locale.getpreferredencoding", lambda _=True: "UTF-8")
 
 
-class Shown:
-    """A stream shown on an output, and what it learns of it."""
+class Channel(JobChannel):
+    """A channel that records what an output does with a stream.
 
-    def __init__(self, output: LocalOutput, encoding: str | None, named: str | None = "gbk") -> None:
+    :ivar consumed: bytes that the stream got credit for.
+    :ivar stops: how often the output stopped the stream.
+    """
+
+    def __init__(self) -> None:
         self.consumed = 0
         self.stops = 0
-        self.stream = RemoteOutput(self._count, self._stop)
-        job = cast("Job", SimpleNamespace(encoding=named))
-        output.show(self.stream, job, encoding)
 
-    def _count(self, size: int) -> None:
+    def output_consumed(self, stream: Stream, size: int) -> None:
+        """See JobChannel."""
         self.consumed += size
 
-    def _stop(self) -> None:
+    def stop_output(self, stream: Stream) -> None:
+        """See JobChannel."""
         self.stops += 1
+
+
+class Shown(Channel):
+    """The channel of a stream that is shown on an output."""
+
+    def __init__(self, output: LocalOutput, encoding: str | None, named: str | None = "gbk") -> None:
+        super().__init__()
+        self.stream = RemoteOutput(self, Stream.STDOUT)
+        output.show(self.stream, cast("Job", SimpleNamespace(encoding=named)), encoding)
 
 
 @asynchronous
@@ -291,13 +305,15 @@ class Reacting(Shown):
         self._output = output
         self._more = more
 
-    def _count(self, size: int) -> None:
-        super()._count(size)
+    def output_consumed(self, stream: Stream, size: int) -> None:
+        """See JobChannel."""
+        super().output_consumed(stream, size)
         more, self._more = self._more, b""
         if more:
             self.stream.data_received(more)
 
-    def _stop(self) -> None:
+    def stop_output(self, stream: Stream) -> None:
+        """See JobChannel."""
         self._output.stop()
 
 
@@ -423,7 +439,7 @@ async def test_both_outputs_show_a_job(stdout: Callable[[], Any], stderr: Callab
     """Each stream of a job comes out where it belongs."""
     pairs = stdout(), stderr()
     outputs = LocalOutputs(reactor, fds=(pairs[0][1], pairs[1][1]))
-    streams = [RemoteOutput(lambda _size: None, lambda: None) for _ in pairs]
+    streams = [RemoteOutput(Channel(), stream) for stream in OUTPUTS]
     job = cast("Job", SimpleNamespace(encoding="utf-8", stdout=streams[0], stderr=streams[1]))
     outputs.show(job)
     for stream, text in zip(streams, (b"out", b"err"), strict=True):

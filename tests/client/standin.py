@@ -18,9 +18,8 @@ from zope.interface import implementer
 from tests.link.wire import ALICE, Identity, One, Wire, client_key, identity
 from twisted_rsh import Connection
 from twisted_rsh.client.link import dial
-from twisted_rsh.client.login import ClientLink
+from twisted_rsh.client.login import log_in
 from twisted_rsh.client.reconnecting import Reconnector
-from twisted_rsh.client.resuming import ResumeLink, Resumption
 from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.events import Event, SessionClosed
 from twisted_rsh.core.limits import SessionLimits
@@ -31,7 +30,7 @@ from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.pump import SessionPump
-from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS, ServerTLS, exporter, link_secret
+from twisted_rsh.link.tls import LinkTLSFactory, ServerTLS, exporter, link_secret
 
 __all__ = ["Kept", "Network", "StandIn", "StandInLink", "is_connected"]
 
@@ -40,7 +39,7 @@ STEP_SECONDS = 0.05
 
 
 def is_connected(connection: Connection) -> bool:
-    """Tell whether a shell has a connection now."""
+    """Tell whether a connection has a link now."""
     return connection.connected
 
 
@@ -176,7 +175,7 @@ class StandInLink(FramedLink):
 
 
 class Greeter(Protocol):
-    """Somebody else's server."""
+    """A server of another protocol."""
 
     def connectionMade(self) -> None:
         assert self.transport is not None
@@ -192,7 +191,7 @@ class Network:
     :ivar holds_dials: whether a dial waits until the test answers it, with :meth:`answer`.
     :ivar carries: whether bytes move.
     :ivar slept: seconds that the machine has slept and that its timers have not seen, as on Linux.
-    :ivar talks_plainly: whether somebody else answers, who does not speak TLS.
+    :ivar talks_plainly: whether another server answers, which does not speak TLS.
     :ivar dialled_at: when each dial was made.
     """
 
@@ -230,7 +229,7 @@ class Network:
             return
         tls = ServerTLS(self.server.who.private_key, self.server.who.certificate)
         theirs: IProtocol = LinkTLSFactory(tls, False, One(StandInLink(self.server)), self.clock).buildProtocol(None)
-        ours = factory.buildProtocol(None)  # type: ignore[arg-type]  # nobody looks at the address
+        ours = factory.buildProtocol(None)  # type: ignore[arg-type]  # no factory here looks at the address
         assert ours is not None
         if self.talks_plainly:
             theirs = Greeter()
@@ -262,28 +261,20 @@ class Network:
                 wire.lose()
 
     def log_in(self, *, resume: bool = True) -> Connection:
-        """Connect a shell, as :func:`twisted_rsh.client.connect_to_endpoint` does, but on this clock alone."""
-        shells: list[Connection] = []
-        pin = self.server.who.pin
-
-        def make_reconnector(connection: Connection, parts: Resumption) -> Reconnector:
-            def make_link(tls: PinnedClientTLS, resumed: Deferred[None]) -> ResumeLink:
-                return ResumeLink(self.clock, tls, pin, parts, connection.link_owner, resumed)
-
-            def attempt() -> Deferred[None]:
-                return dial(self.clock, self, pin, make_link)
-
-            return Reconnector(self.clock, attempt, connection, self.elapsed, lambda: 0.0)
-
-        def make_link(tls: PinnedClientTLS, ready: Deferred[Connection]) -> ClientLink:
-            reconnecting = make_reconnector if resume else None
-            return ClientLink(self.clock, tls, pin, client_key(), ALICE, SessionLimits(), ready, reconnecting)
-
-        dial(self.clock, self, pin, make_link).addCallback(shells.append)
+        """Connect, as :func:`twisted_rsh.connect_to_endpoint` does, but on this clock alone and without jitter."""
+        connections: list[Connection] = []
+        Deferred.fromCoroutine(self._connected(resume)).addCallback(connections.append)
         self.advance()
-        (shell,) = shells
+        (connection,) = connections
         self.dialled_at.clear()
-        return shell
+        return connection
+
+    async def _connected(self, resume: bool) -> Connection:
+        pin = self.server.who.pin
+        link = await dial(self.clock, self, pin)
+        welcome = await log_in(link, client_key(), ALICE, SessionLimits())
+        reconnector = Reconnector(self.clock, self, pin, welcome, self.elapsed, lambda: 0.0)
+        return Connection(link, welcome, reconnector if resume else None)
 
     def _move(self) -> None:
         moved = True

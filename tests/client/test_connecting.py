@@ -151,7 +151,7 @@ async def test_ipv6(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_fingerprint_instead_of_a_record(serving: Serving, tmp_path: Path) -> None:
-    """With the fingerprint given, no record is looked for; another key is then not let in, and nobody says why."""
+    """With a fingerprint, no record is looked for; another key is not let in, and the server does not say why."""
     config = ConfigFolders.at(str(tmp_path / "other"))
     fingerprint = serving.service.fingerprint
     error = await refused(connect(reactor, HOST, serving.port, config=config, user="ada", fingerprint=fingerprint))
@@ -172,7 +172,7 @@ async def test_wrong_user(serving: Serving) -> None:
 
 @asynchronous
 async def test_user_without_a_name(config: ConfigFolders, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A uid that the user database does not know, as in a container, has to say whom to log in as."""
+    """With a uid that the user database does not know, as in a container, the user to log in as must be named."""
 
     def unknown(uid: int) -> NoReturn:
         raise KeyError(uid)
@@ -183,7 +183,7 @@ async def test_user_without_a_name(config: ConfigFolders, monkeypatch: pytest.Mo
 
 @asynchronous
 async def test_known_endpoint(serving: Serving) -> None:
-    """Whoever knows everything about a server needs neither record nor folder."""
+    """A caller that knows everything about a server needs neither record nor folder."""
     key = load_or_create_client_key(serving.config)
     pin = load_or_create_server_key(serving.config).spki_sha256
     endpoint = TCP4ClientEndpoint(reactor, HOST, serving.port)
@@ -193,7 +193,7 @@ async def test_known_endpoint(serving: Serving) -> None:
 
 
 @asynchronous
-async def test_nobody_listens(config: ConfigFolders) -> None:
+async def test_no_server_listens(config: ConfigFolders) -> None:
     """A port without a server: one line with the system's own words."""
     with socket.socket() as unused:
         unused.bind((HOST, 0))
@@ -204,7 +204,7 @@ async def test_nobody_listens(config: ConfigFolders) -> None:
 
 
 @asynchronous
-async def test_name_of_nobody(config: ConfigFolders) -> None:
+async def test_name_that_does_not_resolve(config: ConfigFolders) -> None:
     """A name that does not resolve is no server either."""
     error = await refused(connect(reactor, "no-such-host.invalid", 1, config=config, fingerprint=WRONG_PIN))
     assert isinstance(error, NoServer)
@@ -232,7 +232,7 @@ async def test_fingerprint_that_is_none(config: ConfigFolders) -> None:
 
 @asynchronous
 async def test_record_that_others_can_write(config: ConfigFolders) -> None:
-    """O-01: a record that somebody else may have written is not believed."""
+    """O-01: a record that another user may have written is not believed."""
     write_record(config, 8082, ServerRecord(bytes(32), "x", 1, ()))
     Path(config.record_path(8082)).chmod(0o666)
     with pytest.raises(UntrustedFile, match="chmod go-w"):

@@ -32,7 +32,7 @@ async def test_streams_are_live(connection: Connection) -> None:
 
 @asynchronous
 async def test_unread_output_stops_the_job(connection: Connection) -> None:
-    """H-02: what nobody reads waits on the other side; H-03: it is complete when somebody does."""
+    """H-02: unread output waits on the other side; H-03: it is complete when it is read."""
     size = 8 * DEFAULT_WINDOW
     job = connection.start(f"head -c {size} /dev/zero; echo over >&2")
     first = len(await job.stdout.read())
@@ -71,7 +71,7 @@ async def read_words(job: Job, count: int) -> list[bytes]:
 
 @asynchronous
 async def test_signal_that_does_not_exist(connection: Connection) -> None:
-    """A wrong name is the caller's mistake, and harms nobody."""
+    """A wrong name is the caller's mistake, and harms no job."""
     job = connection.start("cat")
     with pytest.raises(LocalProtocolError):
         job.send_signal("NOPE")
@@ -92,7 +92,7 @@ async def test_stopped_output_is_a_broken_pipe(connection: Connection) -> None:
 
 @asynchronous
 async def test_input_that_the_job_closes(connection: Connection) -> None:
-    """H-07: whoever writes to a job that reads no more is told of the broken pipe."""
+    """H-07: a write to a job that reads no more fails with a broken pipe."""
     job = connection.start("exec <&-; echo closed; sleep 1000")
     assert await first_line(job) == "closed"
     with pytest.raises(BrokenPipeError):
@@ -106,7 +106,7 @@ async def test_input_that_the_job_closes(connection: Connection) -> None:
 
 @asynchronous
 async def test_end_of_input_after_the_end_of_the_job(connection: Connection) -> None:
-    """Ending, or writing to, the input of a job that has ended harms nobody."""
+    """Ending, or writing to, the input of a job that has ended does no harm."""
     job = connection.start("exit 4")
     assert (await job.wait()).ending == Exited(4)
     with pytest.raises(BrokenPipeError):
@@ -141,7 +141,7 @@ async def test_closing_before_the_answer(connection: Connection) -> None:
 
 @asynchronous
 async def test_cancelled_wait_ends_the_job(connection: Connection) -> None:
-    """X-07: who stops waiting ends the job; whoever waits beside learns how, and may stop waiting at that moment."""
+    """X-07: a cancelled wait ends the job; other waits get its ending, and may be cancelled at that moment."""
     job = connection.start("echo $$; exec sleep 1000")
     pid = int(await first_line(job))
     impatient, patient, late = job.wait(), job.wait(), job.wait()

@@ -1,4 +1,4 @@
-"""The three streams of a job as their caller sees them: nothing but the callables that a job gives them."""
+"""The three streams of a job as their caller sees them, over a channel that only takes notes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from tests.serving import asynchronous
-from twisted_rsh.client.job import RemoteInput, RemoteOutput
+from twisted_rsh.client.streams import JobChannel, RemoteInput, RemoteOutput
+from twisted_rsh.core.roles import Stream
 
 
-class Output:
+class Output(JobChannel):
     """An output, what was taken from it, and whether it was stopped."""
 
     def __init__(self) -> None:
         self.consumed = 0
         self.stops = 0
-        self.stream = RemoteOutput(self._count, self._stop)
+        self.stream = RemoteOutput(self, Stream.STDOUT)
 
-    def _count(self, size: int) -> None:
+    def output_consumed(self, stream: Stream, size: int) -> None:
+        """Count bytes."""
         self.consumed += size
 
-    def _stop(self) -> None:
+    def stop_output(self, stream: Stream) -> None:
+        """Count calls."""
         self.stops += 1
 
 
 def result(waiting: Deferred[bytes]) -> bytes | None:
-    """What a Deferred has fired with, or ``None``."""
+    """Return the result of a Deferred, or ``None`` before it has fired."""
     results: list[bytes] = []
     waiting.addCallback(results.append)
     return results[0] if results else None
@@ -58,7 +61,7 @@ def test_end_comes_behind_the_data() -> None:
 
 
 def test_end_reaches_who_waits() -> None:
-    """Who waits for data when the end comes gets the end."""
+    """A read that waits for data when the end comes gets the end."""
     output = Output()
     waiting = output.stream.read()
     output.stream.ended()
@@ -69,21 +72,21 @@ def test_one_reader_at_a_time() -> None:
     """A second reader, or both ways at once, is a mistake of the caller's."""
     output = Output()
     waiting = output.stream.read()
-    with pytest.raises(RuntimeError, match="somebody is reading"):
+    with pytest.raises(RuntimeError, match="being read already"):
         output.stream.read()
-    with pytest.raises(RuntimeError, match="somebody is reading"):
+    with pytest.raises(RuntimeError, match="being read already"):
         output.stream.forward(lambda _: None)
     output.stream.ended()
     assert result(waiting) == b""
     output.stream.forward(lambda _: None)
-    with pytest.raises(RuntimeError, match="somebody is reading"):
+    with pytest.raises(RuntimeError, match="being read already"):
         output.stream.forward(lambda _: None)
-    with pytest.raises(RuntimeError, match="somebody is reading"):
+    with pytest.raises(RuntimeError, match="being read already"):
         output.stream.read()
 
 
 def test_cancelled_read_loses_nothing() -> None:
-    """What comes after a read was cancelled is there for the next."""
+    """Bytes that come after a read was cancelled are there for the next."""
     output = Output()
     errors: list[object] = []
     waiting = output.stream.read()
@@ -122,7 +125,7 @@ def test_forward_passes_on_and_leaves_the_counting() -> None:
 
 
 def test_forward_after_the_end() -> None:
-    """Whoever comes late gets everything, the end included."""
+    """A late caller gets everything, the end included."""
     output = Output()
     received: list[bytes] = []
     output.stream.data_received(b"all")
@@ -138,21 +141,27 @@ def test_stop_is_passed_on() -> None:
     assert output.stops == 1
 
 
-class Input:
+class Input(JobChannel):
     """An input with as much room as the test says, and what was sent."""
 
     def __init__(self, room: int) -> None:
         self.room = room
         self.sent: list[bytes] = []
         self.ends = 0
-        self.stream = RemoteInput(lambda: self.room, self._send, self._end)
+        self.stream = RemoteInput(self)
 
-    def _send(self, data: bytes) -> None:
+    def input_room(self) -> int:
+        """Return what is left of the room."""
+        return self.room
+
+    def send_input(self, data: bytes) -> None:
+        """Keep what is sent."""
         assert 0 < len(data) <= self.room
         self.room -= len(data)
         self.sent.append(data)
 
-    def _end(self) -> None:
+    def end_input(self) -> None:
+        """Count calls."""
         self.ends += 1
 
     def grant(self, size: int) -> None:
@@ -195,7 +204,7 @@ def test_empty_write_is_done_at_once() -> None:
 
 
 def test_closed_input_fails_its_writers() -> None:
-    """C-06: when the job takes no more, everybody who waits is told, and so is whoever writes later; no end is sent."""
+    """C-06: when the job takes no more, each write that waits fails, and so does each later one; no end is sent."""
     remote = Input(1)
     errors: list[object] = []
     waiting = [remote.stream.write(b"ab"), remote.stream.write(b"c")]
@@ -225,7 +234,7 @@ def test_cancelled_write_is_sent_all_the_same() -> None:
 
 
 def test_writing_on_from_within() -> None:
-    """Who writes on as soon as a write is done keeps the order."""
+    """A write from the callback of a write keeps the order."""
     remote = Input(1)
     remote.stream.write(b"ab").addCallback(lambda _: remote.stream.write(b"d"))
     remote.stream.write(b"c")
@@ -235,23 +244,30 @@ def test_writing_on_from_within() -> None:
 
 def test_room_that_is_gained_by_sending() -> None:
     """A link that has written what it was given makes room from within: each byte still leaves once, in order."""
-    remote = Input(2)
-    sent: list[bytes] = []
 
-    def send(data: bytes) -> None:
-        sent.append(data)
-        remote.stream.room_gained()
+    class Generous(Input):
+        """A channel that has room again as soon as it has sent something."""
 
-    remote.stream = RemoteInput(lambda: 2, send, remote._end)
+        def send_input(self, data: bytes) -> None:
+            super().send_input(data)
+            self.grant(2)
+
+    remote = Generous(2)
     writes = [remote.stream.write(data) for data in (b"abcde", b"f", b"ghi")]
     remote.stream.end()
-    assert (b"".join(sent), remote.ends) == (b"abcdefghi", 1)
+    assert (b"".join(remote.sent), remote.ends) == (b"abcdefghi", 1)
     assert all(write.called for write in writes)
 
 
 def test_input_that_is_closed_by_sending() -> None:
     """A link that breaks when it is written to closes the input from within: what is left of a write has failed."""
+
+    class Broken(Input):
+        """A channel that breaks when something is sent."""
+
+        def send_input(self, data: bytes) -> None:
+            self.stream.closed()
+
     failures: list[object] = []
-    stream = RemoteInput(lambda: 2, lambda _data: stream.closed(), lambda: None)
-    stream.write(b"abc").addErrback(lambda failure: failures.append(failure.type))
+    Broken(2).stream.write(b"abc").addErrback(lambda failure: failures.append(failure.type))
     assert failures == [BrokenPipeError]

@@ -1,4 +1,4 @@
-"""How a lost connection is replaced: when each dial is made, and what becomes of dials that nobody waits for."""
+"""The search for another link: the times of the dials, and the fate of dials that were given up."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from twisted_rsh.client.errors import LossReason
 from twisted_rsh.client.reconnecting import (
     FIRST_RETRY_SECONDS,
     LAST_RETRY_SECONDS,
+    RESUME_SECONDS,
     TICK_SECONDS,
     elapsed_seconds,
-    retry_policy,
+    retry_delay,
 )
-from twisted_rsh.client.resuming import RESUME_SECONDS
 from twisted_rsh.core.events import SessionClosed
 from twisted_rsh.core.requests import Keep
 
@@ -35,32 +35,28 @@ def gaps(times: list[float]) -> list[float]:
 
 def patient(network: Network) -> Connection:
     """Log in, and run something that is worth waiting for."""
-    shell = network.log_in()
-    shell.start("make", on_disconnect=Keep())
+    connection = network.log_in()
+    connection.start("make", on_disconnect=Keep())
     network.advance()
-    return shell
+    return connection
 
 
 def test_delays_double_up_to_the_longest() -> None:
     """50 ms, doubled with every failure, and 10 s at most; the number of failures has no bound."""
-    delay = retry_policy(lambda: 0.0)
-    assert [delay(n) for n in range(1, 10)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0]
-    assert (FIRST_RETRY_SECONDS, delay(10**9)) == (0.05, LAST_RETRY_SECONDS)
+    assert [retry_delay(n, 0.0) for n in range(1, 10)] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0]
+    assert (FIRST_RETRY_SECONDS, retry_delay(10**9, 0.0)) == (0.05, LAST_RETRY_SECONDS)
 
 
 def test_jitter_leaves_out_up_to_half() -> None:
     """Whatever the random numbers, a delay is between half of the full one and all of it."""
     almost_one = 1 - 2**-53
     for failures in (1, 5, 50):
-        full = retry_policy(lambda: 0.0)(failures)
-        assert full / 2 <= retry_policy(lambda: almost_one)(failures) < full * 0.51
-    drawn = [retry_policy()(50) for _ in range(100)]
-    assert LAST_RETRY_SECONDS / 2 <= min(drawn) <= max(drawn) <= LAST_RETRY_SECONDS
-    assert len(set(drawn)) > 90
+        full = retry_delay(failures, 0.0)
+        assert full / 2 <= retry_delay(failures, almost_one) < full * 0.51
 
 
 def test_clock_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time of outages goes on, whatever somebody does to the clock, and where there is no clock of its kind."""
+    """The time of outages goes on, whatever is done to the clock, and where there is no clock of its kind."""
     before = elapsed_seconds()
     monkeypatch.setattr("time.time", lambda: 0.0)
     assert before <= elapsed_seconds() <= before + 60
@@ -71,7 +67,7 @@ def test_clock_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_dials_of_an_outage(network: Network) -> None:
     """The first dial is made at once, the next ones behind longer and longer delays; the next outage begins anew."""
-    shell = patient(network)
+    connection = patient(network)
     for _ in range(2):
         network.dialled_at.clear()
         network.is_up = False
@@ -83,27 +79,27 @@ def test_dials_of_an_outage(network: Network) -> None:
         assert gaps(network.dialled_at)[8:] == pytest.approx([10.0, 10.0], abs=0.06)
         network.is_up = True
         network.advance(11)
-        assert is_connected(shell)
+        assert is_connected(connection)
         assert len(network.clock.getDelayedCalls()) == 2, "each side's keepalive"
     assert len(network.server.resumes) == 2
 
 
 def test_many_cuts_in_a_row(network: Network) -> None:
     """Each outage is resumed by its first dial, and each attempt has a number of its own."""
-    shell = patient(network)
+    connection = patient(network)
     for number in range(20):
         network.cut()
-        assert not is_connected(shell)
+        assert not is_connected(connection)
         network.advance(0)
-        assert is_connected(shell)
+        assert is_connected(connection)
         if number % 2:
-            shell.start("true")  # the server learns that the client has the new secret
+            connection.start("true")  # the server learns that the client has the new secret
             network.advance(0)
     assert [claim.attempt for claim in network.server.resumes] == list(range(1, 21))
 
 
 def test_dial_that_hangs(network: Network) -> None:
-    """A dial that nobody answers is given up after ten seconds, and another is made."""
+    """A dial without an answer is given up after ten seconds, and another is made."""
     patient(network)
     network.holds_dials = True
     network.cut()
@@ -115,7 +111,7 @@ def test_dial_that_hangs(network: Network) -> None:
 
 def test_late_dial_does_not_win(network: Network) -> None:
     """M-09: a dial that was given up and is answered late says nothing to the server, before or after the next."""
-    shell = patient(network)
+    connection = patient(network)
     network.holds_dials = True
     network.cut()
     network.advance(3 * (RESUME_SECONDS + 1))
@@ -126,29 +122,29 @@ def test_late_dial_does_not_win(network: Network) -> None:
     network.waiting.reverse()
     network.answer()
     network.advance(0)
-    assert is_connected(shell)
+    assert is_connected(connection)
     link = network.server.only.pump.link
     while network.waiting:
         network.answer()
     network.advance(1)
     assert len(network.server.resumes) == 1
     assert network.server.only.pump.link is link
-    assert is_connected(shell)
+    assert is_connected(connection)
 
 
 def test_answer_that_does_not_come(network: Network) -> None:
     """M-02: the server has taken the session over, and its answer is lost: the next attempt gets it back."""
-    shell = patient(network)
-    job = shell.start("cat")
+    connection = patient(network)
+    job = connection.start("cat")
     network.advance()
     network.server.on_resume = lambda _: None
     network.cut()
     network.advance(1)
-    assert not is_connected(shell)
+    assert not is_connected(connection)
     assert network.server.only.pump.link is not None
     network.server.on_resume = lambda payload: payload
     network.advance(RESUME_SECONDS)
-    assert is_connected(shell)
+    assert is_connected(connection)
     assert [claim.attempt for claim in network.server.resumes] == [1, 2]
     network.server.only.opened(job.channel)
     network.server.only.say(b"there", job.channel)
@@ -158,34 +154,34 @@ def test_answer_that_does_not_come(network: Network) -> None:
 
 def test_cut_within_the_exchange(network: Network) -> None:
     """M-02: a connection that is cut while the session is being resumed is one more failure, and no end."""
-    shell = patient(network)
+    connection = patient(network)
     network.carries = False
     network.cut()
     network.advance(0.1)
     network.cut()
     network.advance(0.1)
     network.cut()
-    assert not is_connected(shell)
+    assert not is_connected(connection)
     network.carries = True
     network.advance(1)
-    assert is_connected(shell)
+    assert is_connected(connection)
 
 
-def test_somebody_else_answers_for_a_while(network: Network) -> None:
-    """What answers in plain text, as in a hotel, is no server and no reason to give up."""
-    shell = patient(network)
+def test_another_server_answers_for_a_while(network: Network) -> None:
+    """A server that answers in plain text, as in a hotel, is no reason to give up."""
+    connection = patient(network)
     network.talks_plainly = True
     network.cut()
     network.advance(5)
-    assert (is_connected(shell), shell.lost) == (False, None)
+    assert (is_connected(connection), connection.lost) == (False, None)
     network.talks_plainly = False
     network.advance(11)
-    assert is_connected(shell)
+    assert is_connected(connection)
 
 
 def test_endpoint_that_connects_twice(network: Network) -> None:
     """An endpoint that tries several addresses may reach the server over two of them: one connection is looked at."""
-    shell = patient(network)
+    connection = patient(network)
     network.holds_dials = True
     network.cut()
     network.advance(1)
@@ -194,23 +190,23 @@ def test_endpoint_that_connects_twice(network: Network) -> None:
     network.answer()
     network.holds_dials = False
     network.advance(1)
-    assert [claim.attempt for claim in network.server.resumes[:2]] == [1, 2]
-    assert is_connected(shell)
-    assert shell.lost is None
+    assert [claim.attempt for claim in network.server.resumes] == [1]
+    assert is_connected(connection)
+    assert connection.lost is None
 
 
 def test_closing_from_within(network: Network) -> None:
-    """Whoever closes the shell in the very moment of the resume has closed it."""
-    shell = patient(network)
-    job = shell.start("cat")
+    """A connection that is closed in the very moment of the resume is closed."""
+    connection = patient(network)
+    job = connection.start("cat")
     network.advance()
     network.server.only.opened(job.channel)
     network.is_up = False
     network.cut()
-    job.stdin.write(b"x").addCallback(lambda _: shell.close())
+    job.stdin.write(b"x").addCallback(lambda _: connection.close())
     network.is_up = True
     network.advance(60)
-    assert shell.loss is LossReason.CLOSED
+    assert connection.loss is LossReason.CLOSED
     assert len(network.server.resumes) == 1
     assert isinstance(network.server.only.events[-1], SessionClosed)
     network.cut()
@@ -251,16 +247,16 @@ def in_the_exchange(network: Network) -> None:
 @pytest.mark.parametrize("stage", [between_dials, dialling, in_the_handshake, in_the_exchange])
 def test_closing_at_each_stage(network: Network, stage: Callable[[Network], None]) -> None:
     """Wherever the search is, closing ends it at once: no dial follows, nothing is sent, and no call is left."""
-    shell = patient(network)
+    connection = patient(network)
     stage(network)
-    assert not is_connected(shell)
+    assert not is_connected(connection)
     dials, resumes = len(network.dialled_at), len(network.server.resumes)
-    assert shell.close().called
+    assert connection.close().called
     network.holds_dials, network.is_up, network.carries = False, True, True
     while network.waiting:
         network.answer()
     network.advance(60)
-    assert shell.loss is LossReason.CLOSED
+    assert connection.loss is LossReason.CLOSED
     assert (len(network.dialled_at), len(network.server.resumes)) == (dials, resumes)
     assert network.clock.getDelayedCalls() == []
 
@@ -268,10 +264,10 @@ def test_closing_at_each_stage(network: Network, stage: Callable[[Network], None
 def test_time_is_up_at_the_same_moment_everywhere(network: Network) -> None:
     """Patience does not depend on the seconds between two looks at the clock."""
     assert TICK_SECONDS > 0.2
-    shell = network.log_in()
+    connection = network.log_in()
     network.is_up = False
     network.cut()
     network.advance(59.9)
-    assert shell.lost is None
+    assert connection.lost is None
     network.advance(0.2)
-    assert shell.loss is LossReason.TIME
+    assert connection.loss is LossReason.TIME

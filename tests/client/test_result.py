@@ -1,12 +1,12 @@
-"""What is known of a command that has ended."""
+"""The result of a command."""
 
 from __future__ import annotations
 
 import pytest
 
-from twisted_rsh.client.errors import CommandFailed, Error
-from twisted_rsh.client.result import Result
+from twisted_rsh.client.result import CommandFailed, Result
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
+from twisted_rsh.core.errors import Error
 
 
 def result(ending: Ending, command: str | tuple[str, ...] = "ls", encoding: str = "utf-8") -> Result:

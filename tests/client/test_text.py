@@ -78,7 +78,7 @@ def test_broken_gb18030_at_the_end_keeps_digits_and_newline(tail: bytes) -> None
 
 
 def test_letter_behind_a_broken_lead_byte_is_taken_for_its_trail() -> None:
-    """What nobody could tell: the letter may be the second half."""
+    """The bytes do not tell: the letter may be the second half."""
     assert transcode("gbk", "utf-8", b"\x81A").decode() == b"\x81A".decode("gbk")
 
 

@@ -1,4 +1,4 @@
-"""What a command takes, and what happens when that is more than it may, over a real connection."""
+"""The time and memory that a command takes, and the limits of both, over a real connection."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ async def test_times_and_memory(connection: Connection) -> None:
 @asynchronous
 async def test_a_command_in_a_shell(connection: Connection) -> None:
     """It has a usage of its own, without what the shell took before, and without the memory."""
-    session = await connection.open_shell()
-    busy = (await session.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")).usage
-    usage = (await session.run("sleep 0.3")).usage
+    shell = await connection.open_shell()
+    busy = (await shell.run("i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")).usage
+    usage = (await shell.run("sleep 0.3")).usage
     assert busy is not None
     assert busy.user >= 0.05
     assert usage is not None
     assert usage.wall >= 0.3
     assert usage.user + usage.system <= 0.1
     assert usage.peak_memory is None
-    session.close()
+    shell.close()
 
 
 @asynchronous
 async def test_a_refused_command_took_nothing(connection: Connection) -> None:
-    """What never ran has no usage."""
+    """A command that never ran has no usage."""
     result = await connection.run(["/no/such/program"])
     assert result.usage is None
     assert result.ending == Refused(RefusalReason.NOT_FOUND, "/no/such/program: command not found")
@@ -100,7 +100,7 @@ async def test_below_the_limits(connection: Connection) -> None:
 
 @asynchronous
 async def test_limit_of_output(connection: Connection) -> None:
-    """What a command may write arrives to the last byte, and then it is ended."""
+    """The output within the limit arrives to the last byte, and then the command is ended."""
     result = await connection.run("yes", max_output=100_001)
     assert result.ending == LimitReached(Limit.OUTPUT, 100_001)
     assert result.stdout == (b"y\n" * 50_001)[:100_001]
@@ -123,7 +123,7 @@ async def test_a_daemon_ends_with_its_job(connection: Connection, how: str) -> N
 
 @asynchronous
 async def test_a_daemon_stays_behind_a_job_that_has_ended(connection: Connection) -> None:
-    """What a job leaves behind when it ends by itself is meant to stay, as with ``ssh``."""
+    """A process that a job leaves behind when it ends by itself is meant to stay, as with ``ssh``."""
     result = await connection.run([sys.executable, "-c", DAEMON])
     assert (result.ending, result.held_open) == (Exited(0), False)
     pid = int(result.text)

@@ -33,7 +33,8 @@ from tests.link.wire import (
 from tests.server.rig import Rig
 from twisted_rsh import Connection
 from twisted_rsh.client.errors import Error, NotARemoteShell, SessionLost, WrongServer
-from twisted_rsh.client.login import ClientLink
+from twisted_rsh.client.link import ClientLink
+from twisted_rsh.client.login import log_in
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.messages import Auth
@@ -66,9 +67,15 @@ class Dialling:
         self.pin = identity().pin
         tls = tls or PinnedClientTLS(self.pin)
         self.outcomes: list[object] = []
-        ready: Deferred[Connection] = Deferred()
-        ready.addCallbacks(self.outcomes.append, lambda failure: self.outcomes.append(failure.value))
-        self.link = ClientLink(self.clock, tls, self.pin, client_key(), ALICE, SessionLimits(), ready)
+        found: Deferred[ClientLink] = Deferred()
+        self.link = ClientLink(self.clock, tls, self.pin, found)
+
+        async def connect() -> Connection:
+            link = await found
+            return Connection(link, await log_in(link, client_key(), ALICE, SessionLimits()))
+
+        connecting = Deferred.fromCoroutine(connect())
+        connecting.addCallbacks(self.outcomes.append, lambda failure: self.outcomes.append(failure.value))
         self.server = RawServer(self.clock, wrapped(self.clock, self.link, tls), who, alpn, maximum)
 
     @property

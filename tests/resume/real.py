@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from tests.server_process import HOST
 from tests.serving import Serving, reactor
 from twisted_rsh import Connection, connect, connect_to_endpoint
-from twisted_rsh.client.job import RemoteOutput
+from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.server.session import DurableSession
 from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn, MemoryEndpoint, Schedule
@@ -20,12 +20,12 @@ from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.fingerprint import parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["NOBODY_THERE", "Behind", "in_memory", "only_session", "output_until", "proxied", "until"]
+__all__ = ["REFUSED", "Behind", "in_memory", "only_session", "output_until", "proxied", "until"]
 
 PATIENCE = 60.0
 """Seconds after which a test that waits for something gives up; never what a test measures."""
 
-NOBODY_THERE = InTurn(afterwards=Faults(refuse=True))
+REFUSED = InTurn(afterwards=Faults(refuse=True))
 """The schedule of a server that cannot be reached."""
 
 
@@ -54,7 +54,7 @@ def only_session(serving: Serving) -> DurableSession:
 
 
 class Behind:
-    """A proxy in front of a server, and the shells that were opened through it.
+    """A proxy in front of a server, and the connections that were opened through it.
 
     :ivar proxy: the proxy.
     """
@@ -63,22 +63,22 @@ class Behind:
         self.proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, port))
         self.config = config
         self.fingerprint = fingerprint
-        self._shells: list[Connection] = []
+        self._connections: list[Connection] = []
 
     async def connect(self, limits: SessionLimits | None = None) -> Connection:
         """Connect and log in."""
         connection = await connect(
             reactor, HOST, self.proxy.port, config=self.config, fingerprint=self.fingerprint, limits=limits
         )
-        self._shells.append(connection)
+        self._connections.append(connection)
         return connection
 
     async def stop(self) -> None:
         """Close everything."""
         self.proxy.schedule = NO_FAULTS
         self.proxy.resume()
-        for shell in self._shells:
-            await shell.close()
+        for connection in self._connections:
+            await connection.close()
         await self.proxy.stop()
 
 
@@ -115,6 +115,6 @@ async def in_memory(
     try:
         yield ends
     finally:
-        for shell, _ in ends:
-            await shell.close()
+        for connection, _ in ends:
+            await connection.close()
         await serving.stop()

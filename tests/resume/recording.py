@@ -44,7 +44,7 @@ MAX_STEPS = 20_000
 """Jumps of the clock after which a session hangs; the recorded one takes a few hundred."""
 
 FORGOTTEN_SECONDS = 4000.0
-"""Seconds after which a server has forgotten every session that nobody came back to."""
+"""Seconds after which a server has forgotten every session that no client came back to."""
 
 
 @implementer(IJob)
@@ -97,7 +97,7 @@ class Diligent:
         self.go_on()
 
     def close_output(self, stream: Stream) -> None:
-        """Note it: nobody should."""
+        """Note it: no client should."""
         self.seen.append(("close", stream))
 
     def terminate(self) -> None:
@@ -127,7 +127,7 @@ class Diligent:
 
 @implementer(IShellUser)
 class DiligentUser:
-    """A user all of whose jobs are diligent.
+    """A user that starts diligent jobs.
 
     :ivar jobs: those that were started.
     """
@@ -148,7 +148,7 @@ class DiligentUser:
 
 @dataclass
 class Recording:
-    """What came of one session.
+    """The outcome of one session.
 
     :ivar heard: what the client heard, a line each: the outputs of each job and its ending.
     :ivar seen: what each job was told.
@@ -241,7 +241,7 @@ async def _converse(connection: Connection, recording: Recording) -> None:
 def _advance(clock: Clock) -> None:
     """Jump to the next call, or stay if there is one now."""
     calls = clock.getDelayedCalls()
-    assert calls, "nobody waits for anything any more"
+    assert calls, "no call is left to wait for"
     clock.advance(max(min(call.getTime() for call in calls) - clock.seconds(), 0))
 
 
@@ -283,7 +283,8 @@ def play(schedule: Schedule) -> Recording:
             recording.login_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
             await _converse(connection, recording)
             recording.heard_bytes = {way: endpoint.connections[0].delivered(way) for way in Direction}
-            recording.lost = await connection.close()
+            await connection.close()
+            recording.lost = connection.lost
 
         failure = _finish(rig.clock, live())
         recording.error = None if failure is None else failure.value

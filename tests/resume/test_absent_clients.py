@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from tests.resume.real import NOBODY_THERE, Behind, output_until, until
+from tests.resume.real import REFUSED, Behind, output_until, until
 from tests.server_process import ServerProcess, cpu_ticks, is_running, read_line, wait_until_gone
 from tests.serving import asynchronous, reactor
 from tests.system.test_soak import resident_bytes
@@ -24,7 +24,7 @@ from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
 NUMBERS = 1_400_000
-"""Lines that a command writes while nobody is there: ten megabytes, no two of them alike."""
+"""Lines that a command writes while no client is there: ten megabytes, no two of them alike."""
 
 BLOCKED_SECONDS = 3.0
 """Seconds in which a command that is blocked, and its server, are looked at."""
@@ -58,7 +58,7 @@ async def settled(pid: int) -> int:
 
 
 @asynchronous
-async def test_output_while_nobody_is_there(server: ServerProcess, tmp_path: Path) -> None:
+async def test_output_while_no_client_is_there(server: ServerProcess, tmp_path: Path) -> None:
     """M-07: ten megabytes are written while the client is away: the command blocks, neither it nor the server takes any
     processor time or memory for that, and then every byte arrives once and in order."""
     config = ConfigFolders.at(str(server.folder))
@@ -69,7 +69,7 @@ async def test_output_while_nobody_is_there(server: ServerProcess, tmp_path: Pat
     os.mkfifo(gate)
     job = connection.start(f"echo $$; read line < {gate}; exec seq 1 {NUMBERS}")
     pid = int(await output_until(job.stdout, b"\n"))
-    behind.proxy.schedule = NOBODY_THERE
+    behind.proxy.schedule = REFUSED
     memory = resident_bytes(server.process.pid)
     behind.proxy.cut_all()
     await until(lambda: not connection.connected)

@@ -1,4 +1,4 @@
-"""What a server says right behind its answer to RESUME: all that it has to say, with nothing left for later."""
+"""The frames right behind a server's answer to RESUME: everything that it has to say, with nothing left for later."""
 
 from __future__ import annotations
 

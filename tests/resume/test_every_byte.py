@@ -1,4 +1,4 @@
-"""A session is cut at every single byte, in each direction: nobody on either side can tell."""
+"""A session is cut at every single byte, in each direction: neither the caller nor a job can tell."""
 
 from __future__ import annotations
 

@@ -29,14 +29,14 @@ OUTPUT_BYTES = 2_000_000
 
 @asynchronous
 async def test_hole_in_the_network(config: ConfigFolders) -> None:
-    """M-17: nothing arrives any more, and nobody is told: both sides notice, and resume after it heals."""
+    """M-17: nothing arrives any more, without a word: both sides notice, and resume after it heals."""
     async with proxied(config, limits=QUICK) as (serving, behind):
-        shell = await behind.connect(QUICK)
-        job = shell.start("while read line; do echo got $line; done")
+        connection = await behind.connect(QUICK)
+        job = connection.start("while read line; do echo got $line; done")
         await job.stdin.write(b"one\n")
         assert await output_until(job.stdout, b"\n") == b"got one\n"
         outages: list[str | None] = []
-        shell.watch_link(outages.append)
+        connection.watch_link(outages.append)
         session = only_session(serving)
         began = reactor.seconds()
         behind.proxy.stall()
@@ -51,7 +51,7 @@ async def test_hole_in_the_network(config: ConfigFolders) -> None:
         behind.proxy.resume()
         assert await output_until(job.stdout, b"three\n") == b"got two\ngot three\n"
         await writing
-        assert (shell.connected, session.detached_at) == (True, None)
+        assert (connection.connected, session.detached_at) == (True, None)
         job.stdin.end()
         assert (await job.wait()).ending == Exited(0)
         assert only_session(serving) is session

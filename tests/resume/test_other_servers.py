@@ -1,4 +1,4 @@
-"""What a resume meets where the server was, and where it may come from."""
+"""Resumes that meet another server, and resumes from another address."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class Session:
     def __init__(self) -> None:
         self.rig = Rig()
         self.endpoint = MemoryEndpoint(self.rig.clock, self.rig.factory)
-        shells: list[Connection] = []
+        connections: list[Connection] = []
         connecting = connect_to_endpoint(self.rig.clock, self.endpoint, self.rig.pin, client_key(), ALICE)
-        connecting.addCallback(shells.append)
+        connecting.addCallback(connections.append)
         self.rig.clock.advance(0)
-        (self.shell,) = shells
-        self.job = self.shell.start("make", on_disconnect=Keep())
+        (self.connection,) = connections
+        self.job = self.connection.start("make", on_disconnect=Keep())
         self.settle()
         self.endings: list[Ending] = []
         self.job.wait().addCallback(lambda end: self.endings.append(end.ending))
@@ -79,15 +79,15 @@ def session() -> Session:
 
 
 def test_server_of_another_key(session: Session) -> None:
-    """M-20: on the server's port somebody else listens now: the client ends at once, and has told them nothing."""
+    """M-20: another program listens on the server's port now: the client ends at once, and has told it nothing."""
     rig = session.rig
     impostor = Impostor()
     tls = ServerTLS(MALLORY.private_key, MALLORY.certificate)
     session.endpoint._factory = TLSMemoryBIOFactory(tls, False, impostor, rig.clock)
     session.endpoint.cut_all()
     session.settle()
-    assert session.shell.loss is LossReason.IDENTITY
-    assert "identity has changed" in (session.shell.lost or "")
+    assert session.connection.loss is LossReason.IDENTITY
+    assert "identity has changed" in (session.connection.lost or "")
     (ending,) = session.endings
     assert isinstance(ending, OutcomeUnknown)
     assert (impostor.dials, impostor.heard) == (1, [])
@@ -105,7 +105,7 @@ def test_another_address(session: Session) -> None:
     session.endpoint.client_host = "198.51.100.7"
     session.endpoint.cut_all()
     session.settle()
-    assert session.shell.connected
+    assert session.connection.connected
     (after,) = session.rig.sessions
     assert after is before
     assert str(after.describe()["peer"]).startswith("198.51.100.7:")

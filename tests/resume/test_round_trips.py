@@ -1,4 +1,4 @@
-"""How long a resume takes: round trips, counted on a clock on which nothing else takes time."""
+"""The round trips of a resume, counted on a clock on which nothing else takes time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROUND_TRIP = 2 * DELAY
 
 
 def advance_until_linked(clock: Clock, connection: Connection) -> float:
-    """Let time pass until a shell has a connection; return how long that took."""
+    """Let time pass until a connection has a link; return how long that took."""
     start = clock.seconds()
     while not connection.connected:
         assert clock.seconds() < start + 20 * ROUND_TRIP
@@ -36,19 +36,19 @@ def test_resume_takes_two_round_trips_behind_tcp() -> None:
     rig = Rig()
     clock = rig.clock
     endpoint = MemoryEndpoint(clock, rig.factory, InTurn(afterwards=slow))
-    shells: list[Connection] = []
+    connections: list[Connection] = []
     connecting = connect_to_endpoint(clock, endpoint, rig.pin, client_key(), ALICE)
-    connecting.addCallback(shells.append)
+    connecting.addCallback(connections.append)
     clock.pump([DELAY / 50] * 500)
-    (shell,) = shells
-    job = shell.start("make", on_disconnect=Keep())
+    (connection,) = connections
+    job = connection.start("make", on_disconnect=Keep())
     clock.pump([DELAY / 50] * 500)
     (running,) = rig.user.jobs
     for _ in range(3):
         endpoint.cut_all()
         clock.advance(0)
-        assert not shell.connected
-        assert 2 * ROUND_TRIP <= advance_until_linked(clock, shell) < 2 * ROUND_TRIP + DELAY / 5
+        assert not connection.connected
+        assert 2 * ROUND_TRIP <= advance_until_linked(clock, connection) < 2 * ROUND_TRIP + DELAY / 5
     assert len(endpoint.connections) == 4, "each was resumed by its first dial"
     running.owner.output_received(Stream.STDOUT, b"x")
     clock.pump([DELAY / 50] * 100)

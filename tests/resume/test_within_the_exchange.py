@@ -43,7 +43,7 @@ def exchange_bytes() -> dict[Direction, int]:
 
 
 def check(*plans: Faults) -> None:
-    """Play a session, and see that nobody can tell."""
+    """Play a session, and check that neither the caller nor a job can tell."""
     expected, recording = uncut(), play(InTurn(plans))
     assert recording.error is None, (plans, recording.error)
     assert recording.is_clean, (plans, recording.bugs, recording.left)

@@ -15,7 +15,8 @@ from zope.interface import Interface, implementer
 
 from tests.link.wire import ALICE, RawClient, Wire, client_key, exchange, frame, identity, wrapped
 from twisted_rsh import Connection
-from twisted_rsh.client.login import ClientLink
+from twisted_rsh.client.link import ClientLink
+from twisted_rsh.client.login import log_in
 from twisted_rsh.core.codec import Decoder
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
 from twisted_rsh.core.limits import SessionLimits
@@ -266,8 +267,8 @@ class Connected:
     def __init__(self, rig: Rig) -> None:
         self.clock = rig.clock
         tls = PinnedClientTLS(rig.pin)
-        ready: Deferred[Connection] = Deferred()
-        self.link = ClientLink(rig.clock, tls, rig.pin, client_key(), ALICE, rig.settings.limits, ready)
+        found: Deferred[ClientLink] = Deferred()
+        self.link = ClientLink(rig.clock, tls, rig.pin, found)
         self.near, self.far = Wire(rig.clock), Wire(rig.clock)
         self.near.protocol = wrapped(rig.clock, self.link, tls)
         self.far.protocol = rig.protocol()
@@ -275,7 +276,12 @@ class Connected:
             assert wire.protocol is not None
             wire.protocol.makeConnection(wire)
         shells: list[Connection] = []
-        ready.addCallback(shells.append)
+
+        async def connect() -> Connection:
+            link = await found
+            return Connection(link, await log_in(link, client_key(), ALICE, rig.settings.limits))
+
+        Deferred.fromCoroutine(connect()).addCallback(shells.append)
         self.exchange()
         (self.shell,) = shells
 

@@ -135,7 +135,7 @@ async def test_nobody_reads_the_output(serving: Serving) -> None:
     job = connection.start("exec yes")
 
     def received() -> int:
-        return connection._session._channels[1].receives[Stream.STDOUT].received
+        return connection._jobs._session._channels[1].receives[Stream.STDOUT].received
 
     await until(lambda: received() == DEFAULT_WINDOW)
     assert (await connection.run("echo $PPID")).ending == Exited(0)
@@ -154,7 +154,7 @@ async def test_an_upload_to_a_program_that_does_not_read(serving: Serving) -> No
 
     def is_stalled() -> bool:
         nonlocal sent
-        before, sent = sent, connection._session._channels[1].sends[Stream.STDIN].sent
+        before, sent = sent, connection._jobs._session._channels[1].sends[Stream.STDIN].sent
         return before == sent > 0
 
     await until(is_stalled)

@@ -18,7 +18,8 @@ from zope.interface import Interface, implementer
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
 from twisted_rsh.cli.outage import GaveUp, Outage
 from twisted_rsh.cli.terminal import local_encoding
-from twisted_rsh.client.job import IInputSource, Job
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.streams import IInputSource
 from twisted_rsh.client.text import Transcoder
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.errors import Error

@@ -13,7 +13,8 @@ from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status
-from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, Signalled
+from twisted_rsh.client.waiting import Once
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, Signalled
 from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, Grace, Terminal
 
 __all__ = ["END_SECONDS", "LineShell", "start_line_shell"]
@@ -44,8 +45,8 @@ class LineShell:
         self.ending: Ending | None = None
         self._clock = clock
         self._options = options
-        self._waiting: list[Deferred[None]] = []
-        shell.wait().addCallback(lambda end: self._ended(end.ending))
+        self._end: Once[Ending] = Once()
+        shell.wait().addCallback(self._ended)
 
     def start(self, line: str) -> Job:
         """Start a line.
@@ -56,16 +57,12 @@ class LineShell:
         """
         return self.shell.start(line, timeout=self._options.timeout, max_output=self._options.max_output)
 
-    def when_ended(self) -> Deferred[None]:
+    def when_ended(self) -> Deferred[Ending]:
         """Wait for the end of the shell.
 
-        :returns: fires at its end, also when the connection is lost.  Cancelling it changes nothing.
+        :returns: fires with its ending, also when the connection is lost.  Cancelling it changes nothing.
         """
-        waiting: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiting)
-        if self.ending is not None:
-            self._ended(self.ending)
-        return waiting
+        return self._end.wait()
 
     async def has_ended_with(self, line: str, ending: Ending) -> bool:
         """Find out whether a line has ended the shell.
@@ -78,9 +75,8 @@ class LineShell:
         # A shell that goes on after a signal to a command reports a status instead.
         is_suspect = isinstance(ending, Signalled | OutcomeUnknown)
         is_suspect = is_suspect or _LEAVING.search(line) is not None or _REPLACING.search(line) is not None
-        await self.when_ended().addTimeout(
-            END_SECONDS if is_suspect else 0, self._clock, lambda _result, _seconds: None
-        )
+        seconds = END_SECONDS if is_suspect else 0
+        await self.when_ended().addTimeout(seconds, self._clock, lambda _result, _seconds: None)
         return self.ending is not None
 
     def tell_end(self, outputs: LocalOutputs, line: str) -> int:
@@ -98,10 +94,9 @@ class LineShell:
             outputs.say(f"the shell has ended with status {ending.code}")
         return exit_status(ending)
 
-    def _ended(self, ending: Ending) -> None:
-        self.ending = ending
-        while self._waiting:  # the code that waited may cancel the others
-            self._waiting.pop(0).callback(None)
+    def _ended(self, end: JobEnd) -> None:
+        self.ending = end.ending
+        self._end.happen(end.ending)
 
 
 async def start_line_shell(

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_rsh.cli.output import LocalOutputs
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.job import IInputSource
+from twisted_rsh.client.streams import IInputSource
 from twisted_rsh.core.errors import Error
 
 __all__ = ["NOTICE_SECONDS", "GaveUp", "Outage"]

@@ -14,9 +14,10 @@ from zope.interface import Interface, implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
 from twisted_rsh.cli.terminal import local_encoding
-from twisted_rsh.client.job import Job, RemoteOutput
+from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status, printable
+from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.client.text import Transcoder
 from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
 from twisted_rsh.core.errors import Error

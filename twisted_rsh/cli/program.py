@@ -235,7 +235,7 @@ class Program:
             return await self._task(self._reactor, connection, options, self._foreground)
         finally:
             self._foreground.outage.stop()
-            await connection.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: "")
+            await connection.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: None)
 
     def _failed(self, failure: Failure) -> int:
         error, outputs = failure.value, self._foreground.outputs

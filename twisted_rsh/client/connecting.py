@@ -1,25 +1,23 @@
-"""How a client finds its server, knows that it is the right one, and logs in."""
+"""Connecting to a server: find its address and its key, dial it, log in."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
 import pwd
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import Error, NoServer, UnknownServer
 from twisted_rsh.client.link import dial
-from twisted_rsh.client.login import ClientLink
+from twisted_rsh.client.login import log_in
 from twisted_rsh.client.reconnecting import Reconnector
-from twisted_rsh.client.resuming import ResumeLink, Resumption
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
-from twisted_rsh.link.tls import PinnedClientTLS
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.fingerprint import parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
@@ -28,7 +26,7 @@ from twisted_rsh.trust.records import read_record
 __all__ = ["DEFAULT_HOST", "connect", "connect_to_endpoint", "find_pin"]
 
 DEFAULT_HOST = "127.0.0.1"
-"""The host that a client dials unless told otherwise."""
+"""The host to dial by default."""
 
 
 def connect(
@@ -46,20 +44,22 @@ def connect(
 
     :param reactor: the reactor.
     :param host: a host name or address.
-    :param port: its TCP port.
-    :param user: whom to log in as; ``None`` for the user who runs this.
-    :param fingerprint: of the server's key, ``"SHA256:..."``, as the server's log shows it; ``None`` for a server of
-        this user's on this machine, which has left a record.
-    :param config: where the client's key and the records are; ``None`` for the user's XDG folders.  A missing key is
-        made.
-    :param limits: how often to ask the server for a sign of life; the server announces the rest.
-    :param resume: whether the session outlives its connection: when that is lost, the server is dialled again, and
-        everything goes on, with nothing lost and nothing repeated; see
-        :meth:`twisted_rsh.client.connection.Connection.watch_link`.  Otherwise it ends with its connection, and its
-        jobs are ended at once unless they are started with another `on_disconnect`.
-    :returns: fires with the shell; fails with a :class:`~twisted_rsh.core.errors.Error`, with
-        :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, with
-        :class:`ValueError` when the fingerprint is none, and with :class:`OSError`.  Cancelling it hangs up.
+    :param port: the TCP port.
+    :param user: the name of the user to log in as; ``None`` for the user who runs this program.
+    :param fingerprint: that of the server's key, ``"SHA256:..."``, as the server's log shows it; ``None`` for a server
+        of the same user on this machine, which has left a record.
+    :param config: the folders of the client's key and of the records; ``None`` for the user's XDG folders.  A missing
+        key is made.
+    :param limits: how often to ask the server for a sign of life; the server announces the other limits.
+    :param resume: whether the session outlives its link: when the link is lost, the client dials the server again, and
+        everything goes on, with nothing lost and nothing repeated; see :meth:`twisted_rsh.Connection.watch_link`.
+        Otherwise the session ends with its link, and its jobs are ended at once unless they are started with another
+        `on_disconnect`.
+    :returns: fires with the connection; fails with a subclass of :class:`~twisted_rsh.core.errors.Error`, such as
+        :class:`~twisted_rsh.client.errors.NoServer`, :class:`~twisted_rsh.client.errors.LoginRefused`,
+        :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, and
+        :class:`~twisted_rsh.trust.fingerprint.BadFingerprint`, also a :class:`ValueError`, when `fingerprint` is none;
+        and with :class:`OSError`.  Cancelling it hangs up.
     """
 
     async def find_and_dial() -> Connection:
@@ -86,39 +86,38 @@ def connect_to_endpoint(
     *,
     resume: bool = True,
 ) -> Deferred[Connection]:
-    """Connect to a server wherever it is, when everything about it is known.
+    """Connect to a server of which everything is known, over any endpoint, and log in.
 
-    :param endpoint: where it listens; TLS is added to it.  It is asked again for each further connection.
-    :param pin: SHA-256 of its public key, 32 bytes.
-    :param key: what to log in with.
-    :param user: whom to log in as.
+    :param reactor: the reactor.
+    :param endpoint: the server's address; TLS is added to it.  Each further link connects to it again.
+    :param pin: SHA-256 of the server's public key, 32 bytes; see :func:`twisted_rsh.parse_fingerprint`.
+    :param key: the key to log in with; see :func:`twisted_rsh.load_or_create_client_key`.
+    :param user: the name of the user to log in as.
+    :param limits: as for :func:`connect`.
     :param resume: as for :func:`connect`.
     :returns: as that of :func:`connect`.
     """
-    clock = cast("IReactorTime", reactor)
 
-    def make_reconnector(connection: Connection, parts: Resumption) -> Reconnector:
-        def make_link(tls: PinnedClientTLS, resumed: Deferred[None]) -> ResumeLink:
-            return ResumeLink(clock, tls, pin, parts, connection.link_owner, resumed)
+    async def dial_and_log_in() -> Connection:
+        link = await dial(reactor, endpoint, pin)
+        welcome = await log_in(link, key, user, limits or SessionLimits())
+        return Connection(link, welcome, Reconnector(reactor, endpoint, pin, welcome) if resume else None)
 
-        return Reconnector(clock, lambda: dial(reactor, endpoint, pin, make_link), connection)
-
-    def make_link(tls: PinnedClientTLS, ready: Deferred[Connection]) -> ClientLink:
-        reconnecting = make_reconnector if resume else None
-        return ClientLink(clock, tls, pin, key, user, limits or SessionLimits(), ready, reconnecting)
-
-    return dial(reactor, endpoint, pin, make_link)
+    return Deferred.fromCoroutine(dial_and_log_in())
 
 
 def find_pin(config: ConfigFolders, host: str, port: int, fingerprint: str | None) -> bytes:
     """Find out which key the server must have.
 
-    :param fingerprint: what the user says, or ``None``; then only a server of this user's on this machine is known,
+    :param config: the folder of the records.
+    :param host: the server's host name or address.
+    :param port: the server's TCP port.
+    :param fingerprint: what the user says, or ``None``; then only a server of the same user on this machine is known,
         by the record that it left in the user's own folder.
-    :returns: SHA-256 of its public key, 32 bytes.
-    :raises twisted_rsh.client.errors.UnknownServer: nothing says so.
+    :returns: SHA-256 of the server's public key, 32 bytes.
+    :raises twisted_rsh.client.errors.UnknownServer: the key is not known.
     :raises twisted_rsh.trust.files.FileProblem: the record cannot be trusted.
-    :raises ValueError: the fingerprint is none.
+    :raises twisted_rsh.trust.fingerprint.BadFingerprint: the fingerprint is none.
     """
     if fingerprint is not None:
         return parse_fingerprint(fingerprint)
@@ -147,8 +146,10 @@ def _endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
 def _own_name() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # as in a container that was given a bare number
-        raise Error(f"your uid {os.geteuid()} has no name here; say whom to log in as, with -l USER") from None
+    except KeyError:  # as in a container that runs as a bare number
+        raise Error(
+            f"your uid {os.geteuid()} has no name here; name the user to log in as, with -l USER or user="
+        ) from None
 
 
 def _is_loopback(host: str) -> bool:

@@ -1,81 +1,89 @@
-"""A connection to a server, over which commands are run: what ``connect()`` gives."""
+"""A connection to a server, over which commands are run: what ``connect()`` returns."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from types import TracebackType
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred
 
 from twisted_rsh.client.errors import LossReason, SessionLost
-from twisted_rsh.client.job import Job, Watchers, collect
+from twisted_rsh.client.job import Job, Stdin, run_to_end
+from twisted_rsh.client.jobs import SessionJobs
+from twisted_rsh.client.link import ClientLink
+from twisted_rsh.client.login import Welcome
 from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.result import Result
-from twisted_rsh.client.resuming import LinkOwner
 from twisted_rsh.client.shell import Shell, start_shell
-from twisted_rsh.core.client_session import ClientSession
-from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, RefusalReason, Refused
-from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
-from twisted_rsh.core.events import Event, JobEnded, RoomGained, SessionClosed
-from twisted_rsh.core.requests import KILL, Disconnection, Grace, JobRequest, Keep, Terminal
-from twisted_rsh.link.framed_link import FramedLink
-from twisted_rsh.link.pump import SessionPump
+from twisted_rsh.client.waiting import Once, Watchers
+from twisted_rsh.core.requests import Disconnection, JobRequest, Terminal
 
-__all__ = ["IDLE_SECONDS", "Connection", "LinkWatcher"]
-
-
-IDLE_SECONDS = 60.0
-"""Seconds for which a session in which nothing runs looks for another connection: what a command is given."""
-
-FAREWELL_SECONDS = 5.0
-"""Seconds for which a session that was closed looks for another connection, because its goodbye may have been lost with
-the last one: as long as the last one would have had to take it."""
+__all__ = ["MAX_FAREWELLS", "Connection", "LinkWatcher"]
 
 MAX_FAREWELLS = 3
-"""Connections that may be lost with a goodbye before it is left unsaid; the server then waits for the jobs' grace."""
+"""Links that may be lost with a GOODBYE before it is left unsaid; the server then waits for the jobs' grace."""
 
 LinkWatcher = Callable[[str | None], object]
-"""Called with one line when the connection was lost, and with ``None`` when there is another."""
+"""Called with one line when the link was lost, and with ``None`` when there is another."""
 
 
 class Connection:
-    """Runs commands on the server.  :func:`twisted_rsh.client.connecting.connect` makes one.
+    """Runs commands on the server.  :func:`twisted_rsh.connect` makes one.
 
     Any number of commands run at once, up to the server's limit, and none of them delays another.
 
-    The session outlives its connections, unless :func:`~twisted_rsh.client.connecting.connect` was told otherwise:
-    while it has none, commands go on, new ones wait to be sent, and nothing fails; :attr:`connected` tells.  When it is
-    over, for whatever reason, the ending of each job that was left is
-    :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
+    The session outlives its links, unless :func:`twisted_rsh.connect` was told otherwise: while it has none, commands
+    go on, new ones wait to be sent, and nothing fails; :attr:`connected` tells.  When the session is over, for whatever
+    reason, the ending of each job that was left is :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
 
-    :ivar lost: why no more commands can be started, in one line; ``None`` while they can, also during an outage.
-    :ivar loss: which kind of reason that is; ``None`` like :attr:`lost`.
-    :ivar link_owner: for the links: whom to tell.
+    It is an async context manager; leaving the block closes it.
+
+    :param link: the link that the session began on.
+    :param welcome: the session.
+    :param reconnector: finds it other links; ``None`` for a session that ends with its link.
     """
 
-    def __init__(self, session: ClientSession, pump: SessionPump) -> None:
-        self._session = session
-        self._pump = pump
-        self._reconnector: Reconnector | None = None
-        self._jobs: dict[int, Job] = {}
-        self.lost: str | None = None
-        self.loss: LossReason | None = None
-        self.link_owner = LinkOwner(self.link_ended, self.broken)
-        self._waiting: list[Deferred[str]] = []
+    def __init__(self, link: ClientLink, welcome: Welcome, reconnector: Reconnector | None = None) -> None:
+        self._pump = welcome.pump
+        # A server can refuse to keep sessions that have no link.
+        self._reconnector = reconnector if welcome.session.limits.detach_seconds else None
+        self._jobs = SessionJobs(welcome.session, welcome.pump, outlive_links=self._reconnector is not None)
+        self._search: Deferred[ClientLink] | None = None
+        self._over: Once[str] = Once()
         self._watchers: Watchers[str | None] = Watchers()
         self._farewells = 0
+        self._pump.start(link, self._jobs.happened)
+        Deferred.fromCoroutine(self._live(link))
+
+    async def __aenter__(self) -> Connection:  # noqa: PYI034 - Self is of Python 3.11
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection now."""
+        """Whether the session has a link now."""
         return self._pump.link is not None
 
-    def watch_link(self, watcher: LinkWatcher) -> Callable[[], None]:
-        """Be told of outages.
+    @property
+    def lost(self) -> str | None:
+        """Why no more commands can be started, in one line; ``None`` while they can, also during an outage."""
+        return None if self._jobs.loss is None else str(self._jobs.loss)
 
-        :param watcher: called with one line when the connection was lost and another is being looked for, and with
-            ``None`` when there is another.  It is not called for the end of the session: see :meth:`when_lost`.
-        :returns: ends that; may be called more than once.
+    @property
+    def loss(self) -> LossReason | None:
+        """Which kind of reason that is; ``None`` like :attr:`lost`."""
+        return None if self._jobs.loss is None else self._jobs.loss.reason
+
+    def watch_link(self, watcher: LinkWatcher) -> Callable[[], None]:
+        """Watch for outages.
+
+        :param watcher: called with one line when the link was lost and another is being looked for, and with ``None``
+            when there is another.  It is not called for the end of the session: see :meth:`when_lost`.
+        :returns: a function that ends that; it may be called more than once.
         """
         return self._watchers.add(watcher)
 
@@ -83,7 +91,7 @@ class Connection:
         self,
         command: str | Sequence[str],
         *,
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         cwd: str | None = None,
         environment: Mapping[str, str] | None = None,
         timeout: float | None = None,
@@ -92,11 +100,14 @@ class Connection:
         max_cpu: float | None = None,
         max_memory: int | None = None,
         on_disconnect: Disconnection | None = None,
+        check: bool = False,
     ) -> Deferred[Result]:
         """Run a command and collect what it writes.
 
         :param command: a command line for the user's shell, or a program and its arguments, which no shell sees.
-        :param stdin: what the command reads; after it, the end of input.
+        :param stdin: the command's input; after it, the end of input.  Bytes; a binary file object, whose ``read()``
+            must not block for long; or an async iterable of bytes.  The last two are read no further than the command
+            takes them.
         :param cwd: its working folder, relative to the user's home folder; ``None`` for that folder.
         :param environment: names and values to add to its environment.
         :param timeout: seconds after which the server ends it, or ``None``; the result has what it wrote until then.
@@ -105,13 +116,15 @@ class Connection:
         :param max_cpu: seconds of processor time, of all its processes together, after which the server ends it, or
             ``None``.
         :param max_memory: bytes of memory, of all its processes together, above which the server ends it, or ``None``.
-        :param on_disconnect: what becomes of it while the session has no connection:
-            :data:`~twisted_rsh.core.requests.KILL`, :class:`~twisted_rsh.core.requests.Grace` or
-            :class:`~twisted_rsh.core.requests.Keep`; ``None`` for a minute's grace, and an hour's on a terminal.
-        :returns: fires with the result, whatever the ending: see its ``ending``, or call its ``check()``.  Cancelling
-            it ends the command.
-        :raises twisted_rsh.client.errors.SessionLost: the connection is gone already; nothing was started.  When
-            it is lost later, the result's ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
+        :param on_disconnect: what becomes of it while the session has no link: :data:`~twisted_rsh.core.requests.KILL`,
+            :class:`~twisted_rsh.core.requests.Grace` or :class:`~twisted_rsh.core.requests.Keep`; ``None`` for a
+            minute's grace, and an hour's on a terminal.
+        :param check: whether to fail with :class:`~twisted_rsh.CommandFailed` unless the command exits with status 0.
+        :returns: fires with the result, whatever the ending: see its ``ending``, or call its ``check()``; fails with
+            whatever `stdin` raised, which has ended the command.  Cancelling it ends the command.
+        :raises twisted_rsh.client.errors.SessionLost: the session is over already; nothing was started.  When it ends
+            later, the result's ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
+        :raises ValueError: the command is an empty list.
         """
         job = self.start(
             command,
@@ -124,7 +137,7 @@ class Connection:
             max_memory=max_memory,
             on_disconnect=on_disconnect,
         )
-        return collect(job, command if isinstance(command, str) else tuple(command), stdin)
+        return run_to_end(job, stdin, check=check)
 
     def start(
         self,
@@ -142,9 +155,10 @@ class Connection:
         """Start a command, to read and write while it runs.  The parameters are those of :meth:`run`.
 
         :returns: the job.  When it is refused, that is its ending.
-        :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
+        :raises twisted_rsh.client.errors.SessionLost: the session is over; nothing was started.
+        :raises ValueError: the command is an empty list.
         """
-        return self.open(
+        return self._jobs.open(
             JobRequest(
                 command=command if isinstance(command, str) else None,
                 argv=None if isinstance(command, str) else tuple(command),
@@ -179,14 +193,14 @@ class Connection:
         :param max_cpu: seconds of processor time, of the shell and its commands together, after which the server ends
             it, or ``None``.
         :param max_memory: bytes of memory, likewise.
-        :param on_disconnect: what becomes of it, and of what runs in it, while the session has no connection, as for
+        :param on_disconnect: what becomes of it, and of what runs in it, while the session has no link, as for
             :meth:`run`; ``None`` for an hour's grace.
         :returns: fires with the shell when it takes commands; fails with
             :class:`~twisted_rsh.client.errors.ShellRefused` when there is none to be had, and with
             :class:`~twisted_rsh.client.errors.SessionLost`.  Cancelling it ends the shell.
         """
         return start_shell(
-            self.open,
+            self._jobs,
             JobRequest(
                 shell=program,
                 cwd=cwd,
@@ -199,157 +213,68 @@ class Connection:
         )
 
     def open(self, request: JobRequest) -> Job:
-        """Start what a request asks for; :meth:`start` and :meth:`shell` are easier to call.
+        """Start what a request asks for; :meth:`start` and :meth:`open_shell` are easier to call.
 
         :returns: the job.  When it is refused, that is its ending.
-        :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
+        :raises twisted_rsh.client.errors.SessionLost: the session is over; nothing was started.
         """
-        if self.lost is not None:
-            raise SessionLost(self.lost, self.loss or LossReason.LINK)
-        if self._reconnector is None and request.on_disconnect is None and request.in_shell is None:
-            request = replace(request, on_disconnect=KILL)  # nobody will come back for it
-        try:
-            channel = self._session.open(request)
-        except LocalProtocolError as error:
-            job = Job(0, request, self._session, self._pump)
-            job.ended(JobEnd(_refusal(request, error)))
-            return job
-        self._jobs[channel] = job = Job(channel, request, self._session, self._pump, self._typed(request))
-        self._pump.flush()
-        return job
+        return self._jobs.open(request)
 
-    def close(self) -> Deferred[str]:
-        """End the session and close the connection, at once during an outage.  The server ends the jobs that still run.
+    def close(self) -> Deferred[None]:
+        """End the session and close its link, at once during an outage.  The server ends the jobs that still run.
 
-        If the connection is lost in that moment, the server is told over another, if there is one to be had within
-        :data:`FAREWELL_SECONDS`.  A server that cannot be told ends the jobs when their grace is over.
+        If the link is lost in that moment, the server is told over another, if there is one to be had within
+        :data:`~twisted_rsh.client.jobs.FAREWELL_SECONDS`.  A server that cannot be told ends the jobs when their grace
+        is over.  May be called more than once.
 
-        :returns: fires when the connection is gone, as that of :meth:`when_lost`.
+        :returns: fires, and never fails, when the session is over and its link is gone.
         """
-        if self.lost is None:
+        if self._jobs.loss is None:
             self._farewells = MAX_FAREWELLS if self.connected else 0
             self._pump.leave("")
-            self._end("the connection was closed", LossReason.CLOSED)
-        return self.when_lost()
+            self._jobs.end_all(SessionLost("the connection was closed", LossReason.CLOSED))
+            # With a link the search is over, or just succeeding: what is said within that moment goes over that link.
+            if self._search is not None and not self.connected:
+                self._search.cancel()
+        closing: Deferred[None] = self._over.wait().addCallback(lambda _: None)
+        return closing
 
     def when_lost(self) -> Deferred[str]:
         """Wait until the session is over for good.
 
-        :returns: fires with one line that says why, once its connection is gone too.
+        :returns: fires, and never fails, with one line that says why, once the session's link is gone too.
         """
-        if self.lost is not None and not self.connected and not self._is_searching:
-            return succeed(self.lost)
-        waiting: Deferred[str] = Deferred(self._forget)
-        self._waiting.append(waiting)
-        return waiting
+        return self._over.wait()
 
-    def outlive_links(self, reconnector: Reconnector) -> None:
-        """For the first link: the session does not end with it."""
-        self._reconnector = reconnector
+    async def _live(self, link: ClientLink) -> None:
+        """Follow the session from link to link, until it is over and the last link is gone."""
+        while True:
+            reason = await link.gone
+            self._pump.stop()
+            if self._reconnector is None or not self._needs_link_after(link):
+                kind = LossReason.PROTOCOL if link.breached else LossReason.LINK
+                self._jobs.end_all(SessionLost(f"the connection was lost: {reason}", kind))
+                break
+            self._search = Deferred.fromCoroutine(self._reconnector.search(self._jobs))
+            if self._jobs.loss is None:
+                self._watchers.tell(reason)
+            try:
+                link = await self._search
+            except CancelledError:
+                break
+            except SessionLost as error:
+                self._jobs.end_all(error)
+                break
+            if self._jobs.loss is None:
+                self._watchers.tell(None)
+        self._over.happen(str(self._jobs.loss))
 
-    def dispatch(self, event: Event) -> None:
-        """For the link: something happened in the session."""
-        match event:
-            case RoomGained(channel=None):
-                for job in list(self._jobs.values()):
-                    job.stdin.room_gained()
-            case SessionClosed():
-                link = self._pump.link
-                assert link is not None
-                self._end(event.text or "the server ended the session", LossReason.CLOSED)
-                link.close()
-            case JobEnded():
-                self._jobs.pop(event.channel).happened(event)
-            case _:
-                channel = getattr(event, "channel", None)
-                if channel in self._jobs:
-                    self._jobs[channel].happened(event)
-
-    def link_ended(self, link: FramedLink, reason: str) -> None:
-        """For a link: it is gone."""
-        if link is not self._pump.link:
-            return
-        self._pump.stop()
-        if self.lost is not None:
-            self._leave_without(link)
-        elif self._reconnector is None or self.patience() == 0:
-            self._end(f"the connection was lost: {reason}", LossReason.LINK)
-        else:
-            self._reconnector.start()
-            self._watchers.tell(reason)
-
-    @property
-    def _is_searching(self) -> bool:
-        return self._reconnector is not None and self._reconnector.is_searching
-
-    def _leave_without(self, link: FramedLink) -> None:
-        """The session is over, and so is its link; if the server may not have heard it, say goodbye over another."""
-        if self._reconnector is not None and self._farewells and not link.ended_cleanly:
-            self._farewells -= 1
-            self._reconnector.start()
-        else:
-            self._tell_waiting()
-
-    def broken(self, what: str) -> None:
-        """For a link: the server broke the protocol, which another link would not mend."""
-        self._end(f"the connection was lost: {what}", LossReason.PROTOCOL)
-
-    def patience(self) -> float | None:
-        """For the reconnector: say for how many seconds to look for a link; ``None`` for as long as it takes."""
-        if self.lost is not None:
-            return FAREWELL_SECONDS
-        # A command in a persistent shell lives as long as that shell, which is a job of its own.
-        policies = [job.request.disconnection for job in self._jobs.values() if job.request.in_shell is None]
-        if any(isinstance(policy, Keep) for policy in policies):
-            return None
-        graces = [policy.seconds for policy in policies if isinstance(policy, Grace)]
-        return min(max(graces, default=IDLE_SECONDS), self._session.limits.detach_seconds)
-
-    def link_found(self) -> None:
-        """For the reconnector: the session goes on, or the server has heard that it does not."""
-        if self.lost is None:
-            self._watchers.tell(None)
-
-    def given_up(self, error: SessionLost) -> None:
-        """For the reconnector: it does not."""
-        if self.lost is None:
-            self._end(str(error), error.reason)
-        else:
-            self._tell_waiting()
-
-    def _typed(self, request: JobRequest) -> bool:
-        """Tell whether what a job reads is what a person types who waits for it to appear."""
-        shell = None if request.in_shell is None else self._jobs.get(request.in_shell)
-        return (request if shell is None else shell.request).terminal is not None
-
-    def _tell_waiting(self) -> None:
-        while self._waiting:  # who is told may cancel the others
-            self._waiting.pop(0).callback(self.lost or "")
-
-    def _forget(self, waiting: Deferred[str]) -> None:
-        self._waiting.remove(waiting)
-
-    def _end(self, text: str, reason: LossReason) -> None:
-        if self.lost is not None:
-            return
-        self.lost, self.loss = text, reason
-        # With a connection the search is over, or just succeeding: what is said within that moment goes over it.
-        if self._reconnector is not None and not self.connected:
-            self._reconnector.stop()
-        jobs, self._jobs = self._jobs, {}
-        for job in jobs.values():
-            job.ended(JobEnd(OutcomeUnknown(text)))
-        if not self.connected:
-            self._tell_waiting()
-
-
-def _refusal(request: JobRequest, error: LocalProtocolError) -> Ending:
-    if error.code is not ErrorCode.MALFORMED_MESSAGE:
-        return Refused(RefusalReason.TOO_MANY_CHANNELS, error.detail)
-    words = [request.command or "", *(request.argv or ()), request.cwd or "", *sum(request.environment, ())]
-    try:
-        for word in words:
-            word.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return Refused(RefusalReason.BAD_TEXT, "the command has a character that no text has")
-    return Refused(RefusalReason.TOO_LONG, "the command is too long to send")
+    def _needs_link_after(self, link: ClientLink) -> bool:
+        """Tell whether to look for another link after one that is gone."""
+        if self._jobs.loss is None:
+            # What breaks the protocol would break it again over another link.
+            return not link.breached and self._jobs.patience() > 0
+        if not self._farewells or link.ended_cleanly:
+            return False
+        self._farewells -= 1  # the server may not have got the GOODBYE
+        return True

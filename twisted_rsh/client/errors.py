@@ -1,28 +1,23 @@
-"""What can keep a client from its server, and what a caller can ask to be told of a command that failed.
+"""The errors that keep a client from its server, or end its session.
 
-``Error``, whose ``str()`` is one line for people
-    ``UnknownServer``: nothing says which key the server should have.
-    ``NoServer``: nobody answers there.
-    ``NotARemoteShell``: somebody answers who does not speak this protocol.
-    ``WrongServer``: the server has another key than it should.
-    ``LoginRefused``: the server does not let this user in with this key.
-    ``SessionLost``: the connection is gone, and the session with it; a ``LossReason`` says why.
-    ``ShellRefused``: the server has no persistent shell for us.
-    ``CommandFailed``: :meth:`twisted_rsh.client.result.Result.check` found no success.
+Each derives from :class:`~twisted_rsh.core.errors.Error`; ``str()`` of it is one line for people.
+
+``UnknownServer``: the key that the server should have is not known.
+``NoServer``: nothing answers at the address.
+``NotARemoteShell``: a server answers that does not speak this protocol.
+``WrongServer``: the server has another key than it should.
+``LoginRefused``: the server does not let this user in with this key.
+``SessionLost``: the session is over; a ``LossReason`` says why.
+``ShellRefused``: the server has no persistent shell for this client.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
 
 from twisted_rsh.core.errors import Error
 
-if TYPE_CHECKING:
-    from twisted_rsh.client.result import Result
-
 __all__ = [
-    "CommandFailed",
     "Error",
     "LoginRefused",
     "LossReason",
@@ -36,15 +31,15 @@ __all__ = [
 
 
 class UnknownServer(Error):
-    """Nothing says which key the server should have, so it is not dialled."""
+    """The key that the server should have is not known, so the server is not dialled."""
 
 
 class NoServer(Error):
-    """Nobody answers at the address, or there is no such address."""
+    """Nothing answers at the address, or there is no such address."""
 
 
 class NotARemoteShell(Error):
-    """What answers does not speak this protocol, or not this version of it."""
+    """The server does not speak this protocol, or not this version of it."""
 
 
 class WrongServer(Error):
@@ -59,29 +54,29 @@ class LossReason(enum.Enum):
     """Why a session is over."""
 
     CLOSED = "closed"
-    """It was closed on purpose, on either side."""
+    """The client or the server closed it on purpose."""
 
     LINK = "link"
-    """Its connection was lost, and it is not one that outlives its connections."""
+    """Its link was lost, and it is not a session that outlives its links."""
 
     TIME = "time"
-    """Its connection was lost, and for too long there was no other."""
+    """Its link was lost, and no other was found in time."""
 
     EXPIRED = "expired"
-    """The server does not resume it: it has ended it meanwhile, or does not admit this client any more."""
+    """The server does not resume it: the server has ended it meanwhile, or does not admit this client any more."""
 
     RESTARTED = "restarted"
-    """The server is another run of its program, which knows no session of the one before."""
+    """The server was started anew, and knows no session of the run before."""
 
     IDENTITY = "identity"
-    """What answers now has another key than the server."""
+    """The server that answers now has another key."""
 
     PROTOCOL = "protocol"
     """The server did not follow the protocol."""
 
 
 class SessionLost(Error):
-    """The connection to the server is gone, and the session with it.
+    """The session is over, or did not begin: its connection to the server is gone.
 
     :ivar reason: why.
     """
@@ -92,15 +87,4 @@ class SessionLost(Error):
 
 
 class ShellRefused(Error):
-    """There is no persistent shell to be had: the server says why."""
-
-
-class CommandFailed(Error):
-    """A command did not exit with status 0.
-
-    :ivar result: all that is known of it.
-    """
-
-    def __init__(self, text: str, result: Result) -> None:
-        super().__init__(text)
-        self.result = result
+    """The server has no persistent shell for this client, and says why."""

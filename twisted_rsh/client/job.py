@@ -1,16 +1,17 @@
-"""One job on the server, as its caller sees it."""
+"""A job on the server as its caller controls it, and what it takes to run one to its end."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from types import TracebackType
+from typing import Protocol
 
-from twisted.internet.defer import Deferred, fail, succeed
-from zope.interface import Interface
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from twisted_rsh.client.result import Result
-from twisted_rsh.core.client_session import ClientSession
+from twisted_rsh.client.streams import JobChannel, RemoteInput, RemoteOutput
+from twisted_rsh.client.waiting import Once, Watchers
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.events import (
     ChannelOpened,
@@ -23,261 +24,40 @@ from twisted_rsh.core.events import (
     StreamStopped,
 )
 from twisted_rsh.core.requests import JobRequest
-from twisted_rsh.core.roles import OUTPUTS, Stream
-from twisted_rsh.link.pump import SessionPump
+from twisted_rsh.core.roles import Stream
 
-__all__ = ["TYPING_SECONDS", "IInputSource", "Job", "RemoteInput", "RemoteOutput", "SuspensionWatcher", "Watchers", "collect"]
+__all__ = ["PIECE_BYTES", "BinaryFile", "Job", "Stdin", "SuspensionWatcher", "run_to_end"]
 
-
-News = TypeVar("News")
-
-
-class Watchers(Generic[News]):
-    """Functions to call with each piece of news, for as long as their owners want it."""
-
-    def __init__(self) -> None:
-        self._watchers: list[Callable[[News], object]] = []
-
-    def add(self, watcher: Callable[[News], object]) -> Callable[[], None]:
-        """Call a function from now on.
-
-        :returns: ends that; may be called more than once.
-        """
-        self._watchers.append(watcher)
-
-        def stop() -> None:
-            if watcher in self._watchers:
-                self._watchers.remove(watcher)
-
-        return stop
-
-    def tell(self, news: News) -> None:
-        """Call them all; who is told may add or end any of them."""
-        for watcher in list(self._watchers):
-            watcher(news)
+PIECE_BYTES = 64 * 1024
+"""Bytes that are read at a time from a file that a job gets as its input: a read of a regular file blocks for no longer
+than such a piece takes."""
 
 
-class RemoteOutput:
-    """A job's standard output or standard error.
+class BinaryFile(Protocol):
+    """A binary file object, as far as a job's input needs it."""
 
-    Read it with :meth:`read` or ``async for``, or have it passed on with :meth:`forward`.
-
-    :param consumed: told how many bytes the caller has taken.
-    :param stop: told that the caller wants no more.
-    """
-
-    def __init__(self, consumed: Callable[[int], None], stop: Callable[[], None]) -> None:
-        self._consumed = consumed
-        self._stop = stop
-        self._chunks: deque[bytes] = deque()
-        self._ended = False
-        self._reader: Deferred[bytes] | None = None
-        self._write: Callable[[bytes], None] | None = None
-        self._end: Callable[[], None] = _do_nothing
-
-    def read(self) -> Deferred[bytes]:
-        """Read what comes next.
-
-        :returns: fires with at least one byte, or with ``b""`` at the end.  Only the job's ending tells whether an end
-            was the true one.
-        :raises RuntimeError: somebody is reading already.
-        """
-        if self._reader is not None or self._write is not None:
-            raise RuntimeError("somebody is reading this stream already")
-        if self._chunks:
-            chunk = self._chunks.popleft()
-            self._consumed(len(chunk))
-            return succeed(chunk)
-        if self._ended:
-            return succeed(b"")
-        self._reader = Deferred(lambda _: self._forget_reader())
-        return self._reader
-
-    def forward(self, write: Callable[[bytes], None], end: Callable[[], None] | None = None) -> None:
-        """Have everything passed on as it comes.  Call :meth:`consumed` when bytes are held nowhere any more.
-
-        :param write: called with bytes, at least one.
-        :param end: called once, at the end.
-        :raises RuntimeError: somebody is reading already.
-        """
-        if self._reader is not None or self._write is not None:
-            raise RuntimeError("somebody is reading this stream already")
-        self._write = write
-        self._end = end or _do_nothing
-        while self._chunks:
-            write(self._chunks.popleft())
-        if self._ended:
-            self._end()
-
-    def consumed(self, size: int) -> None:
-        """Take note that bytes which were passed on are held nowhere any more.
-
-        :param size: bytes.
-        """
-        self._consumed(size)
-
-    def stop(self) -> None:
-        """Want no more: the job sees a broken pipe when it writes."""
-        self._stop()
-
-    def __aiter__(self) -> RemoteOutput:
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunk = await self.read()
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-    def data_received(self, data: bytes) -> None:
-        """For the job: bytes came."""
-        if self._write is not None:
-            self._write(data)
-        elif self._reader is not None:
-            reader, self._reader = self._reader, None
-            self._consumed(len(data))
-            reader.callback(data)
-        else:
-            self._chunks.append(data)
-
-    def ended(self) -> None:
-        """For the job: nothing more comes.  May be called more than once."""
-        if self._ended:
-            return
-        self._ended = True
-        self._end()
-        if self._reader is not None:
-            reader, self._reader = self._reader, None
-            reader.callback(b"")
-
-    def _forget_reader(self) -> None:
-        self._reader = None
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, `size` at most, and ``b""`` at the end."""
 
 
-class IInputSource(Interface):
-    """A source that writes to a job's standard input what there is room for."""
-
-    def resume() -> None:
-        """Learn that there is room; :attr:`RemoteInput.room` says how much."""
-
-
-class RemoteInput:
-    """A job's standard input.
-
-    :param room: tells how many bytes may be sent now.
-    :param send: sends bytes, no more than there is room for.
-    :param send_end: sends the end.
-    """
-
-    def __init__(self, room: Callable[[], int], send: Callable[[bytes], None], send_end: Callable[[], None]) -> None:
-        self._room = room
-        self._send = send
-        self._send_end = send_end
-        self._waiting: deque[tuple[memoryview, Deferred[None]]] = deque()
-        self._source: IInputSource | None = None
-        self._ending = False
-        self._closed = False
-        self._sending = False
-
-    @property
-    def room(self) -> int:
-        """The number of bytes that :meth:`write` can send at once: 0 while earlier ones wait, and when the job takes no
-        more input."""
-        return 0 if self._waiting or self._ending or self._closed else max(self._room(), 0)
-
-    def pull_from(self, source: IInputSource) -> None:
-        """Tell a source whenever there is room again.
-
-        :param source: asks for :attr:`room` before it writes.
-        """
-        self._source = source
-
-    def write(self, data: bytes) -> Deferred[None]:
-        """Send input.
-
-        :param data: any number of bytes.  They are held until there is credit for them, so wait for the result before
-            writing on.
-        :returns: fires when all of it is on its way; fails with :class:`BrokenPipeError` when the job takes no more
-            input, or has ended.  Cancelling it changes nothing about what is sent.
-        :raises ValueError: the end has been sent.
-        """
-        if self._ending:
-            raise ValueError("input after its end")
-        if self._closed:
-            return fail(BrokenPipeError("the job takes no more input"))
-        if not data:
-            return succeed(None)
-        done: Deferred[None] = Deferred(lambda _: None)
-        self._waiting.append((memoryview(data), done))
-        self._send_now()
-        return done
-
-    def end(self) -> None:
-        """Send the end of the input, behind what was written.  May be called more than once."""
-        if not self._ending:
-            self._ending = True
-            self._send_now()
-
-    def room_gained(self) -> None:
-        """For the job: there may be room again."""
-        self._send_now()
-        if self._source is not None and self.room:
-            self._source.resume()
-
-    def _send_now(self) -> None:
-        if self._sending:  # what is being sent has made room already; the loop below will see it
-            return
-        self._sending = True
-        try:
-            self._send_waiting()
-        finally:
-            self._sending = False
-
-    def closed(self) -> None:
-        """For the job: it takes no more input.  May be called more than once."""
-        self._closed = True
-        waiting, self._waiting = self._waiting, deque()
-        for _, done in waiting:
-            if not done.called:
-                done.errback(BrokenPipeError("the job takes no more input"))
-
-    def _send_waiting(self) -> None:
-        while self._waiting and not self._closed:
-            size = self._room()
-            if size <= 0:
-                return
-            data, done = self._waiting.popleft()
-            if size < len(data):
-                self._waiting.appendleft((data[size:], done))
-                self._send(bytes(data[:size]))
-                continue
-            self._send(bytes(data))
-            if not done.called:
-                done.callback(None)
-        if self._ending and not self._closed:
-            self._closed = True
-            self._send_end()
-
-
-def _do_nothing() -> None:
-    return None
-
-
-TYPING_SECONDS = 10.0
-"""Seconds within which the server must have said something when a person has typed something: whoever waits for the
-echo of a key is not to wait for keepalive to find out that nobody is there."""
-
+Stdin = bytes | BinaryFile | AsyncIterable[bytes]
+"""The input of a command: bytes, a binary file object whose ``read()`` does not block for long, or an async iterable of
+bytes."""
 
 SuspensionWatcher = Callable[[str | None], object]
-"""Called with the name of the signal that has suspended a job, and with ``None`` when it goes on."""
+"""Called with the name of the signal that has suspended a job, and with ``None`` when the job goes on."""
 
 
 class Job:
-    """A job that :meth:`twisted_rsh.client.connection.Connection.start` started.
+    """A job that :meth:`twisted_rsh.Connection.start` or :meth:`twisted_rsh.Shell.start` started.
 
-    Its output waits on the server while nobody reads it, and then the job itself waits: read both outputs, or
+    Its output waits on the server while it is not read, and then the job itself waits: read both outputs, or
     ``forward`` or ``stop`` the one that is of no interest.
 
+    It is an async context manager; leaving the block closes it.
+
+    :param request: what was asked for.
+    :param channel: its channel of the session.
     :ivar stdin: its standard input; end it, or the job may wait for more for ever.
     :ivar stdout: its standard output.
     :ivar stderr: its standard error.
@@ -288,48 +68,42 @@ class Job:
     :ivar request: what was asked for.
     """
 
-    def __init__(
-        self, channel: int, request: JobRequest, session: ClientSession, pump: SessionPump, typed: bool = False
-    ) -> None:
+    def __init__(self, request: JobRequest, channel: JobChannel) -> None:
+        self.request = request
+        self.channel = channel.number
         self.encoding: str | None = None
         self.suspended: str | None = None
-        self.stdin = RemoteInput(self._input_room, self._send_input, self._end_input)
-        self.stdout = self._output(Stream.STDOUT)
-        self.stderr = self._output(Stream.STDERR)
-        self._streams = dict(zip(OUTPUTS, (self.stdout, self.stderr), strict=True))
-        self.channel = channel
-        self.request = request
-        self._typed = typed
-        self._session = session
-        self._pump = pump
-        self._end: JobEnd | None = None
-        self._closed = False
-        self._waiting: list[Deferred[JobEnd]] = []
-        self._starting: list[Deferred[None]] = []
+        self.stdin = RemoteInput(channel)
+        self.stdout = RemoteOutput(channel, Stream.STDOUT)
+        self.stderr = RemoteOutput(channel, Stream.STDERR)
+        self._outputs = {Stream.STDOUT: self.stdout, Stream.STDERR: self.stderr}
+        self._channel = channel
+        self._start: Once[None] = Once()
+        self._end: Once[JobEnd] = Once()
         self._suspension_watchers: Watchers[str | None] = Watchers()
+
+    async def __aenter__(self) -> Job:  # noqa: PYI034 - Self is of Python 3.11
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
 
     def when_started(self) -> Deferred[None]:
         """Wait until the server has started the job, so that its `encoding` is known, or the job has ended.
 
         :returns: fires, and never fails.
         """
-        if self.encoding is not None or self._end is not None:
-            return succeed(None)
-        starting: Deferred[None] = Deferred(self._starting.remove)
-        self._starting.append(starting)
-        return starting
+        return self._start.wait()
 
     def wait(self) -> Deferred[JobEnd]:
         """Wait for the end of the job.
 
-        :returns: fires, and never fails, when the server has told how the job ended or the connection is gone.  All
-            of the output has arrived by then, though perhaps not been read.  Cancelling it ends the job.
+        :returns: fires, and never fails, when the server has told how the job ended or the session is over.  All of
+            the output has arrived by then, though perhaps not been read.  Cancelling it ends the job.
         """
-        if self._end is not None:
-            return succeed(self._end)
-        waiting: Deferred[JobEnd] = Deferred(self._cancelled)
-        self._waiting.append(waiting)
-        return waiting
+        return self._end.wait(self.close)
 
     def send_signal(self, name: str) -> None:
         """Send a signal to the job's whole process group.  Nothing happens if it has ended.
@@ -338,18 +112,16 @@ class Job:
         :raises twisted_rsh.core.errors.LocalProtocolError: there is no such signal, or the server is so far behind that
             the signal would only queue up.
         """
-        if self._is_live:
-            self._session.send_signal(self.channel, name)
-            self._pump.flush()
+        self._channel.send_signal(name)
 
     def watch_suspension(self, watcher: SuspensionWatcher) -> Callable[[], None]:
-        """Be told when a signal such as ``STOP`` has suspended the job, which has not ended, and when it goes on.
+        """Watch for a signal such as ``STOP`` that suspends the job, and for the moment when the job goes on.
 
-        Send it ``CONT`` with :meth:`send_signal` to have it go on.
+        A suspended job has not ended.  Send it ``CONT`` with :meth:`send_signal` to have it go on.
 
         :param watcher: called with the signal's name, and with ``None`` when the job goes on; not called when it goes
             on only to end.
-        :returns: ends that; may be called more than once.
+        :returns: a function that ends that; it may be called more than once.
         """
         return self._suspension_watchers.add(watcher)
 
@@ -360,30 +132,31 @@ class Job:
         :param rows: lines, likewise.
         :raises twisted_rsh.core.errors.LocalProtocolError: it is no size.
         """
-        if self._is_live:
-            self._session.resize(self.channel, columns, rows)
-            self._pump.flush()
+        self._channel.resize(columns, rows)
 
-    def close(self) -> None:
-        """Lose interest in the job: the server ends it, and what it still writes is dropped."""
-        if self._is_live:
-            self._closed = True
-            self._session.close(self.channel)
-            self._pump.flush()
-            self.stdin.closed()
+    def close(self) -> Deferred[None]:
+        """End the job if it has not ended, and drop what it still writes.  May be called more than once.
+
+        :returns: fires, and never fails, when the job's ending has arrived or the session is over; :meth:`wait` has the
+            ending then.
+        """
+        self._channel.close()
+        self.stdin.closed()
+        closing: Deferred[None] = self._end.wait().addCallback(lambda _: None)
+        return closing
 
     def happened(self, event: Event) -> None:
-        """For the shell: something happened on this job's channel."""
+        """For the session: something happened on this job's channel."""
         match event:
             case DataReceived():
-                self._streams[event.stream].data_received(event.data)
+                self._outputs[event.stream].data_received(event.data)
             case StreamEnded():
-                self._streams[event.stream].ended()
+                self._outputs[event.stream].ended()
             case RoomGained():
                 self.stdin.room_gained()
             case ChannelOpened():
                 self.encoding = event.encoding
-                self._started()
+                self._start.happen(None)
             case StreamStopped():
                 self.stdin.closed()
             case JobSuspended():
@@ -392,85 +165,101 @@ class Job:
                 self.ended(event.end)
 
     def ended(self, end: JobEnd) -> None:
-        """For the shell: the job has ended, or nothing more will be known of it."""
-        self._end = end
+        """For the session: the job has ended, or nothing more will be known of it."""
+        self._channel.is_open = False
         self.suspended = None
         self.stdin.closed()
         self.stdout.ended()
         self.stderr.ended()
-        self._started()
-        while self._waiting:  # who is told may cancel the others
-            self._waiting.pop(0).callback(end)
+        self._start.happen(None)
+        self._end.happen(end)
 
     def _suspended(self, signal: str | None) -> None:
         if signal != self.suspended:
             self.suspended = signal
             self._suspension_watchers.tell(signal)
 
-    @property
-    def _is_live(self) -> bool:
-        return self._end is None and not self._closed
 
-    def _started(self) -> None:
-        while self._starting:
-            self._starting.pop().callback(None)
+def run_to_end(job: Job, stdin: Stdin, *, check: bool) -> Deferred[Result]:
+    """Give a job its input, and collect everything that it writes.
 
-    def _output(self, stream: Stream) -> RemoteOutput:
-        def consumed(size: int) -> None:
-            self._session.consumed(self.channel, stream, size)
-            self._pump.flush()
-
-        def stop() -> None:
-            if self._is_live:
-                self._session.stop_stream(self.channel, stream)
-                self._pump.flush()
-
-        return RemoteOutput(consumed, stop)
-
-    def _input_room(self) -> int:
-        return self._session.room(self.channel, Stream.STDIN)
-
-    def _send_input(self, data: bytes) -> None:
-        self._session.send_data(self.channel, Stream.STDIN, data)
-        if self._typed:
-            self._pump.answer_expected(TYPING_SECONDS)
-        self._pump.flush()
-
-    def _end_input(self) -> None:
-        self._session.end_stream(self.channel, Stream.STDIN)
-        self._pump.flush()
-
-    def _cancelled(self, waiting: Deferred[JobEnd]) -> None:
-        self._waiting.remove(waiting)
-        self.close()
-
-
-def collect(job: Job, command: str | tuple[str, ...], stdin: bytes) -> Deferred[Result]:
-    """Read everything that a job writes.
-
-    :param job: the job; nobody reads or writes it yet.
-    :param command: what the result is to call it.
-    :param stdin: what the job reads; after it, the end of input.
-    :returns: fires with the result, whatever the ending.  Cancelling it ends the job, and it fires all the same.
+    :param job: the job; its streams are untouched yet.
+    :param stdin: what the job reads; after it, the end of input.  It is read no further than the job takes it.
+    :param check: whether anything but exit status 0 is a failure.
+    :returns: fires with the result; fails with :class:`~twisted_rsh.client.result.CommandFailed` if that is asked for,
+        and with whatever `stdin` raised, which has ended the job.  Cancelling it ends the job.
     """
-    outputs: list[list[bytes]] = []
-    for stream in (job.stdout, job.stderr):
-        chunks: list[bytes] = []
-        outputs.append(chunks)
 
-        def keep(data: bytes, chunks: list[bytes] = chunks, consumed: object = stream.consumed) -> None:
-            chunks.append(data)
-            assert callable(consumed)
-            consumed(len(data))
+    async def run() -> Result:
+        outputs = [_Collected(job.stdout), _Collected(job.stderr)]
+        errors: list[Failure] = []
 
-        stream.forward(keep)
+        def failed(failure: Failure) -> None:
+            errors.append(failure)
+            job.close()
+
+        feeding = Deferred.fromCoroutine(_feed(job.stdin, stdin))
+        feeding.addErrback(failed)
+        try:
+            end = await job.wait()
+            if errors:
+                errors[0].raiseException()
+        finally:
+            feeding.cancel()  # what is left of the input is of no use any more
+        command = job.request.argv or job.request.command or ""
+        stdout, stderr = (output.data for output in outputs)
+        result = Result(command, stdout, stderr, end.ending, job.encoding or "utf-8", end.held_open, end.usage)
+        return result.check() if check else result
+
+    return Deferred.fromCoroutine(run())
+
+
+async def _feed(job_input: RemoteInput, stdin: Stdin) -> None:
     # A command that does not read all of its input is none the worse for it.
-    job.stdin.write(stdin).addErrback(lambda failure: failure.trap(BrokenPipeError))
-    job.stdin.end()
+    if isinstance(stdin, bytes):
+        job_input.write(stdin).addErrback(lambda failure: failure.trap(BrokenPipeError))
+    elif isinstance(stdin, AsyncIterable):
+        try:
+            async for data in stdin:
+                if not await _has_taken(job_input, data):
+                    return
+        finally:
+            if isinstance(stdin, AsyncGenerator):
+                await stdin.aclose()
+    else:
+        while data := _read_piece(stdin):
+            if not await _has_taken(job_input, data):
+                return
+    job_input.end()
 
-    async def wait() -> Result:
-        end = await job.wait()
-        stdout, stderr = (b"".join(chunks) for chunks in outputs)
-        return Result(command, stdout, stderr, end.ending, job.encoding or "utf-8", end.held_open, end.usage)
 
-    return Deferred.fromCoroutine(wait())
+async def _has_taken(job_input: RemoteInput, data: bytes) -> bool:
+    try:
+        await job_input.write(data)
+    except BrokenPipeError:
+        return False
+    return True
+
+
+def _read_piece(file: BinaryFile) -> bytes:
+    data = file.read(PIECE_BYTES)
+    if data is None:  # as an unbuffered file that does not block returns it; the command must not take it for the end
+        raise BlockingIOError("a file that does not block cannot be the input of a command")
+    return data
+
+
+class _Collected:
+    """Collects one output of a job."""
+
+    def __init__(self, output: RemoteOutput) -> None:
+        self._output = output
+        self._chunks: list[bytes] = []
+        output.forward(self._keep)
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self._chunks)
+
+    def _keep(self, data: bytes) -> None:
+        self._chunks.append(data)
+        self._output.consumed(len(data))

@@ -1,65 +1,96 @@
-"""The client's side of a connection before there is a session on it: is this the server, and who waits to know?"""
+"""A client's link until a session begins on it: connect, check the server's key, send one request."""
 
 from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 
 from twisted_rsh.client.errors import Error, NoServer, NotARemoteShell, SessionLost, WrongServer
+from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.link.framed_link import LOGIN_SECONDS, FramedLink
+from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS, peer_spki_sha256
 from twisted_rsh.trust.fingerprint import format_fingerprint
 
-__all__ = ["MakeLink", "PinnedLink", "dial"]
-
-Result = TypeVar("Result")
+__all__ = ["ClientLink", "dial"]
 
 
-class PinnedLink(FramedLink, Generic[Result]):
-    """One connection to one server.  A subclass says what is asked of it.
+class ClientLink(FramedLink):
+    """The client's end of one connection.
 
-    :param clock: where deadlines are scheduled, usually the reactor.
-    :param tls: what TLS was told to expect, and what it saw.
-    :param pin: SHA-256 of the server's public key.
-    :param outcome: fired with what the connection was made for, or with a
-        :class:`~twisted_rsh.core.errors.Error`; once it has fired in another way, as because it was cancelled,
-        the connection is of no use to anybody.
-    :param login_seconds: the deadline of the answer, in seconds from the connection.
+    :func:`dial` returns one that has reached the right server.  Send it a request with :meth:`ask`; when the answer
+    begins or resumes a session, :meth:`carry` it.
+
+    :param clock: schedules deadlines, usually the reactor.
+    :param tls: the client's side of TLS, which has recorded the key of a wrong server.
+    :param pin: SHA-256 of the server's public key, 32 bytes.
+    :param found: fires with this link once the server is known to be the right one, and fails with an
+        :class:`~twisted_rsh.core.errors.Error` if the connection ends before that.  A link that comes to the same point
+        after it has fired, as after it was cancelled, aborts itself.
+    :param login_seconds: seconds from the connection to the answer to the request.
+    :ivar gone: fires with one line, the reason, when the connection has ended; never fails.
+    :ivar breached: whether the server broke the protocol within the session.
     """
-
-    purpose = "the login"
-    """What the server is asked for, for people."""
 
     def __init__(
         self,
         clock: IReactorTime,
         tls: PinnedClientTLS,
         pin: bytes,
-        outcome: Deferred[Result],
+        found: Deferred[ClientLink],
         login_seconds: float = LOGIN_SECONDS,
     ) -> None:
         super().__init__(clock, login_seconds=login_seconds)
         self.pin = pin
+        self.gone: Deferred[str] = Deferred()
+        self.breached = False
         self._tls = tls
-        self._outcome = outcome
-        self._recognized = False
+        self._found = found
+        self._answer: Deferred[bytes] | None = None
+        self._pump: SessionPump | None = None
 
-    def ask(self) -> None:
-        """For the subclass: this is the right server, and nothing of ours has been sent to it yet."""
-        raise NotImplementedError
+    async def ask(self, request: bytes, purpose: str) -> bytes:
+        """Send the one request of this link.
+
+        The caller goes on within the call that delivers the answer, so that it can :meth:`carry` a session before the
+        next frame of the same read is looked at.
+
+        :param request: the payload of its frame.
+        :param purpose: a name of the request for people, such as ``"the login"``.
+        :returns: the payload of the answer.
+        :raises twisted_rsh.client.errors.SessionLost: the connection ended before the answer.
+        """
+        self._answer = answer = Deferred[bytes]()
+
+        def fail(reason: str) -> str:
+            if not answer.called:
+                answer.errback(SessionLost(f"{self.peer} ended the connection during {purpose}: {reason}"))
+            return reason
+
+        self.gone.addCallback(fail)
+        self.write_frames([request])
+        return await answer
+
+    def carry(self, pump: SessionPump) -> None:
+        """Give every further frame to a session.
+
+        :param pump: the session's; it has been started or resumed on this link, or is before the next frame.
+        """
+        self._pump = pump
+
+    # For FramedLink to call.
 
     def ready(self) -> None:
-        """Ask, if this is the right server and somebody still wants to know."""
-        if self._outcome.called:
-            self.fail("nobody waits for this connection any more")
+        """Compare the server's key, and hand the link over."""
+        if self._found.called:
+            self.fail("the attempt to connect was given up, or another connection was faster")
             return
         digest = peer_spki_sha256(self.tls)
         # TLS has compared it already; if that ever failed to happen, nothing below may.
@@ -67,26 +98,36 @@ class PinnedLink(FramedLink, Generic[Result]):
             self._tls.stranger = digest
             self.fail("the server has another key than expected")
             return
-        self._recognized = True
-        self.ask()
+        self._found.callback(self)
 
-    def reach(self, result: Result) -> None:
-        """Tell whoever waits that the connection is what it was made for."""
-        if not self._outcome.called:
-            self._outcome.callback(result)
+    def frame_received(self, payload: bytes) -> None:
+        """Deliver the payload of one frame.
 
-    def give_up(self, error: Error) -> None:
-        """Tell whoever waits that it will not be."""
-        if not self._outcome.called:
-            self._outcome.errback(error)
-
-    def explain(self, reason: str) -> Error:
-        """Say why the connection ended before it was what it was made for.
-
-        :param reason: one line, from the link.
+        :raises RemoteProtocolError: the server broke the protocol.
         """
-        if self._recognized:
-            return SessionLost(f"{self.peer} ended the connection during {self.purpose}: {reason}")
+        if self._pump is not None:
+            try:
+                self._pump.frame_received(self, payload)
+            except RemoteProtocolError:
+                self.breached = True
+                raise
+        elif self._answer is not None and not self._answer.called:
+            self._answer.callback(payload)
+        else:
+            raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "a frame before anything was asked")
+
+    def frames_received(self) -> None:
+        """Write the session's answers to frames that arrived together."""
+        if self._pump is not None:
+            self._pump.flush()
+
+    def ended(self, reason: str) -> None:
+        """Report the end of the connection."""
+        if not self._found.called:
+            self._found.errback(self._explain(reason))
+        self.gone.callback(reason)
+
+    def _explain(self, reason: str) -> Error:
         if self._tls.stranger is not None:
             return WrongServer(
                 f"{self.peer} is not the expected server: its key is {format_fingerprint(self._tls.stranger)}, "
@@ -95,54 +136,63 @@ class PinnedLink(FramedLink, Generic[Result]):
         return NotARemoteShell(f"what answers at {self.peer} is no twisted-rsh server: {reason}")
 
 
-MakeLink = Callable[[PinnedClientTLS, "Deferred[Result]"], PinnedLink[Result]]
-"""Makes the link of one connection, from its TLS and from what to fire with its result."""
-
-
-def dial(reactor: Any, endpoint: IStreamClientEndpoint, pin: bytes, make_link: MakeLink[Result]) -> Deferred[Result]:
-    """Connect to a server whose key is known.
+async def dial(
+    reactor: Any, endpoint: IStreamClientEndpoint, pin: bytes, login_seconds: float = LOGIN_SECONDS
+) -> ClientLink:
+    """Connect to a server whose key is known.  Cancelling hangs up, also on a connection that comes later.
 
     :param reactor: the reactor.
-    :param endpoint: where it listens; TLS is added to it.
-    :param pin: SHA-256 of its public key, 32 bytes.
-    :param make_link: makes the link; called again if the endpoint connects more than once.
-    :returns: fires with the link's result; fails with a :class:`~twisted_rsh.core.errors.Error`, or with
-        whatever the endpoint failed with.  Cancelling it hangs up, also on a connection that comes later.
+    :param endpoint: the server's address; TLS is added to it.
+    :param pin: SHA-256 of the server's public key, 32 bytes.
+    :param login_seconds: seconds from the connection to the answer to the request that the caller sends next.
+    :returns: a link to that server, to which nothing has been sent.
+    :raises twisted_rsh.client.errors.NoServer: nothing answers there.
+    :raises twisted_rsh.client.errors.NotARemoteShell: a server answers that does not speak this protocol.
+    :raises twisted_rsh.client.errors.WrongServer: the server has another key.
+    :raises twisted_rsh.client.errors.SessionLost: the right server has ended the connection already.
+    :raises Exception: any other error of the endpoint.
     """
-    tls = PinnedClientTLS(pin)
-    outcome: Deferred[Result] = Deferred()
-    factory = LinkTLSFactory(tls, True, _LinkFactory(lambda: make_link(tls, outcome)), reactor)
-
-    async def connecting() -> Result:
-        try:
-            wrapper = await _cancellable(endpoint.connect(factory))
-        except BaseException as error:
-            outcome.addErrback(lambda _: None)
-            outcome.cancel()  # a connection that comes all the same finds nobody waiting
-            if isinstance(error, ConnectError | DNSLookupError):
-                raise NoServer(_no_server(error)) from error
-            raise
-        try:
-            return await outcome
-        except BaseException:
-            cast("TLSMemoryBIOProtocol", wrapper).abortConnection()
-            raise
-
-    return Deferred.fromCoroutine(connecting())
+    links = _LinkFactory(reactor, pin, login_seconds)
+    try:
+        wrapper = await _cancellable(endpoint.connect(LinkTLSFactory(links.tls, True, links, reactor)))
+    except BaseException as error:
+        links.give_up()
+        if isinstance(error, ConnectError | DNSLookupError):
+            raise NoServer(_no_server(error)) from error
+        raise
+    try:
+        link = await links.found
+    except BaseException:
+        cast("TLSMemoryBIOProtocol", wrapper).abortConnection()
+        raise
+    if link.dead:  # before the endpoint has fired
+        raise SessionLost(f"{link.peer} ended the connection before the login: {await link.gone}")
+    return link
 
 
 class _LinkFactory(Factory):
+    """Makes the links of one dial, of which there are several when the endpoint connects more than once."""
+
     noisy = False
 
-    def __init__(self, make_link: Callable[[], Protocol]) -> None:
-        self._make_link = make_link
+    def __init__(self, clock: IReactorTime, pin: bytes, login_seconds: float) -> None:
+        self.tls = PinnedClientTLS(pin)
+        self.found: Deferred[ClientLink] = Deferred()
+        self._clock = clock
+        self._pin = pin
+        self._login_seconds = login_seconds
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        return self._make_link()
+    def buildProtocol(self, addr: IAddress | None) -> ClientLink:
+        return ClientLink(self._clock, self.tls, self._pin, self.found, self._login_seconds)
+
+    def give_up(self) -> None:
+        """Abort the link that was found, or each that will be."""
+        self.found.addCallbacks(lambda link: link.fail("the attempt to connect was given up"), lambda _: None)
+        self.found.cancel()
 
 
 def _cancellable(connecting: Deferred[IProtocol]) -> Deferred[IProtocol]:
-    """Make a cancelled endpoint fail with `CancelledError`, whatever it would say itself."""
+    """Make a cancelled endpoint fail with `CancelledError`, whatever it would fail with itself."""
     cancelled = False
 
     def cancel(_: Deferred[IProtocol]) -> None:

@@ -1,102 +1,107 @@
-"""The client's side of a link that begins a session: log in, then the link belongs to a ``Connection``."""
+"""The two requests that begin a client's link: log in, which begins a session, and resume, which goes on with one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-
-from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import LoginRefused
-from twisted_rsh.client.link import PinnedLink
-from twisted_rsh.client.reconnecting import Reconnector
-from twisted_rsh.client.resuming import Resumption, receive
+from twisted_rsh.client.errors import LoginRefused, LossReason, SessionLost
+from twisted_rsh.client.link import ClientLink
+from twisted_rsh.core.client_session import ClientSession
+from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.login import ClientLogin
-from twisted_rsh.core.messages import Auth
-from twisted_rsh.core.resuming import ClientProof
+from twisted_rsh.core.login import ClientLogin, ClientResume
+from twisted_rsh.core.messages import Auth, ResumeFail
+from twisted_rsh.core.resuming import ClientProof, LinkBinding
+from twisted_rsh.link.framed_link import Fault
 from twisted_rsh.link.pump import SessionPump
-from twisted_rsh.link.tls import PinnedClientTLS, exporter, link_secret
+from twisted_rsh.link.tls import exporter, link_secret
 from twisted_rsh.trust.client_key import ClientKey
 
-__all__ = ["ClientLink", "MakeReconnector"]
-
-MakeReconnector = Callable[[Connection, Resumption], Reconnector]
-"""Makes what finds a session other links."""
+__all__ = ["Welcome", "log_in", "resume"]
 
 
-class ClientLink(PinnedLink[Connection]):
-    """One connection that logs in.
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The session that a login began, and what it takes to resume it.
 
-    :param clock: where deadlines are scheduled, usually the reactor.
-    :param tls: what TLS was told to expect, and what it saw.
-    :param pin: SHA-256 of the server's public key.
-    :param key: what to log in with.
-    :param user: whom to log in as.
-    :param limits: how often to ask the server for a sign of life; the server announces the rest.
-    :param shell_ready: fired with the shell, or with a :class:`~twisted_rsh.core.errors.Error`.
-    :param make_reconnector: makes what finds the session other links; ``None`` for a session that ends with this one.
+    :ivar session: the session's core.
+    :ivar pump: runs the session over its links.
+    :ivar proof: proves to the server that the session is ours.
+    :ivar instance: names the run of the server that the session began with.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        tls: PinnedClientTLS,
-        pin: bytes,
-        key: ClientKey,
-        user: str,
-        limits: SessionLimits,
-        shell_ready: Deferred[Connection],
-        make_reconnector: MakeReconnector | None = None,
-    ) -> None:
-        super().__init__(clock, tls, pin, shell_ready)
-        self._key = key
-        self._user = user
-        self._make_redialler = make_reconnector
-        self._login = ClientLogin(limits)
-        self._pump: SessionPump | None = None
-        self._shell: Connection | None = None
+    session: ClientSession
+    pump: SessionPump
+    proof: ClientProof
+    instance: str
 
-    def ask(self) -> None:
-        """Send AUTH."""
-        signature = self._key.sign_login(exporter(self.tls), self.pin, self._user)
-        claim = Auth(user=self._user, algorithm=self._key.algorithm, key=self._key.blob, signature=signature)
-        self.write_frames([self._login.ask(claim)])
 
-    def frame_received(self, payload: bytes) -> None:
-        """Read the answer to the login, or whatever the session may receive."""
-        if self._pump is not None and self._shell is not None:
-            receive(self._pump, self, self._shell.link_owner, payload)
-        else:
-            self._login_frame(payload)
+async def log_in(link: ClientLink, key: ClientKey, user: str, limits: SessionLimits) -> Welcome:
+    """Log in and begin a session.
 
-    def frames_received(self) -> None:
-        """Write what they led to."""
-        if self._pump is not None:
-            self._pump.flush()
+    Start the session's pump at once: the next frame may be waiting.
 
-    def ended(self, reason: str) -> None:
-        """Tell whoever waits."""
-        if self._shell is not None:
-            self._shell.link_owner.link_ended(self, reason)
-        else:
-            self.give_up(self.explain(reason))
+    :param link: a link that nothing has been sent to; it is closed if the login fails.
+    :param key: the key to log in with.
+    :param user: the name of the user to log in as.
+    :param limits: how often to ask the server for a sign of life; the server announces the other limits.
+    :returns: the session; the link carries it.
+    :raises twisted_rsh.client.errors.LoginRefused: the server does not let this user in with this key.
+    :raises twisted_rsh.client.errors.SessionLost: the connection ended, or the server broke the protocol.
+    :raises twisted_rsh.core.errors.LocalProtocolError: the key or the name is too long for the protocol.
+    """
+    login = ClientLogin(limits)
+    try:
+        signature = key.sign_login(exporter(link.tls), link.pin, user)
+        request = login.ask(Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature))
+        answer = login.receive_frame(await link.ask(request, "the login"), link.clock.seconds())
+    except RemoteProtocolError as error:
+        link.fail(str(error), Fault.PROTOCOL)
+        raise SessionLost(f"{link.peer} ended the connection during the login: {error}") from error
+    except BaseException:
+        link.fail("the login was given up")
+        raise
+    if answer is None:
+        link.close()
+        raise LoginRefused(f"login as {user} with the key {key.fingerprint} was refused by {link.peer}")
+    accepted, session = answer
+    link.session_began()
+    pump = SessionPump(session, link.clock)
+    link.carry(pump)
+    proof = ClientProof(accepted.session, link_secret(link.tls, accepted.session, 0))
+    return Welcome(session, pump, proof, accepted.instance)
 
-    def _login_frame(self, payload: bytes) -> None:
-        answer = self._login.receive_frame(payload, self.clock.seconds())
-        if answer is None:
-            self.give_up(
-                LoginRefused(f"login as {self._user} with the key {self._key.fingerprint} was refused by {self.peer}")
-            )
-            self.close()
-            return
-        welcome, session = answer
-        self.session_began()
-        proof = ClientProof(welcome.session, link_secret(self.tls, welcome.session, 0))
-        self._pump = pump = SessionPump(session, self.clock)
-        self._shell = shell = Connection(session, pump)
-        if self._make_redialler is not None and welcome.detach_seconds:
-            shell.outlive_links(self._make_redialler(shell, Resumption(session, pump, proof, welcome.instance)))
-        pump.start(self, shell.dispatch)
-        self.reach(shell)
+
+async def resume(link: ClientLink, welcome: Welcome) -> None:
+    """Go on with a session over another link.
+
+    :param link: a link that nothing has been sent to; it is closed if the session does not go on.
+    :param welcome: the session.
+    :raises twisted_rsh.client.errors.SessionLost: the session does not go on over this link.  If the reason is another
+        than :attr:`~twisted_rsh.client.errors.LossReason.LINK`, it does not go on over any link.
+    """
+    proof = welcome.proof
+    binding = LinkBinding(exporter(link.tls), link.pin)
+    login = ClientResume()
+    claim = proof.claim(binding, welcome.session.positions())
+    try:
+        answer = login.receive_frame(await link.ask(login.ask(claim), "the resume"))
+        if not isinstance(answer, ResumeFail):
+            proof.confirm(claim, answer, binding, link_secret(link.tls, proof.session, claim.attempt))
+            welcome.session.check_positions(answer.positions)
+    except RemoteProtocolError as error:
+        link.fail(str(error), Fault.PROTOCOL)
+        raise SessionLost(f"the server broke the protocol: {error}", LossReason.PROTOCOL) from error
+    except BaseException:
+        link.fail("the resume was given up")
+        raise
+    if isinstance(answer, ResumeFail):
+        link.close()
+        if answer.instance != welcome.instance:
+            raise SessionLost("the server was restarted", LossReason.RESTARTED)
+        raise SessionLost("the session has expired on the server", LossReason.EXPIRED)
+    link.session_began()
+    link.carry(welcome.pump)
+    # What the application does about the first events may break this link, but not the session.
+    link.guard(partial(welcome.pump.resume, link, answer.positions))

@@ -1,221 +1,193 @@
-"""Finding a session another link when it has lost the one it had: dial, wait, dial again, and know when to stop."""
+"""The search for another link when a session has lost its link: dial, wait, dial again, and stop in time."""
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
-    IStreamClientEndpoint,
-)
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.internet.task import deferLater
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from twisted_rsh.client.errors import LossReason, NoServer, SessionLost, WrongServer
-from twisted_rsh.client.resuming import RESUME_SECONDS
-
-if TYPE_CHECKING:
-    from twisted.application.internet import ClientService
+from twisted_rsh.client.errors import Error, LossReason, NoServer, SessionLost, WrongServer
+from twisted_rsh.client.jobs import SessionJobs
+from twisted_rsh.client.link import ClientLink, dial
+from twisted_rsh.client.login import Welcome, resume
 
 __all__ = [
     "FIRST_RETRY_SECONDS",
     "JUMP_SECONDS",
     "LAST_RETRY_SECONDS",
+    "RESUME_SECONDS",
     "TICK_SECONDS",
     "Reconnector",
-    "Sufferer",
     "elapsed_seconds",
-    "retry_policy",
+    "retry_delay",
 ]
+
+RESUME_SECONDS = 10.0
+"""Seconds from the beginning of a dial to the server's answer, which takes four round trips and no touch of a key.  The
+next dial may find the network better than a connection that hangs."""
 
 FIRST_RETRY_SECONDS = 0.05
 """Seconds between the first dial, which is made at once, and the second: a network that changes its address is back in
 about that time."""
 
 LAST_RETRY_SECONDS = 10.0
-"""Seconds between dials at most: how long somebody waits in vain once the network is back."""
+"""Seconds between dials at most: the longest time that a user waits in vain once the network is back."""
 
 TICK_SECONDS = 1.0
 """Seconds between two looks at the clock during an outage."""
 
 JUMP_SECONDS = 30.0
-"""Seconds by which a look at the clock is late when the machine has slept: a busy one is late by less."""
+"""Seconds by which a look at the clock is late when the machine has slept: on a busy machine it is late by less."""
 
 
 def elapsed_seconds() -> float:
-    """Return the time in seconds that nobody can set, and that goes on while the machine sleeps."""
+    """Return the time in seconds from a clock that cannot be set and goes on while the machine sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-def retry_policy(jitter: Callable[[], float] = random.random) -> Callable[[int], float]:
-    """Make a policy for :class:`twisted.application.internet.ClientService`.
+def retry_delay(failures: int, jitter: float) -> float:
+    """Return the seconds until the next dial.
 
-    The delay doubles, and a random half of it is left out, so that clients which a server lost all at once do not all
-    come back at once.
+    The delay doubles with each failure, and a random half of it is left out, so that clients that a server lost all at
+    once do not all come back at once.
 
-    :param jitter: returns numbers from 0 up to 1.
-    :returns: from the number of failed dials, at least 1, to seconds until the next.
+    :param failures: how many dials have failed in a row, at least 1.
+    :param jitter: a random number from 0 up to 1.
     """
-
-    def delay(failures: int) -> float:
-        # Far enough to reach the maximum, and never an overflow.
-        full = min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16), LAST_RETRY_SECONDS)
-        return full * (1 - jitter() / 2)
-
-    return delay
-
-
-class Sufferer(Protocol):
-    """Whose session has lost its link."""
-
-    def patience(self) -> float | None:
-        """Return the seconds for which to look for another, or ``None`` for as long as it takes."""
-
-    def link_found(self) -> None:
-        """Learn that there is another."""
-
-    def given_up(self, error: SessionLost) -> None:
-        """Learn that there will be none."""
+    # The exponent reaches the maximum and never overflows.
+    full = min(FIRST_RETRY_SECONDS * 2.0 ** min(failures - 1, 16), LAST_RETRY_SECONDS)
+    return full * (1 - jitter / 2)
 
 
 class Reconnector:
-    """Looks for a link during each outage of a session.
+    """Finds one session another link during each outage.
 
-    :param clock: the reactor.
-    :param dial: makes one attempt to resume; fires when the session goes on, and fails as
-        :class:`~twisted_rsh.client.resuming.ResumeLink` says.
-    :param sufferer: whose session it is.
+    :param reactor: the reactor.
+    :param endpoint: the server's address.
+    :param pin: SHA-256 of the server's public key, 32 bytes.
+    :param welcome: the session.
     :param elapsed: returns the time in seconds; see :func:`elapsed_seconds`.
-    :param jitter: returns numbers from 0 up to 1.
+    :param jitter: returns random numbers from 0 up to 1.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
-        clock: IReactorTime,
-        dial: Callable[[], Deferred[None]],
-        sufferer: Sufferer,
+        reactor: Any,
+        endpoint: IStreamClientEndpoint,
+        pin: bytes,
+        welcome: Welcome,
         elapsed: Callable[[], float] = elapsed_seconds,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._clock = clock
-        self._dial = dial
-        self._sufferer = sufferer
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._pin = pin
+        self._welcome = welcome
         self._elapsed = elapsed
         self._jitter = jitter
-        self._service: ClientService | None = None
-        self._ticking: IDelayedCall | None = None
+        self._jobs: SessionJobs | None = None
         self._lost_at = 0.0
         self._looked_at = 0.0
         self._not_before = 0.0
         self._failure = ""
+        self._step: Deferred[ClientLink] | None = None
+        self._ticking: IDelayedCall | None = None
+        self._has_woken = False
+        self._out_of_time = False
 
-    @property
-    def is_searching(self) -> bool:
-        """Whether a link is being looked for."""
-        return self._service is not None
+    async def search(self, jobs: SessionJobs) -> ClientLink:
+        """Dial at once, and again and again, until the session goes on over another link.  Cancelling ends the search.
 
-    def start(self) -> None:
-        """The link is gone: dial at once, and go on until there is another or patience is at its end."""
-        from twisted.application.internet import ClientService  # most clients never need it, and start without it
-
+        :param jobs: the jobs of the session, which may change meanwhile: they decide how long the search may take.
+        :returns: the link that carries the session now.
+        :raises twisted_rsh.client.errors.SessionLost: the session does not go on; the reason is never
+            :attr:`~twisted_rsh.client.errors.LossReason.LINK`.
+        """
+        self._jobs = jobs
         self._lost_at = self._looked_at = self._not_before = self._elapsed()
         self._failure = ""
-        # Of its own protocols the service sees none: it is asked for one attempt after the other until one succeeds,
-        # and the link of that one belongs to the session.
-        self._service = ClientService(
-            _Attempts(self._attempt), Factory(), retryPolicy=retry_policy(self._jitter), clock=self._clock
-        )
+        self._has_woken = self._out_of_time = False
         self._wait(self._lost_at)
-        self._service.startService()
+        failures = 0
+        try:
+            while True:
+                self._step = Deferred.fromCoroutine(self._attempt(failures))
+                try:
+                    return await self._step
+                except CancelledError:
+                    if self._out_of_time:
+                        raise self._timed_out() from None
+                    if not self._has_woken:
+                        raise
+                    self._has_woken, failures = False, 0
+                except Exception as error:  # noqa: BLE001 - an endpoint may fail with anything, and is tried again
+                    self._check(error)
+                    self._failure = str(error)
+                    failures += 1
+        finally:
+            if self._ticking is not None:
+                self._ticking.cancel()
+                self._ticking = None
 
-    def stop(self) -> None:
-        """Dial no more.  May be called at any time."""
-        service, self._service = self._service, None
-        ticking, self._ticking = self._ticking, None
-        if ticking is not None:
-            ticking.cancel()
-        if service is not None:
-            service.stopService()
+    async def _attempt(self, failures: int) -> ClientLink:
+        """Wait as long as the failures before this attempt demand, then dial and resume once."""
+        if failures:
+            await deferLater(self._reactor, retry_delay(failures, self._jitter()))
+        return await Deferred.fromCoroutine(self._dial()).addTimeout(RESUME_SECONDS, self._reactor, _no_answer)
 
-    def _attempt(self) -> Deferred[IProtocol]:
-        dialling = self._dial().addTimeout(RESUME_SECONDS, self._clock, _no_answer)
-        waiting: Deferred[IProtocol] = Deferred(lambda _: dialling.cancel())
+    async def _dial(self) -> ClientLink:
+        link = await dial(self._reactor, self._endpoint, self._pin, RESUME_SECONDS)
+        await resume(link, self._welcome)
+        return link
 
-        def succeeded(_result: None) -> None:
-            self.stop()
-            self._sufferer.link_found()
-
-        def failed(failure: Failure) -> None:
-            if failure.check(CancelledError):
-                return
-            error = _final(failure.value)
-            if error is not None:
-                self._give_up(error)
-                return
-            self._failure = failure.getErrorMessage()
-            waiting.errback(failure)
-
-        dialling.addCallbacks(succeeded, failed)
-        return waiting
+    def _check(self, error: Exception) -> None:
+        """Raise the end of the session if a failed attempt means that; the next attempt may succeed otherwise."""
+        if isinstance(error, WrongServer):
+            raise SessionLost(f"the server's identity has changed: {error}", LossReason.IDENTITY) from error
+        if isinstance(error, SessionLost) and error.reason is not LossReason.LINK:
+            raise error
+        if not isinstance(error, Error):
+            self._log.failure("an attempt to resume failed", Failure(error), LogLevel.warn)
 
     def _tick(self) -> None:
         now = self._elapsed()
-        jumped = now - self._looked_at > TICK_SECONDS + JUMP_SECONDS
+        has_slept = now - self._looked_at > TICK_SECONDS + JUMP_SECONDS
         self._looked_at = now
         self._ticking = None
-        if jumped:
-            # What the network was before the sleep says nothing; one dial is due before anything is given up.
+        if has_slept:
+            # What the network was before the sleep says nothing; one dial is due before the search is given up.
             self._not_before = now + RESUME_SECONDS
+        assert self._step is not None
         if now >= self._deadline:
-            reason = f": {self._failure}" if self._failure else ""
-            self._give_up(SessionLost(f"no connection for {now - self._lost_at:.0f} s{reason}", LossReason.TIME))
+            self._out_of_time = True
+            self._step.cancel()
             return
         self._wait(now)
-        if jumped and self._service is not None:
-            self._service.stopService()
-            self._service.startService()
+        if has_slept:
+            self._has_woken = True
+            self._step.cancel()
 
     def _wait(self, now: float) -> None:
-        self._ticking = self._clock.callLater(max(min(TICK_SECONDS, self._deadline - now), 0.0), self._tick)
+        self._ticking = self._reactor.callLater(max(min(TICK_SECONDS, self._deadline - now), 0.0), self._tick)
 
     @property
     def _deadline(self) -> float:
-        patience = self._sufferer.patience()
-        return math.inf if patience is None else max(self._lost_at + patience, self._not_before)
+        assert self._jobs is not None
+        return max(self._lost_at + self._jobs.patience(), self._not_before)
 
-    def _give_up(self, error: SessionLost) -> None:
-        self.stop()
-        self._sufferer.given_up(error)
-
-
-@implementer(IStreamClientEndpoint)
-class _Attempts:
-    """An endpoint each of whose connections is an attempt to resume."""
-
-    def __init__(self, attempt: Callable[[], Deferred[IProtocol]]) -> None:
-        self._attempt = attempt
-
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        return self._attempt()
+    def _timed_out(self) -> SessionLost:
+        reason = f": {self._failure}" if self._failure else ""
+        return SessionLost(f"no connection for {self._elapsed() - self._lost_at:.0f} s{reason}", LossReason.TIME)
 
 
 def _no_answer(_result: object, seconds: float) -> Failure:
     return Failure(NoServer(f"no answer within {seconds:g} s"))
-
-
-def _final(error: BaseException | None) -> SessionLost | None:
-    """Return the end of the session that a failed attempt means, or ``None`` if the next may succeed."""
-    if isinstance(error, WrongServer):
-        return SessionLost(f"the server's identity has changed: {error}", LossReason.IDENTITY)
-    if isinstance(error, SessionLost) and error.reason is not LossReason.LINK:
-        return error
-    return None

@@ -1,20 +1,20 @@
-"""What is known of a command that has ended."""
+"""The result of a command that has ended, and the error that reports a failed one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted_rsh.client.errors import CommandFailed
 from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.client.text import decode_text
 from twisted_rsh.core.endings import Ending, Exited, ResourceUsage
+from twisted_rsh.core.errors import Error
 
-__all__ = ["Result"]
+__all__ = ["CommandFailed", "Result"]
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A command that has ended, and what it wrote.
+    """The ending of a command, and everything that it wrote.
 
     The output is complete unless the ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`; then, as after a
     time-out, it is what came until then.
@@ -55,7 +55,7 @@ class Result:
     def check(self) -> Result:
         """Return this result if the command exited with status 0.
 
-        :raises twisted_rsh.client.errors.CommandFailed: it did not; the exception has the result.
+        :raises twisted_rsh.client.result.CommandFailed: it did not; the exception has the result.
         """
         if self.ending == Exited(0):
             return self
@@ -64,3 +64,14 @@ class Result:
         else:
             how = describe_ending(self.ending) or ""
         raise CommandFailed(f"{self.command!a}: {how}", self)
+
+
+class CommandFailed(Error):
+    """A command did not exit with status 0.
+
+    :ivar result: everything that is known of it.
+    """
+
+    def __init__(self, text: str, result: Result) -> None:
+        super().__init__(text)
+        self.result = result

@@ -1,15 +1,17 @@
-"""A shell on the server that remembers what one command did when it runs the next."""
+"""A shell on the server that remembers: each command finds what the one before it left."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import TracebackType
 
 from twisted.internet.defer import Deferred, DeferredLock
 
-from twisted_rsh.client.errors import SessionLost, ShellRefused
-from twisted_rsh.client.job import Job, RemoteOutput, collect
+from twisted_rsh.client.errors import LossReason, SessionLost, ShellRefused
+from twisted_rsh.client.job import Job, Stdin, run_to_end
+from twisted_rsh.client.jobs import SessionJobs
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.status import describe_ending
+from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.core.endings import JobEnd, OutcomeUnknown
 from twisted_rsh.core.requests import JobRequest
 
@@ -17,23 +19,34 @@ __all__ = ["Shell", "start_shell"]
 
 
 class Shell:
-    """Runs commands one after another in one shell; made by :meth:`twisted_rsh.client.Connection.shell`.
+    """Runs commands one after another in one shell.  :meth:`twisted_rsh.Connection.open_shell` makes one.
 
-    Each command has its own output, ending and time-out.  What the shell keeps is the shell's: the folder, variables,
-    functions, options, ``umask`` and ``ulimit``.
+    Each command has its own output, ending and time-out.  The shell keeps the folder, variables, functions, options,
+    ``umask`` and ``ulimit``.
 
-    :param job: the shell itself.
-    :param open_job: starts what a request asks for.
+    It is an async context manager; leaving the block closes it.
+
+    :param jobs: the jobs of the session.
+    :param job: the shell itself, which has started.
     """
 
-    def __init__(self, job: Job, open_job: Callable[[JobRequest], Job]) -> None:
+    def __init__(self, jobs: SessionJobs, job: Job) -> None:
+        self._jobs = jobs
         self._job = job
-        self._open_job = open_job
         self._turn = DeferredLock()
+
+    async def __aenter__(self) -> Shell:  # noqa: PYI034 - Self is of Python 3.11
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
 
     @property
     def stdout(self) -> RemoteOutput:
-        """What is written while no command runs, as by a background process; unread, it waits on the server."""
+        """The output that is written while no command runs, as by a background process; unread, it waits on the
+        server."""
         return self._job.stdout
 
     @property
@@ -50,25 +63,28 @@ class Shell:
         self,
         command: str,
         *,
-        stdin: bytes = b"",
+        stdin: Stdin = b"",
         timeout: float | None = None,
         max_output: int | None = None,
+        check: bool = False,
     ) -> Deferred[Result]:
         """Run a command, behind those that were asked for earlier, and collect what it writes.
 
         :param command: text for the shell, one line or many.
-        :param stdin: what the command reads; after it, the end of input.
+        :param stdin: the command's input, as for :meth:`twisted_rsh.Connection.run`.
         :param timeout: seconds after which the server ends the command, or ``None``; the shell goes on if it can.
         :param max_output: bytes of output after which the server ends the command, or ``None``.
-        :returns: fires with the result, whatever the ending; fails with
-            :class:`~twisted_rsh.client.errors.SessionLost` when the connection is gone before its turn.  Cancelling
-            it ends the command, or gives up its turn.
+        :param check: whether to fail with :class:`~twisted_rsh.CommandFailed` unless the command exits with status 0.
+        :returns: fires with the result, whatever the ending; fails with :class:`~twisted_rsh.SessionLost` when the
+            session is over before the command's turn, and with whatever `stdin` raised, which has ended the command.
+            Cancelling it ends the command, or gives up its turn.
         """
 
         async def take_turn() -> Result:
             await self._turn.acquire()
             try:
-                return await collect(self.start(command, timeout=timeout, max_output=max_output), command, stdin)
+                job = self.start(command, timeout=timeout, max_output=max_output)
+                return await run_to_end(job, stdin, check=check)
             finally:
                 self._turn.release()
 
@@ -78,9 +94,9 @@ class Shell:
         """Start a command, to read and write while it runs.  The parameters are those of :meth:`run`.
 
         :returns: the command.  When it is refused, as because the shell runs another, that is its ending.
-        :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
+        :raises twisted_rsh.client.errors.SessionLost: the session is over; nothing was started.
         """
-        return self._open_job(
+        return self._jobs.open(
             JobRequest(command=command, in_shell=self._job.channel, timeout=timeout, max_output=max_output)
         )
 
@@ -100,21 +116,24 @@ class Shell:
         """
         return self._job.wait()
 
-    def close(self) -> None:
-        """End the shell, and whatever runs in it."""
-        self._job.close()
+    def close(self) -> Deferred[None]:
+        """End the shell, and whatever runs in it.  May be called more than once.
+
+        :returns: fires, and never fails, when the shell's ending has arrived or the session is over.
+        """
+        return self._job.close()
 
 
-def start_shell(open_job: Callable[[JobRequest], Job], request: JobRequest) -> Deferred[Shell]:
+def start_shell(jobs: SessionJobs, request: JobRequest) -> Deferred[Shell]:
     """Start a persistent shell.
 
-    :param open_job: starts what a request asks for.
+    :param jobs: the jobs of the session.
     :param request: a request for a shell.
-    :returns: as that of :meth:`twisted_rsh.client.Connection.shell`.
+    :returns: as that of :meth:`twisted_rsh.Connection.open_shell`.
     """
 
     async def start() -> Shell:
-        job = open_job(request)
+        job = jobs.open(request)
         try:
             await job.when_started()
         except BaseException:
@@ -123,8 +142,8 @@ def start_shell(open_job: Callable[[JobRequest], Job], request: JobRequest) -> D
         if job.encoding is None:
             ending = (await job.wait()).ending
             if isinstance(ending, OutcomeUnknown):
-                raise SessionLost(ending.text)
+                raise SessionLost(ending.text, jobs.loss.reason if jobs.loss is not None else LossReason.LINK)
             raise ShellRefused(describe_ending(ending) or "the shell ended before it took a command")
-        return Shell(job, open_job)
+        return Shell(jobs, job)
 
     return Deferred.fromCoroutine(start())

@@ -1,4 +1,4 @@
-"""From a job's ending to the client's exit status, and to the one line that people get to read.
+"""The client's exit status for a job's ending, and the line that tells a person what the status alone does not.
 
 =====================  ===========================================================================
 exit status            means
@@ -8,7 +8,7 @@ exit status            means
 124                    its time was up, as with ``timeout(1)``
 125                    it reached its limit of output, processor time or memory
 126, 127               the command cannot be executed, was not found, as in a shell
-255                    our own failure: the job was refused, or nobody knows how it ended
+255                    the client's own failure: the job was refused, or its outcome is unknown
 =====================  ===========================================================================
 """
 
@@ -32,21 +32,21 @@ from twisted_rsh.core.endings import (
 __all__ = ["FAILURE_STATUS", "describe_ending", "exit_status", "printable"]
 
 FAILURE_STATUS = 255
-"""The exit status of the client's own failures, and of nothing else: what rsync, git and Ansible take for a lost
+"""The exit status of the client's own failures, and of nothing else.  rsync, git and Ansible take it for a lost
 connection."""
 
 _HIGHEST_CODE = FAILURE_STATUS - 1
-"""The highest exit code of a job that is passed on."""
+"""The highest exit code of a job that is passed on unchanged."""
 
 _TIMED_OUT_STATUS = 124
 """As ``timeout(1)`` of GNU coreutils."""
 
 _LIMIT_STATUS = 125
-"""One more than a time-out, which is a limit as well; ``timeout(1)`` and ``env(1)`` use it for what is not the
-command's own status, either."""
+"""One more than a time-out, which is a limit as well; ``timeout(1)`` and ``env(1)``, too, use it for failures that are
+not the command's own."""
 
 _SIGNAL_BASE = 128
-"""What a shell adds to the number of the signal that ended a command."""
+"""A shell adds it to the number of the signal that ended a command."""
 
 _LINUX_NUMBERS = {"IO": 29, "PWR": 30, "STKFLT": 16}
 """Signals that a job on Linux can die of and another system may lack, with the numbers of Linux on x86 and ARM."""
@@ -69,8 +69,8 @@ def exit_status(ending: Ending) -> int:
     """Choose the exit status for an ending.
 
     :param ending: how the job ended.
-    :returns: from 0 to 255: see the table above.  255 means that the outcome is ours to answer for, so a job's own
-        255, and a code outside 0 to 255 of a system that has those, come out as 254; :func:`describe_ending` says so.
+    :returns: from 0 to 255: see the table above.  255 is the client's own failure, so a job's own 255, and a code
+        outside 0 to 255 of a system that has those, come out as 254; :func:`describe_ending` says so.
         A signal has its number on the local system, as ``$?`` would show it here, else Linux's; 128 alone stands for
         a signal unknown to both.
     """
@@ -90,7 +90,7 @@ def exit_status(ending: Ending) -> int:
 
 
 def describe_ending(ending: Ending) -> str | None:
-    """Say in one line what the exit status alone does not.
+    """Describe an ending in one line where the exit status alone does not.
 
     :param ending: how the job ended.
     :returns: a line for stderr, without prefix and newline, and safe to print; ``None`` where the exit status says
@@ -113,7 +113,7 @@ def describe_ending(ending: Ending) -> str | None:
 
 
 def printable(text: str) -> str:
-    """Make text that came from the peer safe to print: one line that cannot talk to the terminal.
+    """Make text that came from the peer safe to print: one line, which cannot control the terminal.
 
     :param text: anything.
     :returns: the same with C0 controls, newline and tab included, and DEL in caret form (``^[``), and C1 controls,

@@ -1,6 +1,6 @@
-"""Text between code pages: the server's bytes for the local screen, and bytes as ``str`` for the API.
+"""Conversion between code pages: the server's bytes for the local screen, and bytes to ``str`` for the library.
 
-No byte of a command's output may raise an error, and a character that arrives in pieces must come out whole.
+No byte of a command's output raises an error, and a character that arrives in pieces comes out whole.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import cast
 __all__ = ["Transcoder", "decode_text", "text_codec"]
 
 _NOT_CODE_PAGES = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
-"""Codecs between text and bytes that no terminal or file is written in; some of them raise whatever `errors` says."""
+"""Codecs that no terminal or file uses for its text; some of them raise an error whatever `errors` says."""
 
 _FIRST_BYTE = "twisted_rsh.replace-first-byte"
-"""Our error handler: replace one byte and go on behind it."""
+"""The name of the error handler that replaces one byte and goes on behind it."""
 
 
 def _replace_first_byte(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -46,16 +46,16 @@ class Transcoder:
     """Converts a stream of bytes from one code page to another, piece by piece, for people to read.
 
     Call :meth:`convert` with each piece and :meth:`finish` at the end.  Pieces may be cut anywhere, also within a
-    character.  What the source code page does not define comes out as U+FFFD and what the target cannot express as
-    its replacement, usually ``?``; neither ever raises.  Between two names of one code page the bytes pass untouched,
-    undefined ones included.
+    character.  A byte that the source code page does not define becomes U+FFFD, and a character that the target cannot
+    express becomes the target's replacement, usually ``?``; neither ever raises.  Between two names of one code page
+    the bytes pass untouched, undefined ones included.
 
     After an undefined byte, decoding resumes at the very next byte.  A lead byte of GBK, Big5, Shift JIS and the like
     that lost its trail byte therefore leaves a newline, a quote or an escape character behind it alone; a letter
     behind it that could be its trail byte cannot be told from one and is taken for it.
 
-    :param source: the code page of the bytes that are given.
-    :param target: the code page of the bytes that are wanted.
+    :param source: the code page of the given bytes.
+    :param target: the code page of the returned bytes.
     :raises LookupError: one of the two is unknown: see :func:`text_codec`.
     """
 
