@@ -1,4 +1,4 @@
-"""``python -m twisted_rsh``: the main job in one command."""
+"""``python -m twisted_rsh``: a server and a client in one command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.system.running import own_environment
 
 
 def run(tmp_path: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run it with a home and a folder for temporary files of its own."""
+    """Run the program with a home and a folder for temporary files of its own."""
     temporary = tmp_path / "tmp"
     temporary.mkdir(exist_ok=True)
     return subprocess.run(
@@ -43,7 +43,7 @@ def test_a_script(tmp_path: Path) -> None:
 
 
 def test_help(tmp_path: Path) -> None:
-    """--help says what it is and starts nothing."""
+    """``--help`` prints the usage and starts nothing."""
     done = run(tmp_path, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(b"usage: python -m twisted_rsh [command ...]\n")

@@ -21,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
 
 @pytest.fixture(scope="session")
 def bash_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server whose shell is bash, which controls jobs; ends the test where there is none."""
+    """A server with bash, which controls jobs, as its shell; ends the test where there is no bash."""
     with running_server(tmp_path_factory.mktemp("bash"), require_tool("bash")) as server:
         yield server
 

@@ -45,12 +45,12 @@ class CuttingProxy:
                 one.shutdown(socket.SHUT_RDWR)
 
     def go_down(self) -> None:
-        """Cut everything, and let nobody through."""
+        """Cut every connection, and carry no new one."""
         self.is_up = False
         self.cut()
 
     def close(self) -> None:
-        """Cut everything, and listen no more."""
+        """Cut every connection, and listen no more."""
         self.go_down()
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
@@ -102,7 +102,7 @@ class CuttingProxy:
 
 @contextmanager
 def cutting_proxy(port: int) -> Iterator[CuttingProxy]:
-    """Run a proxy for as long as the context lasts."""
+    """Run a proxy while a block lasts."""
     proxy = CuttingProxy(port)
     try:
         yield proxy

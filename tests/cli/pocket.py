@@ -1,4 +1,4 @@
-"""A persistent shell that is no process, and a server whose users have nothing else: tests say what it does."""
+"""A persistent shell without a process, and a server that has no other jobs: the test decides what the shell does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["PocketCommand", "PocketShell", "PocketUser", "pocket_portal"]
 
 
 class _Job:
-    """What a command and a shell have in common: nothing is read, and every call is remembered."""
+    """The common part of a command and a shell, which reads nothing and records every call."""
 
     def __init__(self, owner: IJobOwner, on_terminal: bool) -> None:
         self.owner = owner
@@ -174,7 +174,7 @@ class PocketUser:
 
 @implementer(ICredentialsChecker)
 class _Anybody:
-    """Lets in whoever has proven to have a key."""
+    """Lets in every user who has proven to have a key."""
 
     credentialInterfaces = (IVerifiedKey,)
 
@@ -185,7 +185,7 @@ class _Anybody:
 
 @implementer(IRealm)
 class _Realm:
-    """Makes one user of everybody."""
+    """Makes the same user of every login."""
 
     def __init__(self, user: PocketUser) -> None:
         self._user = user
@@ -198,5 +198,5 @@ class _Realm:
 
 
 def pocket_portal(user: PocketUser) -> Portal:
-    """Return a portal that takes everybody for this user."""
+    """Return a portal that takes every login for this user."""
     return Portal(_Realm(user), [_Anybody()])

@@ -1,4 +1,4 @@
-"""Foregrounds whose descriptors are the test's own."""
+"""Foregrounds on descriptors of the test's own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tty
 
 from tests.serving import reactor
 from twisted_rsh.cli.foreground import Foreground
-from twisted_rsh.cli.output import LocalOutput
+from twisted_rsh.cli.output import NO_STYLE, LocalOutputs
 
 __all__ = ["Pair", "Screen", "open_pipe", "open_terminal", "read_bytes"]
 
@@ -28,7 +28,7 @@ def open_terminal() -> Pair:
 
 
 def read_bytes(fd: int, size: int) -> bytes:
-    """Read so many bytes: a terminal may give them in pieces."""
+    """Read so many bytes, which a terminal may give in pieces."""
     data = b""
     while len(data) < size:
         data += os.read(fd, size - len(data))
@@ -47,17 +47,15 @@ class Screen:
         stderr: Pair,
         encoding: str | None = None,
         quiet: bool = False,
-        style: tuple[bytes, bytes] = (b"", b""),
+        style: tuple[bytes, bytes] = NO_STYLE,
     ) -> None:
         self._pairs = stdout, stderr
-        self.foreground = Foreground(reactor, encoding, quiet)
-        self.foreground.stop()
-        self.foreground.stdout = LocalOutput(reactor, stdout[1])
-        self.foreground.stderr = LocalOutput(reactor, stderr[1], style)
+        outputs = LocalOutputs(reactor, encoding, quiet, style, (stdout[1], stderr[1]))
+        self.foreground = Foreground(reactor, outputs)
 
     async def written(self) -> tuple[bytes, bytes]:
         """Wait until all is written, and return what is on stdout and stderr now."""
-        await self.foreground.flushed()
+        await self.foreground.outputs.flushed()
         texts = []
         for reading, _ in self._pairs:
             os.set_blocking(reading, False)
@@ -68,7 +66,7 @@ class Screen:
         return texts[0], texts[1]
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close every descriptor."""
         self.foreground.stop()
         for fd in {fd for pair in self._pairs for fd in pair}:
             os.close(fd)

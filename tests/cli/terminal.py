@@ -1,4 +1,4 @@
-"""A terminal with a program on it, and what a person in front of it would see and do."""
+"""A terminal that runs a program, with the screen and the keys of a person in front of it."""
 
 from __future__ import annotations
 
@@ -95,14 +95,14 @@ class Terminal:
         fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def enter(self, line: str) -> None:
-        """Type a line at the prompt, wait until it is shown, and end it: what is typed ahead is the command's."""
+        """Type a line at the prompt, wait until it is shown, and end it, so that no key becomes a command's input."""
         self.prompt()
         self.type(line)
         self.until(lambda: self.lines[-1] == f"{PROMPT}{line}".rstrip())
         self.type("\r")
 
     def until(self, is_true: Callable[[], object]) -> None:
-        """Show what the program writes, until something is true of it."""
+        """Show the program's output until a condition is true."""
         end = time.monotonic() + PATIENCE
         while not is_true():
             assert time.monotonic() < end, "\n".join(self.lines)

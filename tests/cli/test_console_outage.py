@@ -29,7 +29,7 @@ def opened(console: Console, server: ServerProcess, proxy: CuttingProxy, *words:
 
 
 def test_console_goes_on(server: ServerProcess, proxy: CuttingProxy, console: Console) -> None:
-    """C-08: what a command remembers, and what one writes meanwhile, is there behind any number of cuts."""
+    """C-08: the shell keeps its state, and no output is lost, through any number of cuts."""
     terminal = opened(console, server, proxy)
     terminal.enter("cd /; x=kept")
     for number in range(5):
@@ -50,7 +50,7 @@ def test_console_goes_on(server: ServerProcess, proxy: CuttingProxy, console: Co
 
 
 def test_outage_at_the_prompt(server: ServerProcess, proxy: CuttingProxy, console: Console) -> None:
-    """Two seconds of outage are told above the prompt, with the way out, and so is their end; the prompt stays."""
+    """After two seconds of outage a notice with the way out appears above the prompt, and another at its end."""
     terminal = opened(console, server, proxy)
     terminal.enter("echo here")
     terminal.prompt()
@@ -118,7 +118,7 @@ def test_notice_beside_a_running_command(server: ServerProcess, proxy: CuttingPr
 
 
 def test_quiet_outage(server: ServerProcess, proxy: CuttingProxy, console: Console) -> None:
-    """With ``-q`` nothing is said, and ``~.`` still works."""
+    """With ``-q`` there is no notice, and ``~.`` still works."""
     terminal = opened(console, server, proxy, "-q", "-t", HOST, "echo ready; cat")
     terminal.shows("ready")
     proxy.go_down()
@@ -132,7 +132,7 @@ def test_quiet_outage(server: ServerProcess, proxy: CuttingProxy, console: Conso
 
 
 def test_interrupts_during_an_outage(server: ServerProcess, proxy: CuttingProxy, console: Console) -> None:
-    """C-09: in a console without terminals, Ctrl-C twice during an outage leaves: a prompt would be of no use."""
+    """C-09: in a console on pipes, Ctrl-C twice during an outage ends the client, as a prompt would be of no use."""
     terminal = opened(console, server, proxy, "-T")
     terminal.enter("echo ready; sleep 1000")
     terminal.shows("ready")

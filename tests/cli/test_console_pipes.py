@@ -10,7 +10,7 @@ from tests.server_process import ServerProcess, wait_until_gone
 
 
 def test_output_is_live_and_errors_are_red(server: ServerProcess, console: Console) -> None:
-    """What a command writes is there while it runs, with its standard error in red."""
+    """A command's output appears while it runs, with its standard error in red."""
     terminal = console(server, "-T")
     terminal.enter("echo plain; echo wrong >&2; cat; echo over")
     terminal.shows("plain")
@@ -26,7 +26,7 @@ def test_output_is_live_and_errors_are_red(server: ServerProcess, console: Conso
 
 
 def test_command_reads_typed_lines(server: ServerProcess, console: Console) -> None:
-    """``cat`` gets what is typed, line by line, until Ctrl-D; the console then prompts again."""
+    """``cat`` gets the typed lines one by one until Ctrl-D; the console then prompts again."""
     terminal = console(server, "-T")
     terminal.enter("echo ready; cat -n")
     terminal.shows("ready")
@@ -104,7 +104,7 @@ def test_quit_key(server: ServerProcess, console: Console) -> None:
 
 
 def test_text_of_another_code_page(server: ServerProcess, console: Console) -> None:
-    """On a UTF-8 terminal, GBK output is readable, and GBK is what a command gets to read."""
+    """On a UTF-8 terminal GBK output is readable, and a command reads the keys as GBK."""
     terminal = console(server, "-T", "--encoding", "gbk")
     terminal.enter(r"printf '\272\272\327\326\n'; head -n 1 | od -An -tx1")
     terminal.until(lambda: any(line.replace(" ", "") == "汉字" for line in terminal.lines))
@@ -115,7 +115,7 @@ def test_text_of_another_code_page(server: ServerProcess, console: Console) -> N
 
 
 def test_output_file_gets_no_prompt(server: ServerProcess, console: Console) -> None:
-    """With stdout elsewhere, the prompt is still on the terminal, and the output elsewhere is the commands' alone."""
+    """If stdout is no terminal, the prompt is still on the terminal, and stdout has the commands' output alone."""
     terminal = console(server, "-T", stdout=subprocess.PIPE)
     terminal.enter("echo elsewhere")
     assert terminal.process.stdout is not None
@@ -126,7 +126,7 @@ def test_output_file_gets_no_prompt(server: ServerProcess, console: Console) -> 
 
 
 def test_one_shell(server: ServerProcess, console: Console) -> None:
-    """What one command does, the next one finds, also on pipes; ``exit 3`` ends the console."""
+    """Also on pipes a command finds what the last one did; ``exit 3`` ends the console."""
     terminal = console(server, "-T")
     terminal.enter("cd /; x=kept")
     terminal.enter("pwd; echo $x; test -t 0 || echo pipes")

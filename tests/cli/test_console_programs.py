@@ -57,7 +57,7 @@ def test_interpreter(server: ServerProcess, console: Console) -> None:
 
 
 def test_password(server: ServerProcess, console: Console) -> None:
-    """A password that is asked for is not shown."""
+    """A password that a program asks for is not shown."""
     terminal = console(server)
     terminal.enter("stty -echo; printf 'Password: '; read p; stty echo; echo; echo \"[$p]\"")
     terminal.until(lambda: terminal.lines[-1] == "Password:")

@@ -1,4 +1,4 @@
-"""The console on a real terminal, against a real server: what the user sees, and how the terminal is left."""
+"""The console on a real terminal, against a real server: the screen, and the state of the terminal afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_one_shell(server: ServerProcess, console: Console) -> None:
 
 
 def test_leaving(server: ServerProcess, console: Console) -> None:
-    """``exit 3`` is the shell's own end, and the console's; nothing needs to be said of it."""
+    """``exit 3`` ends the shell and the console, without a word."""
     terminal = console(server)
     terminal.enter("exit 3")
     assert terminal.end() == 3
@@ -52,7 +52,7 @@ def test_leaving(server: ServerProcess, console: Console) -> None:
     ],
 )
 def test_shell_that_dies(server: ServerProcess, console: Console, command: str, status: int, said: str) -> None:
-    """A shell that is gone takes the console with it: one line, and the status of its end."""
+    """The console ends with its shell: one line, and the status of the shell's end."""
     terminal = console(server)
     terminal.enter(command)
     assert terminal.end() == status
@@ -61,7 +61,7 @@ def test_shell_that_dies(server: ServerProcess, console: Console, command: str, 
 
 
 def test_shell_that_dies_at_the_prompt(server: ServerProcess, console: Console) -> None:
-    """A shell that something else ends while the user thinks: one line, its status, and the terminal as it was."""
+    """The shell is killed while the prompt waits: one line, its status, and the terminal as it was."""
     terminal = console(server)
     terminal.enter("echo $$")
     pid = pid_shown(terminal)
@@ -73,7 +73,7 @@ def test_shell_that_dies_at_the_prompt(server: ServerProcess, console: Console) 
 
 
 def test_background_output_appears_above_the_prompt(server: ServerProcess, console: Console, tmp_path: Path) -> None:
-    """What a background process writes stands above the line being typed, which stays as it is."""
+    """The output of a background process appears above the line being typed, which stays as it is."""
     os.mkfifo(tmp_path / "go")
     terminal = console(server)
     terminal.enter(f"(read x < {tmp_path}/go; printf 'from behind') &")
@@ -119,7 +119,7 @@ def test_output_without_a_line_end(server: ServerProcess, console: Console) -> N
 
 
 def test_time_out_is_each_commands(server: ServerProcess, console: Console) -> None:
-    """A command whose time is up is ended, and the console goes on."""
+    """The server ends a command after its time-out, and the console goes on."""
     terminal = console(server, "--timeout", "0.5")
     terminal.enter("sleep 100")
     terminal.shows("[timed out after 0.5 s]")
@@ -166,7 +166,7 @@ def test_signal_at_the_prompt(server: ServerProcess, console: Console, name: str
 
 @pytest.mark.parametrize("name", ["TERM", "HUP"])
 def test_signal_under_a_command(server: ServerProcess, console: Console, name: str) -> None:
-    """C-04: a signal to the console while a command runs is the command's, and the terminal stays the console's."""
+    """C-04: a signal to the console while a command runs goes to the command, and the console goes on."""
     terminal = console(server)
     terminal.enter("sh -c 'echo $$; exec sleep 1000'")
     pid = pid_shown(terminal)
@@ -236,7 +236,7 @@ def test_interrupt_at_the_prompt(server: ServerProcess, console: Console) -> Non
 
 
 def test_history_is_kept_for_its_owner_alone(server: ServerProcess, console: Console) -> None:
-    """O-02: the lines typed are there in the next console, in a file that nobody else can read."""
+    """O-02: the next console has the lines typed before, in a file that only its owner can read."""
     terminal = console(server)
     terminal.enter("echo remember me")
     terminal.shows("remember me")
@@ -256,7 +256,7 @@ def test_history_is_kept_for_its_owner_alone(server: ServerProcess, console: Con
 
 @pytest.mark.uncut("the session is told to end with its connection")
 def test_server_killed_at_the_prompt(doomed_server: ServerProcess, console: Console) -> None:
-    """C-04: a server that dies while the user thinks: one line, 255, and the terminal is as it was."""
+    """C-04: a server that dies while the prompt waits: one line, 255, and the terminal is as it was."""
     terminal = console(doomed_server, "--no-resume")
     terminal.enter("true")
     terminal.prompt()
@@ -279,7 +279,7 @@ def test_no_server(doomed_server: ServerProcess, console: Console) -> None:
 
 
 def test_server_without_shells(tmp_path: Path, console: Console) -> None:
-    """A server whose shell is of no use: one line, and 255."""
+    """A server that cannot start its shell: one line, and 255."""
     broken = tmp_path / "bash"
     broken.write_text("#!/bin/sh\nexit 4\n")
     broken.chmod(0o755)

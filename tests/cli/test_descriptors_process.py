@@ -1,4 +1,4 @@
-"""The client's own descriptors in a process of its own, on both reactors."""
+"""Input and output of a process of their own, on both reactors."""
 
 from __future__ import annotations
 
@@ -25,29 +25,45 @@ if sys.argv[1] == "asyncio":
     from twisted.internet import asyncioreactor
     asyncioreactor.install()
 from twisted.internet import reactor
-from twisted_rsh.cli.input import InputReader
-from twisted_rsh.cli.output import OutputWriter
+from types import SimpleNamespace
+from zope.interface import implementer
 from twisted_rsh.cli.descriptors import ensure_standard_descriptors
+from twisted_rsh.cli.input import IInputOwner, InputReader
+from twisted_rsh.cli.output import LocalOutput
+from twisted_rsh.client.streams import RemoteOutput
+from twisted_rsh.core.roles import Stream
+
+@implementer(IInputOwner)
+class Copier:
+    def __init__(self):
+        self.room = 65536
+        self.status = 0
+        self.stream = RemoteOutput(self, Stream.STDOUT)
+        self.reader = InputReader(reactor, 0, self)
+    def input_room(self):
+        return self.room
+    def input_received(self, data):
+        self.room -= len(data)
+        self.stream.data_received(data)
+    def output_consumed(self, stream, size):
+        self.room += size
+        self.reader.resume()
+    def stop_output(self, stream):
+        self.status = output.error.errno
+        messages.say(type(output.error).__name__)
+    def input_ended(self, error):
+        done = output.flushed()
+        done.addCallback(lambda _: messages.flushed())
+        done.addCallback(lambda _: reactor.stop())
 
 ensure_standard_descriptors()
-status = 0
-def take(data):
-    output.write(data)
-def fail(error):
-    global status
-    status = error.errno
-    messages.write(type(error).__name__.encode())
-def end():
-    done = output.flushed()
-    done.addCallback(lambda _: messages.flushed())
-    done.addCallback(lambda _: reactor.stop())
-messages = OutputWriter(reactor, 2, lambda size: None, lambda error: None)
-output = OutputWriter(reactor, 1, lambda size: reader.allow(size), fail)
-reader = InputReader(reactor, 0, take, end)
-reactor.callWhenRunning(reader.allow, 65536)
-reactor.callWhenRunning(messages.write, b"ready\\n")
+messages, output = LocalOutput(reactor, 2), LocalOutput(reactor, 1)
+copier = Copier()
+output.show(copier.stream, SimpleNamespace(encoding=None), None)
+reactor.callWhenRunning(copier.reader.resume)
+reactor.callWhenRunning(messages.say, "ready")
 reactor.run()
-sys.exit(status)
+sys.exit(copier.status)
 """
 """A program that copies stdin to stdout with a window of 64 KiB."""
 
@@ -116,19 +132,19 @@ def test_full_disk_does_not_stop_the_input(kind: str) -> None:
         result = subprocess.run(
             copier(kind), input=bytes(1024 * 1024), stdout=full, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
         )
-    assert (result.returncode, result.stderr) == (errno.ENOSPC, b"ready\nOSError")
+    assert (result.returncode, result.stderr) == (errno.ENOSPC, b"ready\nOSError\n")
 
 
 @both_reactors
 def test_broken_pipe_does_not_stop_the_input(kind: str) -> None:
-    """C-06: with nobody reading stdout the input is still read to its end."""
+    """C-06: the input is still read to its end when the reader of stdout is gone."""
     ours, theirs = os.pipe()
     close(ours)
     result = subprocess.run(
         copier(kind), input=bytes(1024 * 1024), stdout=theirs, stderr=subprocess.PIPE, cwd=ROOT, timeout=60
     )
     close(theirs)
-    assert (result.returncode, result.stderr) == (errno.EPIPE, b"ready\nBrokenPipeError")
+    assert (result.returncode, result.stderr) == (errno.EPIPE, b"ready\nBrokenPipeError\n")
 
 
 def test_standard_descriptors_are_filled_up() -> None:

@@ -1,4 +1,4 @@
-"""A command in the foreground: its streams on descriptors, what is said of it, and signals for it."""
+"""A command in the foreground: its streams on descriptors, the lines about it, and signals for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from tests.cli.screens import Screen, open_pipe, open_terminal
 from tests.client.test_connection import gone
 from tests.serving import asynchronous, reactor
 from twisted_rsh import Connection
-from twisted_rsh.cli.foreground import ESCALATION_SECONDS, InputFailed, Interrupted, OutputFailed
+from twisted_rsh.cli.foreground import ESCALATION_SECONDS, Interrupted
+from twisted_rsh.cli.input import InputFailed
+from twisted_rsh.cli.output import OutputFailed
 from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED
@@ -40,17 +42,17 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeScreen]:
 
 @asynchronous
 async def test_output_is_shown_before_the_ending(connection: Connection, screen: MakeScreen) -> None:
-    """Both outputs are written in full by the time the ending is known; nothing is said of a plain exit."""
+    """Both outputs are complete when the ending is known; a plain exit needs no words."""
     one = screen()
     ending = await one.foreground.run(connection.start("echo out; echo err >&2; exit 3"), None)
     assert ending == Exited(3)
-    assert one.foreground.tell(ending) == 3
+    assert one.foreground.outputs.tell(ending) == 3
     assert await one.written() == (b"out\n", b"err\n")
 
 
 @asynchronous
 async def test_input_is_passed_on(connection: Connection, screen: MakeScreen) -> None:
-    """What is on the descriptor is the command's, up to its end."""
+    """The command reads the descriptor to its end."""
     one = screen()
     reading, writing = os.pipe()
     os.write(writing, b"b\na\n")
@@ -71,7 +73,7 @@ async def test_no_input_is_the_end_at_once(connection: Connection, screen: MakeS
 @pytest.mark.parametrize("encoding", ["gbk", "klingon"])
 @asynchronous
 async def test_typed_text_is_converted(connection: Connection, screen: MakeScreen, encoding: str) -> None:
-    """What is typed at a UTF-8 terminal reaches a GBK command as GBK; an unknown code page changes nothing."""
+    """A GBK command reads the keys of a UTF-8 terminal as GBK; an unknown code page changes nothing."""
     one = screen(encoding=encoding)
     behind, terminal = open_terminal()
     job = connection.start("head -c 3 | od -An -tx1")
@@ -88,7 +90,7 @@ async def test_typed_text_is_converted(connection: Connection, screen: MakeScree
 
 @asynchronous
 async def test_input_that_fails(connection: Connection, screen: MakeScreen) -> None:
-    """An input error ends the command instead of passing for the end of its input."""
+    """An input error ends the command, and does not look like the end of its input."""
     one = screen()
     reading, writing = os.pipe()
     with pytest.raises(InputFailed, match="cannot read stdin: Bad file descriptor"):
@@ -100,7 +102,7 @@ async def test_input_that_fails(connection: Connection, screen: MakeScreen) -> N
 
 @asynchronous
 async def test_command_that_leaves_its_input(connection: Connection, screen: MakeScreen) -> None:
-    """H-07: when the command takes no more input, no more is read."""
+    """H-07: when the command takes no more input, not a byte more is read."""
     one = screen()
     reading, writing = os.pipe()
     job = connection.start("exec <&-; echo closed; sleep 0.3")
@@ -127,25 +129,25 @@ async def test_command_that_leaves_its_input(connection: Connection, screen: Mak
 )
 @asynchronous
 async def test_what_is_told(screen: MakeScreen, ending: Ending, status: int, said: bytes, quietly: bytes) -> None:
-    """C-03: one line at most, safe to print; when quiet, only what is our own failure, or a refusal."""
+    """C-03: one line at most, safe to print; when quiet, only a failure of the client's own, or a refusal."""
     for quiet, expected in ((False, said), (True, quietly)):
         one = screen(quiet=quiet)
-        assert one.foreground.tell(ending) == status
+        assert one.foreground.outputs.tell(ending) == status
         assert await one.written() == (b"", expected)
 
 
 @asynchronous
 async def test_reader_that_left_needs_no_words(connection: Connection, screen: MakeScreen) -> None:
-    """H-06: SIGPIPE is told unless it is our own reader that left."""
+    """H-06: SIGPIPE is told unless the client's own reader has left."""
     one = screen(stdout=broken_pipe)
     ending = await one.foreground.run(connection.start(["yes"]), None)
     assert ending == Signalled("PIPE")
-    assert one.foreground.tell(ending) == 141
+    assert one.foreground.outputs.tell(ending) == 141
     assert (await one.written())[1] == b""
 
 
 def broken_pipe() -> tuple[int, int]:
-    """A pipe that nobody reads; the other descriptor is anything that can be closed."""
+    """Open a pipe without a reader; the other descriptor is anything that can be closed."""
     reading, writing = os.pipe()
     os.close(reading)
     return os.open(os.devnull, os.O_RDONLY), writing
@@ -159,7 +161,7 @@ def full_disk() -> tuple[int, int]:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @asynchronous
 async def test_full_disk(connection: Connection, screen: MakeScreen) -> None:
-    """C-06: output that cannot be written is a failure of ours, whatever the command made of it."""
+    """C-06: output that cannot be written is the client's failure, whatever the command made of it."""
     with pytest.raises(OutputFailed, match="cannot write to stdout: No space left on device"):
         await screen(stdout=full_disk).foreground.run(connection.start(["yes"]), None)
     with pytest.raises(OutputFailed, match="cannot write to stderr: No space left on device"):
@@ -170,7 +172,7 @@ STUBBORN = "trap 'echo int' INT; trap 'echo term' TERM; echo $$; while :; do sle
 
 
 async def press(screen: Screen, connection: Connection, text: bytes, lines: int) -> bytes:
-    """Wait for so many lines of a command's in all, and interrupt it."""
+    """Wait until a command has written so many lines in all, and interrupt it."""
     while text.count(b"\n") < lines:
         await connection.run("true")
         text += (await screen.written())[0]
@@ -194,7 +196,7 @@ async def test_interrupts_in_a_hurry_escalate(connection: Connection, screen: Ma
 
 @asynchronous
 async def test_interrupt_after_the_last_step_gives_up(connection: Connection, screen: MakeScreen) -> None:
-    """C-10: the fourth interrupt frees the user at once, whatever the server says; the command is ended."""
+    """C-10: after the fourth interrupt the client waits no longer, and the server ends the command."""
     one = screen()
     job = connection.start(STUBBORN)
     running = Deferred.fromCoroutine(one.foreground.run(job, None))
@@ -231,7 +233,7 @@ async def test_interrupts_with_time_between_them(
 async def test_server_that_is_far_behind(
     connection: Connection, screen: MakeScreen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """C-10: of a storm of signals no more are sent than the session holds, and the client bears it."""
+    """C-10: the client sends no more signals of a storm than the session holds, and goes on."""
     one = screen()
     job = connection.start("trap 'echo got' USR1; echo ready; cat; echo over")
     reading, writing = os.pipe()
@@ -271,7 +273,7 @@ async def test_terminal_is_lent_for_as_long_as_a_command_runs(connection: Connec
 
 @asynchronous
 async def test_other_signals_are_always_passed_on(connection: Connection, screen: MakeScreen) -> None:
-    """A signal that is no interrupt is the command's, however many there are."""
+    """Every signal that is no interrupt goes to the command."""
     one = screen()
     job = connection.start("trap 'echo got' USR1; echo ready; while :; do sleep 0.05; done")
     running = Deferred.fromCoroutine(one.foreground.run(job, None))
@@ -288,22 +290,22 @@ async def test_other_signals_are_always_passed_on(connection: Connection, screen
 async def test_remarks_begin_a_line_of_their_own(screen: MakeScreen) -> None:
     """On a terminal an open line is ended first; elsewhere nothing is added; when quiet nothing is said."""
     one = screen(stdout=open_terminal)
-    one.foreground.stdout.at_line_start = False
-    one.foreground.remark("[status 1]")
+    one.foreground.outputs.stdout.terminal_echoed()
+    one.foreground.outputs.remark("[status 1]")
     assert await one.written() == (b"\n", b"[status 1]\n")
-    one.foreground.stderr.at_line_start = False
-    one.foreground.end_line()
+    one.foreground.outputs.stderr.terminal_echoed()
+    one.foreground.outputs.end_line()
     assert await one.written() == (b"", b"")
     quiet = screen(stdout=open_terminal, quiet=True)
-    quiet.foreground.stdout.at_line_start = False
-    quiet.foreground.remark("[status 1]")
+    quiet.foreground.outputs.stdout.terminal_echoed()
+    quiet.foreground.outputs.remark("[status 1]")
     assert await quiet.written() == (b"", b"")
 
 
 @asynchronous
 async def test_own_lines_are_safe_to_print(screen: MakeScreen) -> None:
-    """C-03: whatever the text, and whoever wrote it, what is said is one line without escapes."""
+    """C-03: every line of the client's own is one line without escapes, whatever its text is."""
     one = screen()
-    one.foreground.say("bad\x1b[2J\nname\x9b")
-    one.foreground.remark("[worse\x07\r]")
+    one.foreground.outputs.say("bad\x1b[2J\nname\x9b")
+    one.foreground.outputs.remark("[worse\x07\r]")
     assert await one.written() == (b"", b"trsh: bad^[[2J^Jname\\x9b\n[worse^G^M]\n")

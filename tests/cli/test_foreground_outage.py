@@ -11,12 +11,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 
-from tests.cli.screens import Screen, open_pipe, open_terminal
+from tests.cli.screens import Screen, open_pipe, open_terminal, read_bytes
 from tests.conftest import async_fixture
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh import Connection, connect
 from twisted_rsh.cli.foreground import Interrupted
-from twisted_rsh.cli.outage import GaveUp
+from twisted_rsh.cli.outage import NOTICE_SECONDS, GaveUp
 from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.core.endings import Ending, Exited, Signalled
 from twisted_rsh.testing import NO_FAULTS, FaultProxy, Faults, InTurn
@@ -25,25 +25,25 @@ pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is
 
 
 class Road:
-    """The way to a server, and a shell that took it."""
+    """The way to a server, and a connection that took it."""
 
     def __init__(self, proxy: FaultProxy, connection: Connection) -> None:
-        self.shell = connection
+        self.connection = connection
         self._proxy = proxy
 
     async def close(self) -> None:
-        """Cut everything, and let nobody through."""
+        """Cut the connection, and refuse new ones."""
         lost: Deferred[None] = Deferred()
-        stop = self.shell.watch_link(lambda _: lost.callback(None))
+        stop = self.connection.watch_link(lambda _: lost.callback(None))
         self._proxy.schedule = InTurn(afterwards=Faults(refuse=True))
         self._proxy.cut_all()
         await lost
         stop()
 
     async def open(self) -> None:
-        """Let everybody through, and wait until somebody is."""
+        """Accept connections again, and wait until there is one."""
         found: Deferred[None] = Deferred()
-        stop = self.shell.watch_link(lambda reason: found.callback(None) if reason is None else None)
+        stop = self.connection.watch_link(lambda reason: found.callback(None) if reason is None else None)
         self._proxy.schedule = NO_FAULTS
         await found
         stop()
@@ -51,7 +51,7 @@ class Road:
 
 @async_fixture
 async def road(serving: Serving) -> AsyncIterator[Road]:
-    """A shell on a server behind a proxy."""
+    """A connection to a server behind a proxy."""
     proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, "127.0.0.1", serving.port))
     await proxy.start()
     fingerprint = serving.service.fingerprint
@@ -80,7 +80,7 @@ def keyboard() -> Iterator[tuple[int, int]]:
 
 def following(screen: Screen, road: Road) -> Screen:
     """Let a foreground follow the connection, as the program does."""
-    screen.foreground.outage.follow(road.shell)
+    screen.foreground.outage.follow(road.connection)
     return screen
 
 
@@ -106,12 +106,11 @@ async def test_escape_leaves_a_lent_terminal(road: Road, pipes: Screen, keyboard
     keys, terminal = keyboard
     before = termios.tcgetattr(terminal)
     local = LocalTerminal(reactor, terminal)
-    job = road.shell.start("printf ready; cat", terminal=local.describe({"TERM": "vt100"}))
+    job = road.connection.start("printf ready; cat", terminal=local.describe({"TERM": "vt100"}))
     running = run(pipes, job, terminal, local)
     await shown(pipes, b"ready")
     os.write(keys, b"~.\r")
     await shown(pipes, b"~.")
-    assert pipes.foreground.outage.reads_keys
     await road.close()
     os.write(keys, b"x\r~.")
     with pytest.raises(GaveUp, match="unknown outcome"):
@@ -121,18 +120,18 @@ async def test_escape_leaves_a_lent_terminal(road: Road, pipes: Screen, keyboard
 
 @asynchronous
 async def test_escape_before_the_command_has_started(road: Road, pipes: Screen, keyboard: tuple[int, int]) -> None:
-    """C-09: a command that waits for the connection can be left, too; what was typed ahead is its input otherwise."""
+    """C-09: keys typed before a command has started are its input, or the way out while it waits for a connection."""
     following(pipes, road)
     keys, terminal = keyboard
     local = LocalTerminal(reactor, terminal)
     await road.close()
-    running = run(pipes, road.shell.start("stty -echo; read x; echo got $x"), terminal)
+    running = run(pipes, road.connection.start("stty -echo; read x; echo got $x"), terminal)
     os.write(keys, b"ahead\n\x04")
     await road.open()
     assert await running == Exited(0)
     assert (await pipes.written())[0] == b"got ahead\n"
     await road.close()
-    running = run(pipes, road.shell.start("cat", terminal=local.describe({})), terminal, local)
+    running = run(pipes, road.connection.start("cat", terminal=local.describe({})), terminal, local)
     os.write(keys, b"~.")
     with pytest.raises(GaveUp):
         await running
@@ -140,10 +139,10 @@ async def test_escape_before_the_command_has_started(road: Road, pipes: Screen, 
 
 @asynchronous
 async def test_binary_input_has_no_escape(road: Road, pipes: Screen) -> None:
-    """C-09: of what comes from a pipe, no byte is special, outage or not."""
+    """C-09: no byte from a pipe is special, also during an outage."""
     following(pipes, road)
     reading, writing = os.pipe()
-    running = run(pipes, road.shell.start("printf ready; cat"), reading)
+    running = run(pipes, road.connection.start("printf ready; cat"), reading)
     await shown(pipes, b"ready")
     await road.close()
     os.write(writing, b"\n~.\n")
@@ -158,7 +157,7 @@ async def test_binary_input_has_no_escape(road: Road, pipes: Screen) -> None:
 async def test_interrupt_waits_for_the_connection(road: Road, pipes: Screen) -> None:
     """Ctrl-C during an outage reaches the command when there is a connection again, once."""
     following(pipes, road)
-    job = road.shell.start("trap 'echo got' INT; echo ready; while read x; do :; done; echo over")
+    job = road.connection.start("trap 'echo got' INT; echo ready; while read x; do :; done; echo over")
     reading, writing = os.pipe()
     running = run(pipes, job, reading)
     await shown(pipes, b"ready\n")
@@ -176,7 +175,7 @@ async def test_interrupt_waits_for_the_connection(road: Road, pipes: Screen) -> 
 async def test_interrupts_escalate_through_outages(road: Road, pipes: Screen) -> None:
     """C-10: an interrupt counts whether or not there is a connection: after INT comes TERM, and after TERM KILL."""
     following(pipes, road)
-    running = run(pipes, road.shell.start("trap 'echo got' INT; echo ready; while :; do sleep 0.05; done"), None)
+    running = run(pipes, road.connection.start("trap 'echo got' INT; echo ready; while :; do sleep 0.05; done"), None)
     await shown(pipes, b"ready\n")
     assert pipes.foreground.signal_arrived("INT")
     await shown(pipes, b"got\n")
@@ -191,7 +190,7 @@ async def test_interrupts_escalate_through_outages(road: Road, pipes: Screen) ->
 async def test_second_interrupt_leaves(road: Road, pipes: Screen, names: tuple[str, ...]) -> None:
     """Ctrl-C twice during an outage ends the client, however much later the second is."""
     following(pipes, road)
-    running = run(pipes, road.shell.start("echo ready; exec sleep 1000"), None)
+    running = run(pipes, road.connection.start("echo ready; exec sleep 1000"), None)
     await shown(pipes, b"ready\n")
     await road.close()
     for name in names:
@@ -201,18 +200,26 @@ async def test_second_interrupt_leaves(road: Road, pipes: Screen, names: tuple[s
         await running
 
 
-@pytest.mark.parametrize("raw", [False, True])
+@pytest.mark.parametrize("is_lent", [False, True])
 @asynchronous
-async def test_notice_is_for_terminals(road: Road, raw: bool) -> None:
+async def test_notice_is_for_terminals(road: Road, is_lent: bool) -> None:
     """The notice goes to a standard error that is a terminal, in a line of its own, also on a terminal that is lent."""
-    behind, terminal = open_terminal()
-    screen = following(Screen(open_pipe(), (behind, terminal)), road)
-    screen.foreground.stdout.is_raw = screen.foreground.stderr.is_raw = raw
-    screen.foreground._remark_outage("[said]")
-    end = b"\r\n" if raw else b"\n"
-    assert await screen.written() == (b"", b"[said]" + end)
-    screen.close()
-    silent = Screen(open_pipe(), open_pipe())
-    silent.foreground._remark_outage("[not said]")
+    terminal = open_terminal()
+    screen, silent = Screen(open_pipe(), terminal), Screen(open_pipe(), open_pipe())
+    for output in (screen.foreground.outputs.stdout, screen.foreground.outputs.stderr):
+        output.begin_command(is_lent)
+    for one in (screen, silent):
+        following(one, road)
+    await road.close()
+    waiting: Deferred[None] = Deferred()
+    reactor.callLater(NOTICE_SECONDS + 0.1, waiting.callback, None)
+    await waiting
+    await road.open()
+    for one in (screen, silent):
+        await one.foreground.outputs.flushed()
+    end = "\r\n" if is_lent else "\n"
+    notice = f"[connection lost; trying to resume; Ctrl-C twice to give up]{end}[resumed]{end}".encode()
+    assert read_bytes(terminal[0], len(notice)) == notice
     assert await silent.written() == (b"", b"")
+    screen.close()
     silent.close()

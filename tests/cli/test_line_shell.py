@@ -1,4 +1,4 @@
-"""The one shell of a console or a script, against a shell that does what the test says."""
+"""The one shell of a console or a script, against a shell that the test directs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from twisted_rsh.trust.home import ConfigFolders
 
 @pytest.fixture
 def user() -> PocketUser:
-    """Who is logged in."""
+    """The user who is logged in."""
     return PocketUser()
 
 
 @async_fixture
 async def connection(config: ConfigFolders, user: PocketUser) -> AsyncIterator[Connection]:
-    """A connection to a server where there are only such shells."""
+    """A connection to a server that has only such shells."""
     serving = Serving(config, pocket_portal(user))
     await serving.start()
     yield await serving.connect()
@@ -61,7 +61,7 @@ async def test_options_reach_the_shell_and_its_lines(connection: Connection, use
 
 @asynchronous
 async def test_refusal(connection: Connection, user: PocketUser) -> None:
-    """A server without a shell for us says why, in one line."""
+    """A server that refuses a shell says why, in one line."""
     user.refusal = JobRefused(RefusalReason.NOT_SUPPORTED, "no shells today")
     with pytest.raises(ShellRefused, match=r"^no shells today$"):
         await start_line_shell(reactor, connection, ClientOptions())
@@ -77,11 +77,11 @@ async def test_refusal(connection: Connection, user: PocketUser) -> None:
 )
 @asynchronous
 async def test_line_that_ends_the_shell(connection: Connection, line: str, status: int, said: bytes) -> None:
-    """The end of the shell comes with, or after, that of its last line; only what nobody asked for is told."""
+    """The shell ends with or after its last line; the user is told unless the line asked for it."""
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())
     assert await shell.has_ended_with(line, await end_of(shell, line))
-    assert shell.tell_end(screen.foreground, line) == status
+    assert shell.tell_end(screen.foreground.outputs, line) == status
     assert await screen.written() == (b"", said)
     await shell.when_ended()
     screen.close()
@@ -99,7 +99,7 @@ async def test_shell_that_does_not_leave(connection: Connection, monkeypatch: py
 
 @asynchronous
 async def test_shell_that_is_ended(connection: Connection, user: PocketUser) -> None:
-    """Whoever waits for the end is told of it, and how it came; a waiter that was cancelled is forgotten."""
+    """All waits for the end of the shell fire, and its ending is told; a wait that was cancelled does not count."""
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())
     cancelled, waiting = shell.when_ended(), shell.when_ended()
@@ -108,7 +108,7 @@ async def test_shell_that_is_ended(connection: Connection, user: PocketUser) -> 
     reactor.callLater(0, user.shells[0].end, Signalled("KILL"))
     assert await shell.has_ended_with("something", Signalled("KILL"))
     await waiting
-    assert shell.tell_end(screen.foreground, "exit") == 137
+    assert shell.tell_end(screen.foreground.outputs, "exit") == 137
     assert await screen.written() == (b"", b"trsh: the shell has ended: killed by SIGKILL\n")
     screen.close()
 
@@ -129,10 +129,10 @@ async def test_lost_connection(config: ConfigFolders, user: PocketUser) -> None:
 
 @asynchronous
 async def test_background_output(connection: Connection, user: PocketUser) -> None:
-    """What a shell writes between commands is shown where it belongs."""
+    """The output of a shell between commands appears on the right descriptor."""
     screen = Screen(open_pipe(), open_pipe())
     shell = await start_line_shell(reactor, connection, ClientOptions())
-    screen.foreground.show_background(shell.shell)
+    screen.foreground.outputs.show(shell.shell)
     user.shells[0].say("out\n")
     user.shells[0].say("err\n", Stream.STDERR)
     ending = await Deferred.fromCoroutine(screen.foreground.run(shell.start("echo command"), None))

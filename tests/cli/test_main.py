@@ -1,4 +1,4 @@
-"""The client's entry point, where no process of its own is needed to see it."""
+"""The client's entry point, as far as the test's own process can show it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def _interrupts() -> Iterator[None]:
 def test_user_without_a_home(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A user whose home nobody knows is told so, with the way out, and nothing is connected to."""
+    """A user without a home folder gets one line that names the way out, and the client does not connect."""
 
-    def nobody(uid: int) -> pwd.struct_passwd:
+    def find_none(uid: int) -> pwd.struct_passwd:
         raise KeyError(uid)
 
     for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(pwd, "getpwuid", find_none)
     monkeypatch.setattr(os, "isatty", lambda _fd: False)
     assert main(words) == 255
     told = capfd.readouterr()
@@ -39,7 +39,7 @@ def test_user_without_a_home(
     assert (told.out, told.err) == ("", message)
 
 
-def test_what_cannot_be_understood(capfd: pytest.CaptureFixture[str]) -> None:
+def test_usage_error(capfd: pytest.CaptureFixture[str]) -> None:
     """A wrong option is one line, 255, and nothing else."""
     assert main(["--bogus"]) == 255
     assert capfd.readouterr() == ("", "trsh: no such option: '--bogus': try 'trsh --help'\n")

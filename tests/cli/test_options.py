@@ -1,4 +1,4 @@
-"""The client's command line: what the callers of remote shells really pass, and what must be refused."""
+"""The client's command line: the words that callers of remote shells really pass, and those to refuse."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_first_value_counts() -> None:
     ],
 )
 def test_refusals_are_one_safe_line(words: list[str]) -> None:
-    """C-03: what cannot be understood is refused in one printable line."""
+    """C-03: a wrong command line is refused in one printable line."""
     with pytest.raises(UsageError) as caught:
         parse_options(words)
     assert str(caught.value).isprintable()

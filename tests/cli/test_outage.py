@@ -1,82 +1,136 @@
-"""What is said about outages, and how a user leaves during one: on a clock, with a server that is none."""
+"""The notices of outages, and the ways to leave during one: on a clock, with a stand-in for the server."""
 
 from __future__ import annotations
 
-import pytest
+import os
+import select
+from collections.abc import Iterator
 
+import pytest
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from tests.cli.screens import open_pipe, open_terminal, read_bytes
 from tests.client.standin import Network, is_connected
 from twisted_rsh.cli.outage import NOTICE_SECONDS, Outage
+from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.client.streams import IInputSource
 
 NOTICE = "[connection lost; trying to resume; Ctrl-C twice to give up]"
 
 
-class Rig:
-    """A connection, and what is said about it."""
+@implementer(IInputSource)
+class Keys:
+    """A reader of keys that counts how often it is resumed."""
 
     def __init__(self) -> None:
+        self.resumed = 0
+
+    def resume(self) -> None:
+        """See IInputSource."""
+        self.resumed += 1
+
+
+class Rig:
+    """A connection, an outage that follows it, and a terminal that shows the notices."""
+
+    def __init__(self, *, has_prompt: bool = False) -> None:
         self.network = Network()
-        self.said: list[str] = []
-        self.shell = self.network.log_in()
-        self.outage = Outage(self.network.clock, self.said.append)
-        self.outage.follow(self.shell)
+        self.connection = self.network.log_in()
+        self._pairs = open_pipe(), open_terminal()
+        self._outputs = LocalOutputs(self.network.clock, fds=(self._pairs[0][1], self._pairs[1][1]))
+        self.outage = Outage(self.network.clock, self._outputs, has_prompt=has_prompt)
+        self.outage.follow(self.connection)
+
+    def shows(self, *lines: str) -> None:
+        """Check that exactly these lines have been shown since the last call."""
+        self.network.advance(0)
+        expected = "".join(f"{line}\n" for line in lines).encode()
+        terminal = self._pairs[1][0]
+        assert read_bytes(terminal, len(expected)) == expected
+        assert select.select([terminal], [], [], 0)[0] == []
+
+    def close(self) -> None:
+        """Close the terminal."""
+        self._outputs.stop()
+        for fd in (fd for pair in self._pairs for fd in pair):
+            os.close(fd)
 
     def lose(self, seconds: float) -> None:
-        """Have an outage for so long."""
+        """Lose the connection, and let some seconds pass."""
         self.network.is_up = False
         self.network.cut()
         self.network.advance(seconds)
 
     def find(self) -> None:
-        """End it."""
+        """Let the client find another connection."""
         self.network.is_up = True
         self.network.advance(5)
-        assert is_connected(self.shell)
+        assert is_connected(self.connection)
 
 
 @pytest.fixture
-def rig() -> Rig:
+def rig() -> Iterator[Rig]:
     """A connection to cut."""
-    return Rig()
+    rig = Rig()
+    yield rig
+    rig.close()
 
 
 def test_short_outages_are_not_worth_a_word(rig: Rig) -> None:
     """An outage that is over within two seconds is not told, and neither is its end."""
     rig.lose(0.2)
-    assert not is_connected(rig.shell)
+    assert not is_connected(rig.connection)
     rig.network.is_up = True
     rig.network.advance(NOTICE_SECONDS - 0.3)
     assert not rig.outage.is_on
     rig.network.advance(10)
-    assert rig.said == []
+    rig.shows()
 
 
 def test_longer_outages_are_told_with_their_end(rig: Rig) -> None:
     """After two seconds there is one line, and one at the end; the next outage is told anew."""
     for _ in range(2):
         rig.lose(NOTICE_SECONDS - 0.1)
-        assert rig.said == []
+        rig.shows()
         rig.network.advance(10)
-        assert rig.said == [NOTICE]
+        rig.shows(NOTICE)
         rig.find()
-        assert rig.said == [NOTICE, "[resumed]"]
-        rig.said.clear()
+        rig.shows("[resumed]")
 
 
-def test_way_out_is_the_one_there_is(rig: Rig) -> None:
-    """C-09: where keys are read, ``~.`` is the way out."""
-    rig.outage.reads_keys = True
+@pytest.mark.parametrize("has_prompt", [False, True])
+def test_way_out_is_the_one_there_is(has_prompt: bool) -> None:
+    """C-09: where keys are read, by a command or by a prompt, ``~.`` is the way out."""
+    rig, keys = Rig(has_prompt=has_prompt), Keys()
+    verifyObject(IInputSource, keys)
+    if not has_prompt:
+        rig.outage.watch_keys(keys)
     rig.lose(3)
-    assert rig.said == ["[connection lost; trying to resume; Enter ~. to give up]"]
+    rig.shows("[connection lost; trying to resume; Enter ~. to give up]")
+    rig.close()
 
 
-def test_nothing_is_said_behind_the_end(rig: Rig) -> None:
+def test_keys_are_read_during_an_outage(rig: Rig) -> None:
+    """C-09: the reader of keys is resumed when an outage begins, and at once where there is one."""
+    keys, later = Keys(), Keys()
+    rig.outage.watch_keys(keys)
+    assert keys.resumed == 0
+    rig.lose(1)
+    assert keys.resumed == 1
+    rig.outage.watch_keys(later)
+    assert (keys.resumed, later.resumed) == (1, 1)
+
+
+def test_nothing_is_said_after_the_end(rig: Rig) -> None:
     """Once the client is leaving, nothing more is said, and no call is left."""
     rig.lose(1)
     rig.outage.stop()
     rig.outage.stop()
-    rig.shell.close()
+    rig.connection.close()
     assert rig.network.clock.getDelayedCalls() == []
-    assert (rig.said, rig.outage.is_on) == ([], False)
+    rig.shows()
+    assert not rig.outage.is_on
 
 
 @pytest.mark.parametrize(
@@ -98,7 +152,7 @@ def test_nothing_is_said_behind_the_end(rig: Rig) -> None:
 def test_escape(rig: Rig, pieces: list[str], leaves: bool) -> None:
     """C-09: ``~.`` at the beginning of a line, however it comes, and only during an outage."""
     assert not any(rig.outage.typed(piece.encode()) for piece in pieces)
-    rig.outage.keys_are_read(lambda: None)
+    rig.outage.watch_keys(Keys())
     rig.lose(1)
     assert any(rig.outage.typed(piece.encode()) for piece in pieces) is leaves
 

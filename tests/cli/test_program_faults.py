@@ -1,4 +1,4 @@
-"""The client's program when signals come, and when servers are none, die, or mean harm: one line, and 255."""
+"""The client's program under signals, and against servers that are absent, die or mean harm: one line, and 255."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_signal_reaches_the_whole_group(server: ServerProcess) -> None:
 
 
 def test_ignored_interrupt_stays_ignored(server: ServerProcess) -> None:
-    """Whoever starts the client with SIGINT ignored wants it to live through one."""
+    """A client that was started with SIGINT ignored survives one."""
     line = f"trap '' INT; exec {shlex.join(server.command(HOST, 'echo ready; cat'))}"
     with subprocess.Popen(
         ["sh", "-c", line],
@@ -96,7 +96,7 @@ def test_last_interrupt_leaves(server: ServerProcess) -> None:
 
 @pytest.fixture
 def silent_port() -> Iterator[socket.socket]:
-    """Somebody who accepts connections and never says a word."""
+    """A listener that accepts connections and never sends a byte."""
     with socket.create_server((HOST, 0)) as listening:
         listening.settimeout(PATIENCE)
         yield listening
@@ -125,11 +125,11 @@ def test_interrupt_during_the_start(server: ServerProcess) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 
-# Servers that are none, or that die, or that mean harm.
+# Servers that are absent, die, or mean harm.
 
 
 def test_something_else_answers(server: ServerProcess, silent_port: socket.socket) -> None:
-    """C-01: what answers is no server of ours: one line, and it got a TLS greeting and nothing else."""
+    """C-01: something else than a server answers: one line, and it got a TLS greeting and nothing else."""
     port = silent_port.getsockname()[1]
     received: list[bytes] = []
 
@@ -152,7 +152,7 @@ def test_something_else_answers(server: ServerProcess, silent_port: socket.socke
 
 @pytest.mark.uncut("the session is told to end with its connection")
 def test_server_killed_under_a_command(doomed_server: ServerProcess) -> None:
-    """A server that dies: what came until then, one line, and 255: nobody knows how the command ended."""
+    """A server that dies: the output until then, one line, and 255, since the outcome is unknown."""
     with doomed_server.start("--no-resume", HOST, "echo started; exec sleep 20") as client:
         assert read_line(client) == "started"
         doomed_server.kill()
@@ -163,7 +163,7 @@ def test_server_killed_under_a_command(doomed_server: ServerProcess) -> None:
 
 @pytest.mark.uncut("the last word of a server that ends the session can be lost with its link")
 def test_server_stopped_under_a_command(doomed_server: ServerProcess) -> None:
-    """A server that is stopped says so: one line, 255, and the command is gone with it."""
+    """A server that is stopped says so: one line, 255, and the command has ended with it."""
     with doomed_server.start(HOST, "echo $$; exec sleep 1000") as client:
         pid = int(read_line(client))
         doomed_server.stop()
@@ -208,7 +208,7 @@ async def test_refusal_cannot_talk_to_the_terminal(config: ConfigFolders) -> Non
 
 
 def os_user() -> str:
-    """The name of the user who runs the tests."""
+    """Return the name of the user who runs the tests."""
     import pwd
 
     return pwd.getpwuid(os.geteuid()).pw_name

@@ -112,7 +112,7 @@ def test_policies(server: ServerProcess, proxy: CuttingProxy, policy: str, lives
 
 
 def test_grace_is_up(server: ServerProcess, proxy: CuttingProxy) -> None:
-    """A client that finds nobody for as long as its command may live without it says so, with what was in the way."""
+    """A client that finds no server for as long as its command may live without it says so, with the last obstacle."""
     with start(server, proxy, "--on-disconnect", "grace:1", HOST, "echo $$; exec sleep 1000") as client:
         pid = int(read_line(client))
         proxy.go_down()

@@ -44,7 +44,7 @@ def test_fatal_signal_is_128_and_its_number(server: ServerProcess, name: str) ->
 
 
 def test_quiet_tells_failures_alone(server: ServerProcess) -> None:
-    """With ``-q`` a killed command is a status and nothing more; what is our own failure is told all the same."""
+    """With ``-q`` a killed command is a status and nothing more; a failure of the client's own is still told."""
     done = server.run("-q", HOST, "kill -9 $$")
     assert (done.returncode, done.stderr) == (137, b"")
     done = server.run("-q", "--argv", HOST, "/nowhere/to be found")
@@ -67,7 +67,7 @@ def test_refusals_have_a_shells_statuses(server: ServerProcess, tmp_path: Path) 
 
 
 def test_timeout(server: ServerProcess) -> None:
-    """A command whose time is up is ended: 124, as with ``timeout(1)``, and what it wrote is there."""
+    """A command that reached its time-out: 124, as with ``timeout(1)``, and its output until then."""
     done = server.run("--timeout", "0.3", HOST, "echo first; exec sleep 100")
     assert (done.returncode, done.stdout, one_line(done.stderr)) == (124, b"first\n", "timed out after 0.3 s")
 
@@ -84,8 +84,8 @@ def test_help_and_version(server: ServerProcess) -> None:
 
 
 @needs_full
-def test_help_that_nobody_can_read(server: ServerProcess) -> None:
-    """C-06: help on a full disk, or for a reader who has left, is a failure without noise."""
+def test_help_that_cannot_be_written(server: ServerProcess) -> None:
+    """C-06: help that cannot be written, as on a full disk, is a failure without noise."""
     with Path("/dev/full").open("wb") as full:
         done = server.run("--help", stdout=full)
     assert (done.returncode, done.stderr) == (255, b"")
@@ -107,7 +107,7 @@ def test_help_that_nobody_can_read(server: ServerProcess) -> None:
     ],
 )
 def test_failures_are_one_line_and_255(server: ServerProcess, words: list[str], message: str) -> None:
-    """Whatever is wrong with what was asked: one line that names it, 255, and nothing on stdout."""
+    """Every wrong word: one line that names it, 255, and nothing on stdout."""
     command = server.command(*words, port="-p" not in words)  # of two, the first counts
     done = subprocess.run(command, capture_output=True, env=server.environment, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout) == (255, b"")
@@ -126,7 +126,7 @@ def test_home_of_no_use(server: ServerProcess, tmp_path: Path) -> None:
         assert message in one_line(done.stderr)
 
 
-def test_nobody_listens(server: ServerProcess, tmp_path: Path) -> None:
+def test_no_server(server: ServerProcess, tmp_path: Path) -> None:
     """Neither a record nor a server: two different lines, each with its way out."""
     with socket.socket() as unused:
         unused.bind((HOST, 0))
@@ -183,10 +183,10 @@ def test_verbose_writes_a_log(server: ServerProcess) -> None:
 def test_no_input(server: ServerProcess) -> None:
     """With ``-n`` the command finds its input at its end, and ours is not read."""
     reading, writing = os.pipe()
-    os.write(writing, b"for somebody else")
+    os.write(writing, b"for another program")
     done = server.run("-n", HOST, "cat; echo end", stdin=reading)
     assert (done.returncode, done.stdout) == (0, b"end\n")
-    assert os.read(reading, 100) == b"for somebody else"
+    assert os.read(reading, 100) == b"for another program"
     os.close(reading)
     os.close(writing)
 

@@ -64,7 +64,7 @@ def test_ends_of_input_and_output(server: ServerProcess) -> None:
 
 
 def test_command_that_does_not_read(server: ServerProcess) -> None:
-    """H-07: input that nobody takes does not keep the client from its end."""
+    """H-07: a client ends although its command does not take its input."""
     done = server.run(HOST, "exec <&-; echo done", input=bytes(4 * 1024 * 1024))
     assert (done.returncode, done.stdout, done.stderr) == (0, b"done\n", b"")
 
@@ -81,7 +81,7 @@ def test_reader_that_has_enough(server: ServerProcess) -> None:
 
 @needs_full
 def test_full_disk(server: ServerProcess) -> None:
-    """C-06: what cannot be written is told in one line, and is our failure, whatever the command makes of it."""
+    """C-06: output that cannot be written is the client's failure, in one line, whatever the command makes of it."""
     for command in ("yes", "echo little", "trap '' PIPE; echo much; sleep 0.2; echo more 2>&-; exit 0"):
         with Path("/dev/full").open("wb") as full:
             done = server.run(HOST, command, stdout=full)
@@ -101,8 +101,8 @@ def test_slow_reader_costs_nothing(server: ServerProcess) -> None:
     assert (status, first + rest, stderr) == (0, bytes(3000000) + b"end\n", b"")
 
 
-def test_client_can_be_ended_while_nobody_reads(server: ServerProcess) -> None:
-    """C-06: output that nobody takes does not keep a client alive that is told to end."""
+def test_client_without_a_reader_can_be_ended(server: ServerProcess) -> None:
+    """C-06: SIGTERM ends a client although its output is not read."""
     with server.start(HOST, "head -c 200000 /dev/zero; echo end >&2") as client:
         assert client.stderr is not None
         assert client.stderr.readline() == b"end\n"

@@ -1,4 +1,4 @@
-"""The client's own terminal: what is told of it, raw while it is lent, and as it was when it is given back."""
+"""The client's own terminal: its description, raw while it is lent, and as it was when it is given back."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import signal
 import struct
 import termios
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
 
 from tests.serving import asynchronous, reactor
-from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
+from twisted_rsh.cli.terminal import LocalTerminal, local_encoding, plain_terminal
+from twisted_rsh.client.job import Job
 from twisted_rsh.core.limits import MAX_TERM_BYTES
 from twisted_rsh.core.messages import Open
 from twisted_rsh.core.requests import MODE_NAMES, JobRequest, Terminal
@@ -24,7 +25,7 @@ WATCHED = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
 
 @pytest.fixture
 def fd() -> Iterator[int]:
-    """A terminal that controls nobody, of no size."""
+    """A terminal that controls no session, and has no size."""
     behind, fd = os.openpty()
     yield fd
     os.close(behind)
@@ -42,6 +43,31 @@ def _as_before() -> Iterator[None]:
 def resize(fd: int, columns: int, rows: int) -> None:
     """Give a terminal a size."""
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+class Remote:
+    """Stands in for a job with a terminal, and records its sizes.
+
+    :ivar sizes: the sizes.
+    :ivar change: fires at the next of them.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, int]] = []
+        self.change: Deferred[None] = Deferred()
+
+    def resize(self, columns: int, rows: int) -> None:
+        """See :class:`Job`."""
+        self.sizes.append((columns, rows))
+        self.change.callback(None)
+
+
+def connected(fd: int, remote: Remote) -> LocalTerminal:
+    """Return a terminal that has been described, and sends its sizes."""
+    terminal = LocalTerminal(reactor, fd)
+    terminal.describe({})
+    terminal.connect_to(cast("Job", remote))
+    return terminal
 
 
 def settings(fd: int) -> list[Any]:
@@ -85,8 +111,8 @@ def test_type(name: str, told: str) -> None:
     assert plain_terminal({}) == Terminal()
 
 
-def test_terminal_that_nobody_measured(fd: int) -> None:
-    """No size is the usual one; a terminal that is gone is plain, and lending it does nothing."""
+def test_terminal_without_a_size(fd: int) -> None:
+    """A terminal without a size has the usual one; a terminal that is gone is plain, and lending it does nothing."""
     told = LocalTerminal(reactor, fd).describe({})
     assert (told.columns, told.rows) == (80, 24)
     reading, writing = os.pipe()
@@ -118,41 +144,32 @@ def test_raw_while_it_is_lent(fd: int) -> None:
 
 @asynchronous
 async def test_size_is_told_when_it_changes(fd: int) -> None:
-    """C-10: what was described is not told again; another size is, and a storm of one size only once."""
+    """C-10: a size is sent if it is not the one described or sent last; a storm of one size is sent once."""
     resize(fd, 100, 40)
-    terminal = LocalTerminal(reactor, fd)
-    terminal.describe({})
-    told: list[tuple[int, int]] = []
-    change: Deferred[None] = Deferred()
-
-    def resized(columns: int, rows: int) -> None:
-        told.append((columns, rows))
-        change.callback(None)
-
-    terminal.resized = resized
+    remote = Remote()
+    terminal = connected(fd, remote)
     terminal.lend()
-    assert told == []
+    assert remote.sizes == []
     resize(fd, 90, 30)
     for _ in range(1000):
         signal.raise_signal(signal.SIGWINCH)
-    await change
-    assert told == [(90, 30)]
+    await remote.change
+    assert remote.sizes == [(90, 30)]
     terminal.give_back()
     resize(fd, 80, 25)
-    change = Deferred()
+    remote.change = Deferred()
     terminal.lend()
-    assert told == [(90, 30), (80, 25)]
+    assert remote.sizes == [(90, 30), (80, 25)]
     terminal.give_back()
 
 
 @asynchronous
 async def test_signal_that_comes_too_late(fd: int) -> None:
-    """What arrived while it was lent and is acted on afterwards changes nothing."""
+    """A signal that arrived while the terminal was lent, and is handled afterwards, changes nothing."""
     resize(fd, 100, 40)
     before = settings(fd)
-    terminal = LocalTerminal(reactor, fd)
-    terminal.resized = lambda _columns, _rows: pytest.fail("it was told")
-    terminal.describe({})
+    remote = Remote()
+    terminal = connected(fd, remote)
     terminal.lend()
     for number in WATCHED:
         signal.raise_signal(number)
@@ -162,6 +179,7 @@ async def test_signal_that_comes_too_late(fd: int) -> None:
     reactor.callFromThread(turned.callback, None)
     await turned
     assert settings(fd) == before
+    assert remote.sizes == []
 
 
 def test_ignored_signal_stays_ignored(fd: int) -> None:
@@ -177,13 +195,11 @@ def test_ignored_signal_stays_ignored(fd: int) -> None:
 
 @asynchronous
 async def test_suspended_and_continued(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C-04: it is as it was while the client stands still, and raw again afterwards; the new size is told."""
+    """C-04: the terminal is as it was while the client is suspended, and raw again afterwards; the new size is sent."""
     resize(fd, 100, 40)
     before = settings(fd)
-    terminal = LocalTerminal(reactor, fd)
-    terminal.describe({})
-    told: Deferred[tuple[int, int]] = Deferred()
-    terminal.resized = lambda columns, rows: told.callback((columns, rows))
+    remote = Remote()
+    terminal = connected(fd, remote)
     seen: list[list[Any]] = []
 
     def still() -> None:
@@ -194,7 +210,8 @@ async def test_suspended_and_continued(fd: int, monkeypatch: pytest.MonkeyPatch)
     terminal.lend()
     raw = settings(fd)
     signal.raise_signal(signal.SIGTSTP)
-    assert await told == (90, 30)
+    await remote.change
+    assert remote.sizes == [(90, 30)]
     assert seen == [before]
     assert settings(fd) == raw
     terminal.give_back()
@@ -202,7 +219,7 @@ async def test_suspended_and_continued(fd: int, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_background(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """C-04: in the background the terminal is somebody else's, and is neither made raw nor mended."""
+    """C-04: in the background the terminal belongs to another program, and is not changed."""
     before = settings(fd)
     terminal = LocalTerminal(reactor, fd)
     monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
@@ -216,3 +233,9 @@ def test_background(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
     terminal.give_back()
     assert settings(fd) == raw
+
+
+def test_local_encoding_is_pythons_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The locale's name for its code page becomes Python's."""
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _: "UTF8")
+    assert local_encoding() == "utf-8"

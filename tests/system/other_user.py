@@ -37,7 +37,7 @@ sys.exit(importlib.import_module(program).main(arguments))
 
 
 def require_other_user() -> None:
-    """End the test where nobody may become another user: skipped, or failed where ``CI`` is set."""
+    """End the test unless this process may become another user: skipped, or failed where ``CI`` is set."""
     require(os.geteuid() == 0, "only root can run a program as another user")
 
 
@@ -54,7 +54,7 @@ def other_users_command(program: str) -> tuple[str, ...]:
 
 @contextmanager
 def other_users_folder() -> Iterator[Path]:
-    """Give the other user a folder while a block lasts: pytest's own are closed to everybody else."""
+    """Give the other user a folder while a block lasts: only this user can enter pytest's own."""
     user = pwd.getpwnam(OTHER_USER)
     folder = Path(tempfile.mkdtemp(prefix="twisted-rsh-test-"))
     try:

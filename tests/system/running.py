@@ -52,7 +52,7 @@ POLL_SECONDS = 0.02
 
 
 _KEPT = ("PATH", "PYTHONPATH")
-"""Where the programs are, and which package is tested."""
+"""The folder of the programs, and of the package that is tested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def require(condition: object, reason: str) -> None:
 
 
 def own_environment(folder: Path, **changes: str) -> dict[str, str]:
-    """Make the environment of a user whose home is a folder of the test's: nothing of the real user's is in it.
+    """Make the environment of a user with a home folder of the test's, without anything of the real user's.
 
     :param folder: ``HOME``.
     :param changes: variables to add.
@@ -98,7 +98,7 @@ def own_environment(folder: Path, **changes: str) -> dict[str, str]:
 
 
 def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
-    """Wait for something that has no event; fail when it has not come true in time.
+    """Wait until a condition is true that has no event; fail if that takes too long.
 
     :param what: what is waited for, for the failure.
     """
@@ -170,7 +170,7 @@ class RunningServer:
             self.port = self.proxy.port
 
     def log_text(self) -> str:
-        """What it has written so far."""
+        """The output so far."""
         return self.log.read_text(errors="replace")
 
     def client(self, *words: str | bytes, options: Sequence[str] = ()) -> list[str | bytes]:

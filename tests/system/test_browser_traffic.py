@@ -26,7 +26,7 @@ RECORDED = {
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server for all of these, whose log is looked at when it stops."""
+    """A server for all of these tests; its log is checked when it stops."""
     with running_server(tmp_path_factory.mktemp("browser"), "--login-timeout", "2") as server:
         yield server
 

@@ -25,7 +25,7 @@ TYPED = "輸入的漢字"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 READY = b"ready\n"
-"""What a command writes before it reads."""
+"""The output of a command before it reads."""
 
 DUMP = b"echo ready; od -An -v -tx1"
 """A command that shows the bytes that it reads."""
@@ -43,7 +43,7 @@ ONE_BYTE_AT_A_TIME = (
 
 @pytest.fixture(scope="module")
 def gbk_locale(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The variables of a locale whose code page is GBK, compiled for this test."""
+    """The variables of a locale with the code page GBK, compiled for this test."""
     localedef = require_tool("localedef")
     folder = tmp_path_factory.mktemp("locales")
     done = subprocess.run([localedef, "-i", "zh_CN", "-f", "GBK", folder / "zh_CN.GBK"], capture_output=True, text=True)
@@ -55,7 +55,7 @@ def gbk_locale(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 def gbk_server(
     request: pytest.FixtureRequest, gbk_locale: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
-    """A server whose code page is GBK: because it was told so, or because its locale says so."""
+    """A server with the code page GBK, by its option or by its locale."""
     folder = tmp_path_factory.mktemp("gbk")
     options = ["--encoding", "gbk"] if request.param == "option" else []
     environment = own_environment(folder, **({} if options else gbk_locale))
@@ -65,7 +65,7 @@ def gbk_server(
 
 @pytest.fixture(scope="module")
 def utf8_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server whose code page is UTF-8."""
+    """A server with the code page UTF-8."""
     with running_server(tmp_path_factory.mktemp("utf8"), "--shell", "/bin/sh") as server:
         yield server
 
@@ -127,17 +127,17 @@ def run_on_terminal(
 
 
 def read_terminal(fd: int, deadline: float) -> bytes:
-    """Read what comes next; nothing when nobody has the other end any more, or the time is up."""
+    """Read the next bytes; return none when the other end is closed, or the time is up."""
     if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
         return b""
     try:
         return os.read(fd, 65536)
-    except OSError:  # Linux's way to say that nobody has the other end
+    except OSError:  # on Linux: the other end is closed
         return b""
 
 
 def test_gbk_server_on_utf8_terminal(gbk_server: RunningServer, tmp_path: Path) -> None:
-    """The command, both outputs and what is typed are UTF-8 on the terminal and GBK on the server."""
+    """The command, both outputs and the keys are UTF-8 on the terminal and GBK on the server."""
     command = f"printf '%s\\n' '{TEXT}'; printf '%s' '{TEXT}' | od -An -v -tx1 >&2; echo ready; head -n 1; exit 5"
     shown, status = run_on_terminal(gbk_server, utf8_environment(tmp_path), command.encode(), f"{TYPED}\n".encode())
     text = shown.decode()
@@ -160,14 +160,14 @@ def test_utf8_server_on_gbk_terminal(utf8_server: RunningServer, gbk_locale: Map
 
 
 def test_typed_text_reaches_a_gbk_server_as_gbk(gbk_server: RunningServer, tmp_path: Path) -> None:
-    """What is typed on a UTF-8 terminal is GBK when the command reads it."""
+    """A command reads the keys of a UTF-8 terminal as GBK."""
     typed = f"{TYPED}\n".encode()
     shown, _ = run_on_terminal(gbk_server, utf8_environment(tmp_path), DUMP, typed)
     assert bytes.fromhex(shown.removeprefix(READY).decode()) == f"{TYPED}\n".encode("gbk")
 
 
 def test_text_typed_ahead_reaches_a_gbk_server_as_gbk(gbk_server: RunningServer, tmp_path: Path) -> None:
-    """The same for what was typed before the command had started."""
+    """It does so too for keys that were typed before it had started."""
     typed = f"{TYPED}\n".encode()
     shown, _ = run_on_terminal(gbk_server, utf8_environment(tmp_path), DUMP, typed, ahead=True)
     assert bytes.fromhex(shown.removeprefix(READY).decode()) == f"{TYPED}\n".encode("gbk")
@@ -176,7 +176,7 @@ def test_text_typed_ahead_reaches_a_gbk_server_as_gbk(gbk_server: RunningServer,
 def test_typed_text_reaches_a_utf8_server_as_utf8(
     utf8_server: RunningServer, gbk_locale: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """What is typed on a GBK terminal is UTF-8 when the command reads it."""
+    """A command reads the keys of a GBK terminal as UTF-8."""
     typed = f"{TYPED}\n".encode("gbk")
     shown, _ = run_on_terminal(utf8_server, gbk_environment(tmp_path, gbk_locale), DUMP, typed)
     assert bytes.fromhex(shown.removeprefix(READY).decode()) == f"{TYPED}\n".encode()
@@ -185,7 +185,7 @@ def test_typed_text_reaches_a_utf8_server_as_utf8(
 def test_clients_own_words_on_gbk_terminal(
     utf8_server: RunningServer, gbk_locale: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """What the client itself says is in the terminal's code page too."""
+    """The client's own lines are in the terminal's code page too."""
     environment = gbk_environment(tmp_path, gbk_locale)
     shown, status = run_on_terminal(utf8_server, environment, "没有".encode("gbk"), b"", "--argv")
     assert shown.decode("gbk") == "trsh: 没有: command not found\n"
@@ -193,7 +193,7 @@ def test_clients_own_words_on_gbk_terminal(
 
 
 def test_bytes_stay_bytes(gbk_server: RunningServer, tmp_path: Path) -> None:
-    """A client whose stdout is no terminal passes the server's bytes on, and its stdin likewise."""
+    """If stdout is no terminal, the client passes the server's bytes on, and those of its stdin likewise."""
     command = f"printf '%s' '{TEXT}'; cat".encode()
     done = gbk_server.run(command, stdin=TYPED.encode(), environment=utf8_environment(tmp_path))
     assert done.stdout == TEXT.encode("gbk") + TYPED.encode()
@@ -205,7 +205,7 @@ def one_byte_at_a_time(data: bytes) -> bytes:
 
 
 def test_split_characters_from_gbk(gbk_server: RunningServer, tmp_path: Path) -> None:
-    """A character whose bytes arrive one by one is whole on the terminal."""
+    """A character that arrives byte by byte is whole on the terminal."""
     data = f"{TEXT}\n".encode("gbk")
     shown, status = run_on_terminal(gbk_server, utf8_environment(tmp_path), one_byte_at_a_time(data))
     assert (shown.decode(), status) == (f"{TEXT}\n", 0)

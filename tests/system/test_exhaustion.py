@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[RunningServer]:
 
 
 def descriptors(server: RunningServer) -> int:
-    """Count what the server has open."""
+    """Count the server's open descriptors."""
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
@@ -74,8 +74,8 @@ def strangers(server: RunningServer, count: int) -> Iterator[None]:
 @asynchronous
 async def test_no_descriptor_for_a_connection(server: RunningServer) -> None:
     """R-05: strangers use up all descriptors: a session goes on, and when they are gone others are let in again."""
-    shell = await connected(server)
-    cat = shell.start("cat")
+    connection = await connected(server)
+    cat = connection.start("cat")
     await cat.stdin.write(b"before\n")
     assert await cat.stdout.read() == b"before\n"
     before = descriptors(server)
@@ -83,14 +83,14 @@ async def test_no_descriptor_for_a_connection(server: RunningServer) -> None:
         wait_until(lambda: descriptors(server) >= DESCRIPTORS - 1, 10, "the last descriptor")
         await cat.stdin.write(b"meanwhile\n")
         assert await cat.stdout.read() == b"meanwhile\n"
-        refused = (await shell.run("true")).ending
+        refused = (await connection.run("true")).ending
         assert isinstance(refused, Refused)
         assert refused.reason is RefusalReason.RESOURCES
     wait_until(lambda: descriptors(server) == before, 15, "the strangers' end")
     assert server.run("echo again").stdout == b"again\n"
     cat.stdin.end()
     assert (await cat.wait()).ending == Exited(0)
-    await shell.close()
+    await connection.close()
     assert "Traceback" not in server.log_text()
 
 
@@ -111,23 +111,23 @@ def left(server: RunningServer, count: int) -> Iterator[None]:
 @asynchronous
 @pytest.mark.parametrize("terminal", [None, Terminal()], ids=["pipes", "terminal"])
 async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal | None) -> None:
-    """R-06: wherever in its start the descriptors end, a job is refused, nothing is lost, and the next one runs."""
-    shell = await connected(server)
-    assert (await shell.run("true", terminal=terminal)).ending == Exited(0)
+    """R-06: a job is refused wherever in its start the descriptors end; nothing is lost, and the next one runs."""
+    connection = await connected(server)
+    assert (await connection.run("true", terminal=terminal)).ending == Exited(0)
     before, family = descriptors(server), children(server)
     outcomes = []
     for count in range(12):
         with left(server, count):
-            outcomes.append((await shell.run("exit 3", terminal=terminal)).ending)
+            outcomes.append((await connection.run("exit 3", terminal=terminal)).ending)
         assert (descriptors(server), children(server)) == (before, family), count
-        assert (await shell.run("exit 4", terminal=terminal)).ending == Exited(4)
+        assert (await connection.run("exit 4", terminal=terminal)).ending == Exited(4)
     refused = [ending for ending in outcomes if isinstance(ending, Refused)]
     reasons = {RefusalReason.RESOURCES} | ({RefusalReason.NO_TERMINAL} if terminal else set())
     assert {ending.reason for ending in refused} <= reasons
     assert all(ending.text.isprintable() for ending in refused)
     assert 3 <= len(refused) < 12
     assert outcomes[len(refused) :] == [Exited(3)] * (12 - len(refused))
-    await shell.close()
+    await connection.close()
     assert "Traceback" not in server.log_text()
 
 
@@ -135,9 +135,9 @@ async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal
 @asynchronous
 async def test_more_jobs_than_descriptors(server: RunningServer) -> None:
     """R-06: jobs are started until there is no descriptor left; those that run go on, and make room when they end."""
-    shell = await connected(server)
+    connection = await connected(server)
     before = descriptors(server)
-    jobs = [shell.start("cat") for _ in range(40)]
+    jobs = [connection.start("cat") for _ in range(40)]
     for job in jobs:
         job.stdin.end()
     endings = [(await job.wait()).ending for job in jobs]
@@ -146,13 +146,13 @@ async def test_more_jobs_than_descriptors(server: RunningServer) -> None:
     assert {ending.reason for ending in refused} == {RefusalReason.RESOURCES}
     assert {ending for ending in endings if ending not in refused} == {Exited(0)}
     wait_until(lambda: descriptors(server) == before, 10, "the end of the jobs")
-    assert (await shell.run("echo fine")).stdout == b"fine\n"
-    await shell.close()
+    assert (await connection.run("echo fine")).stdout == b"fine\n"
+    await connection.close()
 
 
 @contextmanager
 def servers_of_a_limited_user(tmp_path: Path) -> Iterator[tuple[RunningServer, Callable[[str], Completed]]]:
-    """Run a server as somebody whom the limit on processes concerns, which it does not root.
+    """Run a server as a user whom the limit on processes binds; it does not bind root.
 
     :returns: the server, and what runs a command there.
     """
@@ -166,9 +166,9 @@ def servers_of_a_limited_user(tmp_path: Path) -> Iterator[tuple[RunningServer, C
 
 
 def limit_processes(server: RunningServer, limit: tuple[int, int] | None = None) -> tuple[int, int]:
-    """Change how many processes the server's user may have as far as the server goes; return what it was.
+    """Set the server's limit on the processes of its user; return the limit before.
 
-    Limits are changed by whose real ids are the process's own, so those are what this process takes on meanwhile.
+    A process may change the limits of processes with its own real ids, so this process takes those on meanwhile.
     """
     owner = os.stat(f"/proc/{server.process.pid}")
     uid, gid = os.getuid(), os.getgid()
@@ -182,7 +182,7 @@ def limit_processes(server: RunningServer, limit: tuple[int, int] | None = None)
 
 
 def test_no_process_for_a_job(tmp_path: Path) -> None:
-    """R-07: a user who may have no more processes gets a clean refusal, and a job again as soon as there may be one."""
+    """R-07: a user at the limit of processes gets a clean refusal, and a job as soon as the limit allows one."""
     with servers_of_a_limited_user(tmp_path) as (server, run):
         assert run("echo hi").stdout == b"hi\n"
         before, family = descriptors(server), children(server)

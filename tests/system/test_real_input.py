@@ -1,4 +1,4 @@
-"""Commands that people really run, on input that nobody made up for a test: every byte arrives, once and in order."""
+"""Commands that people really run, on real input: every byte arrives, once and in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be run, and how a command's end reaches whoever called the client."""
+"""Commands that cannot be run, and the way of a command's end to the caller of the client."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     ids=["missing", "missing in PATH", "not executable", "folder", "200 KiB", "empty"],
 )
 def test_program_that_cannot_be_run(server: RunningServer, words: tuple[str, ...], status: int, named: str) -> None:
-    """X-02: each kind of failure has its own status and its own line; nothing of Python's is shown."""
+    """X-02: each kind of failure has its own status and its own line, without a traceback."""
     done = server.run(*words, options=("--argv",))
     assert (done.returncode, done.stdout) == (status, b"")
     assert_one_line(done.stderr, "trsh: ", named)
@@ -102,7 +102,7 @@ def test_output_comes_before_the_end(server: RunningServer) -> None:
 
 
 def test_background_process_does_not_hold_the_end(server: RunningServer) -> None:
-    """X-05: a process left in the background holds stdout; the client has the output and the status all the same."""
+    """X-05: the client has the output and the status although a process in the background still holds stdout."""
     done = server.run("sleep 300 & echo $!; echo hi; exit 7", seconds=30)
     pid, hi = done.stdout.split()
     try:
@@ -134,7 +134,7 @@ def test_fatal_signals(server: RunningServer, name: str) -> None:
 
 
 def test_time_out(server: RunningServer, tmp_path: Path) -> None:
-    """A command whose time is up: what it wrote, status 124 as timeout(1) has, and it is gone."""
+    """A command that reached its time-out: its output until then, status 124 as timeout(1) has, and it is gone."""
     done = server.run("echo $$; exec sleep 300", options=("--timeout", "0.5"))
     assert done.returncode == 124
     assert_one_line(done.stderr, "trsh: timed out after 0.5 s")

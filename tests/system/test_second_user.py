@@ -69,7 +69,7 @@ def assert_first_user_unaffected(server: RunningServer) -> None:
 
 
 def test_second_user_without_a_record(server: RunningServer, others: Path) -> None:
-    """A-21: zero configuration for another uid: nothing says who listens there, and it is not even dialled."""
+    """A-21: zero configuration for another uid: no record names the server's key, so the client does not connect."""
     log = server.log_text()
     done = run_as_other(others, "-p", str(server.port), "127.0.0.1", "id")
     assert done.returncode == 255
@@ -81,7 +81,7 @@ def test_second_user_without_a_record(server: RunningServer, others: Path) -> No
 
 def test_second_user_with_the_fingerprint(server: RunningServer, others: Path) -> None:
     """A-21: with the server's fingerprint, under any name, the other user is refused in the same words, and learns
-    nothing: not who may log in, and not whether a name is known."""
+    nothing: neither which users may log in, nor whether a name is known."""
     refusals = set()
     logins = server.log_text().count(" logged in ")
     for name in ("root", OTHER_USER, "who-is-this"):
@@ -107,7 +107,7 @@ def test_second_user_with_the_first_users_folder(server: RunningServer, others: 
 
 
 def test_key_of_the_owner_under_another_name(server: RunningServer) -> None:
-    """A-19: a login whose user is not the owner is refused, even with the owner's key; as root the log warns."""
+    """A-19: a login as another user than the owner is refused, even with the owner's key; as root the log warns."""
     done = server.run("id", options=("-l", OTHER_USER))
     assert (done.returncode, done.stdout) == (255, b"")
     assert_one_line(done.stderr, "trsh: ")

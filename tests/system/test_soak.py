@@ -53,7 +53,7 @@ def children(pid: int) -> set[int]:
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()}
 
 
-async def nobody_but_the_guardian(pid: int) -> None:
+async def only_the_guardian_is_left(pid: int) -> None:
     """Wait until a server has reaped what it inherited; it looks once a second."""
     deadline = reactor.seconds() + PATIENCE
     while len(children(pid)) > 1:
@@ -89,11 +89,11 @@ async def test_ten_thousand_commands(server: ServerProcess) -> None:
     connection = await connect(reactor, HOST, server.port, config=ConfigFolders.at(str(server.folder)))
     pid = server.process.pid
     await run_many(connection, WARM_UP)
-    await nobody_but_the_guardian(pid)
+    await only_the_guardian_is_left(pid)
     before = (len(os.listdir(f"/proc/{pid}/fd")), children(pid))
     memory = resident_bytes(pid)
     await run_many(connection, COMMANDS - WARM_UP)
-    await nobody_but_the_guardian(pid)
+    await only_the_guardian_is_left(pid)
     assert (len(os.listdir(f"/proc/{pid}/fd")), children(pid)) == before
     assert resident_bytes(pid) - memory < MAX_GROWTH_BYTES
     await connection.close()

@@ -30,7 +30,7 @@ EVERY_WAY = pytest.mark.parametrize("way", [*WAYS.values(), DAEMON], ids=[*WAYS,
 
 
 def free_port() -> int:
-    """Find a TCP port that nobody listens on now."""
+    """Find a TCP port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 
 def is_listened_on(family: socket.AddressFamily, address: str, port: int) -> bool:
-    """Tell whether somebody answers at an address."""
+    """Tell whether there is a listener at an address."""
     with socket.socket(family) as probe:
         return probe.connect_ex((address, port)) == 0
 
@@ -112,7 +112,7 @@ def test_twistd_lists_the_service(tmp_path: Path) -> None:
 
 @EVERY_WAY
 def test_unknown_option(way: StartWay, tmp_path: Path) -> None:
-    """O-07: an option that there is not: one line that names it, status 2, no listener."""
+    """O-07: an option that does not exist: one line that names it, status 2, no listener."""
     port = free_port()
     done = try_to_start(way, tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port), "--bogus")
     assert_refused(done, tmp_path, "--bogus")

@@ -1,4 +1,4 @@
-"""A user who has never run anything: no question is asked, and nobody else can read what is made."""
+"""A user who has never run the programs: no question, and files that only this user can read."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_second_start_keeps_the_identity(tmp_path: Path) -> None:
 
 
 def test_client_without_a_server(tmp_path: Path) -> None:
-    """A client whose user has no server says how to start one."""
+    """A client that finds no server says how to start one."""
     done = subprocess.run(
         [SCRIPTS / "trsh", "--config-dir", tmp_path / "rsh", "-p", "1", "127.0.0.1", "true"],
         capture_output=True,

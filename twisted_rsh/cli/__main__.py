@@ -1,4 +1,4 @@
-"""``python -m twisted_rsh.client``, and ``trsh``: the client's command line."""
+"""The entry point of ``trsh``: read the command line, and run the program that it asks for."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["main"]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the client.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Until the program runs, Ctrl-C simply ends it; Python would show where.
+        # Until the program runs, Ctrl-C simply ends it; Python's own handler would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
@@ -31,16 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.show_help:
         return _print(usage_text().rstrip("\n"), 1)
     if options.show_version:
-        from importlib.metadata import version  # it takes longer to import than anything else above
+        from importlib.metadata import version  # its import takes longer than all the others above
 
         return _print(f"twisted-rsh {version('twisted-rsh')}", 2)
-    # Both need Twisted, which takes 0.3 s to import.
+    # The program needs Twisted, whose import takes 0.3 s: an error in the command line is told before.
     from twisted_rsh.cli.descriptors import ensure_standard_descriptors
-    from twisted_rsh.cli.program import run_client
+    from twisted_rsh.cli.program import install_reactor, run_client
 
     ensure_standard_descriptors()
     try:
-        return run_client(options)
+        return run_client(install_reactor(options), options)
     except HomeUnknown as error:
         _print(f"trsh: {error}", 2)
         return FAILURE_STATUS
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _print(text: str, fd: int) -> int:
     try:
         os.write(fd, f"{text}\n".encode(errors="backslashreplace"))
-    except OSError:  # nobody is there to be told
+    except OSError:  # the reader of the text is gone
         return FAILURE_STATUS
     return 0
 

@@ -1,13 +1,10 @@
-"""The console's prompt: asks for a line, and lets what is written meanwhile appear above it."""
+"""The console: a prompt, and the commands that are typed there, one after another in one shell."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
-from functools import partial
 from typing import Any
 
 from prompt_toolkit import PromptSession
@@ -19,25 +16,27 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 from prompt_toolkit.output import create_output
 from twisted.internet.defer import Deferred
+from zope.interface import implementer
 
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
-from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.outage import GaveUp
-from twisted_rsh.cli.output import ShownStream
-from twisted_rsh.cli.signals import suspend_self
-from twisted_rsh.cli.terminal import LocalTerminal
+from twisted_rsh.cli.output import IOutputHolder
+from twisted_rsh.cli.terminal import LocalTerminal, suspend_self
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import LossReason, SessionLost
-from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["ERROR_STYLE", "PROMPT", "LineDropped", "Prompt", "open_history", "run_console"]
+__all__ = ["PROMPT", "Console", "LineDropped", "Prompt", "open_history", "run_console"]
 
 PROMPT = ">>: "
-"""What the console shows when it waits for a command."""
+"""The text that the console shows when it waits for a command."""
+
+LEAVE = "exit"
+"""The line that ends the console, as the end of input does."""
 
 
 def open_history(config: ConfigFolders) -> History:
@@ -55,65 +54,60 @@ class LineDropped(Exception):
     """The user interrupted the line that was being typed."""
 
 
+@implementer(IOutputHolder)
 class Prompt:
-    """Asks for one line after another.  It needs a running asyncio loop.
+    """Asks for one line after another, and shows output that comes meanwhile above the line.
 
-    :param config: where the history is.
+    It needs a running asyncio loop.
+
+    :param config: names the file of the history.
+    :param foreground: has the outputs, and the outage during which ``~.`` leaves.
     """
 
-    def __init__(self, config: ConfigFolders) -> None:
+    def __init__(self, config: ConfigFolders, foreground: Foreground) -> None:
         keys = KeyBindings()
 
         @keys.add("c-c")
         def drop_line(event: KeyPressEvent) -> None:
-            # Not the KeyboardInterrupt of prompt_toolkit: raised in an asyncio task, that ends the whole loop.
+            # Not prompt_toolkit's KeyboardInterrupt: raised in an asyncio task, that ends the whole loop.
             event.app.exit(exception=LineDropped(), style="class:aborting")
 
         @keys.add(".", filter=Condition(self._is_leaving))
         def give_up(event: KeyPressEvent) -> None:
             event.app.exit(exception=GaveUp(), style="class:aborting")
 
-        # Where stdout is a file, it gets what the commands write and not the prompt.
+        # Where stdout is a file, the file gets what the commands write and not the prompt.
         output = create_output(always_prefer_tty=True)
         self._session: PromptSession[str] = PromptSession(
             history=open_history(config), key_bindings=keys, output=output
         )
-        self._foreground: Foreground | None = None
-        self._held: deque[Callable[[], None]] = deque()
-        self._asking: asyncio.Future[str] | None = None
-        self._above: asyncio.Future[None] | None = None
-        self._standing: asyncio.Future[None] | None = None
-
-    def show_background(self, shell: Shell, foreground: Foreground, encoding: str | None) -> None:
-        """Show what a shell writes while no command runs in it: above the prompt while there is one.
-
-        :param encoding: the code page of its text; ``None`` for the one that the server names.
-        """
-        self._foreground = foreground
-        for stream, output in ((shell.stdout, foreground.stdout), (shell.stderr, foreground.stderr)):
-            showing = output.prepare(stream, shell, encoding)
-            stream.forward(partial(self._came, showing), showing.end)
+        self._outputs = foreground.outputs
+        self._outage = foreground.outage
+        self._is_asking = False
+        self._writing: asyncio.Future[None] | None = None
+        self._suspending: asyncio.Future[None] | None = None
 
     async def ask(self, until: Deferred[Any]) -> str | None:
         """Ask for a line.
 
-        :param until: when it fires, nobody needs the line any more; cancelled when there is one.
-        :returns: the line, or ``None`` if nobody needs it.
-        :raises LineDropped: there is none; ask again.
-        :raises EOFError: there is none, and there will be none.
+        :param until: the console needs no line any more when this fires; cancelled when there is one.
+        :returns: the line, or ``None`` if the console needs none.
+        :raises LineDropped: the user dropped the line; ask again.
+        :raises EOFError: there is no line, and there will be none.
         :raises twisted_rsh.cli.outage.GaveUp: the user typed ``~.`` during an outage.
         """
-        # Twisted's own signal handling is off, and the program's is what should be there when a command runs.
+        # Twisted's own signal handling is off, and the program's has to be in place again when a command runs.
         asking = asyncio.ensure_future(self._session.prompt_async(PROMPT, handle_sigint=False))
         needless = False
 
-        def give_up(_result: object) -> None:
+        def stop_asking(_result: object) -> None:
             nonlocal needless
             needless = True
             asking.cancel()
 
-        until.addCallbacks(give_up, lambda _cancelled: None)
-        self._asking = asking
+        until.addCallbacks(stop_asking, lambda _cancelled: None)
+        self._is_asking = True
+        self._outputs.hold(self)
         before = signal.getsignal(signal.SIGTSTP)
         if before is not signal.SIG_IGN:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._suspend)
@@ -127,130 +121,127 @@ class Prompt:
             if before is not signal.SIG_IGN:
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
             until.cancel()
-            self._asking = None
-            if self._above is not None:
-                await Deferred.fromFuture(self._above)
+            self._is_asking = False
+            if self._writing is not None:
+                await Deferred.fromFuture(self._writing)
+            self._outputs.release()
 
-    def above(self, act: Callable[[], None]) -> None:
-        """Do something that writes: above the prompt while there is one, and at once otherwise."""
-        if self._asking is None:
-            act()
-            return
-        self._held.append(act)
-        if self._above is None:
-            self._above = asyncio.ensure_future(self._write_above())
-
-    def _came(self, showing: ShownStream, data: bytes) -> None:
-        self.above(partial(showing.piece, data))
-
-    def _is_leaving(self) -> bool:
-        is_outage = self._foreground is not None and self._foreground.outage.is_on
-        return is_outage and self._session.default_buffer.text == "~"
+    def output_waits(self) -> None:
+        """See :class:`~twisted_rsh.cli.output.IOutputHolder`."""
+        if self._writing is None:
+            self._writing = asyncio.ensure_future(self._write_above())
 
     async def _write_above(self) -> None:
+        """Take the prompt away, write what the outputs hold, and show the prompt again."""
         try:
-            await self._without_prompt(self._write_held)
+            with set_app(self._session.app):
+                async with in_terminal():
+                    self._outputs.release()
+                    await Deferred.fromCoroutine(self._outputs.settle()).asFuture(asyncio.get_running_loop())
         finally:
-            self._above = None
+            self._writing = None
+            if self._is_asking:
+                self._outputs.hold(self)
 
-    async def _write_held(self) -> None:
-        assert self._foreground is not None
-        while self._held:
-            self._held.popleft()()
-        self._foreground.end_line()
-        await Deferred.fromCoroutine(self._foreground.flushed()).asFuture(asyncio.get_running_loop())
-
-    async def _without_prompt(self, act: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do something on the terminal while the prompt is not there."""
-        with set_app(self._session.app):
-            async with in_terminal():
-                await act()
+    def _is_leaving(self) -> bool:
+        return self._outage.is_on and self._session.default_buffer.text == "~"
 
     def _suspend(self) -> None:
-        async def suspend() -> None:
-            suspend_self()
+        self._suspending = asyncio.ensure_future(self._suspend_without_prompt())
 
-        self._standing = asyncio.ensure_future(self._without_prompt(suspend))
-
-
-ERROR_STYLE = (b"\x1b[31m", b"\x1b[0m")
-"""What stands around standard error on a terminal: red, and back (ECMA-48 SGR)."""
-
-LEAVE = "exit"
-"""What ends the console when typed, as the end of input does."""
+    async def _suspend_without_prompt(self) -> None:
+        with set_app(self._session.app):
+            async with in_terminal():
+                suspend_self()
 
 
-async def run_console(
-    reactor: Any,
-    connection: Connection,
-    options: ClientOptions,
-    foreground: Foreground,
-    prompt: Prompt,
-    terminal: LocalTerminal | None,
-    environment: Mapping[str, str] = os.environ,
-) -> int:
-    """Prompt for commands and run them, until the end of input, ``exit``, or the end of the shell.
+class Console:
+    """Prompts for commands and runs them.
 
-    :param reactor: the reactor.
-    :param shell: the connection.
-    :param options: the time-out of each command, and the limits.
-    :param foreground: shows them.
+    :param connection: the connection.
+    :param lines: the shell that runs the commands.
+    :param foreground: shows the commands.
     :param prompt: asks for them.
-    :param terminal: what to lend each command, which is then on a terminal of its own; ``None`` for pipes.
-    :param environment: the client's own, for the type of its terminal.
-    :returns: the exit status of the last command, or of the shell if it ended first.
+    :param terminal: the terminal to lend each command; ``None`` for pipes.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        lines: LineShell,
+        foreground: Foreground,
+        prompt: Prompt,
+        terminal: LocalTerminal | None,
+    ) -> None:
+        self._connection = connection
+        self._lines = lines
+        self._foreground = foreground
+        self._outputs = foreground.outputs
+        self._prompt = prompt
+        self._terminal = terminal
+        self._status = 0
+
+    async def run(self) -> int:
+        """Prompt for commands and run them, until the end of input, ``exit``, or the end of the shell.
+
+        :returns: the exit status of the last command, or of the shell if it ended first.
+        :raises twisted_rsh.core.errors.Error: the client failed.
+        """
+        while True:
+            await self._outputs.settle()
+            try:
+                line = await self._prompt.ask(self._lines.when_ended())
+            except LineDropped:
+                continue
+            except EOFError:
+                return self._status
+            if line is None:
+                return self._shell_ended()
+            words = line.split()
+            if words == [LEAVE] or (words and await self._run_line(line)):
+                return self._status
+
+    async def _run_line(self, line: str) -> bool:
+        """Run a line and keep its status; return whether it was the last."""
+        if self._terminal is not None:
+            self._terminal.send_size()
+        try:
+            ending = await self._foreground.run(self._lines.start(line), 0, self._terminal)
+        except Interrupted as error:
+            if not self._connection.connected:
+                raise  # a prompt would be of no use, for nothing could run what is typed there
+            self._outputs.remark(f"[{error}]")
+            self._status = INTERRUPTED_STATUS
+            return False
+        if self._connection.lost is None and await self._lines.has_ended_with(line, ending):
+            self._status = self._lines.tell_end(self._outputs, line)
+            return True
+        self._status = exit_status(ending)
+        if self._status:
+            self._outputs.remark(f"[{describe_ending(ending) or f'status {self._status}'}]")
+        return self._connection.lost is not None
+
+    def _shell_ended(self) -> int:
+        if self._connection.lost is not None:
+            raise SessionLost(self._connection.lost, self._connection.loss or LossReason.LINK)
+        return self._lines.tell_end(self._outputs, "")
+
+
+async def run_console(reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground) -> int:
+    """Run a console on the client's own terminal.
+
+    :param reactor: the asyncio reactor.
+    :param connection: the connection.
+    :param options: whether the commands have a terminal, their time-out, and their limits.
+    :param foreground: shows the commands.
+    :returns: the exit status, as that of :meth:`Console.run`.
     :raises twisted_rsh.core.errors.Error: the client failed.
     """
-    wanted = None if terminal is None else terminal.describe(environment)
+    is_lent = os.isatty(1) if options.terminal is TerminalWish.UNSAID else options.terminal is not TerminalWish.NEVER
+    terminal = LocalTerminal(reactor, 0) if is_lent else None
+    wanted = None if terminal is None else terminal.describe(os.environ)
     lines = await start_line_shell(reactor, connection, options, wanted)
-    foreground.outage.reads_keys = True
-    foreground.place = prompt.above
-    prompt.show_background(lines.shell, foreground, options.encoding)
     if terminal is not None:
-        terminal.resized = lines.shell.resize
-    status = 0
-    while True:
-        foreground.end_line()
-        await foreground.flushed()
-        try:
-            line = await prompt.ask(lines.when_ended())
-        except LineDropped:
-            continue
-        except EOFError:
-            return status
-        if line is None:
-            return _shell_gone(connection, lines, foreground)
-        words = line.split()
-        if words == [LEAVE]:
-            return status
-        if words:
-            status, ends = await _run_line(connection, lines, line, foreground, terminal)
-            if ends:
-                return status
-
-
-async def _run_line(
-    connection: Connection, lines: LineShell, line: str, foreground: Foreground, terminal: LocalTerminal | None
-) -> tuple[int, bool]:
-    """Run a line; return its status, and whether it was the last."""
-    if terminal is not None:
-        terminal.tell_size()
-    try:
-        ending = await foreground.run(lines.start(line), 0, terminal)
-    except Interrupted as error:
-        if not connection.connected:
-            raise  # at a prompt there would be nobody to run anything
-        foreground.remark(f"[{error}]")
-        return INTERRUPTED_STATUS, False
-    if connection.lost is None and await lines.has_ended_with(line, ending):
-        return lines.tell_end(foreground, line), True
-    status = exit_status(ending)
-    if status:
-        foreground.remark(f"[{describe_ending(ending) or f'status {status}'}]")
-    return status, connection.lost is not None
-
-
-def _shell_gone(connection: Connection, lines: LineShell, foreground: Foreground) -> int:
-    if connection.lost is not None:
-        raise SessionLost(connection.lost, connection.loss or LossReason.LINK)
-    return lines.tell_end(foreground, "")
+        terminal.connect_to(lines.shell)
+    foreground.outputs.show(lines.shell)
+    return await Console(connection, lines, foreground, Prompt(options.config_folders(), foreground), terminal).run()

@@ -1,108 +1,149 @@
-"""A descriptor on its way to a command's standard input: bytes as they are, or what a person types, as text."""
+"""The client's standard input, read only as far as its owner has room for."""
+
+# ruff: noqa: N805 - a zope interface's methods have no self
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
-from twisted_rsh.cli.outage import Outage
-from twisted_rsh.cli.output import local_encoding
+from twisted_rsh.cli.outage import GaveUp, Outage
+from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.job import Job
+from twisted_rsh.client.streams import IInputSource
 from twisted_rsh.client.text import Transcoder
+from twisted_rsh.core.endings import JobEnd
+from twisted_rsh.core.errors import Error
 
-__all__ = ["InputReader", "JobInput"]
+__all__ = ["IInputOwner", "InputFailed", "InputReader", "JobInput"]
+
+
+class InputFailed(Error):
+    """The client's own input could not be read to its end."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot read stdin: {error.strerror}")
+
+
+class IInputOwner(Interface):
+    """The owner of an :class:`InputReader`: takes what it reads, within the room there is.
+
+    It is to the client's input what :class:`twisted_rsh.interfaces.IJobOwner` is to a job's output on the server.  The
+    reader calls these methods from the reactor, never from within a method of its own.
+    """
+
+    def input_room() -> int:
+        """Return how many bytes may be read now.
+
+        :returns: bytes, 0 when there is no room; the owner calls :meth:`InputReader.resume` when it has room again.
+        """
+
+    def input_received(data: bytes) -> None:
+        """Take input.
+
+        :param data: at least one byte, and no more than :meth:`input_room` just said.
+        """
+
+    def input_ended(error: OSError | None) -> None:
+        """Learn that no more input comes.  Called once at most, and not after :meth:`InputReader.stop`.
+
+        :param error: the error that ended the input before its true end, such as that of a broken disk; ``None`` at the
+            true end.  A terminal that vanished is a true end.
+        """
 
 
 @implementer(IReadDescriptor)
 class InputReader:
-    """Reads a descriptor as far as it is allowed to, and not one byte further.
+    """Reads a descriptor as far as its owner has room, and not one byte further.
 
-    It is allowed nothing at first: call :meth:`allow`.  All calls to the owner come from the reactor, never from
-    within a method.  The end of a terminal's input (Ctrl-D) is as final as that of a pipe.
+    Call :meth:`resume` to begin.  The end of a terminal's input (Ctrl-D) is as final as that of a pipe.
 
     :param reactor: provides `IReactorFDSet` and `IReactorTime`.
-    :param fd: the descriptor to read.  It stays open and its flags stay as they are.
-    :param on_data: called with bytes, at least one, and no more than are allowed.
-    :param on_end: called once, when there is no more input; not after :meth:`stop`.
-    :raises OSError: the descriptor is not open: :func:`ensure_standard_descriptors` prevents that.
-    :ivar error: what ended the input before its true end, such as an I/O error of a disk; ``None`` otherwise.  A
-        terminal that vanished is a true end.
+    :param fd: the descriptor.  It stays open and its flags stay as they are.
+    :param owner: takes what is read.
+    :raises OSError: the descriptor is not open;
+        :func:`~twisted_rsh.cli.descriptors.ensure_standard_descriptors` prevents that.
     """
 
-    def __init__(self, reactor: Any, fd: int, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
-        self.error: OSError | None = None
+    def __init__(self, reactor: Any, fd: int, owner: IInputOwner) -> None:
         self._reactor = reactor
-        self._on_data = on_data
-        self._on_end = on_end
+        self._owner = owner
         self._is_terminal = os.isatty(fd)
-        self._way = open_nonblocking(fd, os.O_RDONLY)
-        self._allowed = 0
-        self._waiting = False
+        self._descriptor = open_nonblocking(fd, os.O_RDONLY)
+        self._is_stopped = False
+        self._is_watched = False
         self._turn: IDelayedCall | None = None
 
-    def allow(self, size: int) -> None:
-        """Add to what may be read.
-
-        :param size: bytes, at least 0.
-        """
-        self._allowed += size
-        self._go_on()
+    def resume(self) -> None:
+        """Learn that the owner has room, and read on.  May be called at any time."""
+        if not self._is_stopped and not self._is_watched and self._turn is None:
+            self._turn = self._reactor.callLater(0, self._read_first)
 
     def stop(self) -> None:
         """Read no more, and close what was opened.  May be called more than once."""
-        if self._waiting:
-            self._waiting = False
-            self._reactor.removeReader(self)
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        self._unwatch()
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        if self._way.is_open:
-            self._way.close()
+        self._descriptor.close()
 
-    def _go_on(self) -> None:
-        if self._way.is_open and self._allowed and not self._waiting and self._turn is None:
-            self._turn = self._reactor.callLater(0, self._read)
+    def _read_first(self) -> None:
+        """Read without knowing whether there is something to read, since ``epoll`` cannot watch a file."""
+        self._turn = None
+        self._read()
 
     def _read(self) -> None:
-        self._turn = None
+        size = min(self._owner.input_room(), PIECE_BYTES)
+        if size <= 0:
+            self._unwatch()
+            return
+        error = None
         try:
-            data = self._way.read(min(self._allowed, PIECE_BYTES))
+            data = self._descriptor.read(size)
         except BlockingIOError:
-            self._waiting = True
-            self._reactor.addReader(self)
+            self._watch()
             return
-        except OSError as error:
-            if not (self._is_terminal and error.errno == errno.EIO):
-                self.error = error
+        except OSError as e:
             data = b""
-        if not data:
-            self._end()
-            return
-        self._allowed -= len(data)
-        self._on_data(data)
-        self._go_on()
+            error = None if self._is_terminal and e.errno == errno.EIO else e
+        if data:
+            self._owner.input_received(data)
+            self.resume()
+        else:
+            self._end(error)
 
-    def _end(self) -> None:
+    def _watch(self) -> None:
+        if not self._is_watched:
+            self._is_watched = True
+            self._reactor.addReader(self)
+
+    def _unwatch(self) -> None:
+        if self._is_watched:
+            self._is_watched = False
+            self._reactor.removeReader(self)
+
+    def _end(self, error: OSError | None) -> None:
         self.stop()
-        self._on_end()
+        self._owner.input_ended(error)
 
     def fileno(self) -> int:
         """For the reactor: the descriptor to watch, -1 after the end."""
-        return self._way.fd
+        return self._descriptor.fd
 
     def doRead(self) -> None:
         """For the reactor: there is something to read."""
-        self._waiting = False
-        self._reactor.removeReader(self)
         self._read()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -110,9 +151,11 @@ class InputReader:
 
         :param reason: `ConnectionDone` at a hang-up; anything else when the reactor shuts down or a callback failed.
         """
-        self._waiting = False
+        self._is_watched = False
+        if self._is_stopped:
+            return
         if isinstance(reason.value, ConnectionDone):
-            self._end()
+            self._end(None)
         else:
             self.stop()
 
@@ -121,94 +164,99 @@ class InputReader:
         return "stdin"
 
 
+@implementer(IInputOwner, IInputSource)
 class JobInput:
-    """Reads a descriptor for one command, no further than the command takes.
+    """Passes a descriptor on to the standard input of one command: bytes as they are, keys as text.
+
+    Keys that are typed before the server has started the command stay in the terminal until it has, because only then
+    their code page is known.  During an outage keys are read even so, up to a bound, and held: a raw terminal has no
+    other way out.
 
     :param reactor: the reactor.
-    :param fd: the descriptor.  What comes from a terminal is text in its own code page.
+    :param fd: the descriptor.  What comes from a terminal is text in the terminal's own code page.
     :param job: the command.
+    :param waiting: the wait for the command's end; cancelled when the user leaves during an outage.
     :param encoding: the code page of the command's text; ``None`` for the one that the server names.
-    :param outage: looks at what a person types.
-    :param leave: called when that is the way out of an outage.
+    :param outage: looks at the keys.
+    :ivar failure: why the command did not get its whole input: :class:`InputFailed`, or
+        :class:`~twisted_rsh.cli.outage.GaveUp`; ``None`` otherwise.
     """
 
     def __init__(
-        self,
-        reactor: Any,
-        fd: int,
-        job: Job,
-        encoding: str | None,
-        outage: Outage,
-        leave: Callable[[], None],
+        self, reactor: Any, fd: int, job: Job, waiting: Deferred[JobEnd], encoding: str | None, outage: Outage
     ) -> None:
+        self.failure: Error | None = None
         self._job = job
+        self._waiting = waiting
         self._encoding = encoding
         self._outage = outage
-        self._leave = leave
         self._transcoder: Transcoder | None = None
         self._is_typed = os.isatty(fd)
         self._is_started = not self._is_typed
-        self._is_reading = False
-        self._ahead: list[Callable[[], None]] = []
-        self._reader = InputReader(reactor, fd, self._came, lambda: self._in_turn(self._end))
+        self._is_ended = False
+        self._held = b""
+        self._reader = InputReader(reactor, fd, self)
+        job.stdin.pull_from(self)
         if self._is_typed:
-            # What was typed ahead is text, too, and waits until it is known in which code page it is wanted.  Of an
-            # outage, though, it may be the way out, and a raw terminal has no other.
-            outage.keys_are_read(self._read)
+            outage.watch_keys(self)
             job.when_started().addCallback(self._started)
         else:
-            self._read()
-
-    @property
-    def error(self) -> OSError | None:
-        """What ended the input before its true end; ``None`` otherwise."""
-        return self._reader.error
+            self._reader.resume()
 
     def stop(self) -> None:
         """Read no more."""
         self._reader.stop()
 
-    def _read(self) -> None:
-        if not self._is_reading:
-            self._is_reading = True
-            self._reader.allow(PIECE_BYTES)
+    def resume(self) -> None:
+        """Learn that the command has room, or that an outage has begun."""
+        self._pass_on()
+        self._reader.resume()
+
+    def input_room(self) -> int:
+        """See :class:`IInputOwner`."""
+        if self._is_typed and self._outage.is_on:
+            return PIECE_BYTES - len(self._held)
+        return self._job.stdin.room if self._is_started else 0
+
+    def input_received(self, data: bytes) -> None:
+        """See :class:`IInputOwner`."""
+        if self._is_typed and self._outage.typed(data):
+            self.failure = GaveUp()
+            self._waiting.cancel()
+        else:
+            self._held += data
+            self._pass_on()
+
+    def input_ended(self, error: OSError | None) -> None:
+        """See :class:`IInputOwner`."""
+        if error is None:
+            self._is_ended = True
+            self._pass_on()
+        else:
+            # A command that took half of its input for all of it would do harm.
+            self.failure = InputFailed(error)
+            self._job.close()
 
     def _started(self, _result: None) -> None:
         self._is_started = True
-        self._read()
-        while self._ahead:
-            self._ahead.pop(0)()
+        self.resume()
 
-    def _came(self, data: bytes) -> None:
-        if self._is_typed and self._outage.typed(data):
-            self._leave()
-        else:
-            self._in_turn(partial(self._write, data))
+    def _pass_on(self) -> None:
+        """Give the command what is held, once it takes input, and then the end."""
+        if not self._is_started:
+            return
+        # Only what was read during an outage may be more than there is room for.
+        if self._held and (not self._outage.is_on or self._job.stdin.room):
+            data, self._held = self._held, b""
+            # If the command does not take all of it, the command's own end says why.
+            self._job.stdin.write(self._convert(data)).addErrback(lambda failure: failure.trap(BrokenPipeError))
+        if self._is_ended and not self._held:
+            self._job.stdin.end()
 
-    def _in_turn(self, act: Callable[[], None]) -> None:
-        if self._is_started:
-            act()
-        else:
-            self._ahead.append(act)
-
-    def _write(self, data: bytes) -> None:
+    def _convert(self, data: bytes) -> bytes:
         encoding = self._encoding or self._job.encoding
         if self._is_typed and self._transcoder is None and encoding is not None:
-            self._transcoder = _input_transcoder(encoding)
-        text = data if self._transcoder is None else self._transcoder.convert(data)
-        written = self._job.stdin.write(text)
-        written.addCallbacks(lambda _: self._reader.allow(len(data)), lambda _: self._reader.stop())
-
-    def _end(self) -> None:
-        # A command that took half of its input for all of it would do harm.
-        if self._reader.error is None:
-            self._job.stdin.end()
-        else:
-            self._job.close()
-
-
-def _input_transcoder(target: str) -> Transcoder | None:
-    try:
-        return Transcoder(local_encoding(), target)
-    except LookupError:
-        return None
+            # Where Python does not know the code page, the bytes as they are come closest.
+            with contextlib.suppress(LookupError):
+                self._transcoder = Transcoder(local_encoding(), encoding)
+        return data if self._transcoder is None else self._transcoder.convert(data)

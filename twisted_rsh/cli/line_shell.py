@@ -1,4 +1,4 @@
-"""The one shell that runs the lines of a console, or of a script: what one line does, the next one finds."""
+"""The one shell that runs the lines of a console or of a script, so that a line finds what the last one did."""
 
 from __future__ import annotations
 
@@ -7,36 +7,37 @@ import re
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from twisted_rsh.cli.foreground import Foreground
 from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.cli.output import LocalOutputs
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status
-from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, Signalled
+from twisted_rsh.client.waiting import Once
+from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, Signalled
 from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, Grace, Terminal
 
-__all__ = ["LineShell", "start_line_shell"]
+__all__ = ["END_SECONDS", "LineShell", "start_line_shell"]
 
 END_SECONDS = 1.0
-"""Seconds for which a line that looks like the shell's last is given to end it: the line's own end comes first.  A
-shell that has suspended commands goes on instead."""
+"""Seconds to wait for the end of the shell after a line that may have ended it.  The end of the line itself arrives
+first, and a shell that has suspended commands goes on."""
 
 _LEAVING = re.compile(r"\b(?:exit|logout)\b")
-"""What a line says that is to end the shell."""
+"""Matches a line that asks for the end of the shell."""
 
 _REPLACING = re.compile(r"\bexec\b")
-"""What a line says that may put something else in the shell's place, which then ends."""
+"""Matches a line that may replace the shell by another program; the end of that program is the shell's."""
 
 
 class LineShell:
-    """Runs lines, and knows when there is no shell any more.
+    """Runs lines in one shell, and knows when the shell has ended.
 
     :param clock: the reactor.
     :param shell: the shell.
     :param options: the time-out of each line, and the limit of its output.
-    :ivar shell: the shell.
-    :ivar ending: how it ended, or ``None`` while it runs.
+    :ivar shell: the parameter.
+    :ivar ending: how the shell ended; ``None`` while it runs.
     """
 
     def __init__(self, clock: IReactorTime, shell: Shell, options: ClientOptions) -> None:
@@ -44,60 +45,58 @@ class LineShell:
         self.ending: Ending | None = None
         self._clock = clock
         self._options = options
-        self._waiting: list[Deferred[None]] = []
-        shell.wait().addCallback(lambda end: self._ended(end.ending))
+        self._end: Once[Ending] = Once()
+        shell.wait().addCallback(self._ended)
 
     def start(self, line: str) -> Job:
         """Start a line.
 
-        :returns: the command; wait for its end, and ask :meth:`has_ended_with` before the next.
+        :param line: text for the shell.
+        :returns: the command; wait for its end, and call :meth:`has_ended_with` before the next line.
         :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
         """
         return self.shell.start(line, timeout=self._options.timeout, max_output=self._options.max_output)
 
-    def when_ended(self) -> Deferred[None]:
+    def when_ended(self) -> Deferred[Ending]:
         """Wait for the end of the shell.
 
-        :returns: fires at its end, also when the connection is lost.  Cancelling it changes nothing.
+        :returns: fires with its ending, also when the connection is lost.  Cancelling it changes nothing.
         """
-        waiting: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiting)
-        if self.ending is not None:
-            self._ended(self.ending)
-        return waiting
+        return self._end.wait()
 
     async def has_ended_with(self, line: str, ending: Ending) -> bool:
-        """Find out whether the shell has ended with a line whose own end has come.
+        """Find out whether a line has ended the shell.
 
-        :param line: the line, and
-        :param ending: how it ended: the two decide how long that may take.
+        The line and its ending decide how long to wait for the shell's own end.
+
+        :param line: the line.
+        :param ending: how the line ended.
         """
-        # Of a command that a signal ended, a shell that goes on tells a status.
+        # A shell that goes on after a signal to a command reports a status instead.
         is_suspect = isinstance(ending, Signalled | OutcomeUnknown)
         is_suspect = is_suspect or _LEAVING.search(line) is not None or _REPLACING.search(line) is not None
-        await self.when_ended().addTimeout(
-            END_SECONDS if is_suspect else 0, self._clock, lambda _result, _seconds: None
-        )
+        seconds = END_SECONDS if is_suspect else 0
+        await self.when_ended().addTimeout(seconds, self._clock, lambda _result, _seconds: None)
         return self.ending is not None
 
-    def tell_end(self, foreground: Foreground, line: str) -> int:
-        """Tell the user that there is no shell any more, unless that is what the line asked for.
+    def tell_end(self, outputs: LocalOutputs, line: str) -> int:
+        """Tell the user that the shell has ended, unless the last line asked for that.
 
-        :param line: the last line, empty for none.
+        :param outputs: shows it.
+        :param line: the last line; empty for none.
         :returns: the exit status that stands for the shell's ending.
         """
         ending = self.ending
         assert ending is not None
         if not isinstance(ending, Exited):
-            foreground.say(f"the shell has ended: {describe_ending(ending)}")
+            outputs.say(f"the shell has ended: {describe_ending(ending)}")
         elif _LEAVING.search(line) is None:
-            foreground.say(f"the shell has ended with status {ending.code}")
+            outputs.say(f"the shell has ended with status {ending.code}")
         return exit_status(ending)
 
-    def _ended(self, ending: Ending) -> None:
-        self.ending = ending
-        while self._waiting:  # who is told may cancel the others
-            self._waiting.pop(0).callback(None)
+    def _ended(self, end: JobEnd) -> None:
+        self.ending = end.ending
+        self._end.happen(end.ending)
 
 
 async def start_line_shell(
@@ -106,22 +105,23 @@ async def start_line_shell(
     options: ClientOptions,
     terminal: Terminal | None = None,
     *,
-    unattended: bool = False,
+    is_unattended: bool = False,
 ) -> LineShell:
     """Start the user's shell on the server.
 
     :param clock: the reactor.
     :param connection: the connection.
     :param options: the shell's limits, and those of its lines.
-    :param terminal: the terminal that it is to have, or ``None`` for pipes.
-    :param unattended: whether no person sits at it: without a connection it then has the grace of a command.
-    :raises twisted_rsh.client.errors.ShellRefused: there is none to be had.
+    :param terminal: the terminal that it is to have; ``None`` for pipes.
+    :param is_unattended: whether a script runs in it, and no person types; without a connection the shell then has the
+        grace of a command.
+    :raises twisted_rsh.client.errors.ShellRefused: the server starts no shell.
     :raises twisted_rsh.client.errors.SessionLost: the connection is gone.
     """
     shell = await connection.open_shell(
         terminal=terminal,
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
-        on_disconnect=options.on_disconnect or (Grace(COMMAND_GRACE_SECONDS) if unattended else None),
+        on_disconnect=options.on_disconnect or (Grace(COMMAND_GRACE_SECONDS) if is_unattended else None),
     )
     return LineShell(clock, shell, options)

@@ -1,15 +1,16 @@
 """The client's command line: ``trsh [options] [[user@]host[:port]] [command ...]``, read as ``ssh`` reads its own.
 
-Options may stand before and after the host, but not behind the first word of the command, which belongs to the other
-side with everything after it.  ``--`` ends the options, before the host or behind it.  Of an option that is given
-twice, the first counts, as with ``ssh``; so does the first port, whether from ``-p`` or behind the host.  ``-l``
-always wins over ``user@``.  Of ``-t`` and ``-T`` the last counts, also as with ``ssh``.
+Options may stand before and after the host.  The first word of the command ends them: it belongs to the command, with
+every word after it.  ``--`` ends them too, before the host or after it.  Of two values of one option the first counts,
+as with ``ssh``, and of two ports the first too, whether ``-p`` gives it or the host.  The user of ``-l`` always counts,
+and not that of ``user@``.  Of ``-t`` and ``-T`` the last one counts, as with ``ssh``.
 """
 
 from __future__ import annotations
 
 import enum
 import math
+import os
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import MAX_OFFSET
 from twisted_rsh.core.requests import Disconnection, parse_disconnection
 from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["ClientOptions", "TerminalWish", "UsageError", "parse_options", "usage_text"]
 
@@ -30,57 +32,57 @@ MAX_PORT = 65535
 """The highest TCP port."""
 
 _BYTE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
-"""What a letter behind a number of bytes multiplies it with."""
+"""The factors of the letters that may follow a number of bytes."""
 
 _SHELL_CHARACTERS = frozenset("'\"`$\\;&<>|(){}[]*?!#~^")
-"""What a shell gives a meaning to.  No host and no user is named so, and names end up in other people's scripts
-(CVE-2023-51385)."""
+"""The characters that mean something to a shell.  No host and no user has one in its name, and names end up in scripts
+that do not quote them (CVE-2023-51385)."""
 
 
 class UsageError(Error):
-    """The command line cannot be understood; ``str()`` of it is one line that names the word and the way out."""
+    """The command line is wrong; ``str()`` of the exception is one line that names the word and the way out."""
 
 
 class TerminalWish(enum.Enum):
-    """Whether the job on the server is to have a terminal."""
+    """Whether the user wants the server to allocate a terminal."""
 
     UNSAID = "unsaid"
-    """The console's shell, when the console is on one; a command, not."""
+    """A terminal for the console, if the client's stdout is one, and none for a command."""
 
     ASKED = "-t"
-    """If the client's stdin is one."""
+    """A terminal if the client's stdin is one."""
 
     ALWAYS = "-tt"
-    """Whatever the client's stdin is."""
+    """A terminal, whatever the client's stdin is."""
 
     NEVER = "-T"
-    """Not in any case."""
+    """No terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """What the command line asks for.
+    """The values of the command line.
 
     :ivar host: the server's name or address; an IPv6 address is without its brackets.
     :ivar port: the server's TCP port.
-    :ivar user: whom to be on the server, or ``None`` if not said.
-    :ivar command: the words of the command as given, not joined; empty for a shell.
-    :ivar stdin_is_empty: whether stdin counts as being at its end, and is not read.
+    :ivar user: the user to log in as; ``None`` for the one that the server takes by default.
+    :ivar command: the words of the command as given, not joined; empty for the console or a script.
+    :ivar stdin_is_empty: whether to read nothing from stdin, and give the command no input.
     :ivar terminal: whether the job is to have a terminal.
-    :ivar quiet: whether to say nothing but fatal errors.
+    :ivar quiet: whether to tell nothing but fatal errors.
     :ivar verbosity: how many times ``-v`` was given.
-    :ivar show_version: whether to print the version and nothing else.
-    :ivar show_help: whether to print :func:`usage_text` and nothing else.
-    :ivar timeout: seconds that the job may take, or ``None`` for as long as it takes.
-    :ivar max_output: bytes that the job may write, or ``None`` for as many as it writes.
-    :ivar max_cpu: seconds of processor time that the job may take, or ``None`` for as many as it takes.
-    :ivar max_memory: bytes of memory that the job may take, or ``None`` for as many as it takes.
-    :ivar encoding: the code page, named as Python prefers, or ``None`` for the one that the server names.
+    :ivar show_version: whether to print the version and do nothing else.
+    :ivar show_help: whether to print :func:`usage_text` and do nothing else.
+    :ivar timeout: seconds after which the server ends the command; ``None`` for no limit.
+    :ivar max_output: bytes of output after which the server ends the command; ``None`` for no limit.
+    :ivar max_cpu: seconds of processor time after which the server ends the command; ``None`` for no limit.
+    :ivar max_memory: bytes of memory above which the server ends the command; ``None`` for no limit.
+    :ivar encoding: the code page of the command's text, as Python names it; ``None`` for the one that the server names.
     :ivar no_resume: whether the session ends with its connection.
-    :ivar on_disconnect: what becomes of what runs while there is no connection, or ``None`` for what is usual.
+    :ivar on_disconnect: the policy for jobs while there is no connection; ``None`` for the default.
     :ivar argv: whether the command's words are a program and its arguments, to be run without a shell.
-    :ivar fingerprint: the pin of the server's key as it was given, or ``None`` for the known servers'.
-    :ivar config_dir: the folder of the client's keys and known servers, or ``None`` for the usual one.
+    :ivar fingerprint: the fingerprint of the server's key as it was given; ``None`` to look among the known servers.
+    :ivar config_dir: the folder of the client's keys and known servers; ``None`` for the default.
     """
 
     host: str = DEFAULT_HOST
@@ -104,10 +106,17 @@ class ClientOptions:
     fingerprint: str | None = None
     config_dir: str | None = None
 
+    def config_folders(self) -> ConfigFolders:
+        """Name the folders of the keys, the known servers and the history.
+
+        :raises twisted_rsh.trust.home.HomeUnknown: ``config_dir`` is ``None``, and the user has no home folder.
+        """
+        return ConfigFolders.default(os.environ) if self.config_dir is None else ConfigFolders.at(self.config_dir)
+
 
 def _number(text: str, maximum: int) -> int:
-    """Read a number from 1 to a maximum; 0 is what cannot be read."""
-    # int() would take signs, spaces, underscores and the digits of other scripts.
+    """Read a number from 1 to a maximum; return 0 for any other text."""
+    # int() alone would take signs, spaces, underscores and the digits of other scripts.
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) else 0
     return number if number <= maximum else 0
 
@@ -167,40 +176,44 @@ def _user(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One option: what people write for it, and what it does to one field of :class:`ClientOptions`."""
+    """One option: the flags to write for it, and the field of :class:`ClientOptions` that it sets."""
 
     flags: tuple[str, ...]
     field: str
     help: str
     metavar: str = ""
     parse: Callable[[str], Any] | None = None
-    """For an option with a value: from the value as text; raises `UsageError`."""
+    """Reads the value from text, or raises `UsageError`; ``None`` for an option without a value."""
 
 
 _OPTIONS = (
-    _Option(("-p",), "port", f"the server's port (default: {DEFAULT_PORT})", "PORT", _port),
-    _Option(("-l",), "user", "whom to be on the server", "USER", _user),
-    _Option(("-t",), "terminal", "give it a terminal, if stdin is one; -tt: always"),
-    _Option(("-T",), "terminal", "give it none; the console neither"),
-    _Option(("-n",), "stdin_is_empty", "do not read stdin: the command finds it at its end"),
-    _Option(("-q",), "quiet", "say nothing but fatal errors"),
-    _Option(("-v",), "verbosity", "say more about what happens; -vv for still more"),
-    _Option(("--timeout",), "timeout", "end the command after so long", "SECONDS", _seconds),
+    _Option(("-p",), "port", f"TCP port of the server (default: {DEFAULT_PORT})", "PORT", _port),
+    _Option(("-l",), "user", "user to log in as", "USER", _user),
+    _Option(("-t",), "terminal", "allocate a terminal if stdin is one; -tt: always"),
+    _Option(("-T",), "terminal", "never allocate a terminal"),
+    _Option(("-n",), "stdin_is_empty", "do not read stdin; the command gets no input"),
+    _Option(("-q",), "quiet", "report fatal errors only"),
+    _Option(("-v",), "verbosity", "log to stderr"),
+    _Option(("--timeout",), "timeout", "end the command after this time", "SECONDS", _seconds),
     _Option(("--max-output",), "max_output", "end the command when it has written more", "BYTES", _bytes),
-    _Option(("--max-cpu",), "max_cpu", "... when it took more processor time", "SECONDS", _seconds),
-    _Option(("--max-memory",), "max_memory", "... when it has more memory", "BYTES", _bytes),
-    _Option(("--encoding",), "encoding", "the code page of the command's text", "NAME", _encoding),
-    _Option(("--no-resume",), "no_resume", "end everything with the connection"),
+    _Option(("--max-cpu",), "max_cpu", "end the command when it has used more CPU time", "SECONDS", _seconds),
+    _Option(("--max-memory",), "max_memory", "end the command when it uses more memory", "BYTES", _bytes),
+    _Option(("--encoding",), "encoding", "code page of the command's text", "NAME", _encoding),
+    _Option(("--no-resume",), "no_resume", "end the session when the connection is lost"),
     _Option(
-        ("--on-disconnect",), "on_disconnect", "jobs in an outage: kill, keep, grace:SECONDS", "POLICY", _disconnection
+        ("--on-disconnect",),
+        "on_disconnect",
+        "for jobs in an outage: kill, keep, grace:SECONDS",
+        "POLICY",
+        _disconnection,
     ),
-    _Option(("--argv",), "argv", "run the words as they are, without a shell"),
-    _Option(("--fingerprint",), "fingerprint", "the key that the server must have", "SHA256:...", str),
-    _Option(("--config-dir",), "config_dir", "where the keys and the known servers are kept", "FOLDER", str),
+    _Option(("--argv",), "argv", "run a program with its arguments, without a shell"),
+    _Option(("--fingerprint",), "fingerprint", "fingerprint that the server's key must have", "SHA256:...", str),
+    _Option(("--config-dir",), "config_dir", "folder of the keys and the known servers", "FOLDER", str),
     _Option(("-V", "--version"), "show_version", "show the version"),
     _Option(("-h", "--help"), "show_help", "show this help"),
 )
-"""Every option there is; the scanner and the help are both driven by this table."""
+"""All options; the scanner and the help both read this table."""
 
 _BY_FLAG = {flag: option for option in _OPTIONS for flag in option.flags}
 
@@ -220,7 +233,7 @@ class _Scan:
         self._take_options()
         if self._words:
             self._take_host(self._words.pop(0))
-            # As in ssh: behind a "--" before the host, everything after the host is the command.
+            # As in ssh: after a "--" before the host, all that follows the host is the command.
             if not self._ended:
                 self._take_options()
         self._values.setdefault("user", self._host_user)
@@ -289,7 +302,7 @@ class _Scan:
 
 
 def _split_address(text: str) -> tuple[str, str | None]:
-    """Take ``host``, ``host:port``, ``::1``, ``[::1]`` or ``[::1]:port`` apart."""
+    """Split ``host``, ``host:port``, ``::1``, ``[::1]`` or ``[::1]:port`` into host and port."""
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or not _is_ipv6(host) or (rest and not rest.startswith(":")):
@@ -305,7 +318,7 @@ def _split_address(text: str) -> tuple[str, str | None]:
 
 
 def _is_ipv6(text: str) -> bool:
-    import socket  # not needed for any other kind of host, and the client's start is timed
+    import socket  # no other kind of host needs it, and its import would slow the client's start
 
     address, percent, scope = text.partition("%")
     if percent:
@@ -318,17 +331,17 @@ def _is_ipv6(text: str) -> bool:
 
 
 def parse_options(arguments: Sequence[str]) -> ClientOptions:
-    """Understand a command line.
+    """Parse a command line.
 
     :param arguments: its words, without the program's name: ``sys.argv[1:]``.
-    :returns: what it asks for.
-    :raises UsageError: it cannot be understood: say so on stderr and end with 255.
+    :returns: its values.
+    :raises UsageError: it is wrong: print the exception on stderr and exit with 255.
     """
     return _Scan(arguments).run()
 
 
 def usage_text() -> str:
-    """Write the help.
+    """Return the help.
 
     :returns: lines of at most 79 columns, with a newline at the end.
     """
@@ -338,16 +351,17 @@ def usage_text() -> str:
         [
             "Usage: trsh [options] [[user@]host[:port]] [command ...]",
             "",
-            "Run a command on another machine, or a shell there if no command is given.",
-            f"The server is {DEFAULT_HOST}:{DEFAULT_PORT} unless you name another.",
+            "Run a command on another machine.  Without a command, prompt for commands, or",
+            "run the lines of stdin if that is no terminal.",
+            f"The default server is {DEFAULT_HOST}:{DEFAULT_PORT}.",
             "",
             "Options, before the host or between the host and the command:",
             *(f"  {label:<{width}}  {option.help}" for label, option in rows),
             "",
-            "BYTES are a number, or one with K, M or G behind it, which are 1024s.",
+            "BYTES is a number, optionally followed by K, M or G (powers of 1024).",
             "",
-            "The exit status is the command's own; 128+n if signal n ended it, 124 if its",
-            "time was up, 125 if it reached a limit, 255 if the client failed.",
+            "The exit status is that of the command; 128+n if signal n ended it, 124 after",
+            "a time-out, 125 if it reached another limit, 255 if the client failed.",
             "",
         ]
     )

@@ -1,4 +1,4 @@
-"""What a client's user sees of outages, and how to leave during one."""
+"""Outages as the client's user sees them: the notice, its end, and the ways to leave during one."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from twisted_rsh.cli.output import LocalOutputs
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import Error
+from twisted_rsh.client.streams import IInputSource
+from twisted_rsh.core.errors import Error
 
 __all__ = ["NOTICE_SECONDS", "GaveUp", "Outage"]
 
 NOTICE_SECONDS = 2.0
-"""Seconds of an outage before a word is said about it: most are over by then, and nobody has noticed."""
+"""Seconds of an outage before the user is told: most outages are over by then, and the user has not noticed."""
 
 _LINE_ENDS = b"\r\n"
 
@@ -25,80 +27,82 @@ class GaveUp(Error):
 
 
 class Outage:
-    """Follows one connection.
+    """Follows one connection and tells the user of its outages.
 
     :param clock: the reactor.
-    :param remark: shows a line, or not, as the user wants it.
-    :ivar is_on: whether there is an outage.
-    :ivar reads_keys: whether a person's keys reach :meth:`typed`, or a prompt that knows the same way out.
+    :param outputs: shows the notices, where standard error is a terminal.
+    :param has_prompt: whether the user has a prompt, which knows ``~.`` too, whenever no command runs.
+    :ivar is_on: whether there is an outage now.
     """
 
-    def __init__(self, clock: IReactorTime, remark: Callable[[str], None]) -> None:
+    def __init__(self, clock: IReactorTime, outputs: LocalOutputs, *, has_prompt: bool = False) -> None:
         self.is_on = False
-        self.reads_keys = False
         self._clock = clock
-        self._remark = remark
+        self._outputs = outputs
+        self._has_prompt = has_prompt
+        self._keys: IInputSource | None = None
         self._timer: IDelayedCall | None = None
-        self._told = False
-        self._at_line_start = True
-        self._tilde = False
+        self._is_told = False
+        self._is_line_start = True
+        self._has_tilde = False
         self._signals = 0
-        self._begun: Callable[[], None] = lambda: None
-        self._unwatch: Callable[[], None] = lambda: None
+        self._stop_watching: Callable[[], None] | None = None
 
     def follow(self, connection: Connection) -> None:
-        """Begin."""
-        self._unwatch = connection.watch_link(self._changed)
+        """Tell the user of the outages of a connection from now on."""
+        self._stop_watching = connection.watch_link(self._link_changed)
 
     def stop(self) -> None:
-        """Say nothing more.  May be called more than once."""
-        self._unwatch()
+        """Tell the user nothing more.  May be called more than once."""
+        if self._stop_watching is not None:
+            self._stop_watching()
         self.is_on = False
         self._stop_timer()
 
-    def keys_are_read(self, read: Callable[[], None]) -> None:
-        """Learn that what is typed from now on is another command's.
+    def watch_keys(self, keys: IInputSource) -> None:
+        """Look for ``~.`` in the keys of another command from now on.
 
-        :param read: called when an outage begins, or now if there is one: keys have to be read then, whether the
-            command takes them yet or not.
+        :param keys: reads the keys, and shows all of them to :meth:`typed`.  It is resumed when an outage begins, or
+            now if there is one: the keys may be the way out, even if the command does not take them.
         """
-        self.reads_keys = True
-        self._at_line_start = True
-        self._begun = read
+        self._keys = keys
+        self._is_line_start = True
         if self.is_on:
-            read()
+            keys.resume()
 
     def typed(self, data: bytes) -> bool:
-        """Look at what a person typed, all of it.
+        """Look at the keys that a person typed.
 
-        :returns: whether they want to leave: ``~.`` at the beginning of a line, during an outage.
+        :param data: all of them, in their order.
+        :returns: whether the person wants to leave: ``~.`` at the beginning of a line, during an outage.
         """
         for byte in data:
-            if self._tilde and byte == ord("."):
+            if self._has_tilde and byte == ord("."):
                 return True
-            self._tilde = self.is_on and self._at_line_start and byte == ord("~")
-            self._at_line_start = byte in _LINE_ENDS
+            self._has_tilde = self.is_on and self._is_line_start and byte == ord("~")
+            self._is_line_start = byte in _LINE_ENDS
         return False
 
     def signalled(self) -> bool:
-        """Count a signal that a command is to get when there is a connection again.
+        """Count a signal that a command gets when there is a connection again.
 
-        :returns: whether it is the second, and means that the user will not wait for that.
+        :returns: whether it is the second of this outage, by which the user means not to wait for that.
         """
         self._signals += 1
         return self._signals > 1
 
-    def _changed(self, reason: str | None) -> None:
+    def _link_changed(self, reason: str | None) -> None:
         self._stop_timer()
         self.is_on = reason is not None
-        self._tilde = False
+        self._has_tilde = False
         self._signals = 0
         if reason is not None:
-            self._told = False
+            self._is_told = False
             self._timer = self._clock.callLater(NOTICE_SECONDS, self._tell)
-            self._begun()
-        elif self._told:
-            self._remark("[resumed]")
+            if self._keys is not None:
+                self._keys.resume()
+        elif self._is_told:
+            self._show("[resumed]")
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -107,6 +111,11 @@ class Outage:
 
     def _tell(self) -> None:
         self._timer = None
-        self._told = True
-        way_out = "Enter ~." if self.reads_keys else "Ctrl-C twice"
-        self._remark(f"[connection lost; trying to resume; {way_out} to give up]")
+        self._is_told = True
+        way_out = "Enter ~." if self._has_prompt or self._keys is not None else "Ctrl-C twice"
+        self._show(f"[connection lost; trying to resume; {way_out} to give up]")
+
+    def _show(self, text: str) -> None:
+        # A file or a pipe has what the command wrote to stderr, and no word of an outage.
+        if self._outputs.stderr.is_terminal:
+            self._outputs.remark(text)

@@ -1,69 +1,172 @@
-"""One of the client's own outputs: where a command's output is shown, and the client's own remarks."""
+"""The client's standard output and standard error, and all that is written there."""
 
 from __future__ import annotations
 
 import errno
-import locale
 import os
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
+from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
+from twisted_rsh.client.status import describe_ending, exit_status, printable
 from twisted_rsh.client.streams import RemoteOutput
-from twisted_rsh.client.text import Transcoder, text_codec
+from twisted_rsh.client.text import Transcoder
+from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
+from twisted_rsh.core.errors import Error
 
-__all__ = ["LocalOutput", "OutputWriter", "ShownStream", "local_encoding"]
+__all__ = ["ERROR_STYLE", "NO_STYLE", "IOutputHolder", "LocalOutput", "LocalOutputs", "OutputFailed", "ShownStream"]
+
+PROGRAM = "trsh"
+
+NO_STYLE = (b"", b"")
+"""Bytes to write before and after a piece of output that looks like any other."""
+
+ERROR_STYLE = (b"\x1b[31m", b"\x1b[0m")
+"""Bytes to write before and after a piece of standard error in the console: red, and back (ECMA-48 SGR)."""
+
+
+class OutputFailed(Error):
+    """The client could not write a command's output, although its reader had not left."""
+
+
+class IOutputHolder(Interface):
+    """The owner of the terminal's last line, such as a prompt, above which all output has to appear."""
+
+    def output_waits() -> None:
+        """Make place for output, and let go of it with :meth:`LocalOutputs.release`.  May be called more than once."""
 
 
 @implementer(IWriteDescriptor)
-class OutputWriter:
-    """Writes a descriptor as fast as it takes the bytes.
+class LocalOutput:
+    """Writes to one descriptor as fast as it takes the bytes, and gives a job credit for what it took.
 
-    It holds what was not taken yet without a bound of its own: give it only as much as the credit allows, and more
-    credit for what :meth:`on_written` reports.  All calls to the owner come from the reactor, never from within a
-    method.
-
-    When the reader of a pipe is gone, the disk is full, or anything else fails, the output is closed for good.  What
-    was and will be given is then dropped, and reported as written all the same, so that credit keeps flowing and the
-    job can get to its end.
+    A terminal gets text in its own code page, anything else the bytes as they are.  The output holds what the
+    descriptor has not taken yet; the credit of the streams bounds that.  When a write fails, because the reader is gone
+    or the disk is full, the output drops what it holds and gets, and gives credit for it, so that the job reaches its
+    end.
 
     :param reactor: provides `IReactorFDSet` and `IReactorTime`.
-    :param fd: the descriptor to write.  It stays open and its flags stay as they are.
-    :param on_written: called with a number of bytes, at least 1, that need not be held any longer.
-    :param on_closed: called once, when writing failed, with the error: `BrokenPipeError`, or an `OSError` with
-        ``ENOSPC``; before `on_written` is called for what is dropped.  Not called after :meth:`stop`.
-    :raises OSError: the descriptor is not open: :func:`ensure_standard_descriptors` prevents that.
+    :param fd: the descriptor.  It stays open and its flags stay as they are.
+    :param style: bytes to write before and after each piece of a command's output on a terminal.
+    :raises OSError: the descriptor is not open;
+        :func:`~twisted_rsh.cli.descriptors.ensure_standard_descriptors` prevents that.
+    :ivar is_terminal: whether the descriptor is a terminal.
+    :ivar encoding: the code page of the terminals here.
+    :ivar error: the error that a write failed with; ``None`` while the output works.
     """
 
-    def __init__(
-        self, reactor: Any, fd: int, on_written: Callable[[int], None], on_closed: Callable[[OSError], None]
-    ) -> None:
+    def __init__(self, reactor: Any, fd: int, style: tuple[bytes, bytes] = NO_STYLE) -> None:
+        self.is_terminal = os.isatty(fd)
+        self.encoding = local_encoding()
+        self.error: OSError | None = None
         self._reactor = reactor
-        self._on_written = on_written
-        self._on_closed = on_closed
-        self._way = open_nonblocking(fd, os.O_WRONLY)
-        self._stopped = False
+        self._fd = fd
+        self._style = style if self.is_terminal else NO_STYLE
+        self._descriptor = open_nonblocking(fd, os.O_WRONLY)
         self._pending = bytearray()
-        self._waiting = False
-        self._turn: IDelayedCall | None = None
+        # For each piece of what is pending: its bytes, the bytes of its stream that it stands for, and the stream.
+        self._owed: deque[tuple[int, int, RemoteOutput | None]] = deque()
+        self._streams: list[RemoteOutput] = []
         self._flushes: list[Deferred[None]] = []
+        self._holder: IOutputHolder | None = None
+        self._turn: IDelayedCall | None = None
+        self._is_watched = False
+        self._is_stopped = False
+        self._is_line_start = True
+        self._cursor_moved = False
+        self._is_raw = False
 
-    def write(self, data: bytes) -> None:
-        """Write, behind everything that was given before.  Ignored after :meth:`stop`.
+    def show(self, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> None:
+        """Write all that comes on a stream of a job, from now to its end.
 
-        :param data: bytes.
+        :param stream: the stream, which has no other reader.
+        :param job: names the code page of the stream's text, unless `encoding` does.
+        :param encoding: the code page, or ``None``.
         """
-        if not self._stopped:
-            self._pending += data
-            self._go_on()
+        self._streams.append(stream)
+        if self.error is not None:
+            stream.stop()
+        shown = ShownStream(self, stream, job, encoding)
+        stream.forward(shown.piece, shown.end)
+
+    def forget(self, stream: RemoteOutput) -> None:
+        """Take note that a stream has ended."""
+        self._streams.remove(stream)
+
+    def write(self, text: bytes, source_size: int, stream: RemoteOutput) -> None:
+        """Write a piece of a stream, behind all that was given before.
+
+        :param text: the bytes to write.
+        :param source_size: the bytes of the stream that they stand for, which get credit once all of `text` is written.
+        :param stream: the stream.
+        """
+        if text:
+            self._is_line_start = text.endswith(b"\n")
+            before, after = self._style
+            self._put(before + text + after, source_size, stream)
+        else:
+            # Half a character: the transcoder holds it until the other half comes.
+            stream.consumed(source_size)
+
+    def say(self, line: str) -> None:
+        """Write a line of the client's own.
+
+        :param line: the line, without its line feed.
+        """
+        end = "\r\n" if self._is_raw and self.is_terminal else "\n"
+        self._put((line + end).encode(self.encoding, "replace"))
+        self._is_line_start = True
+
+    def end_line(self) -> None:
+        """Make sure that what follows begins a line, if this is a terminal."""
+        if not self.is_terminal or self._is_line_start:
+            return
+        if self._cursor_moved:
+            # Only the terminal knows where the cursor is.  As many spaces as it has columns either stay on the
+            # cursor's line, if that is empty, or reach the next one.
+            self._put(b" " * _columns(self._fd) + b"\r")
+            self._is_line_start = True
+        else:
+            self.say("")
+
+    def terminal_echoed(self) -> None:
+        """Take note that the terminal itself has shown something, such as ``^C``, and not ended the line."""
+        self._is_line_start = False
+
+    def begin_command(self, is_lent: bool) -> None:
+        """Take note that the output of another command follows.
+
+        :param is_lent: whether the command has been lent this terminal.  The terminal is then raw, and a line feed does
+            not return to the first column; afterwards the cursor may be anywhere, as an editor leaves it.
+        """
+        self._is_raw = self._cursor_moved = is_lent
+
+    def end_command(self) -> None:
+        """Take note that the terminal is no longer lent."""
+        self._is_raw = False
+
+    def hold(self, holder: IOutputHolder) -> None:
+        """Write nothing until :meth:`release`.
+
+        :param holder: told when there is something to write.
+        """
+        self._holder = holder
+        self._pause()
+        if self._pending:
+            holder.output_waits()
+
+    def release(self) -> None:
+        """Write what has been held, and all that follows.  May be called more than once."""
+        self._holder = None
+        self._go_on()
 
     def flushed(self) -> Deferred[None]:
         """Wait until everything given so far, and until then, is written.
@@ -73,29 +176,48 @@ class OutputWriter:
         """
         if not self._pending:
             return succeed(None)
-        waiter: Deferred[None] = Deferred(self._flushes.remove)
-        self._flushes.append(waiter)
-        return waiter
+        waiting: Deferred[None] = Deferred(self._flushes.remove)
+        self._flushes.append(waiting)
+        return waiting
 
     def stop(self) -> None:
         """Write no more, drop what is pending, and close what was opened.  May be called more than once."""
-        self._stopped = True
+        self._is_stopped = True
         self._pending.clear()
+        self._pause()
+        self._descriptor.close()
+        self._settle()
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether there is something that is not written yet."""
+        return bool(self._pending)
+
+    @property
+    def reader_left(self) -> bool:
+        """Whether the output failed because its reader is gone, as ``head`` is when it has enough."""
+        return self.error is not None and self.error.errno == errno.EPIPE
+
+    def _put(self, data: bytes, source_size: int = 0, stream: RemoteOutput | None = None) -> None:
+        if self._is_stopped:
+            return
+        self._owed.append((len(data), source_size, stream))
+        self._pending += data
+        if self._holder is None:
+            self._go_on()
+        else:
+            self._holder.output_waits()
+
+    def _pause(self) -> None:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        self._close()
-        self._settle()
-
-    def _close(self) -> None:
-        if self._waiting:
-            self._waiting = False
+        if self._is_watched:
+            self._is_watched = False
             self._reactor.removeWriter(self)
-        if self._way.is_open:
-            self._way.close()
 
     def _go_on(self) -> None:
-        if self._pending and not self._waiting and self._turn is None:
+        if self._pending and not self._is_watched and self._turn is None:
             self._turn = self._reactor.callLater(0, self._write)
 
     def _write(self) -> None:
@@ -103,158 +225,33 @@ class OutputWriter:
         try:
             size = self._write_piece()
         except BlockingIOError:
-            self._waiting = True
+            self._is_watched = True
             self._reactor.addWriter(self)
             return
         except OSError as error:
-            self._close()
-            self._on_closed(error)
-            size = len(self._pending)  # 0 if that call stopped us
+            self._fail(error)
+            size = len(self._pending)
         del self._pending[:size]
-        if size:
-            self._on_written(size)
-        self._go_on()
+        self._give_credit(size)
+        if self._holder is None:
+            self._go_on()
         if not self._pending:
             self._settle()
 
     def _write_piece(self) -> int:
-        if not self._way.is_open:
+        if self.error is not None:
             return len(self._pending)
         with memoryview(self._pending) as pending, pending[:PIECE_BYTES] as piece:
-            return self._way.write(piece)
+            return self._descriptor.write(piece)
 
-    def _settle(self) -> None:
-        while self._flushes and not self._pending:  # a waiter may go on writing
-            self._flushes.pop(0).callback(None)
-
-    def fileno(self) -> int:
-        """For the reactor: the descriptor to watch, -1 when there is none."""
-        return self._way.fd
-
-    def doWrite(self) -> None:
-        """For the reactor: there is room."""
-        self._waiting = False
-        self._reactor.removeWriter(self)
-        self._write()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """For the reactor: the reader hung up, or the reactor shuts down.
-
-        :param reason: not looked at; writing tells the two apart.
-        """
-        self._waiting = False
-        self._write()
-        if self._waiting:
-            self.stop()
-
-    def logPrefix(self) -> str:
-        """For Twisted's log."""
-        return "output"
-
-
-def local_encoding() -> str:
-    """Return the code page of this machine's terminals, as Python names it."""
-    return text_codec(locale.getpreferredencoding(False))
-
-
-class LocalOutput:
-    """Writes to a descriptor, and gives credit for what it took.
-
-    A terminal gets text in its own code page; anything else gets the bytes as they are.
-
-    :param reactor: the reactor.
-    :param fd: the descriptor.
-    :param style: bytes to write before and after each piece of a command's output on a terminal, to tell it apart.
-    :ivar is_terminal: whether it is a terminal.
-    :ivar error: what made it fail; ``None`` while it works.
-    :ivar at_line_start: whether what was written last ended its line.
-    :ivar cursor_moved: whether what was written may have moved a terminal's cursor, as an editor does.
-    :ivar is_raw: whether the terminal, if it is one, takes a line feed for just that.
-    """
-
-    def __init__(self, reactor: Any, fd: int, style: tuple[bytes, bytes] = (b"", b"")) -> None:
-        self.is_terminal = os.isatty(fd)
-        self.error: OSError | None = None
-        self.at_line_start = True
-        self.cursor_moved = False
-        self.is_raw = False
-        self._style = style if self.is_terminal else (b"", b"")
-        self._fd = fd
-        self._writer = OutputWriter(reactor, fd, self._written, self._failed)
-        self._owed: deque[tuple[int, int, RemoteOutput | None]] = deque()
-        self._streams: list[RemoteOutput] = []
-
-    def show(self, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> None:
-        """Write what comes on a stream of a job, from now to its end.
-
-        :param encoding: the code page of its text; ``None`` for the one that the server names.
-        """
-        showing = self.prepare(stream, job, encoding)
-        stream.forward(showing.piece, showing.end)
-
-    def prepare(self, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> ShownStream:
-        """Be ready to write what comes on a stream, when the caller passes it on.  The parameters are as above."""
-        self._streams.append(stream)
-        if self.error is not None:
+    def _fail(self, error: OSError) -> None:
+        self.error = error
+        self._descriptor.close()
+        for stream in self._streams:
             stream.stop()
-        return ShownStream(self, stream, lambda: encoding or job.encoding)
 
-    def write(self, text: bytes, source_size: int, stream: RemoteOutput) -> None:
-        """Write a piece of a stream.
-
-        :param text: what to write.
-        :param source_size: bytes of the stream that it stands for, to give credit for once it is written.
-        """
-        before, after = self._style if text else (b"", b"")
-        piece = before + text + after
-        if text:
-            self.at_line_start = text.endswith(b"\n")
-        if not piece:
-            # Half a character: it counts when the other half has come.
-            stream.consumed(source_size)
-            return
-        self._owed.append((len(piece), source_size, stream))
-        self._writer.write(piece)
-
-    def forget(self, stream: RemoteOutput) -> None:
-        """Take note that a stream has ended."""
-        self._streams.remove(stream)
-
-    def say(self, line: str) -> None:
-        """Write a line of the client's own, without its line feed."""
-        end = "\r\n" if self.is_raw and self.is_terminal else "\n"
-        data = (line + end).encode(local_encoding(), "replace")
-        self._owed.append((len(data), 0, None))
-        self._writer.write(data)
-        self.at_line_start = True
-
-    def end_line(self) -> None:
-        """See to it that what follows begins a line, if this is a terminal."""
-        if not self.is_terminal or self.at_line_start:
-            return
-        if self.cursor_moved:
-            # Where the cursor is, only the terminal knows: spaces fill its line, or reach the next one.
-            data = b" " * _columns(self._fd) + b"\r"
-            self._owed.append((len(data), 0, None))
-            self._writer.write(data)
-            self.at_line_start = True
-        else:
-            self.say("")
-
-    def flushed(self) -> Deferred[None]:
-        """Wait until everything is written, or never will be."""
-        return self._writer.flushed()
-
-    def stop(self) -> None:
-        """Close what was opened to write."""
-        self._writer.stop()
-
-    @property
-    def reader_left(self) -> bool:
-        """Whether it failed because whoever read it is gone."""
-        return self.error is not None and self.error.errno == errno.EPIPE
-
-    def _written(self, size: int) -> None:
+    def _give_credit(self, size: int) -> None:
+        """Give credit for each piece that the next bytes written complete."""
         while size:
             piece_size, source_size, stream = self._owed.popleft()
             if size < piece_size:
@@ -264,10 +261,33 @@ class LocalOutput:
             if stream is not None and source_size:
                 stream.consumed(source_size)
 
-    def _failed(self, error: OSError) -> None:
-        self.error = error
-        for stream in self._streams:
-            stream.stop()
+    def _settle(self) -> None:
+        while self._flushes and not self._pending:  # one that was waiting may write more
+            self._flushes.pop(0).callback(None)
+
+    def fileno(self) -> int:
+        """For the reactor: the descriptor to watch, -1 when there is none."""
+        return self._descriptor.fd
+
+    def doWrite(self) -> None:
+        """For the reactor: the descriptor has room."""
+        self._is_watched = False
+        self._reactor.removeWriter(self)
+        self._write()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """For the reactor: the reader hung up, or the reactor shuts down.
+
+        :param reason: not looked at; the next write tells the two apart.
+        """
+        self._is_watched = False
+        self._write()
+        if self._is_watched:
+            self.stop()
+
+    def logPrefix(self) -> str:
+        """For Twisted's log."""
+        return "output"
 
 
 def _columns(fd: int) -> int:
@@ -278,36 +298,145 @@ def _columns(fd: int) -> int:
 
 
 class ShownStream:
-    """One stream on its way to a :class:`LocalOutput`, which makes them.
+    """One stream of a job on its way to a :class:`LocalOutput`, which makes it.  The parameters are those of `show`."""
 
-    :param output: where it is written.
-    :param stream: where it comes from.
-    :param encoding: called once there is text: its code page, if it is known.
-    """
-
-    def __init__(self, output: LocalOutput, stream: RemoteOutput, encoding: Callable[[], str | None]) -> None:
+    def __init__(self, output: LocalOutput, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> None:
         self._output = output
         self._stream = stream
+        self._job = job
         self._encoding = encoding
         self._transcoder: Transcoder | None = None
 
     def piece(self, data: bytes) -> None:
-        """Write what came."""
+        """Write the next bytes of the stream."""
         if self._transcoder is None and self._output.is_terminal:
-            self._transcoder = _transcoder(self._encoding())
+            self._transcoder = self._make_transcoder()
         text = data if self._transcoder is None else self._transcoder.convert(data)
         self._output.write(text, len(data), self._stream)
 
     def end(self) -> None:
-        """Write what is left: nothing more comes."""
-        if self._transcoder is not None:
-            self._output.write(self._transcoder.finish(), 0, self._stream)
+        """Write what the transcoder still holds: nothing more comes."""
+        rest = b"" if self._transcoder is None else self._transcoder.finish()
+        if rest:
+            self._output.write(rest, 0, self._stream)
         self._output.forget(self._stream)
 
+    def _make_transcoder(self) -> Transcoder | None:
+        try:
+            return Transcoder(self._encoding or self._job.encoding or "utf-8", self._output.encoding)
+        except LookupError:
+            # Python does not know the code page: the bytes as they are come closest.
+            return None
 
-def _transcoder(source: str | None) -> Transcoder | None:
-    try:
-        return Transcoder(source or "utf-8", local_encoding())
-    except LookupError:
-        # A code page that Python does not know here: the bytes are the best there is.
-        return None
+
+class LocalOutputs:
+    """Standard output and standard error of the client, with the lines that it writes there itself.
+
+    :param reactor: the reactor.
+    :param encoding: the code page of the commands' text; ``None`` for the one that the server names.
+    :param quiet: whether to tell nothing but failures of the client's own.
+    :param error_style: bytes to write before and after each piece of standard error on a terminal.
+    :param fds: the descriptors of standard output and standard error.
+    :ivar encoding: the parameter.
+    :ivar quiet: the parameter.
+    :ivar stdout: the standard output.
+    :ivar stderr: the standard error.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        encoding: str | None = None,
+        quiet: bool = False,
+        error_style: tuple[bytes, bytes] = NO_STYLE,
+        fds: tuple[int, int] = (1, 2),
+    ) -> None:
+        self.encoding = encoding
+        self.quiet = quiet
+        self.stdout = LocalOutput(reactor, fds[0])
+        self.stderr = LocalOutput(reactor, fds[1], error_style)
+
+    def show(self, job: Job | Shell, *, is_lent: bool = False) -> None:
+        """Write all that comes on both streams of a job, from now to their ends.
+
+        :param job: a command, or a shell: what it writes while no command runs.
+        :param is_lent: whether the job has been lent the terminal; see :meth:`LocalOutput.begin_command`.
+        """
+        self.stdout.begin_command(is_lent)
+        self.stderr.begin_command(is_lent)
+        self.stdout.show(job.stdout, job, self.encoding)
+        self.stderr.show(job.stderr, job, self.encoding)
+
+    def say(self, text: str) -> None:
+        """Tell the user something, in one line on standard error that begins with the program's name."""
+        self.end_line()
+        self.stderr.say(f"{PROGRAM}: {printable(text)}")
+
+    def remark(self, text: str) -> None:
+        """Tell the user something about the last command, in one line on standard error, unless quiet."""
+        if not self.quiet:
+            self.end_line()
+            self.stderr.say(printable(text))
+
+    def tell(self, ending: Ending) -> int:
+        """Tell the user how a command ended, if the exit status does not say it.
+
+        :param ending: how it ended.
+        :returns: the exit status that stands for it.
+        """
+        text = describe_ending(ending)
+        # A user with a reader that has enough, such as "head", knows why the command broke off.
+        is_expected = self.stdout.reader_left and ending == Signalled("PIPE")
+        is_never_quiet = isinstance(ending, Refused | OutcomeUnknown)
+        if text is not None and not is_expected and (is_never_quiet or not self.quiet):
+            self.say(text)
+        return exit_status(ending)
+
+    def end_line(self) -> None:
+        """End a line that a command left open on a terminal, so that what follows begins its own."""
+        self.stdout.end_line()
+        self.stderr.end_line()
+
+    def end_command(self) -> None:
+        """Take note that the terminal is no longer lent."""
+        self.stdout.end_command()
+        self.stderr.end_command()
+
+    def hold(self, holder: IOutputHolder) -> None:
+        """Write nothing until :meth:`release`.
+
+        :param holder: told when there is something to write.
+        """
+        self.stdout.hold(holder)
+        self.stderr.hold(holder)
+
+    def release(self) -> None:
+        """Write what has been held, and all that follows.  May be called more than once."""
+        self.stdout.release()
+        self.stderr.release()
+
+    async def flushed(self) -> None:
+        """Wait until everything is written, or never will be."""
+        await self.stdout.flushed()
+        await self.stderr.flushed()
+
+    async def settle(self) -> None:
+        """Wait until everything is written and its last line ended, so that a prompt may follow."""
+        self.end_line()
+        while self.stdout.is_pending or self.stderr.is_pending:
+            await self.flushed()
+            self.end_line()  # more output may have come meanwhile
+
+    def check(self) -> None:
+        """Check that both outputs work, apart from one that its reader left.
+
+        :raises OutputFailed: one of them does not.
+        """
+        for name, output in (("stdout", self.stdout), ("stderr", self.stderr)):
+            if output.error is not None and not output.reader_left:
+                raise OutputFailed(f"cannot write to {name}: {output.error.strerror}")
+
+    def stop(self) -> None:
+        """Write no more, and close what was opened.  May be called more than once."""
+        self.stdout.stop()
+        self.stderr.stop()

@@ -1,11 +1,13 @@
-"""The client as a program: connect, do one thing, and leave with an exit status that tells the truth."""
+"""The client as a program: connect, do what the command line asks for, and leave with an exit status."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
+from types import FrameType, TracebackType
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,57 +16,113 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
-from twisted_rsh.cli.signals import ForwardedSignals, number_of
+from twisted_rsh.cli.output import ERROR_STYLE, NO_STYLE, LocalOutputs
 from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
 from twisted_rsh.client.connecting import connect
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import Error
 from twisted_rsh.client.status import FAILURE_STATUS
-from twisted_rsh.core.requests import Terminal
-from twisted_rsh.trust.files import FileProblem
-from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.core.errors import Error
 
-__all__ = ["Prepare", "Task", "install_asyncio_reactor", "run_client", "run_command", "run_program"]
+__all__ = [
+    "FORWARDED",
+    "LEAVE_SECONDS",
+    "ForwardedSignals",
+    "Program",
+    "Task",
+    "install_reactor",
+    "run_client",
+    "run_command",
+]
+
+FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
+"""Names of the signals that are meant for the command and not for the client."""
+
+LEAVE_SECONDS = 1.0
+"""Seconds that the server has to answer the client's goodbye before the program leaves without the answer."""
+
+Task = Callable[[Any, Connection, ClientOptions, Foreground], Coroutine[Any, Any, int]]
+"""A task of the program: with the reactor, a connection, the options and the client's descriptors it does what the
+options ask for, and returns the exit status."""
+
+log = Logger()
 
 
-def install_asyncio_reactor() -> Any:
-    """Install Twisted's asyncio reactor, and return it.
+def install_reactor(options: ClientOptions) -> Any:
+    """Install the reactor that the program needs, and return it.
 
-    The loop is made current first: prompt_toolkit looks for it there.
+    The console needs the asyncio reactor, since prompt_toolkit runs on asyncio.  All else runs on Twisted's default.
 
-    :raises twisted.internet.error.ReactorAlreadyInstalledError: another reactor was imported before.
+    :param options: the command line.
+    :raises twisted.internet.error.ReactorAlreadyInstalledError: the console is asked for, and another reactor was
+        imported before.
     """
-    from twisted.internet import asyncioreactor
+    if _is_console(options):
+        from twisted.internet import asyncioreactor
 
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    asyncioreactor.install(loop)
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)  # prompt_toolkit looks for it there
+        asyncioreactor.install(loop)
     from twisted.internet import reactor
 
     return reactor
 
 
-async def run_command(
-    connection: Connection,
-    options: ClientOptions,
-    foreground: Foreground,
-    terminal: LocalTerminal | None,
-    environment: Mapping[str, str] = os.environ,
-) -> int:
-    """Run the command with the client's own stdin, stdout and stderr.
+def run_client(reactor: Any, options: ClientOptions) -> int:
+    """Run the command of the options, or the console if stdin is a terminal, or else the lines of stdin.
 
-    :param shell: the connection.
+    :param reactor: the reactor of :func:`install_reactor`; it runs until the program is over.
+    :param options: the command line.
+    :returns: the exit status: the task's; 255 for a failure of the client's own, which the user has been told in one
+        line; or 128 and the number of a signal that came while no command ran.
+    :raises twisted_rsh.trust.home.HomeUnknown: the options name no folder for the keys, and the user has no home.
+    """
+    style = ERROR_STYLE if _is_console(options) else NO_STYLE
+    outputs = LocalOutputs(reactor, options.encoding, options.quiet, style)
+    foreground = Foreground(reactor, outputs, has_prompt=_is_console(options))
+    try:
+        return Program(reactor, options, foreground, _choose_task(options)).run()
+    finally:
+        # Whatever went wrong, a terminal that was lent is given back.
+        foreground.stop()
+
+
+def _is_console(options: ClientOptions) -> bool:
+    return not options.command and os.isatty(0)
+
+
+def _choose_task(options: ClientOptions) -> Task:
+    if options.command:
+        return run_command
+    # A command must not wait for the import of prompt_toolkit.
+    if _is_console(options):
+        from twisted_rsh.cli.console import run_console
+
+        return run_console
+    from twisted_rsh.cli.script import run_script
+
+    return run_script
+
+
+async def run_command(reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground) -> int:
+    """Run the command of the options with the client's own stdin, stdout and stderr.
+
+    :param reactor: the reactor.
+    :param connection: the connection.
     :param options: the command, and how to run it.
-    :param foreground: shows it.
-    :param terminal: the terminal that the command is to be lent, or ``None``; it may be given one all the same.
-    :param environment: the client's own, for the type of its terminal.
+    :param foreground: shows the command.
     :returns: the exit status.
     :raises twisted_rsh.core.errors.Error: the client failed.
     """
-    wanted = _wanted_terminal(options, terminal, environment)
-    if options.terminal is TerminalWish.ASKED and wanted is None and not options.quiet:
-        foreground.say("no terminal for the command, because stdin is none; -tt gives it one all the same")
-    # As ssh does it: the words are joined by spaces, and the user's shell on the server takes them apart.
+    is_wanted = options.terminal in {TerminalWish.ASKED, TerminalWish.ALWAYS}
+    terminal = LocalTerminal(reactor, 0) if is_wanted and not options.stdin_is_empty and os.isatty(0) else None
+    wanted = None
+    if terminal is not None:
+        wanted = terminal.describe(os.environ)
+    elif options.terminal is TerminalWish.ALWAYS:
+        wanted = plain_terminal(os.environ)
+    elif is_wanted and not options.quiet:
+        foreground.outputs.say("no terminal for the command, because stdin is none; -tt allocates one anyway")
+    # ssh does the same: it joins the words by spaces, and the user's shell on the server takes them apart.
     job = connection.start(
         options.command if options.argv else " ".join(options.command),
         timeout=options.timeout,
@@ -75,151 +133,93 @@ async def run_command(
         on_disconnect=options.on_disconnect,
     )
     if terminal is not None:
-        terminal.resized = job.resize
-    return foreground.tell(await foreground.run(job, None if options.stdin_is_empty else 0, terminal))
+        terminal.connect_to(job)
+    return foreground.outputs.tell(await foreground.run(job, None if options.stdin_is_empty else 0, terminal))
 
 
-def _wanted_terminal(
-    options: ClientOptions, terminal: LocalTerminal | None, environment: Mapping[str, str]
-) -> Terminal | None:
-    if terminal is not None:
-        return terminal.describe(environment)
-    return plain_terminal(environment) if options.terminal is TerminalWish.ALWAYS else None
+class ForwardedSignals:
+    """A context in which the signals of :data:`FORWARDED` do not end the process but go to the program.
 
+    A signal that the process was started to ignore stays ignored, as ``nohup`` wants it, or a backup that must not be
+    interrupted.
 
-log = Logger()
-
-Task = Callable[[Connection, Foreground], Coroutine[Any, Any, int]]
-"""What a program does with its connection; returns its exit status."""
-
-Prepare = Callable[[Any, ClientOptions], ClientOptions]
-"""Called with the reactor, once it is chosen, and the options; returns the options to use."""
-
-_Style = tuple[bytes, bytes]
-
-
-def run_client(options: ClientOptions, prepare: Prepare = lambda _reactor, options: options) -> int:
-    """Be what the options and stdin ask for.
-
-    :param options: the command line.
-    :param prepare: has a last word about the options, once there is a reactor.
-    :returns: the exit status.
+    :param reactor: runs in the process's main thread; it calls the program.
+    :param program: takes the signals.
     """
-    if options.command:
-        return _run_command(options, prepare)
-    return _run_console(options, prepare) if os.isatty(0) else _run_script(options, prepare)
+
+    def __init__(self, reactor: Any, program: Program) -> None:
+        self._reactor = reactor
+        self._program = program
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for name in FORWARDED:
+            number = signal.Signals[f"SIG{name}"]
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._caught)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _caught(self, number: int, _frame: FrameType | None) -> None:
+        # This wakes the reactor as well, which may be waiting for descriptors alone.
+        self._reactor.callFromThread(self._program.signal_arrived, signal.Signals(number).name.removeprefix("SIG"))
 
 
-def _run_command(options: ClientOptions, prepare: Prepare) -> int:
-    from twisted.internet import reactor
-
-    options = prepare(reactor, options)
-    wished = options.terminal in {TerminalWish.ASKED, TerminalWish.ALWAYS}
-    lent = wished and not options.stdin_is_empty and os.isatty(0)
-    terminal = LocalTerminal(reactor, 0) if lent else None
-    return _run(reactor, options, lambda shell, foreground: run_command(shell, options, foreground, terminal))
-
-
-def _run_script(options: ClientOptions, prepare: Prepare) -> int:
-    from twisted.internet import reactor
-
-    from twisted_rsh.cli.script import CommandLines, run_script
-
-    options = prepare(reactor, options)
-    return _run(
-        reactor,
-        options,
-        lambda shell, foreground: run_script(reactor, shell, options, foreground, CommandLines(reactor, 0)),
-    )
-
-
-def _run_console(options: ClientOptions, prepare: Prepare) -> int:
-
-    reactor = install_asyncio_reactor()
-    from twisted_rsh.cli.console import ERROR_STYLE, Prompt, run_console
-
-    options = prepare(reactor, options)
-    prompt = Prompt(_config(options))
-    lent = os.isatty(1) if options.terminal is TerminalWish.UNSAID else options.terminal is not TerminalWish.NEVER
-    terminal = LocalTerminal(reactor, 0) if lent else None
-    return _run(
-        reactor,
-        options,
-        lambda shell, foreground: run_console(reactor, shell, options, foreground, prompt, terminal),
-        ERROR_STYLE,
-    )
-
-
-def _run(reactor: Any, options: ClientOptions, task: Task, error_style: _Style = (b"", b"")) -> int:
-
-    foreground = Foreground(reactor, options.encoding, options.quiet, error_style)
-    try:
-        return run_program(reactor, options, _config(options), foreground, task)
-    finally:
-        # Whatever went wrong, a terminal that was lent is given back.
-        foreground.stop()
-
-
-def _config(options: ClientOptions) -> ConfigFolders:
-    return ConfigFolders.default(os.environ) if options.config_dir is None else ConfigFolders.at(options.config_dir)
-
-
-LEAVE_SECONDS = 1.0
-"""Seconds that the server has to answer our goodbye before the program leaves without it."""
-
-
-def run_program(reactor: Any, options: ClientOptions, config: ConfigFolders, foreground: Foreground, task: Task) -> int:
-    """Connect, run a task, hang up.
-
-    :param reactor: the reactor; it runs until the task is over.
-    :param options: whom to connect to, and how talkative to be.
-    :param config: where the client's key and the records are.
-    :param foreground: the client's descriptors.
-    :param task: what to do.
-    :returns: the exit status: the task's, 255 for a failure of the client's own, which has been told in one line, or
-        128 and its number for a signal that came when no command ran.
-    """
-    program = _Program(reactor, options, config, foreground, task)
-    globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(sys.stderr)] if options.verbosity else [], redirectStandardIO=False, discardBuffer=True
-    )
-    reactor.callWhenRunning(program.start)
-    with ForwardedSignals(reactor, program.signal_arrived):
-        reactor.run(installSignalHandlers=False)
-    return program.status
-
-
-class _Program:
+class Program:
     """One run of the program.
 
-    :ivar status: the exit status, once the reactor has stopped.
+    :param reactor: the reactor, which does not run yet.
+    :param options: the command line.
+    :param foreground: the client's descriptors.
+    :param task: what to do with the connection.
+    :raises twisted_rsh.trust.home.HomeUnknown: see :func:`run_client`.
     """
 
-    def __init__(
-        self, reactor: Any, options: ClientOptions, config: ConfigFolders, foreground: Foreground, task: Task
-    ) -> None:
-        self.status = FAILURE_STATUS
+    def __init__(self, reactor: Any, options: ClientOptions, foreground: Foreground, task: Task) -> None:
         self._reactor = reactor
         self._options = options
-        self._config = config
+        self._config = options.config_folders()
         self._foreground = foreground
         self._task = task
+        self._status = FAILURE_STATUS
         self._running: Deferred[int] | None = None
 
-    def start(self) -> None:
-        """Begin; the reactor runs."""
-        self._running = Deferred.fromCoroutine(self._run())
-        self._running.addErrback(self._failed).addCallback(self._over)
+    def run(self) -> int:
+        """Connect, do the task, disconnect.
+
+        :returns: the exit status, as that of :func:`run_client`.
+        """
+        globalLogBeginner.beginLoggingTo(
+            [textFileLogObserver(sys.stderr)] if self._options.verbosity else [],
+            redirectStandardIO=False,
+            discardBuffer=True,
+        )
+        self._reactor.callWhenRunning(self._start)
+        with ForwardedSignals(self._reactor, self):
+            self._reactor.run(installSignalHandlers=False)
+        return self._status
 
     def signal_arrived(self, name: str) -> None:
-        """Pass a signal on to the command, or leave."""
+        """Send the command a signal that the process got; if there is no command, leave.
+
+        :param name: one of :data:`FORWARDED`.
+        """
         if not self._foreground.signal_arrived(name) and self._running is not None:
-            self.status = 128 + number_of(name)
+            self._status = 128 + signal.Signals[f"SIG{name}"]
             self._running.cancel()
-            # Whoever does not read our output must not keep us from leaving.
+            # A reader that does not take our output must not keep us from leaving.
             self._foreground.stop()
 
-    async def _run(self) -> int:
+    def _start(self) -> None:
+        self._running = Deferred.fromCoroutine(self._connect_and_work())
+        self._running.addErrback(self._failed).addCallback(self._over)
+
+    async def _connect_and_work(self) -> int:
         options = self._options
         connection = await connect(
             self._reactor,
@@ -232,26 +232,26 @@ class _Program:
         )
         self._foreground.outage.follow(connection)
         try:
-            return await self._task(connection, self._foreground)
+            return await self._task(self._reactor, connection, options, self._foreground)
         finally:
             self._foreground.outage.stop()
-            await connection.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: "")
+            await connection.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: None)
 
     def _failed(self, failure: Failure) -> int:
-        error = failure.value
+        error, outputs = failure.value, self._foreground.outputs
         if isinstance(error, Interrupted):
             return INTERRUPTED_STATUS
         if isinstance(error, OSError) and error.filename is not None:
-            self._foreground.say(f"{error.filename}: {error.strerror}")
-        elif isinstance(error, Error | FileProblem | OSError | ValueError):
-            self._foreground.say(str(error))
+            outputs.say(f"{error.filename}: {error.strerror}")
+        elif isinstance(error, Error | OSError | ValueError):
+            outputs.say(str(error))
         elif not isinstance(error, CancelledError):
             log.failure("the client broke", failure)
-            self._foreground.say(f"a fault inside the client: {error!r}")
-        return self.status
+            outputs.say(f"a fault inside the client: {error!r}")
+        return self._status
 
     def _over(self, status: int) -> None:
-        self.status = status
-        flushed = Deferred.fromCoroutine(self._foreground.flushed())
+        self._status = status
+        flushed = Deferred.fromCoroutine(self._foreground.outputs.flushed())
         flushed.addBoth(lambda _: self._foreground.stop())
         flushed.addBoth(lambda _: self._reactor.stop())

@@ -1,4 +1,4 @@
-"""Commands from a file or a pipe, one a line: run one after another in one shell, as ``sh`` would."""
+"""Commands from a file or a pipe, one a line, run one after another in one shell, as ``sh`` would."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ from collections import deque
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from zope.interface import implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES
-from twisted_rsh.cli.foreground import Foreground, InputFailed
-from twisted_rsh.cli.input import InputReader
+from twisted_rsh.cli.foreground import Foreground
+from twisted_rsh.cli.input import IInputOwner, InputFailed, InputReader
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.cli.output import local_encoding
+from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import Error
 from twisted_rsh.client.text import decode_text
+from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES
 
 __all__ = ["CommandLines", "LineTooLong", "run_script"]
 
 
 class LineTooLong(Error):
-    """A line is longer than any command can be."""
+    """A line is longer than a command can be."""
 
 
+@implementer(IInputOwner)
 class CommandLines:
     """The lines of a descriptor, read no further than needed.
 
@@ -35,39 +37,47 @@ class CommandLines:
     def __init__(self, reactor: Any, fd: int) -> None:
         self._lines: deque[bytes] = deque()
         self._rest = b""
-        self._ended = False
+        self._is_ended = False
+        self._error: OSError | None = None
         self._waiting: Deferred[None] | None = None
-        self._reader = InputReader(reactor, fd, self._read, self._end)
+        self._reader = InputReader(reactor, fd, self)
 
     async def next(self) -> str | None:
         """Return the next line without its line feed, or ``None`` at the end.
 
-        :raises LineTooLong: it cannot be a command.
-        :raises twisted_rsh.cli.foreground.InputFailed: the lines could not be read to their end.
+        :raises LineTooLong: it is longer than a command can be.
+        :raises twisted_rsh.cli.input.InputFailed: the lines could not be read to their end.
         """
-        while not self._lines and not self._ended:
+        while not self._lines and not self._is_ended:
             if len(self._rest) > MAX_CONTROL_BYTES:
                 raise LineTooLong(f"a line of stdin is longer than {MAX_CONTROL_BYTES} bytes")
             self._waiting = Deferred()
-            self._reader.allow(PIECE_BYTES)
+            self._reader.resume()
             await self._waiting
-        if not self._lines:
-            if self._reader.error is not None:
-                raise InputFailed(f"cannot read stdin: {self._reader.error.strerror}")
-            return None
-        return decode_text(self._lines.popleft(), local_encoding())
+        if self._lines:
+            return decode_text(self._lines.popleft(), local_encoding())
+        if self._error is not None:
+            raise InputFailed(self._error)
+        return None
 
     def stop(self) -> None:
         """Read no more."""
         self._reader.stop()
 
-    def _read(self, data: bytes) -> None:
+    def input_room(self) -> int:
+        """See :class:`~twisted_rsh.cli.input.IInputOwner`."""
+        return 0 if self._waiting is None else PIECE_BYTES
+
+    def input_received(self, data: bytes) -> None:
+        """See :class:`~twisted_rsh.cli.input.IInputOwner`."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._lines.extend(lines)
         self._wake()
 
-    def _end(self) -> None:
-        self._ended = True
+    def input_ended(self, error: OSError | None) -> None:
+        """See :class:`~twisted_rsh.cli.input.IInputOwner`."""
+        self._is_ended = True
+        self._error = error
         if self._rest:
             self._lines.append(self._rest)
         self._wake()
@@ -79,32 +89,33 @@ class CommandLines:
 
 
 async def run_script(
-    reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground, lines: CommandLines
+    reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground, stdin: int = 0
 ) -> int:
-    """Run one line after another in one shell, without input, up to the last, whatever they exit with.
+    """Run one line after another in one shell, without input, up to the last, whatever their statuses are.
 
     :param reactor: the reactor.
-    :param shell: the connection.
+    :param connection: the connection.
     :param options: the time-out of each command, and its limits.
-    :param foreground: shows them.
-    :param lines: the commands.
-    :returns: the exit status of the last, or that of the shell if a line ended it, as ``exit 3`` does.
-    :raises twisted_rsh.core.errors.Error: the client failed; no more commands were run.
+    :param foreground: shows the commands.
+    :param stdin: the descriptor that has the lines.
+    :returns: the exit status of the last command, or that of the shell if a line ended it, as ``exit 3`` does.
+    :raises twisted_rsh.core.errors.Error: the client failed, and runs no more commands.
     """
     status = 0
-    lines_shell: LineShell | None = None
+    shell: LineShell | None = None
+    lines = CommandLines(reactor, stdin)
     try:
         while (line := await lines.next()) is not None:
             if not line.strip():
                 continue
-            if lines_shell is None:
-                lines_shell = await start_line_shell(reactor, connection, options, unattended=True)
-                foreground.show_background(lines_shell.shell)
-            ending = await foreground.run(lines_shell.start(line), None)
-            if connection.lost is None and await lines_shell.has_ended_with(line, ending):
-                return lines_shell.tell_end(foreground, line)
-            status = foreground.tell(ending)
-            if connection.lost is not None:  # and the user has been told
+            if shell is None:
+                shell = await start_line_shell(reactor, connection, options, is_unattended=True)
+                foreground.outputs.show(shell.shell)
+            ending = await foreground.run(shell.start(line), None)
+            if connection.lost is None and await shell.has_ended_with(line, ending):
+                return shell.tell_end(foreground.outputs, line)
+            status = foreground.outputs.tell(ending)
+            if connection.lost is not None:  # and the line above has told the user
                 break
     finally:
         lines.stop()

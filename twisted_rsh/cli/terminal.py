@@ -1,35 +1,38 @@
-"""The terminal that the client itself is on: what a job's terminal should be like, and raw while that job has it."""
+"""The terminal that the client runs on: a description for the server, and raw while a command has it."""
 
 from __future__ import annotations
 
 import contextlib
+import locale
 import os
 import signal
 import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from twisted_rsh.cli.signals import suspend_self
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.shell import Shell
+from twisted_rsh.client.text import text_codec
 from twisted_rsh.core.limits import MAX_TERM_BYTES
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
 
-__all__ = ["LocalTerminal", "plain_terminal"]
+__all__ = ["LocalTerminal", "local_encoding", "plain_terminal", "suspend_self"]
 
 Size = tuple[int, int]
 """Columns and rows."""
 
 _PLAIN = Terminal()
-"""What a terminal is like that nobody says anything of."""
+"""The terminal to assume where nothing is known of the real one."""
 
 _IFLAG, _OFLAG, _LFLAG, _CC = 0, 1, 3, 6
-"""Where ``termios.tcgetattr`` has the settings that a job's terminal can have as well."""
+"""Indices into the list of ``termios.tcgetattr`` of the settings that a job's terminal can have as well."""
 
 _WORDS = {
     _IFLAG: frozenset("IGNPAR PARMRK INPCK ISTRIP INLCR IGNCR ICRNL IXON IXANY IXOFF IMAXBEL IUTF8".split()),
     _OFLAG: frozenset({"OPOST", "ONLCR"}),
 }
-"""Which word of the settings a flag is in; those that are not named are local flags."""
+"""The flags in each word of the settings; all others are in the word of local flags."""
 
 _IUTF8 = 0o40000
 """IUTF8, which Python's ``termios`` does not name: the same number on Linux and on macOS."""
@@ -39,14 +42,19 @@ _RAW_OFF = {
     _OFLAG: ("OPOST",),
     _LFLAG: ("ISIG", "ICANON", "ECHO", "ECHONL", "IEXTEN"),
 }
-"""What a raw terminal does not do: it is all left to the other one (termios(3), ``cfmakeraw``)."""
+"""The flags that a raw terminal has off: it leaves all of that to the job's terminal (termios(3), ``cfmakeraw``)."""
 
 _WATCHED = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
-"""The signals that mean the terminal while it is lent: another size, leave it, take it again."""
+"""The signals about a lent terminal: its size has changed, suspend the client, the client goes on."""
+
+
+def local_encoding() -> str:
+    """Return the code page of this machine's terminals, as Python names it."""
+    return text_codec(locale.getpreferredencoding(False))
 
 
 def plain_terminal(environment: Mapping[str, str]) -> Terminal:
-    """Describe a terminal for a job whose client is on none.
+    """Describe a terminal for a job whose client runs on none.
 
     :param environment: the client's, for ``TERM``.
     :returns: a terminal of 80 columns and 24 rows.
@@ -54,21 +62,27 @@ def plain_terminal(environment: Mapping[str, str]) -> Terminal:
     return Terminal(term=_term(environment))
 
 
+def suspend_self() -> None:
+    """Do what SIGTSTP does to a program that does not catch it; return when the client is continued."""
+    before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, before)
+
+
 class LocalTerminal:
-    """A terminal that jobs are lent: one at a time, and given back as it was.
+    """The client's terminal, lent to one command at a time and given back as it was.
 
-    While it is lent it is raw, so every key is a byte for the job; its size is told when it changes; and while the
-    client is suspended it is as it was.
+    While it is lent the terminal is raw, so every key is a byte for the command, and each new size is sent to the
+    server.  While the client is suspended the terminal is as it was.
 
-    :param reactor: whose thread the program runs in.
+    :param reactor: runs in the program's main thread.
     :param fd: a descriptor of the terminal.
-    :ivar resized: called with columns and rows while it is lent: when they are not those that were told last.
     """
 
     def __init__(self, reactor: Any, fd: int) -> None:
         self._reactor = reactor
         self._fd = fd
-        self.resized: Callable[[int, int], object] = lambda _columns, _rows: None
+        self._remote: Job | Shell | None = None
         self._is_lent = False
         self._size: Size | None = None
         self._before: list[Any] | None = None
@@ -76,37 +90,52 @@ class LocalTerminal:
         self._is_resizing = False
 
     def describe(self, environment: Mapping[str, str]) -> Terminal:
-        """Describe a terminal like this one.
+        """Describe a terminal like this one, to ask the server for.
 
         :param environment: the client's, for ``TERM``.
         """
         columns, rows = self._size = self._measure()
         return Terminal(term=_term(environment), columns=columns, rows=rows, modes=self._modes())
 
+    def connect_to(self, remote: Job | Shell) -> None:
+        """Send each new size of this terminal to the terminal on the server from now on.
+
+        :param remote: the job or shell that the server's terminal belongs to.
+        """
+        self._remote = remote
+
     def lend(self) -> None:
-        """Make the terminal raw, and tell its size if that is news, until :meth:`give_back`."""
+        """Make the terminal raw until :meth:`give_back`, and send its size if that has changed."""
         self._is_lent = True
         for number in _WATCHED:
-            # A client that was started so that it ignores one goes on doing so.
+            # A client that was started with a signal ignored goes on ignoring it.
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._handlers[number] = signal.signal(number, self._caught)
         self._enter()
         self._resize()
 
     def give_back(self) -> None:
-        """Make the terminal what it was.  Nothing happens if it is not lent."""
+        """Make the terminal what it was before :meth:`lend`.  Nothing happens if it is not lent."""
         self._is_lent = False
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
         self._leave()
 
+    def send_size(self) -> None:
+        """Send the size if it has changed.  Call this before a command that may ask for the size at once."""
+        size = self._measure()
+        if size != self._size:
+            self._size = size
+            if self._remote is not None:
+                self._remote.resize(*size)
+
     def _measure(self) -> Size:
         try:
             columns, rows = os.get_terminal_size(self._fd)
-        except OSError:  # it is gone, and so the client soon will be
+        except OSError:  # the terminal is gone, and so the client soon will be
             columns = rows = 0
-        # Nobody has told a terminal of a serial line how large it is.
+        # The terminal of a serial line reports 0 for a size that it does not know.
         return columns or _PLAIN.columns, rows or _PLAIN.rows
 
     def _modes(self) -> tuple[tuple[str, int], ...]:
@@ -130,14 +159,14 @@ class LocalTerminal:
     def _enter(self) -> None:
         if self._before is not None or not self._is_ours:
             return
-        with contextlib.suppress(termios.error):  # it is gone
+        with contextlib.suppress(termios.error):  # the terminal is gone
             before = termios.tcgetattr(self._fd)
             raw = [*before[:_CC], list(before[_CC])]
             for word, names in _RAW_OFF.items():
                 for name in names:
                     raw[word] &= ~getattr(termios, name, 0)
             raw[_CC][termios.VMIN], raw[_CC][termios.VTIME] = 1, 0
-            # At once: what is still to be written was processed when it came, and waiting for it might be for ever.
+            # TCSANOW: TCSADRAIN would wait for pending output, perhaps for ever, and that was processed when it came.
             termios.tcsetattr(self._fd, termios.TCSANOW, raw)
             self._before = before
 
@@ -149,10 +178,10 @@ class LocalTerminal:
 
     @property
     def _is_ours(self) -> bool:
-        """Whether we may change it: in the background it is somebody else's, and changing it would stop us."""
+        """Whether the client may change the terminal: it would be stopped if it did so in the background."""
         try:
             return os.tcgetpgrp(self._fd) == os.getpgrp()
-        except OSError:  # it controls no job of any shell's
+        except OSError:  # the terminal controls no session
             return True
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
@@ -163,17 +192,10 @@ class LocalTerminal:
         else:
             self._reactor.callFromThread(self._suspend if number == signal.SIGTSTP else self._go_on)
 
-    def tell_size(self) -> None:
-        """Tell the terminal's size if that is news: before a command that may ask for it at once."""
-        size = self._measure()
-        if size != self._size:
-            self._size = size
-            self.resized(*size)
-
     def _resize(self) -> None:
         self._is_resizing = False
         if self._is_lent:
-            self.tell_size()
+            self.send_size()
 
     def _suspend(self) -> None:
         if self._is_lent:
@@ -193,5 +215,5 @@ def _word(name: str) -> int:
 
 def _term(environment: Mapping[str, str]) -> str:
     name = environment.get("TERM", "")
-    # What no terminal is called cannot be sent, either.
+    # A name that no terminal has cannot be sent, either.
     return name if name and name.isascii() and name.isprintable() and len(name) <= MAX_TERM_BYTES else _PLAIN.term

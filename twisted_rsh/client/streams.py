@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface import Interface
 
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.link.pump import SessionPump
 
-__all__ = ["TYPING_SECONDS", "JobChannel", "RemoteInput", "RemoteOutput"]
+__all__ = ["TYPING_SECONDS", "IInputSource", "JobChannel", "RemoteInput", "RemoteOutput"]
 
 TYPING_SECONDS = 10.0
 """Seconds within which the server must have sent something after a person has typed: a user who waits for the echo of a
@@ -193,6 +194,13 @@ class RemoteOutput:
         self._reader = None
 
 
+class IInputSource(Interface):
+    """A source that writes to a job's standard input as much as there is room for."""
+
+    def resume() -> None:
+        """Learn that there is room; :attr:`RemoteInput.room` says how much."""
+
+
 class RemoteInput:
     """A job's standard input.
 
@@ -202,9 +210,23 @@ class RemoteInput:
     def __init__(self, channel: JobChannel) -> None:
         self._channel = channel
         self._waiting: deque[tuple[memoryview, Deferred[None]]] = deque()
+        self._source: IInputSource | None = None
         self._is_ending = False
         self._is_closed = False
         self._is_sending = False
+
+    @property
+    def room(self) -> int:
+        """The number of bytes that :meth:`write` can send at once: 0 while earlier ones wait, and when the job takes no
+        more input."""
+        return 0 if self._waiting or self._is_ending or self._is_closed else self._channel.input_room()
+
+    def pull_from(self, source: IInputSource) -> None:
+        """Tell a source whenever there is room again.
+
+        :param source: asks for :attr:`room` before it writes.
+        """
+        self._source = source
 
     def write(self, data: bytes) -> Deferred[None]:
         """Send input.
@@ -223,17 +245,22 @@ class RemoteInput:
             return succeed(None)
         done: Deferred[None] = Deferred(lambda _: None)
         self._waiting.append((memoryview(data), done))
-        self.room_gained()
+        self._send_now()
         return done
 
     def end(self) -> None:
         """Send the end of the input, behind what was written.  May be called more than once."""
         if not self._is_ending:
             self._is_ending = True
-            self.room_gained()
+            self._send_now()
 
     def room_gained(self) -> None:
         """For the job: there may be room again."""
+        self._send_now()
+        if self._source is not None and self.room:
+            self._source.resume()
+
+    def _send_now(self) -> None:
         if self._is_sending:  # what is being sent has made room already; the loop below will see it
             return
         self._is_sending = True

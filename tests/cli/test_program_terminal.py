@@ -1,4 +1,4 @@
-"""A command on a terminal of its own, lent the client's: what it sees, and how the client's is left."""
+"""A command on a terminal of its own, lent the client's: the command's view, and the client's terminal afterwards."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_without_a_terminal_here(server: ServerProcess) -> None:
     """-t says so where stdin is no terminal and goes on; -tt gives a plain one, and the end of input arrives there."""
     done = server.run("-t", HOST, "test -t 0; echo $?")
     assert (done.returncode, done.stdout) == (0, b"1\n")
-    assert one_line(done.stderr) == "no terminal for the command, because stdin is none; -tt gives it one all the same"
+    assert one_line(done.stderr) == "no terminal for the command, because stdin is none; -tt allocates one anyway"
     assert server.run("-q", "-t", HOST, "true").stderr == b""
     done = server.run("-tt", HOST, "stty -echo; stty size; echo $TERM; echo ready; cat", input=b"typed\n")
     lines = done.stdout.replace(b"typed\r\n", b"", 1) if done.stdout.startswith(b"typed") else done.stdout
@@ -87,7 +87,7 @@ def test_interrupt_key(server: ServerProcess, console: Console) -> None:
 
 
 def test_password(server: ServerProcess, console: Console) -> None:
-    """What is typed where the command wants no echo is not shown, neither there nor here."""
+    """Keys that the command wants no echo of are not shown, neither there nor here."""
     terminal = console(server, "-t", HOST, "stty -echo; printf 'Password: '; read p; stty echo; echo; echo \"[$p]\"")
     terminal.until(lambda: terminal.lines[-1:] == ["Password:"])
     terminal.type("secret")
@@ -109,7 +109,7 @@ def test_size_is_passed_on(server: ServerProcess, console: Console) -> None:
 
 
 def test_storm_of_sizes(server: ServerProcess, console: Console) -> None:
-    """C-10: of a thousand sizes the last one counts, and the connection bears them all."""
+    """C-10: the last of a thousand sizes counts, and the connection survives them all."""
     terminal = console(server, "-t", HOST, "echo ready; while read x; do stty size; done")
     terminal.shows("ready")
     for count in range(1000):
@@ -120,7 +120,7 @@ def test_storm_of_sizes(server: ServerProcess, console: Console) -> None:
     terminal.until(lambda: any(line.endswith(" 90") or "40 1" in line for line in terminal.lines))
     while "35 90" not in terminal.lines:
         terminal.type("x\r")
-        terminal._show(0.5)  # whoever only types fills the terminal, and stands still
+        terminal._show(0.5)  # keys without a pause would fill the terminal
     terminal.type("\x04")
     assert terminal.end() == 0
     assert restored(terminal)

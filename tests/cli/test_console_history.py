@@ -1,4 +1,4 @@
-"""The prompt's history; what is on the screen is in `test_console_terminal`."""
+"""The file of the prompt's history; `test_console_terminal` tests the keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted_rsh.trust.home import ConfigFolders
 
 
 def test_history_is_private(config: ConfigFolders) -> None:
-    """O-02: the history is a file of mode 0600 in a folder of mode 0700, and what is in it stays."""
+    """O-02: the history is a file of mode 0600 in a folder of mode 0700, and keeps its lines."""
     history = open_history(config)
     assert isinstance(history, FileHistory)
     path = Path(config.history_path)
@@ -25,7 +25,7 @@ def test_history_is_private(config: ConfigFolders) -> None:
 
 @pytest.mark.parametrize("obstacle", ["folder", "link", "open", "file"])
 def test_history_that_cannot_be_kept(config: ConfigFolders, tmp_path: Path, obstacle: str) -> None:
-    """O-01: where no history can be kept safely, there is one in memory, and the console works."""
+    """O-01: if no history can be kept safely, the console works with one in memory."""
     path = Path(config.history_path)
     path.parent.mkdir(parents=True, mode=0o700)
     if obstacle == "folder":

@@ -1,4 +1,4 @@
-"""A command that a signal has stopped has not ended, and whoever waits for it learns why it hangs."""
+"""A command that a signal has stopped has not ended, and the user learns why it hangs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GOES_ON = "[the command goes on]"
 
 
 def told(job: Job, signal: str | None) -> Deferred[None]:
-    """Wait until a job is told of as suspended, or as going on."""
+    """Wait until a job is reported as suspended, or as going on."""
     waiting: Deferred[None] = Deferred()
 
     def watcher(state: str | None) -> None:
@@ -39,13 +39,13 @@ def told(job: Job, signal: str | None) -> Deferred[None]:
 
 
 def state_of(job: Job) -> str | None:
-    """Return what is known of a job now."""
+    """Return the state of a job now."""
     return job.suspended
 
 
 @asynchronous
 async def test_the_job_tells(connection: Connection) -> None:
-    """Its state is known, who watches is told of each change once, and it ends as it would have."""
+    """A job's state is known, a watcher is told of each change once, and the job ends as it would have."""
     job, states = connection.start("echo $$; kill -STOP $$; read line; exit 3"), list[str | None]()
     stop = job.watch_suspension(states.append)
     await first_line(job)
@@ -66,7 +66,7 @@ async def test_the_job_tells(connection: Connection) -> None:
 
 @asynchronous
 async def test_a_stopped_job_can_be_ended(connection: Connection) -> None:
-    """It is not said to go on when it goes on only to end."""
+    """A job that goes on only to end is not reported as going on."""
     job, states = connection.start("exec sleep 1000"), list[str | None]()
     job.watch_suspension(states.append)
     job.send_signal("STOP")
@@ -80,7 +80,7 @@ async def test_a_stopped_job_can_be_ended(connection: Connection) -> None:
 @pytest.mark.parametrize(("quiet", "terminal"), [(False, None), (True, None), (False, Terminal())])
 @asynchronous
 async def test_what_the_user_sees(connection: Connection, quiet: bool, terminal: Terminal | None) -> None:
-    """Two lines on stderr, but not with ``-q``, nor on a terminal, where the keys are the job's."""
+    """The user gets two lines on stderr, but not with ``-q``, nor on a terminal, where the keys are the job's."""
     screen, (reading, writing) = Screen(open_pipe(), open_pipe(), quiet=quiet), open_pipe()
     job = connection.start("kill -STOP $$; read line; exit 3", terminal=terminal)
     running = Deferred.fromCoroutine(screen.foreground.run(job, reading))
@@ -118,7 +118,7 @@ def test_a_command(server: ServerProcess) -> None:
 
 
 def test_a_script(server: ServerProcess) -> None:
-    """Also in one shell, whose children are not the server's own."""
+    """The same for a command in a shell, which is not a child of the server."""
     with server.start(HOST) as client:
         assert client.stdin is not None
         client.stdin.write(b"sh -c 'echo $$; kill -STOP $$; exit 3'\n")
@@ -132,7 +132,7 @@ def test_a_script(server: ServerProcess) -> None:
 
 
 def test_a_console_on_pipes(server: ServerProcess, console: Console) -> None:
-    """The line is there while the command hangs."""
+    """The line appears while the command hangs."""
     terminal = console(server, "-T")
     terminal.enter("sh -c 'echo $$; kill -STOP $$; read line; exit 3'")
     pid = pid_shown(terminal)
