@@ -102,7 +102,7 @@ def main() -> None:
     reactor.listenTCP(options.web, Site(Page(operator)), interface="127.0.0.1")
 
     # These three are all that it takes; inside a twistd application, setServiceParent() replaces the last two.
-    portal = Portal(OperatorRealm(operator), [AuthorizedKeysChecker(config, account.name, print)])
+    portal = Portal(OperatorRealm(operator), [AuthorizedKeysChecker(config, account.name)])
     service = RemoteShellService(reactor, portal, config, ServiceOptions(port=options.shell))
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)

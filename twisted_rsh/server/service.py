@@ -55,8 +55,7 @@ def local_portal(reactor: Any, config: ConfigFolders, account: Account, trees: J
     :param account: whose jobs will run (:meth:`twisted_rsh.execution.account.Account.current`).
     :param trees: knows the processes of all jobs; ``None`` for what changes nothing about this process.
     """
-    log = Logger(namespace=__name__)
-    checker = AuthorizedKeysChecker(config, account.name, lambda warning: log.warn("{warning}", warning=warning))
+    checker = AuthorizedKeysChecker(config, account.name)
     return Portal(SingleUserRealm(LocalUser(reactor, account, trees=trees)), [checker])
 
 
