@@ -114,7 +114,7 @@ def main() -> None:
 
     # These three are all that it takes; inside a twistd application, setServiceParent() replaces the last two.
     portal = Portal(
-        OperatorRealm(operator), [AuthorizedKeysChecker(config, account.name, print)]
+        OperatorRealm(operator), [AuthorizedKeysChecker(config, account.name)]
     )
     service = RemoteShellService(
         reactor, portal, config, ServiceOptions(port=options.shell)

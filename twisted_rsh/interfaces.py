@@ -1,7 +1,7 @@
-"""The seams: what an embedding application may provide, and what the parts of this package ask of each other.
+"""The interfaces between the server and the jobs that it runs, which an embedding application may provide.
 
-A job is written against :class:`IJobOwner` and reached through :class:`IJob`; a user who has logged in is an
-:class:`IShellUser`, the avatar that ``twisted.cred`` hands out.
+A user who has logged in is an :class:`IShellUser`, the avatar of ``twisted.cred``.  It starts jobs: the server calls
+each job through :class:`IJob`, and the job calls the server through :class:`IJobOwner`.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ __all__ = ["IJob", "IJobOwner", "IShellJob", "IShellUser", "ISuspensionListener"
 
 
 class JobRefused(Error):
-    """A job will not be run.
+    """A user object or a shell refuses to run a job; the client gets the reason as the job's ending.
 
-    :ivar reason: which kind of refusal.
-    :ivar text: one line for the person who asked.
+    :ivar reason: the kind of the refusal.
+    :ivar text: one line for the client's user.
     """
 
     def __init__(self, reason: RefusalReason, text: str) -> None:
@@ -32,72 +32,79 @@ class JobRefused(Error):
 
 
 class IJobOwner(Interface):
-    """Whoever started a job: takes what it writes, within the room there is, and learns how it ended.
+    """The owner of a job, which takes the job's output and its ending.
 
-    A job calls these from the reactor's thread only, and may do so from within :meth:`IShellUser.start_job`.
+    A job calls these methods in the reactor's thread only.  It may call them from within :meth:`IShellUser.start_job`.
     """
 
     def output_room(stream: Stream) -> int:
-        """Say how many bytes of this stream may be handed over now.
+        """Return how many bytes of a stream the owner takes now.
 
         :param stream: ``STDOUT`` or ``STDERR``.
-        :returns: bytes, 0 when there is no room: stop reading, :meth:`IJob.resume_output` tells when to go on.
+        :returns: bytes.  At 0 the job stops writing until the owner calls :meth:`IJob.resume_output`.
         """
 
     def output_received(stream: Stream, data: bytes) -> None:
         """Take output of the job.
 
-        :param data: at least one byte, and no more than :meth:`output_room` just said.
+        :param stream: ``STDOUT`` or ``STDERR``.
+        :param data: at least one byte, and no more than :meth:`output_room` has just returned.
         """
 
     def output_ended(stream: Stream) -> None:
-        """Learn that no more output comes on this stream.  Called at most once for each, and before `job_ended`."""
+        """Learn that a stream has ended.  Called at most once for each stream, and before :meth:`job_ended`.
+
+        :param stream: ``STDOUT`` or ``STDERR``.
+        """
 
     def input_consumed(size: int) -> None:
-        """Learn that the job took so many more bytes of its input: its pipe took them, they are held nowhere.
+        """Learn that the job has consumed input: it holds these bytes no more, because its pipe has taken them.
 
-        :param size: bytes, at least 1.
+        :param size: the number of bytes, at least 1.
         """
 
     def input_closed() -> None:
-        """Learn that the job reads no more input; what it is given from now on is dropped.  Called at most once."""
+        """Learn that the job reads no more input, and drops the input that it still gets.  Called at most once."""
 
     def job_ended(end: JobEnd) -> None:
-        """Learn how the job ended.  The last call a job makes, after all of its output; made exactly once.
+        """Learn that the job has ended.  Called exactly once, after all of its output; it is the job's last call.
 
-        :param end: how, and what is known beside that.
+        :param end: how the job ended, and what is known beside that.
         """
 
 
 class ISuspensionListener(Interface):
-    """What an owner may provide beside :class:`IJobOwner`: learns that its job hangs because a signal has suspended it.
+    """An owner that also learns when a signal suspends its job.  An owner may provide it beside :class:`IJobOwner`.
 
-    The job has not ended, and does not by itself: somebody sends ``CONT``, or ends it.  A command in a persistent shell
-    is suspended while the shell is, and on pipes while all is that the shell waits for, whatever the signal was then,
-    ``STOP``; on a terminal that is an ending instead, :class:`~twisted_rsh.core.endings.Stopped`, as the shell goes on.
+    A suspended job has not ended: it waits for the signal ``CONT``, or for a signal that ends it.
+
+    A command in a persistent shell is suspended while the shell itself is suspended.  On pipes the command is
+    suspended, too, while all processes that the shell waits for are; the signal is then given as ``"STOP"``, whichever
+    it was. On a terminal that is an ending instead, :class:`~twisted_rsh.core.endings.Stopped`, because the shell goes
+    on.
     """
 
     def job_stopped(signal: str) -> None:
-        """Learn that the job was suspended, about a second ago at most.
+        """Learn that a signal has suspended the job, about a second ago at most.
 
         :param signal: the signal's name without ``SIG``: ``"STOP"``, ``"TSTP"``, ``"TTIN"`` or ``"TTOU"``.
         """
 
     def job_continued() -> None:
-        """Learn that it goes on.  Not called when it goes on only to end."""
+        """Learn that the job runs again.  Not called for a job that runs again only to end."""
 
 
 class IJob(Interface):
-    """One running job.  After its owner's `job_ended` every method is a harmless no-op."""
+    """One running job.  After it has called :meth:`IJobOwner.job_ended`, its methods do nothing."""
 
     def write_input(data: bytes) -> None:
-        """Give the job input.  It reports what it took with :meth:`IJobOwner.input_consumed`.
+        """Give the job input.  The job reports the bytes that it has consumed to :meth:`IJobOwner.input_consumed`.
 
-        :param data: bytes; the owner never has more than its window of bytes unconsumed.
+        :param data: bytes; no more than the session's window of them are unconsumed at any time.
         """
 
     def end_input() -> None:
-        """Let the job see the end of its input behind what it was given."""
+        """End the job's input, behind the bytes that were given."""
 
     def send_signal(name: str) -> None:
         """Send a signal to the job's whole process group.
@@ -106,48 +113,57 @@ class IJob(Interface):
         """
 
     def resize(columns: int, rows: int) -> None:
-        """Give the job's terminal another size.  Nothing happens when it has none.
+        """Change the size of the job's terminal.  Nothing happens if it has none.
 
         :param columns: characters in a line, at least 1.
         :param rows: lines, at least 1.
         """
 
     def resume_output(stream: Stream) -> None:
-        """Learn that there is room again on this stream; ask :meth:`IJobOwner.output_room` how much."""
+        """Write again: a stream has room.  :meth:`IJobOwner.output_room` returns how much.
+
+        :param stream: ``STDOUT`` or ``STDERR``.
+        """
 
     def close_output(stream: Stream) -> None:
-        """Let the job see a broken pipe on this stream: its reader is gone."""
+        """Close a stream of which the client wants no more: the job gets a broken pipe.
+
+        :param stream: ``STDOUT`` or ``STDERR``.
+        """
 
     def terminate() -> None:
-        """End the job and all of its process group, politely first.  May be called more than once."""
+        """End the job and its whole process group, politely first.  May be called more than once."""
 
 
 class IShellJob(IJob):
-    """A shell that remembers: the job of a request for a shell.  It runs one command after another.
+    """A persistent shell, which runs one command after another and remembers what they change: a job as well.
 
-    What is written while no command runs, as by a background process, is this job's own output.  This job ends when
-    the shell does.
+    Output while no command runs, as of a background process, is this job's own output.  This job ends when the shell
+    ends.
     """
 
     def when_ready(call: Callable[[], None]) -> None:
-        """Have something called when the shell takes commands.
+        """Call something once the shell takes commands.
 
-        :param call: called once, from within this call if it takes them already; never for a shell that does not get
-            that far, which ends with :class:`~twisted_rsh.core.endings.Refused` instead.
+        :param call: called once, from within this method if the shell takes commands already.  A shell that never does
+            ends with :class:`~twisted_rsh.core.endings.Refused` instead.
         """
 
     def start_command(request: JobRequest, owner: IJobOwner) -> IJob:
         """Run a command in the shell.
 
-        :param request: the command; its `in_shell` is not looked at.
-        :param owner: whom to report to; its `output_room` is also what holds the shell back.
-        :returns: the running command.  Its `terminate` ends the command and, only if it must, the shell.
-        :raises JobRefused: it will not run: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT` or `TOO_LONG`.
+        :param request: the command; its `in_shell` is ignored.
+        :param owner: takes the command's output and ending; the shell writes no more than its `output_room`.
+        :returns: the running command.  Its `terminate` ends the command, and the shell only if nothing else ends it.
+        :raises JobRefused: the command does not run: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT` or `TOO_LONG`.
         """
 
 
 class IShellUser(Interface):
-    """A user who has logged in: the avatar of this package's realm.  An application provides its own to set policy."""
+    """A user who has logged in: the avatar of this package's portals.
+
+    An application provides its own to decide what its users may run, and how.
+    """
 
     name: str = Attribute("The user's name, for the log.")
 
@@ -156,8 +172,8 @@ class IShellUser(Interface):
     def start_job(request: JobRequest, owner: IJobOwner) -> IJob:
         """Start a job.
 
-        :param request: what the client asked for; never a command for a persistent shell that runs already.
-        :param owner: whom to report to.
+        :param request: the client's request; never for a command in a persistent shell that runs already.
+        :param owner: takes the job's output and ending; it may provide :class:`ISuspensionListener` as well.
         :returns: the running job; for a request with a `shell` it provides :class:`IShellJob`.
-        :raises JobRefused: it will not run, and why; nothing was started.
+        :raises JobRefused: the job does not run; nothing was started.
         """

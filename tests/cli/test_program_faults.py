@@ -195,7 +195,7 @@ class Refuser:
 @asynchronous
 async def test_refusal_cannot_talk_to_the_terminal(config: ConfigFolders) -> None:
     """C-03: escapes in a server's text come out in caret or escaped form, in one line."""
-    portal = Portal(SingleUserRealm(Refuser()), [AuthorizedKeysChecker(config, os_user(), lambda _: None)])
+    portal = Portal(SingleUserRealm(Refuser()), [AuthorizedKeysChecker(config, os_user())])
     serving = Serving(config, portal)
     await serving.start()
     words = ["-m", "twisted_rsh.client", "--config-dir", config.state, f"{HOST}:{serving.port}", "true"]

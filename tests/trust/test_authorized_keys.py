@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.trust.keys import ALGORITHMS, key_blob, mpint, string
 from twisted_rsh.trust.authorized_keys import (
     MAX_AUTHORIZED_KEYS_BYTES,
-    authorized_key_blobs,
     parse_authorized_keys,
+    read_authorized_keys,
 )
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import create_private_file, ensure_private_folder
@@ -44,22 +44,22 @@ def keys_path(config: ConfigFolders) -> Path:
 
 def test_nobody(config: ConfigFolders) -> None:
     """Without any file nobody may log in, and nothing is wrong."""
-    assert authorized_key_blobs(config, pytest.fail) == frozenset()
+    assert read_authorized_keys(config) == (frozenset(), [])
 
 
 def test_both_files_count(config: ConfigFolders, keys_path: Path) -> None:
     """The file of keys and the user's own public key both grant."""
     own = load_or_create_client_key(config).blob
     create_private_file(str(keys_path), GOOD + b" me@host\n" + line_of(OTHER))
-    assert authorized_key_blobs(config, pytest.fail) == {own, BLOB, OTHER}
+    assert read_authorized_keys(config) == (frozenset({own, BLOB, OTHER}), [])
 
 
 def test_files_are_read_again(config: ConfigFolders, keys_path: Path) -> None:
     """A-12: a key that was deleted no longer grants at the next login."""
     create_private_file(str(keys_path), GOOD)
-    assert authorized_key_blobs(config, pytest.fail) == {BLOB}
+    assert read_authorized_keys(config) == (frozenset({BLOB}), [])
     keys_path.write_bytes(b"")
-    assert authorized_key_blobs(config, pytest.fail) == frozenset()
+    assert read_authorized_keys(config) == (frozenset(), [])
 
 
 def test_every_type() -> None:
@@ -134,9 +134,9 @@ def test_lines_that_are_no_key(line: bytes) -> None:
 
 def test_one_warning_for_many_lines(config: ConfigFolders, keys_path: Path) -> None:
     """A-14: the ignored lines of a file are counted in one warning."""
-    warnings: list[str] = []
     create_private_file(str(keys_path), GOOD + b"\n" + b"restrict " + line_of(OTHER) + b"\ngarbage\n")
-    assert authorized_key_blobs(config, warnings.append) == {BLOB}
+    granted, warnings = read_authorized_keys(config)
+    assert granted == {BLOB}
     (warning,) = warnings
     assert warning.startswith(f"{keys_path}: 2 lines ignored, the first is line 2: ")
     assert warning.isprintable()
@@ -183,10 +183,10 @@ def nul_bytes(path: Path) -> None:
 @pytest.mark.parametrize("spoil", [group_writable, parent_writable, symbolic_link, fifo, folder, gigabyte, nul_bytes])
 def test_unsafe_file(config: ConfigFolders, keys_path: Path, spoil: Callable[[Path], None]) -> None:
     """A-13: a file that is not safe grants nothing, with one warning and without waiting."""
-    warnings: list[str] = []
     create_private_file(str(keys_path), GOOD)
     spoil(keys_path)
-    assert authorized_key_blobs(config, warnings.append) == frozenset()
+    granted, warnings = read_authorized_keys(config)
+    assert granted == frozenset()
     assert all("\n" not in warning for warning in warnings)
     # A folder that others can write spoils both files in it.
     assert len(warnings) == (2 if spoil is parent_writable else 1)
@@ -194,33 +194,33 @@ def test_unsafe_file(config: ConfigFolders, keys_path: Path, spoil: Callable[[Pa
 
 def test_foreign_file(config: ConfigFolders, keys_path: Path, give_away: Callable[[Path], None]) -> None:
     """A-13: a file of another owner grants nothing."""
-    warnings: list[str] = []
     create_private_file(str(keys_path), GOOD)
     give_away(keys_path)
-    assert authorized_key_blobs(config, warnings.append) == frozenset()
+    granted, warnings = read_authorized_keys(config)
+    assert granted == frozenset()
     assert "belongs to uid" in warnings[0]
 
 
 def test_unsafe_file_leaves_the_other(config: ConfigFolders, keys_path: Path) -> None:
     """A-13: a file of keys that is not safe does not lock the user's own client out."""
-    warnings: list[str] = []
     own = load_or_create_client_key(config).blob
     create_private_file(str(keys_path), GOOD)
     keys_path.chmod(0o666)
-    assert authorized_key_blobs(config, warnings.append) == {own}
+    granted, warnings = read_authorized_keys(config)
+    assert granted == {own}
     assert len(warnings) == 1
 
 
 def test_unreadable_file(config: ConfigFolders, keys_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the operating system is a warning, not the end of the login."""
-    warnings: list[str] = []
     create_private_file(str(keys_path), GOOD)
 
     def refuse(path: str, *_: object) -> int:
         raise PermissionError(13, "Permission denied", path)
 
     monkeypatch.setattr(os, "open", refuse)
-    assert authorized_key_blobs(config, warnings.append) == frozenset()
+    granted, warnings = read_authorized_keys(config)
+    assert granted == frozenset()
     assert "Permission denied" in warnings[0]
 
 
@@ -229,7 +229,6 @@ def test_nothing_left_to_read_it_with(
     config: ConfigFolders, keys_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """R-06: without descriptors or memory it is not known who may log in, which is not that nobody may."""
-    warnings: list[str] = []
     create_private_file(str(keys_path), GOOD)
 
     def refuse(path: str, *_: object) -> int:
@@ -237,17 +236,17 @@ def test_nothing_left_to_read_it_with(
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(OSError, match=os.strerror(number)):
-        authorized_key_blobs(config, warnings.append)
-    assert warnings == []
+        read_authorized_keys(config)
 
 
 def test_size_bound(config: ConfigFolders, keys_path: Path) -> None:
     """A file at the bound is read; one byte more and it is ignored."""
-    warnings: list[str] = []
     create_private_file(str(keys_path), (GOOD + b"\n").ljust(MAX_AUTHORIZED_KEYS_BYTES, b"\n"))
-    assert authorized_key_blobs(config, warnings.append) == {BLOB}
+    granted, warnings = read_authorized_keys(config)
+    assert granted == {BLOB}
     keys_path.write_bytes(keys_path.read_bytes() + b"\n")
-    assert authorized_key_blobs(config, warnings.append) == frozenset()
+    granted, warnings = read_authorized_keys(config)
+    assert granted == frozenset()
     assert "has more than" in warnings[0]
 
 

@@ -11,9 +11,11 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred
+from twisted.logger import formatEvent
 from zope.interface import Interface, implementer
 from zope.interface.verify import verifyObject
 
+from tests.link.wire import collecting_log
 from tests.trust.keys import key_blob
 from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey, VerifiedKey
 from twisted_rsh.trust.files import create_private_file, ensure_private_folder
@@ -47,7 +49,7 @@ def log_in(config: ConfigFolders) -> Callable[[VerifiedKey], object]:
     """Log in through a portal, where one key is authorized for alice; returns the avatar."""
     ensure_private_folder(config.config)
     create_private_file(config.authorized_keys_path, b"ssh-ed25519 " + base64.b64encode(KNOWN) + b"\n")
-    portal = Portal(Realm(), [AuthorizedKeysChecker(config, "alice", pytest.fail)])
+    portal = Portal(Realm(), [AuthorizedKeysChecker(config, "alice")])
 
     def run(given: VerifiedKey) -> object:
         results: list[Any] = []
@@ -64,7 +66,7 @@ def log_in(config: ConfigFolders) -> Callable[[VerifiedKey], object]:
 def test_interfaces(config: ConfigFolders) -> None:
     """The credential and the checker provide what they promise."""
     assert verifyObject(IVerifiedKey, credential())
-    assert verifyObject(ICredentialsChecker, AuthorizedKeysChecker(config, "alice", pytest.fail))
+    assert verifyObject(ICredentialsChecker, AuthorizedKeysChecker(config, "alice"))
 
 
 def test_known_user_with_known_key(log_in: Callable[[VerifiedKey], object]) -> None:
@@ -95,13 +97,15 @@ def test_same_answer_for_every_refusal(log_in: Callable[[VerifiedKey], object]) 
 
 def test_same_work_for_every_refusal(config: ConfigFolders) -> None:
     """A-09: the files are read for an unknown user too, here seen by the warning about one."""
-    warnings: list[str] = []
     ensure_private_folder(config.config)
     create_private_file(config.authorized_keys_path, b"garbage\n")
-    checker = AuthorizedKeysChecker(config, "alice", warnings.append)
-    for user in ("alice", "bob"):
-        checker.requestAvatarId(credential(user)).addErrback(lambda failure: failure.trap(UnauthorizedLogin))
+    checker = AuthorizedKeysChecker(config, "alice")
+    with collecting_log() as events:
+        for user in ("alice", "bob"):
+            checker.requestAvatarId(credential(user)).addErrback(lambda failure: failure.trap(UnauthorizedLogin))
+    warnings = [formatEvent(event) for event in events]
     assert len(warnings) == 2
+    assert warnings[0].startswith(f"{config.authorized_keys_path}: 1 lines ignored, the first is line 1: ")
 
 
 def test_name_that_is_not_utf8(config: ConfigFolders) -> None:
@@ -109,6 +113,6 @@ def test_name_that_is_not_utf8(config: ConfigFolders) -> None:
     ensure_private_folder(config.config)
     create_private_file(config.authorized_keys_path, b"ssh-ed25519 " + base64.b64encode(KNOWN) + b"\n")
     names: list[object] = []
-    checker = AuthorizedKeysChecker(config, "\udce1lice", pytest.fail)
+    checker = AuthorizedKeysChecker(config, "\udce1lice")
     checker.requestAvatarId(credential("\udce1lice")).addCallback(names.append)
     assert names == [b"\xe1lice"]

@@ -39,7 +39,7 @@ def local_portal(reactor: Any, config: ConfigFolders, account: Account, trees: J
     :param account: the account that jobs run as (:meth:`twisted_rsh.execution.account.Account.current`).
     :param trees: knows the processes of all jobs; ``None`` for a tracker that changes nothing about this process.
     """
-    checker = AuthorizedKeysChecker(config, account.name, lambda warning: _log.warn("{warning}", warning=warning))
+    checker = AuthorizedKeysChecker(config, account.name)
     return Portal(SingleUserRealm(LocalUser(reactor, account, trees=trees)), [checker])
 
 

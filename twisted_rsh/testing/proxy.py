@@ -138,7 +138,7 @@ class FaultProxy:
         self.cuts += 1
 
     def connection_over(self, connection: ProxiedConnection) -> None:
-        """Drop a connection both of whose sockets are gone; it calls this."""
+        """Drop a connection that has lost both of its sockets; the connection calls this."""
         self._open.discard(connection)
         if self._emptied is not None and not self._open:
             emptied, self._emptied = self._emptied, None

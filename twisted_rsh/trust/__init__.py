@@ -1,1 +1,1 @@
-"""Who the peers are: keys, pins, records and who may log in."""
+"""The identities of peers: keys, fingerprints, records of servers, and the keys that may log in."""

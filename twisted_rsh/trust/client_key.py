@@ -1,4 +1,4 @@
-"""The client's key: made at the first use and kept, or put in its place by the user.
+"""The client's key: made at the first use and kept in a file, or put there by the user.
 
 The file is in OpenSSH's format, so ``ssh-keygen`` can read, change and make it.
 """
@@ -35,7 +35,7 @@ _PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 @dataclass(frozen=True, slots=True)
 class ClientKey:
-    """A key that can log in.
+    """A private key with which a client logs in.
 
     :ivar public_key: its public half.
     """
@@ -50,7 +50,7 @@ class ClientKey:
 
     @property
     def algorithm(self) -> str:
-        """The signature algorithm to name in a login."""
+        """The signature algorithm that a login names."""
         return self.public_key.algorithms[0]
 
     @property
@@ -69,15 +69,15 @@ class ClientKey:
         return f"{self.public_key.key_type} {base64.b64encode(self.blob).decode('ascii')}"
 
     def sign_login(self, exporter: bytes, server_spki_sha256: bytes, user: str) -> bytes:
-        """Prove the possession of this key on one connection.  Only after the server's key matched its pin.
+        """Prove on one connection that the client holds this key.  First check that the server's key matches its pin.
 
         :param exporter: the client's own exporter value of this connection.
         :param server_spki_sha256: the SHA-256 of the public key that the server showed on this connection.
         :param user: the user to log in as.
         :returns: ``string(algorithm) string(signature)``; the server checks it with
             :func:`twisted_rsh.trust.sshsig.verify_login`.
-        :raises ValueError: the exporter or the digest is not of its size, or (``UnicodeError``) the user name cannot be
-            written on the wire.
+        :raises ValueError: the exporter or the digest is not of its size, or (``UnicodeError``) the wire has no
+            encoding of the user name.
         """
         message = login_message(exporter, server_spki_sha256, user, self.algorithm, self.blob)
         signature = self._sign(signed_bytes(message, LOGIN_NAMESPACE))
@@ -94,14 +94,14 @@ class ClientKey:
 
 
 def load_or_create_client_key(config: ConfigFolders) -> ClientKey:
-    """Read the client's key, or make an Ed25519 key if there is none.  Clients that start at once all get the same.
+    """Read the client's key, or make an Ed25519 key if there is none.  Clients that start at the same time get one key.
 
-    The file may hold a key of any type that :mod:`twisted_rsh.trust.ssh_keys` accepts.  The public key is written
-    beside it where it is missing.
+    The file may hold a key of any type that :mod:`twisted_rsh.trust.ssh_keys` accepts.  If the public key is missing
+    beside it, this function writes it.
 
-    :param config: the user's folders; what is missing of them is made.
+    :param config: the user's folders; missing folders are made.
     :returns: the key.
-    :raises BadKeyFile: the file holds no key that can be used, or the public key beside it is of another key.
+    :raises BadKeyFile: the file holds no usable key, or the public key beside it belongs to another key.
     :raises UntrustedFile: a file or a folder above it is not safe from other users.
     :raises OSError: the operating system did not allow it.
     """
@@ -124,7 +124,7 @@ def _parse(path: str, data: bytes) -> ClientKey:
             path, "is protected by a passphrase, which is not supported here", f"run: ssh-keygen -p -N '' -f {quoted}"
         ) from None
     except (ValueError, UnsupportedAlgorithm, NotImplementedError):
-        # The last is an elliptic curve's point in its compressed form.
+        # NotImplementedError: a point of an elliptic curve in compressed form.
         private_key = None
     if not isinstance(private_key, _PrivateKey):
         raise BadKeyFile(
@@ -148,7 +148,7 @@ def _client_key(private_key: _PrivateKey) -> ClientKey:
 
 
 def _match_public_file(path: str, key: ClientKey) -> None:
-    """See that the file which lets this key log in to the same user's server is about this key."""
+    """Check that the public key's file, which lets the key log in to the same user's server, is of this key."""
     try:
         data = read_trusted_file(path, MAX_AUTHORIZED_KEYS_BYTES)
     except FileNotFoundError:

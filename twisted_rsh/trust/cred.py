@@ -1,22 +1,23 @@
-"""Who may log in, as ``twisted.cred`` asks it.
+"""The credential of a login and the stand-alone server's checker, for ``twisted.cred``.
 
-The portal decides about a key whose possession has already been proven by
-:func:`twisted_rsh.trust.sshsig.verify_login`; so no checker of an embedding application can leave that proof out.
+A portal decides about a key only after :func:`twisted_rsh.trust.sshsig.verify_login` has proven that the client holds
+it.  So no checker of an embedding application can leave out that proof.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import ICredentials
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
 from zope.interface import Attribute, implementer
 
-from twisted_rsh.trust.authorized_keys import authorized_key_blobs
+from twisted_rsh.trust.authorized_keys import read_authorized_keys
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.sshsig import encode_user
 
@@ -24,26 +25,26 @@ __all__ = ["AuthorizedKeysChecker", "IVerifiedKey", "VerifiedKey"]
 
 
 class IVerifiedKey(ICredentials):
-    """A credential: somebody wants to be this user, and has proven on this connection to hold this key."""
+    """A credential: a client asks to log in as a user, and has proven on its connection that it holds a key."""
 
-    user: str = Attribute("The user name asked for.")
+    user: str = Attribute("The user name to log in as.")
 
-    key_blob: bytes = Attribute("The public key in SSH's wire format, in its one encoding.")
+    key_blob: bytes = Attribute("The public key in SSH's wire format, in its one canonical encoding.")
 
     fingerprint: str = Attribute("The key's name for the log, as ssh-keygen -l prints it.")
 
-    peer: str = Attribute("Where the connection comes from, for the log.")
+    peer: str = Attribute("The client's address, for the log.")
 
 
 @implementer(IVerifiedKey)
 @dataclass(frozen=True, slots=True)
 class VerifiedKey:
-    """The credential of a login.  Construct it only from what :func:`twisted_rsh.trust.sshsig.verify_login` returned.
+    """The credential of a login.  Make it only of a key that :func:`twisted_rsh.trust.sshsig.verify_login` returned.
 
-    :ivar user: the user name asked for.
+    :ivar user: the user name to log in as.
     :ivar key_blob: the public key in SSH's wire format.
     :ivar fingerprint: the key's name for the log.
-    :ivar peer: where the connection comes from, for the log.
+    :ivar peer: the client's address, for the log.
     """
 
     user: str
@@ -54,30 +55,35 @@ class VerifiedKey:
 
 @implementer(ICredentialsChecker)
 class AuthorizedKeysChecker:
-    """Lets one user log in with the keys that this user's files authorize at that moment.
+    """A checker that lets one user log in with the keys that the user's files authorize at that moment.
+
+    It logs one line for each file that it ignores, wholly or in part.
 
     :param config: the folders of the user that the server runs as.
-    :param user: that user's name; nobody else can log in.
-    :param warn: called with one line for each file that had to be ignored; it may hold any path, so log it escaped.
+    :param user: the name of that user, the only one who can log in.
     """
 
+    log: ClassVar[Logger] = Logger()
     credentialInterfaces = (IVerifiedKey,)
 
-    def __init__(self, config: ConfigFolders, user: str, warn: Callable[[str], None]) -> None:
+    def __init__(self, config: ConfigFolders, user: str) -> None:
         self._config = config
         self._user = user
-        self._warn = warn
 
     def requestAvatarId(self, credentials: IVerifiedKey) -> Deferred[bytes | tuple[()]]:
-        """Decide about a login, with the same work for an unknown user as for an unknown key.
+        """Decide about a login.  An unknown user costs the same work as an unknown key.
 
-        :param credentials: who asks.
-        :returns: fires with the user's name, as :func:`twisted_rsh.trust.sshsig.encode_user` writes it, or fails with
+        :param credentials: the user name and the key.
+        :returns: fires with the user's name, encoded by :func:`twisted_rsh.trust.sshsig.encode_user`, or fails with
             ``UnauthorizedLogin``.
+        :raises OSError: the system has no descriptors or no memory left to read the files.
         """
         same_user = hmac.compare_digest(_comparable(credentials.user), _comparable(self._user))
         known_key = False
-        for blob in authorized_key_blobs(self._config, self._warn):
+        blobs, warnings = read_authorized_keys(self._config)
+        for warning in warnings:
+            self.log.warn("{warning}", warning=warning)
+        for blob in blobs:
             known_key |= hmac.compare_digest(blob, credentials.key_blob)
         if same_user & known_key:
             return succeed(encode_user(self._user))
@@ -85,5 +91,5 @@ class AuthorizedKeysChecker:
 
 
 def _comparable(text: str) -> bytes:
-    """Write any text at all as bytes, different texts as different bytes."""
+    """Encode any text as bytes: different texts as different bytes."""
     return text.encode("utf-8", "surrogatepass")

@@ -1,8 +1,9 @@
-"""Files whose owner and mode matter: reading what only this user can have written, writing what only they may read.
+"""Files that are safe from other users: reading files that only this user can have written, and writing private ones.
 
 The rules are those of ``StrictModes`` in sshd: the file and every folder above it belong to this user or to root, and
-nobody else may write there.  A path is resolved here, one component at a time from the root, symbolic links included.
-Each step is taken in a folder already found safe, so no other user can change the path between its check and its use.
+no other user may write there.  This module resolves a path itself, one component at a time from the root, symbolic
+links included.  It takes each step in a folder that it has found safe, so no other user can change the path between its
+check and its use.
 """
 
 from __future__ import annotations
@@ -29,21 +30,21 @@ __all__ = [
 ]
 
 MAX_LINKS = 40
-"""Symbolic links followed in one path, as in Linux's own resolution: a loop ends here."""
+"""Symbolic links to follow in one path at most, as many as Linux follows: this ends a loop."""
 
 _FOR_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOR_CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NOT_OPENED = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP})
-"""What ``open`` with these flags says of a symbolic link (``EMLINK`` on FreeBSD) and of a socket."""
+"""Errors of ``open`` with these flags for a symbolic link (``EMLINK`` on FreeBSD) and for a socket."""
 
 
 class FileProblem(Error):
-    """A file cannot be used as it is; ``str()`` is one line that names it and the way out.
+    """A file cannot be used as it is.  ``str()`` is one line that names the file and the way out.
 
     :ivar path: the file or folder.
-    :ivar problem: what is wrong with it, as the rest of a sentence that begins with the path.
-    :ivar remedy: what the user can do, such as ``run: chmod go-w /x/y``.
+    :ivar problem: its fault, as the rest of a sentence that begins with the path.
+    :ivar remedy: the way out for the user, such as ``run: chmod go-w /x/y``.
     """
 
     def __init__(self, path: str, problem: str, remedy: str) -> None:
@@ -58,21 +59,20 @@ class FileProblem(Error):
 
 
 class UntrustedFile(FileProblem):
-    """Somebody else may have written this file or may read it, or it is no file at all."""
+    """Another user may have written this file or may read it, or it is not a regular file."""
 
 
 class BadKeyFile(FileProblem):
-    """A file of the right owner and mode does not hold a key that can be used."""
+    """A file of the right owner and mode holds no usable key."""
 
 
 def ensure_private_folder(path: str) -> None:
-    """Make sure of a folder that only this user can enter, making it and what is missing above it.
+    """Check a folder that only this user can enter, or make it and the missing folders above it.
 
-    New folders have mode 0700 whatever the umask.  Existing ones are never changed.
+    New folders have mode 0700, whatever the umask is.  Existing folders stay as they are.
 
     :param path: the folder.
-    :raises UntrustedFile: it exists and is open to others or not this user's own, or a folder above it can be written
-        by others.
+    :raises UntrustedFile: the folder is open to others or not this user's own, or others can write a folder above it.
     :raises OSError: the operating system did not allow it.
     """
     physical = _resolve_folder(path, create=True)
@@ -84,40 +84,40 @@ def ensure_private_folder(path: str) -> None:
 
 
 def read_trusted_file(path: str, max_bytes: int) -> bytes:
-    """Read a file that nobody but this user and root can have written.  Never waits: a FIFO is refused.
+    """Read a file that only this user and root can have written.  It never waits: it refuses a FIFO.
 
-    :param path: the file itself, not a symbolic link to it; folders on the way may be links.
-    :param max_bytes: the most bytes it may have.
+    :param path: the file itself and not a symbolic link to it; folders above it may be links.
+    :param max_bytes: the largest size, in bytes.
     :returns: all of its bytes.
-    :raises FileNotFoundError: it is not there.
-    :raises UntrustedFile: it, or a folder above it, can be written by others; it is not a regular file, or too large.
+    :raises FileNotFoundError: there is no such file.
+    :raises UntrustedFile: others can write the file or a folder above it; it is not a regular file, or too large.
     :raises OSError: the operating system did not allow it.
     """
     return _read_file(path, max_bytes, secret=False)
 
 
 def read_secret_file(path: str, max_bytes: int) -> bytes:
-    """Read a file like :func:`read_trusted_file` that, moreover, nobody else may read.
+    """Read a file like :func:`read_trusted_file` that, in addition, no other user may read.
 
-    :param path: the file itself.
-    :param max_bytes: the most bytes it may have.
+    :param path: the file itself and not a symbolic link to it; folders above it may be links.
+    :param max_bytes: the largest size, in bytes.
     :returns: all of its bytes.
-    :raises FileNotFoundError: it is not there.
-    :raises UntrustedFile: as for :func:`read_trusted_file`, or group or others may read or execute it.
+    :raises FileNotFoundError: there is no such file.
+    :raises UntrustedFile: as for :func:`read_trusted_file`, or group or others may read or execute the file.
     :raises OSError: the operating system did not allow it.
     """
     return _read_file(path, max_bytes, secret=True)
 
 
 def create_private_file(path: str, data: bytes) -> bool:
-    """Create a file of mode 0600, complete and on the disk before it has its name.
+    """Create a file of mode 0600, which is complete and on the disk before it has its name.
 
     :param path: the file, in a folder that exists; see :func:`ensure_private_folder`.
-    :param data: what it shall hold.
-    :returns: whether this call made it; if not, it was there already, perhaps made by another process just now, and is
-        unchanged.
-    :raises UntrustedFile: a folder above it can be written by others.
-    :raises OSError: the operating system did not allow it; nothing was left behind.
+    :param data: its content.
+    :returns: whether this call made the file.  If not, it exists already, perhaps made by another process just now, and
+        is unchanged.
+    :raises UntrustedFile: others can write a folder above it.
+    :raises OSError: the operating system did not allow it; nothing is left behind.
     """
     folder, physical = _resolve(path)
     temporary = _write_temporary(physical, data)
@@ -132,11 +132,11 @@ def create_private_file(path: str, data: bytes) -> bool:
 
 
 def replace_private_file(path: str, data: bytes) -> None:
-    """Give a file of mode 0600 new content; a reader sees all of the old or all of the new.
+    """Replace the content of a file of mode 0600.  A reader sees all of the old content or all of the new.
 
-    :param path: the file, which need not exist, in a folder that does.
-    :param data: what it shall hold.
-    :raises UntrustedFile: a folder above it can be written by others.
+    :param path: the file, which need not exist, in a folder that exists.
+    :param data: its new content.
+    :raises UntrustedFile: others can write a folder above it.
     :raises OSError: the operating system did not allow it; the old file is unchanged.
     """
     folder, physical = _resolve(path)
@@ -150,12 +150,12 @@ def replace_private_file(path: str, data: bytes) -> None:
 
 
 def read_or_create_secret_file(path: str, max_bytes: int, make: Callable[[], bytes]) -> bytes:
-    """Read a secret that is made at its first use.  Of many processes that make it at once, all read the same.
+    """Read a secret that is made at its first use.  Processes that make it at the same time all read the same secret.
 
     :param path: the file; its folder is made where it is missing.
-    :param max_bytes: the most bytes it may have.
+    :param max_bytes: the largest size, in bytes.
     :param make: makes the secret; called only when there is none.
-    :returns: what the file holds.
+    :returns: the content of the file.
     :raises UntrustedFile: as for :func:`ensure_private_folder` and :func:`read_secret_file`.
     :raises OSError: the operating system did not allow it.
     """
@@ -176,17 +176,17 @@ def _run(command: str, path: str) -> str:
 
 
 def _resolve(path: str) -> tuple[str, str]:
-    """Resolve all but the last component; return the folder's physical path and the file's."""
+    """Resolve all components but the last; return the physical paths of the folder and of the file."""
     folder, name = os.path.split(path)
     physical = _resolve_folder(folder, create=False)
     return physical, os.path.join(physical, name)
 
 
 def _resolve_folder(path: str, *, create: bool) -> str:
-    """Walk to a folder, refusing any step that another user could have laid; return its path without links."""
+    """Walk to a folder and refuse every step that another user could have made; return its path without links."""
     reached = os.sep
     _check_folder(reached, os.lstat(reached))
-    # The working folder is asked for only where it counts: it may be gone.
+    # Ask for the working folder only for a relative path: it may be gone.
     absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
     ahead = absolute.split(os.sep)[::-1]
     links = 0
@@ -222,10 +222,10 @@ def _look_at_step(step: str, *, create: bool) -> os.stat_result:
             raise
     try:
         os.mkdir(step, 0o700)
-        # The umask may have taken bits of the owner away.
+        # The umask may have removed bits of the owner.
         os.chmod(step, 0o700)
     except FileExistsError:
-        # Another process was faster.  Whoever it was, what is there now gets the same checks.
+        # Another process made it first.  The caller checks it like any other folder.
         pass
     return os.lstat(step)
 
@@ -239,7 +239,7 @@ def _check_folder(path: str, status: os.stat_result) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise UntrustedFile(path, "is not a folder", "move it away")
     _check_owner(path, status, _OWN_FOLDER)
-    # In a sticky folder such as /tmp others can add entries, but not rename or remove those that are ours or root's.
+    # In a sticky folder such as /tmp others can add entries, but not rename or remove this user's or root's.
     if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
         raise UntrustedFile(path, "is writable by group or others", _run("chmod go-w", path))
 
@@ -253,7 +253,7 @@ def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:
             raise UntrustedFile(path, "is not a regular file", _OWN_FILE) from None
         raise
     try:
-        # What was opened is what is checked: the name may mean another file by now.
+        # Check the open file: its name may belong to another file by now.
         _check_file(path, os.fstat(descriptor), secret=secret)
         return _read_all(path, descriptor, max_bytes)
     finally:
@@ -271,7 +271,7 @@ def _check_file(path: str, status: os.stat_result, *, secret: bool) -> None:
 
 
 def _read_all(path: str, descriptor: int, max_bytes: int) -> bytes:
-    # The size is counted while reading: the file may grow after any look at its status.
+    # Count the bytes while reading: the file may grow after any check of its size.
     data = bytearray()
     while len(data) <= max_bytes:
         piece = os.read(descriptor, max_bytes + 1 - len(data))
@@ -282,13 +282,13 @@ def _read_all(path: str, descriptor: int, max_bytes: int) -> bytes:
 
 
 def _write_temporary(physical: str, data: bytes) -> str:
-    """Write a new file beside the one it is for, and see it on the disk; return its path."""
+    """Write data to a new file beside another one and flush it to the disk; return the new file's path."""
     folder, name = os.path.split(physical)
     temporary = os.path.join(folder, f".{name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, _FOR_CREATING, 0o600)
     try:
         with open(descriptor, "wb") as file:
-            # The umask may have taken bits of the owner away.
+            # The umask may have removed bits of the owner.
             os.fchmod(descriptor, 0o600)
             file.write(data)
             file.flush()
@@ -300,7 +300,7 @@ def _write_temporary(physical: str, data: bytes) -> str:
 
 
 def _sync_folder(folder: str) -> None:
-    """See the new name of a file on the disk: without this a power cut could lose it."""
+    """Flush the names in a folder to the disk: a power failure could lose a new name otherwise."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Fingerprints: the short names of keys that people compare and programs pin.
+"""Fingerprints: the short names of keys, which people compare and programs pin.
 
-A server is identified by the SHA-256 of its public key's SubjectPublicKeyInfo (RFC 5280, section 4.1; pinned like this
-in RFC 7469), not by its certificate, which is only a wrapper.  A user's key is named as ``ssh-keygen -l`` names it.
+A server's identity is the SHA-256 of its public key's SubjectPublicKeyInfo (RFC 5280, section 4.1; RFC 7469 pins the
+same), and not its certificate, which only wraps the key.  A user's key has the name that ``ssh-keygen -l`` prints.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ DIGEST_BYTES = 32
 
 _PREFIX = "SHA256:"
 _SHOWN = 80
-"""Characters of a wrong text that its error repeats: enough to recognise it, little enough for one line."""
+"""Characters of a wrong text that the error repeats: enough to recognise the text, few enough for one line."""
 
 
 class BadFingerprint(Error, ValueError):
-    """A text is not a fingerprint, or a certificate has no key to take one of.  ``str()`` is one line."""
+    """A text is not a fingerprint, or a certificate holds no key that can be read.  ``str()`` is one line."""
 
 
 def spki_sha256(public_key: PublicKeyTypes) -> bytes:
-    """Compute what a client pins.
+    """Compute the digest of a server's public key, which a client pins.
 
     :param public_key: any public key of ``cryptography``.
-    :returns: the :data:`DIGEST_BYTES` bytes of the SHA-256 of its SubjectPublicKeyInfo in DER; see
-        :func:`format_fingerprint` for people.
+    :returns: the :data:`DIGEST_BYTES` bytes of the SHA-256 of its SubjectPublicKeyInfo in DER;
+        :func:`format_fingerprint` writes it for people.
     """
     return hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
@@ -62,7 +62,7 @@ def certificate_spki_sha256(der: bytes) -> bytes:
 
 
 def format_fingerprint(digest: bytes) -> str:
-    """Write a digest for people, in the form that OpenSSH uses.
+    """Format a digest for people, as OpenSSH does.
 
     :param digest: :data:`DIGEST_BYTES` bytes.
     :returns: ``SHA256:`` and 43 characters of base64 without padding; :func:`parse_fingerprint` reads it.
@@ -71,18 +71,18 @@ def format_fingerprint(digest: bytes) -> str:
 
 
 def parse_fingerprint(text: str) -> bytes:
-    """Read a fingerprint that somebody pasted.
+    """Parse a fingerprint that a user has pasted.
 
-    :param text: as :func:`format_fingerprint` writes it; white space around it is ignored.
-    :returns: the digest of :data:`DIGEST_BYTES` bytes.
-    :raises BadFingerprint: it is anything else.
+    :param text: the text that :func:`format_fingerprint` writes; white space around it is ignored.
+    :returns: the digest, of :data:`DIGEST_BYTES` bytes.
+    :raises BadFingerprint: the text is anything else.
     """
     text = text.strip()
     try:
         digest = base64.b64decode(text.removeprefix(_PREFIX) + "=", validate=True)
     except ValueError:
         digest = b""
-    # Writing it again refuses a missing prefix, other padding, and stray bits in the last character.
+    # Compare the formatted digest: that refuses a missing prefix, other padding, and stray bits in the last character.
     if len(digest) != DIGEST_BYTES or format_fingerprint(digest) != text:
         raise BadFingerprint(
             f"{text[:_SHOWN]!a} is not a fingerprint: "
@@ -92,7 +92,7 @@ def parse_fingerprint(text: str) -> bytes:
 
 
 def ssh_fingerprint(blob: bytes) -> str:
-    """Name a user's public key as ``ssh-keygen -l`` does.
+    """Return the fingerprint of a user's public key, as ``ssh-keygen -l`` prints it.
 
     :param blob: the key in SSH's wire format (RFC 4253, section 6.6).
     :returns: ``SHA256:`` and 43 characters of base64.

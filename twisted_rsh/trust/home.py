@@ -1,4 +1,7 @@
-"""Where a user's keys, permissions and run-time facts are kept."""
+"""The folders of a user's keys, permissions and server records, and the names of the files in them.
+
+They are this application's own folders below the user's home folder, and not the home folder itself.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ APPLICATION = "twisted-rsh"
 
 
 class HomeUnknown(Error, ValueError):
-    """Nothing says where this user's files are."""
+    """No setting names this user's folders: ``HOME`` is of no use and the user database has no home folder."""
 
 
 def _home_of_user() -> str:
@@ -29,10 +32,10 @@ def _home_of_user() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFolders:
-    """The two folders of one user; the properties name the files in them.  Nothing is read or made here.
+    """The two folders of one user.  The properties name the files in them; nothing here reads or makes a file.
 
-    :ivar config: the folder of what the user decides: the client's key and the authorized keys.
-    :ivar state: the folder of what the programs remember: the server's key, the records of servers, the history.
+    :ivar config: the folder for the user's decisions: the client's key and the authorized keys.
+    :ivar state: the folder for the programs' memory: the server's key, the records of servers, the history.
     """
 
     config: str
@@ -63,51 +66,51 @@ class ConfigFolders:
 
     @classmethod
     def at(cls, folder: str) -> ConfigFolders:
-        """Keep everything in one folder.
+        """Use one folder for everything.
 
-        :param folder: its path; a relative one is taken from the working folder of now, whatever it becomes later.
-        :returns: the home with both folders there.
+        :param folder: its path; a relative path starts at the current working folder, also if that changes later.
+        :returns: the folders, both at that path.
         """
         absolute = folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)
         return cls(absolute, absolute)
 
     @property
     def server_key_path(self) -> str:
-        """The server's private key, in a folder of its own."""
+        """The path of the server's private key, in a folder of its own."""
         return os.path.join(self.state, "server", "key.pem")
 
     @property
     def authorized_keys_path(self) -> str:
-        """The public keys that may log in, one a line."""
+        """The path of the file of public keys that may log in, one a line."""
         return os.path.join(self.config, "authorized_keys")
 
     @property
     def client_key_path(self) -> str:
-        """The client's private key."""
+        """The path of the client's private key."""
         return os.path.join(self.config, "id_ed25519")
 
     @property
     def client_public_key_path(self) -> str:
-        """The client's public key, which may log in to the same user's server."""
+        """The path of the client's public key, which may log in to the same user's server."""
         return self.client_key_path + ".pub"
 
     @property
     def history_path(self) -> str:
-        """The lines typed at the console."""
+        """The path of the console's history of typed lines."""
         return os.path.join(self.state, "history")
 
     def record_path(self, port: int) -> str:
-        """Name the file in which the server on a port says who it is.
+        """Name the record of the server on a port (:mod:`twisted_rsh.trust.records`).
 
         :param port: a TCP port of this machine.
-        :returns: the path; see :mod:`twisted_rsh.trust.records`.
+        :returns: its path.
         """
         return os.path.join(self.state, "run", f"{port}.json")
 
     def control_path(self, port: int) -> str:
-        """Name the Unix socket at which the server on a port serves its own account.
+        """Name the Unix socket at which the server on a port answers the account that runs it.
 
         :param port: a TCP port of this machine.
-        :returns: the path, beside that of the record.
+        :returns: its path, beside that of the record.
         """
         return os.path.join(self.state, "run", f"{port}.sock")

@@ -1,4 +1,4 @@
-"""The note in which a running server tells its own user's clients who it is, so that nobody is asked anything."""
+"""The records of running servers, from which the same user's clients know a server's key without asking."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from twisted_rsh.trust.home import ConfigFolders
 __all__ = ["MAX_RECORD_BYTES", "BadRecord", "ServerRecord", "read_record", "remove_record", "write_record"]
 
 MAX_RECORD_BYTES = 16 * 1024
-"""Bytes of a record: some hundred addresses."""
+"""Bytes of a record at most: enough for some hundred addresses."""
 
 
 class BadRecord(FileProblem):
-    """A record of the right owner and mode does not say what a record says."""
+    """A file of the right owner and mode is not a record."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """What a running server says about itself.
+    """The record of one running server.
 
     :ivar spki_sha256: the SHA-256 of its public key, for a client to pin.
-    :ivar instance_id: a name that no other start of a server has.
-    :ivar pid: its process.
-    :ivar addresses: where it listens, for people.
+    :ivar instance_id: names this run of the server; no other run has the same name.
+    :ivar pid: its process number.
+    :ivar addresses: the addresses that it listens on, for people.
     """
 
     spki_sha256: bytes
@@ -37,11 +37,11 @@ class ServerRecord:
 
 
 def write_record(config: ConfigFolders, port: int, record: ServerRecord) -> None:
-    """Say who listens on a port.  What an earlier server said is replaced.
+    """Write the record of the server on a port, in place of an earlier one.
 
-    :param config: the user's folders; what is missing of them is made.
-    :param port: the TCP port, which the caller has bound: so there is one writer at a time.
-    :param record: what to say; undo it with :func:`remove_record`.
+    :param config: the user's folders; missing folders are made.
+    :param port: the TCP port.  The caller has bound it, so there is one writer at a time.
+    :param record: the record; remove it with :func:`remove_record`.
     :raises UntrustedFile: a folder is not safe from other users.
     :raises OSError: the operating system did not allow it.
     """
@@ -57,13 +57,13 @@ def write_record(config: ConfigFolders, port: int, record: ServerRecord) -> None
 
 
 def read_record(config: ConfigFolders, port: int) -> ServerRecord | None:
-    """Read who listens on a port of this machine.
+    """Read the record of the server on a port of this machine.
 
     :param config: the user's folders.
     :param port: the TCP port.
-    :returns: the record, which may be that of a server that was killed; ``None`` if this user has no server there.
-    :raises UntrustedFile: another user could have written it.
-    :raises BadRecord: it does not say what a record says.
+    :returns: the record, which a killed server may have left; ``None`` if this user has no server on the port.
+    :raises UntrustedFile: another user could have written the record.
+    :raises BadRecord: the file is not a record.
     :raises OSError: the operating system did not allow it.
     """
     path = config.record_path(port)
@@ -78,17 +78,17 @@ def read_record(config: ConfigFolders, port: int) -> ServerRecord | None:
 
 
 def remove_record(config: ConfigFolders, port: int, instance_id: str) -> None:
-    """Take back what :func:`write_record` said, unless another server has said something since.
+    """Remove the record that :func:`write_record` wrote, unless another server has replaced it.
 
     :param config: the user's folders.
     :param port: the TCP port.
-    :param instance_id: the instance whose record it is.
+    :param instance_id: the run of the server whose record it is.
     :raises OSError: the operating system did not allow it.
     """
     try:
         record = read_record(config, port)
     except FileProblem:
-        # Whoever wrote this, it was not this instance.
+        # Another program wrote this file.
         return
     if record is not None and record.instance_id == instance_id:
         os.unlink(config.record_path(port))

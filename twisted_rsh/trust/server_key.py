@@ -1,7 +1,7 @@
-"""The server's identity: a private key that is made at the first start and kept.
+"""The server's key, which is its identity: made at the first start and kept in a file.
 
-The identity is the public key.  The certificate that TLS wants is only a wrapper, made afresh at every start; its dates
-and names mean nothing to a client, which compares the key with its pin.
+TLS wants a certificate around it.  The server makes a new one at each start; its dates and names mean nothing to a
+client, which compares the key with its pin.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from twisted_rsh.trust.home import ConfigFolders
 __all__ = ["MAX_KEY_FILE_BYTES", "ServerKey", "load_or_create_server_key"]
 
 MAX_KEY_FILE_BYTES = 16 * 1024
-"""Bytes of a private key's file.  RSA of 8192 bits, the largest key accepted anywhere, takes 6.4 KiB."""
+"""Bytes of a private key's file at most.  The largest accepted key, RSA of 8192 bits, takes 6.4 KiB."""
 
 _NAME = "twisted-rsh"
 
 _VALID_FROM = dt.datetime(2000, 1, 1, tzinfo=dt.timezone.utc)
 _VALID_TO = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.timezone.utc)
-"""RFC 5280, section 4.1.2.5: the date that stands for no end."""
+"""The date that stands for no end (RFC 5280, section 4.1.2.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerKey:
-    """Who a server is.
+    """A server's key and a certificate of it.
 
     :ivar private_key: an elliptic-curve key on P-256.
     :ivar certificate: a self-signed certificate of that key, for TLS.
-    :ivar spki_sha256: the SHA-256 of the public key, which clients pin.
+    :ivar spki_sha256: the SHA-256 of the public key, 32 bytes, which clients pin.
     """
 
     private_key: ec.EllipticCurvePrivateKey = field(repr=False)
@@ -53,14 +53,14 @@ class ServerKey:
 
     @property
     def fingerprint(self) -> str:
-        """The pin in the form that people compare."""
+        """The fingerprint of the key, which people compare."""
         return format_fingerprint(self.spki_sha256)
 
 
 def load_or_create_server_key(config: ConfigFolders) -> ServerKey:
-    """Read the server's key, or make it if there is none.  Servers that start at once all get the same.
+    """Read the server's key, or make one if there is none.  Servers that start at the same time get the same key.
 
-    :param config: the user's folders; what is missing of them is made.
+    :param config: the user's folders; missing folders are made.
     :returns: the key and a new certificate of it.
     :raises BadKeyFile: the file does not hold a P-256 key.
     :raises UntrustedFile: the file or a folder above it is not safe from other users.

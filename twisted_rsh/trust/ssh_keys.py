@@ -1,9 +1,10 @@
-"""Public keys and signatures of SSH, read strictly from hostile input.
+"""SSH's public keys and signatures, and the wire format of both, read strictly from hostile input.
 
-The allow-list is ``ssh-ed25519`` (RFC 8709), ``ecdsa-sha2-nistp256``, ``-nistp384`` and ``-nistp521`` (RFC 5656), and
-RSA keys with ``rsa-sha2-512`` or ``rsa-sha2-256`` (RFC 8332).  Everything else is refused: DSA, SHA-1, certificates,
-hardware keys.  The algorithms are those of ``cryptography``; the parsing is ours because the parser of Twisted Conch
-accepts SHA-1 and ignores trailing bytes.
+The accepted keys are ``ssh-ed25519`` (RFC 8709), ``ecdsa-sha2-nistp256``, ``-nistp384`` and ``-nistp521`` (RFC 5656),
+and RSA keys with ``rsa-sha2-512`` or ``rsa-sha2-256`` (RFC 8332).  This module refuses everything else: DSA, SHA-1,
+certificates, hardware keys.  ``cryptography`` implements the algorithms.  The parser is this module's own, because the
+parser of Twisted Conch accepts SHA-1 and ignores trailing bytes.  RFC 4251, section 5, defines the wire format; of each
+value this module accepts only the one shortest encoding.
 """
 
 from __future__ import annotations
@@ -41,83 +42,25 @@ __all__ = [
     "split_strings",
 ]
 
-_LENGTH_BYTES = 4
-
-
-class BadWire(Error, ValueError):
-    """Bytes are not in SSH's wire format, or not in the one way that the format allows."""
-
-
-def encode_string(data: bytes) -> bytes:
-    """Write a ``string``.
-
-    :param data: its bytes, fewer than 2**32.
-    :returns: the length in 4 bytes, and the bytes.
-    """
-    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
-
-
-def encode_mpint(number: int) -> bytes:
-    """Write an ``mpint``, with its length.
-
-    :param number: not negative.
-    :returns: the one encoding that the format allows.
-    """
-    return encode_string(number.to_bytes(number.bit_length() // 8 + 1, "big") if number else b"")
-
-
-def split_strings(data: bytes) -> list[bytes]:
-    """Read a sequence of ``string`` values; an ``mpint`` counts as one, for :func:`decode_mpint`.
-
-    :param data: any bytes; the caller has bounded their number.
-    :returns: the strings, which together with their lengths are all of the data.
-    :raises BadWire: a length points beyond the end, or bytes are left over.
-    """
-    strings = []
-    position = 0
-    while position < len(data):
-        start = position + _LENGTH_BYTES
-        # A length cut short reads as a smaller number, but then the end of its string is out of reach as well.
-        position = start + int.from_bytes(data[position:start], "big")
-        if position > len(data):
-            raise BadWire("a length points beyond the end")
-        strings.append(data[start:position])
-    return strings
-
-
-def decode_mpint(data: bytes) -> int:
-    """Read an ``mpint`` from its bytes, without the length.
-
-    :param data: any bytes.
-    :returns: the number, not negative.
-    :raises BadWire: the number is negative, or could have been written with fewer bytes.
-    """
-    number = int.from_bytes(data, "big", signed=True)
-    if number < 0:
-        raise BadWire("a number is negative")
-    if encode_mpint(number)[_LENGTH_BYTES:] != data:
-        raise BadWire("a number is longer than it need be")
-    return number
-
-
 MAX_KEY_BLOB_BYTES = 2 * 1024
-"""Bytes of a public key.  The largest that is accepted, RSA of 8192 bits, takes 1,049."""
+"""Bytes of a public key at most.  The largest accepted key, RSA of 8192 bits, takes 1,049."""
 
 MAX_SIGNATURE_BYTES = 2 * 1024
-"""Bytes of a signature.  The largest that is accepted, by an RSA key of 8192 bits, takes 1,044."""
+"""Bytes of a signature at most.  The largest accepted signature, of an RSA key of 8192 bits, takes 1,044."""
 
 MIN_RSA_BITS = 2048
-"""Bits of the smallest RSA modulus: NIST SP 800-57 allows nothing smaller."""
+"""Bits of the smallest accepted RSA modulus: NIST SP 800-57 allows no smaller one."""
 
 MAX_RSA_BITS = 8192
-"""Bits of the largest RSA modulus: parsing and verifying take about a millisecond, no lever against the server."""
+"""Bits of the largest accepted RSA modulus: parsing and verifying take about a millisecond, too little to load a server
+with."""
 
 MIN_RSA_EXPONENT = 3
-"""The smallest public exponent.  Old versions of ``ssh-keygen`` made keys with 35; attacks on small exponents need a
-verifier that is lax about the padding, and this one compares all of it."""
+"""The smallest accepted public exponent.  Old versions of ``ssh-keygen`` made keys with 35.  Attacks on small exponents
+need a verifier that is lax about the padding, and this one compares all of it."""
 
 MAX_RSA_EXPONENT = 2**32 - 1
-"""The largest public exponent: bounds the time of a verification.  Everybody uses 65537."""
+"""The largest accepted public exponent, which bounds the time of a verification.  Nearly all keys have 65537."""
 
 HASHES: dict[str, HashAlgorithm] = {
     "rsa-sha2-512": SHA512(),
@@ -126,7 +69,10 @@ HASHES: dict[str, HashAlgorithm] = {
     "ecdsa-sha2-nistp384": SHA384(),
     "ecdsa-sha2-nistp521": SHA512(),
 }
-"""The hash of each signature algorithm that needs to be told one."""
+"""The hash of each signature algorithm; Ed25519 has its own inside."""
+
+_LENGTH_BYTES = 4
+"""Bytes of the length before each ``string`` (RFC 4251, section 5)."""
 
 _CURVES: dict[bytes, ec.EllipticCurve] = {
     b"nistp256": ec.SECP256R1(),
@@ -135,21 +81,25 @@ _CURVES: dict[bytes, ec.EllipticCurve] = {
 }
 
 
+class BadWire(Error, ValueError):
+    """Bytes are not in SSH's wire format, or not in its shortest encoding."""
+
+
 class BadKey(Error):
-    """Bytes are not a public key that is accepted."""
+    """Bytes are not a public key of an accepted kind."""
 
 
 class BadSignature(Error):
-    """Bytes are not this key's signature of these data by this algorithm."""
+    """Bytes are not a signature of the data by the key and the algorithm."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A public key that passed every check; :func:`parse_public_key` makes it.
+    """A public key that has passed every check; :func:`parse_public_key` makes it.
 
     :ivar key_type: its type, such as ``ssh-ed25519``.
-    :ivar blob: the key in SSH's wire format, in its one encoding.
-    :ivar algorithms: the signature algorithms that fit it, the preferred one first.
+    :ivar blob: the key in SSH's wire format, in its one canonical encoding.
+    :ivar algorithms: the signature algorithms that fit the key, the preferred one first.
     """
 
     key_type: str
@@ -163,12 +113,12 @@ class PublicKey:
         return ssh_fingerprint(self.blob)
 
     def verify(self, algorithm: str, signature_blob: bytes, data: bytes) -> None:
-        """Check that this key signed these data.
+        """Check that this key has signed some data.
 
         :param algorithm: the signature algorithm that the peer named.
         :param signature_blob: ``string(algorithm) string(signature)``, any bytes at all.
-        :param data: what should have been signed.
-        :raises BadSignature: in every other case; there is nothing to tell them apart by.
+        :param data: the data.
+        :raises BadSignature: it has not, or the signature is malformed; the exception does not tell these apart.
         """
         if algorithm not in self.algorithms:
             raise BadSignature("the algorithm does not fit the key")
@@ -194,11 +144,11 @@ class PublicKey:
 
 
 def parse_public_key(blob: bytes) -> PublicKey:
-    """Read a public key from bytes that anybody may have made.
+    """Read a public key from untrusted bytes.
 
-    :param blob: the key in SSH's wire format (RFC 4253, section 6.6).
+    :param blob: the key in SSH's wire format (RFC 4253, section 6.6), any bytes at all.
     :returns: the key.
-    :raises BadKey: it is malformed, not written in its one canonical way, of a type that is not accepted, or weak.
+    :raises BadKey: the key is malformed, not in its canonical encoding, of a type that is not accepted, or weak.
     """
     if len(blob) > MAX_KEY_BLOB_BYTES:
         raise BadKey(f"the key has more than {MAX_KEY_BLOB_BYTES} bytes")
@@ -211,7 +161,7 @@ def parse_public_key(blob: bytes) -> PublicKey:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise BadKey("the key is malformed") from error
     line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    # One key, one name: what another encoder makes of the key must be what was received.
+    # One key must have one encoding and so one fingerprint: encode the key again and compare.
     if base64.b64decode(line.split(b" ")[1]) != blob:
         raise BadKey("the key is not in its canonical form")
     return PublicKey(key_type.decode("ascii"), blob, algorithms, key)
@@ -247,3 +197,55 @@ _TYPES: dict[bytes, tuple[_Parse, tuple[str, ...]]] = {
     b"ecdsa-sha2-nistp521": (_parse_ecdsa, ("ecdsa-sha2-nistp521",)),
     b"ssh-rsa": (_parse_rsa, ("rsa-sha2-512", "rsa-sha2-256")),
 }
+
+
+def encode_string(data: bytes) -> bytes:
+    """Encode a ``string``.
+
+    :param data: its bytes, fewer than 2**32.
+    :returns: the length in 4 bytes, and the bytes.
+    """
+    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
+
+
+def encode_mpint(number: int) -> bytes:
+    """Encode an ``mpint``, with its length.
+
+    :param number: the number, not negative.
+    :returns: its shortest encoding.
+    """
+    return encode_string(number.to_bytes(number.bit_length() // 8 + 1, "big") if number else b"")
+
+
+def split_strings(data: bytes) -> list[bytes]:
+    """Decode a sequence of ``string`` values; an ``mpint`` is a string too, for :func:`decode_mpint`.
+
+    :param data: any bytes; the caller bounds their number.
+    :returns: the strings; together with their lengths they are all of the data.
+    :raises BadWire: a length points beyond the end.
+    """
+    strings = []
+    position = 0
+    while position < len(data):
+        start = position + _LENGTH_BYTES
+        # A truncated length reads as a smaller number, but then the string ends beyond the data as well.
+        position = start + int.from_bytes(data[position:start], "big")
+        if position > len(data):
+            raise BadWire("a length points beyond the end")
+        strings.append(data[start:position])
+    return strings
+
+
+def decode_mpint(data: bytes) -> int:
+    """Decode an ``mpint`` from its bytes, without the length.
+
+    :param data: any bytes.
+    :returns: the number, not negative.
+    :raises BadWire: the number is negative, or not in its shortest encoding.
+    """
+    number = int.from_bytes(data, "big", signed=True)
+    if number < 0:
+        raise BadWire("a number is negative")
+    if encode_mpint(number)[_LENGTH_BYTES:] != data:
+        raise BadWire("a number is longer than it need be")
+    return number

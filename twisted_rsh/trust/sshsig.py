@@ -1,9 +1,9 @@
-"""What a client signs to log in, and how the server checks it.
+"""The signature with which a client logs in, and the server's check of it.
 
-The signature is an SSHSIG (OpenSSH's ``PROTOCOL.sshsig``) in a namespace of our own, so no signature that a key makes
-for another purpose is a login here, and none made here is of use elsewhere; agents and hardware keys can make it, and
-``ssh-keygen -Y verify`` can check it.  It covers the exporter of the TLS connection (RFC 9266), so it is of no use on
-any other connection.
+The signature is an SSHSIG (OpenSSH's ``PROTOCOL.sshsig``) in a namespace of this protocol.  So no signature that a key
+makes for another purpose logs in here, and no login's signature is of use elsewhere.  SSH agents and hardware keys can
+make it, and ``ssh-keygen -Y verify`` can check it.  It covers the exporter of the TLS connection (RFC 9266), so it is
+of no use on another connection.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ _LOGIN_CONTEXT = b"twisted-rsh/1 client-auth"
 
 
 def encode_user(user: str) -> bytes:
-    """Write a user name in the one way that the wire knows.
+    """Encode a user name for the wire.
 
-    :param user: the name; bytes that were not UTF-8 are surrogate escapes (PEP 383).
-    :returns: its bytes; no two names have the same.
-    :raises UnicodeError: the text stands for no bytes, or is another way to write a name.
+    :param user: the name; bytes that are not UTF-8 are surrogate escapes (PEP 383).
+    :returns: its bytes; no two names have the same bytes.
+    :raises UnicodeError: the text has no encoding, or is a second spelling of another text's bytes.
     """
     encoded = user.encode("utf-8", "surrogateescape")
     if encoded.decode("utf-8", "surrogateescape") != user:
-        raise UnicodeError("the user name is not written in its one way")
+        raise UnicodeError("the user name is not in its one spelling")
     return encoded
 
 
 def login_message(exporter: bytes, server_spki_sha256: bytes, user: str, algorithm: str, key_blob: bytes) -> bytes:
-    """Build the message that a login signs; both sides build their own, from what they see themselves.
+    """Build the message that a login signs.  Each side builds its own from the values that it sees itself.
 
     :param exporter: the exporter value of this TLS connection, :data:`EXPORTER_BYTES` bytes.
     :param server_spki_sha256: the SHA-256 of the server's public key; see
         :func:`twisted_rsh.trust.fingerprint.spki_sha256`.
-    :param user: the user who logs in.
+    :param user: the user name to log in as.
     :param algorithm: the signature algorithm.
     :param key_blob: the public key in SSH's wire format.
     :returns: the message, for :func:`signed_bytes`.
     :raises UnicodeError: the user name or the algorithm cannot be written on the wire.
-    :raises ValueError: the exporter or the digest is not of its size, so that it would bind the login to nothing.
+    :raises ValueError: the exporter or the digest is not of its size, so the login would not be bound to a connection.
     """
     if len(exporter) != EXPORTER_BYTES or len(server_spki_sha256) != DIGEST_BYTES:
         raise ValueError("the exporter value or the digest of the server's key is not of its size")
@@ -64,7 +64,7 @@ def login_message(exporter: bytes, server_spki_sha256: bytes, user: str, algorit
 
 
 def signed_bytes(message: bytes, namespace: str) -> bytes:
-    """Build what SSHSIG signs in place of a message.
+    """Build the bytes that SSHSIG signs in place of a message.
 
     :param message: the message.
     :param namespace: the purpose of the signature, such as :data:`LOGIN_NAMESPACE`.
@@ -77,9 +77,9 @@ def signed_bytes(message: bytes, namespace: str) -> bytes:
 def verify_login(
     key_blob: bytes, algorithm: str, signature: bytes, *, exporter: bytes, server_spki_sha256: bytes, user: str
 ) -> PublicKey:
-    """Check that whoever is at the other end of this connection holds a private key.
+    """Check that the peer of this connection holds a private key.
 
-    Whether that key may log in is another question: ask a portal, with a
+    This does not decide whether that key may log in: ask a portal next, with a
     :class:`twisted_rsh.trust.cred.VerifiedKey`.
 
     :param key_blob: the public key that the peer sent, any bytes at all.
@@ -91,7 +91,7 @@ def verify_login(
     :returns: the key.
     :raises BadKey: the key is not accepted.
     :raises BadSignature: the signature does not prove the possession of this key on this connection.
-    :raises ValueError: the exporter or the digest, which are the server's own, is not of its size.
+    :raises ValueError: the exporter or the digest is not of its size; both are the server's own values.
     """
     key = parse_public_key(key_blob)
     try:
