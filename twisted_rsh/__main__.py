@@ -15,6 +15,8 @@ from typing import Any
 from twisted_rsh.cli.descriptors import ensure_standard_descriptors
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.program import install_reactor, run_client
+from twisted_rsh.execution.account import Account
+from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["main"]
@@ -45,10 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _start_server(reactor: Any, config: ConfigFolders) -> int:
     """Start a server that stops with the reactor; return its TCP port."""
-    # The server's modules import the reactor's, which must be installed by then.
-    from twisted_rsh.execution.account import Account
-    from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
-
     portal = local_portal(reactor, config, Account.current(os.environ))
     service = RemoteShellService(reactor, portal, config, ServiceOptions(interfaces=["127.0.0.1"], port=0))
     service.startService()
