@@ -15,26 +15,32 @@ PLUGIN = PACKAGE.parent / "twisted" / "plugins" / "twisted_rsh_plugin.py"
 
 ROOT = "twisted_rsh"
 
+EXECUTION = {"execution", "execution.shells", "execution.trees", "execution.processes", "execution.account"}
+
 LAYERS = {
     "": {"client", "trust", "core", "interfaces"},  # the public face: names that are imported when they are asked for
     "core": {"core"},
     "interfaces": {"core"},
     "trust": {"trust", "core", "interfaces"},
-    "execution": {"execution", "core", "interfaces"},
+    "execution.account": {"core"},
+    "execution.processes": {"execution.processes", "core"},
+    "execution.trees": {"execution.trees", "execution.processes", "execution.account", "core", "interfaces"},
+    "execution.shells": {*EXECUTION, "core", "interfaces"},
+    "execution": {*EXECUTION, "core", "interfaces"},
     "link": {"link", "trust", "core", "interfaces"},
-    "server": {"server", "link", "execution", "trust", "core", "interfaces"},
+    "server": {"server", "link", *EXECUTION, "trust", "core", "interfaces"},
     "client": {"client", "link", "trust", "core", "interfaces"},
     "cli": {"cli", "client", "trust", "core"},
     # The fault tools know bytes, and nothing of this protocol; the package offers the doubles beside them.
     "testing": {"testing", "testing.pair", "testing.scripted"},
     "testing.scripted": {"core", "interfaces"},
     "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
-    "tap": {"server", "link", "execution", "trust", "core", "interfaces"},
+    "tap": {"server", "link", *EXECUTION, "trust", "core", "interfaces"},
     # The programs: nothing imports them.
     "manage": {"server", "trust", "core"},
     "server.__main__": {"tap", "server"},
     "client.__main__": {"cli"},
-    "__main__": {"tap", "server", "client", "cli", "link", "execution", "trust", "core"},
+    "__main__": {"tap", "server", "client", "cli", "link", *EXECUTION, "trust", "core"},
 }
 """What the modules of each layer may import of this package, from the bottom up."""
 

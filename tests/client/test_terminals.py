@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.serving import asynchronous
+from tests.tools import require_tool
 from twisted_rsh import Connection, Job, Terminal
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.errors import LocalProtocolError
@@ -78,10 +79,13 @@ async def test_keys(connection: Connection) -> None:
 @asynchronous
 async def test_a_signal_reaches_the_foreground(connection: Connection) -> None:
     """A signal by name does what the key does, also where a shell has put its command into a group of its own."""
-    job = connection.start(["bash", "--norc", "-i"], terminal=XTERM)
+    shell = [require_tool("bash"), "--norc", "--noediting", "-i"]
+    job = connection.start(shell, terminal=XTERM, environment={"PS1": "prompt> "})
+    await read_until(job, b"prompt> ")
     await job.stdin.write(b"sh -c 'echo rea''dy; exec sleep 100'\n")
-    await read_until(job, b"ready")
+    await read_until(job, b"ready\r\n")
     job.send_signal("INT")
+    await read_until(job, b"prompt> ")
     await job.stdin.write(b"echo st'at'us $?; exit\n")
     await read_until(job, b"status 130")
     await job.wait()

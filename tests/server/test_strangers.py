@@ -52,6 +52,9 @@ WARM_UP = 6_000
 MAX_GROWTH_BYTES = 4 * 1024 * 1024
 """Bytes that the memory may be larger: 1 KiB for each connection would be a leak that is seen."""
 
+ROUNDS = 3
+"""Times that the connections come and go while the memory still grows by more than that."""
+
 RESET = struct.pack("ii", 1, 0)
 """``SO_LINGER`` of no time: the socket is reset when it is closed (socket(7))."""
 
@@ -201,10 +204,15 @@ def test_connections_that_come_and_go(server: ServerProcess) -> None:
         return int(line.split()[1]) * 1024
 
     come_and_go(server.port, WARM_UP)
-    before, held = descriptors(), memory()
-    come_and_go(server.port, CHURN - WARM_UP)
-    assert descriptors() == before
-    assert memory() - held < MAX_GROWTH_BYTES
+    before = descriptors()
+    growths: list[int] = []
+    # The heap grows once more where a busy machine lets connections pile up.  A leak grows every time.
+    while len(growths) < ROUNDS and (not growths or growths[-1] >= MAX_GROWTH_BYTES):
+        held = memory()
+        come_and_go(server.port, CHURN - WARM_UP)
+        assert descriptors() == before
+        growths.append(memory() - held)
+    assert growths[-1] < MAX_GROWTH_BYTES, growths
 
 
 def test_no_session_of_tls_is_resumed(rig: Rig) -> None:
