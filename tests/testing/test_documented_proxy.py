@@ -8,5 +8,5 @@ from tests.testing.test_documented_example import ask_through_a_proxy
 
 @asynchronous
 async def test_through_a_proxy() -> None:
-    """What the document shows works."""
+    """The documented example with the proxy works."""
     await ask_through_a_proxy(reactor)
