@@ -19,6 +19,6 @@ def rig() -> Rig:
 
 @pytest.fixture
 def logged() -> Iterator[list[LogEvent]]:
-    """What is logged during the test."""
+    """The events that are logged during the test."""
     with collecting_log() as events:
         yield events

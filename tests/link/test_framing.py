@@ -21,7 +21,7 @@ from twisted_rsh.server.job import OPENED_HELD_SECONDS
 
 
 def padded(payload: bytes, size: int) -> bytes:
-    """Make a JSON message of an exact size, with a member that nobody knows."""
+    """Make a JSON message of an exact size, with an unknown member."""
     head, tail = payload[:-1], b',"x":"'
     return head + tail + b"a" * (size - len(head) - len(tail) - 2) + b'"}'
 
@@ -296,7 +296,7 @@ def test_a_frame_that_ends_the_link(how: str) -> None:
     else:
         assert link.frames == [b"one"]
     assert len(link.reasons) == 1
-    link.write_frames([b"nobody hears this"])
+    link.write_frames([b"never sent"])
     link.fail("too late")
     link.close()
     assert len(link.reasons) == 1

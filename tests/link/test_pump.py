@@ -43,7 +43,7 @@ CONTROL = 0x20
 
 
 def running(dialling: Dialling) -> tuple[RawServer, Connection, list[Ending]]:
-    """Let the server accept the login, and start a job; return whom the client met, its shell, and the job's end."""
+    """Let the server accept the login, and start a job; return the server, the connection, and the job's end."""
     server = dialling.server
     server.frames()
     server.send(frame(encode(AuthOk(session=bytes(16), instance="x", window=4096, max_channels=4))))
@@ -120,7 +120,7 @@ def test_a_silent_server_is_given_up() -> None:
     assert dialling.clock.getDelayedCalls() == []
 
 
-def test_a_ping_flood_and_nobody_reads(rig: Rig) -> None:
+def test_a_ping_flood_without_a_reader(rig: Rig) -> None:
     """H-10: while the transport is full nothing is written, and then one PONG, for the latest PING."""
     client = rig.log_in()
     client.say(Open(channel=1, request=JobRequest(command="true")))
@@ -143,7 +143,7 @@ def test_every_job_gets_its_turn(rig: Rig) -> None:
     client.say(*[Open(channel=number, request=JobRequest(command="true")) for number in (1, 2, 3)])
     order: list[object] = []
 
-    class Note(list):  # type: ignore[type-arg]  # a list that tells who was asked
+    class Note(list):  # type: ignore[type-arg]  # a list that records the calls
         def __init__(self, number: int) -> None:
             super().__init__()
             self.number = number
@@ -240,7 +240,7 @@ ABSURD: list[bytes] = [
     b"\x02{}",
     b"\x03",
 ]
-"""What no honest server sends to a client that waits for the answer to one OPEN."""
+"""Messages that no honest server sends to a client that waits for the answer to one OPEN."""
 
 
 @pytest.mark.parametrize("payload", ABSURD, ids=range(len(ABSURD)))
@@ -292,7 +292,7 @@ def test_a_server_gone_mad(messages: list[tuple[int, bytes]]) -> None:
 
 
 def test_a_large_message_in_parts() -> None:
-    """What one frame cannot carry comes in parts, over a real link as well."""
+    """A message that is too long for one frame comes in parts, over a real link as well."""
     dialling = Dialling(identity())
     server, shell, _ = running(dialling)
     server.frames()

@@ -1,4 +1,4 @@
-"""TLS: one version, one protocol name, one key; each check alone stops whoever is wrong."""
+"""TLS: one version, one protocol name, one key; each check alone stops a wrong peer."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Dialling:
 
     @property
     def error(self) -> Error:
-        """What the application was told."""
+        """The events that the application got."""
         (outcome,) = self.outcomes
         assert isinstance(outcome, Error)
         return outcome

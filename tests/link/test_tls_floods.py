@@ -1,4 +1,4 @@
-"""What a peer can do to TLS itself: bytes that lead to nothing, and answers that it does not read."""
+"""Attacks of a peer on TLS itself: bytes without any message, and answers that the peer does not read."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Flooded:
         self.protocol: Any = wrapped(self.clock, self.link, ServerTLS(MALLORY.private_key, MALLORY.certificate))
         self.transport = Deaf(self.clock)
         client = RawClient(self.clock, self.protocol)
-        # From here on what it writes goes where nobody reads.
+        # From here on the link writes to a peer that does not read.
         self.protocol.transport = self.transport
         self.client = client
         self.records = HandmadeRecords(client.connection, client.secrets)
@@ -110,7 +110,7 @@ class Flooded:
 
 
 def test_a_flood_of_key_updates() -> None:
-    """H-11: what TLS answers and nobody reads is kept up to its bound, and one answer more aborts the link."""
+    """H-11: the link keeps unread answers of TLS up to its bound, and one answer more aborts it."""
     flooded = Flooded()
     room = (MAX_REPLY_BYTES - flooded.replies) // KEY_UPDATE_BYTES
     flooded.update(1 + room)
@@ -146,7 +146,7 @@ def test_what_is_read_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_our_own_bytes_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the link itself has written, however slowly it is read, ends nothing: credit bounds it."""
+    """A slow reader of the link's own bytes does not end the link: credit bounds these."""
     monkeypatch.setattr(tls_module, "MAX_REPLY_BYTES", 100 * KEY_UPDATE_BYTES)
     flooded = Flooded()
     flooded.link.write_frames([bytes(16_000)] * 50 + [b"x"] * 50)
@@ -160,7 +160,7 @@ def test_our_own_bytes_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_own_bytes_that_were_read_give_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """H-11: what was written and read long ago is no excuse for answers that nobody reads."""
+    """H-11: bytes that were written and read long ago do not raise the bound of unread answers."""
     monkeypatch.setattr(tls_module, "MAX_REPLY_BYTES", 100 * KEY_UPDATE_BYTES)
     flooded = Flooded()
     flooded.link.write_frames([bytes(16_000)] * 50)
@@ -235,7 +235,7 @@ def test_crumbs_before_the_login(rig: Rig) -> None:
 
 
 def test_a_session_has_no_such_bound(rig: Rig) -> None:
-    """Whoever has logged in may send on."""
+    """A client that has logged in may send on."""
     client = rig.log_in()
     for _ in range(3000):
         client.queue(frame(b"\x12" + bytes(8)))

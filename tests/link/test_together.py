@@ -1,4 +1,4 @@
-"""What comes together is looked at together, and what is written together goes out together, and at once."""
+"""Frames that arrive together are handled together; frames that are written together leave together, and at once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_record_that_ends_the_link() -> None:
 
 
 def test_written_at_once() -> None:
-    """What the system takes is with it before the call returns, in one piece, whatever the frames' sizes."""
+    """Bytes that the operating system takes reach it before the call returns, in one piece, for any sizes of frames."""
     flooded = Flooded()
     flooded.transport.room = 2**30
     frames = [b"a", b"b", bytes(LARGE_FRAME_BYTES), b"c" * 30_000, *[b"d" * 3000] * 20, b"e"]
@@ -126,7 +126,7 @@ def test_written_where_tls_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_written_behind_answers_that_wait() -> None:
-    """Answers of TLS itself that nobody has taken out yet go first, and keep nothing of what is written back."""
+    """Pending answers of TLS itself go first, and hold back no frame that is written."""
     flooded = Flooded()
     at_once = 2400
     for _ in range(MAX_INSIDE_BYTES // (at_once * KEY_UPDATE_BYTES - BIO_READ_BYTES)):

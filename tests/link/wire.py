@@ -84,7 +84,7 @@ class Identity:
 
     @property
     def pin(self) -> bytes:
-        """What a client expects."""
+        """The pin that a client expects."""
         return spki_sha256(self.private_key.public_key())
 
 
@@ -101,7 +101,7 @@ def identity(which: int = 0, *, expired: bool = False) -> Identity:
 
 
 MALLORY = identity(666)
-"""Somebody who is not the server."""
+"""The identity of another server than the expected one."""
 
 
 def frame(payload: bytes) -> bytes:
@@ -217,7 +217,7 @@ class Wire:
 
     @property
     def is_over(self) -> bool:
-        """Whether our side has given the connection up."""
+        """Whether the protocol has closed or aborted the connection, or lost it."""
         return self._aborted or self.disconnecting or self.is_lost
 
 
@@ -322,7 +322,7 @@ class RawClient(RawPeer):
     :param maximum: the highest TLS version it offers.
     :param delay: seconds between the connection and its first byte.
     :param address: where the server sees it come from.
-    :ivar session: the identifier of its session, for whoever has logged in.
+    :ivar session: the identifier of its session, once it has logged in.
     :ivar secrets: the connection's secrets, by the labels of NSS's key log.
     """
 

@@ -1,4 +1,4 @@
-"""What these tests put at the ends of connections."""
+"""Protocols and data for the ends of connections in these tests."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Loopback:
         return client, server
 
     async def ways(self, direction: Direction) -> tuple[Recorder, Recorder]:
-        """Connect a client, and return who writes in a direction and who reads."""
+        """Connect a client, and return the writing and the reading end of a direction."""
         client, server = await self.pair()
         return (client, server) if direction is Direction.TO_SERVER else (server, client)
 

@@ -1,4 +1,4 @@
-"""One direction by itself, whatever goes in and however often somebody looks."""
+"""One direction by itself, for any input and any number of calls."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_truncating(sizes: list[int], taken: int, kept: int) -> None:
 
 
 def test_whole_pieces_are_not_copied() -> None:
-    """What passes as it came is the same object: this is what makes a proxy fast."""
+    """Data that passes whole is the same object, uncopied, which makes a proxy fast."""
     leg = Leg(LaneFaults())
     piece = bytes(TAKE_BYTES)
     leg.put(piece, 0.0)
@@ -73,7 +73,7 @@ def test_little_pieces_are_joined() -> None:
 
 
 def test_looking_does_not_change_fragments() -> None:
-    """Fragments are the same however often somebody looked in vain."""
+    """Fragments do not depend on the number of calls that deliver nothing."""
     drawn = []
     for looks in (0, 3):
         leg = Leg(LaneFaults(fragment=9, delay=1.0))
@@ -90,7 +90,7 @@ def test_looking_does_not_change_fragments() -> None:
 
 
 def test_nothing_follows_the_end() -> None:
-    """What enters behind the end, or when nobody is there, is dropped."""
+    """Bytes that enter behind the end, or after the receiving end is gone, are dropped."""
     leg = Leg(LaneFaults())
     leg.put(b"a", 0.0)
     leg.put_end(End.CLOSED, 0.0)

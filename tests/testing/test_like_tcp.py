@@ -20,7 +20,7 @@ Ends = tuple[Recorder, Recorder]
 
 @pytest.fixture(params=["socket", "memory"])
 def carrier(request: pytest.FixtureRequest) -> str:
-    """What is between two ends."""
+    """The kinds of connections between two ends."""
     return str(request.param)
 
 
@@ -65,7 +65,7 @@ class Producer:
 
 @asynchronous
 async def test_close(ends: Ends) -> None:
-    """What was written comes before a close, and both ends see an orderly one."""
+    """Written bytes arrive before a close, and both ends see an orderly one."""
     client, server = ends
     client.wire.write(b"last ")
     client.wire.writeSequence([b"wo", b"rds"])
@@ -76,7 +76,7 @@ async def test_close(ends: Ends) -> None:
     await gone(server)
     assert server.data == b"last words"
     assert client.reason is server.reason is ConnectionDone
-    client.wire.write(b"nobody")
+    client.wire.write(b"no reader")
     client.wire.loseConnection()
 
 
@@ -95,7 +95,7 @@ async def test_abort(ends: Ends) -> None:
 
 @asynchronous
 async def test_who_does_not_read_does_not_hear(ends: Ends) -> None:
-    """The end of a connection waits for who does not read, behind the data."""
+    """The end of a connection waits, behind the data, for an end that does not read."""
     client, server = ends
     server.wire.pauseProducing()
     client.wire.write(b"data")
@@ -124,7 +124,7 @@ async def test_push_producer(ends: Ends) -> None:
 
 @asynchronous
 async def test_slow_reader(ends: Ends) -> None:
-    """A producer is paused for as long as somebody does not read; what it had written arrives."""
+    """A producer is paused for as long as the other end does not read; the bytes that it had written arrive."""
     client, server = ends
     producer = Producer(client)
     server.wire.pauseProducing()

@@ -123,7 +123,7 @@ def test_no_server_protocol() -> None:
 
 @pytest.mark.parametrize("after", [0, 6])
 def test_late_bytes_are_overtaken(after: int) -> None:
-    """What an abandoned client sent arrives when the later connection has delivered so much, and its end behind it."""
+    """The bytes and the end of a client that gave up arrive once the later connection has delivered enough."""
     dialling = Dialling(Faults(late=Late(after=after, overtaking_bytes=4)))
     old = dialling.dial()
     old.wire.write(b"hello resume me")

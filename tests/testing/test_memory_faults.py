@@ -33,7 +33,7 @@ class Pair:
         self.source, self.target = ends if direction is Direction.TO_SERVER else ends[::-1]
 
     def nothing_left(self) -> bool:
-        """Whether no call is left on the clock."""
+        """Whether the clock has no calls left."""
         return not self.clock.getDelayedCalls()
 
 
@@ -74,7 +74,7 @@ def test_one_byte_less_is_no_cut(direction: Direction) -> None:
 
 @EACH_WAY
 def test_cut_loses_what_is_under_way(direction: Direction) -> None:
-    """What goes the other way at that moment does not arrive any more, nor does what is written then."""
+    """Bytes under way in the other direction at that moment do not arrive, nor do bytes that are written then."""
     pair = Pair(Faults.going(direction, LaneFaults(cut_after=3)), direction)
     for end in (pair.source, pair.target):
         end.wire.pauseProducing()
@@ -124,7 +124,7 @@ def test_cut_after_records(direction: Direction) -> None:
 
 @EACH_WAY
 def test_cut_after_frames(direction: Direction) -> None:
-    """What a record is can be said: here, an Int32 frame."""
+    """The plan names the kind of records: here, Int32 frames."""
     lane = LaneFaults(cut_after_records=2)
     pair = Pair(dataclasses.replace(Faults.going(direction, lane), records=Int32Frames), direction)
     pair.source.wire.write(b"\0\0\0\1a\0\0\0\2bc\0\0\0\3def")
@@ -189,7 +189,7 @@ def test_stall_hides_the_end(direction: Direction) -> None:
 
 
 def test_stall_on_command() -> None:
-    """A connection becomes half-open when a test says so, and a cut reaches its ends all the same."""
+    """A connection becomes half-open when a test says so, and a cut still reaches its ends."""
     pair = Pair(Faults())
     pair.connection.stall()
     for end in (pair.client, pair.server):

@@ -55,7 +55,7 @@ def server() -> Recorder:
 
 @pytest.fixture
 def connection(clock: Clock, client: Recorder, server: Recorder) -> MemoryConnection:
-    """What is between them."""
+    """The connection between them."""
     return MemoryConnection.between(clock, client, server)
 
 
@@ -88,7 +88,7 @@ def test_only_bytes_are_written(connection: MemoryConnection) -> None:
 
 
 def test_nothing_happens_within_a_call(clock: Clock, client: Recorder, server: Recorder) -> None:
-    """What one end does reaches the other, and itself, in a later turn."""
+    """An action of one end reaches the other end, and itself, in a later turn."""
     connection = MemoryConnection.between(clock, client, server)
     client.wire.write(b"a")
     client.wire.write(b"")
@@ -125,7 +125,7 @@ def test_what_arrives_from_within(connection: MemoryConnection, client: Recorder
 
 
 def test_a_protocol_that_raises(clock: Clock, connection: MemoryConnection, client: Recorder, server: Recorder) -> None:
-    """What a protocol raises reaches the test, and the connection goes on."""
+    """An exception of a protocol reaches the test, and the connection goes on."""
     for deliver in (connection.flush, lambda: clock.advance(0)):
         received = server.dataReceived
         server.dataReceived = lambda data: 1 / 0  # type: ignore[assignment, method-assign]  # this one is broken
@@ -151,7 +151,7 @@ def test_abort(connection: MemoryConnection, client: Recorder, server: Recorder)
 
 
 def test_abort_keeps_what_is_in_the_network(connection: MemoryConnection, client: Recorder, server: Recorder) -> None:
-    """What had left before an abort arrives, and no more: the beginning of it, whole."""
+    """Bytes that had left before an abort arrive, and no more: a prefix of the written bytes."""
     for sizes in ((10,), (7, NETWORK_BYTES), (7, NETWORK_BYTES - 7, 5)):
         client, server = Recorder(), Recorder()
         connection = MemoryConnection.between(Clock(), client, server)
@@ -206,7 +206,7 @@ def test_closing_end_does_not_read(connection: MemoryConnection, client: Recorde
 def test_end_is_behind_the_data_for_a_slow_reader(
     connection: MemoryConnection, client: Recorder, server: Recorder
 ) -> None:
-    """Who does not read does not hear of the end; reading again, it gets everything first."""
+    """An end that does not read does not learn of the connection's end; reading again, it gets all bytes first."""
     server.wire.pauseProducing()
     client.wire.write(b"last words")
     client.wire.loseConnection()

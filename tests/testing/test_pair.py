@@ -77,7 +77,7 @@ def connection(pair: MemoryPair) -> Connection:
 
 
 def test_fault_tools_alone() -> None:
-    """Whoever imports the fault tools imports neither the client nor the server, nor anything that they need."""
+    """An import of the fault tools imports neither the client nor the server, nor anything that they need."""
     program = """
 import sys, twisted_rsh.testing
 loaded = {name.split(".")[1] for name in sys.modules if name.startswith("twisted_rsh.")}
@@ -174,7 +174,7 @@ def test_ends_of_jobs(pair: MemoryPair, user: ScriptedUser, connection: Connecti
     assert [double.ending for double in user.jobs] == [Signalled("INT"), Signalled("TERM"), Signalled("TERM")]
 
 
-def test_output_nobody_wants(pair: MemoryPair, connection: Connection) -> None:
+def test_unwanted_output(pair: MemoryPair, connection: Connection) -> None:
     """A job whose output is not wanted any more ends without it."""
     job = connection.start("long")
     job.stdin.end()
@@ -309,7 +309,7 @@ class Ada:
 
 
 def test_own_portal(clock: Clock, user: ScriptedUser) -> None:
-    """With an application's own portal that decides who may log in."""
+    """An application's own portal decides about logins."""
     pair = MemoryPair(clock, Portal(SingleUserRealm(user), [Ada(clock)]))
     with pytest.raises(LoginRefused):
         pair.run_until_complete(pair.connect())
@@ -357,7 +357,7 @@ def test_run_until_complete(pair: MemoryPair, clock: Clock, connection: Connecti
 
 
 def test_closing(clock: Clock, user: ScriptedUser) -> None:
-    """A closed pair has closed its connections and ended its jobs, also those to keep; nobody can connect any more."""
+    """A closed pair has closed its connections and ended its jobs, also those to keep, and refuses further clients."""
     pair = MemoryPair(clock, user)
     connections = [pair.run_until_complete(pair.connect()) for _ in range(2)]
     connections[0].start("by hand", on_disconnect=Keep())

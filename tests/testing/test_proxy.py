@@ -84,7 +84,7 @@ async def test_memory_is_bounded_by_who_reads(loopback: Loopback, direction: Dir
 @EACH_WAY
 @pytest.mark.parametrize("lane", [LaneFaults(stall_after=0), LaneFaults(delay=3600.0), LaneFaults(fragment=1)])
 async def test_memory_is_bounded_by_the_plan(loopback: Loopback, direction: Direction, lane: LaneFaults) -> None:
-    """What waits in the proxy itself is bounded likewise, whatever it waits for."""
+    """Bytes that wait in the proxy itself are bounded, too, whatever they wait for."""
     loopback.plan(Faults.going(direction, lane))
     source, _ = await loopback.ways(direction)
     flood = Flood(source, 4 * BUFFERS_BYTES)
@@ -200,7 +200,7 @@ async def test_half_close_passes(loopback: Loopback) -> None:
 
 
 @asynchronous
-async def test_nobody_listens(loopback: Loopback) -> None:
+async def test_no_listener(loopback: Loopback) -> None:
     """When the target cannot be reached the client is reset."""
     proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, "127.0.0.1", 1))
     with pytest.raises(RuntimeError, match=r"call start\(\) first"):
@@ -233,7 +233,7 @@ async def test_records_before_a_login_are_spared(loopback: Loopback) -> None:
 
 @asynchronous
 async def test_late_bytes_are_overtaken(loopback: Loopback) -> None:
-    """What an abandoned client sent arrives after a later connection's bytes, and its end behind it."""
+    """The bytes of a client that gave up arrive after a later connection's bytes, and its end behind them."""
     loopback.plan(Faults(late=Late(after=5, overtaking_bytes=3)))
     old, old_server = await loopback.pair()
     old.wire.write(b"hello, resume me")
@@ -345,7 +345,7 @@ async def test_target_of_another_kind(tmp_path: Path) -> None:
 
 
 def test_what_the_system_does_not_tell() -> None:
-    """Where nobody says what is under way, nothing is waited for."""
+    """Where the system does not say what is under way, the proxy does not wait."""
 
     class File:
         def getHandle(self) -> int:

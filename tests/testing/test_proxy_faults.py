@@ -202,7 +202,7 @@ async def test_cut_every_while(loopback: Loopback) -> None:
 
 @asynchronous
 async def test_cut_all(loopback: Loopback) -> None:
-    """What is open is cut now, and only that."""
+    """Open connections are cut now, and only those."""
     ends = [*await loopback.pair(), *await loopback.pair()]
     loopback.proxy.cut_all()
     for end in ends:

@@ -39,7 +39,7 @@ def test_same_seed_same_plans() -> None:
 
 
 def test_plans_stay_what_they_are() -> None:
-    """A seed that somebody has noted gives the same plan in every version: these were drawn once."""
+    """A noted seed gives the same plan in every version: these plans were drawn once."""
     assert str(FaultSchedule(1).plan(0)) == ("Faults(to_client=LaneFaults(cut_after=37697), client_end=End.CLOSED)")
     assert CutEveryRecords(1).plan(0).cut_after_records == 44
     assert CutEverySeconds(1).plan(0).cut_after_seconds == 2.7661793172501192

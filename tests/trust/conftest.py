@@ -1,4 +1,4 @@
-"""What the tests of keys and files have in common."""
+"""Fixtures of the tests of keys and files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from twisted_rsh.trust.home import ConfigFolders
 
 SOMEBODY_ELSE = 54321
-"""A uid that is neither root's nor that of whoever runs the tests."""
+"""A uid that is neither root's nor that of the user who runs the tests."""
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def config(tmp_path: Path) -> ConfigFolders:
 
 @pytest.fixture
 def give_away(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
-    """Make a path belong to somebody else; whoever is not root becomes somebody else instead."""
+    """Give a path to another user; without root's rights, let the tested code believe that it runs as another user."""
 
     def give(path: Path) -> None:
         if os.geteuid() == 0:

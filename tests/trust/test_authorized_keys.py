@@ -42,8 +42,8 @@ def keys_path(config: ConfigFolders) -> Path:
     return Path(config.authorized_keys_path)
 
 
-def test_nobody(config: ConfigFolders) -> None:
-    """Without any file nobody may log in, and nothing is wrong."""
+def test_no_file(config: ConfigFolders) -> None:
+    """Without any file no key may log in, and there is no warning."""
     assert read_authorized_keys(config) == (frozenset(), [])
 
 
@@ -159,7 +159,7 @@ def symbolic_link(path: Path) -> None:
 
 
 def fifo(path: Path) -> None:
-    """Put a FIFO that nobody writes in the file's place."""
+    """Put a FIFO without a writer in the file's place."""
     path.unlink()
     os.mkfifo(path, 0o600)
 
@@ -228,7 +228,7 @@ def test_unreadable_file(config: ConfigFolders, keys_path: Path, monkeypatch: py
 def test_nothing_left_to_read_it_with(
     config: ConfigFolders, keys_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """R-06: without descriptors or memory it is not known who may log in, which is not that nobody may."""
+    """R-06: without descriptors or memory the authorized keys are unknown, which is not that there are none."""
     create_private_file(str(keys_path), GOOD)
 
     def refuse(path: str, *_: object) -> int:

@@ -1,4 +1,4 @@
-"""Tests of who may log in, as the portal asks it."""
+"""Tests of the checker and its credential, through a portal."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Realm:
     """Hands out the avatar's own name."""
 
     def requestAvatar(self, avatarId: bytes | tuple[()], mind: object, *interfaces: Any) -> Any:
-        """Say who logged in."""
+        """Return the avatar's identifier as the avatar."""
         return interfaces[0], avatarId, lambda: None
 
 
@@ -76,7 +76,7 @@ def test_known_user_with_known_key(log_in: Callable[[VerifiedKey], object]) -> N
 
 @pytest.mark.parametrize("user", ["bob", "root", "", "alice\0", "Alice", "alice ", "\ud800"])
 def test_other_user(log_in: Callable[[VerifiedKey], object], user: str) -> None:
-    """A-19: nobody but the owner of the server logs in, with whatever key."""
+    """A-19: only the owner of the server logs in, with any key."""
     assert isinstance(log_in(credential(user)), UnauthorizedLogin)
     assert isinstance(log_in(credential(user, UNKNOWN)), UnauthorizedLogin)
 

@@ -121,7 +121,7 @@ def test_readable_ancestor_is_accepted(tmp_path: Path) -> None:
 
 
 def test_sticky_ancestor_is_accepted(tmp_path: Path) -> None:
-    """A sticky folder such as /tmp lets nobody else rename what is ours."""
+    """A sticky folder such as /tmp is accepted: other users cannot rename this user's entries in it."""
     (tmp_path / "sticky").mkdir()
     (tmp_path / "sticky").chmod(0o1777)
     ensure_private_folder(str(tmp_path / "sticky" / "below"))
@@ -130,7 +130,7 @@ def test_sticky_ancestor_is_accepted(tmp_path: Path) -> None:
 
 
 def test_foreign_folder_is_refused(tmp_path: Path, give_away: GiveAway) -> None:
-    """O-01: a folder of somebody else on the way is refused."""
+    """O-01: a folder of another user on the way is refused."""
     (tmp_path / "theirs").mkdir()
     give_away(tmp_path / "theirs")
     with pytest.raises(UntrustedFile, match=r"belongs to uid .* use a folder of your own"):
@@ -152,7 +152,7 @@ def test_file_is_no_folder(tmp_path: Path) -> None:
 
 
 def test_folder_made_by_another_process_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """O-03: whoever loses the race for a folder uses the winner's."""
+    """O-03: a process that loses the race for a folder uses the winner's."""
     real_mkdir = os.mkdir
 
     def late_mkdir(path: str, mode: int) -> None:
@@ -184,7 +184,7 @@ def test_what_a_link_leads_through_is_checked(tmp_path: Path) -> None:
 
 
 def test_foreign_link_is_refused(tmp_path: Path, give_away: GiveAway) -> None:
-    """O-01: a link that somebody else laid, as is possible in /tmp, is not followed."""
+    """O-01: a link of another user, as is possible in /tmp, is not followed."""
     (tmp_path / "real").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to("real")
     give_away(tmp_path / "link")
@@ -244,7 +244,7 @@ def test_file_in_writable_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_foreign_file_is_refused(tmp_path: Path, give_away: GiveAway) -> None:
-    """A-13: a file of somebody else is refused."""
+    """A-13: a file of another user is refused."""
     path = make_file(tmp_path / "file", mode=0o644)
     give_away(path)
     with pytest.raises(UntrustedFile, match="belongs to uid"):
@@ -374,7 +374,7 @@ def test_nothing_is_written_into_an_unsafe_folder(tmp_path: Path, write: Callabl
 
 
 def test_secret_made_by_another_process_meanwhile(tmp_path: Path) -> None:
-    """O-03: whoever loses the race for a secret reads the winner's."""
+    """O-03: a process that loses the race for a secret reads the winner's."""
     path = str(tmp_path / "folder" / "secret")
 
     def make_too_late() -> bytes:

@@ -50,7 +50,7 @@ def test_names_of_the_files() -> None:
 
 
 def test_unknown_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user without HOME whom the user database does not know is told what to do, in one line."""
+    """A user without HOME and without an entry in the user database gets one line that names the way out."""
     monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
     with pytest.raises(
         HomeUnknown, match=r"^user 4000000000 has no home folder; set HOME, or give --config-dir FOLDER$"

@@ -89,7 +89,7 @@ def test_remove_leaves_what_is_not_a_record(config: ConfigFolders) -> None:
     ids=lambda data: ascii(data[:8]),
 )
 def test_garbage(config: ConfigFolders, data: bytes) -> None:
-    """What is no record at all is named in one line."""
+    """A file that is no record is named in one line."""
     write_record(config, 8082, RECORD)
     path_of(config).write_bytes(data)
     with pytest.raises(BadRecord, match=r"8082\.json is not the record of a server; start the server again"):

@@ -33,7 +33,7 @@ DATA = b"what was signed"
 
 
 def rsa_blob(exponent: int, modulus: int) -> bytes:
-    """Write an RSA key that nobody need have."""
+    """Encode an RSA key, which need not have a private half."""
     return string(b"ssh-rsa") + mpint(exponent) + mpint(modulus)
 
 
