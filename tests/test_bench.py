@@ -19,7 +19,10 @@ ROOT = Path(__file__).parent.parent
 SECONDS = 120.0
 """Seconds that a run may take; it takes five on a machine that does nothing else."""
 
-pytestmark = pytest.mark.skipif(not (ROOT / "bench").exists(), reason="the tests run outside a source tree")
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not (ROOT / "bench").exists(), reason="the tests run outside a source tree"),
+]
 
 
 def bench(tmp_path: Path, module: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -31,6 +31,8 @@ from twisted_rsh.testing import FaultProxy, Faults, InTurn
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import ConfigFolders
 
+pytestmark = pytest.mark.real
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

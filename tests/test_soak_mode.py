@@ -15,6 +15,8 @@ from tests.soak_mode import LOGIN_RECORDS, MAX_RECORDS, CutLinks, Cutting
 from twisted_rsh import connect
 from twisted_rsh.testing import FaultProxy, Faults, InTurn, TLSRecords
 
+pytestmark = pytest.mark.real
+
 ROOT = Path(__file__).parents[1]
 
 

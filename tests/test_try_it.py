@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
+
 from tests.system.running import own_environment
 
 
@@ -40,6 +42,27 @@ def test_a_script(tmp_path: Path) -> None:
     """Without a command, each line of stdin is one."""
     done = run(tmp_path, stdin=b"echo one\nfalse\necho two; exit 4\n")
     assert (done.returncode, done.stdout) == (4, b"one\ntwo\n")
+
+
+def test_the_console(tmp_path: Path) -> None:
+    """On a terminal there is a prompt; the shell remembers, Ctrl-C ends the command alone, Ctrl-D leaves."""
+    environment = own_environment(tmp_path, TERM="dumb", TMPDIR=str(tmp_path))
+    console = pexpect.spawn(sys.executable, ["-m", "twisted_rsh"], cwd=str(tmp_path), env=environment, timeout=60)
+    console.expect_exact(">>:")
+    console.sendline("cd /usr; variable=kept")
+    console.expect_exact(">>:")
+    console.sendline("echo $variable in $PWD")
+    console.expect_exact("kept in /usr")
+    console.expect_exact(">>:")
+    console.sendline("echo started; sleep 60")
+    console.expect_exact("started\r\n")
+    console.sendintr()
+    console.expect_exact("[status 130]")
+    console.expect_exact(">>:")
+    console.sendeof()
+    console.expect(pexpect.EOF)
+    console.close()
+    assert console.exitstatus == 130
 
 
 def test_help(tmp_path: Path) -> None:

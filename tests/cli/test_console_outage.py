@@ -11,7 +11,7 @@ from tests.cli.terminal import Console, Terminal, restored
 from tests.cli.test_program_outage import words_to
 from tests.server_process import HOST, ServerProcess
 
-pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is about")
+pytestmark = [pytest.mark.real, pytest.mark.uncut("makes its own outages, at the moments that it is about")]
 
 NOTICE = "[connection lost; trying to resume; Enter ~. to give up]"
 

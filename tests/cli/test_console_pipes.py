@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 import time
 
+import pytest
+
 from tests.cli.terminal import PROMPT, Console, pid_shown, restored
 from tests.server_process import ServerProcess, wait_until_gone
+
+pytestmark = pytest.mark.real
 
 
 def test_output_is_live_and_errors_are_red(server: ServerProcess, console: Console) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.terminal import Console, restored
 from tests.server_process import ServerProcess
 from tests.tools import require_tool
+
+pytestmark = pytest.mark.real
 
 
 def test_editor(server: ServerProcess, console: Console, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from tests.server_process import PATIENCE, ServerProcess, running_server, wait_u
 from tests.tools import require_tool
 from twisted_rsh.trust.home import ConfigFolders
 
+pytestmark = pytest.mark.real
+
 
 def test_one_shell(server: ServerProcess, console: Console) -> None:
     """Prompt, command, output, prompt; one shell for all; a status that is not 0 is shown; Ctrl-D leaves with it."""

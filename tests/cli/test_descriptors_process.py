@@ -19,6 +19,8 @@ from tests.cli.descriptors import (
     flags,
 )
 
+pytestmark = pytest.mark.real
+
 COPIER = """
 import sys
 if sys.argv[1] == "asyncio":

@@ -17,7 +17,7 @@ from tests.serving import asynchronous
 from twisted_rsh import Connection, Job, Terminal
 from twisted_rsh.core.endings import Exited
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system does not tell")
+pytestmark = [pytest.mark.real, pytest.mark.skipif(not hasattr(os, "waitid"), reason="this system does not tell")]
 
 STOPPED = "[the command is stopped by STOP; send it CONT to go on]"
 GOES_ON = "[the command goes on]"

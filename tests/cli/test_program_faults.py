@@ -35,6 +35,8 @@ from twisted_rsh.server.portal import SingleUserRealm
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
 from twisted_rsh.trust.home import ConfigFolders
 
+pytestmark = pytest.mark.real
+
 # Signals.
 
 

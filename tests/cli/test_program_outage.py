@@ -28,7 +28,7 @@ from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
-pytestmark = pytest.mark.uncut("makes its own outages, at the moments that it is about")
+pytestmark = [pytest.mark.real, pytest.mark.uncut("makes its own outages, at the moments that it is about")]
 
 MEGABYTES = 10
 

@@ -21,6 +21,8 @@ from tests.server_process import (
     read_line,
 )
 
+pytestmark = pytest.mark.real
+
 
 @pytest.mark.parametrize("code", [0, 1, 42, 126, 127, 254])
 def test_exit_code_is_the_commands(server: ServerProcess, code: int) -> None:

@@ -13,6 +13,8 @@ from twisted.internet.defer import Deferred
 from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.program import FORWARDED, ForwardedSignals, Program
 
+pytestmark = pytest.mark.real
+
 
 def number_of(name: str) -> int:
     """Return the number of a signal."""

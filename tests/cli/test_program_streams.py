@@ -24,6 +24,8 @@ from tests.server_process import (
     read_line,
 )
 
+pytestmark = pytest.mark.real
+
 
 def test_64_mib_both_ways(server: ServerProcess) -> None:
     """H-12: 64 MiB of random bytes through ``cat``, by pipes: nothing lost, nothing changed."""

@@ -15,6 +15,8 @@ from tests.cli.terminal import Console, Terminal, pid_shown, restored
 from tests.server_process import HOST, PATIENCE, ServerProcess, one_line, read_line, wait_until_gone
 from tests.tools import require_tool
 
+pytestmark = pytest.mark.real
+
 
 def test_terminal_is_asked_for(server: ServerProcess, console: Console) -> None:
     """With -t a command has a terminal of this one's type, size and settings; without it, none."""

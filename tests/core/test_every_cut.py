@@ -7,6 +7,8 @@ import pytest
 from tests.core.cuts import INPUT, OUTPUT, Conversation
 from twisted_rsh.core.roles import Role, Stream
 
+pytestmark = pytest.mark.exhaustive
+
 UNCUT = Conversation()
 FIRST = UNCUT.links[0].carried
 """The number of bytes that reach each side when no link is cut."""

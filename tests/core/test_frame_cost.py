@@ -17,6 +17,8 @@ from twisted_rsh.core.limits import MAX_DATA_BYTES, MAX_FRAME_BYTES, MAX_LOGIN_F
 from twisted_rsh.core.messages import MESSAGES, Data, Part
 from twisted_rsh.core.roles import Phase, Role, Stream
 
+pytestmark = pytest.mark.exhaustive
+
 MAX_RATIO = 60
 """The time that a frame may take, in times of Python's own parser on the same machine at the same moment.  Measured:
 4.5, which is 3.3 ms for 64 KiB of empty objects and 0.2 ms before the login, and 20 while coverage is measured.  A

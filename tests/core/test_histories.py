@@ -16,6 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_a
 
 from tests.core.histories import Histories, run_history
 
+pytestmark = pytest.mark.exhaustive
+
 COUNT = int(os.environ.get("TWISTED_RSH_HISTORIES") or ("10000" if os.environ.get("CI") else "1000"))
 SEED = int(os.environ.get("TWISTED_RSH_SEED") or "20261123")
 

@@ -272,6 +272,7 @@ def failure_of(number: int) -> BaseException | None:
     return None
 
 
+@pytest.mark.exhaustive
 def test_no_mutant() -> None:
     """The histories in which mutants are found are good without a mutant."""
     assert found_in(HISTORIES) is None

@@ -91,6 +91,7 @@ def test_a_client_that_acknowledges_nothing() -> None:
     assert number == SMALL.max_channels + MAX_UNACKNOWLEDGED + bound + 2
 
 
+@pytest.mark.exhaustive
 def test_a_flood_of_channels() -> None:
     """H-09: 10^5 channels opened and closed leave nothing behind, and the log never exceeds its bound."""
     pair = Pair()

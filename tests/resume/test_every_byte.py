@@ -7,6 +7,8 @@ import pytest
 from tests.resume.recording import GREETING, LIMITS, PIECE, SLACK_BYTES, play, uncut
 from twisted_rsh.testing import Direction, Faults, InTurn, LaneFaults
 
+pytestmark = pytest.mark.exhaustive
+
 PARTS = 8
 """Parts of each direction, so that a failure ends only one of them."""
 

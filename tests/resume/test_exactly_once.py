@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred, gatherResults
 
 from tests.resume.real import in_memory, output_until, until
@@ -16,6 +17,8 @@ from twisted_rsh import Connection, Terminal
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.testing import HEALTHY, Direction, Faults, LaneFaults, MemoryEndpoint
 from twisted_rsh.trust.home import ConfigFolders
+
+pytestmark = pytest.mark.exhaustive
 
 CLIENTS = 8
 """Clients that work side by side, each over connections of its own: most of the time of one is spent waiting."""

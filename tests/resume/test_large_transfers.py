@@ -19,7 +19,10 @@ from tests.serving import asynchronous, reactor
 from twisted_rsh.testing import CutEverySeconds
 from twisted_rsh.trust.home import ConfigFolders
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has"),
+]
 
 TRANSFER_BYTES = 64 * 1024 * 1024
 """Bytes each way."""

@@ -9,6 +9,8 @@ import pytest
 from tests.resume.recording import SLACK_BYTES, play, uncut
 from twisted_rsh.testing import Direction, Faults, InTurn, LaneFaults
 
+pytestmark = pytest.mark.exhaustive
+
 PARTS = 4
 """Parts of each sweep, so that a failure ends only one of them."""
 

@@ -189,6 +189,7 @@ def come_and_go(port: int, count: int) -> None:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has")
 def test_connections_that_come_and_go(server: ServerProcess) -> None:
     """R-04: after ten thousand connections the server has the same descriptors and memory, and still serves."""

@@ -12,6 +12,8 @@ import pytest
 from tests.system.running import START_SECONDS, RunningServer, own_environment, running_server
 from tests.tools import require_tool
 
+pytestmark = pytest.mark.real
+
 RECORDED = {
     "HTTP": b"POST / HTTP/1.1\r\nHost: 127.0.0.1:8082\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nid",
     "WebSocket": (

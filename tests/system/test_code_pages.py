@@ -17,6 +17,8 @@ import pytest
 from tests.system.running import CLIENT_SECONDS, RunningServer, own_environment, require, running_server
 from tests.tools import require_tool
 
+pytestmark = pytest.mark.real
+
 TEXT = "中文與 ASCII，終端：一二三"
 """Text that both code pages have: characters of one, two and three bytes."""
 

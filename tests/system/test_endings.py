@@ -21,6 +21,8 @@ from tests.system.running import (
 )
 from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 
+pytestmark = pytest.mark.real
+
 LADDER_SECONDS = GRACE_SECONDS * (len(LADDER) - 1) + 2
 """Seconds in which the whole kill ladder is over: its steps, and the time that a busy machine takes."""
 

@@ -32,10 +32,13 @@ LIMITED = StartWay(
 )
 """A server with that limit."""
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/fd").exists() or not hasattr(resource, "prlimit"),
-    reason="only Linux shows, and changes, what another process may have",
-)
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(
+        not Path("/proc/self/fd").exists() or not hasattr(resource, "prlimit"),
+        reason="only Linux shows, and changes, what another process may have",
+    ),
+]
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ import pytest
 from tests.system.running import RunningServer, own_environment, require, running_server
 from tests.tools import require_tool
 
+pytestmark = pytest.mark.real
+
 RANDOM_BYTES = 64 * 1024 * 1024
 """Bytes each way: 256 times the window of a stream."""
 

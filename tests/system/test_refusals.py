@@ -17,6 +17,8 @@ from twisted_rsh import connect
 from twisted_rsh.core.endings import RefusalReason, Refused
 from twisted_rsh.trust.home import ConfigFolders
 
+pytestmark = pytest.mark.real
+
 SHORT_COMMANDS = 500
 """Commands, each of which has an output that must come before its end."""
 

@@ -21,6 +21,8 @@ from tests.system.running import (
     running_server,
 )
 
+pytestmark = pytest.mark.real
+
 CLIENT = "twisted_rsh.cli.__main__"
 SERVER = "twisted_rsh.server.__main__"
 

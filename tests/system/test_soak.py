@@ -16,7 +16,10 @@ from twisted_rsh import Connection, Terminal, connect
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.trust.home import ConfigFolders
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux shows what a process has"),
+]
 
 COMMANDS = 10_000
 """Commands of each soak in all."""

@@ -23,6 +23,8 @@ from tests.system.running import (
     wait_until,
 )
 
+pytestmark = pytest.mark.real
+
 USAGE_STATUS = 2
 
 FOREGROUND = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)

@@ -15,6 +15,8 @@ from tests.execution.real_shells import KINDS, SHELLS, ShellRig
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.execution.shells.dialect import quoted
 
+pytestmark = pytest.mark.exhaustive
+
 ODD = (
     "if", "echo 'open", 'echo "open', "`", "$(", "${", "cat <<X\n", "}", "{", "))", "((", "case x in", "f() {", "\\",
     "# only a comment", "  ", "\n\n", "&", "&&", "|", ";;", "<", "> /no/such/file", "< /no/such/file", "nosuchcommand",
