@@ -54,7 +54,7 @@ def test_the_console(tmp_path: Path) -> None:
     console.sendline("echo $variable in $PWD")
     console.expect_exact("kept in /usr")
     console.expect_exact(">>:")
-    console.sendline("echo started; sleep 60")
+    console.sendline("sh -c 'echo started; exec sleep 60'")
     console.expect_exact("started\r\n")
     console.sendintr()
     console.expect_exact("[status 130]")
