@@ -54,7 +54,7 @@ nitpicky = True
 draw_states.write_pictures(GENERATED)
 for name in ("interfaces", "trust.cred"):
     source = HERE.parent / "twisted_rsh" / f"{name.replace('.', '/')}.py"
-    list_interfaces.write_interfaces(source, f"twisted_rsh.{name}", GENERATED / f"{name}.inc")
+    list_interfaces.write_interfaces(source, "twisted_rsh.server", GENERATED / f"{name}.inc")
 
 
 def setup(app: Sphinx) -> None:

@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import desc, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
@@ -64,12 +64,23 @@ def public_name(target: str) -> str | None:
     return None
 
 
+def _defining_module(node: nodes.Node) -> str | None:
+    """Name the module whose docstring or signature has a reference: names in it need no module."""
+    while node.parent is not None:
+        node = node.parent
+        if isinstance(node, desc):
+            signature = node[0]
+            found = find(f"{signature.get('module')}.{signature.get('fullname')}")
+            return getattr(found and found[0], "__module__", None)
+    return None
+
+
 def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> nodes.Element | None:
     """Resolve a reference that Sphinx cannot resolve; Sphinx calls this for each."""
     if node.get("refdomain") != "py":
         return None
     target = str(node.get("reftarget", ""))
-    scopes = [node.get("py:module"), f"{node.get('py:module')}.{node.get('py:class')}"]
+    scopes = [node.get("py:module"), f"{node.get('py:module')}.{node.get('py:class')}", _defining_module(node)]
     for name in [target, *(f"{scope}.{target}" for scope in scopes)]:
         found = find(name) if name.startswith("twisted_rsh.") else None
         if found is None:
