@@ -61,3 +61,4 @@ def setup(app: Sphinx) -> None:
     """Resolve references to the package's own names by what is in the code; Sphinx calls this."""
     app.connect("missing-reference", public_names.resolve)
     app.connect("autodoc-process-signature", public_names.write_names)
+    app.connect("autodoc-process-docstring", public_names.leave_out_constructor)

@@ -75,7 +75,7 @@ def shell_chart() -> Chart:
     for before, after in arrows_in(Phase.__doc__ or ""):
         chart.arrows[before.lower(), after.lower()].append("")
     last = Phase.EXITED.name.lower()
-    chart.states[last] = ["from each of the others"]
+    chart.states[last] = ["from each", "of the others"]
     return chart
 
 
@@ -94,7 +94,7 @@ def arrows_in(text: str) -> list[tuple[str, str]]:
     return arrows
 
 
-def wrapped(text: str, width: int = 22) -> list[str]:
+def wrapped(text: str, width: int = 20) -> list[str]:
     """Cut a text into lines."""
     lines = [""]
     for word in text.split():
