@@ -89,11 +89,12 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and format, and the column of the documentation."""
+    """Check style and format, and the columns and the names of the documentation."""
     session.install("ruff")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("python", "docs/check_columns.py")
+    session.run("python", "docs/check_names.py")
 
 
 @nox.session

@@ -54,10 +54,11 @@ nitpicky = True
 draw_states.write_pictures(GENERATED)
 for name in ("interfaces", "trust.cred"):
     source = HERE.parent / "twisted_rsh" / f"{name.replace('.', '/')}.py"
-    list_interfaces.write_interfaces(source, f"twisted_rsh.{name}", GENERATED / f"{name}.inc")
+    list_interfaces.write_interfaces(source, "twisted_rsh.server", GENERATED / f"{name}.inc")
 
 
 def setup(app: Sphinx) -> None:
     """Resolve references to the package's own names by what is in the code; Sphinx calls this."""
     app.connect("missing-reference", public_names.resolve)
     app.connect("autodoc-process-signature", public_names.write_names)
+    app.connect("autodoc-process-docstring", public_names.leave_out_constructor)

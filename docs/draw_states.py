@@ -64,18 +64,18 @@ def channel_chart() -> Chart:
 
 
 def shell_chart() -> Chart:
-    """Read the table of what a persistent shell is doing, and the ways in the description of its phases."""
-    from twisted_rsh.execution.shells.shell import RULES, Phase
+    """Read the table of a persistent shell's phases, and the arrows between them in the description of `Phase`."""
+    from twisted_rsh.execution.shells.phases import RULES, Phase
 
     chart = Chart("The phases of a persistent shell", {phase.name.lower(): [] for phase in Phase})
     for phase, rules in RULES.items():
         notes = [f"reports within {rules.seconds:g} s"] if rules.seconds is not None else []
-        notes += ["output is dropped"] if rules.is_talking_to_us else []
+        notes += ["output is dropped"] if rules.hides_output else []
         chart.states[phase.name.lower()] = notes
     for before, after in arrows_in(Phase.__doc__ or ""):
         chart.arrows[before.lower(), after.lower()].append("")
     last = Phase.EXITED.name.lower()
-    chart.states[last] = ["from each of the others"]
+    chart.states[last] = ["from each", "of the others"]
     return chart
 
 
@@ -94,7 +94,7 @@ def arrows_in(text: str) -> list[tuple[str, str]]:
     return arrows
 
 
-def wrapped(text: str, width: int = 22) -> list[str]:
+def wrapped(text: str, width: int = 20) -> list[str]:
     """Cut a text into lines."""
     lines = [""]
     for word in text.split():

@@ -51,7 +51,7 @@ def write_interfaces(source: Path, module: str, target: Path) -> None:
     """Write the reference of the interfaces of a module.
 
     :param source: the module's file.
-    :param module: the module's name.
+    :param module: the name of the module that callers import the interfaces from.
     :param target: the file to write, for an ``include`` directive.
     """
     tree = ast.parse(source.read_text("utf-8"))

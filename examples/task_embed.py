@@ -18,9 +18,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import react
 from zope.interface import Interface, implementer
 
+import twisted_rsh
 from twisted_rsh.server import (
     ConfigFolders,
-    Error,
     Exited,
     IJob,
     IJobOwner,
@@ -38,7 +38,7 @@ from twisted_rsh.server import (
 
 @implementer(ICredentialsChecker)
 class KeyList:
-    """Lets those in whose key is on a list.  The signature has been verified before."""
+    """Lets keys on a list log in.  The signature has been verified before."""
 
     credentialInterfaces = (IVerifiedKey,)
 
@@ -67,11 +67,11 @@ class Answer:
         self._write()
 
     def write_input(self, data: bytes) -> None:
-        """Drop input: nothing reads it."""
+        """Drop the input: this job needs none."""
         self._owner.input_consumed(len(data))
 
     def close_output(self, stream: Stream) -> None:
-        """Write no more: nobody reads it."""
+        """Write no more: the reader is gone."""
         if stream is Stream.STDOUT:
             self._left = b""
             self._write()
@@ -128,7 +128,7 @@ class Colleague:
 
 @implementer(IRealm)
 class Colleagues:
-    """Makes a user of each who was let in."""
+    """Makes the user of each login."""
 
     def requestAvatar(
         self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]
@@ -168,7 +168,7 @@ def main(reactor: Any) -> Deferred[None]:
     async def program() -> None:
         try:
             await serve(reactor, options)
-        except Error as error:  # each of the package's own, in one line
+        except twisted_rsh.Error as error:  # each of the package's own, in one line
             raise SystemExit(f"{parser.prog}: {error}") from None
 
     return Deferred.fromCoroutine(program())

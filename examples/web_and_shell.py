@@ -1,11 +1,12 @@
-"""A twisted.web application that also serves remote shells, on the reactor it already runs.
+"""A twisted.web application that also serves remote shells, on its own reactor.
 
     python examples/web_and_shell.py --web 8080 --shell 8082
 
-It has a portal of its own: whoever may log in gets a user object of this application, which runs a few programs and
-nothing else.  The page counts what was run.  Try it with
+The application has a portal of its own.  A client that logs in gets a user object of
+the application, which runs three programs and nothing else.  The page counts the jobs.
+Try it with
 
-    python -m twisted_rsh.client --argv 127.0.0.1 uptime
+    trsh --argv 127.0.0.1 uptime
 """
 
 from __future__ import annotations
@@ -23,14 +24,20 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 from zope.interface import Interface, implementer
 
-from twisted_rsh.core.endings import RefusalReason
-from twisted_rsh.core.requests import JobRequest
-from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.user import LocalUser
-from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
-from twisted_rsh.server import RemoteShellService, ServiceOptions
-from twisted_rsh.trust.cred import AuthorizedKeysChecker
-from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.server import (
+    Account,
+    AuthorizedKeysChecker,
+    ConfigFolders,
+    IJob,
+    IJobOwner,
+    IShellUser,
+    JobRefused,
+    JobRequest,
+    LocalUser,
+    RefusalReason,
+    RemoteShellService,
+    ServiceOptions,
+)
 
 reactor: Any = installed_reactor
 
@@ -60,7 +67,7 @@ class Operator:
 
 @implementer(IRealm)
 class OperatorRealm:
-    """Gives everybody who may log in the one operator."""
+    """Gives the one operator to each client that logs in."""
 
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
@@ -75,7 +82,7 @@ class OperatorRealm:
 
 
 class Page(Resource):
-    """Tells how many jobs there were."""
+    """Shows how many jobs there were."""
 
     isLeaf = True
 
@@ -88,40 +95,35 @@ class Page(Resource):
         return f"{self._operator.jobs} jobs so far\n".encode()
 
 
-def main() -> None:
-    """Serve both."""
-    parser = argparse.ArgumentParser(
-        description="A web page, and remote shells beside it."
-    )
-    parser.add_argument("--web", type=int, default=8080, help="TCP port of the page")
-    parser.add_argument(
-        "--shell", type=int, default=8082, help="TCP port of the shells"
-    )
-    parser.add_argument(
-        "--config-dir", help="folder for keys and records (default: the XDG folders)"
-    )
-    options = parser.parse_args()
-    globalLogPublisher.addObserver(textFileLogObserver(sys.stderr))
-
-    config = (
-        ConfigFolders.default(os.environ)
-        if options.config is None
-        else ConfigFolders.at(options.config)
-    )
+def serve(options: argparse.Namespace) -> None:
+    """Serve the page and the shells until the program is interrupted."""
+    config = ConfigFolders.default(os.environ)
+    if options.config_dir is not None:
+        config = ConfigFolders.at(options.config_dir)
     account = Account.current(os.environ)
     operator = Operator(LocalUser(reactor, account))
     reactor.listenTCP(options.web, Site(Page(operator)), interface="127.0.0.1")
 
-    # These three are all that it takes; inside a twistd application, setServiceParent() replaces the last two.
-    portal = Portal(
-        OperatorRealm(operator), [AuthorizedKeysChecker(config, account.name)]
-    )
-    service = RemoteShellService(
-        reactor, portal, config, ServiceOptions(port=options.shell)
-    )
+    # The shells take these lines.  In a twistd application, setServiceParent() replaces
+    # the last two.
+    checker = AuthorizedKeysChecker(config, account.name)
+    portal = Portal(OperatorRealm(operator), [checker])
+    settings = ServiceOptions(port=options.shell)
+    service = RemoteShellService(reactor, portal, config, settings)
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()
+
+
+def main() -> None:
+    """Read the command line, and serve."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--web", type=int, default=8080, help="port of the page")
+    parser.add_argument("--shell", type=int, default=8082, help="port of the shells")
+    parser.add_argument("--config-dir", help="folder of keys (default: the user's own)")
+    options = parser.parse_args()
+    globalLogPublisher.addObserver(textFileLogObserver(sys.stderr))
+    serve(options)
 
 
 if __name__ == "__main__":

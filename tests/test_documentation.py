@@ -1,12 +1,23 @@
-"""The pages and the tests agree: ids of numbered tests, columns of code."""
+"""The pages and the code agree: ids of numbered tests, columns of code, names, options, what is exported."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
+import twisted_rsh.server
+import twisted_rsh.testing
+
 DOCS = Path(__file__).parents[1] / "docs"
+
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+"""A long option."""
 
 
 def script(name: str) -> ModuleType:
@@ -28,3 +39,40 @@ def test_numbered_tests_are_listed() -> None:
 def test_code_stays_within_its_column() -> None:
     """No line of code on a page runs out of its box."""
     assert list(script("check_columns").long_lines()) == []
+
+
+def test_names_exist() -> None:
+    """Every file, class and function that a page names exists, in the file that the page says."""
+    assert script("check_names").wrong_names() == []
+
+
+def options_of(*words: str) -> set[str]:
+    """Return the long options that a program prints when it is asked for help."""
+    command = [str(Path(sys.executable).with_name(words[0])), *words[1:], "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return set(OPTION.findall(done.stdout))
+
+
+def test_options_are_on_their_pages() -> None:
+    """Each long option of the programs is on its page, and the pages name no option that no program has."""
+    client = options_of("trsh")
+    server = options_of("twistd", "rsh")
+    manager = options_of("twisted-rsh") | options_of("twisted-rsh", "sessions")
+    on_client_page = set(OPTION.findall((DOCS / "command_line.rst").read_text("utf-8")))
+    on_server_page = set(OPTION.findall((DOCS / "operating.rst").read_text("utf-8")))
+    assert sorted(client - on_client_page) == []
+    assert sorted((server | manager) - on_server_page) == []
+    assert sorted((on_client_page | on_server_page) - client - server - manager) == []
+
+
+@pytest.mark.parametrize("package", [twisted_rsh, twisted_rsh.server, twisted_rsh.testing], ids=lambda it: it.__name__)
+def test_public_names_are_documented(package: ModuleType) -> None:
+    """Each name that a package exports has its entry in the reference, under this package or the first that has it."""
+    pages = "".join((DOCS / name).read_text("utf-8") for name in ("api.rst", "testing.rst"))
+    entries = set(re.findall(r"^\.\. (?:auto|py:)\w+:: ([\w.]+)", pages, re.MULTILINE))
+    missing = [
+        name
+        for name in package.__all__
+        if not entries & {f"{package.__name__}.{name}", f"twisted_rsh.{name}"} and not re.match("I[A-Z]", name)
+    ]
+    assert missing == []

@@ -1,18 +1,21 @@
-"""The programs in ``examples/``, run as their readers would."""
+"""The programs in ``examples/``, run as their readers would, and the code in README."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from twisted.application.service import MultiService
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.utils import getProcessOutputAndValue
 
@@ -27,13 +30,15 @@ from tests.system.running import (
     running_server,
     wait_until,
 )
+from twisted_rsh.server import Account, RemoteShellService, local_portal
 from twisted_rsh.testing import FaultProxy, Faults, InTurn
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import ConfigFolders
 
 pytestmark = pytest.mark.real
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 
 
 def free_port() -> int:
@@ -204,6 +209,52 @@ def test_without_a_server(name: str, tmp_path: Path) -> None:
         [sys.executable, str(EXAMPLES / name)], cwd=tmp_path, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def readme_code(beginning: str) -> str:
+    """Return the block of Python in README that begins so."""
+    text = (ROOT / "README.rst").read_text(encoding="utf-8")
+    blocks = re.findall(r"\.\. code-block:: python\n\n((?:   .*\n|\n)+)", text)
+    [block] = [code for block in blocks if (code := textwrap.dedent(block)).startswith(beginning)]
+    return block
+
+
+def test_readme_library(tmp_path: Path) -> None:
+    """README's code for an application runs as it stands, but for the address."""
+    address = '"127.0.0.1", 8082'
+    with running_server(tmp_path) as server:
+        folders = f"twisted_rsh.ConfigFolders.at({str(server.config)!r})"
+        code = readme_code("import twisted_rsh\n")
+        assert address in code
+        code = code.replace(address, f'"127.0.0.1", {server.port}, config={folders}')
+        program = (
+            "from twisted.internet.defer import Deferred\nfrom twisted.internet.task import react\n"
+            f"async def main(reactor):\n{textwrap.indent(code, '    ')}\n"
+            "react(lambda reactor: Deferred.fromCoroutine(main(reactor)))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=server.environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Exited(code=0)\nb'a\\nb\\n'\n" in done.stdout
+
+
+def test_readme_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """README's code for a server makes a service of an application."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folders = ConfigFolders.default(os.environ)
+    application = MultiService()
+    portal = local_portal(reactor, folders, Account.current(os.environ))
+    names = {"reactor": reactor, "portal": portal, "application": application}
+    exec(readme_code("from twisted_rsh.server import"), names)  # noqa: S102 - it is what is tested
+    [service] = application.services
+    assert isinstance(service, RemoteShellService)
 
 
 def test_examples_are_all_run() -> None:

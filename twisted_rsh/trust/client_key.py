@@ -102,7 +102,7 @@ def load_or_create_client_key(config: ConfigFolders) -> ClientKey:
     :param config: the user's folders; missing folders are made.
     :returns: the key.
     :raises BadKeyFile: the file holds no usable key, or the public key beside it belongs to another key.
-    :raises UntrustedFile: a file or a folder above it is not safe from other users.
+    :raises twisted_rsh.trust.files.UntrustedFile: a file or a folder above it is not safe from other users.
     :raises OSError: the operating system did not allow it.
     """
     path = config.client_key_path
