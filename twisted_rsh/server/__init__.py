@@ -18,10 +18,13 @@ if TYPE_CHECKING:
         Stopped,
         TimedOut,
     )
+    from twisted_rsh.core.errors import Error
     from twisted_rsh.core.limits import SessionLimits
     from twisted_rsh.core.requests import JobRequest
     from twisted_rsh.core.roles import DEFAULT_PORT, Stream
     from twisted_rsh.execution.account import Account
+    from twisted_rsh.execution.trees.control_group import ControlGroup
+    from twisted_rsh.execution.trees.trees import JobTrees
     from twisted_rsh.execution.user import LocalUser
     from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, ISuspensionListener, JobRefused
     from twisted_rsh.server.options import ServiceOptions
@@ -29,15 +32,18 @@ if TYPE_CHECKING:
     from twisted_rsh.server.service import RemoteShellService
     from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey
     from twisted_rsh.trust.files import FileProblem
-    from twisted_rsh.trust.home import ConfigFolders
+    from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
 _MODULES = {
     "Account": "twisted_rsh.execution.account",
     "AuthorizedKeysChecker": "twisted_rsh.trust.cred",
     "ConfigFolders": "twisted_rsh.trust.home",
+    "ControlGroup": "twisted_rsh.execution.trees.control_group",
     "DEFAULT_PORT": "twisted_rsh.core.roles",
+    "Error": "twisted_rsh.core.errors",
     "Exited": "twisted_rsh.core.endings",
     "FileProblem": "twisted_rsh.trust.files",
+    "HomeUnknown": "twisted_rsh.trust.home",
     "IJob": "twisted_rsh.interfaces",
     "IJobOwner": "twisted_rsh.interfaces",
     "IShellJob": "twisted_rsh.interfaces",
@@ -47,8 +53,10 @@ _MODULES = {
     "JobEnd": "twisted_rsh.core.endings",
     "JobRefused": "twisted_rsh.interfaces",
     "JobRequest": "twisted_rsh.core.requests",
+    "JobTrees": "twisted_rsh.execution.trees.trees",
     "Limit": "twisted_rsh.core.endings",
     "LimitReached": "twisted_rsh.core.endings",
+    "local_portal": "twisted_rsh.server.portal",
     "LocalUser": "twisted_rsh.execution.user",
     "OutcomeUnknown": "twisted_rsh.core.endings",
     "RefusalReason": "twisted_rsh.core.endings",
@@ -61,7 +69,6 @@ _MODULES = {
     "Stopped": "twisted_rsh.core.endings",
     "Stream": "twisted_rsh.core.roles",
     "TimedOut": "twisted_rsh.core.endings",
-    "local_portal": "twisted_rsh.server.portal",
 }
 """The module of each name."""
 
@@ -70,8 +77,11 @@ __all__ = [
     "Account",
     "AuthorizedKeysChecker",
     "ConfigFolders",
+    "ControlGroup",
+    "Error",
     "Exited",
     "FileProblem",
+    "HomeUnknown",
     "IJob",
     "IJobOwner",
     "IShellJob",
@@ -81,6 +91,7 @@ __all__ = [
     "JobEnd",
     "JobRefused",
     "JobRequest",
+    "JobTrees",
     "Limit",
     "LimitReached",
     "LocalUser",
