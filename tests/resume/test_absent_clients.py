@@ -23,6 +23,8 @@ from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
+pytestmark = pytest.mark.real
+
 NUMBERS = 1_400_000
 """Lines that a command writes while no client is there: ten megabytes, no two of them alike."""
 

@@ -7,6 +7,7 @@ import select
 import subprocess
 import sys
 
+import pytest
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
@@ -16,6 +17,8 @@ from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.trust.home import ConfigFolders
+
+pytestmark = pytest.mark.real
 
 QUICK = SessionLimits(keepalive_interval=0.5, keepalive_misses=3)
 """Bounds under which 1.5 s of silence are the end of a connection."""

@@ -253,6 +253,7 @@ AT_ONCE = 500
 """Of them in one piece."""
 
 
+@pytest.mark.exhaustive
 def test_key_updates_over_a_real_connection(server: ServerProcess) -> None:
     """H-11: the server cuts off a logged-in client that asks TLS for new keys without end and never reads."""
     config = ConfigFolders.at(str(server.folder))

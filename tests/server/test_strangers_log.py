@@ -86,6 +86,7 @@ def another_source(rig: Rig) -> None:
     rig.clock.advance(0)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("act", "times", "kinds"),
     [(a_protocol_error, 100_000, 1), (a_wrong_key, 100, 1), (one_too_many, 100_000, 1), (another_source, 10_000, 2)],

@@ -149,6 +149,7 @@ def test_the_number_of_sources() -> None:
     assert penalties.refuses("0")
 
 
+@pytest.mark.exhaustive
 def test_a_million_sources() -> None:
     """R-08: 10^6 of them leave no more than 65,536 behind, and ten minutes later the next offence forgets them all."""
     clock = Clock()

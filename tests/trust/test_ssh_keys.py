@@ -281,6 +281,7 @@ def test_hostile_key_parts(parts: list[bytes], algorithm: str) -> None:
     check_key(blob[: 4 + blob[3]] + b"".join(map(string, parts)))
 
 
+@pytest.mark.exhaustive
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(st.binary(max_size=100), st.sampled_from(ALGORITHMS), st.integers(0, 300), st.binary(min_size=1, max_size=6))
 def test_hostile_signatures(junk: bytes, algorithm: str, position: int, patch: bytes) -> None:

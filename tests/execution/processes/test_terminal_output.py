@@ -20,6 +20,7 @@ from twisted_rsh.execution.processes.pipes import READ_BYTES
 from twisted_rsh.execution.processes.terminal import TerminalInput, TerminalOutput
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_output_is_complete() -> None:
     """X-04: what a short command writes to a terminal right before its end arrives, 2000 times over."""

@@ -49,8 +49,8 @@ class Listener(RecordingOwner):
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A child of ours."""
-    with subprocess.Popen(["sleep", "600"]) as process:
+    """A child in a process group of its own: the system drops SIGTSTP in one that is orphaned (credentials(7))."""
+    with subprocess.Popen(["sleep", "600"], preexec_fn=os.setpgrp) as process:  # noqa: PLW1509 - no thread runs here
         yield process
         process.kill()
 
