@@ -116,11 +116,6 @@ class ClientLink(FramedLink):
         else:
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "a frame before anything was asked")
 
-    def frames_received(self) -> None:
-        """Write the session's answers to frames that arrived together."""
-        if self._pump is not None:
-            self._pump.flush()
-
     def ended(self, reason: str) -> None:
         """Report the end of the connection."""
         if not self._found.called:

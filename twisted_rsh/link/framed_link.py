@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterable
-from typing import ClassVar, cast
+from typing import ClassVar, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -30,7 +30,15 @@ from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolErro
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
 from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, widen
 
-__all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LARGE_FRAME_BYTES", "LOGIN_SECONDS", "Fault", "FramedLink"]
+__all__ = [
+    "CLOSE_SECONDS",
+    "HANDSHAKE_SECONDS",
+    "LARGE_FRAME_BYTES",
+    "LOGIN_SECONDS",
+    "Fault",
+    "FrameWriter",
+    "FramedLink",
+]
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from the connection to the end of the TLS handshake, which takes three packets."""
@@ -61,6 +69,13 @@ class Fault(enum.Enum):
     """A frame of the peer met a bug of this program."""
 
 
+class FrameWriter(Protocol):
+    """A session, as far as its link calls it: :class:`twisted_rsh.link.pump.SessionPump`."""
+
+    def flush(self) -> None:
+        """Write the frames that the session has to send."""
+
+
 @implementer(IHandshakeListener, ITLSWatcher)
 class FramedLink(Int32StringReceiver):
     """One connection that carries frames.  A subclass handles the frames of its phases.
@@ -75,6 +90,7 @@ class FramedLink(Int32StringReceiver):
     :ivar ended_cleanly: whether the link is gone and the peer has confirmed its end: all written bytes have arrived.
     :ivar is_receiving: whether the link is handling frames that arrived together, one after another; TLS sets it.
         Write the answers to them in :meth:`frames_received`, once all of them are handled.
+    :ivar writer: writes the answers of the session that uses the link; ``None`` before the session.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -98,6 +114,7 @@ class FramedLink(Int32StringReceiver):
         self._closing = False
         self._session_began = False
         self.is_receiving = False
+        self.writer: FrameWriter | None = None
         self._arrived: list[bytes] = []
 
     # For the subclass to implement.
@@ -114,16 +131,17 @@ class FramedLink(Int32StringReceiver):
         """
         raise NotImplementedError
 
-    def frames_received(self) -> None:
-        """Write the answers to the frames that arrived together; all of them are handled.  The link may be over."""
-        raise NotImplementedError
-
     def ended(self, reason: str) -> None:
         """Learn that the link is gone.  Called exactly once.
 
         :param reason: one line for people.
         """
         raise NotImplementedError
+
+    def frames_received(self) -> None:
+        """Write the answers to the frames that arrived together; all of them are handled.  The link may be over."""
+        if self.writer is not None:
+            self.writer.flush()
 
     # For the subclass and the session to use.
 

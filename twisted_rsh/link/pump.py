@@ -65,6 +65,7 @@ class SessionPump:
 
     def _take(self, link: FramedLink) -> None:
         self.link = link
+        link.writer = self
         link.tls.registerProducer(_BackPressure(self, link), True)
         self._arm()
         if self._has_left:

@@ -63,11 +63,6 @@ class ServerLink(FramedLink):
         else:
             self._check_resume(claim)
 
-    def frames_received(self) -> None:
-        """Write what the frames that arrived together have led to."""
-        if self._session is not None:
-            self._session.frames_received()
-
     def ended(self, reason: str) -> None:
         """Let the session, if the link has one, go on without it."""
         if self._session is not None:
