@@ -199,7 +199,7 @@ def no_replay_of_data(patch: pytest.MonkeyPatch) -> None:
 @mutant
 def controls_before_data(patch: pytest.MonkeyPatch) -> None:
     """Control messages are sent again before all data."""
-    patch.setattr(resuming, "itemgetter", lambda _index: lambda _entry: 0)
+    patch.setattr(resuming, "_order", lambda _entry: 0)
 
 
 @mutant

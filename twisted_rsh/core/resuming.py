@@ -19,7 +19,6 @@ import struct
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from operator import itemgetter
 
 from twisted_rsh.core.channel import Channel
 from twisted_rsh.core.codec import encode
@@ -168,6 +167,9 @@ class ClientProof:
 
 # The replay.
 
+_Entry = tuple[int, bytes | Data]
+"""A place in the order of everything that was sent, and the control frame or the data that was sent there."""
+
 
 class Replay(deque["bytes | Data"]):
     """Control frames and data to send again after a resume, before all others and in their original order.
@@ -185,8 +187,7 @@ class Replay(deque["bytes | Data"]):
         :param peer: how much has arrived at the peer; it must have been checked.
         """
         listed = dict(peer.streams)
-        # Each with its place in the order of everything that was sent.
-        kept: list[tuple[int, bytes | Data]] = list(outbox.log)
+        kept: list[_Entry] = list(outbox.log)
         for channel in channels:
             offsets = listed.get(channel.number)
             for index, (stream, outgoing) in enumerate(channel.sends.items()):
@@ -195,7 +196,7 @@ class Replay(deque["bytes | Data"]):
                 for order, start, piece in outgoing.kept_from(offset):
                     data = Data(channel.number, stream, start, piece)
                     kept.append((order, data))
-        kept.sort(key=itemgetter(0))
+        kept.sort(key=_order)
         for order, frame in kept:
             if order > outbox.acknowledged_order:
                 self.append(frame)
@@ -210,3 +211,7 @@ class Replay(deque["bytes | Data"]):
             frames.append(frame)
             size += len(frame)
         return frames
+
+
+def _order(entry: _Entry) -> int:
+    return entry[0]
