@@ -408,10 +408,10 @@ class Applications:
             for channel in session._channels.values():
                 for outgoing in channel.sends.values():
                     assert sum(len(data) for _, _, data in outgoing._kept) <= LIMITS.window + SENT_DATA_BYTES
-        assert self.pair.client._sizes.keys() <= self.pair.client._channels.keys()
+        assert self.pair.client._latest.keys() <= self.pair.client._channels.keys()
         server = self.pair.server
         running = {number for number, channel in server._channels.items() if channel.state is ChannelState.RUNNING}
-        assert server._states.keys() | server._told.keys() <= running
+        assert server._latest.keys() | server._told.keys() <= running
 
     def settle(self) -> None:
         """Let everything arrive."""

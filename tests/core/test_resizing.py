@@ -62,7 +62,7 @@ def test_a_channel_that_does_not_exist(channel: int) -> None:
     with pytest.raises(LocalProtocolError) as error:
         pair.client.resize(channel, 80, 24)
     assert error.value.code is ErrorCode.CHANNEL_STATE
-    assert pair.client._sizes == {}
+    assert pair.client._latest == {}
 
 
 def test_a_storm() -> None:
@@ -91,7 +91,7 @@ def test_a_storm_without_acknowledgements() -> None:
     assert len(pair.wires[SERVER]) <= MAX_UNACKNOWLEDGED
     assert pair.client._outbox.waiting == 1
     assert pair.client._outbox._next - before == MAX_UNACKNOWLEDGED + 1
-    assert pair.client._sizes == {channel: (1000, 100)}
+    assert pair.client._latest == {channel: (1000, 100)}
     events = pair.settle()[SERVER]
     assert len(events) <= MAX_UNACKNOWLEDGED + 1
     assert events[-1] == TerminalResized(channel, 1000, 100)
@@ -105,7 +105,7 @@ def test_a_storm_into_a_full_link() -> None:
     for turn in range(STORM):
         pair.client.resize(channels[turn % 2], 1 + turn % 1000, 24)
         assert pair.client.frames_to_send() == []
-    assert pair.client._sizes == {channels[0]: (999, 24), channels[1]: (1000, 24)}
+    assert pair.client._latest == {channels[0]: (999, 24), channels[1]: (1000, 24)}
     pair.client.link_writable()
     expected = [TerminalResized(channels[0], 999, 24), TerminalResized(channels[1], 1000, 24)]
     assert sorted(pair.settle()[SERVER], key=repr) == expected
@@ -133,7 +133,7 @@ def test_a_size_kept_for_a_job_that_ends() -> None:
     pair.client.resize(channel, 132, 43)
     pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert pair.pass_on(SERVER) == [JobEnded(channel, JobEnd(Exited(0)), 0, 0)]
-    assert pair.client._sizes == {}
+    assert pair.client._latest == {}
     with pytest.raises(LocalProtocolError):
         pair.client.resize(channel, 132, 43)
     pair.client.link_writable()
@@ -146,7 +146,7 @@ def test_a_size_kept_for_a_channel_that_is_closed() -> None:
     channel = pair.open()
     pair.client.resize(channel, 132, 43)
     pair.client.close(channel)
-    assert pair.client._sizes == {}
+    assert pair.client._latest == {}
     with pytest.raises(LocalProtocolError) as error:
         pair.client.resize(channel, 80, 24)
     assert error.value.code is ErrorCode.CHANNEL_STATE
@@ -161,7 +161,7 @@ def test_sizes_of_channels_that_come_and_go_do_not_pile_up() -> None:
         channel = pair.client.open(TRUE)
         pair.client.resize(channel, 132, 43)
         pair.hear(CLIENT, Exit(channel=channel, ending=Exited(0), stdout=0, stderr=0, held_open=False))
-    assert pair.client._sizes == {}
+    assert pair.client._latest == {}
 
 
 def test_a_size_that_crosses_the_ending() -> None:
@@ -182,7 +182,7 @@ def test_a_size_after_goodbye() -> None:
     pair.client.goodbye("")
     pair.client.resize(channel, 132, 43)
     assert pair.written(CLIENT) == [Goodbye(text="")]
-    assert pair.client._sizes == {}
+    assert pair.client._latest == {}
     assert pair.client.goodbye_sent
 
 
@@ -198,7 +198,7 @@ def test_a_size_before_a_goodbye_that_waits() -> None:
     assert events[-1] == SessionClosed("done")
     assert len(events) <= MAX_UNACKNOWLEDGED + 2
     assert pair.client.goodbye_sent
-    assert pair.client._sizes == {}
+    assert pair.client._latest == {}
 
 
 def test_sizes_are_acknowledged_like_anything() -> None:

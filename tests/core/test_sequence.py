@@ -119,10 +119,11 @@ def test_acknowledging_is_due_at_sixteen() -> None:
     """Sixteen messages are worth an acknowledgement, fifteen are not."""
     inbox = ControlInbox()
     for sequence in range(ACKNOWLEDGE_EVERY):
-        assert inbox.acknowledgement_due() is None
+        assert not inbox.acknowledgement_due
         inbox.take(sequence)
-    assert inbox.acknowledgement_due() == ACKNOWLEDGE_EVERY
-    assert inbox.acknowledgement_due() is None
+    assert inbox.acknowledgement_due
+    assert inbox.acknowledge() == ACKNOWLEDGE_EVERY
+    assert not inbox.acknowledgement_due
 
 
 def test_too_many_under_way() -> None:
@@ -143,8 +144,7 @@ def test_a_sender_never_waits_forever() -> None:
         for sequence in numbers(sent):
             assert sequence is not None
             inbox.take(sequence)
-        count = inbox.acknowledgement_due()
-        sent = [] if count is None else outbox.acknowledge(count)
+        sent = outbox.acknowledge(inbox.acknowledge()) if inbox.acknowledgement_due else []
     assert inbox.received == 1000
     assert not outbox.blocked
 
@@ -182,7 +182,7 @@ def test_told_in_another_way() -> None:
     inbox = ControlInbox()
     for sequence in range(ACKNOWLEDGE_EVERY - 1):
         inbox.take(sequence)
-    inbox.resumed()
+    inbox.acknowledge()
     for sequence in range(ACKNOWLEDGE_EVERY - 1, 2 * ACKNOWLEDGE_EVERY - 2):
         inbox.take(sequence)
-        assert inbox.acknowledgement_due() is None
+        assert not inbox.acknowledgement_due

@@ -411,11 +411,11 @@ def test_a_resume_in_place_of_a_link() -> None:
     assert [decoder.decode(payload)[1] for payload in payloads] == [Data(channel, STDOUT, 0, b"abc")]
 
 
-def test_each_side_says_what_may_be_listed() -> None:
-    """The shared half of a session does not decide which channels may be listed."""
+def test_each_side_says_what_may_be_kept_waiting() -> None:
+    """The shared half of a session does not know what the last word on a channel is."""
     pair = Pair()
     with pytest.raises(NotImplementedError):
-        Session._may_be_listed(pair.server, pair.server._channels[pair.open()])
+        Session._send_latest(pair.server, pair.open(), None)
 
 
 def test_a_link_that_is_gone_takes_nothing() -> None:

@@ -66,7 +66,7 @@ def test_a_job_that_is_not_answered_for() -> None:
     pair.server.report_exit(channel, JobEnd(Exited(0)))
     with pytest.raises(LocalProtocolError):
         pair.server.report_suspension(channel, "STOP")
-    assert pair.server._states == {}
+    assert pair.server._latest == {}
     pair.client.link_full()
     assert pair.breach(CLIENT, Suspended(channel=channel, signal="STOP")) is ErrorCode.CHANNEL_STATE
 
@@ -93,7 +93,7 @@ def test_a_storm_without_acknowledgements() -> None:
     outbox = pair.server._outbox
     assert len(outbox.log) == MAX_UNACKNOWLEDGED
     assert outbox.waiting == 1
-    assert pair.server._states == {channel: "STOP"}
+    assert pair.server._latest == {channel: "STOP"}
     events = pair.settle()[CLIENT]
     assert len(events) <= MAX_UNACKNOWLEDGED + 2
     assert events[-1] == JobSuspended(channel, "STOP")
@@ -111,7 +111,7 @@ def test_a_storm_without_a_link() -> None:
         if turn == STORM // 2:
             pair.server.link_lost()
             pair.client.link_lost()
-    assert pair.server._states == {channels[0]: None, channels[1]: "STOP"}
+    assert pair.server._latest == {channels[0]: None, channels[1]: "STOP"}
     pair.server.resume(pair.client.positions(), 0.0)
     pair.client.resume(pair.server.positions(), 0.0)
     assert pair.settle()[CLIENT] == [JobSuspended(channels[1], "STOP")]
@@ -157,7 +157,7 @@ def test_a_job_that_ends(told: bool) -> None:
         assert pair.settle()[CLIENT] == [JobSuspended(channel, "STOP")]
         pair.server.report_suspension(channel, None)
     pair.server.report_exit(channel, JobEnd(Exited(0)))
-    assert pair.server._states == pair.server._told == {}
+    assert pair.server._latest == pair.server._told == {}
     assert [type(message) for message in pair.written(SERVER)] == [Exit]
 
 
@@ -172,7 +172,7 @@ def test_a_channel_that_the_client_has_closed() -> None:
     assert pair.pass_on(CLIENT) == [ChannelAbandoned(channel)]
     assert pair.server._told == {}
     pair.server.report_suspension(channel, "TTIN")
-    assert pair.server._states == {}
+    assert pair.server._latest == {}
     pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert pair.settle()[CLIENT] == [JobEnded(channel, JobEnd(Exited(0)), 0, 0)]
 
@@ -197,7 +197,7 @@ def test_after_goodbye() -> None:
     pair.server.goodbye("")
     pair.server.report_suspension(channel, "STOP")
     assert pair.written(SERVER) == [Goodbye(text="")]
-    assert pair.server._states == {}
+    assert pair.server._latest == {}
     assert pair.server.goodbye_sent
 
 

@@ -50,10 +50,10 @@ class SessionJobs:
         if self.loss is not None:
             return FAREWELL_SECONDS
         # A command in a persistent shell lives as long as that shell, which is a job of its own.
-        requests = [job.request for job in self._jobs.values() if job.request.in_shell is None]
-        if any(isinstance(request.disconnection, Keep) for request in requests):
+        choices = [job.request.disconnection for job in self._jobs.values() if job.request.in_shell is None]
+        if any(isinstance(choice, Keep) for choice in choices):
             return math.inf
-        graces = [request.disconnection.seconds for request in requests if isinstance(request.disconnection, Grace)]
+        graces = [choice.seconds for choice in choices if isinstance(choice, Grace)]
         return min(max(graces, default=IDLE_SECONDS), self._session.limits.detach_seconds)
 
     def open(self, request: JobRequest) -> Job:

@@ -56,7 +56,7 @@ class ClientLink(FramedLink):
         self._answer: Deferred[bytes] | None = None
         self._pump: SessionPump | None = None
 
-    async def ask(self, request: bytes, purpose: str) -> bytes:
+    def ask(self, request: bytes, purpose: str) -> Deferred[bytes]:
         """Send the one request of this link.
 
         The caller goes on within the call that delivers the answer, so that it can :meth:`carry` a session before the
@@ -64,8 +64,8 @@ class ClientLink(FramedLink):
 
         :param request: the payload of its frame.
         :param purpose: a name of the request for people, such as ``"the login"``.
-        :returns: the payload of the answer.
-        :raises twisted_rsh.client.errors.SessionLost: the connection ended before the answer.
+        :returns: fires with the payload of the answer; fails with :class:`~twisted_rsh.client.errors.SessionLost` when
+            the connection ends before the answer.
         """
         self._answer = answer = Deferred[bytes]()
 
@@ -76,7 +76,7 @@ class ClientLink(FramedLink):
 
         self.gone.addCallback(fail)
         self.write_frames([request])
-        return await answer
+        return answer
 
     def carry(self, pump: SessionPump) -> None:
         """Give every further frame to a session.
@@ -115,11 +115,6 @@ class ClientLink(FramedLink):
             self._answer.callback(payload)
         else:
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "a frame before anything was asked")
-
-    def frames_received(self) -> None:
-        """Write the session's answers to frames that arrived together."""
-        if self._pump is not None:
-            self._pump.flush()
 
     def ended(self, reason: str) -> None:
         """Report the end of the connection."""

@@ -102,6 +102,4 @@ async def resume(link: ClientLink, welcome: Welcome) -> None:
         raise SessionLost("the session has expired on the server", LossReason.EXPIRED)
     link.session_began()
     link.carry(welcome.pump)
-    # What the application does about the first events may break this link, but not the session.
-    with link.guard():
-        welcome.pump.resume(link, answer.positions)
+    welcome.pump.resume(link, answer.positions)

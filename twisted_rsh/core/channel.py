@@ -10,7 +10,7 @@ import enum
 
 from twisted_rsh.core.credit import ReceiveStream, SendStream
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
-from twisted_rsh.core.roles import Role, Stream
+from twisted_rsh.core.roles import RECEIVED_BY, SENT_BY, Role
 
 __all__ = ["TRANSITIONS", "Channel", "ChannelInput", "ChannelState"]
 
@@ -89,8 +89,8 @@ class Channel:
     def __init__(self, number: int, role: Role, window: int) -> None:
         self.number = number
         self.state = ChannelState.REQUESTED
-        self.sends = {stream: SendStream(window) for stream in Stream if stream.sender is role}
-        self.receives = {stream: ReceiveStream(window) for stream in Stream if stream.sender is not role}
+        self.sends = {stream: SendStream(window) for stream in SENT_BY[role]}
+        self.receives = {stream: ReceiveStream(window) for stream in RECEIVED_BY[role]}
 
     @property
     def over(self) -> bool:

@@ -26,11 +26,11 @@ class ClientSession(Session):
     role = Role.CLIENT
     from_us = ChannelInput.FROM_CLIENT
     from_peer = ChannelInput.FROM_SERVER
+    resumable = frozenset(ChannelState)
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
         super().__init__(limits, now)
         self._next_channel = 1
-        self._sizes: dict[int, tuple[int, int]] = {}
         self._receivers |= {
             Opened: self._receive_opened,
             Exit: self._receive_exit,
@@ -78,14 +78,10 @@ class ClientSession(Session):
         """
         encode_control(Resize(channel, columns, rows), 0)  # raises here for an impossible size
         self._speaking(channel, self.from_us)
-        self._sizes[channel] = (columns, rows)
+        self._latest[channel] = (columns, rows)
 
-    def frames_to_send(self) -> list[bytes]:
-        """See :meth:`Session.frames_to_send`."""
-        while self._sizes and self._link_writable and not self._outbox.blocked:
-            channel, size = self._sizes.popitem()
-            self._send_control(Resize(channel, *size))
-        return super().frames_to_send()
+    def _send_latest(self, channel: int, latest: tuple[int, int]) -> None:
+        self._send_control(Resize(channel, *latest))
 
     def close(self, channel: int) -> None:
         """Close a channel, so that the server ends its job.  ``JobEnded`` still comes.
@@ -94,13 +90,10 @@ class ClientSession(Session):
         :raises LocalProtocolError: the channel is closed already.
         """
         incoming = self._say(channel, ChannelInput.CLOSE).receives
-        self._sizes.pop(channel, None)
+        self._latest.pop(channel, None)
         for stream in OUTPUTS:
             incoming[stream].discard()
         self._send_control(Close(channel))
-
-    def _may_be_listed(self, _channel: Channel) -> bool:
-        return True
 
     def _receive_opened(self, message: Opened) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.OPENED)
@@ -116,7 +109,7 @@ class ClientSession(Session):
 
     def _receive_exit(self, message: Exit) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.EXIT)
-        self._sizes.pop(message.channel, None)
+        self._latest.pop(message.channel, None)
         totals = {Stream.STDOUT: message.stdout, Stream.STDERR: message.stderr}
         for stream, incoming in channel.receives.items():
             # A resume may have left out the output of an abandoned job.

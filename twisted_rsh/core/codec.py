@@ -6,6 +6,7 @@ A decoder belongs to one role in one phase, and knows only the messages that thi
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -14,9 +15,20 @@ from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_PART_BYTES
 from twisted_rsh.core.messages import MESSAGES, Part
 from twisted_rsh.core.roles import Phase, Role
 
-__all__ = ["Decoder", "encode", "encode_control"]
+__all__ = ["Decoder", "encode", "encode_all", "encode_control"]
 
 _CONTROL_HEADER = struct.Struct("!BQ")
+
+_RECEIVED = {
+    (role, phase): {
+        message.declaration.number: (message, message.declaration.sequenced)
+        for message in MESSAGES
+        if message.declaration.phase is phase and role.peer in message.declaration.senders
+    }
+    for role in Role
+    for phase in Phase
+}
+"""For each role and phase, the messages that the role may receive then, by number, and whether they are sequenced."""
 
 
 class Decoder:
@@ -27,11 +39,7 @@ class Decoder:
     """
 
     def __init__(self, role: Role, phase: Phase) -> None:
-        self._types = {
-            message.declaration.number: (message, message.declaration.sequenced)
-            for message in MESSAGES
-            if message.declaration.phase is phase and role.peer in message.declaration.senders
-        }
+        self._types = _RECEIVED[role, phase]
         # One buffer, not a list: two million pieces of a byte or two must take no more memory than their bytes.
         self._parts = bytearray()
 
@@ -76,10 +84,23 @@ def encode(message: Message) -> bytes:
 
     :raises LocalProtocolError: a field is out of its bounds.
     """
+    (payload,) = encode_all([message])
+    return payload
+
+
+def encode_all(messages: Iterable[Message]) -> list[bytes]:
+    """Return the payloads of messages that have no sequence number.
+
+    :raises LocalProtocolError: a field is out of its bounds.
+    """
+    payloads = []
     try:
-        return b"".join((message.declaration.number.to_bytes(1, "big"), *message.pieces()))
+        for message in messages:
+            header = message.declaration.number.to_bytes(1, "big")
+            payloads.append(b"".join((header, *message.pieces())))
     except FieldError as error:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, str(error)) from error
+    return payloads
 
 
 def encode_control(message: Message, sequence: int) -> list[bytes]:
@@ -96,9 +117,10 @@ def encode_control(message: Message, sequence: int) -> list[bytes]:
     if len(body) > MAX_CONTROL_BYTES:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, f"a message longer than {MAX_CONTROL_BYTES} bytes")
     *starts, last = range(0, max(1, len(body)), MAX_PART_BYTES)
-    payloads = [
-        _CONTROL_HEADER.pack(Part.declaration.number, sequence + index) + body[start : start + MAX_PART_BYTES]
-        for index, start in enumerate(starts)
-    ]
-    payloads.append(_CONTROL_HEADER.pack(message.declaration.number, sequence + len(starts)) + body[last:])
+    payloads = []
+    for start in starts:
+        header = _CONTROL_HEADER.pack(Part.declaration.number, sequence)
+        payloads.append(header + body[start : start + MAX_PART_BYTES])
+        sequence += 1
+    payloads.append(_CONTROL_HEADER.pack(message.declaration.number, sequence) + body[last:])
     return payloads

@@ -14,7 +14,6 @@ arrived at its sender.  Each end then repeats the frames beyond the other's posi
 from __future__ import annotations
 
 import hashlib
-import heapq
 import hmac
 import struct
 from collections import deque
@@ -62,8 +61,11 @@ class LinkBinding:
     pin: bytes
 
 
-def _proof(label: bytes, secret: bytes, link: LinkBinding, session: bytes, attempt: int, said: Positions) -> bytes:
-    state = hashlib.sha256(said.pack()).digest()
+def _state(said: Positions) -> bytes:
+    return hashlib.sha256(said.pack()).digest()
+
+
+def _proof(label: bytes, secret: bytes, link: LinkBinding, session: bytes, attempt: int, state: bytes) -> bytes:
     # The labels have one length, and each other part a fixed one, so no two lists of parts are the same bytes.
     message = b"".join((label, link.exporter, link.pin, session, _ATTEMPT.pack(attempt), state))
     return hmac.digest(secret, message, "sha256")
@@ -103,7 +105,7 @@ class ServerProof:
         self._attempt = claim.attempt
         self._secrets = (secret, fresh)
         return ResumeOk(
-            proof=_proof(_SERVER, secret, link, self._session, claim.attempt, positions), positions=positions
+            proof=_proof(_SERVER, secret, link, self._session, claim.attempt, _state(positions)), positions=positions
         )
 
     def confirm(self) -> None:
@@ -111,9 +113,9 @@ class ServerProof:
         self._secrets = (self._secrets[1], self._secrets[1])
 
     def _secret_of(self, claim: Resume, link: LinkBinding) -> bytes | None:
-        found = None
+        found, state = None, _state(claim.positions)
         for secret in self._secrets:
-            proof = _proof(_CLIENT, secret, link, self._session, claim.attempt, claim.positions)
+            proof = _proof(_CLIENT, secret, link, self._session, claim.attempt, state)
             if hmac.compare_digest(proof, claim.proof):
                 found = secret
         return found
@@ -141,7 +143,7 @@ class ClientProof:
         :returns: the message to send.
         """
         self._attempt += 1
-        proof = _proof(_CLIENT, self._secret, link, self.session, self._attempt, positions)
+        proof = _proof(_CLIENT, self._secret, link, self.session, self._attempt, _state(positions))
         return Resume(session=self.session, attempt=self._attempt, proof=proof, positions=positions)
 
     def confirm(self, claim: Resume, answer: ResumeOk, link: LinkBinding, fresh: bytes) -> None:
@@ -157,7 +159,7 @@ class ClientProof:
         if claim.attempt != self._attempt:
             # The server may still accept the later attempt, and would then not know this link's secret.
             raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"attempt {claim.attempt} was given up")
-        proof = _proof(_SERVER, self._secret, link, self.session, claim.attempt, answer.positions)
+        proof = _proof(_SERVER, self._secret, link, self.session, claim.attempt, _state(answer.positions))
         if not hmac.compare_digest(proof, answer.proof):
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "RESUME_OK without the session's secret")
         self._secret = fresh
@@ -169,17 +171,13 @@ _Entry = tuple[int, bytes | Data]
 """A place in the order of everything that was sent, and the control frame or the data that was sent there."""
 
 
-class Replay:
-    """Frames to send again after a resume, before all others and in their original order.  It is false when empty."""
+class Replay(deque["bytes | Data"]):
+    """Control frames and data to send again after a resume, before all others and in their original order.
 
-    __slots__ = ("_pieces",)
+    It is false when empty.  Clear it when the new link is lost as well.
+    """
 
-    def __init__(self) -> None:
-        self._pieces: deque[bytes | Data] = deque()
-
-    def __len__(self) -> int:
-        """Return the number of frames that are left."""
-        return len(self._pieces)
+    __slots__ = ()
 
     def begin(self, outbox: ControlOutbox, channels: Iterable[Channel], peer: Positions) -> None:
         """Collect the frames that the peer has not received.
@@ -189,27 +187,26 @@ class Replay:
         :param peer: how much has arrived at the peer; it must have been checked.
         """
         listed = dict(peer.streams)
-        logs: list[list[_Entry]] = [list(outbox.log)]
+        kept: list[_Entry] = list(outbox.log)
         for channel in channels:
             offsets = listed.get(channel.number)
             for index, (stream, outgoing) in enumerate(channel.sends.items()):
                 # From the bytes received, not from those consumed: the peer still has the bytes between the two.
                 offset = outgoing.consumed if offsets is None else offsets[index]
-                kept = outgoing.kept_from(offset)
-                logs.append([(order, Data(channel.number, stream, start, data)) for order, start, data in kept])
-        arrived = outbox.acknowledged_order
-        self._pieces.extend(piece for order, piece in heapq.merge(*logs, key=_order) if order > arrived)
-
-    def clear(self) -> None:
-        """Forget all frames, because the new link is lost as well."""
-        self._pieces.clear()
+                for order, start, piece in outgoing.kept_from(offset):
+                    data = Data(channel.number, stream, start, piece)
+                    kept.append((order, data))
+        kept.sort(key=_order)
+        for order, frame in kept:
+            if order > outbox.acknowledged_order:
+                self.append(frame)
 
     def take(self) -> list[bytes]:
         """Return the payloads to write next, up to :data:`~twisted_rsh.core.limits.REPLAY_BYTES` and one frame."""
         frames: list[bytes] = []
         size = 0
-        while self._pieces and size < REPLAY_BYTES:
-            piece = self._pieces.popleft()
+        while self and size < REPLAY_BYTES:
+            piece = self.popleft()
             frame = encode(piece) if isinstance(piece, Data) else piece
             frames.append(frame)
             size += len(frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["DEFAULT_PORT", "OUTPUTS", "Phase", "Role", "Stream"]
+__all__ = ["DEFAULT_PORT", "OUTPUTS", "RECEIVED_BY", "SENT_BY", "Phase", "Role", "Stream"]
 
 DEFAULT_PORT = 8082
 """The TCP port on which a server listens, and which a client dials, unless another is given."""
@@ -48,5 +48,11 @@ class Stream(enum.IntEnum):
         return Role.CLIENT if self is Stream.STDIN else Role.SERVER
 
 
-OUTPUTS = (Stream.STDOUT, Stream.STDERR)
+SENT_BY = {role: tuple(stream for stream in Stream if stream.sender is role) for role in Role}
+"""The streams that each role sends."""
+
+RECEIVED_BY = {role: SENT_BY[role.peer] for role in Role}
+"""The streams that each role receives."""
+
+OUTPUTS = SENT_BY[Role.SERVER]
 """The streams that a job writes."""

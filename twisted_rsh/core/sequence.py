@@ -21,12 +21,15 @@ class ControlOutbox:
     """The sender's side: it numbers messages, and holds back those beyond the bound.
 
     :param order: counts everything that the session sends, control messages and data.
+    :ivar blocked: whether messages wait for an acknowledgement before they may be sent.  Whatever belongs behind them,
+        such as the data of a channel that they open, has to wait too.  The caller bounds how many messages it puts
+        here: a few for each channel.
     :ivar log: messages sent and not yet acknowledged, oldest first: the place of each in that order, and its payload.
     :ivar acknowledged_order: the place of the last message that the peer is known to have, or -1.  Everything that was
         sent before it has arrived too, because a link keeps the order.
     """
 
-    __slots__ = ("_acknowledged", "_next", "_order", "_waiting", "acknowledged_order", "log")
+    __slots__ = ("_acknowledged", "_next", "_order", "_waiting", "acknowledged_order", "blocked", "log")
 
     def __init__(self, order: Iterator[int]) -> None:
         self._next = 0
@@ -34,16 +37,8 @@ class ControlOutbox:
         self._acknowledged = 0
         self._waiting: deque[bytes] = deque()
         self.acknowledged_order = -1
+        self.blocked = False
         self.log: deque[tuple[int, bytes]] = deque()
-
-    @property
-    def blocked(self) -> bool:
-        """Whether messages wait for an acknowledgement before they may be sent.
-
-        Whatever belongs behind them, such as the data of a channel that they open, has to wait too.  The caller bounds
-        how many messages it puts here: a few for each channel.
-        """
-        return bool(self._waiting)
 
     @property
     def waiting(self) -> int:
@@ -89,6 +84,7 @@ class ControlOutbox:
             payload = self._waiting.popleft()
             self.log.append((next(self._order), payload))
             released.append(payload)
+        self.blocked = bool(self._waiting)
         return released
 
 
@@ -96,12 +92,14 @@ class ControlInbox:
     """The receiver's side: it takes every message once, in order.
 
     :ivar received: the number of messages taken.
+    :ivar acknowledgement_due: whether an acknowledgement is worth a frame.
     """
 
-    __slots__ = ("_acknowledged", "received")
+    __slots__ = ("_acknowledged", "acknowledgement_due", "received")
 
     def __init__(self) -> None:
         self.received = 0
+        self.acknowledgement_due = False
         self._acknowledged = 0
 
     def take(self, sequence: int) -> None:
@@ -114,14 +112,10 @@ class ControlInbox:
         if sequence - self._acknowledged >= MAX_UNACKNOWLEDGED:
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"more than {MAX_UNACKNOWLEDGED} messages under way")
         self.received += 1
+        self.acknowledgement_due = self.received - self._acknowledged >= ACKNOWLEDGE_EVERY
 
-    def acknowledgement_due(self) -> int | None:
-        """Return the count to acknowledge now, or ``None`` while an acknowledgement is not worth a frame."""
-        if self.received - self._acknowledged < ACKNOWLEDGE_EVERY:
-            return None
+    def acknowledge(self) -> int:
+        """Return the count to acknowledge now: the peer learns it, from an acknowledgement or from a resume."""
         self._acknowledged = self.received
+        self.acknowledgement_due = False
         return self.received
-
-    def resumed(self) -> None:
-        """Note that the peer has learned from a resume how many messages have been taken."""
-        self._acknowledged = self.received

@@ -25,12 +25,12 @@ class ServerSession(Session):
     role = Role.SERVER
     from_us = ChannelInput.FROM_SERVER
     from_peer = ChannelInput.FROM_CLIENT
+    resumable = frozenset({ChannelState.RUNNING, ChannelState.ENDED})
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
         super().__init__(limits, now)
         self._last_channel = 0
         self._unanswered: set[int] = set()
-        self._states: dict[int, str | None] = {}
         self._told: dict[int, str] = {}
         self._receivers |= {
             Open: self._receive_open,
@@ -75,17 +75,13 @@ class ServerSession(Session):
         """
         encode_control(Suspended(channel=channel, signal=signal), 0)  # raises here for an unknown signal
         if self._speaking(channel, self.from_us).state is ChannelState.RUNNING:
-            self._states[channel] = signal
+            self._latest[channel] = signal
 
-    def frames_to_send(self) -> list[bytes]:
-        """See :meth:`Session.frames_to_send`."""
-        while self._states and self._link_writable and not self._outbox.blocked:
-            channel, signal = self._states.popitem()
-            if signal != self._told.pop(channel, None):
-                self._send_control(Suspended(channel=channel, signal=signal))
-            if signal is not None:
-                self._told[channel] = signal
-        return super().frames_to_send()
+    def _send_latest(self, channel: int, latest: str | None) -> None:
+        if latest != self._told.pop(channel, None):
+            self._send_control(Suspended(channel=channel, signal=latest))
+        if latest is not None:
+            self._told[channel] = latest
 
     def report_exit(self, channel: int, end: JobEnd) -> None:
         """Report how a job ended, or that it is refused.  Send all of its output first; nothing may follow the ending.
@@ -110,9 +106,6 @@ class ServerSession(Session):
         self._say(channel, ChannelInput.EXIT)
         self._unanswered.discard(channel)
         self._forget_state(channel)
-
-    def _may_be_listed(self, channel: Channel) -> bool:
-        return channel.state in (ChannelState.RUNNING, ChannelState.ENDED)
 
     def _receive_open(self, message: Open) -> list[Event]:
         if message.channel <= self._last_channel:
@@ -151,5 +144,5 @@ class ServerSession(Session):
         return [ChannelAbandoned(message.channel)]
 
     def _forget_state(self, channel: int) -> None:
-        self._states.pop(channel, None)
+        self._latest.pop(channel, None)
         self._told.pop(channel, None)

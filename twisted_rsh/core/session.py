@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
-from twisted_rsh.core.codec import Decoder, encode
+from twisted_rsh.core.codec import Decoder, encode, encode_all
 from twisted_rsh.core.credit import ReceiveStream, SendStream
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import (
@@ -51,11 +51,13 @@ class Session:
     :cvar from_us: the input of the channel table that our messages on a channel are, with the exceptions of OPENED,
         EXIT and CLOSE.
     :cvar from_peer: the input that the peer's messages are, with the same exceptions.
+    :cvar resumable: the states, as far as we know, of a channel on which the peer may still receive.
     """
 
     role: ClassVar[Role]
     from_us: ClassVar[ChannelInput]
     from_peer: ClassVar[ChannelInput]
+    resumable: ClassVar[frozenset[ChannelState]]
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
         self.limits = limits
@@ -68,6 +70,8 @@ class Session:
         self._liveness = Liveness(limits.keepalive_interval, limits.keepalive_misses, now)
         self._channels: dict[int, Channel] = {}
         self._frames: list[bytes] = []
+        # What is still to be said of a channel, and of which only the last counts.
+        self._latest: dict[int, Any] = {}
         self._credits: dict[tuple[int, Stream], ReceiveStream] = {}
         self._pong: Pong | None = None
         self._linked = True
@@ -115,14 +119,15 @@ class Session:
 
         While :attr:`replaying`, call it again when these payloads have been written.
         """
+        while self._latest and self._link_writable and not self._outbox.blocked:
+            self._send_latest(*self._latest.popitem())
         if self._replay:
             return self._replay.take() if self._link_writable else []
         frames, self._frames = self._frames, []
         if self._we_left or not self._link_writable:
             return frames
-        count = self._inbox.acknowledgement_due()
-        if count is not None:
-            frames.append(encode(Ack(count)))
+        if self._inbox.acknowledgement_due:
+            frames.append(encode(Ack(self._inbox.acknowledge())))
         if not self._outbox.blocked:
             frames.extend(self._credit_frames())
         if self._pong is not None:
@@ -134,6 +139,10 @@ class Session:
     def replaying(self) -> bool:
         """Whether :meth:`frames_to_send` has more to return at once, because a resume repeats many frames."""
         return bool(self._replay) and self._link_writable
+
+    def _send_latest(self, channel: int, latest: Any) -> None:
+        """Send what :attr:`_latest` had for a channel."""
+        raise NotImplementedError
 
     def _credit_frames(self) -> list[bytes]:
         # Never while control messages wait: one of them may open the channel, or be our last message on it.
@@ -191,7 +200,7 @@ class Session:
         self._outbox.check_received(peer.controls)
         for number, offsets in peer.streams:
             channel = self._find(number)
-            if not self._may_be_listed(channel) or len(offsets) != len(channel.sends):
+            if channel.state not in self.resumable or len(offsets) != len(channel.sends):
                 raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"channel {number} is {channel.state.value}")
             for (stream, outgoing), offset in zip(channel.sends.items(), offsets, strict=True):
                 if not outgoing.consumed <= offset <= outgoing.sent:
@@ -213,7 +222,7 @@ class Session:
         self.link_lost()
         self._linked = self._link_writable = True
         self._liveness.restart(now)
-        self._inbox.resumed()
+        self._inbox.acknowledge()
         self._outbox.acknowledge(peer.controls)
         self._replay.begin(self._outbox, self._channels.values(), peer)
         for number, channel in self._channels.items():
@@ -221,10 +230,6 @@ class Session:
                 incoming.announce_again()
                 self._credits[number, stream] = incoming
         return [RoomGained(None, None)]
-
-    def _may_be_listed(self, channel: Channel) -> bool:
-        """Tell whether the peer may still receive on a channel, as far as we know."""
-        raise NotImplementedError
 
     # Keepalive.
 
@@ -268,10 +273,14 @@ class Session:
 
         It is 0 for a channel that is free or allows no data.
         """
-        if not self._link_writable or self._outbox.blocked or self._we_left:
-            return 0
         found = self._channels.get(channel)
-        return found.sends[stream].room if found is not None and found.allows(self.from_us) else 0
+        if found is None or not self._takes_data() or not found.allows(self.from_us):
+            return 0
+        return found.sends[stream].room
+
+    def _takes_data(self) -> bool:
+        """Tell whether data may be sent on any channel at all."""
+        return self._link_writable and not self._outbox.blocked and not self._we_left
 
     def send_data(self, channel: int, stream: Stream, data: bytes) -> None:
         """Send bytes of a stream.
@@ -282,11 +291,14 @@ class Session:
         :raises LocalProtocolError: there is no room for them, or the channel does not allow data.
         """
         outgoing = self._outgoing(channel, stream)
-        if len(data) > self.room(channel, stream):
+        if len(data) > (outgoing.room if self._takes_data() else 0):
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{len(data)} bytes without room")
+        messages = []
         for start in range(0, len(data), SENT_DATA_BYTES):
             piece = data[start : start + SENT_DATA_BYTES]
-            self._frames.append(encode(Data(channel, stream, outgoing.send(piece, next(self._order)), piece)))
+            message = Data(channel, stream, outgoing.send(piece, next(self._order)), piece)
+            messages.append(message)
+        self._frames += encode_all(messages)
 
     def end_stream(self, channel: int, stream: Stream) -> None:
         """Send the end of a stream.

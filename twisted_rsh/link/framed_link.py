@@ -10,9 +10,7 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import ClassVar, cast
+from typing import ClassVar, Protocol, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -30,9 +28,17 @@ from zope.interface import implementer
 
 from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
-from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, negotiated_protocol, widen
+from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, widen
 
-__all__ = ["CLOSE_SECONDS", "HANDSHAKE_SECONDS", "LARGE_FRAME_BYTES", "LOGIN_SECONDS", "Fault", "FramedLink"]
+__all__ = [
+    "CLOSE_SECONDS",
+    "HANDSHAKE_SECONDS",
+    "LARGE_FRAME_BYTES",
+    "LOGIN_SECONDS",
+    "Fault",
+    "FrameWriter",
+    "FramedLink",
+]
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from the connection to the end of the TLS handshake, which takes three packets."""
@@ -63,6 +69,13 @@ class Fault(enum.Enum):
     """A frame of the peer met a bug of this program."""
 
 
+class FrameWriter(Protocol):
+    """A session, as far as its link calls it: :class:`twisted_rsh.link.pump.SessionPump`."""
+
+    def flush(self) -> None:
+        """Write the frames that the session has to send."""
+
+
 @implementer(IHandshakeListener, ITLSWatcher)
 class FramedLink(Int32StringReceiver):
     """One connection that carries frames.  A subclass handles the frames of its phases.
@@ -71,14 +84,17 @@ class FramedLink(Int32StringReceiver):
     :param handshake_seconds: the handshake's deadline, in seconds from the connection; the login's, if that is earlier.
     :param login_seconds: the login's deadline, in seconds from the connection.
     :ivar clock: as above.
+    :ivar tls: the transport of the link, which is always TLS; there is none before the connection.
     :ivar dead: whether the link has failed or is gone; it ignores everything that still arrives.
     :ivar fault: the peer's fault that ended the link; ``None`` while it is alive, or if it ended otherwise.
     :ivar ended_cleanly: whether the link is gone and the peer has confirmed its end: all written bytes have arrived.
-    :ivar is_receiving: whether the link is handling frames that arrived together, one after another.  Write the answers
-        to them in :meth:`frames_received`, once all of them are handled.
+    :ivar is_receiving: whether the link is handling frames that arrived together, one after another; TLS sets it.
+        Write the answers to them in :meth:`frames_received`, once all of them are handled.
+    :ivar writer: writes the answers of the session that uses the link; ``None`` before the session.
     """
 
     log: ClassVar[Logger] = Logger()
+    tls: TLSMemoryBIOProtocol
 
     def __init__(
         self,
@@ -98,8 +114,8 @@ class FramedLink(Int32StringReceiver):
         self._closing = False
         self._session_began = False
         self.is_receiving = False
+        self.writer: FrameWriter | None = None
         self._arrived: list[bytes] = []
-        self._guard = _Guard(self)
 
     # For the subclass to implement.
 
@@ -115,10 +131,6 @@ class FramedLink(Int32StringReceiver):
         """
         raise NotImplementedError
 
-    def frames_received(self) -> None:
-        """Write the answers to the frames that arrived together; all of them are handled.  The link may be over."""
-        raise NotImplementedError
-
     def ended(self, reason: str) -> None:
         """Learn that the link is gone.  Called exactly once.
 
@@ -126,12 +138,12 @@ class FramedLink(Int32StringReceiver):
         """
         raise NotImplementedError
 
-    # For the subclass and the session to use.
+    def frames_received(self) -> None:
+        """Write the answers to the frames that arrived together; all of them are handled.  The link may be over."""
+        if self.writer is not None:
+            self.writer.flush()
 
-    @property
-    def tls(self) -> TLSMemoryBIOProtocol:
-        """The transport of the link, which is always TLS."""
-        return cast("TLSMemoryBIOProtocol", self.transport)
+    # For the subclass and the session to use.
 
     @property
     def peer(self) -> str:
@@ -209,16 +221,23 @@ class FramedLink(Int32StringReceiver):
         self.tls.loseConnection()
         self._set_deadline(CLOSE_SECONDS, "the peer did not answer the close")
 
-    def guard(self) -> AbstractContextManager[None]:
-        """Return a context in which an exception ends this link, and this link alone.
+    def fail_with(self, error: Exception) -> None:
+        """Abort the link, and this link alone, because of an exception that the peer has provoked.
 
-        Use it around everything that the peer can provoke: ``with link.guard(): ...``.
+        Call it wherever the peer can provoke one: ``except Exception as error: link.fail_with(error)``.
+
+        :param error: a breach of the protocol, or else a bug of this program, which is logged.
         """
-        return self._guard
+        if isinstance(error, ProtocolError):
+            self.fail(str(error), Fault.PROTOCOL)
+        else:
+            self.log.failure("a frame from {peer} broke the program", failure=Failure(error), peer=self.peer)
+            self.fail("an error of our own", Fault.PROGRAM)
 
     # For Twisted to call.
 
     def connectionMade(self) -> None:
+        self.tls = cast("TLSMemoryBIOProtocol", self.transport)
         if ITCPTransport.providedBy(self.transport):
             # Nagle's algorithm would hold a small frame back until the peer acknowledges the one before: 44 ms.
             self.transport.setTcpNoDelay(True)
@@ -229,14 +248,16 @@ class FramedLink(Int32StringReceiver):
         if self.dead:
             return
         self._stop_deadline()
-        protocol = negotiated_protocol(self.tls)
+        protocol = self.tls.negotiatedProtocol
         if protocol != ALPN:
             self.fail(f"the peer speaks {protocol!r}, not {ALPN!r}")
             return
         elapsed = self.clock.seconds() - self._connected_at
         self._set_deadline(max(self._login_seconds - elapsed, 0.0), "no login in time")
-        with self._guard:
+        try:
             self.ready()
+        except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
+            self.fail_with(error)
 
     def dataReceived(self, data: bytes) -> None:
         if self.is_receiving:
@@ -251,27 +272,27 @@ class FramedLink(Int32StringReceiver):
         if not string:
             self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, "an empty frame")), Fault.PROTOCOL)
             return
-        with self._guard:
+        try:
             self.frame_received(string)
+        except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
+            self.fail_with(error)
 
     def lengthLimitExceeded(self, length: int) -> None:
         self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, f"a frame of {length} bytes")), Fault.PROTOCOL)
 
     # For TLS to call.
 
-    def arrival_began(self) -> None:
-        """Collect the records that TLS delivers next."""
-        self.is_receiving = True
-
     def arrival_ended(self) -> None:
-        """Handle the frames in them, and have the answers written."""
+        """Handle the frames in the records that have come, and have the answers written."""
         if self._arrived:
             self._receive(b"".join(self._arrived))
         self._arrived.clear()
         self.is_receiving = False
         if not self.dead:
-            with self._guard:
+            try:
                 self.frames_received()
+            except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
+                self.fail_with(error)
 
     def login_bytes_spent(self) -> None:
         """Fail the link if no session has begun."""
@@ -306,24 +327,3 @@ class FramedLink(Int32StringReceiver):
     def _deadline_reached(self, reason: str) -> None:
         self._deadline = None
         self.fail(reason, None if self._closing else Fault.DEADLINE)
-
-
-class _Guard(AbstractContextManager[None]):
-    """Ends a link when the code in its context raises an exception."""
-
-    def __init__(self, link: FramedLink) -> None:
-        self._link = link
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        link = self._link
-        if isinstance(error, ProtocolError):
-            link.fail(str(error), Fault.PROTOCOL)
-        else:
-            failure = Failure(error, kind, traceback)
-            link.log.failure("a frame from {peer} broke the program", failure=failure, peer=link.peer)
-            link.fail("an error of our own", Fault.PROGRAM)
-        return True

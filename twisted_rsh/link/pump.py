@@ -65,6 +65,7 @@ class SessionPump:
 
     def _take(self, link: FramedLink) -> None:
         self.link = link
+        link.writer = self
         link.tls.registerProducer(_BackPressure(self, link), True)
         self._arm()
         if self._has_left:
@@ -77,6 +78,7 @@ class SessionPump:
         :param peer: the positions up to which frames have arrived at the peer.
         :raises RemoteProtocolError: the positions are impossible; nothing has changed.
         """
+        # An exception of the owner ends this link, but not the session.
         events = self._session.resume(peer, self._clock.seconds())
         self._let_go()
         self._take(link)
@@ -112,8 +114,16 @@ class SessionPump:
         :param payload: the frame without its length.
         :raises RemoteProtocolError: the peer broke the protocol.
         """
-        if link is self.link:
-            self._act(link, self._session.receive_frame(payload, self._clock.seconds()))
+        if link is not self.link:
+            return
+        assert self._owner is not None
+        for event in self._session.receive_frame(payload, self._clock.seconds()):
+            # The owner may have ended the link when it acted on the event before.
+            if link.dead:
+                return
+            self._owner.happened(event)
+        if not link.is_receiving:  # otherwise the link has the frames written once it has handled all that arrived
+            self.flush()
 
     def flush(self) -> None:
         """Write the frames that the session has to send.  Call it after every call into the session.
@@ -127,7 +137,9 @@ class SessionPump:
         while is_repeating and not link.dead:
             # Ask again behind the last retransmitted frame: credit and newer frames wait until then.
             is_repeating = self._session.replaying
-            link.write_frames(self._session.frames_to_send())
+            frames = self._session.frames_to_send()
+            if frames:
+                link.write_frames(frames)
         if self._leaving is not None and self._session.goodbye_sent:
             self._leaving.cancel()
             self._close(link)
@@ -164,20 +176,20 @@ class SessionPump:
         :param link: nothing happens if that is not the session's link any more.
         """
         if link is self.link:
-            with link.guard():
-                self._act(link, self._session.link_writable())
+            self._act(link, self._session.link_writable())
 
     def _act(self, link: FramedLink, events: list[Event]) -> None:
+        """Act on events that no frame brought.  An exception ends the link."""
         assert self._owner is not None
-        for event in events:
-            # The owner may have ended the link when it acted on the event before.
-            if link.dead:
-                return
-            if isinstance(event, LinkSilent):
-                link.fail(f"nothing came from the peer for {round(event.seconds, 1):g} s")
-                return
-            self._owner.happened(event)
-        self.flush()
+        try:
+            for event in events:
+                if isinstance(event, LinkSilent):
+                    link.fail(f"nothing came from the peer for {round(event.seconds, 1):g} s")
+                else:
+                    self._owner.happened(event)
+            self.flush()
+        except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
+            link.fail_with(error)
 
     def _arm(self) -> None:
         delay = max(self._session.deadline - self._clock.seconds(), 0.0)
@@ -187,8 +199,7 @@ class SessionPump:
         self._timer = None
         link = self.link
         assert link is not None
-        with link.guard():
-            self._act(link, self._session.deadline_reached(self._clock.seconds()))
+        self._act(link, self._session.deadline_reached(self._clock.seconds()))
         if self.link is link and not link.dead:
             self._arm()
 

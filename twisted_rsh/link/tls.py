@@ -8,6 +8,7 @@ the negotiated protocol after the handshake as well (:mod:`twisted_rsh.link.fram
 from __future__ import annotations
 
 import contextlib
+import functools
 import hmac
 from collections import deque
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Protocol
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
-from zope.interface import Interface, implementer
+from zope.interface import Attribute, Interface, implementer
 
 from twisted_rsh.core.limits import PROOF_BYTES
 from twisted_rsh.core.resuming import SECRET_LABEL, secret_context
@@ -45,7 +46,6 @@ __all__ = [
     "ServerTLS",
     "exporter",
     "link_secret",
-    "negotiated_protocol",
     "peer_spki_sha256",
     "unsent_bytes",
     "widen",
@@ -87,11 +87,12 @@ RECORD_OVERHEAD_BYTES = 5 + 1 + 16
 class ITLSWatcher(Interface):
     """A link inside TLS.  :class:`LinkTLS` reports to it what only TLS can see."""
 
-    def arrival_began() -> None:
-        """Learn that bytes have arrived.  TLS delivers the records in them next, one after another."""
+    is_receiving = Attribute(
+        "TLS sets it when bytes have arrived, and delivers the records in them next, one after another."
+    )
 
     def arrival_ended() -> None:
-        """Learn that TLS has delivered all of these records."""
+        """Learn that TLS has delivered all of these records.  Clear :attr:`is_receiving`."""
 
     def login_bytes_spent() -> None:
         """Learn that the peer has sent more than :data:`MAX_LOGIN_BYTES`.  Called once, behind those bytes."""
@@ -165,13 +166,14 @@ class LinkTLS(TLSMemoryBIOProtocol):
         transport.write(data)
 
     def dataReceived(self, data: bytes) -> None:
-        self._watcher.arrival_began()
+        watcher = cast("Any", self.wrappedProtocol)
+        watcher.is_receiving = True
         TLSMemoryBIOProtocol.dataReceived(self, data)
-        self._watcher.arrival_ended()
+        watcher.arrival_ended()
         if self._login_bytes_left >= 0:
             self._login_bytes_left -= len(data)
             if self._login_bytes_left < 0:
-                self._watcher.login_bytes_spent()
+                watcher.login_bytes_spent()
         if len(data) > BIO_READ_BYTES:
             self._held_inside += len(data) - BIO_READ_BYTES
             if self._held_inside > MAX_INSIDE_BYTES:
@@ -181,11 +183,7 @@ class LinkTLS(TLSMemoryBIOProtocol):
         if unsent < self._own_unsent:
             self._own_unsent = unsent
         elif unsent - self._own_unsent > MAX_REPLY_BYTES:
-            self._watcher.replies_exceeded()
-
-    @property
-    def _watcher(self) -> Any:
-        return self.wrappedProtocol
+            watcher.replies_exceeded()
 
     def _empty_openssl(self) -> None:
         # Twisted takes one read's worth of TLS's answers.  One arrival can lead to more, which would pile up.
@@ -283,17 +281,16 @@ class PinnedClientTLS:
         return False
 
 
+_digest_of = functools.lru_cache(maxsize=1)(certificate_spki_sha256)
+"""The same function, which remembers its last result: one connection asks for it three times."""
+
+
 def _spki_sha256(certificate: X509) -> bytes | None:
     # An exception would be lost inside OpenSSL's callback, and a certificate that cannot be read matches no pin.
     try:
-        return certificate_spki_sha256(dump_certificate(FILETYPE_ASN1, certificate))
+        return _digest_of(dump_certificate(FILETYPE_ASN1, certificate))
     except Exception:  # noqa: BLE001 - see above; every failure means "no match"
         return None
-
-
-def negotiated_protocol(transport: ITransport) -> bytes | None:
-    """Return the ALPN protocol of a connection whose handshake is complete, or ``None`` if none was negotiated."""
-    return cast("TLSMemoryBIOProtocol", transport).negotiatedProtocol
 
 
 def exporter(transport: ITransport) -> bytes:

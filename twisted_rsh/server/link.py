@@ -63,11 +63,6 @@ class ServerLink(FramedLink):
         else:
             self._check_resume(claim)
 
-    def frames_received(self) -> None:
-        """Write what the frames that arrived together have led to."""
-        if self._session is not None:
-            self._session.frames_received()
-
     def ended(self, reason: str) -> None:
         """Let the session, if the link has one, go on without it."""
         if self._session is not None:
@@ -132,8 +127,10 @@ class ServerLink(FramedLink):
         answer.addBoth(self._portal_answered, credentials)
 
     def _portal_answered(self, answer: object, credentials: VerifiedKey) -> None:
-        with self.guard():
+        try:
             self._decide(answer, credentials)
+        except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
+            self.fail_with(error)
 
     def _decide(self, answer: object, credentials: VerifiedKey) -> None:
         # Checkers raise all kinds of things and realms return all kinds; only a user object lets a client in.
@@ -195,8 +192,10 @@ class ServerLink(FramedLink):
         check_key_again(self.factory.portal, session.login.credentials).addCallback(self._checked, claim, binding)
 
     def _checked(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
-        with self.guard():
+        try:
             self._decide_resume(check, claim, binding)
+        except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
+            self.fail_with(error)
 
     def _decide_resume(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
         if self.is_over:

@@ -127,10 +127,6 @@ class DurableSession:
             self._proof.confirm()
         self.pump.frame_received(link, payload)
 
-    def frames_received(self) -> None:
-        """Write what the frames that arrived together have led to."""
-        self.pump.flush()
-
     def link_ended(self, link: FramedLink, reason: str, *, broken: bool) -> None:
         """Go on without a link that is gone.  Nothing happens if the session has another link by now.
 
