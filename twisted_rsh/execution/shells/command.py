@@ -177,13 +177,13 @@ class ShellOutput:
 
     def end(self) -> None:
         """Tell the owner that no more output comes."""
-        for stream in OUTPUTS:
-            self._tell_ended(stream)
+        self._tell_ended(*OUTPUTS)
 
-    def _tell_ended(self, stream: Stream) -> None:
-        if stream not in self._told_ended:
-            self._told_ended.add(stream)
-            self._owner.output_ended(stream)
+    def _tell_ended(self, *streams: Stream) -> None:
+        for stream in streams:
+            if stream not in self._told_ended:
+                self._told_ended.add(stream)
+                self._owner.output_ended(stream)
 
 
 @implementer(IJob, IInputSource, IPipeOwner)
@@ -346,7 +346,7 @@ class ShellCommand:
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
         if not self._is_over:
-            self._shell.process.resume_outputs()
+            self._shell.process.transport.resume_outputs()
 
     def close_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.close_output`.
@@ -355,7 +355,7 @@ class ShellCommand:
         processes get ``PIPE``; if the output goes on, the command is ended.
         """
         if not self._is_over and self._output.close(stream):
-            self._shell.process.resume_outputs()
+            self._shell.process.transport.resume_outputs()
 
     def terminate(self) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.terminate`.
@@ -409,7 +409,7 @@ class ShellCommand:
         """Take a step of :meth:`terminate`, and the next one after :data:`STEP_SECONDS`."""
         self._step = None
         if step == len(_LADDER):
-            self._shell.signals.signal_group(signal.SIGKILL)
+            self._shell.process.transport.signal_group(signal.SIGKILL)
             return
         self._step = self._reactor.callLater(STEP_SECONDS, self._climb, step + 1)
         number = _LADDER[step]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import array
-import fcntl
 import os
-import termios
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -167,11 +164,7 @@ class ShellProcess(FlowControlledProtocol):
 
     def unread_commands(self) -> int:
         """Count the bytes in the command pipe that the shell has not read; 0 where the system does not tell."""
-        if self._commands.is_closed:
-            return 0
-        count = array.array("i", [0])
-        fcntl.ioctl(self._commands.fileno(), termios.FIONREAD, count)
-        return count[0]
+        return self._commands.buffered()
 
     def end_commands(self) -> None:
         """Close the command pipe after the queued lines; at its end the shell exits."""
@@ -207,15 +200,12 @@ class ShellProcess(FlowControlledProtocol):
         self._looks = 0
         self._look()
 
-    def resume_outputs(self) -> None:
-        """Read both outputs again, because there is room or because another owner gets them."""
-        for stream in OUTPUTS:
-            self.transport.resume_output(stream)
-
     def _look(self) -> None:
         self._looks += 1
         self._backlog.measure()
-        self._check_settled()
+        if self._backlog.is_empty:
+            self._is_settling = False
+            self._shell.settled()
 
     def _check_settled(self) -> None:
         if self._is_settling and self._backlog.is_empty:
@@ -229,7 +219,7 @@ class ShellProcess(FlowControlledProtocol):
             return
         stream = Stream(childFD)
         self._shell.output_received(stream, data)
-        if self._backlog.delivered(stream, len(data)) and self._backlog.is_empty:
+        if self._is_settling and self._backlog.delivered(stream, len(data)) and self._backlog.is_empty:
             if self._looks < _MAX_LOOKS:
                 self._look()
             else:
