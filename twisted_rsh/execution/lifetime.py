@@ -109,9 +109,10 @@ class OutputBacklog:
         self._process = process
         self._owed: dict[int, int] = {}
 
-    def measure(self) -> None:
-        """Start over with the bytes that both outputs hold now; a closed output holds none."""
+    def measure(self) -> bool:
+        """Start over with the bytes that both outputs hold now, and return whether there are any."""
         self._owed = self._process.buffered_outputs()
+        return bool(self._owed)
 
     def delivered(self, stream: Stream, size: int) -> bool:
         """Count bytes that the owner got.

@@ -291,12 +291,7 @@ class InputPipe(_Pipe):
         """
         if not self.is_closed and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
             self.watch()
-            if self._has_more:
-                self._wait(True)
+            if self._is_waiting:
+                self._reactor.addWriter(self)
         else:
             self.close()
-
-    @property
-    def _has_more(self) -> bool:
-        """Tell whether anything is left to be written."""
-        return bool(self._queue)

@@ -318,12 +318,8 @@ class TerminalInput(InputPipe):
                 raise
             self.close()
             return
-        self._reactor.removeWriter(self)
+        self._wait(False)
 
     def _finish(self) -> None:
         self._is_finishing = True
-        self._reactor.addWriter(self)
-
-    @property
-    def _has_more(self) -> bool:
-        return super()._has_more or (self._is_finishing and self._end != b"")
+        self._wait(True)

@@ -285,7 +285,7 @@ class SpawnedProcess:
     def resume_outputs(self) -> None:
         """Read both outputs again, as :meth:`resume_output`."""
         for output in self._outputs.values():
-            if not output.is_reading:
+            if not (output.is_reading or output.is_closed):
                 output.resume()
 
     def buffered_output(self, childFD: int) -> int:
@@ -299,9 +299,10 @@ class SpawnedProcess:
     def buffered_outputs(self) -> dict[int, int]:
         """Count the bytes of both outputs, as :meth:`buffered_output`.
 
-        :returns: the bytes of each output that holds any.
+        :returns: the bytes of each output that holds any; a closed one holds none.
         """
-        return {number: size for number, output in self._outputs.items() if (size := output.buffered())}
+        outputs = self._outputs.items()
+        return {number: size for number, output in outputs if not output.is_closed and (size := output.buffered())}
 
     def is_output_exhausted(self, childFD: int) -> bool:
         """Tell whether one output was read to its end, or would be if it were not paused.

@@ -281,8 +281,7 @@ class ShellCommand:
         if self._fifo is not None:
             self._fifo.close()
         elif self._feed is not None:
-            self._feed.hold()
-            self._feed.drop()
+            self._feed.close()
             if self._input_ended:
                 # The next command must not read this end of input.  Without an end, typed-ahead text is for it.
                 self._shell.process.transport.discard_typed()

@@ -103,7 +103,7 @@ class ShellJob:
         self.signals = ShellSignals(self.process.transport, self.process.pid, tree.table)
         self._meter = ShellMeter(reactor, self.process.pid)
         self.suspension = ShellSuspension(reactor, owner, self.signals if terminal is None else None)
-        self._dialogue = ShellDialogue(plan.dialect, folder, self.process)
+        self._dialogue = ShellDialogue(plan.dialect, folder, self.process.commands)
         self._watch.enter(Phase.STARTING)
         self._dialogue.send_opening()
 
@@ -163,7 +163,7 @@ class ShellJob:
         """Let the shell exit by itself after the command that it runs or that waits for it."""
         self._is_leaving = True
         if self._watch.phase is Phase.READY and self._command is None:
-            self.process.end_commands()
+            self.process.commands.end()
 
     def send_signal(self, name: str) -> None:
         """Send a signal to the command, or to the shell itself while it runs none.
@@ -384,7 +384,7 @@ class ShellJob:
             if self._watch.phase is Phase.READY:
                 self._begin_waiting(self._command)
         elif self._is_leaving:
-            self.process.end_commands()
+            self.process.commands.end()
 
     def _begin_waiting(self, command: ShellCommand) -> None:
         try:
@@ -401,7 +401,7 @@ class ShellJob:
         number, self._interrupt = self._interrupt, None
         if number is not None:
             self.signals.repeat_interrupt(number)
-        if not self.process.unread_commands():
+        if not self.process.commands.buffered():
             try:
                 self._dialogue.send_question()
             except OSError as e:
