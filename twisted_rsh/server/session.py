@@ -126,7 +126,7 @@ class DurableSession:
         """
         if link is not self._link:
             return
-        self._link = None
+        self._link = self.unconfirmed = None
         self.pump.stop()
         if self.over or self._client_has_left:
             return

@@ -246,6 +246,7 @@ class InputPipe(_Pipe):
         self._write_queued()
 
     def _write_queued(self) -> None:
+        """Write what the pipe takes now, and report it; may close the pipe."""
         total = 0
         is_broken = False
         try:
