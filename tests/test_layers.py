@@ -39,7 +39,8 @@ LAYERS = {
     # The programs: nothing imports them.
     "manage": {"server", "trust", "core"},
     "server.__main__": {"tap", "server"},
-    "client.__main__": {"cli"},
+    "cli.__main__": {"", "cli", "client", "trust", "core"},  # the package itself has the version
+    "client.__main__": {"cli.__main__"},
     "__main__": {"tap", "server", "client", "cli", "link", *EXECUTION, "trust", "core"},
 }
 """What the modules of each layer may import of this package, from the bottom up."""

@@ -10,6 +10,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
+if os.name != "posix":  # the modules below need fcntl and pwd, which other systems do not have
+    sys.exit("twisted-rsh needs a POSIX system")
+
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -37,6 +39,14 @@ def test_user_without_a_home(
     told = capfd.readouterr()
     message = f"trsh: user {os.geteuid()} has no home folder; set HOME, or give --config-dir FOLDER\n"
     assert (told.out, told.err) == ("", message)
+
+
+@pytest.mark.parametrize("entry_point", ["twisted_rsh.cli.__main__", "twisted_rsh.tap"])
+def test_a_system_that_is_not_posix(entry_point: str) -> None:
+    """Client and server end with one line where the modules that they need do not exist."""
+    code = f"import os, signal; os.name = 'nt'; import {entry_point}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "twisted-rsh needs a POSIX system\n")
 
 
 def test_usage_error(capfd: pytest.CaptureFixture[str]) -> None:

@@ -166,12 +166,11 @@ def test_two_links_at_once(rig: Rig) -> None:
     old.say(OPEN)
     (job,) = rig.user.jobs
     link = rig.link_of(old)
-    (session,) = rig.sessions
     late = encode(Data(1, STDIN, 0, b"late"))
     client = resumer.resume()
     assert old.wire.aborted()
     link.dataReceived(frame(late))
-    session.frame_received(link, late)
+    link.frame_received(late)
     assert job.input == b""
     assert job.names() == ["resume_output", "resume_output"]
     client.say(Data(1, STDIN, 0, b"new"))
@@ -189,8 +188,7 @@ def test_a_late_frame_does_not_confirm(rig: Rig) -> None:
     link = rig.link_of(old)
     lost = rig.connect()
     resumer.ask(lost)  # the answer does not arrive
-    (session,) = rig.sessions
-    session.frame_received(link, encode(Ping(1)))
+    link.frame_received(encode(Ping(1)))
     lost.wire.lose()
     assert is_alive(resumer.resume())
 

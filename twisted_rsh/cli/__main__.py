@@ -7,6 +7,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
+if os.name != "posix":  # the modules below need fcntl and pwd, which other systems do not have
+    sys.exit("twisted-rsh needs a POSIX system")
+
+from twisted_rsh import __version__
 from twisted_rsh.cli.options import UsageError, parse_options, usage_text
 from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.trust.home import HomeUnknown
@@ -31,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.show_help:
         return _print(usage_text().rstrip("\n"), 1)
     if options.show_version:
-        from importlib.metadata import version  # its import takes longer than all the others above
-
-        return _print(f"twisted-rsh {version('twisted-rsh')}", 2)
+        return _print(f"twisted-rsh {__version__}", 2)
     # The program needs Twisted, whose import takes 0.3 s: an error in the command line is told before.
     from twisted_rsh.cli.descriptors import ensure_standard_descriptors
     from twisted_rsh.cli.program import install_reactor, run_client

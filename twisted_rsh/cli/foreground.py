@@ -97,8 +97,8 @@ class Foreground:
             return True
         # Counted during an outage too: the next interrupt after it goes on with the escalation.
         if name == "INT":
-            self.outputs.stdout.terminal_echoed()  # the terminal has shown ^C
             step = self._count_interrupt()
+            self.outputs.stdout.terminal_echoed()  # the terminal has shown ^C
             if step == len(ESCALATION):
                 self._waiting.cancel()
                 return True

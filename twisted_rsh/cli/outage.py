@@ -56,6 +56,7 @@ class Outage:
         """Tell the user nothing more.  May be called more than once."""
         if self._stop_watching is not None:
             self._stop_watching()
+            self._stop_watching = None
         self.is_on = False
         self._stop_timer()
 

@@ -182,11 +182,13 @@ class LocalOutput:
 
     def stop(self) -> None:
         """Write no more, drop what is pending, and close what was opened.  May be called more than once."""
+        if self._is_stopped:
+            return
         self._is_stopped = True
         self._pending.clear()
         self._pause()
-        self._descriptor.close()
         self._settle()
+        self._descriptor.close()
 
     @property
     def is_pending(self) -> bool:

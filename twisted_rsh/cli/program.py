@@ -76,13 +76,14 @@ def run_client(reactor: Any, options: ClientOptions) -> int:
         line; or 128 and the number of a signal that came while no command ran.
     :raises twisted_rsh.trust.home.HomeUnknown: the options name no folder for the keys, and the user has no home.
     """
-    style = ERROR_STYLE if _is_console(options) else NO_STYLE
-    outputs = LocalOutputs(reactor, options.encoding, options.quiet, style)
-    foreground = Foreground(reactor, outputs, has_prompt=_is_console(options))
+    is_console = _is_console(options)
+    task = _choose_task(options, is_console)
+    outputs = LocalOutputs(reactor, options.encoding, options.quiet, ERROR_STYLE if is_console else NO_STYLE)
+    foreground = Foreground(reactor, outputs, has_prompt=is_console)
     try:
-        return Program(reactor, options, foreground, _choose_task(options)).run()
+        return Program(reactor, options, foreground, task).run()
     finally:
-        # Whatever went wrong, a terminal that was lent is given back.
+        # The descriptors are let go, and whatever went wrong, a terminal that was lent is given back.
         foreground.stop()
 
 
@@ -90,11 +91,11 @@ def _is_console(options: ClientOptions) -> bool:
     return not options.command and os.isatty(0)
 
 
-def _choose_task(options: ClientOptions) -> Task:
+def _choose_task(options: ClientOptions, is_console: bool) -> Task:
     if options.command:
         return run_command
     # A command must not wait for the import of prompt_toolkit.
-    if _is_console(options):
+    if is_console:
         from twisted_rsh.cli.console import run_console
 
         return run_console
@@ -232,7 +233,8 @@ class Program:
         )
         self._foreground.outage.follow(connection)
         try:
-            return await self._task(self._reactor, connection, options, self._foreground)
+            # A Deferred of its own, so that what the task waits for wakes the task and not this method.
+            return await Deferred.fromCoroutine(self._task(self._reactor, connection, options, self._foreground))
         finally:
             self._foreground.outage.stop()
             await connection.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: None)
@@ -253,5 +255,4 @@ class Program:
     def _over(self, status: int) -> None:
         self._status = status
         flushed = Deferred.fromCoroutine(self._foreground.outputs.flushed())
-        flushed.addBoth(lambda _: self._foreground.stop())
         flushed.addBoth(lambda _: self._reactor.stop())

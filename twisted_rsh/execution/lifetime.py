@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_rsh.core.endings import Limit, LimitReached, ResourceUsage
-from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.processes.exits import resource_usage
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
@@ -107,12 +107,12 @@ class OutputBacklog:
 
     def __init__(self, process: SpawnedProcess) -> None:
         self._process = process
-        self._owed = dict.fromkeys(OUTPUTS, 0)
+        self._owed: dict[int, int] = {}
 
-    def measure(self) -> None:
-        """Start over with the bytes that both outputs hold now; a closed output holds none."""
-        for stream in OUTPUTS:
-            self._owed[stream] = self._process.buffered_output(stream)
+    def measure(self) -> bool:
+        """Start over with the bytes that both outputs hold now, and return whether there are any."""
+        self._owed = self._process.buffered_outputs()
+        return bool(self._owed)
 
     def delivered(self, stream: Stream, size: int) -> bool:
         """Count bytes that the owner got.
@@ -121,22 +121,23 @@ class OutputBacklog:
         :param size: bytes.
         :returns: whether these include the last byte of this output's backlog.
         """
-        owed = self._owed[stream]
-        self._owed[stream] = max(0, owed - size)
+        owed = self._owed.pop(stream, 0)
+        if owed > size:
+            self._owed[stream] = owed - size
         return 0 < owed <= size
 
     def closed(self, stream: Stream) -> None:
         """Expect nothing more of an output that was closed."""
-        self._owed[stream] = 0
+        self._owed.pop(stream, None)
 
     def has(self, stream: Stream) -> bool:
         """Return whether bytes of this output are still to be delivered."""
-        return self._owed[stream] > 0
+        return stream in self._owed
 
     @property
     def is_empty(self) -> bool:
         """Whether both outputs are delivered."""
-        return not any(self._owed.values())
+        return not self._owed
 
 
 class JobLifetime:

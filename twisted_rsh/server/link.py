@@ -37,12 +37,13 @@ class ServerLink(FramedLink):
     :param factory: holds what all links of the server share.
     :param source: the source that the connection counts for, or ``None``.
     :ivar factory: as above.
+    :ivar source: as above.
     """
 
     def __init__(self, factory: RemoteShellFactory, source: str | None) -> None:
         super().__init__(factory.clock, login_seconds=factory.options.login_timeout)
         self.factory: RemoteShellFactory = factory
-        self._source = source
+        self.source = source
         self._has_tried = False
         self._login = ServerLogin()
         self._session: DurableSession | None = None
@@ -54,7 +55,9 @@ class ServerLink(FramedLink):
     def frame_received(self, payload: bytes) -> None:
         """Read an AUTH, a RESUME, or a frame of the session."""
         if self._session is not None:
-            self._session.frame_received(self, payload)
+            if self._session.unconfirmed is self:
+                self._session.confirm()
+            self._session.pump.frame_received(self, payload)
             return
         claim = self._login.receive_frame(payload)
         self._has_tried = True
@@ -69,7 +72,7 @@ class ServerLink(FramedLink):
             self._session.link_ended(self, reason, broken=self.fault in (Fault.PROTOCOL, Fault.PROGRAM))
         else:
             self._count_offence()
-            self.factory.strangers.leave(self._source)
+            self.factory.strangers.leave(self.source)
         self.factory.link_ended(self)
         self._farewell.callback(None)
 
@@ -90,12 +93,12 @@ class ServerLink(FramedLink):
         self.factory.strangers.log.aborted.info(line, peer=self.peer, reason=reason)
 
     def _punish(self, offence: Offence) -> None:
-        self.factory.strangers.punish(self._source, offence)
+        self.factory.strangers.punish(self.source, offence)
 
     def _count_offence(self) -> None:
         if self.fault is Fault.PROTOCOL:
             self._punish(Offence.PROTOCOL_ERROR)
-        elif self.factory.sessions.any_from(self._source):
+        elif self.factory.sessions.any_from(self.source):
             # A bad network also cuts the connections of a client that looks for its session, which is no offence.
             return
         elif self.fault is Fault.DEADLINE:
@@ -228,6 +231,6 @@ class ServerLink(FramedLink):
 
     def _enter(self, session: DurableSession, answer: bytes) -> None:
         self._session = session
-        self.factory.strangers.leave(self._source)
+        self.factory.strangers.leave(self.source)
         self.session_began()
         self.write_frames([answer])

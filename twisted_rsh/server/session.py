@@ -14,14 +14,13 @@ from twisted_rsh.core.requests import Keep
 from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.interfaces import IShellUser
-from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.server.job import ChannelJob
 from twisted_rsh.server.jobs import SessionJobs
-from twisted_rsh.server.strangers import source_of
 from twisted_rsh.trust.cred import VerifiedKey
 
 if TYPE_CHECKING:
+    from twisted_rsh.server.link import ServerLink
     from twisted_rsh.server.sessions import Sessions
 
 __all__ = ["IDLE_SECONDS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "DurableSession", "LoggedIn"]
@@ -74,6 +73,8 @@ class DurableSession:
     :ivar over: whether the session has ended; no client can resume it any more.
     :ivar source: the source that its last link counted for, or ``None``.
     :ivar detached_at: the time at which it lost its last link, on the clock; ``None`` while it has one.
+    :ivar unconfirmed: the link of the last resume until a frame arrives on it; call :meth:`confirm` at the first.
+    :ivar shown_id: the beginning of its identifier, for the log.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -90,25 +91,21 @@ class DurableSession:
         self.over = False
         self.source: str | None = None
         self.detached_at: float | None = None
+        self.unconfirmed: ServerLink | None = None
+        self.shown_id = identifier.hex()[:SHOWN_ID_DIGITS]
         self._clock = sessions.clock
         self._proof = ServerProof(identifier, secret)
-        self._link: FramedLink | None = None
+        self._link: ServerLink | None = None
         self._peer = login.credentials.peer
         self._attached_at = self._clock.seconds()
-        self._unconfirmed = False
         self._client_has_left = False
         self._ended_unheard = False
         self._last_ending = self._kept_until = self._attached_at
         self._expiry: IDelayedCall | None = None
 
-    @property
-    def shown_id(self) -> str:
-        """The beginning of its identifier, for the log."""
-        return self.identifier.hex()[:SHOWN_ID_DIGITS]
-
     # For its links to call.
 
-    def begin(self, link: FramedLink) -> None:
+    def begin(self, link: ServerLink) -> None:
         """Begin.  Write the answer to the login next.
 
         :param link: the link of the login.
@@ -116,18 +113,12 @@ class DurableSession:
         self._attach(link)
         self.pump.start(link, self.jobs)
 
-    def frame_received(self, link: FramedLink, payload: bytes) -> None:
-        """Take the payload of one frame.
+    def confirm(self) -> None:
+        """Take note that the client has the answer to its last resume: a frame has arrived on the new link."""
+        self.unconfirmed = None
+        self._proof.confirm()
 
-        :param link: the link where it arrived; nothing happens if the session has another link by now.
-        :raises RemoteProtocolError: the client broke the protocol.
-        """
-        if self._unconfirmed and link is self._link:
-            self._unconfirmed = False
-            self._proof.confirm()
-        self.pump.frame_received(link, payload)
-
-    def link_ended(self, link: FramedLink, reason: str, *, broken: bool) -> None:
+    def link_ended(self, link: ServerLink, reason: str, *, broken: bool) -> None:
         """Go on without a link that is gone.  Nothing happens if the session has another link by now.
 
         :param reason: one line for the log.
@@ -135,7 +126,7 @@ class DurableSession:
         """
         if link is not self._link:
             return
-        self._link = None
+        self._link = self.unconfirmed = None
         self.pump.stop()
         if self.over or self._client_has_left:
             return
@@ -162,7 +153,7 @@ class DurableSession:
         verified = self._proof.verifies(claim, binding)
         return verified and not self.over and not self._client_has_left
 
-    def take_link(self, link: FramedLink, claim: Resume, binding: LinkBinding, fresh: bytes) -> ResumeOk:
+    def take_link(self, link: ServerLink, claim: Resume, binding: LinkBinding, fresh: bytes) -> ResumeOk:
         """Take another link, in place of the one that the session may still have.
 
         :param link: the new one.
@@ -176,8 +167,8 @@ class DurableSession:
         old = self._link
         away = 0.0 if self.detached_at is None else self._clock.seconds() - self.detached_at
         self._attach(link)
-        self.pump.stop()
         if old is not None:
+            self.pump.stop()
             old.fail("the session goes on over another link")
         self._plan_expiry()
         self.jobs.attach()
@@ -190,13 +181,13 @@ class DurableSession:
         )
         return self._proof.accept(claim, binding, self.core.positions(), fresh)
 
-    def go_on(self, link: FramedLink, peer: Positions) -> None:
+    def go_on(self, link: ServerLink, peer: Positions) -> None:
         """Go on over the link that the session has taken.
 
         :param link: that link.
         :param peer: the client's positions, as in its resume.
         """
-        self._unconfirmed = True
+        self.unconfirmed = link
         self.pump.resume(link, peer)
 
     # The end.
@@ -268,10 +259,10 @@ class DurableSession:
         else:
             self._plan_expiry()
 
-    def _attach(self, link: FramedLink) -> None:
+    def _attach(self, link: ServerLink) -> None:
         self._link = link
         self._peer = link.peer
-        self.source = source_of(link.tls.getPeer())
+        self.source = link.source
         self._attached_at = self._clock.seconds()
         self.detached_at = None
         self._ended_unheard = False

@@ -51,8 +51,7 @@ def test_terminal_feed() -> None:
     assert [len(data) for data in keyboard.written] == [TYPED_BYTES, 1]
     assert typist.taken == TYPED_BYTES
     feed.put(b"more", typist)
-    feed.hold()
-    feed.drop()
+    feed.close()
     feed.taken(1)
     feed.open()
     assert typist.taken == TYPED_BYTES

@@ -165,11 +165,13 @@ class IgnoresStaleEvents:
 
     :param reactor: watches the descriptor.
     :param fd: the descriptor, which this object owns from now on; -1 for one that is closed from the beginning.
+    :ivar is_closed: whether the descriptor is closed.
     """
 
     def __init__(self, reactor: IJobReactor, fd: int) -> None:
         self._reactor = reactor
         self._fd = fd
+        self.is_closed = fd < 0
 
     def fileno(self) -> int:
         """Return the descriptor for the reactor, or -1 when it is closed."""
@@ -179,17 +181,12 @@ class IgnoresStaleEvents:
         """Return the name that the reactor uses in its log."""
         return type(self).__name__
 
-    @property
-    def is_closed(self) -> bool:
-        """Tell whether the descriptor is closed."""
-        return self._fd < 0
-
     def close(self) -> None:
         """Close the descriptor now and stop watching it.  Harmless when it is closed."""
-        if self._fd >= 0:
+        if not self.is_closed:
             self._reactor.removeReader(self)
             self._reactor.removeWriter(self)
-            fd, self._fd = self._fd, -1
+            fd, self._fd, self.is_closed = self._fd, -1, True
             os.close(fd)
 
     def doRead(self) -> None:

@@ -71,9 +71,17 @@ class _Pipe(IgnoresStaleEvents):
         if fd >= 0:
             os.set_blocking(fd, False)
 
+    def buffered(self) -> int:
+        """Count the bytes that wait in the pipe; 0 when it is closed, and where the system does not tell."""
+        if self.is_closed:
+            return 0
+        count = array.array("i", [0])
+        fcntl.ioctl(self._fd, termios.FIONREAD, count)
+        return count[0]
+
     def close(self) -> None:
         """Close our end now: what is unread or unwritten is dropped, and the other end finds a broken pipe."""
-        if self._fd >= 0:
+        if not self.is_closed:
             super().close()
             if self._owner is not None:
                 self._owner.pipe_closed(self._number)
@@ -90,6 +98,7 @@ class OutputPipe(_Pipe):
     :param protocol: its `output_room` bounds each read, and its `childDataReceived` takes the bytes.
     :param owner: learns that the pipe is closed; ``None`` when nothing depends on it.
     :ivar has_ended: whether it is closed because the reactor's read has found the end.
+    :ivar is_reading: whether it reads: it has been resumed, and not paused since.
     """
 
     def __init__(
@@ -102,29 +111,21 @@ class OutputPipe(_Pipe):
     ) -> None:
         super().__init__(reactor, fd, number, owner)
         self._protocol = protocol
-        self._is_reading = False
+        self.is_reading = False
         self._is_wide = not hasattr(fcntl, "F_SETPIPE_SZ")
         self.has_ended = False
 
     def pause(self) -> None:
         """Stop reading until :meth:`resume`; a full pipe then stops the job.  Harmless when closed."""
         if not self.is_closed:
-            self._is_reading = False
+            self.is_reading = False
             self._reactor.removeReader(self)
 
     def resume(self) -> None:
         """Read from now on.  Harmless when reading already, or closed."""
         if not self.is_closed:
-            self._is_reading = True
+            self.is_reading = True
             self._reactor.addReader(self)
-
-    def buffered(self) -> int:
-        """Count the bytes that wait in the pipe; 0 when it is closed."""
-        if self.is_closed:
-            return 0
-        count = array.array("i", [0])
-        fcntl.ioctl(self._fd, termios.FIONREAD, count)
-        return count[0]
 
     def is_exhausted(self) -> bool:
         """Tell whether every byte was read and no process can write another; a paused pipe does not notice."""
@@ -171,7 +172,7 @@ class OutputPipe(_Pipe):
             self.close()
             return
         self.doRead()
-        if self._is_reading:
+        if self.is_reading:
             self.resume()
         elif self.is_exhausted():  # the end needs no room
             self.close()
@@ -202,6 +203,7 @@ class InputPipe(_Pipe):
         self._source = source
         self._queue: deque[memoryview] = deque()
         self._ending = False
+        self._is_waiting = False
 
     def watch(self) -> None:
         """Watch from now on whether the reader goes away.  Harmless when closed."""
@@ -218,9 +220,9 @@ class InputPipe(_Pipe):
             self._queue.append(memoryview(data))
             if len(self._queue) == 1:
                 try:
-                    self.doWrite()
+                    self._write_queued()
                 except OSError:
-                    self._reactor.addWriter(self)  # the reactor meets the same error, logs it, and closes the pipe
+                    self._wait(True)  # the reactor meets the same error, logs it, and closes the pipe
 
     def end(self) -> None:
         """Close the pipe behind what is queued."""
@@ -241,6 +243,10 @@ class InputPipe(_Pipe):
 
     def doWrite(self) -> None:
         """Write until the pipe is full or the queue empty; the reactor calls this when the pipe can take bytes."""
+        self._write_queued()
+
+    def _write_queued(self) -> None:
+        """Write what the pipe takes now, and report it; may close the pipe."""
         total = 0
         is_broken = False
         try:
@@ -258,16 +264,21 @@ class InputPipe(_Pipe):
             if e.errno not in _PEER_IS_GONE:
                 raise
             is_broken = True
-        if self._queue:
-            self._reactor.addWriter(self)
-        else:
-            self._reactor.removeWriter(self)
+        self._wait(bool(self._queue))
         if is_broken:
             self.close()
         elif self._ending and not self._queue:
             self._finish()
         if total and self._source is not None:
             self._source.input_taken(total)
+
+    def _wait(self, is_waiting: bool) -> None:
+        """Have the reactor call :meth:`doWrite` when the pipe can take bytes, or not any more."""
+        if is_waiting:
+            self._reactor.addWriter(self)
+        elif self._is_waiting:
+            self._reactor.removeWriter(self)
+        self._is_waiting = is_waiting
 
     def doRead(self) -> None:
         """Look whether the reader is gone; a reactor that cannot tell a hang-up from data calls this for both."""
@@ -281,12 +292,7 @@ class InputPipe(_Pipe):
         """
         if not self.is_closed and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
             self.watch()
-            if self._has_more:
+            if self._is_waiting:
                 self._reactor.addWriter(self)
         else:
             self.close()
-
-    @property
-    def _has_more(self) -> bool:
-        """Tell whether anything is left to be written."""
-        return bool(self._queue)

@@ -214,26 +214,21 @@ class TerminalOutput(OutputPipe):
         """Tell whether every byte was read and no process holds the terminal open; a paused one does not notice."""
         return self._look_ahead() and not self._ahead
 
-    def doRead(self) -> None:
-        """Read once, or hand over what was read ahead; the reactor calls this as long as there is something to read."""
-        super().doRead()
-        self._deliver_soon()
-
     def close(self) -> None:
         """Close this descriptor of the master now, and drop what was read ahead."""
         self._ahead = b""
-        self._is_reading = False
+        self.is_reading = False
         super().close()
 
     def _deliver_soon(self) -> None:
         """Hand over in the next turn what was read ahead: the reactor no longer sees it."""
-        if self._ahead and self._is_reading and not self._is_due:
+        if self._ahead and self.is_reading and not self._is_due:
             self._is_due = True
             self._reactor.callLater(0, self._deliver)
 
     def _deliver(self) -> None:
         self._is_due = False
-        if self._ahead and self._is_reading:
+        if self._ahead and self.is_reading:
             self.doRead()
 
     def _look_ahead(self) -> bool:
@@ -253,6 +248,7 @@ class TerminalOutput(OutputPipe):
         if not self._ahead:
             return self._read_terminal(size)
         data, self._ahead = self._ahead[:size], self._ahead[size:]
+        self._deliver_soon()
         return data
 
     def _read_terminal(self, size: int) -> bytes | None:
@@ -264,7 +260,9 @@ class TerminalOutput(OutputPipe):
 
     def _read_once(self, size: int) -> bytes | None:
         try:
-            return super()._read(size)
+            return os.read(self._fd, size)
+        except BlockingIOError:
+            return None
         except OSError as e:
             if e.errno != errno.EIO:  # Linux reports the end this way; other systems read no bytes
                 raise
@@ -306,7 +304,7 @@ class TerminalInput(InputPipe):
     def doWrite(self) -> None:
         """Write until the terminal is full or all is written; the reactor calls this when it can take bytes."""
         if not self._is_finishing:
-            super().doWrite()
+            self._write_queued()
             return
         if self._end is None:
             self._end = self.end_marker()
@@ -320,12 +318,8 @@ class TerminalInput(InputPipe):
                 raise
             self.close()
             return
-        self._reactor.removeWriter(self)
+        self._wait(False)
 
     def _finish(self) -> None:
         self._is_finishing = True
-        self._reactor.addWriter(self)
-
-    @property
-    def _has_more(self) -> bool:
-        return super()._has_more or (self._is_finishing and self._end != b"")
+        self._wait(True)

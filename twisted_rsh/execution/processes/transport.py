@@ -278,7 +278,15 @@ class SpawnedProcess:
 
         :param childFD: 1 or 2.
         """
-        self._outputs[childFD].resume()
+        output = self._outputs[childFD]
+        if not output.is_reading:
+            output.resume()
+
+    def resume_outputs(self) -> None:
+        """Read both outputs again, as :meth:`resume_output`."""
+        for output in self._outputs.values():
+            if not (output.is_reading or output.is_closed):
+                output.resume()
 
     def buffered_output(self, childFD: int) -> int:
         """Count the bytes that wait in one output: in its pipe, or read ahead from its terminal.
@@ -287,6 +295,14 @@ class SpawnedProcess:
         :returns: bytes; 0 when it is closed, or when there is no such output.
         """
         return self._outputs[childFD].buffered()
+
+    def buffered_outputs(self) -> dict[int, int]:
+        """Count the bytes of both outputs, as :meth:`buffered_output`.
+
+        :returns: the bytes of each output that holds any; a closed one holds none.
+        """
+        outputs = self._outputs.items()
+        return {number: size for number, output in outputs if not output.is_closed and (size := output.buffered())}
 
     def is_output_exhausted(self, childFD: int) -> bool:
         """Tell whether one output was read to its end, or would be if it were not paused.

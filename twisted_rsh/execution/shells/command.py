@@ -177,13 +177,13 @@ class ShellOutput:
 
     def end(self) -> None:
         """Tell the owner that no more output comes."""
-        for stream in OUTPUTS:
-            self._tell_ended(stream)
+        self._tell_ended(*OUTPUTS)
 
-    def _tell_ended(self, stream: Stream) -> None:
-        if stream not in self._told_ended:
-            self._told_ended.add(stream)
-            self._owner.output_ended(stream)
+    def _tell_ended(self, *streams: Stream) -> None:
+        for stream in streams:
+            if stream not in self._told_ended:
+                self._told_ended.add(stream)
+                self._owner.output_ended(stream)
 
 
 @implementer(IJob, IInputSource, IPipeOwner)
@@ -281,8 +281,7 @@ class ShellCommand:
         if self._fifo is not None:
             self._fifo.close()
         elif self._feed is not None:
-            self._feed.hold()
-            self._feed.drop()
+            self._feed.close()
             if self._input_ended:
                 # The next command must not read this end of input.  Without an end, typed-ahead text is for it.
                 self._shell.process.transport.discard_typed()
@@ -346,7 +345,7 @@ class ShellCommand:
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
         if not self._is_over:
-            self._shell.process.resume_outputs()
+            self._shell.process.transport.resume_outputs()
 
     def close_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.close_output`.
@@ -355,7 +354,7 @@ class ShellCommand:
         processes get ``PIPE``; if the output goes on, the command is ended.
         """
         if not self._is_over and self._output.close(stream):
-            self._shell.process.resume_outputs()
+            self._shell.process.transport.resume_outputs()
 
     def terminate(self) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.terminate`.
@@ -409,7 +408,7 @@ class ShellCommand:
         """Take a step of :meth:`terminate`, and the next one after :data:`STEP_SECONDS`."""
         self._step = None
         if step == len(_LADDER):
-            self._shell.signals.signal_group(signal.SIGKILL)
+            self._shell.process.transport.signal_group(signal.SIGKILL)
             return
         self._step = self._reactor.callLater(STEP_SECONDS, self._climb, step + 1)
         number = _LADDER[step]

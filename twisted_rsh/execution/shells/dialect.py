@@ -22,12 +22,9 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from twisted_rsh.execution.processes.pipes import InputPipe
 from twisted_rsh.execution.shells.command import PrivateFolder
-
-if TYPE_CHECKING:
-    from twisted_rsh.execution.shells.process import ShellProcess
 
 __all__ = [
     "BASH",
@@ -308,20 +305,21 @@ class ShellDialogue:
 
     :param dialect: the shell's dialect.
     :param folder: holds the file of a question.
-    :param process: the shell's process, which gets the lines.
+    :param commands: the shell's command pipe, which gets the lines.
+    :ivar number: the number of the last line that was sent; no report has a greater one.
     """
 
-    def __init__(self, dialect: Dialect, folder: PrivateFolder, process: ShellProcess) -> None:
+    def __init__(self, dialect: Dialect, folder: PrivateFolder, commands: InputPipe) -> None:
         self._dialect = dialect
         self._folder = folder
-        self._process = process
-        self._number = self._last_command = 0
+        self._commands = commands
+        self.number = self._last_command = 0
         self._status = 0
         self._flags = b""
 
     def send_opening(self) -> None:
         """Send the first line.  The shell answers with the end of command 0."""
-        self._process.send_line(self._dialect.opening_line())
+        self._commands.write(self._dialect.opening_line())
 
     def send_command(self, text: bytes, source: bytes | None) -> int:
         """Send the line of a command.
@@ -330,11 +328,11 @@ class ShellDialogue:
         :param source: the path of its input, or ``None`` for the terminal.
         :returns: the command's number.
         """
-        self._number += 1
-        self._last_command = self._number
-        line = self._dialect.command_line(self._number, text, source=source, status=self._status, flags=self._flags)
-        self._process.send_line(line)
-        return self._number
+        self.number += 1
+        self._last_command = self.number
+        line = self._dialect.command_line(self.number, text, source=source, status=self._status, flags=self._flags)
+        self._commands.write(line)
+        return self.number
 
     def command_ended(self, report: Report) -> None:
         """Keep the status and the options of the command that has ended; the next command finds them.
@@ -350,13 +348,9 @@ class ShellDialogue:
         """
         path = self._folder.place("sync:")
         with open(path, "xb") as file:
-            file.write(self._dialect.sync_script(self._number + 1))
-        self._number += 1
-        self._process.send_line(self._dialect.sync_line(path))
-
-    def knows_number_of(self, report: Report) -> bool:
-        """Return whether a line with the number of this report has been sent."""
-        return report.number <= self._number
+            file.write(self._dialect.sync_script(self.number + 1))
+        self.number += 1
+        self._commands.write(self._dialect.sync_line(path))
 
     def is_in_step(self, report: Report) -> bool:
         """Return whether a report answers a question that was sent after the last command."""

@@ -122,20 +122,23 @@ RULES: Mapping[Phase, PhaseRules] = MappingProxyType(
 
 
 class ShellWatch:
-    """The two clocks of one shell: a deadline for its next step, and the time of the next question to it.
+    """The phase of one shell and its two clocks: a deadline for its next step, and the time of the next question to it.
 
     :param clock: calls later.
     :param shell: gets `ask` for each question, and `give_up` with one line when the deadline has passed.
+    :ivar phase: the phase that was entered last; at first `STARTING`, without its clocks.
     """
 
     def __init__(self, clock: IReactorTime, shell: ShellJob) -> None:
         self._clock = clock
         self._shell = shell
+        self.phase = Phase.STARTING
         self._deadline: IDelayedCall | None = None
         self._question: IDelayedCall | None = None
 
     def enter(self, phase: Phase) -> None:
-        """Stop both clocks, and start those of another phase."""
+        """Enter a phase: stop both clocks, and start those of the phase."""
+        self.phase = phase
         rules = RULES[phase]
         self.stop()
         if rules.seconds is not None:

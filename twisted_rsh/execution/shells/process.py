@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import array
-import fcntl
 import os
-import termios
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -74,12 +71,9 @@ class TerminalFeed:
         self._is_open = True
         self._next()
 
-    def hold(self) -> None:
-        """Type nothing until :meth:`open`."""
+    def close(self) -> None:
+        """Forget the queued bytes, report no more of what the terminal takes, and type nothing until :meth:`open`."""
         self._is_open = False
-
-    def drop(self) -> None:
-        """Forget the queued bytes, and report no more of the bytes that the terminal takes."""
         self._queue.clear()
         self._source = None
 
@@ -120,6 +114,7 @@ class ShellProcess(FlowControlledProtocol):
     :ivar transport: the process.
     :ivar pid: its process id, and that of its process group and of its session.
     :ivar feed: the input of its terminal, or ``None`` on pipes.
+    :ivar commands: the pipe that takes the lines for the shell; at its end the shell exits.
     :raises OSError: it was not started; no descriptor stays open.
     """
 
@@ -152,30 +147,11 @@ class ShellProcess(FlowControlledProtocol):
         self.pid: int = self.transport.pid
         self.feed = None if terminal is None else TerminalFeed(self.transport)
         self._backlog = OutputBacklog(self.transport)
-        self._commands = InputPipe(reactor, command_writer, 0)
+        self.commands = InputPipe(reactor, command_writer, 0)
         self._status = OutputPipe(reactor, status_reader, STATUS_FD, self)
         self._status.resume()
 
-    # Commands and reports
-
-    def send_line(self, line: bytes) -> None:
-        """Write a line to the command pipe; it is queued until the pipe has taken it.
-
-        :param line: the line, with its newline.
-        """
-        self._commands.write(line)
-
-    def unread_commands(self) -> int:
-        """Count the bytes in the command pipe that the shell has not read; 0 where the system does not tell."""
-        if self._commands.is_closed:
-            return 0
-        count = array.array("i", [0])
-        fcntl.ioctl(self._commands.fileno(), termios.FIONREAD, count)
-        return count[0]
-
-    def end_commands(self) -> None:
-        """Close the command pipe after the queued lines; at its end the shell exits."""
-        self._commands.end()
+    # Reports
 
     def _status_received(self, data: bytes) -> None:
         try:
@@ -207,15 +183,11 @@ class ShellProcess(FlowControlledProtocol):
         self._looks = 0
         self._look()
 
-    def resume_outputs(self) -> None:
-        """Read both outputs again, because there is room or because another owner gets them."""
-        for stream in OUTPUTS:
-            self.transport.resume_output(stream)
-
     def _look(self) -> None:
         self._looks += 1
-        self._backlog.measure()
-        self._check_settled()
+        if not self._backlog.measure():
+            self._is_settling = False
+            self._shell.settled()
 
     def _check_settled(self) -> None:
         if self._is_settling and self._backlog.is_empty:
@@ -229,7 +201,7 @@ class ShellProcess(FlowControlledProtocol):
             return
         stream = Stream(childFD)
         self._shell.output_received(stream, data)
-        if self._backlog.delivered(stream, len(data)) and self._backlog.is_empty:
+        if self._is_settling and self._backlog.delivered(stream, len(data)) and self._backlog.is_empty:
             if self._looks < _MAX_LOOKS:
                 self._look()
             else:
@@ -245,7 +217,7 @@ class ShellProcess(FlowControlledProtocol):
 
     def processExited(self, reason: Failure) -> None:
         """Report the exit to the shell, after the reports that were written before it."""
-        self._commands.close()
+        self.commands.close()
         if not self._status.is_closed:
             self._status.doRead()
             self._status.close()

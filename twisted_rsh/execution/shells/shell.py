@@ -95,6 +95,7 @@ class ShellJob:
         self._held_open = False
         self._is_leaving = False
         self._told_no_input = False
+        self._interrupt: int | None = None
         self._waiting: list[Callable[[], None]] = []
         self._watch = ShellWatch(reactor, self)
         self.process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self)
@@ -102,8 +103,8 @@ class ShellJob:
         self.signals = ShellSignals(self.process.transport, self.process.pid, tree.table)
         self._meter = ShellMeter(reactor, self.process.pid)
         self.suspension = ShellSuspension(reactor, owner, self.signals if terminal is None else None)
-        self._dialogue = ShellDialogue(plan.dialect, folder, self.process)
-        self._enter(Phase.STARTING)
+        self._dialogue = ShellDialogue(plan.dialect, folder, self.process.commands)
+        self._watch.enter(Phase.STARTING)
         self._dialogue.send_opening()
 
     @property
@@ -115,7 +116,7 @@ class ShellJob:
 
     def when_ready(self, call: Callable[[], None]) -> None:
         """See :meth:`twisted_rsh.interfaces.IShellJob.when_ready`."""
-        if self._phase is Phase.STARTING:
+        if self._watch.phase is Phase.STARTING:
             self._waiting.append(call)
         elif not self._life.is_over:
             call()
@@ -139,7 +140,7 @@ class ShellJob:
 
     def _begin(self, command: ShellCommand) -> None:
         """Begin a command, unless the shell is not ready, or the command was withdrawn or has begun."""
-        if self._phase is Phase.READY and self._command is command:
+        if self._watch.phase is Phase.READY and self._command is command:
             self._begin_waiting(command)
 
     # IJob
@@ -161,8 +162,8 @@ class ShellJob:
     def end_input(self) -> None:
         """Let the shell exit by itself after the command that it runs or that waits for it."""
         self._is_leaving = True
-        if self._phase is Phase.READY and self._command is None:
-            self.process.end_commands()
+        if self._watch.phase is Phase.READY and self._command is None:
+            self.process.commands.end()
 
     def send_signal(self, name: str) -> None:
         """Send a signal to the command, or to the shell itself while it runs none.
@@ -174,7 +175,7 @@ class ShellJob:
         if self._command is not None:
             self._command.send_signal(name)
         elif (number := getattr(signal, f"SIG{name}", None)) is not None and number not in INTERRUPTS:
-            self.signals.signal_group(number)
+            self.process.transport.signal_group(number)
 
     def resize(self, columns: int, rows: int) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
@@ -182,12 +183,12 @@ class ShellJob:
 
     def resume_output(self, stream: Stream) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resume_output`."""
-        self.process.resume_outputs()
+        self.process.transport.resume_outputs()
 
     def close_output(self, stream: Stream) -> None:
         """Throw away later output between commands on this stream; commands still have theirs."""
         if not self._life.is_over and self._output.close(stream):
-            self.process.resume_outputs()
+            self.process.transport.resume_outputs()
 
     def terminate(self) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.terminate`: the kill ladder ends the shell."""
@@ -203,14 +204,14 @@ class ShellJob:
         number = getattr(signal, f"SIG{name}", None)
         if number is None:
             return
-        if self.signals.signal_foreground(number):
-            if number in INTERRUPTS:
-                self.watch_interrupt(number)
-        elif number in INTERRUPTS:
-            self.interrupt(number)
-        else:
+        is_sent = self.signals.signal_foreground(number)
+        if number in INTERRUPTS:
+            if not is_sent:
+                self._interrupt_group(number)
+            self.watch_interrupt(number)
+        elif not is_sent:
             if number == signal.SIGCONT:
-                self.signals.signal_group(number)  # a command may have suspended the shell itself
+                self.process.transport.signal_group(number)  # a command may have suspended the shell itself
             self.signals.signal_processes(number)
 
     def interrupt(self, number: int) -> None:
@@ -219,10 +220,13 @@ class ShellJob:
         :param number: the number of ``INT`` or ``QUIT``.
         """
         self.signals.signal_foreground(number)
+        self._interrupt_group(number)
+        self.watch_interrupt(number)
+
+    def _interrupt_group(self, number: int) -> None:
         if self._command is not None:
             self._command.was_interrupted = True
-        self.signals.signal_group(number)
-        self.watch_interrupt(number)
+        self.process.transport.signal_group(number)
 
     def watch_interrupt(self, number: int | None = None) -> None:
         """Ask the shell several times whether an interrupt has made it drop the command without a report.
@@ -231,8 +235,8 @@ class ShellJob:
             once, to the processes that it has not reached.  ``None`` for a key that was typed.
         """
         if number is not None:
-            self.signals.interrupt_sent(number)
-        if self._phase is Phase.RUNNING:
+            self._interrupt = number
+        if self._watch.phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
 
     def withdraw(self) -> None:
@@ -255,7 +259,7 @@ class ShellJob:
 
     def output_room(self, stream: Stream) -> int:
         """Return how many bytes of an output may be read now."""
-        if RULES[self._phase].hides_output:
+        if RULES[self._watch.phase].hides_output:
             return READ_BYTES
         return self._output.room(stream) if self._command is None else self._command.output_room(stream)
 
@@ -265,7 +269,7 @@ class ShellJob:
         :param stream: the output.
         :param data: no more bytes than :meth:`output_room` has returned.
         """
-        if RULES[self._phase].hides_output:
+        if RULES[self._watch.phase].hides_output:
             self._last_words = (self._last_words + data)[-LAST_WORDS_BYTES:]
         elif self._command is None:
             self._output.received(stream, data)
@@ -274,15 +278,15 @@ class ShellJob:
 
     def reported(self, report: Report) -> None:
         """Act on a report of the shell.  A second report of the same end is ignored."""
-        if not self._dialogue.knows_number_of(report):
+        if report.number > self._dialogue.number:
             self.garbled()
-        elif self._phase is Phase.STARTING:
+        elif self._watch.phase is Phase.STARTING:
             if report.kind is ReportKind.ENDED:
                 self.process.settle()
-        elif self._phase is Phase.SYNCING:
+        elif self._watch.phase is Phase.SYNCING:
             if self._dialogue.is_in_step(report):
                 self.process.settle()
-        elif self._phase is Phase.RUNNING and self._command is not None:
+        elif self._watch.phase is Phase.RUNNING and self._command is not None:
             self._command_reported(self._command, report)
 
     def _command_reported(self, command: ShellCommand, report: Report) -> None:
@@ -302,9 +306,9 @@ class ShellJob:
 
     def settled(self) -> None:
         """Take the next step, now that all output so far is delivered or thrown away."""
-        if self._phase is Phase.SETTLING:
+        if self._watch.phase is Phase.SETTLING:
             self._command_settled()
-        elif self._phase is Phase.EXITED:
+        elif self._watch.phase is Phase.EXITED:
             self._held_open = self.process.close_outputs()
         else:
             self._come_to_prompt()
@@ -319,7 +323,7 @@ class ShellJob:
         self._watch.stop()
         self.suspension.stop()
         self._exit = ending
-        if self._phase is not Phase.SETTLING:
+        if self._watch.phase is not Phase.SETTLING:
             self._let_go()
 
     def ended(self) -> None:
@@ -331,12 +335,12 @@ class ShellJob:
     def _send(self, command: ShellCommand) -> None:
         """Give a command to the shell."""
         source = command.prepare()
-        self.signals.command_begins()
+        self._interrupt = None  # it was sent to an earlier command
+        self._watch.enter(Phase.RUNNING)
         self.suspension.command_begins(command.owner)
-        self._enter(Phase.RUNNING)
         self._meter.command_begins()
         command.number = self._dialogue.send_command(command.text, source)
-        self.process.resume_outputs()
+        self.process.transport.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
         self._dialogue.command_ended(report)
@@ -346,29 +350,30 @@ class ShellJob:
         else:
             text = "the shell could not begin the command; its standard error says why"
             self._ending = Refused(RefusalReason.SHELL_FAILED, text)
-        self._enter(Phase.SETTLING)
+        self._watch.enter(Phase.SETTLING)
         self.process.settle()
 
     def _command_settled(self) -> None:
         command, self._command = self._command, None
         assert command is not None
         self.suspension.command_ended()
+        usage = self._meter.take() if command.has_begun else None
         if self._exit is None:
-            self._enter(Phase.SYNCING if command.was_interrupted else Phase.READY)
-        command.finish(self._ending, usage=self._meter.take() if command.has_begun else None)
-        self.process.resume_outputs()
+            self._watch.enter(Phase.SYNCING if command.was_interrupted else Phase.READY)
+        command.finish(self._ending, usage=usage)
+        self.process.transport.resume_outputs()
         if self._exit is not None:
             self._let_go()
-        elif self._phase is Phase.READY:
+        elif self._watch.phase is Phase.READY:
             self.signals.remember_children()
             self._go_on()
 
     def _come_to_prompt(self) -> None:
         """Take commands: the shell is at its prompt, and its hidden output is gone."""
         self.signals.remember_children()
-        self._enter(Phase.READY)
+        self._watch.enter(Phase.READY)
         waiting, self._waiting = self._waiting, []
-        self.process.resume_outputs()
+        self.process.transport.resume_outputs()
         self._go_on()
         for ready in waiting:
             ready()
@@ -376,10 +381,10 @@ class ShellJob:
     def _go_on(self) -> None:
         """Begin the waiting command, or let the shell exit if its input has ended."""
         if self._command is not None:
-            if self._phase is Phase.READY:
+            if self._watch.phase is Phase.READY:
                 self._begin_waiting(self._command)
         elif self._is_leaving:
-            self.process.end_commands()
+            self.process.commands.end()
 
     def _begin_waiting(self, command: ShellCommand) -> None:
         try:
@@ -393,8 +398,10 @@ class ShellJob:
 
     def ask(self) -> None:
         """Ask the shell whether it is at its prompt, unless it has not read the last question."""
-        self.signals.repeat_interrupt()
-        if not self.process.unread_commands():
+        number, self._interrupt = self._interrupt, None
+        if number is not None:
+            self.signals.repeat_interrupt(number)
+        if not self.process.commands.buffered():
             try:
                 self._dialogue.send_question()
             except OSError as e:
@@ -407,18 +414,18 @@ class ShellJob:
         """
         self._fate = self._fate or OutcomeUnknown(text)
         self._watch.stop()
-        self.signals.signal_group(signal.SIGKILL)
+        self.process.transport.signal_group(signal.SIGKILL)
 
     # The end
 
     def _let_go(self) -> None:
         """Deliver the rest of the output, then close it."""
-        if self._phase is Phase.STARTING:
+        if self._watch.phase is Phase.STARTING:
             ending = self._fate or self._exit
             self._fate = shell_failure(
                 self._plan.spawn, ending, self._last_words.decode(self._plan.encoding, "replace")
             )
-        self._enter(Phase.EXITED)
+        self._watch.enter(Phase.EXITED)
         self.process.settle()
 
     def tell_end(self) -> None:
@@ -431,8 +438,3 @@ class ShellJob:
             command.finish(ending, held_open=self._held_open, usage=self._meter.take() if command.has_begun else None)
         self._output.end()
         self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
-
-    def _enter(self, phase: Phase) -> None:
-        """Change the phase, and restart the clocks for it."""
-        self._phase = phase
-        self._watch.enter(phase)

@@ -54,11 +54,6 @@ class ShellSignals:
         self._table = table
         self._earlier: set[Identity] = set()
         self._suspended: set[tuple[Identity, int]] = set()
-        self._interrupt: int | None = None
-
-    def command_begins(self) -> None:
-        """Forget an interrupt that was sent to an earlier command."""
-        self._interrupt = None
 
     def remember_children(self) -> None:
         """Leave the present children of the shell out from now on: earlier commands have left them behind.
@@ -82,14 +77,6 @@ class ShellSignals:
             os.killpg(group, number)
         return True
 
-    def signal_group(self, number: int) -> bool:
-        """Send a signal to the shell's process group.
-
-        :param number: the signal's number, or 0 to ask only.
-        :returns: whether any process of it was still there.
-        """
-        return self._transport.signal_group(number)
-
     def signal_processes(self, number: int) -> bool:
         """Send a signal to the command's processes, but not to the shell.
 
@@ -101,26 +88,19 @@ class ShellSignals:
         """
         found = self.descendants()
         if found is None:
-            return self.signal_group(number)
+            return self._transport.signal_group(number)
         self._send(found, number)
         return bool(found)
 
-    def interrupt_sent(self, number: int) -> None:
-        """Remember an interrupt for :meth:`repeat_interrupt`.
-
-        :param number: the number of ``INT`` or ``QUIT``.
-        """
-        self._interrupt = number
-
-    def repeat_interrupt(self) -> None:
-        """Send the last interrupt again, once, to the processes of the command that it has not reached.
+    def repeat_interrupt(self, number: int) -> None:
+        """Send an interrupt again to the processes of the command that it has not reached.
 
         A shell that is just starting a program does not pass the signal on to it, and acts on the signal after the
         program has ended.
+
+        :param number: the number of ``INT`` or ``QUIT``.
         """
-        number, self._interrupt = self._interrupt, None
-        if number is not None:
-            self._send([record for record in self.descendants() or () if would_die(record.pid, number)], number)
+        self._send([record for record in self.descendants() or () if would_die(record.pid, number)], number)
 
     def _send(self, records: Sequence[ProcessRecord], number: int) -> None:
         """Send a signal to those of the processes that are still there and ours."""

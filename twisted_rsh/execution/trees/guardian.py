@@ -202,7 +202,7 @@ class Guardian(IgnoresStaleEvents):
         finally:
             os.close(reading)
         os.set_blocking(writing, False)
-        self._fd = writing
+        self._fd, self.is_closed = writing, False
         watch_exit(self._reactor, self.pid, self)
 
     def job_started(self, pid: int, mark: bytes, born: int = 0) -> None:
