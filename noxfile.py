@@ -18,7 +18,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 OLDEST_PYTHON = PYTHONS[0]
 OLDEST = ("Twisted[tls]==24.11.0", "cryptography==42.0.8", "pyOpenSSL==24.0.0", "prompt_toolkit==3.0.36")
-"""The oldest packages that ``setup.cfg`` allows, and a pyOpenSSL of their time: a newer one breaks that Twisted's TLS."""
+"""The oldest packages that ``setup.cfg`` allows.  A newer pyOpenSSL breaks the TLS of that Twisted."""
 
 OLDEST_WARNINGS = ("-W", "ignore::pytest.PytestUnraisableExceptionWarning")
 """Options of pytest: that Twisted leaves a socket to the garbage collector where it cannot listen."""
