@@ -65,6 +65,7 @@ def test_a_channel_that_does_not_exist(channel: int) -> None:
     assert pair.client._latest == {}
 
 
+@pytest.mark.exhaustive
 def test_a_storm() -> None:
     """C-10: each of 10^5 sizes that the link takes is sent once, in order, within the bound of messages under way."""
     pair = Pair()

@@ -83,6 +83,7 @@ def test_no_signal(signal: str) -> None:
     assert pair.settle()[CLIENT] == [JobSuspended(channel, "STOP")]
 
 
+@pytest.mark.exhaustive
 def test_a_storm_without_acknowledgements() -> None:
     """C-10: of 10^5 states as many go out as may be under way, one waits behind them, and the last is kept."""
     pair = Pair()
@@ -100,6 +101,7 @@ def test_a_storm_without_acknowledgements() -> None:
     assert all(one != other for one, other in itertools.pairwise(events))
 
 
+@pytest.mark.exhaustive
 def test_a_storm_without_a_link() -> None:
     """C-10: while the link takes nothing, or there is none, only the last state of each channel is kept."""
     pair = Pair()

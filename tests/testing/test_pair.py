@@ -221,6 +221,7 @@ def test_cut(pair: MemoryPair, user: ScriptedUser, connection: Connection) -> No
     assert fragile.loss is LossReason.LINK
 
 
+@pytest.mark.exhaustive
 def test_login_cut_anywhere(clock: Clock, user: ScriptedUser) -> None:
     """Wherever a login is cut, in either direction, the client has an error of its own and the server forgets it."""
     pair = MemoryPair(clock, user)

@@ -17,6 +17,8 @@ from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import BadSignature, split_strings
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, verify_login
 
+pytestmark = pytest.mark.real
+
 TYPES = [
     (("-t", "ed25519"), "ssh-ed25519"),
     (("-t", "ecdsa", "-b", "256"), "ecdsa-sha2-nistp256"),

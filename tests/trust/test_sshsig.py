@@ -156,6 +156,7 @@ def test_user_names() -> None:
             log_in("ssh-ed25519", b"", user=bad)
 
 
+@pytest.mark.exhaustive
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(
     st.one_of(st.binary(max_size=80), st.sampled_from([key_blob(name) for name in ALGORITHMS])),

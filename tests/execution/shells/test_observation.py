@@ -26,6 +26,8 @@ from twisted_rsh.execution.trees.suspension import LOOK_SECONDS
 from twisted_rsh.execution.trees.table import ProcessTable
 from twisted_rsh.execution.user import LocalUser
 
+pytestmark = pytest.mark.real
+
 needs_children = pytest.mark.skipif(
     not ProcessTable(Clock()).lists_children, reason="this system does not list children"
 )

@@ -331,6 +331,7 @@ async def test_one_at_a_time(rig: ShellRig) -> None:
     assert await rig.output("echo probe") == "probe\n"
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_longest_text(rig: ShellRig) -> None:
     """A text of exactly the greatest length runs."""
