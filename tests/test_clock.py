@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -186,6 +191,67 @@ def test_penalties(reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         assert penalties.refuses("192.0.2.1")
     steady.now += 3
     assert not penalties.refuses("192.0.2.1")
+
+
+# The programs.
+
+PROGRAMS = {
+    "the server": "makeService(Options())",
+    "the client": "install_reactor(ClientOptions(command=('true',)))",
+    "the console": "install_reactor(ClientOptions())",
+    "the list of sessions": "manage.main(['sessions'])",
+}
+"""What each program does with the reactor before anything else."""
+
+CHECK = """
+import atexit, os, sys, time
+from twisted_rsh import manage
+from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.cli.program import install_reactor
+from twisted_rsh.tap import Options, makeService
+assert "twisted.internet.reactor" not in sys.modules
+os.isatty = lambda fd: True
+def check():
+    from twisted.internet import reactor
+    print(type(reactor).__name__, reactor.seconds is time.monotonic, flush=True)
+atexit.register(check)
+"""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_programs_use_a_steady_clock(program: str, tmp_path: Path) -> None:
+    """O-12: the reactor that a program owns does not follow the wall clock."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK + PROGRAMS[program]],
+        env={**os.environ, "HOME": str(tmp_path), "XDG_STATE_HOME": "", "XDG_CONFIG_HOME": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stderr == ""
+    reactor, is_steady = done.stdout.split()
+    assert (reactor == "AsyncioSelectorReactor", is_steady) == (program == "the console", "True")
+
+
+MODULES = sorted(Path(twisted_rsh.__file__).parent.rglob("*.py"))
+
+STEADY = {"CLOCK_BOOTTIME", "CLOCK_MONOTONIC", "clock_gettime", "monotonic"}
+"""What the package takes from :mod:`time`: clocks that cannot be set, and no way to block."""
+
+
+def test_nothing_reads_the_wall_clock() -> None:
+    """O-12: the package has no other time than the reactor's and that of clocks that cannot be set."""
+    found = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.ImportFrom(module="time" | "datetime"):
+                    found.add(f"{path}: imports from {node.module}")
+                case ast.Attribute(value=ast.Name("time"), attr=name) if name not in STEADY:
+                    found.add(f"{path}: time.{name}")
+                case ast.Attribute(attr="now" | "today" | "utcnow" | "st_mtime" | "st_ctime" as name):
+                    found.add(f"{path}: {name}")
+    assert found == set()
 
 
 # Sleep.

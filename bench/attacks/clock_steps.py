@@ -325,7 +325,7 @@ class Attack:
         with subprocess.Popen(
             words,
             cwd=ROOT,
-            env=environment(str(self._folder)) | variables,
+            env={**environment(str(self._folder)), **variables},
             stdin=subprocess.DEVNULL,
             stdout=pipe,
             stderr=pipe,
@@ -395,7 +395,7 @@ def _own_address() -> str | None:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.clock_steps", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="only back, shorter deadlines, and no penalty")
+    parser.add_argument("--quick", action="store_true", help="only back, shorter deadlines, no ladder and no penalty")
     parser.add_argument("--json", metavar="FILE", help="write all figures to a file")
     return parser.parse_args(arguments)
 

@@ -218,7 +218,7 @@ def _spawn(
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=environment(site.folder) | site.environment,
+            env={**environment(site.folder), **site.environment},
             stdin=pipe,
             stdout=pipe,
             stderr=errors,
