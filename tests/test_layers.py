@@ -18,8 +18,10 @@ ROOT = "twisted_rsh"
 EXECUTION = {"execution", "execution.shells", "execution.trees", "execution.processes", "execution.account"}
 
 LAYERS = {
-    "": {"client", "trust", "core", "interfaces"},  # the public face: names that are imported when they are asked for
+    # The public face: names that are imported when they are asked for.
+    "": {"client", "clock", "trust", "core", "interfaces"},
     "core": {"core"},
+    "clock": set(),
     "interfaces": {"core"},
     "trust": {"trust", "core", "interfaces"},
     "execution.account": {"core"},
@@ -28,16 +30,16 @@ LAYERS = {
     "execution.shells": {*EXECUTION, "core", "interfaces"},
     "execution": {*EXECUTION, "core", "interfaces"},
     "link": {"link", "trust", "core", "interfaces"},
-    "server": {"server", "link", *EXECUTION, "trust", "core", "interfaces"},
-    "client": {"client", "link", "trust", "core", "interfaces"},
-    "cli": {"cli", "client", "trust", "core"},
+    "server": {"server", "clock", "link", *EXECUTION, "trust", "core", "interfaces"},
+    "client": {"client", "clock", "link", "trust", "core", "interfaces"},
+    "cli": {"cli", "client", "clock", "trust", "core"},
     # The fault tools know bytes, and nothing of this protocol; the package offers the doubles beside them.
     "testing": {"testing", "testing.pair", "testing.scripted"},
     "testing.scripted": {"core", "interfaces"},
     "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
-    "tap": {"server", "link", *EXECUTION, "trust", "core", "interfaces"},
+    "tap": {"server", "clock", "link", *EXECUTION, "trust", "core", "interfaces"},
     # The programs: nothing imports them.
-    "manage": {"server", "trust", "core"},
+    "manage": {"server", "clock", "trust", "core"},
     "server.__main__": {"tap", "server"},
     "cli.__main__": {"", "cli", "client", "trust", "core"},  # the package itself has the version
     "client.__main__": {"cli.__main__"},

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from twisted_rsh.client.job import Job
     from twisted_rsh.client.result import CommandFailed, Result
     from twisted_rsh.client.shell import Shell
+    from twisted_rsh.clock import use_steady_clock
     from twisted_rsh.core.endings import (
         Ending,
         Exited,
@@ -97,6 +98,7 @@ __all__ = [
     "connect_to_endpoint",
     "load_or_create_client_key",
     "parse_fingerprint",
+    "use_steady_clock",
 ]
 
 __version__ = "0.1.0"
@@ -111,6 +113,7 @@ _NAMES_BY_MODULE = {
     "client.job": "Job",
     "client.result": "CommandFailed Result",
     "client.shell": "Shell",
+    "clock": "use_steady_clock",
     "core.endings": (
         "Ending Exited JobEnd Limit LimitReached OutcomeUnknown RefusalReason Refused ResourceUsage Signalled Stopped"
         " TimedOut"

@@ -19,6 +19,7 @@ from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.task import react
 from twisted.protocols.amp import AMP
 
+from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
 from twisted_rsh.server.control import EndSession, NextSession, is_our_own_peer
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
@@ -97,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     options = parse_arguments(sys.argv[1:] if arguments is None else arguments)
 
     async def run(reactor: Any) -> None:
+        use_steady_clock(reactor)
         try:
             text = await manage_sessions(reactor, options)
         except Problem as problem:

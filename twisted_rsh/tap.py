@@ -23,6 +23,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.execution.account import Account
@@ -226,7 +227,9 @@ def refuse_to_start(reason: str) -> NoReturn:
 
 
 def makeService(options: Options, reactor: Any = None) -> Service:
-    """Make the service that the options describe.
+    """Make the service that the options describe, for a program that is nothing but this server.
+
+    The reactor gets a clock that cannot be set (:func:`twisted_rsh.clock.use_steady_clock`).
 
     :param options: the command line.
     :param reactor: the reactor; ``None`` for the one that is installed.
@@ -234,6 +237,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
     """
     if reactor is None:
         from twisted.internet import reactor
+    use_steady_clock(reactor)
     try:
         config = (
             ConfigFolders.default(os.environ)

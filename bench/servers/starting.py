@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bench.surroundings import ROOT, authorized_keys_path, environment, host_key_path
 
@@ -64,6 +64,7 @@ class Site:
     :ivar crowd: connections of a crowd.
     :ivar python_options: options of the interpreter that runs a server of ours.
     :ivar server_options: options of a server of ours.
+    :ivar environment: variables that every server has beside those of :func:`bench.surroundings.environment`.
     """
 
     folder: str
@@ -71,6 +72,7 @@ class Site:
     crowd: int = 0
     python_options: Sequence[str] = ()
     server_options: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,12 @@ def _spawn(
     pipe = subprocess.PIPE if talks else subprocess.DEVNULL
     with open(log, "ab") as errors:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(site.folder), stdin=pipe, stdout=pipe, stderr=errors
+            command,
+            cwd=ROOT,
+            env={**environment(site.folder), **site.environment},
+            stdin=pipe,
+            stdout=pipe,
+            stderr=errors,
         )
     stack.callback(_end, process)
     return process

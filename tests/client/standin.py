@@ -278,7 +278,7 @@ class Network:
         link = await dial(self.clock, self, pin)
         welcome = await log_in(link, client_key(), ALICE, SessionLimits())
         reconnector = Reconnector(self.clock, self, pin, welcome, self.elapsed, lambda: 0.0)
-        return Connection(link, welcome, reconnector if resume else None)
+        return Connection(link, welcome, reconnector if resume else None, lambda: self.slept)
 
     def _move(self) -> None:
         moved = True

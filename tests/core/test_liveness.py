@@ -52,7 +52,7 @@ def test_pongs() -> None:
 def test_a_hurry() -> None:
     """In a hurry, a ping goes out after half of the time, and the link dies at its end."""
     liveness = Liveness(15.0, 3, 0.0)
-    liveness.hurry(10.0, 2.0)
+    liveness.hurry(5.0, 10.0, 2.0)
     assert liveness.deadline == 7.0
     assert liveness.check(6.9) is Silence.NONE
     assert liveness.check(7.0) is Silence.ASK
@@ -64,7 +64,7 @@ def test_a_hurry() -> None:
 def test_a_hurry_ends_with_any_word() -> None:
     """Any frame from the peer ends the hurry."""
     liveness = Liveness(15.0, 3, 0.0)
-    liveness.hurry(10.0, 0.0)
+    liveness.hurry(5.0, 10.0, 0.0)
     liveness.heard(9.0)
     assert liveness.check(23.9) is Silence.NONE
     assert liveness.check(24.0) is Silence.ASK
@@ -73,12 +73,12 @@ def test_a_hurry_ends_with_any_word() -> None:
 def test_a_hurry_never_gives_more_time() -> None:
     """A hurry gives no more time than was left, nor more than a shorter hurry gave."""
     liveness = Liveness(15.0, 3, 0.0)
-    liveness.hurry(100.0, 0.0)
+    liveness.hurry(50.0, 100.0, 0.0)
     assert liveness.deadline == 15.0
     assert liveness.check(45.0) is Silence.DEAD
     liveness = Liveness(15.0, 3, 0.0)
-    liveness.hurry(10.0, 0.0)
-    liveness.hurry(10.0, 4.0)
+    liveness.hurry(5.0, 10.0, 0.0)
+    liveness.hurry(5.0, 10.0, 4.0)
     assert liveness.check(5.0) is Silence.ASK
     assert liveness.check(10.0) is Silence.DEAD
 
@@ -95,7 +95,7 @@ def test_another_link() -> None:
     """A new link has all of its time, and pings of its own."""
     liveness = Liveness(15.0, 3, 0.0)
     liveness.next_token()
-    liveness.hurry(1.0, 10.0)
+    liveness.hurry(0.5, 1.0, 10.0)
     liveness.restart(100.0)
     assert liveness.deadline == 115.0
     assert liveness.silence(101.0) == 1.0

@@ -356,7 +356,7 @@ def test_time_without_a_link() -> None:
 def test_an_answer_that_is_expected() -> None:
     """A client that waits for an answer gives the link up sooner, unless the peer sends anything."""
     pair = Pair()
-    pair.client.answer_expected(10.0, 0.0)
+    pair.client.answer_expected(5.0, 10.0, 0.0)
     assert pair.client.deadline == 5.0
     assert pair.client.deadline_reached(5.0) == []
     assert pair.written(CLIENT) == [Ping(0)]

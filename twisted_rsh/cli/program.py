@@ -21,6 +21,7 @@ from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
 from twisted_rsh.client.connecting import connect
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.status import FAILURE_STATUS
+from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
 
 __all__ = [
@@ -48,7 +49,7 @@ log = Logger()
 
 
 def install_reactor(options: ClientOptions) -> Any:
-    """Install the reactor that the program needs, and return it.
+    """Install the reactor that the program needs, with a clock that cannot be set, and return it.
 
     The console needs the asyncio reactor, since prompt_toolkit runs on asyncio.  All else runs on Twisted's default.
 
@@ -64,6 +65,7 @@ def install_reactor(options: ClientOptions) -> Any:
         asyncioreactor.install(loop)
     from twisted.internet import reactor
 
+    use_steady_clock(reactor)
     return reactor
 
 

@@ -16,6 +16,8 @@ from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.shell import Shell, start_shell
 from twisted_rsh.client.waiting import Once, Watchers
+from twisted_rsh.client.waking import WakeWatch
+from twisted_rsh.clock import seconds_asleep
 from twisted_rsh.core.requests import Disconnection, JobRequest, Terminal
 
 __all__ = ["MAX_FAREWELLS", "Connection", "LinkWatcher"]
@@ -41,9 +43,16 @@ class Connection:
     :param link: the link that the session began on.
     :param welcome: the session.
     :param reconnector: finds it other links; ``None`` for a session that ends with its link.
+    :param asleep: as for :class:`~twisted_rsh.client.waking.WakeWatch`.
     """
 
-    def __init__(self, link: ClientLink, welcome: Welcome, reconnector: Reconnector | None = None) -> None:
+    def __init__(
+        self,
+        link: ClientLink,
+        welcome: Welcome,
+        reconnector: Reconnector | None = None,
+        asleep: Callable[[], float] = seconds_asleep,
+    ) -> None:
         self._pump = welcome.pump
         # A server can refuse to keep sessions that have no link.
         self._reconnector = reconnector if welcome.session.limits.detach_seconds else None
@@ -52,7 +61,9 @@ class Connection:
         self._over: Once[str] = Once()
         self._watchers: Watchers[str | None] = Watchers()
         self._farewells = 0
+        self._waking = WakeWatch(link.clock, welcome.pump, asleep)
         self._pump.start(link, self._jobs)
+        self._waking.start(resumes=self._reconnector is not None)
         Deferred.fromCoroutine(self._live(link))
 
     async def __aenter__(self) -> Connection:  # noqa: PYI034 - Self is of Python 3.11
@@ -267,6 +278,7 @@ class Connection:
                 break
             if self._jobs.loss is None:
                 self._watchers.tell(None)
+        self._waking.stop()
         self._over.happen(str(self._jobs.loss))
 
     def _needs_link_after(self, link: ClientLink) -> bool:

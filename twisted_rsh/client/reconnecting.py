@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ from twisted_rsh.client.errors import Error, LossReason, NoServer, SessionLost, 
 from twisted_rsh.client.jobs import SessionJobs
 from twisted_rsh.client.link import ClientLink, dial
 from twisted_rsh.client.login import Welcome, resume
+from twisted_rsh.clock import seconds_with_sleep
 
 __all__ = [
     "FIRST_RETRY_SECONDS",
@@ -25,7 +25,6 @@ __all__ = [
     "RESUME_SECONDS",
     "TICK_SECONDS",
     "Reconnector",
-    "elapsed_seconds",
     "retry_delay",
 ]
 
@@ -45,11 +44,6 @@ TICK_SECONDS = 1.0
 
 JUMP_SECONDS = 30.0
 """Seconds by which a look at the clock is late when the machine has slept: on a busy machine it is late by less."""
-
-
-def elapsed_seconds() -> float:
-    """Return the time in seconds from a clock that cannot be set and goes on while the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def retry_delay(failures: int, jitter: float) -> float:
@@ -73,7 +67,7 @@ class Reconnector:
     :param endpoint: the server's address.
     :param pin: SHA-256 of the server's public key, 32 bytes.
     :param welcome: the session.
-    :param elapsed: returns the time in seconds; see :func:`elapsed_seconds`.
+    :param elapsed: returns the time in seconds; see :func:`twisted_rsh.clock.seconds_with_sleep`.
     :param jitter: returns random numbers from 0 up to 1.
     """
 
@@ -85,7 +79,7 @@ class Reconnector:
         endpoint: IStreamClientEndpoint,
         pin: bytes,
         welcome: Welcome,
-        elapsed: Callable[[], float] = elapsed_seconds,
+        elapsed: Callable[[], float] = seconds_with_sleep,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._reactor = reactor

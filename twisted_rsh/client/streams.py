@@ -16,7 +16,7 @@ __all__ = ["TYPING_SECONDS", "IInputSource", "JobChannel", "RemoteInput", "Remot
 
 TYPING_SECONDS = 10.0
 """Seconds within which the server must have sent something after a person has typed: a user who waits for the echo of a
-key learns of a dead connection sooner than keepalive would find it."""
+key learns of a dead connection sooner than keepalive would find it.  A ping is due after half of that."""
 
 
 class JobChannel:
@@ -47,7 +47,7 @@ class JobChannel:
         """
         self._session.send_data(self.number, Stream.STDIN, data)
         if self._is_typed:
-            self._pump.answer_expected(TYPING_SECONDS)
+            self._pump.answer_expected(TYPING_SECONDS / 2, TYPING_SECONDS)
         self._pump.flush()
 
     def end_input(self) -> None:

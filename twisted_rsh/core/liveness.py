@@ -61,12 +61,13 @@ class Liveness:
         self._pings = 0
         self.heard(now)
 
-    def hurry(self, seconds: float, now: float) -> None:
+    def hurry(self, ping: float, seconds: float, now: float) -> None:
         """Give the peer less time, because a user waits for it.  It has all of its time again once it sends something.
 
-        :param seconds: the time after which the link is dead if the peer stays silent; a ping is due after half of it.
+        :param ping: the seconds after which a ping is due.
+        :param seconds: the time after which the link is dead if the peer stays silent.
         """
-        self._ask_at = min(self._ask_at, now + seconds / 2)
+        self._ask_at = min(self._ask_at, now + ping)
         self._dead_at = min(self._dead_at, now + seconds)
 
     def check(self, now: float) -> Silence:

@@ -256,15 +256,16 @@ class Session:
             self._frames.append(encode(Ping(self._liveness.next_token())))
         return []
 
-    def answer_expected(self, seconds: float, now: float) -> None:
+    def answer_expected(self, ping: float, seconds: float, now: float) -> None:
         """Note that a user waits for an answer, so that the link counts as dead after a shorter silence than usual.
 
         This moves :attr:`deadline`.  The usual time holds again once the peer sends anything.
 
+        :param ping: the seconds after which to ask for a sign of life.
         :param seconds: the shorter silence.
         :param now: the time in seconds.
         """
-        self._liveness.hurry(seconds, now)
+        self._liveness.hurry(ping, seconds, now)
 
     # Messages that either side sends.
 

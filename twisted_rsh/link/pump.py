@@ -144,13 +144,14 @@ class SessionPump:
             self._leaving.cancel()
             self._close(link)
 
-    def answer_expected(self, seconds: float) -> None:
+    def answer_expected(self, ping: float, seconds: float) -> None:
         """Fail the link unless the peer sends something in time; nothing happens while there is no link.
 
-        :param seconds: the time for it, from now.
+        :param ping: the seconds from now after which the peer is asked for a sign of life, unless it was asked before.
+        :param seconds: the time that the peer has, from now.
         """
         if self._timer is not None:
-            self._session.answer_expected(seconds, self._clock.seconds())
+            self._session.answer_expected(ping, seconds, self._clock.seconds())
             self._timer.cancel()
             self._arm()
 

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twisted_rsh.clock import use_steady_clock
     from twisted_rsh.core.endings import (
         Exited,
         JobEnd,
@@ -69,6 +70,7 @@ _MODULES = {
     "Stopped": "twisted_rsh.core.endings",
     "Stream": "twisted_rsh.core.roles",
     "TimedOut": "twisted_rsh.core.endings",
+    "use_steady_clock": "twisted_rsh.clock",
 }
 """The module of each name."""
 
@@ -107,6 +109,7 @@ __all__ = [
     "Stream",
     "TimedOut",
     "local_portal",
+    "use_steady_clock",
 ]
 
 
