@@ -157,6 +157,11 @@ class FramedLink(Int32StringReceiver):
         """Whether the link ignores everything that arrives: it is dead, or :meth:`close` was called."""
         return self.dead or self._closing
 
+    @property
+    def has_partial_frame(self) -> bool:
+        """Whether the link holds the beginning of a frame whose rest has not arrived."""
+        return bool(self._unprocessed)
+
     def session_began(self) -> None:
         """Lift the login's deadline and allow larger frames: the login has succeeded."""
         self._stop_deadline()
