@@ -21,14 +21,15 @@ LAYERS = {
     "": {"client", "trust", "core", "interfaces"},  # the public face: names that are imported when they are asked for
     "core": {"core"},
     "interfaces": {"core"},
-    "trust": {"trust", "core", "interfaces"},
+    "limited_log": set(),
+    "trust": {"limited_log", "trust", "core", "interfaces"},
     "execution.account": {"core"},
     "execution.processes": {"execution.processes", "core"},
     "execution.trees": {"execution.trees", "execution.processes", "execution.account", "core", "interfaces"},
     "execution.shells": {*EXECUTION, "core", "interfaces"},
     "execution": {*EXECUTION, "core", "interfaces"},
     "link": {"link", "trust", "core", "interfaces"},
-    "server": {"server", "link", *EXECUTION, "trust", "core", "interfaces"},
+    "server": {"limited_log", "server", "link", *EXECUTION, "trust", "core", "interfaces"},
     "client": {"client", "link", "trust", "core", "interfaces"},
     "cli": {"cli", "client", "trust", "core"},
     # The fault tools know bytes, and nothing of this protocol; the package offers the doubles beside them.

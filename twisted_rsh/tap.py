@@ -30,13 +30,13 @@ from twisted_rsh.execution.processes.spawn import UnsupportedSystem
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.portal import local_portal
 from twisted_rsh.server.service import RemoteShellService
 from twisted_rsh.server.sighup import ISighupListener, SighupHandler
-from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
 

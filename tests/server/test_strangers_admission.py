@@ -10,7 +10,8 @@ from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import frame
 from tests.server.rig import Lucky, Rig, Unlucky
-from twisted_rsh.server.strangers import (
+from twisted_rsh.link.tls import BUSY_ALERT
+from twisted_rsh.server.admission import (
     DROP_RATE,
     DROP_START,
     MAX_UNAUTHENTICATED,
@@ -51,7 +52,7 @@ def test_the_share_grows() -> None:
     admission = Admission(drawn)
     shares = {}
     for count in range(MAX_UNAUTHENTICATED):
-        admission.count = count
+        admission._strangers.count = count
         share = 0.0
         for percent in range(101):
             drawn.number = percent / 100
@@ -60,7 +61,7 @@ def test_the_share_grows() -> None:
                 break
             share = 1.0
         shares[count] = share
-        admission.count = count
+        admission._strangers.count = count
     assert shares[DROP_START - 1] == 0.0
     assert shares[DROP_START] == pytest.approx(DROP_RATE, abs=0.01)
     assert shares[55] == pytest.approx((DROP_RATE + 1) / 2, abs=0.01)
@@ -71,7 +72,7 @@ def test_the_share_grows() -> None:
 def test_statistics() -> None:
     """R-03: at ten, about 30 of 100 are turned away."""
     admission = Admission(random.Random(1))
-    admission.count = DROP_START
+    admission._strangers.count = DROP_START
     refused = 0
     for _ in range(10_000):
         if admission.admit():
@@ -92,7 +93,7 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
     rig = Rig(max_unauthenticated=2)
     address = IPv4Address("TCP", "192.0.2.7", 1)
     one, other = rig.connect(), rig.connect()
-    assert rig.factory.buildProtocol(address) is None
+    assert rig.answer_at_once(address) == BUSY_ALERT
     line = formatEvent(logged[-1])
     assert "turned away: 2 have not logged in (--max-unauthenticated" in line
     other.wire.lose()
@@ -100,7 +101,7 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
     rig.log_in()
     assert rig.waiting == 1
     rig.connect()
-    assert rig.factory.buildProtocol(address) is None
+    assert rig.answer_at_once(address) == BUSY_ALERT
     rig.clock.advance(60)
     one.exchange()
     assert rig.waiting == 0
@@ -132,11 +133,11 @@ def test_one_source_at_a_server() -> None:
     """R-01: strangers at one address keep no other address out; a login or an end makes room."""
     rig = Rig(max_unauthenticated_per_source=2)
     one, other = rig.connect("192.0.2.7"), rig.connect("192.0.2.7")
-    assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
+    assert rig.answer_at_once(IPv4Address("TCP", "192.0.2.7", 1)) == BUSY_ALERT
     rig.connect("192.0.2.8")
     rig.connect("127.0.0.1")
     one.send(frame(one.auth(rig.pin)))
     assert rig.connect("192.0.2.7") is not None
-    assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
+    assert rig.answer_at_once(IPv4Address("TCP", "192.0.2.7", 1)) == BUSY_ALERT
     other.wire.lose()
     assert rig.connect("192.0.2.7") is not None

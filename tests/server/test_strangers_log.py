@@ -11,7 +11,8 @@ from twisted.logger import LogEvent, Logger, formatEvent
 
 from tests.link.wire import RawClient, Wire, frame
 from tests.server.rig import Rig
-from twisted_rsh.server.strangers import LINES_A_MINUTE, RateLimitedLog
+from twisted_rsh.limited_log import LINES_A_MINUTE, RateLimitedLog
+from twisted_rsh.link.tls import BUSY_ALERT, REFUSED_ALERT
 
 
 def lines(logged: list[LogEvent]) -> list[str]:
@@ -24,7 +25,7 @@ def lines(logged: list[LogEvent]) -> list[str]:
 def test_the_bound(logged: list[LogEvent]) -> None:
     """R-15: a minute has sixty lines; the log announces that more are left out, and counts them in the next minute."""
     clock = Clock()
-    limit = RateLimitedLog(Logger("twisted_rsh.test"), clock)
+    limit = RateLimitedLog(Logger("twisted_rsh.test"), clock.seconds)
     for number in range(LINES_A_MINUTE):
         limit.info("line {number}", number=number)
     assert lines(logged) == [f"line {number}" for number in range(LINES_A_MINUTE)]
@@ -45,7 +46,7 @@ def test_the_bound(logged: list[LogEvent]) -> None:
 def test_quiet_minutes(logged: list[LogEvent]) -> None:
     """A minute with room announces nothing, and a clock that is set back begins a new minute."""
     clock = Clock()
-    limit = RateLimitedLog(Logger("twisted_rsh.test"), clock, lines=1)
+    limit = RateLimitedLog(Logger("twisted_rsh.test"), clock.seconds, lines=1)
     limit.info("a")
     clock.advance(60)
     limit.info("b")
@@ -73,7 +74,7 @@ def a_wrong_key(rig: Rig) -> None:
 
 def one_too_many(rig: Rig) -> None:
     """Connect to a server that is full."""
-    assert rig.factory.buildProtocol(None) is None
+    assert rig.answer_at_once() == BUSY_ALERT
 
 
 def another_source(rig: Rig) -> None:
@@ -108,5 +109,5 @@ def test_one_line_for_each_source(rig: Rig, logged: list[LogEvent]) -> None:
     texts = lines(logged)
     assert sum("is refused for 30 s: protocol error" in text for text in texts) == 1
     for _ in range(1000):
-        assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
+        assert rig.answer_at_once(IPv4Address("TCP", "192.0.2.7", 1)) == REFUSED_ALERT
     assert lines(logged) == []

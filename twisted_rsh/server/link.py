@@ -100,6 +100,11 @@ class ServerLink(FramedLink):
         line = "link with {peer} aborted: {reason!r}"
         self.factory.strangers.log.aborted.info(line, peer=self.peer, reason=reason)
 
+    def log_broken(self, failure: Failure) -> None:
+        """Write a bug of this program to the log likewise."""
+        line = "a frame from {peer} broke the program"
+        self.factory.strangers.log.broken.failure(line, failure, peer=self.peer)
+
     def _has_pipelined(self) -> bool:
         """Tell whether the link is over; it is, if even a part of a frame has arrived behind an unanswered claim."""
         if self.has_partial_frame and not self.is_over:
@@ -207,7 +212,8 @@ class ServerLink(FramedLink):
             self._refuse_resume(claim, "there is no such session, or this is not its client")
             return
         # The portal may take its time.  Until it has answered, no frame is legal on this link, and nothing has changed.
-        check_key_again(self.factory.portal, session.login.credentials).addCallback(self._checked, claim, binding)
+        check = check_key_again(self.factory.portal, session.login.credentials, self.factory.strangers.log.broken)
+        check.addCallback(self._checked, claim, binding)
 
     def _checked(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
         try:
