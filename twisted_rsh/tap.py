@@ -109,7 +109,7 @@ class Options(usage.Options):
             "max-unauthenticated-per-source",
             None,
             MAX_UNAUTHENTICATED_PER_SOURCE,
-            "Connections that one other machine, or IPv6 network of 64 bits, may have at once without a login.",
+            "Connections that one other machine, IPv6 network of 64 bits or user may have at once without a login.",
             _whole_number("max-unauthenticated-per-source", 1, 1_000_000),
         ],
         [
@@ -164,7 +164,7 @@ class Options(usage.Options):
     ]
     optFlags = [  # noqa: RUF012 - as above
         ["log-commands", None, "Write the clients' commands to the log."],
-        ["no-penalties", None, "Never refuse a machine for a while because it misbehaved before it logged in."],
+        ["no-penalties", None, "Never refuse a machine or user for a while because it misbehaved before it logged in."],
     ]
 
     def __init__(self) -> None:

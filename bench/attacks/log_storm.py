@@ -26,6 +26,7 @@ from OpenSSL import SSL
 from bench.servers.starting import OURS, Site, running
 from bench.surroundings import clean_up_when_ended, prepare, user_name
 from twisted_rsh.core.codec import encode
+from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS
 from twisted_rsh.core.messages import Auth
 from twisted_rsh.limited_log import LINES_A_MINUTE
 from twisted_rsh.link.tls import ALPN, EXPORTER_BYTES, EXPORTER_LABEL
@@ -44,6 +45,9 @@ QUICK_SECONDS = 0.5
 KINDS_OF_LINES = 5
 """Kinds of lines that these strangers cause: turned away, aborted, login refused, and one for each file of keys."""
 
+REFUSAL_BYTES = 5
+"""Bytes of the frame that refuses a login."""
+
 PATIENCE = 5.0
 """Seconds to wait for the server's next byte."""
 
@@ -56,6 +60,7 @@ class _Stranger:
 
     def __init__(self, port: int) -> None:
         self.raw = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        self.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def say(self, data: bytes) -> None:
         """Send, if the server still listens."""
@@ -83,7 +88,7 @@ class _Stranger:
                 return connection
 
     def log_in(self, pin: bytes, key: ClientKey) -> None:
-        """Try to log in until the server closes the connection."""
+        """Try to log in as often as one connection may."""
         connection = self.handshake()
         if connection is None:
             return
@@ -91,16 +96,15 @@ class _Stranger:
         user = user_name()
         claim = Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=key.sign_login(binding, pin, user))
         payload = encode(claim)
-        while True:
+        for _ in range(MAX_AUTH_ATTEMPTS):
             connection.send(len(payload).to_bytes(4, "big") + payload)
             self.say(connection.bio_read(65536))
-            if not self._hear(connection):
-                return
-            with contextlib.suppress(SSL.WantReadError):
-                try:
-                    connection.recv(65536)
-                except SSL.ZeroReturnError:
+            heard = b""
+            while len(heard) < REFUSAL_BYTES:
+                if not self._hear(connection):
                     return
+                with contextlib.suppress(SSL.WantReadError):
+                    heard += connection.recv(REFUSAL_BYTES)
 
     def _hear(self, connection: SSL.Connection) -> bool:
         try:

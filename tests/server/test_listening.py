@@ -129,7 +129,7 @@ class Exhausted:
 
 @asynchronous
 async def test_connections_without_a_descriptor() -> None:
-    """R-15, R-16: connections that come while there is no descriptor write a bounded number of lines, and Twisted's
+    """R-15: connections that come while there is no descriptor write a bounded number of lines, and Twisted's
     own port writes three for each."""
     ports = await listen_on_all(Factory(), ["127.0.0.1"], 0, [TCP4ServerEndpoint(reactor, 0)], reactor)
     plain = await TCP4ServerEndpoint(reactor, 0).listen(Factory())

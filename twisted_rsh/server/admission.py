@@ -1,7 +1,7 @@
 """The number of connections that have not logged in: how many there may be, and which of the next are turned away.
 
 As with OpenSSH's ``MaxStartups`` (``sshd_config(5)``), a growing share of connections is turned away at random while
-many have not logged in.  So those who hold connections open do not keep out a client that tries again.
+many have not logged in.  So a client that holds connections open does not keep out another that tries again.
 """
 
 from __future__ import annotations
