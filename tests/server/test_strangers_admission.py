@@ -8,9 +8,9 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, formatEvent
 
-from tests.link.wire import frame
+from tests.link.wire import Wire, frame
 from tests.server.rig import Lucky, Rig, Unlucky
-from twisted_rsh.link.tls import BUSY_ALERT
+from twisted_rsh.link.tls import BUSY_ALERT, REFUSED_ALERT
 from twisted_rsh.server.admission import (
     DROP_RATE,
     DROP_START,
@@ -18,6 +18,7 @@ from twisted_rsh.server.admission import (
     MAX_UNAUTHENTICATED_PER_SOURCE,
     Admission,
 )
+from twisted_rsh.server.sources import OWN_USER, UNKNOWN_USER
 
 
 class Drawn(random.Random):
@@ -141,3 +142,97 @@ def test_one_source_at_a_server() -> None:
     assert rig.answer_at_once(IPv4Address("TCP", "192.0.2.7", 1)) == BUSY_ALERT
     other.wire.lose()
     assert rig.connect("192.0.2.7") is not None
+
+
+def test_one_sources_random_part() -> None:
+    """R-03: of one source some are turned away from half of its number on, so that its silent ones leave room."""
+    admission = Admission(Unlucky())
+    admitted = [admission.admit("a") for _ in range(MAX_UNAUTHENTICATED_PER_SOURCE)]
+    assert admitted == [True] * 5 + [False] * 5
+    assert admission.admit("b")
+
+
+def test_a_random_part_of_a_source() -> None:
+    """R-03: it grows from 30 % to all, as that of all strangers does."""
+    shares = []
+    for count in range(MAX_UNAUTHENTICATED_PER_SOURCE):
+        admission = Admission(random.Random(1))
+        refused = 0
+        for _ in range(2000):
+            admission._sources["a"] = type(admission._own)(MAX_UNAUTHENTICATED_PER_SOURCE, 5, count)
+            refused += not admission.admit("a")
+            admission._strangers.count = 0
+        shares.append(refused / 2000)
+    assert shares == pytest.approx([0, 0, 0, 0, 0, 0.3, 0.44, 0.58, 0.72, 0.86], abs=0.04)
+
+
+def test_a_small_number_of_a_source() -> None:
+    """R-03: a number below ten has no random part."""
+    admission = Admission(Unlucky(), per_source=DROP_START - 1)
+    assert [admission.admit("a") for _ in range(DROP_START)] == [True] * (DROP_START - 1) + [False]
+
+
+def test_the_servers_own_user_has_room_of_its_own() -> None:
+    """R-01: strangers that fill all of their room take nothing of the own user's, and the other way round."""
+    admission = Admission(Lucky())
+    while admission.admit():
+        pass
+    assert [admission.admit(OWN_USER) for _ in range(MAX_UNAUTHENTICATED + 1)] == [True] * MAX_UNAUTHENTICATED + [False]
+    admission.leave()
+    assert admission.admit("a")
+    assert not admission.admit("a")
+    admission.leave(OWN_USER)
+    assert admission.admit(OWN_USER)
+    assert admission.count == 2 * MAX_UNAUTHENTICATED
+
+
+def test_the_own_users_random_part() -> None:
+    """R-03: of the own user some are turned away from half on: 54 programs that start at once nearly all get in."""
+    admission = Admission(Unlucky())
+    admitted = [admission.admit(OWN_USER) for _ in range(MAX_UNAUTHENTICATED)]
+    assert admitted.count(True) == MAX_UNAUTHENTICATED // 2
+    for _ in range(MAX_UNAUTHENTICATED // 2):
+        admission.leave(OWN_USER)
+    assert admission.count == 0
+
+
+@pytest.mark.parametrize(("source", "is_refused"), [("uid 4321", True), (UNKNOWN_USER, False), (OWN_USER, False)])
+def test_users_of_this_machine(
+    source: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch, logged: list[LogEvent]
+) -> None:
+    """R-08: another user has penalties like another machine; the own user and users that are not known have none."""
+    rig = Rig(max_unauthenticated_per_source=2)
+    monkeypatch.setattr("twisted_rsh.server.factory.source_of", lambda *_: source)
+    one, other = rig.connect(), rig.connect()
+    if source != OWN_USER:
+        assert rig.answer_at_once() == BUSY_ALERT
+        assert f"a connection from {source} was turned away" in formatEvent(logged[-1])
+    assert rig.waiting == 2
+    for client in (one, other):
+        client.send(frame(b"\0"))
+    assert rig.waiting == 0
+    assert rig.answer_at_once() == (REFUSED_ALERT if is_refused else None)
+    assert len(rig.factory.strangers.penalties) == is_refused
+    assert any(f"{source} is refused for" in formatEvent(event) for event in logged) == is_refused
+
+
+def test_a_session_of_another_user(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-08: another user with an authorized key is let off like a machine with a session, and its login makes room."""
+    monkeypatch.setattr("twisted_rsh.server.factory.source_of", lambda *_: "uid 4321")
+    rig.log_in()
+    assert rig.waiting == 0
+    for _ in range(20):
+        rig.connect().wire.lose()
+    assert len(rig.factory.strangers.penalties) == 0
+
+
+def test_what_is_turned_away_leaves_nothing(rig: Rig) -> None:
+    """R-02: of a connection that is turned away nothing is read, and no link is made."""
+    rig.factory.strangers.admission._strangers.count = MAX_UNAUTHENTICATED
+    wire = Wire(rig.clock)
+    protocol = rig.factory.buildProtocol(None)
+    wire.connect(protocol)
+    assert (wire.take(), wire.disconnecting) == (BUSY_ALERT, True)
+    protocol.dataReceived(b"anything")
+    rig.clock.advance(100)
+    assert (wire.is_lost, rig.links, rig.clock.getDelayedCalls()) == (True, set(), [])

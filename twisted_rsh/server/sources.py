@@ -51,14 +51,14 @@ def source_of(transport: Any, address: IAddress | None, uid_of: Callable[[Any], 
     :param uid_of: tells the user at the other end of a connection from this machine.
     :returns: :func:`address_source` of the address, if that is another machine's.  Of this machine each user is a
         source, such as ``uid 1000``, and so are :data:`OWN_USER` and :data:`UNKNOWN_USER`.  ``None`` for a connection
-        that is bounded with no source: the system does not tell users, or the connection is not over IP.
+        that is bounded with no source: the system does not tell users, or the connection is no socket's.
     """
-    if not is_from_this_machine(transport):
-        return address_source(address)
     try:
+        if not is_from_this_machine(transport):
+            return address_source(address)
         uid = uid_of(transport)
     except OSError:
-        return None
+        return address_source(address)
     if uid is None:
         return UNKNOWN_USER
     return OWN_USER if uid == os.geteuid() else f"uid {uid}"
