@@ -22,23 +22,33 @@ pytestmark = [
 ]
 
 
-def attack(tmp_path: Path, module: str, *words: str) -> subprocess.CompletedProcess[str]:
+def attack(tmp_path: Path, name: str) -> None:
     """Run the short form of an attack, with a home and a folder for temporary files of its own."""
     temporary = tmp_path / "tmp"
     temporary.mkdir(exist_ok=True)
-    return subprocess.run(
-        [sys.executable, "-m", f"bench.attacks.{module}", "--quick", *words],
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.attacks.{name}", "--quick"],
         env=own_environment(tmp_path, TMPDIR=str(temporary)),
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=SECONDS,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(temporary.iterdir()) == []
 
 
 def test_clock_steps(tmp_path: Path) -> None:
     """O-12: deadlines of a server and a client end when they should, although the wall clock is set back."""
     require(shutil.which("faketime"), "faketime is not installed")
-    done = attack(tmp_path, "clock_steps")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert list((tmp_path / "tmp").iterdir()) == []
+    attack(tmp_path, "clock_steps")
+
+
+def test_silent_storm(tmp_path: Path) -> None:
+    """R-01: silent connections of another user keep no client out."""
+    attack(tmp_path, "silent_storm")
+
+
+def test_log_storm(tmp_path: Path) -> None:
+    """R-15: no kind of stranger writes more lines than the limit allows."""
+    attack(tmp_path, "log_storm")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         LossReason,
         NoServer,
         NotARemoteShell,
+        ServerBusy,
         SessionLost,
         ShellRefused,
         UnknownServer,
@@ -84,6 +85,7 @@ __all__ = [
     "Refused",
     "ResourceUsage",
     "Result",
+    "ServerBusy",
     "SessionLimits",
     "SessionLost",
     "Shell",
@@ -108,7 +110,7 @@ _NAMES_BY_MODULE = {
     "client.connecting": "connect connect_to_endpoint",
     "client.connection": "Connection",
     "client.errors": (
-        "LoginRefused LossReason NoServer NotARemoteShell SessionLost ShellRefused UnknownServer WrongServer"
+        "LoginRefused LossReason NoServer NotARemoteShell ServerBusy SessionLost ShellRefused UnknownServer WrongServer"
     ),
     "client.job": "Job",
     "client.result": "CommandFailed Result",

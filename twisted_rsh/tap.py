@@ -31,13 +31,13 @@ from twisted_rsh.execution.processes.spawn import UnsupportedSystem
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.portal import local_portal
 from twisted_rsh.server.service import RemoteShellService
 from twisted_rsh.server.sighup import ISighupListener, SighupHandler
-from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -110,7 +110,7 @@ class Options(usage.Options):
             "max-unauthenticated-per-source",
             None,
             MAX_UNAUTHENTICATED_PER_SOURCE,
-            "Connections that one other machine, or IPv6 network of 64 bits, may have at once without a login.",
+            "Connections that one other machine, IPv6 network of 64 bits or user may have at once without a login.",
             _whole_number("max-unauthenticated-per-source", 1, 1_000_000),
         ],
         [
@@ -165,7 +165,7 @@ class Options(usage.Options):
     ]
     optFlags = [  # noqa: RUF012 - as above
         ["log-commands", None, "Write the clients' commands to the log."],
-        ["no-penalties", None, "Never refuse a machine for a while because it misbehaved before it logged in."],
+        ["no-penalties", None, "Never refuse a machine or user for a while because it misbehaved before it logged in."],
     ]
 
     def __init__(self) -> None:

@@ -10,11 +10,12 @@ from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent
 from zope.interface import Interface, implementer
 
-from tests.link.wire import ALICE, RawClient, client_key, frame, identity
+from tests.link.wire import ALICE, RawClient, Wire, client_key, frame, identity
 from twisted_rsh import Connection, connect_to_endpoint
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder
@@ -300,9 +301,26 @@ class Rig:
 
         :param host: the client's address; this machine's by default.
         """
-        protocol = self.factory.buildProtocol(IPv4Address("TCP", host, 50000))
-        assert protocol is not None
-        return protocol
+        return self.factory.buildProtocol(IPv4Address("TCP", host, 50000))
+
+    def answer_at_once(self, address: IAddress | None = None) -> bytes | None:
+        """Connect, and return what the server sends before it closes the connection; ``None`` if it lets it in.
+
+        A connection that is let in is lost at once, without any offence.
+
+        :param address: the client's.
+        """
+        wire = Wire(self.clock)
+        before = set(self.links)
+        wire.connect(self.factory.buildProtocol(address))
+        if wire.disconnecting:
+            answer = wire.take()
+            wire.lose()
+            return answer
+        (link,) = set(self.links) - before
+        link.close()  # what follows is no offence: the server has closed it
+        wire.lose()
+        return None
 
     def connect(self, host: str = "127.0.0.1", **how: Any) -> RawClient:
         """Connect a raw client, and complete the handshake."""

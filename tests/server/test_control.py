@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -261,7 +262,7 @@ class Somebody:
     """A transport whose other end belongs to another user, or is unknown."""
 
     def __init__(self, uid: int) -> None:
-        self.credentials = control._CREDENTIALS.pack(1, uid, 0)
+        self.credentials = struct.pack("3i", 1, uid, 0)
 
     def getHandle(self) -> Somebody:
         """Return the object that has the socket option."""

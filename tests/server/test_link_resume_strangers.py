@@ -18,7 +18,8 @@ from twisted_rsh.core.messages import Credit, Open, Positions, Resume, ResumeFai
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.server.strangers import LINES_A_MINUTE
+from twisted_rsh.limited_log import LINES_A_MINUTE
+from twisted_rsh.link.tls import REFUSED_ALERT
 
 OPEN = Open(channel=1, request=JobRequest(command="true"))
 
@@ -61,7 +62,7 @@ def test_a_thief_is_shut_out(rig: Rig) -> None:
         claim = ClientProof(resumer.session, number.to_bytes(32, "big")).claim(thief.binding(rig.pin), NOTHING)
         thief.send(frame(encode(claim)))
         assert thief.received == frame(FAIL)
-    assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 50001)) is None
+    assert rig.answer_at_once(IPv4Address("TCP", "192.0.2.7", 50001)) == REFUSED_ALERT
     assert is_alive(resumer.client)
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
 
 import pytest
+from twisted.internet import tcp
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory
+from twisted.logger import formatEvent
 
+from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
+from twisted_rsh.limited_log import LINES_A_MINUTE
 from twisted_rsh.server import listening
 from twisted_rsh.server.listening import (
     check_interfaces,
@@ -112,3 +117,32 @@ def test_the_check_beforehand(taken_6: int) -> None:
     with pytest.raises(CannotListenError):
         check_interfaces(["192.0.2.1"], 0)
     assert is_free("127.0.0.1", taken_6)
+
+
+class Exhausted:
+    """A listening socket of a process that has no descriptor left."""
+
+    def accept(self) -> None:
+        """Fail."""
+        raise OSError(errno.EMFILE, "Too many open files")
+
+
+@asynchronous
+async def test_connections_without_a_descriptor() -> None:
+    """R-15: connections that come while there is no descriptor write a bounded number of lines, and Twisted's
+    own port writes three for each."""
+    ports = await listen_on_all(Factory(), ["127.0.0.1"], 0, [TCP4ServerEndpoint(reactor, 0)], reactor)
+    plain = await TCP4ServerEndpoint(reactor, 0).listen(Factory())
+    counts = []
+    for port in (*ports, plain):
+        assert isinstance(port, tcp.Port)
+        with collecting_log() as logged:
+            real, port.socket = port.socket, Exhausted()
+            for _ in range(300):
+                port.doRead()
+            port.socket = real
+            counts.append(len([event for event in logged if "EMFILE" in formatEvent(event)]))
+    assert 1 <= counts[0] <= LINES_A_MINUTE
+    assert 1 <= counts[1] <= LINES_A_MINUTE
+    assert counts[2] >= 300
+    await stop_listening([*ports, plain])

@@ -8,15 +8,17 @@ import pytest
 from twisted.internet.address import IPv4Address
 from twisted.logger import LogEvent, formatEvent
 
-from tests.link.wire import frame
+from tests.link.wire import Wire, frame
 from tests.server.rig import Lucky, Rig, Unlucky
-from twisted_rsh.server.strangers import (
+from twisted_rsh.link.tls import BUSY_ALERT, REFUSED_ALERT
+from twisted_rsh.server.admission import (
     DROP_RATE,
     DROP_START,
     MAX_UNAUTHENTICATED,
     MAX_UNAUTHENTICATED_PER_SOURCE,
     Admission,
 )
+from twisted_rsh.server.sources import OWN_USER, UNKNOWN_USER
 
 
 class Drawn(random.Random):
@@ -51,7 +53,7 @@ def test_the_share_grows() -> None:
     admission = Admission(drawn)
     shares = {}
     for count in range(MAX_UNAUTHENTICATED):
-        admission.count = count
+        admission._strangers.count = count
         share = 0.0
         for percent in range(101):
             drawn.number = percent / 100
@@ -60,7 +62,7 @@ def test_the_share_grows() -> None:
                 break
             share = 1.0
         shares[count] = share
-        admission.count = count
+        admission._strangers.count = count
     assert shares[DROP_START - 1] == 0.0
     assert shares[DROP_START] == pytest.approx(DROP_RATE, abs=0.01)
     assert shares[55] == pytest.approx((DROP_RATE + 1) / 2, abs=0.01)
@@ -71,7 +73,7 @@ def test_the_share_grows() -> None:
 def test_statistics() -> None:
     """R-03: at ten, about 30 of 100 are turned away."""
     admission = Admission(random.Random(1))
-    admission.count = DROP_START
+    admission._strangers.count = DROP_START
     refused = 0
     for _ in range(10_000):
         if admission.admit():
@@ -92,7 +94,7 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
     rig = Rig(max_unauthenticated=2)
     address = IPv4Address("TCP", "192.0.2.7", 1)
     one, other = rig.connect(), rig.connect()
-    assert rig.factory.buildProtocol(address) is None
+    assert rig.answer_at_once(address) == BUSY_ALERT
     line = formatEvent(logged[-1])
     assert "turned away: 2 have not logged in (--max-unauthenticated" in line
     other.wire.lose()
@@ -100,7 +102,7 @@ def test_a_server_full_of_strangers(logged: list[LogEvent]) -> None:
     rig.log_in()
     assert rig.waiting == 1
     rig.connect()
-    assert rig.factory.buildProtocol(address) is None
+    assert rig.answer_at_once(address) == BUSY_ALERT
     rig.clock.advance(60)
     one.exchange()
     assert rig.waiting == 0
@@ -132,11 +134,105 @@ def test_one_source_at_a_server() -> None:
     """R-01: strangers at one address keep no other address out; a login or an end makes room."""
     rig = Rig(max_unauthenticated_per_source=2)
     one, other = rig.connect("192.0.2.7"), rig.connect("192.0.2.7")
-    assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
+    assert rig.answer_at_once(IPv4Address("TCP", "192.0.2.7", 1)) == BUSY_ALERT
     rig.connect("192.0.2.8")
     rig.connect("127.0.0.1")
     one.send(frame(one.auth(rig.pin)))
     assert rig.connect("192.0.2.7") is not None
-    assert rig.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)) is None
+    assert rig.answer_at_once(IPv4Address("TCP", "192.0.2.7", 1)) == BUSY_ALERT
     other.wire.lose()
     assert rig.connect("192.0.2.7") is not None
+
+
+def test_one_sources_random_part() -> None:
+    """R-03: of one source some are turned away from half of its number on, so that its silent ones leave room."""
+    admission = Admission(Unlucky())
+    admitted = [admission.admit("a") for _ in range(MAX_UNAUTHENTICATED_PER_SOURCE)]
+    assert admitted == [True] * 5 + [False] * 5
+    assert admission.admit("b")
+
+
+def test_a_random_part_of_a_source() -> None:
+    """R-03: it grows from 30 % to all, as that of all strangers does."""
+    shares = []
+    for count in range(MAX_UNAUTHENTICATED_PER_SOURCE):
+        admission = Admission(random.Random(1))
+        refused = 0
+        for _ in range(2000):
+            admission._sources["a"] = type(admission._own)(MAX_UNAUTHENTICATED_PER_SOURCE, 5, count)
+            refused += not admission.admit("a")
+            admission._strangers.count = 0
+        shares.append(refused / 2000)
+    assert shares == pytest.approx([0, 0, 0, 0, 0, 0.3, 0.44, 0.58, 0.72, 0.86], abs=0.04)
+
+
+def test_a_small_number_of_a_source() -> None:
+    """R-03: a number below ten has no random part."""
+    admission = Admission(Unlucky(), per_source=DROP_START - 1)
+    assert [admission.admit("a") for _ in range(DROP_START)] == [True] * (DROP_START - 1) + [False]
+
+
+def test_the_servers_own_user_has_room_of_its_own() -> None:
+    """R-01: strangers that fill all of their room take nothing of the own user's, and the other way round."""
+    admission = Admission(Lucky())
+    while admission.admit():
+        pass
+    assert [admission.admit(OWN_USER) for _ in range(MAX_UNAUTHENTICATED + 1)] == [True] * MAX_UNAUTHENTICATED + [False]
+    admission.leave()
+    assert admission.admit("a")
+    assert not admission.admit("a")
+    admission.leave(OWN_USER)
+    assert admission.admit(OWN_USER)
+    assert admission.count == 2 * MAX_UNAUTHENTICATED
+
+
+def test_the_own_users_random_part() -> None:
+    """R-03: of the own user some are turned away from half on: 54 programs that start at once nearly all get in."""
+    admission = Admission(Unlucky())
+    admitted = [admission.admit(OWN_USER) for _ in range(MAX_UNAUTHENTICATED)]
+    assert admitted.count(True) == MAX_UNAUTHENTICATED // 2
+    for _ in range(MAX_UNAUTHENTICATED // 2):
+        admission.leave(OWN_USER)
+    assert admission.count == 0
+
+
+@pytest.mark.parametrize(("source", "is_refused"), [("uid 4321", True), (UNKNOWN_USER, False), (OWN_USER, False)])
+def test_users_of_this_machine(
+    source: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch, logged: list[LogEvent]
+) -> None:
+    """R-08: another user has penalties like another machine; the own user and users that are not known have none."""
+    rig = Rig(max_unauthenticated_per_source=2)
+    monkeypatch.setattr("twisted_rsh.server.factory.source_of", lambda *_: source)
+    one, other = rig.connect(), rig.connect()
+    if source != OWN_USER:
+        assert rig.answer_at_once() == BUSY_ALERT
+        assert f"a connection from {source} was turned away" in formatEvent(logged[-1])
+    assert rig.waiting == 2
+    for client in (one, other):
+        client.send(frame(b"\0"))
+    assert rig.waiting == 0
+    assert rig.answer_at_once() == (REFUSED_ALERT if is_refused else None)
+    assert len(rig.factory.strangers.penalties) == is_refused
+    assert any(f"{source} is refused for" in formatEvent(event) for event in logged) == is_refused
+
+
+def test_a_session_of_another_user(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-08: another user with an authorized key is let off like a machine with a session, and its login makes room."""
+    monkeypatch.setattr("twisted_rsh.server.factory.source_of", lambda *_: "uid 4321")
+    rig.log_in()
+    assert rig.waiting == 0
+    for _ in range(20):
+        rig.connect().wire.lose()
+    assert len(rig.factory.strangers.penalties) == 0
+
+
+def test_what_is_turned_away_leaves_nothing(rig: Rig) -> None:
+    """R-02: of a connection that is turned away nothing is read, and no link is made."""
+    rig.factory.strangers.admission._strangers.count = MAX_UNAUTHENTICATED
+    wire = Wire(rig.clock)
+    protocol = rig.factory.buildProtocol(None)
+    wire.connect(protocol)
+    assert (wire.take(), wire.disconnecting) == (BUSY_ALERT, True)
+    protocol.dataReceived(b"anything")
+    rig.clock.advance(100)
+    assert (wire.is_lost, rig.links, rig.clock.getDelayedCalls()) == (True, set(), [])

@@ -18,13 +18,14 @@ from twisted_rsh.core.codec import encode
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS
 from twisted_rsh.core.messages import Ping
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.link.tls import REFUSED_ALERT
+from twisted_rsh.server.sources import address_source
 from twisted_rsh.server.strangers import (
     MAX_PENALTY_SECONDS,
     MAX_SOURCES,
     MIN_PENALTY_SECONDS,
     Offence,
     Penalties,
-    source_of,
 )
 
 AWAY = "192.0.2.7"
@@ -57,13 +58,13 @@ def clients_address(host: str) -> IAddress:
 )
 def test_sources(host: str, source: str | None) -> None:
     """An IPv4 address is a source, and so is an IPv6 network; this machine is none."""
-    assert source_of(clients_address(host)) == source
+    assert address_source(clients_address(host)) == source
 
 
 @pytest.mark.parametrize("address", [None, UNIXAddress("/run/socket")])
 def test_what_is_not_ip_has_no_source(address: IAddress | None) -> None:
     """A connection that is not over IP has no source."""
-    assert source_of(address) is None
+    assert address_source(address) is None
 
 
 def test_the_minimum() -> None:
@@ -180,18 +181,15 @@ def test_a_clock_that_is_set_back() -> None:
 
 def is_let_in(rig: Rig, host: str = AWAY) -> bool:
     """Tell whether a connection from an address would be let in now, and leave no connection behind."""
-    if rig.factory.buildProtocol(clients_address(host)) is None:
-        return False
-    (link,) = [link for link in rig.links if link.transport is None]
-    rig.factory.link_ended(link)
-    rig.factory.strangers.leave(source_of(clients_address(host)))
-    return True
+    answer = rig.answer_at_once(clients_address(host))
+    assert answer in (None, REFUSED_ALERT)
+    return answer is None
 
 
 def seconds_of(rig: Rig, host: str = AWAY) -> float:
     """Return the seconds of an address's penalty."""
     penalties = rig.factory.strangers.penalties
-    penalty = penalties._sources.get(source_of(clients_address(host)) or "")
+    penalty = penalties._sources.get(address_source(clients_address(host)) or "")
     return 0.0 if penalty is None else penalties._left(penalty)
 
 
@@ -221,9 +219,7 @@ def test_failures_on_several_connections(rig: Rig) -> None:
     """A-11: three connections with one failure each are three failures, and a network of IPv6 is one source."""
     for last in range(3):
         host = f"2001:db8::{last}"
-        protocol = rig.factory.buildProtocol(clients_address(host))
-        assert protocol is not None
-        client = RawClient(rig.clock, protocol)
+        client = RawClient(rig.clock, rig.factory.buildProtocol(clients_address(host)))
         client.send(frame(client.auth(rig.pin, exporter=bytes(32))))
     assert not is_let_in(rig, "2001:db8::ffff")
     assert is_let_in(rig, "2001:db8:0:1::")

@@ -5,17 +5,19 @@ from __future__ import annotations
 import ipaddress
 import os
 import pwd
+import random
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import deferLater
 
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import Error, NoServer, UnknownServer
-from twisted_rsh.client.link import dial
+from twisted_rsh.client.errors import Error, NoServer, ServerBusy, UnknownServer
+from twisted_rsh.client.link import ClientLink, dial
 from twisted_rsh.client.login import log_in
-from twisted_rsh.client.reconnecting import Reconnector
+from twisted_rsh.client.reconnecting import Reconnector, retry_delay
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
@@ -23,10 +25,18 @@ from twisted_rsh.trust.fingerprint import parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
-__all__ = ["DEFAULT_HOST", "connect", "connect_to_endpoint", "find_pin"]
+__all__ = ["BUSY_RETRY_SECONDS", "BUSY_SECONDS", "DEFAULT_HOST", "connect", "connect_to_endpoint", "find_pin"]
 
 DEFAULT_HOST = "127.0.0.1"
 """The host to dial by default."""
+
+BUSY_SECONDS = 30.0
+"""Seconds that a client spends between dials while the server says that it is too busy: as long as Twisted waits for a
+TCP connection, and longer than the server lets silent connections wait for their handshake."""
+
+BUSY_RETRY_SECONDS = 1.0
+"""Seconds between these dials at most: the server has taken up to a few hundred connections by then, and refused each
+in less than a millisecond."""
 
 
 def connect(
@@ -57,6 +67,7 @@ def connect(
         `on_disconnect`.
     :returns: fires with the connection; fails with a subclass of :class:`~twisted_rsh.core.errors.Error`, such as
         :class:`~twisted_rsh.client.errors.NoServer`, :class:`~twisted_rsh.client.errors.LoginRefused`,
+        :class:`~twisted_rsh.client.errors.ServerBusy` when the server has no room for 30 s,
         :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, and
         :class:`~twisted_rsh.trust.fingerprint.BadFingerprint`, also a :class:`ValueError`, when `fingerprint` is none;
         and with :class:`OSError`.  Cancelling it hangs up.
@@ -99,11 +110,28 @@ def connect_to_endpoint(
     """
 
     async def dial_and_log_in() -> Connection:
-        link = await dial(reactor, endpoint, pin)
+        link = await _dial_patiently(reactor, endpoint, pin)
         welcome = await log_in(link, key, user, limits or SessionLimits())
         return Connection(link, welcome, Reconnector(reactor, endpoint, pin, welcome) if resume else None)
 
     return Deferred.fromCoroutine(dial_and_log_in())
+
+
+async def _dial_patiently(reactor: Any, endpoint: IStreamClientEndpoint, pin: bytes) -> ClientLink:
+    """Dial, and dial again while the server says that it is too busy, with pauses of :data:`BUSY_SECONDS` in all."""
+    failures = 0
+    waited = 0.0
+    while True:
+        try:
+            return await dial(reactor, endpoint, pin)
+        except ServerBusy:
+            if waited >= BUSY_SECONDS:
+                raise
+        failures += 1
+        jitter = random.random()  # noqa: S311 - it keeps clients apart, and is no secret
+        delay = min(retry_delay(failures, jitter), BUSY_RETRY_SECONDS)
+        waited += delay
+        await deferLater(reactor, delay)
 
 
 def find_pin(config: ConfigFolders, host: str, port: int, fingerprint: str | None) -> bytes:

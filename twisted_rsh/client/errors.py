@@ -6,6 +6,7 @@ Each derives from :class:`~twisted_rsh.core.errors.Error`; ``str()`` of it is on
 ``NoServer``: nothing answers at the address.
 ``NotARemoteShell``: a server answers that does not speak this protocol.
 ``WrongServer``: the server has another key than it should.
+``ServerBusy``: the server has no room for another login.
 ``LoginRefused``: the server does not let this user in with this key.
 ``SessionLost``: the session is over; a ``LossReason`` says why.
 ``ShellRefused``: the server has no persistent shell for this client.
@@ -23,6 +24,7 @@ __all__ = [
     "LossReason",
     "NoServer",
     "NotARemoteShell",
+    "ServerBusy",
     "SessionLost",
     "ShellRefused",
     "UnknownServer",
@@ -35,7 +37,8 @@ class UnknownServer(Error):
 
 
 class NoServer(Error):
-    """Nothing answers at the address, or there is no such address."""
+    """Nothing answers at the address, or there is no such address, or the connection ended before the server said which
+    it is."""
 
 
 class NotARemoteShell(Error):
@@ -46,8 +49,13 @@ class WrongServer(Error):
     """The server's key is not the expected one.  Nothing was sent to it."""
 
 
+class ServerBusy(Error):
+    """The server has no room for another connection without a login.  It may have in a moment."""
+
+
 class LoginRefused(Error):
-    """The server does not let this user in with this key; it never says why."""
+    """The server does not let this user in with this key, and never says why.  Or it refuses all connections of this
+    machine or user for a while."""
 
 
 class LossReason(enum.Enum):

@@ -6,17 +6,34 @@ import hmac
 import os
 from typing import Any, cast
 
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
-from twisted_rsh.client.errors import Error, NoServer, NotARemoteShell, SessionLost, WrongServer
+from twisted_rsh.client.errors import (
+    Error,
+    LoginRefused,
+    NoServer,
+    NotARemoteShell,
+    ServerBusy,
+    SessionLost,
+    WrongServer,
+)
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
-from twisted_rsh.link.framed_link import LOGIN_SECONDS, FramedLink
+from twisted_rsh.link.framed_link import LOGIN_SECONDS, Fault, FramedLink
 from twisted_rsh.link.pump import SessionPump
-from twisted_rsh.link.tls import LinkTLSFactory, PinnedClientTLS, peer_spki_sha256
+from twisted_rsh.link.tls import (
+    BUSY_ALERT,
+    REFUSED_ALERT,
+    LinkTLS,
+    LinkTLSFactory,
+    PinnedClientTLS,
+    peer_spki_sha256,
+)
 from twisted_rsh.trust.fingerprint import format_fingerprint
 
 __all__ = ["ClientLink", "dial"]
@@ -55,6 +72,7 @@ class ClientLink(FramedLink):
         self._found = found
         self._answer: Deferred[bytes] | None = None
         self._pump: SessionPump | None = None
+        self._broke_off = False
 
     def ask(self, request: bytes, purpose: str) -> Deferred[bytes]:
         """Send the one request of this link.
@@ -122,12 +140,31 @@ class ClientLink(FramedLink):
             self._found.errback(self._explain(reason))
         self.gone.callback(reason)
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._broke_off = not reason.check(SSL.Error)
+        super().connectionLost(reason)
+
     def _explain(self, reason: str) -> Error:
+        first_bytes = cast("LinkTLS", self.tls).first_bytes
+        if first_bytes == BUSY_ALERT:
+            return ServerBusy(
+                f"the server at {self.peer} is too busy (too many connections wait for a login); "
+                "try again, or raise its --max-unauthenticated"
+            )
+        if first_bytes == REFUSED_ALERT:
+            return LoginRefused(
+                f"the server at {self.peer} refuses all connections from this machine, or of this user, for a while, "
+                "because too many of them failed"
+            )
         if self._tls.stranger is not None:
             return WrongServer(
                 f"{self.peer} is not the expected server: its key is {format_fingerprint(self._tls.stranger)}, "
                 f"expected {format_fingerprint(self.pin)}"
             )
+        if self._broke_off or self.fault is Fault.DEADLINE:
+            # A server of ours may do this too, as when it is killed or stopped.
+            said = "within the TLS handshake" if first_bytes else "before it said anything"
+            return NoServer(f"the connection with {self.peer} ended {said}: {reason}")
         return NotARemoteShell(f"what answers at {self.peer} is no twisted-rsh server: {reason}")
 
 
@@ -142,6 +179,8 @@ async def dial(
     :param login_seconds: seconds from the connection to the answer to the request that the caller sends next.
     :returns: a link to that server, to which nothing has been sent.
     :raises twisted_rsh.client.errors.NoServer: nothing answers there.
+    :raises twisted_rsh.client.errors.ServerBusy: the server has no room for the connection; dial again.
+    :raises twisted_rsh.client.errors.LoginRefused: the server refuses all connections from here for a while.
     :raises twisted_rsh.client.errors.NotARemoteShell: a server answers that does not speak this protocol.
     :raises twisted_rsh.client.errors.WrongServer: the server has another key.
     :raises twisted_rsh.client.errors.SessionLost: the right server has ended the connection already.

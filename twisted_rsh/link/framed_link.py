@@ -157,6 +157,11 @@ class FramedLink(Int32StringReceiver):
         """Whether the link ignores everything that arrives: it is dead, or :meth:`close` was called."""
         return self.dead or self._closing
 
+    @property
+    def has_partial_frame(self) -> bool:
+        """Whether the link holds the beginning of a frame whose rest has not arrived."""
+        return bool(self._unprocessed)
+
     def session_began(self) -> None:
         """Lift the login's deadline and allow larger frames: the login has succeeded."""
         self._stop_deadline()
@@ -211,6 +216,13 @@ class FramedLink(Int32StringReceiver):
         """
         self.log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
 
+    def log_broken(self, failure: Failure) -> None:
+        """Log a bug of this program that the peer has met.  A subclass may limit how often.
+
+        :param failure: the exception.
+        """
+        self.log.failure("a frame from {peer} broke the program", failure=failure, peer=self.peer)
+
     def close(self) -> None:
         """Close the link behind the frames that were written, and abort it unless the peer answers in time."""
         if self.dead or self._closing:
@@ -231,7 +243,7 @@ class FramedLink(Int32StringReceiver):
         if isinstance(error, ProtocolError):
             self.fail(str(error), Fault.PROTOCOL)
         else:
-            self.log.failure("a frame from {peer} broke the program", failure=Failure(error), peer=self.peer)
+            self.log_broken(Failure(error))
             self.fail("an error of our own", Fault.PROGRAM)
 
     # For Twisted to call.

@@ -36,9 +36,11 @@ __all__ = [
     "ALPN",
     "BIO_READ_BYTES",
     "BUFFER_BYTES",
+    "BUSY_ALERT",
     "MAX_INSIDE_BYTES",
     "MAX_LOGIN_BYTES",
     "MAX_REPLY_BYTES",
+    "REFUSED_ALERT",
     "ITLSWatcher",
     "LinkTLS",
     "LinkTLSFactory",
@@ -78,6 +80,13 @@ BUFFER_BYTES = 128 * 1024
 written before the transport pauses its producer.  Twisted's 64 KiB are a little less than the frames of one read of a
 job's pipe; more than this was not faster."""
 
+BUSY_ALERT = bytes.fromhex("15 0303 0002 02 5a")
+"""All that a server sends on a connection for which it has no room: the fatal alert ``user_canceled`` (RFC 8446,
+section 6.1), which cancels the handshake "for some reason unrelated to a protocol failure"."""
+
+REFUSED_ALERT = bytes.fromhex("15 0303 0002 02 31")
+"""All that a server sends to a source that it refuses for a while: the fatal alert ``access_denied``."""
+
 RECORD_BYTES = 16 * 1024
 RECORD_OVERHEAD_BYTES = 5 + 1 + 16
 """Bytes that a TLS record carries at most, and bytes that TLS adds to each record: header, content type and tag (RFC
@@ -106,10 +115,13 @@ class LinkTLS(TLSMemoryBIOProtocol):
 
     It checks both bounds behind each read of the socket, which is 64 KiB at most before a session begins, and
     :data:`BUFFER_BYTES` afterwards.
+
+    :ivar first_bytes: the first bytes that the peer has sent, as many as an alert has.
     """
 
     def __init__(self, factory: TLSMemoryBIOFactory, wrapped: Protocol, connect_wrapped: bool = True) -> None:
         TLSMemoryBIOProtocol.__init__(self, factory, wrapped, connect_wrapped)
+        self.first_bytes = b""
         self._login_bytes_left = MAX_LOGIN_BYTES
         # Bytes of the link's own that may still be unsent: never fewer than there are.
         self._own_unsent = 0
@@ -166,6 +178,8 @@ class LinkTLS(TLSMemoryBIOProtocol):
         transport.write(data)
 
     def dataReceived(self, data: bytes) -> None:
+        if len(self.first_bytes) < len(BUSY_ALERT):
+            self.first_bytes += data[: len(BUSY_ALERT) - len(self.first_bytes)]
         watcher = cast("Any", self.wrappedProtocol)
         watcher.is_receiving = True
         TLSMemoryBIOProtocol.dataReceived(self, data)

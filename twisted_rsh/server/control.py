@@ -10,7 +10,6 @@ import json
 import os
 import socket
 import stat
-import struct
 from typing import Any
 
 from twisted.internet import tcp, unix
@@ -19,12 +18,10 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from twisted_rsh.server.peers import unix_peer_uid
 from twisted_rsh.server.sessions import Sessions
 
 __all__ = ["ControlFactory", "ControlPort", "EndSession", "NextSession", "is_our_own_peer"]
-
-_CREDENTIALS = struct.Struct("3i")
-"""Linux's ``struct ucred`` (unix(7)): process, user, group."""
 
 ENDED_BY_OWNER = "the session was ended at the server"
 """The line for a client whose session ends by ``twisted-rsh sessions --end``."""
@@ -55,11 +52,7 @@ def is_our_own_peer(transport: Any) -> bool:
     :returns: the answer; true where the system cannot tell (it has no ``SO_PEERCRED``), as the folder alone protects
         the socket there.
     """
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True
-    credentials = transport.getHandle().getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
-    return bool(_CREDENTIALS.unpack(credentials)[1] == os.geteuid())
+    return not hasattr(socket, "SO_PEERCRED") or unix_peer_uid(transport) == os.geteuid()
 
 
 class _Commands(amp.CommandLocator):

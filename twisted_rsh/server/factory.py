@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IAddress, IReactorTime
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
 
 from twisted_rsh.link.tls import LinkTLS, LinkTLSFactory, ServerTLS
 from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.link import ServerLink
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.sessions import Sessions
-from twisted_rsh.server.strangers import Strangers, source_of
+from twisted_rsh.server.sources import source_of
+from twisted_rsh.server.strangers import Strangers
 from twisted_rsh.trust.server_key import ServerKey
 
 __all__ = ["RemoteShellFactory"]
@@ -64,9 +66,8 @@ class RemoteShellFactory(Factory):
         self.links: set[ServerLink] = set()
         self._tls = LinkTLSFactory(ServerTLS(key.private_key, key.certificate), False, self, clock)
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        source = source_of(addr)
-        return LinkTLS(self._tls, self.new_link(source)) if self.strangers.admit(source) else None
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        return _Entrance(self._tls, self, addr)
 
     def new_link(self, source: str | None) -> ServerLink:
         """Make the link of a connection that was let in; TLS is still to be put under it.
@@ -90,3 +91,36 @@ class RemoteShellFactory(Factory):
         self.sessions.end_all("the server stops", text)
         gone = [link.go_away() for link in list(self.links)]
         return DeferredList([*gone, self.capacity.when_idle()])
+
+
+class _Entrance(LinkTLS):
+    """TLS around a link that is made only if the connection is let in; otherwise the client is told why not.
+
+    Only with its transport does the system tell which user a connection from this machine comes from.
+    """
+
+    def __init__(self, tls: LinkTLSFactory, factory: RemoteShellFactory, address: IAddress | None) -> None:
+        LinkTLS.__init__(self, tls, Protocol())
+        self._factory = factory
+        self._address = address
+        self._is_in = False
+
+    def makeConnection(self, transport: ITransport) -> None:
+        strangers = self._factory.strangers
+        source = source_of(transport, self._address)
+        alert = strangers.admit(source)
+        if alert is None:
+            self._is_in = True
+            self.wrappedProtocol = self._factory.new_link(source)
+            LinkTLS.makeConnection(self, transport)  # type: ignore[no-untyped-call]  # Twisted's own
+        else:
+            transport.write(alert)
+            transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._is_in:
+            LinkTLS.dataReceived(self, data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._is_in:
+            LinkTLS.connectionLost(self, reason)  # type: ignore[no-untyped-call]  # as above

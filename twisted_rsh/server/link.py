@@ -12,6 +12,7 @@ from twisted.cred.error import LoginFailed
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.login import LoginState, ServerLogin
 from twisted_rsh.core.messages import Auth, Resume
 from twisted_rsh.core.resuming import LinkBinding
@@ -46,6 +47,7 @@ class ServerLink(FramedLink):
         self.source = source
         self._has_tried = False
         self._login = ServerLogin()
+        self._claim: Auth | Resume | None = None
         self._session: DurableSession | None = None
         self._farewell: Deferred[None] = Deferred()
 
@@ -59,12 +61,18 @@ class ServerLink(FramedLink):
                 self._session.confirm()
             self._session.pump.frame_received(self, payload)
             return
-        claim = self._login.receive_frame(payload)
+        self._claim = self._login.receive_frame(payload)
         self._has_tried = True
-        if isinstance(claim, Auth):
-            self._check(claim)
-        else:
-            self._check_resume(claim)
+
+    def frames_received(self) -> None:
+        """Check the claim that arrived, if nothing arrived behind it, and write the answers of the session."""
+        claim, self._claim = self._claim, None
+        if claim is not None and not self._has_pipelined():
+            if isinstance(claim, Auth):
+                self._check(claim)
+            else:
+                self._check_resume(claim)
+        super().frames_received()
 
     def ended(self, reason: str) -> None:
         """Let the session, if the link has one, go on without it."""
@@ -91,6 +99,17 @@ class ServerLink(FramedLink):
         """Write to the log that the link is aborted, unless the log has had too many such lines."""
         line = "link with {peer} aborted: {reason!r}"
         self.factory.strangers.log.aborted.info(line, peer=self.peer, reason=reason)
+
+    def log_broken(self, failure: Failure) -> None:
+        """Write a bug of this program to the log likewise."""
+        line = "a frame from {peer} broke the program"
+        self.factory.strangers.log.broken.failure(line, failure, peer=self.peer)
+
+    def _has_pipelined(self) -> bool:
+        """Tell whether the link is over; it is, if even a part of a frame has arrived behind an unanswered claim."""
+        if self.has_partial_frame and not self.is_over:
+            self.fail_with(RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "bytes behind a claim without an answer"))
+        return self.is_over
 
     def _punish(self, offence: Offence) -> None:
         self.factory.strangers.punish(self.source, offence)
@@ -131,6 +150,7 @@ class ServerLink(FramedLink):
 
     def _portal_answered(self, answer: object, credentials: VerifiedKey) -> None:
         try:
+            self._has_pipelined()
             self._decide(answer, credentials)
         except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
             self.fail_with(error)
@@ -192,7 +212,8 @@ class ServerLink(FramedLink):
             self._refuse_resume(claim, "there is no such session, or this is not its client")
             return
         # The portal may take its time.  Until it has answered, no frame is legal on this link, and nothing has changed.
-        check_key_again(self.factory.portal, session.login.credentials).addCallback(self._checked, claim, binding)
+        check = check_key_again(self.factory.portal, session.login.credentials, self.factory.strangers.log.broken)
+        check.addCallback(self._checked, claim, binding)
 
     def _checked(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
         try:
@@ -201,7 +222,7 @@ class ServerLink(FramedLink):
             self.fail_with(error)
 
     def _decide_resume(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
-        if self.is_over:
+        if self._has_pipelined():
             return
         # Again, because the session may have ended meanwhile, or gone on over another link.
         session = self.factory.sessions.find_resumable(claim, binding)

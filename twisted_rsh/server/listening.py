@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
+from typing import cast
 
+from twisted.internet import tcp
 from twisted.internet.defer import DeferredList, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP, IStreamServerEndpoint
+from twisted.logger import ILogObserver, Logger
+
+from twisted_rsh.limited_log import RateLimitedLog
 
 __all__ = [
     "check_interfaces",
@@ -94,10 +99,10 @@ async def listen_on_all(
     try:
         for interface in interfaces:
             port = await interface_endpoint(reactor, interface, tcp_port).listen(factory)
-            ports.append(port)
+            ports.append(_quiet(port))
             tcp_port = tcp_port or tcp_port_of(port) or 0
         for endpoint in endpoints:
-            ports.append(await endpoint.listen(factory))  # noqa: PERF401 - a failure must stop the ports before it
+            ports.append(_quiet(await endpoint.listen(factory)))  # noqa: PERF401 - a failure must stop the ports before it
     except BaseException:
         await stop_listening(ports)
         raise
@@ -107,3 +112,15 @@ async def listen_on_all(
 async def stop_listening(ports: Sequence[IListeningPort]) -> None:
     """Stop listening on some ports, and wait until all have stopped."""
     await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+
+
+def _quiet(port: IListeningPort) -> IListeningPort:
+    """Limit the lines that a port of the reactor logs when it has no descriptor for a connection: one for each.
+
+    Twisted has no public name for the logger of a port.
+    """
+    if isinstance(port, tcp.Port):
+        log = Logger(namespace="twisted.internet.tcp")
+        limited = cast("ILogObserver", RateLimitedLog(log).pass_on)
+        port._logger = Logger(log.namespace, observer=limited)  # noqa: SLF001 - see above
+    return port

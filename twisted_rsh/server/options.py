@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
-from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 
 __all__ = ["ServiceOptions"]
 
@@ -26,9 +26,10 @@ class ServiceOptions:
     :ivar endpoints: further endpoints to listen on; the server adds TLS to each.
     :ivar limits: the bounds of a session.
     :ivar login_timeout: seconds that a client has to log in, from its connection on.
-    :ivar max_unauthenticated: connections that may exist at once without a login.
+    :ivar max_unauthenticated: connections that may exist at once without a login, and beside them as many of the
+        server's own user.
     :ivar max_unauthenticated_per_source: connections without a login that one source may have at once.  A source is an
-        IPv4 address or an IPv6 network of 64 bits; connections from this machine have no such bound.
+        IPv4 address, an IPv6 network of 64 bits, or another user of this machine where the system tells it.
     :ivar penalties: whether the server refuses a source for a while when it misbehaves before it logs in
         (:mod:`twisted_rsh.server.strangers`).
     :ivar max_sessions_per_key: sessions that one key may have at once.

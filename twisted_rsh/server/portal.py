@@ -20,6 +20,7 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IShellUser
+from twisted_rsh.limited_log import RateLimitedLog
 from twisted_rsh.trust.cred import AuthorizedKeysChecker, VerifiedKey
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -88,25 +89,30 @@ class KeyCheck(enum.Enum):
     """The portal broke, as when it cannot reach its database."""
 
 
-def check_key_again(portal: Portal, credentials: VerifiedKey) -> Deferred[KeyCheck]:
+def check_key_again(
+    portal: Portal, credentials: VerifiedKey, log: Logger | RateLimitedLog = _log
+) -> Deferred[KeyCheck]:
     """Ask a portal again about a key that has logged in before.
 
     The user object of the answer is not used, and is logged out at once.
 
     :param credentials: those of the login.
+    :param log: gets the exceptions of the portal; a limited one, if a client causes the question.
     :returns: fires with the answer, and never fails.
     """
-    return ask_portal(portal, credentials).addBoth(_judge)
+    return ask_portal(portal, credentials).addBoth(_judge, log)
 
 
-def _judge(answer: object) -> KeyCheck:
+def _judge(answer: object, log: Logger | RateLimitedLog) -> KeyCheck:
     match answer:
         case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
-            with _log.failuresHandled("logging out after a check of a key broke the program"):
+            try:
                 logout()
+            except Exception:  # noqa: BLE001 - an application's logout; the answer is the same
+                log.failure("logging out after a check of a key broke the program", Failure())
             return KeyCheck.AUTHORIZED
         case Failure() if not answer.check(LoginFailed):
-            _log.failure("the check of a key broke", failure=answer)
+            log.failure("the check of a key broke", answer)
             return KeyCheck.UNKNOWN
         case _:
             return KeyCheck.REFUSED

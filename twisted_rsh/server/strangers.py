@@ -1,57 +1,34 @@
 """The bounds on what a client may take of a server before it has logged in: connections, further tries, and log lines.
 
-As with OpenSSH (``sshd_config(5)``), a growing share of connections is turned away while many have not logged in
-(``MaxStartups``), and a source that misbehaves is refused for a while (``PerSourcePenalties``): every offence adds
-seconds to its penalty, and from a minimum on the source is refused until all of its seconds are over.
+As with OpenSSH's ``PerSourcePenalties`` (``sshd_config(5)``), a source that misbehaves is refused for a while: every
+offence adds seconds to its penalty, and from a minimum on the source is refused until all of its seconds are over.
 """
 
 from __future__ import annotations
 
 import enum
-import ipaddress
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass
-from random import Random, SystemRandom
+from random import SystemRandom
 from typing import ClassVar
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from twisted_rsh.limited_log import TRACEBACKS_A_MINUTE, RateLimitedLog
+from twisted_rsh.link.tls import BUSY_ALERT, REFUSED_ALERT
+from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE, Admission
+from twisted_rsh.server.sources import OWN_USER, UNKNOWN_USER
+
 __all__ = [
-    "DROP_RATE",
-    "DROP_START",
-    "IPV6_SOURCE_BITS",
-    "LINES_A_MINUTE",
     "MAX_PENALTY_SECONDS",
     "MAX_SOURCES",
-    "MAX_UNAUTHENTICATED",
-    "MAX_UNAUTHENTICATED_PER_SOURCE",
     "MIN_PENALTY_SECONDS",
-    "Admission",
     "Offence",
     "Penalties",
-    "RateLimitedLog",
     "StrangerLog",
     "Strangers",
-    "source_of",
 ]
-
-IPV6_SOURCE_BITS = 64
-"""Bits of an IPv6 address that name its source.  A network of this size is the smallest that a provider gives to a
-customer (RFC 6177), and a host with one of its addresses can take all of them."""
-
-DROP_START = 10
-"""Connections without a login from which on the server turns some away."""
-
-DROP_RATE = 0.3
-"""The share that it turns away at :data:`DROP_START`; the share grows to all at the maximum."""
-
-MAX_UNAUTHENTICATED = 100
-"""Connections without a login that may exist at once, about 54 KiB each."""
-
-MAX_UNAUTHENTICATED_PER_SOURCE = 10
-"""Connections without a login that one source may have at once: a tenth of all, so that one source cannot keep others
-out, and enough for a program that opens several."""
 
 MIN_PENALTY_SECONDS = 15.0
 """Seconds of penalties from which on a source is refused, as with OpenSSH: three failed logins reach it, one does not.
@@ -64,30 +41,6 @@ waits ten minutes at most."""
 MAX_SOURCES = 65_536
 """Sources that the server remembers at once, as with OpenSSH, some 16 MB; of one more, it forgets the source that is
 free soonest."""
-
-LINES_A_MINUTE = 60
-"""Log lines of one kind in a minute, some 10 MB a day at worst: more than a person reads, and too few to fill a disk.
-"""
-
-_MINUTE = 60.0
-
-
-def source_of(address: IAddress | None) -> str | None:
-    """Return the source that a connection counts for.
-
-    :param address: the peer's, as Twisted gives it to ``buildProtocol``.
-    :returns: an IPv4 address, or an IPv6 network of :data:`IPV6_SOURCE_BITS`, as text.  ``None`` for a connection that
-        is bounded with no source: from this machine, whose users share the loopback addresses, or not over IP.
-    """
-    try:
-        host = ipaddress.ip_address(getattr(address, "host", ""))
-    except ValueError:
-        return None
-    if isinstance(host, ipaddress.IPv6Address):
-        if host.ipv4_mapped is None:
-            return None if host.is_loopback else str(ipaddress.IPv6Network((int(host), IPV6_SOURCE_BITS), strict=False))
-        host = host.ipv4_mapped
-    return None if host.is_loopback else str(host)
 
 
 class Offence(enum.Enum):
@@ -148,22 +101,24 @@ class Strangers:
         self.log = StrangerLog(clock)
         self._punishes = penalties
 
-    def admit(self, source: str | None) -> bool:
+    def admit(self, source: str | None) -> bytes | None:
         """Let one more connection in, or turn it away.
 
-        :param source: its source (:func:`source_of`).
-        :returns: whether it is let in; then call :meth:`leave` once, when it has logged in or is gone.
+        :param source: its source (:func:`twisted_rsh.server.sources.source_of`).
+        :returns: ``None`` if it is let in; then call :meth:`leave` once, when it has logged in or is gone.  Otherwise
+            the bytes to send before the connection is closed, which tell the client why.
         """
         if self.penalties.refuses(source):
-            return False
+            return REFUSED_ALERT
         if self.admission.admit(source):
-            return True
+            return None
         self.log.turned_away.info(
-            "a connection was turned away: {count} have not logged in (--max-unauthenticated, "
+            "a connection from {source} was turned away: {count} have not logged in (--max-unauthenticated, "
             "--max-unauthenticated-per-source)",
+            source=source or "anywhere",
             count=self.admission.count,
         )
-        return False
+        return BUSY_ALERT
 
     def leave(self, source: str | None) -> None:
         """Count out a connection that has logged in or is gone.
@@ -175,9 +130,10 @@ class Strangers:
     def punish(self, source: str | None, offence: Offence) -> None:
         """Add an offence to the penalty of a source, unless the server has no penalties.
 
-        :param source: the offender (:func:`source_of`); ``None`` has no penalty, ever.
+        :param source: the offender (:func:`twisted_rsh.server.sources.source_of`).  ``None``, the server's own user
+            and unknown users have no penalty, ever.
         """
-        if not self._punishes:
+        if not self._punishes or source in (OWN_USER, UNKNOWN_USER):
             return
         seconds = self.penalties.add(source, offence)
         if seconds is not None:
@@ -187,59 +143,6 @@ class Strangers:
                 seconds=seconds,
                 offence=offence.value,
             )
-
-
-class Admission:
-    """Counts the connections that have not logged in.
-
-    :param random: decides which connections are turned away.
-    :param maximum: the connections that may exist at once.
-    :param per_source: the connections that one source may have at once.
-    :ivar count: the connections that exist now.
-    """
-
-    def __init__(
-        self,
-        random: Random,
-        maximum: int = MAX_UNAUTHENTICATED,
-        per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE,
-    ) -> None:
-        self._random = random
-        self._maximum = maximum
-        self._per_source = per_source
-        self._sources: Counter[str] = Counter()
-        self.count = 0
-
-    def admit(self, source: str | None = None) -> bool:
-        """Count one more connection, if it may come in.
-
-        :param source: its source (:func:`source_of`); ``None`` may have any number.
-        :returns: whether it may; then call :meth:`leave` once.
-        """
-        if self.count >= self._maximum or self._random.random() < self._refused_share():
-            return False
-        if source is not None:
-            if self._sources[source] >= self._per_source:
-                return False
-            self._sources[source] += 1
-        self.count += 1
-        return True
-
-    def leave(self, source: str | None = None) -> None:
-        """Count out a connection that has logged in or is gone.
-
-        :param source: the source that it was let in with.
-        """
-        self.count -= 1
-        if source is not None:
-            self._sources[source] -= 1
-            if not self._sources[source]:
-                del self._sources[source]
-
-    def _refused_share(self) -> float:
-        if self.count < DROP_START or self._maximum <= DROP_START:
-            return 0.0
-        return DROP_RATE + (1 - DROP_RATE) * (self.count - DROP_START) / (self._maximum - DROP_START)
 
 
 @dataclass(slots=True)
@@ -277,7 +180,7 @@ class Penalties:
     def refuses(self, source: str | None) -> bool:
         """Tell whether a source is refused now.
 
-        :param source: the source (:func:`source_of`); ``None`` is never refused.
+        :param source: the source (:func:`twisted_rsh.server.sources.source_of`); ``None`` is never refused.
         """
         penalty = None if source is None else self._sources.get(source)
         return penalty is not None and penalty.is_refused and self._left(penalty) > 0
@@ -339,6 +242,7 @@ class StrangerLog:
     :ivar turned_away: a connection was turned away.
     :ivar refused_source: a source is refused from now on.
     :ivar aborted: a link was aborted.
+    :ivar broken: a frame, or a question to the portal, has met a bug.
     :ivar refused_login: a login was refused.
     :ivar refused_resume: a resume was refused.
     """
@@ -346,50 +250,9 @@ class StrangerLog:
     log: ClassVar[Logger] = Logger()
 
     def __init__(self, clock: IReactorTime) -> None:
-        self.turned_away = RateLimitedLog(self.log, clock)
-        self.refused_source = RateLimitedLog(self.log, clock)
-        self.aborted = RateLimitedLog(self.log, clock)
-        self.refused_login = RateLimitedLog(self.log, clock)
-        self.refused_resume = RateLimitedLog(self.log, clock)
-
-
-class RateLimitedLog:
-    """Writes a limited number of lines of one kind to the log.
-
-    :param log: the log.
-    :param clock: tells the time, usually the reactor.
-    :param lines: lines in a minute.
-    """
-
-    def __init__(self, log: Logger, clock: IReactorTime, lines: int = LINES_A_MINUTE) -> None:
-        self._log = log
-        self._clock = clock
-        self._lines = lines
-        self._began = clock.seconds()
-        self._written = 0
-        self._left_out = 0
-
-    def info(self, line: str, **values: object) -> None:
-        """Write a line, unless this minute has had its share.
-
-        The log announces the first line that is left out at once, and counts all of them before the next that is
-        written.
-
-        :param line: the format, as :meth:`twisted.logger.Logger.info` takes it; always the same for one object.
-        :param values: the values that the format names.
-        """
-        now = self._clock.seconds()
-        if not 0 <= now - self._began < _MINUTE:
-            left_out, self._left_out = self._left_out, 0
-            self._began, self._written = now, 0
-            if left_out:
-                self._log.info("{count} lines like the next were left out", count=left_out)
-        if self._written < self._lines:
-            self._written += 1
-            self._log.info(line, **values)
-            return
-        if not self._left_out:
-            self._log.info(
-                "more lines like the last are left out for {seconds:g} s", seconds=self._began + _MINUTE - now
-            )
-        self._left_out += 1
+        self.turned_away = RateLimitedLog(self.log, clock.seconds)
+        self.refused_source = RateLimitedLog(self.log, clock.seconds)
+        self.aborted = RateLimitedLog(self.log, clock.seconds)
+        self.broken = RateLimitedLog(self.log, clock.seconds, TRACEBACKS_A_MINUTE)
+        self.refused_login = RateLimitedLog(self.log, clock.seconds)
+        self.refused_resume = RateLimitedLog(self.log, clock.seconds)

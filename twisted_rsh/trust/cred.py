@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import Attribute, implementer
 
+from twisted_rsh.limited_log import RateLimitedLog
 from twisted_rsh.trust.authorized_keys import read_authorized_keys
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.sshsig import encode_user
@@ -57,7 +58,8 @@ class VerifiedKey:
 class AuthorizedKeysChecker:
     """A checker that lets one user log in with the keys that the user's files authorize at that moment.
 
-    It logs one line for each file that it ignores, wholly or in part.
+    It logs one line for each file that it ignores, wholly or in part, and no more of them than
+    :data:`twisted_rsh.limited_log.LINES_A_MINUTE`, because any client that tries to log in causes them.
 
     :param config: the folders of the user that the server runs as.
     :param user: the name of that user, the only one who can log in.
@@ -69,6 +71,7 @@ class AuthorizedKeysChecker:
     def __init__(self, config: ConfigFolders, user: str) -> None:
         self._config = config
         self._user = user
+        self._limited_log = RateLimitedLog(self.log)
 
     def requestAvatarId(self, credentials: IVerifiedKey) -> Deferred[bytes | tuple[()]]:
         """Decide about a login.  An unknown user costs the same work as an unknown key.
@@ -82,7 +85,7 @@ class AuthorizedKeysChecker:
         known_key = False
         blobs, warnings = read_authorized_keys(self._config)
         for warning in warnings:
-            self.log.warn("{warning}", warning=warning)
+            self._limited_log.warn("{warning}", warning=warning)
         for blob in blobs:
             known_key |= hmac.compare_digest(blob, credentials.key_blob)
         if same_user & known_key:
