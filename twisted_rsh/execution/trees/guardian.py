@@ -8,6 +8,7 @@ more.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -69,6 +70,7 @@ while read -r act pid mark born; do
     esac
     case $act in
         +) jobs="$jobs$pid:$mark:$born " ;;
+        !) steps=KILL ;;
     esac
 done
 patterns= oldest=
@@ -137,9 +139,9 @@ done
 """The guardian's program.  Its arguments are the seconds between two steps, the signals of the steps, the name of the
 mark, the folder of the control group or nothing, and the beginning of the mark of every job of this server.
 
-A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there.  The next look takes a
-group that is gone from the list, as its number may soon be another's.  Killed processes are killed again, as they may
-fork.
+A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there; the line ``!`` leaves
+only the last step.  The next look takes a group that is gone from the list, as its number may soon be another's.
+Killed processes are killed again, as they may fork.
 
 In the control group it suspects every process that carries no mark of this server's and is no older than the oldest
 job: it comes from one of the jobs and has wiped its environment, or has become another user.  A process that a job left
@@ -224,6 +226,17 @@ class Guardian(IgnoresStaleEvents):
         """
         if self._jobs.pop(pid, None) is not None:
             self._tell(pid)
+
+    def kill_jobs(self) -> None:
+        """Kill the process groups of all jobs now, and let the guardian kill the rest when this process has ended."""
+        for pid in self._jobs:
+            with contextlib.suppress(OSError):  # it is gone, or another user's
+                os.killpg(pid, signal.SIGKILL)
+        if self._fd >= 0:
+            self.doWrite()
+        if self._fd >= 0:
+            with contextlib.suppress(OSError):  # its pipe is full, or it is gone itself
+                os.write(self._fd, b"!\n")
 
     def stop(self) -> None:
         """Let the guardian go.  It ends the jobs that it still knows of."""
