@@ -352,7 +352,7 @@ class _StandAloneService(RemoteShellService):
             return  # it was stopped while it started
         reason = _describe(error)
         self._launcher.tell(reason)
-        if self._launcher.has_own_log:
+        if self._launcher.logs_the_start or (self._launcher.has_own_log and not self._is_starting):
             self.log.critical("the server ends: {reason}", reason=reason)
         if self._is_starting:
             self._refusal = error

@@ -47,6 +47,12 @@ class Launcher:
         """Whether the log goes elsewhere than the lines of :meth:`tell`, which then have to be in both places."""
         return bool(self._options)
 
+    @property
+    def logs_the_start(self) -> bool:
+        """Whether the log is there when the server starts.  That of ``twist`` begins later, and until then Twisted
+        shows what is critical on the terminal."""
+        return self._is_twistd
+
     def make_log_private(self) -> None:
         """Let no other user read the log's file, nor those that it is rotated to.
 
@@ -82,15 +88,19 @@ class Launcher:
             self._stderr = 2
 
     def end_before_start(self, status: int) -> SystemExit:
-        """Remove the file of ``twistd`` that names this process, which ``twistd`` leaves there.
+        """Do for ``twistd`` what it leaves undone when a service ends the program while it starts.
+
+        It would leave the file that names this process.  And the ``twistd`` that was called, which waits for the start
+        of the one in the background, would wait for ever; it is told, and then exits with 1 and a line of its own.
 
         :param status: the exit status.
-        :returns: the exception to raise; ``twistd`` in the background then exits with 1, and adds lines of its own.
+        :returns: the exception to raise.
         """
-        pid_file = self._options.get("pidfile") if self._is_twistd else None
-        if pid_file:
+        if self._is_twistd and self._options["pidfile"]:
             with contextlib.suppress(OSError):
-                os.unlink(pid_file)
+                os.unlink(self._options["pidfile"])
+        if self._is_twistd and "statusPipe" in self._options:
+            os.write(self._options["statusPipe"], b"1 the line above says which")
         return SystemExit(status)
 
     def end_with(self, status: int) -> None:
