@@ -42,7 +42,7 @@ class Program:
 @pytest.fixture
 def program() -> Iterator[Program]:
     """A program that has installed the handlers; the test's own are put back behind it."""
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPPING}
+    before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in STOPPING}
     program = Program()
     for number in STOPPING:
         signal.signal(number, program.stop)
