@@ -49,7 +49,7 @@ USAGE_STATUS = 2
 """The exit status of a server that refuses to start."""
 
 FAILURE_STATUS = 1
-"""The exit status of a server that has started and then cannot go on, or is ended before it has ended its jobs."""
+"""The exit status of a server that has started and then cannot go on."""
 
 COLLECT_EVERY = 20_000
 """Objects after which Python looks for garbage: once in a few dozen commands instead of several times in each, which
@@ -309,9 +309,8 @@ class _StandAloneService(RemoteShellService):
         super().__init__(*arguments)
         self._launcher = launcher
         self._trees = trees
-        reactor = cast("IReactorFromThreads", self._reactor)
-        self._sighup = SighupHandler(reactor, self)
-        self._signals = StopSignals(reactor, self)
+        self._sighup = SighupHandler(cast("IReactorFromThreads", self._reactor), self)
+        self._signals = StopSignals(self)
         self._is_starting = False
         self._refusal: BaseException | None = None
         # twistd changes it when it becomes a daemon; the files that jobs create should not depend on that.
@@ -377,11 +376,10 @@ class _StandAloneService(RemoteShellService):
         self._end_program()
 
     def end_at_once(self) -> None:
-        """Kill the jobs and end the program, without waiting for anything."""
-        self.log.warn("a second signal: the server ends at once, and its jobs are killed")
+        """Kill the jobs."""
         self._trees.kill_jobs()
-        self._launcher.end_with(FAILURE_STATUS)
-        cast("IReactorCore", self._reactor).crash()
+        self._launcher.remove_pid_file()
+        self.log.warn("a second signal: the server ends at once, and its jobs are killed")
 
     def _end_program(self) -> None:
         with contextlib.suppress(ReactorNotRunning):  # it ends already

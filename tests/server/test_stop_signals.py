@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,21 +14,13 @@ from zope.interface import implementer
 from twisted_rsh.server.stop_signals import STOPPING, IStopListener, StopSignals
 
 
-class Threads:
-    """A reactor that calls at once."""
-
-    def callFromThread(self, call: Callable[[], object]) -> None:
-        """Call."""
-        call()
-
-
 @implementer(IStopListener)
 class Program:
     """A program with the reactor's own handlers, which notes what happens."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        self.signals = StopSignals(Threads(), self)  # type: ignore[arg-type]  # all that is asked of the reactor
+        self.signals = StopSignals(self)
 
     def stop(self, number: int, _: object) -> None:
         """Stop, as the reactor's handler does."""
@@ -40,13 +32,25 @@ class Program:
 
 
 @pytest.fixture
-def program() -> Iterator[Program]:
-    """A program that has installed the handlers; the test's own are put back behind it."""
+def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
+    """A program that has installed the handlers; the test's own are put back behind it.
+
+    The signal that would end the process is noted instead.
+    """
     before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in STOPPING}
     program = Program()
     for number in STOPPING:
         signal.signal(number, program.stop)
     program.signals.install()
+    real_kill = os.kill
+
+    def kill(pid: int, number: int) -> None:
+        if signal.getsignal(number) == signal.SIG_DFL:
+            program.seen.append(f"killed by {signal.Signals(number).name}")
+        else:
+            real_kill(pid, number)
+
+    monkeypatch.setattr(os, "kill", kill)
     yield program
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -59,7 +63,7 @@ def test_two_signals(program: Program, first: int, second: int) -> None:
     assert program.seen == [signal.Signals(first).name]
     program.signals.stopping()
     os.kill(os.getpid(), second)
-    assert program.seen[1:] == ["ended"]
+    assert program.seen[1:] == ["ended", f"killed by {signal.Signals(second).name}"]
     assert {signal.getsignal(number) for number in STOPPING} == {signal.SIG_DFL}
 
 
@@ -67,7 +71,7 @@ def test_two_signals_before_the_stop(program: Program) -> None:
     """O-09: the second signal may come before the reactor has acted on the first."""
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGTERM)
-    assert program.seen == ["SIGTERM", "ended"]
+    assert program.seen == ["SIGTERM", "ended", "killed by SIGTERM"]
 
 
 def test_a_stop_for_another_reason(program: Program) -> None:
@@ -76,7 +80,7 @@ def test_a_stop_for_another_reason(program: Program) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     assert program.seen == []
     os.kill(os.getpid(), signal.SIGTERM)
-    assert program.seen == ["ended"]
+    assert program.seen == ["ended", "killed by SIGTERM"]
 
 
 def test_restore(program: Program) -> None:

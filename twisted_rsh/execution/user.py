@@ -68,9 +68,7 @@ class LocalUser:
             raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
         if request.shell is not None:
             plan = plan_shell(request, self._account)
-            shell = start_shell(
-                self._reactor, plan, owner, tree, request.terminal, limits=limits, folder=self._folder
-            )
+            shell = start_shell(self._reactor, plan, owner, tree, request.terminal, limits=limits, folder=self._folder)
             tree.tell_suspension(shell.suspension)
             return shell
         job = start_job(self._reactor, plan_job(request, self._account), owner, tree, request.terminal, limits=limits)

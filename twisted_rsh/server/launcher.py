@@ -96,12 +96,16 @@ class Launcher:
         :param status: the exit status.
         :returns: the exception to raise.
         """
-        if self._is_twistd and self._options["pidfile"]:
-            with contextlib.suppress(OSError):
-                os.unlink(self._options["pidfile"])
+        self.remove_pid_file()
         if self._is_twistd and "statusPipe" in self._options:
             os.write(self._options["statusPipe"], b"1 the line above says which")
         return SystemExit(status)
+
+    def remove_pid_file(self) -> None:
+        """Remove the file of ``twistd`` that names this process; ``twistd`` does so when it ends as usual."""
+        if self._is_twistd and self._options["pidfile"]:
+            with contextlib.suppress(OSError):
+                os.unlink(self._options["pidfile"])
 
     def end_with(self, status: int) -> None:
         """Let the program end with an exit status, once its reactor has stopped; ``twistd`` and ``twist`` say 0.

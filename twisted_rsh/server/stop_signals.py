@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from types import FrameType
 from typing import Any
 
-from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import Interface
 
 __all__ = ["STOPPING", "IStopListener", "StopSignals"]
@@ -16,24 +16,25 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 class IStopListener(Interface):
-    """The part of a program that acts on the signals.  The reactor calls it."""
+    """The part of a program that acts on the second signal."""
 
     def end_at_once() -> None:
-        """End the program, however far it has come with its stop."""
+        """Do what must be done before the program ends, which is right after this.
+
+        The signal's handler calls this, in the middle of anything: the reactor may be busy for seconds.
+        """
 
 
 class StopSignals:
     """Passes the first signal on to the handler that the reactor has installed, and the second to a listener.
 
-    Twisted's own handlers pass on every signal, and the reactor logs a traceback about the second: it is stopping
-    already.  A third signal does what it does by default, in case that the reactor hangs.
+    The second signal then does what it does by default: it ends the process.  Twisted's own handlers would pass it on
+    too, and the reactor, which is stopping already, would log a traceback.
 
-    :param reactor: the reactor, whose thread is the process's main one.
-    :param listener: ends the program.
+    :param listener: acts on the second signal.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, listener: IStopListener) -> None:
-        self._reactor = reactor
+    def __init__(self, listener: IStopListener) -> None:
         self._listener = listener
         self._before: dict[int, Any] = {}
         self._is_stopping = False
@@ -62,6 +63,7 @@ class StopSignals:
         if self._count > 1:
             for each in self._before:
                 signal.signal(each, signal.SIG_DFL)
-            self._reactor.callFromThread(self._listener.end_at_once)
+            self._listener.end_at_once()
+            os.kill(os.getpid(), number)
         elif not self._is_stopping:
             self._before[number](number, frame)

@@ -228,15 +228,17 @@ class Guardian(IgnoresStaleEvents):
             self._tell(pid)
 
     def kill_jobs(self) -> None:
-        """Kill the process groups of all jobs now, and let the guardian kill the rest when this process has ended."""
-        for pid in self._jobs:
+        """Kill the process groups of all jobs now, and let the guardian kill the rest when this process has ended.
+
+        It changes nothing here, and may be called by a signal's handler in the middle of anything.
+        """
+        for pid in list(self._jobs):
             with contextlib.suppress(OSError):  # it is gone, or another user's
                 os.killpg(pid, signal.SIGKILL)
-        if self._fd >= 0:
-            self.doWrite()
-        if self._fd >= 0:
-            with contextlib.suppress(OSError):  # its pipe is full, or it is gone itself
-                os.write(self._fd, b"!\n")
+        with contextlib.suppress(OSError):  # there is no guardian, or its pipe is full
+            for pid in list(self._untold):
+                os.write(self._fd, self._line(pid))
+            os.write(self._fd, b"!\n")
 
     def stop(self) -> None:
         """Let the guardian go.  It ends the jobs that it still knows of."""
@@ -266,10 +268,9 @@ class Guardian(IgnoresStaleEvents):
         """Tell what is not told yet, as far as the pipe takes it; the reactor calls this when it has room again."""
         while self._untold:
             pid = next(iter(self._untold))
-            job = self._jobs.get(pid)
             try:
                 # The pipe takes so short a write whole or not at all (pipe(7), PIPE_BUF).
-                os.write(self._fd, b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job))
+                os.write(self._fd, self._line(pid))
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
@@ -277,11 +278,15 @@ class Guardian(IgnoresStaleEvents):
                 self.close()
                 return
             del self._untold[pid]
-            if job is None:
-                self._told.discard(pid)
-            else:
+            if pid in self._jobs:
                 self._told.add(pid)
+            else:
+                self._told.discard(pid)
         self._reactor.removeWriter(self)
+
+    def _line(self, pid: int) -> bytes:
+        job = self._jobs.get(pid)
+        return b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job)
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the pipe; the reactor calls this when the guardian has closed its end, or when telling has failed.
