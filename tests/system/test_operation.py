@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from tests.server_process import wait_until_gone
 from tests.serving import asynchronous, reactor
@@ -344,6 +345,7 @@ async def test_socket_activation(place: str, endpoint: str, warned: bool, tmp_pa
     ):
         try:
             wait_until(lambda: b"Listening on" in (tmp_path / "server.log").read_bytes(), START_SECONDS, "systemd")
+            client: IStreamClientEndpoint
             if place.startswith("/"):
                 client = UNIXClientEndpoint(reactor, place)
             elif place.startswith("["):
