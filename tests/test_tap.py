@@ -193,12 +193,40 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
         (("--listen", ""), "--listen"),
         (("--listen", "tcp:not-a-port"), "not-a-port"),
         (("--listen", "tcp"), "--listen"),
+        (("--listen", "systemd:domain=INET:index=0"), "index=0': this server was started without such a socket"),
+        (("--listen", "systemd:domain=INET:name=x"), "name=x': this server was started without such a socket"),
         (("--interface", "192.0.2.1"), "192.0.2.1"),
     ],
 )
 def test_refusals(words: tuple[str, ...], named: str, folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: a mistake that only the machine can find is refused in the same way, before the server listens."""
     assert named in refusal(capfd, "--config-dir", folder, "--port", "0", *words, make=True)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        (
+            "unix:{folder}/no/socket",
+            "--listen 'unix:{folder}/no/socket': {folder}/no/socket.lock: No such file or directory",
+        ),
+        ("tcp:65536", "--listen 'tcp:65536': bind(): port must be 0-65535."),
+        ("unix:{folder}", "cannot listen on '{folder}': Address already in use; " + WAY_OUT),
+    ],
+)
+async def test_an_endpoint_that_cannot_listen(
+    endpoint: str, line: str, folder: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """O-07: an endpoint that makes sense, and cannot listen, is named when the server starts."""
+    endpoint, line = (text.format(folder=tmp_path) for text in (endpoint, line))
+    service = service_of("--config-dir", folder, "--listen", endpoint)
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        service.startService()
+    assert exit_.value.code == 2
+    assert capfd.readouterr().err == f"twisted-rsh: {line}\n"
+    await service.stopService()
 
 
 def test_a_relative_shell(
@@ -518,4 +546,5 @@ def test_the_description_of_other_errors() -> None:
     """An error without a number is described in its own words."""
     line = tap._describe(CannotListenError("", 80, OSError("why")))
     assert line == f"cannot listen on any address, port 80: why; {WAY_OUT}"
-    assert tap._describe(ValueError("why")) == "why"
+    assert tap._describe(ValueError("why\n\x1b[1m")) == r"why\n\x1b[1m"
+    assert tap._describe(FileNotFoundError(2, "why", b"/a\xff\n")) == r"/a\udcff\n: why"

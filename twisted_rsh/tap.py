@@ -15,10 +15,17 @@ if os.name != "posix":  # the modules below need fcntl and pwd, which other syst
     sys.exit("twisted-rsh needs a POSIX system")
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError, ReactorNotRunning
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTCP, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IReactorCore,
+    IReactorFromThreads,
+    IReactorTCP,
+    IStreamServerEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -249,7 +256,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             else ConfigFolders.at(options["config-dir"])
         )
         account = _account(options)
-        endpoints = [_endpoint(reactor, description) for description in options["listen"]]
+        endpoints = [_Endpoint(reactor, description) for description in options["listen"]]
         if options["interfaces"] or not endpoints:
             # twistd becomes a daemon before its services start, and a daemon's stderr is closed.
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
@@ -292,11 +299,32 @@ def _account(options: Options) -> Account:
         raise ValueError(f"{error} (--shell, --encoding)") from error
 
 
-def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
-    try:
-        return cast("IStreamServerEndpoint", serverFromString(reactor, description))
-    except Exception as error:
-        raise ValueError(f"--listen {description!a}: {error}") from error
+@implementer(IStreamServerEndpoint)
+class _Endpoint:
+    """An endpoint of ``--listen``, which names that option when it cannot listen.
+
+    :param reactor: the reactor.
+    :param description: the endpoint string.
+    :raises ValueError: it describes no endpoint.
+    """
+
+    def __init__(self, reactor: Any, description: str) -> None:
+        self._description = description
+        try:
+            self._endpoint = cast("IStreamServerEndpoint", serverFromString(reactor, description))
+        except LookupError:
+            raise ValueError(f"--listen {description!a}: this server was started without such a socket") from None
+        except Exception as error:
+            raise ValueError(f"--listen {description!a}: {error}") from error
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Listen; fail with Twisted's own error, or with one that names the option."""
+        return maybeDeferred(self._endpoint.listen, protocolFactory).addErrback(self._name)
+
+    def _name(self, failure: Failure) -> NoReturn:
+        if failure.check(CannotListenError, CancelledError):
+            failure.raiseException()
+        raise usage.UsageError(f"--listen {self._description!a}: {_describe(failure.value)}") from failure.value
 
 
 @implementer(ISighupListener, IStopListener)
@@ -393,14 +421,24 @@ class _StandAloneService(RemoteShellService):
 
 
 def _status_of(error: BaseException) -> int:
-    return USAGE_STATUS if isinstance(error, CannotListenError) else FAILURE_STATUS
+    return USAGE_STATUS if isinstance(error, CannotListenError | usage.UsageError) else FAILURE_STATUS
 
 
 def _describe(error: BaseException | None) -> str:
+    """Describe an error in one line, whatever characters a file's name has."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _reason(error))
+
+
+def _reason(error: BaseException | None) -> str:
     if isinstance(error, CannotListenError):
         reason = getattr(error.socketError, "strerror", None) or error.socketError
-        place = f"{error.interface or 'any address'}, port {error.port}"
+        if isinstance(error.port, bytes | str):  # of a Unix socket
+            place = ascii(os.fsdecode(error.port))
+        else:
+            place = f"{error.interface or 'any address'}, port {error.port}"
         return f"cannot listen on {place}: {reason}; choose another place with --interface, --port or --listen"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        # Of a call with two names, the second is the one that it makes.
+        path = error.filename if error.filename2 is None else error.filename2
+        return f"{os.fsdecode(path)}: {error.strerror}"
     return str(error)

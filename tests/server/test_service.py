@@ -51,6 +51,7 @@ async def test_a_job_that_times_out(serving: Serving) -> None:
     assert is_gone(int(result.stdout))
 
 
+@pytest.mark.uncut("without resume, the session ends with its connection")
 @asynchronous
 async def test_a_client_that_vanishes(config: ConfigFolders) -> None:
     """X-07: without resume, the jobs of a client that vanishes end, and their processes are gone."""
