@@ -139,14 +139,14 @@ async def test_what_remains(guardian: Guardian, group: Group) -> None:
 @asynchronous
 async def test_killed_at_once(guardian: Guardian) -> None:
     """O-09: the jobs of a server that ends at once are killed without a polite signal, now and by the guardian."""
-    script = "trap '' HUP TERM; echo; while :; do sleep 600; done"
+    script = "trap 'echo asked' HUP TERM; echo; while :; do sleep 600 & wait; done"
     pipe = subprocess.PIPE
     known, escaped = (
         subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=pipe, env={MARK_NAME: mark})
         for mark in ("abc", "abc")
     )
     ended = subprocess.Popen(["sleep", "600"], start_new_session=True)
-    with known, escaped, ended:
+    try:
         for process in (known, escaped):
             assert process.stdout is not None
             process.stdout.readline()
@@ -160,9 +160,16 @@ async def test_killed_at_once(guardian: Guardian) -> None:
             assert escaped.poll() is None
             guardian.close()
             assert escaped.wait() == -signal.SIGKILL
+            assert escaped.stdout is not None
+            os.set_blocking(escaped.stdout.fileno(), False)  # what it has started lives on a moment longer
+            assert not escaped.stdout.read()
         assert ended.poll() is None
-        for process in (escaped, ended):
+    finally:
+        for process in (known, escaped, ended):
             process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 @asynchronous
