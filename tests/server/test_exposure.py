@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from twisted.internet.address import HostnameAddress, IPv4Address, IPv6Address, UNIXAddress
@@ -56,6 +57,23 @@ def test_other_machines(host: str) -> None:
     assert warning.startswith(f"other machines can reach this server at {shown}; ")
     assert "--interface, or interface= in --listen" in warning
     assert "\n" not in warning
+
+
+def test_a_name() -> None:
+    """A name may stand for any address."""
+    assert len(warnings_of(IPv4Address("TCP", "localhost", 1))) == 1
+
+
+def test_a_port_without_a_socket() -> None:
+    """A port whose socket cannot be asked is judged by what it says."""
+
+    class Strange(Port):
+        def fileno(self) -> int:
+            return -1
+
+    for host, warned in (("127.0.0.1", 0), ("192.0.2.1", 1)):
+        port: Any = Strange(IPv4Address("TCP", host, 1))
+        assert len(warnings_about([port])) == warned
 
 
 def test_several_addresses() -> None:

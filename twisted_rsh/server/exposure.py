@@ -35,7 +35,7 @@ def listening_address(port: IListeningPort) -> IAddress:
             return UNIXAddress(os.fsencode(name))
         if probe.family == socket.AF_INET6:
             return IPv6Address("TCP", *name)
-        return IPv4Address("TCP", *name)
+        return IPv4Address("TCP", *name) if probe.family == socket.AF_INET else port.getHost()
 
 
 def show_address(address: IAddress) -> str:
@@ -55,8 +55,15 @@ def warnings_about(ports: Iterable[IListeningPort]) -> list[str]:
     :param ports: ports that listen.
     :returns: a line for each such address, which names it and the way out; an address that two ports have, once.
     """
-    warnings = (_warning(listening_address(port)) for port in ports)
+    warnings = (_warning(_address_of(port)) for port in ports)
     return list(dict.fromkeys(warning for warning in warnings if warning is not None))
+
+
+def _address_of(port: IListeningPort) -> IAddress:
+    try:
+        return listening_address(port)
+    except OSError:  # no descriptor is left, or the port has none
+        return port.getHost()
 
 
 def _warning(address: IAddress) -> str | None:
@@ -75,7 +82,10 @@ def _warning(address: IAddress) -> str | None:
 
 
 def _is_loopback(host: str) -> bool:
-    address = ipaddress.ip_address(host.partition("%")[0])
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:  # a name, which an endpoint of another package may give
+        return False
     mapped = getattr(address, "ipv4_mapped", None)
     return (mapped or address).is_loopback
 
