@@ -52,3 +52,9 @@ def test_silent_storm(tmp_path: Path) -> None:
 def test_log_storm(tmp_path: Path) -> None:
     """R-15: no kind of stranger writes more lines than the limit allows."""
     attack(tmp_path, "log_storm")
+
+
+def test_stopping(tmp_path: Path) -> None:
+    """O-09: stubborn jobs are gone at once after a second SIGTERM."""
+    require(Path("/proc/self/stat").exists(), "only Linux shows what becomes of a job")
+    attack(tmp_path, "stopping")

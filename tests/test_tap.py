@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ReactorNotRunning
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, LogLevel, formatEvent
 
@@ -23,6 +24,8 @@ from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
+from twisted_rsh.server.exposure import show_address
+from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.tap import Options, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
@@ -190,12 +193,40 @@ def test_mistakes(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> 
         (("--listen", ""), "--listen"),
         (("--listen", "tcp:not-a-port"), "not-a-port"),
         (("--listen", "tcp"), "--listen"),
+        (("--listen", "systemd:domain=INET:index=0"), "index=0': this server was started without such a socket"),
+        (("--listen", "systemd:domain=INET:name=x"), "name=x': this server was started without such a socket"),
         (("--interface", "192.0.2.1"), "192.0.2.1"),
     ],
 )
 def test_refusals(words: tuple[str, ...], named: str, folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: a mistake that only the machine can find is refused in the same way, before the server listens."""
     assert named in refusal(capfd, "--config-dir", folder, "--port", "0", *words, make=True)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("endpoint", "line"),
+    [
+        (
+            "unix:{folder}/no/socket",
+            "--listen 'unix:{folder}/no/socket': {folder}/no/socket.lock: No such file or directory",
+        ),
+        ("tcp:65536", "--listen 'tcp:65536': bind(): port must be 0-65535."),
+        ("unix:{folder}", "cannot listen on '{folder}': Address already in use; " + WAY_OUT),
+    ],
+)
+async def test_an_endpoint_that_cannot_listen(
+    endpoint: str, line: str, folder: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """O-07: an endpoint that makes sense, and cannot listen, is named when the server starts."""
+    endpoint, line = (text.format(folder=tmp_path) for text in (endpoint, line))
+    service = service_of("--config-dir", folder, "--listen", endpoint)
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        service.startService()
+    assert exit_.value.code == 2
+    assert capfd.readouterr().err == f"twisted-rsh: {line}\n"
+    await service.stopService()
 
 
 def test_a_relative_shell(
@@ -293,15 +324,36 @@ class Reactor:
         return getattr(reactor, name)
 
     def stop(self) -> None:
-        """Count."""
+        """Count; like the real one, it cannot be stopped twice."""
         self.stops += 1
+        if self.stops > 1:
+            raise ReactorNotRunning
+
+
+class Twistd(Launcher):
+    """A ``twistd`` in the foreground that notes the exit status, and does not keep it."""
+
+    def __init__(self) -> None:
+        super().__init__({"nodaemon": True, "debug": False, "pidfile": ""})
+        self.status: int | None = None
+
+    def end_with(self, status: int) -> None:
+        """Note it."""
+        self.status = status
+
+
+def set_launcher(service: Any) -> Twistd:
+    """Let a service run in another program than these tests."""
+    service._launcher = launcher = Twistd()
+    return launcher
 
 
 @asynchronous
 @pytest.mark.parametrize("cancelled", [False, True])
-async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None:
+async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool, capfd: pytest.CaptureFixture[str]) -> None:
     """O-08: a server that fails to listen later ends the program; one that is stopped first does not."""
     service = service_of("--config-dir", folder, "--port", "0", "--listen", "tcp:0:interface=127.0.0.1")
+    launcher = set_launcher(service)
     late: Deferred[Any] = Deferred()
 
     class Late:
@@ -318,8 +370,116 @@ async def test_an_endpoint_that_fails_late(folder: str, cancelled: bool) -> None
         await service.stopService()
     assert only.stops == (not cancelled)
     critical = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.critical]
-    wanted = [] if cancelled else [f"the server ends: cannot listen on 192.0.2.1, port 1: late; {WAY_OUT}"]
-    assert critical == wanted
+    line = f"cannot listen on 192.0.2.1, port 1: late; {WAY_OUT}"
+    assert critical == ([] if cancelled else [f"the server ends: {line}"])
+    # Twisted adds the log's line, because no log has begun here.
+    assert capfd.readouterr().err.partition("\n")[0] == ("" if cancelled else f"twisted-rsh: {line}")
+    assert launcher.status == (None if cancelled else 2)
+
+
+def record_that_cannot_be_written(folder: str) -> int:
+    """Let a folder be where the record of a free port belongs; return the port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    for path in (folder, os.path.join(folder, "run"), ConfigFolders.at(folder).record_path(port)):
+        os.mkdir(path, 0o700)
+    return port
+
+
+@asynchronous
+@pytest.mark.parametrize("in_twistd", [False, True])
+async def test_a_record_that_cannot_be_written(folder: str, in_twistd: bool, capfd: pytest.CaptureFixture[str]) -> None:
+    """R-12: a server that listens and cannot write its record ends at once with status 1, and names the file."""
+    port = record_that_cannot_be_written(folder)
+    service = service_of("--config-dir", folder, "--port", str(port), "-i", "127.0.0.1")
+    if in_twistd:
+        set_launcher(service)
+    capfd.readouterr()
+    with collecting_log() as logged, pytest.raises(SystemExit) as exit_:
+        service.startService()
+    assert exit_.value.code == 1
+    line = f"{ConfigFolders.at(folder).record_path(port)}: Is a directory"
+    # Twisted adds the log's line, because no log has begun here.
+    assert capfd.readouterr().err.partition("\n")[0] == f"twisted-rsh: {line}"
+    critical = [formatEvent(event) for event in logged if event["log_level"] is LogLevel.critical]
+    assert critical == [f"the server ends: {line}"] * in_twistd
+    await service.stopService()
+
+
+@asynchronous
+async def test_jobs_that_cannot_be_kept(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """R-12: a server that cannot get ready for jobs does not listen."""
+    service: Any = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
+
+    def start() -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    service._trees.start = start
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        service.startService()
+    assert exit_.value.code == 1
+    assert capfd.readouterr().err == "twisted-rsh: [Errno 24] Too many open files\n"
+    assert os.listdir(os.path.join(folder, "run")) == []
+
+
+@asynchronous
+async def test_an_open_address(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-11: the operator of a server that other machines can reach reads it once, in the log and on the terminal."""
+    any_address = ("--interface", "0.0.0.0", "--listen", "tcp:0")  # noqa: S104 - what is warned about
+    loopback = ("--listen", "tcp:0:interface=127.0.0.2")
+    for launcher in (None, Twistd()):
+        service: Any = service_of("--config-dir", folder, "--port", "0", *any_address, *loopback)
+        if launcher is not None:
+            service._launcher = launcher
+        capfd.readouterr()
+        with collecting_log() as logged:
+            service.startService()
+        hosts = [show_address(port.getHost()) for port in await service.when_listening()]
+        await service.stopService()
+        assert hosts.pop().startswith("127.0.0.2:")
+        warnings = [formatEvent(event) for event in logged if is_warning(event) and "root" not in formatEvent(event)]
+        assert [warning.partition(";")[0] for warning in warnings] == [
+            f"other machines can reach this server at {host}" for host in hosts
+        ]
+        lines = [] if launcher is None else [f"twisted-rsh: {warning}\n" for warning in warnings]
+        assert capfd.readouterr().err == "".join(lines)
+
+
+@asynchronous
+async def test_the_end_at_once(folder: str) -> None:
+    """O-09: at the second signal, the jobs are killed and the log says so."""
+    service: Any = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
+    service.startService()
+    killed = []
+    service._trees.kill_jobs = lambda: killed.append(True)
+    with collecting_log() as logged:
+        service.end_at_once()
+    assert killed == [True]
+    assert [formatEvent(event) for event in logged] == [
+        "a second signal: the server ends at once, and its jobs are killed"
+    ]
+    await service.stopService()
+
+
+@asynchronous
+async def test_the_signals_are_given_back(folder: str) -> None:
+    """O-09: the service has the signals from its start to the end of its stop; a hang-up meanwhile changes nothing."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    service: Any = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
+    service._reactor = only = Reactor()
+    service.startService()
+    own = [signal.getsignal(number) for number in numbers]
+    assert not set(map(str, own)) & set(map(str, before))
+    service.terminal_gone()
+    stopping = service.stopService()
+    assert [signal.getsignal(number) for number in numbers] == own
+    service.terminal_gone()
+    assert only.stops == 2
+    await stopping
+    assert [signal.getsignal(number) for number in numbers] == before
 
 
 @asynchronous
@@ -386,4 +546,5 @@ def test_the_description_of_other_errors() -> None:
     """An error without a number is described in its own words."""
     line = tap._describe(CannotListenError("", 80, OSError("why")))
     assert line == f"cannot listen on any address, port 80: why; {WAY_OUT}"
-    assert tap._describe(ValueError("why")) == "why"
+    assert tap._describe(ValueError("why\n\x1b[1m")) == r"why\n\x1b[1m"
+    assert tap._describe(FileNotFoundError(2, "why", b"/a\xff\n")) == r"/a\udcff\n: why"

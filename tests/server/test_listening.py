@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from twisted.internet import tcp
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import formatEvent
 
 from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
 from twisted_rsh.limited_log import LINES_A_MINUTE
-from twisted_rsh.server import listening
+from twisted_rsh.server import listening as listening_module
 from twisted_rsh.server.listening import (
     check_interfaces,
     default_interfaces,
@@ -28,6 +29,17 @@ from twisted_rsh.server.listening import (
 BOTH = ("127.0.0.1", "::1")
 has_ipv6 = len(default_interfaces()) == len(BOTH)
 needs_ipv6 = pytest.mark.skipif(not has_ipv6, reason="this machine has no IPv6 loopback address")
+
+
+async def listening(interfaces: Sequence[str], port: int, *endpoints: IStreamServerEndpoint) -> list[IListeningPort]:
+    """Listen; when that fails, stop what listens already."""
+    ports: list[IListeningPort] = []
+    try:
+        await listen_on_all(Factory(), interfaces, port, endpoints, reactor, ports)
+    except CannotListenError:
+        await stop_listening(ports)
+        raise
+    return ports
 
 
 def is_free(interface: str, port: int) -> bool:
@@ -50,7 +62,7 @@ def taken_6() -> Iterator[int]:
 @asynchronous
 async def test_one_port_for_both() -> None:
     """The system chooses port 0 once, for both families."""
-    ports = await listen_on_all(Factory(), BOTH, 0, [], reactor)
+    ports = await listening(BOTH, 0)
     try:
         one, other = [tcp_port_of(port) for port in ports]
         assert one == other
@@ -68,18 +80,18 @@ async def test_one_port_for_both() -> None:
 async def test_a_port_taken_on_one_family(taken_6: int) -> None:
     """O-08: if the port is taken on one family, the server listens on neither."""
     with pytest.raises(CannotListenError):
-        await listen_on_all(Factory(), BOTH, taken_6, [], reactor)
+        await listening(BOTH, taken_6)
     assert is_free("127.0.0.1", taken_6)
 
 
 @asynchronous
 async def test_an_endpoint_that_is_taken() -> None:
     """O-08: if a further endpoint is taken, the server listens on no interface."""
-    (taken,) = await listen_on_all(Factory(), ["127.0.0.1"], 0, [], reactor)
+    (taken,) = await listening(["127.0.0.1"], 0)
     before = len(reactor.getReaders())
     endpoint = TCP4ServerEndpoint(reactor, tcp_port_of(taken) or 0, interface="127.0.0.1")
     with pytest.raises(CannotListenError):
-        await listen_on_all(Factory(), ["127.0.0.1"], 0, [endpoint], reactor)
+        await listening(["127.0.0.1"], 0, endpoint)
     assert len(reactor.getReaders()) == before
     await stop_listening([taken])
 
@@ -87,14 +99,14 @@ async def test_an_endpoint_that_is_taken() -> None:
 @asynchronous
 async def test_other_endpoints(tmp_path: object) -> None:
     """A port of another kind than TCP has no number."""
-    ports = await listen_on_all(Factory(), [], 0, [UNIXServerEndpoint(reactor, f"{tmp_path}/s")], reactor)
+    ports = await listening([], 0, UNIXServerEndpoint(reactor, f"{tmp_path}/s"))
     assert [tcp_port_of(port) for port in ports] == [None]
     await stop_listening(ports)
 
 
 def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without IPv6 the default is IPv4's loopback address alone."""
-    monkeypatch.setattr(listening, "LOOPBACK_6", "2001:db8::1")
+    monkeypatch.setattr(listening_module, "LOOPBACK_6", "2001:db8::1")
     assert default_interfaces() == ("127.0.0.1",)
     monkeypatch.setattr(socket, "has_ipv6", False)
     assert default_interfaces() == ("127.0.0.1",)
@@ -131,7 +143,7 @@ class Exhausted:
 async def test_connections_without_a_descriptor() -> None:
     """R-15: connections that come while there is no descriptor write a bounded number of lines, and Twisted's
     own port writes three for each."""
-    ports = await listen_on_all(Factory(), ["127.0.0.1"], 0, [TCP4ServerEndpoint(reactor, 0)], reactor)
+    ports = await listening(["127.0.0.1"], 0, TCP4ServerEndpoint(reactor, 0))
     plain = await TCP4ServerEndpoint(reactor, 0).listen(Factory())
     counts = []
     for port in (*ports, plain):

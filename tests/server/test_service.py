@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -49,6 +51,7 @@ async def test_a_job_that_times_out(serving: Serving) -> None:
     assert is_gone(int(result.stdout))
 
 
+@pytest.mark.uncut("without resume, the session ends with its connection")
 @asynchronous
 async def test_a_client_that_vanishes(config: ConfigFolders) -> None:
     """X-07: without resume, the jobs of a client that vanishes end, and their processes are gone."""
@@ -300,6 +303,44 @@ async def test_a_stop_before_it_listens(config: ConfigFolders, somebody_waits: b
     service = RemoteShellService(reactor, portal, config, options)
     await service.stopService()  # one that was never started
     gc.collect()
+    assert failures(logged) == []
+
+
+@asynchronous
+async def test_a_record_that_cannot_be_removed(
+    config: ConfigFolders, monkeypatch: pytest.MonkeyPatch, logged: list[LogEvent]
+) -> None:
+    """R-12: a server that cannot remove its record says so, and ends its sessions and jobs all the same."""
+    serving = Serving(config)
+    await serving.start()
+    connection = await serving.connect()
+    job = connection.start("echo $$; exec sleep 1000")
+    pid = int(await job.stdout.read())
+    path = config.record_path(serving.service.tcp_port)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr("twisted_rsh.server.service.remove_record", refuse)
+    await serving.service.stopService()
+    assert is_gone(pid)
+    assert f"{path!a} stays: Permission denied; remove it" in map(formatEvent, logged)
+    assert failures(logged) == []
+    await job.wait()
+    await connection.close()
+
+
+@asynchronous
+async def test_a_run_folder_that_is_gone(config: ConfigFolders, logged: list[LogEvent]) -> None:
+    """R-12: what is removed while the server runs is missed by no session, and its stop is as ever."""
+    serving = Serving(config)
+    await serving.start()
+    connection = await serving.connect()
+    shutil.rmtree(os.path.dirname(config.record_path(0)))
+    shell = await connection.open_shell()
+    assert (await shell.run("cat", stdin=b"hi")).stdout == b"hi"
+    await shell.close()
+    await serving.stop()
     assert failures(logged) == []
 
 

@@ -26,6 +26,7 @@ from tests.system.running import (
 pytestmark = pytest.mark.real
 
 USAGE_STATUS = 2
+FAILURE_STATUS = 1
 
 FOREGROUND = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 EVERY_WAY = pytest.mark.parametrize("way", [*WAYS.values(), DAEMON], ids=[*WAYS, "daemon"])
@@ -197,15 +198,63 @@ def test_folder_that_is_a_file(way: StartWay, tmp_path: Path) -> None:
     assert_refused(done, tmp_path, str(tmp_path / "rsh"))
 
 
-def test_record_that_cannot_be_written(tmp_path: Path) -> None:
-    """R-12: a server that listens and then cannot leave its record ends by itself, and its log says why."""
+@EVERY_WAY
+def test_record_that_cannot_be_written(way: StartWay, tmp_path: Path) -> None:
+    """R-12: a server that listens and then cannot leave its record ends with status 1, and names the file."""
     port = free_port()
     folder = tmp_path / "rsh" / "run"
     folder.mkdir(parents=True)
     for path in (tmp_path / "rsh", folder):
         path.chmod(0o700)
     (folder / f"{port}.json").mkdir()  # no file can take its place
-    done = try_to_start(WAYS["module"], tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port))
-    assert f"{port}.json" in done.stderr.decode()
-    assert b"Traceback" not in done.stderr
+    done = try_to_start(way, tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port))
+    line = f"twisted-rsh: {folder / f'{port}.json'}: Is a directory"
+    shown = done.stderr.decode().splitlines()
+    assert shown.count(line) == 1
+    assert not any("Traceback" in text or f"{port}.json" in text for text in shown if text != line)
+    assert done.returncode == FAILURE_STATUS
     assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)
+    assert not (tmp_path / "twistd.pid").exists()
+    if way is DAEMON:
+        assert f"the server ends: {line.removeprefix('twisted-rsh: ')}\n" in (tmp_path / "twistd.log").read_text()
+
+
+@EVERY_WAY
+def test_endpoint_that_is_taken(way: StartWay, tmp_path: Path) -> None:
+    """O-08: an endpoint that is taken is found out when the server starts, and it ends with no port left open."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        taken, port = listener.getsockname()[1], free_port()
+        options = ("--port", str(port), "--interface", "127.0.0.1", "--listen", f"tcp:{taken}:interface=127.0.0.1")
+        done = try_to_start(way, tmp_path, "--config-dir", str(tmp_path / "rsh"), *options)
+    assert f"twisted-rsh: cannot listen on 127.0.0.1, port {taken}: Address already in use; " in done.stderr.decode()
+    assert b"Traceback" not in done.stderr + done.stdout
+    # The twistd that waits for the one in the background knows no other status.
+    assert done.returncode == (FAILURE_STATUS if way is DAEMON else USAGE_STATUS)
+    assert not is_listened_on(socket.AF_INET, "127.0.0.1", port)
+    assert not list(tmp_path.rglob("*.json"))
+    assert not (tmp_path / "twistd.pid").exists()
+
+
+@pytest.mark.parametrize("way", [WAYS["twistd"], WAYS["module"]], ids=["twistd", "module"])
+def test_record_on_a_full_disk(way: StartWay, tmp_path: Path) -> None:
+    """R-12: an error of the system that names no file, such as that of a full disk, is said with the file's name."""
+    with running_server(tmp_path, way=way):
+        pass  # it makes the key
+    full = StartWay(("/bin/sh", "-c", 'ulimit -f 0 && exec "$0" "$@"', *way.command), way.status)
+    port = free_port()
+    done = try_to_start(full, tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port))
+    assert f"twisted-rsh: {tmp_path / 'rsh' / 'run' / f'{port}.json'}: File too large\n" in done.stderr.decode()
+    assert b"Traceback" not in done.stderr + done.stdout
+    assert done.returncode == FAILURE_STATUS
+    assert list((tmp_path / "rsh" / "run").iterdir()) == []
+
+
+def test_log_on_a_full_disk(tmp_path: Path) -> None:
+    """R-12: a server whose log cannot be written any more goes on."""
+    limited = ("/bin/sh", "-c", 'ulimit -f 1 && exec "$0" "$@"', *WAYS["twistd"].command[:-1], "--logfile=x.log", "rsh")
+    with running_server(tmp_path, way=StartWay(limited, WAYS["twistd"].status)) as server:
+        assert (tmp_path / "x.log").stat().st_size == 512
+        assert server.run("echo out").stdout == b"out\n"
+    assert (tmp_path / "x.log").stat().st_size == 512

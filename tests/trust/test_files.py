@@ -359,9 +359,30 @@ def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
-        create_private_file(str(tmp_path / "file"), b"data")
-    assert os.listdir(tmp_path) == []
+    for write in (create_private_file, replace_private_file):
+        with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as raised:
+            write(str(tmp_path / "file"), b"data")
+        assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(tmp_path / "file"))
+        assert os.listdir(tmp_path) == []
+
+
+def test_errors_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-12: an error names the file that was meant, and not a temporary one beside it."""
+    path = str(tmp_path / "file")
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError) as replaced:
+        replace_private_file(path, b"new")
+    assert replaced.value.filename == path
+    os.rmdir(path)
+    create_private_file(path, b"data")
+
+    def broken(*_: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "read", broken)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)) as read:
+        read_secret_file(path, 10)
+    assert (read.value.errno, read.value.filename) == (errno.EIO, path)
 
 
 @pytest.mark.parametrize("write", [create_private_file, replace_private_file])

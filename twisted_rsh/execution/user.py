@@ -32,15 +32,20 @@ class LocalUser:
     :param account: the account that jobs run as (:meth:`twisted_rsh.execution.account.Account.current`).
     :param trees: keeps the jobs of this reactor from leaving processes behind; ``None`` for one of this user's own,
         which changes nothing about this process (:class:`twisted_rsh.execution.trees.trees.JobTrees`).
+    :param folder: where persistent shells have the FIFOs of their commands' input, in a folder of its own each; made
+        when it is needed.  ``None`` for the system's folder for temporary files.
     :raises twisted_rsh.execution.processes.spawn.UnsupportedSystem: this system cannot start jobs.
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """
 
-    def __init__(self, reactor: Any, account: Account, trees: JobTrees | None = None) -> None:
+    def __init__(
+        self, reactor: Any, account: Account, trees: JobTrees | None = None, folder: str | None = None
+    ) -> None:
         check_system()
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
+        self._folder = folder
         self._trees = JobTrees(self._reactor) if trees is None else trees
         self.name = account.name
         self.encoding = account.encoding
@@ -63,7 +68,7 @@ class LocalUser:
             raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
         if request.shell is not None:
             plan = plan_shell(request, self._account)
-            shell = start_shell(self._reactor, plan, owner, tree, request.terminal, limits=limits)
+            shell = start_shell(self._reactor, plan, owner, tree, request.terminal, limits=limits, folder=self._folder)
             tree.tell_suspension(shell.suspension)
             return shell
         job = start_job(self._reactor, plan_job(request, self._account), owner, tree, request.terminal, limits=limits)

@@ -84,7 +84,8 @@ async def listen_on_all(
     tcp_port: int,
     endpoints: Sequence[IStreamServerEndpoint],
     reactor: IReactorTCP,
-) -> list[IListeningPort]:
+    ports: list[IListeningPort],
+) -> None:
     """Listen on a TCP port of some interfaces, and on some endpoints.
 
     :param factory: makes the protocol of each connection.
@@ -92,21 +93,15 @@ async def listen_on_all(
     :param tcp_port: its number; 0 for one that the system chooses for the first interface and the others then share.
     :param endpoints: further endpoints to listen on.
     :param reactor: the reactor.
-    :returns: all listening ports, those of the interfaces first.
-    :raises twisted.internet.error.CannotListenError: one is taken; no port listens then.
+    :param ports: gets each port as soon as it listens, those of the interfaces first.  Stop them if this fails.
+    :raises twisted.internet.error.CannotListenError: one is taken.
     """
-    ports: list[IListeningPort] = []
-    try:
-        for interface in interfaces:
-            port = await interface_endpoint(reactor, interface, tcp_port).listen(factory)
-            ports.append(_quiet(port))
-            tcp_port = tcp_port or tcp_port_of(port) or 0
-        for endpoint in endpoints:
-            ports.append(_quiet(await endpoint.listen(factory)))  # noqa: PERF401 - a failure must stop the ports before it
-    except BaseException:
-        await stop_listening(ports)
-        raise
-    return ports
+    for interface in interfaces:
+        port = await interface_endpoint(reactor, interface, tcp_port).listen(factory)
+        ports.append(_quiet(port))
+        tcp_port = tcp_port or tcp_port_of(port) or 0
+    for endpoint in endpoints:
+        ports.append(_quiet(await endpoint.listen(factory)))  # noqa: PERF401 - a failure must leave the ports before it
 
 
 async def stop_listening(ports: Sequence[IListeningPort]) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,8 @@ def local_portal(reactor: Any, config: ConfigFolders, account: Account, trees: J
     """Make the portal of a stand-alone server.
 
     One user may log in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's
-    own client key.  The portal reads the files anew at each login.
+    own client key.  The portal reads the files anew at each login.  Persistent shells have the FIFOs of their commands
+    beside the records of servers, and not in ``/tmp``.
 
     :param reactor: watches the jobs' processes.
     :param config: the account's folders.
@@ -41,7 +43,8 @@ def local_portal(reactor: Any, config: ConfigFolders, account: Account, trees: J
     :param trees: knows the processes of all jobs; ``None`` for a tracker that changes nothing about this process.
     """
     checker = AuthorizedKeysChecker(config, account.name)
-    return Portal(SingleUserRealm(LocalUser(reactor, account, trees=trees)), [checker])
+    user = LocalUser(reactor, account, trees, os.path.dirname(config.record_path(0)))
+    return Portal(SingleUserRealm(user), [checker])
 
 
 @implementer(IRealm)

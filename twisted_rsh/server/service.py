@@ -9,14 +9,14 @@ from typing import ClassVar, cast
 
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTCP, IReactorTime
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_rsh.server.control import ControlFactory, ControlPort
+from twisted_rsh.server.exposure import show_address, warnings_about
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.options import ServiceOptions
@@ -129,6 +129,22 @@ class RemoteShellService(Service):
 
         return self._factory.sessions.recheck_keys(self._factory.portal).addCallback(log_count)
 
+    def cannot_serve(self, error: BaseException) -> None:
+        """Learn why the service will not serve, in the moment in which that is known.
+
+        The service calls this before it stops the ports that listen already.  A program that is a server and nothing
+        else ends then; here, nothing happens.
+
+        :param error: what :meth:`when_listening` fails with.
+        """
+
+    def warn(self, warning: str) -> None:
+        """Tell the operator of something that is allowed, but perhaps not meant: here, in the log.
+
+        :param warning: one line.
+        """
+        self.log.warn("{warning}", warning=warning)
+
     def startService(self) -> None:
         Service.startService(self)
         self._failure = None
@@ -143,36 +159,52 @@ class RemoteShellService(Service):
         interfaces = options.interfaces
         if interfaces is None:
             interfaces = () if options.endpoints else default_interfaces()
-        ports = await listen_on_all(self._factory, interfaces, options.port, options.endpoints, self._reactor)
-        self._ports = ports
+        ports: list[IListeningPort] = []
         try:
+            await listen_on_all(self._factory, interfaces, options.port, options.endpoints, self._reactor, ports)
+            self._ports = ports
             for number, addresses in self._addresses().items():
                 record = ServerRecord(self._key.spki_sha256, self.instance_id, os.getpid(), tuple(addresses))
                 write_record(self._config, number, record)
                 self._control(number)
-        except BaseException:
+        except BaseException as error:
+            self._remove_records()
             self._ports = []
             controls, self._controls = self._controls, []
+            self.cannot_serve(error)
             await stop_listening([*ports, *controls])
             raise
         self.log.info(
             "rsh listens on {addresses}; its key is {fingerprint}",
-            addresses=", ".join(_shown(port.getHost()) for port in ports),
+            addresses=", ".join(show_address(port.getHost()) for port in ports),
             fingerprint=self.fingerprint,
         )
+        for warning in warnings_about(ports):
+            self.warn(warning)
         return ports
 
     async def _stop(self) -> None:
         if self._listening is not None:
             self._listening.cancel()
             self._listening.addErrback(_trap_cancel)
-        addresses = self._addresses()
+        # First, and at once: a server that is not given the time for more leaves no record.
+        self._remove_records()
         ports, self._ports = self._ports, []
         controls, self._controls = self._controls, []
         await stop_listening([*ports, *controls])
-        for number in addresses:
-            remove_record(self._config, number, self.instance_id)
         await self._factory.go_away("the server is stopping")
+
+    def _remove_records(self) -> None:
+        for number in self._addresses():
+            self._remove_record(number)
+
+    def _remove_record(self, number: int) -> None:
+        try:
+            remove_record(self._config, number, self.instance_id)
+        except OSError as error:
+            # The sessions and jobs have to end all the same.
+            path = self._config.record_path(number)
+            self.log.warn("{path!a} stays: {reason}; remove it", path=path, reason=error.strerror)
 
     def _control(self, number: int) -> None:
         path = self._config.control_path(number)
@@ -197,9 +229,3 @@ class RemoteShellService(Service):
 def _trap_cancel(failure: Failure) -> list[IListeningPort]:
     failure.trap(CancelledError)
     return []
-
-
-def _shown(address: IAddress) -> str:
-    if isinstance(address, IPv6Address):
-        return f"[{address.host}]:{address.port}"
-    return f"{address.host}:{address.port}" if isinstance(address, IPv4Address) else str(address)

@@ -45,8 +45,9 @@ class SighupHandler:
         self._before = signal.signal(signal.SIGHUP, self._received)
 
     def restore(self) -> None:
-        """Give the signal back to the handler that the program had before."""
-        signal.signal(signal.SIGHUP, self._before)
+        """Give the signal back to the handler that the program had before; nothing happens if that has it."""
+        if signal.getsignal(signal.SIGHUP) == self._received:
+            signal.signal(signal.SIGHUP, self._before)
 
     def _received(self, number: int, frame: FrameType | None) -> None:
         if callable(self._before):

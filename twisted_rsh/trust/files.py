@@ -8,12 +8,13 @@ check and its use.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
 import shlex
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from twisted_rsh.core.errors import Error
 
@@ -117,17 +118,18 @@ def create_private_file(path: str, data: bytes) -> bool:
     :returns: whether this call made the file.  If not, it exists already, perhaps made by another process just now, and
         is unchanged.
     :raises UntrustedFile: others can write a folder above it.
-    :raises OSError: the operating system did not allow it; nothing is left behind.
+    :raises OSError: the operating system did not allow it; it names the file, and nothing is left behind.
     """
     folder, physical = _resolve(path)
-    temporary = _write_temporary(physical, data)
-    try:
-        os.link(temporary, physical)
-    except FileExistsError:
-        return False
-    finally:
-        os.unlink(temporary)
-    _sync_folder(folder)
+    with _errors_name(path):
+        temporary = _write_temporary(physical, data)
+        try:
+            os.link(temporary, physical)
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(temporary)
+        _sync_folder(folder)
     return True
 
 
@@ -137,16 +139,17 @@ def replace_private_file(path: str, data: bytes) -> None:
     :param path: the file, which need not exist, in a folder that exists.
     :param data: its new content.
     :raises UntrustedFile: others can write a folder above it.
-    :raises OSError: the operating system did not allow it; the old file is unchanged.
+    :raises OSError: the operating system did not allow it; it names the file, and the old file is unchanged.
     """
     folder, physical = _resolve(path)
-    temporary = _write_temporary(physical, data)
-    try:
-        os.rename(temporary, physical)
-    except OSError:
-        os.unlink(temporary)
-        raise
-    _sync_folder(folder)
+    with _errors_name(path):
+        temporary = _write_temporary(physical, data)
+        try:
+            os.rename(temporary, physical)
+        except OSError:
+            os.unlink(temporary)
+            raise
+        _sync_folder(folder)
 
 
 def read_or_create_secret_file(path: str, max_bytes: int, make: Callable[[], bytes]) -> bytes:
@@ -244,6 +247,15 @@ def _check_folder(path: str, status: os.stat_result) -> None:
         raise UntrustedFile(path, "is writable by group or others", _run("chmod go-w", path))
 
 
+@contextlib.contextmanager
+def _errors_name(path: str) -> Iterator[None]:
+    """Let each error of the system name a file: that of a full disk names none, others a temporary file beside it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
+
+
 def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:
     _, physical = _resolve(path)
     try:
@@ -255,7 +267,8 @@ def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:
     try:
         # Check the open file: its name may belong to another file by now.
         _check_file(path, os.fstat(descriptor), secret=secret)
-        return _read_all(path, descriptor, max_bytes)
+        with _errors_name(path):
+            return _read_all(path, descriptor, max_bytes)
     finally:
         os.close(descriptor)
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from twisted.internet.error import ConnectionLost
@@ -19,6 +20,7 @@ from twisted.python.failure import Failure
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
 from tests.execution.real_trees import is_alive, requires_proc
 from twisted_rsh.execution.trees.guardian import Guardian
+from twisted_rsh.execution.trees.table import MARK_NAME
 
 PIPE_BYTES = 4096
 """The smallest pipe that Linux makes."""
@@ -132,6 +134,58 @@ async def test_what_remains(guardian: Guardian, group: Group) -> None:
     await gone(guardian)
     assert first.poll() is None
     assert second.poll() is None
+
+
+@asynchronous
+async def test_killed_at_once(guardian: Guardian) -> None:
+    """O-09: the jobs of a server that ends at once are killed without a polite signal, now and by the guardian."""
+    script = "trap 'echo asked' HUP TERM; echo; while :; do sleep 600 & wait; done"
+    pipe = subprocess.PIPE
+    known, escaped = (
+        subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=pipe, env={MARK_NAME: mark})
+        for mark in ("abc", "abc")
+    )
+    ended = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
+        for process in (known, escaped):
+            assert process.stdout is not None
+            process.stdout.readline()
+        guardian.job_started(known.pid, b"abc")
+        guardian.job_started(ended.pid, b"def")
+        guardian.job_ended(ended.pid)
+        guardian.kill_jobs()
+        assert known.wait() == -signal.SIGKILL
+        if Path("/proc/self/environ").exists():
+            # It has left the group, and only the guardian finds its mark, when the server is gone.
+            assert escaped.poll() is None
+            guardian.close()
+            assert escaped.wait() == -signal.SIGKILL
+            assert escaped.stdout is not None
+            os.set_blocking(escaped.stdout.fileno(), False)  # what it has started lives on a moment longer
+            assert not escaped.stdout.read()
+        assert ended.poll() is None
+    finally:
+        for process in (known, escaped, ended):
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+@asynchronous
+async def test_killed_without_a_guardian(guardian: Guardian, group: Group) -> None:
+    """O-09: without a guardian, or with one that reads nothing, the groups of the jobs are killed all the same."""
+    jobs = [group() for _ in range(3)]
+    guardian.job_started(jobs[0].pid, b"abc")
+    # It is gone, and the server has not noticed.
+    os.kill(guardian.pid or 0, signal.SIGKILL)
+    guardian.kill_jobs()
+    assert jobs[0].wait() == -signal.SIGKILL
+    await gone(guardian)
+    guardian.job_started(jobs[1].pid, b"abc")
+    guardian.kill_jobs()
+    assert jobs[1].wait() == -signal.SIGKILL
+    assert jobs[2].poll() is None
 
 
 @requires_proc

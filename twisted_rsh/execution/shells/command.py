@@ -50,7 +50,8 @@ _FOLDER_PREFIX = "twisted-rsh-"
 class PrivateFolder:
     """A temporary folder that no other user may enter.  It is made at its first use, and again if it was removed.
 
-    :param parent: the folder to make it in; ``None`` for the system's folder for temporary files.
+    :param parent: the folder to make it in, which is made where it is missing; ``None`` for the system's folder for
+        temporary files.
     """
 
     def __init__(self, parent: str | None = None) -> None:
@@ -65,6 +66,8 @@ class PrivateFolder:
         :raises OSError: the folder cannot be made.
         """
         if self._path is None or not os.path.isdir(self._path):
+            if self._parent is not None:
+                os.makedirs(self._parent, 0o700, exist_ok=True)
             self._path = tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=self._parent)
         path = os.fsencode(os.path.join(self._path, name))
         with contextlib.suppress(FileNotFoundError):

@@ -8,6 +8,7 @@ more.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -69,6 +70,7 @@ while read -r act pid mark born; do
     esac
     case $act in
         +) jobs="$jobs$pid:$mark:$born " ;;
+        !) steps=KILL ;;
     esac
 done
 patterns= oldest=
@@ -137,9 +139,9 @@ done
 """The guardian's program.  Its arguments are the seconds between two steps, the signals of the steps, the name of the
 mark, the folder of the control group or nothing, and the beginning of the mark of every job of this server.
 
-A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there.  The next look takes a
-group that is gone from the list, as its number may soon be another's.  Killed processes are killed again, as they may
-fork.
+A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there; the line ``!`` leaves
+only the last step.  The next look takes a group that is gone from the list, as its number may soon be another's.
+Killed processes are killed again, as they may fork.
 
 In the control group it suspects every process that carries no mark of this server's and is no older than the oldest
 job: it comes from one of the jobs and has wiped its environment, or has become another user.  A process that a job left
@@ -225,6 +227,19 @@ class Guardian(IgnoresStaleEvents):
         if self._jobs.pop(pid, None) is not None:
             self._tell(pid)
 
+    def kill_jobs(self) -> None:
+        """Kill the process groups of all jobs now, and let the guardian kill the rest when this process has ended.
+
+        It changes nothing here, and may be called by a signal's handler in the middle of anything.
+        """
+        for pid in list(self._jobs):
+            with contextlib.suppress(OSError):  # it is gone, or another user's
+                os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # there is no guardian, or its pipe is full
+            for pid in list(self._untold):
+                os.write(self._fd, self._line(pid))
+            os.write(self._fd, b"!\n")
+
     def stop(self) -> None:
         """Let the guardian go.  It ends the jobs that it still knows of."""
         self._is_stopping = True
@@ -253,10 +268,9 @@ class Guardian(IgnoresStaleEvents):
         """Tell what is not told yet, as far as the pipe takes it; the reactor calls this when it has room again."""
         while self._untold:
             pid = next(iter(self._untold))
-            job = self._jobs.get(pid)
             try:
                 # The pipe takes so short a write whole or not at all (pipe(7), PIPE_BUF).
-                os.write(self._fd, b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job))
+                os.write(self._fd, self._line(pid))
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
@@ -264,11 +278,15 @@ class Guardian(IgnoresStaleEvents):
                 self.close()
                 return
             del self._untold[pid]
-            if job is None:
-                self._told.discard(pid)
-            else:
+            if pid in self._jobs:
                 self._told.add(pid)
+            else:
+                self._told.discard(pid)
         self._reactor.removeWriter(self)
+
+    def _line(self, pid: int) -> bytes:
+        job = self._jobs.get(pid)
+        return b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job)
 
     def connectionLost(self, reason: Failure) -> None:
         """Close the pipe; the reactor calls this when the guardian has closed its end, or when telling has failed.

@@ -101,6 +101,11 @@ class JobTrees:
         self._guardian.stop()
         self._adopted.stop()
 
+    def kill_jobs(self) -> None:
+        """Kill all jobs now; a signal's handler may call this.  What escapes, the guardian kills when this process has
+        ended, which should be at once."""
+        self._guardian.kill_jobs()
+
     # For the trees
 
     def new_mark(self) -> bytes:
