@@ -1,4 +1,4 @@
-"""A signal of the client's that ends the first process of a job ends the whole job; any other job may leave something."""
+"""A signal of the client's that ends the first process of a job ends all of the job; any other job may leave some."""
 
 from __future__ import annotations
 

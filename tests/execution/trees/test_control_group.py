@@ -257,14 +257,15 @@ async def test_second_kill(group: ControlGroup | None, monkeypatch: pytest.Monke
 
 
 @requires_proc
+@pytest.mark.parametrize("again", [(), ("again",)], ids=["first", "second"])
 @asynchronous
-async def test_server_is_killed() -> None:
+async def test_server_is_killed(again: tuple[str, ...]) -> None:
     """X-10: in a control group nothing is left of the jobs that ran, not what has left its session and its environment.
 
-    What jobs that had ended by themselves left behind is left alone.
+    So it is when the guardian was killed before.  What jobs that had ended by themselves left behind is left alone.
     """
     reason = why_unavailable()
-    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs", "cgroup"]
+    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs", "cgroup", *again]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as server:
         assert server.stdout is not None
         told = json.loads(server.stdout.readline())
