@@ -272,12 +272,12 @@ async def test_server_is_killed(again: tuple[str, ...]) -> None:
         pids, wiped, left = told["pids"], told["pids"][5], told["left"]
         assert all(map(is_alive, pids + left))
         assert (told["group"] is None) == (reason is not None)
-        if told["group"] is not None:
-            # A guardian in the group would be one of those that it ends.
-            own = Path(f"/proc/{told['guardian']}/cgroup")
-            await until(lambda: os.path.basename(told["group"]) not in own.read_text())
         os.kill(server.pid, signal.SIGKILL)
         try:
+            if told["group"] is not None:
+                # A guardian in the group would be one of those that it ends.
+                own = Path(f"/proc/{told['guardian']}/cgroup")
+                await until(lambda: os.path.basename(told["group"]) not in own.read_text())
             await until(lambda: not is_alive(told["guardian"]))
             assert [pid for pid in pids if is_alive(pid)] == ([] if reason is None else [wiped])
             assert all(map(is_alive, left))
