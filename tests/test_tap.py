@@ -92,6 +92,7 @@ def test_nothing_said() -> None:
         "keepalive": SessionLimits().keepalive_interval,
         "detach-timeout": SessionLimits().detach_seconds,
         "cgroups": "auto",
+        "debuggable": 0,
         "log-commands": 0,
         "no-penalties": 0,
         "interfaces": [],

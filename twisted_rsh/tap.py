@@ -39,6 +39,7 @@ from twisted_rsh.server.sighup import ISighupListener, SighupHandler
 from twisted_rsh.server.strangers import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.private_memory import hide_memory
 
 __all__ = ["Options", "makeService", "refuse_to_start"]
 
@@ -163,6 +164,11 @@ class Options(usage.Options):
         ],
     ]
     optFlags = [  # noqa: RUF012 - as above
+        [
+            "debuggable",
+            None,
+            "Let debuggers and core files show the memory of the server, private keys included.",
+        ],
         ["log-commands", None, "Write the clients' commands to the log."],
         ["no-penalties", None, "Never refuse a machine for a while because it misbehaved before it logged in."],
     ]
@@ -234,6 +240,8 @@ def makeService(options: Options, reactor: Any = None) -> Service:
     """
     if reactor is None:
         from twisted.internet import reactor
+    if not options["debuggable"]:
+        hide_memory()
     try:
         config = (
             ConfigFolders.default(os.environ)
