@@ -28,6 +28,7 @@ from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes.spawn import UnsupportedSystem
 from twisted_rsh.execution.trees.control_group import ControlGroup
+from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
@@ -49,6 +50,12 @@ USAGE_STATUS = 2
 COLLECT_EVERY = 20_000
 """Objects after which Python looks for garbage: once in a few dozen commands instead of several times in each, which
 made a command 4 to 8 % shorter.  Meanwhile some MB may wait."""
+
+MAX_JOB_PROCESSES = 2**22
+"""Processes that ``--max-processes-per-job`` may allow: as many as Linux can have (``PID_MAX_LIMIT``)."""
+
+MIN_JOB_MEMORY = 2**20
+"""Bytes that ``--max-memory-per-job`` must allow: with less no program could begin."""
 
 _DEFAULTS = SessionLimits()
 
@@ -133,6 +140,27 @@ class Options(usage.Options):
             _DEFAULTS.max_channels,
             "Jobs that one session may run at once.",
             _whole_number("max-jobs-per-session", 1, MAX_CHANNELS),
+        ],
+        [
+            "max-processes-per-job",
+            None,
+            None,
+            "Processes and threads that one job may have at once; with one more it is ended.  [default: no bound]",
+            _whole_number("max-processes-per-job", 1, MAX_JOB_PROCESSES),
+        ],
+        [
+            "max-memory-per-job",
+            None,
+            None,
+            "Bytes of memory that all processes of one job together may have.  [default: no bound]",
+            _whole_number("max-memory-per-job", MIN_JOB_MEMORY, 2**50),
+        ],
+        [
+            "max-cpu-per-job",
+            None,
+            None,
+            "Seconds of processor time that all processes of one job together may take.  [default: no bound]",
+            _positive("max-cpu-per-job"),
         ],
         [
             "window",
@@ -258,7 +286,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
         return _StandAloneService(
             trees,
             cast("IReactorTCP", reactor),
-            local_portal(reactor, config, account, trees),
+            local_portal(reactor, config, account, trees, _bounds(options)),
             config,
             ServiceOptions(
                 interfaces=options["interfaces"] or None,
@@ -289,6 +317,14 @@ def _account(options: Options) -> Account:
     except ValueError as error:
         # The account's own shell or the locale's code page may be the one that is of no use.
         raise ValueError(f"{error} (--shell, --encoding)") from error
+
+
+def _bounds(options: Options) -> UsageLimits:
+    return UsageLimits(
+        cpu=options["max-cpu-per-job"],
+        memory=options["max-memory-per-job"],
+        processes=options["max-processes-per-job"],
+    )
 
 
 def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from twisted_rsh.core.endings import Ending, Limit, LimitReached, ResourceUsage, Signalled
 from twisted_rsh.core.roles import Stream
@@ -100,6 +101,14 @@ class KillLadder:
             self._is_started = self.is_climbing = True
             self._poll(-round(delay / POLL_SECONDS))
 
+    def kill(self) -> None:
+        """Take the last step at once.  If the ladder was started before, they get one KILL, and it goes on."""
+        if self._is_started:
+            self._signal_all(signal.SIGKILL)
+        else:
+            self._is_started = self.is_climbing = True
+            self._sweep(0)
+
     def _poll(self, polls: int) -> None:
         """Take the step that is due after this many polls, or only look."""
         if polls == _LAST_POLL:
@@ -188,11 +197,13 @@ class JobLifetime:
     :ivar is_over: whether `tell_end` has been called.
     """
 
+    _log = Logger()
+
     def __init__(self, clock: IReactorTime, tree: JobTree, limits: UsageLimits, job: ProcessJob | ShellJob) -> None:
         self._clock = clock
         self._tree = tree
         self._limits = limits
-        self._job = job
+        self._job: ProcessJob | ShellJob | None = job
         self._watch = UsageWatch(clock, tree, limits, self._exceeded)
         self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished)
         self._started_at = self._exited_at = clock.seconds()
@@ -289,10 +300,16 @@ class JobLifetime:
             self.is_over = True
             self._watch.stop()
             self._tree.close()
-            self._job.tell_end()
+            if self._job is not None:
+                self._job.tell_end()
+            self._job = self._process = None  # the watch may go on for what is left, without all that the owner holds
 
     def _exceeded(self, limit: Limit) -> None:
-        self.limit_reached = LimitReached(limit, self._limits.amount(limit))
-        if limit is Limit.MEMORY:
-            self._signal_all(signal.SIGKILL)  # a polite end would give it time to take more
-        self.terminate()
+        if self.is_over:
+            self._log.warn("what a job left behind is ended: it exceeds the limit of {limit}", limit=limit.value)
+        else:
+            self.limit_reached = LimitReached(limit, self._limits.amount(limit))
+        if limit is Limit.CPU and not self.is_over:
+            self.terminate()
+        else:
+            self._ladder.kill()  # a polite end would give it time to take more

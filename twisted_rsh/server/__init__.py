@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twisted_rsh.core.roles import DEFAULT_PORT, Stream
     from twisted_rsh.execution.account import Account
     from twisted_rsh.execution.trees.control_group import ControlGroup
+    from twisted_rsh.execution.trees.limits import UsageLimits
     from twisted_rsh.execution.trees.trees import JobTrees
     from twisted_rsh.execution.user import LocalUser
     from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, ISuspensionListener, JobRefused
@@ -69,6 +70,7 @@ _MODULES = {
     "Stopped": "twisted_rsh.core.endings",
     "Stream": "twisted_rsh.core.roles",
     "TimedOut": "twisted_rsh.core.endings",
+    "UsageLimits": "twisted_rsh.execution.trees.limits",
 }
 """The module of each name."""
 
@@ -106,6 +108,7 @@ __all__ = [
     "Stopped",
     "Stream",
     "TimedOut",
+    "UsageLimits",
     "local_portal",
 ]
 
