@@ -122,7 +122,7 @@ async def test_shell() -> None:
     shell = bounded(processes=3).start_job(JobRequest(shell="bash"), owner)  # noqa: S604 - a name, not a flag
     assert IShellJob.providedBy(shell)
     request = JobRequest(command="sleep 600 & sleep 600 & sleep 600 & wait")
-    shell.start_command(request, command_owner).end_input()  # type: ignore[union-attr]  # it provides the interface
+    shell.start_command(request, command_owner).end_input()
     await owner.finished()
     assert owner.ending == command_owner.ending == LimitReached(Limit.PROCESSES, 3)
 

@@ -17,12 +17,12 @@ pytestmark = pytest.mark.real
 GONE_SECONDS = 10.0
 """Seconds in which all of the processes must be gone."""
 
-DOUBLING = 'import os, time\nfor _ in range(9): os.fork() or os.setsid()\ntime.sleep(600)'
+DOUBLING = "import os, time\nfor _ in range(9): os.fork() or os.setsid()\ntime.sleep(600)"
 """Python: 512 processes as fast as they can be made, each in a session of its own."""
 
 
 def test_each_bound(tmp_path: Path) -> None:
-    """A job beyond a bound is ended with status 125 and one line that names the bound; the client's own is the lower."""
+    """A job beyond a bound is ended with status 125 and one line that names it; the client's own may be lower."""
     words = ("--max-processes-per-job", "5", "--max-memory-per-job", "100000000", "--max-cpu-per-job", "1.5")
     with running_server(tmp_path, "--shell", "/bin/sh", *words) as server:
         done = server.run("sleep 600 & sleep 600 & sleep 600 & sleep 600 & sleep 600 & wait")
