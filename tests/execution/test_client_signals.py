@@ -12,6 +12,7 @@ from tests.execution.owners import RecordingOwner, asynchronous, reactor, until
 from tests.execution.real_trees import is_alive, requires_proc
 from twisted_rsh.core.endings import Exited, Signalled
 from twisted_rsh.core.requests import JobRequest, Terminal
+from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution import lifetime
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job import ProcessJob
@@ -144,6 +145,16 @@ async def test_key_of_the_terminal(jobs: list[Left]) -> None:
     job.job.write_input(b"\x03")
     await job.owner.finished()
     assert job.owner.ending == Signalled("INT")
+    assert not is_alive(job.pid)
+
+
+@asynchronous
+async def test_closed_terminal(jobs: list[Left]) -> None:
+    """X-07: so is the end of a terminal of which the client wants no more."""
+    job = await left(jobs, f"{LEFT} exec sleep 600", on_terminal=True)
+    job.job.close_output(Stream.STDOUT)
+    await job.owner.finished()
+    assert job.owner.ending == Signalled("HUP")
     assert not is_alive(job.pid)
 
 

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = [
     "ENDED_BY_SIGNAL_SECONDS",
     "ENDING_SIGNALS",
-    "KEYS",
     "MAX_SWEEPS",
     "PASSED_ON_SECONDS",
     "POLL_SECONDS",
     "SWEEP_SECONDS",
+    "TERMINAL_SIGNALS",
     "JobLifetime",
     "KillLadder",
     "OutputBacklog",
@@ -56,8 +56,9 @@ ENDED_BY_SIGNAL_SECONDS = 10.0
 """Seconds within which the exit of a job counts as the answer to such a signal: as long as ``docker stop`` waits.  A
 program that survives the signal, such as an interpreter that goes on with its next line, mostly lives longer."""
 
-KEYS = ("INT", "QUIT")
-"""The signals that the keys of a terminal send, of which only the death of the job shows that they were pressed."""
+TERMINAL_SIGNALS = ("HUP", "INT", "QUIT")
+"""The signals that a terminal sends for its user: when it is closed, and for its keys.  The server does not see them:
+only a job that dies of one shows it.  A shell at its prompt may exit with 130 long after a key, and for itself."""
 
 PASSED_ON_SECONDS = 1.0
 """Seconds that the rest of a job has to act on a signal of the client's that ended the first process, before the ladder
@@ -225,8 +226,8 @@ class JobLifetime:
         self._watch.start()
 
     def has_terminal(self) -> None:
-        """Count a death by one of :data:`KEYS` as the client's doing: the client may have pressed the key."""
-        self._signals.update(dict.fromkeys(KEYS, -math.inf))
+        """Count a death by one of :data:`TERMINAL_SIGNALS` as the client's doing."""
+        self._signals.update(dict.fromkeys(TERMINAL_SIGNALS, -math.inf))
 
     def signal_sent(self, name: str) -> None:
         """Note that a signal of the client's was sent to the process.

@@ -205,11 +205,6 @@ class Guardian(IgnoresStaleEvents):
             self._spawn()
         except OSError as e:
             self._start_later(f"no guardian ({e.strerror})")
-            return
-        self._told.clear()
-        self._untold = dict.fromkeys(self._jobs)
-        if self._jobs:
-            self.doWrite()
 
     def _start_later(self, problem: str) -> None:
         """Start a guardian after a delay that grows with each attempt in a row."""
@@ -222,6 +217,12 @@ class Guardian(IgnoresStaleEvents):
 
     def _spawn(self) -> None:
         reading, writing = open_pipe()
+        os.set_blocking(writing, False)
+        self._fd, self.is_closed = writing, False
+        self._told.clear()
+        self._untold = dict.fromkeys(self._jobs)
+        # Before the start: from its first moment on, a guardian that replaces another one knows the jobs.
+        self.doWrite()
         try:
             self.pid = os.posix_spawn(
                 _SHELL,
@@ -238,12 +239,10 @@ class Guardian(IgnoresStaleEvents):
                 setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
             )
         except BaseException:
-            os.close(writing)
+            self.close()
             raise
         finally:
             os.close(reading)
-        os.set_blocking(writing, False)
-        self._fd, self.is_closed = writing, False
         watch_exit(self._reactor, self.pid, self)
 
     def job_started(self, pid: int, mark: bytes, born: int = 0) -> None:
