@@ -15,7 +15,10 @@ import pytest
 
 from tests.system.running import RunningServer, require, running_server, wait_until
 
-pytestmark = pytest.mark.real
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.uncut("parallel kills its clients 0.4 s after its first signal, which a cut may hold up for longer"),
+]
 
 GONE_SECONDS = 10.0
 """Seconds in which all of the jobs must be gone: parallel sends TERM up to three times within 0.35 s, then KILL."""
