@@ -54,7 +54,7 @@ def parallel(server: RunningServer, *words: str) -> Sequence[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "TERM"])
 def test_parallel_is_ended(server: RunningServer, number: signal.Signals) -> None:
-    """C-10: Ctrl-C for parallel and its clients, and TERM for parallel alone, leave nothing of the jobs' trees."""
+    """X-07: Ctrl-C for parallel and its clients, and TERM for parallel alone, leave nothing of the jobs' trees."""
     marker = secrets.token_hex(8)
     command = f"RSH_TEST={marker} sh -c 'sleep 600 & setsid sleep 600 & sleep 600'"
     words = parallel(server, f"{command} # {{}}", ":::", "1", "2")
@@ -76,7 +76,7 @@ def test_parallel_is_ended(server: RunningServer, number: signal.Signals) -> Non
 
 
 def test_halt_now(server: RunningServer) -> None:
-    """C-10: `--halt now,fail=1` ends the other jobs when one has failed, and leaves nothing of them."""
+    """X-07: `--halt now,fail=1` ends the other jobs when one has failed, and leaves nothing of them."""
     marker = secrets.token_hex(8)
     # The job that fails waits until the other one runs.
     ready = server.config / "ready"
