@@ -56,7 +56,8 @@ class ServerProcess:
         self.environment = dict(os.environ, HOME=str(folder / "nobody"), LC_ALL="C.UTF-8", TERM="xterm")
         for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
             self.environment.pop(name, None)
-        words = ["--port", "0", "--interface", HOST, "--shell", shell, "--config-dir", str(folder)]
+        # Tests look at its descriptors, which it would hide from its own user.
+        words = ["--port", "0", "--interface", HOST, "--shell", shell, "--config-dir", str(folder), "--debuggable"]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "twisted_rsh.server", *words],
             stdin=subprocess.DEVNULL,

@@ -58,3 +58,8 @@ def test_stopping(tmp_path: Path) -> None:
     """O-09: stubborn jobs are gone at once after a second SIGTERM."""
     require(Path("/proc/self/stat").exists(), "only Linux shows what becomes of a job")
     attack(tmp_path, "stopping")
+
+
+def test_orphans(tmp_path: Path) -> None:
+    """X-07: signals, and the death of the guardian and the server, leave nothing of a job."""
+    attack(tmp_path, "orphans")

@@ -20,13 +20,15 @@ from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
 from twisted_rsh import tap
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
+from twisted_rsh.execution.trees.limits import UsageLimits
+from twisted_rsh.execution.trees.table import ProcessTable
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
 from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
-from twisted_rsh.tap import Options, makeService
+from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
@@ -91,10 +93,14 @@ def test_nothing_said() -> None:
         "max-sessions-per-key": MAX_SESSIONS_PER_KEY,
         "max-unread-input": MAX_UNREAD_INPUT_BYTES,
         "max-jobs-per-session": SessionLimits().max_channels,
+        "max-processes-per-job": None,
+        "max-memory-per-job": None,
+        "max-cpu-per-job": None,
         "window": SessionLimits().window,
         "keepalive": SessionLimits().keepalive_interval,
         "detach-timeout": SessionLimits().detach_seconds,
         "cgroups": "auto",
+        "debuggable": 0,
         "log-commands": 0,
         "no-penalties": 0,
         "interfaces": [],
@@ -131,6 +137,18 @@ def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert "takes auto or never, not 'always'" in refusal(capfd, "--cgroups", "always")
 
 
+def test_bounds_of_a_job(folder: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: the bounds of a job reach the user who starts it; a system that cannot keep them is refused in one line."""
+    words = ("--max-processes-per-job", "9", "--max-memory-per-job", str(2**30), "--max-cpu-per-job", "1.5")
+    service: Any = service_of("--port", "0", "--config-dir", folder, *words)
+    bounds = service._factory.portal.realm._user._bounds
+    assert bounds == UsageLimits(cpu=1.5, memory=2**30, processes=9)
+    monkeypatch.setattr(ProcessTable, "is_supported", property(lambda _: False, lambda _, value: None), raising=False)
+    line = refusal(capfd, "--port", "0", "--config-dir", folder, *words, make=True)
+    assert "this system has no /proc like Linux" in line
+    assert service_of("--port", "0", "--config-dir", folder)
+
+
 def test_short_options() -> None:
     """O-07: the port has a short form."""
     assert parsed("-p", "99")["port"] == 99
@@ -144,6 +162,9 @@ BOUNDS = {
     "--max-unread-input": (str(MAX_WINDOW), str(2**50), str(MAX_WINDOW - 1), str(2**50 + 1)),
     "--max-jobs-per-session": ("1", str(MAX_CHANNELS), "0", str(MAX_CHANNELS + 1)),
     "--detach-timeout": ("0", str(MAX_DETACH_SECONDS), "-1", str(MAX_DETACH_SECONDS + 1)),
+    "--max-processes-per-job": ("1", str(MAX_JOB_PROCESSES), "0", str(MAX_JOB_PROCESSES + 1)),
+    "--max-memory-per-job": (str(MIN_JOB_MEMORY), str(2**50), str(MIN_JOB_MEMORY - 1), str(2**50 + 1)),
+    "--max-cpu-per-job": ("0.001", "1e9", "0", "inf"),
     "--window": (str(MIN_WINDOW), str(MAX_WINDOW), str(MIN_WINDOW - 1), str(MAX_WINDOW + 1)),
     "--login-timeout": ("0.001", "1e9", "0", "inf"),
     "--keepalive": ("0.001", "1e9", "-1", "nan"),

@@ -37,6 +37,7 @@ from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes.spawn import UnsupportedSystem
 from twisted_rsh.execution.trees.control_group import ControlGroup
+from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
@@ -50,6 +51,7 @@ from twisted_rsh.server.sighup import ISighupListener, SighupHandler
 from twisted_rsh.server.stop_signals import IStopListener, StopSignals
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.private_memory import hide_memory
 
 __all__ = ["Options", "makeService", "refuse_to_start"]
 
@@ -62,6 +64,12 @@ FAILURE_STATUS = 1
 COLLECT_EVERY = 20_000
 """Objects after which Python looks for garbage: once in a few dozen commands instead of several times in each, which
 made a command 4 to 8 % shorter.  Meanwhile some MB may wait."""
+
+MAX_JOB_PROCESSES = 2**22
+"""Processes that ``--max-processes-per-job`` may allow: as many as Linux can have (``PID_MAX_LIMIT``)."""
+
+MIN_JOB_MEMORY = 2**20
+"""Bytes that ``--max-memory-per-job`` must allow: with less no program could begin."""
 
 _DEFAULTS = SessionLimits()
 
@@ -148,6 +156,27 @@ class Options(usage.Options):
             _whole_number("max-jobs-per-session", 1, MAX_CHANNELS),
         ],
         [
+            "max-processes-per-job",
+            None,
+            None,
+            "Processes and threads that one job may have at once; with one more it is ended.  [default: no bound]",
+            _whole_number("max-processes-per-job", 1, MAX_JOB_PROCESSES),
+        ],
+        [
+            "max-memory-per-job",
+            None,
+            None,
+            "Bytes of memory that all processes of one job together may have.  [default: no bound]",
+            _whole_number("max-memory-per-job", MIN_JOB_MEMORY, 2**50),
+        ],
+        [
+            "max-cpu-per-job",
+            None,
+            None,
+            "Seconds of processor time that all processes of one job together may take.  [default: no bound]",
+            _positive("max-cpu-per-job"),
+        ],
+        [
             "window",
             None,
             _DEFAULTS.window,
@@ -177,6 +206,11 @@ class Options(usage.Options):
         ],
     ]
     optFlags = [  # noqa: RUF012 - as above
+        [
+            "debuggable",
+            None,
+            "Let debuggers and core files show the memory of the server, private keys included.",
+        ],
         ["log-commands", None, "Write the clients' commands to the log."],
         ["no-penalties", None, "Never refuse a machine or user for a while because it misbehaved before it logged in."],
     ]
@@ -251,6 +285,8 @@ def makeService(options: Options, reactor: Any = None) -> Service:
     if reactor is None:
         from twisted.internet import reactor
     use_steady_clock(reactor)
+    if not options["debuggable"]:
+        hide_memory()
     launcher = Launcher(options.parent)
     try:
         launcher.make_log_private()
@@ -270,7 +306,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             launcher,
             trees,
             cast("IReactorTCP", reactor),
-            local_portal(reactor, config, account, trees),
+            local_portal(reactor, config, account, trees, _bounds(options)),
             config,
             ServiceOptions(
                 interfaces=options["interfaces"] or None,
@@ -329,6 +365,14 @@ class _Endpoint:
         if failure.check(CannotListenError, CancelledError):
             failure.raiseException()
         raise usage.UsageError(f"--listen {self._description!a}: {_describe(failure.value)}") from failure.value
+
+
+def _bounds(options: Options) -> UsageLimits:
+    return UsageLimits(
+        cpu=options["max-cpu-per-job"],
+        memory=options["max-memory-per-job"],
+        processes=options["max-processes-per-job"],
+    )
 
 
 @implementer(ISighupListener, IStopListener)

@@ -119,7 +119,9 @@ def _start_ours(stack: contextlib.ExitStack, site: Site, *options: str) -> _Runn
     run = os.path.join(site.folder, "run")
     before = set(_records(run))
     command = [sys.executable, *site.python_options, "-m", "twisted_rsh.server", "--config-dir", site.folder]
-    command += ["--port", "0", "--interface", "127.0.0.1", "--shell", site.shell, *site.server_options, *options]
+    # What it takes is measured, as its own user.
+    command += ["--debuggable", "--port", "0", "--interface", "127.0.0.1", "--shell", site.shell]
+    command += [*site.server_options, *options]
     log = os.path.join(site.folder, f"server-{len(before)}.log")
     server = _spawn(stack, command, site, log)
     deadline = time.monotonic() + START_SECONDS

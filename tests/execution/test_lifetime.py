@@ -100,6 +100,33 @@ def test_second_start() -> None:
     assert len(group.clock.getDelayedCalls()) == 1
 
 
+def test_delayed_start() -> None:
+    """A delayed ladder only looks at first, then goes through the same steps, and not at all once the group is gone."""
+    for gone_at, signals in ((0.9, []), (1.1, [(1, signal.SIGHUP), (1, signal.SIGCONT)])):
+        group = Group(Clock(), gone_at)
+        KillLadder(group.clock, group.signal).start(1.0)
+        group.clock.pump([1 / 64] * round(4 * GRACE_SECONDS * 64))
+        assert group.signals == signals
+        assert not group.clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("is_climbing", [False, True])
+def test_kill_at_once(is_climbing: bool) -> None:
+    """A ladder that has not begun can begin with KILL, and sweeps; one that climbs sends KILL and goes on."""
+    group = Group(Clock(), gone_at=0.25)
+    told: list[float] = []
+    ladder = KillLadder(group.clock, group.signal, lambda: told.append(group.clock.seconds()))
+    if is_climbing:
+        ladder.start()
+        group.signals.clear()
+    ladder.kill()
+    assert group.signals == [(0, signal.SIGKILL)]
+    group.clock.pump([1 / 64] * round(4 * GRACE_SECONDS * 64))
+    assert {number for _, number in group.signals} == {signal.SIGKILL}
+    assert len(group.signals) == (1 if is_climbing else 3)
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize("gone_at", [0, 1.1, 1e9])
 def test_finish_is_told_once(gone_at: float) -> None:
     """The end of the ladder is told once, whether the group was never there, has ended early or was killed."""

@@ -19,7 +19,7 @@ OTHER_USER = "nobody"
 """An account that every system has and that owns nothing."""
 
 _BECOME = """
-import importlib, os, pkgutil, sys
+import ctypes, importlib, os, pkgutil, sys
 import twisted_rsh
 
 # All that may be needed, while it can still be read: the interpreter may lie where only the first user can go.
@@ -32,6 +32,8 @@ uid, gid, program, *arguments = sys.argv[1:]
 os.setgroups([])
 os.setgid(int(gid))
 os.setuid(int(uid))
+# A change of the user hides the memory (PR_SET_DUMPABLE); that of a program which this user executes is not hidden.
+ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)
 sys.exit(importlib.import_module(program).main(arguments))
 """
 

@@ -43,8 +43,9 @@ pytestmark = [
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
-    """A server with few descriptors, which lets in as many strangers as it can."""
-    with running_server(tmp_path, "--shell", "/bin/sh", "--max-unauthenticated", "100000", way=LIMITED) as server:
+    """A server with few descriptors, which lets in as many strangers as it can, and shows its user what it has."""
+    options = ("--shell", "/bin/sh", "--debuggable", "--max-unauthenticated", "100000")
+    with running_server(tmp_path, *options, way=LIMITED) as server:
         yield server
 
 
@@ -160,7 +161,7 @@ def servers_of_a_limited_user(tmp_path: Path) -> Iterator[tuple[RunningServer, C
     :returns: the server, and what runs a command there.
     """
     if os.geteuid() != 0:
-        with running_server(tmp_path, "--shell", "/bin/sh") as server:
+        with running_server(tmp_path, "--shell", "/bin/sh", "--debuggable") as server:
             yield server, server.run
         return
     with other_users_folder() as folder, others_server(folder) as server:

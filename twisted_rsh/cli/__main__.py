@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # The program needs Twisted, whose import takes 0.3 s: an error in the command line is told before.
     from twisted_rsh.cli.descriptors import ensure_standard_descriptors
     from twisted_rsh.cli.program import install_reactor, run_client
+    from twisted_rsh.trust.private_memory import hide_memory
 
+    hide_memory()
     ensure_standard_descriptors()
     try:
         return run_client(install_reactor(options), options)

@@ -62,6 +62,7 @@ _LIMIT_TEXT = {
     Limit.OUTPUT: "it wrote more than {amount} bytes",
     Limit.CPU: "it took more than {seconds:.15g} s of processor time",
     Limit.MEMORY: "it took more than {amount} bytes of memory",
+    Limit.PROCESSES: "it had more than {amount} processes and threads at once",
 }
 
 

@@ -99,7 +99,7 @@ class RefusalReason(enum.Enum):
 
 
 class Limit(enum.Enum):
-    """A resource that a request may limit."""
+    """A resource that a request, or the server, may limit."""
 
     OUTPUT = "output"
     """Bytes of the job's standard output and standard error together."""
@@ -109,6 +109,9 @@ class Limit(enum.Enum):
 
     MEMORY = "memory"
     """Bytes of memory, of all processes of the job together."""
+
+    PROCESSES = "processes"
+    """Processes of the job, with their threads, at once.  Only a server limits them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class LimitReached:
-    """The job used more of a resource than the request allowed, and the server ended it.
+    """The job used more of a resource than the request or the server allowed, and the server ended it.
 
     :ivar limit: the resource.
     :ivar amount: the allowed amount, in the unit that `limit` names.

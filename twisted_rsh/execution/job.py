@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
@@ -92,6 +90,8 @@ class ProcessJob(FlowControlledProtocol):
         self._held_open = False
         self._exited_at = self._last_output_at = 0.0
         self._linger: IDelayedCall | None = None
+        if terminal is not None:
+            self._life.has_terminal()
         self._process = spawn_process(reactor, self, self._life.marked(plan), terminal=terminal)
         self._life.started(self._process)
         self._backlog = OutputBacklog(self._process)
@@ -117,10 +117,16 @@ class ProcessJob(FlowControlledProtocol):
         """See :meth:`twisted_rsh.interfaces.IJob.send_signal`.
 
         Nothing happens when this system has no such signal, or when the whole job became another user, as with
-        ``sudo``.
+        ``sudo``.  If the signal ends the job's first process, the rest of the job is ended too, wherever it is.
         """
-        with contextlib.suppress(ProcessExitedAlready, ValueError, PermissionError):
+        try:
             self._process.signalProcess(name)
+        except ProcessExitedAlready:
+            self._life.signal_rest(name)
+        except (ValueError, PermissionError):
+            pass
+        else:
+            self._life.signal_sent(name)
 
     def resize(self, columns: int, rows: int) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
@@ -171,7 +177,8 @@ class ProcessJob(FlowControlledProtocol):
 
     def processExited(self, reason: Failure) -> None:
         """Note the exit.  The bytes that are in the pipes now will be delivered."""
-        self._life.exited()
+        self._ending = ending_of(reason.value)
+        self._life.exited(self._ending)
         self._has_exited = True
         self._exited_at = self._last_output_at = self._reactor.seconds()
         self._backlog.measure()
@@ -180,7 +187,6 @@ class ProcessJob(FlowControlledProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         """End the lifetime of the job: the process has exited and its pipes are closed."""
-        self._ending = ending_of(reason.value)
         self._life.ended()
 
     # The end

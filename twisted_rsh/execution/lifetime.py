@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
-from twisted_rsh.core.endings import Limit, LimitReached, ResourceUsage
+from twisted_rsh.core.endings import Ending, Limit, LimitReached, ResourceUsage, Signalled
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.processes.exits import resource_usage
 from twisted_rsh.execution.processes.spawn import SpawnPlan
@@ -22,7 +24,18 @@ if TYPE_CHECKING:
     from twisted_rsh.execution.job import ProcessJob
     from twisted_rsh.execution.shells.shell import ShellJob
 
-__all__ = ["MAX_SWEEPS", "POLL_SECONDS", "SWEEP_SECONDS", "JobLifetime", "KillLadder", "OutputBacklog"]
+__all__ = [
+    "ENDED_BY_SIGNAL_SECONDS",
+    "ENDING_SIGNALS",
+    "MAX_SWEEPS",
+    "PASSED_ON_SECONDS",
+    "POLL_SECONDS",
+    "SWEEP_SECONDS",
+    "TERMINAL_SIGNALS",
+    "JobLifetime",
+    "KillLadder",
+    "OutputBacklog",
+]
 
 POLL_SECONDS = 0.25
 """Seconds between two looks at the group.  The system may reuse the group's number once the group is gone, so a look
@@ -35,6 +48,21 @@ waits for killed processes to be reaped."""
 MAX_SWEEPS = 20
 """Sweeps after KILL.  After these two seconds only processes that cannot be killed are left: one that the system itself
 holds, as on a network file system that is gone, or another user's."""
+
+ENDING_SIGNALS = frozenset({"HUP", "INT", "KILL", "QUIT", "TERM"})
+"""The signals by which a client asks a job to end.  A job may catch them, put its files in order, and exit."""
+
+ENDED_BY_SIGNAL_SECONDS = 10.0
+"""Seconds within which the exit of a job counts as the answer to such a signal: as long as ``docker stop`` waits.  A
+program that survives the signal, such as an interpreter that goes on with its next line, mostly lives longer."""
+
+TERMINAL_SIGNALS = ("HUP", "INT", "QUIT")
+"""The signals that a terminal sends for its user: when it is closed, and for its keys.  The server does not see them:
+only a job that dies of one shows it.  A shell at its prompt may exit with 130 long after a key, and for itself."""
+
+PASSED_ON_SECONDS = 1.0
+"""Seconds that the rest of a job has to act on a signal of the client's that ended the first process, before the ladder
+begins: HUP at once would cut off what the signal has just told to put its files in order."""
 
 _POLLS_PER_STEP = round(GRACE_SECONDS / POLL_SECONDS)
 
@@ -65,11 +93,22 @@ class KillLadder:
         self._is_started = False
         self.is_climbing = False
 
-    def start(self) -> None:
-        """Take the first step now.  Later calls do nothing."""
+    def start(self, delay: float = 0.0) -> None:
+        """Begin.  Later calls do nothing.
+
+        :param delay: seconds until the first step, less than a whole step; until then it only looks.
+        """
         if not self._is_started:
             self._is_started = self.is_climbing = True
-            self._poll(0)
+            self._poll(-round(delay / POLL_SECONDS))
+
+    def kill(self) -> None:
+        """Take the last step at once.  If the ladder was started before, they get one KILL, and it goes on."""
+        if self._is_started:
+            self._signal_all(signal.SIGKILL)
+        else:
+            self._is_started = self.is_climbing = True
+            self._sweep(0)
 
     def _poll(self, polls: int) -> None:
         """Take the step that is due after this many polls, or only look."""
@@ -146,6 +185,10 @@ class JobLifetime:
     Start the plan that :meth:`marked` returns, give the process to :meth:`started`, then call :meth:`exited` and
     :meth:`ended`.
 
+    A job that ends by itself may leave processes behind.  It does not end by itself when it is terminated, and when a
+    signal of its client's ends it: a signal of which its process dies, or one of :data:`ENDING_SIGNALS` after which its
+    process exits in any way within :data:`ENDED_BY_SIGNAL_SECONDS`.
+
     :param clock: tells the time.
     :param tree: the job's processes, new.
     :param limits: the resources that they may use together.
@@ -155,16 +198,19 @@ class JobLifetime:
     :ivar is_over: whether `tell_end` has been called.
     """
 
+    _log = Logger()
+
     def __init__(self, clock: IReactorTime, tree: JobTree, limits: UsageLimits, job: ProcessJob | ShellJob) -> None:
         self._clock = clock
         self._tree = tree
         self._limits = limits
-        self._job = job
+        self._job: ProcessJob | ShellJob | None = job
         self._watch = UsageWatch(clock, tree, limits, self._exceeded)
         self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished)
         self._started_at = self._exited_at = clock.seconds()
         self._process: SpawnedProcess | None = None
         self._has_ended = False
+        self._signals: dict[str, float] = {}
         self.limit_reached: LimitReached | None = None
         self.is_over = False
 
@@ -179,10 +225,35 @@ class JobLifetime:
             self._tree.started(process.pid)
         self._watch.start()
 
-    def exited(self) -> None:
-        """Note that the process was waited for, in the same turn of the reactor."""
+    def has_terminal(self) -> None:
+        """Count a death by one of :data:`TERMINAL_SIGNALS` as the client's doing."""
+        self._signals.update(dict.fromkeys(TERMINAL_SIGNALS, -math.inf))
+
+    def signal_sent(self, name: str) -> None:
+        """Note that a signal of the client's was sent to the process.
+
+        :param name: the signal's name without ``SIG``.
+        """
+        self._signals[name] = self._clock.seconds()
+
+    def signal_rest(self, name: str) -> None:
+        """Send a signal of the client's to what is left of a job that is made to end, whose process has exited.
+
+        :param name: the name of a signal of this system's, without ``SIG``.
+        """
+        if self._ladder.is_climbing:
+            self._signal_all(signal.Signals[f"SIG{name}"])
+
+    def exited(self, ending: Ending) -> None:
+        """Note that the process was waited for, in the same turn of the reactor.
+
+        :param ending: how it ended.
+        """
         self._exited_at = self._clock.seconds()
         self._tree.reaped()
+        name = self._fatal_signal(ending)
+        if name is not None and self._tree.pass_on(signal.Signals[f"SIG{name}"]):
+            self._ladder.start(PASSED_ON_SECONDS)
 
     def ended(self) -> None:
         """Note that the process has exited and its streams are closed.
@@ -204,6 +275,17 @@ class JobLifetime:
         usage = None if self._process is None else self._process.resource_usage
         return None if usage is None else resource_usage(self._exited_at - self._started_at, usage)
 
+    def _fatal_signal(self, ending: Ending) -> str | None:
+        """Name the signal of the client's that ended the process; ``None`` when the process ended by itself."""
+        if isinstance(ending, Signalled) and ending.signal in self._signals:
+            return ending.signal
+        recent = [
+            (at, name)
+            for name, at in self._signals.items()
+            if name in ENDING_SIGNALS and self._exited_at - at <= ENDED_BY_SIGNAL_SECONDS
+        ]
+        return max(recent)[1] if recent else None
+
     def _signal_all(self, number: int) -> bool:
         if self._tree.sees_processes:
             return self._tree.signal(number)
@@ -219,10 +301,16 @@ class JobLifetime:
             self.is_over = True
             self._watch.stop()
             self._tree.close()
-            self._job.tell_end()
+            if self._job is not None:
+                self._job.tell_end()
+            self._job = self._process = None  # the watch may go on for what is left, without all that the owner holds
 
     def _exceeded(self, limit: Limit) -> None:
-        self.limit_reached = LimitReached(limit, self._limits.amount(limit))
-        if limit is Limit.MEMORY:
-            self._signal_all(signal.SIGKILL)  # a polite end would give it time to take more
-        self.terminate()
+        if self.is_over:
+            self._log.warn("what a job left behind is ended: it exceeds the limit of {limit}", limit=limit.value)
+        else:
+            self.limit_reached = LimitReached(limit, self._limits.amount(limit))
+        if limit is Limit.CPU and not self.is_over:
+            self.terminate()
+        else:
+            self._ladder.kill()  # a polite end would give it time to take more

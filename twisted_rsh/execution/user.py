@@ -15,7 +15,7 @@ from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import check_system
 from twisted_rsh.execution.shells.plan import plan_shell
 from twisted_rsh.execution.shells.shell import ShellJob, start_shell
-from twisted_rsh.execution.trees.limits import UsageLimits
+from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits, backstop
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.interfaces import IJobOwner, IShellUser, ISuspensionListener, JobRefused
@@ -34,19 +34,29 @@ class LocalUser:
         which changes nothing about this process (:class:`twisted_rsh.execution.trees.trees.JobTrees`).
     :param folder: where persistent shells have the FIFOs of their commands' input, in a folder of its own each; made
         when it is needed.  ``None`` for the system's folder for temporary files.
+    :param bounds: what each job may use, whatever its request says; ``None`` for as much as it wants.
+    :raises ValueError: there are bounds, and this system, which has no ``/proc`` of Linux's kind, cannot keep them.
     :raises twisted_rsh.execution.processes.spawn.UnsupportedSystem: this system cannot start jobs.
     :ivar name: the account's name, for the log.
     :ivar encoding: the account's code page.
     """
 
     def __init__(
-        self, reactor: Any, account: Account, trees: JobTrees | None = None, folder: str | None = None
+        self,
+        reactor: Any,
+        account: Account,
+        trees: JobTrees | None = None,
+        folder: str | None = None,
+        bounds: UsageLimits | None = None,
     ) -> None:
         check_system()
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
         self._folder = folder
         self._trees = JobTrees(self._reactor) if trees is None else trees
+        self._bounds = NO_LIMITS if bounds is None else bounds
+        if self._bounds.are_set and not self._trees.table.is_supported:
+            raise ValueError("this system has no /proc like Linux, by which the server could bound what a job uses")
         self.name = account.name
         self.encoding = account.encoding
 
@@ -61,17 +71,22 @@ class LocalUser:
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
-        limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory)
+        limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory).within(self._bounds)
         tree = JobTree(self._trees)
         if limits.are_set and not tree.sees_processes:
             text = "the server's system cannot keep limits of processor time and memory; run the command without"
             raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
         if request.shell is not None:
             plan = plan_shell(request, self._account)
-            shell = start_shell(self._reactor, plan, owner, tree, request.terminal, limits=limits, folder=self._folder)
+            with backstop(limits, tree.table):
+                shell = start_shell(
+                    self._reactor, plan, owner, tree, request.terminal, limits=limits, folder=self._folder
+                )
             tree.tell_suspension(shell.suspension)
             return shell
-        job = start_job(self._reactor, plan_job(request, self._account), owner, tree, request.terminal, limits=limits)
+        spawn = plan_job(request, self._account)
+        with backstop(limits, tree.table):
+            job = start_job(self._reactor, spawn, owner, tree, request.terminal, limits=limits)
         listener = ISuspensionListener(owner, None)
         if listener is not None:
             tree.tell_suspension(listener)

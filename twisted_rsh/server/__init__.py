@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from twisted_rsh.core.roles import DEFAULT_PORT, Stream
     from twisted_rsh.execution.account import Account
     from twisted_rsh.execution.trees.control_group import ControlGroup
+    from twisted_rsh.execution.trees.limits import UsageLimits
     from twisted_rsh.execution.trees.trees import JobTrees
     from twisted_rsh.execution.user import LocalUser
     from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, ISuspensionListener, JobRefused
@@ -71,6 +72,7 @@ _MODULES = {
     "Stream": "twisted_rsh.core.roles",
     "TimedOut": "twisted_rsh.core.endings",
     "use_steady_clock": "twisted_rsh.clock",
+    "UsageLimits": "twisted_rsh.execution.trees.limits",
 }
 """The module of each name."""
 
@@ -108,6 +110,7 @@ __all__ = [
     "Stopped",
     "Stream",
     "TimedOut",
+    "UsageLimits",
     "local_portal",
     "use_steady_clock",
 ]

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IShellUser
@@ -30,7 +31,13 @@ __all__ = ["KeyCheck", "SingleUserRealm", "ask_portal", "check_key_again", "loca
 _log = Logger(namespace=__name__)
 
 
-def local_portal(reactor: Any, config: ConfigFolders, account: Account, trees: JobTrees | None = None) -> Portal:
+def local_portal(
+    reactor: Any,
+    config: ConfigFolders,
+    account: Account,
+    trees: JobTrees | None = None,
+    bounds: UsageLimits | None = None,
+) -> Portal:
     """Make the portal of a stand-alone server.
 
     One user may log in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's
@@ -41,9 +48,11 @@ def local_portal(reactor: Any, config: ConfigFolders, account: Account, trees: J
     :param config: the account's folders.
     :param account: the account that jobs run as (:meth:`twisted_rsh.execution.account.Account.current`).
     :param trees: knows the processes of all jobs; ``None`` for a tracker that changes nothing about this process.
+    :param bounds: what each job may use; ``None`` for as much as it wants.
+    :raises ValueError: this system cannot keep such bounds.
     """
     checker = AuthorizedKeysChecker(config, account.name)
-    user = LocalUser(reactor, account, trees, os.path.dirname(config.record_path(0)))
+    user = LocalUser(reactor, account, trees, os.path.dirname(config.record_path(0)), bounds)
     return Portal(SingleUserRealm(user), [checker])
 
 

@@ -2,7 +2,7 @@
 
 `daemons COUNT` becomes a subreaper, runs that many jobs, each of which leaves a daemon behind, and reports what became
 of the daemons.  `jobs` starts jobs under a guardian, prints their process ids and waits to be killed.  `jobs cgroup`
-does the same in a control group.
+does the same in a control group, and `jobs again`, or `jobs cgroup again`, after it has killed its guardian.
 """
 
 from __future__ import annotations
@@ -93,7 +93,16 @@ async def leave_behind(trees: JobTrees, argv: tuple[str, ...]) -> int:
     return number
 
 
-async def run_jobs(control_group: ControlGroup | None) -> None:
+async def kill_guardian(trees: JobTrees) -> None:
+    """Kill the guardian, and wait for the next one."""
+    killed = trees._guardian.pid
+    assert killed is not None
+    os.kill(killed, signal.SIGKILL)
+    while trees._guardian.pid in (None, killed):
+        await deferLater(reactor, 0.01)
+
+
+async def run_jobs(control_group: ControlGroup | None, *, again: bool) -> None:
     """Start jobs of every kind, and wait to be killed."""
     trees = JobTrees(reactor, owns_process=True, guardian=Guardian(reactor, 1), control_group=control_group)
     trees.start()
@@ -112,6 +121,8 @@ async def run_jobs(control_group: ControlGroup | None) -> None:
     if control_group is not None:
         jobs.append(Job(reactor, JobTree(trees), program(WIPED)))
     pids = [numbers(job.stdout, 1)[0] for job in jobs] + [job.pid for job in jobs]
+    if again:
+        await kill_guardian(trees)
     while trees._guardian._untold:
         await deferLater(reactor, 0.01)
     group = None if control_group is None else control_group.path
@@ -123,7 +134,8 @@ def main(_: object, mode: str, *arguments: str) -> Deferred[None]:
     """Do what the command line says."""
     if mode == "daemons":
         return Deferred.fromCoroutine(run_daemons(int(arguments[0])))
-    return Deferred.fromCoroutine(run_jobs(ControlGroup() if arguments else None))
+    control_group = ControlGroup() if "cgroup" in arguments else None
+    return Deferred.fromCoroutine(run_jobs(control_group, again="again" in arguments))
 
 
 if __name__ == "__main__":

@@ -257,14 +257,15 @@ async def test_second_kill(group: ControlGroup | None, monkeypatch: pytest.Monke
 
 
 @requires_proc
+@pytest.mark.parametrize("again", [(), ("again",)], ids=["first", "second"])
 @asynchronous
-async def test_server_is_killed() -> None:
+async def test_server_is_killed(again: tuple[str, ...]) -> None:
     """X-10: in a control group nothing is left of the jobs that ran, not what has left its session and its environment.
 
-    What jobs that had ended by themselves left behind is left alone.
+    So it is when the guardian was killed before.  What jobs that had ended by themselves left behind is left alone.
     """
     reason = why_unavailable()
-    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs", "cgroup"]
+    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs", "cgroup", *again]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as server:
         assert server.stdout is not None
         told = json.loads(server.stdout.readline())
@@ -273,6 +274,10 @@ async def test_server_is_killed() -> None:
         assert (told["group"] is None) == (reason is not None)
         os.kill(server.pid, signal.SIGKILL)
         try:
+            if told["group"] is not None:
+                # A guardian in the group would be one of those that it ends.
+                own = Path(f"/proc/{told['guardian']}/cgroup")
+                await until(lambda: os.path.basename(told["group"]) not in own.read_text())
             await until(lambda: not is_alive(told["guardian"]))
             assert [pid for pid in pids if is_alive(pid)] == ([] if reason is None else [wiped])
             assert all(map(is_alive, left))

@@ -10,16 +10,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import pytest
 from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
 from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
 from tests.execution.owners import asynchronous, open_descriptors, reactor, until
 from tests.execution.real_trees import is_alive, requires_proc
-from twisted_rsh.execution.trees.guardian import Guardian
+from twisted_rsh.execution.processes.exits import ExitReport
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.trees.guardian import MAX_RESTART_SECONDS, RESTART_SECONDS, Guardian
 from twisted_rsh.execution.trees.table import MARK_NAME
 
 PIPE_BYTES = 4096
@@ -66,13 +71,15 @@ async def gone(guardian: Guardian) -> None:
 
 
 @requires_proc
+@pytest.mark.parametrize("again", [(), ("again",)], ids=["first", "second"])
 @asynchronous
-async def test_server_is_killed() -> None:
+async def test_server_is_killed(again: tuple[str, ...]) -> None:
     """X-10: when a server gets SIGKILL nothing of its jobs is left: stubborn, stopped or daemonised.
 
-    Its whole process group gets every polite signal before, which does not impress the guardian.
+    So it is when its guardian was killed before.  The guardian's whole process group gets every polite signal, which
+    does not impress it.
     """
-    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs"]
+    argv = [sys.executable, "-m", "tests.execution.trees.server_stand_in", "jobs", *again]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as server:
         assert server.stdout is not None
         told = json.loads(server.stdout.readline())
@@ -272,18 +279,72 @@ async def test_stop_of_one_that_does_not_know(guardian: Guardian, group: Group, 
 
 
 @asynchronous
-async def test_guardian_that_was_killed(guardian: Guardian, warnings: Sequence[LogEvent]) -> None:
-    """X-10: a guardian that is gone fails no job, and is a warning."""
-    assert guardian.pid is not None
-    os.kill(guardian.pid, signal.SIGKILL)
-    os.waitid(os.P_PID, guardian.pid, os.WEXITED | os.WNOWAIT)
-    guardian.job_started(7, b"abc")
-    await until(lambda: guardian.fileno() == -1)
-    guardian.job_started(8, b"abc")
-    guardian.job_ended(7)
-    await gone(guardian)
+async def test_guardian_that_was_killed(guardian: Guardian, group: Group, warnings: Sequence[LogEvent]) -> None:
+    """X-10: a guardian that was killed is a warning; another one is started, and told of the jobs that run by then."""
+    first, running, ended, late = guardian.pid, group(), group(), group()
+    assert first is not None
+    for job in (running, ended):
+        guardian.job_started(job.pid, b"abc")
+    guardian.doWrite()
+    os.kill(first, signal.SIGKILL)
+    os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+    guardian.job_ended(ended.pid)
+    guardian.job_started(late.pid, b"def")
+    await until(lambda: guardian.pid not in (None, first))
     [warning] = warnings
-    assert warning["log_format"] == "the guardian is gone; if this server is killed now, its jobs will outlive it"
+    assert (warning["problem"], warning["delay"]) == ("the guardian is gone", 0)
+    guardian.stop()
+    await gone(guardian)
+    assert (running.wait(), late.wait()) == (-signal.SIGHUP, -signal.SIGHUP)
+    assert ended.poll() is None
+
+
+class DyingGuardian(Guardian):
+    """A guardian on a clock, each of whose processes dies at once, or cannot be started."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(cast("IJobReactor", clock))
+        self.clock = clock
+        self.attempts: list[float] = []
+        self.cannot_start = False
+
+    def _spawn(self) -> None:
+        self.attempts.append(self.clock.seconds())
+        if self.cannot_start:
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self.pid = 7
+
+
+@pytest.mark.parametrize("cannot_start", [False, True])
+def test_attempts_become_rare(warnings: Sequence[LogEvent], cannot_start: bool) -> None:
+    """X-10: a guardian that keeps dying, or cannot be started, is replaced at once, and then more and more rarely."""
+    guardian = DyingGuardian(Clock())
+    guardian.cannot_start = cannot_start
+    guardian.start()
+    for step in (0, 1) * 4 * round(MAX_RESTART_SECONDS):
+        if guardian.pid is not None:
+            guardian.process_exited(ExitReport(0))
+        guardian.clock.advance(step)
+    waited = [later - earlier for earlier, later in pairwise(guardian.attempts)]
+    expected = [RESTART_SECONDS * 2**number for number in range(6)]
+    assert waited[:9] == [0, *expected, MAX_RESTART_SECONDS, MAX_RESTART_SECONDS]
+    assert len(warnings) >= len(waited)
+    guardian.stop()
+    assert not guardian.clock.getDelayedCalls()
+
+
+def test_healthy_guardian_is_replaced_at_once() -> None:
+    """X-10: the death of a guardian that lived long begins a new series of attempts; a moment less does not."""
+    for lived, waits in ((MAX_RESTART_SECONDS, 0), (MAX_RESTART_SECONDS - 1, RESTART_SECONDS)):
+        guardian = DyingGuardian(Clock())
+        guardian.start()
+        guardian.process_exited(ExitReport(0))
+        guardian.clock.advance(0)
+        guardian.clock.advance(lived)
+        guardian.process_exited(ExitReport(0))
+        [call] = guardian.clock.getDelayedCalls()
+        assert call.getTime() - guardian.clock.seconds() == waits
+        guardian.stop()
 
 
 @asynchronous
@@ -294,6 +355,7 @@ async def test_reactor_gives_up(guardian: Guardian) -> None:
     guardian.connectionLost(Failure(OSError()))
     guardian.connectionLost(Failure(OSError()))
     assert len(open_descriptors()) == len(before) - 1
+    guardian.stop()
     await gone(guardian)
 
 
@@ -306,8 +368,7 @@ def test_guardian_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "posix_spawn", fail)
     before = open_descriptors()
     guardian = Guardian(reactor)
-    with pytest.raises(BlockingIOError):
-        guardian.start()
+    guardian.start()
     assert open_descriptors() == before
     guardian.job_started(7, b"abc")
     guardian.stop()

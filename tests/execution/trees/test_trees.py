@@ -102,8 +102,9 @@ def test_processes_of_twisted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert trees._adopted._is_ours(7)
 
 
-def test_no_guardian(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guardian that cannot be started is a warning, and jobs run without it."""
+@asynchronous
+async def test_no_guardian(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guardian that cannot be started is a warning, jobs run without it, and it is started when it can be."""
 
     def fail(*args: object, **kwargs: object) -> int:
         raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
@@ -112,7 +113,9 @@ def test_no_guardian(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched, capturedLogs() as logged:
         patched.setattr(os, "posix_spawn", fail)
         trees.start()
-    assert [event["error"] for event in logged] == [os.strerror(errno.EAGAIN)]
+    assert [event["problem"] for event in logged] == [f"no guardian ({os.strerror(errno.EAGAIN)})"]
     with stand_in_job(reactor, trees, "/bin/true"):
         assert trees._guardian.pid is None
+        await until(lambda: trees._guardian.pid is not None)
     trees.stop()
+    await until(lambda: trees._guardian.pid is None)

@@ -168,7 +168,8 @@ class ShellJob:
     def send_signal(self, name: str) -> None:
         """Send a signal to the command, or to the shell itself while it runs none.
 
-        A shell at its prompt gets no ``INT`` or ``QUIT``: there is nothing to interrupt.
+        A shell at its prompt gets no ``INT`` or ``QUIT``: there is nothing to interrupt.  If the signal ends the shell,
+        the shell's processes are ended too; one that a command gets never ends more than the command.
 
         :param name: one of :data:`twisted_rsh.core.endings.SIGNAL_NAMES`.
         """
@@ -176,6 +177,7 @@ class ShellJob:
             self._command.send_signal(name)
         elif (number := getattr(signal, f"SIG{name}", None)) is not None and number not in INTERRUPTS:
             self.process.transport.signal_group(number)
+            self._life.signal_sent(name)
 
     def resize(self, columns: int, rows: int) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.resize`."""
@@ -318,7 +320,7 @@ class ShellJob:
 
         :param ending: how it ended.
         """
-        self._life.exited()
+        self._life.exited(ending)
         self._meter.shell_exited(self.process.transport.resource_usage)
         self._watch.stop()
         self.suspension.stop()

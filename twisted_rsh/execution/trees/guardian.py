@@ -29,7 +29,7 @@ from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, wat
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.table import MARK_NAME
 
-__all__ = ["GRACE_SECONDS", "LADDER", "TELL_SECONDS", "Guardian"]
+__all__ = ["GRACE_SECONDS", "LADDER", "MAX_RESTART_SECONDS", "RESTART_SECONDS", "TELL_SECONDS", "Guardian"]
 
 GRACE_SECONDS = 5.0
 """Seconds between two steps of :data:`LADDER`: long enough for an editor or a database to put its files in order, and
@@ -42,6 +42,13 @@ pass on; TERM, for programs that ignore HUP on purpose, as under ``nohup``; KILL
 TELL_SECONDS = 0.005
 """Seconds after which the server tells the guardian of a job.  Most jobs have ended by then and need not be told, so an
 ordinary command costs nothing.  A job that starts in the last moment before the server is killed may outlive it."""
+
+RESTART_SECONDS = 1.0
+"""Seconds until the second attempt to replace a guardian that died; the first is made at once.  Each further attempt
+waits twice as long, so that a machine on which no guardian lives is not kept busy with it."""
+
+MAX_RESTART_SECONDS = 60.0
+"""Seconds between two attempts at most.  After a guardian that lived for so long, the next one is started at once."""
 
 _SHELL = "/bin/sh"
 """POSIX's shell; the guardian takes 1 MB of memory in dash."""
@@ -56,6 +63,9 @@ _SCRIPT = r"""
 trap '' HUP INT QUIT TERM TSTP TTIN TTOU PIPE ALRM USR1 USR2
 cd /
 grace=$1 steps=$2 name=$3 group=$4 prefix=$5
+if [ -n "$group" ] && grep -qs "/${group##*/}\$" /proc/$$/cgroup; then
+    echo 0 >"${group%/*}/cgroup.procs"
+fi
 leave() {
     if [ -d "$group" ]; then
         rmdir "$group/doomed"
@@ -139,6 +149,8 @@ done
 """The guardian's program.  Its arguments are the seconds between two steps, the signals of the steps, the name of the
 mark, the folder of the control group or nothing, and the beginning of the mark of every job of this server.
 
+A guardian that replaces another one is born in the control group, and leaves it first: it must outlive what it ends.
+
 A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there; the line ``!`` leaves
 only the last step.  The next look takes a group that is gone from the list, as its number may soon be another's.
 Killed processes are killed again, as they may fork.
@@ -154,10 +166,10 @@ class Guardian(IgnoresStaleEvents):
     """The server's side: starts the guardian and tells it of jobs.
 
     Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: a full pipe is written when it has room,
-    and a job that has ended in between is not mentioned.  When the guardian dies, the log gets a warning, and nothing
-    else fails.
+    and a job that has ended in between is not mentioned.  A guardian that dies is a warning in the log; another one is
+    started, and told of all jobs that run.
 
-    :param reactor: watches the pipe, while that is full, and the guardian's exit.
+    :param reactor: watches the pipe, while that is full, and the guardian's exit; tells the time.
     :param grace: whole seconds between two steps.
     :ivar pid: the guardian's process id while it runs; otherwise ``None``.
     """
@@ -172,21 +184,51 @@ class Guardian(IgnoresStaleEvents):
         self._untold: dict[int, None] = {}
         self._is_stopping = False
         self._telling: IDelayedCall | None = None
+        self._arguments: tuple[str | bytes, ...] = ()
+        self._started_at = 0.0
+        self._delay = 0.0
+        self._attempt: IDelayedCall | None = None
         self.pid: int | None = None
 
     def start(self, control_group: str = "", mark_prefix: bytes = b"") -> None:
-        """Start the guardian.
+        """Start the guardian, and start it again whenever it has died.  The log says when it cannot be started.
 
         :param control_group: the folder of the control group of this server and its jobs, which this process has not
             entered yet; empty when there is none.  The guardian removes it in the end.
         :param mark_prefix: how the mark of every job begins.
-        :raises OSError: it cannot be started; jobs outlive a server that is killed.
         """
+        self._arguments = (str(self._grace), _STEPS, MARK_NAME, control_group, mark_prefix)
+        self._start()
+
+    def _start(self) -> None:
+        self._attempt = None
+        self._started_at = self._reactor.seconds()
+        try:
+            self._spawn()
+        except OSError as e:
+            self._start_later(f"no guardian ({e.strerror})")
+
+    def _start_later(self, problem: str) -> None:
+        """Start a guardian after a delay that grows with each attempt in a row."""
+        if self._reactor.seconds() - self._started_at >= MAX_RESTART_SECONDS:
+            self._delay = 0.0
+        text = "{problem}; until another is started, in {delay:g} s, jobs outlive a server that is killed"
+        self._log.warn(text, problem=problem, delay=self._delay)
+        self._attempt = self._reactor.callLater(self._delay, self._start)
+        self._delay = min(max(2 * self._delay, RESTART_SECONDS), MAX_RESTART_SECONDS)
+
+    def _spawn(self) -> None:
         reading, writing = open_pipe()
+        os.set_blocking(writing, False)
+        self._fd, self.is_closed = writing, False
+        self._told.clear()
+        self._untold = dict.fromkeys(self._jobs)
+        # Before the start: from its first moment on, a guardian that replaces another one knows the jobs.
+        self.doWrite()
         try:
             self.pid = os.posix_spawn(
                 _SHELL,
-                ("sh", "-c", _SCRIPT, _NAME, str(self._grace), _STEPS, MARK_NAME, control_group, mark_prefix),
+                ("sh", "-c", _SCRIPT, _NAME, *self._arguments),
                 {"PATH": DEFAULT_PATH},
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, reading, 0),
@@ -199,12 +241,10 @@ class Guardian(IgnoresStaleEvents):
                 setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
             )
         except BaseException:
-            os.close(writing)
+            self.close()
             raise
         finally:
             os.close(reading)
-        os.set_blocking(writing, False)
-        self._fd, self.is_closed = writing, False
         watch_exit(self._reactor, self.pid, self)
 
     def job_started(self, pid: int, mark: bytes, born: int = 0) -> None:
@@ -243,6 +283,9 @@ class Guardian(IgnoresStaleEvents):
     def stop(self) -> None:
         """Let the guardian go.  It ends the jobs that it still knows of."""
         self._is_stopping = True
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
         if self._fd >= 0:
             self.doWrite()
         if self._untold and self.pid is not None:
@@ -313,4 +356,4 @@ class Guardian(IgnoresStaleEvents):
         self.pid = None
         self.close()
         if not self._is_stopping:
-            self._log.warn("the guardian is gone; if this server is killed now, its jobs will outlive it")
+            self._start_later("the guardian is gone")

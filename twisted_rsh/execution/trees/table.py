@@ -144,6 +144,7 @@ class ProcessRecord:
     :ivar own_ticks: clock ticks of processor time, user's and system's, that it took itself.
     :ivar children_ticks: clock ticks that its descendants took, as far as they were waited for.
     :ivar resident_pages: pages of memory that it has now; a page that it shares with others counts in full.
+    :ivar threads: its threads, the first one included.
     """
 
     pid: int
@@ -155,6 +156,7 @@ class ProcessRecord:
     own_ticks: int
     children_ticks: int
     resident_pages: int
+    threads: int = 1
 
 
 def _parse(pid: int, stat: bytes) -> ProcessRecord:
@@ -170,6 +172,7 @@ def _parse(pid: int, stat: bytes) -> ProcessRecord:
         own_ticks=int(field[11]) + int(field[12]),
         children_ticks=int(field[13]) + int(field[14]),
         resident_pages=int(field[21]),
+        threads=int(field[17]),
     )
 
 

@@ -158,6 +158,20 @@ class JobTree:
             self._kill_again(found)
         return was_there
 
+    def pass_on(self, number: int) -> bool:
+        """Send a signal that the job's own group has got to the processes outside of the group.
+
+        :param number: the signal's number.
+        :returns: whether any process of the job is left, in the group or outside.
+        """
+        if not self.table.is_supported:
+            return self._signal_group(0)
+        found = self.members(0)
+        for record in found.values():
+            if record.group != self.pid:
+                self.table.signal(record, number)
+        return bool(found)
+
     # Who belongs
 
     def _look(self) -> tuple[dict[int, ProcessRecord], bool]:

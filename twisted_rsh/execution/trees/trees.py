@@ -62,21 +62,16 @@ class JobTrees:
     def start(self) -> None:
         """Start the guardian, reap what this process inherits and, where it is a server and nothing else, inherit.
 
-        A guardian that cannot be started is a warning in the log.  The log also says whether there is a control group,
-        and why not.
+        A guardian that cannot be started is a warning in the log, and is tried again.  The log also says whether there
+        is a control group, and why not.
         """
         self.table.keep_descriptor()
         if self._owns_process:
             become_subreaper()
         self._adopted.start()
         folder = "" if self.control_group is None else self._create(self.control_group)
-        try:
-            # Before this process enters the group: the guardian has to outlive what it ends.
-            self._guardian.start(folder, self._mark_prefix)
-        except OSError as e:
-            self._log.warn(
-                "no guardian ({error}); if this server is killed, its jobs will outlive it", error=e.strerror
-            )
+        # Before this process enters the group: the guardian has to outlive what it ends.
+        self._guardian.start(folder, self._mark_prefix)
         if self.control_group is not None and folder:
             self._enter(self.control_group)
 
