@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         LossReason,
         NoServer,
         NotARemoteShell,
+        ServerUnavailable,
         SessionLost,
         ShellRefused,
         UnknownServer,
@@ -83,6 +84,7 @@ __all__ = [
     "Refused",
     "ResourceUsage",
     "Result",
+    "ServerUnavailable",
     "SessionLimits",
     "SessionLost",
     "Shell",
@@ -106,7 +108,8 @@ _NAMES_BY_MODULE = {
     "client.connecting": "connect connect_to_endpoint",
     "client.connection": "Connection",
     "client.errors": (
-        "LoginRefused LossReason NoServer NotARemoteShell SessionLost ShellRefused UnknownServer WrongServer"
+        "LoginRefused LossReason NoServer NotARemoteShell ServerUnavailable SessionLost ShellRefused UnknownServer "
+        "WrongServer"
     ),
     "client.job": "Job",
     "client.result": "CommandFailed Result",

@@ -18,7 +18,9 @@ from twisted_rsh.client.reconnecting import (
     elapsed_seconds,
     retry_delay,
 )
+from twisted_rsh.core.codec import encode
 from twisted_rsh.core.events import SessionClosed
+from twisted_rsh.core.messages import Unavailable
 from twisted_rsh.core.requests import Keep
 
 
@@ -63,6 +65,32 @@ def test_clock_cannot_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("time.CLOCK_BOOTTIME", raising=False)
     before = elapsed_seconds()
     assert before <= elapsed_seconds() <= before + 60
+
+
+def test_a_server_that_puts_a_resume_off(network: Network) -> None:
+    """A server that cannot serve a resume now is dialled again, ever later, and the session goes on when it can."""
+    connection = patient(network)
+    said = encode(Unavailable(text="Too many open files"))
+    network.server.on_resume = lambda _: said
+    network.dialled_at.clear()
+    network.cut()
+    network.advance(3)
+    assert not connection.connected
+    assert connection.lost is None
+    assert gaps(network.dialled_at)[:5] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8], abs=0.06)
+    network.server.on_resume = lambda payload: payload
+    network.advance(10)
+    assert is_connected(connection)
+
+
+def test_a_server_that_puts_every_resume_off(network: Network) -> None:
+    """The end of the search repeats the server's line."""
+    connection = network.log_in()
+    network.server.on_resume = lambda _: encode(Unavailable(text="Too many open files"))
+    network.cut()
+    network.advance(70)
+    assert connection.loss is LossReason.TIME
+    assert str(connection.lost).endswith(": Too many open files")
 
 
 def test_dials_of_an_outage(network: Network) -> None:

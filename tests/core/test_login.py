@@ -165,7 +165,7 @@ def test_three_attempts() -> None:
 
 @pytest.mark.parametrize("text", ["", "\0" * MAX_UNAVAILABLE_BYTES])
 def test_not_now(text: str) -> None:
-    """UNAVAILABLE is an answer of its own to AUTH and to RESUME, fits a frame of the login, and ends both sides' turn."""
+    """UNAVAILABLE is an answer of its own to AUTH and to RESUME, fits a frame of the login, and is the last word."""
     client, server = ClientLogin(SMALL), ServerLogin()
     server.receive_frame(client.ask(CLAIM))
     payload = server.put_off(text)
@@ -307,7 +307,7 @@ def test_resume_behind_auth() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_only_an_answer_to_a_resume(message: type[Message]) -> None:
-    """S-04: a client that resumes accepts RESUME_OK, RESUME_FAIL or UNAVAILABLE, once, and nothing before it has sent RESUME."""
+    """S-04: a client that resumes accepts RESUME_OK, RESUME_FAIL or UNAVAILABLE, once, and nothing before RESUME."""
     client = ClientResume()
     assert breach(client, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
     client.ask(RESUME)

@@ -157,7 +157,15 @@ def test_the_session() -> None:
 def test_the_session_shows_nearly_everything() -> None:
     """Only these messages are missing from the session; other vectors have them."""
     shown = {step["name"] for step in SESSION["steps"]}
-    assert BY_NAME.keys() - shown == {"AUTH_FAIL", "PART", "RESUME", "RESUME_FAIL", "RESUME_OK", "SUSPENDED", "UNAVAILABLE"}
+    assert BY_NAME.keys() - shown == {
+        "AUTH_FAIL",
+        "PART",
+        "RESUME",
+        "RESUME_FAIL",
+        "RESUME_OK",
+        "SUSPENDED",
+        "UNAVAILABLE",
+    }
 
 
 def test_names_are_those_of_the_protocol() -> None:

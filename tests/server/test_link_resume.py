@@ -11,9 +11,10 @@ from tests.link.wire import ALICE, client_key, failures, frame
 from tests.server.resuming import FAIL, Resumer, is_alive, lines
 from tests.server.rig import Rig
 from twisted_rsh.core.codec import encode
-from twisted_rsh.core.messages import Open, Ping
+from twisted_rsh.core.messages import Open, Ping, Unavailable
 from twisted_rsh.core.requests import JobRequest, Keep
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.link import UNCHECKED
 
 OPEN = Open(channel=1, request=JobRequest(command="true"))
 
@@ -96,13 +97,13 @@ def test_a_key_that_is_not_authorized_any_more(rig: Rig, logged: list[LogEvent])
 
 
 def test_a_portal_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
-    """S-13: a portal that breaks at a resume costs one line in the log and the link.  The client gets no refusal, which
+    """S-13: a portal that breaks at a resume costs one line in the log and the link.  The client is put off: a refusal
     would be the end of its session, and the next dial succeeds."""
     resumer = Resumer(rig)
     rig.checker.answer = lambda: 1 / 0
     client = rig.connect()
     resumer.ask(client)
-    assert client.frames() == []
+    assert client.frames() == [encode(Unavailable(text=UNCHECKED))]
     assert client.closed
     assert len(failures(logged)) == 1
     assert is_alive(resumer.client)

@@ -7,6 +7,7 @@ Each derives from :class:`~twisted_rsh.core.errors.Error`; ``str()`` of it is on
 ``NotARemoteShell``: a server answers that does not speak this protocol.
 ``WrongServer``: the server has another key than it should.
 ``LoginRefused``: the server does not let this user in with this key.
+``ServerUnavailable``: the server would, and cannot now: a bound of it is reached.
 ``SessionLost``: the session is over; a ``LossReason`` says why.
 ``ShellRefused``: the server has no persistent shell for this client.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "LossReason",
     "NoServer",
     "NotARemoteShell",
+    "ServerUnavailable",
     "SessionLost",
     "ShellRefused",
     "UnknownServer",
@@ -48,6 +50,13 @@ class WrongServer(Error):
 
 class LoginRefused(Error):
     """The server does not let this user in with this key; it never says why."""
+
+
+class ServerUnavailable(Error):
+    """The server knows this client and cannot serve it now: a bound of the server is reached, which the text names.
+
+    Another attempt may succeed.  The client does not make one by itself.
+    """
 
 
 class LossReason(enum.Enum):

@@ -115,7 +115,8 @@ class SessionJobs:
 
 def _refusal(request: JobRequest, error: LocalProtocolError) -> Ending:
     if error.code is not ErrorCode.MALFORMED_MESSAGE:
-        return Refused(RefusalReason.TOO_MANY_CHANNELS, error.detail)
+        text = f"{error.detail}, as many as the server's --max-jobs-per-session leaves room for"
+        return Refused(RefusalReason.TOO_MANY_CHANNELS, text)
     words = [request.command or "", *(request.argv or ()), request.cwd or "", *sum(request.environment, ())]
     try:
         for word in words:

@@ -277,7 +277,7 @@ class ResumeFail(JsonMessage):
 @declare(0x07, SERVER, Phase.LOGIN)
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable(JsonMessage):
-    """The sender of an AUTH or a RESUME is who it says, and the server cannot serve it now.  The last message on this link.
+    """The client has proved who it is, and the server cannot serve it now.  The last message on this link.
 
     :ivar text: one line for people that names what the server lacks, or the bound that is reached.
     """

@@ -130,6 +130,7 @@ class Strangers:
     :param max_unauthenticated: connections without a login that may exist at once.
     :param max_unauthenticated_per_source: connections without a login that one source may have at once.
     :param penalties: whether a source that misbehaves is refused for a while.
+    :param drop_start: connections without a login from which on some are turned away.
     :ivar admission: the connections.
     :ivar penalties: the sources that have misbehaved.
     :ivar log: the log for all that strangers cause.
@@ -142,8 +143,9 @@ class Strangers:
         max_unauthenticated_per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE,
         *,
         penalties: bool = True,
+        drop_start: int = DROP_START,
     ) -> None:
-        self.admission = Admission(SystemRandom(), max_unauthenticated, max_unauthenticated_per_source)
+        self.admission = Admission(SystemRandom(), max_unauthenticated, max_unauthenticated_per_source, drop_start)
         self.penalties = Penalties(clock)
         self.log = StrangerLog(clock)
         self._punishes = penalties
@@ -195,6 +197,7 @@ class Admission:
     :param random: decides which connections are turned away.
     :param maximum: the connections that may exist at once.
     :param per_source: the connections that one source may have at once.
+    :param drop_start: the connections from which on some are turned away.
     :ivar count: the connections that exist now.
     """
 
@@ -203,7 +206,9 @@ class Admission:
         random: Random,
         maximum: int = MAX_UNAUTHENTICATED,
         per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE,
+        drop_start: int = DROP_START,
     ) -> None:
+        self._drop_start = drop_start
         self._random = random
         self._maximum = maximum
         self._per_source = per_source
@@ -237,9 +242,9 @@ class Admission:
                 del self._sources[source]
 
     def _refused_share(self) -> float:
-        if self.count < DROP_START or self._maximum <= DROP_START:
+        if self.count < self._drop_start or self._maximum <= self._drop_start:
             return 0.0
-        return DROP_RATE + (1 - DROP_RATE) * (self.count - DROP_START) / (self._maximum - DROP_START)
+        return DROP_RATE + (1 - DROP_RATE) * (self.count - self._drop_start) / (self._maximum - self._drop_start)
 
 
 @dataclass(slots=True)
@@ -341,6 +346,7 @@ class StrangerLog:
     :ivar aborted: a link was aborted.
     :ivar refused_login: a login was refused.
     :ivar refused_resume: a resume was refused.
+    :ivar put_off: a login or a resume was verified and could not be served.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -351,6 +357,7 @@ class StrangerLog:
         self.aborted = RateLimitedLog(self.log, clock)
         self.refused_login = RateLimitedLog(self.log, clock)
         self.refused_resume = RateLimitedLog(self.log, clock)
+        self.put_off = RateLimitedLog(self.log, clock)
 
 
 class RateLimitedLog:
