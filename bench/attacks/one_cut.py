@@ -5,7 +5,7 @@ sessions of one key, which need ``--max-sessions-per-key`` and descriptors (``ul
 runs.  All connections go through one proxy, which cuts them in one moment and refuses new ones until the three seconds
 are over.
 
-Promised is that every session goes on with every byte of its job, within the minute for which its job waits for it.
+Promised is that every session goes on with every byte of its job, as long as its job waits for it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ from twisted.internet.task import deferLater, react
 from bench.processes import descriptors, peak_mb, resident_mb
 from bench.servers.starting import OURS, QUIET_SECONDS, Site, crowd_size, running
 from bench.surroundings import clean_up_when_ended, prepare
-from twisted_rsh import Connection, Disconnection, Job, Keep, connect
+from twisted_rsh import Connection, Disconnection, Grace, Job, Keep, connect
 from twisted_rsh.core.limits import DEFAULT_WINDOW, SessionLimits
-from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS
 from twisted_rsh.core.roles import OUTPUTS
 from twisted_rsh.testing import Faults, FaultProxy
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -43,6 +42,10 @@ CUT_SECONDS = 3.0
 CLIENTS, KEPT, SESSIONS = 30, 20, 2000
 """The clients of each attack."""
 
+GRACE_SECONDS = 600.0
+"""Seconds for which a job waits for its client.  A command has a minute unless it asks for more; how long the storm
+takes, clients and proxy in one process on a shared machine, is printed."""
+
 AT_ONCE = 8
 """Connections that log in together: fewer than a server starts to turn some away for."""
 
@@ -52,6 +55,9 @@ link, and its two ends in the proxy."""
 
 POLL_SECONDS = 0.02
 """Seconds between two looks at whether all are back."""
+
+BACK_SECONDS = 90.0
+"""Seconds after which this program waits for no more of them."""
 
 ANSWER_SECONDS = 60.0
 """Seconds that a job has to echo a line once its session is back."""
@@ -77,13 +83,13 @@ class _Attack:
 
     :ivar name: its name in what is printed.
     :ivar clients: sessions.
-    :ivar policy: what each asks for; ``None`` for a minute's grace.
+    :ivar policy: what its job does without a connection.
     :ivar server_options: options of the server.
     """
 
     name: str
     clients: int
-    policy: Disconnection | None = None
+    policy: Disconnection
     server_options: tuple[str, ...] = ()
 
 
@@ -129,7 +135,7 @@ class _Cut:
         self._print("memory during the cut", resident_mb(self._pid), "MB")
         self._network.is_down = False
         back_after = await self._all_back()
-        self._print("all back after", back_after, f"s, promised less than {COMMAND_GRACE_SECONDS - CUT_SECONDS:g}")
+        self._print("all back after", back_after, f"s, promised less than {GRACE_SECONDS - CUT_SECONDS:g}")
         await self._echo("after the cut")
         self._print("memory after", resident_mb(self._pid), "MB")
         self._print("peak", peak_mb(self._pid), "MB")
@@ -159,7 +165,7 @@ class _Cut:
         began = time.monotonic()
         while True:
             away = sum(not client.connection.connected and client.connection.lost is None for client in self._clients)
-            if not away or time.monotonic() - began > COMMAND_GRACE_SECONDS:
+            if not away or time.monotonic() - began > BACK_SECONDS:
                 return time.monotonic() - began
             await deferLater(self._reactor, POLL_SECONDS)
 
@@ -190,13 +196,14 @@ class _Cut:
 
 def _attacks(is_quick: bool) -> list[_Attack]:
     if is_quick:
-        return [_Attack("30 clients", CLIENTS), _Attack("20 keep jobs", KEPT, Keep())]
-    room = SESSIONS * DEFAULT_WINDOW
-    options = ("--max-sessions-per-key", str(SESSIONS), "--max-unread-input", str(room))
+        return [_Attack("30 clients", CLIENTS, Grace(GRACE_SECONDS)), _Attack("20 keep jobs", KEPT, Keep())]
+    sessions = crowd_size(SESSIONS * DESCRIPTORS_EACH) // DESCRIPTORS_EACH
+    room = sessions * DEFAULT_WINDOW
+    options = ("--max-sessions-per-key", str(sessions), "--max-unread-input", str(room))
     options += ("--max-unread-output", str(len(OUTPUTS) * room))
     return [
         *_attacks(is_quick=True),
-        _Attack("2000 sessions", crowd_size(SESSIONS * DESCRIPTORS_EACH) // DESCRIPTORS_EACH, None, options),
+        _Attack(f"{sessions} sessions", sessions, Grace(GRACE_SECONDS), options),
     ]
 
 

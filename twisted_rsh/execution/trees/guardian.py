@@ -62,15 +62,13 @@ leave() {
     fi
 }
 trap leave EXIT
-jobs=' '
 while read -r act pid mark born; do
-    case $jobs in
-        *" $pid:"*) rest=${jobs#*" $pid:"} jobs="${jobs%%" $pid:"*} ${rest#* }" ;;
-    esac
     case $act in
-        +) jobs="$jobs$pid:$mark:$born " ;;
+        +) eval "job_$pid=\$mark:\$born" ;;
+        *) unset "job_$pid" ;;
     esac
 done
+jobs=" $(set | sed -n "s/^job_\([0-9]*\)='\{0,1\}\([^']*\)'\{0,1\}$/\1:\2/p" | tr '\n' ' ')"
 patterns= oldest=
 for job in $jobs; do
     mark=${job#*:} born=${job##*:}
@@ -137,9 +135,9 @@ done
 """The guardian's program.  Its arguments are the seconds between two steps, the signals of the steps, the name of the
 mark, the folder of the control group or nothing, and the beginning of the mark of every job of this server.
 
-A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there.  The next look takes a
-group that is gone from the list, as its number may soon be another's.  Killed processes are killed again, as they may
-fork.
+While the server lives, a job is a variable of its own: with one list of them, each line would cost as much as there are
+jobs.  Then a job is the word ``PID:MARK:BORN``.  The next look takes a group that is gone from the list, as its number
+may soon be another's.  Killed processes are killed again, as they may fork.
 
 In the control group it suspects every process that carries no mark of this server's and is no older than the oldest
 job: it comes from one of the jobs and has wiped its environment, or has become another user.  A process that a job left
