@@ -6,11 +6,15 @@ import itertools
 from collections.abc import Callable
 
 import pytest
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionRefusedError as Refusal
+from twisted.internet.interfaces import IProtocol
 
 from tests.client.standin import Network, is_connected
 from twisted_rsh import Connection
 from twisted_rsh.client.errors import LossReason
 from twisted_rsh.client.reconnecting import (
+    DIALS_AT_ONCE,
     FIRST_RETRY_SECONDS,
     LAST_RETRY_SECONDS,
     RESUME_SECONDS,
@@ -91,6 +95,64 @@ def test_a_server_that_puts_every_resume_off(network: Network) -> None:
     network.advance(70)
     assert connection.loss is LossReason.TIME
     assert str(connection.lost).endswith(": Too many open files")
+
+
+def test_dials_take_turns(network: Network) -> None:
+    """M-16: when all sessions of a program lose their links, so many dial at once, and one more when one has done."""
+    connections = [patient(network) for _ in range(DIALS_AT_ONCE + 1)]
+    network.dialled_at.clear()
+    network.holds_dials = True
+    network.cut()
+    network.advance(RESUME_SECONDS / 2)
+    assert len(network.dialled_at) == DIALS_AT_ONCE
+    network.answer()
+    network.advance(1)
+    assert len(network.dialled_at) == DIALS_AT_ONCE + 1
+    assert sum(map(is_connected, connections)) == 1
+    while network.waiting:
+        network.answer()
+    network.advance(1)
+    assert all(map(is_connected, connections))
+
+
+def test_turns_of_dials_that_fail_at_once(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that fails at once, and many sessions that wait for their turn, are no deep recursion; each turn is
+    given back, so that all are back at last."""
+    connections = [patient(network) for _ in range(4 * DIALS_AT_ONCE)]
+    network.holds_dials = True
+    network.cut()
+    network.advance()
+
+    def refuse(_: object) -> Deferred[IProtocol]:
+        return fail(Refusal())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(network, "connect", refuse)
+        network.is_up = False
+        while network.waiting:
+            network.answer()
+        network.advance(0.5)
+    network.is_up, network.holds_dials = True, False
+    network.advance(2)
+    assert all(connection.connected for connection in connections)
+
+
+def test_turns_of_searches_that_are_given_up(network: Network) -> None:
+    """A search that ends gives its turn, or its place among those that wait, to the others."""
+    connections = [patient(network) for _ in range(DIALS_AT_ONCE + 2)]
+    network.dialled_at.clear()
+    network.holds_dials = True
+    network.cut()
+    network.advance()
+    connections[-1].close()  # waits
+    connections[0].close()  # dials
+    network.advance()
+    assert len(network.dialled_at) == DIALS_AT_ONCE + 1
+    while network.waiting:
+        network.answer()
+    network.holds_dials = False
+    network.advance(1)
+    assert all(map(is_connected, connections[1:-1]))
 
 
 def test_dials_of_an_outage(network: Network) -> None:

@@ -83,7 +83,7 @@ def test_too_many_sessions(rig: Rig, logged: list[LogEvent]) -> None:
 
 
 def test_a_key_that_may_not_log_in_learns_nothing() -> None:
-    """S-11: a server that is full refuses a key that is not authorized, or not proven, as any other server does."""
+    """A-09: a server that is full refuses a key that is not authorized, or not proven, as any other server does."""
     rig = Rig(max_sessions=1, max_sessions_per_key=1)
     rig.log_in()
     for how in ({"which": 1}, {"user": "bob"}):

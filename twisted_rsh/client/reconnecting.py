@@ -37,8 +37,8 @@ next dial may find the network better than a connection that hangs."""
 
 DIALS_AT_ONCE = 32
 """Dials that the sessions of one program make to one server at a time; the others wait for their turn.  A dial takes
-this end some 6 ms, so that thousands at once would all take longer than :data:`RESUME_SECONDS` and none would succeed.
-A server turns about half of so many away at random (``--drop-start``); at 100 ms of round trip 80 resume in a second."""
+this end some 6 ms of processor time, so that thousands at once would all take longer than :data:`RESUME_SECONDS`, and
+none would succeed.  Where a dial takes 400 ms, four round trips of a slow network, 80 can succeed in a second."""
 
 FIRST_RETRY_SECONDS = 0.05
 """Seconds between the first dial, which is made at once, and the second: a network that changes its address is back in

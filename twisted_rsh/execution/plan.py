@@ -265,7 +265,7 @@ def refusal_of(error: OSError, plan: SpawnPlan) -> JobRefused:
     shortage = describe_shortage(error)
     if isinstance(error, TerminalUnavailable):
         return JobRefused(RefusalReason.NO_TERMINAL, f"there is no terminal to be had: {shortage or error.strerror}")
-    if error.filename == plan.cwd:
+    if error.filename == plan.cwd and shortage is None:
         return JobRefused(RefusalReason.BAD_CWD, f"{shown(os.fsdecode(plan.cwd))}: {error.strerror}")
     default = RefusalReason.RESOURCES if shortage else RefusalReason.NOT_EXECUTABLE
     reason = _REASON_BY_ERRNO.get(error.errno or 0, default)

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["UNCHECKED", "ServerLink"]
 
-UNCHECKED = "the server cannot find out whether your key is still authorized; its log says why; try again later"
-"""The line for a client whose session cannot be resumed as long as the portal breaks or lacks descriptors."""
+UNCHECKED = {
+    KeyCheck.UNKNOWN: "the server cannot find out whether your key is still authorized; its log says why",
+    KeyCheck.EXHAUSTED: "the server has too few open files (ulimit -n) or too little memory to look your key up",
+}
+"""The lines for a client whose session cannot be resumed now because nothing is known about its key."""
 
 
 class ServerLink(FramedLink):
@@ -224,9 +227,9 @@ class ServerLink(FramedLink):
         session = self.factory.sessions.find_resumable(claim, binding)
         if session is None:
             self._refuse_resume(claim, "the session ended, or went on elsewhere, while its key was checked")
-        elif check is KeyCheck.UNKNOWN:
+        elif check in UNCHECKED:
             # A refusal is final, and the portal may know more when the client dials again.
-            self._put_off(UNCHECKED, f"session {session.shown_id}")
+            self._put_off(f"{UNCHECKED[check]}; try again later", f"session {session.shown_id}")
         elif check is KeyCheck.REFUSED:
             self._refuse_resume(claim, "its key is refused now")
         else:

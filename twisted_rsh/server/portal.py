@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.plan import describe_shortage
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IShellUser
@@ -87,6 +88,9 @@ class KeyCheck(enum.Enum):
     UNKNOWN = "unknown"
     """The portal broke, as when it cannot reach its database."""
 
+    EXHAUSTED = "exhausted"
+    """The server has no descriptors or no memory left to look."""
+
 
 def check_key_again(portal: Portal, credentials: VerifiedKey) -> Deferred[KeyCheck]:
     """Ask a portal again about a key that has logged in before.
@@ -105,6 +109,8 @@ def _judge(answer: object) -> KeyCheck:
             with _log.failuresHandled("logging out after a check of a key broke the program"):
                 logout()
             return KeyCheck.AUTHORIZED
+        case Failure(value=OSError() as error) if describe_shortage(error) is not None:
+            return KeyCheck.EXHAUSTED
         case Failure() if not answer.check(LoginFailed):
             _log.failure("the check of a key broke", failure=answer)
             return KeyCheck.UNKNOWN
