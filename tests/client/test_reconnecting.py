@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import traceback
 from collections.abc import Callable
 
 import pytest
@@ -118,12 +119,14 @@ def test_dials_take_turns(network: Network) -> None:
 def test_turns_of_dials_that_fail_at_once(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """An endpoint that fails at once, and many sessions that wait for their turn, are no deep recursion; each turn is
     given back, so that all are back at last."""
-    connections = [patient(network) for _ in range(4 * DIALS_AT_ONCE)]
+    connections = [patient(network) for _ in range(2 * DIALS_AT_ONCE)]
     network.holds_dials = True
     network.cut()
     network.advance()
+    depths: list[int] = []
 
     def refuse(_: object) -> Deferred[IProtocol]:
+        depths.append(len(list(traceback.walk_stack(None))))
         return fail(Refusal())
 
     with monkeypatch.context() as patched:
@@ -132,6 +135,8 @@ def test_turns_of_dials_that_fail_at_once(network: Network, monkeypatch: pytest.
         while network.waiting:
             network.answer()
         network.advance(0.5)
+    assert len(depths) > DIALS_AT_ONCE
+    assert max(depths) < 2 * min(depths)
     network.is_up, network.holds_dials = True, False
     network.advance(2)
     assert all(connection.connected for connection in connections)
