@@ -36,7 +36,7 @@ from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["main"]
 
-CUT_SECONDS = 3.0
+CUT_SECONDS, QUICK_CUT_SECONDS = 3.0, 1.0
 """Seconds for which nothing connects."""
 
 CLIENTS, KEPT, SESSIONS = 30, 20, 2000
@@ -59,7 +59,7 @@ link, and its two ends in the proxy."""
 POLL_SECONDS = 0.02
 """Seconds between two looks at whether all are back."""
 
-BACK_SECONDS = 300.0
+BACK_SECONDS = 90.0
 """Seconds after which this program waits for no more of them."""
 
 ANSWER_SECONDS = 60.0
@@ -87,13 +87,13 @@ class _Attack:
     :ivar name: its name in what is printed.
     :ivar clients: sessions.
     :ivar policy: what its job does without a connection.
-    :ivar server_options: options of the server.
+    :ivar seconds: how long nothing connects.
     """
 
     name: str
     clients: int
     policy: Disconnection
-    server_options: tuple[str, ...] = ()
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -134,11 +134,11 @@ class _Cut:
         self._print("descriptors with all sessions", descriptors(self._pid), "")
         self._network.is_down = True
         self._proxy.cut_all()
-        await deferLater(self._reactor, CUT_SECONDS)
+        await deferLater(self._reactor, self._attack.seconds)
         self._print("memory during the cut", resident_mb(self._pid), "MB")
         self._network.is_down = False
         back_after = await self._all_back()
-        self._print("all back after", back_after, f"s, promised less than {GRACE_SECONDS - CUT_SECONDS:g}")
+        self._print("all back after", back_after, f"s, promised less than {GRACE_SECONDS - self._attack.seconds:g}")
         await self._echo("after the cut")
         self._print("memory after", resident_mb(self._pid), "MB")
         self._print("peak", peak_mb(self._pid), "MB")
@@ -202,17 +202,38 @@ class _Cut:
         print(f"{self._attack.name}: {name}: {number} {unit}".rstrip(), flush=True)
 
 
-def _attacks(is_quick: bool) -> list[_Attack]:
+def _rounds(is_quick: bool) -> list[tuple[tuple[str, ...], list[_Attack]]]:
+    """Return the options of each server, and the attacks on it."""
+    seconds = QUICK_CUT_SECONDS if is_quick else CUT_SECONDS
+    few = [
+        _Attack("30 clients", CLIENTS, Grace(GRACE_SECONDS), seconds),
+        _Attack("20 keep jobs", KEPT, Keep(), seconds),
+    ]
     if is_quick:
-        return [_Attack("30 clients", CLIENTS, Grace(GRACE_SECONDS)), _Attack("20 keep jobs", KEPT, Keep())]
+        return [((), few)]
     sessions = crowd_size(SESSIONS * DESCRIPTORS_EACH) // DESCRIPTORS_EACH
     room = sessions * DEFAULT_WINDOW
     options = ("--max-sessions-per-key", str(sessions), "--max-unread-input", str(room))
     options += ("--max-unread-output", str(len(OUTPUTS) * room))
-    return [
-        *_attacks(is_quick=True),
-        _Attack(f"{sessions} sessions", sessions, Grace(GRACE_SECONDS), options),
-    ]
+    return [((), few), (options, [_Attack(f"{sessions} sessions", sessions, Grace(GRACE_SECONDS), seconds)])]
+
+
+async def _run(reactor: Any, is_quick: bool) -> None:
+    failures: list[str] = []
+    for options, attacks in _rounds(is_quick):
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rshbench-"))
+            prepare(folder)
+            shell = "/bin/sh"
+            pid, port = stack.enter_context(running(OURS, Site(folder=folder, shell=shell, server_options=options)))
+            for attack in attacks:
+                cut = _Cut(reactor, attack, ConfigFolders.at(folder), pid, port)
+                await cut.run()
+                failures += [f"{attack.name}: {failure}" for failure in cut.failures]
+    for failure in failures:
+        print(f"broken: {failure}")
+    if failures:
+        raise SystemExit(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -222,31 +243,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     :raises SystemExit: always: with status 1 when the promise was broken.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.one_cut", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="without the 2,000 sessions")
+    parser.add_argument("--quick", action="store_true", help="a shorter cut, and without the 2,000 sessions")
     is_quick = parser.parse_args(arguments).quick
     clean_up_when_ended()
-    failures: list[str] = []
-
-    async def run(reactor: Any) -> None:
-        for attack in _attacks(is_quick):
-            with contextlib.ExitStack() as stack:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rshbench-"))
-                prepare(folder)
-                shell = "/bin/sh"
-                site = Site(folder=folder, shell=shell, server_options=attack.server_options)
-                pid, port = stack.enter_context(running(OURS, site))
-                cut = _Cut(reactor, attack, ConfigFolders.at(folder), pid, port)
-                await cut.run()
-                failures.extend(f"{attack.name}: {failure}" for failure in cut.failures)
-
-    async def run_and_exit(reactor: Any) -> None:
-        await run(reactor)
-        for failure in failures:
-            print(f"broken: {failure}")
-        if failures:
-            raise SystemExit(1)
-
-    react(lambda reactor: Deferred.fromCoroutine(run_and_exit(reactor)))
+    react(lambda reactor: Deferred.fromCoroutine(_run(reactor, is_quick)))
 
 
 if __name__ == "__main__":
