@@ -59,7 +59,7 @@ link, and its two ends in the proxy."""
 POLL_SECONDS = 0.02
 """Seconds between two looks at whether all are back."""
 
-BACK_SECONDS = 90.0
+BACK_SECONDS = 120.0
 """Seconds after which this program waits for no more of them."""
 
 ANSWER_SECONDS = 60.0
@@ -213,9 +213,10 @@ def _rounds(is_quick: bool) -> list[tuple[tuple[str, ...], list[_Attack]]]:
         return [((), few)]
     sessions = crowd_size(SESSIONS * DESCRIPTORS_EACH) // DESCRIPTORS_EACH
     room = sessions * DEFAULT_WINDOW
-    options = ("--max-sessions-per-key", str(sessions), "--max-unread-input", str(room))
-    options += ("--max-unread-output", str(len(OUTPUTS) * room))
-    return [((), few), (options, [_Attack(f"{sessions} sessions", sessions, Grace(GRACE_SECONDS), seconds)])]
+    options = [("--max-sessions-per-key", sessions), ("--max-unread-input", room)]
+    options.append(("--max-unread-output", len(OUTPUTS) * room))
+    words = tuple(word for name, value in options for word in (name, str(value)))
+    return [((), few), (words, [_Attack(f"{sessions} sessions", sessions, Grace(GRACE_SECONDS), seconds)])]
 
 
 async def _run(reactor: Any, is_quick: bool) -> None:

@@ -12,6 +12,7 @@ from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.events import Event, JobEnded, LinkSilent, RoomGained, SessionClosed
+from twisted_rsh.core.limits import MAX_REQUEST_BYTES, MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import KILL, Grace, JobRequest, Keep
 from twisted_rsh.link.pump import SessionPump
 
@@ -123,4 +124,5 @@ def _refusal(request: JobRequest, error: LocalProtocolError) -> Ending:
             word.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return Refused(RefusalReason.BAD_TEXT, "the command has a character that no text has")
-    return Refused(RefusalReason.TOO_LONG, "the command is too long to send")
+    bounds = f"at most {MAX_REQUEST_BYTES} bytes are allowed, or {MAX_SCRIPT_BYTES} of a command in a persistent shell"
+    return Refused(RefusalReason.TOO_LONG, f"the command and its environment are too long to send; {bounds}")
