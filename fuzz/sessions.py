@@ -30,6 +30,7 @@ from twisted_rsh.core.messages import (
     ResumeFail,
     ResumeOk,
     Signal,
+    Unavailable,
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
@@ -160,6 +161,7 @@ CLIENT_SEEDS = (
     joined(encode(AuthOk(session=bytes(16), instance="x", window=4096, max_channels=4))),
     joined(encode(ResumeOk(proof=bytes(32), positions=Positions(1, ((1, (2,)),))))),
     joined(encode(ResumeFail(instance="x"))),
+    joined(encode(Unavailable(text="x"))),
     joined(
         *_control(Opened(channel=1, encoding="utf-8")),
         encode(Data(1, Stream.STDOUT, 0, b"data")),

@@ -63,3 +63,9 @@ def test_stopping(tmp_path: Path) -> None:
 def test_orphans(tmp_path: Path) -> None:
     """X-07: signals, and the death of the guardian and the server, leave nothing of a job."""
     attack(tmp_path, "orphans")
+
+
+def test_one_cut(tmp_path: Path) -> None:
+    """M-16: one cut of all connections loses no session and no byte, with the server's own bounds."""
+    require(Path("/proc/self/fd").exists(), "only Linux shows what a process has")
+    attack(tmp_path, "one_cut")

@@ -24,8 +24,14 @@ from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.table import ProcessTable
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
-from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
+from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
+from twisted_rsh.server.capacity import (
+    MAX_KEPT_JOBS,
+    MAX_SESSIONS,
+    MAX_SESSIONS_PER_KEY,
+    MAX_UNREAD_INPUT_BYTES,
+    MAX_UNREAD_OUTPUT_BYTES,
+)
 from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, makeService
@@ -90,8 +96,12 @@ def test_nothing_said() -> None:
         "login-timeout": LOGIN_SECONDS,
         "max-unauthenticated": MAX_UNAUTHENTICATED,
         "max-unauthenticated-per-source": MAX_UNAUTHENTICATED_PER_SOURCE,
+        "drop-start": DROP_START,
+        "max-sessions": MAX_SESSIONS,
         "max-sessions-per-key": MAX_SESSIONS_PER_KEY,
         "max-unread-input": MAX_UNREAD_INPUT_BYTES,
+        "max-unread-output": MAX_UNREAD_OUTPUT_BYTES,
+        "max-kept-jobs": MAX_KEPT_JOBS,
         "max-jobs-per-session": SessionLimits().max_channels,
         "max-processes-per-job": None,
         "max-memory-per-job": None,
@@ -114,7 +124,8 @@ def test_everything_said(folder: str) -> None:
         *("--port", "0", "--config-dir", folder, "--shell", "/bin/sh", "--encoding", "gbk", "--login-timeout", "2.5"),
         *("--max-unauthenticated", "7", "--max-jobs-per-session", "8", "--window", "4096", "--keepalive", "9"),
         *("--max-sessions-per-key", "6", "--max-unread-input", str(MAX_WINDOW), "--detach-timeout", "86400"),
-        *("--max-unauthenticated-per-source", "5", "--no-penalties"),
+        *("--max-unauthenticated-per-source", "5", "--no-penalties", "--drop-start", "4", "--max-sessions", "3"),
+        *("--max-unread-output", str(2 * MAX_WINDOW), "--max-kept-jobs", "2"),
         *("--log-commands", "-i", "127.0.0.1", "--interface", "::1", "-l", "unix:/x", "--listen", "tcp:1"),
     )
     options = service._options
@@ -126,6 +137,8 @@ def test_everything_said(folder: str) -> None:
     assert (options.max_unauthenticated_per_source, options.penalties) == (5, False)
     strangers = service._factory.strangers
     assert (strangers.admission._per_source, strangers._punishes) == (5, False)
+    assert (options.drop_start, strangers.admission._strangers.start) == (4, 4)
+    assert (options.max_sessions, options.max_unread_output, options.max_kept_jobs) == (3, 2 * MAX_WINDOW, 2)
     assert os.path.exists(ConfigFolders.at(folder).server_key_path)
 
 
@@ -159,6 +172,10 @@ BOUNDS = {
     "--max-unauthenticated": ("1", "1000000", "0", "1000001"),
     "--max-unauthenticated-per-source": ("1", "1000000", "0", "1000001"),
     "--max-sessions-per-key": ("1", "1000000", "0", "1000001"),
+    "--drop-start": ("1", "1000000", "0", "1000001"),
+    "--max-sessions": ("1", "1000000", "0", "1000001"),
+    "--max-unread-output": (str(2 * MAX_WINDOW), str(2**50), str(2 * MAX_WINDOW - 1), str(2**50 + 1)),
+    "--max-kept-jobs": ("0", "1000000", "-1", "1000001"),
     "--max-unread-input": (str(MAX_WINDOW), str(2**50), str(MAX_WINDOW - 1), str(2**50 + 1)),
     "--max-jobs-per-session": ("1", str(MAX_CHANNELS), "0", str(MAX_CHANNELS + 1)),
     "--detach-timeout": ("0", str(MAX_DETACH_SECONDS), "-1", str(MAX_DETACH_SECONDS + 1)),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         NoServer,
         NotARemoteShell,
         ServerBusy,
+        ServerUnavailable,
         SessionLost,
         ShellRefused,
         UnknownServer,
@@ -86,6 +87,7 @@ __all__ = [
     "ResourceUsage",
     "Result",
     "ServerBusy",
+    "ServerUnavailable",
     "SessionLimits",
     "SessionLost",
     "Shell",
@@ -110,7 +112,8 @@ _NAMES_BY_MODULE = {
     "client.connecting": "connect connect_to_endpoint",
     "client.connection": "Connection",
     "client.errors": (
-        "LoginRefused LossReason NoServer NotARemoteShell ServerBusy SessionLost ShellRefused UnknownServer WrongServer"
+        "LoginRefused LossReason NoServer NotARemoteShell ServerBusy ServerUnavailable SessionLost ShellRefused "
+        "UnknownServer WrongServer"
     ),
     "client.job": "Job",
     "client.result": "CommandFailed Result",

@@ -33,15 +33,21 @@ from zope.interface import implementer
 
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
-from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.core.roles import DEFAULT_PORT, OUTPUTS
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes.spawn import UnsupportedSystem
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
-from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
+from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
+from twisted_rsh.server.capacity import (
+    MAX_KEPT_JOBS,
+    MAX_SESSIONS,
+    MAX_SESSIONS_PER_KEY,
+    MAX_UNREAD_INPUT_BYTES,
+    MAX_UNREAD_OUTPUT_BYTES,
+)
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.options import ServiceOptions
@@ -128,6 +134,13 @@ class Options(usage.Options):
             _whole_number("max-unauthenticated", 1, 1_000_000),
         ],
         [
+            "drop-start",
+            None,
+            DROP_START,
+            "Connections without a login from which on some are turned away at random.",
+            _whole_number("drop-start", 1, 1_000_000),
+        ],
+        [
             "max-unauthenticated-per-source",
             None,
             MAX_UNAUTHENTICATED_PER_SOURCE,
@@ -135,10 +148,17 @@ class Options(usage.Options):
             _whole_number("max-unauthenticated-per-source", 1, 1_000_000),
         ],
         [
+            "max-sessions",
+            None,
+            MAX_SESSIONS,
+            "Sessions that may exist at once, with a connection and without; further logins are refused.",
+            _whole_number("max-sessions", 1, 1_000_000),
+        ],
+        [
             "max-sessions-per-key",
             None,
             MAX_SESSIONS_PER_KEY,
-            "Sessions that one key may have at once.",
+            "Sessions with a connection or a job that one key may have at once; further logins are refused.",
             _whole_number("max-sessions-per-key", 1, 1_000_000),
         ],
         [
@@ -147,6 +167,20 @@ class Options(usage.Options):
             MAX_UNREAD_INPUT_BYTES,
             "Bytes of input that all jobs together may leave unread; further jobs are refused.",
             _whole_number("max-unread-input", MAX_WINDOW, 2**50),
+        ],
+        [
+            "max-unread-output",
+            None,
+            MAX_UNREAD_OUTPUT_BYTES,
+            "Bytes of output that all clients together may leave unread; further jobs are refused.",
+            _whole_number("max-unread-output", len(OUTPUTS) * MAX_WINDOW, 2**50),
+        ],
+        [
+            "max-kept-jobs",
+            None,
+            MAX_KEPT_JOBS,
+            "Jobs that may be kept without a client at once; further ones are refused; 0 for none.",
+            _whole_number("max-kept-jobs", 0, 1_000_000),
         ],
         [
             "max-jobs-per-session",
@@ -320,10 +354,14 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 ),
                 login_timeout=options["login-timeout"],
                 max_unauthenticated=options["max-unauthenticated"],
+                drop_start=options["drop-start"],
                 max_unauthenticated_per_source=options["max-unauthenticated-per-source"],
                 penalties=not options["no-penalties"],
+                max_sessions=options["max-sessions"],
                 max_sessions_per_key=options["max-sessions-per-key"],
                 max_unread_input=options["max-unread-input"],
+                max_unread_output=options["max-unread-output"],
+                max_kept_jobs=options["max-kept-jobs"],
                 log_commands=bool(options["log-commands"]),
             ),
         )

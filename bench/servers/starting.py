@@ -138,6 +138,8 @@ def _start_crowded(stack: contextlib.ExitStack, site: Site) -> _Running:
     server = _start_ours(
         stack,
         site,
+        "--max-sessions",
+        many,
         "--max-sessions-per-key",
         many,
         "--max-unauthenticated",

@@ -125,6 +125,8 @@ async def test_refusals_are_endings(connection: Connection) -> None:
         assert isinstance(result.ending, Refused), command
         assert result.ending.reason is reason
         assert result.ending.text.isprintable()
+        if reason is RefusalReason.TOO_LONG:
+            assert str(MAX_REQUEST_BYTES) in result.ending.text
         assert (result.stdout, result.stderr) == (b"", b"")
     result = await connection.run(["true"], environment={"A\ud800": "1"})
     assert isinstance(result.ending, Refused)
@@ -157,8 +159,10 @@ async def test_more_jobs_than_the_server_has_room_for(serving: Serving) -> None:
     limit = SessionLimits().max_channels
     jobs = [connection.start(["cat"]) for _ in range(limit)]
     endings = await gatherResults([connection.run("true") for _ in range(MAX_REFUSED_CHANNELS + 1)])
-    reasons = {result.ending.reason for result in endings if isinstance(result.ending, Refused)}
-    assert reasons == {RefusalReason.TOO_MANY_CHANNELS}
+    refused = [result.ending for result in endings if isinstance(result.ending, Refused)]
+    assert {ending.reason for ending in refused} == {RefusalReason.TOO_MANY_CHANNELS}
+    assert len(refused) == MAX_REFUSED_CHANNELS + 1
+    assert all("the server's --max-jobs-per-session" in ending.text for ending in refused)
     for job in jobs:
         job.stdin.end()
     assert {(await job.wait()).ending for job in jobs} == {Exited(0)}

@@ -10,9 +10,9 @@ from zope.interface import implementer
 from tests.client.standin import Network
 from tests.link.test_tls import Dialling
 from tests.link.wire import ALICE, RawServer, client_key, collecting_log, failures, frame, identity
-from twisted_rsh import Connection, Keep, LossReason, SessionLost, connect_to_endpoint
+from twisted_rsh import Connection, Keep, LossReason, ServerUnavailable, SessionLost, connect_to_endpoint
 from twisted_rsh.core.codec import encode, encode_control
-from twisted_rsh.core.messages import AuthOk, Goodbye, Ping, Pong
+from twisted_rsh.core.messages import AuthOk, Goodbye, Ping, Pong, Unavailable
 
 WELCOME = encode(AuthOk(session=bytes(16), instance="x", window=4096, max_channels=4))
 """The answer to a login."""
@@ -70,6 +70,19 @@ def test_a_breach_right_behind_the_answer() -> None:
     assert connection.loss is LossReason.PROTOCOL
     assert not connection.connected
     assert server.wire.aborted()
+
+
+def test_a_server_that_is_full() -> None:
+    """A login that is put off is no refusal of the key: it fails with the server's own line, and is not made again."""
+    dialling = Dialling(identity())
+    assert len(dialling.server.frames()) == 1
+    dialling.server.send(frame(encode(Unavailable(text="as many as --max-sessions allows"))))
+    (error,) = dialling.outcomes
+    assert isinstance(error, ServerUnavailable)
+    assert str(error).endswith(" cannot serve this login now: as many as --max-sessions allows")
+    dialling.server.received = b""
+    dialling.clock.advance(60)
+    assert dialling.server.received == b""
 
 
 def test_a_server_that_speaks_first() -> None:

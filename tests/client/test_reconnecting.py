@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import traceback
 from collections.abc import Callable
 
 import pytest
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionRefusedError as Refusal
+from twisted.internet.interfaces import IProtocol
 
 from tests.client.standin import Network, is_connected
 from twisted_rsh import Connection
 from twisted_rsh.client.errors import LossReason
 from twisted_rsh.client.reconnecting import (
+    DIALS_AT_ONCE,
     FIRST_RETRY_SECONDS,
     LAST_RETRY_SECONDS,
     RESUME_SECONDS,
     TICK_SECONDS,
     retry_delay,
 )
+from twisted_rsh.core.codec import encode
 from twisted_rsh.core.events import SessionClosed
+from twisted_rsh.core.messages import Unavailable
 from twisted_rsh.core.requests import Keep
 
 
@@ -52,6 +59,94 @@ def test_jitter_leaves_out_up_to_half() -> None:
     for failures in (1, 5, 50):
         full = retry_delay(failures, 0.0)
         assert full / 2 <= retry_delay(failures, almost_one) < full * 0.51
+
+
+def test_a_server_that_puts_a_resume_off(network: Network) -> None:
+    """A server that cannot serve a resume now is dialled again, ever later, and the session goes on when it can."""
+    connection = patient(network)
+    said = encode(Unavailable(text="Too many open files"))
+    network.server.on_resume = lambda _: said
+    network.dialled_at.clear()
+    network.cut()
+    network.advance(3)
+    assert not connection.connected
+    assert connection.lost is None
+    assert gaps(network.dialled_at)[:5] == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8], abs=0.06)
+    network.server.on_resume = lambda payload: payload
+    network.advance(10)
+    assert is_connected(connection)
+
+
+def test_a_server_that_puts_every_resume_off(network: Network) -> None:
+    """The end of the search repeats the server's line."""
+    connection = network.log_in()
+    network.server.on_resume = lambda _: encode(Unavailable(text="Too many open files"))
+    network.cut()
+    network.advance(70)
+    assert connection.loss is LossReason.TIME
+    assert str(connection.lost).endswith(": Too many open files")
+
+
+def test_dials_take_turns(network: Network) -> None:
+    """M-16: when all sessions of a program lose their links, so many dial at once, and one more when one has done."""
+    connections = [patient(network) for _ in range(DIALS_AT_ONCE + 1)]
+    network.dialled_at.clear()
+    network.holds_dials = True
+    network.cut()
+    network.advance(RESUME_SECONDS / 2)
+    assert len(network.dialled_at) == DIALS_AT_ONCE
+    network.answer()
+    network.advance(1)
+    assert len(network.dialled_at) == DIALS_AT_ONCE + 1
+    assert sum(map(is_connected, connections)) == 1
+    while network.waiting:
+        network.answer()
+    network.advance(1)
+    assert all(map(is_connected, connections))
+
+
+def test_turns_of_dials_that_fail_at_once(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that fails at once, and many sessions that wait for their turn, are no deep recursion; each turn is
+    given back, so that all are back at last."""
+    connections = [patient(network) for _ in range(2 * DIALS_AT_ONCE)]
+    network.holds_dials = True
+    network.cut()
+    network.advance()
+    depths: list[int] = []
+
+    def refuse(_: object) -> Deferred[IProtocol]:
+        depths.append(len(list(traceback.walk_stack(None))))
+        return fail(Refusal())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(network, "connect", refuse)
+        network.is_up = False
+        while network.waiting:
+            network.answer()
+        network.advance(0.5)
+    assert len(depths) > DIALS_AT_ONCE
+    assert max(depths) < 2 * min(depths)
+    network.is_up, network.holds_dials = True, False
+    network.advance(2)
+    assert all(connection.connected for connection in connections)
+
+
+def test_turns_of_searches_that_are_given_up(network: Network) -> None:
+    """A search that ends gives its turn, or its place among those that wait, to the others."""
+    connections = [patient(network) for _ in range(DIALS_AT_ONCE + 2)]
+    network.dialled_at.clear()
+    network.holds_dials = True
+    network.cut()
+    network.advance()
+    connections[-1].close()  # waits
+    connections[0].close()  # dials
+    network.advance()
+    assert len(network.dialled_at) == DIALS_AT_ONCE + 1
+    while network.waiting:
+        network.answer()
+    network.holds_dials = False
+    network.advance(1)
+    assert all(map(is_connected, connections[1:-1]))
 
 
 def test_dials_of_an_outage(network: Network) -> None:

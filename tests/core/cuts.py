@@ -184,7 +184,7 @@ class Conversation:
         self.linked[CLIENT] = True
         if self.client is None:
             begun = self.login.receive_frame(payload, 0.0)
-            assert begun is not None
+            assert isinstance(begun, tuple)
             self.client = begun[1]
             self.client_proof = ClientProof(SESSION_ID, link.secret(0))
             self.begin(self.client)

@@ -22,7 +22,7 @@ from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import Event
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_OFFSET
 from twisted_rsh.core.login import ClientResume, LoginState, ServerLogin
-from twisted_rsh.core.messages import Positions, Resume, ResumeFail, ResumeOk
+from twisted_rsh.core.messages import Positions, Resume, ResumeFail, ResumeOk, Unavailable
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof, secret_context
 from twisted_rsh.core.roles import Role
 from twisted_rsh.core.session import Session
@@ -224,6 +224,7 @@ class Network(Pair):
         latest = link is self.dials[-1]
         answer = link.resume.receive_frame(payload)
         assert link.claim is not None
+        assert not isinstance(answer, Unavailable)
         if isinstance(answer, ResumeFail):
             assert not latest, "the honest client is locked out"
             self.drop(link)

@@ -16,6 +16,7 @@ from twisted_rsh.core.channel import ChannelState
 from twisted_rsh.core.endings import SIGNAL_NAMES, Ending, Exited, JobEnd, RefusalReason, Refused
 from twisted_rsh.core.events import (
     ChannelAbandoned,
+    ChannelFreed,
     ChannelOpened,
     ChannelRequested,
     DataReceived,
@@ -315,6 +316,11 @@ class Applications:
     def happened(self, role: Role, event: Event) -> None:
         """Check an event, and record it."""
         if isinstance(event, RoomGained):
+            return
+        if isinstance(event, ChannelFreed):
+            freed = self.jobs[event.channel]
+            # A job that the core refused, beyond the bound of jobs, was not requested.
+            assert role is Role.SERVER and not freed.abandoned and (freed.ending is not None or not freed.requested)
             return
         assert isinstance(
             event,

@@ -47,7 +47,7 @@ def log_in(limits: SessionLimits, now: float = 0.0) -> tuple[ClientSession, Serv
     answer, server_session = server.accept(SESSION_ID, "one run", limits, now)
     assert len(answer) <= MAX_LOGIN_FRAME_BYTES
     begun = client.receive_frame(answer, now)
-    assert begun is not None
+    assert isinstance(begun, tuple)
     return begun[1], server_session
 
 

@@ -29,6 +29,7 @@ from twisted_rsh.core.messages import (
     Signal,
     Stop,
     Suspended,
+    Unavailable,
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
@@ -42,6 +43,7 @@ _ALL: list[Message] = [
     Resume(session=SESSION_ID, attempt=1, proof=bytes(32), positions=Positions(0)),
     ResumeOk(proof=bytes(32), positions=Positions(0)),
     ResumeFail(instance="one run"),
+    Unavailable(text="full"),
     Data(1, Stream.STDIN, 0, b"data"),
     Credit(1, Stream.STDOUT, 4096),
     Ack(0),

@@ -55,6 +55,7 @@ from twisted_rsh.core.messages import (
     Signal,
     Stop,
     Suspended,
+    Unavailable,
 )
 from twisted_rsh.core.requests import MODE_NAMES, Grace, JobRequest, Keep, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
@@ -156,6 +157,7 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     ),
     ResumeOk: st.builds(ResumeOk, proof=PROOFS, positions=positions(1)),
     ResumeFail: st.builds(ResumeFail, instance=INSTANCES),
+    Unavailable: st.builds(Unavailable, text=TEXT),
     Data: st.builds(Data, CHANNELS, STREAMS, OFFSETS, PIECES),
     Credit: st.builds(Credit, CHANNELS, STREAMS, OFFSETS),
     Ack: st.builds(Ack, OFFSETS),

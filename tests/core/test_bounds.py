@@ -309,6 +309,9 @@ PROBES = {
     "MAX_TEXT_BYTES": Probe(lambda size: decodes(control(0x28, text="x" * size))),
     "MAX_TIMEOUT_MS": Probe(lambda time: decodes(control(0x21, channel=1, command="true", timeout_ms=time))),
     "MAX_UNACKNOWLEDGED": Probe(under_way),
+    "MAX_UNAVAILABLE_BYTES": Probe(
+        lambda size: decodes(b"\x07" + json.dumps({"text": "x" * size}).encode(), Role.CLIENT, Phase.LOGIN)
+    ),
     "MAX_USER_BYTES": Probe(
         lambda size: decodes(
             b"\x01" + json.dumps({"user": "x" * size, "algorithm": "x", "key": "", "signature": ""}).encode(),

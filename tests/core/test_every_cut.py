@@ -29,7 +29,7 @@ def test_the_uncut_session() -> None:
     told = {type(event).__name__ for events in UNCUT.story.values() for event in events}
     assert told == {
         *("ChannelRequested", "ChannelOpened", "ChannelAbandoned", "JobEnded", "SessionClosed", "SignalReceived"),
-        *("StreamEnded", "StreamStopped", "TerminalResized", "JobSuspended", "tuple"),
+        *("StreamEnded", "StreamStopped", "TerminalResized", "JobSuspended", "ChannelFreed", "tuple"),
     }
 
 

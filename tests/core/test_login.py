@@ -9,7 +9,7 @@ from tests.core.samples import SAMPLES
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, SessionLimits
+from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, MAX_UNAVAILABLE_BYTES, SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume, LoginState, ServerLogin
 from twisted_rsh.core.messages import (
     MESSAGES,
@@ -22,6 +22,7 @@ from twisted_rsh.core.messages import (
     Resume,
     ResumeFail,
     ResumeOk,
+    Unavailable,
 )
 from twisted_rsh.core.roles import Phase, Role
 
@@ -63,7 +64,7 @@ def test_a_login() -> None:
     limits = SessionLimits(window=8192, max_channels=3, detach_seconds=60)
     payload, server_session = server.accept(SESSION_ID, "one run", limits, 100.0)
     begun = client.receive_frame(payload, 100.0)
-    assert begun is not None
+    assert isinstance(begun, tuple)
     assert begun[0] == OK
     assert (client.state, server.state) == (LoginState.OVER, LoginState.OVER)
     assert server_session.limits == limits
@@ -91,7 +92,7 @@ def test_session_messages_before_the_login(message: type[Message]) -> None:
         login.accept(SESSION_ID, "one run", SMALL, 0.0)
 
 
-@pytest.mark.parametrize("message", [AuthOk, AuthFail, ResumeOk, ResumeFail, *POST_LOGIN])
+@pytest.mark.parametrize("message", [AuthOk, AuthFail, ResumeOk, ResumeFail, Unavailable, *POST_LOGIN])
 def test_only_the_client_asks(message: type[Message]) -> None:
     """S-03: a server accepts no message of the login but AUTH and RESUME."""
     assert breach(ServerLogin(), payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
@@ -124,7 +125,7 @@ def test_nothing_after_the_login(message: type[Message]) -> None:
     assert error.value.code is ErrorCode.UNEXPECTED_MESSAGE
 
 
-@pytest.mark.parametrize("answer", [AuthOk, AuthFail])
+@pytest.mark.parametrize("answer", [AuthOk, AuthFail, Unavailable])
 def test_an_answer_without_a_claim(answer: type[Message]) -> None:
     """S-04: a client that has sent no AUTH, and one that has its answer, accept no answer."""
     login = ClientLogin(SMALL)
@@ -160,6 +161,35 @@ def test_three_attempts() -> None:
         last = attempt == MAX_AUTH_ATTEMPTS - 1
         assert server.state is (LoginState.OVER if last else LoginState.SILENT)
     assert breach(server, client.ask(CLAIM)) is ErrorCode.UNEXPECTED_MESSAGE
+
+
+@pytest.mark.parametrize("text", ["", "\0" * MAX_UNAVAILABLE_BYTES])
+def test_not_now(text: str) -> None:
+    """UNAVAILABLE is an answer of its own to AUTH and to RESUME, fits a frame of the login, and is the last word."""
+    client, server = ClientLogin(SMALL), ServerLogin()
+    server.receive_frame(client.ask(CLAIM))
+    payload = server.put_off(text)
+    assert len(payload) <= MAX_LOGIN_FRAME_BYTES
+    assert client.receive_frame(payload, 0.0) == Unavailable(text=text)
+    assert (client.state, server.state) == (LoginState.OVER, LoginState.OVER)
+    resuming, server = ClientResume(), ServerLogin()
+    server.receive_frame(resuming.ask(RESUME))
+    assert resuming.receive_frame(server.put_off(text)) == Unavailable(text=text)
+    assert (resuming.state, server.state) == (LoginState.OVER, LoginState.OVER)
+
+
+def test_not_now_out_of_turn() -> None:
+    """UNAVAILABLE answers nothing but an AUTH or a RESUME, and a text that is too long changes nothing."""
+    login = ServerLogin()
+    with pytest.raises(LocalProtocolError):
+        login.put_off("full")
+    login.receive_frame(encode(CLAIM))
+    with pytest.raises(LocalProtocolError) as error:
+        login.put_off("x" * (MAX_UNAVAILABLE_BYTES + 1))
+    assert error.value.code is ErrorCode.MALFORMED_MESSAGE
+    login.put_off("full")
+    with pytest.raises(LocalProtocolError):
+        login.put_off("full")
 
 
 def test_success_at_the_last_attempt() -> None:
@@ -277,11 +307,11 @@ def test_resume_behind_auth() -> None:
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_only_an_answer_to_a_resume(message: type[Message]) -> None:
-    """S-04: a client that resumes accepts RESUME_OK or RESUME_FAIL, once, and nothing before it has sent RESUME."""
+    """S-04: a client that resumes accepts RESUME_OK, RESUME_FAIL or UNAVAILABLE, once, and nothing before RESUME."""
     client = ClientResume()
     assert breach(client, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE
     client.ask(RESUME)
-    if message in (ResumeOk, ResumeFail):
+    if message in (ResumeOk, ResumeFail, Unavailable):
         assert client.receive_frame(payload_of(message)) == SAMPLES[message]
         assert client.state is LoginState.OVER
     assert breach(client, payload_of(message)) is ErrorCode.UNEXPECTED_MESSAGE

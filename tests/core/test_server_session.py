@@ -8,7 +8,7 @@ from tests.core.pair import SMALL, TRUE, Pair
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import Exited, JobEnd, OutcomeUnknown, RefusalReason, Refused, Signalled
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from twisted_rsh.core.events import ChannelAbandoned, ChannelOpened, ChannelRequested, JobEnded
+from twisted_rsh.core.events import ChannelAbandoned, ChannelFreed, ChannelOpened, ChannelRequested, JobEnded
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, MAX_UNACKNOWLEDGED
 from twisted_rsh.core.messages import Ack, Close, Credit, Open, Opened
 from twisted_rsh.core.requests import JobRequest
@@ -43,7 +43,7 @@ def test_one_job_too_many() -> None:
         pair.open()
     channel = pair.client.open(TRUE)
     events = pair.settle()
-    assert events[SERVER] == []
+    assert events[SERVER] == [ChannelFreed(channel)]
     (ended,) = events[CLIENT]
     assert isinstance(ended, JobEnded)
     assert ended.channel == channel
@@ -55,13 +55,29 @@ def test_one_job_too_many() -> None:
     assert [type(event) for event in pair.settle()[SERVER]] == [ChannelRequested]
 
 
+def test_unread_output() -> None:
+    """M-16: a channel holds what its client has not consumed, also behind the ending, until the client closes it."""
+    pair = Pair()
+    channel = pair.open()
+    assert pair.server.unread_output(channel) == 0
+    pair.server.send_data(channel, Stream.STDOUT, b"12345")
+    pair.server.send_data(channel, Stream.STDERR, b"678")
+    assert pair.server.unread_output(channel) == 8
+    pair.server.report_exit(channel, JobEnd(Exited(0)))
+    assert pair.server.unread_output(channel) == 8
+    assert pair.settle()[SERVER] == [ChannelFreed(channel)]
+    assert pair.server.unread_output(channel) == 0
+
+
 def test_a_job_that_was_given_up_still_counts() -> None:
     """A job whose channel was closed counts until it ends."""
     pair = Pair()
     for channel in [pair.open() for _ in range(SMALL.max_channels)]:
         pair.client.close(channel)
     pair.client.open(TRUE)
-    assert [type(event) for event in pair.settle()[SERVER]] == [ChannelAbandoned] * SMALL.max_channels
+    *given_up, freed = pair.settle()[SERVER]
+    assert [type(event) for event in given_up] == [ChannelAbandoned] * SMALL.max_channels
+    assert isinstance(freed, ChannelFreed)
 
 
 def test_refused_channels_left_unclosed() -> None:

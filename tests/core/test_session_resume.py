@@ -11,6 +11,7 @@ from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import (
     ChannelAbandoned,
+    ChannelFreed,
     ChannelRequested,
     DataReceived,
     JobEnded,
@@ -88,7 +89,7 @@ def test_what_was_lost_is_repeated() -> None:
     pair.flush(SERVER)
     lose_and_resume(pair)
     events = pair.settle()
-    assert events[SERVER] == []  # the job has ended, so the end of its input is no event
+    assert events[SERVER] == [ChannelFreed(channel)]  # the job has ended, so the end of its input is no event
     assert events[CLIENT] == [DataReceived(channel, STDOUT, b"xyz"), JobEnded(channel, JobEnd(Exited(0)), 3, 0)]
     assert pair.client._channels == pair.server._channels == {}
 

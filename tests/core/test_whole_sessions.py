@@ -12,6 +12,7 @@ from tests.core.pair import TRUE, Pair
 from twisted_rsh.core.endings import Exited, JobEnd, OutcomeUnknown, Signalled
 from twisted_rsh.core.events import (
     ChannelAbandoned,
+    ChannelFreed,
     DataReceived,
     JobEnded,
     StreamEnded,
@@ -100,7 +101,7 @@ def test_close_crosses_exit() -> None:
     pair.client.close(channel)
     pair.flush(SERVER)
     pair.flush(CLIENT)
-    assert pair.deliver(SERVER) == []
+    assert pair.deliver(SERVER) == [ChannelFreed(channel)]
     assert pair.deliver(CLIENT) == [JobEnded(channel, JobEnd(Exited(0)), 3, 0)]
     assert pair.settle() == {CLIENT: [], SERVER: []}
     assert nothing_left(pair)
@@ -120,7 +121,7 @@ def test_everything_crosses_exit() -> None:
     pair.client.stop_stream(channel, STDOUT)
     pair.client.end_stream(channel, STDIN)
     events = pair.settle()
-    assert events == {CLIENT: [JobEnded(channel, JobEnd(Exited(0)), 2000, 0)], SERVER: []}
+    assert events == {CLIENT: [JobEnded(channel, JobEnd(Exited(0)), 2000, 0)], SERVER: [ChannelFreed(channel)]}
     assert nothing_left(pair)
 
 

@@ -471,8 +471,9 @@ async def test_no_descriptor_leaks() -> None:
 
 def test_reasons_have_distinct_kinds() -> None:
     """The errors of used-up resources, and only these, are refused as such: a client may try again."""
-    kinds = plan._REASON_BY_ERRNO
-    assert {code for code, kind in kinds.items() if kind is RefusalReason.RESOURCES} == {
+    shortages = {code for code in errno.errorcode if plan.describe_shortage(OSError(code, "text")) is not None}
+    assert shortages & plan._REASON_BY_ERRNO.keys() == set()
+    assert shortages == {
         errno.EMFILE,
         errno.ENFILE,
         errno.EAGAIN,

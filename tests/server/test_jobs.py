@@ -31,8 +31,8 @@ GRACES = {
     "terminal": (Open(channel=1, request=JobRequest(command="true", terminal=Terminal())), SHELL_GRACE_SECONDS),
     "shell": (Open(channel=1, request=JobRequest(shell="")), SHELL_GRACE_SECONDS),
     "asked": (Open(channel=1, request=JobRequest(command="true", on_disconnect=Grace(2.5))), 2.5),
-    "longer than the server allows": (
-        Open(channel=1, request=JobRequest(command="true", on_disconnect=Grace(1_000_000.0))),
+    "as long as the server allows": (
+        Open(channel=1, request=JobRequest(command="true", on_disconnect=Grace(86400.0))),
         86400.0,
     ),
 }

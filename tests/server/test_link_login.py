@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from twisted.cred.error import UnauthorizedLogin
 from twisted.internet.defer import Deferred, fail, succeed
-from twisted.logger import LogEvent
+from twisted.logger import LogEvent, formatEvent
 
 from tests.core.samples import SAMPLES
 from tests.link.test_tls import Dialling
@@ -16,12 +18,24 @@ from tests.link.wire import ALICE, MALLORY, RawClient, client_key, failures, fra
 from tests.server.rig import NO_RESUME, Rig
 from tests.trust.keys import EXPORTER, login_bytes, private_key, string
 from twisted_rsh.core.bodies import Message
-from twisted_rsh.core.codec import encode, encode_control
+from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS
-from twisted_rsh.core.messages import Auth, AuthFail, AuthOk, Exit, Open, Ping, Resume, ResumeFail, ResumeOk
+from twisted_rsh.core.messages import (
+    Auth,
+    AuthFail,
+    AuthOk,
+    Exit,
+    Open,
+    Ping,
+    Resume,
+    ResumeFail,
+    ResumeOk,
+    Unavailable,
+)
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.interfaces import IShellUser
+from twisted_rsh.limited_log import LINES_A_MINUTE
 from twisted_rsh.link.framed_link import CLOSE_SECONDS, LOGIN_SECONDS
 
 FAIL = bytes([AuthFail.declaration.number])
@@ -137,6 +151,42 @@ def test_a_checker_that_breaks(rig: Rig, answer: Callable[[], Any], logged: list
     client.send(frame(client.auth(rig.pin)))
     assert client.frames()[0][0] == AuthOk.declaration.number
     assert failures(logged) == []
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_a_checker_without_descriptors(rig: Rig, logged: list[LogEvent], number: int) -> None:
+    """S-09, R-05: a server that has nothing left to look a proven key up with puts the client off, and names the bound;
+    a key that is not proven is refused as ever, and the portal is not asked."""
+    rig.checker.answer = lambda: fail(OSError(number, os.strerror(number), "/authorized_keys"))
+    client = rig.connect()
+    client.send(frame(client.auth(rig.pin)))
+    (answer,) = client.frames()
+    _, message = Decoder(Role.CLIENT, Phase.LOGIN).decode(answer)
+    assert isinstance(message, Unavailable)
+    assert message.text.startswith(f"{os.strerror(number)} (")
+    assert "/authorized_keys" not in message.text
+    assert client.closed
+    assert "cannot be served" in formatEvent(logged[-1])
+    assert refused(rig, lambda client: client.auth(rig.pin, exporter=bytes(32))) == frame(FAIL)
+    assert len(rig.checker.asked) == 1
+    assert failures(logged) == []
+
+
+def test_another_error_of_the_system(rig: Rig) -> None:
+    """S-09: an error of the system that says nothing about what the server has left is refused like any other."""
+    rig.checker.answer = lambda: fail(PermissionError(errno.EACCES, "no"))
+    assert refused(rig, lambda client: client.auth(rig.pin)) == frame(FAIL)
+
+
+def test_lines_about_clients_that_are_put_off(rig: Rig, logged: list[LogEvent]) -> None:
+    """R-05: keys that no file authorizes can cause no more lines than strangers can, while descriptors lack."""
+    rig.checker.answer = lambda: fail(OSError(errno.EMFILE, "none"))
+    for _ in range(LINES_A_MINUTE + 1):
+        client = rig.connect()
+        client.send(frame(client.auth(rig.pin)))
+        client.wire.lose()
+    served = [event for event in logged if "cannot be served" in (event["log_format"] or "")]
+    assert len(served) == LINES_A_MINUTE
 
 
 AVATARS: dict[str, Callable[[], Any]] = {
@@ -378,6 +428,6 @@ def test_the_session_has_a_name_of_its_own(rig: Rig) -> None:
 
 def test_no_phase_knows_the_other_ones_messages() -> None:
     """S-02: the samples above are all messages of the session."""
-    first = (Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail)
+    first = (Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail, Unavailable)
     assert {kind.declaration.phase for kind in SAMPLES if kind not in first} == {Phase.SESSION}
     assert Exit in SAMPLES

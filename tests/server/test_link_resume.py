@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 from twisted.cred.error import UnauthorizedLogin
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent
 
 from tests.link.wire import ALICE, client_key, failures, frame
 from tests.server.resuming import FAIL, Resumer, is_alive, lines
 from tests.server.rig import Rig
 from twisted_rsh.core.codec import encode
-from twisted_rsh.core.messages import Open, Ping
+from twisted_rsh.core.messages import Open, Ping, Unavailable
 from twisted_rsh.core.requests import JobRequest, Keep
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.link import UNCHECKED
+from twisted_rsh.server.portal import KeyCheck
 
 OPEN = Open(channel=1, request=JobRequest(command="true"))
 
@@ -96,16 +100,33 @@ def test_a_key_that_is_not_authorized_any_more(rig: Rig, logged: list[LogEvent])
 
 
 def test_a_portal_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
-    """S-13: a portal that breaks at a resume costs one line in the log and the link.  The client gets no refusal, which
+    """S-13: a portal that breaks at a resume costs one line in the log and the link.  The client is put off: a refusal
     would be the end of its session, and the next dial succeeds."""
     resumer = Resumer(rig)
     rig.checker.answer = lambda: 1 / 0
     client = rig.connect()
     resumer.ask(client)
-    assert client.frames() == []
+    assert client.frames() == [encode(Unavailable(text=f"{UNCHECKED[KeyCheck.UNKNOWN]}; try again later"))]
     assert client.closed
     assert len(failures(logged)) == 1
     assert is_alive(resumer.client)
+    rig.checker.answer = None
+    assert is_alive(resumer.resume())
+
+
+def test_a_portal_without_descriptors(rig: Rig, logged: list[LogEvent]) -> None:
+    """R-05: a resume that meets no descriptors is put off in one line, without a traceback in the log, and the next one
+    succeeds; a check of all keys ends no session then."""
+    resumer = Resumer(rig)
+    rig.checker.answer = lambda: fail(OSError(errno.EMFILE, "none"))
+    client = rig.connect()
+    resumer.ask(client)
+    assert client.frames() == [encode(Unavailable(text=f"{UNCHECKED[KeyCheck.EXHAUSTED]}; try again later"))]
+    assert "(ulimit -n)" in lines(logged)[-1]
+    ended: list[int] = []
+    rig.factory.sessions.recheck_keys(rig.factory.portal).addCallback(ended.append)
+    assert ended == [0]
+    assert failures(logged) == []
     rig.checker.answer = None
     assert is_alive(resumer.resume())
 

@@ -73,7 +73,7 @@ async def test_the_detach_time_out(config: ConfigFolders) -> None:
     serving = Serving(config, limits=SessionLimits(detach_seconds=1))
     await serving.start()
     connection = await serving.connect(resume=False)
-    job = connection.start("trap '' HUP; echo $$; exec yes", on_disconnect=Grace(60.0))
+    job = connection.start("trap '' HUP; echo $$; exec yes", on_disconnect=Grace(1.0))
     pid = int((await job.stdout.read()).split(b"\n")[0])
     link_of(connection).tls.abortConnection()
     await job.wait()

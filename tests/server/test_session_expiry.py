@@ -6,11 +6,11 @@ import pytest
 
 from tests.link.wire import RawClient
 from tests.server.resuming import Resumer, is_alive, is_refused
-from tests.server.rig import Rig, is_ended
-from twisted_rsh.core.endings import Signalled
+from tests.server.rig import Rig, exits, is_ended, shell_of
+from twisted_rsh.core.endings import Refused, Signalled
 from twisted_rsh.core.limits import DEFAULT_WINDOW, SessionLimits
 from twisted_rsh.core.messages import Close, Data, Exit, Goodbye, Open, Opened, Positions
-from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, Grace, JobRequest, Keep
+from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, Disconnection, Grace, JobRequest, Keep
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.server.session import IDLE_SECONDS, RETENTION_SECONDS
 
@@ -140,18 +140,106 @@ def test_the_time_out_is_the_longest() -> None:
 
 
 def test_a_server_without_resume() -> None:
-    """P12: with a detach time-out of 0 a session ends with its link, kept jobs included."""
+    """P12: with a detach time-out of 0 a session ends with its link, and a job that asks for more is refused."""
     rig = Rig(SessionLimits(detach_seconds=0))
     resumer = Resumer(rig)
-    resumer.client.say(KEPT, Open(channel=2, request=JobRequest(shell="")))
+    resumer.client.say(Open(channel=1, request=JobRequest(shell="")))
+    assert (
+        refusal_of(resumer, 2, Keep())
+        == "the server keeps no job without its client, because of its --detach-timeout 0"
+    )
+    assert "--detach-timeout, 0 s" in refusal_of(resumer, 3, Grace(1.0))
+    resumer.client.say(Open(channel=4, request=JobRequest(command="true", on_disconnect=Grace(0.0))))
     resumer.lose()
+    assert len(rig.user.jobs) == 2
     assert all(is_ended(job) for job in rig.user.jobs)
     assert rig.sessions == []
     assert is_refused(resumer)
+
+
+def refusal_of(resumer: Resumer, channel: int, policy: Disconnection) -> str:
+    """Ask for a job that must be refused; return the line that says why."""
+    resumer.client.say(Open(channel=channel, request=JobRequest(command="true", on_disconnect=policy)))
+    (exit_,) = [message for message in exits(resumer.client.heard()) if message.channel == channel]
+    assert isinstance(exit_.ending, Refused)
+    return exit_.ending.text
+
+
+def test_a_grace_at_the_bound() -> None:
+    """M-15: a grace as long as the detach time-out is given, and one that is longer is refused; the shell's own hour is
+    as long as the time-out allows."""
+    rig = Rig(SessionLimits(detach_seconds=100))
     resumer = Resumer(rig)
-    resumer.client.say(KEPT, Goodbye(text=""))
-    assert is_ended(rig.user.jobs[-1])
-    assert rig.sessions == []
+    assert (
+        refusal_of(resumer, 1, Grace(100.5)) == "a grace of 100.5 s is longer than the server's --detach-timeout, 100 s"
+    )
+    resumer.client.say(Open(channel=2, request=JobRequest(command="true", on_disconnect=Grace(100.0))))
+    resumer.client.say(Open(channel=3, request=JobRequest(shell="")))
+    resumer.lose()
+    rig.clock.advance(100 - LATE)
+    assert not any(is_ended(job) for job in rig.user.jobs)
+    rig.clock.advance(LATE)
+    assert [is_ended(job) for job in rig.user.jobs] == [True, True]
+
+
+def test_the_bound_of_kept_jobs() -> None:
+    """M-16: one kept job more than the bound is refused with a line that names it, also when the clients are away or
+    have left; those that were accepted go on to their ends."""
+    rig = Rig(max_kept_jobs=3)
+    away, gone, here = Resumer(rig), Resumer(rig), Resumer(rig)
+    for resumer in (away, gone, here):
+        resumer.client.say(KEPT)
+    away.lose()
+    gone.client.say(Goodbye(text=""))
+    here.client.heard()
+    assert (
+        refusal_of(here, 2, Keep()) == "the server keeps 3 jobs, as many as its --max-kept-jobs allows; try again later"
+    )
+    here.client.say(Open(channel=3, request=JobRequest(command="true")))
+    rig.clock.advance(1_000)
+    assert not any(is_ended(job) for job in rig.user.jobs[:3])
+    rig.user.jobs[0].end()
+    here = here if is_alive(here.client) else Resumer(rig)
+    here.client.say(Open(channel=4, request=JobRequest(command="true", on_disconnect=Keep())))
+    assert exits(here.client.heard()) == []
+
+
+def test_a_shell_that_is_kept_counts_once() -> None:
+    """M-16: the commands of a kept shell are kept with it and take no further place."""
+    rig = Rig(max_kept_jobs=1)
+    resumer = Resumer(rig)
+    resumer.client.say(Open(channel=1, request=JobRequest(shell="", on_disconnect=Keep())))
+    resumer.client.say(Open(channel=2, request=JobRequest(command="true", in_shell=1)))
+    assert exits(resumer.client.heard()) == []
+    assert len(shell_of(rig).commands) == 1
+
+
+def test_output_that_waits_counts() -> None:
+    """M-16, R-10: the output of jobs that have ended counts, to the byte, until the client closes the channel or the
+    session is over: then there is room for another job."""
+    rig = Rig(max_unread_output=4 * DEFAULT_WINDOW)
+    resumer = Resumer(rig)
+    resumer.client.say(OPEN, Open(channel=2, request=JobRequest(command="true")))
+    first, second = rig.user.jobs
+    first.fill()
+    first.end()
+    resumer.client.heard()
+    assert "--max-unread-output" in refusal_of(resumer, 3, Keep())
+    resumer.client.say(Close(1), Close(3))
+    resumer.client.say(Open(channel=4, request=JobRequest(command="true")))
+    assert len(rig.user.jobs) == 3
+    second.fill()
+    second.end()
+    rig.user.jobs[2].end()
+    resumer.client.heard()
+    resumer.lose()
+    other = Resumer(rig)
+    other.client.say(OPEN)
+    assert len(rig.user.jobs) == 4
+    assert "--max-unread-output" in refusal_of(other, 2, Keep())
+    rig.sessions[0].end("enough")
+    other.client.say(Open(channel=3, request=JobRequest(command="true")))
+    assert len(rig.user.jobs) == 5
 
 
 def test_what_waits_is_bounded(rig: Rig) -> None:

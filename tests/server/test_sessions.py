@@ -10,59 +10,107 @@ from twisted.internet.defer import Deferred, fail
 from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import client_key, failures, frame
-from tests.server.resuming import Resumer, is_alive, is_refused
-from tests.server.rig import Rig, is_ended
+from tests.server.resuming import Resumer, is_alive, lines
+from tests.server.rig import Rig, exits, is_ended
 from tests.server.waiting import is_gone, until
 from tests.serving import Serving, asynchronous
-from twisted_rsh.core.endings import OutcomeUnknown
-from twisted_rsh.core.messages import Goodbye, Open
+from twisted_rsh.core.codec import Decoder
+from twisted_rsh.core.endings import Exited, OutcomeUnknown
+from twisted_rsh.core.messages import Data, Goodbye, Open, Positions, Unavailable
 from twisted_rsh.core.requests import JobRequest, Keep
+from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY
-from twisted_rsh.server.sessions import KEY_REVOKED, MAX_DETACHED_PER_KEY
+from twisted_rsh.server.sessions import KEY_REVOKED
 from twisted_rsh.trust.home import ConfigFolders
 
 KEPT = Open(channel=1, request=JobRequest(command="true", on_disconnect=Keep()))
 
 
-def test_too_many_sessions_without_a_link(rig: Rig, logged: list[LogEvent]) -> None:
-    """M-16: a key has a bound of sessions without a link; beyond it, the session that lost its link first ends."""
+def refused(rig: Rig, which: int = 0) -> str:
+    """Try to log in; return the line with which the server puts the client off, and see that it closes the link."""
+    client = rig.connect()
+    client.send(frame(client.auth(rig.pin, which=which)))
+    (answer,) = client.frames()
+    _, message = Decoder(Role.CLIENT, Phase.LOGIN).decode(answer)
+    assert isinstance(message, Unavailable)
+    assert client.closed
+    return message.text
+
+
+@pytest.mark.parametrize("policy", [None, Keep()], ids=["grace", "keep"])
+def test_one_cut_of_all(rig: Rig, policy: Keep | None) -> None:
+    """M-16: as many sessions as a key may have lose their links at once: each goes on, with every byte of its job."""
+    request = JobRequest(command="true", on_disconnect=policy)
+    resumers = [Resumer(rig) for _ in range(MAX_SESSIONS_PER_KEY)]
+    for number, resumer in enumerate(resumers):
+        resumer.client.say(Open(channel=1, request=request))
+        rig.user.jobs[-1].owner.output_received(Stream.STDOUT, b"%d before" % number)
+    for resumer in resumers:
+        resumer.lose()
+    rig.clock.advance(3)
+    for number, (resumer, job) in enumerate(zip(resumers, rig.user.jobs, strict=True)):
+        resumer.resume(Positions(1, ((1, (0, 0)),)))
+        job.owner.output_received(Stream.STDOUT, b"%d after" % number)
+        job.end()
+        resumer.client.exchange()
+        heard = resumer.client.heard()
+        data = [message.data for message in heard if isinstance(message, Data)]
+        assert data == [b"%d before" % number, b"%d after" % number]
+        (exit_,) = exits(heard)
+        assert exit_.ending == Exited(0)
+    assert not any(is_ended(job) for job in rig.user.jobs)
+
+
+def test_too_many_sessions(rig: Rig, logged: list[LogEvent]) -> None:
+    """M-16: a key with as many sessions as it may have is put off by a line of its own that names the bound; other keys
+    are not, nor is this one when a session has ended; nothing that exists is ended."""
     rig.checker.answer = lambda: b"anybody"
-    resumers = []
-    for number in range(MAX_DETACHED_PER_KEY):
-        resumers.append(Resumer(rig))
-        resumers[-1].client.say(Open(channel=1, request=JobRequest(command=f"{number}", on_disconnect=Keep())))
-    other = Resumer(rig, which=1)
-    other.client.say(KEPT)
-    other.lose()
-    order = [*range(3, MAX_DETACHED_PER_KEY), *range(3)]
-    for number in order:
-        resumers[number].lose()
-        rig.clock.advance(1)
-    assert len(rig.sessions) == MAX_DETACHED_PER_KEY + 1
-    resumers.append(Resumer(rig))
-    assert len(rig.sessions) == MAX_DETACHED_PER_KEY + 2
-    resumers[-1].lose()
-    assert [job.request.command for job in rig.user.jobs if is_ended(job)] == ["3"]
-    assert is_refused(resumers[3])
-    assert len(rig.sessions) == MAX_DETACHED_PER_KEY + 1
-    assert is_alive(resumers[4].resume())
-    assert is_alive(other.resume())
-    assert any("more than 16 sessions without a link" in formatEvent(event) for event in logged)
-
-
-def test_sessions_without_a_link_count(rig: Rig) -> None:
-    """M-16: a session counts for its key until it is over, with a link or without."""
     resumers = [Resumer(rig) for _ in range(MAX_SESSIONS_PER_KEY)]
     for resumer in resumers[:3]:
         resumer.client.say(KEPT)
         resumer.lose()
-    refused = rig.connect()
-    refused.send(frame(refused.auth(rig.pin)))
-    assert refused.frames() == [b"\x03"]
-    is_alive(resumers[0].resume())
-    (session, *_) = rig.sessions
-    session.end("enough")
+    text = "this key has 32 sessions, as many as the server's --max-sessions-per-key allows; try again later"
+    assert refused(rig) == text
+    assert text in lines(logged)[-1]
+    assert rig.realm.logouts == 1
+    assert is_alive(rig.log_in(which=1))
+    assert is_alive(resumers[0].resume())
+    assert refused(rig) == text
+    rig.sessions[0].end("enough")
     assert is_alive(rig.log_in())
+    assert refused(rig) == text
+    assert not any(is_ended(job) for job in rig.user.jobs[1:])
+
+
+def test_a_key_that_may_not_log_in_learns_nothing() -> None:
+    """A-09: a server that is full refuses a key that is not authorized, or not proven, as any other server does."""
+    rig = Rig(max_sessions=1, max_sessions_per_key=1)
+    rig.log_in()
+    for how in ({"which": 1}, {"user": "bob"}):
+        stranger = rig.connect()
+        stranger.send(frame(stranger.auth(rig.pin, **how)))
+        assert stranger.frames() == [b"\x03"]
+
+
+def test_sessions_that_only_wait() -> None:
+    """M-16: sessions without link and job keep their endings, and keep out no other session of their key; but they
+    count for the whole server."""
+    rig = Rig(max_sessions_per_key=2, max_sessions=4)
+    waiting = [Resumer(rig) for _ in range(2)]
+    for resumer in waiting:
+        resumer.client.say(Open(channel=1, request=JobRequest(command="true")))
+        resumer.lose()
+    assert "--max-sessions-per-key" in refused(rig)
+    for job in rig.user.jobs:
+        job.end()
+    others = [rig.log_in() for _ in range(2)]
+    text = "the server has 4 sessions, as many as its --max-sessions allows; try again later"
+    assert refused(rig) == text
+    for resumer in waiting:
+        assert exits(resumer.resume(Positions(1)).heard())
+    assert all(is_alive(client) for client in others)
+    others[0].say(Goodbye(text=""))
+    assert "this key has 3 sessions" in refused(rig)
 
 
 def recheck(rig: Rig) -> list[int]:

@@ -38,6 +38,21 @@ def test_below_the_start_everybody_is_let_in() -> None:
     assert admission.count == DROP_START
 
 
+def test_the_operators_start() -> None:
+    """R-03: with another start so many are let in whatever is drawn, and the share grows from there to the maximum."""
+    admission = Admission(Unlucky(), drop_start=3)
+    assert [admission.admit() for _ in range(4)] == [True] * 3 + [False]
+    drawn = Drawn()
+    drawn.number = 1.0
+    admission = Admission(drawn, 23, drop_start=3)
+    assert all(admission.admit() for _ in range(13))
+    drawn.number = (DROP_RATE + 1) / 2 + 0.001
+    assert admission.admit()
+    admission.leave()
+    drawn.number -= 0.002
+    assert not admission.admit()
+
+
 def test_at_the_maximum_nobody_is() -> None:
     """R-03: with the highest draws a hundred are let in, and one more only when one leaves."""
     admission = Admission(Lucky())

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.task import deferLater
 
-from tests.serving import asynchronous
+from tests.serving import asynchronous, cut
 from tests.system.other_user import other_users_folder
 from tests.system.running import WAYS, RunningServer, StartWay, assert_one_line, running_server, wait_until
 from tests.system.test_second_user import others_server, run_as_other
@@ -128,11 +129,32 @@ async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal
     refused = [ending for ending in outcomes if isinstance(ending, Refused)]
     reasons = {RefusalReason.RESOURCES} | ({RefusalReason.NO_TERMINAL} if terminal else set())
     assert {ending.reason for ending in refused} <= reasons
-    assert all(ending.text.isprintable() for ending in refused)
+    assert all(ending.text.isprintable() and "ulimit -n" in ending.text for ending in refused)
     assert 3 <= len(refused) < 12
     assert outcomes[len(refused) :] == [Exited(3)] * (12 - len(refused))
     await connection.close()
     assert "Traceback" not in server.log_text()
+
+
+@pytest.mark.uncut("counts the descriptors of the server, and leaves none for another connection")
+@asynchronous
+async def test_no_descriptor_for_a_login_or_a_resume(server: RunningServer) -> None:
+    """R-05: a server that accepts a connection and then has no descriptor to look the key up says so: a login fails
+    with a line that names the bound, and a resume is tried again until it succeeds."""
+    connection = await connected(server)
+    assert (await connection.run("exit 3")).ending == Exited(3)
+    with left(server, 1):
+        refused = server.run("true")
+        assert (refused.returncode, refused.stdout) == (255, b"")
+        assert_one_line(refused.stderr, "trsh: ", "cannot serve this login now", os.strerror(errno.EMFILE), "ulimit -n")
+    assert server.run("echo again").stdout == b"again\n"
+    with left(server, 0):
+        cut(connection)
+        await deferLater(reactor, 1.0)
+        assert not connection.connected
+        assert connection.lost is None
+    assert (await connection.run("exit 4")).ending == Exited(4)
+    await connection.close()
 
 
 @pytest.mark.uncut("counts the descriptors of the server, and leaves none for another connection")
@@ -196,7 +218,7 @@ def test_no_process_for_a_job(tmp_path: Path) -> None:
             refused = run("echo hi")
             limit_processes(server, (soft, hard))
             assert (refused.returncode, refused.stdout) == (255, b"")
-            assert_one_line(refused.stderr, "trsh: ", os.strerror(errno.EAGAIN))
+            assert_one_line(refused.stderr, "trsh: ", os.strerror(errno.EAGAIN), "ulimit -u")
             assert run("echo hi").stdout == b"hi\n"
         wait_until(lambda: (descriptors(server), children(server)) == (before, family), 10, "the end of the jobs")
         assert "Traceback" not in server.log_text()

@@ -18,7 +18,14 @@ from zope.interface.verify import verifyObject
 
 from tests.serving import asynchronous, reactor
 from twisted_rsh import Connection
-from twisted_rsh.client.errors import LoginRefused, LossReason, NoServer, SessionLost, ShellRefused
+from twisted_rsh.client.errors import (
+    LoginRefused,
+    LossReason,
+    NoServer,
+    ServerUnavailable,
+    SessionLost,
+    ShellRefused,
+)
 from twisted_rsh.core.endings import (
     Exited,
     Limit,
@@ -279,7 +286,7 @@ def test_options(clock: Clock, user: ScriptedUser) -> None:
     refused = pair.run_until_complete(connection.run("hello")).ending
     assert isinstance(refused, Refused)
     assert refused.reason is RefusalReason.TOO_MANY_CHANNELS
-    with pytest.raises(LoginRefused):
+    with pytest.raises(ServerUnavailable, match="--max-sessions-per-key"):
         pair.run_until_complete(pair.connect())
     pair.run_until_complete(pair.close())
 

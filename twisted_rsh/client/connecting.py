@@ -68,6 +68,7 @@ def connect(
     :returns: fires with the connection; fails with a subclass of :class:`~twisted_rsh.core.errors.Error`, such as
         :class:`~twisted_rsh.client.errors.NoServer`, :class:`~twisted_rsh.client.errors.LoginRefused`,
         :class:`~twisted_rsh.client.errors.ServerBusy` when the server has no room for 30 s,
+        :class:`~twisted_rsh.client.errors.ServerUnavailable`,
         :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, and
         :class:`~twisted_rsh.trust.fingerprint.BadFingerprint`, also a :class:`ValueError`, when `fingerprint` is none;
         and with :class:`OSError`.  Cancelling it hangs up.

@@ -8,6 +8,7 @@ Each derives from :class:`~twisted_rsh.core.errors.Error`; ``str()`` of it is on
 ``WrongServer``: the server has another key than it should.
 ``ServerBusy``: the server has no room for another login.
 ``LoginRefused``: the server does not let this user in with this key.
+``ServerUnavailable``: the server would, and cannot now: a bound of it is reached.
 ``SessionLost``: the session is over; a ``LossReason`` says why.
 ``ShellRefused``: the server has no persistent shell for this client.
 """
@@ -25,6 +26,7 @@ __all__ = [
     "NoServer",
     "NotARemoteShell",
     "ServerBusy",
+    "ServerUnavailable",
     "SessionLost",
     "ShellRefused",
     "UnknownServer",
@@ -56,6 +58,13 @@ class ServerBusy(Error):
 class LoginRefused(Error):
     """The server does not let this user in with this key, and never says why.  Or it refuses all connections of this
     machine or user for a while."""
+
+
+class ServerUnavailable(Error):
+    """The server knows this client and cannot serve it now: a bound of the server is reached, which the text names.
+
+    Another attempt may succeed.  The client does not make one by itself.
+    """
 
 
 class LossReason(enum.Enum):

@@ -12,6 +12,7 @@ from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.events import Event, JobEnded, LinkSilent, RoomGained, SessionClosed
+from twisted_rsh.core.limits import MAX_REQUEST_BYTES, MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import KILL, Grace, JobRequest, Keep
 from twisted_rsh.link.pump import SessionPump
 
@@ -115,11 +116,13 @@ class SessionJobs:
 
 def _refusal(request: JobRequest, error: LocalProtocolError) -> Ending:
     if error.code is not ErrorCode.MALFORMED_MESSAGE:
-        return Refused(RefusalReason.TOO_MANY_CHANNELS, error.detail)
+        text = f"{error.detail}, as many as the server's --max-jobs-per-session leaves room for"
+        return Refused(RefusalReason.TOO_MANY_CHANNELS, text)
     words = [request.command or "", *(request.argv or ()), request.cwd or "", *sum(request.environment, ())]
     try:
         for word in words:
             word.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return Refused(RefusalReason.BAD_TEXT, "the command has a character that no text has")
-    return Refused(RefusalReason.TOO_LONG, "the command is too long to send")
+    bounds = f"at most {MAX_REQUEST_BYTES} bytes are allowed, or {MAX_SCRIPT_BYTES} of a command in a persistent shell"
+    return Refused(RefusalReason.TOO_LONG, f"the command and its environment are too long to send; {bounds}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from twisted_rsh.client.errors import LoginRefused, LossReason, SessionLost
+from twisted_rsh.client.errors import LoginRefused, LossReason, ServerUnavailable, SessionLost
 from twisted_rsh.client.link import ClientLink
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume
-from twisted_rsh.core.messages import Auth, ResumeFail
+from twisted_rsh.core.messages import Auth, ResumeFail, Unavailable
 from twisted_rsh.core.resuming import ClientProof, LinkBinding
 from twisted_rsh.link.framed_link import Fault
 from twisted_rsh.link.pump import SessionPump
@@ -47,6 +47,7 @@ async def log_in(link: ClientLink, key: ClientKey, user: str, limits: SessionLim
     :param limits: how often to ask the server for a sign of life; the server announces the other limits.
     :returns: the session; the link carries it.
     :raises twisted_rsh.client.errors.LoginRefused: the server does not let this user in with this key.
+    :raises twisted_rsh.client.errors.ServerUnavailable: the server cannot serve this client now.
     :raises twisted_rsh.client.errors.SessionLost: the connection ended, or the server broke the protocol.
     :raises twisted_rsh.core.errors.LocalProtocolError: the key or the name is too long for the protocol.
     """
@@ -64,6 +65,9 @@ async def log_in(link: ClientLink, key: ClientKey, user: str, limits: SessionLim
     if answer is None:
         link.close()
         raise LoginRefused(f"login as {user} with the key {key.fingerprint} was refused by {link.peer}")
+    if isinstance(answer, Unavailable):
+        link.close()
+        raise ServerUnavailable(f"{link.peer} cannot serve this login now: {answer.text}")
     accepted, session = answer
     link.session_began()
     pump = SessionPump(session, link.clock)
@@ -86,6 +90,8 @@ async def resume(link: ClientLink, welcome: Welcome) -> None:
     claim = proof.claim(binding, welcome.session.positions())
     try:
         answer = login.receive_frame(await link.ask(login.ask(claim), "the resume"))
+        if isinstance(answer, Unavailable):
+            raise SessionLost(answer.text)
         if not isinstance(answer, ResumeFail):
             proof.confirm(claim, answer, binding, link_secret(link.tls, proof.session, claim.attempt))
             welcome.session.check_positions(answer.positions)

@@ -10,6 +10,7 @@ from twisted_rsh.core.roles import Stream
 
 __all__ = [
     "ChannelAbandoned",
+    "ChannelFreed",
     "ChannelOpened",
     "ChannelRequested",
     "DataReceived",
@@ -137,6 +138,16 @@ class ChannelAbandoned:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelFreed:
+    """The client closed the channel of a job that has ended: it needs nothing of it any more.
+
+    :ivar channel: the number of the job's channel.
+    """
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobSuspended:
     """A signal suspended a job, which has not ended, or the job goes on.
 
@@ -186,6 +197,7 @@ class LinkSilent:
 
 Event = (
     ChannelAbandoned
+    | ChannelFreed
     | ChannelOpened
     | ChannelRequested
     | DataReceived

@@ -34,6 +34,7 @@ __all__ = [
     "MAX_TEXT_BYTES",
     "MAX_TIMEOUT_MS",
     "MAX_UNACKNOWLEDGED",
+    "MAX_UNAVAILABLE_BYTES",
     "MAX_USER_BYTES",
     "MAX_WINDOW",
     "MIN_WINDOW",
@@ -130,6 +131,10 @@ MAX_ENVIRONMENT_NAMES = 1024
 
 MAX_TEXT_BYTES = 4 * 1024
 """Bytes of a text meant for people: the reason of a refusal, the name of a code page."""
+
+MAX_UNAVAILABLE_BYTES = 512
+"""Bytes of the text in UNAVAILABLE: one line.  JSON escapes make it grow up to six times, and it still fits a frame of
+:data:`MAX_LOGIN_FRAME_BYTES`."""
 
 MAX_USER_BYTES = 256
 """Bytes of a user name: Linux's ``LOGIN_NAME_MAX``."""

@@ -12,7 +12,7 @@ from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.codec import Decoder, encode
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, SessionLimits
-from twisted_rsh.core.messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk
+from twisted_rsh.core.messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk, Unavailable
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.server_session import ServerSession
 
@@ -119,8 +119,20 @@ class ServerLogin:
         self.state = LoginState.OVER
         return encode(ResumeFail(instance=instance))
 
-    def _answer(self, asked: LoginState) -> None:
-        if self.state is not asked:
+    def put_off(self, text: str) -> bytes:
+        """Answer an AUTH whose signature is verified, or a RESUME whose proof is: not now.  Close the link behind it.
+
+        :param text: one line for the client.
+        :returns: the payload to write.
+        :raises LocalProtocolError: there is nothing to answer, or the text is too long.
+        """
+        self._answer(LoginState.ASKED, LoginState.RESUMING)
+        payload = encode(Unavailable(text=text))
+        self.state = LoginState.OVER
+        return payload
+
+    def _answer(self, *asked: LoginState) -> None:
+        if self.state not in asked:
             raise LocalProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"an answer while the login is {self.state.value}")
 
 
@@ -151,11 +163,12 @@ class ClientLogin:
         self.state = LoginState.ASKED
         return payload
 
-    def receive_frame(self, payload: bytes, now: float) -> tuple[AuthOk, ClientSession] | None:
+    def receive_frame(self, payload: bytes, now: float) -> tuple[AuthOk, ClientSession] | Unavailable | None:
         """Take the payload of one frame.
 
         :param now: the time in seconds.
-        :returns: the server's answer and the session that has begun, or ``None`` when the server refused.
+        :returns: the server's answer and the session that has begun; ``None`` when the server refused; or its answer
+            when it cannot serve this client now, which is the last one on this link.
         :raises RemoteProtocolError: the frame is not the answer to our AUTH: abort the link.
         """
         _, message = self._decoder.decode(payload)
@@ -164,6 +177,9 @@ class ClientLogin:
         if isinstance(message, AuthFail):
             self.state = LoginState.SILENT
             return None
+        if isinstance(message, Unavailable):
+            self.state = LoginState.OVER
+            return message
         if not isinstance(message, AuthOk):
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer to a RESUME that was not sent")
         self.state = LoginState.OVER
@@ -199,7 +215,7 @@ class ClientResume:
         self.state = LoginState.RESUMING
         return encode(claim)
 
-    def receive_frame(self, payload: bytes) -> ResumeOk | ResumeFail:
+    def receive_frame(self, payload: bytes) -> ResumeOk | ResumeFail | Unavailable:
         """Take the payload of one frame.
 
         :returns: the server's answer.  Check a RESUME_OK with :meth:`twisted_rsh.core.resuming.ClientProof.confirm`,
@@ -207,7 +223,7 @@ class ClientResume:
         :raises RemoteProtocolError: the frame is not the answer to our RESUME: abort the link.
         """
         _, message = self._decoder.decode(payload)
-        if self.state is not LoginState.RESUMING or not isinstance(message, ResumeOk | ResumeFail):
+        if self.state is not LoginState.RESUMING or not isinstance(message, ResumeOk | ResumeFail | Unavailable):
             raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "an answer without a RESUME")
         self.state = LoginState.OVER
         return message

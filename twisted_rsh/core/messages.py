@@ -45,6 +45,7 @@ from twisted_rsh.core.limits import (
     MAX_REFUSED_CHANNELS,
     MAX_TERMINAL_SIZE,
     MAX_TEXT_BYTES,
+    MAX_UNAVAILABLE_BYTES,
     MAX_USER_BYTES,
     MAX_WINDOW,
     MIN_WINDOW,
@@ -79,6 +80,7 @@ __all__ = [
     "Signal",
     "Stop",
     "Suspended",
+    "Unavailable",
 ]
 
 _SIZE = Integer(1, MAX_TERMINAL_SIZE)
@@ -270,6 +272,17 @@ class ResumeFail(JsonMessage):
     """
 
     instance: str = wire(Text(64))
+
+
+@declare(0x07, SERVER, Phase.LOGIN)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Unavailable(JsonMessage):
+    """The client has proved who it is, and the server cannot serve it now.  The last message on this link.
+
+    :ivar text: one line for people that names what the server lacks, or the bound that is reached.
+    """
+
+    text: str = wire(Text(MAX_UNAVAILABLE_BYTES))
 
 
 # Jobs.
@@ -551,7 +564,7 @@ class Goodbye(JsonMessage):
 
 
 MESSAGES: tuple[type[Message], ...] = (
-    *(Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail),
+    *(Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail, Unavailable),
     *(Data, Credit, Ack, Ping, Pong),
     *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize, Suspended),
 )

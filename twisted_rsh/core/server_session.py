@@ -6,7 +6,14 @@ from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
-from twisted_rsh.core.events import ChannelAbandoned, ChannelRequested, Event, SignalReceived, TerminalResized
+from twisted_rsh.core.events import (
+    ChannelAbandoned,
+    ChannelFreed,
+    ChannelRequested,
+    Event,
+    SignalReceived,
+    TerminalResized,
+)
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, SessionLimits
 from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal, Suspended
 from twisted_rsh.core.roles import Role, Stream
@@ -43,6 +50,11 @@ class ServerSession(Session):
     def has_channels(self) -> bool:
         """Whether any channel is left: the client has not closed it, or the server has not sent its ending."""
         return bool(self._channels)
+
+    def unread_output(self, channel: int) -> int:
+        """Return the bytes of a channel's output that the client has not consumed; 0 for a channel that is free."""
+        found = self._channels.get(channel)
+        return 0 if found is None else sum(outgoing.sent - outgoing.consumed for outgoing in found.sends.values())
 
     def is_unanswered(self, channel: int) -> bool:
         """Tell whether a request still waits for :meth:`accept` or :meth:`report_exit`, abandoned or not."""
@@ -140,7 +152,7 @@ class ServerSession(Session):
         channel = self._hear(message.channel, ChannelInput.CLOSE)
         self._forget_state(message.channel)
         if channel.state is ChannelState.FREED:
-            return []
+            return [ChannelFreed(message.channel)]
         return [ChannelAbandoned(message.channel)]
 
     def _forget_state(self, channel: int) -> None:

@@ -27,6 +27,7 @@ __all__ = [
     "MAX_SHOWN_CHARACTERS",
     "check_folder",
     "check_program",
+    "describe_shortage",
     "encode_text",
     "plan_job",
     "refusal_of",
@@ -236,13 +237,22 @@ def _first_program(candidates: Iterable[bytes], name: str, program_check: Callab
 _REASON_BY_ERRNO = {
     errno.ENOENT: RefusalReason.NOT_FOUND,
     errno.E2BIG: RefusalReason.TOO_LONG,
-    errno.EMFILE: RefusalReason.RESOURCES,
-    errno.ENFILE: RefusalReason.RESOURCES,
-    errno.EAGAIN: RefusalReason.RESOURCES,
-    errno.ENOMEM: RefusalReason.RESOURCES,
-    errno.ENOSPC: RefusalReason.RESOURCES,
 }
-"""The refusal for each error that a client may act on; any other error means `NOT_EXECUTABLE`."""
+_BOUND_BY_ERRNO = {
+    errno.EMFILE: "the server's limit of open files, ulimit -n",
+    errno.ENFILE: "the limit of open files of the server's machine, fs.file-max",
+    errno.EAGAIN: "the limit of processes of the server's user, ulimit -u, or of its control group, pids.max",
+    errno.ENOMEM: "the memory of the server's machine",
+    errno.ENOSPC: "the space, or the terminals, of the server's machine",
+}
+"""The refusal for each error that a client may act on, and the bound of the system behind each `RESOURCES`; any other
+error means `NOT_EXECUTABLE`."""
+
+
+def describe_shortage(error: OSError) -> str | None:
+    """Describe in one line what the server or its machine has run out of, and the bound; ``None`` for another error."""
+    bound = _BOUND_BY_ERRNO.get(error.errno or 0)
+    return bound and f"{error.strerror} ({bound}); try again later"
 
 
 def refusal_of(error: OSError, plan: SpawnPlan) -> JobRefused:
@@ -252,12 +262,14 @@ def refusal_of(error: OSError, plan: SpawnPlan) -> JobRefused:
     :param plan: the plan of the process.
     :returns: the refusal; raise it.
     """
+    shortage = describe_shortage(error)
     if isinstance(error, TerminalUnavailable):
-        return JobRefused(RefusalReason.NO_TERMINAL, f"there is no terminal to be had: {error.strerror}")
-    if error.filename == plan.cwd:
+        return JobRefused(RefusalReason.NO_TERMINAL, f"there is no terminal to be had: {shortage or error.strerror}")
+    if error.filename == plan.cwd and shortage is None:
         return JobRefused(RefusalReason.BAD_CWD, f"{shown(os.fsdecode(plan.cwd))}: {error.strerror}")
-    reason = _REASON_BY_ERRNO.get(error.errno or 0, RefusalReason.NOT_EXECUTABLE)
-    return JobRefused(reason, f"{shown(os.fsdecode(plan.executable))}: {error.strerror}")
+    default = RefusalReason.RESOURCES if shortage else RefusalReason.NOT_EXECUTABLE
+    reason = _REASON_BY_ERRNO.get(error.errno or 0, default)
+    return JobRefused(reason, f"{shown(os.fsdecode(plan.executable))}: {shortage or error.strerror}")
 
 
 def shell_failure(plan: SpawnPlan, ending: Ending | None, said: str) -> Refused:

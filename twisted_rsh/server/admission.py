@@ -37,6 +37,7 @@ class Admission:
     :param maximum: the connections of all strangers that may exist at once, and beside them those of the server's own
         user.
     :param per_source: the connections that one source may have at once.
+    :param drop_start: the connections of strangers from which on some are turned away.
     """
 
     def __init__(
@@ -44,10 +45,11 @@ class Admission:
         random: Random,
         maximum: int = MAX_UNAUTHENTICATED,
         per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE,
+        drop_start: int = DROP_START,
     ) -> None:
         self._random = random
         self._per_source = per_source
-        self._strangers = _Share(maximum, DROP_START)
+        self._strangers = _Share(maximum, drop_start)
         self._own = _Share(maximum, _half(maximum))
         self._sources: dict[str, _Share] = {}
 

@@ -1,80 +1,112 @@
-"""The bounds on what logged-in clients may take of one server: sessions of a key, and jobs of all."""
+"""The bounds on what logged-in clients may take of one server: the number of sessions, and the memory of jobs.
+
+A bound is applied when something is opened: a login or a job is refused.  Nothing that was accepted is ever ended
+because there is much of it.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-
 from twisted.internet.defer import Deferred, succeed
 
-__all__ = ["MAX_SESSIONS_PER_KEY", "MAX_UNREAD_INPUT_BYTES", "Capacity"]
+from twisted_rsh.core.roles import OUTPUTS
+
+__all__ = [
+    "MAX_KEPT_JOBS",
+    "MAX_SESSIONS",
+    "MAX_SESSIONS_PER_KEY",
+    "MAX_UNREAD_INPUT_BYTES",
+    "MAX_UNREAD_OUTPUT_BYTES",
+    "Capacity",
+]
 
 MAX_SESSIONS_PER_KEY = 32
-"""Sessions that one key may have at once: twice OpenSSH's sessions on a connection, and several programs' worth."""
+"""Sessions that one key may have at once: twice OpenSSH's sessions on a connection, and several programs' worth.  A
+session that has no link and no job, and only waits to tell how its jobs ended, does not count: clients that were killed
+must not keep others out for the ten minutes of its wait."""
+
+MAX_SESSIONS = 4096
+"""Sessions that the whole server may have at once, those that only wait included: some 330 MB at the 80 KB that each of
+2,000 with a job took (``bench.attacks.one_cut``), without the output that it holds."""
 
 MAX_UNREAD_INPUT_BYTES = 256 * 1024 * 1024
 """Bytes of jobs' input that the whole server may have to hold.  Each job counts with its window, used or not, so that
 the bound holds whatever the clients do."""
 
+MAX_UNREAD_OUTPUT_BYTES = 512 * 1024 * 1024
+"""Bytes of jobs' output that the whole server may have to hold until the clients have received it.  Each job counts
+with the windows of its two outputs, twice its share of :data:`MAX_UNREAD_INPUT_BYTES`; when it has ended, with the
+bytes that its client has not received."""
+
+MAX_KEPT_JOBS = 256
+"""Jobs that are kept without a client and that the whole server may run at once: a quarter of the jobs that
+:data:`MAX_UNREAD_INPUT_BYTES` has room for.  Only their own end makes room for others."""
+
 
 class Capacity:
-    """Counts one server's sessions and jobs.
+    """Counts what one server's jobs may make it hold.
 
-    :param window: bytes of its input that a job may leave unread.
-    :param max_sessions_per_key: sessions that one key may have at once.
+    :param window: bytes of each of its streams that a job may have under way.
     :param max_unread_input: bytes of input that all jobs together may leave unread.
-    :ivar max_sessions_per_key: as above.
-    :ivar max_jobs: jobs that may run at once, as many as `max_unread_input` has room for.
+    :param max_unread_output: bytes of output that all clients together may leave unread.
+    :param max_kept_jobs: jobs that are kept without a client, at once.
     """
 
     def __init__(
         self,
         window: int,
-        max_sessions_per_key: int = MAX_SESSIONS_PER_KEY,
         max_unread_input: int = MAX_UNREAD_INPUT_BYTES,
+        max_unread_output: int = MAX_UNREAD_OUTPUT_BYTES,
+        max_kept_jobs: int = MAX_KEPT_JOBS,
     ) -> None:
-        self.max_sessions_per_key = max_sessions_per_key
-        self.max_jobs = max_unread_input // window
-        self._sessions: Counter[str] = Counter()
+        self._output_of_job = window * len(OUTPUTS)
+        self._max_jobs = max_unread_input // window
+        self._max_output = max_unread_output
+        self._max_kept = max_kept_jobs
         self._jobs = 0
+        self._kept = 0
+        self._output = 0
         self._waiting: list[Deferred[None]] = []
 
-    def enter_session(self, key: str) -> bool:
-        """Count one more session of a key, if it may have one more.
-
-        :param key: the key's fingerprint.
-        :returns: whether it may; then call :meth:`leave_session` once, when the session has ended.
-        """
-        if self._sessions[key] >= self.max_sessions_per_key:
-            return False
-        self._sessions[key] += 1
-        return True
-
-    def leave_session(self, key: str) -> None:
-        """Count out a session that has ended.
-
-        :param key: the fingerprint that the session was counted with.
-        """
-        self._sessions[key] -= 1
-        if not self._sessions[key]:
-            del self._sessions[key]
-
-    def enter_job(self) -> bool:
+    def enter_job(self, *, is_kept: bool = False) -> str | None:
         """Count one more job, if there may be one more.
 
-        :returns: whether there may; then call :meth:`leave_job` once, when the job has ended.
+        :param is_kept: whether the job goes on to its end without a client.
+        :returns: ``None`` if there may; then call :meth:`leave_job` once, when the job has ended.  Otherwise one line
+            for the client that names the bound.
         """
-        if self._jobs >= self.max_jobs:
-            return False
-        self._jobs += 1
-        return True
+        if self._jobs >= self._max_jobs:
+            bound = f"the server has {self._jobs} jobs, as many as its --max-unread-input has room for"
+        elif self._output + self._output_of_job > self._max_output:
+            bound = "the server may have to hold as much output as its --max-unread-output allows"
+        elif is_kept and self._kept >= self._max_kept:
+            bound = f"the server keeps {self._kept} jobs, as many as its --max-kept-jobs allows"
+        else:
+            self._jobs += 1
+            self._kept += is_kept
+            self._output += self._output_of_job
+            return None
+        return f"{bound}; try again later"
 
-    def leave_job(self) -> None:
-        """Count out a job that has ended."""
+    def leave_job(self, unread_output: int = 0, *, is_kept: bool = False) -> None:
+        """Count out a job that has ended, but not its output that is still held for the client.
+
+        :param unread_output: bytes of that output; call :meth:`drop_output` with the same number when it is gone.
+        :param is_kept: as for :meth:`enter_job`.
+        """
+        self._kept -= is_kept
+        self._output -= self._output_of_job - unread_output
         self._jobs -= 1
         if not self._jobs:
             waiting, self._waiting = self._waiting, []
             for one in waiting:
                 one.callback(None)
+
+    def drop_output(self, size: int) -> None:
+        """Count out the output of a job that had ended: the client has it, or will never get it.
+
+        :param size: the bytes that the job left with.
+        """
+        self._output -= size
 
     def when_idle(self) -> Deferred[None]:
         """Wait until no job runs, not even one of a client that is gone.

@@ -33,7 +33,7 @@ class RemoteShellFactory(Factory):
     :ivar key: as above.
     :ivar instance_id: as above.
     :ivar options: as above.
-    :ivar capacity: bounds the sessions and jobs of logged-in clients.
+    :ivar capacity: bounds the jobs of logged-in clients.
     :ivar strangers: bounds the connections that have not logged in.
     :ivar sessions: all sessions, with a link and without.
     :ivar links: all links, with a session and without.
@@ -55,14 +55,23 @@ class RemoteShellFactory(Factory):
         self.key = key
         self.instance_id = instance_id
         self.options = options
-        self.capacity = Capacity(options.limits.window, options.max_sessions_per_key, options.max_unread_input)
+        self.capacity = Capacity(
+            options.limits.window, options.max_unread_input, options.max_unread_output, options.max_kept_jobs
+        )
         self.strangers = Strangers(
             clock,
             options.max_unauthenticated,
             options.max_unauthenticated_per_source,
             penalties=options.penalties,
+            drop_start=options.drop_start,
         )
-        self.sessions = Sessions(clock, self.capacity, log_commands=options.log_commands)
+        self.sessions = Sessions(
+            clock,
+            self.capacity,
+            max_sessions=options.max_sessions,
+            max_sessions_per_key=options.max_sessions_per_key,
+            log_commands=options.log_commands,
+        )
         self.links: set[ServerLink] = set()
         self._tls = LinkTLSFactory(ServerTLS(key.private_key, key.certificate), False, self, clock)
 

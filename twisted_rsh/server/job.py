@@ -110,15 +110,11 @@ class ChannelJob:
         """
         user = self._session.login.user
         self._encoding = user.encoding
-        capacity = self._session.sessions.capacity
-        self._is_counted = capacity.enter_job()
-        if not self._is_counted:
-            self.refuse(
-                RefusalReason.RESOURCES,
-                f"the server has {capacity.max_jobs} jobs, as many as its --max-unread-input has room for; "
-                f"try again later",
-            )
+        bound = self._session.sessions.capacity.enter_job(is_kept=self._is_kept)
+        if bound is not None:
+            self.refuse(RefusalReason.RESOURCES, bound)
             return
+        self._is_counted = True
         try:
             job = user.start_job(self._request, self) if shell is None else shell.start_command(self._request, self)
         except JobRefused as refusal:
@@ -284,8 +280,6 @@ class ChannelJob:
             # The job was refused because starting it failed half-way, and the half that had started reports as well.
             return
         self._is_over = True
-        if self._is_counted:
-            self._session.sessions.capacity.leave_job()
         for timer in (self._timeout_timer, self._answer_timer, self._ends_timer, self._grace_timer):
             if timer is not None:
                 timer.cancel()
@@ -293,15 +287,24 @@ class ChannelJob:
         if self._cut_short is not None:
             end = replace(end, ending=self._cut_short)
         self._job = None
+        unread = 0
         if self._core is not None:
             if not isinstance(end.ending, Refused):
                 self._answer()
             core, self._core = self._core, None
             self._report_end(core, end)
             self._session.pump.flush()
-        self._session.jobs.job_finished(self)
+            unread = core.unread_output(self.channel)
+        if self._is_counted:
+            self._session.sessions.capacity.leave_job(unread, is_kept=self._is_kept)
+        self._session.jobs.job_finished(self, unread)
         # Last: the client need not wait for it.
         self._write_log(end.ending)
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether the job counts as one that is kept: a command in a persistent shell counts with its shell."""
+        return self.host is None and isinstance(self.on_disconnect, Keep)
 
     @property
     def _account(self) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from twisted_rsh.core.endings import RefusalReason
-from twisted_rsh.core.events import ChannelRequested, Event, RoomGained, SessionClosed
-from twisted_rsh.core.requests import Keep
+from twisted_rsh.core.events import ChannelFreed, ChannelRequested, Event, RoomGained, SessionClosed
+from twisted_rsh.core.requests import Disconnection, Grace, Keep
 from twisted_rsh.server.job import ChannelJob
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class SessionJobs:
         self._session = session
         # In the order in which they get room when the link has room again: the first is moved to the end each time.
         self._jobs: dict[int, ChannelJob] = {}
+        # The bytes of output that each job had left for the client when it ended.
+        self._unread: dict[int, int] = {}
 
     @property
     def count(self) -> int:
@@ -41,6 +43,8 @@ class SessionJobs:
         match event:
             case ChannelRequested():
                 self._start(event)
+            case ChannelFreed(channel=channel):
+                self._session.sessions.capacity.drop_output(self._unread.pop(channel, 0))
             case RoomGained(channel=None):
                 self._room_gained(event)
             case SessionClosed():
@@ -79,14 +83,21 @@ class SessionJobs:
         """Let the session go: end every job."""
         for job in list(self._jobs.values()):
             job.disown()
+        self._session.sessions.capacity.drop_output(sum(self._unread.values()))
+        self._unread.clear()
 
     def describe(self) -> list[dict[str, object]]:
         """Return what the server's own account may know of each job, in the order of their channels."""
         return [job.describe() for _, job in sorted(self._jobs.items())]
 
-    def job_finished(self, job: ChannelJob) -> None:
-        """Forget a job that has ended; the job calls this."""
+    def job_finished(self, job: ChannelJob, unread_output: int) -> None:
+        """Forget a job that has ended; the job calls this.
+
+        :param unread_output: bytes of its output that are held for the client.
+        """
         del self._jobs[job.channel]
+        if unread_output:
+            self._unread[job.channel] = unread_output
         self._session.job_finished(job)
 
     def _start(self, event: ChannelRequested) -> None:
@@ -96,11 +107,23 @@ class SessionJobs:
         job = ChannelJob(self._session, event.channel, request, policy)
         self._jobs[event.channel] = job
         shell = None if host is None else host.shell
-        if request.in_shell is not None and shell is None:
+        unkept = self._cannot_keep(request.on_disconnect)
+        if unkept is not None:
+            job.refuse(RefusalReason.NOT_SUPPORTED, unkept)
+        elif request.in_shell is not None and shell is None:
             text = f"there is no persistent shell on channel {request.in_shell}, or not any more"
             job.refuse(RefusalReason.SHELL_GONE, text)
         else:
             job.start(shell)
+
+    def _cannot_keep(self, wanted: Disconnection | None) -> str | None:
+        """Return one line if this server keeps no session for as long as a client wants its job to go on."""
+        longest = self._session.core.limits.detach_seconds
+        if isinstance(wanted, Keep) and not longest:
+            return "the server keeps no job without its client, because of its --detach-timeout 0"
+        if isinstance(wanted, Grace) and wanted.seconds > longest:
+            return f"a grace of {wanted.seconds:.15g} s is longer than the server's --detach-timeout, {longest} s"
+        return None
 
     def _room_gained(self, event: RoomGained) -> None:
         # The job that goes first may fill the link again, so each time another one goes first.

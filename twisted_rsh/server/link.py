@@ -16,6 +16,7 @@ from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.login import LoginState, ServerLogin
 from twisted_rsh.core.messages import Auth, Resume
 from twisted_rsh.core.resuming import LinkBinding
+from twisted_rsh.execution.plan import describe_shortage
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import Fault, FramedLink
 from twisted_rsh.link.tls import exporter, link_secret
@@ -29,7 +30,13 @@ from twisted_rsh.trust.sshsig import verify_login
 if TYPE_CHECKING:
     from twisted_rsh.server.factory import RemoteShellFactory
 
-__all__ = ["ServerLink"]
+__all__ = ["UNCHECKED", "ServerLink"]
+
+UNCHECKED = {
+    KeyCheck.UNKNOWN: "the server cannot find out whether your key is still authorized; its log says why",
+    KeyCheck.EXHAUSTED: "the server has too few open files (ulimit -n) or too little memory to look your key up",
+}
+"""The lines for a client whose session cannot be resumed now because nothing is known about its key."""
 
 
 class ServerLink(FramedLink):
@@ -161,16 +168,16 @@ class ServerLink(FramedLink):
             case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
                 # The name is an application's attribute: if it breaks, it must break before the session is counted.
                 account = f"{ascii(user.name)[1:-1]} from {self.peer}"
-                if self.is_over:
-                    logout()
-                elif not self.factory.capacity.enter_session(credentials.fingerprint):
-                    logout()
-                    self._refuse(
-                        f"{credentials.fingerprint} has {self.factory.capacity.max_sessions_per_key} sessions, "
-                        f"as many as --max-sessions-per-key allows"
-                    )
-                else:
+                bound = self.factory.sessions.bound_reached(credentials.fingerprint)
+                if not self.is_over and bound is None:
                     self._welcome(LoggedIn(user, logout, credentials, account))
+                    return
+                logout()
+                if not self.is_over and bound is not None:
+                    self._put_off(bound, f"{credentials.user!r} with {credentials.fingerprint}")
+            case Failure(value=OSError() as error) if (shortage := describe_shortage(error)) is not None:
+                # The portal could not look, so that nothing is known about the key.
+                self._put_off(shortage, f"{credentials.user!r} with {credentials.fingerprint}")
             case Failure():
                 # Any other error is the portal's own, such as a database that does not answer.
                 if answer.check(LoginFailed):
@@ -187,6 +194,19 @@ class ServerLink(FramedLink):
         self.write_frames([self._login.refuse()])
         if self._login.state is LoginState.OVER:
             self.close()
+
+    def _put_off(self, reason: str, claimant: str) -> None:
+        """Tell a client that has proved who it is that it cannot be served now.
+
+        :param reason: one line for the client.
+        :param claimant: the client's name in the log.
+        """
+        if self.is_over:
+            return
+        line = "{claimant} from {peer} cannot be served: {reason}"
+        self.factory.strangers.log.put_off.info(line, claimant=ascii(claimant), peer=self.peer, reason=reason)
+        self.write_frames([self._login.put_off(reason)])
+        self.close()
 
     def _welcome(self, login: LoggedIn) -> None:
         identifier = self.factory.sessions.new_identifier()
@@ -228,9 +248,9 @@ class ServerLink(FramedLink):
         session = self.factory.sessions.find_resumable(claim, binding)
         if session is None:
             self._refuse_resume(claim, "the session ended, or went on elsewhere, while its key was checked")
-        elif check is KeyCheck.UNKNOWN:
+        elif check in UNCHECKED:
             # A refusal is final, and the portal may know more when the client dials again.
-            self.fail("nothing is known about its key now")
+            self._put_off(f"{UNCHECKED[check]}; try again later", f"session {session.shown_id}")
         elif check is KeyCheck.REFUSED:
             self._refuse_resume(claim, "its key is refused now")
         else:

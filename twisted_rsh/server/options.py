@@ -10,8 +10,14 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
-from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
+from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
+from twisted_rsh.server.capacity import (
+    MAX_KEPT_JOBS,
+    MAX_SESSIONS,
+    MAX_SESSIONS_PER_KEY,
+    MAX_UNREAD_INPUT_BYTES,
+    MAX_UNREAD_OUTPUT_BYTES,
+)
 
 __all__ = ["ServiceOptions"]
 
@@ -28,12 +34,17 @@ class ServiceOptions:
     :ivar login_timeout: seconds that a client has to log in, from its connection on.
     :ivar max_unauthenticated: connections that may exist at once without a login, and beside them as many of the
         server's own user.
+    :ivar drop_start: connections without a login from which on the server turns some away at random.
     :ivar max_unauthenticated_per_source: connections without a login that one source may have at once.  A source is an
         IPv4 address, an IPv6 network of 64 bits, or another user of this machine where the system tells it.
     :ivar penalties: whether the server refuses a source for a while when it misbehaves before it logs in
         (:mod:`twisted_rsh.server.strangers`).
-    :ivar max_sessions_per_key: sessions that one key may have at once.
+    :ivar max_sessions: sessions that there may be at once, with a connection and without; the server refuses further
+        logins.
+    :ivar max_sessions_per_key: sessions of one key that may have a connection or a job at once; likewise.
     :ivar max_unread_input: bytes of input that all jobs together may leave unread; the server refuses further jobs.
+    :ivar max_unread_output: bytes of output that all clients together may leave unread; likewise.
+    :ivar max_kept_jobs: jobs that may be kept without a client at once; the server refuses further ones; 0 for none.
     :ivar log_commands: whether the log names the commands that clients run.
     """
 
@@ -43,8 +54,12 @@ class ServiceOptions:
     limits: SessionLimits = field(default_factory=SessionLimits)
     login_timeout: float = LOGIN_SECONDS
     max_unauthenticated: int = MAX_UNAUTHENTICATED
+    drop_start: int = DROP_START
     max_unauthenticated_per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE
     penalties: bool = True
+    max_sessions: int = MAX_SESSIONS
     max_sessions_per_key: int = MAX_SESSIONS_PER_KEY
     max_unread_input: int = MAX_UNREAD_INPUT_BYTES
+    max_unread_output: int = MAX_UNREAD_OUTPUT_BYTES
+    max_kept_jobs: int = MAX_KEPT_JOBS
     log_commands: bool = False

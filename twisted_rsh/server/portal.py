@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.plan import describe_shortage
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
@@ -100,6 +101,9 @@ class KeyCheck(enum.Enum):
     UNKNOWN = "unknown"
     """The portal broke, as when it cannot reach its database."""
 
+    EXHAUSTED = "exhausted"
+    """The server has no descriptors or no memory left to look."""
+
 
 def check_key_again(
     portal: Portal, credentials: VerifiedKey, log: Logger | RateLimitedLog = _log
@@ -123,6 +127,8 @@ def _judge(answer: object, log: Logger | RateLimitedLog) -> KeyCheck:
             except Exception:  # noqa: BLE001 - an application's logout; the answer is the same
                 log.failure("logging out after a check of a key broke the program", Failure())
             return KeyCheck.AUTHORIZED
+        case Failure(value=OSError() as error) if describe_shortage(error) is not None:
+            return KeyCheck.EXHAUSTED
         case Failure() if not answer.check(LoginFailed):
             log.failure("the check of a key broke", answer)
             return KeyCheck.UNKNOWN

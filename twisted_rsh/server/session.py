@@ -103,6 +103,11 @@ class DurableSession:
         self._last_ending = self._kept_until = self._attached_at
         self._expiry: IDelayedCall | None = None
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it has a link or a job that runs; otherwise it only waits to tell how its jobs ended."""
+        return self.detached_at is None or self.jobs.count > 0
+
     # For its links to call.
 
     def begin(self, link: ServerLink) -> None:
@@ -144,7 +149,6 @@ class DurableSession:
         self.detached_at = self._clock.seconds()
         self.jobs.detach(longest)
         self._plan_expiry()
-        self.sessions.session_detached(self)
 
     # The resume.
 
@@ -237,11 +241,8 @@ class DurableSession:
         assert link is not None
         self._client_has_left = True
         self.detached_at = self._clock.seconds()
-        if self.core.limits.detach_seconds:
-            self.jobs.leave()
-        if self.jobs.has_kept and self.core.limits.detach_seconds:
-            self.sessions.session_detached(self)
-        else:
+        self.jobs.leave()
+        if not self.jobs.has_kept:
             self.end("the client left")
         link.close()
 

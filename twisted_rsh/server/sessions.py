@@ -1,8 +1,9 @@
-"""The sessions of a server, with a link and without: how to find one, end some, and how many may wait for a link."""
+"""The sessions of a server, with a link and without: how many there may be, how to find one, and how to end some."""
 
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 
 from twisted.cred.portal import Portal
@@ -13,15 +14,11 @@ from twisted_rsh.core.limits import PROOF_BYTES, SESSION_ID_BYTES
 from twisted_rsh.core.messages import Resume
 from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
-from twisted_rsh.server.capacity import Capacity
+from twisted_rsh.server.capacity import MAX_SESSIONS, MAX_SESSIONS_PER_KEY, Capacity
 from twisted_rsh.server.portal import KeyCheck, check_key_again
 from twisted_rsh.server.session import DurableSession, LoggedIn
 
-__all__ = ["KEY_REVOKED", "MAX_DETACHED_PER_KEY", "Sessions"]
-
-MAX_DETACHED_PER_KEY = 16
-"""Sessions of one key that may wait without a link; of one more, the session that lost its link first is ended.  Each
-may hold a window of each stream of its jobs."""
+__all__ = ["KEY_REVOKED", "Sessions"]
 
 KEY_REVOKED = "your key is not authorized any more"
 """The line for a client whose session ends because its key may not log in any more."""
@@ -31,17 +28,30 @@ class Sessions:
     """Knows every session of a server from its login to its end.
 
     :param clock: keeps the time, usually the reactor.
-    :param capacity: counts the sessions and jobs.
+    :param capacity: counts the jobs.
+    :param max_sessions: sessions that there may be at once.
+    :param max_sessions_per_key: sessions of one key that may have a link or a job at once.
     :param log_commands: whether the log names the commands.
     :ivar clock: as above.
     :ivar capacity: as above.
     :ivar log_commands: as above.
     """
 
-    def __init__(self, clock: IReactorTime, capacity: Capacity, *, log_commands: bool = False) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        capacity: Capacity,
+        *,
+        max_sessions: int = MAX_SESSIONS,
+        max_sessions_per_key: int = MAX_SESSIONS_PER_KEY,
+        log_commands: bool = False,
+    ) -> None:
         self.clock = clock
         self.capacity = capacity
         self.log_commands = log_commands
+        self._max = max_sessions
+        self._max_per_key = max_sessions_per_key
+        self._of_key: Counter[str] = Counter()
         self._sessions: dict[bytes, DurableSession] = {}
         self._decoy = ServerProof(bytes(SESSION_ID_BYTES), secrets.token_bytes(PROOF_BYTES))
 
@@ -51,12 +61,28 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def bound_reached(self, key: str) -> str | None:
+        """Tell whether a key may begin no further session now.
+
+        :param key: the key's fingerprint.
+        :returns: one line for the client that names the bound; ``None`` if the key may.
+        """
+        if len(self) >= self._max:
+            return f"the server has {len(self)} sessions, as many as its --max-sessions allows; try again later"
+        # The first count holds those that only wait to tell how their jobs ended, and is enough most of the time.
+        if self._of_key[key] >= self._max_per_key:
+            active = sum(one.is_active and one.login.credentials.fingerprint == key for one in self._sessions.values())
+            if active >= self._max_per_key:
+                bound = "as many as the server's --max-sessions-per-key allows"
+                return f"this key has {active} sessions, {bound}; try again later"
+        return None
+
     def new_identifier(self) -> bytes:
         """Make the identifier of a new session, which no client can guess."""
         return secrets.token_bytes(SESSION_ID_BYTES)
 
     def begin(self, identifier: bytes, core: ServerSession, secret: bytes, login: LoggedIn) -> DurableSession:
-        """Make the session of a login, which the capacity has counted.
+        """Make the session of a login.  Ask :meth:`bound_reached` first.
 
         :param identifier: its identifier (:meth:`new_identifier`).
         :param core: its core.
@@ -65,6 +91,7 @@ class Sessions:
         """
         session = DurableSession(self, identifier, core, secret, login)
         self._sessions[identifier] = session
+        self._of_key[login.credentials.fingerprint] += 1
         return session
 
     def find_resumable(self, claim: Resume, binding: LinkBinding) -> DurableSession | None:
@@ -115,21 +142,10 @@ class Sessions:
 
         return check_key_again(portal, session.login.credentials).addCallback(act)
 
-    # For the sessions to call.
-
-    def session_detached(self, session: DurableSession) -> None:
-        """Make room for a session that has lost its link and stays: end the one of its key that lost its link first."""
-        key = session.login.credentials.fingerprint
-        detached = [
-            (one.detached_at, number, one)
-            for number, one in enumerate(self)
-            if one.detached_at is not None and one.login.credentials.fingerprint == key
-        ]
-        if len(detached) > MAX_DETACHED_PER_KEY:
-            _, _, oldest = min(detached)
-            oldest.end(f"its key has more than {MAX_DETACHED_PER_KEY} sessions without a link")
-
     def session_ended(self, session: DurableSession) -> None:
-        """Forget a session that is over."""
+        """Forget a session that is over; the session calls this."""
         del self._sessions[session.identifier]
-        self.capacity.leave_session(session.login.credentials.fingerprint)
+        key = session.login.credentials.fingerprint
+        self._of_key[key] -= 1
+        if not self._of_key[key]:
+            del self._of_key[key]

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from twisted_rsh.limited_log import TRACEBACKS_A_MINUTE, RateLimitedLog
 from twisted_rsh.link.tls import BUSY_ALERT, REFUSED_ALERT
-from twisted_rsh.server.admission import MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE, Admission
+from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE, Admission
 from twisted_rsh.server.sources import OWN_USER, UNKNOWN_USER
 
 __all__ = [
@@ -83,6 +83,7 @@ class Strangers:
     :param max_unauthenticated: connections without a login that may exist at once.
     :param max_unauthenticated_per_source: connections without a login that one source may have at once.
     :param penalties: whether a source that misbehaves is refused for a while.
+    :param drop_start: connections without a login from which on some are turned away.
     :ivar admission: the connections.
     :ivar penalties: the sources that have misbehaved.
     :ivar log: the log for all that strangers cause.
@@ -95,8 +96,9 @@ class Strangers:
         max_unauthenticated_per_source: int = MAX_UNAUTHENTICATED_PER_SOURCE,
         *,
         penalties: bool = True,
+        drop_start: int = DROP_START,
     ) -> None:
-        self.admission = Admission(SystemRandom(), max_unauthenticated, max_unauthenticated_per_source)
+        self.admission = Admission(SystemRandom(), max_unauthenticated, max_unauthenticated_per_source, drop_start)
         self.penalties = Penalties(clock)
         self.log = StrangerLog(clock)
         self._punishes = penalties
@@ -245,6 +247,7 @@ class StrangerLog:
     :ivar broken: a frame, or a question to the portal, has met a bug.
     :ivar refused_login: a login was refused.
     :ivar refused_resume: a resume was refused.
+    :ivar put_off: a login or a resume was verified and could not be served.
     """
 
     log: ClassVar[Logger] = Logger()
@@ -256,3 +259,4 @@ class StrangerLog:
         self.broken = RateLimitedLog(self.log, clock.seconds, TRACEBACKS_A_MINUTE)
         self.refused_login = RateLimitedLog(self.log, clock.seconds)
         self.refused_resume = RateLimitedLog(self.log, clock.seconds)
+        self.put_off = RateLimitedLog(self.log, clock.seconds)

@@ -110,6 +110,25 @@ async def test_nothing_to_do(guardian: Guardian, group: Group, warnings: Sequenc
 
 
 @asynchronous
+async def test_thousands_of_jobs(guardian: Guardian, group: Group) -> None:
+    """X-10: the guardian keeps up with a server that has thousands of jobs, started and ended, and ends those left."""
+    pid_max = 2**22  # no process of Linux has a number above it
+    first, last = group(), group()
+    guardian.job_started(first.pid, b"mark")
+    for number in range(1, 3001):
+        guardian.job_started(pid_max + number, b"%032d" % number)
+    guardian._tell_now()
+    await until(lambda: not guardian._untold)
+    for number in range(1, 3001, 2):
+        guardian.job_ended(pid_max + number)
+    guardian.job_started(last.pid, b"mark")
+    guardian._tell_now()
+    await until(lambda: not guardian._untold)
+    guardian.stop()
+    await until(lambda: first.poll() is not None and last.poll() is not None)
+
+
+@asynchronous
 async def test_most_jobs_are_not_told(guardian: Guardian) -> None:
     """A job that has ended before the guardian is told costs it nothing; one that runs on is told soon."""
     guardian.job_started(7, b"abc")

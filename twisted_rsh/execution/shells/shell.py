@@ -11,7 +11,7 @@ from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, Ref
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.lifetime import JobLifetime
-from twisted_rsh.execution.plan import refusal_of, shell_failure
+from twisted_rsh.execution.plan import describe_shortage, refusal_of, shell_failure
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES
 from twisted_rsh.execution.shells.command import PrivateFolder, ShellCommand, ShellOutput
@@ -393,7 +393,8 @@ class ShellJob:
             self._send(command)
         except OSError as e:
             self._command = None
-            command.finish(Refused(RefusalReason.RESOURCES, f"no input for the command: {e.strerror}"))
+            text = f"no input for the command: {describe_shortage(e) or e.strerror}"
+            command.finish(Refused(RefusalReason.RESOURCES, text))
             self._go_on()
 
     # Called by the watch

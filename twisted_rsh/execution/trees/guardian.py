@@ -73,16 +73,14 @@ leave() {
     fi
 }
 trap leave EXIT
-jobs=' '
 while read -r act pid mark born; do
-    case $jobs in
-        *" $pid:"*) rest=${jobs#*" $pid:"} jobs="${jobs%%" $pid:"*} ${rest#* }" ;;
-    esac
     case $act in
-        +) jobs="$jobs$pid:$mark:$born " ;;
+        +) eval "job_$pid=\$mark:\$born" ;;
+        -) unset "job_$pid" ;;
         !) steps=KILL ;;
     esac
 done
+jobs=" $(set | sed -n "s/^job_\([0-9]*\)='\{0,1\}\([^']*\)'\{0,1\}$/\1:\2/p" | tr '\n' ' ')"
 patterns= oldest=
 for job in $jobs; do
     mark=${job#*:} born=${job##*:}
@@ -151,9 +149,10 @@ mark, the folder of the control group or nothing, and the beginning of the mark 
 
 A guardian that replaces another one is born in the control group, and leaves it first: it must outlive what it ends.
 
-A job is the word ``PID:MARK:BORN``.  A line takes a job from the list before it puts one there; the line ``!`` leaves
-only the last step.  The next look takes a group that is gone from the list, as its number may soon be another's.
-Killed processes are killed again, as they may fork.
+While the server lives, a job is a variable of its own: with one list of them, each line would cost as much as there are
+jobs.  The line ``!`` leaves only the last step.  When the server is gone, a job is the word ``PID:MARK:BORN``.  The
+next look takes a group that is gone from the list, as its number may soon be another's.  Killed processes are killed
+again, as they may fork.
 
 In the control group it suspects every process that carries no mark of this server's and is no older than the oldest
 job: it comes from one of the jobs and has wiped its environment, or has become another user.  A process that a job left
