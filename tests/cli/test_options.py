@@ -120,7 +120,7 @@ def test_url_gives_way_to_options() -> None:
 
 
 def test_empty_command_is_none() -> None:
-    """One word without a character is no command, as for ssh; two are one, and the name of a program may not be empty."""
+    """One word without a character is no command, as for ssh; an empty name of a program is not."""
     assert parse_options(["h", ""]) == parse_options(["h"])
     assert parse_options(["-t", "h", "-q", "--", ""]).command == ()
     assert parse_options(["h", "", ""]).command == ("", "")
