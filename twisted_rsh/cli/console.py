@@ -14,7 +14,7 @@ from prompt_toolkit.application import in_terminal
 from prompt_toolkit.application.current import set_app
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
-from prompt_toolkit.input.vt100 import Vt100Input, raw_mode
+from prompt_toolkit.input.vt100 import Vt100Input, cooked_mode, raw_mode
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 from prompt_toolkit.output import create_output
@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
-from twisted_rsh.cli.job_control import BACKGROUND_SECONDS, in_foreground, stop_in_background, suspend_self
+from twisted_rsh.cli.job_control import in_foreground, stop_in_background, suspend_self
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.outage import GaveUp
@@ -54,27 +54,30 @@ def open_history(config: ConfigFolders) -> History:
     return FileHistory(config.history_path)
 
 
-class _RawMode(raw_mode):
-    """The settings that the prompt needs, until its end, unless it ends in the background."""
+class _InForeground(raw_mode):
+    """Settings for the prompt, which are left alone in the background: they are another program's there."""
+
+    def __enter__(self) -> None:
+        if in_foreground(self.fileno):
+            super().__enter__()
 
     def __exit__(self, *error: object) -> None:
-        # In the background they are another program's, and the client would be stopped.
         if in_foreground(self.fileno):
             super().__exit__(*error)
+
+
+class _Cooked(_InForeground, cooked_mode):
+    """Those while there is no prompt."""
 
 
 class _Keys(Vt100Input):
     """The keys of the client's own terminal."""
 
     def raw_mode(self) -> AbstractContextManager[None]:
-        return _RawMode(self.fileno())
+        return _InForeground(self.fileno())
 
-
-async def _come_to_foreground() -> None:
-    """Let the client be stopped, as often as the shell continues it in the background."""
-    while not in_foreground(0):
-        stop_in_background(0)
-        await asyncio.sleep(BACKGROUND_SECONDS)  # a signal that ended the stop is dealt with here
+    def cooked_mode(self) -> AbstractContextManager[None]:
+        return _Cooked(self.fileno())
 
 
 class LineDropped(Exception):
@@ -123,8 +126,7 @@ class Prompt:
         :raises EOFError: there is no line, and there will be none.
         :raises twisted_rsh.cli.outage.GaveUp: the user typed ``~.`` during an outage.
         """
-        if not in_foreground(0):  # a command was continued there, and has ended
-            await Deferred.fromFuture(asyncio.ensure_future(_come_to_foreground()))
+        stop_in_background(0)  # a command may have been continued there, and have ended
         # Twisted's own signal handling is off, and the program's has to be in place again when a command runs.
         asking = asyncio.ensure_future(self._session.prompt_async(PROMPT, handle_sigint=False))
         needless = False
@@ -151,8 +153,6 @@ class Prompt:
                 asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
             until.cancel()
             self._is_asking = False
-            if self._suspending is not None:
-                self._suspending.cancel()
             if self._writing is not None:
                 await Deferred.fromFuture(self._writing)
             self._outputs.release()
@@ -184,7 +184,7 @@ class Prompt:
         with set_app(self._session.app):
             async with in_terminal():
                 suspend_self()
-                await _come_to_foreground()
+                stop_in_background(0)
 
 
 class Console:
