@@ -143,8 +143,8 @@ async def test_reader_that_has_enough(connection: Connection, stdin: MakeStdin, 
     """C-06: a line that writes when the reader of stdout is gone is the last, as in ``sh script | head``."""
     reading, writing = open_pipe()
     screen = Screen((reading, writing), open_pipe())
-    os.close(reading)
     script = stdin(f"touch {tmp_path}/quiet\necho much\ntouch {tmp_path}/never\n".encode())
+    os.close(reading)
     assert await run_script(reactor, connection, ClientOptions(), screen.foreground, script) == 141
     assert ((tmp_path / "quiet").exists(), (tmp_path / "never").exists()) == (True, False)
     os.dup2(writing, reading)  # the screen closes it
