@@ -86,7 +86,7 @@ async def test_room_that_shrinks_while_the_reader_waits() -> None:
 
 @asynchronous
 async def test_background_leaves_keys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """C-05: in the background no key is read, nor looked for all the time (C-06), and all of them in the foreground."""
+    """C-07: in the background no key is read, nor looked for all the time, and all of them are in the foreground."""
     terminal, behind = open_terminal()
     monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
     reading = Reading(terminal)
@@ -109,7 +109,7 @@ async def test_background_leaves_keys_alone(monkeypatch: pytest.MonkeyPatch) -> 
 
 @asynchronous
 async def test_foreground_that_is_lost_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """C-05: the error of a read in the background is no end of the input, as that of a terminal that is gone is."""
+    """C-07: the error of a read in the background is no end of the input, as that of a terminal that is gone is."""
     terminal, behind = open_terminal()
     blocked = []
 

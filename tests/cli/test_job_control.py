@@ -77,7 +77,7 @@ def raw(terminal: Terminal) -> bool:
 
 @pytest.mark.parametrize("name", SHELLS)
 def test_background_and_foreground(shell: Opener, name: str, tmp_path: Path) -> None:
-    """C-05: ``&`` does not stop a client, keys are the shell's, and after ``fg`` they are the command's."""
+    """C-07: ``&`` does not stop a client, keys are the shell's, and after ``fg`` they are the command's."""
     terminal = shell(name)
     terminal.type("./t 127.0.0.1 'touch started; cat; echo over' &\r".replace("touch ", f"touch {tmp_path}/"))
     terminal.until((tmp_path / "started").exists)
@@ -129,7 +129,7 @@ def test_suspended_by_a_key(shell: Opener, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", ["127.0.0.1 'exec sleep 1000'", "-t 127.0.0.1 'exec sleep 1000'", "127.0.0.1"])
 def test_timeout_of_a_script(shell: Opener, words: str) -> None:
-    """C-05: ``timeout`` in a script has its own group, in the background: it ends the client all the same."""
+    """C-07: ``timeout`` in a script has its own group, in the background: it ends the client all the same."""
     terminal = shell()
     before = termios.tcgetattr(terminal.terminal)
     terminal.type(f"sh -c 'timeout 3 \"$@\"; echo status $?; :' sh ./t {words}\r")
@@ -140,7 +140,7 @@ def test_timeout_of_a_script(shell: Opener, words: str) -> None:
 
 
 def test_timeout_that_is_not_reached(shell: Opener) -> None:
-    """C-05: in the group of ``timeout``, a command runs to its end, which is the status."""
+    """C-07: in the group of ``timeout``, a command runs to its end, which is the status."""
     terminal = shell()
     terminal.type("sh -c 'timeout 50 \"$@\"; echo status $?; :' sh ./t 127.0.0.1 'echo out; exit 3'\r")
     terminal.type("echo typed $((1 + 1))\r")
