@@ -227,7 +227,7 @@ class Console:
             await self._outputs.settle()
             if self._outputs.stdout.reader_left:
                 return READER_LEFT_STATUS
-            needless = [self._lines.when_ended(), self._outputs.stdout.when_reader_left()]
+            needless: list[Deferred[Any]] = [self._lines.when_ended(), self._outputs.stdout.when_reader_left()]
             try:
                 line = await self._prompt.ask(DeferredList(needless, fireOnOneCallback=True, consumeErrors=True))
             except LineDropped:
