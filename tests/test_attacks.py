@@ -69,3 +69,9 @@ def test_one_cut(tmp_path: Path) -> None:
     """M-16: one cut of all connections loses no session and no byte, with the server's own bounds."""
     require(Path("/proc/self/fd").exists(), "only Linux shows what a process has")
     attack(tmp_path, "one_cut")
+
+
+def test_job_control(tmp_path: Path) -> None:
+    """C-07: a client in the background goes on without keys, and ``timeout`` ends one in a script."""
+    require(shutil.which("bash") is not None and shutil.which("timeout") is not None, "bash or timeout is missing")
+    attack(tmp_path, "job_control")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 import re
 from importlib.metadata import entry_points, version
 from importlib.resources import files
@@ -75,6 +76,16 @@ def test_scripts(setup: configparser.ConfigParser) -> None:
     }
     assert not {"rsh", "remsh"} & set(scripts)  # rsync changes its ways for these names
     assert all(callable(script.load()) for script in scripts.values())
+
+
+def test_script_of_the_client(setup: configparser.ConfigParser) -> None:
+    """``trsh`` is a script for sh beside the entry point that it runs."""
+    assert lines(setup["options"]["scripts"]) == ["bin/trsh"]
+    script = ROOT / "bin" / "trsh"
+    assert os.access(script, os.X_OK)
+    assert script.read_text().splitlines()[0] == "#!/bin/sh"
+    assert "twisted-rsh-client" in script.read_text()
+    assert "twisted-rsh-client" in {script.name for script in entry_points(group="console_scripts")}
 
 
 def is_ours(value: str) -> bool:

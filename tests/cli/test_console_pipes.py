@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 
@@ -139,4 +140,35 @@ def test_one_shell(server: ServerProcess, console: Console) -> None:
     terminal.enter("exit 3")
     assert terminal.end() == 3
     assert terminal.lines[-1] == f"{PROMPT}exit 3"
+    assert restored(terminal)
+
+
+def test_reader_leaves_at_the_prompt(server: ServerProcess, console: Console) -> None:
+    """C-06: a reader of stdout that has enough ends the console at once, with SIGPIPE's status and no word."""
+    reading, writing = os.pipe()
+    terminal = console(server, stdout=writing)
+    os.close(writing)
+    terminal.enter("echo one; exit_status=3")
+    assert os.read(reading, 100) == b"one\n"
+    terminal.prompt()
+    lines = terminal.lines
+    os.close(reading)
+    assert terminal.end() == 141
+    assert terminal.lines == lines
+    assert restored(terminal)
+
+
+@pytest.mark.parametrize("option", ["-T", "-t"])
+def test_reader_leaves_a_command(server: ServerProcess, console: Console, option: str) -> None:
+    """C-06: a reader that leaves under a command ends the console when the command has ended, as it does by writing."""
+    reading, writing = os.pipe()
+    terminal = console(server, option, stdout=writing)
+    os.close(writing)
+    terminal.enter("sh -c 'echo $$; read x; yes'")
+    pid = int(os.read(reading, 100))
+    os.close(reading)
+    terminal.type("go on\r")
+    assert terminal.end() == 141
+    wait_until_gone(pid)
+    assert not any("Traceback" in line or line.startswith("trsh") for line in terminal.lines)
     assert restored(terminal)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,6 +82,64 @@ async def test_room_that_shrinks_while_the_reader_waits() -> None:
     assert os.read(ours, 9) == b"c"
     reading.reader.stop()
     close(ours, theirs)
+
+
+@asynchronous
+async def test_background_leaves_keys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C-07: in the background no key is read, nor looked for all the time, and all of them are in the foreground."""
+    terminal, behind = open_terminal()
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
+    reading = Reading(terminal)
+    await turns()
+    assert (reading.data, reactor.getDelayedCalls()) == (b"", [])
+    os.write(behind, b"keys")
+    while not reactor.getDelayedCalls():
+        await turns(1)
+    await turns()
+    assert reading.reader not in reactor.getReaders()
+    reading.allow(1)
+    await turns()
+    assert (reading.data, len(reactor.getDelayedCalls())) == (b"", 1)
+    monkeypatch.undo()
+    assert await reading.until(4) == b"keys"
+    close(behind)
+    await reading.ended
+    close(terminal)
+
+
+@asynchronous
+async def test_foreground_that_is_lost_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C-07: the error of a read in the background is no end of the input, as that of a terminal that is gone is."""
+    terminal, behind = open_terminal()
+    blocked = []
+
+    def refuse(fd: int, size: int) -> bytes:
+        blocked.append(signal.SIGTTIN in signal.pthread_sigmask(signal.SIG_BLOCK, set()))
+        monkeypatch.undo()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "read", refuse)
+    reading = Reading(terminal)
+    await turns()
+    assert (blocked, reading.errors) == ([True], [])
+    assert signal.SIGTTIN not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+    os.write(behind, b"keys")
+    assert await reading.until(4) == b"keys"
+    close(behind)
+    await reading.ended
+    assert reading.errors == [None]
+    close(terminal)
+
+
+@asynchronous
+async def test_input_that_nohup_takes_away(tmp_path: Path) -> None:
+    """C-07: a /dev/null that is open for writing is an empty input, and a file that is is an error."""
+    for path, error in ((Path(os.devnull), None), (tmp_path / "file", errno.EBADF)):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+        reading = Reading(fd)
+        await reading.ended
+        assert [error and error.errno for error in reading.errors] == [error]
+        close(fd)
 
 
 class Stopping(Reading):

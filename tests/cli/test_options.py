@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import twisted_rsh
-from twisted_rsh.cli.options import ClientOptions, TerminalWish, UsageError, parse_options, usage_text
+from twisted_rsh.cli.destination import UsageError
+from twisted_rsh.cli.options import ClientOptions, TerminalWish, parse_options, usage_text
 from twisted_rsh.core.requests import KILL, Grace, Keep
 
 
@@ -86,12 +87,45 @@ def test_words_are_read_as_ssh_reads_them(line: str, expected: ClientOptions) ->
         ("fe80::1%eth0", "fe80::1%eth0", 8082, None),
         ("127.0.0.1:80", "127.0.0.1", 80, None),
         ("例え.example", "例え.example", 8082, None),
+        ("ssh://h", "h", 8082, None),
+        ("ssh://h/", "h", 8082, None),
+        ("ssh://h:", "h", 8082, None),
+        ("SSH://bob@h:99/", "h", 99, "bob"),
+        ("ssh://bob@[::1]:99", "::1", 99, "bob"),
+        ("ssh://[::1]", "::1", 8082, None),
+        ("ssh://[fe80::1%25eth0]:99", "fe80::1%eth0", 99, None),
+        ("ssh://b%6Fb%40corp@h", "h", 8082, "bob@corp"),
+        ("ssh://%E5%AD%97@h", "h", 8082, "字"),
+        ("ssh://%65xample.org", "example.org", 8082, None),
     ],
 )
 def test_host_forms(word: str, host: str, port: int, user: str | None) -> None:
-    """A host has a port behind it and a user, up to the last ``@``, before it."""
-    options = parse_options([word])
-    assert (options.host, options.port, options.user) == (host, port, user)
+    """A host has a port behind it and a user, up to the last ``@``, before it, also as the URL of ssh."""
+    options = parse_options([word, "ls"])
+    assert (options.host, options.port, options.user, options.command) == (host, port, user, ("ls",))
+
+
+def test_password_in_a_url_is_refused_and_not_shown() -> None:
+    """C-03: a URL with a password is refused, in a line that does not repeat it."""
+    with pytest.raises(UsageError) as caught:
+        parse_options(["ssh://bob:secret@h"])
+    assert "password" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_url_gives_way_to_options() -> None:
+    """The port and the user of options count, as they do for other hosts."""
+    options = parse_options("-p 1 -l eve ssh://bob@h:2 ls".split())
+    assert (options.port, options.user) == (1, "eve")
+
+
+def test_empty_command_is_none() -> None:
+    """One word without a character is no command, as for ssh; an empty name of a program is not."""
+    assert parse_options(["h", ""]) == parse_options(["h"])
+    assert parse_options(["-t", "h", "-q", "--", ""]).command == ()
+    assert parse_options(["h", "", ""]).command == ("", "")
+    assert parse_options(["h", " "]).command == (" ",)
+    assert parse_options(["--argv", "h", ""]).command == ("",)
 
 
 def test_command_words_are_kept_as_they_are() -> None:
@@ -184,6 +218,29 @@ def test_first_value_counts() -> None:
         ["::1%"],
         ["::1%a;b"],
         ["::\0:1"],
+        ["ssh://"],
+        ["ssh:///"],
+        ["ssh://bob@"],
+        ["ssh://@h"],
+        ["ssh://h/path"],
+        ["ssh://h?query"],
+        ["ssh://h#fragment"],
+        ["ssh://h:0"],
+        ["ssh://h:99999"],
+        ["ssh://h:%"],
+        ["ssh://::1"],
+        ["ssh://[::1"],
+        ["ssh://a@b@h"],
+        ["ssh://bob;x=y@h"],
+        ["ssh://bob%3Bid@h"],
+        ["ssh://%0Abob@h"],
+        ["ssh://b%6@h"],
+        ["ssh://b%zz@h"],
+        ["ssh://b%@h"],
+        ["ssh://b%  @h"],
+        ["ssh://%ff@h"],
+        ["ssh://\udcff@h"],
+        ["ssh://%2DoProxyCommand=x"],
         ["::\u0661"],
     ],
 )

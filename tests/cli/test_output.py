@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IWriteDescriptor
+from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -22,6 +22,7 @@ from tests.cli.descriptors import open_pipe as open_reading_first
 from tests.cli.screens import Screen, open_pipe, open_terminal, read_bytes
 from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.output import IOutputHolder, LocalOutput, LocalOutputs
+from twisted_rsh.cli.reader_watch import ReaderWatch
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.streams import JobChannel, RemoteOutput
 from twisted_rsh.core.roles import OUTPUTS, Stream
@@ -219,6 +220,68 @@ async def test_reader_that_left() -> None:
     assert (shown.stops, shown.consumed) == (1, 6)
     assert Shown(output, None).stops == 1
     output.stop()
+    os.close(writing)
+
+
+@asynchronous
+async def test_reader_that_leaves_unnoticed() -> None:
+    """C-06: on request the output finds out without a write, and costs nothing until then; else a write finds out."""
+    reading, writing = open_pipe()
+    watched, waiting = LocalOutput(reactor, writing), LocalOutput(reactor, writing)
+    shown = Shown(watched, None)
+    watched.watch_reader()
+    left, cancelled = watched.when_reader_left(), watched.when_reader_left()
+    cancelled.addErrback(lambda failure: failure.trap(CancelledError))
+    cancelled.cancel()
+    shown.stream.data_received(b"abc")
+    await watched.flushed()
+    await turns()
+    assert (watched.reader_left, reactor.getDelayedCalls()) == (False, [])
+    os.close(reading)
+    await left
+    assert (watched.reader_left, waiting.reader_left, shown.stops) == (True, False, 1)
+    await watched.when_reader_left()
+    watched.stop()
+    waiting.stop()
+    os.close(writing)
+
+
+@asynchronous
+async def test_reader_that_leaves_what_is_held() -> None:
+    """What a prompt keeps back is dropped when its reader is gone, and has its credit."""
+    reading, writing = open_pipe()
+    output = LocalOutput(reactor, writing)
+    shown = Shown(output, None)
+    output.watch_reader()
+    output.hold(Holder())
+    shown.stream.data_received(b"abc")
+    os.close(reading)
+    await output.when_reader_left()
+    await output.flushed()
+    assert (shown.stops, shown.consumed, output.is_pending) == (1, 3, False)
+    output.stop()
+    os.close(writing)
+
+
+@asynchronous
+async def test_watch_that_is_stopped_or_has_no_pipe(tmp_path: Path) -> None:
+    """A watch that is over calls no more, also when the reactor shuts down; what is no pipe is left alone."""
+    reading, writing = open_pipe()
+    calls: list[None] = []
+    stopped, dropped, wrong = (
+        ReaderWatch(reactor, fd, lambda: calls.append(None)) for fd in (writing, writing, reading)
+    )
+    verifyObject(IReadDescriptor, stopped)
+    assert (stopped.logPrefix(), wrong.fileno()) == ("stdout's reader", -1)
+    stopped.stop()
+    stopped.stop()
+    reactor.removeReader(dropped)
+    dropped.connectionLost(Failure(ConnectionLost()))
+    with (tmp_path / "file").open("wb") as file:
+        assert ReaderWatch(reactor, file.fileno(), calls.clear).fileno() == -1
+    os.close(reading)
+    await turns()
+    assert (calls, dropped.fileno()) == ([], -1)
     os.close(writing)
 
 

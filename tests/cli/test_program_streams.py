@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pwd
 import random
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -160,3 +162,56 @@ def test_input_that_cannot_be_read(server: ServerProcess, tmp_path: Path) -> Non
             done = server.run(*words, stdin=stdin)
         assert (done.returncode, done.stdout) == (255, b"")
         assert one_line(done.stderr) == "cannot read stdin: Bad file descriptor"
+
+
+def test_folder_as_stdin(server: ServerProcess, tmp_path: Path) -> None:
+    """C-07: a folder on stdin is one line and 255, also by a link to the script; the interpreter alone has many."""
+    installed = Path(sys.executable).with_name("trsh")
+    link = tmp_path / "link"
+    link.symlink_to(installed)
+    options = server.command()[3:]
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for program in (installed, link):
+        command = [str(program), *options, HOST, "echo done"]
+        done = subprocess.run(command, stdin=folder, capture_output=True, env=server.environment, timeout=PATIENCE)
+        assert (done.returncode, done.stdout) == (255, b"")
+        assert one_line(done.stderr) == "cannot read stdin: Is a directory"
+        done = subprocess.run(command, input=b"", capture_output=True, env=server.environment, timeout=PATIENCE)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"done\n", b"")
+    os.close(folder)
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_outputs(server: ServerProcess, redirection: str, tmp_path: Path) -> None:
+    """C-07: what a command writes to a closed stdout or stderr is lost, as with ssh, and its status is not."""
+    command = f"echo out; echo err >&2; touch {tmp_path}/done; exit 3"
+    line = f"exec {shlex.join(server.command(HOST, command))} {redirection}"
+    done = subprocess.run(["sh", "-c", line], input=b"", env=server.environment, timeout=PATIENCE, check=False)
+    assert done.returncode == 3
+    assert (tmp_path / "done").exists()
+
+
+def test_empty_command_is_none(server: ServerProcess) -> None:
+    """As with ssh, a command without a character is none, and the lines of stdin are run; a space is a command."""
+    assert server.run(HOST, "", input=b"echo line; exit 3").stdout == b"line\n"
+    assert server.run(HOST, " ", input=b"echo line").stdout == b""
+
+
+def test_url(server: ServerProcess) -> None:
+    """The URL of ssh leads to the server and the user that it names; a wrong one is one line and 255."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    encoded = "".join(f"%{byte:02x}" for byte in user.encode())
+    for url in (f"ssh://{user}@{HOST}:{server.port}", f"ssh://{encoded}@{HOST}:{server.port}/", f"ssh://{HOST}"):
+        done = subprocess.run(
+            server.command(url, "echo there", port=str(server.port) not in url),
+            input=b"",
+            capture_output=True,
+            env=server.environment,
+            timeout=PATIENCE,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"there\n", b"")
+    done = server.run(f"ssh://{HOST}/path", "echo there")
+    assert (done.returncode, done.stdout) == (255, b"")
+    assert (
+        one_line(done.stderr) == f"not a destination: 'ssh://{HOST}/path': write ssh://user@host:port, without a path"
+    )

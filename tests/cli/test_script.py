@@ -139,6 +139,19 @@ async def test_shell_that_dies(connection: Connection, screen: Screen, stdin: Ma
 
 
 @asynchronous
+async def test_reader_that_has_enough(connection: Connection, stdin: MakeStdin, tmp_path: Path) -> None:
+    """C-06: a line that writes when the reader of stdout is gone is the last, as in ``sh script | head``."""
+    reading, writing = open_pipe()
+    screen = Screen((reading, writing), open_pipe())
+    script = stdin(f"touch {tmp_path}/quiet\necho much\ntouch {tmp_path}/never\n".encode())
+    os.close(reading)
+    assert await run_script(reactor, connection, ClientOptions(), screen.foreground, script) == 141
+    assert ((tmp_path / "quiet").exists(), (tmp_path / "never").exists()) == (True, False)
+    os.dup2(writing, reading)  # the screen closes it
+    screen.close()
+
+
+@asynchronous
 async def test_line_that_the_server_refuses(connection: Connection, screen: Screen, stdin: MakeStdin) -> None:
     """A line that is too long for a command is told, and the script goes on as a shell's would."""
     script = stdin(b"echo " + b"x" * (MAX_CONTROL_BYTES - 5) + b"\necho next\n")

@@ -12,8 +12,10 @@ from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from tests.serving import asynchronous, reactor
+from twisted_rsh.cli.job_control import BACKGROUND_SECONDS
 from twisted_rsh.cli.terminal import LocalTerminal, local_encoding, plain_terminal
 from twisted_rsh.client.job import Job
 from twisted_rsh.core.limits import MAX_TERM_BYTES
@@ -233,6 +235,28 @@ def test_background(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
     terminal.give_back()
     assert settings(fd) == raw
+
+
+@asynchronous
+async def test_foreground_without_a_signal(fd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """C-04: a terminal that is lent in the background is raw soon after it has come to the foreground."""
+    before = settings(fd)
+    terminal = LocalTerminal(reactor, fd)
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
+    terminal.lend()
+    signal.raise_signal(signal.SIGCONT)
+    await deferLater(reactor, 2 * BACKGROUND_SECONDS)
+    assert settings(fd) == before
+    assert len(reactor.getDelayedCalls()) == 1
+    monkeypatch.undo()
+    while settings(fd) == before:
+        await deferLater(reactor, 0)
+    terminal.give_back()
+    assert settings(fd) == before
+    monkeypatch.setattr(os, "tcgetpgrp", lambda _fd: os.getpgrp() + 1)
+    terminal.lend()
+    terminal.give_back()
+    assert reactor.getDelayedCalls() == []
 
 
 def test_local_encoding_is_pythons_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ if os.name != "posix":  # the modules below need fcntl and pwd, which other syst
     sys.exit("twisted-rsh needs a POSIX system")
 
 from twisted_rsh import __version__
-from twisted_rsh.cli.options import UsageError, parse_options, usage_text
+from twisted_rsh.cli.destination import UsageError
+from twisted_rsh.cli.options import parse_options, usage_text
 from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.trust.home import HomeUnknown
 

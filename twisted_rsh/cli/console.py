@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
+from contextlib import AbstractContextManager
 from typing import Any
 
 from prompt_toolkit import PromptSession
@@ -12,18 +14,20 @@ from prompt_toolkit.application import in_terminal
 from prompt_toolkit.application.current import set_app
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+from prompt_toolkit.input.vt100 import Vt100Input, cooked_mode, raw_mode
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 from prompt_toolkit.output import create_output
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
+from twisted_rsh.cli.job_control import in_foreground, stop_in_background, suspend_self
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.outage import GaveUp
-from twisted_rsh.cli.output import IOutputHolder
-from twisted_rsh.cli.terminal import LocalTerminal, suspend_self
+from twisted_rsh.cli.output import READER_LEFT_STATUS, IOutputHolder
+from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.status import describe_ending, exit_status
@@ -48,6 +52,32 @@ def open_history(config: ConfigFolders) -> History:
     except (FileProblem, OSError):
         return InMemoryHistory()
     return FileHistory(config.history_path)
+
+
+class _InForeground(raw_mode):
+    """Settings for the prompt, which are left alone in the background: they are another program's there."""
+
+    def __enter__(self) -> None:
+        if in_foreground(self.fileno):
+            super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        if in_foreground(self.fileno):
+            super().__exit__(*error)
+
+
+class _Cooked(_InForeground, cooked_mode):
+    """Those while there is no prompt."""
+
+
+class _Keys(Vt100Input):
+    """The keys of the client's own terminal."""
+
+    def raw_mode(self) -> AbstractContextManager[None]:
+        return _InForeground(self.fileno())
+
+    def cooked_mode(self) -> AbstractContextManager[None]:
+        return _Cooked(self.fileno())
 
 
 class LineDropped(Exception):
@@ -79,7 +109,7 @@ class Prompt:
         # Where stdout is a file, the file gets what the commands write and not the prompt.
         output = create_output(always_prefer_tty=True)
         self._session: PromptSession[str] = PromptSession(
-            history=open_history(config), key_bindings=keys, output=output
+            history=open_history(config), key_bindings=keys, input=_Keys(sys.stdin), output=output
         )
         self._outputs = foreground.outputs
         self._outage = foreground.outage
@@ -96,6 +126,7 @@ class Prompt:
         :raises EOFError: there is no line, and there will be none.
         :raises twisted_rsh.cli.outage.GaveUp: the user typed ``~.`` during an outage.
         """
+        stop_in_background(0)  # a command may have been continued there, and have ended
         # Twisted's own signal handling is off, and the program's has to be in place again when a command runs.
         asking = asyncio.ensure_future(self._session.prompt_async(PROMPT, handle_sigint=False))
         needless = False
@@ -153,6 +184,7 @@ class Prompt:
         with set_app(self._session.app):
             async with in_terminal():
                 suspend_self()
+                stop_in_background(0)
 
 
 class Console:
@@ -184,19 +216,26 @@ class Console:
     async def run(self) -> int:
         """Prompt for commands and run them, until the end of input, ``exit``, or the end of the shell.
 
-        :returns: the exit status of the last command, or of the shell if it ended first.
+        It also ends when the reader of stdout has left: while a prompt is shown at once, and otherwise when what runs
+        has ended, as it does when it writes.
+
+        :returns: the exit status of the last command, or of the shell if it ended first, or that of a program that
+            SIGPIPE ended if the reader of stdout left.
         :raises twisted_rsh.core.errors.Error: the client failed.
         """
         while True:
             await self._outputs.settle()
+            if self._outputs.stdout.reader_left:
+                return READER_LEFT_STATUS
+            needless: list[Deferred[Any]] = [self._lines.when_ended(), self._outputs.stdout.when_reader_left()]
             try:
-                line = await self._prompt.ask(self._lines.when_ended())
+                line = await self._prompt.ask(DeferredList(needless, fireOnOneCallback=True, consumeErrors=True))
             except LineDropped:
                 continue
             except EOFError:
                 return self._status
             if line is None:
-                return self._shell_ended()
+                return READER_LEFT_STATUS if self._outputs.stdout.reader_left else self._shell_ended()
             words = line.split()
             if words == [LEAVE] or (words and await self._run_line(line)):
                 return self._status
@@ -244,4 +283,5 @@ async def run_console(reactor: Any, connection: Connection, options: ClientOptio
     if terminal is not None:
         terminal.connect_to(lines.shell)
     foreground.outputs.show(lines.shell)
+    foreground.outputs.stdout.watch_reader()
     return await Console(connection, lines, foreground, Prompt(options.config_folders(), foreground), terminal).run()

@@ -30,7 +30,13 @@ import select
 import socket
 import stat
 
-__all__ = ["PIECE_BYTES", "Descriptor", "ensure_standard_descriptors", "open_nonblocking"]
+__all__ = [
+    "PIECE_BYTES",
+    "PSEUDOTERMINAL_MULTIPLEXER",
+    "Descriptor",
+    "ensure_standard_descriptors",
+    "open_nonblocking",
+]
 
 PIECE_BYTES = 64 * 1024
 """Bytes read or written in one turn of the reactor: the size of Linux's pipes; a slow disk blocks for no longer."""
@@ -39,7 +45,7 @@ _ATOMIC_BYTES = 512
 """Bytes that a blocking pipe takes without blocking when ``poll`` reports it ready: the ``PIPE_BUF`` that POSIX
 guarantees."""
 
-_PSEUDOTERMINAL_MULTIPLEXER = os.makedev(5, 2)
+PSEUDOTERMINAL_MULTIPLEXER = os.makedev(5, 2)
 """The device number of Linux's ``/dev/ptmx``: a process that opens it again gets another terminal."""
 
 
@@ -167,7 +173,7 @@ def open_nonblocking(fd: int, access: int) -> Descriptor:
 def _reopen(fd: int, access: int) -> int | None:
     """Open the same pipe or terminal again, non-blocking; return ``None`` where the system refuses."""
     status = os.fstat(fd)
-    if status.st_rdev == _PSEUDOTERMINAL_MULTIPLEXER:
+    if status.st_rdev == PSEUDOTERMINAL_MULTIPLEXER:
         return None
     paths = [f"/proc/self/fd/{fd}"]
     with contextlib.suppress(OSError):  # not a terminal, or one without a name

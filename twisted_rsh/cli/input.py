@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
+from twisted_rsh.cli.job_control import BACKGROUND_SECONDS, in_foreground, unstopped
 from twisted_rsh.cli.outage import GaveUp, Outage
 from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.job import Job
@@ -57,15 +59,26 @@ class IInputOwner(Interface):
         """Learn that no more input comes.  Called once at most, and not after :meth:`InputReader.stop`.
 
         :param error: the error that ended the input before its true end, such as that of a broken disk; ``None`` at the
-            true end.  A terminal that vanished is a true end.
+            true end.  A terminal that vanished is a true end, and so is the input that ``nohup`` takes away.
         """
+
+
+class _InBackground(Exception):
+    """The terminal has another process group in its foreground."""
+
+
+def _is_hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(event & select.POLLHUP for _fd, event in poll.poll(0))
 
 
 @implementer(IReadDescriptor)
 class InputReader:
     """Reads a descriptor as far as its owner has room, and not one byte further.
 
-    Call :meth:`resume` to begin.  The end of a terminal's input (Ctrl-D) is as final as that of a pipe.
+    Call :meth:`resume` to begin.  The end of a terminal's input (Ctrl-D) is as final as that of a pipe.  In the
+    background the keys are another program's: the reader leaves a terminal alone until it is in the foreground.
 
     :param reactor: provides `IReactorFDSet` and `IReactorTime`.
     :param fd: the descriptor.  It stays open and its flags stay as they are.
@@ -111,18 +124,50 @@ class InputReader:
             return
         error = None
         try:
-            data = self._descriptor.read(size)
+            data = self._read_terminal(size) if self._is_terminal else self._descriptor.read(size)
         except BlockingIOError:
             self._watch()
             return
+        except _InBackground:
+            self._wait_in_background()
+            return
         except OSError as e:
             data = b""
-            error = None if self._is_terminal and e.errno == errno.EIO else e
+            error = None if self._is_end(e) else e
         if data:
             self._owner.input_received(data)
             self.resume()
         else:
             self._end(error)
+
+    def _read_terminal(self, size: int) -> bytes:
+        if not in_foreground(self._descriptor.fd):
+            raise _InBackground
+        try:
+            with unstopped():
+                return self._descriptor.read(size)
+        except OSError as error:
+            # The same error tells of the background, and of a terminal that is gone.
+            if error.errno == errno.EIO and not _is_hung_up(self._descriptor.fd):
+                raise _InBackground from None
+            raise
+
+    def _is_end(self, error: OSError) -> bool:
+        if self._is_terminal:
+            return error.errno == errno.EIO
+        # nohup(1) gives a program that it finds on a terminal a /dev/null that is open for writing alone.
+        return error.errno == errno.EBADF and os.fstat(self._descriptor.fd).st_rdev == os.stat(os.devnull).st_rdev
+
+    def _wait_in_background(self) -> None:
+        """Wait for a key, and after one that another program has not read yet wait a while.
+
+        A reactor that watched for it would report it again and again.
+        """
+        if self._is_watched:
+            self._unwatch()
+            self._turn = self._reactor.callLater(BACKGROUND_SECONDS, self._read_first)
+        else:
+            self._watch()
 
     def _watch(self) -> None:
         if not self._is_watched:

@@ -1,4 +1,4 @@
-"""The client's command line: ``trsh [options] [[user@]host[:port]] [command ...]``, read as ``ssh`` reads its own.
+"""The client's command line: ``trsh [options] [destination] [command ...]``, read as ``ssh`` reads its own.
 
 Options may stand before and after the host.  The first word of the command ends them: it belongs to the command, with
 every word after it.  ``--`` ends them too, before the host or after it.  Of two values of one option the first counts,
@@ -11,19 +11,18 @@ from __future__ import annotations
 import enum
 import math
 import os
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from twisted_rsh.cli.destination import UsageError, parse_destination, parse_user
 from twisted_rsh.client.text import text_codec
-from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import MAX_OFFSET
 from twisted_rsh.core.requests import Disconnection, parse_disconnection
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["ClientOptions", "TerminalWish", "UsageError", "parse_options", "usage_text"]
+__all__ = ["ClientOptions", "TerminalWish", "parse_options", "usage_text"]
 
 DEFAULT_HOST = "127.0.0.1"
 """The host that the program dials when the command line names none."""
@@ -33,14 +32,6 @@ MAX_PORT = 65535
 
 _BYTE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 """The factors of the letters that may follow a number of bytes."""
-
-_SHELL_CHARACTERS = frozenset("'\"`$\\;&<>|(){}[]*?!#~^")
-"""The characters that mean something to a shell.  No host and no user has one in its name, and names end up in scripts
-that do not quote them (CVE-2023-51385)."""
-
-
-class UsageError(Error):
-    """The command line is wrong; ``str()`` of the exception is one line that names the word and the way out."""
 
 
 class TerminalWish(enum.Enum):
@@ -160,20 +151,6 @@ def _disconnection(text: str) -> Disconnection:
         raise UsageError(f"not a policy: {text!r}: give kill, keep, or grace: and seconds, such as grace:600") from None
 
 
-def _refuse_unsafe(kind: str, name: str) -> None:
-    # Categories "C": control characters, format characters such as bidirectional overrides, lone surrogates.
-    unsafe = [c for c in name if c in _SHELL_CHARACTERS or c.isspace() or unicodedata.category(c).startswith("C")]
-    if not name or unsafe or name.startswith("-"):
-        raise UsageError(
-            f"not a {kind}: {name!r}: it is empty, begins with '-', or holds a space or a character special to shells"
-        )
-
-
-def _user(text: str) -> str:
-    _refuse_unsafe("user", text)
-    return text
-
-
 @dataclass(frozen=True, slots=True)
 class _Option:
     """One option: the flags to write for it, and the field of :class:`ClientOptions` that it sets."""
@@ -188,7 +165,7 @@ class _Option:
 
 _OPTIONS = (
     _Option(("-p",), "port", f"TCP port of the server (default: {DEFAULT_PORT})", "PORT", _port),
-    _Option(("-l",), "user", "user to log in as", "USER", _user),
+    _Option(("-l",), "user", "user to log in as", "USER", parse_user),
     _Option(("-t",), "terminal", "allocate a terminal if stdin is one; -tt: always"),
     _Option(("-T",), "terminal", "never allocate a terminal"),
     _Option(("-n",), "stdin_is_empty", "do not read stdin; the command gets no input"),
@@ -237,6 +214,8 @@ class _Scan:
             if not self._ended:
                 self._take_options()
         self._values.setdefault("user", self._host_user)
+        if self._words == [""] and "argv" not in self._values:
+            self._words.clear()  # for ssh too a command without a character is none
         return ClientOptions(command=tuple(self._words), **self._values)
 
     def _take_options(self) -> None:
@@ -292,42 +271,11 @@ class _Scan:
         return TerminalWish.ALWAYS if asked else TerminalWish.ASKED
 
     def _take_host(self, word: str) -> None:
-        user, at, address = word.rpartition("@")
-        if at:
-            self._host_user = _user(user)
-        host, port = _split_address(address)
-        self._values["host"] = host
-        if port is not None:
-            self._values.setdefault("port", _port(port))
-
-
-def _split_address(text: str) -> tuple[str, str | None]:
-    """Split ``host``, ``host:port``, ``::1``, ``[::1]`` or ``[::1]:port`` into host and port."""
-    if text.startswith("["):
-        host, closed, rest = text[1:].partition("]")
-        if not closed or not _is_ipv6(host) or (rest and not rest.startswith(":")):
-            raise UsageError(f"not an address: {text!r}: write an IPv6 address and its port as [::1]:{DEFAULT_PORT}")
-        return host, rest[1:] if rest else None
-    if text.count(":") > 1:
-        if not _is_ipv6(text):
-            raise UsageError(f"not an address: {text!r}: write host:port, or [::1]:{DEFAULT_PORT}")
-        return text, None
-    host, colon, port = text.partition(":")
-    _refuse_unsafe("host", host)
-    return host, port if colon else None
-
-
-def _is_ipv6(text: str) -> bool:
-    import socket  # no other kind of host needs it, and its import would slow the client's start
-
-    address, percent, scope = text.partition("%")
-    if percent:
-        _refuse_unsafe("host", scope)
-    try:
-        socket.inet_pton(socket.AF_INET6, address)
-    except (OSError, ValueError):  # ValueError: a NUL character, or one that is not ASCII
-        return False
-    return True
+        destination = parse_destination(word)
+        self._host_user = destination.user
+        self._values["host"] = destination.host
+        if destination.port is not None:
+            self._values.setdefault("port", _port(destination.port))
 
 
 def parse_options(arguments: Sequence[str]) -> ClientOptions:
@@ -350,6 +298,7 @@ def usage_text() -> str:
     return "\n".join(
         [
             "Usage: trsh [options] [[user@]host[:port]] [command ...]",
+            "       trsh [options] ssh://[user@]host[:port] [command ...]",
             "",
             "Run a command on another machine.  Without a command, prompt for commands, or",
             "run the lines of stdin if that is no terminal.",

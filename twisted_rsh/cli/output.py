@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections import deque
 from typing import Any
 
@@ -13,18 +14,32 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
+from twisted_rsh.cli.reader_watch import ReaderWatch
 from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status, printable
 from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.client.text import Transcoder
+from twisted_rsh.client.waiting import Once
 from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
 from twisted_rsh.core.errors import Error
 
-__all__ = ["ERROR_STYLE", "NO_STYLE", "IOutputHolder", "LocalOutput", "LocalOutputs", "OutputFailed", "ShownStream"]
+__all__ = [
+    "ERROR_STYLE",
+    "NO_STYLE",
+    "READER_LEFT_STATUS",
+    "IOutputHolder",
+    "LocalOutput",
+    "LocalOutputs",
+    "OutputFailed",
+    "ShownStream",
+]
 
 PROGRAM = "trsh"
+
+READER_LEFT_STATUS = 128 + signal.SIGPIPE
+"""The exit status of a program whose output has no reader any more: what SIGPIPE makes of every other program."""
 
 NO_STYLE = (b"", b"")
 """Bytes to write before and after a piece of output that looks like any other."""
@@ -83,6 +98,8 @@ class LocalOutput:
         self._is_line_start = True
         self._cursor_moved = False
         self._is_raw = False
+        self._reader_left: Once[None] = Once()
+        self._reader_watch: ReaderWatch | None = None
 
     def show(self, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> None:
         """Write all that comes on a stream of a job, from now to its end.
@@ -180,11 +197,24 @@ class LocalOutput:
         self._flushes.append(waiting)
         return waiting
 
+    def watch_reader(self) -> None:
+        """Find out from now on that the reader of a pipe leaves, also while there is nothing to write."""
+        self._reader_watch = ReaderWatch(self._reactor, self._fd, self._lose_reader)
+
+    def when_reader_left(self) -> Deferred[None]:
+        """Wait until :attr:`reader_left` is true.
+
+        :returns: fires with ``None``.  Cancelling it changes nothing.
+        """
+        return self._reader_left.wait()
+
     def stop(self) -> None:
         """Write no more, drop what is pending, and close what was opened.  May be called more than once."""
         if self._is_stopped:
             return
         self._is_stopped = True
+        if self._reader_watch is not None:
+            self._reader_watch.stop()
         self._pending.clear()
         self._pause()
         self._settle()
@@ -246,11 +276,19 @@ class LocalOutput:
         with memoryview(self._pending) as pending, pending[:PIECE_BYTES] as piece:
             return self._descriptor.write(piece)
 
+    def _lose_reader(self) -> None:
+        if self.error is None and not self._is_stopped:
+            self._pause()
+            self._fail(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+            self._go_on()  # what is pending is dropped
+
     def _fail(self, error: OSError) -> None:
         self.error = error
         self._descriptor.close()
         for stream in self._streams:
             stream.stop()
+        if self.reader_left:
+            self._reader_left.happen(None)
 
     def _give_credit(self, size: int) -> None:
         """Give credit for each piece that the next bytes written complete."""

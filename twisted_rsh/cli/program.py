@@ -15,6 +15,7 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
+from twisted_rsh.cli.job_control import stop_in_background
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.output import ERROR_STYLE, NO_STYLE, LocalOutputs
 from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
@@ -72,6 +73,8 @@ def install_reactor(options: ClientOptions) -> Any:
 def run_client(reactor: Any, options: ClientOptions) -> int:
     """Run the command of the options, or the console if stdin is a terminal, or else the lines of stdin.
 
+    In the background, a console and a command on the client's terminal are stopped first, until they have it.
+
     :param reactor: the reactor of :func:`install_reactor`; it runs until the program is over.
     :param options: the command line.
     :returns: the exit status: the task's; 255 for a failure of the client's own, which the user has been told in one
@@ -79,6 +82,9 @@ def run_client(reactor: Any, options: ClientOptions) -> int:
     :raises twisted_rsh.trust.home.HomeUnknown: the options name no folder for the keys, and the user has no home.
     """
     is_console = _is_console(options)
+    if is_console or _lends_terminal(options):
+        # Here a signal still ends the process, also a stopped one that timeout(1) continues.
+        stop_in_background(0)
     task = _choose_task(options, is_console)
     outputs = LocalOutputs(reactor, options.encoding, options.quiet, ERROR_STYLE if is_console else NO_STYLE)
     foreground = Foreground(reactor, outputs, has_prompt=is_console)
@@ -91,6 +97,12 @@ def run_client(reactor: Any, options: ClientOptions) -> int:
 
 def _is_console(options: ClientOptions) -> bool:
     return not options.command and os.isatty(0)
+
+
+def _lends_terminal(options: ClientOptions) -> bool:
+    """Tell whether the command is to have the client's terminal."""
+    is_wanted = options.terminal in {TerminalWish.ASKED, TerminalWish.ALWAYS}
+    return bool(options.command) and is_wanted and not options.stdin_is_empty and os.isatty(0)
 
 
 def _choose_task(options: ClientOptions, is_console: bool) -> Task:
@@ -116,14 +128,13 @@ async def run_command(reactor: Any, connection: Connection, options: ClientOptio
     :returns: the exit status.
     :raises twisted_rsh.core.errors.Error: the client failed.
     """
-    is_wanted = options.terminal in {TerminalWish.ASKED, TerminalWish.ALWAYS}
-    terminal = LocalTerminal(reactor, 0) if is_wanted and not options.stdin_is_empty and os.isatty(0) else None
+    terminal = LocalTerminal(reactor, 0) if _lends_terminal(options) else None
     wanted = None
     if terminal is not None:
         wanted = terminal.describe(os.environ)
     elif options.terminal is TerminalWish.ALWAYS:
         wanted = plain_terminal(os.environ)
-    elif is_wanted and not options.quiet:
+    elif options.terminal is TerminalWish.ASKED and not options.quiet:
         foreground.outputs.say("no terminal for the command, because stdin is none; -tt allocates one anyway")
     # ssh does the same: it joins the words by spaces, and the user's shell on the server takes them apart.
     job = connection.start(

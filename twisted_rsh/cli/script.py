@@ -13,6 +13,7 @@ from twisted_rsh.cli.foreground import Foreground
 from twisted_rsh.cli.input import IInputOwner, InputFailed, InputReader
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.cli.output import READER_LEFT_STATUS
 from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.text import decode_text
@@ -93,12 +94,15 @@ async def run_script(
 ) -> int:
     """Run one line after another in one shell, without input, up to the last, whatever their statuses are.
 
+    A line that wrote to a stdout whose reader has left is the last, as in ``sh script | head``.
+
     :param reactor: the reactor.
     :param connection: the connection.
     :param options: the time-out of each command, and its limits.
     :param foreground: shows the commands.
     :param stdin: the descriptor that has the lines.
-    :returns: the exit status of the last command, or that of the shell if a line ended it, as ``exit 3`` does.
+    :returns: the exit status of the last command; or that of the shell if a line ended it, as ``exit 3`` does; or that
+        of a program that SIGPIPE ended if the reader of stdout left.
     :raises twisted_rsh.core.errors.Error: the client failed, and runs no more commands.
     """
     status = 0
@@ -115,6 +119,8 @@ async def run_script(
             if connection.lost is None and await shell.has_ended_with(line, ending):
                 return shell.tell_end(foreground.outputs, line)
             status = foreground.outputs.tell(ending)
+            if foreground.outputs.stdout.reader_left:
+                return READER_LEFT_STATUS
             if connection.lost is not None:  # and the line above has told the user
                 break
     finally:

@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
+from twisted.internet.interfaces import IDelayedCall
+
+from twisted_rsh.cli.job_control import BACKGROUND_SECONDS, in_foreground, suspend_self
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.text import text_codec
 from twisted_rsh.core.limits import MAX_TERM_BYTES
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
 
-__all__ = ["LocalTerminal", "local_encoding", "plain_terminal", "suspend_self"]
+__all__ = ["LocalTerminal", "local_encoding", "plain_terminal"]
 
 Size = tuple[int, int]
 """Columns and rows."""
@@ -62,18 +65,12 @@ def plain_terminal(environment: Mapping[str, str]) -> Terminal:
     return Terminal(term=_term(environment))
 
 
-def suspend_self() -> None:
-    """Do what SIGTSTP does to a program that does not catch it; return when the client is continued."""
-    before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGTSTP)
-    signal.signal(signal.SIGTSTP, before)
-
-
 class LocalTerminal:
     """The client's terminal, lent to one command at a time and given back as it was.
 
     While it is lent the terminal is raw, so every key is a byte for the command, and each new size is sent to the
-    server.  While the client is suspended the terminal is as it was.
+    server.  While the client is suspended the terminal is as it was.  In the background the terminal is left alone; it
+    becomes raw when the client comes into the foreground.
 
     :param reactor: runs in the program's main thread.
     :param fd: a descriptor of the terminal.
@@ -88,6 +85,7 @@ class LocalTerminal:
         self._before: list[Any] | None = None
         self._handlers: dict[int, Any] = {}
         self._is_resizing = False
+        self._look: IDelayedCall | None = None
 
     def describe(self, environment: Mapping[str, str]) -> Terminal:
         """Describe a terminal like this one, to ask the server for.
@@ -120,6 +118,9 @@ class LocalTerminal:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self._leave()
 
     def send_size(self) -> None:
@@ -157,7 +158,10 @@ class LocalTerminal:
         return tuple(modes.items())
 
     def _enter(self) -> None:
-        if self._before is not None or not self._is_ours:
+        if self._before is not None:
+            return
+        if not in_foreground(self._fd):
+            self._look_again()
             return
         with contextlib.suppress(termios.error):  # the terminal is gone
             before = termios.tcgetattr(self._fd)
@@ -172,17 +176,18 @@ class LocalTerminal:
 
     def _leave(self) -> None:
         before, self._before = self._before, None
-        if before is not None and self._is_ours:
+        if before is not None and in_foreground(self._fd):
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._fd, termios.TCSANOW, before)
 
-    @property
-    def _is_ours(self) -> bool:
-        """Whether the client may change the terminal: it would be stopped if it did so in the background."""
-        try:
-            return os.tcgetpgrp(self._fd) == os.getpgrp()
-        except OSError:  # the terminal controls no session
-            return True
+    def _look_again(self) -> None:
+        """Wait for the foreground, which no signal announces."""
+        if self._look is None:
+            self._look = self._reactor.callLater(BACKGROUND_SECONDS, self._looked)
+
+    def _looked(self) -> None:
+        self._look = None
+        self._go_on()
 
     def _caught(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGWINCH:
