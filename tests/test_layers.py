@@ -21,18 +21,19 @@ LAYERS = {
     "": {"client", "trust", "core", "interfaces"},  # the public face: names that are imported when they are asked for
     "core": {"core"},
     "interfaces": {"core"},
+    "closing": set(),  # the end of a descriptor, for all that the reactor watches
     "trust": {"trust", "core", "interfaces"},
     "execution.account": {"core"},
-    "execution.processes": {"execution.processes", "core"},
+    "execution.processes": {"execution.processes", "closing", "core"},
     "execution.trees": {"execution.trees", "execution.processes", "execution.account", "core", "interfaces"},
     "execution.shells": {*EXECUTION, "core", "interfaces"},
     "execution": {*EXECUTION, "core", "interfaces"},
     "link": {"link", "trust", "core", "interfaces"},
     "server": {"server", "link", *EXECUTION, "trust", "core", "interfaces"},
-    "client": {"client", "link", "trust", "core", "interfaces"},
-    "cli": {"cli", "client", "trust", "core"},
+    "client": {"client", "link", "closing", "trust", "core", "interfaces"},
+    "cli": {"cli", "client", "closing", "trust", "core"},
     # The fault tools know bytes, and nothing of this protocol; the package offers the doubles beside them.
-    "testing": {"testing", "testing.pair", "testing.scripted"},
+    "testing": {"testing", "testing.pair", "testing.scripted", "closing"},
     "testing.scripted": {"core", "interfaces"},
     "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
     "tap": {"server", "link", *EXECUTION, "trust", "core", "interfaces"},

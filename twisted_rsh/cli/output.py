@@ -19,6 +19,7 @@ from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status, printable
 from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.client.text import Transcoder
+from twisted_rsh.closing import close_after_events
 from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
 from twisted_rsh.core.errors import Error
 
@@ -188,7 +189,7 @@ class LocalOutput:
         self._pending.clear()
         self._pause()
         self._settle()
-        self._descriptor.close()
+        close_after_events(self._reactor, self._descriptor.close)
 
     @property
     def is_pending(self) -> bool:
@@ -248,7 +249,7 @@ class LocalOutput:
 
     def _fail(self, error: OSError) -> None:
         self.error = error
-        self._descriptor.close()
+        close_after_events(self._reactor, self._descriptor.close)
         for stream in self._streams:
             stream.stop()
 
