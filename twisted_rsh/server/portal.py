@@ -32,7 +32,7 @@ def local_portal(reactor: Any, config: ConfigFolders, account: Account, trees: J
     """Make the portal of a stand-alone server.
 
     One user may log in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's
-    own client key.  The portal reads the files anew at each login.
+    own client key.  The portal looks at the files at each login, and reads one when it has changed.
 
     :param reactor: watches the jobs' processes.
     :param config: the account's folders.
