@@ -17,6 +17,7 @@ from tests.serving import Serving, asynchronous
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.messages import Goodbye, Open
 from twisted_rsh.core.requests import JobRequest, Keep
+from twisted_rsh.server import sessions
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.sessions import KEY_REVOKED, MAX_DETACHED_PER_KEY
 from twisted_rsh.trust.home import ConfigFolders
@@ -133,6 +134,19 @@ def test_no_sessions(rig: Rig) -> None:
     """A-12: without sessions the portal is not asked."""
     assert recheck(rig) == [0]
     assert rig.checker.asked == []
+
+
+def test_many_sessions(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A-12: the reactor takes turns between the checks of many sessions; one that ends meanwhile is not asked about."""
+    monkeypatch.setattr(sessions, "RECHECKED_AT_ONCE", 2)
+    resumers = [Resumer(rig) for _ in range(5)]
+    rig.checker.asked.clear()
+    rig.checker.answer = lambda: fail(UnauthorizedLogin())
+    ended = recheck(rig)
+    assert len(rig.checker.asked) == 2
+    resumers[4].client.say(Goodbye(text=""))
+    rig.clock.advance(0)
+    assert (len(rig.checker.asked), ended) == (4, [4])
 
 
 @asynchronous

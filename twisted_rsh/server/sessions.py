@@ -111,10 +111,11 @@ class Sessions:
 
         async def recheck() -> int:
             checks = []
-            for session in self:
-                checks.append(self._recheck(session, portal))
-                if not len(checks) % RECHECKED_AT_ONCE:
+            for number, session in enumerate(self):
+                if number and not number % RECHECKED_AT_ONCE:
                     await deferLater(self.clock, 0)
+                if not session.over:
+                    checks.append(self._recheck(session, portal))
             return sum(await gatherResults(checks))
 
         return Deferred.fromCoroutine(recheck())
