@@ -174,7 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rshbench-"))
             prepare(folder)
             python_options = ("-c", CLOSING_AT_ONCE) if options.close_at_once else ()
-            site = Site(folder=folder, shell="/bin/sh", python_options=python_options, server_options=OPTIONS)
+            shell = "/bin/sh"
+            site = Site(folder=folder, shell=shell, python_options=python_options, server_options=OPTIONS)
             pid, port = stack.enter_context(running(OURS, site))
             attack = await _attack(reactor, folder, pid, port, QUICK_SECONDS if options.quick else SECONDS)
         print(f"new connections: {attack.connections}")
