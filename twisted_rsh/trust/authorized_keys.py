@@ -55,7 +55,8 @@ _LEAST_CHARACTERS = {
 class AuthorizedKeys:
     """The content of one file of keys.
 
-    :ivar lines: each line that may grant, with its key in SSH's wire format; ``None`` for one that grants nothing.
+    :ivar lines: for each line its key in SSH's wire format; no bytes for a blank line or a comment, ``None`` for one
+        that is ignored.
     :ivar blobs: the keys.  A key that no client can sign with may be among them
         (:func:`twisted_rsh.trust.ssh_keys.check_public_key`).
     :ivar ignored: the numbers, from 1, of the lines that are neither a key without options nor blank nor a comment.
