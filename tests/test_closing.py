@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pytest
-import pytest_twisted
 from twisted.internet import protocol
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
@@ -28,6 +27,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from tests.execution.owners import asynchronous
 from tests.execution.processes.recorder import ExitRecorder, PipeRecorder
 from twisted_rsh.cli.input import IInputOwner, InputReader
 from twisted_rsh.cli.output import LocalOutput
@@ -41,8 +41,6 @@ from twisted_rsh.link.tls import LinkTLSFactory
 from twisted_rsh.testing import FaultProxy
 
 reactor = cast("Any", _reactor)
-
-asynchronous = pytest_twisted.ensureDeferred
 
 pytestmark = pytest.mark.skipif(
     type(_reactor).__name__ not in {"EPollReactor", "PollReactor", "KQueueReactor"},

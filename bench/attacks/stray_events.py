@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater, react
@@ -69,7 +69,7 @@ def close_at_once() -> None:
     def close(_reactor: object, close: Callable[..., object], *arguments: object) -> None:
         close(*arguments)
 
-    descriptors.close_after_events = close
+    cast("Any", descriptors).close_after_events = close
 
 
 class _Attack:

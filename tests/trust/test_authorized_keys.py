@@ -214,10 +214,15 @@ def test_lines_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     before = parse_authorized_keys(GOOD + b"\nrestrict x\n# comment\n")
     seen: list[bytes] = []
     parse = authorized_keys._parse_line
-    monkeypatch.setattr(authorized_keys, "_parse_line", lambda line: seen.append(line) or parse(line))
+
+    def watched(line: bytes) -> bytes | None:
+        seen.append(line)
+        return parse(line)
+
+    monkeypatch.setattr(authorized_keys, "_parse_line", watched)
     keys = parse_authorized_keys(b"\nrestrict x\n" + line_of(OTHER) + b"\n" + GOOD, before)
     assert seen == [line_of(OTHER)]
-    assert (keys.blobs, keys.ignored) == ({BLOB, OTHER}, (2,))
+    assert (keys.blobs, keys.ignored) == (frozenset({BLOB, OTHER}), (2,))
 
 
 def test_every_type() -> None:
@@ -411,7 +416,7 @@ def test_size_bound(config: ConfigFolders, keys_path: Path) -> None:
 def test_line_bound(config: ConfigFolders, keys_path: Path) -> None:
     """A file with as many lines as it may have is read; with one more it is ignored, in one line with the way out."""
     create_private_file(str(keys_path), (GOOD + b"\n").ljust(len(GOOD) + MAX_AUTHORIZED_KEYS_LINES, b"\n"))
-    assert granted_keys(config) == ({BLOB}, [])
+    assert granted_keys(config) == (frozenset({BLOB}), [])
     keys_path.write_bytes(keys_path.read_bytes() + b"\n")
     granted, [warning] = granted_keys(config)
     assert granted == frozenset()

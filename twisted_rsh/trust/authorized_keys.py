@@ -10,7 +10,6 @@ Then it looks its key up; no key of the file is loaded for that.
 from __future__ import annotations
 
 import base64
-import contextlib
 import errno
 import re
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 
 from twisted_rsh.trust.files import TrustedContent, UntrustedFile, read_if_changed
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.ssh_keys import BadKey, check_public_key
+from twisted_rsh.trust.ssh_keys import BadKey, check_public_key, encode_string
 
 __all__ = [
     "MAX_AUTHORIZED_KEYS_BYTES",
@@ -38,8 +37,7 @@ _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors that pass by themselves.  They must not refuse a login or a resume: a refused resume ends the session for
 good."""
 
-_LINE = re.compile(rb"[ \t]*([^ \t\0]+)[ \t]+([A-Za-z0-9+/]+={0,2})(?:[ \t][^\0]*)?\r?")
-"""A line of two words, or more, of which the second may be Base64."""
+_BLANK = re.compile(rb"[ \t]+")
 
 _LEAST_CHARACTERS = {
     b"ssh-ed25519": 68,
@@ -161,12 +159,17 @@ class _KeyFile:
 
 def _parse_line(line: bytes) -> bytes | None:
     """Return the key of a line; nothing for a blank line or a comment, ``None`` for any other."""
-    parts = _LINE.fullmatch(line)
-    if parts is not None and len(parts[2]) >= _LEAST_CHARACTERS.get(parts[1], MAX_AUTHORIZED_KEYS_BYTES):
-        with contextlib.suppress(ValueError, BadKey):
-            blob = base64.b64decode(parts[2], validate=True)
-            if check_public_key(blob).encode("ascii") == parts[1]:
-                return blob
-        return None
     text = line.removesuffix(b"\r").strip(b" \t")
-    return None if text and not text.startswith(b"#") else b""
+    if not text or text.startswith(b"#"):
+        return b""
+    if b"\0" in text:
+        return None
+    key_type, encoded, *_ = [*_BLANK.split(text, maxsplit=2), b""]
+    if len(encoded) < _LEAST_CHARACTERS.get(key_type, MAX_AUTHORIZED_KEYS_BYTES):
+        return None
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+        is_key = blob.startswith(encode_string(key_type)) and check_public_key(blob).encode("ascii") == key_type
+    except (ValueError, BadKey):
+        return None
+    return blob if is_key else None
