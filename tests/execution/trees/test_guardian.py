@@ -95,6 +95,7 @@ async def test_nothing_to_do(guardian: Guardian, group: Group, warnings: Sequenc
     guardian.job_ended(job.pid)
     guardian.job_ended(job.pid)
     guardian.stop()
+    await deferLater(reactor, 0)  # the turn in which its pipe is closed
     await gone(guardian)
     assert job.poll() is None
     assert not warnings
@@ -127,6 +128,7 @@ async def test_what_remains(guardian: Guardian, group: Group) -> None:
     guardian.doWrite()
     guardian.job_started(fourth.pid, b"def")
     guardian.stop()
+    await deferLater(reactor, 0)  # the turn in which its pipe is closed
     assert third.wait() == -signal.SIGHUP
     assert fourth.wait() == -signal.SIGHUP
     await gone(guardian)
@@ -173,6 +175,7 @@ async def test_full_pipe(guardian: Guardian, group: Group) -> None:
         guardian.job_ended(each)
     await until(lambda: not guardian._untold)
     guardian.stop()
+    await deferLater(reactor, 0)  # the turn in which its pipe is closed
     assert told.wait() == -signal.SIGHUP
     assert ended.poll() is None
 
@@ -192,6 +195,7 @@ async def test_stop_of_one_that_does_not_know(guardian: Guardian, group: Group, 
         number += 1 << 25
     guardian.job_ended(job.pid)
     guardian.stop()
+    await deferLater(reactor, 0)  # the turn in which its pipe is closed
     await gone(guardian)
     assert job.poll() is None
     assert not warnings
