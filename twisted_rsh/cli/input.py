@@ -141,7 +141,7 @@ class InputReader:
 
     def fileno(self) -> int:
         """For the reactor: the descriptor to watch, -1 after the end."""
-        return self._descriptor.fd
+        return -1 if self._is_stopped else self._descriptor.fd
 
     def doRead(self) -> None:
         """For the reactor: there is something to read."""

@@ -270,7 +270,7 @@ class LocalOutput:
 
     def fileno(self) -> int:
         """For the reactor: the descriptor to watch, -1 when there is none."""
-        return self._descriptor.fd
+        return -1 if self._is_stopped or self.error is not None else self._descriptor.fd
 
     def doWrite(self) -> None:
         """For the reactor: the descriptor has room."""
