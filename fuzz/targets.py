@@ -57,6 +57,7 @@ from twisted_rsh.trust.ssh_keys import (
     BadKey,
     BadSignature,
     BadWire,
+    check_public_key,
     decode_mpint,
     encode_mpint,
     encode_string,
@@ -163,7 +164,7 @@ def authorized_keys(data: bytes) -> None:
     """Read a file of keys; no content is an error."""
     keys = parse_authorized_keys(data)
     for key in keys.blobs:
-        parse_public_key(key)
+        check_public_key(key)
     assert all(1 <= number <= data.count(b"\n") + 1 for number in keys.ignored)
 
 

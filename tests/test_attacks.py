@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -22,20 +23,25 @@ pytestmark = [
 ]
 
 
-def attack(tmp_path: Path, name: str) -> None:
+def run(tmp_path: Path, name: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run the short form of an attack, with a home and a folder for temporary files of its own."""
     temporary = tmp_path / "tmp"
     temporary.mkdir(exist_ok=True)
-    done = subprocess.run(
-        [sys.executable, "-m", f"bench.attacks.{name}", "--quick"],
+    return subprocess.run(
+        [sys.executable, "-m", f"bench.attacks.{name}", "--quick", *words],
         env=own_environment(tmp_path, TMPDIR=str(temporary)),
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=SECONDS,
     )
+
+
+def attack(tmp_path: Path, name: str, *words: str) -> None:
+    """Run the short form of an attack, and check that what it promises is kept, and that it leaves no file."""
+    done = run(tmp_path, name, *words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert list(temporary.iterdir()) == []
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_clock_steps(tmp_path: Path) -> None:
@@ -75,3 +81,18 @@ def test_job_control(tmp_path: Path) -> None:
     """C-07: a client in the background goes on without keys, and ``timeout`` ends one in a script."""
     require(shutil.which("bash") is not None and shutil.which("timeout") is not None, "bash or timeout is missing")
     attack(tmp_path, "job_control")
+
+
+def test_stray_events(tmp_path: Path) -> None:
+    """No event of a closed descriptor ends a new connection.  Where they are closed at once, the same load does."""
+    attack(tmp_path, "stray_events")
+    faulty = run(tmp_path, "stray_events", "--close-at-once")
+    ended = re.search("^of these ended: ([0-9]+),", faulty.stdout, re.MULTILINE)
+    assert ended is not None, faulty.stderr
+    assert int(ended[1])
+    assert faulty.returncode == 1
+
+
+def test_many_keys(tmp_path: Path) -> None:
+    """A refused login takes no longer with 2,500 keys than with one, and holds up no other client."""
+    attack(tmp_path, "many_keys")

@@ -69,6 +69,7 @@ def nothing_leaks() -> Iterator[None]:
         pytest_twisted.blockon(deferLater(reactor, 0.01))
     before = census()
     yield
+    pytest_twisted.blockon(deferLater(reactor, 0))  # the turn in which descriptors are closed
     assert census() == before
 
 

@@ -15,6 +15,7 @@ import pytest
 from twisted.internet import process as twisted_process
 from twisted.internet.defer import gatherResults
 from twisted.internet.error import ProcessTerminated
+from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import (
@@ -465,6 +466,7 @@ async def test_no_descriptor_leaks() -> None:
         with pytest.raises(JobRefused):
             start_job(RecordingOwner(), "nosuch")
         await gatherResults([owner.finished() for owner in owners])
+    await deferLater(reactor, 0)  # the turn in which descriptors are closed
     assert open_descriptors() == before
     assert not twisted_process.reapProcessHandlers
 

@@ -19,6 +19,7 @@ from twisted_rsh.core.endings import Exited, OutcomeUnknown
 from twisted_rsh.core.messages import Data, Goodbye, Open, Positions, Unavailable
 from twisted_rsh.core.requests import JobRequest, Keep
 from twisted_rsh.core.roles import Phase, Role, Stream
+from twisted_rsh.server import sessions
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.sessions import KEY_REVOKED
 from twisted_rsh.trust.home import ConfigFolders
@@ -181,6 +182,20 @@ def test_no_sessions(rig: Rig) -> None:
     """A-12: without sessions the portal is not asked."""
     assert recheck(rig) == [0]
     assert rig.checker.asked == []
+
+
+def test_many_sessions(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A-12: the reactor takes turns between the checks of many sessions; one that ends meanwhile is not asked about."""
+    monkeypatch.setattr(sessions, "RECHECKED_AT_ONCE", 2)
+    for _ in range(5):
+        Resumer(rig)
+    rig.checker.asked.clear()
+    rig.checker.answer = lambda: fail(UnauthorizedLogin())
+    ended = recheck(rig)
+    assert len(rig.checker.asked) == 2
+    list(rig.sessions)[-1].end("for the test")
+    rig.clock.advance(0)
+    assert (len(rig.checker.asked), ended) == (4, [4])
 
 
 @asynchronous

@@ -14,6 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from twisted_rsh.trust.authorized_keys import KeyFiles
+from twisted_rsh.trust.home import ConfigFolders
+
 PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 ALGORITHMS = (
@@ -115,3 +118,10 @@ def login_bytes(
 def envelope(message: bytes, namespace: bytes) -> bytes:
     """Build what SSHSIG signs in place of a message, from OpenSSH's PROTOCOL.sshsig alone."""
     return b"SSHSIG" + string(namespace) + string(b"") + string(b"sha512") + string(hashlib.sha512(message).digest())
+
+
+def granted_keys(config: ConfigFolders) -> tuple[frozenset[bytes], list[str]]:
+    """Look at the files of a user for the first time: the keys that may log in, and the warnings."""
+    files = KeyFiles(config)
+    warnings = files.look()
+    return frozenset(blob for file in files._files for blob in file.keys.blobs), warnings

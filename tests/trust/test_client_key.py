@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.trust.keys import EXPORTER, SPKI, PrivateKey, blob_of, private_key
-from twisted_rsh.trust.authorized_keys import read_authorized_keys
+from tests.trust.keys import EXPORTER, SPKI, PrivateKey, blob_of, granted_keys, private_key
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import BadKeyFile, UntrustedFile, create_private_file, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
@@ -53,7 +52,7 @@ def test_key_is_made_once(config: ConfigFolders) -> None:
 def test_new_key_may_log_in_here(config: ConfigFolders) -> None:
     """A-20: the key that the client makes is one that the same user's server accepts."""
     key = load_or_create_client_key(config)
-    assert read_authorized_keys(config) == (frozenset({key.blob}), [])
+    assert granted_keys(config) == (frozenset({key.blob}), [])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +102,7 @@ def test_concurrent_first_use(config: ConfigFolders) -> None:
     with ThreadPoolExecutor(20) as pool:
         blobs = set(pool.map(start, range(20)))
     assert len(blobs) == 1
-    assert read_authorized_keys(config) == (frozenset(blobs), [])
+    assert granted_keys(config) == (frozenset(blobs), [])
     assert sorted(os.listdir(config.config)) == ["id_ed25519", "id_ed25519.pub"]
 
 
@@ -112,7 +111,7 @@ def test_missing_public_key_is_written_again(config: ConfigFolders) -> None:
     key = load_or_create_client_key(config)
     os.unlink(config.client_public_key_path)
     assert load_or_create_client_key(config) == key
-    assert read_authorized_keys(config) == (frozenset({key.blob}), [])
+    assert granted_keys(config) == (frozenset({key.blob}), [])
 
 
 def test_public_key_of_another_private_key(config: ConfigFolders) -> None:

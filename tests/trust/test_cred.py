@@ -99,9 +99,9 @@ def test_same_work_for_every_refusal(config: ConfigFolders) -> None:
     """A-09: the files are read for an unknown user too, here seen by the warning about one."""
     ensure_private_folder(config.config)
     create_private_file(config.authorized_keys_path, b"garbage\n")
-    checker = AuthorizedKeysChecker(config, "alice")
     with collecting_log() as events:
         for user in ("alice", "bob"):
+            checker = AuthorizedKeysChecker(config, "alice")
             checker.requestAvatarId(credential(user)).addErrback(lambda failure: failure.trap(UnauthorizedLogin))
     warnings = [formatEvent(event) for event in events]
     assert len(warnings) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -22,6 +23,7 @@ from twisted_rsh.trust.ssh_keys import (
     BadKey,
     BadSignature,
     BadWire,
+    check_public_key,
     decode_mpint,
     encode_mpint,
     encode_string,
@@ -210,6 +212,9 @@ def test_points() -> None:
     ):
         with pytest.raises(BadKey, match="malformed"):
             parse_public_key(head + string(curve) + string(bad))
+        if len(bad) != len(point) or curve != b"nistp256":
+            with pytest.raises(BadKey, match="malformed"):
+                check_public_key(head + string(curve) + string(bad))
 
 
 @pytest.mark.parametrize("size", [0, 31, 33])
@@ -254,11 +259,17 @@ def test_signature_of_another_key(algorithm: str) -> None:
 
 
 def check_key(blob: bytes) -> None:
-    """Read a key: it is either refused or the one encoding of itself."""
+    """Read a key: it is either refused or the one encoding of itself, and the check without cryptography agrees."""
     try:
-        assert parse_public_key(blob).blob == blob
+        key = parse_public_key(blob)
     except BadKey as error:
         assert str(error).isprintable()
+        if not blob.startswith(string(b"ecdsa-sha2-nistp256")[:9]):  # only cryptography knows the points of a curve
+            with pytest.raises(BadKey, match=re.escape(str(error))):
+                check_public_key(blob)
+    else:
+        assert key.blob == blob
+        assert check_public_key(blob) == key.key_type
 
 
 @settings(derandomize=True, deadline=None, max_examples=500)

@@ -23,6 +23,7 @@ from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.streams import IInputSource
 from twisted_rsh.client.text import Transcoder
+from twisted_rsh.closing import close_after_events
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.errors import Error
 
@@ -110,7 +111,7 @@ class InputReader:
         if self._turn is not None:
             self._turn.cancel()
             self._turn = None
-        self._descriptor.close()
+        close_after_events(self._reactor, self._descriptor.close)
 
     def _read_first(self) -> None:
         """Read without knowing whether there is something to read, since ``epoll`` cannot watch a file."""
@@ -185,7 +186,7 @@ class InputReader:
 
     def fileno(self) -> int:
         """For the reactor: the descriptor to watch, -1 after the end."""
-        return self._descriptor.fd
+        return -1 if self._is_stopped else self._descriptor.fd
 
     def doRead(self) -> None:
         """For the reactor: there is something to read."""

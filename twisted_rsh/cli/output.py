@@ -22,6 +22,7 @@ from twisted_rsh.client.status import describe_ending, exit_status, printable
 from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.client.text import Transcoder
 from twisted_rsh.client.waiting import Once
+from twisted_rsh.closing import close_after_events
 from twisted_rsh.core.endings import Ending, OutcomeUnknown, Refused, Signalled
 from twisted_rsh.core.errors import Error
 
@@ -218,7 +219,7 @@ class LocalOutput:
         self._pending.clear()
         self._pause()
         self._settle()
-        self._descriptor.close()
+        close_after_events(self._reactor, self._descriptor.close)
 
     @property
     def is_pending(self) -> bool:
@@ -284,7 +285,7 @@ class LocalOutput:
 
     def _fail(self, error: OSError) -> None:
         self.error = error
-        self._descriptor.close()
+        close_after_events(self._reactor, self._descriptor.close)
         for stream in self._streams:
             stream.stop()
         if self.reader_left:
@@ -307,7 +308,7 @@ class LocalOutput:
 
     def fileno(self) -> int:
         """For the reactor: the descriptor to watch, -1 when there is none."""
-        return self._descriptor.fd
+        return -1 if self._is_stopped or self.error is not None else self._descriptor.fd
 
     def doWrite(self) -> None:
         """For the reactor: the descriptor has room."""

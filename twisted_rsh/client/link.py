@@ -23,6 +23,7 @@ from twisted_rsh.client.errors import (
     SessionLost,
     WrongServer,
 )
+from twisted_rsh.closing import close_after_events
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.link.framed_link import LOGIN_SECONDS, Fault, FramedLink
 from twisted_rsh.link.pump import SessionPump
@@ -188,7 +189,7 @@ async def dial(
     """
     links = _LinkFactory(reactor, pin, login_seconds)
     try:
-        wrapper = await _cancellable(endpoint.connect(LinkTLSFactory(links.tls, True, links, reactor)))
+        wrapper = await _cancellable(reactor, endpoint.connect(LinkTLSFactory(links.tls, True, links, reactor)))
     except BaseException as error:
         links.give_up()
         if isinstance(error, ConnectError | DNSLookupError):
@@ -225,14 +226,14 @@ class _LinkFactory(Factory):
         self.found.cancel()
 
 
-def _cancellable(connecting: Deferred[IProtocol]) -> Deferred[IProtocol]:
-    """Make a cancelled endpoint fail with `CancelledError`, whatever it would fail with itself."""
+def _cancellable(reactor: Any, connecting: Deferred[IProtocol]) -> Deferred[IProtocol]:
+    """Make a cancelled endpoint fail with `CancelledError` at once, and close its sockets a turn later."""
     cancelled = False
 
     def cancel(_: Deferred[IProtocol]) -> None:
         nonlocal cancelled
         cancelled = True
-        connecting.cancel()
+        close_after_events(reactor, connecting.cancel)  # Twisted would close the socket at once
 
     waiting: Deferred[IProtocol] = Deferred(cancel)
     connecting.addBoth(lambda result: None if cancelled else waiting.callback(result))

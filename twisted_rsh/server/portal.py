@@ -42,8 +42,8 @@ def local_portal(
     """Make the portal of a stand-alone server.
 
     One user may log in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's
-    own client key.  The portal reads the files anew at each login.  Persistent shells have the FIFOs of their commands
-    beside the records of servers, and not in ``/tmp``.
+    own client key.  The portal looks at the files at each login, and reads one when it has changed.  Persistent shells
+    have the FIFOs of their commands beside the records of servers, and not in ``/tmp``.
 
     :param reactor: watches the jobs' processes.
     :param config: the account's folders.

@@ -27,6 +27,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.closing import close_after_events
 from twisted_rsh.testing.faults import Direction, End, Faults
 from twisted_rsh.testing.leg import Leg, legs
 from twisted_rsh.testing.schedules import DialOrder
@@ -239,7 +240,9 @@ class ProxiedConnection:
 
     def opened(self, side: Side) -> None:
         """Begin to move bytes, or dial the server: one of the sockets is connected."""
-        if side is self.server:
+        if self._is_cut:  # in the turn in which the dial was given up
+            side.finish(End.RESET, at_once=True)
+        elif side is self.server:
             self.client.couple()
             self.server.couple()
             for each in (self.client, self.server):
@@ -341,8 +344,10 @@ class ProxiedConnection:
         self._dialling.addErrback(self._cannot_connect)
 
     def _cannot_connect(self, _reason: Failure) -> None:
-        if not self._is_cut:
-            self.server.is_over = True
+        self.server.is_over = True
+        if self._is_cut:
+            self.look()
+        else:
             self.shut()
 
     def _abandon(self) -> None:
@@ -353,9 +358,10 @@ class ProxiedConnection:
                 timer.cancel()
         self._timers.clear()
         if not self.server.is_open and not self.server.is_over:
-            self.server.is_over = True
-            if self._dialling is not None:
-                self._dialling.cancel()
+            if self._dialling is None:
+                self.server.is_over = True
+            else:
+                close_after_events(self.clock, self._dialling.cancel)
 
     def _note_delivery(self, side: Side) -> None:
         if side is self.client:

@@ -1,7 +1,10 @@
-"""The public keys that may log in, read from the user's files at each login.
+"""The public keys that may log in, as the user's files have them at each login.
 
 A line is ``type base64 comment``, as in sshd's ``authorized_keys`` but without options.  A line with options grants
 nothing, because a key that sshd would restrict must not become an unrestricted key here.
+
+A login looks at the files, and reads one only when it has changed (:func:`twisted_rsh.trust.files.read_if_changed`).
+Then it looks its key up; no key of the file is loaded for that.
 """
 
 from __future__ import annotations
@@ -9,17 +12,26 @@ from __future__ import annotations
 import base64
 import errno
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from twisted_rsh.trust.files import UntrustedFile, read_trusted_file
+from twisted_rsh.trust.files import TrustedContent, UntrustedFile, read_if_changed
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.ssh_keys import BadKey, parse_public_key
+from twisted_rsh.trust.ssh_keys import BadKey, check_public_key, encode_string
 
-__all__ = ["MAX_AUTHORIZED_KEYS_BYTES", "AuthorizedKeys", "parse_authorized_keys", "read_authorized_keys"]
+__all__ = [
+    "MAX_AUTHORIZED_KEYS_BYTES",
+    "MAX_AUTHORIZED_KEYS_LINES",
+    "AuthorizedKeys",
+    "KeyFiles",
+    "parse_authorized_keys",
+]
 
 MAX_AUTHORIZED_KEYS_BYTES = 256 * 1024
-"""Bytes of a file of keys at most: more than 2,500 Ed25519 keys.  A file of that size takes about 60 ms of each
-login."""
+"""Bytes of a file of keys at most: more than 2,500 Ed25519 keys with their comments."""
+
+MAX_AUTHORIZED_KEYS_LINES = 4096
+"""Lines of a file of keys at most: more than it has room for keys.  The reactor is held while a new file is read."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Errors that pass by themselves.  They must not refuse a login or a resume: a refused resume ends the session for
@@ -27,82 +39,137 @@ good."""
 
 _BLANK = re.compile(rb"[ \t]+")
 
+_LEAST_CHARACTERS = {
+    b"ssh-ed25519": 68,
+    b"ecdsa-sha2-nistp256": 140,
+    b"ecdsa-sha2-nistp384": 184,
+    b"ecdsa-sha2-nistp521": 232,
+    b"ssh-rsa": 372,
+}
+"""Characters of Base64 that a key of each type has at least, so that lines without one take next to no time."""
+
 
 @dataclass(frozen=True, slots=True)
 class AuthorizedKeys:
     """The content of one file of keys.
 
-    :ivar blobs: the keys, in SSH's wire format.
+    :ivar lines: for each line its key in SSH's wire format; no bytes for a blank line or a comment, ``None`` for one
+        that is ignored.
+    :ivar blobs: the keys.  A key that no client can sign with may be among them
+        (:func:`twisted_rsh.trust.ssh_keys.check_public_key`).
     :ivar ignored: the numbers, from 1, of the lines that are neither a key without options nor blank nor a comment.
     """
 
+    lines: Mapping[bytes, bytes | None]
     blobs: frozenset[bytes]
     ignored: tuple[int, ...]
 
 
-def parse_authorized_keys(data: bytes) -> AuthorizedKeys:
+NO_KEYS = AuthorizedKeys({}, frozenset(), ())
+"""The content of an empty file."""
+
+
+def parse_authorized_keys(data: bytes, before: AuthorizedKeys = NO_KEYS) -> AuthorizedKeys:
     """Parse the text of a file of keys.
 
     :param data: the text, any bytes at all.
+    :param before: what the file had before; lines that it still has cost nothing.
     :returns: its keys, and the lines that grant nothing.
     """
-    blobs = set()
+    lines: dict[bytes, bytes | None] = {}
     ignored = []
     # Only LF ends a line, as in sshd: a CR must not turn the rest of a line with options into a line of its own.
-    for number, ended_line in enumerate(data.split(b"\n"), start=1):
-        line = ended_line.removesuffix(b"\r").strip(b" \t")
-        if not line or line.startswith(b"#"):
-            continue
-        blob = _parse_line(line)
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        blob = before.lines[line] if line in before.lines else _parse_line(line)
         if blob is None:
             ignored.append(number)
-        else:
-            blobs.add(blob)
-    return AuthorizedKeys(frozenset(blobs), tuple(ignored))
+        lines[line] = blob
+    return AuthorizedKeys(lines, frozenset(blob for blob in lines.values() if blob), tuple(ignored))
 
 
-def read_authorized_keys(config: ConfigFolders) -> tuple[frozenset[bytes], list[str]]:
-    """Read the keys that may log in now: the keys in ``authorized_keys``, and the user's own client key.
-
-    A file that another user could have written grants nothing.  Reading never waits, whatever the paths name.
+class KeyFiles:
+    """The keys that may log in: those in ``authorized_keys``, and the user's own client key.
 
     :param config: the user's folders.
-    :returns: the keys in SSH's wire format, empty if none may log in; and one line for each file that was ignored,
-        wholly or in part.  A missing file gives no line.  A line may hold any path: escape it in a log.
-    :raises OSError: the system has no descriptors or no memory left, so the content of the files is unknown.
     """
-    blobs: frozenset[bytes] = frozenset()
-    warnings: list[str] = []
-    for path in (config.authorized_keys_path, config.client_public_key_path):
-        blobs |= _read_blobs(path, warnings)
-    return blobs, warnings
+
+    def __init__(self, config: ConfigFolders) -> None:
+        self._files = [_KeyFile(path) for path in (config.authorized_keys_path, config.client_public_key_path)]
+
+    def look(self) -> list[str]:
+        """Read what has changed.  Call this before each question.
+
+        A file that another user could have written grants nothing.  Reading never waits, whatever the paths name.
+
+        :returns: one line for each file that is ignored, wholly or in part, if that is new.  A missing file gives no
+            line.  A line may hold any path: escape it in a log.
+        :raises OSError: the system has no descriptors or no memory left, so the content of the files is unknown.
+        """
+        return [warning for file in self._files if (warning := file.look())]
+
+    def grant(self, blob: bytes) -> bool:
+        """Tell whether a key may log in.
+
+        :param blob: the key in SSH's wire format, which the client has proven to hold.
+        """
+        return any(blob in file.keys.blobs for file in self._files)
+
+
+class _KeyFile:
+    """One file.
+
+    :ivar keys: what it has.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.keys = NO_KEYS
+        self._path = path
+        self._content: TrustedContent | None = None
+        self._warning = ""
+
+    def look(self) -> str:
+        """Read the file if it has changed, and return a warning if that is new."""
+        before, self._warning = self._warning, self._read()
+        return "" if self._warning == before else self._warning
+
+    def _read(self) -> str:
+        """Read the file if it has changed, and return the warning that it deserves."""
+        known, self._content = self._content, None
+        keys, self.keys = self.keys, NO_KEYS  # until the file has proven to be safe
+        try:
+            content = read_if_changed(self._path, MAX_AUTHORIZED_KEYS_BYTES, known)
+            if content.data.count(b"\n") > MAX_AUTHORIZED_KEYS_LINES:
+                raise UntrustedFile(self._path, f"has more than {MAX_AUTHORIZED_KEYS_LINES} lines", "make it shorter")
+        except FileNotFoundError:
+            return ""
+        except (UntrustedFile, OSError) as problem:
+            if getattr(problem, "errno", None) in _EXHAUSTED:
+                raise
+            return f"no key of this file may log in: {problem}"
+        if known is None or content.data != known.data:
+            keys = parse_authorized_keys(content.data, keys)
+        self._content, self.keys = content, keys
+        if not keys.ignored:
+            return ""
+        return (
+            f"{self._path}: {len(keys.ignored)} lines ignored, the first is line {keys.ignored[0]}: "
+            "a line is a key's type, the key and a comment, without options"
+        )
 
 
 def _parse_line(line: bytes) -> bytes | None:
-    if b"\0" in line:
+    """Return the key of a line; nothing for a blank line or a comment, ``None`` for any other."""
+    text = line.removesuffix(b"\r").strip(b" \t")
+    if not text or text.startswith(b"#"):
+        return b""
+    if b"\0" in text:
         return None
-    key_type, encoded, *_ = [*_BLANK.split(line, maxsplit=2), b""]
+    key_type, encoded, *_ = [*_BLANK.split(text, maxsplit=2), b""]
+    if len(encoded) < _LEAST_CHARACTERS.get(key_type, MAX_AUTHORIZED_KEYS_BYTES):
+        return None
     try:
-        key = parse_public_key(base64.b64decode(encoded, validate=True))
+        blob = base64.b64decode(encoded, validate=True)
+        is_key = blob.startswith(encode_string(key_type)) and check_public_key(blob).encode("ascii") == key_type
     except (ValueError, BadKey):
         return None
-    return key.blob if key.key_type.encode("ascii") == key_type else None
-
-
-def _read_blobs(path: str, warnings: list[str]) -> frozenset[bytes]:
-    try:
-        data = read_trusted_file(path, MAX_AUTHORIZED_KEYS_BYTES)
-    except FileNotFoundError:
-        return frozenset()
-    except (UntrustedFile, OSError) as problem:
-        if getattr(problem, "errno", None) in _EXHAUSTED:
-            raise
-        warnings.append(f"no key of this file may log in: {problem}")
-        return frozenset()
-    keys = parse_authorized_keys(data)
-    if keys.ignored:
-        warnings.append(
-            f"{path}: {len(keys.ignored)} lines ignored, the first is line {keys.ignored[0]}: "
-            "a line is a key's type, the key and a comment, without options"
-        )
-    return keys.blobs
+    return blob if is_key else None

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, implementer
 
 from twisted_rsh.limited_log import RateLimitedLog
-from twisted_rsh.trust.authorized_keys import read_authorized_keys
+from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.sshsig import encode_user
 
@@ -58,8 +58,9 @@ class VerifiedKey:
 class AuthorizedKeysChecker:
     """A checker that lets one user log in with the keys that the user's files authorize at that moment.
 
-    It logs one line for each file that it ignores, wholly or in part, and no more of them than
-    :data:`twisted_rsh.limited_log.LINES_A_MINUTE`, because any client that tries to log in causes them.
+    It looks at the files for each login, reads one only when it has changed, and then logs one line if it ignores the
+    file, wholly or in part, and no more of them than :data:`twisted_rsh.limited_log.LINES_A_MINUTE`, because any client
+    that tries to log in causes them.  A login takes the same time however many keys there are.
 
     :param config: the folders of the user that the server runs as.
     :param user: the name of that user, the only one who can log in.
@@ -69,7 +70,7 @@ class AuthorizedKeysChecker:
     credentialInterfaces = (IVerifiedKey,)
 
     def __init__(self, config: ConfigFolders, user: str) -> None:
-        self._config = config
+        self._files = KeyFiles(config)
         self._user = user
         self._limited_log = RateLimitedLog(self.log)
 
@@ -82,12 +83,9 @@ class AuthorizedKeysChecker:
         :raises OSError: the system has no descriptors or no memory left to read the files.
         """
         same_user = hmac.compare_digest(_comparable(credentials.user), _comparable(self._user))
-        known_key = False
-        blobs, warnings = read_authorized_keys(self._config)
-        for warning in warnings:
+        for warning in self._files.look():
             self._limited_log.warn("{warning}", warning=warning)
-        for blob in blobs:
-            known_key |= hmac.compare_digest(blob, credentials.key_blob)
+        known_key = self._files.grant(credentials.key_blob)
         if same_user & known_key:
             return succeed(encode_user(self._user))
         return fail(UnauthorizedLogin("this user cannot log in with this key"))

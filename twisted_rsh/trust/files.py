@@ -14,16 +14,20 @@ import os
 import secrets
 import shlex
 import stat
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from twisted_rsh.core.errors import Error
 
 __all__ = [
     "BadKeyFile",
     "FileProblem",
+    "TrustedContent",
     "UntrustedFile",
     "create_private_file",
     "ensure_private_folder",
+    "read_if_changed",
     "read_or_create_secret_file",
     "read_secret_file",
     "read_trusted_file",
@@ -32,6 +36,10 @@ __all__ = [
 
 MAX_LINKS = 40
 """Symbolic links to follow in one path at most, as many as Linux follows: this ends a loop."""
+
+SETTLED_NANOSECONDS = 2_500_000_000
+"""Nanoseconds between the last change of a file and its reading within which another change may get the same times:
+more than the coarsest clock of a file system, the two seconds of FAT."""
 
 _FOR_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOR_CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -95,6 +103,39 @@ def read_trusted_file(path: str, max_bytes: int) -> bytes:
     :raises OSError: the operating system did not allow it.
     """
     return _read_file(path, max_bytes, secret=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedContent:
+    """What was read of a file, and what the system said of the file then.
+
+    :ivar data: its bytes.
+    :ivar stamp: the device, the number, the size and the times of the file when it was read; ``None`` when it had
+        changed just before, so that another change might leave no trace in them.
+    """
+
+    data: bytes
+    stamp: tuple[int, ...] | None
+
+
+def read_if_changed(path: str, max_bytes: int, known: TrustedContent | None) -> TrustedContent:
+    """Read a file like :func:`read_trusted_file`, unless it is as it was.  All checks are made in any case.
+
+    :param path: the file itself and not a symbolic link to it; folders above it may be links.
+    :param max_bytes: the largest size, in bytes.
+    :param known: the result of the last call; ``None`` when there is none.
+    :returns: `known` itself if the file has not changed since.
+    :raises FileNotFoundError: there is no such file.
+    :raises UntrustedFile: as for :func:`read_trusted_file`.
+    :raises OSError: the operating system did not allow it.
+    """
+    with _opened(path, secret=False) as (descriptor, status):
+        stamp = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if known is not None and known.stamp == stamp:
+            return known
+        now = time.time_ns()  # the clock that the times of files are by
+        is_settled = all(abs(now - at) > SETTLED_NANOSECONDS for at in (status.st_mtime_ns, status.st_ctime_ns))
+        return TrustedContent(_read_all(path, descriptor, max_bytes), stamp if is_settled else None)
 
 
 def read_secret_file(path: str, max_bytes: int) -> bytes:
@@ -257,6 +298,13 @@ def _errors_name(path: str) -> Iterator[None]:
 
 
 def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:
+    with _opened(path, secret=secret) as (descriptor, _), _errors_name(path):
+        return _read_all(path, descriptor, max_bytes)
+
+
+@contextlib.contextmanager
+def _opened(path: str, *, secret: bool) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a file and check it; give the descriptor, and what the system says of the open file."""
     _, physical = _resolve(path)
     try:
         descriptor = os.open(physical, _FOR_READING)
@@ -266,9 +314,9 @@ def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:
         raise
     try:
         # Check the open file: its name may belong to another file by now.
-        _check_file(path, os.fstat(descriptor), secret=secret)
-        with _errors_name(path):
-            return _read_all(path, descriptor, max_bytes)
+        status = os.fstat(descriptor)
+        _check_file(path, status, secret=secret)
+        yield descriptor, status
     finally:
         os.close(descriptor)
 

@@ -35,6 +35,7 @@ __all__ = [
     "BadSignature",
     "BadWire",
     "PublicKey",
+    "check_public_key",
     "decode_mpint",
     "encode_mpint",
     "encode_string",
@@ -73,6 +74,10 @@ HASHES: dict[str, HashAlgorithm] = {
 
 _LENGTH_BYTES = 4
 """Bytes of the length before each ``string`` (RFC 4251, section 5)."""
+
+_ED25519_BYTES = 32
+_ED25519_HEAD = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
+"""Bytes of a point of Ed25519 (RFC 8709, section 4), and what comes before them in its key."""
 
 _CURVES: dict[bytes, ec.EllipticCurve] = {
     b"nistp256": ec.SECP256R1(),
@@ -150,52 +155,98 @@ def parse_public_key(blob: bytes) -> PublicKey:
     :returns: the key.
     :raises BadKey: the key is malformed, not in its canonical encoding, of a type that is not accepted, or weak.
     """
+    key_type, parts = _split_key(blob)
+    _, build, algorithms = _TYPES[key_type]
+    try:
+        key = build(parts)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise BadKey(_MALFORMED) from error
+    line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    # One key must have one encoding and so one fingerprint: encode the key again and compare.
+    if base64.b64decode(line.split(b" ")[1]) != blob:
+        raise BadKey(_NOT_CANONICAL)
+    return PublicKey(key_type.decode("ascii"), blob, algorithms, key)
+
+
+def check_public_key(blob: bytes) -> str:
+    """Check a public key as far as that takes no cryptography, in a tenth of the time of :func:`parse_public_key`.
+
+    What this accepts is a key or a point that is on no curve, with which nobody can sign.
+
+    :param blob: the key in SSH's wire format, any bytes at all.
+    :returns: its type, such as ``ssh-ed25519``.
+    :raises BadKey: as :func:`parse_public_key`.
+    """
+    if len(blob) == len(_ED25519_HEAD) + _ED25519_BYTES and blob.startswith(_ED25519_HEAD):
+        return "ssh-ed25519"  # most keys, in a tenth of the time
+    return _split_key(blob)[0].decode("ascii")
+
+
+_MALFORMED = "the key is malformed"
+_NOT_CANONICAL = "the key is not in its canonical form"
+
+
+def _split_key(blob: bytes) -> tuple[bytes, list[bytes]]:
     if len(blob) > MAX_KEY_BLOB_BYTES:
         raise BadKey(f"the key has more than {MAX_KEY_BLOB_BYTES} bytes")
     try:
         key_type, *parts = split_strings(blob) or [b""]
         if key_type not in _TYPES:
             raise BadKey(f"keys of type {key_type[:64]!r} are not accepted")
-        parse, algorithms = _TYPES[key_type]
-        key = parse(key_type, parts)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise BadKey("the key is malformed") from error
-    line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    # One key must have one encoding and so one fingerprint: encode the key again and compare.
-    if base64.b64decode(line.split(b" ")[1]) != blob:
-        raise BadKey("the key is not in its canonical form")
-    return PublicKey(key_type.decode("ascii"), blob, algorithms, key)
+        check, _, _ = _TYPES[key_type]
+        check(key_type, parts)
+    except ValueError as error:
+        raise BadKey(_MALFORMED) from error
+    return key_type, parts
 
 
-def _parse_ed25519(_key_type: bytes, parts: list[bytes]) -> Ed25519PublicKey:
+def _check_ed25519(_key_type: bytes, parts: list[bytes]) -> None:
     (point,) = parts
-    return Ed25519PublicKey.from_public_bytes(point)
+    if len(point) != _ED25519_BYTES:
+        raise BadWire("a point of another size")
 
 
-def _parse_ecdsa(key_type: bytes, parts: list[bytes]) -> ec.EllipticCurvePublicKey:
+def _check_ecdsa(key_type: bytes, parts: list[bytes]) -> None:
     curve, point = parts
     if key_type != b"ecdsa-sha2-" + curve:
         raise BadWire("the key's type names another curve")
-    return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[curve], point)
+    # Points are uncompressed: 4, and both coordinates.  2 and 3 begin a compressed one (SEC 1, section 2.3.3).
+    if point[:1] in (b"\2", b"\3"):
+        raise BadKey(_NOT_CANONICAL)
+    if point[:1] != b"\4" or len(point) != 1 + 2 * ((_CURVES[curve].key_size + 7) // 8):
+        raise BadWire("a point of another size")
 
 
-def _parse_rsa(_key_type: bytes, parts: list[bytes]) -> rsa.RSAPublicKey:
+def _check_rsa(_key_type: bytes, parts: list[bytes]) -> None:
     exponent, modulus = map(decode_mpint, parts)
     if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS:
         raise BadKey(f"an RSA key of {modulus.bit_length()} bits: {MIN_RSA_BITS} to {MAX_RSA_BITS} are accepted")
     if not (MIN_RSA_EXPONENT <= exponent <= MAX_RSA_EXPONENT and exponent % 2 and modulus % 2):
         raise BadKey("an RSA key with an exponent or modulus that no key has")
+
+
+def _build_ed25519(parts: list[bytes]) -> Ed25519PublicKey:
+    return Ed25519PublicKey.from_public_bytes(parts[0])
+
+
+def _build_ecdsa(parts: list[bytes]) -> ec.EllipticCurvePublicKey:
+    return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[parts[0]], parts[1])
+
+
+def _build_rsa(parts: list[bytes]) -> rsa.RSAPublicKey:
+    exponent, modulus = map(decode_mpint, parts)
     return rsa.RSAPublicNumbers(exponent, modulus).public_key()
 
 
-_Parse = Callable[[bytes, list[bytes]], Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey]
+_Check = Callable[[bytes, list[bytes]], None]
+_Build = Callable[[list[bytes]], Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey]
 
-_TYPES: dict[bytes, tuple[_Parse, tuple[str, ...]]] = {
-    b"ssh-ed25519": (_parse_ed25519, ("ssh-ed25519",)),
-    b"ecdsa-sha2-nistp256": (_parse_ecdsa, ("ecdsa-sha2-nistp256",)),
-    b"ecdsa-sha2-nistp384": (_parse_ecdsa, ("ecdsa-sha2-nistp384",)),
-    b"ecdsa-sha2-nistp521": (_parse_ecdsa, ("ecdsa-sha2-nistp521",)),
-    b"ssh-rsa": (_parse_rsa, ("rsa-sha2-512", "rsa-sha2-256")),
+_TYPES: dict[bytes, tuple[_Check, _Build, tuple[str, ...]]] = {
+    b"ssh-ed25519": (_check_ed25519, _build_ed25519, ("ssh-ed25519",)),
+    b"ecdsa-sha2-nistp256": (_check_ecdsa, _build_ecdsa, ("ecdsa-sha2-nistp256",)),
+    b"ecdsa-sha2-nistp384": (_check_ecdsa, _build_ecdsa, ("ecdsa-sha2-nistp384",)),
+    b"ecdsa-sha2-nistp521": (_check_ecdsa, _build_ecdsa, ("ecdsa-sha2-nistp521",)),
+    b"ssh-rsa": (_check_rsa, _build_rsa, ("rsa-sha2-512", "rsa-sha2-256")),
 }
 
 

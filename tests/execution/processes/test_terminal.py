@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import deferLater
 
 from tests.execution.owners import asynchronous, open_descriptors, reactor
 from tests.execution.processes.recorder import QUIET, Recorder, close_ends, end_of, start, start_on_terminal, written
@@ -108,6 +109,7 @@ async def test_descriptors_on_a_terminal() -> None:
             "fd=0; while [ $fd -lt 256 ]; do if [ -e /dev/fd/$fd ]; then echo $fd; fi; fd=$((fd + 1)); done"
         )
     assert listed.split() == [b"0", b"1", b"2"]
+    await deferLater(reactor, 0)  # the turn in which descriptors are closed
     assert open_descriptors() == before
 
 

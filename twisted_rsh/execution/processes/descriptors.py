@@ -7,21 +7,20 @@ import fcntl
 import os
 import select
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IReadWriteDescriptor
+from twisted.internet.interfaces import IFileDescriptor, IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.closing import close_after_events
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 
 __all__ = [
     "FIRST_OWN",
-    "IgnoresStaleEvents",
+    "WatchedDescriptor",
     "above_child_fds",
     "closing_actions",
-    "is_hang_up",
     "open_pipe",
     "peer_is_gone",
 ]
@@ -134,15 +133,6 @@ _ABNORMAL = select.POLLHUP | select.POLLERR
 writer."""
 
 
-def is_hang_up(reactor: object, reason: Failure) -> bool:
-    """Tell whether the reactor calls ``connectionLost`` for a hang-up, while it runs and nothing has failed.
-
-    :param reactor: the reactor that calls.
-    :param reason: the reason that it gives.
-    """
-    return reason.check(ConnectionDone, ConnectionLost) is not None and getattr(reactor, "running", False)
-
-
 def peer_is_gone(fd: int) -> bool:
     """Tell whether every process has closed the other end of a pipe, or the job's side of a terminal.
 
@@ -153,15 +143,11 @@ def peer_is_gone(fd: int) -> bool:
     return any(event & _ABNORMAL for _, event in poller.poll(0))
 
 
-@implementer(IReadWriteDescriptor)
-class IgnoresStaleEvents:
-    """A descriptor that the reactor watches, guarded against stale events for a reused descriptor number.
+@implementer(IFileDescriptor)
+class WatchedDescriptor:
+    """A descriptor that the reactor watches, and whose number stays taken until all events of one look are dealt with.
 
-    The reactor looks at all descriptors at once.  When an earlier event of the same look closes one, and its number is
-    given to this one, the reactor reports the other events of the old descriptor here.  A subclass overrides `doRead`
-    or `doWrite`, or both.  The one that it does not override does nothing: without it the reactor would take this
-    descriptor for broken.  In `connectionLost` a subclass asks :func:`is_hang_up` and :func:`peer_is_gone` before it
-    believes a hang-up.
+    A subclass adds `doRead` or `doWrite`, or both.
 
     :param reactor: watches the descriptor.
     :param fd: the descriptor, which this object owns from now on; -1 for one that is closed from the beginning.
@@ -182,18 +168,16 @@ class IgnoresStaleEvents:
         return type(self).__name__
 
     def close(self) -> None:
-        """Close the descriptor now and stop watching it.  Harmless when it is closed."""
+        """Stop watching the descriptor now, and close it (:func:`twisted_rsh.closing.close_after_events`).
+
+        Harmless when it is closed.
+        """
         if not self.is_closed:
-            self._reactor.removeReader(self)
-            self._reactor.removeWriter(self)
+            watched = cast("IReadWriteDescriptor", self)  # either or both, as the subclass has it
+            self._reactor.removeReader(watched)
+            self._reactor.removeWriter(watched)
             fd, self._fd, self.is_closed = self._fd, -1, True
-            os.close(fd)
-
-    def doRead(self) -> None:
-        """Do nothing: the event was for another descriptor."""
-
-    def doWrite(self) -> None:
-        """Do nothing: the event was for another descriptor."""
+            close_after_events(self._reactor, os.close, fd)
 
     def connectionLost(self, reason: Failure) -> None:
         """Close; the reactor calls this at a hang-up without data, or when something it called has failed.

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 
 from twisted.internet import process as twisted_process
 from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
-from zope.interface import Interface
+from zope.interface import Interface, implementer
 
 from twisted_rsh.core.endings import SIGNAL_NAMES, Ending, Exited, OutcomeUnknown, ResourceUsage, Signalled
-from twisted_rsh.execution.processes.descriptors import IgnoresStaleEvents, is_hang_up
+from twisted_rsh.execution.processes.descriptors import WatchedDescriptor
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 
 # ruff: noqa: N805 - a zope interface's methods have no self
@@ -87,7 +88,8 @@ def watch_exit(reactor: IJobReactor, pid: int, listener: IExitListener) -> None:
     reactor.callLater(0, SigchldWatch(pid, listener).start)
 
 
-class PidfdWatch(IgnoresStaleEvents):
+@implementer(IReadDescriptor)
+class PidfdWatch(WatchedDescriptor):
     """Watches a child through its pidfd, which becomes readable when it exits (pidfd_open(2), Linux 5.3).
 
     It depends on no signal handler and looks at no other child.
@@ -114,18 +116,6 @@ class PidfdWatch(IgnoresStaleEvents):
         if report is not None:
             self.close()
             self._listener.process_exited(report)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Close the pidfd; the reactor calls this when it ends, or when something that it called has failed.
-
-        A hang-up is a stale event, since no pidfd hangs up: the watch goes on.
-
-        :param reason: a hang-up, or the failure.
-        """
-        if not self.is_closed and is_hang_up(self._reactor, reason):
-            self._reactor.addReader(self)
-        else:
-            self.close()
 
 
 class SigchldWatch:

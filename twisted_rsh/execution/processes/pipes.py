@@ -11,12 +11,13 @@ import termios
 from collections import deque
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IReadDescriptor, IReadWriteDescriptor
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.limits import SENT_DATA_BYTES
-from twisted_rsh.execution.processes.descriptors import IgnoresStaleEvents, is_hang_up, peer_is_gone
+from twisted_rsh.execution.processes.descriptors import WatchedDescriptor, peer_is_gone
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
 
 __all__ = ["READ_BYTES", "WIDE_PIPE_BYTES", "FlowControlledProtocol", "InputPipe", "OutputPipe"]
@@ -54,7 +55,7 @@ class FlowControlledProtocol(ProcessProtocol):
         """See :meth:`IInputSource.input_taken`."""
 
 
-class _Pipe(IgnoresStaleEvents):
+class _Pipe(WatchedDescriptor):
     """One end of a pipe, which never blocks and reports once that it is closed.
 
     :param reactor: watches the descriptor.
@@ -87,6 +88,7 @@ class _Pipe(IgnoresStaleEvents):
                 self._owner.pipe_closed(self._number)
 
 
+@implementer(IReadDescriptor)
 class OutputPipe(_Pipe):
     """Reads what a job writes, never more at a time than its protocol has room for.
 
@@ -178,6 +180,7 @@ class OutputPipe(_Pipe):
             self.close()
 
 
+@implementer(IReadWriteDescriptor)
 class InputPipe(_Pipe):
     """Writes what a job reads, and reports how much of it the pipe took.
 
@@ -283,16 +286,4 @@ class InputPipe(_Pipe):
     def doRead(self) -> None:
         """Look whether the reader is gone; a reactor that cannot tell a hang-up from data calls this for both."""
         if peer_is_gone(self._fd):
-            self.close()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Close, unless the reader is still there: then the hang-up was of another descriptor.
-
-        :param reason: a hang-up, or the failure.
-        """
-        if not self.is_closed and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
-            self.watch()
-            if self._is_waiting:
-                self._reactor.addWriter(self)
-        else:
             self.close()

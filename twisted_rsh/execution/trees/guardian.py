@@ -12,19 +12,12 @@ import contextlib
 import os
 import signal
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.execution.account import DEFAULT_PATH
-from twisted_rsh.execution.processes.descriptors import (
-    IgnoresStaleEvents,
-    closing_actions,
-    is_hang_up,
-    open_pipe,
-    peer_is_gone,
-)
+from twisted_rsh.execution.processes.descriptors import WatchedDescriptor, closing_actions, open_pipe
 from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.table import MARK_NAME
@@ -160,8 +153,8 @@ behind when it ended by itself carries that job's mark, or is older.
 """
 
 
-@implementer(IExitListener)
-class Guardian(IgnoresStaleEvents):
+@implementer(IWriteDescriptor, IExitListener)
+class Guardian(WatchedDescriptor):
     """The server's side: starts the guardian and tells it of jobs.
 
     Telling costs one small write, :data:`TELL_SECONDS` later.  It never waits: a full pipe is written when it has room,
@@ -329,18 +322,6 @@ class Guardian(IgnoresStaleEvents):
     def _line(self, pid: int) -> bytes:
         job = self._jobs.get(pid)
         return b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Close the pipe; the reactor calls this when the guardian has closed its end, or when telling has failed.
-
-        After the hang-up of another descriptor it goes on: the guardian takes the end of the pipe for the server's.
-
-        :param reason: a hang-up, or the failure.
-        """
-        if self._fd >= 0 and is_hang_up(self._reactor, reason) and not peer_is_gone(self._fd):
-            self._reactor.addWriter(self)
-        else:
-            self.close()
 
     def close(self) -> None:
         """Close the pipe, and forget what is not told yet."""
