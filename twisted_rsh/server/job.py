@@ -40,7 +40,7 @@ from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListen
 if TYPE_CHECKING:
     from twisted_rsh.server.session import DurableSession
 
-__all__ = ["ENDS_HELD_SECONDS", "OPENED_HELD_SECONDS", "ChannelJob"]
+__all__ = ["ENDS_HELD_SECONDS", "MAX_LOGGED_CHARACTERS", "OPENED_HELD_SECONDS", "ChannelJob"]
 
 OPENED_HELD_SECONDS = 0.01
 """Seconds for which the answer that a job runs waits for the job's output or its end, which mostly come sooner and tell
@@ -49,6 +49,10 @@ the same.  A client that is woken once for a short command instead of twice leav
 ENDS_HELD_SECONDS = 0.02
 """Seconds for which the end of a stream waits for the end of the job, which tells the same.  They mostly come together,
 and then cost one message instead of three.  A user does not notice such a delay."""
+
+MAX_LOGGED_CHARACTERS = 4096
+"""Characters of a command in the log, escapes included: a line that can be read.  A script of 1 MiB would take the
+reactor longer than to run it."""
 
 
 @implementer(IJobOwner, ISuspensionListener)
@@ -394,20 +398,27 @@ class ChannelJob:
 
     def _write_log(self, ending: Ending) -> None:
         request = self._request
-        command = request.shell if request.command is None else request.command
-        text = ascii(command if request.argv is None else list(request.argv))
+        command = f" {_logged(request)}" if self._session.sessions.log_commands else ""
         self.log.info(
             "job of {account}: {kind}{command}, stdin {stdin}, stdout {stdout}, stderr {stderr} bytes, "
             "{ending}, {seconds:.3f} s",
             account=self._account,
             kind=request.kind,
-            command=f" {text}" if self._session.sessions.log_commands else "",
+            command=command,
             stdin=self._bytes[Stream.STDIN],
             stdout=self._bytes[Stream.STDOUT],
             stderr=self._bytes[Stream.STDERR],
             ending=ending,
             seconds=self._clock.seconds() - self._started_at,
         )
+
+
+def _logged(request: JobRequest) -> str:
+    """Show what a request runs, without line breaks, and cut to :data:`MAX_LOGGED_CHARACTERS`."""
+    command = request.shell if request.command is None else request.command
+    text = ascii(list(request.argv) if request.argv is not None else (command or "")[:MAX_LOGGED_CHARACTERS])
+    is_cut = len(text) > MAX_LOGGED_CHARACTERS or len(command or "") > MAX_LOGGED_CHARACTERS
+    return f"{text[:MAX_LOGGED_CHARACTERS]}..." if is_cut else text
 
 
 def _shown(policy: Disconnection) -> str:

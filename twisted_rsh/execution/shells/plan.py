@@ -11,7 +11,7 @@ from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.plan import check_folder, check_program, encode_text, plan_job, shown
+from twisted_rsh.execution.plan import check_escapes, check_folder, check_program, encode_text, plan_job, shown
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.shells.dialect import DIALECTS, Dialect, dialect_of
 from twisted_rsh.interfaces import JobRefused
@@ -91,9 +91,14 @@ def command_text(request: JobRequest, encoding: str) -> bytes:
     """
     if not request.command:
         raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
-    text = encode_text(request.command, encoding, "the command")
-    if len(text) > MAX_SCRIPT_BYTES:
+    check_escapes((request.command,), encoding)
+    text = b""
+    size = len(request.command)  # no character has less than a byte
+    if size <= MAX_SCRIPT_BYTES:
+        text = encode_text(request.command, encoding, "the command")
+        size = len(text)
+    if size > MAX_SCRIPT_BYTES:
         raise JobRefused(
-            RefusalReason.TOO_LONG, f"the command has {len(text)} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
+            RefusalReason.TOO_LONG, f"the command has {size} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
         )
     return text
