@@ -8,6 +8,7 @@ one way to fail.
 from __future__ import annotations
 
 import enum
+import math
 import struct
 from collections.abc import Iterable
 from typing import ClassVar, Protocol, cast
@@ -16,6 +17,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
+    IPushProducer,
     IReactorTime,
     ITCPTransport,
 )
@@ -29,6 +31,7 @@ from zope.interface import implementer
 from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
 from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, widen
+from twisted_rsh.link.turns import Turns
 
 __all__ = [
     "CLOSE_SECONDS",
@@ -83,6 +86,7 @@ class FramedLink(Int32StringReceiver):
     :param clock: schedules the deadlines; usually the reactor.
     :param handshake_seconds: the handshake's deadline, in seconds from the connection; the login's, if that is earlier.
     :param login_seconds: the login's deadline, in seconds from the connection.
+    :param turns: shared by links whose frames should not hold up each other's; ``None`` for a link of its own.
     :ivar clock: as above.
     :ivar tls: the transport of the link, which is always TLS; there is none before the connection.
     :ivar dead: whether the link has failed or is gone; it ignores everything that still arrives.
@@ -101,6 +105,7 @@ class FramedLink(Int32StringReceiver):
         clock: IReactorTime,
         handshake_seconds: float = HANDSHAKE_SECONDS,
         login_seconds: float = LOGIN_SECONDS,
+        turns: Turns | None = None,
     ) -> None:
         self.clock = clock
         self.dead = False
@@ -116,6 +121,10 @@ class FramedLink(Int32StringReceiver):
         self.is_receiving = False
         self.writer: FrameWriter | None = None
         self._arrived: list[bytes] = []
+        self._turns = Turns(clock) if turns is None else turns
+        self._slice_ends = math.inf
+        self._is_waiting = False
+        self._lost: Failure | None = None
 
     # For the subclass to implement.
 
@@ -260,7 +269,7 @@ class FramedLink(Int32StringReceiver):
             self.fail_with(error)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.is_receiving:
+        if self.is_receiving or self._is_waiting:
             # Keep the records that arrive together, so that a frame that spans them is assembled in one step.
             self._arrived.append(data)
         else:
@@ -276,6 +285,8 @@ class FramedLink(Int32StringReceiver):
             self.frame_received(string)
         except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
             self.fail_with(error)
+        if self.clock.seconds() >= self._slice_ends:
+            self.paused = True  # the receiver stops behind this frame
 
     def lengthLimitExceeded(self, length: int) -> None:
         self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, f"a frame of {length} bytes")), Fault.PROTOCOL)
@@ -283,16 +294,41 @@ class FramedLink(Int32StringReceiver):
     # For TLS to call.
 
     def arrival_ended(self) -> None:
-        """Handle the frames in the records that have come, and have the answers written."""
-        if self._arrived:
-            self._receive(b"".join(self._arrived))
-        self._arrived.clear()
+        """Have the frames in the records that have come handled, now or in the next turns of the reactor."""
         self.is_receiving = False
+        if not self._is_waiting and self._turns.frames_arrived(self):
+            self._is_waiting = True
+            # A pause of some turns: whatever else arrives stays with the system.
+            cast("IPushProducer", self.tls.transport).pauseProducing()
+
+    # For the turns to call.
+
+    def handle_frames(self, until: float) -> bool:
+        """Handle frames that have arrived until a time, and at least one, and have the answers to them written.
+
+        :param until: the time, in seconds of the clock.
+        :returns: whether there are more.
+        """
+        self._slice_ends = until
+        self.paused = False
+        arrived, self._arrived = self._arrived, []
+        self.is_receiving = True
+        self._receive(b"".join(arrived))
+        self.is_receiving = False
+        self._slice_ends = math.inf
+        has_more = self.paused and not self.dead
         if not self.dead:
             try:
                 self.frames_received()
             except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
                 self.fail_with(error)
+        if self._is_waiting and not has_more:
+            self._is_waiting = False
+            if self._lost is not None:
+                self._end(self._lost)
+            elif not self.dead:
+                cast("IPushProducer", self.tls.transport).resumeProducing()
+        return has_more
 
     def login_bytes_spent(self) -> None:
         """Fail the link if no session has begun."""
@@ -304,6 +340,12 @@ class FramedLink(Int32StringReceiver):
         self.fail(f"the peer does not read more than {MAX_REPLY_BYTES} bytes of TLS's own answers", Fault.PROTOCOL)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._is_waiting and not self.dead:
+            self._lost = reason  # behind the frames that have arrived
+        else:
+            self._end(reason)
+
+    def _end(self, reason: Failure) -> None:
         self._stop_deadline()
         if not self.dead:
             self.dead = True
@@ -315,6 +357,7 @@ class FramedLink(Int32StringReceiver):
             Int32StringReceiver.dataReceived(self, data)
         if self.dead:
             self._unprocessed = b""
+            self._arrived.clear()
 
     def _set_deadline(self, seconds: float, reason: str) -> None:
         self._deadline = self.clock.callLater(seconds, self._deadline_reached, reason)
