@@ -16,13 +16,16 @@ from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.shells.dialect import DIALECTS, Dialect, dialect_of
 from twisted_rsh.interfaces import JobRefused
 
-__all__ = ["FALLBACKS", "ShellPlan", "command_text", "plan_shell"]
+__all__ = ["FALLBACKS", "MAX_SCRIPT_QUOTES", "ShellPlan", "command_text", "plan_shell"]
 
 FALLBACKS = ("bash", "zsh", "dash", "sh")
 """Shells for a user whose own shell, such as fish, speaks no known dialect: the first in the search path is taken."""
 
 _WITHHELD = frozenset({b"ENV", b"BASH_ENV", b"HISTFILE", b"PROMPT_COMMAND", b"PS0", b"PS1", b"PS2", b"TMOUT", b"MAIL"})
 """Variables that would make a shell run or print something by itself, keep a history, or exit."""
+
+MAX_SCRIPT_QUOTES = 512 * 1024
+"""Single quotes in a command for a persistent shell, each of which the server writes as four bytes: 10 ms for as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,5 +103,10 @@ def command_text(request: JobRequest, encoding: str) -> bytes:
     if size > MAX_SCRIPT_BYTES:
         raise JobRefused(
             RefusalReason.TOO_LONG, f"the command has {size} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
+        )
+    quotes = text.count(b"'")
+    if quotes > MAX_SCRIPT_QUOTES:
+        raise JobRefused(
+            RefusalReason.TOO_LONG, f"the command has {quotes} single quotes; at most {MAX_SCRIPT_QUOTES} are allowed"
         )
     return text

@@ -1,0 +1,1 @@
+"""Attacks on a real server, each a program that says what it saw."""
