@@ -48,12 +48,17 @@ class RawClient:
     :param folder: the folder of the keys.
     :param port: the server's TCP port on 127.0.0.1.
     :param lost: the connection whose session to resume; ``None`` to log in.
+    :param narrow: let the system hold little of what the server sends, so that the server holds the rest.
     :ivar sequence: the number of the next control message; whoever sends raw payloads counts on.
     :ivar heard: messages that have been read since :meth:`wait_for`, without DATA and PONG.
     """
 
-    def __init__(self, folder: str, port: int, lost: RawClient | None = None) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), ANSWER_SECONDS)
+    def __init__(self, folder: str, port: int, lost: RawClient | None = None, *, narrow: bool = False) -> None:
+        self._socket = socket.socket()
+        if narrow:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._socket.settimeout(ANSWER_SECONDS)
+        self._socket.connect(("127.0.0.1", port))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_alpn_protos([ALPN])
@@ -146,6 +151,11 @@ class RawClient:
                 self.send([payload])
                 self.sequence += 1
 
+    def send_control(self, message: Message) -> None:
+        """Send a control message of one frame, and read nothing."""
+        self.send(encode_control(message, self.sequence))
+        self.sequence += 1
+
     def wait_acknowledged(self) -> None:
         """Read until few control messages are under way."""
         while self.sequence - self._acknowledged > MAX_UNACKNOWLEDGED // 4:
@@ -182,10 +192,6 @@ class RawClient:
             # SO_LINGER of 0: the system resets the connection.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
-
-    def narrow(self) -> None:
-        """Let the system hold little of what the server sends, so that the server holds the rest."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
 
     # Reading.
 

@@ -11,7 +11,7 @@ import enum
 import math
 import struct
 from collections.abc import Iterable
-from typing import ClassVar, Protocol, cast
+from typing import Protocol, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -42,6 +42,9 @@ __all__ = [
     "FrameWriter",
     "FramedLink",
 ]
+
+# Not an attribute of the class: an event would hold the object that logged it.
+_log = Logger(f"{__name__}.FramedLink")
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from the connection to the end of the TLS handshake, which takes three packets."""
@@ -97,7 +100,6 @@ class FramedLink(Int32StringReceiver):
     :ivar writer: writes the answers of the session that uses the link; ``None`` before the session.
     """
 
-    log: ClassVar[Logger] = Logger()
     tls: TLSMemoryBIOProtocol
 
     def __init__(
@@ -218,7 +220,7 @@ class FramedLink(Int32StringReceiver):
 
         :param reason: one line.
         """
-        self.log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
+        _log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
 
     def close(self) -> None:
         """Close the link behind the frames that were written, and abort it unless the peer answers in time."""
@@ -240,7 +242,7 @@ class FramedLink(Int32StringReceiver):
         if isinstance(error, ProtocolError):
             self.fail(str(error), Fault.PROTOCOL)
         else:
-            self.log.failure("a frame from {peer} broke the program", failure=Failure(error), peer=self.peer)
+            _log.failure("a frame from {peer} broke the program", failure=Failure(error), peer=self.peer)
             self.fail("an error of our own", Fault.PROGRAM)
 
     # For Twisted to call.
@@ -347,6 +349,9 @@ class FramedLink(Int32StringReceiver):
 
     def _end(self, reason: Failure) -> None:
         self._stop_deadline()
+        # The transport, its producer and the session point back at the link, which would stay with all of them.
+        self.tls.unregisterProducer()
+        self.writer = self._lost = None
         if not self.dead:
             self.dead = True
             self.ended_cleanly = reason.check(ConnectionDone) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ENDS_HELD_SECONDS", "MAX_LOGGED_CHARACTERS", "OPENED_HELD_SECONDS", "ChannelJob"]
 
+# Not an attribute of the class: an event would hold the object that logged it.
+_log = Logger(f"{__name__}.ChannelJob")
+
 OPENED_HELD_SECONDS = 0.01
 """Seconds for which the answer that a job runs waits for the job's output or its end, which mostly come sooner and tell
 the same.  A client that is woken once for a short command instead of twice leaves the processor to it."""
@@ -68,8 +71,6 @@ class ChannelJob:
     :ivar channel: as above.
     :ivar on_disconnect: as above.
     """
-
-    log: ClassVar[Logger] = Logger()
 
     def __init__(
         self, session: DurableSession, channel: int, request: JobRequest, on_disconnect: Disconnection
@@ -129,7 +130,7 @@ class ChannelJob:
             self.refuse(refusal.reason, refusal.text)
             return
         except Exception:  # noqa: BLE001 - an application's user object; its error is one job's, not the link's
-            self.log.failure("starting a job for {account} broke the program", account=self._account)
+            _log.failure("starting a job for {account} broke the program", account=self._account)
             self.refuse(RefusalReason.RESOURCES, "an error inside the server; its log says more")
             return
         if self._is_over:
@@ -276,11 +277,11 @@ class ChannelJob:
 
     def job_stopped(self, signal: str) -> None:
         text = "a job of {account} is stopped by SIG{signal}; it goes on when it gets SIGCONT"
-        self.log.warn(text, account=self._account, signal=signal)
+        _log.warn(text, account=self._account, signal=signal)
         self._report_state(signal)
 
     def job_continued(self) -> None:
-        self.log.info("a job of {account} that was stopped goes on", account=self._account)
+        _log.info("a job of {account} that was stopped goes on", account=self._account)
         self._report_state(None)
 
     def job_ended(self, end: JobEnd) -> None:
@@ -349,7 +350,7 @@ class ChannelJob:
             core.report_exit(self.channel, end)
         except LocalProtocolError:
             # An application may end a job in a way that cannot travel; its client must still hear of an end.
-            self.log.failure("the ending of a job of {account} cannot be sent", account=self._account)
+            _log.failure("the ending of a job of {account} cannot be sent", account=self._account)
             core.report_exit(self.channel, JobEnd(OutcomeUnknown("the server cannot say how the job ended")))
 
     # The job may end from within each of these calls.
@@ -378,7 +379,7 @@ class ChannelJob:
 
     def _guarded(self) -> AbstractContextManager[object]:
         # An application's job that breaks here must not keep the others.
-        return self.log.failuresHandled("ending a job of {account} broke the program", account=self._account)
+        return _log.failuresHandled("ending a job of {account} broke the program", account=self._account)
 
     def _grace_over(self) -> None:
         self._grace_timer = None
@@ -399,7 +400,7 @@ class ChannelJob:
     def _write_log(self, ending: Ending) -> None:
         request = self._request
         command = f" {_logged(request)}" if self._session.sessions.log_commands else ""
-        self.log.info(
+        _log.info(
             "job of {account}: {kind}{command}, stdin {stdin}, stdout {stdout}, stderr {stderr} bytes, "
             "{ending}, {seconds:.3f} s",
             account=self._account,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from twisted.cred.error import LoginFailed
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_rsh.core.login import LoginState, ServerLogin
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from twisted_rsh.server.factory import RemoteShellFactory
 
 __all__ = ["ServerLink"]
+
+# Not an attribute of the class: an event would hold the object that logged it.
+_log = Logger(f"{__name__}.ServerLink")
 
 
 class ServerLink(FramedLink):
@@ -55,9 +59,7 @@ class ServerLink(FramedLink):
     def frame_received(self, payload: bytes) -> None:
         """Read an AUTH, a RESUME, or a frame of the session."""
         if self._session is not None:
-            if self._session.unconfirmed is self:
-                self._session.confirm()
-            self._session.pump.frame_received(self, payload)
+            self._session.frame_received(self, payload)
             return
         claim = self._login.receive_frame(payload)
         self._has_tried = True
@@ -70,6 +72,7 @@ class ServerLink(FramedLink):
         """Let the session, if the link has one, go on without it."""
         if self._session is not None:
             self._session.link_ended(self, reason, broken=self.fault in (Fault.PROTOCOL, Fault.PROGRAM))
+            self._session = None
         else:
             self._count_offence()
             self.factory.strangers.leave(self.source)
@@ -174,7 +177,7 @@ class ServerLink(FramedLink):
             identifier, self.factory.instance_id, self.factory.options.limits, self.clock.seconds()
         )
         session = self.factory.sessions.begin(identifier, core, link_secret(self.tls, identifier, 0), login)
-        self.log.info(
+        _log.info(
             "{account} logged in with {key}: session {session}",
             account=login.account,
             key=login.credentials.fingerprint,

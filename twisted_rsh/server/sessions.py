@@ -17,11 +17,15 @@ from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.portal import KeyCheck, check_key_again
 from twisted_rsh.server.session import DurableSession, LoggedIn
 
-__all__ = ["KEY_REVOKED", "MAX_DETACHED_PER_KEY", "Sessions"]
+__all__ = ["KEY_REVOKED", "MAX_DETACHED_PER_KEY", "MAX_UNFINISHED_BYTES", "Sessions"]
 
 MAX_DETACHED_PER_KEY = 16
 """Sessions of one key that may wait without a link; of one more, the session that lost its link first is ended.  Each
 may hold a window of each stream of its jobs."""
+
+MAX_UNFINISHED_BYTES = 64 * 1024 * 1024
+"""Bytes that all sessions together may hold of control messages whose last parts have not arrived: 64 scripts of 1 MiB
+that arrive at the same time.  One session holds no more than ``MAX_CONTROL_BYTES``."""
 
 KEY_REVOKED = "your key is not authorized any more"
 """The line for a client whose session ends because its key may not log in any more."""
@@ -43,6 +47,9 @@ class Sessions:
         self.capacity = capacity
         self.log_commands = log_commands
         self._sessions: dict[bytes, DurableSession] = {}
+        # The message that began first comes first.
+        self._unfinished: dict[DurableSession, int] = {}
+        self._unfinished_bytes = 0
         self._decoy = ServerProof(bytes(SESSION_ID_BYTES), secrets.token_bytes(PROOF_BYTES))
 
     def __iter__(self) -> Iterator[DurableSession]:
@@ -128,6 +135,24 @@ class Sessions:
         if len(detached) > MAX_DETACHED_PER_KEY:
             _, _, oldest = min(detached)
             oldest.end(f"its key has more than {MAX_DETACHED_PER_KEY} sessions without a link")
+
+    def unfinished_changed(self, session: DurableSession, size: int) -> None:
+        """Count the bytes of a message that has begun to arrive at a session.
+
+        If all sessions together hold more than :data:`MAX_UNFINISHED_BYTES`, the session whose message has been
+        unfinished for the longest time ends: an honest client completes one in seconds.
+
+        :param session: the session.
+        :param size: bytes that it holds now; 0 when the message is complete, or the session is over.
+        """
+        self._unfinished_bytes += size - self._unfinished.get(session, 0)
+        if size:
+            self._unfinished[session] = size
+        else:
+            self._unfinished.pop(session, None)
+        if self._unfinished_bytes > MAX_UNFINISHED_BYTES:
+            oldest = next(iter(self._unfinished))
+            oldest.abort(f"the sessions hold more than {MAX_UNFINISHED_BYTES} bytes of messages that are not complete")
 
     def session_ended(self, session: DurableSession) -> None:
         """Forget a session that is over."""

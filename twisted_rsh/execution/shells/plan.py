@@ -25,7 +25,7 @@ _WITHHELD = frozenset({b"ENV", b"BASH_ENV", b"HISTFILE", b"PROMPT_COMMAND", b"PS
 """Variables that would make a shell run or print something by itself, keep a history, or exit."""
 
 MAX_SCRIPT_QUOTES = 512 * 1024
-"""Single quotes in a command for a persistent shell, each of which the server writes as four bytes: 10 ms for as many."""
+"""Single quotes in a command for a persistent shell, each of which the server writes as four: 10 ms for as many."""
 
 
 @dataclass(frozen=True, slots=True)
