@@ -21,7 +21,13 @@ from bench.attacks.raw_client import RawClient, Refused, frame, memory, reset_pe
 from bench.servers.starting import OURS, Site, running
 from bench.surroundings import clean_up_when_ended, prepare
 from twisted_rsh.core.codec import encode, encode_control
-from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_PART_BYTES, MAX_SCRIPT_BYTES
+from twisted_rsh.core.limits import (
+    MAX_CONTROL_BYTES,
+    MAX_JSON_COMMAS,
+    MAX_JSON_ESCAPES,
+    MAX_PART_BYTES,
+    MAX_SCRIPT_BYTES,
+)
 from twisted_rsh.core.messages import Close, Exit, Open, Opened, Ping, Resize, Signal
 from twisted_rsh.core.requests import JobRequest, Terminal
 
@@ -45,7 +51,7 @@ CHANNELS = 64
 SLEEP = "exec sleep 60"
 
 
-class Site_:
+class Target:
     """What an attack has at hand.
 
     :ivar connect: makes another connection.
@@ -60,10 +66,10 @@ class Site_:
         return RawClient(self.folder, self.port, lost)
 
 
-def _body(site: Site_, body: bytes) -> None:
+def _body(target: Target, body: bytes) -> None:
     """Send a body as an OPEN in parts, on a connection of its own each time."""
-    for _ in range(site.rounds):
-        client = site.connect()
+    for _ in range(target.rounds):
+        client = target.connect()
         with contextlib.suppress(Refused):
             pieces = [body[start : start + MAX_PART_BYTES] for start in range(0, len(body), MAX_PART_BYTES)]
             *parts, last = pieces
@@ -81,43 +87,39 @@ def _padded(value: bytes) -> bytes:
     return head + value + b" " * (MAX_CONTROL_BYTES - len(head) - len(value) - len(tail)) + tail
 
 
-def empty_lists(site: Site_) -> None:
+def empty_lists(target: Target) -> None:
     """The longest body, of empty lists."""
-    _body(site, _padded(b"[" + b"[]," * ((MAX_CONTROL_BYTES - 100) // 3) + b"0]"))
+    _body(target, _padded(b"[" + b"[]," * ((MAX_CONTROL_BYTES - 100) // 3) + b"0]"))
 
 
-def escapes(site: Site_) -> None:
+def escapes(target: Target) -> None:
     """The longest body, with as many escapes as it may have, each between two letters."""
-    from twisted_rsh.core.limits import MAX_JSON_ESCAPES
-
-    _body(site, _padded(b'"' + rb"a\udcff" * MAX_JSON_ESCAPES + b'"'))
+    _body(target, _padded(b'"' + rb"a\udcff" * MAX_JSON_ESCAPES + b'"'))
 
 
-def members(site: Site_) -> None:
+def members(target: Target) -> None:
     """The longest body, with as many members as it may have."""
-    from twisted_rsh.core.limits import MAX_JSON_COMMAS
-
-    _body(site, _padded(b"{" + b",".join(b'"%d":1' % number for number in range(MAX_JSON_COMMAS - 1)) + b"}"))
+    _body(target, _padded(b"{" + b",".join(b'"%d":1' % number for number in range(MAX_JSON_COMMAS - 1)) + b"}"))
 
 
-def arguments(site: Site_) -> None:
+def arguments(target: Target) -> None:
     """Requests of as many arguments as there may be."""
-    client = site.connect()
+    client = target.connect()
     request = JobRequest(argv=("true", *["x" * 12] * 8000))
-    for number in range(1, site.rounds + 1):
+    for number in range(1, target.rounds + 1):
         client.say(Open(channel=number, request=request))
         client.wait_for(Exit)
         client.say(Close(number))
     client.kill()
 
 
-def scripts(site: Site_) -> None:
+def scripts(target: Target) -> None:
     """Scripts of 1 MiB for a persistent shell: text, empty lines, and bytes that are no text."""
-    client = site.connect()
-    client.say(Open(channel=1, request=JobRequest(shell="bash")))
+    client = target.connect()
+    client.say(Open(channel=1, request=JobRequest(shell="bash")))  # noqa: S604 - a name
     client.wait_for(Opened)
     number = 1
-    for _ in range(site.rounds):
+    for _ in range(target.rounds):
         for filling in ("x", "\n", "\udcff"):
             number += 1
             script = ": '" + filling * (MAX_SCRIPT_BYTES - 4) + "'"
@@ -127,21 +129,21 @@ def scripts(site: Site_) -> None:
     client.kill()
 
 
-def small_frames(site: Site_) -> None:
+def small_frames(target: Target) -> None:
     """30,000 pings in one write."""
-    client = site.connect()
+    client = target.connect()
     data = b"".join(frame(encode(Ping(number))) for number in range(30_000))
-    for _ in range(site.rounds):
+    for _ in range(target.rounds):
         client.send_raw(data)
         client.read_available(0.2)
     client.kill()
 
 
-def opens(site: Site_) -> None:
+def opens(target: Target) -> None:
     """64 OPENs in one write."""
-    client = site.connect()
+    client = target.connect()
     first = 1
-    for _ in range(site.rounds):
+    for _ in range(target.rounds):
         numbers = range(first, first + CHANNELS)
         _together(client, [Open(channel=number, request=JobRequest(command="true")) for number in numbers])
         client.wait_for(Exit, CHANNELS)
@@ -165,45 +167,45 @@ def _together(client: RawClient, messages: Sequence[Open | Signal | Close | Resi
         client.sequence += len(payloads[48:])
 
 
-def _running(site: Site_, terminal: Terminal | None = None) -> RawClient:
-    client = site.connect()
+def _running(target: Target, terminal: Terminal | None = None) -> RawClient:
+    client = target.connect()
     for number in range(1, CHANNELS + 1):
         client.say(Open(channel=number, request=JobRequest(command=SLEEP, terminal=terminal)))
         client.wait_for(Opened)
     return client
 
 
-def signals(site: Site_) -> None:
+def signals(target: Target) -> None:
     """48 SIGNALs in one write, for 64 jobs."""
-    client = _running(site)
-    for _ in range(site.rounds):
+    client = _running(target)
+    for _ in range(target.rounds):
         _together(client, [Signal(channel=number + 1, signal="CONT") for number in range(CHANNELS)])
         client.ping()
     client.kill()
 
 
-def resizes(site: Site_) -> None:
+def resizes(target: Target) -> None:
     """48 RESIZEs in one write, for 64 terminals."""
-    client = _running(site, Terminal())
-    for turn in range(site.rounds):
+    client = _running(target, Terminal())
+    for turn in range(target.rounds):
         _together(client, [Resize(number + 1, 80 + turn, 24) for number in range(CHANNELS)])
         client.ping()
     client.kill()
 
 
-def closes(site: Site_) -> None:
+def closes(target: Target) -> None:
     """48 CLOSEs in one write, of jobs that run."""
-    for _ in range(site.rounds):
-        client = _running(site)
+    for _ in range(target.rounds):
+        client = _running(target)
         _together(client, [Close(number + 1) for number in range(CHANNELS)])
         client.wait_for(Exit, CHANNELS)
         client.kill()
 
 
-def leaving(site: Site_) -> None:
+def leaving(target: Target) -> None:
     """A client with 64 jobs breaks the protocol, which ends them all."""
-    for _ in range(site.rounds):
-        client = _running(site)
+    for _ in range(target.rounds):
+        client = _running(target)
         client.send([b"\xff"])
         with contextlib.suppress(Refused):
             client.ping()
@@ -211,27 +213,27 @@ def leaving(site: Site_) -> None:
         time.sleep(0.5)
 
 
-def resumes(site: Site_) -> None:
+def resumes(target: Target) -> None:
     """Resumes of a session of 64 jobs whose output is unread: 16 MiB are to be repeated each time."""
-    client = site.connect()
+    client = target.connect()
     for number in range(1, CHANNELS + 1):
         client.say(Open(channel=number, request=JobRequest(command="head -c 1000000 /dev/zero; exec sleep 60")))
     time.sleep(2)
-    for _ in range(site.rounds):
+    for _ in range(target.rounds):
         client.read_available(0.05)
         client.kill()
-        client = site.connect(client)
+        client = target.connect(client)
         client.read_available(0.3)
     client.kill()
 
 
-def six_connections(site: Site_) -> None:
+def six_connections(target: Target) -> None:
     """Six connections, each with small frames, OPENs and the longest bodies."""
 
     def attack() -> None:
         with contextlib.suppress(Refused):
             for act in (small_frames, opens, empty_lists, escapes):
-                act(site)
+                act(target)
 
     threads = [threading.Thread(target=attack) for _ in range(CONNECTIONS)]
     for thread in threads:
@@ -240,7 +242,7 @@ def six_connections(site: Site_) -> None:
         thread.join()
 
 
-ATTACKS: tuple[Callable[[Site_], None], ...] = (
+ATTACKS: tuple[Callable[[Target], None], ...] = (
     empty_lists,
     escapes,
     members,
@@ -272,8 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     broken = False
     with tempfile.TemporaryDirectory(prefix="rshbench-") as folder:
         prepare(folder)
-        with running(OURS, Site(folder=folder, shell="/bin/sh")) as (pid, port), pinging(folder, port, pid) as pings:
-            site = Site_(folder, port, QUICK_ROUNDS if options.quick else ROUNDS)
+        site = Site(folder=folder, shell="/bin/sh")  # noqa: S604 - a name
+        with running(OURS, site) as (pid, port), pinging(folder, port, pid) as pings:
+            target = Target(folder, port, QUICK_ROUNDS if options.quick else ROUNDS)
             pings()
             time.sleep(0.5 if options.quick else 2.0)
             idle = pings()
@@ -284,15 +287,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 usual = memory(pid, "VmRSS")
                 reset_peak(pid)
                 pings()
-                act(site)
+                act(target)
                 seen = pings()
                 grown = memory(pid, "VmHWM") - usual
                 kept = seen["held_ms"] <= PROMISED_MS and grown <= GROWTH_MIB
                 broken |= not kept
                 print(
                     f"{act.__name__}: held {seen['held_ms']:.1f} ms, promised {PROMISED_MS:.0f}; "
-                    f"worst ping {seen['worst_ms']:.1f} ms, median {seen['median_ms']:.2f} ms; peak +{grown:.0f} MiB, promised {GROWTH_MIB:.0f}"
-                    + ("" if kept else "  BROKEN"),
+                    f"worst ping {seen['worst_ms']:.1f} ms, median {seen['median_ms']:.2f} ms; "
+                    f"peak +{grown:.0f} MiB, promised {GROWTH_MIB:.0f}" + ("" if kept else "  BROKEN"),
                     flush=True,
                 )
     raise SystemExit(int(broken))

@@ -25,11 +25,11 @@ __all__ = ["main"]
 PROMISED_MIB = 20.0
 """MiB by which the server may have grown."""
 
-AT_ONCE = 20
+AT_ONCE = 40
 """Clients that are there together."""
 
-JOBS = 4
-"""Jobs of a client, each of which fills the windows of both of its outputs: 2 MiB in all."""
+JOBS = 2
+"""Jobs of a client, each of which fills the window of an output: 512 KiB in all."""
 
 COUNTS = (200, 760)
 """Clients of the two storms: 960 in all."""
@@ -69,7 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     broken = False
     with tempfile.TemporaryDirectory(prefix="rshbench-") as folder:
         prepare(folder)
-        site = Site(folder=folder, shell="/bin/sh", server_options=("--detach-timeout", "0"))
+        many = ("--max-sessions-per-key", "1000", "--detach-timeout", "0")
+        site = Site(folder=folder, shell="/bin/sh", server_options=many)  # noqa: S604 - a name
         with running(OURS, site) as (pid, port):
             # What a server loads with its first clients stays, and is no growth.
             _storm(folder, port, AT_ONCE // 2)

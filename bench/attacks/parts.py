@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="rshbench-") as folder:
         prepare(folder)
         many = str(2 * count)
-        site = Site(folder=folder, shell="/bin/sh", server_options=("--max-sessions-per-key", many))
+        site = Site(folder=folder, shell="/bin/sh", server_options=("--max-sessions-per-key", many))  # noqa: S604 - a name
         with running(OURS, site) as (pid, port):
             for client in _flood(folder, port, 5):
                 client.kill()
@@ -73,6 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for client in clients:
                 with contextlib.suppress(Refused):
                     client.send([b"\xff"])  # a breach ends the session with its link
+                    client.ping()
                 client.kill()
             time.sleep(2.0)
             after = memory(pid, "VmRSS")

@@ -24,8 +24,8 @@ PAUSE_SECONDS = 0.002
 """Seconds between two pings: less than the shortest hold that is looked for."""
 
 Pings = dict[str, float]
-"""How many (``count``), their median (``median_ms``), their worst (``worst_ms``), and the most processor time of the server
-during one of them (``held_ms``)."""
+"""How many (``count``), their median (``median_ms``), their worst (``worst_ms``), and the most processor time that the
+server took during one of them (``held_ms``)."""
 
 
 @contextlib.contextmanager

@@ -83,14 +83,12 @@ class RawClient:
 
     def _handshake(self) -> None:
         while True:
-            try:
+            with contextlib.suppress(SSL.WantReadError):
                 self._tls.do_handshake()
-            except SSL.WantReadError:
-                self._write_out()
-                self._read_in()
-            else:
                 self._write_out()
                 return
+            self._write_out()
+            self._read_in()
 
     def _log_in(self, config: ConfigFolders, exporter: bytes, pin: bytes) -> None:
         key, user = load_or_create_client_key(config), user_name()
@@ -136,7 +134,10 @@ class RawClient:
     def send_raw(self, data: bytes) -> None:
         """Send bytes in one piece."""
         for start in range(0, len(data), RECORD_BYTES):
-            self._tls.send(data[start : start + RECORD_BYTES])
+            try:
+                self._tls.send(data[start : start + RECORD_BYTES])
+            except SSL.Error as error:
+                raise Refused("the server ended TLS") from error
         self._write_out()
 
     def say(self, *messages: Message) -> None:
@@ -202,9 +203,12 @@ class RawClient:
             self._read_in()
 
     def _frames(self) -> Iterator[Message]:
-        with contextlib.suppress(SSL.WantReadError):
-            while True:
-                self._buffer += self._tls.recv(READ_BYTES)
+        try:
+            with contextlib.suppress(SSL.WantReadError):
+                while True:
+                    self._buffer += self._tls.recv(READ_BYTES)
+        except SSL.Error as error:
+            raise Refused("the server ended TLS") from error
         while len(self._buffer) >= 4:
             (size,) = struct.unpack_from("!I", self._buffer)
             if len(self._buffer) < 4 + size:

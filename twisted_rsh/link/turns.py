@@ -1,4 +1,4 @@
-"""How long one turn of the reactor is spent on the frames of peers, and which link goes on in the next turn.
+"""How long one turn of the reactor is spent on what peers ask for, and who goes on in the next turn.
 
 A peer may send thousands of small frames, or frames that start processes, in one piece.  The links of a server share
 the turns: each handles frames for a slice of time, and then the others come before it goes on.
@@ -7,62 +7,55 @@ the turns: each handles frames for a slice of time, and then the others come bef
 from __future__ import annotations
 
 from collections import deque
-from typing import Protocol
+from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["SLICE_SECONDS", "TURN_SECONDS", "FrameReader", "Turns"]
+__all__ = ["SLICE_SECONDS", "TURN_SECONDS", "Turns"]
 
 SLICE_SECONDS = 0.002
-"""Seconds for which one link handles frames before other links come, and one frame more.  Two processes are started in
+"""Seconds for which one link works before the others come, and one frame more.  Two processes are started in
 this time, and 200 small frames are handled."""
 
 TURN_SECONDS = 0.008
-"""Seconds of one turn of the reactor that all links together handle frames, and one frame more.  The most costly frames
+"""Seconds of one turn of the reactor for which all links together work, and one frame more.  The most costly frames
 take 10 ms, so a turn stays below 20 ms."""
 
 NOTED_SECONDS = 0.001
-"""Seconds of frames behind which a turn is worth being told from the next.  Asking the reactor costs 20 us."""
+"""Seconds of work behind which a turn is worth being told from the next.  Asking the reactor costs 20 us."""
 
 
-class FrameReader(Protocol):
-    """A link, as far as the turns call it."""
-
-    def handle_frames(self, until: float) -> bool:
-        """Handle frames that have arrived until a time, and at least one.
-
-        :param until: the time, in seconds of the reactor's clock.
-        :returns: whether there are more.
-        """
+Work = Callable[[float], bool]
+"""Works until a time, in seconds of the reactor's clock, but does at least one piece; returns whether there is more."""
 
 
 class Turns:
-    """Lets links handle their frames, a slice at a time.
+    """Lets links do their work, a slice at a time.
 
     :param clock: tells the time and calls back in the next turn; usually the reactor.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: deque[FrameReader] = deque()
+        self._waiting: deque[Work] = deque()
         self._spent = 0.0
         self._next_turn: IDelayedCall | None = None
 
-    def frames_arrived(self, link: FrameReader) -> bool:
-        """Have a link handle what has arrived, now or in a later turn.
+    def run(self, work: Work) -> bool:
+        """Have work done, now or in later turns.
 
-        :param link: it has nothing left that arrived earlier.
-        :returns: whether the link has to wait for a later turn; it should read nothing more until then.
+        :param work: the work, which does not wait already.
+        :returns: whether it, or the rest of it, has to wait for a later turn.
         """
-        if self._spent < TURN_SECONDS and not self._serve(link):
+        if self._spent < TURN_SECONDS and not self._serve(work):
             return False
-        self._waiting.append(link)
+        self._waiting.append(work)
         self._plan()
         return True
 
-    def _serve(self, link: FrameReader) -> bool:
+    def _serve(self, work: Work) -> bool:
         began = self._clock.seconds()
-        has_more = link.handle_frames(began + SLICE_SECONDS)
+        has_more = work(began + SLICE_SECONDS)
         self._spent += max(self._clock.seconds() - began, 0.0)
         if self._spent > NOTED_SECONDS:
             self._plan()
@@ -79,8 +72,8 @@ class Turns:
         for _ in range(len(self._waiting)):
             if self._spent >= TURN_SECONDS / 2:
                 break
-            link = self._waiting.popleft()
-            if self._serve(link):
-                self._waiting.append(link)
+            work = self._waiting.popleft()
+            if self._serve(work):
+                self._waiting.append(work)
         if self._waiting:
             self._plan()

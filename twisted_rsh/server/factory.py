@@ -8,7 +8,6 @@ from twisted.internet.interfaces import IAddress, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 
 from twisted_rsh.link.tls import LinkTLS, LinkTLSFactory, ServerTLS
-from twisted_rsh.link.turns import Turns
 from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.link import ServerLink
 from twisted_rsh.server.options import ServiceOptions
@@ -35,7 +34,6 @@ class RemoteShellFactory(Factory):
     :ivar capacity: bounds the sessions and jobs of logged-in clients.
     :ivar strangers: bounds the connections that have not logged in.
     :ivar sessions: all sessions, with a link and without.
-    :ivar turns: divides the reactor's turns among the links.
     :ivar links: all links, with a session and without.
     """
 
@@ -63,7 +61,6 @@ class RemoteShellFactory(Factory):
             penalties=options.penalties,
         )
         self.sessions = Sessions(clock, self.capacity, log_commands=options.log_commands)
-        self.turns = Turns(clock)
         self.links: set[ServerLink] = set()
         self._tls = LinkTLSFactory(ServerTLS(key.private_key, key.certificate), False, self, clock)
 

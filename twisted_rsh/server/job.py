@@ -200,8 +200,8 @@ class ChannelJob:
         self._core = None
         self._is_released = False
         self.cancel_grace()
-        with self._guarded():
-            self._abandon()
+        # Many jobs may end together, and each takes a millisecond.
+        self._session.sessions.turns.run(self._end_unheard)
 
     def release(self) -> None:
         """Let the job go on to its end, although the session is gone: its input ends, and its output is dropped."""
@@ -383,8 +383,17 @@ class ChannelJob:
 
     def _grace_over(self) -> None:
         self._grace_timer = None
+        self._session.sessions.turns.run(self._end_absent)
+
+    def _end_absent(self, _until: float) -> bool:
         with self._guarded():
             self._terminate()
+        return False
+
+    def _end_unheard(self, _until: float) -> bool:
+        with self._guarded():
+            self._abandon()
+        return False
 
     def _time_is_up(self) -> None:
         self._timeout_timer = None

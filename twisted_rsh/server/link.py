@@ -45,7 +45,7 @@ class ServerLink(FramedLink):
     """
 
     def __init__(self, factory: RemoteShellFactory, source: str | None) -> None:
-        super().__init__(factory.clock, login_seconds=factory.options.login_timeout, turns=factory.turns)
+        super().__init__(factory.clock, login_seconds=factory.options.login_timeout, turns=factory.sessions.turns)
         self.factory: RemoteShellFactory = factory
         self.source = source
         self._has_tried = False

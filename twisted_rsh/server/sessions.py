@@ -13,7 +13,9 @@ from twisted_rsh.core.limits import PROOF_BYTES, SESSION_ID_BYTES
 from twisted_rsh.core.messages import Resume
 from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.link.turns import Turns
 from twisted_rsh.server.capacity import Capacity
+from twisted_rsh.server.memory import MemoryReturn
 from twisted_rsh.server.portal import KeyCheck, check_key_again
 from twisted_rsh.server.session import DurableSession, LoggedIn
 
@@ -40,6 +42,7 @@ class Sessions:
     :ivar clock: as above.
     :ivar capacity: as above.
     :ivar log_commands: as above.
+    :ivar turns: divides the reactor's turns among links, and the ends of many jobs among turns.
     """
 
     def __init__(self, clock: IReactorTime, capacity: Capacity, *, log_commands: bool = False) -> None:
@@ -47,6 +50,8 @@ class Sessions:
         self.capacity = capacity
         self.log_commands = log_commands
         self._sessions: dict[bytes, DurableSession] = {}
+        self.turns = Turns(clock)
+        self._memory = MemoryReturn(clock)
         # The message that began first comes first.
         self._unfinished: dict[DurableSession, int] = {}
         self._unfinished_bytes = 0
@@ -157,4 +162,5 @@ class Sessions:
     def session_ended(self, session: DurableSession) -> None:
         """Forget a session that is over."""
         del self._sessions[session.identifier]
+        self._memory.session_ended()
         self.capacity.leave_session(session.login.credentials.fingerprint)
