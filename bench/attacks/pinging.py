@@ -1,7 +1,7 @@
 """``python -m bench.attacks.pinging FOLDER PORT PID``: a logged-in client that pings without a pause.
 
-It writes a line when it has logged in, and answers each line on its stdin with the pings since the last: how many, their
-median and their worst, in milliseconds, and the most processor time that the server took during one of them, as JSON.
+It writes a line when it has logged in, and answers each line on its stdin with the pings since the last, as JSON: how
+many, their median and worst, in milliseconds, and the most processor time that the server took during one of them.
 Other programs of the machine make a ping slow, but do not count in that time.
 """
 

@@ -133,11 +133,11 @@ class RawClient:
 
     def send_raw(self, data: bytes) -> None:
         """Send bytes in one piece."""
-        for start in range(0, len(data), RECORD_BYTES):
-            try:
+        try:
+            for start in range(0, len(data), RECORD_BYTES):
                 self._tls.send(data[start : start + RECORD_BYTES])
-            except SSL.Error as error:
-                raise Refused("the server ended TLS") from error
+        except SSL.Error as error:
+            raise Refused("the server ended TLS") from error
         self._write_out()
 
     def say(self, *messages: Message) -> None:
