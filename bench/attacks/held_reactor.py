@@ -2,7 +2,8 @@
 
 A second client, a process of its own, pings all the time.  Promised is that no input holds the server for more than
 20 ms: that it takes no more processor time while one ping of the second client waits.  The pings themselves are printed
-too; on a busy machine they are longer by what other programs take.
+too; on a busy machine they are longer by what other programs take.  To end jobs, the server looks at every process of
+the machine, in one piece; what such a look takes here is measured, and added to what is promised for ends of jobs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+
+from twisted.internet.task import Clock
 
 from bench.attacks.pinging import pinging
 from bench.attacks.raw_client import RawClient, Refused, frame, memory, reset_peak
@@ -30,6 +33,7 @@ from twisted_rsh.core.limits import (
 )
 from twisted_rsh.core.messages import Close, Exit, Open, Opened, Ping, Resize, Signal
 from twisted_rsh.core.requests import JobRequest, Terminal
+from twisted_rsh.execution.trees.table import ProcessTable
 
 __all__ = ["main"]
 
@@ -259,6 +263,18 @@ ATTACKS: tuple[Callable[[Target], None], ...] = (
 )
 
 
+ENDING_JOBS = (closes, leaving, resumes, six_connections)
+"""Attacks in which jobs are ended."""
+
+
+def _look_ms() -> float:
+    """Measure a look at all processes of this machine, in milliseconds of processor time."""
+    table = ProcessTable(Clock())
+    began = time.process_time()
+    table.records(0)
+    return (time.process_time() - began) * 1000
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack and report.
 
@@ -290,10 +306,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 act(target)
                 seen = pings()
                 grown = memory(pid, "VmHWM") - usual
-                kept = seen["held_ms"] <= PROMISED_MS and grown <= GROWTH_MIB
+                promised = PROMISED_MS + (_look_ms() if act in ENDING_JOBS else 0.0)
+                kept = seen["held_ms"] <= promised and grown <= GROWTH_MIB
                 broken |= not kept
                 print(
-                    f"{act.__name__}: held {seen['held_ms']:.1f} ms, promised {PROMISED_MS:.0f}; "
+                    f"{act.__name__}: held {seen['held_ms']:.1f} ms, promised {promised:.0f}; "
                     f"worst ping {seen['worst_ms']:.1f} ms, median {seen['median_ms']:.2f} ms; "
                     f"peak +{grown:.0f} MiB, promised {GROWTH_MIB:.0f}" + ("" if kept else "  BROKEN"),
                     flush=True,
