@@ -40,6 +40,9 @@ __all__ = ["main"]
 PROMISED_MS = 20.0
 """Milliseconds for which one input may hold the server."""
 
+EXITS_MS = 100.0
+"""Milliseconds that are added where several inputs together make hundreds of processes end at the same time."""
+
 GROWTH_MIB = 64.0
 """MiB that the server may grow above its usual size while it is attacked."""
 
@@ -232,11 +235,19 @@ def resumes(target: Target) -> None:
 
 
 def six_connections(target: Target) -> None:
-    """Six connections, each with small frames, OPENs and the longest bodies."""
+    """Six connections, each with small frames and the longest bodies."""
+    _six_times(target, small_frames, empty_lists, escapes, members)
 
+
+def six_times_64_jobs(target: Target) -> None:
+    """Six connections, each with 64 OPENs in one write: 384 processes end at about the same time."""
+    _six_times(target, opens)
+
+
+def _six_times(target: Target, *acts: Callable[[Target], None]) -> None:
     def attack() -> None:
         with contextlib.suppress(Refused):
-            for act in (small_frames, opens, empty_lists, escapes):
+            for act in acts:
                 act(target)
 
     threads = [threading.Thread(target=attack) for _ in range(CONNECTIONS)]
@@ -260,10 +271,11 @@ ATTACKS: tuple[Callable[[Target], None], ...] = (
     leaving,
     resumes,
     six_connections,
+    six_times_64_jobs,
 )
 
 
-ENDING_JOBS = (closes, leaving, resumes, six_connections)
+ENDING_JOBS = (closes, leaving, resumes, six_times_64_jobs)
 """Attacks in which jobs are ended."""
 
 
@@ -307,6 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 seen = pings()
                 grown = memory(pid, "VmHWM") - usual
                 promised = PROMISED_MS + (_look_ms() if act in ENDING_JOBS else 0.0)
+                promised += EXITS_MS if act is six_times_64_jobs else 0.0
                 kept = seen["held_ms"] <= promised and grown <= GROWTH_MIB
                 broken |= not kept
                 print(

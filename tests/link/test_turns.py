@@ -158,3 +158,19 @@ def test_an_abort_while_frames_wait() -> None:
     assert len(link.frames) == before
     assert not client.wire.is_reading
     assert link.reasons == ["enough"]
+
+
+def test_a_ping_behind_costly_frames() -> None:
+    """A link that has taken little goes first, also when many others wait and this turn is used up."""
+    busy = Busy(12)
+    (link, client), *others = busy.ends
+    for _, other in others:
+        busy.arrive(other, *numbered(200))
+    for _ in range(10):
+        busy.turn()
+    for number in range(10):
+        busy.arrive(client, b"ping")
+        before = busy.clock.seconds()
+        while len(link.frames) <= number:
+            busy.turn()
+        assert busy.clock.seconds() - before <= TURN_SECONDS / 2 + SLICE_SECONDS

@@ -298,7 +298,7 @@ class FramedLink(Int32StringReceiver):
     def arrival_ended(self) -> None:
         """Have the frames in the records that have come handled, now or in the next turns of the reactor."""
         self.is_receiving = False
-        if not self._is_waiting and self._turns.run(self.handle_frames):
+        if not self._is_waiting and self._turns.run(self, self.handle_frames):
             self._is_waiting = True
             # A pause of some turns: whatever else arrives stays with the system.
             cast("IPushProducer", self.tls.transport).pauseProducing()

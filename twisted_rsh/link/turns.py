@@ -6,8 +6,8 @@ the turns: each handles frames for a slice of time, and then the others come bef
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -25,38 +25,46 @@ NOTED_SECONDS = 0.001
 """Seconds of work behind which a turn is worth being told from the next.  Asking the reactor costs 20 us."""
 
 
+MEMORY_SECONDS = 1.0
+"""Seconds after which it is forgotten how much time each link has taken."""
+
 Work = Callable[[float], bool]
 """Works until a time, in seconds of the reactor's clock, but does at least one piece; returns whether there is more."""
 
 
 class Turns:
-    """Lets links do their work, a slice at a time.
+    """Lets links do their work, a slice at a time.  Those that have taken the least time lately go first.
 
     :param clock: tells the time and calls back in the next turn; usually the reactor.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: deque[Work] = deque()
+        self._waiting: list[tuple[object, Work]] = []
+        self._taken: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+        self._forget_at = 0.0
         self._spent = 0.0
         self._next_turn: IDelayedCall | None = None
 
-    def run(self, work: Work) -> bool:
+    def run(self, owner: object, work: Work) -> bool:
         """Have work done, now or in later turns.
 
+        :param owner: the link, or whoever the work is for.
         :param work: the work, which does not wait already.
         :returns: whether it, or the rest of it, has to wait for a later turn.
         """
-        if self._spent < TURN_SECONDS and not self._serve(work):
+        if self._spent < TURN_SECONDS and not self._serve(owner, work):
             return False
-        self._waiting.append(work)
+        self._waiting.append((owner, work))
         self._plan()
         return True
 
-    def _serve(self, work: Work) -> bool:
+    def _serve(self, owner: object, work: Work) -> bool:
         began = self._clock.seconds()
         has_more = work(began + SLICE_SECONDS)
-        self._spent += max(self._clock.seconds() - began, 0.0)
+        taken = max(self._clock.seconds() - began, 0.0)
+        self._spent += taken
+        self._taken[owner] = self._taken.get(owner, 0.0) + taken
         if self._spent > NOTED_SECONDS:
             self._plan()
         return has_more
@@ -68,12 +76,17 @@ class Turns:
     def _turn_begins(self) -> None:
         self._next_turn = None
         self._spent = 0.0
+        now = self._clock.seconds()
+        if not 0 <= self._forget_at - now <= MEMORY_SECONDS:
+            self._forget_at = now + MEMORY_SECONDS
+            self._taken.clear()
         # Half of the turn is left to links that have waited for nothing yet, such as one with a ping.
         for _ in range(len(self._waiting)):
             if self._spent >= TURN_SECONDS / 2:
                 break
-            work = self._waiting.popleft()
-            if self._serve(work):
-                self._waiting.append(work)
+            first = min(self._waiting, key=lambda waiting: self._taken.get(waiting[0], 0.0))
+            self._waiting.remove(first)
+            if self._serve(*first):
+                self._waiting.append(first)
         if self._waiting:
             self._plan()

@@ -201,7 +201,7 @@ class ChannelJob:
         self._is_released = False
         self.cancel_grace()
         # Many jobs may end together, and each takes a millisecond.
-        self._session.sessions.turns.run(self._end_unheard)
+        self._session.sessions.turns.run(self, self._end_unheard)
 
     def release(self) -> None:
         """Let the job go on to its end, although the session is gone: its input ends, and its output is dropped."""
@@ -383,7 +383,7 @@ class ChannelJob:
 
     def _grace_over(self) -> None:
         self._grace_timer = None
-        self._session.sessions.turns.run(self._end_absent)
+        self._session.sessions.turns.run(self, self._end_absent)
 
     def _end_absent(self, _until: float) -> bool:
         with self._guarded():
