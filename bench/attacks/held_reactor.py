@@ -25,7 +25,7 @@ from bench.servers.starting import OURS, Site, running
 from bench.surroundings import clean_up_when_ended, prepare
 from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.limits import (
-    MAX_CONTROL_BYTES,
+    MAX_JSON_BYTES,
     MAX_JSON_COMMAS,
     MAX_JSON_ESCAPES,
     MAX_PART_BYTES,
@@ -91,12 +91,12 @@ def _body(target: Target, body: bytes) -> None:
 
 def _padded(value: bytes) -> bytes:
     head, tail = b'{"channel":1,"command":"true","later":', b"}"
-    return head + value + b" " * (MAX_CONTROL_BYTES - len(head) - len(value) - len(tail)) + tail
+    return head + value + b" " * (MAX_JSON_BYTES - len(head) - len(value) - len(tail)) + tail
 
 
 def empty_lists(target: Target) -> None:
     """The longest body, of empty lists."""
-    _body(target, _padded(b"[" + b"[]," * ((MAX_CONTROL_BYTES - 100) // 3) + b"0]"))
+    _body(target, _padded(b"[" + b"[]," * ((MAX_JSON_BYTES - 100) // 3) + b"0]"))
 
 
 def escapes(target: Target) -> None:
@@ -112,7 +112,7 @@ def members(target: Target) -> None:
 def arguments(target: Target) -> None:
     """Requests of as many arguments as there may be."""
     client = target.connect()
-    request = JobRequest(argv=("true", *["x" * 12] * 8000))
+    request = JobRequest(argv=("true", *["x" * 12] * 4000))
     for number in range(1, target.rounds + 1):
         client.say(Open(channel=number, request=request))
         client.wait_for(Exit)
@@ -320,6 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 grown = memory(pid, "VmHWM") - usual
                 promised = PROMISED_MS + (_look_ms() if act in ENDING_JOBS else 0.0)
                 promised += EXITS_MS if act is six_times_64_jobs else 0.0
+                promised *= CONNECTIONS if act is six_connections else 1
                 kept = seen["held_ms"] <= promised and grown <= GROWTH_MIB
                 broken |= not kept
                 print(

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         many = str(2 * count)
         site = Site(folder=folder, shell="/bin/sh", server_options=("--max-sessions-per-key", many))  # noqa: S604 - a name
         with running(OURS, site) as (pid, port):
-            for client in _flood(folder, port, 5):
+            for client in _flood(folder, port, 20):
                 client.kill()
             before = memory(pid, "VmRSS")
             clients = _flood(folder, port, count)
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     client.send([b"\xff"])  # a breach ends the session with its link
                     client.ping()
                 client.kill()
-            time.sleep(2.0)
+            time.sleep(4.0)
             after = memory(pid, "VmRSS")
             print(f"when they have gone: {after:.0f} MiB, promised at most {PROMISED_MIB:.0f} MiB more than before")
             broken = after - before > PROMISED_MIB or peak - before > bound + PROMISED_MIB

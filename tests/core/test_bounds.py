@@ -305,6 +305,7 @@ PROBES = {
         lambda size: is_run(JobRequest(command="true", environment=(("NAME", "x" * size),)))
     ),
     "MAX_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=True)),
+    "MAX_JSON_BYTES": Probe(lambda size: decodes(later("") + b" " * (size + 9 - len(later(""))))),
     "MAX_JSON_COMMAND": Probe(lambda size: b"\0" not in open_of("x" * size).body()),
     "MAX_JSON_COMMAS": Probe(lambda count: decodes(later([0] * (count - 1)))),
     "MAX_JSON_CONTAINERS": Probe(lambda count: decodes(later([[]] * (count - 2)))),

@@ -160,17 +160,25 @@ def test_an_abort_while_frames_wait() -> None:
     assert link.reasons == ["enough"]
 
 
-def test_a_ping_behind_costly_frames() -> None:
-    """A link that has taken little goes first, also when many others wait and this turn is used up."""
-    busy = Busy(12)
-    (link, client), *others = busy.ends
-    for _, other in others:
-        busy.arrive(other, *numbered(200))
-    for _ in range(10):
-        busy.turn()
-    for number in range(10):
-        busy.arrive(client, b"ping")
-        before = busy.clock.seconds()
-        while len(link.frames) <= number:
-            busy.turn()
-        assert busy.clock.seconds() - before <= TURN_SECONDS / 2 + SLICE_SECONDS
+class Owner:
+    """Someone for whom work is done."""
+
+
+def test_who_has_taken_least_goes_first() -> None:
+    """When a turn is used up, the next begins with the one that has taken the least time lately."""
+    clock, order = Clock(), list[str]()
+    turns, heavy, light = Turns(clock), Owner(), Owner()
+
+    def work(name: str, seconds: float) -> Callable[[float], bool]:
+        def act(_until: float) -> bool:
+            clock.rightNow += seconds
+            order.append(name)
+            return False
+
+        return act
+
+    assert not turns.run(heavy, work("heavy", TURN_SECONDS))
+    assert turns.run(heavy, work("heavy again", SLICE_SECONDS))
+    assert turns.run(light, work("light", SLICE_SECONDS))
+    clock.advance(0)
+    assert order == ["heavy", "light", "heavy again"]

@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from twisted_rsh.core.fields import FieldError, Kind, Record
-from twisted_rsh.core.limits import MAX_JSON_COMMAS, MAX_JSON_CONTAINERS, MAX_JSON_ESCAPES, MAX_NUMBER_CHARACTERS
+from twisted_rsh.core.limits import (
+    MAX_JSON_BYTES,
+    MAX_JSON_COMMAS,
+    MAX_JSON_CONTAINERS,
+    MAX_JSON_ESCAPES,
+    MAX_NUMBER_CHARACTERS,
+)
 from twisted_rsh.core.roles import Phase, Role
 
 __all__ = [
@@ -182,6 +188,8 @@ def _check_cost(body: bytes) -> None:
 
     :raises FieldError: the body has too many escapes, objects and lists, or members and items.
     """
+    if len(body) > MAX_JSON_BYTES:
+        raise FieldError(f"JSON of more than {MAX_JSON_BYTES} bytes")
     backslashes = body.count(b"\\")
     # A run of backslashes has one escape for each two, and for one that is left.
     if backslashes > MAX_JSON_ESCAPES and backslashes - body.count(b"\\\\") > MAX_JSON_ESCAPES:

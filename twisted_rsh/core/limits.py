@@ -22,6 +22,7 @@ __all__ = [
     "MAX_ENVIRONMENT_NAMES",
     "MAX_ENVIRONMENT_VALUE_BYTES",
     "MAX_FRAME_BYTES",
+    "MAX_JSON_BYTES",
     "MAX_JSON_COMMAND",
     "MAX_JSON_COMMAS",
     "MAX_JSON_CONTAINERS",
@@ -70,6 +71,10 @@ MAX_CONTROL_BYTES = 1856 * 1024
 """Bytes of the body of one control message, all its parts together: a command of :data:`MAX_SCRIPT_BYTES` behind a JSON
 object whose texts, of :data:`MAX_REQUEST_BYTES` and :data:`MAX_CWD_BYTES`, are escapes, which make a byte six."""
 
+MAX_JSON_BYTES = 832 * 1024
+"""Bytes of a JSON body without what may stand behind it: :data:`MAX_REQUEST_BYTES` and :data:`MAX_CWD_BYTES` of
+escapes, and all other members of a request."""
+
 MAX_JSON_ESCAPES = 140 * 1024
 """Escapes in the texts of one JSON body.  Each takes 35 ns to read, and all together 6 ms.  Any request of
 :data:`MAX_REQUEST_BYTES` with a folder of :data:`MAX_CWD_BYTES` may consist of escapes alone."""
@@ -78,9 +83,9 @@ MAX_JSON_CONTAINERS = 64
 """Objects and lists in one JSON body, so at most as many inside each other; ours has five.  An empty list takes four
 times as long to read as a number."""
 
-MAX_JSON_COMMAS = 8 * 1024
+MAX_JSON_COMMAS = 4 * 1024
 """Commas outside the texts of one JSON body, which separate its members and items.  With this many arguments a request
-is parsed, checked and encoded in 10 ms; an environment has at most :data:`MAX_ENVIRONMENT_NAMES`."""
+is parsed, checked and encoded in 5 ms; an environment has at most :data:`MAX_ENVIRONMENT_NAMES`."""
 
 MAX_JSON_COMMAND = 4 * 1024
 """Characters of a command that this implementation sends within the JSON object; a longer one stands behind it."""

@@ -42,7 +42,7 @@ class Turns:
         self._clock = clock
         self._waiting: list[tuple[object, Work]] = []
         self._taken: WeakKeyDictionary[object, float] = WeakKeyDictionary()
-        self._forget_at = 0.0
+        self._forget_at = clock.seconds() + MEMORY_SECONDS
         self._spent = 0.0
         self._next_turn: IDelayedCall | None = None
 

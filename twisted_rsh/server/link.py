@@ -58,6 +58,8 @@ class ServerLink(FramedLink):
 
     def frame_received(self, payload: bytes) -> None:
         """Read an AUTH, a RESUME, or a frame of the session."""
+        if self.dead:  # it has no session any more
+            return
         if self._session is not None:
             self._session.frame_received(self, payload)
             return
@@ -72,12 +74,15 @@ class ServerLink(FramedLink):
         """Let the session, if the link has one, go on without it."""
         if self._session is not None:
             self._session.link_ended(self, reason, broken=self.fault in (Fault.PROTOCOL, Fault.PROGRAM))
-            self._session = None
         else:
             self._count_offence()
             self.factory.strangers.leave(self.source)
         self.factory.link_ended(self)
         self._farewell.callback(None)
+
+    def _end(self, reason: Failure) -> None:
+        super()._end(reason)
+        self._session = None
 
     def go_away(self) -> Deferred[None]:
         """Close the link, because the server stops.  The link of a session closes by itself when the session ends.
