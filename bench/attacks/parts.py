@@ -43,6 +43,14 @@ def _flood(folder: str, port: int, count: int) -> list[RawClient]:
     return clients
 
 
+def _end(clients: Sequence[RawClient]) -> None:
+    for client in clients:
+        with contextlib.suppress(Refused):
+            client.send([b"\xff"])  # a breach ends the session with its link
+            client.ping()
+        client.kill()
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack and report.
 
@@ -59,8 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         many = str(2 * count)
         site = Site(folder=folder, shell="/bin/sh", server_options=("--max-sessions-per-key", many))  # noqa: S604 - a name
         with running(OURS, site) as (pid, port):
-            for client in _flood(folder, port, 20):
-                client.kill()
+            _end(_flood(folder, port, 20))
+            time.sleep(2.0)
             before = memory(pid, "VmRSS")
             clients = _flood(folder, port, count)
             time.sleep(1.0)
@@ -70,11 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"{count} sessions with unfinished messages: {before:.0f} to {peak:.0f} MiB at most, promised "
                 f"{bound:.0f} MiB and {PROMISED_MIB:.0f} MiB more"
             )
-            for client in clients:
-                with contextlib.suppress(Refused):
-                    client.send([b"\xff"])  # a breach ends the session with its link
-                    client.ping()
-                client.kill()
+            _end(clients)
             time.sleep(4.0)
             after = memory(pid, "VmRSS")
             print(f"when they have gone: {after:.0f} MiB, promised at most {PROMISED_MIB:.0f} MiB more than before")

@@ -188,6 +188,19 @@ def test_nothing_of_a_refused_login_stays() -> None:
     assert link() is None
 
 
+@pytest.mark.parametrize("is_logged_in", [False, True])
+def test_nothing_of_tls_stays(is_logged_in: bool) -> None:
+    """The TLS of a connection that is gone takes its buffers with it."""
+    rig = Rig()
+    client = rig.log_in() if is_logged_in else rig.connect()
+    references = [weakref.ref(client.protocol)]
+    client.wire.lose(ConnectionLost())
+    client.wire.protocol = None
+    del client.protocol
+    rig.clock.advance(RETENTION_SECONDS + IDLE_SECONDS)
+    assert [reference() for reference in references] == [None]
+
+
 def part(number: int, size: int = MAX_PART_BYTES) -> bytes:
     """Return a frame with a part of a message."""
     return frame(struct.pack("!BQ", 0x20, number) + bytes(size))
