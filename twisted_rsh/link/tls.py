@@ -19,12 +19,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     ITransport,
 )
+from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -194,7 +195,7 @@ class LinkTLS(TLSMemoryBIOProtocol):
             # keeps all buffers of the connection.
             self._lostTLSConnection = True
             if reason.check(ConnectionDone):
-                reason = Failure(ConnectionLost())
+                reason = Failure(CONNECTION_LOST)
         TLSMemoryBIOProtocol.connectionLost(self, reason)
 
     def _empty_openssl(self) -> None:
