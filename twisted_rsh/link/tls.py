@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from OpenSSL.crypto import FILETYPE_ASN1, X509, dump_certificate
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
@@ -194,8 +193,7 @@ class LinkTLS(TLSMemoryBIOProtocol):
             # The peer has not ended TLS.  Twisted would ask OpenSSL, and put its answer into a reference cycle that
             # keeps all buffers of the connection.
             self._lostTLSConnection = True
-            if reason.check(ConnectionDone):
-                reason = Failure(CONNECTION_LOST)
+            reason = Failure(CONNECTION_LOST)
         TLSMemoryBIOProtocol.connectionLost(self, reason)
 
     def _empty_openssl(self) -> None:
