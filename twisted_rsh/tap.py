@@ -17,7 +17,13 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTCP, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IReactorCore,
+    IReactorFromThreads,
+    IReactorTCP,
+    IReactorTime,
+    IStreamServerEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -32,6 +38,7 @@ from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY, MAX_UNREAD_INPUT_BYTES
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
+from twisted_rsh.server.memory import MemoryReturn
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.portal import local_portal
 from twisted_rsh.server.service import RemoteShellService
@@ -312,6 +319,8 @@ class _StandAloneService(RemoteShellService):
         # The modules that a server has loaded stay: to look through them for garbage again and again gains nothing.
         gc.freeze()
         gc.set_threshold(COLLECT_EVERY)
+        # The C library keeps the memory of sessions that have ended, unless it is told to give it back.
+        self._factory.sessions.memory = MemoryReturn(cast("IReactorTime", self._reactor))
         super().startService()
         starting = True
         failures: list[Failure] = []

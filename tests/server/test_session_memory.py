@@ -21,6 +21,7 @@ from twisted_rsh.core.messages import Goodbye, Open
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
 from twisted_rsh.server import sessions as sessions_module
+from twisted_rsh.server.memory import RETURN_SECONDS, MemoryReturn
 from twisted_rsh.server.session import IDLE_SECONDS, RETENTION_SECONDS
 
 OPEN = Open(channel=1, request=JobRequest(command="true"))
@@ -268,3 +269,18 @@ def test_all_sessions_together_hold_a_bounded_amount(monkeypatch: pytest.MonkeyP
     assert held(rig) == 1001
     assert [client.wire.aborted() for client in clients] == [True, True, False, False]
     assert len(rig.sessions) == 2
+
+
+def test_memory_is_given_back_once_for_many_sessions() -> None:
+    """Some time after sessions have ended, the C library is asked once to give free memory back."""
+    rig = Rig()
+    memory = rig.factory.sessions.memory = MemoryReturn(rig.clock)
+    asked: list[int] = []
+    memory._trim = asked.append
+    clients = [rig.log_in() for _ in range(3)]
+    for client in clients:
+        client.send(frame(b"\xff"))
+    rig.clock.advance(RETURN_SECONDS)
+    assert asked == [0]
+    rig.clock.advance(10 * RETURN_SECONDS)
+    assert asked == [0]

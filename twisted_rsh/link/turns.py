@@ -21,9 +21,8 @@ TURN_SECONDS = 0.008
 """Seconds of one turn of the reactor for which all links together work, and one frame more.  The most costly frames
 take 10 ms, so a turn stays below 20 ms."""
 
-NOTED_SECONDS = 0.001
-"""Seconds of work behind which a turn is worth being told from the next.  Asking the reactor costs 20 us."""
-
+WINDOW_SECONDS = 0.02
+"""Seconds after which another turn has begun, where no link waits for one.  To be told by the reactor costs 20 us."""
 
 MEMORY_SECONDS = 1.0
 """Seconds after which it is forgotten how much time each link has taken."""
@@ -43,7 +42,7 @@ class Turns:
         self._waiting: list[tuple[object, Work]] = []
         self._taken: WeakKeyDictionary[object, float] = WeakKeyDictionary()
         self._forget_at = clock.seconds() + MEMORY_SECONDS
-        self._spent = 0.0
+        self._began = self._spent = 0.0
         self._next_turn: IDelayedCall | None = None
 
     def run(self, owner: object, work: Work) -> bool:
@@ -53,6 +52,9 @@ class Turns:
         :param work: the work, which does not wait already.
         :returns: whether it, or the rest of it, has to wait for a later turn.
         """
+        now = self._clock.seconds()
+        if self._next_turn is None and not 0 <= now - self._began < WINDOW_SECONDS:
+            self._began, self._spent = now, 0.0
         if self._spent < TURN_SECONDS and not self._serve(owner, work):
             return False
         self._waiting.append((owner, work))
@@ -65,8 +67,6 @@ class Turns:
         taken = max(self._clock.seconds() - began, 0.0)
         self._spent += taken
         self._taken[owner] = self._taken.get(owner, 0.0) + taken
-        if self._spent > NOTED_SECONDS:
-            self._plan()
         return has_more
 
     def _plan(self) -> None:
@@ -75,8 +75,8 @@ class Turns:
 
     def _turn_begins(self) -> None:
         self._next_turn = None
+        self._began = now = self._clock.seconds()
         self._spent = 0.0
-        now = self._clock.seconds()
         if not 0 <= self._forget_at - now <= MEMORY_SECONDS:
             self._forget_at = now + MEMORY_SECONDS
             self._taken.clear()

@@ -42,6 +42,7 @@ class Sessions:
     :ivar clock: as above.
     :ivar capacity: as above.
     :ivar log_commands: as above.
+    :ivar memory: gives memory of ended sessions back; ``None``, as at first, to leave that to the C library.
     :ivar turns: divides the reactor's turns among links, and the ends of many jobs among turns.
     """
 
@@ -51,7 +52,7 @@ class Sessions:
         self.log_commands = log_commands
         self._sessions: dict[bytes, DurableSession] = {}
         self.turns = Turns(clock)
-        self._memory = MemoryReturn(clock)
+        self.memory: MemoryReturn | None = None
         # The message that began first comes first.
         self._unfinished: dict[DurableSession, int] = {}
         self._unfinished_bytes = 0
@@ -162,5 +163,6 @@ class Sessions:
     def session_ended(self, session: DurableSession) -> None:
         """Forget a session that is over."""
         del self._sessions[session.identifier]
-        self._memory.session_ended()
+        if self.memory is not None:
+            self.memory.session_ended()
         self.capacity.leave_session(session.login.credentials.fingerprint)
