@@ -262,6 +262,7 @@ _OPENS = (
         channel=1, request=JobRequest(command="echo hi", cwd="/", environment=(("NAME", "value"),), terminal=_TERMINAL)
     ),
     Open(channel=1, request=JobRequest(argv=("ls", "-l"), timeout=0.005)),
+    Open(channel=1, request=JobRequest(command="\udcff\n" * 2049, in_shell=7)),
 )
 
 

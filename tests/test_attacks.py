@@ -96,3 +96,18 @@ def test_stray_events(tmp_path: Path) -> None:
 def test_many_keys(tmp_path: Path) -> None:
     """A refused login takes no longer with 2,500 keys than with one, and holds up no other client."""
     attack(tmp_path, "many_keys")
+
+
+def test_held_reactor(tmp_path: Path) -> None:
+    """F-08: no input of a logged-in client holds the server for more than 20 ms."""
+    attack(tmp_path, "held_reactor", "--only", "empty_lists,escapes,small_frames,opens")
+
+
+def test_killed_clients(tmp_path: Path) -> None:
+    """Sessions that have ended take no memory, whatever their clients left unread."""
+    attack(tmp_path, "killed_clients")
+
+
+def test_parts(tmp_path: Path) -> None:
+    """Messages that never end are bounded for all sessions together, and end with their sessions."""
+    attack(tmp_path, "parts")

@@ -24,6 +24,7 @@ from twisted.internet.interfaces import (
     IReactorCore,
     IReactorFromThreads,
     IReactorTCP,
+    IReactorTime,
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
@@ -50,6 +51,7 @@ from twisted_rsh.server.capacity import (
 )
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
+from twisted_rsh.server.memory import MemoryReturn
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.portal import local_portal
 from twisted_rsh.server.service import RemoteShellService
@@ -443,6 +445,8 @@ class _StandAloneService(RemoteShellService):
         # The modules that a server has loaded stay: to look through them for garbage again and again gains nothing.
         gc.freeze()
         gc.set_threshold(COLLECT_EVERY)
+        # The C library keeps the memory of sessions that have ended, unless it is told to give it back.
+        self._factory.sessions.memory = MemoryReturn(cast("IReactorTime", self._reactor))
         if self._refusal is None:
             super().startService()
             self.when_listening().addErrback(lambda _: None)  # cannot_serve has heard of it

@@ -8,6 +8,12 @@ import pytest
 
 from twisted_rsh.core.bodies import BOTH, CLIENT, SERVER, JsonMessage, Message
 from twisted_rsh.core.fields import FieldError
+from twisted_rsh.core.limits import (
+    MAX_JSON_COMMAND,
+    MAX_JSON_COMMAS,
+    MAX_JSON_ESCAPES,
+    MAX_NUMBER_CHARACTERS,
+)
 from twisted_rsh.core.messages import MESSAGES, Close, Goodbye, Open, Opened, Signal
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role
@@ -36,10 +42,11 @@ def test_bodies_are_declared_by_subclasses() -> None:
         Message.parse(b"")
 
 
-def test_json_is_compact_ascii() -> None:
-    """A JSON body is ASCII without blanks for any text, and leaves out a field at its default."""
+def test_json_is_compact() -> None:
+    """A JSON body has no blanks, text as it is, bytes that are no text escaped, and no field at its default."""
     message = Open(channel=7, request=JobRequest(command="echo \N{GREEK SMALL LETTER ALPHA}\udcff\N{GRINNING FACE}"))
-    assert message.body() == rb'{"channel":7,"command":"echo \u03b1\udcff\ud83d\ude00"}'
+    expected = '{"channel":7,"command":"echo \N{GREEK SMALL LETTER ALPHA}\\udcff\N{GRINNING FACE}"}'
+    assert message.body() == expected.encode()
 
 
 @pytest.mark.parametrize(
@@ -92,6 +99,88 @@ def test_json_is_refused_where_it_is_not(body: bytes) -> None:
     """F-10: a body that is not one object with the right members is a ``FieldError``, never another exception."""
     with pytest.raises(FieldError):
         Opened.parse(body)
+
+
+HEAD = b'{"channel":1,"encoding":"utf-8","later":'
+"""The beginning of an OPENED with a member that no version knows."""
+
+
+@pytest.mark.parametrize(
+    ("at_the_bound", "beyond"),
+    [
+        (b"[" * 63 + b"]" * 63, b"[" * 64 + b"]" * 64),
+        (b"[" + b",".join([b"{}"] * 62) + b"]", b"[" + b",".join([b"{}"] * 63) + b"]"),
+        (b"[" + b"0," * (MAX_JSON_COMMAS - 2) + b"0]", b"[" + b"0," * (MAX_JSON_COMMAS - 1) + b"0]"),
+        (b'["' + b'","' * (MAX_JSON_COMMAS - 2) + b'"]', b'["' + b'","' * (MAX_JSON_COMMAS - 1) + b'"]'),
+        (b"1" * MAX_NUMBER_CHARACTERS, b"1" * (MAX_NUMBER_CHARACTERS + 1)),
+        (b'"' + rb"\n" * MAX_JSON_ESCAPES + b'"', b'"' + rb"\n" * (MAX_JSON_ESCAPES + 1) + b'"'),
+        (b'"' + rb"\\" * MAX_JSON_ESCAPES + b'"', b'"' + rb"\\" * (MAX_JSON_ESCAPES + 1) + b'"'),
+    ],
+    ids=["depth", "objects", "items", "texts", "digits", "escapes", "backslashes"],
+)
+def test_what_json_may_cost(at_the_bound: bytes, beyond: bytes) -> None:
+    """Size, count and depth of a body are bounded before it is parsed, also in members that are ignored."""
+    assert Opened.parse(HEAD + at_the_bound + b"}") == Opened(channel=1, encoding="utf-8")
+    with pytest.raises(FieldError):
+        Opened.parse(HEAD + beyond + b"}")
+
+
+@pytest.mark.parametrize(
+    "text", ["," * 10_000, "[{" * 1000, '"[,' * 5000, '\\"[,' * 5000, '\\[,"\\\\"' * 5000, "\n[,\u4e2d\udcff" * 1000]
+)
+def test_text_counts_as_text(text: str) -> None:
+    """Commas, brackets, quotes and backslashes within a text count for nothing but their escapes."""
+    message = Open(channel=1, request=JobRequest(argv=(text, "x" * 5000, text)))
+    assert Open.parse(message.body()) == message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        HEAD + b"[]," * 250_000 + b"0}",
+        HEAD + b'"' + b'","' * 250_000 + b'"}',
+        HEAD + b'"' + rb"\"" * 800_000 + b'"}',
+        HEAD + b"[" * 800_000,
+        HEAD + b"9" * 800_000 + b"}",
+    ],
+    ids=["lists", "texts", "escapes", "depth", "digits"],
+)
+def test_a_costly_body_is_not_parsed(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is beyond a bound is refused by counting alone; a number, by its length."""
+    converted: list[str] = []
+    monkeypatch.setattr("twisted_rsh.core.bodies.int", converted.append, raising=False)
+    if not body.startswith(HEAD + b"9"):
+        monkeypatch.setattr("twisted_rsh.core.bodies.json.loads", converted.append)
+    with pytest.raises(FieldError):
+        Opened.parse(body)
+    assert converted in ([], ["1"])
+
+
+def test_a_sender_keeps_the_bounds() -> None:
+    """What a receiver would not take is not sent."""
+    for request in (
+        JobRequest(argv=("x",) * (MAX_JSON_COMMAS + 2)),
+        JobRequest(argv=("\0" * (MAX_JSON_ESCAPES + 1),)),
+    ):
+        with pytest.raises(FieldError):
+            Open(channel=1, request=request).body()
+
+
+@pytest.mark.parametrize("text", ["x", "\n", "\0", "'\"\\", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", "\udcff", "a\udcff"])
+def test_a_long_command_stands_behind_the_object(text: str) -> None:
+    """A command of any text takes as many bytes as it has, and arrives as it is."""
+    command = text * (MAX_JSON_COMMAND // len(text) + 1)
+    message = Open(channel=1, request=JobRequest(command=command))
+    body = message.body()
+    assert body == b'{"channel":1,"command":""}\0' + command.encode("utf-8", "surrogateescape")
+    assert Open.parse(body) == message
+
+
+def test_escaped_bytes_that_are_text_together() -> None:
+    """A command that would arrive as another one stands in the object."""
+    message = Open(channel=1, request=JobRequest(command="\udcc3\udca9" * MAX_JSON_COMMAND))
+    assert b"\0" not in message.body()
+    assert Open.parse(message.body()) == message
 
 
 def test_members_with_a_default_may_be_missing_but_not_null() -> None:

@@ -256,6 +256,16 @@ def environment(count: int) -> JobRequest:
     return JobRequest(command="true", environment=tuple((f"N{number}", "") for number in range(count)))
 
 
+def open_of(command: str) -> Open:
+    """Return an OPEN of a command."""
+    return Open(channel=1, request=JobRequest(command=command))
+
+
+def later(value: object) -> bytes:
+    """Return the payload of an OPEN that has three members, one of which no version knows."""
+    return control(0x21, channel=1, command="true", later=value)
+
+
 def terminal(**change: object) -> bytes:
     """Return the payload of an OPEN with a terminal."""
     fields = {"term": "x", "columns": 1, "rows": 1, "modes": {}, "separate_stderr": False} | change
@@ -295,7 +305,13 @@ PROBES = {
         lambda size: is_run(JobRequest(command="true", environment=(("NAME", "x" * size),)))
     ),
     "MAX_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=True)),
+    "MAX_JSON_BYTES": Probe(lambda size: decodes(later("") + b" " * (size + 9 - len(later(""))))),
+    "MAX_JSON_COMMAND": Probe(lambda size: b"\0" not in open_of("x" * size).body()),
+    "MAX_JSON_COMMAS": Probe(lambda count: decodes(later([0] * (count - 1)))),
+    "MAX_JSON_CONTAINERS": Probe(lambda count: decodes(later([[]] * (count - 2)))),
+    "MAX_JSON_ESCAPES": Probe(lambda count: decodes(later("\n" * count))),
     "MAX_LOGIN_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=False)),
+    "MAX_NUMBER_CHARACTERS": Probe(lambda size: decodes(later(10 ** (size - 1)))),
     "MAX_OFFSET": Probe(
         lambda offset: all_of(decodes(binary(0x10, "!IBQ", 1, 0, offset) + b"x"), decodes(binary(0x13, "!Q", offset)))
     ),

@@ -36,12 +36,12 @@ def test_a_request_arrives_as_it_was(request_: JobRequest) -> None:
 def test_a_long_request() -> None:
     """A long request travels in parts, which both sides count, and the messages behind it arrive."""
     pair = Pair()
-    request = JobRequest(command="\N{GREEK SMALL LETTER ALPHA}" * 100_000)
+    request = JobRequest(command="\N{GREEK SMALL LETTER ALPHA}" * 500_000)
     channel = pair.client.open(request)
     pair.client.send_signal(channel, "HUP")
     events = pair.settle()[SERVER]
     assert events == [ChannelRequested(channel, request), SignalReceived(channel, "HUP")]
-    assert pair.server._inbox.received == len(pair.sent[CLIENT]) == 20
+    assert pair.server._inbox.received == len(pair.sent[CLIENT]) == 32
     assert len(pair.client._outbox.log) == 0
 
 

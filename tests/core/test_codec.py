@@ -15,7 +15,7 @@ from tests.core.strategies import OF_EACH
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_FRAME_BYTES, MAX_PART_BYTES
+from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_FRAME_BYTES, MAX_JSON_COMMAND, MAX_PART_BYTES
 from twisted_rsh.core.messages import MESSAGES, Close, Data, Goodbye, Open, Part
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
@@ -154,10 +154,10 @@ SERVER = (Role.SERVER, Phase.SESSION)
 
 def longest_open(size: int) -> Open:
     """Return an OPEN whose body has this many bytes."""
-    return Open(
-        channel=1,
-        request=JobRequest(command="x" * (size - len(Open(channel=1, request=JobRequest(command="")).body()))),
-    )
+    command = size - len(Open(channel=1, request=JobRequest(command="")).body())
+    if command > MAX_JSON_COMMAND:
+        command -= 1  # a zero byte stands before it
+    return Open(channel=1, request=JobRequest(command="x" * command))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def longest_open(size: int) -> Open:
         (MAX_PART_BYTES + 1, 2),
         (2 * MAX_PART_BYTES, 2),
         (2 * MAX_PART_BYTES + 1, 3),
-        (MAX_CONTROL_BYTES, 256),
+        (MAX_CONTROL_BYTES, 58),
     ],
 )
 def test_long_messages_travel_in_parts(size: int, count: int) -> None:

@@ -94,14 +94,15 @@ def test_a_message_that_cannot_travel_takes_no_number() -> None:
 
 def test_the_parts_of_the_longest_message() -> None:
     """As many parts go out as may be under way, each with its own number; the others follow acknowledgements."""
-    frame = len(Open(channel=1, request=JobRequest(command="")).body())
+    frame = len(Open(channel=1, request=JobRequest(command="")).body()) + 1
+    longest = Open(channel=1, request=JobRequest(command="x" * (MAX_CONTROL_BYTES - frame)))
     outbox = new_outbox()
-    payloads = outbox.put(Open(channel=1, request=JobRequest(command="x" * (MAX_CONTROL_BYTES - frame))))
+    payloads = outbox.put(longest) + outbox.put(longest)
     assert len(payloads) == MAX_UNACKNOWLEDGED
     while outbox.blocked:
         payloads += outbox.acknowledge(len(payloads) - MAX_UNACKNOWLEDGED + ACKNOWLEDGE_EVERY)
         assert len(outbox.log) <= MAX_UNACKNOWLEDGED
-    assert numbers(payloads) == list(range(MAX_CONTROL_BYTES // MAX_PART_BYTES))
+    assert numbers(payloads) == list(range(2 * MAX_CONTROL_BYTES // MAX_PART_BYTES))
 
 
 @pytest.mark.parametrize("sequence", [0, 2, 2**64 - 1])

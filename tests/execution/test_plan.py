@@ -17,8 +17,16 @@ from twisted_rsh.core.limits import (
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.plan import MAX_SHOWN_CHARACTERS, check_folder, check_program, plan_job, shown
+from twisted_rsh.execution.plan import (
+    MAX_ESCAPED_BYTES,
+    MAX_SHOWN_CHARACTERS,
+    check_folder,
+    check_program,
+    plan_job,
+    shown,
+)
 from twisted_rsh.execution.processes.spawn import SpawnPlan
+from twisted_rsh.execution.shells.plan import MAX_SCRIPT_QUOTES, command_text
 from twisted_rsh.interfaces import JobRefused
 
 HOME = "/home/me"
@@ -226,3 +234,25 @@ def test_shown() -> None:
     assert shown("a\x1b\n汉\udcff") == "a\\x1b\\n汉\\udcff"
     assert shown("x" * MAX_SHOWN_CHARACTERS) == "x" * MAX_SHOWN_CHARACTERS
     assert shown("x" * (MAX_SHOWN_CHARACTERS + 1)) == "x" * (MAX_SHOWN_CHARACTERS - 3) + "..."
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "cp1252", "shift_jis"])
+def test_bytes_that_are_no_text_are_bounded(encoding: str) -> None:
+    """A code page whose codec asks about each such byte takes a bounded number of them, in all texts together."""
+    half = "\udcff" * (MAX_ESCAPED_BYTES // 2)
+    request = JobRequest(argv=("true", half), environment=(("A", half[:4096]), ("B", half[4096:])))
+    assert plan(request, encoding=encoding).argv[1] == b"\xff" * len(half)
+    beyond = JobRequest(argv=("true", half, half, "\udcff"))
+    with pytest.raises(JobRefused) as caught:
+        plan(beyond, encoding=encoding)
+    assert caught.value.reason is RefusalReason.TOO_LONG
+    assert f"{MAX_ESCAPED_BYTES} are allowed" in caught.value.text
+    assert plan(beyond).argv[3] == b"\xff"
+
+
+def test_quotes_in_a_script_are_bounded() -> None:
+    """A script has as many single quotes as the server writes in 10 ms, and one more is too many."""
+    assert command_text(JobRequest(command="'" * MAX_SCRIPT_QUOTES), "utf-8") == b"'" * MAX_SCRIPT_QUOTES
+    with pytest.raises(JobRefused) as caught:
+        command_text(JobRequest(command="'" * (MAX_SCRIPT_QUOTES + 1)), "utf-8")
+    assert caught.value.reason is RefusalReason.TOO_LONG

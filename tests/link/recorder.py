@@ -11,6 +11,7 @@ from tests.link.wire import MALLORY, RawClient, Wire, wrapped
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.link.tls import ServerTLS
+from twisted_rsh.link.turns import Turns
 
 __all__ = ["BAD", "Recorder", "over_tls", "plain"]
 
@@ -28,8 +29,8 @@ class Recorder(FramedLink):
     :ivar act: called with each frame.
     """
 
-    def __init__(self, clock: Clock, **deadlines: float) -> None:
-        super().__init__(clock, **deadlines)
+    def __init__(self, clock: Clock, **options: Any) -> None:
+        super().__init__(clock, **options)
         self.frames: list[bytes] = []
         self.reasons: list[str] = []
         self.is_ready = False
@@ -65,9 +66,9 @@ def plain(**deadlines: float) -> tuple[Recorder, Wire]:
     return link, wire
 
 
-def over_tls(**how: Any) -> tuple[Recorder, RawClient]:
+def over_tls(clock: Clock | None = None, turns: Turns | None = None, **how: Any) -> tuple[Recorder, RawClient]:
     """Return a link with TLS around it, and the client at its other end."""
-    clock = Clock()
-    link = Recorder(clock)
+    clock = clock or Clock()
+    link = Recorder(clock, turns=turns)
     tls = ServerTLS(MALLORY.private_key, MALLORY.certificate)
     return link, RawClient(clock, wrapped(clock, link, tls), **how)

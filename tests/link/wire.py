@@ -128,6 +128,7 @@ class Wire:
     :ivar is_lost: whether the protocol was told that it is gone.
     :ivar no_delay: whether the protocol has switched Nagle's algorithm off.
     :ivar producer: what the protocol has registered.
+    :ivar is_reading: whether the protocol takes what arrives.
     """
 
     def __init__(self, clock: Clock, address: IPv4Address = _ADDRESS) -> None:
@@ -139,6 +140,7 @@ class Wire:
         self.is_lost = False
         self.no_delay = False
         self.producer: Any = None
+        self.is_reading = True
         self._written: list[bytes] = []
 
     def connect(self, protocol: IProtocol) -> None:
@@ -162,6 +164,14 @@ class Wire:
     def unregisterProducer(self) -> None:
         """Forget."""
         self.producer = None
+
+    def pauseProducing(self) -> None:
+        """Remember."""
+        self.is_reading = False
+
+    def resumeProducing(self) -> None:
+        """Remember."""
+        self.is_reading = True
 
     def getPeer(self) -> IPv4Address:
         """Return any address."""

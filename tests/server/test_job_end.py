@@ -32,7 +32,7 @@ from twisted_rsh.core.messages import (
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import JobRefused
-from twisted_rsh.server.job import ENDS_HELD_SECONDS, OPENED_HELD_SECONDS
+from twisted_rsh.server.job import ENDS_HELD_SECONDS, MAX_LOGGED_CHARACTERS, OPENED_HELD_SECONDS
 
 STDIN, STDOUT, STDERR = Stream
 
@@ -217,3 +217,22 @@ def test_one_line_for_each_job(log_commands: bool, argv: tuple[str, ...] | None,
     assert "code=3" in line
     assert line.endswith("2.000 s")
     assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        JobRequest(command="\udcff" * 1_000_000),
+        JobRequest(command="x" * (MAX_LOGGED_CHARACTERS + 1)),
+        JobRequest(argv=("x" * 50_000, "y")),
+    ],
+    ids=["escapes", "text", "argv"],
+)
+def test_a_long_command_in_the_log(request_: JobRequest, logged: list[LogEvent]) -> None:
+    """The log has the beginning of a long command, and says that it is cut."""
+    rig = Rig(log_commands=True)
+    rig.log_in().say(Open(channel=1, request=request_))
+    rig.user.jobs[0].end()
+    (line,) = job_lines(logged)
+    assert "...," in line
+    assert len(line) < MAX_LOGGED_CHARACTERS + 300

@@ -13,6 +13,13 @@ from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from twisted_rsh.core.fields import FieldError, Kind, Record
+from twisted_rsh.core.limits import (
+    MAX_JSON_BYTES,
+    MAX_JSON_COMMAS,
+    MAX_JSON_CONTAINERS,
+    MAX_JSON_ESCAPES,
+    MAX_NUMBER_CHARACTERS,
+)
 from twisted_rsh.core.roles import Phase, Role
 
 __all__ = [
@@ -25,6 +32,7 @@ __all__ = [
     "Message",
     "PackedMessage",
     "declare",
+    "json_object",
 ]
 
 M = TypeVar("M", bound="type[Message]")
@@ -160,18 +168,62 @@ class JsonMessage(Message):
     def body(self) -> bytes:
         present: dict[str, Any] = {}
         self.record.write(self, present)
-        return json.dumps(present, separators=(",", ":")).encode("ascii")
+        # Text as it is, because escapes are bounded; a surrogate, which has no UTF-8, becomes an escape.
+        body = json.dumps(present, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+        _check_cost(body)
+        return body
 
     @classmethod
     def parse(cls, body: bytes | memoryview) -> Message:
-        message: Message = cls.record.read(_json_object(bytes(body)))
+        message: Message = cls.record.read(json_object(bytes(body)))
         return message
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
+_MAX_QUOTES = 4 * (MAX_JSON_COMMAS + MAX_JSON_CONTAINERS + 1)
+"""Quotes around texts in a body with so many commas and containers: those of a name and of its value for each."""
+
+
+def _check_cost(body: bytes) -> None:
+    """Bound what it can cost to parse a JSON body.  This counts, and parses nothing.
+
+    :raises FieldError: the body has too many escapes, objects and lists, or members and items.
+    """
+    if len(body) > MAX_JSON_BYTES:
+        raise FieldError(f"JSON of more than {MAX_JSON_BYTES} bytes")
+    backslashes = body.count(b"\\")
+    # A run of backslashes has one escape for each two, and for one that is left.
+    if backslashes > MAX_JSON_ESCAPES and backslashes - body.count(b"\\\\") > MAX_JSON_ESCAPES:
+        raise FieldError(f"more than {MAX_JSON_ESCAPES} escapes")
+    if body.count(b",") > MAX_JSON_COMMAS or body.count(b"[") + body.count(b"{") > MAX_JSON_CONTAINERS:
+        _check_structure(body.replace(b"\\\\", b"").replace(b'\\"', b"") if backslashes else body)
+
+
+def _check_structure(body: bytes) -> None:
+    """Check the counts outside the texts of a body, from which escaped quotes have been removed."""
+    # Texts and what is between them, by turns: every quote begins or ends a text.
+    pieces = body.split(b'"', _MAX_QUOTES + 1)
+    between = b"".join(pieces[::2])
+    if len(pieces) > _MAX_QUOTES + 1 or between.count(b",") > MAX_JSON_COMMAS:
+        raise FieldError(f"more than {MAX_JSON_COMMAS} commas")
+    if between.count(b"[") + between.count(b"{") > MAX_JSON_CONTAINERS:
+        raise FieldError(f"more than {MAX_JSON_CONTAINERS} objects and lists")
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON body.
+
+    :raises FieldError: it is no JSON object, or could take long to parse.
+    """
+    _check_cost(body)
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse, parse_float=_refuse, object_pairs_hook=_members)
-    except (ValueError, RecursionError) as error:
+        value = json.loads(
+            body.decode(),
+            parse_constant=_refuse,
+            parse_float=_refuse,
+            parse_int=_whole_number,
+            object_pairs_hook=_members,
+        )
+    except ValueError as error:
         raise FieldError("not a JSON object") from error
     if type(value) is not dict:
         raise FieldError("not a JSON object")
@@ -181,6 +233,12 @@ def _json_object(body: bytes) -> dict[str, Any]:
 def _refuse(literal: str) -> NoReturn:
     # Two implementations rarely agree on a fraction to the last bit, so the protocol counts in whole units.
     raise ValueError(f"{literal} is not a whole number")
+
+
+def _whole_number(literal: str) -> int:
+    if len(literal) > MAX_NUMBER_CHARACTERS:
+        raise ValueError("a number of too many characters")
+    return int(literal)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

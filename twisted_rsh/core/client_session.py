@@ -31,11 +31,6 @@ class ClientSession(Session):
     def __init__(self, limits: SessionLimits, now: float) -> None:
         super().__init__(limits, now)
         self._next_channel = 1
-        self._receivers |= {
-            Opened: self._receive_opened,
-            Exit: self._receive_exit,
-            Suspended: self._receive_suspended,
-        }
 
     def open(self, request: JobRequest) -> int:
         """Ask for a job.  Input may be sent at once; the answer is ``ChannelOpened`` or ``JobEnded``.
@@ -123,3 +118,5 @@ class ClientSession(Session):
             self._send_control(Close(message.channel))
         end = JobEnd(message.ending, message.held_open, message.usage)
         return [JobEnded(message.channel, end, message.stdout, message.stderr)]
+
+    receivers = Session.receivers | {Opened: _receive_opened, Exit: _receive_exit, Suspended: _receive_suspended}

@@ -43,6 +43,11 @@ class Decoder:
         # One buffer, not a list: two million pieces of a byte or two must take no more memory than their bytes.
         self._parts = bytearray()
 
+    @property
+    def unfinished_bytes(self) -> int:
+        """The bytes of the parts of a message that is not complete."""
+        return len(self._parts)
+
     def decode(self, payload: bytes) -> tuple[int | None, Message]:
         """Decode the payload of one frame.
 

@@ -22,7 +22,13 @@ __all__ = [
     "MAX_ENVIRONMENT_NAMES",
     "MAX_ENVIRONMENT_VALUE_BYTES",
     "MAX_FRAME_BYTES",
+    "MAX_JSON_BYTES",
+    "MAX_JSON_COMMAND",
+    "MAX_JSON_COMMAS",
+    "MAX_JSON_CONTAINERS",
+    "MAX_JSON_ESCAPES",
     "MAX_LOGIN_FRAME_BYTES",
+    "MAX_NUMBER_CHARACTERS",
     "MAX_OFFSET",
     "MAX_PART_BYTES",
     "MAX_REFUSED_CHANNELS",
@@ -62,9 +68,32 @@ MAX_LOGIN_FRAME_BYTES = 4 * 1024
 MAX_PART_BYTES = 32 * 1024
 """Bytes of a PART frame's body, a piece of a control message that one frame cannot carry."""
 
-MAX_CONTROL_BYTES = 8 * 1024 * 1024
-"""Bytes of the JSON body of one control message, all its parts together.  JSON escapes make text grow up to six
-times, so this bound holds any request of :data:`MAX_SCRIPT_BYTES` with an environment of :data:`MAX_REQUEST_BYTES`."""
+MAX_CONTROL_BYTES = 1856 * 1024
+"""Bytes of the body of one control message, all its parts together: a command of :data:`MAX_SCRIPT_BYTES` behind a JSON
+object whose texts, of :data:`MAX_REQUEST_BYTES` and :data:`MAX_CWD_BYTES`, are escapes, which make a byte six."""
+
+MAX_JSON_BYTES = 832 * 1024
+"""Bytes of a JSON body without what may stand behind it: :data:`MAX_REQUEST_BYTES` and :data:`MAX_CWD_BYTES` of
+escapes, and all other members of a request."""
+
+MAX_JSON_ESCAPES = 140 * 1024
+"""Escapes in the texts of one JSON body.  Each takes 35 ns to read, and all together 6 ms.  Any request of
+:data:`MAX_REQUEST_BYTES` with a folder of :data:`MAX_CWD_BYTES` may consist of escapes alone."""
+
+MAX_JSON_CONTAINERS = 64
+"""Objects and lists in one JSON body, so at most as many inside each other; ours has five.  An empty list takes four
+times as long to read as a number."""
+
+MAX_JSON_COMMAS = 4 * 1024
+"""Commas outside the texts of one JSON body, which separate its members and items.  With this many arguments a request
+is parsed, checked and encoded in 5 ms; an environment has at most :data:`MAX_ENVIRONMENT_NAMES`."""
+
+MAX_JSON_COMMAND = 4 * 1024
+"""Characters of a command that this implementation sends within the JSON object; a longer one stands behind it."""
+
+MAX_NUMBER_CHARACTERS = 20
+"""Characters of a number in JSON: :data:`MAX_OFFSET` has 19.  The time to read a number grows with the square of its
+length."""
 
 MAX_UNACKNOWLEDGED = 64
 """Control messages that may be under way in one direction; it bounds the log that a resume repeats."""

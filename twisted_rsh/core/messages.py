@@ -19,6 +19,7 @@ from twisted_rsh.core.bodies import (
     Message,
     PackedMessage,
     declare,
+    json_object,
 )
 from twisted_rsh.core.endings import ENDING, SIGNAL_NAMES, USAGE, Ending, ResourceUsage
 from twisted_rsh.core.fields import (
@@ -39,6 +40,7 @@ from twisted_rsh.core.limits import (
     MAX_CHANNELS,
     MAX_DATA_BYTES,
     MAX_DETACH_SECONDS,
+    MAX_JSON_COMMAND,
     MAX_LOGIN_FRAME_BYTES,
     MAX_OFFSET,
     MAX_PART_BYTES,
@@ -293,12 +295,38 @@ class Unavailable(JsonMessage):
 class Open(JsonMessage):
     """Run a job on a new channel.
 
+    A long command stands behind the JSON object as it is, so that its length costs little at either end.
+
     :ivar channel: the new channel's number, higher than that of every channel before it in this session.
     :ivar request: the job; its members stand beside ``channel``.
     """
 
     channel: int = wire(CHANNEL)
     request: JobRequest = inline(REQUEST)
+
+    def body(self) -> bytes:
+        command = self.request.command
+        if command is None or len(command) <= MAX_JSON_COMMAND:
+            return JsonMessage.body(self)
+        try:
+            text = command.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            raise FieldError("neither Unicode text nor escaped bytes") from error
+        if text.decode("utf-8", "surrogateescape") != command:  # escaped bytes that are text together
+            return JsonMessage.body(self)
+        request = dataclasses.replace(self.request, command="")
+        return JsonMessage.body(Open(channel=self.channel, request=request)) + b"\0" + text
+
+    @classmethod
+    def parse(cls, body: bytes | memoryview) -> Message:
+        head, zero, text = bytes(body).partition(b"\0")
+        message: Open = cls.record.read(json_object(head))
+        if not zero:
+            return message
+        if message.request.command != "" or not text:
+            raise FieldError("a command in two places, or in none")
+        request = dataclasses.replace(message.request, command=text.decode("utf-8", "surrogateescape"))
+        return cls(channel=message.channel, request=request)
 
 
 @declare(0x22, SERVER, Phase.SESSION, sequenced=True)

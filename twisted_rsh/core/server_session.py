@@ -39,12 +39,6 @@ class ServerSession(Session):
         self._last_channel = 0
         self._unanswered: set[int] = set()
         self._told: dict[int, str] = {}
-        self._receivers |= {
-            Open: self._receive_open,
-            Signal: self._receive_signal,
-            Resize: self._receive_resize,
-            Close: self._receive_close,
-        }
 
     @property
     def has_channels(self) -> bool:
@@ -154,6 +148,13 @@ class ServerSession(Session):
         if channel.state is ChannelState.FREED:
             return [ChannelFreed(message.channel)]
         return [ChannelAbandoned(message.channel)]
+
+    receivers = Session.receivers | {
+        Open: _receive_open,
+        Signal: _receive_signal,
+        Resize: _receive_resize,
+        Close: _receive_close,
+    }
 
     def _forget_state(self, channel: int) -> None:
         self._latest.pop(channel, None)

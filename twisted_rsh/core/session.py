@@ -52,6 +52,7 @@ class Session:
         EXIT and CLOSE.
     :cvar from_peer: the input that the peer's messages are, with the same exceptions.
     :cvar resumable: the states, as far as we know, of a channel on which the peer may still receive.
+    :cvar receivers: the method for each message.
     """
 
     role: ClassVar[Role]
@@ -77,17 +78,6 @@ class Session:
         self._linked = True
         self._link_writable = True
         self._replay = Replay()
-        self._receivers: dict[type[Message], Callable[[Any], list[Event]]] = {
-            Data: self._receive_data,
-            Credit: self._receive_credit,
-            Ack: self._receive_ack,
-            Ping: self._receive_ping,
-            Pong: self._receive_pong,
-            Part: self._receive_part,
-            End: self._receive_end,
-            Stop: self._receive_stop,
-            Goodbye: self._receive_goodbye,
-        }
 
     # Frames in, frames out.
 
@@ -109,7 +99,7 @@ class Session:
             if isinstance(message, Ack):
                 self._receive_ack(message)
             return []
-        return self._receivers[type(message)](message)
+        return self.receivers[type(message)](self, message)
 
     def frames_to_send(self) -> list[bytes]:
         """Return the payloads to write now, in order, and forget them.
@@ -179,6 +169,18 @@ class Session:
         self._replay.clear()
         self._credits.clear()
         self._pong = None
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """The bytes of a message that has begun to arrive in parts; they outlive a link, as they are acknowledged."""
+        return self._decoder.unfinished_bytes
+
+    def release(self) -> None:
+        """Forget all that is kept for a resume, because the session is over.  :meth:`link_lost` comes first."""
+        self._channels.clear()
+        self._latest.clear()
+        self._outbox = ControlOutbox(self._order)
+        self._decoder = Decoder(self.role, Phase.SESSION)
 
     def positions(self) -> Positions:
         """Return how much has arrived here, which the peer needs in order to resume."""
@@ -416,6 +418,19 @@ class Session:
     def _receive_goodbye(self, message: Goodbye) -> list[Event]:
         self._peer_left = True
         return [SessionClosed(message.text)]
+
+    # Functions, not bound methods, which would keep every session until the garbage collector comes.
+    receivers: ClassVar[dict[type[Message], Callable[[Any, Any], list[Event]]]] = {
+        Data: _receive_data,
+        Credit: _receive_credit,
+        Ack: _receive_ack,
+        Ping: _receive_ping,
+        Pong: _receive_pong,
+        Part: _receive_part,
+        End: _receive_end,
+        Stop: _receive_stop,
+        Goodbye: _receive_goodbye,
+    }
 
     # Steps that the two sides' own messages share.
 

@@ -8,14 +8,16 @@ one way to fail.
 from __future__ import annotations
 
 import enum
+import math
 import struct
 from collections.abc import Iterable
-from typing import ClassVar, Protocol, cast
+from typing import Protocol, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
+    IPushProducer,
     IReactorTime,
     ITCPTransport,
 )
@@ -29,6 +31,7 @@ from zope.interface import implementer
 from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
 from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, widen
+from twisted_rsh.link.turns import Turns
 
 __all__ = [
     "CLOSE_SECONDS",
@@ -39,6 +42,9 @@ __all__ = [
     "FrameWriter",
     "FramedLink",
 ]
+
+# Not an attribute of the class: an event would hold the object that logged it.
+_log = Logger(f"{__name__}.FramedLink")
 
 HANDSHAKE_SECONDS = 10.0
 """Seconds from the connection to the end of the TLS handshake, which takes three packets."""
@@ -83,6 +89,7 @@ class FramedLink(Int32StringReceiver):
     :param clock: schedules the deadlines; usually the reactor.
     :param handshake_seconds: the handshake's deadline, in seconds from the connection; the login's, if that is earlier.
     :param login_seconds: the login's deadline, in seconds from the connection.
+    :param turns: shared by links whose frames should not hold up each other's; ``None`` for a link of its own.
     :ivar clock: as above.
     :ivar tls: the transport of the link, which is always TLS; there is none before the connection.
     :ivar dead: whether the link has failed or is gone; it ignores everything that still arrives.
@@ -93,7 +100,6 @@ class FramedLink(Int32StringReceiver):
     :ivar writer: writes the answers of the session that uses the link; ``None`` before the session.
     """
 
-    log: ClassVar[Logger] = Logger()
     tls: TLSMemoryBIOProtocol
 
     def __init__(
@@ -101,6 +107,7 @@ class FramedLink(Int32StringReceiver):
         clock: IReactorTime,
         handshake_seconds: float = HANDSHAKE_SECONDS,
         login_seconds: float = LOGIN_SECONDS,
+        turns: Turns | None = None,
     ) -> None:
         self.clock = clock
         self.dead = False
@@ -116,6 +123,10 @@ class FramedLink(Int32StringReceiver):
         self.is_receiving = False
         self.writer: FrameWriter | None = None
         self._arrived: list[bytes] = []
+        self._turns = Turns(clock) if turns is None else turns
+        self._slice_ends = math.inf
+        self._is_waiting = False
+        self._lost: Failure | None = None
 
     # For the subclass to implement.
 
@@ -214,14 +225,14 @@ class FramedLink(Int32StringReceiver):
 
         :param reason: one line.
         """
-        self.log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
+        _log.info("link with {peer} aborted: {reason!r}", peer=self.peer, reason=reason)
 
     def log_broken(self, failure: Failure) -> None:
         """Log a bug of this program that the peer has met.  A subclass may limit how often.
 
         :param failure: the exception.
         """
-        self.log.failure("a frame from {peer} broke the program", failure=failure, peer=self.peer)
+        _log.failure("a frame from {peer} broke the program", failure=failure, peer=self.peer)
 
     def close(self) -> None:
         """Close the link behind the frames that were written, and abort it unless the peer answers in time."""
@@ -272,7 +283,7 @@ class FramedLink(Int32StringReceiver):
             self.fail_with(error)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.is_receiving:
+        if self.is_receiving or self._is_waiting:
             # Keep the records that arrive together, so that a frame that spans them is assembled in one step.
             self._arrived.append(data)
         else:
@@ -288,6 +299,8 @@ class FramedLink(Int32StringReceiver):
             self.frame_received(string)
         except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
             self.fail_with(error)
+        if self.clock.seconds() >= self._slice_ends:
+            self.paused = True  # the receiver stops behind this frame
 
     def lengthLimitExceeded(self, length: int) -> None:
         self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, f"a frame of {length} bytes")), Fault.PROTOCOL)
@@ -295,16 +308,41 @@ class FramedLink(Int32StringReceiver):
     # For TLS to call.
 
     def arrival_ended(self) -> None:
-        """Handle the frames in the records that have come, and have the answers written."""
-        if self._arrived:
-            self._receive(b"".join(self._arrived))
-        self._arrived.clear()
+        """Have the frames in the records that have come handled, now or in the next turns of the reactor."""
         self.is_receiving = False
+        if not self._is_waiting and self._turns.run(self, self.handle_frames):
+            self._is_waiting = True
+            # A pause of some turns: whatever else arrives stays with the system.
+            cast("IPushProducer", self.tls.transport).pauseProducing()
+
+    # For the turns to call.
+
+    def handle_frames(self, until: float) -> bool:
+        """Handle frames that have arrived until a time, and at least one, and have the answers to them written.
+
+        :param until: the time, in seconds of the clock.
+        :returns: whether there are more.
+        """
+        self._slice_ends = until
+        self.paused = False
+        arrived, self._arrived = self._arrived, []
+        self.is_receiving = True
+        self._receive(b"".join(arrived))
+        self.is_receiving = False
+        self._slice_ends = math.inf
+        has_more = self.paused and not self.dead
         if not self.dead:
             try:
                 self.frames_received()
             except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
                 self.fail_with(error)
+        if self._is_waiting and not has_more:
+            self._is_waiting = False
+            if self._lost is not None:
+                self._end(self._lost)
+            elif not self.dead:
+                cast("IPushProducer", self.tls.transport).resumeProducing()
+        return has_more
 
     def login_bytes_spent(self) -> None:
         """Fail the link if no session has begun."""
@@ -316,7 +354,16 @@ class FramedLink(Int32StringReceiver):
         self.fail(f"the peer does not read more than {MAX_REPLY_BYTES} bytes of TLS's own answers", Fault.PROTOCOL)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._is_waiting and not self.dead:
+            self._lost = reason  # behind the frames that have arrived
+        else:
+            self._end(reason)
+
+    def _end(self, reason: Failure) -> None:
         self._stop_deadline()
+        # The transport, its producer and the session point back at the link, which would stay with all of them.
+        self.tls.unregisterProducer()
+        self.writer = self._lost = None
         if not self.dead:
             self.dead = True
             self.ended_cleanly = reason.check(ConnectionDone) is not None
@@ -327,6 +374,7 @@ class FramedLink(Int32StringReceiver):
             Int32StringReceiver.dataReceived(self, data)
         if self.dead:
             self._unprocessed = b""
+            self._arrived.clear()
 
     def _set_deadline(self, seconds: float, reason: str) -> None:
         self._deadline = self.clock.callLater(seconds, self._deadline_reached, reason)

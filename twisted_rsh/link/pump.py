@@ -94,6 +94,8 @@ class SessionPump:
             if timer is not None:
                 timer.cancel()
         self._timer = self._leaving = None
+        if self.link is not None:
+            self.link.writer = None
         self.link = None
 
     def leave(self, text: str) -> None:

@@ -24,8 +24,10 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     ITransport,
 )
-from twisted.internet.protocol import Protocol
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
 from twisted_rsh.core.limits import PROOF_BYTES
@@ -198,6 +200,15 @@ class LinkTLS(TLSMemoryBIOProtocol):
             self._own_unsent = unsent
         elif unsent - self._own_unsent > MAX_REPLY_BYTES:
             watcher.replies_exceeded()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Learn that the connection is gone; Twisted calls this."""
+        if not self._lostTLSConnection:
+            # The peer has not ended TLS.  Twisted would ask OpenSSL, and put its answer into a reference cycle that
+            # keeps all buffers of the connection.
+            self._lostTLSConnection = True
+            reason = Failure(CONNECTION_LOST)
+        TLSMemoryBIOProtocol.connectionLost(self, reason)
 
     def _empty_openssl(self) -> None:
         # Twisted takes one read's worth of TLS's answers.  One arrival can lead to more, which would pile up.

@@ -132,4 +132,4 @@ class _Entrance(LinkTLS):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._is_in:
-            LinkTLS.connectionLost(self, reason)  # type: ignore[no-untyped-call]  # as above
+            LinkTLS.connectionLost(self, reason)

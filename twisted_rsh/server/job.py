@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -40,7 +40,10 @@ from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListen
 if TYPE_CHECKING:
     from twisted_rsh.server.session import DurableSession
 
-__all__ = ["ENDS_HELD_SECONDS", "OPENED_HELD_SECONDS", "ChannelJob"]
+__all__ = ["ENDS_HELD_SECONDS", "MAX_LOGGED_CHARACTERS", "OPENED_HELD_SECONDS", "ChannelJob"]
+
+# Not an attribute of the class: an event would hold the object that logged it.
+_log = Logger(f"{__name__}.ChannelJob")
 
 OPENED_HELD_SECONDS = 0.01
 """Seconds for which the answer that a job runs waits for the job's output or its end, which mostly come sooner and tell
@@ -49,6 +52,10 @@ the same.  A client that is woken once for a short command instead of twice leav
 ENDS_HELD_SECONDS = 0.02
 """Seconds for which the end of a stream waits for the end of the job, which tells the same.  They mostly come together,
 and then cost one message instead of three.  A user does not notice such a delay."""
+
+MAX_LOGGED_CHARACTERS = 4096
+"""Characters of a command in the log, escapes included: a line that can be read.  A script of 1 MiB would take the
+reactor longer than to run it."""
 
 
 @implementer(IJobOwner, ISuspensionListener)
@@ -64,8 +71,6 @@ class ChannelJob:
     :ivar channel: as above.
     :ivar on_disconnect: as above.
     """
-
-    log: ClassVar[Logger] = Logger()
 
     def __init__(
         self, session: DurableSession, channel: int, request: JobRequest, on_disconnect: Disconnection
@@ -121,7 +126,7 @@ class ChannelJob:
             self.refuse(refusal.reason, refusal.text)
             return
         except Exception:  # noqa: BLE001 - an application's user object; its error is one job's, not the link's
-            self.log.failure("starting a job for {account} broke the program", account=self._account)
+            _log.failure("starting a job for {account} broke the program", account=self._account)
             self.refuse(RefusalReason.RESOURCES, "an error inside the server; its log says more")
             return
         if self._is_over:
@@ -191,8 +196,8 @@ class ChannelJob:
         self._core = None
         self._is_released = False
         self.cancel_grace()
-        with self._guarded():
-            self._abandon()
+        # Many jobs may end together, and each takes a millisecond.
+        self._session.sessions.turns.run(self, self._end_unheard)
 
     def release(self) -> None:
         """Let the job go on to its end, although the session is gone: its input ends, and its output is dropped."""
@@ -268,11 +273,11 @@ class ChannelJob:
 
     def job_stopped(self, signal: str) -> None:
         text = "a job of {account} is stopped by SIG{signal}; it goes on when it gets SIGCONT"
-        self.log.warn(text, account=self._account, signal=signal)
+        _log.warn(text, account=self._account, signal=signal)
         self._report_state(signal)
 
     def job_continued(self) -> None:
-        self.log.info("a job of {account} that was stopped goes on", account=self._account)
+        _log.info("a job of {account} that was stopped goes on", account=self._account)
         self._report_state(None)
 
     def job_ended(self, end: JobEnd) -> None:
@@ -348,7 +353,7 @@ class ChannelJob:
             core.report_exit(self.channel, end)
         except LocalProtocolError:
             # An application may end a job in a way that cannot travel; its client must still hear of an end.
-            self.log.failure("the ending of a job of {account} cannot be sent", account=self._account)
+            _log.failure("the ending of a job of {account} cannot be sent", account=self._account)
             core.report_exit(self.channel, JobEnd(OutcomeUnknown("the server cannot say how the job ended")))
 
     # The job may end from within each of these calls.
@@ -377,12 +382,21 @@ class ChannelJob:
 
     def _guarded(self) -> AbstractContextManager[object]:
         # An application's job that breaks here must not keep the others.
-        return self.log.failuresHandled("ending a job of {account} broke the program", account=self._account)
+        return _log.failuresHandled("ending a job of {account} broke the program", account=self._account)
 
     def _grace_over(self) -> None:
         self._grace_timer = None
+        self._session.sessions.turns.run(self, self._end_absent)
+
+    def _end_absent(self, _until: float) -> bool:
         with self._guarded():
             self._terminate()
+        return False
+
+    def _end_unheard(self, _until: float) -> bool:
+        with self._guarded():
+            self._abandon()
+        return False
 
     def _time_is_up(self) -> None:
         self._timeout_timer = None
@@ -397,20 +411,27 @@ class ChannelJob:
 
     def _write_log(self, ending: Ending) -> None:
         request = self._request
-        command = request.shell if request.command is None else request.command
-        text = ascii(command if request.argv is None else list(request.argv))
-        self.log.info(
+        command = f" {_logged(request)}" if self._session.sessions.log_commands else ""
+        _log.info(
             "job of {account}: {kind}{command}, stdin {stdin}, stdout {stdout}, stderr {stderr} bytes, "
             "{ending}, {seconds:.3f} s",
             account=self._account,
             kind=request.kind,
-            command=f" {text}" if self._session.sessions.log_commands else "",
+            command=command,
             stdin=self._bytes[Stream.STDIN],
             stdout=self._bytes[Stream.STDOUT],
             stderr=self._bytes[Stream.STDERR],
             ending=ending,
             seconds=self._clock.seconds() - self._started_at,
         )
+
+
+def _logged(request: JobRequest) -> str:
+    """Show what a request runs, without line breaks, and cut to :data:`MAX_LOGGED_CHARACTERS`."""
+    command = request.shell if request.command is None else request.command
+    text = ascii(list(request.argv) if request.argv is not None else (command or "")[:MAX_LOGGED_CHARACTERS])
+    is_cut = len(text) > MAX_LOGGED_CHARACTERS or len(command or "") > MAX_LOGGED_CHARACTERS
+    return f"{text[:MAX_LOGGED_CHARACTERS]}..." if is_cut else text
 
 
 def _shown(policy: Disconnection) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING
 
 from twisted_rsh.core.endings import RefusalReason
@@ -22,11 +23,18 @@ class SessionJobs:
     """
 
     def __init__(self, session: DurableSession) -> None:
-        self._session = session
+        # The session has its jobs: a reference back would keep both until the garbage collector comes.
+        self._reference = weakref.ref(session)
         # In the order in which they get room when the link has room again: the first is moved to the end each time.
         self._jobs: dict[int, ChannelJob] = {}
         # The bytes of output that each job had left for the client when it ended.
         self._unread: dict[int, int] = {}
+
+    @property
+    def _session(self) -> DurableSession:
+        session = self._reference()
+        assert session is not None  # its link and each of its jobs hold it
+        return session
 
     @property
     def count(self) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from twisted.cred.error import LoginFailed
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
@@ -38,6 +39,9 @@ UNCHECKED = {
 }
 """The lines for a client whose session cannot be resumed now because nothing is known about its key."""
 
+# Not an attribute of the class: an event would hold the object that logged it.
+_log = Logger(f"{__name__}.ServerLink")
+
 
 class ServerLink(FramedLink):
     """One connection of a client: at first a login or a resume, and then a session's.
@@ -49,7 +53,7 @@ class ServerLink(FramedLink):
     """
 
     def __init__(self, factory: RemoteShellFactory, source: str | None) -> None:
-        super().__init__(factory.clock, login_seconds=factory.options.login_timeout)
+        super().__init__(factory.clock, login_seconds=factory.options.login_timeout, turns=factory.sessions.turns)
         self.factory: RemoteShellFactory = factory
         self.source = source
         self._has_tried = False
@@ -63,10 +67,10 @@ class ServerLink(FramedLink):
 
     def frame_received(self, payload: bytes) -> None:
         """Read an AUTH, a RESUME, or a frame of the session."""
+        if self.dead:  # it has no session any more
+            return
         if self._session is not None:
-            if self._session.unconfirmed is self:
-                self._session.confirm()
-            self._session.pump.frame_received(self, payload)
+            self._session.frame_received(self, payload)
             return
         self._claim = self._login.receive_frame(payload)
         self._has_tried = True
@@ -90,6 +94,10 @@ class ServerLink(FramedLink):
             self.factory.strangers.leave(self.source)
         self.factory.link_ended(self)
         self._farewell.callback(None)
+
+    def _end(self, reason: Failure) -> None:
+        super()._end(reason)
+        self._session = None
 
     def go_away(self) -> Deferred[None]:
         """Close the link, because the server stops.  The link of a session closes by itself when the session ends.
@@ -214,7 +222,7 @@ class ServerLink(FramedLink):
             identifier, self.factory.instance_id, self.factory.options.limits, self.clock.seconds()
         )
         session = self.factory.sessions.begin(identifier, core, link_secret(self.tls, identifier, 0), login)
-        self.log.info(
+        _log.info(
             "{account} logged in with {key}: session {session}",
             account=login.account,
             key=login.credentials.fingerprint,

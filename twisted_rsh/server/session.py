@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from twisted_rsh.server.sessions import Sessions
 
 __all__ = ["IDLE_SECONDS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "DurableSession", "LoggedIn"]
+
+# Not an attribute of the class: an event would hold the object that logged it.
+_log = Logger(f"{__name__}.DurableSession")
 
 RETENTION_SECONDS = 600.0
 """Seconds for which the last output and the ending of a job wait for a client that is away, from the last ending on."""
@@ -73,11 +76,8 @@ class DurableSession:
     :ivar over: whether the session has ended; no client can resume it any more.
     :ivar source: the source that its last link counted for, or ``None``.
     :ivar detached_at: the time at which it lost its last link, on the clock; ``None`` while it has one.
-    :ivar unconfirmed: the link of the last resume until a frame arrives on it; call :meth:`confirm` at the first.
     :ivar shown_id: the beginning of its identifier, for the log.
     """
-
-    log: ClassVar[Logger] = Logger()
 
     def __init__(
         self, sessions: Sessions, identifier: bytes, core: ServerSession, secret: bytes, login: LoggedIn
@@ -91,11 +91,12 @@ class DurableSession:
         self.over = False
         self.source: str | None = None
         self.detached_at: float | None = None
-        self.unconfirmed: ServerLink | None = None
         self.shown_id = identifier.hex()[:SHOWN_ID_DIGITS]
         self._clock = sessions.clock
         self._proof = ServerProof(identifier, secret)
         self._link: ServerLink | None = None
+        self._unconfirmed: ServerLink | None = None
+        self._unfinished_bytes = 0
         self._peer = login.credentials.peer
         self._attached_at = self._clock.seconds()
         self._client_has_left = False
@@ -118,10 +119,20 @@ class DurableSession:
         self._attach(link)
         self.pump.start(link, self.jobs)
 
-    def confirm(self) -> None:
-        """Take note that the client has the answer to its last resume: a frame has arrived on the new link."""
-        self.unconfirmed = None
-        self._proof.confirm()
+    def frame_received(self, link: ServerLink, payload: bytes) -> None:
+        """Act on one frame.
+
+        :param link: the link that received it.
+        :param payload: the frame without its length.
+        :raises ProtocolError: the client broke the protocol.
+        """
+        if self._unconfirmed is link:
+            # The client has the answer to its last resume.
+            self._unconfirmed = None
+            self._proof.confirm()
+        self.pump.frame_received(link, payload)
+        if self.core.unfinished_bytes != self._unfinished_bytes:
+            self._count_unfinished()
 
     def link_ended(self, link: ServerLink, reason: str, *, broken: bool) -> None:
         """Go on without a link that is gone.  Nothing happens if the session has another link by now.
@@ -131,15 +142,16 @@ class DurableSession:
         """
         if link is not self._link:
             return
-        self._link = self.unconfirmed = None
+        self._link = self._unconfirmed = None
         self.pump.stop()
         if self.over or self._client_has_left:
+            self._release()
             return
         longest = self.core.limits.detach_seconds
         if broken or not longest:
             self.end(reason)
             return
-        self.log.info(
+        _log.info(
             "session {session} of {account} lost its link: {reason!r}; {count} jobs",
             session=self.shown_id,
             account=self.login.account,
@@ -176,7 +188,7 @@ class DurableSession:
             old.fail("the session goes on over another link")
         self._plan_expiry()
         self.jobs.attach()
-        self.log.info(
+        _log.info(
             "session {session} of {account} resumed from {peer} after {seconds:.0f} s",
             session=self.shown_id,
             account=self.login.account,
@@ -191,7 +203,7 @@ class DurableSession:
         :param link: that link.
         :param peer: the client's positions, as in its resume.
         """
-        self.unconfirmed = link
+        self._unconfirmed = link
         self.pump.resume(link, peer)
 
     # The end.
@@ -206,7 +218,7 @@ class DurableSession:
             return
         self.over = True
         self._plan_expiry()
-        self.log.info(
+        _log.info(
             "session {session} of {account} is over: {reason!r}",
             session=self.shown_id,
             account=self.login.account,
@@ -216,9 +228,20 @@ class DurableSession:
             self.pump.leave(text)
         self.sessions.session_ended(self)
         # The logout is an application's, like the user object: its error must not keep the jobs.
-        with self.log.failuresHandled("logging {account} out broke the program", account=self.login.account):
+        with _log.failuresHandled("logging {account} out broke the program", account=self.login.account):
             self.login.logout()
         self.jobs.disown()
+        if self._link is None:
+            self._release()
+
+    def abort(self, reason: str) -> None:
+        """End the session, its jobs and its link at once.
+
+        :param reason: one line for the log.
+        """
+        self.end(reason)
+        if self._link is not None:
+            self._link.fail(reason)
 
     def describe(self) -> dict[str, object]:
         """Return what the server's own account may know of the session, for :mod:`twisted_rsh.server.control`."""
@@ -259,6 +282,15 @@ class DurableSession:
             self.end("the client left, and its last job has ended")
         else:
             self._plan_expiry()
+
+    def _release(self) -> None:
+        """Forget what only a resume would need: no client can resume the session any more."""
+        self.core.release()
+        self._count_unfinished()
+
+    def _count_unfinished(self) -> None:
+        self._unfinished_bytes = self.core.unfinished_bytes
+        self.sessions.unfinished_changed(self, self._unfinished_bytes)
 
     def _attach(self, link: ServerLink) -> None:
         self._link = link

@@ -15,15 +15,21 @@ from twisted_rsh.core.limits import PROOF_BYTES, SESSION_ID_BYTES
 from twisted_rsh.core.messages import Resume
 from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.link.turns import Turns
 from twisted_rsh.server.capacity import MAX_SESSIONS, MAX_SESSIONS_PER_KEY, Capacity
+from twisted_rsh.server.memory import MemoryReturn
 from twisted_rsh.server.portal import KeyCheck, check_key_again
 from twisted_rsh.server.session import DurableSession, LoggedIn
 
-__all__ = ["KEY_REVOKED", "Sessions"]
+__all__ = ["KEY_REVOKED", "MAX_UNFINISHED_BYTES", "Sessions"]
 
 RECHECKED_AT_ONCE = 30
 """Sessions whose keys are checked again in one turn of the reactor: at most 10 ms, as a look at the files takes up to
 0.3 ms."""
+
+MAX_UNFINISHED_BYTES = 64 * 1024 * 1024
+"""Bytes that all sessions together may hold of control messages whose last parts have not arrived: 64 scripts of 1 MiB
+that arrive at the same time.  One session holds no more than ``MAX_CONTROL_BYTES``."""
 
 KEY_REVOKED = "your key is not authorized any more"
 """The line for a client whose session ends because its key may not log in any more."""
@@ -40,6 +46,8 @@ class Sessions:
     :ivar clock: as above.
     :ivar capacity: as above.
     :ivar log_commands: as above.
+    :ivar memory: gives memory of ended sessions back; ``None``, as at first, to leave that to the C library.
+    :ivar turns: divides the reactor's turns among links, and the ends of many jobs among turns.
     """
 
     def __init__(
@@ -58,6 +66,11 @@ class Sessions:
         self._max_per_key = max_sessions_per_key
         self._of_key: Counter[str] = Counter()
         self._sessions: dict[bytes, DurableSession] = {}
+        self.turns = Turns(clock)
+        self.memory: MemoryReturn | None = None
+        # The message that began first comes first.
+        self._unfinished: dict[DurableSession, int] = {}
+        self._unfinished_bytes = 0
         self._decoy = ServerProof(bytes(SESSION_ID_BYTES), secrets.token_bytes(PROOF_BYTES))
 
     def __iter__(self) -> Iterator[DurableSession]:
@@ -157,6 +170,26 @@ class Sessions:
 
         return check_key_again(portal, session.login.credentials).addCallback(act)
 
+    # For the sessions to call.
+
+    def unfinished_changed(self, session: DurableSession, size: int) -> None:
+        """Count the bytes of a message that has begun to arrive at a session.
+
+        If all sessions together hold more than :data:`MAX_UNFINISHED_BYTES`, the session whose message has been
+        unfinished for the longest time ends: an honest client completes one in seconds.
+
+        :param session: the session.
+        :param size: bytes that it holds now; 0 when the message is complete, or the session is over.
+        """
+        self._unfinished_bytes += size - self._unfinished.get(session, 0)
+        if size:
+            self._unfinished[session] = size
+        else:
+            self._unfinished.pop(session, None)
+        if self._unfinished_bytes > MAX_UNFINISHED_BYTES:
+            oldest = next(iter(self._unfinished))
+            oldest.abort(f"the sessions hold more than {MAX_UNFINISHED_BYTES} bytes of messages that are not complete")
+
     def session_ended(self, session: DurableSession) -> None:
         """Forget a session that is over; the session calls this."""
         del self._sessions[session.identifier]
@@ -164,3 +197,5 @@ class Sessions:
         self._of_key[key] -= 1
         if not self._of_key[key]:
             del self._of_key[key]
+        if self.memory is not None:
+            self.memory.session_ended()

@@ -524,7 +524,10 @@ async def test_no_folder(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None
     if rig.shell.process.feed is None:
         _, owner = rig.begin("echo")
         await owner.finished()
-        assert owner.ending == Refused(RefusalReason.RESOURCES, "no input for the command: No space left on device")
+        text = (
+            "no input for the command: No space left on device (the space, or the terminals, of the server's machine)"
+        )
+        assert owner.ending == Refused(RefusalReason.RESOURCES, f"{text}; try again later")
         command, owner = rig.begin("echo without input")
         command.end_input()
         await owner.finished()

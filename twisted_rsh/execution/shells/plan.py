@@ -11,18 +11,21 @@ from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
-from twisted_rsh.execution.plan import check_folder, check_program, encode_text, plan_job, shown
+from twisted_rsh.execution.plan import check_escapes, check_folder, check_program, encode_text, plan_job, shown
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.shells.dialect import DIALECTS, Dialect, dialect_of
 from twisted_rsh.interfaces import JobRefused
 
-__all__ = ["FALLBACKS", "ShellPlan", "command_text", "plan_shell"]
+__all__ = ["FALLBACKS", "MAX_SCRIPT_QUOTES", "ShellPlan", "command_text", "plan_shell"]
 
 FALLBACKS = ("bash", "zsh", "dash", "sh")
 """Shells for a user whose own shell, such as fish, speaks no known dialect: the first in the search path is taken."""
 
 _WITHHELD = frozenset({b"ENV", b"BASH_ENV", b"HISTFILE", b"PROMPT_COMMAND", b"PS0", b"PS1", b"PS2", b"TMOUT", b"MAIL"})
 """Variables that would make a shell run or print something by itself, keep a history, or exit."""
+
+MAX_SCRIPT_QUOTES = 512 * 1024
+"""Single quotes in a command for a persistent shell, each of which the server writes as four: 10 ms for as many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,19 @@ def command_text(request: JobRequest, encoding: str) -> bytes:
     """
     if not request.command:
         raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
-    text = encode_text(request.command, encoding, "the command")
-    if len(text) > MAX_SCRIPT_BYTES:
+    check_escapes((request.command,), encoding)
+    text = b""
+    size = len(request.command)  # no character has less than a byte
+    if size <= MAX_SCRIPT_BYTES:
+        text = encode_text(request.command, encoding, "the command")
+        size = len(text)
+    if size > MAX_SCRIPT_BYTES:
         raise JobRefused(
-            RefusalReason.TOO_LONG, f"the command has {len(text)} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
+            RefusalReason.TOO_LONG, f"the command has {size} bytes; at most {MAX_SCRIPT_BYTES} are allowed"
+        )
+    quotes = text.count(b"'")
+    if quotes > MAX_SCRIPT_QUOTES:
+        raise JobRefused(
+            RefusalReason.TOO_LONG, f"the command has {quotes} single quotes; at most {MAX_SCRIPT_QUOTES} are allowed"
         )
     return text

@@ -1,0 +1,184 @@
+"""The turns of the reactor are divided among links: no link holds one, and none waits long for its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+
+from tests.link.recorder import BAD, Recorder, over_tls
+from tests.link.wire import RawClient, frame
+from twisted_rsh.link.turns import SLICE_SECONDS, TURN_SECONDS, Turns
+
+FRAME_SECONDS = SLICE_SECONDS / 4
+"""The time that a frame takes in these tests."""
+
+
+class Busy:
+    """Links that share their turns, and whose frames take time.
+
+    :ivar clock: the time, which passes only while frames are handled.
+    :ivar handled: the links whose frames were handled, in order.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.clock = Clock()
+        self.handled: list[Recorder] = []
+        turns = Turns(self.clock)
+        self.ends = [over_tls(self.clock, turns) for _ in range(count)]
+        for link, _ in self.ends:
+            link.act = self._work(link)
+
+    def _work(self, link: Recorder) -> Callable[[bytes], None]:
+        def act(_payload: bytes) -> None:
+            self.clock.rightNow += FRAME_SECONDS
+            self.handled.append(link)
+
+        return act
+
+    def arrive(self, client: RawClient, *payloads: bytes) -> None:
+        """Let frames arrive in one piece, in the current turn."""
+        client.queue(b"".join(map(frame, payloads)))
+        client.protocol.dataReceived(client.drain())
+
+    def turn(self) -> float:
+        """Go on to the next turn; return how long it took."""
+        began = self.clock.seconds()
+        # Clock.advance would also make the calls that these plan.
+        for call in list(self.clock.calls):
+            if call.getTime() <= began:
+                self.clock.calls.remove(call)
+                call.called = 1
+                call.func(*call.args, **call.kw)
+        return self.clock.seconds() - began
+
+
+def reads(client: RawClient) -> bool:
+    """Tell whether the other end takes what arrives."""
+    return client.wire.is_reading
+
+
+def numbered(count: int) -> list[bytes]:
+    """Return so many payloads."""
+    return [b"%d" % number for number in range(count)]
+
+
+def test_frames_that_arrive_together() -> None:
+    """A link handles a slice of them at a time, reads nothing meanwhile, and loses and swaps none."""
+    busy = Busy(1)
+    [(link, client)] = busy.ends
+    began = busy.clock.seconds()
+    busy.arrive(client, *numbered(100))
+    assert busy.clock.seconds() - began == pytest.approx(SLICE_SECONDS)
+    assert not reads(client)
+    turns = 0
+    while not reads(client):
+        assert busy.turn() <= SLICE_SECONDS + FRAME_SECONDS
+        turns += 1
+    assert link.frames == numbered(100)
+    assert turns == pytest.approx(100 * FRAME_SECONDS / SLICE_SECONDS, abs=1)
+    busy.arrive(client, b"next")
+    assert link.frames[-1] == b"next"
+
+
+def test_a_turn_is_bounded_for_all_links_together() -> None:
+    """Many links with many frames take no more of one turn than its bound and a frame."""
+    busy = Busy(20)
+    began = busy.clock.seconds()
+    for _, client in busy.ends:
+        busy.arrive(client, *numbered(20))
+    assert busy.clock.seconds() - began <= TURN_SECONDS + SLICE_SECONDS
+    for _ in range(200):
+        assert busy.turn() <= TURN_SECONDS
+    assert all(link.frames == numbered(20) for link, _ in busy.ends)
+
+
+def test_links_take_turns() -> None:
+    """No link handles a second slice before every other that has frames has had one."""
+    busy = Busy(6)
+    for _, client in busy.ends:
+        busy.arrive(client, *numbered(40))
+    while not all(client.wire.is_reading for _, client in busy.ends):
+        busy.turn()
+    most = {id(link): 0 for link, _ in busy.ends}
+    for link in busy.handled:
+        most[id(link)] += 1
+        assert max(most.values()) - min(most.values()) <= 2 * SLICE_SECONDS / FRAME_SECONDS
+
+
+def test_a_ping_beside_a_flood() -> None:
+    """A link that has waited for nothing yet is served in the turn in which its frame arrives."""
+    busy = Busy(3)
+    (_, flood), (_, another), (link, client) = busy.ends
+    busy.arrive(flood, *numbered(500))
+    busy.arrive(another, *numbered(500))
+    for number in range(20):
+        busy.turn()
+        busy.arrive(client, b"ping")
+        assert link.frames == [b"ping"] * (number + 1)
+
+
+def test_a_breach_in_a_later_turn() -> None:
+    """Nothing behind a breach is handled, whenever its turn comes, and nothing is held."""
+    busy = Busy(1)
+    [(link, client)] = busy.ends
+    busy.arrive(client, *numbered(10), BAD, b"never")
+    for _ in range(10):
+        busy.turn()
+    assert link.frames == [*numbered(10), BAD]
+    assert client.wire.aborted()
+    assert (link._unprocessed, link._arrived) == (b"", [])
+    assert len(link.reasons) == 1
+
+
+def test_a_connection_that_ends_before_its_frames_have_had_their_turn() -> None:
+    """What arrived before the end counts; the link learns of the end behind it, once."""
+    busy = Busy(1)
+    [(link, client)] = busy.ends
+    busy.arrive(client, *numbered(30))
+    client.wire.lose(ConnectionDone())
+    assert link.reasons == []
+    for _ in range(10):
+        busy.turn()
+    assert link.frames == numbered(30)
+    assert len(link.reasons) == 1
+
+
+def test_an_abort_while_frames_wait() -> None:
+    """A link that is aborted drops the frames that wait, and is not read again."""
+    busy = Busy(1)
+    [(link, client)] = busy.ends
+    busy.arrive(client, *numbered(30))
+    before = len(link.frames)
+    link.fail("enough")
+    for _ in range(10):
+        busy.turn()
+    assert len(link.frames) == before
+    assert not client.wire.is_reading
+    assert link.reasons == ["enough"]
+
+
+class Owner:
+    """Someone for whom work is done."""
+
+
+def test_who_has_taken_least_goes_first() -> None:
+    """When a turn is used up, the next begins with the one that has taken the least time lately."""
+    clock, order = Clock(), list[str]()
+    turns, heavy, light = Turns(clock), Owner(), Owner()
+
+    def work(name: str, seconds: float) -> Callable[[float], bool]:
+        def act(_until: float) -> bool:
+            clock.rightNow += seconds
+            order.append(name)
+            return False
+
+        return act
+
+    assert not turns.run(heavy, work("heavy", TURN_SECONDS))
+    assert turns.run(heavy, work("heavy again", SLICE_SECONDS))
+    assert turns.run(light, work("light", SLICE_SECONDS))
+    clock.advance(0)
+    assert order == ["heavy", "light", "heavy again"]

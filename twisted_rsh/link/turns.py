@@ -1,0 +1,92 @@
+"""How long one turn of the reactor is spent on what peers ask for, and who goes on in the next turn.
+
+A peer may send thousands of small frames, or frames that start processes, in one piece.  The links of a server share
+the turns: each handles frames for a slice of time, and then the others come before it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+__all__ = ["SLICE_SECONDS", "TURN_SECONDS", "Turns"]
+
+SLICE_SECONDS = 0.002
+"""Seconds for which one link works before the others come, and one frame more.  Two processes are started in
+this time, and 200 small frames are handled."""
+
+TURN_SECONDS = 0.008
+"""Seconds of one turn of the reactor for which all links together work, and one frame more.  The most costly frames
+take 10 ms, so a turn stays below 20 ms."""
+
+WINDOW_SECONDS = 0.02
+"""Seconds after which another turn has begun, where no link waits for one.  To be told by the reactor costs 20 us."""
+
+MEMORY_SECONDS = 1.0
+"""Seconds after which it is forgotten how much time each link has taken."""
+
+Work = Callable[[float], bool]
+"""Works until a time, in seconds of the reactor's clock, but does at least one piece; returns whether there is more."""
+
+
+class Turns:
+    """Lets links do their work, a slice at a time.  Those that have taken the least time lately go first.
+
+    :param clock: tells the time and calls back in the next turn; usually the reactor.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._waiting: list[tuple[object, Work]] = []
+        self._taken: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+        self._forget_at = clock.seconds() + MEMORY_SECONDS
+        self._began = self._spent = 0.0
+        self._next_turn: IDelayedCall | None = None
+
+    def run(self, owner: object, work: Work) -> bool:
+        """Have work done, now or in later turns.
+
+        :param owner: the link, or whoever the work is for.
+        :param work: the work, which does not wait already.
+        :returns: whether it, or the rest of it, has to wait for a later turn.
+        """
+        now = self._clock.seconds()
+        if self._next_turn is None and not 0 <= now - self._began < WINDOW_SECONDS:
+            self._began, self._spent = now, 0.0
+        if self._spent < TURN_SECONDS and not self._serve(owner, work):
+            return False
+        self._waiting.append((owner, work))
+        self._plan()
+        return True
+
+    def _serve(self, owner: object, work: Work) -> bool:
+        began = self._clock.seconds()
+        has_more = work(began + SLICE_SECONDS)
+        taken = max(self._clock.seconds() - began, 0.0)
+        self._spent += taken
+        self._taken[owner] = self._taken.get(owner, 0.0) + taken
+        return has_more
+
+    def _plan(self) -> None:
+        if self._next_turn is None:
+            self._next_turn = self._clock.callLater(0, self._turn_begins)
+
+    def _turn_begins(self) -> None:
+        self._next_turn = None
+        self._began = now = self._clock.seconds()
+        self._spent = 0.0
+        if not 0 <= self._forget_at - now <= MEMORY_SECONDS:
+            self._forget_at = now + MEMORY_SECONDS
+            self._taken.clear()
+        # Half of the turn is left to links that have waited for nothing yet, such as one with a ping.
+        for _ in range(len(self._waiting)):
+            if self._spent >= TURN_SECONDS / 2:
+                break
+            first = min(self._waiting, key=lambda waiting: self._taken.get(waiting[0], 0.0))
+            self._waiting.remove(first)
+            if self._serve(*first):
+                self._waiting.append(first)
+        if self._waiting:
+            self._plan()
