@@ -34,6 +34,7 @@ from twisted_rsh.server.capacity import (
 )
 from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
+from twisted_rsh.server.stand_alone import describe
 from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
@@ -582,7 +583,7 @@ async def test_the_installed_reactor(folder: str, monkeypatch: pytest.MonkeyPatc
 
 def test_the_description_of_other_errors() -> None:
     """An error without a number is described in its own words."""
-    line = tap._describe(CannotListenError("", 80, OSError("why")))
+    line = describe(CannotListenError("", 80, OSError("why")))
     assert line == f"cannot listen on any address, port 80: why; {WAY_OUT}"
-    assert tap._describe(ValueError("why\n\x1b[1m")) == r"why\n\x1b[1m"
-    assert tap._describe(FileNotFoundError(2, "why", b"/a\xff\n")) == r"/a\udcff\n: why"
+    assert describe(ValueError("why\n\x1b[1m")) == r"why\n\x1b[1m"
+    assert describe(FileNotFoundError(2, "why", b"/a\xff\n")) == r"/a\udcff\n: why"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
-import gc
 import ipaddress
 import os
 import sys
@@ -17,17 +15,13 @@ if os.name != "posix":  # the modules below need fcntl and pwd, which other syst
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
-    IReactorCore,
-    IReactorFromThreads,
     IReactorTCP,
-    IReactorTime,
     IStreamServerEndpoint,
 )
-from twisted.logger import Logger
 from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -51,27 +45,14 @@ from twisted_rsh.server.capacity import (
 )
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
-from twisted_rsh.server.memory import MemoryReturn
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.portal import local_portal
-from twisted_rsh.server.service import RemoteShellService
-from twisted_rsh.server.sighup import ISighupListener, SighupHandler
-from twisted_rsh.server.stop_signals import IStopListener, StopSignals
+from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.private_memory import hide_memory
 
 __all__ = ["Options", "makeService", "refuse_to_start"]
-
-USAGE_STATUS = 2
-"""The exit status of a server that refuses to start."""
-
-FAILURE_STATUS = 1
-"""The exit status of a server that has started and then cannot go on."""
-
-COLLECT_EVERY = 20_000
-"""Objects after which Python looks for garbage: once in a few dozen commands instead of several times in each, which
-made a command 4 to 8 % shorter.  Meanwhile some MB may wait."""
 
 MAX_JOB_PROCESSES = 2**22
 """Processes that ``--max-processes-per-job`` may allow: as many as Linux can have (``PID_MAX_LIMIT``)."""
@@ -338,7 +319,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
         control_group = ControlGroup() if options["cgroups"] == "auto" else None
         trees = JobTrees(reactor, owns_process=True, control_group=control_group)
-        return _StandAloneService(
+        return StandAloneService(
             launcher,
             trees,
             cast("IReactorTCP", reactor),
@@ -368,7 +349,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             ),
         )
     except (CannotListenError, FileProblem, UnsupportedSystem, OSError, ValueError) as error:
-        refuse_to_start(_describe(error))
+        refuse_to_start(describe(error))
 
 
 def _account(options: Options) -> Account:
@@ -404,7 +385,7 @@ class _Endpoint:
     def _name(self, failure: Failure) -> NoReturn:
         if failure.check(CannotListenError, CancelledError):
             failure.raiseException()
-        raise usage.UsageError(f"--listen {self._description!a}: {_describe(failure.value)}") from failure.value
+        raise usage.UsageError(f"--listen {self._description!a}: {describe(failure.value)}") from failure.value
 
 
 def _bounds(options: Options) -> UsageLimits:
@@ -413,122 +394,3 @@ def _bounds(options: Options) -> UsageLimits:
         memory=options["max-memory-per-job"],
         processes=options["max-processes-per-job"],
     )
-
-
-@implementer(ISighupListener, IStopListener)
-class _StandAloneService(RemoteShellService):
-    """A server that is the whole program: when it cannot serve, the program ends, and it leaves no process behind."""
-
-    log = Logger()
-
-    def __init__(self, launcher: Launcher, trees: JobTrees, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._launcher = launcher
-        self._trees = trees
-        self._sighup = SighupHandler(cast("IReactorFromThreads", self._reactor), self)
-        self._signals = StopSignals(self)
-        self._is_starting = False
-        self._refusal: BaseException | None = None
-        # twistd changes it when it becomes a daemon; the files that jobs create should not depend on that.
-        self._umask = os.umask(0)
-        os.umask(self._umask)
-
-    def startService(self) -> None:
-        os.umask(self._umask)
-        if os.geteuid() == 0:
-            self.log.warn("this server runs as root: every client that logs in is root")
-        self._is_starting, self._refusal = True, None
-        try:
-            self._trees.start()
-        except OSError as error:
-            self.cannot_serve(error)
-        # The modules that a server has loaded stay: to look through them for garbage again and again gains nothing.
-        gc.freeze()
-        gc.set_threshold(COLLECT_EVERY)
-        # The C library keeps the memory of sessions that have ended, unless it is told to give it back.
-        self._factory.sessions.memory = MemoryReturn(cast("IReactorTime", self._reactor))
-        if self._refusal is None:
-            super().startService()
-            self.when_listening().addErrback(lambda _: None)  # cannot_serve has heard of it
-        self._is_starting = False
-        if self._refusal is not None:
-            raise self._launcher.end_before_start(_status_of(self._refusal))
-        self._launcher.started()
-        self._sighup.install()
-        cast("IReactorCore", self._reactor).callWhenRunning(self._signals.install)
-
-    def stopService(self) -> Deferred[None]:
-        self._signals.stopping()
-        stopping = super().stopService()
-        stopping.addBoth(self._stopped)
-        return stopping
-
-    def cannot_serve(self, error: BaseException) -> None:
-        """End the program."""
-        if isinstance(error, CancelledError | GeneratorExit):
-            return  # it was stopped while it started
-        reason = _describe(error)
-        self._launcher.tell(reason)
-        if self._launcher.logs_the_start or (self._launcher.has_own_log and not self._is_starting):
-            self.log.critical("the server ends: {reason}", reason=reason)
-        if self._is_starting:
-            self._refusal = error
-        else:
-            # An endpoint that took its time.
-            self._launcher.end_with(_status_of(error))
-            self._end_program()
-
-    def warn(self, warning: str) -> None:
-        """Tell the operator also on the terminal."""
-        super().warn(warning)
-        if self._launcher.has_own_log:
-            self._launcher.tell(warning)
-
-    def sighup_received(self) -> None:
-        """Check the keys of all sessions again."""
-        self.recheck_keys()
-
-    def terminal_gone(self) -> None:
-        """End the program."""
-        self.log.info("the server ends: its terminal is gone")
-        self._end_program()
-
-    def end_at_once(self) -> None:
-        """Kill the jobs."""
-        self._trees.kill_jobs()
-        self._launcher.remove_pid_file()
-        self.log.warn("a second signal: the server ends at once, and its jobs are killed")
-
-    def _end_program(self) -> None:
-        with contextlib.suppress(ReactorNotRunning):  # it ends already
-            cast("IReactorCore", self._reactor).stop()
-
-    def _stopped(self, result: Failure | None) -> Failure | None:
-        self._trees.stop()
-        self._sighup.restore()
-        self._signals.restore()
-        return result
-
-
-def _status_of(error: BaseException) -> int:
-    return USAGE_STATUS if isinstance(error, CannotListenError | usage.UsageError) else FAILURE_STATUS
-
-
-def _describe(error: BaseException | None) -> str:
-    """Describe an error in one line, whatever characters a file's name has."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _reason(error))
-
-
-def _reason(error: BaseException | None) -> str:
-    if isinstance(error, CannotListenError):
-        reason = getattr(error.socketError, "strerror", None) or error.socketError
-        if isinstance(error.port, bytes | str):  # of a Unix socket
-            place = ascii(os.fsdecode(error.port))
-        else:
-            place = f"{error.interface or 'any address'}, port {error.port}"
-        return f"cannot listen on {place}: {reason}; choose another place with --interface, --port or --listen"
-    if isinstance(error, OSError) and error.filename is not None:
-        # Of a call with two names, the second is the one that it makes.
-        path = error.filename if error.filename2 is None else error.filename2
-        return f"{os.fsdecode(path)}: {error.strerror}"
-    return str(error)

@@ -1,0 +1,160 @@
+"""A server that is a program of its own: how it starts, what it does with signals, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
+from twisted.logger import Logger
+from twisted.python import usage
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_rsh.execution.trees.trees import JobTrees
+from twisted_rsh.server.launcher import Launcher
+from twisted_rsh.server.memory import MemoryReturn
+from twisted_rsh.server.service import RemoteShellService
+from twisted_rsh.server.sighup import ISighupListener, SighupHandler
+from twisted_rsh.server.stop_signals import IStopListener, StopSignals
+
+__all__ = ["FAILURE_STATUS", "USAGE_STATUS", "StandAloneService", "describe", "status_of"]
+
+USAGE_STATUS = 2
+"""The exit status of a server that refuses to start."""
+
+FAILURE_STATUS = 1
+"""The exit status of a server that has started and then cannot go on."""
+
+COLLECT_EVERY = 20_000
+"""Objects after which Python looks for garbage: once in a few dozen commands instead of several times in each, which
+made a command 4 to 8 % shorter.  Meanwhile some MB may wait."""
+
+
+@implementer(ISighupListener, IStopListener)
+class StandAloneService(RemoteShellService):
+    """A server that is the whole program: when it cannot serve, the program ends, and it leaves no process behind.
+
+    :param launcher: the program that it runs in.
+    :param trees: the processes of its jobs, which it starts and stops.
+    :param arguments: those of :class:`~twisted_rsh.server.service.RemoteShellService`.
+    """
+
+    log = Logger()
+
+    def __init__(self, launcher: Launcher, trees: JobTrees, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._launcher = launcher
+        self._trees = trees
+        self._sighup = SighupHandler(cast("IReactorFromThreads", self._reactor), self)
+        self._signals = StopSignals(self)
+        self._is_starting = False
+        self._refusal: BaseException | None = None
+        # twistd changes it when it becomes a daemon; the files that jobs create should not depend on that.
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+
+    def startService(self) -> None:
+        os.umask(self._umask)
+        if os.geteuid() == 0:
+            self.log.warn("this server runs as root: every client that logs in is root")
+        self._is_starting, self._refusal = True, None
+        try:
+            self._trees.start()
+        except OSError as error:
+            self.cannot_serve(error)
+        # The modules that a server has loaded stay: to look through them for garbage again and again gains nothing.
+        gc.freeze()
+        gc.set_threshold(COLLECT_EVERY)
+        # The C library keeps the memory of sessions that have ended, unless it is told to give it back.
+        self._factory.sessions.memory = MemoryReturn(cast("IReactorTime", self._reactor))
+        if self._refusal is None:
+            super().startService()
+            self.when_listening().addErrback(lambda _: None)  # cannot_serve has heard of it
+        self._is_starting = False
+        if self._refusal is not None:
+            raise self._launcher.end_before_start(status_of(self._refusal))
+        self._launcher.started()
+        self._sighup.install()
+        cast("IReactorCore", self._reactor).callWhenRunning(self._signals.install)
+
+    def stopService(self) -> Deferred[None]:
+        self._signals.stopping()
+        stopping = super().stopService()
+        stopping.addBoth(self._stopped)
+        return stopping
+
+    def cannot_serve(self, error: BaseException) -> None:
+        """End the program."""
+        if isinstance(error, CancelledError | GeneratorExit):
+            return  # it was stopped while it started
+        reason = describe(error)
+        self._launcher.tell(reason)
+        if self._launcher.logs_the_start or (self._launcher.has_own_log and not self._is_starting):
+            self.log.critical("the server ends: {reason}", reason=reason)
+        if self._is_starting:
+            self._refusal = error
+        else:
+            # An endpoint that took its time.
+            self._launcher.end_with(status_of(error))
+            self._end_program()
+
+    def warn(self, warning: str) -> None:
+        """Tell the operator also on the terminal."""
+        super().warn(warning)
+        if self._launcher.has_own_log:
+            self._launcher.tell(warning)
+
+    def sighup_received(self) -> None:
+        """Check the keys of all sessions again."""
+        self.recheck_keys()
+
+    def terminal_gone(self) -> None:
+        """End the program."""
+        self.log.info("the server ends: its terminal is gone")
+        self._end_program()
+
+    def end_at_once(self) -> None:
+        """Kill the jobs."""
+        self._trees.kill_jobs()
+        self._launcher.remove_pid_file()
+        self.log.warn("a second signal: the server ends at once, and its jobs are killed")
+
+    def _end_program(self) -> None:
+        with contextlib.suppress(ReactorNotRunning):  # it ends already
+            cast("IReactorCore", self._reactor).stop()
+
+    def _stopped(self, result: Failure | None) -> Failure | None:
+        self._trees.stop()
+        self._sighup.restore()
+        self._signals.restore()
+        return result
+
+
+def status_of(error: BaseException) -> int:
+    """Return the exit status of a server that an error keeps from serving."""
+    return USAGE_STATUS if isinstance(error, CannotListenError | usage.UsageError) else FAILURE_STATUS
+
+
+def describe(error: BaseException | None) -> str:
+    """Describe an error in one line that names what it is about, whatever characters a file's name has."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _reason(error))
+
+
+def _reason(error: BaseException | None) -> str:
+    if isinstance(error, CannotListenError):
+        reason = getattr(error.socketError, "strerror", None) or error.socketError
+        if isinstance(error.port, bytes | str):  # of a Unix socket
+            place = ascii(os.fsdecode(error.port))
+        else:
+            place = f"{error.interface or 'any address'}, port {error.port}"
+        return f"cannot listen on {place}: {reason}; choose another place with --interface, --port or --listen"
+    if isinstance(error, OSError) and error.filename is not None:
+        # Of a call with two names, the second is the one that it makes.
+        path = error.filename if error.filename2 is None else error.filename2
+        return f"{os.fsdecode(path)}: {error.strerror}"
+    return str(error)
