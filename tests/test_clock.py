@@ -236,10 +236,16 @@ def test_programs_use_a_steady_clock(program: str, tmp_path: Path) -> None:
     assert (reactor == "AsyncioSelectorReactor", is_steady) == (program == "the console", "True")
 
 
-MODULES = sorted(Path(twisted_rsh.__file__).parent.rglob("*.py"))
+PACKAGE = Path(twisted_rsh.__file__).parent
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 STEADY = {"CLOCK_BOOTTIME", "CLOCK_MONOTONIC", "clock_gettime", "monotonic"}
 """What the package takes from :mod:`time`: clocks that cannot be set, and no way to block."""
+
+FILE_TIMES = "trust/files.py: time.time_ns"
+"""The one exception: the system writes the wall clock's time to files, and a file that has just changed is read again.
+"""
 
 
 def test_nothing_reads_the_wall_clock() -> None:
@@ -247,14 +253,15 @@ def test_nothing_reads_the_wall_clock() -> None:
     found = set()
     for path in MODULES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            place = path.relative_to(PACKAGE).as_posix()
             match node:
                 case ast.ImportFrom(module="time" | "datetime"):
-                    found.add(f"{path}: imports from {node.module}")
+                    found.add(f"{place}: imports from {node.module}")
                 case ast.Attribute(value=ast.Name("time"), attr=name) if name not in STEADY:
-                    found.add(f"{path}: time.{name}")
+                    found.add(f"{place}: time.{name}")
                 case ast.Attribute(attr="now" | "today" | "utcnow" | "st_mtime" | "st_ctime" as name):
-                    found.add(f"{path}: {name}")
-    assert found == set()
+                    found.add(f"{place}: {name}")
+    assert found == {FILE_TIMES}
 
 
 # Sleep.

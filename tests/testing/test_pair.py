@@ -88,7 +88,7 @@ def test_fault_tools_alone() -> None:
     program = """
 import sys, twisted_rsh.testing
 loaded = {name.split(".")[1] for name in sys.modules if name.startswith("twisted_rsh.")}
-assert loaded == {"testing"}, loaded
+assert loaded == {"testing", "closing"}, loaded
 twisted_rsh.testing.MemoryPair
 assert "twisted_rsh.server.factory" in sys.modules
 """

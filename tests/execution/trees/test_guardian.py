@@ -19,7 +19,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, capturedLogs
 from twisted.python.failure import Failure
 
-from tests.execution.owners import asynchronous, open_descriptors, reactor, until
+from tests.execution.owners import PATIENCE, asynchronous, open_descriptors, reactor, until
 from tests.execution.real_trees import is_alive, requires_proc
 from twisted_rsh.execution.processes.exits import ExitReport
 from twisted_rsh.execution.processes.interfaces import IJobReactor
@@ -156,8 +156,8 @@ async def test_what_remains(guardian: Guardian, group: Group) -> None:
     guardian.job_started(fourth.pid, b"def")
     guardian.stop()
     await deferLater(reactor, 0)  # the turn in which its pipe is closed
-    assert third.wait() == -signal.SIGHUP
-    assert fourth.wait() == -signal.SIGHUP
+    assert third.wait(PATIENCE) == -signal.SIGHUP
+    assert fourth.wait(PATIENCE) == -signal.SIGHUP
     await gone(guardian)
     assert first.poll() is None
     assert second.poll() is None
@@ -169,24 +169,25 @@ async def test_killed_at_once(guardian: Guardian) -> None:
     script = "trap 'echo asked' HUP TERM; echo; while :; do sleep 600 & wait; done"
     pipe = subprocess.PIPE
     known, escaped = (
-        subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=pipe, env={MARK_NAME: mark})
-        for mark in ("abc", "abc")
+        subprocess.Popen(["sh", "-c", script], start_new_session=True, stdout=pipe, env={MARK_NAME: "once"})
+        for _ in range(2)
     )
     ended = subprocess.Popen(["sleep", "600"], start_new_session=True)
     try:
         for process in (known, escaped):
             assert process.stdout is not None
             process.stdout.readline()
-        guardian.job_started(known.pid, b"abc")
+        guardian.job_started(known.pid, b"once")
         guardian.job_started(ended.pid, b"def")
         guardian.job_ended(ended.pid)
         guardian.kill_jobs()
-        assert known.wait() == -signal.SIGKILL
+        assert known.wait(PATIENCE) == -signal.SIGKILL
         if Path("/proc/self/environ").exists():
             # It has left the group, and only the guardian finds its mark, when the server is gone.
             assert escaped.poll() is None
             guardian.close()
-            assert escaped.wait() == -signal.SIGKILL
+            await until(lambda: escaped.poll() is not None)
+            assert escaped.returncode == -signal.SIGKILL
             assert escaped.stdout is not None
             os.set_blocking(escaped.stdout.fileno(), False)  # what it has started lives on a moment longer
             assert not escaped.stdout.read()
@@ -208,11 +209,11 @@ async def test_killed_without_a_guardian(guardian: Guardian, group: Group) -> No
     first = guardian.pid
     os.kill(first or 0, signal.SIGKILL)
     guardian.kill_jobs()
-    assert jobs[0].wait() == -signal.SIGKILL
+    assert jobs[0].wait(PATIENCE) == -signal.SIGKILL
     await until(lambda: guardian.pid != first)
     guardian.job_started(jobs[1].pid, b"abc")
     guardian.kill_jobs()
-    assert jobs[1].wait() == -signal.SIGKILL
+    assert jobs[1].wait(PATIENCE) == -signal.SIGKILL
     assert jobs[2].poll() is None
 
 
@@ -256,7 +257,7 @@ async def test_full_pipe(guardian: Guardian, group: Group) -> None:
     await until(lambda: not guardian._untold)
     guardian.stop()
     await deferLater(reactor, 0)  # the turn in which its pipe is closed
-    assert told.wait() == -signal.SIGHUP
+    assert told.wait(PATIENCE) == -signal.SIGHUP
     assert ended.poll() is None
 
 
@@ -298,7 +299,7 @@ async def test_guardian_that_was_killed(guardian: Guardian, group: Group, warnin
     assert (warning["problem"], warning["delay"]) == ("the guardian is gone", 0)
     guardian.stop()
     await gone(guardian)
-    assert (running.wait(), late.wait()) == (-signal.SIGHUP, -signal.SIGHUP)
+    assert (running.wait(PATIENCE), late.wait(PATIENCE)) == (-signal.SIGHUP, -signal.SIGHUP)
     assert ended.poll() is None
 
 
@@ -363,19 +364,22 @@ async def test_reactor_gives_up(guardian: Guardian) -> None:
     await gone(guardian)
 
 
-def test_guardian_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+@asynchronous
+async def test_guardian_that_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guardian that cannot be started leaves no descriptor behind; one that never was can be told and stopped."""
 
     def fail(*args: object, **kwargs: object) -> int:
         raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(os, "posix_spawn", fail)
+    await deferLater(reactor, 0)  # the turn in which what tests before this have closed is closed
     before = open_descriptors()
     guardian = Guardian(reactor)
     guardian.start()
-    assert open_descriptors() == before
     guardian.job_started(7, b"abc")
     guardian.stop()
+    await deferLater(reactor, 0)  # the turn in which descriptors are closed
+    assert open_descriptors() == before
 
 
 def test_mark_is_a_word(guardian: Guardian) -> None:
