@@ -213,7 +213,7 @@ class Console:
             self._outputs.remark(f"[{error}]")
             self._status = INTERRUPTED_STATUS
             return False
-        if self._connection.lost is None and await self._lines.has_ended_with(line, ending):
+        if self._connection.lost is None and self._lines.ending is not None:
             self._status = self._lines.tell_end(self._outputs, line)
             return True
         self._status = exit_status(ending)
@@ -240,7 +240,7 @@ async def run_console(reactor: Any, connection: Connection, options: ClientOptio
     is_lent = os.isatty(1) if options.terminal is TerminalWish.UNSAID else options.terminal is not TerminalWish.NEVER
     terminal = LocalTerminal(reactor, 0) if is_lent else None
     wanted = None if terminal is None else terminal.describe(os.environ)
-    lines = await start_line_shell(reactor, connection, options, wanted)
+    lines = await start_line_shell(connection, options, wanted)
     if terminal is not None:
         terminal.connect_to(lines.shell)
     foreground.outputs.show(lines.shell)

@@ -109,10 +109,10 @@ async def run_script(
             if not line.strip():
                 continue
             if shell is None:
-                shell = await start_line_shell(reactor, connection, options, is_unattended=True)
+                shell = await start_line_shell(connection, options, is_unattended=True)
                 foreground.outputs.show(shell.shell)
             ending = await foreground.run(shell.start(line), None)
-            if connection.lost is None and await shell.has_ended_with(line, ending):
+            if connection.lost is None and shell.ending is not None:
                 return shell.tell_end(foreground.outputs, line)
             status = foreground.outputs.tell(ending)
             if connection.lost is not None:  # and the line above has told the user
