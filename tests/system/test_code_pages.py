@@ -248,7 +248,5 @@ def test_server_without_a_code_page(name: str, tmp_path: Path) -> None:
     command = f"printf '%s' '{TEXT}'; cat".encode()
     environment = own_environment(tmp_path, LC_ALL=name)
     with running_server(tmp_path, "--shell", "/bin/sh", environment=environment) as server:
-        done = server.run(
-            f"printf '%s' '{TEXT}'; cat".encode(), stdin=TYPED.encode(), environment=utf8_environment(tmp_path)
-        )
+        done = server.run(command, stdin=TYPED.encode(), environment=utf8_environment(tmp_path))
     assert (done.returncode, done.stdout) == (0, TEXT.encode() + TYPED.encode())

@@ -108,7 +108,11 @@ def comparable(outcome: Outcome, folder: Path) -> Outcome:
 
     def clean(text: str) -> str:
         text = text.replace(str(folder), "FOLDER")
-        text = re.sub(r"(?m)^(\S*/)?(FOLDER\.script|bash|dash|zsh|sh): ?(eval: )?(line \d+: ?|\d+: ?)?(eval: )?(line \d+: ?)?", "SHELL: ", text)
+        text = re.sub(
+            r"(?m)^(\S*/)?(FOLDER\.script|bash|dash|zsh|sh): ?(eval: )?(line \d+: ?|\d+: ?)?(eval: )?(line \d+: ?)?",
+            "SHELL: ",
+            text,
+        )
         text = re.sub(r"(?m)^SHELL: \d+: ", "SHELL: ", text)
         text = re.sub(r"(?m)^(FOLDER\.script|\(eval\)|zsh):\d+: ", "SHELL: ", text)
         text = re.sub(r"(?m)^\+(FOLDER\.script|zsh|\(eval\)):\d+> ", "+ ", text)
