@@ -91,7 +91,7 @@ async def test_line_that_ends_the_shell(connection: Connection, line: str, statu
 @pytest.mark.parametrize("line", ["echo exit", "echo exec", "echo logout", "stop"])
 @asynchronous
 async def test_words_that_end_nothing(connection: Connection, line: str) -> None:
-    """Whatever words are in a line, the shell counts as ended only when it has ended, and that takes no time to know."""
+    """Whatever words a line has, the shell counts as ended only when it has ended, and the client knows at once."""
     shell = await start_line_shell(connection, ClientOptions())
     began = reactor.seconds()
     endings = []

@@ -1,4 +1,4 @@
-"""The one shell that runs the lines of a console or of a script, so that a line finds what the last one did."""
+"""The one shell that runs the lines of a console, so that a line finds what the last one did."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.client.waiting import Once
 from twisted_rsh.core.endings import Ending, Exited, JobEnd
-from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, Grace, Terminal
+from twisted_rsh.core.requests import Terminal
 
 __all__ = ["LineShell", "start_line_shell"]
 
@@ -79,16 +79,12 @@ async def start_line_shell(
     connection: Connection,
     options: ClientOptions,
     terminal: Terminal | None = None,
-    *,
-    is_unattended: bool = False,
 ) -> LineShell:
     """Start the user's shell on the server.
 
     :param connection: the connection.
     :param options: the shell's limits, and those of its lines.
     :param terminal: the terminal that it is to have; ``None`` for pipes.
-    :param is_unattended: whether a script runs in it, and no person types; without a connection the shell then has the
-        grace of a command.
     :raises twisted_rsh.client.errors.ShellRefused: the server starts no shell.
     :raises twisted_rsh.client.errors.SessionLost: the connection is gone.
     """
@@ -96,6 +92,6 @@ async def start_line_shell(
         terminal=terminal,
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
-        on_disconnect=options.on_disconnect or (Grace(COMMAND_GRACE_SECONDS) if is_unattended else None),
+        on_disconnect=options.on_disconnect,
     )
     return LineShell(shell, options)

@@ -26,6 +26,7 @@ from twisted_rsh.core.errors import Error
 __all__ = [
     "FORWARDED",
     "LEAVE_SECONDS",
+    "SCRIPT_COMMAND",
     "ForwardedSignals",
     "Program",
     "Task",
@@ -39,6 +40,9 @@ FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 
 LEAVE_SECONDS = 1.0
 """Seconds that the server has to answer the client's goodbye before the program leaves without the answer."""
+
+SCRIPT_COMMAND = 'exec "$SHELL"'
+"""The command that runs stdin as a script: the shell of the account on the server, of whatever kind it is, reads it."""
 
 Task = Callable[[Any, Connection, ClientOptions, Foreground], Coroutine[Any, Any, int]]
 """A task of the program: with the reactor, a connection, the options and the client's descriptors it does what the
@@ -68,7 +72,7 @@ def install_reactor(options: ClientOptions) -> Any:
 
 
 def run_client(reactor: Any, options: ClientOptions) -> int:
-    """Run the command of the options, or the console if stdin is a terminal, or else the lines of stdin.
+    """Run the command of the options, or the console if stdin is a terminal, or else stdin as a script.
 
     :param reactor: the reactor of :func:`install_reactor`; it runs until the program is over.
     :param options: the command line.
@@ -77,7 +81,7 @@ def run_client(reactor: Any, options: ClientOptions) -> int:
     :raises twisted_rsh.trust.home.HomeUnknown: the options name no folder for the keys, and the user has no home.
     """
     is_console = _is_console(options)
-    task = _choose_task(options, is_console)
+    task = _choose_task(is_console)
     outputs = LocalOutputs(reactor, options.encoding, options.quiet, ERROR_STYLE if is_console else NO_STYLE)
     foreground = Foreground(reactor, outputs, has_prompt=is_console)
     try:
@@ -91,21 +95,17 @@ def _is_console(options: ClientOptions) -> bool:
     return not options.command and os.isatty(0)
 
 
-def _choose_task(options: ClientOptions, is_console: bool) -> Task:
-    if options.command:
+def _choose_task(is_console: bool) -> Task:
+    if not is_console:
         return run_command
     # A command must not wait for the import of prompt_toolkit.
-    if is_console:
-        from twisted_rsh.cli.console import run_console
+    from twisted_rsh.cli.console import run_console
 
-        return run_console
-    from twisted_rsh.cli.script import run_script
-
-    return run_script
+    return run_console
 
 
 async def run_command(reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground) -> int:
-    """Run the command of the options with the client's own stdin, stdout and stderr.
+    """Run the command of the options, or stdin as a script, with the client's own stdin, stdout and stderr.
 
     :param reactor: the reactor.
     :param connection: the connection.
@@ -125,7 +125,7 @@ async def run_command(reactor: Any, connection: Connection, options: ClientOptio
         foreground.outputs.say("no terminal for the command, because stdin is none; -tt allocates one anyway")
     # ssh does the same: it joins the words by spaces, and the user's shell on the server takes them apart.
     job = connection.start(
-        options.command if options.argv else " ".join(options.command),
+        options.command if options.argv else " ".join(options.command) or SCRIPT_COMMAND,
         timeout=options.timeout,
         terminal=wanted,
         max_output=options.max_output,
