@@ -11,7 +11,6 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import in_terminal
 from prompt_toolkit.application.current import set_app
 from prompt_toolkit.filters import Condition
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
 from prompt_toolkit.output import create_output
@@ -19,6 +18,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
+from twisted_rsh.cli.history import ConsoleHistory
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.outage import GaveUp
@@ -27,27 +27,15 @@ from twisted_rsh.cli.terminal import LocalTerminal, suspend_self
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.status import describe_ending, exit_status
-from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["PROMPT", "Console", "LineDropped", "Prompt", "open_history", "run_console"]
+__all__ = ["PROMPT", "Console", "LineDropped", "Prompt", "run_console"]
 
 PROMPT = ">>: "
 """The text that the console shows when it waits for a command."""
 
 LEAVE = "exit"
 """The line that ends the console, as the end of input does."""
-
-
-def open_history(config: ConfigFolders) -> History:
-    """Return the history of earlier consoles, or an empty one if it cannot be kept, or not safely."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        ensure_private_folder(os.path.dirname(config.history_path))
-        os.close(os.open(config.history_path, flags, 0o600))
-    except (FileProblem, OSError):
-        return InMemoryHistory()
-    return FileHistory(config.history_path)
 
 
 class LineDropped(Exception):
@@ -79,7 +67,7 @@ class Prompt:
         # Where stdout is a file, the file gets what the commands write and not the prompt.
         output = create_output(always_prefer_tty=True)
         self._session: PromptSession[str] = PromptSession(
-            history=open_history(config), key_bindings=keys, output=output
+            history=ConsoleHistory(config, foreground.outputs), key_bindings=keys, output=output
         )
         self._outputs = foreground.outputs
         self._outage = foreground.outage

@@ -125,7 +125,7 @@ async def run_command(reactor: Any, connection: Connection, options: ClientOptio
         foreground.outputs.say("no terminal for the command, because stdin is none; -tt allocates one anyway")
     # ssh does the same: it joins the words by spaces, and the user's shell on the server takes them apart.
     job = connection.start(
-        options.command if options.argv else " ".join(options.command) or SCRIPT_COMMAND,
+        options.command if options.argv and options.command else " ".join(options.command) or SCRIPT_COMMAND,
         timeout=options.timeout,
         terminal=wanted,
         max_output=options.max_output,
