@@ -142,8 +142,8 @@ class PocketShell(_Job):
                 command.end(Stopped("TSTP"))
             case "exit" | "exec":
                 status = Exited(int(rest) if word == "exit" else 1)
-                command.end(status)
                 self.end(status)
+                command.end(status)
             case _:
                 return
         command.end(Exited(0))

@@ -193,20 +193,7 @@ def test_no_input(server: ServerProcess) -> None:
     os.close(writing)
 
 
-# Commands from stdin.
-
-
-def test_script_from_stdin(server: ServerProcess) -> None:
-    """Without a command, the lines of stdin are commands; the last one's status is ours."""
-    script = b"echo one\n\n  \n(exit 3)\ncat; echo two >&2\n(exit 4)"
-    done = server.run(HOST, input=script)
-    assert (done.returncode, done.stdout, done.stderr) == (4, b"one\n", b"two\n")
-    done = server.run(HOST, input=b"(exit 3)\ntrue\n")
-    assert (done.returncode, done.stderr) == (0, b"")
-    done = server.run(HOST, input=b"cd /tmp\npwd\nexit 3\necho never\n")
-    assert (done.returncode, done.stdout, done.stderr) == (3, b"/tmp\n", b"")
-    done = server.run(input=b"")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+# Scripts.
 
 
 @pytest.mark.uncut("the session is told to end with its connection")

@@ -81,8 +81,16 @@ def test_encoding_of_the_locale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locale, "nl_langinfo", lambda item: "GB18030")
     assert Account.current({}).encoding == "gb18030"
     monkeypatch.setattr(locale, "nl_langinfo", lambda item: "")
-    monkeypatch.setattr(locale, "getpreferredencoding", lambda do_setlocale: "US-ASCII")
-    assert Account.current({}).encoding == "ascii"
+    monkeypatch.setattr(locale, "getpreferredencoding", lambda do_setlocale: "GBK")
+    assert Account.current({}).encoding == "gbk"
+
+
+@pytest.mark.parametrize("name", ["ANSI_X3.4-1968", "US-ASCII", "646"])
+def test_locale_without_a_code_page(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A locale that knows only ASCII refuses no other character: its jobs get UTF-8, unless ASCII is asked for."""
+    monkeypatch.setattr(locale, "nl_langinfo", lambda item: name)
+    assert Account.current({}).encoding == "utf-8"
+    assert Account.current({}, encoding=name).encoding == "ascii"
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "hex"])

@@ -240,3 +240,13 @@ def test_command_that_gbk_cannot_express(gbk_server: RunningServer, tmp_path: Pa
     done = gbk_server.run("echo \N{SNAKE}".encode(), environment=utf8_environment(tmp_path))
     assert (done.returncode, done.stdout) == (255, b"")
     assert b"code page gbk cannot express" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["C", "POSIX", "xx_XX.NOSUCH"])
+def test_server_without_a_code_page(name: str, tmp_path: Path) -> None:
+    """A server whose locale knows only ASCII, or is not installed, passes the bytes of a command, as ssh does."""
+    command = f"printf '%s' '{TEXT}'; cat".encode()
+    environment = own_environment(tmp_path, LC_ALL=name)
+    with running_server(tmp_path, "--shell", "/bin/sh", environment=environment) as server:
+        done = server.run(command, stdin=TYPED.encode(), environment=utf8_environment(tmp_path))
+    assert (done.returncode, done.stdout) == (0, TEXT.encode() + TYPED.encode())

@@ -13,7 +13,6 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.application import in_terminal
 from prompt_toolkit.application.current import set_app
 from prompt_toolkit.filters import Condition
-from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.input.vt100 import Vt100Input, cooked_mode, raw_mode
 from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.key_processor import KeyPressEvent
@@ -22,6 +21,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from zope.interface import implementer
 
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
+from twisted_rsh.cli.history import ConsoleHistory
 from twisted_rsh.cli.job_control import in_foreground, stop_in_background, suspend_self
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
@@ -31,27 +31,15 @@ from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.status import describe_ending, exit_status
-from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["PROMPT", "Console", "LineDropped", "Prompt", "open_history", "run_console"]
+__all__ = ["PROMPT", "Console", "LineDropped", "Prompt", "run_console"]
 
 PROMPT = ">>: "
 """The text that the console shows when it waits for a command."""
 
 LEAVE = "exit"
 """The line that ends the console, as the end of input does."""
-
-
-def open_history(config: ConfigFolders) -> History:
-    """Return the history of earlier consoles, or an empty one if it cannot be kept, or not safely."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        ensure_private_folder(os.path.dirname(config.history_path))
-        os.close(os.open(config.history_path, flags, 0o600))
-    except (FileProblem, OSError):
-        return InMemoryHistory()
-    return FileHistory(config.history_path)
 
 
 class _InForeground(raw_mode):
@@ -109,7 +97,7 @@ class Prompt:
         # Where stdout is a file, the file gets what the commands write and not the prompt.
         output = create_output(always_prefer_tty=True)
         self._session: PromptSession[str] = PromptSession(
-            history=open_history(config), key_bindings=keys, input=_Keys(sys.stdin), output=output
+            history=ConsoleHistory(config, foreground.outputs), key_bindings=keys, input=_Keys(sys.stdin), output=output
         )
         self._outputs = foreground.outputs
         self._outage = foreground.outage
@@ -252,7 +240,7 @@ class Console:
             self._outputs.remark(f"[{error}]")
             self._status = INTERRUPTED_STATUS
             return False
-        if self._connection.lost is None and await self._lines.has_ended_with(line, ending):
+        if self._connection.lost is None and self._lines.ending is not None:
             self._status = self._lines.tell_end(self._outputs, line)
             return True
         self._status = exit_status(ending)
@@ -279,7 +267,7 @@ async def run_console(reactor: Any, connection: Connection, options: ClientOptio
     is_lent = os.isatty(1) if options.terminal is TerminalWish.UNSAID else options.terminal is not TerminalWish.NEVER
     terminal = LocalTerminal(reactor, 0) if is_lent else None
     wanted = None if terminal is None else terminal.describe(os.environ)
-    lines = await start_line_shell(reactor, connection, options, wanted)
+    lines = await start_line_shell(connection, options, wanted)
     if terminal is not None:
         terminal.connect_to(lines.shell)
     foreground.outputs.show(lines.shell)

@@ -1,11 +1,10 @@
-"""The one shell that runs the lines of a console or of a script, so that a line finds what the last one did."""
+"""The one shell that runs the lines of a console, so that a line finds what the last one did."""
 
 from __future__ import annotations
 
 import re
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
 
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.output import LocalOutputs
@@ -14,36 +13,28 @@ from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.client.waiting import Once
-from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, Signalled
-from twisted_rsh.core.requests import COMMAND_GRACE_SECONDS, Grace, Terminal
+from twisted_rsh.core.endings import Ending, Exited, JobEnd
+from twisted_rsh.core.requests import Terminal
 
-__all__ = ["END_SECONDS", "LineShell", "start_line_shell"]
-
-END_SECONDS = 1.0
-"""Seconds to wait for the end of the shell after a line that may have ended it.  The end of the line itself arrives
-first, and a shell that has suspended commands goes on."""
+__all__ = ["LineShell", "start_line_shell"]
 
 _LEAVING = re.compile(r"\b(?:exit|logout)\b")
 """Matches a line that asks for the end of the shell."""
-
-_REPLACING = re.compile(r"\bexec\b")
-"""Matches a line that may replace the shell by another program; the end of that program is the shell's."""
 
 
 class LineShell:
     """Runs lines in one shell, and knows when the shell has ended.
 
-    :param clock: the reactor.
     :param shell: the shell.
     :param options: the time-out of each line, and the limit of its output.
     :ivar shell: the parameter.
-    :ivar ending: how the shell ended; ``None`` while it runs.
+    :ivar ending: how the shell ended; ``None`` while it runs.  The server reports the end of a shell before that of
+        the line that has ended it, so this is right when a line has ended.
     """
 
-    def __init__(self, clock: IReactorTime, shell: Shell, options: ClientOptions) -> None:
+    def __init__(self, shell: Shell, options: ClientOptions) -> None:
         self.shell = shell
         self.ending: Ending | None = None
-        self._clock = clock
         self._options = options
         self._end: Once[Ending] = Once()
         shell.wait().addCallback(self._ended)
@@ -52,7 +43,7 @@ class LineShell:
         """Start a line.
 
         :param line: text for the shell.
-        :returns: the command; wait for its end, and call :meth:`has_ended_with` before the next line.
+        :returns: the command; wait for its end, and look at `ending` before the next line.
         :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
         """
         return self.shell.start(line, timeout=self._options.timeout, max_output=self._options.max_output)
@@ -63,21 +54,6 @@ class LineShell:
         :returns: fires with its ending, also when the connection is lost.  Cancelling it changes nothing.
         """
         return self._end.wait()
-
-    async def has_ended_with(self, line: str, ending: Ending) -> bool:
-        """Find out whether a line has ended the shell.
-
-        The line and its ending decide how long to wait for the shell's own end.
-
-        :param line: the line.
-        :param ending: how the line ended.
-        """
-        # A shell that goes on after a signal to a command reports a status instead.
-        is_suspect = isinstance(ending, Signalled | OutcomeUnknown)
-        is_suspect = is_suspect or _LEAVING.search(line) is not None or _REPLACING.search(line) is not None
-        seconds = END_SECONDS if is_suspect else 0
-        await self.when_ended().addTimeout(seconds, self._clock, lambda _result, _seconds: None)
-        return self.ending is not None
 
     def tell_end(self, outputs: LocalOutputs, line: str) -> int:
         """Tell the user that the shell has ended, unless the last line asked for that.
@@ -100,21 +76,15 @@ class LineShell:
 
 
 async def start_line_shell(
-    clock: IReactorTime,
     connection: Connection,
     options: ClientOptions,
     terminal: Terminal | None = None,
-    *,
-    is_unattended: bool = False,
 ) -> LineShell:
     """Start the user's shell on the server.
 
-    :param clock: the reactor.
     :param connection: the connection.
     :param options: the shell's limits, and those of its lines.
     :param terminal: the terminal that it is to have; ``None`` for pipes.
-    :param is_unattended: whether a script runs in it, and no person types; without a connection the shell then has the
-        grace of a command.
     :raises twisted_rsh.client.errors.ShellRefused: the server starts no shell.
     :raises twisted_rsh.client.errors.SessionLost: the connection is gone.
     """
@@ -122,6 +92,6 @@ async def start_line_shell(
         terminal=terminal,
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
-        on_disconnect=options.on_disconnect or (Grace(COMMAND_GRACE_SECONDS) if is_unattended else None),
+        on_disconnect=options.on_disconnect,
     )
-    return LineShell(clock, shell, options)
+    return LineShell(shell, options)

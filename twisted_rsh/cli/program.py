@@ -28,6 +28,7 @@ from twisted_rsh.core.errors import Error
 __all__ = [
     "FORWARDED",
     "LEAVE_SECONDS",
+    "SCRIPT_COMMAND",
     "ForwardedSignals",
     "Program",
     "Task",
@@ -41,6 +42,9 @@ FORWARDED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2")
 
 LEAVE_SECONDS = 1.0
 """Seconds that the server has to answer the client's goodbye before the program leaves without the answer."""
+
+SCRIPT_COMMAND = 'exec "$SHELL"'
+"""The command that runs stdin as a script: the shell of the account on the server, of whatever kind it is, reads it."""
 
 Task = Callable[[Any, Connection, ClientOptions, Foreground], Coroutine[Any, Any, int]]
 """A task of the program: with the reactor, a connection, the options and the client's descriptors it does what the
@@ -71,7 +75,7 @@ def install_reactor(options: ClientOptions) -> Any:
 
 
 def run_client(reactor: Any, options: ClientOptions) -> int:
-    """Run the command of the options, or the console if stdin is a terminal, or else the lines of stdin.
+    """Run the command of the options, or the console if stdin is a terminal, or else stdin as a script.
 
     In the background, a console and a command on the client's terminal are stopped first, until they have it.
 
@@ -85,7 +89,7 @@ def run_client(reactor: Any, options: ClientOptions) -> int:
     if is_console or _lends_terminal(options):
         # Here a signal still ends the process, also a stopped one that timeout(1) continues.
         stop_in_background(0)
-    task = _choose_task(options, is_console)
+    task = _choose_task(is_console)
     outputs = LocalOutputs(reactor, options.encoding, options.quiet, ERROR_STYLE if is_console else NO_STYLE)
     foreground = Foreground(reactor, outputs, has_prompt=is_console)
     try:
@@ -102,24 +106,20 @@ def _is_console(options: ClientOptions) -> bool:
 def _lends_terminal(options: ClientOptions) -> bool:
     """Tell whether the command is to have the client's terminal."""
     is_wanted = options.terminal in {TerminalWish.ASKED, TerminalWish.ALWAYS}
-    return bool(options.command) and is_wanted and not options.stdin_is_empty and os.isatty(0)
+    return is_wanted and not options.stdin_is_empty and os.isatty(0)
 
 
-def _choose_task(options: ClientOptions, is_console: bool) -> Task:
-    if options.command:
+def _choose_task(is_console: bool) -> Task:
+    if not is_console:
         return run_command
     # A command must not wait for the import of prompt_toolkit.
-    if is_console:
-        from twisted_rsh.cli.console import run_console
+    from twisted_rsh.cli.console import run_console
 
-        return run_console
-    from twisted_rsh.cli.script import run_script
-
-    return run_script
+    return run_console
 
 
 async def run_command(reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground) -> int:
-    """Run the command of the options with the client's own stdin, stdout and stderr.
+    """Run the command of the options, or stdin as a script, with the client's own stdin, stdout and stderr.
 
     :param reactor: the reactor.
     :param connection: the connection.
@@ -138,7 +138,7 @@ async def run_command(reactor: Any, connection: Connection, options: ClientOptio
         foreground.outputs.say("no terminal for the command, because stdin is none; -tt allocates one anyway")
     # ssh does the same: it joins the words by spaces, and the user's shell on the server takes them apart.
     job = connection.start(
-        options.command if options.argv else " ".join(options.command),
+        options.command if options.argv and options.command else " ".join(options.command) or SCRIPT_COMMAND,
         timeout=options.timeout,
         terminal=wanted,
         max_output=options.max_output,

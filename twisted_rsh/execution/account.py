@@ -51,7 +51,9 @@ class Account:
 
         :param environ: the server's environment, such as ``os.environ``.
         :param shell: absolute path of the shell, or ``None`` for the one that passwd(5) names.
-        :param encoding: the name of the jobs' code page, or ``None`` for the locale's.
+        :param encoding: the name of the jobs' code page, or ``None`` for the locale's.  The locale ``C``, which the
+            system also takes for one that is not installed, knows only ASCII; then it is UTF-8, so that the bytes of
+            other characters pass unchanged.
         :returns: the account; hand it to :class:`twisted_rsh.execution.user.LocalUser`.
         :raises ValueError: the shell is no absolute path, or the encoding is unknown or no superset of ASCII.
         """
@@ -78,7 +80,7 @@ def _is_inherited(name: str) -> bool:
 
 
 def _code_page(encoding: str | None) -> str:
-    """Return a code page's name in Python; ``None`` means the locale's."""
+    """Return a code page's name in Python; ``None`` means the locale's, and UTF-8 in a locale that has only ASCII."""
     wanted = encoding or locale.nl_langinfo(locale.CODESET) or locale.getpreferredencoding(False)
     try:
         name = codecs.lookup(wanted).name
@@ -87,4 +89,6 @@ def _code_page(encoding: str | None) -> str:
         raise ValueError(f"unknown encoding {wanted!r}; name a code page such as utf-8 or gbk") from None
     if not is_ascii_superset:
         raise ValueError(f"encoding {wanted!r} is not a superset of ASCII; name a code page such as utf-8 or gbk")
+    if name == "ascii" and encoding is None:
+        return "utf-8"
     return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 import sys
 import tempfile
@@ -505,7 +506,8 @@ async def test_leaving(rig: ShellRig) -> None:
 @asynchronous
 async def test_terminate_the_shell(rig: ShellRig) -> None:
     """`terminate` of the shell sends HUP to it, and ends its command too."""
-    _, owner = rig.begin("sleep 60")
+    command, owner = rig.begin("sleep 60")
+    await until(lambda: command.has_begun)
     rig.shell.terminate()
     await owner.finished()
     await rig.ended()
@@ -539,3 +541,37 @@ async def test_no_folder(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None
     await rig.ended()
     text = "the shell cannot be brought back into step, and was ended: No space left on device"
     assert rig.owner.ending == OutcomeUnknown(text)
+
+
+@asynchronous
+async def test_end_before_the_beginning(rig: ShellRig) -> None:
+    """A command that the shell had not begun when it ended did not run, and no status is made up for it."""
+    await rig.output("trap 'exit 0' TERM")
+    assert rig.shell.pid is not None
+    os.kill(rig.shell.pid, signal.SIGSTOP)
+    command, owner = rig.begin("echo ran")
+    await until(lambda: command.number > 0)
+    os.kill(rig.shell.pid, signal.SIGTERM)
+    os.kill(rig.shell.pid, signal.SIGCONT)
+    await owner.finished()
+    # Which of the two the shell takes first, the line or the signal, is for the system.
+    if owner.stdout:
+        assert isinstance(owner.ending, Exited)
+    else:
+        assert owner.ending == Refused(
+            RefusalReason.SHELL_GONE, "the shell has ended with status 0, before it began the command"
+        )
+    await rig.leave()  # dash may not look at the signal before its next line
+
+
+@pytest.mark.parametrize("way", ["exit 3", "exec false", "kill -KILL $$"])
+@asynchronous
+async def test_order_of_the_ends(rig: ShellRig, way: str) -> None:
+    """The shell's owner hears of its end before the owner of the command, which then knows that there is no shell."""
+    await rig.ready()
+    _, owner = rig.begin(way)
+    heard: list[bool] = []
+    owner.finished().addCallback(lambda _: heard.append(bool(rig.owner.endings)))
+    await rig.ended()
+    await owner.finished()
+    assert heard == [True]

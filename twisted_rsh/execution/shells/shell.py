@@ -436,8 +436,14 @@ class ShellJob:
         ending = self._life.limit_reached or self._fate or self._exit
         assert ending is not None  # it has exited
         self.folder.remove()
-        command, self._command = self._command, None
-        if command is not None:
-            command.finish(ending, held_open=self._held_open, usage=self._meter.take() if command.has_begun else None)
         self._output.end()
         self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
+        # Last: when a command has ended, its client knows whether the shell goes on.
+        command, self._command = self._command, None
+        if command is None:
+            return
+        if command.has_begun or not isinstance(ending, Exited):
+            command.finish(ending, held_open=self._held_open, usage=self._meter.take() if command.has_begun else None)
+        else:
+            text = f"the shell has ended with status {ending.code}, before it began the command"
+            command.finish(Refused(RefusalReason.SHELL_GONE, text))
