@@ -39,7 +39,7 @@ Work = Callable[[float], bool]
 
 
 class Turns:
-    """Lets links do their work, a slice at a time.  Those whose slices were short lately go first, the others as they came.
+    """Lets links do their work, a slice at a time.  Those with short slices go first, the others as they came.
 
     :param clock: tells the time and calls back in the next turn; usually the reactor.
     """
