@@ -156,7 +156,7 @@ def test_answers_to_frames_of_a_connection_that_has_ended() -> None:
     [(link, client)] = busy.ends
     busy.arrive(client, *numbered(30))
     client.wire.lose(ConnectionDone())
-    link.tls._tlsConnection = None  # as in any connection whose end TLS has seen
+    link.tls._tlsConnection = None  # type: ignore[assignment]  # as in any connection whose end TLS has seen
     act = link.act
     assert act is not None
 
@@ -179,7 +179,7 @@ def test_a_breach_behind_the_end_of_its_connection() -> None:
     busy.arrive(client, *numbered(10), BAD)
     busy.arrive(others_client, *numbered(30))
     client.wire.lose(ConnectionDone())
-    link.tls._tlsConnection = None
+    link.tls._tlsConnection = None  # type: ignore[assignment]  # as above
     for _ in range(20):
         busy.turn()
     assert link.frames == [*numbered(10), BAD]
