@@ -100,7 +100,7 @@ def test_many_keys(tmp_path: Path) -> None:
 
 def test_held_reactor(tmp_path: Path) -> None:
     """F-08: no input of a logged-in client holds the server for more than 20 ms."""
-    attack(tmp_path, "held_reactor", "--only", "empty_lists,escapes,small_frames,opens")
+    attack(tmp_path, "held_reactor", "--only", "empty_lists,escapes,members,arguments,small_frames,opens,signals")
 
 
 def test_killed_clients(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
 A second client, a process of its own, pings all the time.  Promised is that no input holds the server for more than
 20 ms: that it takes no more processor time while one ping of the second client waits.  The pings themselves are printed
-too; on a busy machine they are longer by what other programs take.  To end jobs, the server looks at every process of
-the machine, in one piece; what such a look takes here is measured, and added to what is promised for ends of jobs.
+too; on a busy machine they are longer by what other programs take.  To kill jobs, the server looks at every process of
+the machine in one piece; what such a look takes here is measured, and added to what is promised for ends of jobs.
 """
 
 from __future__ import annotations

@@ -166,7 +166,22 @@ def test_a_sender_keeps_the_bounds() -> None:
             Open(channel=1, request=request).body()
 
 
-@pytest.mark.parametrize("text", ["x", "\n", "\0", "'\"\\", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", "\udcff", "a\udcff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "\n",
+        "\0",
+        "'\"\\",
+        "\N{CJK UNIFIED IDEOGRAPH-4E2D}",
+        "\udcff",
+        "a\udcff",
+        "\udcc3",
+        "\udca9\udce2",
+        "\xe9\udcff",
+        "\udcf4a\udc80",
+    ],
+)
 def test_a_long_command_stands_behind_the_object(text: str) -> None:
     """A command of any text takes as many bytes as it has, and arrives as it is."""
     command = text * (MAX_JSON_COMMAND // len(text) + 1)

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 from tests.link.recorder import BAD, Recorder, over_tls
 from tests.link.wire import RawClient, frame
-from twisted_rsh.link.turns import SLICE_SECONDS, TURN_SECONDS, Turns
+from twisted_rsh.link.turns import DOUBT_SECONDS, OLDEST_FIRST_TURNS, SLICE_SECONDS, TURN_SECONDS, Turns
 
 FRAME_SECONDS = SLICE_SECONDS / 4
 """The time that a frame takes in these tests."""
@@ -45,14 +45,18 @@ class Busy:
 
     def turn(self) -> float:
         """Go on to the next turn; return how long it took."""
-        began = self.clock.seconds()
-        # Clock.advance would also make the calls that these plan.
-        for call in list(self.clock.calls):
-            if call.getTime() <= began:
-                self.clock.calls.remove(call)
-                call.called = 1
-                call.func(*call.args, **call.kw)
-        return self.clock.seconds() - began
+        return turn(self.clock)
+
+
+def turn(clock: Clock) -> float:
+    """Make the calls that are due, without those that these plan, as Clock.advance would; return how long it took."""
+    began = clock.seconds()
+    for call in list(clock.calls):
+        if call.getTime() <= began:
+            clock.calls.remove(call)
+            call.called = 1
+            call.func(*call.args, **call.kw)
+    return clock.seconds() - began
 
 
 def reads(client: RawClient) -> bool:
@@ -146,6 +150,43 @@ def test_a_connection_that_ends_before_its_frames_have_had_their_turn() -> None:
     assert len(link.reasons) == 1
 
 
+def test_answers_to_frames_of_a_connection_that_has_ended() -> None:
+    """Frames that are handled behind the end of their connection may be answered; the answers are dropped."""
+    busy = Busy(1)
+    [(link, client)] = busy.ends
+    busy.arrive(client, *numbered(30))
+    client.wire.lose(ConnectionDone())
+    link.tls._tlsConnection = None  # type: ignore[assignment]  # as in any connection whose end TLS has seen
+    act = link.act
+    assert act is not None
+
+    def answer(payload: bytes) -> None:
+        act(payload)
+        link.write_frames([payload])
+
+    link.act = answer
+    for _ in range(10):
+        busy.turn()
+    assert link.frames == numbered(30)
+    assert link.fault is None
+    assert len(link.reasons) == 1
+
+
+def test_a_breach_behind_the_end_of_its_connection() -> None:
+    """It ends the link once, and the turns of the others go on."""
+    busy = Busy(2)
+    (link, client), (other, others_client) = busy.ends
+    busy.arrive(client, *numbered(10), BAD)
+    busy.arrive(others_client, *numbered(30))
+    client.wire.lose(ConnectionDone())
+    link.tls._tlsConnection = None  # type: ignore[assignment]  # as above
+    for _ in range(20):
+        busy.turn()
+    assert link.frames == [*numbered(10), BAD]
+    assert len(link.reasons) == 1
+    assert other.frames == numbered(30)
+
+
 def test_an_abort_while_frames_wait() -> None:
     """A link that is aborted drops the frames that wait, and is not read again."""
     busy = Busy(1)
@@ -164,21 +205,83 @@ class Owner:
     """Someone for whom work is done."""
 
 
-def test_who_has_taken_least_goes_first() -> None:
-    """When a turn is used up, the next begins with the one that has taken the least time lately."""
-    clock, order = Clock(), list[str]()
-    turns, heavy, light = Turns(clock), Owner(), Owner()
+class Costs:
+    """Work whose cost is known, shared out among owners.
 
-    def work(name: str, seconds: float) -> Callable[[float], bool]:
+    :ivar order: what was done, in order.
+    """
+
+    def __init__(self) -> None:
+        self.clock, self.order = Clock(), list[str]()
+        self.turns = Turns(self.clock)
+
+    def run(self, owner: Owner, name: str, seconds: float, times: int = 1) -> bool:
+        """Have one piece of work done, or several that need a slice each."""
+        left = [name] * times
+
         def act(_until: float) -> bool:
-            clock.rightNow += seconds
-            order.append(name)
-            return False
+            self.clock.rightNow += seconds
+            self.order.append(left.pop())
+            return bool(left)
 
-        return act
+        return self.turns.run(owner, act)
 
-    assert not turns.run(heavy, work("heavy", TURN_SECONDS))
-    assert turns.run(heavy, work("heavy again", SLICE_SECONDS))
-    assert turns.run(light, work("light", SLICE_SECONDS))
-    clock.advance(0)
-    assert order == ["heavy", "light", "heavy again"]
+
+def test_the_shortest_slices_go_first() -> None:
+    """When a turn is used up, the next begins with the one whose slices were the shortest lately."""
+    costs, heavy, light = Costs(), Owner(), Owner()
+    for _ in range(20):
+        assert not costs.run(light, "light", 0.0)
+    assert not costs.run(heavy, "heavy", TURN_SECONDS)
+    assert costs.run(heavy, "heavy again", SLICE_SECONDS)
+    assert costs.run(light, "light again", SLICE_SECONDS)
+    turn(costs.clock)
+    assert costs.order[20:] == ["heavy", "light again", "heavy again"]
+
+
+def test_work_that_breaks() -> None:
+    """An error in the work of one holds up no other."""
+    costs, other = Costs(), Owner()
+
+    def broken(_until: float) -> bool:
+        raise ZeroDivisionError
+
+    assert not costs.run(Owner(), "first", TURN_SECONDS)
+    assert costs.turns.run(Owner(), broken)
+    assert costs.run(other, "other", SLICE_SECONDS)
+    with pytest.raises(ZeroDivisionError):
+        turn(costs.clock)
+    turn(costs.clock)
+    assert costs.order == ["first", "other"]
+
+
+def test_costly_frames_of_new_links() -> None:
+    """F-08: a link whose frames have cost little waits for two costly frames at most, however many links have one."""
+    costs, ping = Costs(), Owner()
+    new = [Owner() for _ in range(30)]
+    for _ in range(50):
+        costs.run(ping, "ping", 0.0001)
+    for number, owner in enumerate(new):
+        costs.run(owner, f"costly {number}", DOUBT_SECONDS)
+    for number in range(50, 90):
+        costs.run(ping, "ping", 0.0001)
+        for _ in range(2):
+            if costs.order.count("ping") == number:
+                turn(costs.clock)
+        assert costs.order.count("ping") == number + 1
+        turn(costs.clock)
+    assert {f"costly {number}" for number in range(30)} < set(costs.order)
+
+
+def test_links_with_short_slices_starve_no_other() -> None:
+    """While light links use every turn up, one with longer slices still gets its turns."""
+    costs, heavy = Costs(), Owner()
+    assert not costs.run(Owner(), "first", TURN_SECONDS)
+    assert costs.run(heavy, "heavy", DOUBT_SECONDS, times=3)
+    lights = [Owner() for _ in range(20)]
+    for owner in lights:
+        assert costs.run(owner, "light", SLICE_SECONDS / 4, times=1000)
+    for _ in range(len(lights) * OLDEST_FIRST_TURNS * 2):
+        turn(costs.clock)
+    assert costs.order.count("heavy") == 3
+    assert costs.order.count("light") < 20000

@@ -325,8 +325,17 @@ class Open(JsonMessage):
             return message
         if message.request.command != "" or not text:
             raise FieldError("a command in two places, or in none")
-        request = dataclasses.replace(message.request, command=text.decode("utf-8", "surrogateescape"))
+        request = dataclasses.replace(message.request, command=_command(text))
         return cls(channel=message.channel, request=request)
+
+
+# To escape byte by byte takes 15 ms for 1 MiB.  Where no later byte follows a first one, no character has several.
+_KINDS = bytes((0x80 <= byte < 0xC0) + 2 * (0xC2 <= byte < 0xF5) for byte in range(256))
+
+
+def _command(text: bytes) -> str:
+    has_characters = b"\2\1" in text.translate(_KINDS)
+    return text.decode("utf-8" if has_characters else "ascii", "surrogateescape")
 
 
 @declare(0x22, SERVER, Phase.SESSION, sequenced=True)

@@ -70,7 +70,7 @@ _LAST_POLL = _POLLS_PER_STEP * (len(LADDER) - 1)
 
 
 WINDOW_SECONDS = 0.02
-STEPS_SECONDS = 0.006
+STEPS_SECONDS = 0.004
 """Seconds, and how many of them the steps of all ladders may take together.  A step takes 1 to 3 ms, and the 64 jobs of
 a client mostly end together."""
 
@@ -81,16 +81,18 @@ class _Steps:
     def __init__(self) -> None:
         self._began = self._spent = 0.0
 
-    def take(self, clock: IReactorTime, step: Callable[[int], None], number: int) -> None:
-        """Take a step now, or later when the current window is used up."""
+    def take(self, clock: IReactorTime, step: Callable[[int], bool], number: int) -> None:
+        """Take a step now, or later when the current window is used up.  One that returns false is taken again."""
         now = clock.seconds()
         if not 0 <= now - self._began < WINDOW_SECONDS:
             self._began, self._spent = now, 0.0
         if self._spent > STEPS_SECONDS:
             clock.callLater(WINDOW_SECONDS, self.take, clock, step, number)
         else:
-            step(number)
+            is_done = step(number)
             self._spent += clock.seconds() - now
+            if not is_done:
+                clock.callLater(0, self.take, clock, step, number)
 
 
 _steps = _Steps()
@@ -108,15 +110,22 @@ class KillLadder:
         :meth:`twisted_rsh.execution.processes.transport.SpawnedProcess.signal_group` is another; it reaches the
         processes that stayed in the group.
     :param finished: called once, when they are gone or the last step is done; ``None`` for no call.
+    :param prepare: called with the number before `signal_all`, again and again until it returns true, so that this
+        takes little time; :meth:`twisted_rsh.execution.trees.tree.JobTree.prepare`, or ``None`` for none.
     :ivar is_climbing: whether it has been started and is not finished.
     """
 
     def __init__(
-        self, clock: IReactorTime, signal_all: Callable[[int], bool], finished: Callable[[], None] | None = None
+        self,
+        clock: IReactorTime,
+        signal_all: Callable[[int], bool],
+        finished: Callable[[], None] | None = None,
+        prepare: Callable[[int], bool] | None = None,
     ) -> None:
         self._clock = clock
         self._signal_all = signal_all
         self._finished = finished
+        self._prepare = prepare
         self._is_started = False
         self._started_at = 0.0
         self.is_climbing = False
@@ -139,13 +148,15 @@ class KillLadder:
             self._is_started = self.is_climbing = True
             self._sweep(0)
 
-    def _poll(self, polls: int) -> None:
-        """Take the step that is due after this many polls, or only look."""
+    def _poll(self, polls: int) -> bool:
+        """Take the step that is due after this many polls, or only look; return false if it is not prepared."""
         if polls == _LAST_POLL:
-            self._sweep(0)
-            return
+            return self._sweep(0)
         step, between = divmod(polls, _POLLS_PER_STEP)
-        is_there = self._signal_all(0 if between else LADDER[step])
+        number = 0 if between else LADDER[step]
+        if self._prepare is not None and not self._prepare(number):
+            return False
+        is_there = self._signal_all(number)
         if is_there and not between:
             self._signal_all(signal.SIGCONT)
         if is_there:
@@ -156,13 +167,15 @@ class KillLadder:
         else:
             self._signal_all(signal.SIGKILL)  # reaches processes that fork and exit faster than a look can see
             self._finish()
+        return True
 
-    def _sweep(self, sweeps: int) -> None:
+    def _sweep(self, sweeps: int) -> bool:
         """Kill the remaining processes, and again after :data:`SWEEP_SECONDS` as long as there are any."""
         if self._signal_all(signal.SIGKILL) and sweeps < MAX_SWEEPS:
             self._clock.callLater(SWEEP_SECONDS, _steps.take, self._clock, self._sweep, sweeps + 1)
         else:
             self._finish()
+        return True
 
     def _finish(self) -> None:
         self.is_climbing = False
@@ -238,7 +251,7 @@ class JobLifetime:
         self._limits = limits
         self._job: ProcessJob | ShellJob | None = job
         self._watch = UsageWatch(clock, tree, limits, self._exceeded)
-        self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished)
+        self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished, tree.prepare)
         self._started_at = self._exited_at = clock.seconds()
         self._process: SpawnedProcess | None = None
         self._has_ended = False
@@ -293,8 +306,16 @@ class JobLifetime:
         A job that is made to end is over when its whole tree has ended: a server that stops waits for that.
         """
         self._has_ended = True
-        if not self._ladder.is_climbing or not self._signal_all(0):
+        if self._ladder.is_climbing:
+            _steps.take(self._clock, self._conclude_if_gone, 0)  # the jobs of a client mostly end together
+        else:
             self._conclude()
+
+    def _conclude_if_gone(self, number: int) -> bool:
+        is_prepared = self.is_over or self._tree.prepare(number)
+        if is_prepared and not self.is_over and not self._signal_all(number):
+            self._conclude()
+        return is_prepared
 
     def terminate(self) -> None:
         """End the job by the :class:`KillLadder`.  Nothing happens when it is over."""

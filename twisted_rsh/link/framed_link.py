@@ -181,13 +181,13 @@ class FramedLink(Int32StringReceiver):
         self.MAX_LENGTH = MAX_FRAME_BYTES
 
     def write_frames(self, payloads: Iterable[bytes]) -> None:
-        """Write frames.  Nothing happens once the link is dead.
+        """Write frames.  Nothing happens once the link is dead, or its connection is gone.
 
         Small frames share a TLS record; a large one has its own (:data:`LARGE_FRAME_BYTES`).
 
         :param payloads: the frames without their lengths.
         """
-        if self.dead:
+        if self.dead or self._lost is not None:
             return
         small: list[bytes] = []
         writes: list[bytes] = []
@@ -217,7 +217,8 @@ class FramedLink(Int32StringReceiver):
         self.fault = fault
         self._stop_deadline()
         self.log_aborted(reason)
-        self.tls.abortConnection()
+        if self._lost is None:
+            self.tls.abortConnection()
         self.ended(reason)
 
     def log_aborted(self, reason: str) -> None:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-__all__ = ["SLICE_SECONDS", "TURN_SECONDS", "Turns"]
+__all__ = ["DOUBT_SECONDS", "OLDEST_FIRST_TURNS", "SLICE_SECONDS", "TURN_SECONDS", "Turns"]
 
 SLICE_SECONDS = 0.002
 """Seconds for which one link works before the others come, and one frame more.  Two processes are started in
@@ -25,14 +25,21 @@ WINDOW_SECONDS = 0.02
 """Seconds after which another turn has begun, where no link waits for one.  To be told by the reactor costs 20 us."""
 
 MEMORY_SECONDS = 1.0
-"""Seconds after which it is forgotten how much time each link has taken."""
+"""Seconds after which half of what is known of a link's slices is forgotten."""
+
+DOUBT_SECONDS = 0.01
+"""Seconds that the first slice of a link is expected to take: as long as the most costly frame.  So a link that has
+shown that its frames cost little, such as one that pings, comes before six new ones with a costly frame each."""
+
+OLDEST_FIRST_TURNS = 4
+"""Every so many turns, the link that has waited longest comes first, whatever its frames cost: no link starves."""
 
 Work = Callable[[float], bool]
 """Works until a time, in seconds of the reactor's clock, but does at least one piece; returns whether there is more."""
 
 
 class Turns:
-    """Lets links do their work, a slice at a time.  Those that have taken the least time lately go first.
+    """Lets links do their work, a slice at a time.  Those with short slices go first, the others as they came.
 
     :param clock: tells the time and calls back in the next turn; usually the reactor.
     """
@@ -40,8 +47,9 @@ class Turns:
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._waiting: list[tuple[object, Work]] = []
-        self._taken: WeakKeyDictionary[object, float] = WeakKeyDictionary()
+        self._taken: WeakKeyDictionary[object, tuple[float, float]] = WeakKeyDictionary()
         self._forget_at = clock.seconds() + MEMORY_SECONDS
+        self._turns = 0
         self._began = self._spent = 0.0
         self._next_turn: IDelayedCall | None = None
 
@@ -66,8 +74,14 @@ class Turns:
         has_more = work(began + SLICE_SECONDS)
         taken = max(self._clock.seconds() - began, 0.0)
         self._spent += taken
-        self._taken[owner] = self._taken.get(owner, 0.0) + taken
+        seconds, slices = self._taken.get(owner, (DOUBT_SECONDS, 1.0))
+        self._taken[owner] = seconds + taken, slices + 1
         return has_more
+
+    def _rank(self, waiting: tuple[object, Work]) -> float:
+        """Order those that wait: links with short slices first, all others as they came."""
+        seconds, slices = self._taken.get(waiting[0], (DOUBT_SECONDS, 1.0))
+        return min(seconds / slices, SLICE_SECONDS / 2)
 
     def _plan(self) -> None:
         if self._next_turn is None:
@@ -79,14 +93,20 @@ class Turns:
         self._spent = 0.0
         if not 0 <= self._forget_at - now <= MEMORY_SECONDS:
             self._forget_at = now + MEMORY_SECONDS
-            self._taken.clear()
+            for owner, (seconds, slices) in self._taken.items():
+                self._taken[owner] = seconds / 2, slices / 2
+        self._turns += 1
+        is_oldest_first = self._turns % OLDEST_FIRST_TURNS == 0
         # Half of the turn is left to links that have waited for nothing yet, such as one with a ping.
-        for _ in range(len(self._waiting)):
-            if self._spent >= TURN_SECONDS / 2:
-                break
-            first = min(self._waiting, key=lambda waiting: self._taken.get(waiting[0], 0.0))
-            self._waiting.remove(first)
-            if self._serve(*first):
-                self._waiting.append(first)
-        if self._waiting:
-            self._plan()
+        try:
+            for _ in range(len(self._waiting)):
+                if self._spent >= TURN_SECONDS / 2:
+                    break
+                first = self._waiting[0] if is_oldest_first else min(self._waiting, key=self._rank)
+                is_oldest_first = False
+                self._waiting.remove(first)
+                if self._serve(*first):
+                    self._waiting.append(first)
+        finally:
+            if self._waiting:  # also behind work that broke
+                self._plan()

@@ -81,7 +81,7 @@ def test_looks_are_shared(root: Path) -> None:
 
 
 class SlowClock(Clock):
-    """A clock on which each look takes a second."""
+    """A clock on which each question takes a second."""
 
     def seconds(self) -> float:
         """A second more than the last time."""
@@ -89,16 +89,37 @@ class SlowClock(Clock):
         return float(self.rightNow)
 
 
+def test_a_look_in_slices(root: Path) -> None:
+    """F-08: a look is taken in slices; what it shows is there with its last, and none is taken while it is fresh."""
+    for number in range(100, 120):
+        folder = root / str(number)
+        folder.mkdir()
+        (folder / "stat").write_bytes((root / "7" / "stat").read_bytes())
+    clock = SlowClock()
+    table = ProcessTable(clock, str(root))
+    slices = 1
+    while not table.prepare(0.0):
+        assert table.looks == 0
+        slices += 1
+        assert slices < 100
+    assert slices > 20
+    assert table.prepare(0.0)
+    assert len(table.records()) == 21
+    assert table.looks == 1
+    assert not table.prepare(clock.seconds()), "a look that began earlier does not do"
+
+
 def test_looks_take_a_part_of_the_time(root: Path) -> None:
     """Where a look takes long, the next comes later."""
     clock = SlowClock()
     table = ProcessTable(clock, str(root))
     table.records()
-    for _ in range(int(1 / MAX_LOOK_SHARE) - 1):
+    finished, cost = clock.rightNow, table._cost
+    while table.looks == 1:
+        asked = clock.rightNow + 1.0
         table.records()
-    assert table.looks == 1
-    table.records()
-    assert table.looks == 2
+    assert cost > 1.0
+    assert asked - finished > cost / MAX_LOOK_SHARE
 
 
 def test_mark(root: Path) -> None:

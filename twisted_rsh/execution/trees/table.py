@@ -12,7 +12,7 @@ import errno
 import math
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
@@ -24,6 +24,7 @@ __all__ = [
     "MAX_LOOK_SHARE",
     "MAX_STAT_BYTES",
     "SHARED_SECONDS",
+    "SLICE_SECONDS",
     "TICKS_PER_SECOND",
     "ProcessRecord",
     "ProcessTable",
@@ -48,6 +49,9 @@ SHARED_SECONDS = 0.05
 
 MAX_LOOK_SHARE = 0.2
 """The part of the time that looks may take.  With more processes a look takes longer, and is used for longer."""
+
+SLICE_SECONDS = 0.003
+"""Seconds of one call of :meth:`ProcessTable.prepare`: of a look at 120 to 200 processes."""
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 """Clock ticks in a second, the unit of times in ``/proc``: mostly 100."""
@@ -191,7 +195,10 @@ class ProcessTable:
         self._clock = clock
         self._root = root
         self._records: Mapping[int, ProcessRecord] = {}
-        self._cost = 0.0
+        self._cost = self._spent = 0.0
+        self._finished_at = self._begun_at = -math.inf
+        self._unread: Iterator[str] | None = None
+        self._found: dict[int, ProcessRecord] = {}
         self._marks: dict[tuple[int, int], bytes | None] = {}
         self._spare = SpareDescriptor()
         self.looks = 0
@@ -206,26 +213,50 @@ class ProcessTable:
             (:data:`MAX_LOOK_SHARE`).  0 always looks.
         :returns: the processes by number.  A process that started or ended meanwhile may be missing or still there.
         """
+        if max_age <= 0 or not self._is_fresh(max_age):
+            self._unread = None
+            self._read_on(math.inf)
+        return self._records
+
+    def prepare(self, since: float) -> bool:
+        """Read a slice of a look, if :meth:`records` would have to take one now.
+
+        :param since: the clock's time before which the look must not have begun.
+        :returns: whether the look is there; if not, call this again in a later turn.
+        """
+        if self._is_fresh(SHARED_SECONDS) and self.looked_at >= since:
+            return True
+        return self._read_on(SLICE_SECONDS) and self.looked_at >= since
+
+    def _is_fresh(self, max_age: float) -> bool:
+        age = self._clock.seconds() - self._finished_at
+        return 0 <= age <= max(max_age, self._cost / MAX_LOOK_SHARE)
+
+    def _read_on(self, seconds: float) -> bool:
+        """Begin a look or go on with one, for some time; return whether it is complete."""
         now = self._clock.seconds()
-        age = now - self.looked_at
-        if max_age > 0 and 0 <= age <= max(max_age, self._cost / MAX_LOOK_SHARE):
-            return self._records
-        records = {}
-        for entry in self._spare.list_folder(self._root):
-            if entry.isdigit():
-                record = self.read(int(entry))
-                if record is not None:
-                    records[record.pid] = record
-        self._records = records
-        self.looked_at = now
-        self._cost = max(0.0, self._clock.seconds() - now)
+        if self._unread is None:
+            self._unread = iter(self._spare.list_folder(self._root))
+            self._begun_at, self._spent, self._found = now, 0.0, {}
+        for entry in self._unread:
+            record = self.read(int(entry)) if entry.isdigit() else None
+            if record is not None:
+                self._found[record.pid] = record
+                if seconds < math.inf and record.pid not in self._records and not record.is_dead:
+                    self.mark_of(record)  # jobs ask for it next, in one piece
+            if self._clock.seconds() - now >= seconds:
+                self._spent += self._clock.seconds() - now
+                return False
+        self._finished_at = self._clock.seconds()
+        self._cost = self._spent + max(0.0, self._finished_at - now)
+        self._unread, self._records, self.looked_at = None, self._found, self._begun_at
         self._marks = {
             (pid, started): mark
             for (pid, started), mark in self._marks.items()
-            if pid in records and records[pid].started == started
+            if pid in self._records and self._records[pid].started == started
         }
         self.looks += 1
-        return records
+        return True
 
     def keep_descriptor(self) -> None:
         """Hold one descriptor from now on, so that looks succeed when this process has no other left."""

@@ -131,6 +131,16 @@ class JobTree:
         self._known = {pid: record.started for pid, record in found.items()}
         return found
 
+    def prepare(self, number: int) -> bool:
+        """Take a slice of the look that :meth:`signal` needs.
+
+        :param number: the signal's number, or 0.
+        :returns: whether the look is there; if not, call this again in a later turn.
+        """
+        if self.pid is None or not self.table.is_supported or (number == 0 and self._is_any_known_alive()):
+            return True
+        return self.table.prepare(self._started_at)
+
     def signal(self, number: int) -> bool:
         """Send a signal to every process of the job.
 
