@@ -77,6 +77,7 @@ def test_quiet_minutes(logged: list[LogEvent]) -> None:
 def a_protocol_error(rig: Rig) -> None:
     """Send, in the clear, what no client sends."""
     wire = Wire(rig.clock)
+    assert rig.factory.strangers.admit(None) is None
     link = rig.factory.new_link(None)
     wire.connect(link)
     link.dataReceived(frame(b"\x00"))
@@ -94,13 +95,16 @@ def a_wrong_key(rig: Rig) -> None:
 def one_too_many(rig: Rig) -> None:
     """Connect to a server that is full."""
     assert rig.answer_at_once() == BUSY_ALERT
+    rig.clock.advance(0)
 
 
 def another_source(rig: Rig) -> None:
     """Misbehave at one more address."""
     number = len(rig.factory.strangers.penalties)
     wire = Wire(rig.clock)
-    link = rig.factory.new_link(f"192.0.{number // 250}.{number % 250 + 1}")
+    source = f"192.0.{number // 250}.{number % 250 + 1}"
+    assert rig.factory.strangers.admit(source) is None
+    link = rig.factory.new_link(source)
     wire.connect(link)
     link.dataReceived(frame(b"\x00"))
     rig.clock.advance(0)
@@ -119,7 +123,7 @@ def test_floods(act: Callable[[Rig], None], times: int, kinds: int, logged: list
     for _ in range(times):
         act(rig)
     assert len(lines(logged)) <= kinds * (LINES_A_MINUTE + 1)
-    assert rig.waiting <= 1
+    assert 0 <= rig.waiting <= 1
 
 
 def test_one_line_for_each_source(rig: Rig, logged: list[LogEvent]) -> None:
