@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -55,6 +56,16 @@ def descriptors(server: RunningServer) -> int:
     return len(os.listdir(f"/proc/{server.process.pid}/fd"))
 
 
+def settled(server: RunningServer) -> int:
+    """Count the server's open descriptors when it has closed those of what has ended: in the reactor's next turn."""
+    counts = [descriptors(server)]
+    while len(counts) < 3 or len(set(counts[-3:])) > 1:
+        assert len(counts) < 500
+        time.sleep(0.02)
+        counts.append(descriptors(server))
+    return counts[-1]
+
+
 def children(server: RunningServer) -> int:
     """Count the server's children, zombies included."""
     pid = server.process.pid
@@ -83,7 +94,7 @@ async def test_no_descriptor_for_a_connection(server: RunningServer) -> None:
     cat = connection.start("cat")
     await cat.stdin.write(b"before\n")
     assert await cat.stdout.read() == b"before\n"
-    before = descriptors(server)
+    before = settled(server)
     with strangers(server, 4 * DESCRIPTORS):
         wait_until(lambda: descriptors(server) >= DESCRIPTORS - 1, 10, "the last descriptor")
         await cat.stdin.write(b"meanwhile\n")
@@ -103,8 +114,9 @@ async def test_no_descriptor_for_a_connection(server: RunningServer) -> None:
 def left(server: RunningServer, count: int) -> Iterator[None]:
     """Leave the server so many descriptors while a block lasts."""
     pid = server.process.pid
+    count_now = settled(server)
     highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-    holes = highest + 1 - descriptors(server)
+    holes = highest + 1 - count_now
     assert holes == 0, "descriptors are handed out from below"
     soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + count, hard))
@@ -119,12 +131,12 @@ async def test_no_descriptor_for_a_job(server: RunningServer, terminal: Terminal
     """R-06: a job is refused wherever in its start the descriptors end; nothing is lost, and the next one runs."""
     connection = await connected(server)
     assert (await connection.run("true", terminal=terminal)).ending == Exited(0)
-    before, family = descriptors(server), children(server)
+    before, family = settled(server), children(server)
     outcomes = []
     for count in range(12):
         with left(server, count):
             outcomes.append((await connection.run("exit 3", terminal=terminal)).ending)
-        assert (descriptors(server), children(server)) == (before, family), count
+        assert (settled(server), children(server)) == (before, family), count
         assert (await connection.run("exit 4", terminal=terminal)).ending == Exited(4)
     refused = [ending for ending in outcomes if isinstance(ending, Refused)]
     reasons = {RefusalReason.RESOURCES} | ({RefusalReason.NO_TERMINAL} if terminal else set())
@@ -162,7 +174,7 @@ async def test_no_descriptor_for_a_login_or_a_resume(server: RunningServer) -> N
 async def test_more_jobs_than_descriptors(server: RunningServer) -> None:
     """R-06: jobs are started until there is no descriptor left; those that run go on, and make room when they end."""
     connection = await connected(server)
-    before = descriptors(server)
+    before = settled(server)
     jobs = [connection.start("cat") for _ in range(40)]
     for job in jobs:
         job.stdin.end()
@@ -211,7 +223,7 @@ def test_no_process_for_a_job(tmp_path: Path) -> None:
     """R-07: a user at the limit of processes gets a clean refusal, and a job as soon as the limit allows one."""
     with servers_of_a_limited_user(tmp_path) as (server, run):
         assert run("echo hi").stdout == b"hi\n"
-        before, family = descriptors(server), children(server)
+        before, family = settled(server), children(server)
         soft, hard = limit_processes(server)
         for _ in range(3):
             limit_processes(server, (1, hard))
