@@ -240,9 +240,11 @@ def test_endpoint_that_is_taken(way: StartWay, tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", [WAYS["twistd"], WAYS["module"]], ids=["twistd", "module"])
 def test_record_on_a_full_disk(way: StartWay, tmp_path: Path) -> None:
     """R-12: an error of the system that names no file, such as that of a full disk, is said with the file's name."""
-    with running_server(tmp_path, way=way):
-        pass  # it makes the key
-    full = StartWay(("/bin/sh", "-c", 'ulimit -f 0 && exec "$0" "$@"', *way.command), way.status)
+    with running_server(tmp_path, way=way) as server:
+        assert server.run("true").returncode == 0  # it has made the key, and takes signals
+    # Coverage, which may measure the tests, could not write its file either.
+    limited = 'unset COVERAGE_PROCESS_START; ulimit -f 0 && exec "$0" "$@"'
+    full = StartWay(("/bin/sh", "-c", limited, *way.command), way.status)
     port = free_port()
     done = try_to_start(full, tmp_path, "--config-dir", str(tmp_path / "rsh"), "--port", str(port))
     assert f"twisted-rsh: {tmp_path / 'rsh' / 'run' / f'{port}.json'}: File too large\n" in done.stderr.decode()
@@ -253,7 +255,8 @@ def test_record_on_a_full_disk(way: StartWay, tmp_path: Path) -> None:
 
 def test_log_on_a_full_disk(tmp_path: Path) -> None:
     """R-12: a server whose log cannot be written any more goes on."""
-    limited = ("/bin/sh", "-c", 'ulimit -f 1 && exec "$0" "$@"', *WAYS["twistd"].command[:-1], "--logfile=x.log", "rsh")
+    command = 'unset COVERAGE_PROCESS_START; ulimit -f 1 && exec "$0" "$@"'
+    limited = ("/bin/sh", "-c", command, *WAYS["twistd"].command[:-1], "--logfile=x.log", "rsh")
     with running_server(tmp_path, way=StartWay(limited, WAYS["twistd"].status)) as server:
         assert (tmp_path / "x.log").stat().st_size == 512
         assert server.run("echo out").stdout == b"out\n"
