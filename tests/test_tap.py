@@ -18,12 +18,11 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 
 from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
-from twisted_rsh import tap
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.table import ProcessTable
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
-from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions
+from twisted_rsh.server import DEFAULT_PORT, RemoteShellService, ServiceOptions, stand_alone
 from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import (
     MAX_KEPT_JOBS,
@@ -554,7 +553,7 @@ class System:
 async def test_root_is_warned(uid: int, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """O-04: a server that runs as root logs a warning, and no other does."""
     service = service_of("--config-dir", folder, "--port", "0", "-i", "127.0.0.1")
-    monkeypatch.setattr(tap, "os", System(uid))
+    monkeypatch.setattr(stand_alone, "os", System(uid))
     with collecting_log() as logged:
         service.startService()
     await service.stopService()

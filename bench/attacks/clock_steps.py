@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -74,6 +75,32 @@ POLL_SECONDS = 0.02
 
 TIMED_OUT_STATUS = 124
 """The client's status for a job that ran into its time-out, as with ``timeout``."""
+
+
+OTHER_USER = "nobody"
+"""A user of this machine who is not the server's: a source of penalties."""
+
+ENDED = 3
+"""The exit status of :data:`SILENT_CLIENT` when the server has ended the connection."""
+
+SILENT_CLIENT = f"""
+import os, socket, sys
+user, host, port, seconds, times = sys.argv[1:]
+os.setuid(int(user))
+for _ in range(int(times)):
+    with socket.socket() as connection:
+        connection.settimeout(float(seconds))
+        try:
+            connection.connect((host, int(port)))
+            connection.recv(1)
+        except TimeoutError:
+            continue
+        except OSError:
+            pass
+        sys.exit({ENDED})
+"""
+"""A program that becomes another user, whom the interpreter's folder may be closed to, connects some times, and waits
+each time for some seconds whether the server says or does anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +219,6 @@ class Attack:
         self._seconds = seconds
         self._clock = WallClock(folder / "clock")
         self._port = 0
-        self._address = _own_address()
         self._ready = self._begun = threading.Barrier(1)
         self._set_at = 0.0
 
@@ -203,8 +229,6 @@ class Attack:
         """
         interval = str(self._seconds / 3)
         options = ["--login-timeout", str(self._seconds), "--keepalive", interval]
-        if self._address is not None:
-            options += ["--interface", self._address]
         site = Site(  # noqa: S604 - `shell` is a name
             folder=str(self._folder),
             shell="/bin/sh",
@@ -284,15 +308,8 @@ class Attack:
 
     def penalty(self) -> Figure:
         """Let the penalty of a source end."""
-        assert self._address is not None
         self._ready.wait()
-        log = self._folder / "server-0.log"
-        for _ in range(MAX_OFFENCES):
-            if f"{self._address} is refused for" in log.read_text():
-                break
-            socket.create_connection((self._address, self._port)).close()
-            time.sleep(OFFENCE_SECONDS)
-        else:
+        if self._connect_as_other(OFFENCE_SECONDS, MAX_OFFENCES) != ENDED:
             raise RuntimeError("the server does not refuse a source that misbehaves")
         began = time.monotonic()
         self._begun.wait()
@@ -362,16 +379,14 @@ class Attack:
         return "--fingerprint", record["spki_sha256"]
 
     def _is_refused(self) -> bool:
-        """Tell whether the server ends a connection of this machine's own address at once."""
-        assert self._address is not None
-        with socket.create_connection((self._address, self._port)) as stranger:
-            stranger.settimeout(PROBE_SECONDS)
-            try:
-                return stranger.recv(1) == b""
-            except TimeoutError:
-                return False
-            except OSError:
-                return True
+        """Tell whether the server ends a connection of another user at once."""
+        return self._connect_as_other(PROBE_SECONDS) == ENDED
+
+    def _connect_as_other(self, seconds: float, times: int = 1) -> int:
+        """Connect as another user, who is a source of penalties, and say nothing for some seconds, some times."""
+        user = str(pwd.getpwnam(OTHER_USER).pw_uid)
+        words = [sys.executable, "-S", "-c", SILENT_CLIENT, user, HOST, str(self._port), str(seconds), str(times)]
+        return subprocess.run(words, stderr=subprocess.DEVNULL).returncode
 
 
 def _seconds_until(condition: Callable[[], bool], began: float, promised: float) -> float | None:
@@ -402,17 +417,6 @@ def _exists(pid: int) -> bool:
     return True
 
 
-def _own_address() -> str | None:
-    """Return the address from which this machine would send to others; a UDP socket sends nothing to find it out."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return None
-        address: str = probe.getsockname()[0]
-    return None if address.startswith("127.") else address
-
-
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.clock_steps", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only back, shorter deadlines, no ladder and no penalty")
@@ -434,8 +438,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     observers = [Attack.time_out, Attack.grace, Attack.keepalive, Attack.login, Attack.search]
     if not options.quick:
         observers.append(Attack.ladder)
-        if _own_address() is None:
-            print("a source's penalty: not seen, this machine has only loopback addresses")
+        if os.geteuid() != 0:
+            print("a source's penalty: not seen, because only root can be another user")
         else:
             observers.append(Attack.penalty)
     steps = ["back"] if options.quick else list(STEPS)

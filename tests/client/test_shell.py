@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import CancelledError, gatherResults
 
-from tests.server_process import is_running, wait_until_gone
+from tests.execution.owners import until
+from tests.server_process import is_running
 from tests.serving import asynchronous
 from tests.tools import require_tool
 from twisted_rsh import Connection, Terminal
@@ -166,7 +167,7 @@ async def test_the_end_of_the_session(connection: Connection) -> None:
     assert all(map(is_running, pids))
     running = shell.start("sleep 1000")
     await connection.close()
-    wait_until_gone(*pids)
+    await until(lambda: not any(map(is_running, pids)))
     assert "closed" in str((await running.wait()).ending)
     with pytest.raises(SessionLost):
         await shell.run("true")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.server_process import is_running, wait_until_gone
+from tests.execution.owners import until
+from tests.server_process import is_running
 from tests.serving import asynchronous
 from twisted_rsh import Connection
 from twisted_rsh.core.endings import Exited, Limit, LimitReached, RefusalReason, Refused
@@ -118,7 +119,7 @@ async def test_a_daemon_ends_with_its_job(connection: Connection, how: str) -> N
     if how == "close":
         job.close()
     await job.wait()
-    wait_until_gone(pid)
+    await until(lambda: not is_running(pid))
 
 
 @asynchronous
