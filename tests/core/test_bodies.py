@@ -198,6 +198,13 @@ def test_escaped_bytes_that_are_text_together() -> None:
     assert Open.parse(message.body()) == message
 
 
+def test_a_long_command_that_is_neither_text_nor_bytes() -> None:
+    """A long command with half of a surrogate pair cannot be sent, as a short one cannot."""
+    for length in (1, MAX_JSON_COMMAND):
+        with pytest.raises(FieldError, match="neither Unicode text nor escaped bytes"):
+            Open(channel=1, request=JobRequest(command="\ud800" + "x" * length)).body()
+
+
 def test_members_with_a_default_may_be_missing_but_not_null() -> None:
     """A member may be left out, but not be ``null`` instead."""
     assert Open.parse(b'{"channel":1,"command":"x"}') == Open(channel=1, request=JobRequest(command="x"))
