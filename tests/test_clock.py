@@ -221,6 +221,7 @@ atexit.register(check)
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_programs_use_a_steady_clock(program: str, tmp_path: Path) -> None:
     """O-12: the reactor that a program owns does not follow the wall clock."""

@@ -70,7 +70,7 @@ async def gone(guardian: Guardian) -> None:
 
 
 @requires_proc
-@pytest.mark.parametrize("again", [(), ("again",)], ids=["first", "second"])
+@pytest.mark.parametrize("again", [(), pytest.param(("again",), marks=pytest.mark.real)], ids=["first", "second"])
 @asynchronous
 async def test_server_is_killed(again: tuple[str, ...]) -> None:
     """X-10: when a server gets SIGKILL nothing of its jobs is left: stubborn, stopped or daemonised.
@@ -282,6 +282,7 @@ async def test_stop_of_one_that_does_not_know(guardian: Guardian, group: Group, 
     assert not warnings
 
 
+@pytest.mark.real
 @asynchronous
 async def test_guardian_that_was_killed(guardian: Guardian, group: Group, warnings: Sequence[LogEvent]) -> None:
     """X-10: a guardian that was killed is a warning; another one is started, and told of the jobs that run by then."""
