@@ -18,7 +18,7 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job import ProcessJob
 from twisted_rsh.execution.user import LocalUser
 
-pytestmark = requires_proc
+pytestmark = [requires_proc, pytest.mark.real]
 
 LEFT = "setsid sh -c 'echo $$; exec sleep 600 >/dev/null 2>&1' & "
 """A process in another session, which no signal to the job's group reaches; its number is the first line of output."""

@@ -18,7 +18,7 @@ from twisted_rsh.execution.trees.limits import SAMPLE_SECONDS, UsageLimits, thre
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IShellJob
 
-pytestmark = requires_proc
+pytestmark = [requires_proc, pytest.mark.real]
 
 MIB = 1024 * 1024
 
