@@ -70,9 +70,11 @@ _LAST_POLL = _POLLS_PER_STEP * (len(LADDER) - 1)
 
 
 WINDOW_SECONDS = 0.02
+"""Seconds of which the steps of all ladders together may take :data:`STEPS_SECONDS`."""
+
 STEPS_SECONDS = 0.004
-"""Seconds, and how many of them the steps of all ladders may take together.  A step takes 1 to 3 ms, and the 64 jobs of
-a client mostly end together."""
+"""Seconds of a window that the steps of all ladders may take.  A step takes 1 to 3 ms, and the 64 jobs of a client
+mostly end together."""
 
 
 class _Steps:

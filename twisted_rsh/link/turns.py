@@ -56,7 +56,7 @@ class Turns:
     def run(self, owner: object, work: Work) -> bool:
         """Have work done, now or in later turns.
 
-        :param owner: the link, or whoever the work is for.
+        :param owner: the link, or the session, that the work is for.
         :param work: the work, which does not wait already.
         :returns: whether it, or the rest of it, has to wait for a later turn.
         """
