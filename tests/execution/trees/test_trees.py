@@ -36,7 +36,7 @@ async def test_counts(trees: JobTrees) -> None:
     assert trees._adopted._is_ours(trees._guardian.pid or -1)
     with stand_in_job(reactor, trees, "/bin/sleep", "600") as job:
         assert trees._adopted._is_ours(job.pid)
-        assert trees._guardian._jobs == {job.pid: (job.tree.mark[1], job.tree._born)}
+        assert trees._guardian._jobs == {b"%d" % job.pid: (job.tree.mark[1], job.tree._born)}
         job.tree.signal(signal.SIGKILL)
         await until(lambda: bool(job.reports))
         assert not trees._adopted._is_ours(job.pid)
@@ -52,7 +52,7 @@ async def test_what_a_job_leaves_in_its_group(trees: JobTrees) -> None:
         background = job.number()
         await until(lambda: bool(job.reports))
         assert not trees._adopted._is_ours(job.pid)
-        assert set(trees._guardian._jobs) == {job.pid}
+        assert set(trees._guardian._jobs) == {b"%d" % job.pid}
         job.tree.close()
         job.tree.close()
         assert not trees._guardian._jobs
