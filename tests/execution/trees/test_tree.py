@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.real_trees import is_alive, numbers, program, requires_proc, stand_in_job
@@ -287,11 +287,17 @@ while time.time() < deadline:
 """
 
 
+@pytest.mark.parametrize("seconds", [0.0, PROOF_SECONDS + 0.2])
 @asynchronous
-async def test_chain_of_forks(trees: JobTrees) -> None:
-    """X-08: processes that fork and exit faster than one can look are killed as a group."""
+async def test_chain_of_forks(trees: JobTrees, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """X-08: processes that fork and exit faster than one can look are killed as a group.
+
+    No look sees one of them here, and the ladder also begins long after the first process was reaped.
+    """
     with stand_in_job(reactor, trees, sys.executable, "-S", "-c", CHAIN) as job:
+        monkeypatch.setattr(job.tree, "members", lambda *_: {})
         await until(lambda: bool(job.reports))
+        await deferLater(reactor, seconds)
         finished: list[bool] = []
         KillLadder(reactor, job.tree.signal, lambda: finished.append(True)).start()
         await until(lambda: bool(finished))

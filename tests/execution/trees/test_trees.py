@@ -59,6 +59,29 @@ async def test_what_a_job_leaves_in_its_group(trees: JobTrees) -> None:
         assert is_alive(background)
 
 
+@requires_proc
+@pytest.mark.parametrize("is_told_late", [False, True])
+@asynchronous
+async def test_what_is_being_ended_without_its_group(trees: JobTrees, is_told_late: bool) -> None:
+    """X-10: the guardian goes on with a job that is being ended when only processes outside of its group are left.
+
+    The number of the group may be another's by then, so that it is not signalled any more.
+    """
+    with stand_in_job(reactor, trees, *program(finally_="pass")) as job:
+        daemon = job.number()
+        if not is_told_late:
+            job.tree.must_end()
+        await until(lambda: bool(job.reports))
+        if is_told_late:
+            assert not trees._guardian._jobs, "it ended by itself"
+            job.tree.must_end()
+        mark = job.tree.mark[1]
+        assert trees._guardian._jobs == {b"rest" + mark: (mark, job.tree._born)}
+        assert is_alive(daemon)
+        job.tree.close()
+        assert not trees._guardian._jobs
+
+
 @asynchronous
 async def test_unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a start, as in an application that was not asked, there is no guardian, no look and no subreaper."""
