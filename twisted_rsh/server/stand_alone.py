@@ -57,6 +57,7 @@ class StandAloneService(RemoteShellService):
 
     def startService(self) -> None:
         os.umask(self._umask)
+        self._signals.hold()
         if os.geteuid() == 0:
             self.log.warn("this server runs as root: every client that logs in is root")
         self._is_starting, self._refusal = True, None
@@ -72,6 +73,7 @@ class StandAloneService(RemoteShellService):
             self.when_listening().addErrback(lambda _: None)  # cannot_serve has heard of it
         self._is_starting = False
         if self._refusal is not None:
+            self._signals.restore()
             raise self._launcher.end_before_start(status_of(self._refusal))
         self._launcher.started()
         self._sighup.install()
