@@ -1,4 +1,4 @@
-"""``python -m bench.servers.measured FILE ARGUMENTS``: a server that writes down how long it does not look at its sockets.
+"""``python -m bench.servers.measured FILE ARGUMENTS``: a server that measures the turns of its reactor.
 
 A turn of the reactor is what the server does from one wait for its descriptors to the next: nothing that arrives
 meanwhile is noticed.  The longest turn, in seconds of the process's own processor time, stands in FILE as a native
