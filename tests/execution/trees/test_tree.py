@@ -20,7 +20,7 @@ from tests.execution.real_trees import is_alive, numbers, program, requires_proc
 from twisted_rsh.execution.lifetime import KillLadder
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees import tree as job_tree_module
-from twisted_rsh.execution.trees.table import ProcessTable
+from twisted_rsh.execution.trees.table import ProcessRecord, ProcessTable
 from twisted_rsh.execution.trees.tree import PROOF_SECONDS, JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
@@ -296,7 +296,12 @@ async def test_chain_of_forks(trees: JobTrees, monkeypatch: pytest.MonkeyPatch, 
     No look sees one of them here, and the ladder also begins long after the first process was reaped.
     """
     with stand_in_job(reactor, trees, sys.executable, "-S", "-c", CHAIN) as job:
-        monkeypatch.setattr(job.tree, "members", lambda *_: {})
+
+        def look_and_miss(*_: float) -> dict[int, ProcessRecord]:
+            trees.table.records(0)
+            return {}
+
+        monkeypatch.setattr(job.tree, "members", look_and_miss)
         await until(lambda: bool(job.reports))
         await deferLater(reactor, seconds)
         finished: list[bool] = []
