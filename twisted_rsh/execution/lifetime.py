@@ -117,24 +117,20 @@ class KillLadder:
             self._take(self._poll, -round(delay / POLL_SECONDS))
 
     def kill(self) -> None:
-        """Take the last step at once.  If the ladder was started before, they get one KILL, and it goes on."""
-        if self._is_started:
-            self._steps.take(self._kill)
-        else:
+        """Take the last step at once.  If the ladder was started before, they get one KILL, and it goes on.
+
+        It looks at all processes in one piece: what exceeds a limit may fork faster than a look in slices ends.
+        """
+        is_there = self._signal_all(signal.SIGKILL)
+        if not self._is_started:
             self._is_started = self.is_climbing = True
-            self._take(self._sweep, 0)
+            self._sweep_again(0, is_there=is_there)
 
     def _take(self, step: Callable[[int], bool], number: int) -> None:
         self._steps.take(partial(step, number))
 
     def _is_prepared(self, number: int) -> bool:
         return self._prepare is None or self._prepare(number)
-
-    def _kill(self) -> bool:
-        is_prepared = self._is_prepared(signal.SIGKILL)
-        if is_prepared:
-            self._signal_all(signal.SIGKILL)
-        return is_prepared
 
     def _poll(self, polls: int) -> bool:
         """Take the step that is due after this many polls, or only look; return false if it is not prepared."""
@@ -161,11 +157,14 @@ class KillLadder:
         """Kill the remaining processes, and again after :data:`SWEEP_SECONDS` as long as there are any."""
         if not self._is_prepared(signal.SIGKILL):
             return False
-        if self._signal_all(signal.SIGKILL) and sweeps < MAX_SWEEPS:
+        self._sweep_again(sweeps, is_there=self._signal_all(signal.SIGKILL))
+        return True
+
+    def _sweep_again(self, sweeps: int, *, is_there: bool) -> None:
+        if is_there and sweeps < MAX_SWEEPS:
             self._clock.callLater(SWEEP_SECONDS, self._take, self._sweep, sweeps + 1)
         else:
             self._finish()
-        return True
 
     def _finish(self) -> None:
         self.is_climbing = False

@@ -73,7 +73,6 @@ class StandAloneService(RemoteShellService):
             self.when_listening().addErrback(lambda _: None)  # cannot_serve has heard of it
         self._is_starting = False
         if self._refusal is not None:
-            self._signals.restore()
             raise self._launcher.end_before_start(status_of(self._refusal))
         self._launcher.started()
         self._sighup.install()
