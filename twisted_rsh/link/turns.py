@@ -17,7 +17,7 @@ SLICE_SECONDS = 0.002
 """Seconds for which one link works before the others come, and one frame more.  Two processes are started in
 this time, and 200 small frames are handled."""
 
-TURN_SECONDS = 0.006
+TURN_SECONDS = 0.005
 """Seconds of one turn of the reactor for which all links together work, and one frame more.  The most costly frames
 take 10 ms, so a turn stays below 20 ms.  A turn is what the reactor reads in one piece, and the calls that are due
 behind that: nothing else is read in between."""

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 __all__ = ["STEPS_SECONDS", "Step", "Steps"]
 
-STEPS_SECONDS = 0.003
+STEPS_SECONDS = 0.002
 """Seconds of one turn of the reactor for all steps together, and one step more.  A step takes 0.3 to 2 ms, and the 64
 jobs of a client mostly end together."""
 
