@@ -73,6 +73,7 @@ class AdoptedChildren:
         self._call: IDelayedCall | None = None
         self._unseen: set[int] = set()
         self._seen: dict[int, int] = {}
+        self._had_running = False
         self.living: dict[int, int] = {}
 
     def start(self) -> None:
@@ -121,6 +122,7 @@ class AdoptedChildren:
 
     def _begin(self) -> None:
         self._unseen, self._seen = self._table.children(), {}
+        self._had_running = bool(self._running)  # they may leave children behind that this look does not list
 
     def _go_on(self, seconds: float) -> int:
         """Look at further children, for some time; return how many zombies are gone."""
@@ -157,7 +159,7 @@ class AdoptedChildren:
             return
         if self._unseen:
             self._call = self._clock.callLater(0, self._look)
-        elif self.living or self._running:
+        elif self.living or self._running or self._had_running:
             self._look_later()
 
     def _is_ours(self, pid: int) -> bool:
