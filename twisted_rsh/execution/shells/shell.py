@@ -27,6 +27,13 @@ from twisted_rsh.interfaces import IJobOwner, IShellJob, JobRefused
 
 __all__ = ["LAST_WORDS_BYTES", "ShellJob", "start_shell"]
 
+LONG_TEXT_BYTES = 64 * 1024
+"""Bytes of a command whose text goes to the shell in a turn of the reactor of its own: 1 MiB takes 5 ms."""
+
+LONG_TEXT_SECONDS = 0.001
+"""Seconds until such a command begins.  The reactor reads what has arrived in between, unlike before a call that is due
+at once."""
+
 LAST_WORDS_BYTES = 200
 """Bytes of hidden output that are kept: if a shell fails at its start, its refusal repeats the last line."""
 
@@ -135,7 +142,9 @@ class ShellJob:
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
         self._command = command = ShellCommand(self._reactor, self, command_text(request, self._plan.encoding), owner)
-        self._reactor.callLater(0, self._begin, command)
+        # What other clients have sent meanwhile comes before a long text, which takes time to read and to write.
+        delay = 0.0 if len(command.text) <= LONG_TEXT_BYTES else LONG_TEXT_SECONDS
+        self._reactor.callLater(delay, self._begin, command)
         return command
 
     def _begin(self, command: ShellCommand) -> None:
