@@ -13,7 +13,7 @@ from twisted_rsh.cli.keywords import Settings
 from twisted_rsh.cli.patterns import matches, matches_any
 from twisted_rsh.cli.tokens import Names, expand, expand_path
 from twisted_rsh.cli.values import TerminalWish
-from twisted_rsh.core.requests import Disconnection
+from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -148,7 +148,7 @@ class ClientOptions:
             ("maxcpu", self.max_cpu),
             ("maxmemory", self.max_memory),
             ("maxoutput", self.max_output),
-            ("ondisconnect", None if self.on_disconnect is None else str(self.on_disconnect)),
+            ("ondisconnect", self._policy()),
             ("proxycommand", self.proxy_command),
             ("remotecommand", " ".join(self.command) or None),
             ("requesttty", self.terminal.value),
@@ -162,6 +162,14 @@ class ClientOptions:
         ):
             if value is not None:
                 yield f"{keyword} {_shown(value)}"
+
+    def _policy(self) -> str | None:
+        match self.on_disconnect:
+            case None:
+                return None
+            case Grace(seconds):
+                return f"grace:{seconds:.15g}" if seconds else "kill"
+        return "keep"
 
     def _log_level(self) -> str:
         return "QUIET" if self.quiet else f"DEBUG{min(self.verbosity, 3)}" if self.verbosity else "INFO"
