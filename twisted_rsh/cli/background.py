@@ -25,9 +25,17 @@ class Launch:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def leave(self) -> None:
-        """Go to the background: the process that waits exits with 0.  Called once, after the login."""
+    def leave(self, *, silently: bool) -> None:
+        """Go to the background: the process that waits exits with 0.  Called once, after the login.
+
+        :param silently: whether nothing is to be written any more, so that readers of stdout and stderr get the end.
+        """
         os.setsid()
+        if silently:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for fd in (1, 2):
+                os.dup2(nothing, fd)
+            os.close(nothing)
         os.write(self._fd, _READY)
         os.close(self._fd)
 

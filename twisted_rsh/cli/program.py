@@ -295,7 +295,9 @@ class Program:
                 foreground.outputs.say(warning)
         connection = await Deferred.fromCoroutine(self._reach.connect())
         if self._launch is not None:
-            self._launch.leave()
+            if self._options.no_command:
+                foreground.outputs.stop()
+            self._launch.leave(silently=self._options.no_command)
         foreground.outage.follow(connection)
         try:
             # A Deferred of its own, so that what the task waits for wakes the task and not this method.

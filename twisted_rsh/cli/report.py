@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import datetime as dt
 import enum
 import json
 import os
@@ -77,7 +76,6 @@ class Report:
         self._clock = clock
         self._options = options
         self._began_at = clock.seconds()
-        self._began = dt.datetime.now(dt.timezone.utc)
         self._members: dict[str, Any] = {}
 
     async def job_ended(self, job: Job, outputs: LocalOutputs) -> None:
@@ -109,7 +107,6 @@ class Report:
             "status": status,
             "host": self._options.host,
             "port": self._options.port,
-            "started": self._began.isoformat(timespec="milliseconds"),
             "seconds": round(self._clock.seconds() - self._began_at, 6),
         }
 
