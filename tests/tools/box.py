@@ -86,8 +86,9 @@ class Box:
         """
         os.mkfifo(fifo)
         environment = self.environment | options.pop("env", {})
+        # A shell without job control starts what is in its background with SIGINT ignored, such as these tests.
         with subprocess.Popen(
-            list(map(str, words)),
+            ["env", "--default-signal=INT", *map(str, words)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

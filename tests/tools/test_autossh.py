@@ -36,7 +36,7 @@ def test_again(autossh: Box, tmp_path: Path) -> None:
     os.mkfifo(fifo)
     command = f"echo $$ > {fifo}; exec sleep 600"
     with subprocess.Popen(
-        ["autossh", "-M", "0", "-T", "box", "--no-resume", command],
+        ["autossh", "-M", "0", "-T", "-oResume=no", "box", command],
         env=autossh.environment,
         stdin=subprocess.DEVNULL,
         start_new_session=True,

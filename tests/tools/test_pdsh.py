@@ -26,7 +26,19 @@ def test_both_ways(pdsh: Box, tmp_path: Path) -> None:
     path = {"PATH": f"{tmp_path}/bin:{pdsh.environment['PATH']}"}
     done = pdsh.run("pdsh", "-R", "ssh", "-S", "-w", "box1,box2", "echo $((1+1)); exit 3", env=path, status=3)
     assert sorted(done.stdout.splitlines()) == ["box1: 2", "box2: 2"]
-    words = ("pdsh", "-R", "exec", "-S", "-w", "box1,box2", "trsh", "%h", "printf '%s|'", "'two  words'", "%h; exit 4")
+    words = (
+        "pdsh",
+        "-R",
+        "exec",
+        "-S",
+        "-w",
+        "box1,box2",
+        "trsh",
+        "%h",
+        "printf '%s|'",
+        "'two  words'",
+        "%h; echo; exit 4",
+    )
     done = pdsh.run(*words, status=4)
     assert sorted(done.stdout.splitlines()) == ["box1: two  words|box1|", "box2: two  words|box2|"]
 

@@ -11,7 +11,6 @@ if os.name != "posix":  # the modules below need fcntl and pwd, which other syst
     sys.exit("twisted-rsh needs a POSIX system")
 
 from twisted_rsh import __version__
-from twisted_rsh.cli.completion import completion_text
 from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.cli.options import ClientOptions, parse_options, usage_text
 from twisted_rsh.client.status import FAILURE_STATUS
@@ -68,6 +67,8 @@ def _answer(options: ClientOptions) -> int | None:
     if options.show_version:
         return _print(f"twisted-rsh {__version__}", 2)
     if options.completion is not None:
+        from twisted_rsh.cli.completion import completion_text
+
         return _print(completion_text(options.completion, options.config_folders()), 1)
     if options.query is not None:
         return 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -243,6 +242,8 @@ def _read_lines(path: str, *, is_trusted: bool) -> list[str]:
 
 def _succeeds(command: str) -> bool:
     """Run a command of ``Match exec`` with the user's shell; tell whether it exits with 0."""
+    import subprocess  # its import would slow the start of each client
+
     shell = os.environ.get("SHELL", "")
     words = [shell if os.path.isabs(shell) else "/bin/sh", "-c", command]
     try:

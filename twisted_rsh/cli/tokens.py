@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import re
@@ -67,6 +66,8 @@ class Names:
     @property
     def connection(self) -> str:
         """A short name of the connection, of hexadecimal digits: ``%C``."""
+        import hashlib  # its import would slow the start of each client
+
         text = f"{_local_name()}{self.host}{self.port}{self.remote_user}"
         return hashlib.sha1(os.fsencode(text), usedforsecurity=False).hexdigest()
 
