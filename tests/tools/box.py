@@ -76,11 +76,14 @@ class Box:
         assert "Traceback" not in done.stderr
         return done
 
-    def interrupt(self, fifo: Path, *words: str | Path, **options: Any) -> int:
+    def interrupt(
+        self, fifo: Path, *words: str | Path, signals: tuple[int, ...] = (signal.SIGINT,), **options: Any
+    ) -> int:
         """Start a tool, and press Ctrl-C when a process of it on the server has said that it runs.
 
         :param fifo: a path at which the process on the server writes its number; it is made here.
         :param words: the tool's command line.
+        :param signals: what its process group gets, one after another.
         :param options: as for :meth:`run`.
         :returns: the tool's exit status, once the process on the server is gone.
         """
@@ -98,7 +101,8 @@ class Box:
         ) as tool:
             try:
                 pid = read_number(fifo)
-                os.killpg(tool.pid, signal.SIGINT)
+                for number in signals:
+                    os.killpg(tool.pid, number)
                 status = tool.wait(PATIENCE)
                 wait_until_gone(pid)
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -46,9 +47,9 @@ def test_errors(borg: Box, tmp_path: Path) -> None:
 
 
 def test_interrupted(borg: Box, tmp_path: Path) -> None:
-    """Ctrl-C is borg's alone, which starts its client with SIGINT ignored: the server's side ends with its input."""
+    """Ctrl-C is borg's alone, which starts its client with SIGINT ignored and waits for a second; TERM ends all."""
     fifo, program = tmp_path / "fifo", tmp_path / "program"
     program.write_text(f"#!/bin/sh\necho $$ > {fifo}\nexec cat > /dev/null\n")
     program.chmod(0o755)
     words = ("borg", "list", "--remote-path", str(program), f"ssh://box{tmp_path}/repository")
-    assert borg.interrupt(fifo, *words) != 0
+    assert borg.interrupt(fifo, *words, signals=(signal.SIGINT, signal.SIGTERM)) != 0
