@@ -192,6 +192,14 @@ def test_words_of_tools(line: str, expected: ClientOptions | None, monkeypatch: 
         assert parse_options(shlex.split(line)) == expected
 
 
+def test_probe_of_ansible() -> None:
+    """Ansible asks for a keyword without a host, and looks for two texts of ssh; no console begins."""
+    with pytest.raises(UsageError) as caught:
+        parse_options(["-o", "ControlPersist"])
+    assert "Bad configuration option" not in str(caught.value)
+    assert "Usage:" not in str(caught.value)
+
+
 def test_variables_of_git(monkeypatch: pytest.MonkeyPatch) -> None:
     """``SendEnv`` takes variables of the client's environment by patterns, ``SetEnv`` makes others and counts more."""
     monkeypatch.setenv("GIT_PROTOCOL", "version=2")

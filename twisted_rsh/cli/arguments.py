@@ -168,6 +168,7 @@ class _Scan:
         self._ended = False
         self._found = Arguments()
         self._exclusive: dict[str, str] = {}
+        self._probed = ""  # a keyword without a value, which asks whether there is such a keyword
 
     def run(self) -> Arguments:
         found = self._found
@@ -177,6 +178,8 @@ class _Scan:
             # As in ssh: after a "--" before the host, all that follows the host is the command.
             if not self._ended:
                 self._take_options()
+        elif self._probed:
+            raise UsageError(f"-o {self._probed} has no value, and there is no host")
         if self._words == [""] and not found.argv:
             self._words.clear()  # for ssh too a command without a character is none
         found.command = self._words
@@ -256,6 +259,8 @@ class _Scan:
         if keyword is None:
             # Tools pass what some ssh knows, and ask whether it is known: that is never an error.
             self._found.settings.ignore(name, "-o")
+            if not rest:
+                self._probed = name
             return
         try:
             self._found.settings.apply(keyword, rest)
