@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from twisted_rsh.cli import config_file
 from twisted_rsh.cli.completion import completion_text
@@ -227,6 +229,23 @@ def test_wrong_lines_are_named(folder: Path, line: str, part: str) -> None:
     assert text.isprintable()
 
 
+LINES = st.text(st.sampled_from(" =\"'\\\\#%~*!?,\t\r\n\x1b\u4e2dabcdehilmnoprstuPHSTUM1"), max_size=40)
+HEADS = st.sampled_from("Host |Match host |Match user |User |SetEnv |HostName |Port=|EscapeChar |".split("|"))
+    ["Host ", "Match host ", "Match user ", "User ", "SetEnv ", "HostName ", "Port=", "EscapeChar ", ""]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.tuples(HEADS, LINES).map("".join), max_size=4))
+def test_any_lines(folder: Path, lines: list[str]) -> None:
+    """C-03: whatever the lines are, they are settings or an error of one line that names a line of the file."""
+    write(folder / "config", "\n".join(lines))
+    try:
+        parse_options(["h"])
+    except UsageError as error:
+        assert str(error).isprintable(), lines
+
+
 def test_wrong_lines_of_included_files(folder: Path) -> None:
     """C-03: a wrong line of an included file is named by that file alone."""
     write(folder / "config", "Include other")
@@ -330,6 +349,16 @@ def test_host_names_for_completion(folder: Path) -> None:
         ("* !a", "a", False),
         ("!a", "b", False),
         ("[ab]", "a", False),
+        ("", "a", False),
+        ("a", "", False),
+        ("a**", "a", True),
+        ("*a*b", "xaxbxb", True),
+        ("*a*b", "xaxbx", False),
+        ("*.*.*", "a.b", False),
+        ("?*", "a", True),
+        ("?", "", False),
+        ("\\*", "\\x", True),
+        ("*a*a*a*a*a*a*a*a*b", "a" * 2000, False),
     ],
 )
 def test_patterns(patterns: str, name: str, is_match: bool) -> None:

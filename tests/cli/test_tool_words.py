@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from twisted_rsh.cli.arguments import OPTIONS
 from twisted_rsh.cli.destination import UsageError
@@ -190,6 +193,33 @@ def test_words_of_tools(line: str, expected: ClientOptions | None, monkeypatch: 
             parse_options(shlex.split(line))
     else:
         assert parse_options(shlex.split(line)) == expected
+
+
+WORDS = st.text(st.sampled_from("-=\"'\\ #%~@:[]!*,.\n\x1b\u4e2d\udcffoFhlpN1stGenPort"), max_size=12)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(words=st.lists(WORDS, max_size=4), option=st.sampled_from(["-o", "-l", "-e", "-i", "-oSetEnv=", "--json"]))
+def test_any_words(words: list[str], option: str) -> None:
+    """C-03: whatever the words are, they are options or an error of one line."""
+    words = [word for word in words if not word.startswith(("-F", "-i"))]
+    try:
+        parse_options([option, *words])
+    except UsageError as error:
+        assert str(error).isprintable(), words
+
+
+@pytest.mark.parametrize(
+    "text", ["\\" * 5000, '"' + "\\" * 5001, "'" + '\\"' * 5000, " ".join(['a"b"'] * 2000), "'\"" * 5000 + '"'], ids=len
+)
+def test_long_values_take_no_time(text: str) -> None:
+    """The time to read a value grows with its length, and not faster."""
+    with contextlib.suppress(UsageError):
+        parse_options(["-o", f"User={text}", "h"])
+    with pytest.raises(UsageError):
+        parse_options(["-o", f"ConnectTimeout={'1' * 5000}x", "h"])
+    with pytest.raises(UsageError):
+        parse_options(["-o", f"ConnectTimeout={'1' * 31}x", "h"])
 
 
 def test_probe_of_ansible() -> None:

@@ -179,7 +179,7 @@ class _Scan:
             if not self._ended:
                 self._take_options()
         elif self._probed:
-            raise UsageError(f"-o {self._probed} has no value, and there is no host")
+            raise UsageError(f"-o {self._probed!r} has no value, and there is no host")
         if self._words == [""] and not found.argv:
             self._words.clear()  # for ssh too a command without a character is none
         found.command = self._words

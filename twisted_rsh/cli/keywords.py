@@ -187,8 +187,10 @@ def split_words(text: str) -> list[str]:
     :raises UsageError: a quotation mark is not closed.
     """
     words: list[str] = []
-    # Each alternative begins with another character, so that the search never goes back.
-    piece = re.compile(r"""\\["'\\ ]|\\|"((?:[^"\\]|\\["\\]|\\)*)"|'((?:[^'\\]|\\['\\]|\\)*)'|[^\s"'\\]+""")
+    # No text matches in two ways, so that the search never goes back.
+    piece = re.compile(
+        r"""\\["'\\ ]|\\|"((?:[^"\\]|\\["\\]|\\(?!["\\]))*)"|'((?:[^'\\]|\\['\\]|\\(?!['\\]))*)'|[^\s"'\\]+"""
+    )
     position = 0
     word: str | None = None
     while position < len(text):

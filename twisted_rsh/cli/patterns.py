@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
 __all__ = ["matches", "matches_any"]
@@ -14,9 +13,23 @@ def matches(pattern: str, name: str) -> bool:
     :param pattern: ``*`` stands for any characters, ``?`` for one.
     :param name: the name.
     """
-    parts = re.split(r"([*?])", re.sub(r"\*+", "*", pattern))
-    expression = "".join({"*": ".*", "?": "."}.get(part) or re.escape(part) for part in parts)
-    return re.fullmatch(expression, name, re.DOTALL) is not None
+    # Only the last star is ever extended, so that the time is that of the two lengths multiplied.
+    at, star, extended = 0, -1, 0
+    position = 0
+    while position < len(name):
+        character = pattern[at] if at < len(pattern) else ""
+        if character == "*":
+            star, extended = at, position
+            at += 1
+        elif character and character in {"?", name[position]}:
+            at += 1
+            position += 1
+        elif star >= 0:
+            extended += 1
+            at, position = star + 1, extended
+        else:
+            return False
+    return not pattern[at:].strip("*")
 
 
 def matches_any(patterns: Iterable[str], name: str) -> bool:

@@ -42,6 +42,9 @@ MAX_COUNT = 1000
 MAX_INTERVAL_SECONDS = 86400 * 365
 """The longest interval: a year."""
 
+MAX_INTERVAL_CHARACTERS = 32
+"""The longest text of an interval: each unit once, with some digits."""
+
 _SIZE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 """The factors of the letters that may follow a number of bytes."""
 
@@ -120,7 +123,7 @@ def parse_interval(text: str) -> float | None:
     if text.lower() == "none":
         return None
     seconds = 0
-    if re.fullmatch(r"(?:[0-9]{1,9}[smhdwSMHDW]?)+", text):
+    if text and len(text) <= MAX_INTERVAL_CHARACTERS and re.fullmatch(r"(?:[0-9]+[smhdwSMHDW])*[0-9]*", text):
         for number, unit in re.findall(r"([0-9]+)([a-zA-Z]?)", text):
             seconds += int(number) * _TIME_UNITS[unit.lower() or "s"]
         if seconds <= MAX_INTERVAL_SECONDS:
