@@ -231,8 +231,6 @@ def test_wrong_lines_are_named(folder: Path, line: str, part: str) -> None:
 
 LINES = st.text(st.sampled_from(" =\"'\\\\#%~*!?,\t\r\n\x1b\u4e2dabcdehilmnoprstuPHSTUM1"), max_size=40)
 HEADS = st.sampled_from("Host |Match host |Match user |User |SetEnv |HostName |Port=|EscapeChar |".split("|"))
-    ["Host ", "Match host ", "Match user ", "User ", "SetEnv ", "HostName ", "Port=", "EscapeChar ", ""]
-)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
