@@ -233,7 +233,7 @@ LINES = st.text(st.sampled_from(" =\"'\\\\#%~*!?,\t\r\n\x1b\u4e2dabcdehilmnoprst
 HEADS = st.sampled_from("Host |Match host |Match user |User |SetEnv |HostName |Port=|EscapeChar |".split("|"))
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lines=st.lists(st.tuples(HEADS, LINES).map("".join), max_size=4))
 def test_any_lines(folder: Path, lines: list[str]) -> None:
     """C-03: whatever the lines are, they are settings or an error of one line that names a line of the file."""

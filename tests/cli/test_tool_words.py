@@ -198,7 +198,7 @@ def test_words_of_tools(line: str, expected: ClientOptions | None, monkeypatch: 
 WORDS = st.text(st.sampled_from("-=\"'\\ #%~@:[]!*,.\n\x1b\u4e2d\udcffoFhlpN1stGenPort"), max_size=12)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(WORDS, max_size=4), option=st.sampled_from(["-o", "-l", "-e", "-i", "-oSetEnv=", "--json"]))
 def test_any_words(words: list[str], option: str) -> None:
     """C-03: whatever the words are, they are options or an error of one line."""
