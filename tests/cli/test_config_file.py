@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from twisted_rsh.cli import config_file
-from twisted_rsh.cli.completion import completion_text
 from twisted_rsh.cli.config_file import MAX_CONFIG_BYTES, MAX_INCLUDE_DEPTH, MAX_INCLUDED_FILES, host_names
 from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.cli.options import parse_options
 from twisted_rsh.cli.patterns import matches_any
+from twisted_rsh.cli.shell_completion import completion_text
 from twisted_rsh.core.requests import Grace
 from twisted_rsh.trust.home import ConfigFolders
 

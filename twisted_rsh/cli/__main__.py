@@ -67,7 +67,7 @@ def _answer(options: ClientOptions) -> int | None:
     if options.show_version:
         return _print(f"twisted-rsh {__version__}", 2)
     if options.completion is not None:
-        from twisted_rsh.cli.completion import completion_text
+        from twisted_rsh.cli.shell_completion import completion_text
 
         return _print(completion_text(options.completion, options.config_folders()), 1)
     if options.query is not None:
