@@ -68,6 +68,17 @@ def test_types_are_shipped(setup: configparser.ConfigParser) -> None:
     assert files("twisted_rsh").joinpath("py.typed").is_file()
 
 
+def test_completion_is_shipped(setup: configparser.ConfigParser) -> None:
+    """The scripts for bash and zsh are in the package, and in the folders where the shells look for them."""
+    assert lines(setup["options.package_data"]["twisted_rsh.cli"]) == ["completion_scripts/*"]
+    shipped = {folder: lines(paths) for folder, paths in setup["options.data_files"].items()}
+    assert shipped == {
+        "share/bash-completion/completions": ["twisted_rsh/cli/completion_scripts/trsh.bash"],
+        "share/zsh/site-functions": ["twisted_rsh/cli/completion_scripts/_trsh"],
+    }
+    assert all((ROOT / path).is_file() for paths in shipped.values() for path in paths)
+
+
 def test_scripts(setup: configparser.ConfigParser) -> None:
     """The scripts are those that setup.cfg names, each leads to something callable, and none is called ``rsh``."""
     scripts = {script.name: script for script in entry_points(group="console_scripts") if is_ours(script.value)}

@@ -26,6 +26,7 @@ from twisted_rsh.core.limits import (
     MAX_CHANNELS,
     MAX_DETACH_SECONDS,
     MAX_OFFSET,
+    MAX_SUBSYSTEM_BYTES,
     MAX_TERMINAL_SIZE,
     MAX_WINDOW,
     MIN_WINDOW,
@@ -122,6 +123,7 @@ REQUESTS = st.one_of(
     st.builds(JobRequest, command=NATIVE_TEXT, **JOB),
     st.builds(JobRequest, argv=st.lists(NATIVE_TEXT, min_size=1, max_size=5).map(tuple), **JOB),
     st.builds(JobRequest, shell=NATIVE_TEXT, **JOB),
+    st.builds(JobRequest, subsystem=st.text(max_size=MAX_SUBSYSTEM_BYTES // 4), **JOB),
     st.builds(JobRequest, command=NATIVE_TEXT, in_shell=CHANNELS, timeout=TIMEOUTS, max_output=st.none() | OFFSETS),
 )
 """Any request."""

@@ -321,6 +321,7 @@ PROBES = {
     "MAX_SCRIPT_BYTES": Probe(in_a_shell),
     "MAX_TERMINAL_MODES": Probe(modes_looked_at),
     "MAX_TERMINAL_SIZE": Probe(lambda size: all_of(decodes(terminal(columns=size)), decodes(terminal(rows=size)))),
+    "MAX_SUBSYSTEM_BYTES": Probe(lambda size: decodes(control(0x21, channel=1, subsystem="x" * size))),
     "MAX_TERM_BYTES": Probe(lambda size: decodes(terminal(term="x" * size))),
     "MAX_TEXT_BYTES": Probe(lambda size: decodes(control(0x28, text="x" * size))),
     "MAX_TIMEOUT_MS": Probe(lambda time: decodes(control(0x21, channel=1, command="true", timeout_ms=time))),

@@ -42,11 +42,12 @@ def members_of(request: JobRequest) -> dict[str, Any]:
 
 
 def test_kinds() -> None:
-    """A log names which of the three forms a request has."""
+    """A log names which of the four forms a request has."""
     assert JobRequest(command="true").kind == "command"
     assert JobRequest(command="true", in_shell=1).kind == "command"
     assert JobRequest(argv=("true",)).kind == "argv"
     assert JobRequest(shell="").kind == "shell"
+    assert JobRequest(subsystem="sftp").kind == "subsystem"
 
 
 @pytest.mark.parametrize(
@@ -58,18 +59,20 @@ def test_kinds() -> None:
         {"command": "", "argv": ()},
         {"shell": "", "command": ""},
         {"shell": "", "argv": ("true",)},
+        {"subsystem": "sftp", "command": "true"},
+        {"subsystem": "sftp", "shell": ""},
     ],
     ids=str,
 )
 def test_impossible_requests(fields: dict[str, Any]) -> None:
-    """A request has exactly one of the three forms, and an argument vector names a program."""
+    """A request has exactly one of the four forms, and an argument vector names a program."""
     with pytest.raises(ValueError, match="argument vector"):
         JobRequest(**fields)
 
 
-@pytest.mark.parametrize("fields", [{"argv": ("true",)}, {"shell": ""}], ids=str)
+@pytest.mark.parametrize("fields", [{"argv": ("true",)}, {"shell": ""}, {"subsystem": "sftp"}], ids=str)
 def test_a_persistent_shell_runs_commands_only(fields: dict[str, Any]) -> None:
-    """A persistent shell is given neither an argument vector nor another shell."""
+    """A persistent shell is given no argument vector, no other shell and no subsystem."""
     with pytest.raises(ValueError, match="runs a command"):
         JobRequest(in_shell=1, **fields)
 

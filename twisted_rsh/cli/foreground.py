@@ -41,13 +41,16 @@ class Foreground:
     :param reactor: the reactor.
     :param outputs: the client's standard output and standard error.
     :param has_prompt: whether the user has a prompt whenever no command runs.
+    :param escape: the user's escape character; see :class:`~twisted_rsh.cli.outage.Outage`.
     :ivar outputs: the parameter.
     :ivar outage: tells the user of the outages of the connection that it follows.
     """
 
-    def __init__(self, reactor: Any, outputs: LocalOutputs, *, has_prompt: bool = False) -> None:
+    def __init__(
+        self, reactor: Any, outputs: LocalOutputs, *, has_prompt: bool = False, escape: str | None = "~"
+    ) -> None:
         self.outputs = outputs
-        self.outage = Outage(reactor, outputs, has_prompt=has_prompt)
+        self.outage = Outage(reactor, outputs, has_prompt=has_prompt, escape=escape)
         self._reactor = reactor
         self._job: Job | None = None
         self._waiting: Deferred[JobEnd] | None = None

@@ -90,6 +90,7 @@ async def start_line_shell(
     """
     shell = await connection.open_shell(
         terminal=terminal,
+        environment=dict(options.environment),
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
         on_disconnect=options.on_disconnect,

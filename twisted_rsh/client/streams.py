@@ -102,9 +102,11 @@ class RemoteOutput:
 
     :param channel: the job's channel.
     :param stream: which of the two it is.
+    :ivar total: bytes that have arrived.
     """
 
     def __init__(self, channel: JobChannel, stream: Stream) -> None:
+        self.total = 0
         self._channel = channel
         self._stream = stream
         self._chunks: deque[bytes] = deque()
@@ -166,6 +168,7 @@ class RemoteOutput:
 
     def data_received(self, data: bytes) -> None:
         """For the job: bytes came."""
+        self.total += len(data)
         if self._write is not None:
             self._write(data)
         elif self._reader is not None:

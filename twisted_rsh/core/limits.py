@@ -34,6 +34,7 @@ __all__ = [
     "MAX_REFUSED_CHANNELS",
     "MAX_REQUEST_BYTES",
     "MAX_SCRIPT_BYTES",
+    "MAX_SUBSYSTEM_BYTES",
     "MAX_TERMINAL_MODES",
     "MAX_TERMINAL_SIZE",
     "MAX_TERM_BYTES",
@@ -142,6 +143,9 @@ longer programs belong into a file."""
 
 MAX_TERMINAL_SIZE = 2**16 - 1
 """Columns, and rows, of a terminal: the kernel keeps each in 16 bits (``struct winsize``)."""
+
+MAX_SUBSYSTEM_BYTES = 64
+"""Bytes of a subsystem's name; a name with a domain behind it fits."""
 
 MAX_TERM_BYTES = 64
 """Bytes of a terminal's type: twice the longest name in ncurses' database."""

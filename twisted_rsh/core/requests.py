@@ -27,6 +27,7 @@ from twisted_rsh.core.fields import (
 from twisted_rsh.core.limits import (
     MAX_CONTROL_BYTES,
     MAX_REQUEST_BYTES,
+    MAX_SUBSYSTEM_BYTES,
     MAX_TERM_BYTES,
     MAX_TERMINAL_MODES,
     MAX_TERMINAL_SIZE,
@@ -178,13 +179,15 @@ _MILLISECONDS = Seconds(1000, minimum=1)
 class JobRequest:
     """A request for one job; the server decides whether and how to run it.
 
-    Give exactly one of `command`, `argv` and `shell`.  Text that came from bytes carries the bytes that could not be
-    decoded as surrogate escapes (PEP 383); the server encodes it in the code page that it named.
+    Give exactly one of `command`, `argv`, `shell` and `subsystem`.  Text that came from bytes carries the bytes that
+    could not be decoded as surrogate escapes (PEP 383); the server encodes it in the code page that it named.
 
     :ivar command: text for the user's shell, or ``None``.
     :ivar argv: the program and its arguments, run without a shell, or ``None``; never empty.
     :ivar shell: the persistent shell to start, as a name or a path, or an empty text for the user's own shell; ``None``
         to start no persistent shell.
+    :ivar subsystem: the name of a service of the server that talks over the job's streams, such as ``"sftp"``, or
+        ``None``; the server runs what it has for it.
     :ivar in_shell: the channel of the persistent shell that is to run `command`, or ``None`` for a new shell.  The
         command then has the folder, environment, terminal, limits of memory and processor time, and disconnection of
         that shell; the request may give none of them.
@@ -203,6 +206,7 @@ class JobRequest:
     command: str | None = wire(_NATIVE_TEXT, default=None)
     argv: tuple[str, ...] | None = wire(_ARGUMENTS, default=None)
     shell: str | None = wire(_NATIVE_TEXT, default=None)
+    subsystem: str | None = wire(Text(MAX_SUBSYSTEM_BYTES), default=None)
     in_shell: int | None = wire(CHANNEL, default=None)
     cwd: str | None = wire(_NATIVE_TEXT, default=None)
     environment: tuple[tuple[str, str], ...] = wire(_ENVIRONMENT, default=())
@@ -214,8 +218,10 @@ class JobRequest:
     on_disconnect: Disconnection | None = inline(_DisconnectionMembers(), default=None)
 
     def __post_init__(self) -> None:
-        if sum(form is not None for form in (self.command, self.argv, self.shell)) != 1:
-            raise ValueError("a request has a command, an argument vector or a shell, and only one of them")
+        if sum(form is not None for form in (self.command, self.argv, self.shell, self.subsystem)) != 1:
+            raise ValueError(
+                "a request has a command, an argument vector, a shell or a subsystem, and only one of them"
+            )
         if self.argv is not None and not self.argv:
             raise ValueError("an argument vector names at least the program")
         if self.in_shell is not None:
@@ -239,8 +245,8 @@ class JobRequest:
 
     @property
     def kind(self) -> str:
-        """The form of the request, for a log: ``"command"``, ``"argv"`` or ``"shell"``."""
-        return "command" if self.command is not None else "argv" if self.argv is not None else "shell"
+        """The form of the request, for a log: ``"command"``, ``"argv"``, ``"shell"`` or ``"subsystem"``."""
+        return next(form for form in ("command", "argv", "shell", "subsystem") if getattr(self, form) is not None)
 
 
 REQUEST = Record(JobRequest)

@@ -92,9 +92,11 @@ def plan_job(
     :param program_check: raises ``OSError`` unless its argument, an absolute path, can be executed.
     :param folder_check: raises ``OSError`` unless its argument, an absolute path, can be entered.
     :returns: the plan; give it to :func:`twisted_rsh.execution.job.start_job`.
-    :raises JobRefused: `BAD_TEXT`, `TOO_LONG`, `BAD_CWD`, `NOT_FOUND` or `NOT_EXECUTABLE`, with one line that names
-        the cause.
+    :raises JobRefused: `NOT_SUPPORTED` for a subsystem; `BAD_TEXT`, `TOO_LONG`, `BAD_CWD`, `NOT_FOUND` or
+        `NOT_EXECUTABLE`, with one line that names the cause.
     """
+    if request.subsystem is not None:
+        raise JobRefused(RefusalReason.NOT_SUPPORTED, f"this server has no subsystem {shown(request.subsystem)}")
     texts = chain((request.command or "",), request.argv or (), *request.environment)
     check_escapes(texts, account.encoding)
     program, total = _encode_program(request, account)

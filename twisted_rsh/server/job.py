@@ -428,8 +428,9 @@ class ChannelJob:
 
 def _logged(request: JobRequest) -> str:
     """Show what a request runs, without line breaks, and cut to :data:`MAX_LOGGED_CHARACTERS`."""
-    command = request.shell if request.command is None else request.command
-    text = ascii(list(request.argv) if request.argv is not None else (command or "")[:MAX_LOGGED_CHARACTERS])
+    texts = (request.command, request.shell, request.subsystem)
+    command = next((text for text in texts if text is not None), "")
+    text = ascii(list(request.argv) if request.argv is not None else command[:MAX_LOGGED_CHARACTERS])
     is_cut = len(text) > MAX_LOGGED_CHARACTERS or len(command or "") > MAX_LOGGED_CHARACTERS
     return f"{text[:MAX_LOGGED_CHARACTERS]}..." if is_cut else text
 

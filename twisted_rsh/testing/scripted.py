@@ -84,8 +84,9 @@ class ScriptedJob:
 
     @property
     def command(self) -> str:
-        """The text of the command; an argument vector is quoted as for a POSIX shell (:func:`shlex.join`)."""
-        return self.request.command or shlex.join(self.request.argv or ())
+        """The text of the command, or a subsystem's name; an argument vector is quoted as for a POSIX shell
+        (:func:`shlex.join`)."""
+        return self.request.command or self.request.subsystem or shlex.join(self.request.argv or ())
 
     @property
     def input(self) -> bytes:
