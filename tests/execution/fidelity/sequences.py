@@ -8,11 +8,9 @@ A file of ``sequences/`` holds those of one topic.  Lines before the first heade
     ---
     false
     echo "its status: $?"
-    --- ends
-    echo "a script does not get here"
 
-Control characters stand as they are.  A command may have several lines.  ``--- ends`` follows a command with which a script ends, as after an error that only
-an interactive shell survives: what is behind it is never run.
+Control characters stand as they are.  A command may have several lines.  A command with an error that a script does not
+survive, and an interactive shell does, comes last.
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ FOLDER = Path(__file__).with_name("sequences")
 
 _HEADER = "=== "
 _SEPARATOR = "---"
-_END = "--- ends"
 _INPUT = "< "
 
 
@@ -41,7 +38,7 @@ class Sequence:
 
     :ivar name: the topic and the name, such as ``traps: EXIT of a subshell``; no two sequences have the same.
     :ivar shells: the shells that it is for.
-    :ivar commands: the commands; the last one that a script reaches is the last.
+    :ivar commands: the commands; the shell may end before the last.
     :ivar inputs: what each command finds on its standard input.
     """
 
@@ -88,8 +85,6 @@ def _commands(lines: list[str]) -> tuple[list[str], list[str]]:
     commands: list[list[str]] = [[]]
     inputs: list[str] = [""]
     for line in lines:
-        if line == _END:
-            break
         if line == _SEPARATOR:
             commands.append([])
             inputs.append("")
