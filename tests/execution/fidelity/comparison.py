@@ -81,7 +81,9 @@ class PlainCache:
 
 def is_meaningful(sequence: Sequence, mode: Mode) -> bool:
     """Return whether a mode adds anything: input needs pipes, and splitting needs two commands."""
-    return not (mode.on_terminal and sequence.input) and not (mode.is_split and len(sequence.commands) == 1)
+    if mode.is_split and not (sequence.may_be_split and len(sequence.commands) > 1):
+        return False
+    return not (mode.on_terminal and sequence.input)
 
 
 async def compare(

@@ -33,7 +33,7 @@ async def our_outcome(shell: str, sequence: Sequence, mode: Mode) -> Outcome:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "home")
         folder.mkdir()
-        rig = ShellRig(folder, shell, mode.on_terminal, **ENVIRONMENT)
+        rig = ShellRig(folder, shell, mode.on_terminal, Path(place), **ENVIRONMENT)
         parts = zip(sequence.commands, sequence.inputs) if mode.is_split else [(sequence.text, sequence.input)]
         output, error = bytearray(), bytearray()
         trouble = ""

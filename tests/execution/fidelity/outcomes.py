@@ -24,7 +24,7 @@ _PID = re.compile(
 """The process in the message about a child that a signal has ended."""
 
 _NOTICE = re.compile(
-    r"^\[\d+\](?: \d+|  ?[+-]? *(?:\d+ )?(?:Done|done|Exit|exit|Killed|killed|Terminated|terminated)\b.*)\n", re.MULTILINE
+    r"^\[\d+\](?:(?: \d+)+|  ?[+-]? *(?:\d+ )?(?:Done|done|Exit|exit|Killed|killed|Terminated|terminated)\b.*)\n", re.MULTILINE
 )
 """A notice of job control, which the shell of a terminal prints and a script does not."""
 

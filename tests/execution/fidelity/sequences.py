@@ -9,7 +9,8 @@ A file of ``sequences/`` holds those of one topic.  Lines before the first heade
     false
     echo "its status: $?"
 
-Control characters stand as they are.  A command may have several lines.  A command with an error that a script does not
+A third part of the header, ``| one``, says that the sequence is only for one piece: split, its commands would mean
+something else.  Control characters stand as they are.  A command may have several lines.  A command with an error that a script does not
 survive, and an interactive shell does, comes last.
 """
 
@@ -40,12 +41,14 @@ class Sequence:
     :ivar shells: the shells that it is for.
     :ivar commands: the commands; the shell may end before the last.
     :ivar inputs: what each command finds on its standard input.
+    :ivar may_be_split: whether the commands mean the same when each is given on its own.
     """
 
     name: str
     shells: tuple[str, ...]
     commands: tuple[str, ...]
     inputs: tuple[str, ...]
+    may_be_split: bool
 
     @property
     def text(self) -> str:
@@ -70,14 +73,14 @@ def parse_sequences(topic: str, text: str) -> list[Sequence]:
     names: set[str] = set()
     for number, part in enumerate(f"\n{text}".split(f"\n{_HEADER}")[1:], 1):
         header, _, body = part.partition("\n")
-        name, bar, shells = header.partition(" | ")
-        if not bar or not shells.split() or name in names:
+        name, shells, *modes = header.split(" | ")
+        if not shells.split() or name in names or modes not in ([], ["one"]):
             raise SequenceError(f"{topic}: header {number}, {header!r}, must be a new name, ' | ' and names of shells")
         names.add(name)
         commands, inputs = _commands(body.rstrip("\n").split("\n"))
         if not any(commands):
             raise SequenceError(f"{topic}: {name}: no command")
-        found.append(Sequence(f"{topic}: {name}", tuple(shells.split()), tuple(commands), tuple(inputs)))
+        found.append(Sequence(f"{topic}: {name}", tuple(shells.split()), tuple(commands), tuple(inputs), not modes))
     return found
 
 
