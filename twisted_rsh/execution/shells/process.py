@@ -128,11 +128,12 @@ class ShellProcess(FlowControlledProtocol):
         self._looks = 0
         launch = talk.launch
         environment = tuple({**dict(plan.environment), **launch.environment}.items())
+        cwd = plan.cwd if launch.cwd is None else launch.cwd
         try:
             self.transport = spawn_process(
                 reactor,
                 self,
-                replace(plan, argv=plan.argv + launch.arguments, environment=environment),
+                replace(plan, argv=plan.argv + launch.arguments, environment=environment, cwd=cwd),
                 terminal=terminal,
                 input_at=None if terminal is None else launch.input_at,
                 inherited=launch.inherited,

@@ -41,12 +41,14 @@ class Launch:
         They stay the talk's, which closes them in `started` and in `close`.
     :ivar input_at: the number at which the process has its terminal open for reading, beside 1 and 2; ``None`` for
         none.  Without a terminal it has no meaning.
+    :ivar cwd: the folder to start it in instead of the plan's; ``None`` for the plan's.
     """
 
     arguments: tuple[bytes, ...] = ()
     environment: Mapping[bytes, bytes] = field(default_factory=dict)
     inherited: Mapping[int, int] = field(default_factory=dict)
     input_at: int | None = None
+    cwd: bytes | None = None
 
 
 class TalkListener(Protocol):
