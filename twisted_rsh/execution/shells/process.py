@@ -131,11 +131,12 @@ class ShellProcess(FlowControlledProtocol):
         if terminal is None and launch.first_error is not None:
             inherited[2] = launch.first_error
         environment = tuple({**dict(plan.environment), **launch.environment}.items())
+        cwd = plan.cwd if launch.cwd is None else launch.cwd
         try:
             self.transport = spawn_process(
                 reactor,
                 self,
-                replace(plan, argv=plan.argv + launch.arguments, environment=environment),
+                replace(plan, argv=plan.argv + launch.arguments, environment=environment, cwd=cwd),
                 terminal=terminal,
                 input_at=None if terminal is None else launch.input_at,
                 error_at=launch.error_at,

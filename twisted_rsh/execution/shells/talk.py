@@ -44,6 +44,7 @@ class Launch:
     :ivar error_at: the number at which the process has its error output.  With a terminal it has no meaning.
     :ivar first_error: the descriptor of ours that the process has as 2 at first, where `error_at` is another one.  It
         stays the talk's, too.
+    :ivar cwd: the folder to start it in instead of the plan's; ``None`` for the plan's.
     """
 
     arguments: tuple[bytes, ...] = ()
@@ -52,6 +53,7 @@ class Launch:
     input_at: int | None = None
     error_at: int = 2
     first_error: int | None = None
+    cwd: bytes | None = None
 
 
 class TalkListener(Protocol):
