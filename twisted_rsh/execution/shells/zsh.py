@@ -1,36 +1,230 @@
-"""zsh."""
+"""zsh: it runs each text as if it was typed, and reports at its prompt."""
 
 from __future__ import annotations
 
-from twisted_rsh.execution.shells.evaluation import Evaluation, Syntax
-from twisted_rsh.execution.shells.talk import Dialect
+import contextlib
+import os
+import re
+from collections import deque
+from dataclasses import dataclass
 
-__all__ = ["ZSH"]
+from twisted_rsh.execution.processes.descriptors import above_child_fds
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.pipes import InputPipe
+from twisted_rsh.execution.processes.spawn import SpawnPlan
+from twisted_rsh.execution.processes.transport import SpawnedProcess
+from twisted_rsh.execution.shells.evaluation import WITHHELD
+from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.report_fifo import ReportFifo
+from twisted_rsh.execution.shells.reports import Report, ReportKind
+from twisted_rsh.execution.shells.talk import Dialect, Launch, TalkListener, quoted
+from twisted_rsh.execution.shells.zsh_events import is_one_event
+from twisted_rsh.execution.shells.zsh_hooks import QUESTION, Order, environment_file, startup_file
+
+__all__ = ["MAX_REPORT_BYTES", "ZSH", "ZshTalk"]
+
+MAX_REPORT_BYTES = 64
+"""Bytes of one report: a letter and two numbers."""
+
+_REPORT = re.compile(rb"(?:(s) (\d{1,18})|(e) (\d{1,18}) (\d{1,3})|(r)|(x))")
+"""``s 5``: command 5 begins.  ``e 5 0``: it has ended with status 0, and the shell is at its prompt.  ``r``: the answer
+to a question.  ``x``: the shell was about to run something that is no text of ours."""
+
+_WITHOUT_COMMENTS = re.compile(rb"\bemulate\b")
+"""What may take away the option by which a ``#`` begins a comment in an interactive shell."""
 
 
-def _guard(report: bytes) -> bytes:
-    return b"precmd() { %s; }" % report
+@dataclass(frozen=True, slots=True)
+class _Zsh:
+    """The dialect of zsh, 5.9 and later."""
+
+    name: str = "zsh"
+
+    def arguments(self, *, startup_files: bool) -> tuple[bytes, ...]:
+        """See :meth:`twisted_rsh.execution.shells.talk.Dialect.arguments`."""
+        return (*(() if startup_files else (b"-d",)), b"-i", b"-s", b"+o", b"zle")
+
+    def withheld(self, *, startup_files: bool) -> frozenset[bytes]:
+        """See :meth:`twisted_rsh.execution.shells.talk.Dialect.withheld`."""
+        return WITHHELD
+
+    def start_talk(
+        self, reactor: IJobReactor, plan: SpawnPlan, folder: PrivateFolder, listener: TalkListener
+    ) -> ZshTalk:
+        """See :meth:`twisted_rsh.execution.shells.talk.Dialect.start_talk`."""
+        return ZshTalk(reactor, plan, folder, listener)
 
 
-def _watch(command: bytes, report: bytes) -> bytes:
-    # When an interrupt ends a loop of built-in commands, `eval` returns 2, or the status of the last of them.
-    report_interrupt = b"[[ ${TRY_BLOCK_INTERRUPT-} = 1 ]] && precmd() { %s; }" % report
-    return b"{ %s; } always { { %s; } >/dev/null 2>&1; }" % (command, report_interrupt)
+ZSH: Dialect = _Zsh()
+"""zsh.  A ``#`` begins a comment, as in its scripts."""
 
 
-ZSH: Dialect = Evaluation(
-    name="zsh",
-    clean=(b"-f", b"-i", b"+o", b"zle"),
-    own=(b"-i", b"+o", b"zle"),
-    syntax=Syntax(
-        opening=b"unset HISTFILE; MAILCHECK=0; setopt interactivecomments",
-        builtin=rb"\builtin",
-        restore=(
-            rb"\builtin unfunction -m precmd preexec periodic; precmd_functions=() preexec_functions=() "
-            rb"periodic_functions=() PS1= PS2=; \builtin unsetopt zle promptcr promptsp verbose banghist"
-        ),
-        guard=_guard,
-        watch=_watch,
-    ),
-)
-"""zsh, 5.0 and later.  A ``#`` begins a comment, as in its scripts."""
+class ZshTalk:
+    """A :class:`~twisted_rsh.execution.shells.talk.Talk` with zsh, by the hooks of
+    :mod:`twisted_rsh.execution.shells.zsh_hooks`.
+
+    :param reactor: watches the FIFOs.
+    :param plan: the process to be started.
+    :param folder: holds the FIFOs and the files.
+    :param listener: hears the reports.
+    :raises OSError: the FIFOs or files cannot be made; no descriptor stays open.
+    """
+
+    def __init__(self, reactor: IJobReactor, plan: SpawnPlan, folder: PrivateFolder, listener: TalkListener) -> None:
+        self._listener = listener
+        self._held = b""
+        self.number = self._last_command = 0
+        self._sent = 0
+        self._order: bytes | None = None
+        self._questions: deque[int] = deque()
+        self._is_aside = False
+        self._terminal: bytes | None = None
+        self._input = b""
+        self._comments_are_sure = True
+        self._reports = ReportFifo(reactor, folder, self._received)
+        self._path = os.path.dirname(self._reports.path)
+        try:
+            self._make_files(plan)
+            path = folder.place("commands")
+            os.mkfifo(path, 0o600)
+            fd = above_child_fds(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        except BaseException:
+            self._reports.close()
+            raise
+        self._commands = InputPipe(reactor, fd, 0)
+        self.launch = Launch(environment={b"ZDOTDIR": self._path}, input_at=0)
+
+    def _make_files(self, plan: SpawnPlan) -> None:
+        own = dict(plan.environment).get(b"ZDOTDIR")
+        startup_files = b"-d" not in plan.argv
+        if startup_files:
+            self._write(b".zshenv", environment_file(self._path, own))
+        self._write(b".zshrc", startup_file(self._path, own, startup_files=startup_files))
+
+    def started(self, transport: SpawnedProcess) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.started`."""
+        self._terminal = None if transport.terminal_name is None else os.fsencode(transport.terminal_name)
+        self._set_input(self._terminal or os.fsencode(os.devnull))
+
+    def open(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.open`: the start-up file does it."""
+
+    def send_command(self, text: bytes, source: bytes | None, *, aside: bool) -> int:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
+        is_file = aside or not is_one_event(text) or (b"#" in text and not self._comments_are_sure)
+        if _WITHOUT_COMMENTS.search(text):
+            self._comments_are_sure = False
+        if is_file:
+            self._write(b"text", text + b"\n")
+            self._write(b"line", b"\\builtin . %s\n" % quoted(os.path.join(self._path, b"text")))
+        else:
+            # An empty line keeps a backslash at the end from joining the text with the end of the file.
+            self._write(b"line", text + (b"\n\n" if text.endswith(b"\\") else b"\n"))
+        has_new_input = self._set_input(source or self._terminal or os.fsencode(os.devnull))
+        order = Order(
+            is_aside=aside, has_new_input=has_new_input, has_lines=not is_file and b"\n" in text, is_file=is_file
+        )
+        self.number += 1
+        self._last_command = self.number
+        self._sent += 1
+        self._order = order.line()
+        self._is_aside = aside
+        self._commands.write(self._order)
+        return self.number
+
+    def command_ended(self, report: Report) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.command_ended`: the shell keeps everything itself."""
+
+    def ask(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
+        if not self._commands.buffered():
+            self.number += 1
+            self._questions.append(self.number)
+            self._commands.write(QUESTION)
+
+    def is_in_step(self, report: Report) -> bool:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
+        return report.kind is ReportKind.IN_STEP and report.number > self._last_command
+
+    def leave(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.leave`."""
+        self._commands.end()
+
+    def exited(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
+        self._commands.close()
+        self._reports.take()
+        self._reports.close()
+
+    def close(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.close`."""
+        self._commands.close()
+        self._reports.close()
+
+    # Files
+
+    def _write(self, name: bytes, data: bytes) -> None:
+        fd = os.open(
+            os.path.join(self._path, name),
+            os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC,
+            0o600,
+        )
+        with open(fd, "wb", buffering=0) as file:
+            file.write(data)
+
+    def _set_input(self, path: bytes) -> bool:
+        """Let ``stdin`` in the folder be the input of the next command.
+
+        :param path: a FIFO in the folder, or the path of a device.
+        :returns: whether it is another one than that of the last command.
+        """
+        is_device = path.startswith(b"/dev/")
+        if is_device and path == self._input:
+            return False
+        name = os.path.join(self._path, b"stdin")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        if is_device:
+            os.symlink(path, name)
+        else:
+            os.link(path, name)  # its own name is removed when the shell has opened it
+        self._input = path
+        return True
+
+    # Reports
+
+    def _received(self, data: bytes) -> None:
+        *lines, self._held = (self._held + data).split(b"\n")
+        if len(self._held) > MAX_REPORT_BYTES:
+            self._listener.garbled()
+            return
+        for line in lines:
+            found = _REPORT.fullmatch(line)
+            if found is None:
+                self._listener.garbled()
+                return
+            self._reported(*found.groups())
+
+    def _reported(
+        self, begun: bytes, begun_count: bytes, ended: bytes, ended_count: bytes, status: bytes, step: bytes, lost: bytes
+    ) -> None:
+        if begun and int(begun_count) == self._sent:
+            self._order = None
+            self._listener.reported(Report(ReportKind.BEGUN, self._last_command))
+        elif ended and int(ended_count) == self._sent:
+            self._listener.reported(Report(ReportKind.ENDED, self._last_command, int(status)))
+            self._come_to_prompt()
+        elif ended and self._order is not None:
+            # An interrupt has ended the hook, and zsh took the order for an empty line.
+            if not self._commands.buffered():
+                self._commands.write(self._order)
+        elif step and self._questions:
+            self._listener.reported(Report(ReportKind.IN_STEP, self._questions.popleft()))
+        elif lost:
+            self._listener.give_up("the shell read something else than the text of a command; it was ended")
+
+    def _come_to_prompt(self) -> None:
+        """Answer the questions that zsh took for empty lines."""
+        if self._questions and not self._commands.buffered():
+            questions, self._questions = self._questions, deque()
+            self._listener.reported(Report(ReportKind.IN_STEP, questions[-1]))

@@ -1,0 +1,184 @@
+r"""The start-up file that sets the hooks by which zsh takes texts and reports.
+
+zsh reads its commands from descriptor 0, which is the user's while a command runs.  One function, called before each
+prompt (``precmd``) and before each command (``preexec``), changes it.  At the prompt it is the FIFO of the commands, on
+which the function waits for a line.  Then it is a file with the text of the command, until zsh has parsed that.  So zsh
+itself runs the text, as a command that was typed, and the end of the file ends whatever the text leaves open.
+
+A line has only blanks.  If an interrupt ends the function, zsh reads the line itself, as an empty command, and calls
+the function again.  The empty line asks whether the shell is at its prompt.  Other lines are those of
+:class:`Order`.
+
+The function is defined in an emulation of its own, so that none of the user's options counts in it, and none of its
+commands is traced.  There ``DEBUG`` traps run behind commands, and the first command takes the trap away until the
+function ends.  zsh keeps ``$?``, ``$_`` and ``pipestatus`` while it runs.
+
+Sources: zshmisc(1) "Hook Functions", zshbuiltins(1) "emulate", zshoptions(1) ``DEBUG_BEFORE_CMD``, ``LOCAL_TRAPS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted_rsh.execution.shells.talk import quoted
+
+__all__ = ["QUESTION", "Order", "environment_file", "startup_file"]
+
+QUESTION = b"\n"
+"""The line that asks whether the shell is at its prompt; the report ``r`` answers it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A line that has the shell run a command.
+
+    :ivar is_aside: whether to run it in a subshell, from the file of long texts.
+    :ivar has_new_input: whether the command gets another input than the one before, unless the user has replaced that.
+    :ivar has_lines: whether the text has several lines.
+    :ivar is_file: whether the text is run as a file; the history then gets the text from there.
+    """
+
+    is_aside: bool = False
+    has_new_input: bool = False
+    has_lines: bool = False
+    is_file: bool = False
+
+    def line(self) -> bytes:
+        """Return the line, with its newline."""
+        marks = (self.is_aside, self.has_new_input, self.has_lines, self.is_file)
+        return b"".join(b"\t" if mark else b" " for mark in marks) + b"\n"
+
+
+_HOOKS = rb"""
+__twisted_rsh() {
+  builtin local __s=$? __k=$__twisted_rsh[fd] __x __y && builtin trap - DEBUG ZERR
+  if (( $# == 1 )) { return 1 }  # a line for the history
+  if (( $# )) {  # a command begins
+    if (( __twisted_rsh[at] != 2 )) { builtin print x >FOLDER/reports; builtin kill -KILL $$ }
+    if (( __twisted_rsh[lines] )) {
+      __x=$(( systell(0) ))
+      if { builtin read -r __y } { builtin sysseek $__x; exec {__x}<&0; __twisted_rsh[rest]=$__x }
+    }
+    __twisted_rsh[at]=0
+    PS1=$__twisted_rsh[ps1] PS2=$__twisted_rsh[ps2]
+    if (( __twisted_rsh[file] )) { zshaddhistory_functions=(${zshaddhistory_functions:#__twisted_rsh}) }
+    if (( __k )) { exec <&$__k {__k}<&- } else { exec <&- }
+    return
+  }
+  if (( ! __twisted_rsh[at] )) {
+    __twisted_rsh[own]=0
+    if [[ /dev/fd/0 -ef FOLDER/stdin ]] { __twisted_rsh[own]=1 }
+    if (( __twisted_rsh[rest] )) {
+      __x=$__twisted_rsh[rest]
+      exec {__k}<&0 <&$__x {__x}<&-
+      __twisted_rsh+=(at 2 rest 0 fd $__k)
+      return
+    }
+    __k=0
+    if [[ -e /dev/fd/0 ]] { exec {__k}<&0 <FOLDER/commands } else { exec <FOLDER/commands }
+    if (( $? )) {
+      builtin ulimit -S -n 64
+      exec {__k}<&0 <FOLDER/commands || builtin kill -KILL $$
+    }
+    __twisted_rsh+=(at 1 fd $__k ps1 "$PS1" ps2 "$PS2")
+  } elif (( __twisted_rsh[at] == 2 )) {
+    exec <FOLDER/commands
+    __twisted_rsh[at]=1
+  }
+  builtin print -r -- e $__twisted_rsh[n] $__s >FOLDER/reports
+  PS1= PS2=
+  while { IFS= builtin read -r __x } {
+    if [[ -z $__x ]] { builtin print r >FOLDER/reports; continue }
+    (( ++__twisted_rsh[n] ))
+    if [[ $__x[1] == $'\t' ]] {
+      builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports
+      ( if (( __k )) { exec {__k}<&- }; exec <FOLDER/stdin; builtin . FOLDER/text )
+      builtin print -r -- e $__twisted_rsh[n] $? >FOLDER/reports
+      continue
+    }
+    if [[ $__x[2] == $'\t' ]] && (( __twisted_rsh[own] )) {
+      exec {__k}<&-
+      exec {__k}<FOLDER/stdin
+    }
+    __twisted_rsh+=(at 2 fd $__k lines 0 file 0)
+    if [[ $__x[3] == $'\t' ]] { __twisted_rsh[lines]=1 }
+    if [[ $__x[4] == $'\t' ]] {
+      __twisted_rsh[file]=1
+      zshaddhistory_functions+=(__twisted_rsh)
+      builtin print -rs -- "$(<FOLDER/text)"
+    }
+    builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports
+    exec <FOLDER/line
+    return
+  }
+}
+if (( ! $+functions[precmd] )) {
+  precmd() {
+    builtin trap - DEBUG ZERR
+    if (( ! $precmd_functions[(I)__twisted_rsh] )) { precmd_functions+=(__twisted_rsh) }
+    if (( ! $preexec_functions[(I)__twisted_rsh] )) { preexec_functions+=(__twisted_rsh) }
+  }
+}
+"""
+
+_EMULATION = (
+    b"zsh -o localtraps -o nodebugbeforecmd -o noxtrace -o noverbose -o noaliases -o noerrexit -o noerrreturn"
+    b" -o nounset -o noprivileged -o clobber -o rcquotes"
+)
+
+_STARTUP = rb"""%(own)s
+builtin unsetopt promptcr promptsp banghist hup checkjobs
+builtin setopt interactivecomments rmstarsilent
+MAILCHECK=0
+%(clean)s
+builtin zmodload zsh/system zsh/parameter
+builtin typeset -gAH __twisted_rsh
+__twisted_rsh=(n 0 at 0 fd 0 own 0 rest 0 lines 0 file 0)
+builtin emulate %(emulation)s -c %(hooks)s
+precmd_functions+=(__twisted_rsh)
+preexec_functions+=(__twisted_rsh)
+"""
+
+_FOLDER_OF_ZSHRC = b"builtin unset ZDOTDIR"
+
+
+def _folder(value: bytes | None) -> bytes:
+    """Return the command that gives ``ZDOTDIR`` the value that the user wants it to have."""
+    return b"builtin unset ZDOTDIR" if value is None else b"builtin export ZDOTDIR=" + quoted(value)
+
+
+def environment_file(folder: bytes, own: bytes | None) -> bytes:
+    """Return the ``.zshenv`` of a shell that reads the user's start-up files.
+
+    :param folder: the private folder, where the file is.
+    :param own: the user's ``ZDOTDIR``, or ``None``.
+    :returns: commands that run the user's ``.zshenv``, and then have zsh look for ``.zshrc`` here.
+    """
+    return rb"""%s
+if [[ -r ${ZDOTDIR-$HOME}/.zshenv ]] . "${ZDOTDIR-$HOME}/.zshenv"
+builtin typeset -gA __twisted_rsh
+__twisted_rsh=(folder "${ZDOTDIR-}")
+ZDOTDIR=%s
+""" % (_folder(own), quoted(folder))
+
+
+def startup_file(folder: bytes, own: bytes | None, *, startup_files: bool) -> bytes:
+    """Return the ``.zshrc`` that sets the hooks.
+
+    :param folder: the private folder, where the files and FIFOs are.
+    :param own: the user's ``ZDOTDIR``, or ``None``.
+    :param startup_files: whether to run the user's ``.zshrc`` first.
+    :returns: commands.
+    """
+    if startup_files:
+        first = rb"""if [[ -n $__twisted_rsh[folder] ]] { ZDOTDIR=$__twisted_rsh[folder] } else { builtin unset ZDOTDIR }
+if [[ -r ${ZDOTDIR-$HOME}/.zshrc ]] . "${ZDOTDIR-$HOME}/.zshrc"
+"""
+    else:
+        first = _folder(own)
+    return _STARTUP % {
+        b"own": first,
+        b"clean": b"" if startup_files else b"builtin unset HISTFILE",
+        b"emulation": _EMULATION,
+        b"hooks": quoted(_HOOKS.replace(b"FOLDER", quoted(folder))),
+    }
