@@ -9,8 +9,10 @@ __all__ = ["MODES", "Mode", "Outcome", "comparable"]
 
 _SHELLS = "bash|dash|zsh"
 
-_PREFIX = re.compile(rf"^(?:\S*/)?(?:{_SHELLS}|script)(?:: eval)?(?:: line \d+|: \d+|:\d+)?: ", re.MULTILINE)
-"""How an error message begins: with the name of the shell, or of its script, and a line's number."""
+_PREFIX = re.compile(rf"^(?:\S*/)?(?:{_SHELLS}|script)(?:: eval|: \S*/twisted-rsh-\w+/\w+)?(?:: line \d+|: \d+|:\d+)?: ", re.MULTILINE)
+"""How an error message begins: with the name of the shell, or of its script, and a line's number.
+
+A text that ours has in a file has that file's name there."""
 
 _ZSH_PREFIX = re.compile(r"^(?:\S*/)?(?:zsh|script):(\w+:)\d+: ", re.MULTILINE)
 """The same before a message of one of zsh's built-ins; at a prompt only the built-in's name is there."""

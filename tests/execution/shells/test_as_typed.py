@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.execution.fidelity.plain import plain_outcome
+from tests.execution.fidelity.sequences import Sequence
 from tests.execution.owners import asynchronous
 from tests.execution.real_shells import KINDS, ShellRig
 from twisted_rsh.core.endings import Exited
@@ -72,7 +74,6 @@ async def test_traps_of_errors(tmp_path: Path, shell: str, on_terminal: bool) ->
     rig = await started(tmp_path, shell, on_terminal)
     assert await rig.output("trap 'echo E $?' ERR; false") == "E 1\n"
     assert await rig.output("false") == "E 1\n"
-    assert await rig.output("(exit 4)").__class__ is str
     assert await rig.output("echo a; (exit 4); echo b") == "a\nE 4\nb\n"
     assert await rig.output("true") == ""
     assert await rig.output("false || true; ! true") == ""
@@ -145,10 +146,13 @@ async def test_statuses_of_a_pipeline(tmp_path: Path, shell: str, name: str, on_
 async def test_line_numbers(tmp_path: Path, shell: str, on_terminal: bool) -> None:
     """The lines of a text are counted from one in the first command, and one by one."""
     rig = await started(tmp_path, shell, on_terminal)
-    assert await rig.output("echo $LINENO; echo $LINENO") == "1\n1\n"
-    first, *more = [int(line) for line in (await rig.output("echo $LINENO\n\necho $LINENO\necho $LINENO")).split()]
-    assert more == [first + 2, first + 3]
-    assert (await rig.output("f() {\necho $LINENO\n}\necho $LINENO\nf")).count("\n") == 2
+    text = "echo $LINENO; echo $LINENO\n\necho $LINENO\nf() {\necho\n}\nf $LINENO\necho $LINENO"
+    plain = plain_outcome(shell, Sequence("lines", (), (text,), ("",), False), False)
+    assert plain.stdout.startswith("1\n1\n3\n") or shell == "dash"  # which may be built without
+    assert await rig.output(text) == plain.stdout
+    if shell != "dash":
+        first, second = [int(line) for line in (await rig.output("echo $LINENO\n\necho $LINENO")).split()]
+        assert second == first + 2
     await rig.leave()
 
 
