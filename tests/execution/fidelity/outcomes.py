@@ -7,17 +7,16 @@ from dataclasses import dataclass
 
 __all__ = ["MODES", "Mode", "Outcome", "comparable"]
 
-_SHELLS = "bash|dash|zsh"
+_NAME = r"(?:(?:\S*/)?(?:bash|dash|zsh|script)|\S*/twisted-rsh-\w+/\w+)"
+"""The name of a shell, of its script, or of the file that ours has a text in."""
 
-_PREFIX = re.compile(rf"^(?:\S*/)?(?:{_SHELLS}|script)(?:: eval|: \S*/twisted-rsh-\w+/\w+)?(?:: line \d+|: \d+|:\d+)?: ", re.MULTILINE)
-"""How an error message begins: with the name of the shell, or of its script, and a line's number.
+_PREFIX = re.compile(rf"^{_NAME}(?:: eval|: {_NAME})?(?:: line \d+|: \d+|:\d+)?: ", re.MULTILINE)
+"""How an error message begins: with such a name and a line's number."""
 
-A text that ours has in a file has that file's name there."""
-
-_ZSH_PREFIX = re.compile(r"^(?:\S*/)?(?:zsh|script):(\w+:)\d+: ", re.MULTILINE)
+_ZSH_PREFIX = re.compile(rf"^{_NAME}:(\w+:)\d+: ", re.MULTILINE)
 """The same before a message of one of zsh's built-ins; at a prompt only the built-in's name is there."""
 
-_ZSH_TRACE = re.compile(r"^\+\S*(?:zsh|script):\d+> ", re.MULTILINE)
+_ZSH_TRACE = re.compile(rf"^\+{_NAME}:\d+> ", re.MULTILINE)
 """How zsh traces a command, with the name of the script and the line's number."""
 
 _PID = re.compile(
@@ -26,9 +25,19 @@ _PID = re.compile(
 """The process in the message about a child that a signal has ended."""
 
 _NOTICE = re.compile(
-    r"^\[\d+\](?:(?: \d+)+|  ?[+-]? *(?:\d+ )?(?:Done|done|Exit|exit|Killed|killed|Terminated|terminated)\b.*)\n", re.MULTILINE
+    r"^\[\d+\](?:(?: \d+)+| *[+-]? *(?:\d+ )?"
+    r"(?:Done|Exit|Killed|Terminated|Stopped|done|exit|killed|terminated|suspended)\b.*)\n",
+    re.MULTILINE,
 )
 """A notice of job control, which the shell of a terminal prints and a script does not."""
+
+_DEATH = re.compile(
+    r"^(?:SHELL: (?:PID )?)?(?:"
+    r"(?:Killed|Terminated|Aborted|Hangup|User defined signal \d|Alarm clock)(?: .*)?"
+    r"|(?:killed|terminated|IOT instruction|hangup|user-defined signal \d|done) +\S.*)\n",
+    re.MULTILINE,
+)
+"""The message about a child that a signal has ended: with job control a shell words it otherwise than a script."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,8 @@ def comparable(outcome: Outcome, folder: str, on_terminal: bool) -> Outcome:
     """Replace what differs from run to run, and between a script and a prompt by their nature.
 
     That is the folder, the name of the shell and the line's number before an error message, the process in the message
-    about a killed child, and on a terminal a terminal's line ends and the notices of job control.
+    about a killed child.  On a terminal it is also the line ends, and all that a shell tells of its jobs: there ours has
+    job control, as at a prompt, and a script has none.
 
     :param outcome: what came of a sequence.
     :param folder: the folder that it ran in.
@@ -80,8 +90,9 @@ def comparable(outcome: Outcome, folder: str, on_terminal: bool) -> Outcome:
     def change(text: str) -> str:
         text = text.replace(folder, "FOLDER")
         if on_terminal:
-            text = _NOTICE.sub("", text.replace("\r\n", "\n"))
+            text = text.replace("\r\n", "\n")
         text = _ZSH_TRACE.sub("+SHELL> ", _ZSH_PREFIX.sub(r"\1 ", text))
-        return _PID.sub(r"\1PID ", _PREFIX.sub("SHELL: ", text))
+        text = _PID.sub(r"\1PID ", _PREFIX.sub("SHELL: ", text))
+        return _DEATH.sub("", _NOTICE.sub("", text)) if on_terminal else text
 
     return Outcome(outcome.status, change(outcome.stdout), change(outcome.stderr))
