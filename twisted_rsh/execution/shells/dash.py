@@ -195,6 +195,9 @@ class DashTalk:
         if not self._commands.buffered():
             self._ask()
 
+    def look(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`: the report of the beginning comes by itself."""
+
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
         return report.kind is ReportKind.IN_STEP and report.number > self._last_command
