@@ -43,7 +43,7 @@ from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.pipes import InputPipe
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
-from twisted_rsh.execution.shells.completeness import is_complete
+from twisted_rsh.execution.shells.completeness import complete_size
 from twisted_rsh.execution.shells.evaluation import WITHHELD, ReportReader
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
@@ -131,7 +131,7 @@ class DashTalk:
         self._swallowed = 0
         self._check: IDelayedCall | None = None
         # dash takes the name of its commands' file for its own, `$0`, and puts it in front of every message.
-        name = os.path.basename(plan.executable)
+        name = self._name = os.path.basename(plan.executable)
         path = folder.place(os.fsdecode(name))
         os.mkfifo(path, 0o600)
         self._reports = ReportFifo(reactor, folder, self._received)
@@ -170,11 +170,14 @@ class DashTalk:
         self._is_aside = aside
         self._kept = None
         self._names_prompts = b"PS1" in text or b"PS2" in text
-        is_known = len(text) <= MAX_EXAMINED_BYTES and is_complete(text)
+        complete = complete_size(text) if len(text) <= MAX_EXAMINED_BYTES else -1
         if b"$!" in text and self._transport is not None and self._transport.terminal_name is not None:
             self._keeps_jobs = True
-        is_bare = is_known and not (self._names_prompts or self._keeps_jobs or self._is_verbose(text))
-        line = text if is_bare else self._evaluation(text, is_complete=is_known)
+        is_bare = complete >= 0 and not (self._names_prompts or self._keeps_jobs or self._is_verbose(text))
+        if is_bare:
+            line = text[:complete] + (self._checked(text[complete:]) if complete < len(text) else b"")
+        else:
+            line = self._evaluation(text, is_complete=complete == len(text))
         if aside:
             line = b"(%s\n) && \\:" % line
         self._commands.write(self._first_line(source, traces=is_bare) + line + b"\n")
@@ -273,6 +276,14 @@ class DashTalk:
             before.append(rb"\. %s && \:" % self._status_file())
         return b"; ".join((*before, line))
 
+    def _checked(self, text: bytes) -> bytes:
+        """Return the line that runs what may be incomplete: another dash says what is wrong with it, as of a script."""
+        evaluation = rb"\eval " + quoted(text + b"\n")
+        if b"x" in self._flags:  # a trace would show both
+            return rb"{ \set +x; } 2>/dev/null; \eval " + quoted(b"\\set -x\n" + text + b"\n")
+        program = quoted(self._plan.executable)
+        return b"%s -nc %s %s && %s" % (program, quoted(text + b"\n"), self._name, evaluation)
+
     def _is_verbose(self, text: bytes) -> bool:
         """Return whether dash shows what it reads, before or behind a text."""
         return b"v" in self._flags or _LEAVES_VERBOSE.search(text) is not None
@@ -321,17 +332,24 @@ class DashTalk:
             if report.kind is ReportKind.BEGUN:
                 later, self._later = self._later, b""
                 self._commands.write(later)
+                self._listener.reported(report)
             elif report.number == 0 and self.number:
                 self._kept = report
-                continue
-            elif report.number == self.number:
-                self._stop_checking()
-                if self._names_prompts:
-                    self._read_prompts()
-                    self._names_prompts = False
-                if self._kept is not None and report.kind is ReportKind.ENDED:
-                    report = replace(self._kept, number=report.number)
-            self._listener.reported(report)
+            else:
+                self._ended(report)
+
+    def _ended(self, report: Report) -> None:
+        """Pass the report of an end on, with the status that an evaluated text has reported itself."""
+        if report.number == self.number:
+            self._stop_checking()
+            if self._names_prompts:
+                self._names_prompts = False
+                self._read_prompts()
+        if report.number == 0:
+            self._flags = report.flags
+        if self._kept is not None and report.kind is ReportKind.ENDED:
+            report = replace(self._kept, number=report.number)
+        self._listener.reported(report)
 
     # Questions
 
