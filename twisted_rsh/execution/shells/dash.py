@@ -50,13 +50,24 @@ from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import GarbledReport, Report, ReportKind
 from twisted_rsh.execution.shells.talk import Dialect, Launch, TalkListener, quoted
 
-__all__ = ["DASH", "MAX_EXAMINED_BYTES", "MAX_PACKET_BYTES", "MAX_PROMPT_BYTES", "SWALLOWED_SECONDS", "DashTalk"]
+__all__ = [
+    "DASH",
+    "INTERRUPT_SECONDS",
+    "MAX_EXAMINED_BYTES",
+    "MAX_PACKET_BYTES",
+    "MAX_PROMPT_BYTES",
+    "SWALLOWED_SECONDS",
+    "DashTalk",
+]
 
 MAX_PACKET_BYTES = 4096
 """Bytes of a packet: Linux's ``PIPE_BUF``.  A longer text would be two, and dash might forget only one of them."""
 
 SWALLOWED_SECONDS = 0.25
 """Seconds after which a question that was read and not answered has been taken for a part of the command."""
+
+INTERRUPT_SECONDS = 0.05
+"""Seconds between an interrupt and the next question, which dash would forget if it read it before the interrupt."""
 
 _MAX_SWALLOWED = 2
 """Questions in a row that are read and not answered until the shell is given up: the first costs an interrupt."""
@@ -262,11 +273,13 @@ class DashTalk:
             after.append(rb"\set +m")
         if b"x" in self._flags:
             text = b"\\set -x\n" + text
-        after.append(rb"\set +v")
+        if b"v" in self._flags:
+            before.append(rb"\set -v")
+        if self._is_verbose(text):
+            after.append(rb"\set +v")
         end = b"{ %s; } 2>/dev/null" % b"; ".join(after)
-        if self._is_verbose(text):  # only of a file dash shows what it reads
-            if b"v" in self._flags:
-                before.append(rb"\set -v")
+        if self._is_verbose(text) or (not is_complete and b"e" in self._flags):
+            # Of a file dash shows what it reads, and no status of a file ends the shell where `&&` is behind it.
             line = rb"\. %s && \:; " % self._file(b"text", text) + end
         elif is_complete:
             line = rb"\eval " + quoted(text + b"\n" + end)
@@ -290,7 +303,7 @@ class DashTalk:
 
     def _keep_prompts(self) -> bytes:
         """Return the commands that write both prompts to a file and empty them."""
-        return rb"""\command printf '%%s\0%%s' "$PS1" "$PS2" >|%s; PS1= PS2=""" % quoted(self._prompts_path)
+        return rb"""\command printf '%%s\0%%s%%.0s' "$PS1" "$PS2" "$_" >|%s; PS1= PS2=""" % quoted(self._prompts_path)
 
     def _read_prompts(self) -> None:
         """Read the prompts that the last command has left."""
@@ -313,7 +326,7 @@ class DashTalk:
 
     def _report(self, kind: bytes, number: int) -> bytes:
         """Return the line that reports a status and the options, without any output."""
-        return b"{ %s || \\:; PS1= PS2=; \\set +v; } 2>/dev/null\n" % self._say(kind, number)
+        return b"{ %s || \\:; PS1= PS2=; } 2>/dev/null\n" % self._say(kind, number)
 
     def _say(self, kind: bytes, number: int) -> bytes:
         words = rb"""'%s %d %%s %%s\n%%.0s' "$?" "$-" "$_" """ % (kind, number)
@@ -373,6 +386,10 @@ class DashTalk:
         assert self._transport is not None
         if self._transport.pid is not None:
             os.kill(self._transport.pid, signal.SIGINT)
+        self._check = self._reactor.callLater(INTERRUPT_SECONDS, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._check = None
         self._ask()
 
     def _is_idle(self) -> bool:
