@@ -151,7 +151,9 @@ class BashTalk:
         now = quoted(self._now)
         run = b"if for _ in; do :; done 2>/dev/null <%b; then . %b; fi" % (now, now)
         # A prompt is for people.  The loops have no turn while the variables are empty.
-        hide = b"".join(b'; for %b in ${%b:+""}; do for _ in; do :; done; done' % (name, name) for name in (b"PS1", b"PS2"))
+        hide = b"".join(
+            b'; for %b in ${%b:+""}; do for _ in; do :; done; done' % (name, name) for name in (b"PS1", b"PS2")
+        )
         report = self._report_line(b"P") + hide
         return b"PROMPT_COMMAND[9998]=%b PROMPT_COMMAND[9999]=%b" % (quoted(run), quoted(report))
 

@@ -30,12 +30,11 @@ class Way(enum.Enum):
     own, runs what stands before a syntax error, and takes the end of the file for the end of an unfinished text."""
 
 
-_WORD = (
-    rb"""(?:[\w./=,+@%:~^*?\[\]-]|[^\x00-\x7f]|'[^']*'|"[^"`$\\!]*"|(?<=[\w./=,+@%:~-])\#|"?\$(?:[\w?@#*!$-]\w*|\{\w+\})"?)+"""
-)
+_WORD = rb"""(?:[\w./=,+@%:~^*?\[\]-]|[^\x00-\x7f]|'[^']*'|"[^"`$\\!]*"|(?<=[\w./=,+@%:~-])\#|"?\$(?:[\w?@#*!$-]\w*|\{\w+\})"?)+"""
 _COMMAND = (
     rb"(?!(?:if|then|else|elif|fi|for|select|while|until|do|done|case|esac|function|time|coproc|alias|unalias|shopt|in|\[\[)"
-    rb"(?![\w./=-]))%b(?:[ \t]+(?:%b|!(?=[ \t]))|[ \t]*[<>]>?(?![<>&|(])[ \t]*%b|[ \t]*[12]?>&[12]\b)*" % (_WORD, _WORD, _WORD)
+    rb"(?![\w./=-]))%b(?:[ \t]+(?:%b|!(?=[ \t]))|[ \t]*[<>]>?(?![<>&|(])[ \t]*%b|[ \t]*[12]?>&[12]\b)*"
+    % (_WORD, _WORD, _WORD)
 )
 _PLAIN = re.compile(rb"[ \t]*%b(?:[ \t]*(?:;|&&|\|\|?)[ \t]*%b)*[ \t]*;?[ \t]*" % (_COMMAND, _COMMAND))
 
@@ -91,7 +90,9 @@ def _is_noticed(text: bytes) -> bool:
     """Return whether an interactive bash would print a notice of its own."""
     if _BACKGROUND.search(text):
         return True
-    return any(text.count(b"(", 0, found.start()) <= text.count(b")", 0, found.start()) for found in _LEAVING.finditer(text))
+    return any(
+        text.count(b"(", 0, found.start()) <= text.count(b")", 0, found.start()) for found in _LEAVING.finditer(text)
+    )
 
 
 def reacts_of(text: bytes) -> bool:

@@ -1,8 +1,8 @@
-"""Whether a text is complete: a plain POSIX shell that has read it is back at its prompt and waits for nothing more.
+"""How much of a text is complete: a plain POSIX shell that has read it is at its prompt and waits for nothing more.
 
 A text can only be typed as it is if it is complete.  Of an open quote, ``true &&`` or ``cat <<E`` without its end, the
-shell would take the lines behind it for a part.  The answer errs on the safe side: a text counts as complete only where
-there is no doubt about it.  A syntax error makes a text complete as well: at its place the shell forgets the rest.
+shell would take the lines behind it for a part.  The answer errs on the safe side: lines count as complete only
+where there is no doubt about it.  A syntax error makes a text complete as well: there the shell forgets the rest.
 
 Sources: Shell Command Language (POSIX.1-2017, XCU chapter 2); dash(1), which takes ``$((`` for arithmetic always.
 """
@@ -11,19 +11,21 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["is_complete"]
+__all__ = ["complete_size"]
 
 _WORD = rb"(?:[\w./=,+@%:~^*?\[\]!-]|'[^']*'|\"(?:[^\"`$\\]|\$[\w?#])*\"|\$[\w?#])+"
 _SIMPLE = (
     rb"(?!(?:if|then|elif|else|fi|for|while|until|do|done|case|esac|!)(?![\w./=,+@%%:~^*?\[\]'\"$-]))"
     rb"%s(?: +%s| *(?:>>|[<>]) *%s| *[<>]&[\d-])*" % (_WORD, _WORD, _WORD)
 )
+_SIMPLE_AT_ONCE = re.compile(_SIMPLE + rb"(?=[ \t]*[;&|\n)])")
 _PLAIN = re.compile(rb"\s*%s(?: *(?:;|&&|\|\|?|\n+) *%s)* *;?\s*" % (_SIMPLE, _SIMPLE))
 """Simple commands in a row: what most texts are, found complete at once.  A character can match in one way only, so
 that no text takes long."""
 
-_BLANK = re.compile(rb"(?:[ \t]|\\\n|#(?<![^\s;&|()]#)[^\n]*)+")
-_OPERATOR = re.compile(rb"&&|\|\||;;|<<-?|>>|<&|>&|<>|>\||[;&|()<>\n]")
+_TOKEN = re.compile(rb"(?:[ \t]|\\\n|#(?<![^\s;&|()]#)[^\n]*)*(&&|\|\||;;|<<-?|>>|<&|>&|<>|>\||[;&|()<>\n])?")
+"""Blanks and a comment, and an operator if one follows."""
+
 _RUN = re.compile(rb"[^\s;&|()<>'\"\\$`]+")
 _QUOTED_RUN = re.compile(rb"[^\"\\$`]+")
 _ARITHMETIC_RUN = re.compile(rb"[^()\\$`'\"]+")
@@ -34,6 +36,9 @@ _NAME = re.compile(rb"[A-Za-z_]\w*")
 _REDIRECTIONS = frozenset({b"<", b">", b">>", b"<&", b">&", b"<>", b">|", b"<<", b"<<-"})
 _SEPARATORS = frozenset({b";", b"&", b"\n"})
 _CLOSING = frozenset({b"then", b"else", b"elif", b"fi", b"do", b"done", b"esac", b"}"})
+_MAX_COMMANDS = 400
+"""Commands that are looked at, 10 ms at worst."""
+
 _MAX_DEPTH = 40
 """Constructs within one another: enough for what people write, and far from the end of Python's own stack."""
 
@@ -46,52 +51,62 @@ class _Wrong(Exception):
     """The shell reports a syntax error."""
 
 
-def is_complete(text: bytes) -> bool:
-    """Return whether a shell that has read a text and a newline behind it certainly takes the next line for a new one.
+def complete_size(text: bytes) -> int:
+    """Return how much of a text is complete.
 
-    :param text: a command of any length, without NUL.
-    :returns: ``True`` if so; ``False`` where it waits for more, and where there is doubt.
+    :param text: a command without NUL.  The time is bounded by its length: 10 ms for 3 KB at worst.
+    :returns: bytes from its beginning up to the end of a line.  If it is the size of the text, a shell that has read
+        the text and a newline behind it certainly takes the next line for a new one.  Else what follows is not
+        complete, or there is doubt about it; the shell executes none of that before it has read on.
     """
     if _PLAIN.fullmatch(text):
-        return True
+        return len(text)
+    reader = _Reader(text + b"\n")
     try:
-        _Reader(text + b"\n").read_all()
+        reader.read_all()
     except _Unsure:
-        return False
+        return reader.complete
     except _Wrong:
-        return True
-    return True
+        pass
+    return len(text)
 
 
 class _Reader:
-    """Reads a text from front to back, as a shell's parser does."""
+    """Reads a text from front to back, as a shell's parser does.
+
+    :param text: the text, with a newline at its end.
+    :ivar complete: bytes of the complete lines so far.
+    """
 
     def __init__(self, text: bytes) -> None:
+        self.complete = 0
         self._text = text
         self._at = 0
+        self._token_at = -1
+        self._operator = b""
         self._depth = 0
+        self._commands = 0
         self._word = b""
         self._documents: list[tuple[bytes, bool, bool]] = []
 
     def read_all(self) -> None:
         """Read commands up to the end of the text."""
         while self._at < len(self._text):
+            self.complete = self._at
             self._list(frozenset(), at_top=True)
         if self._documents:
             raise _Unsure
 
     # Tokens
 
-    def _blank(self) -> None:
-        found = _BLANK.match(self._text, self._at)
-        if found is not None:
-            self._at = found.end()
-
     def _token(self) -> bytes:
-        """Return the operator that comes next; empty before a word or the end.  It is not consumed."""
-        self._blank()
-        found = _OPERATOR.match(self._text, self._at)
-        return found.group() if found is not None else b""
+        """Consume blanks, and return the operator that comes next; empty before a word or the end."""
+        if self._at != self._token_at:
+            found = _TOKEN.match(self._text, self._at)
+            assert found is not None  # it matches nothing at all, too
+            self._operator = found.group(1) or b""
+            self._at = self._token_at = found.end() - len(self._operator)
+        return self._operator
 
     def _peek(self) -> bytes:
         """Return the token that comes next: an operator, or a word without any quoting; else something that is none."""
@@ -171,6 +186,9 @@ class _Reader:
 
     def _command(self) -> None:
         token = self._peek()
+        self._commands += 1
+        if self._commands > _MAX_COMMANDS:
+            raise _Unsure
         compound = {
             b"if": self._if,
             b"while": self._while,
@@ -191,6 +209,10 @@ class _Reader:
             self._simple()
 
     def _simple(self) -> None:
+        found = _SIMPLE_AT_ONCE.match(self._text, self._at)
+        if found is not None:
+            self._at = found.end()
+            return
         first = True
         while True:
             if self._redirection():
@@ -198,8 +220,7 @@ class _Reader:
                 continue
             token = self._token()
             if token == b"(":
-                if not first or not _NAME.fullmatch(self._word):
-                    raise _Wrong if not first else _Unsure
+                raise _Unsure if first else _Wrong
             if token:
                 return
             self._read_word()
@@ -214,7 +235,8 @@ class _Reader:
             first = False
 
     def _redirection(self) -> bool:
-        self._blank()
+        if not self._token() and not self._text[self._at : self._at + 1].isdigit():
+            return False
         digits = 0
         while self._text[self._at + digits : self._at + digits + 1].isdigit():
             digits += 1
@@ -341,11 +363,11 @@ class _Reader:
         if b"\\\n" in body:
             raise _Unsure
         reader = _Reader(body + b'"')
-        reader._depth = self._depth + 1  # noqa: SLF001 - another of this class
-        while reader._at < len(body):  # noqa: SLF001
-            reader._read_quoted()  # noqa: SLF001
-            if reader._at < len(body) and reader._text[reader._at :][:1] == b'"':  # noqa: SLF001
-                reader._at += 1  # noqa: SLF001 - an ordinary character here
+        reader._depth = self._depth + 1
+        while reader._at < len(body):
+            reader._read_quoted()
+            if reader._at < len(body) and reader._text[reader._at :][:1] == b'"':
+                reader._at += 1
 
     # Words
 
@@ -409,7 +431,12 @@ class _Reader:
             inner = re.sub(rb"\\([\\`$\"])" if in_quotes else rb"\\([\\`$])", rb"\1", found.group(1))
             self._inner(inner)
             self._at = found.end()
-        elif text.startswith(b"$((", self._at):
+        else:
+            self._dollar(in_quotes=in_quotes)
+
+    def _dollar(self, *, in_quotes: bool) -> None:
+        text = self._text
+        if text.startswith(b"$((", self._at):
             self._at += 3
             self._arithmetic()
         elif text.startswith(b"$(", self._at):
@@ -428,7 +455,7 @@ class _Reader:
 
     def _inner(self, text: bytes) -> None:
         reader = _Reader(text + b"\n")
-        reader._depth = self._depth + 1  # noqa: SLF001 - another of this class
+        reader._depth = self._depth + 1
         try:
             reader.read_all()
         except _Wrong:

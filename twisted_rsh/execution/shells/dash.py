@@ -32,7 +32,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import signal
+from dataclasses import replace
 
 from twisted.internet.interfaces import IDelayedCall
 
@@ -41,14 +43,22 @@ from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.pipes import InputPipe
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
-from twisted_rsh.execution.shells.completeness import is_complete
+from twisted_rsh.execution.shells.completeness import complete_size
 from twisted_rsh.execution.shells.evaluation import WITHHELD, ReportReader
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import GarbledReport, Report, ReportKind
 from twisted_rsh.execution.shells.talk import Dialect, Launch, TalkListener, quoted
 
-__all__ = ["DASH", "MAX_PACKET_BYTES", "SWALLOWED_SECONDS", "DashTalk"]
+__all__ = [
+    "DASH",
+    "INTERRUPT_SECONDS",
+    "MAX_EXAMINED_BYTES",
+    "MAX_PACKET_BYTES",
+    "MAX_PROMPT_BYTES",
+    "SWALLOWED_SECONDS",
+    "DashTalk",
+]
 
 MAX_PACKET_BYTES = 4096
 """Bytes of a packet: Linux's ``PIPE_BUF``.  A longer text would be two, and dash might forget only one of them."""
@@ -56,13 +66,25 @@ MAX_PACKET_BYTES = 4096
 SWALLOWED_SECONDS = 0.25
 """Seconds after which a question that was read and not answered has been taken for a part of the command."""
 
+INTERRUPT_SECONDS = 0.05
+"""Seconds between an interrupt and the next question, which dash would forget if it read it before the interrupt."""
+
 _MAX_SWALLOWED = 2
 """Questions in a row that are read and not answered until the shell is given up: the first costs an interrupt."""
 
 _NULL_DEVICE = os.fsencode(os.devnull)
 
-_SPARE_BYTES = 1024
-"""Bytes of a packet that are for the line before the text: three paths in a folder for temporary files."""
+MAX_EXAMINED_BYTES = MAX_PACKET_BYTES - 1024
+"""Bytes of a text that may go bare: the rest of its packet is for the line before it, with paths in a private folder.
+It also bounds the time of the look whether the text is complete."""
+
+MAX_PROMPT_BYTES = 512
+"""Bytes of ``PS1`` and of ``PS2`` that are kept for the user; a prompt of more is cut."""
+
+_LEAVES_VERBOSE = re.compile(
+    rb"\bset\s+(?:-[a-zA-Z]*v|-o\s+verbose)(?!.*\bset\s+(?:\+[a-zA-Z]*v|\+o\s+verbose))", re.DOTALL
+)
+"""A text after which ``set -v`` is on: dash would show the report's line."""
 
 
 class _Dash:
@@ -110,13 +132,17 @@ class DashTalk:
         self._is_aside = False
         self._status = 0
         self._flags = b""
-        self._source: bytes | None = _NULL_DEVICE
+        self._source = _NULL_DEVICE
         self._files: dict[bytes, bytes] = {}
+        self._kept: Report | None = None
+        self._names_prompts = self._keeps_jobs = False
+        self._prompts = (b"", b"")
+        self._prompts_path = folder.place("prompts")
         self._later = b""
         self._swallowed = 0
         self._check: IDelayedCall | None = None
         # dash takes the name of its commands' file for its own, `$0`, and puts it in front of every message.
-        name = os.path.basename(plan.executable)
+        name = self._name = os.path.basename(plan.executable)
         path = folder.place(os.fsdecode(name))
         os.mkfifo(path, 0o600)
         self._reports = ReportFifo(reactor, folder, self._received)
@@ -133,17 +159,19 @@ class DashTalk:
     def started(self, transport: SpawnedProcess) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.started`."""
         self._transport = transport
-        if transport.terminal_name is not None:
-            self._source = None
 
     def open(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.open`."""
-        # `cd` exports PWD, which a shell that is started in its folder does not.
-        line = rb"\cd -- %s || \exit 2; \unset OLDPWD PWD; PWD=%s; \unset HISTFILE; \set +o emacs +o vi +v; "
         folder = quoted(self._plan.cwd)
-        exported = any(name == b"PWD" for name, _ in self._plan.environment)
-        opening = line % (folder, folder) + (rb"\export PWD; " if exported else b"") + rb"\: "
-        self._commands.write(b"{ %s; } 2>/dev/null\n" % opening)
+        # `cd` exports PWD, which a shell that is started in its folder does not.
+        opening = rb"\cd -- %s || \exit 2; \unset OLDPWD PWD HISTFILE; PWD=%s; \set +o emacs +o vi; " % (folder, folder)
+        if any(name == b"PWD" for name, _ in self._plan.environment):
+            opening += rb"\export PWD; "
+        self._names_prompts = True
+        # An interactive dash ignores TERM, and so does its child until it has come to put it back: `kill` might be
+        # faster.  A wrong option keeps `set` from doing more than to change the letter before it.
+        opening += rb"\command set +iZ; \trap - TERM; \command set -iZ; "
+        self._commands.write(b"{ %s%s; } 2>/dev/null\n" % (opening, self._keep_prompts()))
         self._commands.write(self._report(b"e", 0))
 
     def send_command(self, text: bytes, source: bytes | None, *, aside: bool) -> int:
@@ -151,15 +179,19 @@ class DashTalk:
         self.number += 1
         self._last_command = self.number
         self._is_aside = aside
-        is_bare = len(text) <= MAX_PACKET_BYTES - _SPARE_BYTES and is_complete(text)
-        if not is_bare:
-            text = rb"\eval " + quoted(text + b"\n")
+        self._kept = None
+        self._names_prompts = b"PS1" in text or b"PS2" in text
+        complete = complete_size(text) if len(text) <= MAX_EXAMINED_BYTES else -1
+        if b"$!" in text and self._transport is not None and self._transport.terminal_name is not None:
+            self._keeps_jobs = True
+        is_bare = complete >= 0 and not (self._names_prompts or self._keeps_jobs or self._is_verbose(text))
+        if is_bare:
+            line = text[:complete] + (self._checked(text[complete:]) if complete < len(text) else b"")
+        else:
+            line = self._evaluation(text, is_complete=complete == len(text))
         if aside:
-            text = b"(%s\n) && \\:" % text
-        first = self._first_line(source)
-        if is_bare and len(first) + len(text) > MAX_PACKET_BYTES - 1:
-            text = rb"\eval " + quoted(text + b"\n")
-        self._commands.write(first + text + b"\n")
+            line = b"(%s\n) && \\:" % line
+        self._commands.write(self._first_line(source, traces=is_bare) + line + b"\n")
         report = self._report(b"e", self.number)
         if self._has_packets:
             self._commands.write(report)
@@ -176,6 +208,9 @@ class DashTalk:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
         if not self._commands.buffered():
             self._ask()
+
+    def look(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`: the report of the beginning comes by itself."""
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -203,17 +238,78 @@ class DashTalk:
 
     # Lines
 
-    def _first_line(self, source: bytes | None) -> bytes:
-        """Return the line before a command's text.  ``$_`` is the last word of each command, so it stays."""
+    def _first_line(self, source: bytes | None, *, traces: bool) -> bytes:
+        """Return the line before a command's text.  ``$_`` is the last word of each command, so it stays.
+
+        :param source: the path of the input, or ``None`` for the terminal.
+        :param traces: whether a trace that is on stays on behind this line.
+        """
         parts = []
-        if source != self._source:
+        if source is not None and (source, self._source) != (_NULL_DEVICE, _NULL_DEVICE):
+            # A text's own `exec <FILE` holds for the next one, unless that has an input or this one had.
             self._source = source
-            parts.append(rb'\. %s "$_"; ' % self._file(b"open", rb"\exec <%s" % quoted(source or _NULL_DEVICE)))
+            parts.append(rb'\. %s "$_"; ' % self._file(b"open", rb"\exec <%s" % quoted(source)))
         parts.append(rb"""\command printf 's %d\n%%.0s' "$_" 1<>%s""" % (self.number, self._report_word))
+        if b"x" in self._flags and not traces:
+            parts.append(rb"; \set +x")
         if self._status:
             parts.append(rb'; \. %s "$_" && \: "$_"' % self._status_file())
         line = b"".join(parts)
         return b"{ %s; } 2>/dev/null\n" % line if b"x" in self._flags else line + b"\n"
+
+    def _evaluation(self, text: bytes, *, is_complete: bool) -> bytes:
+        """Return the line that evaluates a text.  Its own report, of command 0, comes before the one that ends it.
+
+        :param text: the command.
+        :param is_complete: whether the text is known to be complete.
+        """
+        before = []
+        after = [b"%s || \\:" % self._say(b"e", 0)]
+        if self._names_prompts:
+            before.append(b"PS1=%s PS2=%s" % tuple(map(quoted, self._prompts)))
+            after.append(self._keep_prompts())
+        if self._keeps_jobs and b"m" in self._flags:
+            before.append(rb"\set -m")
+            after.append(rb"\set +m")
+        if b"x" in self._flags:
+            text = b"\\set -x\n" + text
+        if b"v" in self._flags:
+            before.append(rb"\set -v")
+        if self._is_verbose(text):
+            after.append(rb"\set +v")
+        end = b"{ %s; } 2>/dev/null" % b"; ".join(after)
+        if self._is_verbose(text) or (not is_complete and b"e" in self._flags):
+            # Of a file dash shows what it reads, and no status of a file ends the shell where `&&` is behind it.
+            line = rb"\. %s && \:; " % self._file(b"text", text) + end
+        elif is_complete:
+            line = rb"\eval " + quoted(text + b"\n" + end)
+        else:
+            line = rb"\eval " + quoted(text + b"\n") + b"; " + end
+        if before and self._status:
+            before.append(rb"\. %s && \:" % self._status_file())
+        return b"; ".join((*before, line))
+
+    def _checked(self, text: bytes) -> bytes:
+        """Return the line that runs what may be incomplete: another dash says what is wrong with it, as of a script."""
+        evaluation = rb"\eval " + quoted(text + b"\n")
+        if b"x" in self._flags:  # a trace would show both
+            return rb"{ \set +x; } 2>/dev/null; \eval " + quoted(b"\\set -x\n" + text + b"\n")
+        program = quoted(self._plan.executable)
+        return b"%s -nc %s %s && %s" % (program, quoted(text + b"\n"), self._name, evaluation)
+
+    def _is_verbose(self, text: bytes) -> bool:
+        """Return whether dash shows what it reads, before or behind a text."""
+        return b"v" in self._flags or _LEAVES_VERBOSE.search(text) is not None
+
+    def _keep_prompts(self) -> bytes:
+        """Return the commands that write both prompts to a file and empty them."""
+        return rb"""\command printf '%%s\0%%s%%.0s' "$PS1" "$PS2" "$_" >|%s; PS1= PS2=""" % quoted(self._prompts_path)
+
+    def _read_prompts(self) -> None:
+        """Read the prompts that the last command has left."""
+        with contextlib.suppress(OSError), open(self._prompts_path, "rb") as file:
+            first, _, second = file.read(2 * MAX_PROMPT_BYTES + 1).partition(b"\0")
+            self._prompts = (first[:MAX_PROMPT_BYTES], second[:MAX_PROMPT_BYTES])
 
     def _status_file(self) -> bytes:
         # With `&&` behind it, no status ends a shell in which `set -e` is on.
@@ -230,9 +326,11 @@ class DashTalk:
 
     def _report(self, kind: bytes, number: int) -> bytes:
         """Return the line that reports a status and the options, without any output."""
+        return b"{ %s || \\:; PS1= PS2=; } 2>/dev/null\n" % self._say(kind, number)
+
+    def _say(self, kind: bytes, number: int) -> bytes:
         words = rb"""'%s %d %%s %%s\n%%.0s' "$?" "$-" "$_" """ % (kind, number)
-        say = rb"\command printf %s1<>%s" % (words, self._report_word)
-        return b"{ %s || \\:; PS1= PS2=; } 2>/dev/null\n" % say
+        return rb"\command printf %s1<>%s" % (words, self._report_word)
 
     # Reports
 
@@ -247,9 +345,24 @@ class DashTalk:
             if report.kind is ReportKind.BEGUN:
                 later, self._later = self._later, b""
                 self._commands.write(later)
-            elif report.number == self.number:
-                self._stop_checking()
-            self._listener.reported(report)
+                self._listener.reported(report)
+            elif report.number == 0 and self.number:
+                self._kept = report
+            else:
+                self._ended(report)
+
+    def _ended(self, report: Report) -> None:
+        """Pass the report of an end on, with the status that an evaluated text has reported itself."""
+        if report.number == self.number:
+            self._stop_checking()
+            if self._names_prompts:
+                self._names_prompts = False
+                self._read_prompts()
+        if report.number == 0:
+            self._flags = report.flags
+        if self._kept is not None and report.kind is ReportKind.ENDED:
+            report = replace(self._kept, number=report.number)
+        self._listener.reported(report)
 
     # Questions
 
@@ -273,6 +386,10 @@ class DashTalk:
         assert self._transport is not None
         if self._transport.pid is not None:
             os.kill(self._transport.pid, signal.SIGINT)
+        self._check = self._reactor.callLater(INTERRUPT_SECONDS, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._check = None
         self._ask()
 
     def _is_idle(self) -> bool:
