@@ -19,7 +19,7 @@ from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.talk import Dialect, Launch, TalkListener, quoted
 from twisted_rsh.execution.shells.zsh_events import as_one_event
-from twisted_rsh.execution.shells.zsh_hooks import QUESTION, Order, environment_file, startup_file
+from twisted_rsh.execution.shells.zsh_hooks import FAILURE, QUESTION, Order, environment_file, startup_file
 
 __all__ = ["MAX_REPORT_BYTES", "ZSH", "ZshTalk"]
 
@@ -99,6 +99,7 @@ class ZshTalk:
         startup_files = b"-d" not in plan.argv
         if startup_files:
             self._write(b".zshenv", environment_file(self._path, own))
+        self._write(b"failure", FAILURE)
         self._write(b".zshrc", startup_file(self._path, own, startup_files=startup_files))
 
     def started(self, transport: SpawnedProcess) -> None:
