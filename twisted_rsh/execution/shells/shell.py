@@ -243,6 +243,10 @@ class ShellJob:
         if self._watch.phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
 
+    def look(self) -> None:
+        """Have the talk report whether the command has begun."""
+        self._talk.look()
+
     def withdraw(self) -> None:
         """Drop the command, which the shell has not been given.  The command ends with a refusal."""
         command, self._command = self._command, None
@@ -349,6 +353,7 @@ class ShellJob:
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
         self._talk.command_ended(report)
         self._meter.command_ended()
+        command.has_begun |= report.has_begun
         if command.has_begun:
             self._ending = self.signals.ending_of(report.status, on_terminal=self.process.feed is not None)
         else:
