@@ -27,17 +27,27 @@ import contextlib
 import os
 import platform
 import re
+import select
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from twisted.internet.interfaces import IDelayedCall
 
-from twisted_rsh.execution.processes.descriptors import open_pipe
+from twisted_rsh.execution.processes.descriptors import above_child_fds, open_pipe
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
-from twisted_rsh.execution.shells.bash_text import Way, is_plainly_complete, is_typable, reacts_of, way_of, whole_check
+from twisted_rsh.execution.shells.bash_text import (
+    Way,
+    is_nothing,
+    is_plainly_complete,
+    is_typable,
+    watches,
+    way_of,
+    whole_check,
+)
 from twisted_rsh.execution.shells.command_terminal import CommandTerminal
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
@@ -63,6 +73,9 @@ gives up."""
 MAX_KNOWN_TEXTS = 256
 """Texts whose check is remembered."""
 
+MAX_LAST_WORD = 500
+"""Characters of ``$_`` that are carried from a file of commands to the next text."""
+
 MAX_REPORT_BYTES = 64 * 1024
 """Bytes of the reports that are not whole; one report has some 200."""
 
@@ -72,11 +85,42 @@ _LAST_LINE_PADDED = 10_000
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
-_REPORT = re.compile(rb"/dev/null/([PQA]):(\d+):([^:\n]*):([^\n]*?):(\d*):E")
+_REPORT = re.compile(rb"/dev/null/([PQAT]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.S)
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
+_LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
 _COUNT = b'"${LINENO+${LINENO:$((0*(LINENO=%d))):0}}"'
 """Nothing, but as bash expands it, the number of the line becomes another one."""
+
+
+class _Mark:
+    """A FIFO that tells, also after the end of the shell, whether the shell has opened it.
+
+    :param path: where to make it.
+    """
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self._fd = -1
+
+    def set(self) -> None:
+        """Begin to tell."""
+        self.close()
+        if not os.path.lexists(self.path):
+            os.mkfifo(self.path, 0o600)
+        self._fd = above_child_fds(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def was_opened(self) -> bool:
+        """Return whether a process has opened it for writing since :meth:`set`, and none has it open."""
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class BashTalk:
@@ -104,7 +148,12 @@ class BashTalk:
         self._status = 0
         self._flags = b""
         self._edits = False
-        self._reacts = False
+        self._is_watched = self._has_traps = not self._is_clean
+        self._left_status = 0
+        self._is_nothing = False
+        self._parts: tuple[bytes, ...] = ()
+        self._last_word = b""
+        self._inner_status: int | None = None
         self._line = b""
         self._last_line = 0
         self._has_hook = True
@@ -122,6 +171,7 @@ class BashTalk:
             on_failure.callback(self._terminal.close)
             self._fifo = ReportFifo(reactor, folder, self._received)
             on_failure.callback(self._fifo.close)
+            self._mark = _Mark(folder.place("mark"))
             self._now = folder.place("now")
             self._text = folder.place("text")
             self._opening_reader, self._opening_writer = open_pipe()
@@ -144,7 +194,7 @@ class BashTalk:
     # Lines
 
     def _report_line(self, kind: bytes) -> bytes:
-        return _NOTHING % (quoted(self._fifo.path), _WORDS % kind)
+        return _NOTHING % (quoted(self._fifo.path), _LAST_WORDS if kind == b"T" else _WORDS % kind)
 
     def _hooks(self) -> bytes:
         """Return the assignments that make bash run the file of commands and report at each prompt."""
@@ -162,7 +212,8 @@ class BashTalk:
         if self._is_clean:
             quiet = b"unset HISTFILE MAILCHECK; set +o history +H; "
         else:
-            quiet = b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
+            load = b"[[ ${HISTFILE-} ]] && history -r; "
+            quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
         return b"%bPS1= PS2= LINENO=0 %b" % (quiet, self._hooks())
 
     def _startup_file(self) -> bytes:
@@ -175,7 +226,10 @@ class BashTalk:
         )
 
     def _group(self, text: bytes) -> bytes:
-        return b"{ %b\n} <%b\n" % (text, self._source_word())
+        if not self._has_traps:
+            return b"{ %b\n} <%b\n" % (text, self._source_word())
+        self._mark.set()
+        return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
 
     def _source_word(self) -> bytes:
         return quoted(self._source) + _COUNT % self._last_line
@@ -208,7 +262,10 @@ class BashTalk:
         if aside:
             self._send_aside(text)
         elif not self._has_hook:
+            self._has_hook = True
             self._do(self._settings_line(), lambda: self._send(text))
+        elif not self._is_clean:
+            self._remember(text)
         else:
             self._send(text)
         return self.number
@@ -238,7 +295,9 @@ class BashTalk:
             self._terminal.close()
             return
         try:
-            self._write_file(self._text, b"exit\nexit\n")
+            leaving = b"exit %d\n" % self._status
+            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a\n"
+            self._write_file(self._text, save + 2 * leaving)
         except OSError:
             self._terminal.close()
         else:
@@ -247,11 +306,14 @@ class BashTalk:
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
         self._fifo.take()
-        if self._running and not self._has_begun and not self._is_aside and not self._terminal.unread():
-            self._begun()
+        if self._running and not (self._has_begun or self._is_aside or self._terminal.unread()):
+            # A trap may have ended the shell between the last byte of the text and its beginning.
+            if not self._has_traps or self._mark.was_opened():
+                self._begun()
         self._running = None
         self._stop_looking()
         self._cancel_check()
+        self._mark.close()
         self._fifo.close()
         self._terminal.close()
 
@@ -266,21 +328,27 @@ class BashTalk:
 
     def _send(self, text: bytes) -> None:
         """Type a text, now or when it is known to be complete."""
-        reacts = self._reacts or reacts_of(text)
-        way = way_of(text, is_on_terminal=self._on_terminal, flags=self._flags, reacts=reacts)
-        self._reacts = reacts
+        self._is_watched |= watches(text)
+        self._has_traps |= b"trap" in text
+        way = way_of(text, flags=self._flags, is_watched=self._is_watched)
+        in_file = replace(way, in_file=True)
         if self._edits and not is_typable(text):
-            way = Way.FILE
-        if way is Way.FILE or is_plainly_complete(text):
+            way = in_file
+        self._is_nothing = is_nothing(text)
+        if self._is_nothing:
+            self._terminal.write(b"\n")
+            self._look_later()
+            return
+        if way.in_file or is_plainly_complete(text):
             self._type(text, way)
             return
         known = self._known.get(text)
         if known is not None:
             self._known.move_to_end(text)
-            self._type(text, way if known else Way.FILE)
+            self._type(text, way if known else in_file)
             return
         if (len(text) - len(text.rstrip(b"\\"))) % 2:
-            self._type(text, Way.FILE)
+            self._type(text, in_file)
             return
 
         def answer(found: SyntaxAnswer) -> None:
@@ -289,12 +357,12 @@ class BashTalk:
             self._known[text] = is_whole
             if len(self._known) > MAX_KNOWN_TEXTS:
                 self._known.popitem(last=False)
-            self._type(text, way if is_whole else Way.FILE)
+            self._type(text, way if is_whole else in_file)
 
         try:
             self._check = SyntaxCheck(self._reactor, self._plan, (b"--norc", b"-n"), whole_check(text), answer)
         except OSError:
-            self._type(text, Way.FILE)
+            self._type(text, in_file)
 
     def _type(self, text: bytes, way: Way) -> None:
         """Give the shell a text in one of the ways."""
@@ -311,23 +379,31 @@ class BashTalk:
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
         put_back = b""
-        if not self._has_hook:
-            self._has_hook = True
-            if self._status:
-                put_back = b"(exit %d) && :; " % self._status
-        if way is Way.GROUP:
+        if b"v" in self._flags:
+            put_back += b"{ set +v; } 2>/dev/null; "
+        if self._parts and b"PIPESTATUS" in text and b"e" not in self._flags:
+            put_back += b"%b; " % b" | ".join(b"(exit %b)" % part for part in self._parts)
+        elif self._status != self._left_status or (self._status and (put_back or way.takes_input)):
+            put_back += b"{ (exit %d) && :; } 2>/dev/null; " % self._status
+        if self._last_word and b"$_" in text and not self._status:
+            put_back += b"{ : %b; } 2>/dev/null; " % quoted(self._last_word)
+        self._parts, self._last_word = (), b""
+        if way.in_file:
+            # The report at the end of the file has the status, and makes the dot command succeed: its own failure
+            # would count once more.
+            end = b"" if b"v" in self._flags or b"verbose" in text else self._report_line(b"T") + b"\n"
+            padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
+            self._write_file(self._text, padding + put_back + text + b"\n" + end)
+            text, put_back = b". %b" % quoted(self._text), b""
+        if not way.takes_input:
             return self._group(put_back + text)
-        if way is Way.REPLACED_INPUT:
-            back = b"{ exec <&255; } 2>/dev/null || exec <%b\n" % quoted(self._terminal.path)
-            if self._on_terminal:
-                back = b"exec <%b\n" % quoted(self._terminal.path)
-            self._write_file(self._now, back)
-            trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
-            put_back = b" (exit %d) && :;" % self._status if self._status else b""
-            take = b"{ %bexec <%b; %b%b } 2>/dev/null; " % (trace[0], self._source_word(), trace[1], put_back)
-            return b"{ %b%b\n}\n" % (take, text)
-        self._write_file(self._text, b"\n" * min(first_line - 1, _LAST_LINE_PADDED) + text + b"\n")
-        return self._group(put_back + b". %b" % quoted(self._text))
+        back = b"exec <%b\n" % quoted(self._terminal.path)
+        if not self._on_terminal:  # a terminal that it opens would become the one that controls it
+            back = b"{ exec <&255; } 2>/dev/null || " + back
+        self._write_file(self._now, back)
+        trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
+        take = b"{ %bexec <%b; %b} 2>/dev/null; " % (trace[0], self._source_word(), trace[1])
+        return b"{ %b%b%b\n}\n" % (take, put_back, text)
 
     def _send_aside(self, text: bytes) -> None:
         """Have the text run at the prompt, behind which bash puts everything back."""
@@ -349,6 +425,20 @@ class BashTalk:
 
     def _settings_line(self) -> bytes:
         return b"{ PS1= PS2= %b; } 2>/dev/null\n" % self._hooks()
+
+    def _remember(self, text: bytes) -> None:
+        """Put a text into the history, where it would be if the user had typed it; then send it."""
+        try:
+            self._write_file(self._now, b"history -s -- %b\n" % quoted(text))
+        except OSError:  # a full disk is no reason not to run it
+            self._send(text)
+        else:
+            self._do(b"\n", lambda: self._remembered(text))
+
+    def _remembered(self, text: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._now)
+        self._send(text)
 
     def _do(self, line: bytes, then: Callable[[], None]) -> None:
         """Type a line of the server's own, and go on at the next prompt."""
@@ -383,8 +473,11 @@ class BashTalk:
 
     def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
         running = self._running
-        if kind == b"A":
-            self._aside_status = status
+        if kind in b"AT":
+            self._inner_status = status
+            if kind == b"T":
+                parts, _, self._last_word = options.partition(b"/")
+                self._parts = tuple(parts.split()) if len(parts) > 1 else ()
             return
         is_repeated = bool(line) and line == self._line and line != b"%d" % self._last_line
         self._line = line
@@ -410,14 +503,14 @@ class BashTalk:
         if running and (self._is_aside or os.path.lexists(self._now)):
             with contextlib.suppress(OSError):
                 os.unlink(self._now)
+        inner, self._inner_status = self._inner_status, None
+        self._left_status = 0 if kind == b"Q" else status
         if self._is_aside:
             self._is_aside = False
-            status, self._aside_status = self._aside_status, 1
-        else:
-            self._status = status
+            status = 1 if inner is None else inner
+        elif not self._is_nothing:
+            self._status = status = status if inner is None else inner
         self._listener.reported(Report(ReportKind.ENDED, running, status, flags, has_begun=True))
-
-    _aside_status = 1
 
     def _begun(self) -> None:
         self._has_begun = True
@@ -437,6 +530,10 @@ class BashTalk:
         if self._look_call is not None:
             self._look_call.cancel()
             self._look_call = None
+
+    def look(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`."""
+        self._look()
 
     def _looked(self) -> None:
         self._look_call = None

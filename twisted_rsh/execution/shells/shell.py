@@ -243,6 +243,10 @@ class ShellJob:
         if self._watch.phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
 
+    def look(self) -> None:
+        """Have the talk report whether the command has begun."""
+        self._talk.look()
+
     def withdraw(self) -> None:
         """Drop the command, which the shell has not been given.  The command ends with a refusal."""
         command, self._command = self._command, None

@@ -18,8 +18,8 @@ from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.talk import Dialect, Launch, TalkListener, quoted
-from twisted_rsh.execution.shells.zsh_events import is_one_event
-from twisted_rsh.execution.shells.zsh_hooks import QUESTION, Order, environment_file, startup_file
+from twisted_rsh.execution.shells.zsh_events import as_one_event
+from twisted_rsh.execution.shells.zsh_hooks import FAILURE, QUESTION, Order, environment_file, startup_file
 
 __all__ = ["MAX_REPORT_BYTES", "ZSH", "ZshTalk"]
 
@@ -99,6 +99,7 @@ class ZshTalk:
         startup_files = b"-d" not in plan.argv
         if startup_files:
             self._write(b".zshenv", environment_file(self._path, own))
+        self._write(b"failure", FAILURE)
         self._write(b".zshrc", startup_file(self._path, own, startup_files=startup_files))
 
     def started(self, transport: SpawnedProcess) -> None:
@@ -111,18 +112,21 @@ class ZshTalk:
 
     def send_command(self, text: bytes, source: bytes | None, *, aside: bool) -> int:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
-        is_file = aside or not is_one_event(text) or (b"#" in text and not self._comments_are_sure)
+        typed = None if aside or (b"#" in text and not self._comments_are_sure) else as_one_event(text)
         if _WITHOUT_COMMENTS.search(text):
             self._comments_are_sure = False
-        if is_file:
+        if typed is None:
             self._write(b"text", text + b"\n")
             self._write(b"line", b"\\builtin . %s\n" % quoted(os.path.join(self._path, b"text")))
         else:
             # An empty line keeps a backslash at the end from joining the text with the end of the file.
-            self._write(b"line", text + (b"\n\n" if text.endswith(b"\\") else b"\n"))
+            self._write(b"line", typed + (b"\n\n" if typed.endswith(b"\\") else b"\n"))
         has_new_input = self._set_input(source or self._terminal or os.fsencode(os.devnull))
         order = Order(
-            is_aside=aside, has_new_input=has_new_input, has_lines=not is_file and b"\n" in text, is_file=is_file
+            is_aside=aside,
+            has_new_input=has_new_input,
+            has_lines=typed is not None and b"\n" in typed,
+            is_file=typed is None,
         )
         self.number += 1
         self._last_command = self.number

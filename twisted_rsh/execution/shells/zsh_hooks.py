@@ -22,10 +22,14 @@ from dataclasses import dataclass
 
 from twisted_rsh.execution.shells.talk import quoted
 
-__all__ = ["QUESTION", "Order", "environment_file", "startup_file"]
+__all__ = ["FAILURE", "QUESTION", "Order", "environment_file", "startup_file"]
 
 QUESTION = b"\n"
 """The line that asks whether the shell is at its prompt; the report ``r`` answers it."""
+
+
+FAILURE = b"! \\builtin true\n"
+"""The text that sets the status of a file that an error has ended: zsh makes it 126, and a script ends with 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,38 +55,45 @@ class Order:
 
 _HOOKS = rb"""
 __twisted_rsh() {
-  builtin local __s=$? __k=$__twisted_rsh[fd] __x __y && builtin trap - DEBUG ZERR
+  local __s=$? __k=$__twisted_rsh[fd] __x __y && SHIELD && builtin trap - DEBUG ZERR
   if (( $# == 1 )) { return 1 }  # a line for the history
   if (( $# )) {  # a command begins
     if (( __twisted_rsh[at] != 2 )) { builtin print x >FOLDER/reports; builtin kill -KILL $$ }
     if (( __twisted_rsh[lines] )) {
       __x=$(( systell(0) ))
-      if { builtin read -r __y } { builtin sysseek $__x; exec {__x}<&0; __twisted_rsh[rest]=$__x }
+      if { builtin read -r __y } { builtin sysseek $__x; builtin exec {__x}<&0; __twisted_rsh[rest]=$__x }
     }
     __twisted_rsh[at]=0
     PS1=$__twisted_rsh[ps1] PS2=$__twisted_rsh[ps2]
     if (( __twisted_rsh[file] )) { zshaddhistory_functions=(${zshaddhistory_functions:#__twisted_rsh}) }
-    if (( __k )) { exec <&$__k {__k}<&- } else { exec <&- }
+    if (( __k )) { builtin exec <&$__k {__k}<&- } else { builtin exec <&- }
+    if (( $+dis_functions[builtin] )) { functions[builtin]=$dis_functions[builtin] }
     return
   }
   if (( ! __twisted_rsh[at] )) {
     __twisted_rsh[own]=0
     if [[ /dev/fd/0 -ef FOLDER/stdin ]] { __twisted_rsh[own]=1 }
+    __y=FOLDER/commands
+    __twisted_rsh[at]=1
+    if (( __twisted_rsh[file] && __s == 126 )) {  # an error has ended the file
+      __y=FOLDER/failure
+      __twisted_rsh+=(at 2 file 0)
+    }
     if (( __twisted_rsh[rest] )) {
       __x=$__twisted_rsh[rest]
-      exec {__k}<&0 <&$__x {__x}<&-
-      __twisted_rsh+=(at 2 rest 0 fd $__k)
-      return
-    }
-    __k=0
-    if [[ -e /dev/fd/0 ]] { exec {__k}<&0 <FOLDER/commands } else { exec <FOLDER/commands }
-    if (( $? )) {
+      builtin exec {__k}<&0 <&$__x {__x}<&-
+      __twisted_rsh+=(at 2 rest 0)
+    } elif [[ ! -e /dev/fd/0 ]] {
+      __k=0
+      builtin exec <$__y
+    } elif { ! builtin exec {__k}<&0 <$__y } {  # the user allows too few descriptors
       builtin ulimit -S -n 64
-      exec {__k}<&0 <FOLDER/commands || builtin kill -KILL $$
+      builtin exec {__k}<&0 <$__y || builtin kill -KILL $$
     }
-    __twisted_rsh+=(at 1 fd $__k ps1 "$PS1" ps2 "$PS2")
+    __twisted_rsh+=(fd $__k ps1 "$PS1" ps2 "$PS2")
+    if (( __twisted_rsh[at] == 2 )) { PS1= PS2=; return }
   } elif (( __twisted_rsh[at] == 2 )) {
-    exec <FOLDER/commands
+    builtin exec <FOLDER/commands
     __twisted_rsh[at]=1
   }
   builtin print -r -- e $__twisted_rsh[n] $__s >FOLDER/reports
@@ -92,13 +103,13 @@ __twisted_rsh() {
     (( ++__twisted_rsh[n] ))
     if [[ $__x[1] == $'\t' ]] {
       builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports
-      ( if (( __k )) { exec {__k}<&- }; exec <FOLDER/stdin; builtin . FOLDER/text )
+      ( if (( __k )) { builtin exec {__k}<&- }; builtin exec <FOLDER/stdin; builtin . FOLDER/text )
       builtin print -r -- e $__twisted_rsh[n] $? >FOLDER/reports
       continue
     }
     if [[ $__x[2] == $'\t' ]] && (( __twisted_rsh[own] )) {
-      exec {__k}<&-
-      exec {__k}<FOLDER/stdin
+      builtin exec {__k}<&-
+      builtin exec {__k}<FOLDER/stdin
     }
     __twisted_rsh+=(at 2 fd $__k lines 0 file 0)
     if [[ $__x[3] == $'\t' ]] { __twisted_rsh[lines]=1 }
@@ -108,18 +119,21 @@ __twisted_rsh() {
       builtin print -rs -- "$(<FOLDER/text)"
     }
     builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports
-    exec <FOLDER/line
+    builtin exec <FOLDER/line
     return
   }
 }
 if (( ! $+functions[precmd] )) {
   precmd() {
-    builtin trap - DEBUG ZERR
+    SHIELD && builtin trap - DEBUG ZERR
     if (( ! $precmd_functions[(I)__twisted_rsh] )) { precmd_functions+=(__twisted_rsh) }
     if (( ! $preexec_functions[(I)__twisted_rsh] )) { preexec_functions+=(__twisted_rsh) }
   }
 }
 """
+
+_SHIELD = rb"{ (( ! $+functions[builtin] )) || dis_functions[builtin]=$functions[builtin] }"
+"""Disables a function of the user's that is called ``builtin``; it is enabled again when a command begins."""
 
 _EMULATION = (
     b"zsh -o localtraps -o nodebugbeforecmd -o noxtrace -o noverbose -o noaliases -o noerrexit -o noerrreturn"
@@ -180,5 +194,5 @@ if [[ -r ${ZDOTDIR-$HOME}/.zshrc ]] . "${ZDOTDIR-$HOME}/.zshrc"
         b"own": first,
         b"clean": b"" if startup_files else b"builtin unset HISTFILE",
         b"emulation": _EMULATION,
-        b"hooks": quoted(_HOOKS.replace(b"FOLDER", quoted(folder))),
+        b"hooks": quoted(_HOOKS.replace(b"SHIELD", _SHIELD).replace(b"FOLDER", quoted(folder))),
     }
