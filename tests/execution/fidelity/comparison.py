@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.threads import deferToThread
 
+from tests.execution.fidelity import outcomes, plain
 from tests.execution.fidelity.ours import our_outcome
 from tests.execution.fidelity.outcomes import Mode, Outcome
 from tests.execution.fidelity.plain import plain_outcome
@@ -61,13 +63,16 @@ class PlainCache:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
+        # What is normalised otherwise, or run otherwise, is another outcome.
+        sources = b"".join(Path(module.__file__ or "").read_bytes() for module in (outcomes, plain))
+        self._version = hashlib.sha256(sources).hexdigest()
         self._known: dict[str, Outcome] = {}
         if path is not None and path.exists():
             self._known = {key: Outcome(*value) for key, value in json.loads(path.read_text()).items()}
 
     async def outcome(self, shell: str, sequence: Sequence, on_terminal: bool) -> Outcome:
         """See :func:`plain_outcome`."""
-        key = json.dumps([shell, on_terminal, sequence.text, sequence.input])
+        key = json.dumps([self._version, shell, on_terminal, sequence.text, sequence.input])
         if key not in self._known:
             self._known[key] = await deferToThread(plain_outcome, shell, sequence, on_terminal)
         return self._known[key]

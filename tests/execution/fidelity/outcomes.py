@@ -25,7 +25,7 @@ _PID = re.compile(
 """The process in the message about a child that a signal has ended."""
 
 _NOTICE = re.compile(
-    r"^\[\d+\](?:(?: \d+)+| *[+-]? *(?:\d+ )?"
+    r"^(?:\n(?=\[\d+\][+-]? +Stopped))?\[\d+\](?:(?: \d+)+| *[+-]? *(?:\d+ )?"
     r"(?:Done|Exit|Killed|Terminated|Stopped|done|exit|killed|terminated|suspended)\b.*)\n",
     re.MULTILINE,
 )

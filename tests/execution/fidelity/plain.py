@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 from pathlib import Path
 
 from tests.execution.fidelity.outcomes import Outcome, comparable
 from tests.execution.fidelity.sequences import Sequence
-from tests.execution.real_shells import account
+from tests.execution.real_shells import COLUMNS, ROWS, account
 from tests.tools import require_tool
 
 __all__ = ["ENVIRONMENT", "plain_outcome"]
@@ -55,6 +58,7 @@ def _on_pipes(command: list[str], folder: Path, environment: dict[str, str], dat
 def _on_terminal(command: list[str], folder: Path, environment: dict[str, str], data: str) -> Outcome:
     assert not data  # the terminal's echo of it would come at any time
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", ROWS, COLUMNS, 0, 0))
     with open(ours, "rb", buffering=0) as output:
         process = subprocess.Popen(
             ["setsid", "--ctty", *command], cwd=folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs

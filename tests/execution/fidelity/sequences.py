@@ -73,14 +73,15 @@ def parse_sequences(topic: str, text: str) -> list[Sequence]:
     names: set[str] = set()
     for number, part in enumerate(f"\n{text}".split(f"\n{_HEADER}")[1:], 1):
         header, _, body = part.partition("\n")
-        name, shells, *modes = header.split(" | ")
-        if not shells.split() or name in names or modes not in ([], ["one"]):
+        name, _, rest = header.partition(" | ")
+        shells, bar, mode = rest.partition(" | ")
+        if not shells.split() or name in names or (bar and mode != "one"):
             raise SequenceError(f"{topic}: header {number}, {header!r}, must be a new name, ' | ' and names of shells")
         names.add(name)
         commands, inputs = _commands(body.rstrip("\n").split("\n"))
         if not any(commands):
             raise SequenceError(f"{topic}: {name}: no command")
-        found.append(Sequence(f"{topic}: {name}", tuple(shells.split()), tuple(commands), tuple(inputs), not modes))
+        found.append(Sequence(f"{topic}: {name}", tuple(shells.split()), tuple(commands), tuple(inputs), not bar))
     return found
 
 
