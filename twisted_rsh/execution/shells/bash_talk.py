@@ -46,6 +46,7 @@ from twisted_rsh.execution.shells.bash_text import (
     is_typable,
     is_verbose,
     noticed_names,
+    substitutes,
     watches,
     way_of,
     whole_check,
@@ -93,6 +94,7 @@ _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
 _PROMPTS = (b"PS1", b"PS2")
 _KEPT = b"__twisted_rsh_"
+_GIVEN = _KEPT + b"given"
 _GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
 """Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
 _EMPTY_LOOP = b"for _ in; do :; done"
@@ -158,6 +160,7 @@ class BashTalk:
         self._has_history = self._records = False
         self._is_watched = self._has_traps = not self._is_clean
         self._left_status = 0
+        self._may_want_more = False
         self._is_nothing = False
         self._prompts: set[bytes] = set()
         self._parts: tuple[bytes, ...] = ()
@@ -212,10 +215,13 @@ class BashTalk:
         run = b"if for _ in; do :; done 2>/dev/null <%b; then . %b; fi" % (now, now)
         # A prompt is for people: it is kept apart until the next text, and reported.  Without one no loop has a turn.
         keeping = b'; for %b in ${%b:+"$%b"}; do %b; done; for %b in ${%b:+""}; do %b; done'
+        changed = b'; for %b in ${%b:+"$%b"}; do %b; done'
         report = self._report_line(b"P")
         for name in _PROMPTS:
             kept = _KEPT + name
+            report += changed % (kept, _GIVEN, name, _EMPTY_LOOP)
             report += keeping % (kept, name, name, self._report_line(name), name, name, _EMPTY_LOOP)
+        report += b'; for %b in ${%b:+""}; do %b; done' % (_GIVEN, _GIVEN, _EMPTY_LOOP)
         return b"PROMPT_COMMAND[9998]=%b PROMPT_COMMAND[9999]=%b" % (quoted(run), quoted(report))
 
     def _settings(self) -> bytes:
@@ -244,6 +250,8 @@ class BashTalk:
 
     def _source_word(self) -> bytes:
         prompts = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(self._prompts))
+        if prompts:
+            prompts += b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN
         return quoted(self._source) + _COUNT % self._last_line + prompts
 
     # Talk
@@ -292,7 +300,7 @@ class BashTalk:
         elif not self._terminal.unread():
             self.number += 1
             self._question = self.number
-            self._terminal.write(b"\n")
+            self._terminal.write(b"\n" if self._has_hook else self._report_line(b"Q") + b"\n")
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -340,6 +348,8 @@ class BashTalk:
 
     def _send(self, text: bytes) -> None:
         """Type a text, now or when it is known to be complete."""
+        if (len(text) - len(text.rstrip(b"\\"))) % 2:
+            text = text[:-1]  # it would join the next line, and there is none
         self._is_watched |= watches(text)
         self._has_traps |= b"trap" in text
         way = way_of(text, flags=self._flags, is_watched=self._is_watched, noticed=self._noticed)
@@ -353,7 +363,7 @@ class BashTalk:
             self._look_later()
         elif is_plainly_complete(text):
             self._type(text, way, is_whole=True)
-        elif len(text) > MAX_TYPED_BYTES or (len(text) - len(text.rstrip(b"\\"))) % 2:
+        elif len(text) > MAX_TYPED_BYTES and not substitutes(text):
             self._type(text, way, is_whole=False)
         elif (known := self._known.get(text)) is not None:
             self._known.move_to_end(text)
@@ -387,6 +397,7 @@ class BashTalk:
         self._look_later()
 
     def _typed(self, text: bytes, way: Way, is_whole: bool) -> bytes:
+        self._may_want_more = not way.in_file and b"PROMPT_COMMAND" not in text
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
         put_back = b""
@@ -400,6 +411,7 @@ class BashTalk:
             put_back += b"{ : %b; } 2>/dev/null; " % quoted(self._last_word)
         self._parts, self._last_word = (), None
         if way.in_file:
+            is_damaging = substitutes(text)
             # The report at the end of the file has the status, and makes the dot command succeed: its own failure
             # would count once more.
             has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
@@ -407,6 +419,8 @@ class BashTalk:
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
             self._write_file(self._text, padding + put_back + text + b"\n" + end)
             text, put_back = b". %b" % quoted(self._text), b""
+            if not is_whole and is_damaging:
+                text = b"( %b )" % text
         if not way.takes_input:
             return self._group(put_back + text)
         back = b"exec <%b\n" % quoted(self._terminal.path)
@@ -592,14 +606,19 @@ class BashTalk:
         return bool(call) and call[0].isdigit() and int(call[0]) in _READS
 
     def _act_on_silence(self) -> None:
-        """Bash reads although the command has not ended: its hook is gone, or it wants more, or it cannot report."""
-        if self._silent == _SILENT_LOOKS:
-            self._terminal.write(self._report_line(b"Q") + b"\n")
-        elif self._silent == 2 * _SILENT_LOOKS:
+        """Bash reads although the command has not ended: it wants more, or its hook is gone, or it cannot report.
+
+        A typed text that was complete wants more when an alias has opened something.  What is typed then would be taken
+        for a part of it, so bash is interrupted first.
+        """
+        if self._silent % _SILENT_LOOKS:
+            return
+        step = self._silent // _SILENT_LOOKS + (0 if self._may_want_more else 1)
+        if step in (1, 3):
             os.kill(self._pid, signal.SIGINT)
-        elif self._silent == 3 * _SILENT_LOOKS:
+        elif step in (2, 4):
             self._terminal.write(self._report_line(b"Q") + b"\n")
-        elif self._silent == 4 * _SILENT_LOOKS:
+        else:
             self._listener.give_up(
                 "the shell cannot report any more: its bound of open files or its restrictions forbid it; it was ended"
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["MAX_TYPED_BYTES", "Way", "is_plainly_complete", "is_nothing", "is_typable", "is_verbose", "noticed_names", "watches", "way_of", "whole_check"]
+__all__ = ["MAX_TYPED_BYTES", "Way", "is_plainly_complete", "is_nothing", "is_typable", "is_verbose", "noticed_names", "substitutes", "watches", "way_of", "whole_check"]
 
 MAX_TYPED_BYTES = 32 * 1024
 """Bytes of a text that is typed; a longer one is read from a file, which is quicker than a second parse."""
@@ -58,6 +58,9 @@ _WATCHES = re.compile(rb"\bDEBUG\b|\bRETURN\b|\bBASH_SOURCE\b|\bFUNCNAME\b|\bcal
 _VERBOSE = re.compile(rb"\bset\s+[-+]\w*v|\bverbose\b")
 """What makes bash print the lines of a file as it reads them."""
 
+_SUBSTITUTES = re.compile(rb"[$<>]\(")
+"""The beginning of a substitution of a command or a process."""
+
 _NAMES = re.compile(rb"(?:^|[\s;&|])(?:function[ \t]+([\w-]+)|([\w-]+)[ \t]*\(\s*\))")
 """The name of a function that is defined."""
 
@@ -88,6 +91,11 @@ def is_typable(text: bytes) -> bool:
 def is_nothing(text: bytes) -> bool:
     """Return whether a text has only blanks and remarks."""
     return _NOTHING.fullmatch(text) is not None
+
+
+def substitutes(text: bytes) -> bool:
+    """Return whether a text has a substitution, of which an unfinished one damages bash 5.2 for good."""
+    return _SUBSTITUTES.search(text) is not None
 
 
 def is_verbose(text: bytes) -> bool:
