@@ -1,7 +1,7 @@
 r"""The talk with bash 5.1 and later: each text is typed as it is, and bash reports at its prompt.
 
-Bash is interactive and reads its lines from a terminal of its own (:mod:`~twisted_rsh.execution.shells.command_terminal`).
-A text is typed as a group::
+Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a
+group::
 
     { TEXT
     } <INPUT
@@ -40,10 +40,14 @@ from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.bash_text import (
+    MAX_TYPED_BYTES,
     Way,
     is_nothing,
     is_plainly_complete,
     is_typable,
+    is_verbose,
+    noticed_names,
+    substitutes,
     watches,
     way_of,
     whole_check,
@@ -61,8 +65,8 @@ _ERROR_FD, _OWN_FD = 8, 9
 """Where bash finds its error output and its command terminal when it starts; it closes both."""
 
 LOOK_DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
-"""Seconds before each look at a command that has not reported its end, and then a second each: whether it has begun, and
-whether bash reads its terminal although it has not reported."""
+"""Seconds before each look at a command that has not reported its end, and then a second each: whether it has begun,
+and whether bash reads its terminal although it has not reported."""
 
 _LONG_LOOK = 1.0
 
@@ -85,10 +89,16 @@ _LAST_LINE_PADDED = 10_000
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
-_REPORT = re.compile(rb"/dev/null/([PQAT]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.S)
+_REPORT = re.compile(rb"/dev/null/([PQAT]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
+_PROMPTS = (b"PS1", b"PS2")
+_KEPT = b"__twisted_rsh_"
+_GIVEN = _KEPT + b"given"
+_GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
+"""Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
+_EMPTY_LOOP = b"for _ in; do :; done"
 _COUNT = b'"${LINENO+${LINENO:$((0*(LINENO=%d))):0}}"'
 """Nothing, but as bash expands it, the number of the line becomes another one."""
 
@@ -148,11 +158,15 @@ class BashTalk:
         self._status = 0
         self._flags = b""
         self._edits = False
+        self._has_history = self._records = False
         self._is_watched = self._has_traps = not self._is_clean
         self._left_status = 0
+        self._may_want_more = False
         self._is_nothing = False
+        self._prompts: set[bytes] = set()
         self._parts: tuple[bytes, ...] = ()
-        self._last_word = b""
+        self._last_word: bytes | None = None
+        self._noticed: frozenset[bytes] = frozenset()
         self._inner_status: int | None = None
         self._line = b""
         self._last_line = 0
@@ -200,21 +214,25 @@ class BashTalk:
         """Return the assignments that make bash run the file of commands and report at each prompt."""
         now = quoted(self._now)
         run = b"if for _ in; do :; done 2>/dev/null <%b; then . %b; fi" % (now, now)
-        # A prompt is for people.  The loops have no turn while the variables are empty.
-        hide = b"".join(
-            b'; for %b in ${%b:+""}; do for _ in; do :; done; done' % (name, name) for name in (b"PS1", b"PS2")
-        )
-        report = self._report_line(b"P") + hide
+        # A prompt is for people: it is kept apart until the next text, and reported.  Without one no loop has a turn.
+        keeping = b'; for %b in ${%b:+"$%b"}; do %b; done; for %b in ${%b:+""}; do %b; done'
+        changed = b'; for %b in ${%b:+"$%b"}; do %b; done'
+        report = self._report_line(b"P")
+        for name in _PROMPTS:
+            kept = _KEPT + name
+            report += changed % (kept, _GIVEN, name, _EMPTY_LOOP)
+            report += keeping % (kept, name, name, self._report_line(name), name, name, _EMPTY_LOOP)
+        report += b'; for %b in ${%b:+""}; do %b; done' % (_GIVEN, _GIVEN, _EMPTY_LOOP)
         return b"PROMPT_COMMAND[9998]=%b PROMPT_COMMAND[9999]=%b" % (quoted(run), quoted(report))
 
     def _settings(self) -> bytes:
         """Return the commands that switch off what a shell at a keyboard has."""
         if self._is_clean:
-            quiet = b"unset HISTFILE MAILCHECK; set +o history +H; "
+            quiet = b"unset HISTFILE MAILCHECK PS1 PS2; set +o history +H; history -c; "
         else:
             load = b"[[ ${HISTFILE-} ]] && history -r; "
             quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
-        return b"%bPS1= PS2= LINENO=0 %b" % (quiet, self._hooks())
+        return b"%b%b; %b </dev/null%b" % (quiet, self._hooks(), _EMPTY_LOOP, _COUNT % 0)
 
     def _startup_file(self) -> bytes:
         """Return the start-up file: it reads the user's own, then takes the command terminal."""
@@ -232,7 +250,10 @@ class BashTalk:
         return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
 
     def _source_word(self) -> bytes:
-        return quoted(self._source) + _COUNT % self._last_line
+        prompts = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(self._prompts))
+        if prompts:
+            prompts += b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN
+        return quoted(self._source) + _COUNT % self._last_line + prompts
 
     # Talk
 
@@ -264,7 +285,7 @@ class BashTalk:
         elif not self._has_hook:
             self._has_hook = True
             self._do(self._settings_line(), lambda: self._send(text))
-        elif not self._is_clean:
+        elif self._has_history or not self._is_clean:
             self._remember(text)
         else:
             self._send(text)
@@ -280,7 +301,7 @@ class BashTalk:
         elif not self._terminal.unread():
             self.number += 1
             self._question = self.number
-            self._terminal.write(b"\n")
+            self._terminal.write(b"\n" if self._has_hook else self._report_line(b"Q") + b"\n")
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -328,46 +349,47 @@ class BashTalk:
 
     def _send(self, text: bytes) -> None:
         """Type a text, now or when it is known to be complete."""
+        if (len(text) - len(text.rstrip(b"\\"))) % 2:
+            text = text[:-1]  # it would join the next line, and there is none
         self._is_watched |= watches(text)
         self._has_traps |= b"trap" in text
-        way = way_of(text, flags=self._flags, is_watched=self._is_watched)
-        in_file = replace(way, in_file=True)
+        way = way_of(text, flags=self._flags, is_watched=self._is_watched, noticed=self._noticed)
+        if len(self._noticed) < MAX_KNOWN_TEXTS:
+            self._noticed |= noticed_names(text)
         if self._edits and not is_typable(text):
-            way = in_file
+            way = replace(way, in_file=True)
         self._is_nothing = is_nothing(text)
         if self._is_nothing:
             self._terminal.write(b"\n")
             self._look_later()
-            return
-        if way.in_file or is_plainly_complete(text):
-            self._type(text, way)
-            return
-        known = self._known.get(text)
-        if known is not None:
+        elif is_plainly_complete(text):
+            self._type(text, way, is_whole=True)
+        elif len(text) > MAX_TYPED_BYTES and not substitutes(text):
+            self._type(text, way, is_whole=False)
+        elif (known := self._known.get(text)) is not None:
             self._known.move_to_end(text)
-            self._type(text, way if known else in_file)
-            return
-        if (len(text) - len(text.rstrip(b"\\"))) % 2:
-            self._type(text, in_file)
-            return
+            self._type(text, way, is_whole=known)
+        else:
+            self._check_first(text, way)
 
+    def _check_first(self, text: bytes, way: Way) -> None:
         def answer(found: SyntaxAnswer) -> None:
             self._check = None
-            is_whole = found.is_accepted and b"here-document" not in found.message
+            is_whole = found.is_accepted and not found.message
             self._known[text] = is_whole
             if len(self._known) > MAX_KNOWN_TEXTS:
                 self._known.popitem(last=False)
-            self._type(text, way if is_whole else in_file)
+            self._type(text, way, is_whole=is_whole)
 
         try:
             self._check = SyntaxCheck(self._reactor, self._plan, (b"--norc", b"-n"), whole_check(text), answer)
         except OSError:
-            self._type(text, in_file)
+            self._type(text, way, is_whole=False)
 
-    def _type(self, text: bytes, way: Way) -> None:
-        """Give the shell a text in one of the ways."""
+    def _type(self, text: bytes, way: Way, *, is_whole: bool) -> None:
+        """Give the shell a text in one of the ways; what is not whole goes into a file, which contains it."""
         try:
-            line = self._typed(text, way)
+            line = self._typed(text, way if is_whole else replace(way, in_file=True), is_whole)
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
             return
@@ -375,7 +397,8 @@ class BashTalk:
         self._terminal.write(line)
         self._look_later()
 
-    def _typed(self, text: bytes, way: Way) -> bytes:
+    def _typed(self, text: bytes, way: Way, is_whole: bool) -> bytes:
+        self._may_want_more = not way.in_file and b"PROMPT_COMMAND" not in text
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
         put_back = b""
@@ -385,16 +408,20 @@ class BashTalk:
             put_back += b"%b; " % b" | ".join(b"(exit %b)" % part for part in self._parts)
         elif self._status != self._left_status or (self._status and (put_back or way.takes_input)):
             put_back += b"{ (exit %d) && :; } 2>/dev/null; " % self._status
-        if self._last_word and b"$_" in text and not self._status:
+        if self._last_word is not None and b"$_" in text and not self._status:
             put_back += b"{ : %b; } 2>/dev/null; " % quoted(self._last_word)
-        self._parts, self._last_word = (), b""
+        self._parts, self._last_word = (), None
         if way.in_file:
+            is_damaging = substitutes(text)
             # The report at the end of the file has the status, and makes the dot command succeed: its own failure
             # would count once more.
-            end = b"" if b"v" in self._flags or b"verbose" in text else self._report_line(b"T") + b"\n"
+            has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
+            end = self._report_line(b"T") + b"\n" if has_end else b""
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
             self._write_file(self._text, padding + put_back + text + b"\n" + end)
             text, put_back = b". %b" % quoted(self._text), b""
+            if not is_whole and is_damaging:
+                text = b"( %b )" % text
         if not way.takes_input:
             return self._group(put_back + text)
         back = b"exec <%b\n" % quoted(self._terminal.path)
@@ -424,10 +451,13 @@ class BashTalk:
         self._look_later()
 
     def _settings_line(self) -> bytes:
-        return b"{ PS1= PS2= %b; } 2>/dev/null\n" % self._hooks()
+        return b"{ %b; } 2>/dev/null\n" % self._hooks()
 
     def _remember(self, text: bytes) -> None:
         """Put a text into the history, where it would be if the user had typed it; then send it."""
+        if self._records:  # or bash would put our lines there, as it has done with this one
+            self._do(b"{ set +o history; history -d -1; } 2>/dev/null\n", lambda: self._remember(text))
+            return
         try:
             self._write_file(self._now, b"history -s -- %b\n" % quoted(text))
         except OSError:  # a full disk is no reason not to run it
@@ -473,6 +503,9 @@ class BashTalk:
 
     def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
         running = self._running
+        if kind in _PROMPTS:
+            self._prompts.add(kind)
+            return
         if kind in b"AT":
             self._inner_status = status
             if kind == b"T":
@@ -484,6 +517,9 @@ class BashTalk:
         self._flags = flags
         names = options.split(b":")
         self._edits = b"vi" in names or b"emacs" in names
+        self._has_history |= b"history" in names
+        self._records = b"history" in names
+        self._left_status = 0 if kind == b"Q" else status
         self._silent = 0
         if kind == b"Q":
             self._has_hook = False
@@ -504,7 +540,6 @@ class BashTalk:
             with contextlib.suppress(OSError):
                 os.unlink(self._now)
         inner, self._inner_status = self._inner_status, None
-        self._left_status = 0 if kind == b"Q" else status
         if self._is_aside:
             self._is_aside = False
             status = 1 if inner is None else inner
@@ -572,14 +607,19 @@ class BashTalk:
         return bool(call) and call[0].isdigit() and int(call[0]) in _READS
 
     def _act_on_silence(self) -> None:
-        """Bash reads although the command has not ended: its hook is gone, or it wants more, or it cannot report."""
-        if self._silent == _SILENT_LOOKS:
-            self._terminal.write(self._report_line(b"Q") + b"\n")
-        elif self._silent == 2 * _SILENT_LOOKS:
+        """Bash reads although the command has not ended: it wants more, or its hook is gone, or it cannot report.
+
+        A typed text that was complete wants more when an alias has opened something.  What is typed then would be taken
+        for a part of it, so bash is interrupted first.
+        """
+        if self._silent % _SILENT_LOOKS:
+            return
+        step = self._silent // _SILENT_LOOKS + (0 if self._may_want_more else 1)
+        if step in (1, 3):
             os.kill(self._pid, signal.SIGINT)
-        elif self._silent == 3 * _SILENT_LOOKS:
+        elif step in (2, 4):
             self._terminal.write(self._report_line(b"Q") + b"\n")
-        elif self._silent == 4 * _SILENT_LOOKS:
+        else:
             self._listener.give_up(
                 "the shell cannot report any more: its bound of open files or its restrictions forbid it; it was ended"
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["MAX_TYPED_BYTES", "Way", "is_plainly_complete", "is_nothing", "is_typable", "watches", "way_of", "whole_check"]
+__all__ = ["MAX_TYPED_BYTES", "Way", "is_plainly_complete", "is_nothing", "is_typable", "is_verbose", "noticed_names", "substitutes", "watches", "way_of", "whole_check"]
 
 MAX_TYPED_BYTES = 32 * 1024
 """Bytes of a text that is typed; a longer one is read from a file, which is quicker than a second parse."""
@@ -55,6 +55,15 @@ _TRACES = re.compile(rb"\bset\s+[-+]\w*[xT]|\bxtrace\b|\bfunctrace\b|\bextdebug\
 _WATCHES = re.compile(rb"\bDEBUG\b|\bRETURN\b|\bBASH_SOURCE\b|\bFUNCNAME\b|\bcaller\b")
 """What makes the session see a command of the server's: a trap, or what tells where a command stands."""
 
+_VERBOSE = re.compile(rb"\bset\s+[-+]\w*v|\bverbose\b")
+"""What makes bash print the lines of a file as it reads them."""
+
+_SUBSTITUTES = re.compile(rb"[$<>]\(")
+"""The beginning of a substitution of a command or a process."""
+
+_NAMES = re.compile(rb"(?:^|[\s;&|])(?:function[ \t]+([\w-]+)|([\w-]+)[ \t]*\(\s*\))")
+"""The name of a function that is defined."""
+
 _NOTHING = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*")
 """Blanks and remarks."""
 
@@ -84,12 +93,23 @@ def is_nothing(text: bytes) -> bool:
     return _NOTHING.fullmatch(text) is not None
 
 
-def way_of(text: bytes, *, flags: bytes, is_watched: bool) -> Way:
+def substitutes(text: bytes) -> bool:
+    """Return whether a text has a substitution, of which an unfinished one damages bash 5.2 for good."""
+    return _SUBSTITUTES.search(text) is not None
+
+
+def is_verbose(text: bytes) -> bool:
+    """Return whether a text may make bash print what it reads."""
+    return _VERBOSE.search(text) is not None
+
+
+def way_of(text: bytes, *, flags: bytes, is_watched: bool, noticed: frozenset[bytes] = frozenset()) -> Way:
     """Choose the way for a text.
 
     :param text: the text.
     :param flags: the shell's options, as in ``$-``.
     :param is_watched: whether the session may see commands of the server's: :func:`watches` was true of a text.
+    :param noticed: the names of functions that make bash print a notice, from :func:`noticed_names`.
     """
     takes_input = _OWN_DESCRIPTORS.search(text) is not None
     if len(text) > MAX_TYPED_BYTES:
@@ -97,8 +117,17 @@ def way_of(text: bytes, *, flags: bytes, is_watched: bool) -> Way:
     is_seen = is_watched or set(flags) & set(b"xT") or _TRACES.search(text)
     if is_seen or (_RETURNS.search(text) and not _FUNCTION.search(text)):
         return Way(takes_input=takes_input)
-    is_typed = is_plainly_complete(text) and not (_EVALUATES.search(text) or _is_noticed(text))
-    return Way(in_file=not is_typed, takes_input=takes_input)
+    in_file = b"\n" in text or _EVALUATES.search(text) is not None or _is_noticed(text)
+    if not in_file and noticed:
+        in_file = not noticed.isdisjoint(re.findall(rb"[\w-]+", text))
+    return Way(in_file=in_file, takes_input=takes_input)
+
+
+def noticed_names(text: bytes) -> frozenset[bytes]:
+    """Return the names of the functions that a text defines, if it has what an interactive bash prints a notice of."""
+    if not _is_noticed(text):
+        return frozenset()
+    return frozenset(one or other for one, other in _NAMES.findall(text))
 
 
 def watches(text: bytes) -> bool:
