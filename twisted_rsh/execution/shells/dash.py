@@ -144,14 +144,19 @@ class DashTalk:
         # dash takes the name of its commands' file for its own, `$0`, and puts it in front of every message.
         name = self._name = os.path.basename(plan.executable)
         path = folder.place(os.fsdecode(name))
+        mark_path = folder.place("begun")
         os.mkfifo(path, 0o600)
-        self._reports = ReportFifo(reactor, folder, self._received)
-        self._report_word = quoted(self._reports.path)
-        try:
+        with contextlib.ExitStack() as on_failure:
+            self._reports = ReportFifo(reactor, folder, self._received)
+            on_failure.callback(self._reports.close)
+            mark = os.open(mark_path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._mark = above_child_fds(mark)
+            on_failure.callback(os.close, self._mark)
             commands = above_child_fds(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-        except BaseException:
-            self._reports.close()
-            raise
+            on_failure.pop_all()
+        self._report_word = quoted(self._reports.path)
+        self._mark_word = quoted(mark_path)
+        self._is_quiet = False
         self._commands = InputPipe(reactor, commands, 0)
         self._has_packets = _make_packets(commands)
         self.launch = Launch(arguments=(name,), cwd=os.path.dirname(path), input_at=0)
@@ -206,11 +211,15 @@ class DashTalk:
 
     def ask(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
+        self.look()
         if not self._commands.buffered():
             self._ask()
 
     def look(self) -> None:
-        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`: the report of the beginning comes by itself."""
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`."""
+        if self._is_quiet and os.pread(self._mark, 20, 0) == b"%d\n" % self._last_command:
+            self._is_quiet = False
+            self._listener.reported(Report(ReportKind.BEGUN, self._last_command))
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -228,6 +237,7 @@ class DashTalk:
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
         self._reports.take()
+        self.look()
         self.close()
 
     def close(self) -> None:
@@ -235,6 +245,7 @@ class DashTalk:
         self._stop_checking()
         self._commands.close()
         self._reports.close()
+        os.close(self._mark)
 
     # Lines
 
@@ -249,7 +260,12 @@ class DashTalk:
             # A text's own `exec <FILE` holds for the next one, unless that has an input or this one had.
             self._source = source
             parts.append(rb'\. %s "$_"; ' % self._file(b"open", rb"\exec <%s" % quoted(source)))
-        parts.append(rb"""\command printf 's %d\n%%.0s' "$_" 1<>%s""" % (self.number, self._report_word))
+        # Without input nothing waits for the beginning: a mark in a file does not wake the server.
+        self._is_quiet = self._has_packets and self._source == _NULL_DEVICE == source
+        if self._is_quiet:
+            parts.append(rb"""\command printf '%d\n%%.0s' "$_" 1<>%s""" % (self.number, self._mark_word))
+        else:
+            parts.append(rb"""\command printf 's %d\n%%.0s' "$_" 1<>%s""" % (self.number, self._report_word))
         if b"x" in self._flags and not traces:
             parts.append(rb"; \set +x")
         if self._status:
@@ -353,6 +369,7 @@ class DashTalk:
 
     def _ended(self, report: Report) -> None:
         """Pass the report of an end on, with the status that an evaluated text has reported itself."""
+        self.look()
         if report.number == self.number:
             self._stop_checking()
             if self._names_prompts:
