@@ -214,6 +214,11 @@ class ShellCommand:
             self._pass_end()
         return None if self._fifo is None else self._fifo.path
 
+    def sent(self) -> None:
+        """Have the shell report the beginning soon if a signal waits for it already."""
+        if self._early_signals:
+            self._look()
+
     def begun(self) -> None:
         """Start input and signals: the shell has read the line and opened the input, and may be interrupted now."""
         self.has_begun = True

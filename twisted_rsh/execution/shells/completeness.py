@@ -9,11 +9,13 @@ Sources: Shell Command Language (POSIX.1-2017, XCU chapter 2); dash(1), which ta
 
 from __future__ import annotations
 
+import functools
 import re
 
 __all__ = ["complete_size"]
 
-_WORD = rb"(?:[\w./=,+@%:~^*?\[\]!-]|'[^']*'|\"(?:[^\"`$\\]|\$[\w?#])*\"|\$[\w?#])+"
+_DOLLAR = rb"\$(?:[\w?#]|\{#?\w+\}|\(\((?:[\w\s+*/%<>=!&|?:~^,-]|\$\w)*\)\))"
+_WORD = rb"(?:[\w./=,+@%%:~^*?\[\]!-]|'[^']*'|\"(?:[^\"`$\\]|%s)*\"|%s)+" % (_DOLLAR, _DOLLAR)
 _SIMPLE = (
     rb"(?!(?:if|then|elif|else|fi|for|while|until|do|done|case|esac|!)(?![\w./=,+@%%:~^*?\[\]'\"$-]))"
     rb"%s(?: +%s| *(?:>>|[<>]) *%s| *[<>]&[\d-])*" % (_WORD, _WORD, _WORD)
@@ -51,6 +53,11 @@ class _Wrong(Exception):
     """The shell reports a syntax error."""
 
 
+_REMEMBERED = 128
+"""Texts whose answer is remembered, for programs that run the same ones again and again."""
+
+
+@functools.lru_cache(_REMEMBERED)
 def complete_size(text: bytes) -> int:
     """Return how much of a text is complete.
 

@@ -4,25 +4,25 @@ dash reads its commands from a FIFO that it opens by name, as it would a script.
 descriptors that a command can name, and its children do not get it.  It is interactive, so that an interrupt and an
 error leave it alive.  One command is two pieces::
 
-    \. '…/open' "$_"; \command printf 's 5\n%.0s' "$_" 1<>'…/reports'; \. '…/status3' "$_" && \: "$_"
+    \. …/open "$_"; \command printf 's 5\n%.0s' "$_" 1<>…/reports; \. …/status "$_" && \: "$_"
     TEXT
 
-    { \command printf 'e 5 %s %s\n%.0s' "$?" "$-" "$_" 1<>'…/reports' || \:; PS1= PS2=; } 2>/dev/null
+    { \command printf 'e 5 %s %s\n%.0s' "$?" "$-" "$_" 1<>…/reports || \:; PS1= PS2=; } 2>/dev/null
 
-The first line opens the input if another one than before is wanted, says that the command begins, and puts ``$?`` back.
-The text follows as it was given.  Nothing of ours is around it: what ``set -e`` exempts stays exempt, an alias holds
-from the next line on, a message names no ``eval``.
+The first line opens the input if the command has one, says that the command begins, and puts ``$?`` back.  The text
+follows as it was given.  Nothing of ours is around it: what ``set -e`` exempts stays exempt, an alias holds from the
+next line on, a message names no ``eval``.
 
 When dash abandons a command, as it does at an interrupt, at a syntax error or at ``${x?}``, it forgets what it has read
 and not used.  So each piece is a packet of the FIFO (pipe(2), ``O_DIRECT``), and dash reads one at a time: it forgets
 the rest of the text, and never the report.  Where the system has no packets, the report waits until the command has
 begun, as dash has read the whole text then.
 
-What may be incomplete (:mod:`twisted_rsh.execution.shells.completeness`) and what does not fit into a packet is
-evaluated.  The shell then finds the end of the text where it is.  If an alias makes a text incomplete, the shell takes
-the report for a part of it: a question that was read and not answered tells that, and the shell is interrupted.
-
-dash prints ``PS1`` before each line, so both prompts are empty while a text that does not name them runs.
+What may be incomplete (:mod:`twisted_rsh.execution.shells.completeness`) is shown to another dash first, which says
+what is wrong with it.  What does not fit into a packet is evaluated, and so is what the prompt must not show: dash
+prints ``PS1`` before each line, so both prompts are empty, and a text that names them finds the user's.  If an alias
+makes a text incomplete, the shell takes the report for a part of it.  A question that was read and not answered tells
+that, and the shell is interrupted.
 
 Sources: dash(1); pipe(2), pipe(7).
 """
@@ -65,6 +65,12 @@ MAX_PACKET_BYTES = 4096
 
 SWALLOWED_SECONDS = 0.25
 """Seconds after which a question that was read and not answered has been taken for a part of the command."""
+
+LOOK_SECONDS = 0.002
+"""Seconds between two looks whether a command has begun, for which a signal waits."""
+
+_MARK_BYTES = 20
+"""Bytes of the number of a command and a newline."""
 
 INTERRUPT_SECONDS = 0.05
 """Seconds between an interrupt and the next question, which dash would forget if it read it before the interrupt."""
@@ -144,17 +150,23 @@ class DashTalk:
         # dash takes the name of its commands' file for its own, `$0`, and puts it in front of every message.
         name = self._name = os.path.basename(plan.executable)
         path = folder.place(os.fsdecode(name))
+        mark_path = folder.place("begun")
         os.mkfifo(path, 0o600)
-        self._reports = ReportFifo(reactor, folder, self._received)
-        self._report_word = quoted(self._reports.path)
-        try:
+        with contextlib.ExitStack() as on_failure:
+            self._reports = ReportFifo(reactor, folder, self._received)
+            on_failure.callback(self._reports.close)
+            mark = os.open(mark_path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._mark = above_child_fds(mark)
+            on_failure.callback(os.close, self._mark)
             commands = above_child_fds(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-        except BaseException:
-            self._reports.close()
-            raise
+            on_failure.pop_all()
+        self._report_word = quoted(self._reports.path)
+        self._mark_word = quoted(mark_path)
+        self._is_quiet = False
+        self._looking: IDelayedCall | None = None
         self._commands = InputPipe(reactor, commands, 0)
         self._has_packets = _make_packets(commands)
-        self.launch = Launch(arguments=(name,), cwd=os.path.dirname(path), input_at=0)
+        self.launch = Launch(arguments=(name,), environment={b"ENV": b""}, cwd=os.path.dirname(path), input_at=0)
 
     def started(self, transport: SpawnedProcess) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.started`."""
@@ -162,16 +174,22 @@ class DashTalk:
 
     def open(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.open`."""
+        environment = dict(self._plan.environment)
         folder = quoted(self._plan.cwd)
         # `cd` exports PWD, which a shell that is started in its folder does not.
-        opening = rb"\cd -- %s || \exit 2; \unset OLDPWD PWD HISTFILE; PWD=%s; \set +o emacs +o vi; " % (folder, folder)
-        if any(name == b"PWD" for name, _ in self._plan.environment):
+        opening = rb"\cd -- %s || \exit 2; \unset OLDPWD PWD ENV HISTFILE; PWD=%s; " % (folder, folder)
+        if b"PWD" in environment:
             opening += rb"\export PWD; "
-        self._names_prompts = True
         # An interactive dash ignores TERM, and so does its child until it has come to put it back: `kill` might be
         # faster.  A wrong option keeps `set` from doing more than to change the letter before it.
-        opening += rb"\command set +iZ; \trap - TERM; \command set -iZ; "
-        self._commands.write(b"{ %s%s; } 2>/dev/null\n" % (opening, self._keep_prompts()))
+        opening += rb"\command set +iZ; \trap - TERM; \command set -iZ"
+        self._commands.write(b"{ %s; } 2>/dev/null\n" % opening)
+        if startup := environment.get(b"ENV"):
+            # dash itself would read it before it is in its folder.
+            line = rb'ENV=%s; \export ENV; \eval "\\command \\. \"$ENV\""' % quoted(startup)
+            self._commands.write(line + b"\n")
+        self._names_prompts = True
+        self._commands.write(rb"\set +o emacs +o vi; { %s; } 2>/dev/null" % self._keep_prompts() + b"\n")
         self._commands.write(self._report(b"e", 0))
 
     def send_command(self, text: bytes, source: bytes | None, *, aside: bool) -> int:
@@ -206,11 +224,25 @@ class DashTalk:
 
     def ask(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
+        self._read_mark()
         if not self._commands.buffered():
             self._ask()
 
     def look(self) -> None:
-        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`: the report of the beginning comes by itself."""
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`."""
+        self._read_mark()
+        if self._is_quiet and self._looking is None:
+            self._looking = self._reactor.callLater(LOOK_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looking = None
+        self.look()
+
+    def _read_mark(self) -> None:
+        """Report that the command has begun, if it has begun without a report of its own."""
+        if self._is_quiet and os.pread(self._mark, _MARK_BYTES, 0) == b"%d\n" % self._last_command:
+            self._is_quiet = False
+            self._listener.reported(Report(ReportKind.BEGUN, self._last_command))
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -228,13 +260,18 @@ class DashTalk:
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
         self._reports.take()
+        self._read_mark()
         self.close()
 
     def close(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.close`."""
         self._stop_checking()
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
         self._commands.close()
         self._reports.close()
+        os.close(self._mark)
 
     # Lines
 
@@ -249,7 +286,12 @@ class DashTalk:
             # A text's own `exec <FILE` holds for the next one, unless that has an input or this one had.
             self._source = source
             parts.append(rb'\. %s "$_"; ' % self._file(b"open", rb"\exec <%s" % quoted(source)))
-        parts.append(rb"""\command printf 's %d\n%%.0s' "$_" 1<>%s""" % (self.number, self._report_word))
+        # Without input nothing waits for the beginning: a mark in a file does not wake the server.
+        self._is_quiet = self._has_packets and self._source == _NULL_DEVICE == source
+        if self._is_quiet:
+            parts.append(rb"""\command printf '%d\n%%.0s' "$_" 1<>%s""" % (self.number, self._mark_word))
+        else:
+            parts.append(rb"""\command printf 's %d\n%%.0s' "$_" 1<>%s""" % (self.number, self._report_word))
         if b"x" in self._flags and not traces:
             parts.append(rb"; \set +x")
         if self._status:
@@ -353,6 +395,8 @@ class DashTalk:
 
     def _ended(self, report: Report) -> None:
         """Pass the report of an end on, with the status that an evaluated text has reported itself."""
+        self._read_mark()
+        self._is_quiet = False
         if report.number == self.number:
             self._stop_checking()
             if self._names_prompts:
@@ -371,13 +415,13 @@ class DashTalk:
         later, self._later = self._later, b""
         self._commands.write(later + self._report(b"r", self.number))
         if self._check is None:
-            self._check = self._reactor.callLater(SWALLOWED_SECONDS, self._look)
+            self._check = self._reactor.callLater(SWALLOWED_SECONDS, self._check_answer)
 
-    def _look(self) -> None:
+    def _check_answer(self) -> None:
         """Interrupt a shell that has taken a question for a part of the command; give up one that cannot answer."""
         self._check = None
         if self._commands.buffered() or not self._is_idle():
-            self._check = self._reactor.callLater(SWALLOWED_SECONDS, self._look)
+            self._check = self._reactor.callLater(SWALLOWED_SECONDS, self._check_answer)
             return
         self._swallowed += 1
         if self._swallowed > _MAX_SWALLOWED:

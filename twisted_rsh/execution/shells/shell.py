@@ -360,6 +360,7 @@ class ShellJob:
         self.suspension.command_begins(command.owner)
         self._meter.command_begins()
         command.number = self._talk.send_command(command.text, source, aside=command.is_aside)
+        command.sent()
         self.process.transport.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
