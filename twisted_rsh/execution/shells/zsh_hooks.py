@@ -20,9 +20,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from twisted_rsh.execution.shells.reports import INTERRUPTED
 from twisted_rsh.execution.shells.talk import quoted
 
-__all__ = ["FAILURE", "QUESTION", "Order", "environment_file", "startup_file"]
+__all__ = ["FAILURE", "INTERRUPTION", "QUESTION", "Order", "environment_file", "startup_file"]
 
 QUESTION = b"\n"
 """The line that asks whether the shell is at its prompt; the report ``r`` answers it."""
@@ -30,6 +31,9 @@ QUESTION = b"\n"
 
 FAILURE = b"! \\builtin true\n"
 """The text that sets the status of a file that an error has ended: zsh makes it 126, and a script ends with 1."""
+
+INTERRUPTION = b"(\\builtin exit %d) && \\builtin :\n" % INTERRUPTED
+"""The text that sets the status of an interrupted loop, which in zsh may be that of a command in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,16 +44,18 @@ class Order:
     :ivar has_new_input: whether the command gets another input than the one before, unless the user has replaced that.
     :ivar has_lines: whether the text has several lines.
     :ivar is_file: whether the text is run as a file; the history then gets the text from there.
+    :ivar takes_options: whether the text may switch on an option that makes zsh print or read something at its prompt.
     """
 
     is_aside: bool = False
     has_new_input: bool = False
     has_lines: bool = False
     is_file: bool = False
+    takes_options: bool = False
 
     def line(self) -> bytes:
         """Return the line, with its newline."""
-        marks = (self.is_aside, self.has_new_input, self.has_lines, self.is_file)
+        marks = (self.is_aside, self.has_new_input, self.has_lines, self.is_file, self.takes_options)
         return b"".join(b"\t" if mark else b" " for mark in marks) + b"\n"
 
 
@@ -78,6 +84,13 @@ __twisted_rsh() {
     if (( __twisted_rsh[file] && __s == 126 )) {  # an error has ended the file
       __y=FOLDER/failure
       __twisted_rsh+=(at 2 file 0)
+    } elif [[ -e FOLDER/interrupted ]] && (( __s != INTERRUPTED && ! $+functions[TRAPINT] )) {
+      builtin trap >FOLDER/traps
+      __x=$'\n'$(<FOLDER/traps)$'\n'
+      if [[ $__x != *\ INT$'\n'* ]] {
+        __y=FOLDER/interruption
+        __twisted_rsh+=(at 2 file 0)
+      }
     }
     if (( __twisted_rsh[rest] )) {
       __x=$__twisted_rsh[rest]
@@ -113,6 +126,7 @@ __twisted_rsh() {
     }
     __twisted_rsh+=(at 2 fd $__k lines 0 file 0)
     if [[ $__x[3] == $'\t' ]] { __twisted_rsh[lines]=1 }
+    if [[ $__x[5] == $'\t' ]] { precmd_functions+=(__twisted_rsh_options) }
     if [[ $__x[4] == $'\t' ]] {
       __twisted_rsh[file]=1
       zshaddhistory_functions+=(__twisted_rsh)
@@ -141,19 +155,33 @@ _EMULATION = (
 )
 
 _STARTUP = rb"""%(own)s
-builtin unsetopt promptcr promptsp banghist hup checkjobs
-builtin setopt interactivecomments rmstarsilent
+%(options)s
+builtin unsetopt hup checkjobs
+builtin setopt rmstarsilent
 MAILCHECK=0
 %(clean)s
 builtin zmodload zsh/system zsh/parameter
 builtin typeset -gAH __twisted_rsh
 __twisted_rsh=(n 0 at 0 fd 0 own 0 rest 0 lines 0 file 0)
 builtin emulate %(emulation)s -c %(hooks)s
+__twisted_rsh_options() {
+  {
+    %(options)s
+    precmd_functions=(${precmd_functions:#__twisted_rsh_options})
+  } 2>/dev/null
+}
 precmd_functions+=(__twisted_rsh)
 preexec_functions+=(__twisted_rsh)
 """
 
-_FOLDER_OF_ZSHRC = b"builtin unset ZDOTDIR"
+_OPTIONS = b"\\builtin unsetopt zle promptcr promptsp banghist; \\builtin setopt interactivecomments"
+"""Keeps zsh from reading keys of the terminal and printing at its prompt; a ``#`` begins a comment, as in a script."""
+
+
+_OWN = rb"""if [[ -n $__twisted_rsh[folder] ]] { ZDOTDIR=$__twisted_rsh[folder] } else { builtin unset ZDOTDIR }
+if [[ -r ${ZDOTDIR-$HOME}/.zshrc ]] . "${ZDOTDIR-$HOME}/.zshrc"
+"""
+"""Runs the user's own start-up file."""
 
 
 def _folder(value: bytes | None) -> bytes:
@@ -184,15 +212,17 @@ def startup_file(folder: bytes, own: bytes | None, *, startup_files: bool) -> by
     :param startup_files: whether to run the user's ``.zshrc`` first.
     :returns: commands.
     """
-    if startup_files:
-        first = rb"""if [[ -n $__twisted_rsh[folder] ]] { ZDOTDIR=$__twisted_rsh[folder] } else { builtin unset ZDOTDIR }
-if [[ -r ${ZDOTDIR-$HOME}/.zshrc ]] . "${ZDOTDIR-$HOME}/.zshrc"
-"""
-    else:
-        first = _folder(own)
+    first = _OWN if startup_files else _folder(own)
     return _STARTUP % {
         b"own": first,
         b"clean": b"" if startup_files else b"builtin unset HISTFILE",
+        b"options": _OPTIONS,
         b"emulation": _EMULATION,
-        b"hooks": quoted(_HOOKS.replace(b"SHIELD", _SHIELD).replace(b"FOLDER", quoted(folder))),
+        b"hooks": quoted(_hooks(folder)),
     }
+
+
+def _hooks(folder: bytes) -> bytes:
+    """Return the definitions of the functions."""
+    hooks = _HOOKS.replace(b"SHIELD", _SHIELD).replace(b"INTERRUPTED", b"%d" % INTERRUPTED)
+    return hooks.replace(b"FOLDER", quoted(folder))
