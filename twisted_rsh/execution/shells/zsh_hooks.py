@@ -77,7 +77,8 @@ __twisted_rsh() {
   }
   if (( ! __twisted_rsh[at] )) {
     __twisted_rsh[own]=0
-    if [[ /dev/fd/0 -ef FOLDER/stdin ]] { __twisted_rsh[own]=1 }
+    # The first prompt may come before the server has made the link.
+    if { (( ! __twisted_rsh[n] )) || [[ /dev/fd/0 -ef FOLDER/stdin ]] } { __twisted_rsh[own]=1 }
     __y=FOLDER/commands
     __twisted_rsh[at]=1
     if (( __twisted_rsh[file] && __s == 126 )) {  # an error has ended the file
