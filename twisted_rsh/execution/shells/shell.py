@@ -24,6 +24,7 @@ from twisted_rsh.execution.shells.plan import ShellPlan, command_text
 from twisted_rsh.execution.shells.process import ShellProcess
 from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals
+from twisted_rsh.execution.shells.talk import InterruptibleTalk
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.interfaces import IJobOwner, IShellJob, JobRefused
@@ -241,7 +242,12 @@ class ShellJob:
     def _interrupt_group(self, number: int) -> None:
         if self._command is not None:
             self._command.was_interrupted = True
+        self._tell_interrupted()
         self.process.transport.signal_group(number)
+
+    def _tell_interrupted(self) -> None:
+        if isinstance(self._talk, InterruptibleTalk):
+            self._talk.interrupted()
 
     def watch_interrupt(self, number: int | None = None) -> None:
         """Ask the shell several times whether an interrupt has made it drop the command without a report.
@@ -251,6 +257,8 @@ class ShellJob:
         """
         if number is not None:
             self._interrupt = number
+        elif self.process.transport.foreground_group() == self.process.pid:
+            self._tell_interrupted()
         if self._watch.phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
 

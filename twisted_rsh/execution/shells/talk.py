@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import SpawnPlan
@@ -19,7 +19,7 @@ from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.reports import Report
 
-__all__ = ["Dialect", "Launch", "Talk", "TalkListener", "quoted"]
+__all__ = ["Dialect", "InterruptibleTalk", "Launch", "Talk", "TalkListener", "quoted"]
 
 
 def quoted(text: bytes) -> bytes:
@@ -140,6 +140,14 @@ class Talk(Protocol):
 
     def close(self) -> None:
         """Close everything: the process could not be started."""
+
+
+@runtime_checkable
+class InterruptibleTalk(Protocol):
+    """A :class:`Talk` that has to know of interrupts: its shell may end an interrupted command with another status."""
+
+    def interrupted(self) -> None:
+        """Note that the shell itself gets an interrupt, so that the command ends unless the user has a trap for it."""
 
 
 class Dialect(Protocol):

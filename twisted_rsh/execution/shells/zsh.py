@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import re
 from collections import deque
@@ -13,30 +14,71 @@ from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.pipes import InputPipe
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
-from twisted_rsh.execution.shells.evaluation import WITHHELD
+from twisted_rsh.execution.shells.evaluation import WITHHELD, Evaluation, Syntax
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.talk import Dialect, Launch, TalkListener, quoted
 from twisted_rsh.execution.shells.zsh_events import as_one_event
-from twisted_rsh.execution.shells.zsh_hooks import FAILURE, QUESTION, Order, environment_file, startup_file
+from twisted_rsh.execution.shells.zsh_hooks import (
+    FAILURE,
+    INTERRUPTION,
+    QUESTION,
+    Order,
+    environment_file,
+    startup_file,
+)
 
-__all__ = ["MAX_REPORT_BYTES", "ZSH", "ZshTalk"]
+__all__ = ["FIRST_TYPED", "MAX_REPORT_BYTES", "OLD_ZSH", "ZSH", "TypedZsh", "ZshTalk", "zsh_dialect"]
 
 MAX_REPORT_BYTES = 64
 """Bytes of one report: a letter and two numbers."""
 
-_REPORT = re.compile(rb"(?:(s) (\d{1,18})|(e) (\d{1,18}) (\d{1,3})|(r)|(x))")
+_REPORT = re.compile(rb"(?P<kind>[serx])(?: (?P<count>\d{1,18})(?: (?P<status>\d{1,3}))?)?")
 """``s 5``: command 5 begins.  ``e 5 0``: it has ended with status 0, and the shell is at its prompt.  ``r``: the answer
 to a question.  ``x``: the shell was about to run something that is no text of ours."""
 
-_WITHOUT_COMMENTS = re.compile(rb"\bemulate\b")
-"""What may take away the option by which a ``#`` begins a comment in an interactive shell."""
+_TAKES_OPTIONS = re.compile(rb"emulate|zle|prompt_?(?:sp|cr)|bang_?hist|comments", re.IGNORECASE)
+"""What may switch on an option that makes zsh print or read something at its prompt."""
+
+_VERSION = re.compile(rb"/zsh/(\d+)\.(\d+)")
+"""What a zsh has in its program file: the folder of its modules, without which the hooks cannot be had."""
+
+FIRST_TYPED = (5, 9)
+"""The first version of zsh that gives back what it has read ahead; an older one is talked to by evaluation."""
+
+
+def _guard(report: bytes) -> bytes:
+    return b"precmd() { %s; }" % report
+
+
+def _watch(command: bytes, report: bytes) -> bytes:
+    # When an interrupt ends a loop of built-in commands, `eval` returns 2, or the status of the last of them.
+    report_interrupt = b"[[ ${TRY_BLOCK_INTERRUPT-} = 1 ]] && precmd() { %s; }" % report
+    return b"{ %s; } always { { %s; } >/dev/null 2>&1; }" % (command, report_interrupt)
+
+
+OLD_ZSH = Evaluation(
+    name="zsh",
+    clean=(b"-f", b"-i", b"+o", b"zle"),
+    own=(b"-i", b"+o", b"zle"),
+    syntax=Syntax(
+        opening=b"unset HISTFILE; MAILCHECK=0; setopt interactivecomments",
+        builtin=rb"\builtin",
+        restore=(
+            rb"\builtin unfunction -m precmd preexec periodic; precmd_functions=() preexec_functions=() "
+            rb"periodic_functions=() PS1= PS2=; \builtin unsetopt zle promptcr promptsp verbose banghist"
+        ),
+        guard=_guard,
+        watch=_watch,
+    ),
+)
+"""zsh, 5.0 and later, by evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Zsh:
-    """The dialect of zsh, 5.9 and later."""
+class TypedZsh:
+    """The dialect of a zsh that is new enough to take its texts from files."""
 
     name: str = "zsh"
 
@@ -55,8 +97,24 @@ class _Zsh:
         return ZshTalk(reactor, plan, folder, listener)
 
 
-ZSH: Dialect = _Zsh()
-"""zsh.  A ``#`` begins a comment, as in its scripts."""
+ZSH = TypedZsh()
+"""zsh, 5.9 and later.  A ``#`` begins a comment, as in its scripts."""
+
+
+def zsh_dialect(executable: bytes) -> Dialect:
+    """Return the dialect of a zsh: by its version, which stands in its program file.
+
+    :param executable: absolute path of the program.
+    """
+    with (
+        contextlib.suppress(OSError, ValueError),
+        open(executable, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program,
+    ):
+        found = _VERSION.search(program)
+        if found is not None and (int(found[1]), int(found[2])) >= FIRST_TYPED:
+            return ZSH
+    return OLD_ZSH
 
 
 class ZshTalk:
@@ -77,10 +135,9 @@ class ZshTalk:
         self._sent = 0
         self._order: bytes | None = None
         self._questions: deque[int] = deque()
-        self._is_aside = False
+        self._is_interrupted = False
         self._terminal: bytes | None = None
         self._input = b""
-        self._comments_are_sure = True
         self._reports = ReportFifo(reactor, folder, self._received)
         self._path = os.path.dirname(self._reports.path)
         try:
@@ -100,6 +157,7 @@ class ZshTalk:
         if startup_files:
             self._write(b".zshenv", environment_file(self._path, own))
         self._write(b"failure", FAILURE)
+        self._write(b"interruption", INTERRUPTION)
         self._write(b".zshrc", startup_file(self._path, own, startup_files=startup_files))
 
     def started(self, transport: SpawnedProcess) -> None:
@@ -112,9 +170,7 @@ class ZshTalk:
 
     def send_command(self, text: bytes, source: bytes | None, *, aside: bool) -> int:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
-        typed = None if aside or (b"#" in text and not self._comments_are_sure) else as_one_event(text)
-        if _WITHOUT_COMMENTS.search(text):
-            self._comments_are_sure = False
+        typed = None if aside else as_one_event(text)
         if typed is None:
             self._write(b"text", text + b"\n")
             self._write(b"line", b"\\builtin . %s\n" % quoted(os.path.join(self._path, b"text")))
@@ -127,17 +183,30 @@ class ZshTalk:
             has_new_input=has_new_input,
             has_lines=typed is not None and b"\n" in typed,
             is_file=typed is None,
+            takes_options=_TAKES_OPTIONS.search(text) is not None,
         )
         self.number += 1
         self._last_command = self.number
         self._sent += 1
         self._order = order.line()
-        self._is_aside = aside
         self._commands.write(self._order)
         return self.number
 
     def command_ended(self, report: Report) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.command_ended`: the shell keeps everything itself."""
+        if self._is_interrupted:
+            self._is_interrupted = False
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(self._path, b"interrupted"))
+
+    def interrupted(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.InterruptibleTalk.interrupted`."""
+        self._is_interrupted = True
+        with contextlib.suppress(OSError):
+            self._write(b"interrupted", b"")
+
+    def look(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`: the report comes by itself."""
 
     def ask(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
@@ -207,24 +276,21 @@ class ZshTalk:
             if found is None:
                 self._listener.garbled()
                 return
-            self._reported(*found.groups())
+            self._reported(found["kind"], int(found["count"] or -1), int(found["status"] or 0))
 
-    def _reported(
-        self, begun: bytes, begun_count: bytes, ended: bytes, ended_count: bytes, status: bytes, step: bytes, lost: bytes
-    ) -> None:
-        if begun and int(begun_count) == self._sent:
+    def _reported(self, kind: bytes, count: int, status: int) -> None:
+        if kind == b"s" and count == self._sent:
             self._order = None
             self._listener.reported(Report(ReportKind.BEGUN, self._last_command))
-        elif ended and int(ended_count) == self._sent:
-            self._listener.reported(Report(ReportKind.ENDED, self._last_command, int(status)))
+        elif kind == b"e" and count == self._sent:
+            self._listener.reported(Report(ReportKind.ENDED, self._last_command, status))
             self._come_to_prompt()
-        elif ended and self._order is not None:
+        elif kind == b"e" and self._order is not None and not self._commands.buffered():
             # An interrupt has ended the hook, and zsh took the order for an empty line.
-            if not self._commands.buffered():
-                self._commands.write(self._order)
-        elif step and self._questions:
+            self._commands.write(self._order)
+        elif kind == b"r" and self._questions:
             self._listener.reported(Report(ReportKind.IN_STEP, self._questions.popleft()))
-        elif lost:
+        elif kind == b"x":
             self._listener.give_up("the shell read something else than the text of a command; it was ended")
 
     def _come_to_prompt(self) -> None:
