@@ -53,7 +53,9 @@ async def run_one(rig: ShellRig, number: int) -> None:
         owner = await rig.run(f"for i in 1 2; do\n:\ndone; cat <<E\n{'x' * 5_000}\nE")
         assert (owner.stdout, owner.ending) == (b"x" * 5_000 + b"\n", Exited(0))
     elif number % 3:
-        owner = await rig.run(f"n=$((n + 1)); echo {number}; (exit {number % 256})" if number % 30 == 1 else f"echo {number}")
+        owner = await rig.run(
+            f"n=$((n + 1)); echo {number}; (exit {number % 256})" if number % 30 == 1 else f"echo {number}"
+        )
         assert owner.stdout == f"{number}\n".encode()
         assert owner.ending == Exited(number % 256 if number % 30 == 1 else 0)
     else:
@@ -82,7 +84,7 @@ async def test_many_commands(tmp_path: Path, shell: str) -> None:
     gc.collect()
     await until(lambda: open_descriptors() == ours)
     await until(lambda: descriptors_of(pid) == theirs)
-    growth = [now - before for now, before in zip((resident_kb(os.getpid()), resident_kb(pid)), memory)]
+    growth = resident_kb(os.getpid()) - memory[0], resident_kb(pid) - memory[1]
     assert max(growth) < MAX_GROWTH_KB, growth
     assert await rig.output("echo $?") == "7\n"
     await rig.leave()
