@@ -1,6 +1,7 @@
 r"""The talk with bash 5.1 and later: each text is typed as it is, and bash reports at its prompt.
 
-Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a group::
+Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a
+group::
 
     { TEXT
     } <INPUT
