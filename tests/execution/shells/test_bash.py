@@ -117,6 +117,18 @@ def test_version(tmp_path: Path) -> None:
     assert bash_dialect(os.fsencode(tmp_path / "rbash")) is OLD_BASH
 
 
+# Input taken up again
+
+
+@asynchronous
+async def test_line_editing(rig: ShellRig) -> None:
+    """Options of line editing, however they are set, leave the shell's input and the command's alone."""
+    texts = ("set -o vi", 'eval "$(set +o)"', "set -o emacs\necho a", 'x=$(set +o); eval "$x"', 'eval "$(shopt -po)"')
+    for text in (*texts, "set +o emacs", 'eval "$x"', "set -o vi; echo b", "set +o vi"):
+        await rig.run(text, b"echo NO\n")
+        assert await outputs(rig, "echo next") == ["next\n"], text
+
+
 # The prompt
 
 

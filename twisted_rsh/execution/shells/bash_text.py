@@ -102,6 +102,9 @@ _NOTHING = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*")
 
 _RETURNS = re.compile(rb"\breturn\b")
 _FUNCTION = re.compile(rb"\(\s*\)|\bfunction\b")
+_EDITS = re.compile(rb"[-+]o\s+(?:vi|emacs)\b")
+"""What switches line editing, which must not happen in a file: bash would not come to a prompt behind it."""
+
 _EVALUATES = re.compile(rb"\beval\b")
 """In a text that is evaluated, an option of line editing would make an interactive bash read its input again."""
 
@@ -121,12 +124,12 @@ def is_plainly_complete(text: bytes) -> bool:
         kind = found.lastgroup
         if kind == "blank":
             continue
+        is_operator = kind in ("join", "end")
         if kind == "word":
             if before in ("join", "end") and found.group() in _KEYWORDS:
                 return False
-        elif before in ("join", "redirection") or (before == "end" and kind in ("join", "end")):
-            if before == "redirection" or kind in ("join", "end"):
-                return False
+        elif before == "redirection" or (is_operator and before in ("join", "end")):
+            return False
         before = str(kind)
     return before not in ("join", "redirection")
 
@@ -157,21 +160,25 @@ def is_verbose(text: bytes) -> bool:
 
 
 @functools.lru_cache(_REMEMBERED)
-def way_of(text: bytes, *, flags: bytes, is_watched: bool, noticed: frozenset[bytes] = frozenset()) -> Way:
+def way_of(
+    text: bytes, *, flags: bytes, is_watched: bool, edits: bool = False, noticed: frozenset[bytes] = frozenset()
+) -> Way:
     """Choose the way for a text.
 
     :param text: the text.
     :param flags: the shell's options, as in ``$-``.
     :param is_watched: whether the session may see commands of the server's: :func:`watches` was true of a text.
+    :param edits: whether bash edits its lines.  What is evaluated may then switch that on once more.
     :param noticed: the names of functions that make bash print a notice, from :func:`noticed_names`.
     """
     if len(text) > MAX_TYPED_BYTES:  # patterns would take 30 ms for 1 MB
         return Way(in_file=True, takes_input=b"&-" in text)
     takes_input = _OWN_DESCRIPTORS.search(text) is not None
     is_seen = is_watched or set(flags) & set(b"xT") or _TRACES.search(text)
-    if is_seen or (_RETURNS.search(text) and not _FUNCTION.search(text)):
+    if is_seen or _EDITS.search(text) or (_RETURNS.search(text) and not _FUNCTION.search(text)):
         return Way(takes_input=takes_input)
-    in_file = b"\n" in text or _EVALUATES.search(text) is not None or _is_noticed(text)
+    evaluates = _EVALUATES.search(text) is not None
+    in_file = not edits if evaluates else b"\n" in text or _is_noticed(text)
     if not in_file and noticed:
         in_file = not noticed.isdisjoint(re.findall(rb"[\w-]+", text))
     return Way(in_file=in_file, takes_input=takes_input)
