@@ -170,7 +170,6 @@ class BashTalk:
         self._inner_status: int | None = None
         self._line = b""
         self._last_line = 0
-        self._has_hook = True
         self._source: bytes = b""
         self._silent = 0
         self._question: int | None = None
@@ -276,15 +275,13 @@ class BashTalk:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
         self.number += 1
         self._running = self._last_command = self.number
+        self._question = None
         self._source = self._terminal_name if source is None else source
         self._is_aside = aside
         self._has_begun = False
         self._silent = self._looks = 0
         if aside:
             self._send_aside(text)
-        elif not self._has_hook:
-            self._has_hook = True
-            self._do(self._settings_line(), lambda: self._send(text))
         elif self._has_history or not self._is_clean:
             self._remember(text)
         else:
@@ -300,8 +297,9 @@ class BashTalk:
             self._look()
         elif not self._terminal.unread():
             self.number += 1
+            is_first = self._question is None
             self._question = self.number
-            self._terminal.write(b"\n" if self._has_hook else self._report_line(b"Q") + b"\n")
+            self._terminal.write(b"\n" if is_first else self._recovery())
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -327,10 +325,10 @@ class BashTalk:
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
         self._fifo.take()
-        if self._running and not (self._has_begun or self._is_aside or self._terminal.unread()):
-            # A trap may have ended the shell between the last byte of the text and its beginning.
-            if not self._has_traps or self._mark.was_opened():
-                self._begun()
+        # A trap may have ended the shell between the last byte of the text and its beginning.
+        may_have_begun = not self._has_traps or self._mark.was_opened()
+        if self._running and may_have_begun and not (self._has_begun or self._is_aside or self._terminal.unread()):
+            self._begun()
         self._running = None
         self._stop_looking()
         self._cancel_check()
@@ -353,7 +351,7 @@ class BashTalk:
             text = text[:-1]  # it would join the next line, and there is none
         self._is_watched |= watches(text)
         self._has_traps |= b"trap" in text
-        way = way_of(text, flags=self._flags, is_watched=self._is_watched, noticed=self._noticed)
+        way = way_of(text, flags=self._flags, is_watched=self._is_watched, edits=self._edits, noticed=self._noticed)
         if len(self._noticed) < MAX_KNOWN_TEXTS:
             self._noticed |= noticed_names(text)
         if self._edits and not is_typable(text):
@@ -450,8 +448,13 @@ class BashTalk:
         self._terminal.write(b"\n")
         self._look_later()
 
-    def _settings_line(self) -> bytes:
-        return b"{ %b; } 2>/dev/null\n" % self._hooks()
+    def _recovery(self) -> bytes:
+        """Return a line that reports, and after which bash reports again at its prompts.
+
+        A text may have taken the hooks away, or may have switched line editing where bash does not act on it.
+        """
+        editing = b"[[ -o vi ]] && set -o vi; [[ -o emacs ]] && set -o emacs"
+        return b"%b; { %b; %b; } 2>/dev/null\n" % (self._report_line(b"Q"), editing, self._hooks())
 
     def _remember(self, text: bytes) -> None:
         """Put a text into the history, where it would be if the user had typed it; then send it."""
@@ -502,50 +505,53 @@ class BashTalk:
             self._listener.garbled()
 
     def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
-        running = self._running
         if kind in _PROMPTS:
             self._prompts.add(kind)
-            return
-        if kind in b"AT":
+        elif kind in b"AQ":
             self._inner_status = status
-            if kind == b"T":
-                parts, _, self._last_word = options.partition(b"/")
-                self._parts = tuple(parts.split()) if len(parts) > 1 else ()
-            return
+        elif kind == b"T":
+            self._inner_status = status
+            parts, _, self._last_word = options.partition(b"/")
+            self._parts = tuple(parts.split()) if len(parts) > 1 else ()
+        else:
+            self._at_prompt(status, flags, options, line)
+
+    def _at_prompt(self, status: int, flags: bytes, options: bytes, line: bytes) -> None:
+        """Take the report that bash is at its prompt: go on with the command, or report its end."""
         is_repeated = bool(line) and line == self._line and line != b"%d" % self._last_line
-        self._line = line
-        self._flags = flags
+        self._line, self._flags = line, flags
         names = options.split(b":")
         self._edits = b"vi" in names or b"emacs" in names
-        self._has_history |= b"history" in names
         self._records = b"history" in names
-        self._left_status = 0 if kind == b"Q" else status
+        self._has_history |= self._records
+        self._left_status = status
         self._silent = 0
-        if kind == b"Q":
-            self._has_hook = False
-        elif is_repeated and running:
+        if is_repeated and self._running:
             return  # bash has dropped a line that it was reading, and is about to read this command
         if self._after is not None:
             after, self._after = self._after, None
             after()
-            return
-        if running is None:
-            if self._question is not None and not is_repeated:
-                number, self._question = self._question, None
-                self._listener.reported(Report(ReportKind.IN_STEP, number, status, flags))
-            return
+        elif self._running is not None:
+            self._ended(self._running, status)
+        elif self._question is not None and not is_repeated:
+            number, self._question = self._question, None
+            if self._inner_status is not None:
+                self._status, self._inner_status = self._inner_status, None
+            self._listener.reported(Report(ReportKind.IN_STEP, number, status, flags))
+
+    def _ended(self, number: int, status: int) -> None:
+        """Report the end of a command, with the status that is its own."""
         self._running = None
         self._stop_looking()
-        if running and (self._is_aside or os.path.lexists(self._now)):
-            with contextlib.suppress(OSError):
-                os.unlink(self._now)
+        with contextlib.suppress(OSError):
+            os.unlink(self._now)
         inner, self._inner_status = self._inner_status, None
         if self._is_aside:
             self._is_aside = False
             status = 1 if inner is None else inner
         elif not self._is_nothing:
             self._status = status = status if inner is None else inner
-        self._listener.reported(Report(ReportKind.ENDED, running, status, flags, has_begun=True))
+        self._listener.reported(Report(ReportKind.ENDED, number, status, self._flags, has_begun=True))
 
     def _begun(self) -> None:
         self._has_begun = True
@@ -618,7 +624,7 @@ class BashTalk:
         if step in (1, 3):
             os.kill(self._pid, signal.SIGINT)
         elif step in (2, 4):
-            self._terminal.write(self._report_line(b"Q") + b"\n")
+            self._terminal.write(self._recovery())
         else:
             self._listener.give_up(
                 "the shell cannot report any more: its bound of open files or its restrictions forbid it; it was ended"
