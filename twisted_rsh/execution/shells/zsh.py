@@ -117,6 +117,37 @@ def zsh_dialect(executable: bytes) -> Dialect:
     return OLD_ZSH
 
 
+class TextFile:
+    """A file of texts, one after the other, that the shell opens by name.
+
+    It stays open here: to truncate a file at its opening costs some file systems a hundred times as much as the text.
+
+    :param path: where to make it; there is nothing.
+    :raises OSError: it cannot be made.
+    """
+
+    def __init__(self, path: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._fd = above_child_fds(os.open(path, flags, 0o600))
+        self._size = 0
+
+    def set(self, text: bytes) -> None:
+        """Replace the text.
+
+        :raises OSError: there is no room.
+        """
+        size, self._size = self._size, len(text)
+        begin = 0
+        while begin < len(text):
+            begin += os.pwrite(self._fd, text[begin:], begin)
+        if len(text) < size:
+            os.ftruncate(self._fd, len(text))
+
+    def close(self) -> None:
+        """Close it here, once."""
+        os.close(self._fd)
+
+
 class ZshTalk:
     """A :class:`~twisted_rsh.execution.shells.talk.Talk` with zsh, by the hooks of
     :mod:`twisted_rsh.execution.shells.zsh_hooks`.
@@ -138,17 +169,20 @@ class ZshTalk:
         self._is_interrupted = False
         self._terminal: bytes | None = None
         self._input = b""
-        self._reports = ReportFifo(reactor, folder, self._received)
-        self._path = os.path.dirname(self._reports.path)
-        try:
+        with contextlib.ExitStack() as on_failure:
+            self._reports = ReportFifo(reactor, folder, self._received)
+            on_failure.callback(self._reports.close)
+            self._path = os.path.dirname(self._reports.path)
             self._make_files(plan)
+            self._line = TextFile(folder.place("line"))
+            on_failure.callback(self._line.close)
+            self._text = TextFile(folder.place("text"))
+            on_failure.callback(self._text.close)
             path = folder.place("commands")
             os.mkfifo(path, 0o600)
             fd = above_child_fds(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-        except BaseException:
-            self._reports.close()
-            raise
-        self._commands = InputPipe(reactor, fd, 0)
+            self._commands = InputPipe(reactor, fd, 0)
+            on_failure.pop_all()
         self.launch = Launch(environment={b"ZDOTDIR": self._path}, input_at=0)
 
     def _make_files(self, plan: SpawnPlan) -> None:
@@ -172,11 +206,11 @@ class ZshTalk:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
         typed = None if aside else as_one_event(text)
         if typed is None:
-            self._write(b"text", text + b"\n")
-            self._write(b"line", b"\\builtin . %s\n" % quoted(os.path.join(self._path, b"text")))
+            self._text.set(text + b"\n")
+            self._line.set(b"\\builtin . %s\n" % quoted(os.path.join(self._path, b"text")))
         else:
             # An empty line keeps a backslash at the end from joining the text with the end of the file.
-            self._write(b"line", typed + (b"\n\n" if typed.endswith(b"\\") else b"\n"))
+            self._line.set(typed + (b"\n\n" if typed.endswith(b"\\") else b"\n"))
         has_new_input = self._set_input(source or self._terminal or os.fsencode(os.devnull))
         order = Order(
             is_aside=aside,
@@ -225,14 +259,15 @@ class ZshTalk:
 
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
-        self._commands.close()
         self._reports.take()
-        self._reports.close()
+        self.close()
 
     def close(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.close`."""
         self._commands.close()
         self._reports.close()
+        self._line.close()
+        self._text.close()
 
     # Files
 

@@ -139,7 +139,7 @@ __twisted_rsh() {
       builtin print -rs -- "$(<FOLDER/text)"
     }
     builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports
-    builtin exec <FOLDER/line
+    builtin exec <FOLDER/line || builtin kill -KILL $$
     return
   }
 }
