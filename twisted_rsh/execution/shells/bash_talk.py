@@ -10,10 +10,14 @@ so that nothing has to be evaluated, put back or hidden: ``$?``, ``$_``, ``PIPES
 are those of the text.  While the group runs, bash keeps its own input at descriptor 10.  A text that may touch this
 number takes the input first and keeps it; at the next prompt bash takes its own back.
 
-Two elements of ``PROMPT_COMMAND`` run at the prompt, and bash puts ``$?``, ``$_`` and ``PIPESTATUS`` back behind them.
-The first runs the commands of a file if there is one.  The second reports.  Neither has a simple command in it, so that
-no trap and no trace meets them: a report is the message of a redirection from below ``/dev/null/``, where nothing can
-be, and the message goes to the FIFO of the reports.
+An element of ``PROMPT_COMMAND`` runs at the prompt, and bash puts ``$?``, ``$_`` and ``PIPESTATUS`` back behind it.  It
+reports, and runs the commands of a file of the server's if there is one.  It has no simple command, so that no trap and
+no trace meets it: a report is the message of a redirection from below ``/dev/null/``, where nothing can be, and the
+message goes to the FIFO of the reports.
+
+A text of several lines, and one of which an interactive bash would print a notice, is read from a file by the dot
+command inside the group (:mod:`~.bash_text` chooses).  Such a text fails like a script; its last report, at the end of
+the file, carries what the dot command would hide.
 
 The word of the input also sets ``$LINENO``, so that the texts count as the lines of one script, and so that the report
 of a command differs from one that bash repeats after an interrupt at its prompt.
@@ -42,13 +46,10 @@ from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.bash_text import (
     MAX_TYPED_BYTES,
     Way,
-    is_nothing,
-    is_plainly_complete,
     is_typable,
     is_verbose,
-    noticed_names,
     substitutes,
-    watches,
+    traits_of,
     way_of,
     whole_check,
 )
@@ -68,7 +69,13 @@ LOOK_DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
 """Seconds before each look at a command that has not reported its end, and then a second each: whether it has begun,
 and whether bash reads its terminal although it has not reported."""
 
+_LATER_LOOK = 4
+"""The look that is the first where nothing waits for the beginning of the command."""
+
 _LONG_LOOK = 1.0
+
+_SILENT_LOOK = 0.1
+"""Seconds between two looks at a bash that reads its terminal without a report."""
 
 _SILENT_LOOKS = 3
 """Looks in which bash has read its terminal without a report, until the server acts: first asks, then interrupts, then
@@ -89,7 +96,7 @@ _LAST_LINE_PADDED = 10_000
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
-_REPORT = re.compile(rb"/dev/null/([PQAT]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
+_REPORT = re.compile(rb"/dev/null/([PQATD]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
@@ -158,7 +165,8 @@ class BashTalk:
         self._status = 0
         self._flags = b""
         self._edits = False
-        self._has_history = self._records = False
+        self._has_history = self._records = self._has_now = False
+        self._waiting: tuple[int, bytes, bytes, bytes] | None = None
         self._is_watched = self._has_traps = not self._is_clean
         self._left_status = 0
         self._may_want_more = False
@@ -171,7 +179,7 @@ class BashTalk:
         self._line = b""
         self._last_line = 0
         self._source: bytes = b""
-        self._silent = 0
+        self._silent = self._first_look = 0
         self._question: int | None = None
         self._after: Callable[[], None] | None = None
         self._held = b""
@@ -187,6 +195,8 @@ class BashTalk:
             self._mark = _Mark(folder.place("mark"))
             self._now = folder.place("now")
             self._text = folder.place("text")
+            self._prompt = folder.place("prompt")
+            self._write_file(self._prompt, self._prompt_file())
             self._opening_reader, self._opening_writer = open_pipe()
             on_failure.callback(os.close, self._opening_reader)
             on_failure.callback(os.close, self._opening_writer)
@@ -210,19 +220,20 @@ class BashTalk:
         return _NOTHING % (quoted(self._fifo.path), _LAST_WORDS if kind == b"T" else _WORDS % kind)
 
     def _hooks(self) -> bytes:
-        """Return the assignments that make bash run the file of commands and report at each prompt."""
-        now = quoted(self._now)
-        run = b"if for _ in; do :; done 2>/dev/null <%b; then . %b; fi" % (now, now)
-        # A prompt is for people: it is kept apart until the next text, and reported.  Without one no loop has a turn.
-        keeping = b'; for %b in ${%b:+"$%b"}; do %b; done; for %b in ${%b:+""}; do %b; done'
-        changed = b'; for %b in ${%b:+"$%b"}; do %b; done'
-        report = self._report_line(b"P")
+        """Return the assignment that makes bash report, and run the server's files, at each prompt."""
+        now, prompt = quoted(self._now), quoted(self._prompt)
+        report = self._report_line(b"P").removesuffix(b"fi")
+        run = b"elif %b 2>/dev/null <%b; then . %b; fi" % (_EMPTY_LOOP, now, now)
+        keep = b"for _ in ${PS1:+1}${PS2:+1}${%b:+1}; do . %b; done 2>/dev/null" % (_GIVEN, prompt)
+        return b"PROMPT_COMMAND[9999]=" + quoted(b"%b%b; %b" % (report, run, keep))
+
+    def _prompt_file(self) -> bytes:
+        """Return what keeps the user's prompts apart until the next text: a prompt is for people."""
+        lines = [b"if [[ ${%b-} ]]; then %bPS1=${PS1-} %bPS2=${PS2-} %b=; fi" % (_GIVEN, _KEPT, _KEPT, _GIVEN)]
         for name in _PROMPTS:
-            kept = _KEPT + name
-            report += changed % (kept, _GIVEN, name, _EMPTY_LOOP)
-            report += keeping % (kept, name, name, self._report_line(name), name, name, _EMPTY_LOOP)
-        report += b'; for %b in ${%b:+""}; do %b; done' % (_GIVEN, _GIVEN, _EMPTY_LOOP)
-        return b"PROMPT_COMMAND[9998]=%b PROMPT_COMMAND[9999]=%b" % (quoted(run), quoted(report))
+            report = self._report_line(name)
+            lines.append(b"if [[ ${%b-} ]]; then %b%b=$%b %b=; %b; fi" % (name, _KEPT, name, name, name, report))
+        return b"\n".join(lines) + b"\n"
 
     def _settings(self) -> bytes:
         """Return the commands that switch off what a shell at a keyboard has."""
@@ -249,9 +260,10 @@ class BashTalk:
         return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
 
     def _source_word(self) -> bytes:
+        if not self._prompts:
+            return quoted(self._source) + _COUNT % self._last_line
         prompts = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(self._prompts))
-        if prompts:
-            prompts += b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN
+        prompts += b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN
         return quoted(self._source) + _COUNT % self._last_line + prompts
 
     # Talk
@@ -279,7 +291,10 @@ class BashTalk:
         self._source = self._terminal_name if source is None else source
         self._is_aside = aside
         self._has_begun = False
-        self._silent = self._looks = 0
+        self._silent = 0
+        # Where an input or a signal may wait for the beginning, the first look is soon.
+        self._first_look = 0 if self._source != os.fsencode(os.devnull) else _LATER_LOOK
+        self._looks = self._first_look
         if aside:
             self._send_aside(text)
         elif self._has_history or not self._is_clean:
@@ -347,20 +362,20 @@ class BashTalk:
 
     def _send(self, text: bytes) -> None:
         """Type a text, now or when it is known to be complete."""
-        if (len(text) - len(text.rstrip(b"\\"))) % 2:
-            text = text[:-1]  # it would join the next line, and there is none
-        self._is_watched |= watches(text)
-        self._has_traps |= b"trap" in text
+        traits = traits_of(text)
+        text = traits.text
+        self._is_watched |= traits.is_watcher
+        self._has_traps |= traits.has_trap
         way = way_of(text, flags=self._flags, is_watched=self._is_watched, edits=self._edits, noticed=self._noticed)
-        if len(self._noticed) < MAX_KNOWN_TEXTS:
-            self._noticed |= noticed_names(text)
+        if traits.noticed and len(self._noticed) < MAX_KNOWN_TEXTS:
+            self._noticed |= traits.noticed
         if self._edits and not is_typable(text):
             way = replace(way, in_file=True)
-        self._is_nothing = is_nothing(text)
+        self._is_nothing = traits.is_nothing
         if self._is_nothing:
             self._terminal.write(b"\n")
             self._look_later()
-        elif is_plainly_complete(text):
+        elif traits.is_plain:
             self._type(text, way, is_whole=True)
         elif len(text) > MAX_TYPED_BYTES and not substitutes(text):
             self._type(text, way, is_whole=False)
@@ -391,7 +406,7 @@ class BashTalk:
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
             return
-        self._looks = 0
+        self._looks = self._first_look
         self._terminal.write(line)
         self._look_later()
 
@@ -425,7 +440,7 @@ class BashTalk:
         back = b"exec <%b\n" % quoted(self._terminal.path)
         if not self._on_terminal:  # a terminal that it opens would become the one that controls it
             back = b"{ exec <&255; } 2>/dev/null || " + back
-        self._write_file(self._now, back)
+        self._write_now(back)
         trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
         take = b"{ %bexec <%b; %b} 2>/dev/null; " % (trace[0], self._source_word(), trace[1])
         return b"{ %b%b%b\n}\n" % (take, put_back, text)
@@ -433,7 +448,9 @@ class BashTalk:
     def _send_aside(self, text: bytes) -> None:
         """Have the text run at the prompt, behind which bash puts everything back."""
         report = self._report_line(b"A")
-        body = b"if ( . %b ) <%b; then %b; else %b; fi\n" % (
+        # The file empties itself, so that no interrupt makes bash run it once more.
+        body = b">|%b; if ( . %b ) <%b; then %b; else %b; fi\n" % (
+            quoted(self._now),
             quoted(self._text),
             quoted(self._source),
             report,
@@ -441,7 +458,7 @@ class BashTalk:
         )
         try:
             self._write_file(self._text, text + b"\n")
-            self._write_file(self._now, body)
+            self._write_now(body)
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
             return
@@ -462,22 +479,22 @@ class BashTalk:
             self._do(b"{ set +o history; history -d -1; } 2>/dev/null\n", lambda: self._remember(text))
             return
         try:
-            self._write_file(self._now, b"history -s -- %b\n" % quoted(text))
+            self._write_now(b"history -s -- %b\n" % quoted(text))
         except OSError:  # a full disk is no reason not to run it
             self._send(text)
         else:
-            self._do(b"\n", lambda: self._remembered(text))
-
-    def _remembered(self, text: bytes) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(self._now)
-        self._send(text)
+            self._do(b"\n", lambda: self._send(text))
 
     def _do(self, line: bytes, then: Callable[[], None]) -> None:
         """Type a line of the server's own, and go on at the next prompt."""
         self._after = then
         self._terminal.write(line)
         self._look_later()
+
+    def _write_now(self, commands: bytes) -> None:
+        """Have bash run commands at its next prompt, behind its report."""
+        self._write_file(self._now, commands + self._report_line(b"D") + b"\n")
+        self._has_now = True
 
     def _write_file(self, path: bytes, data: bytes) -> None:
         with open(path, "wb") as file:
@@ -509,12 +526,27 @@ class BashTalk:
             self._prompts.add(kind)
         elif kind in b"AQ":
             self._inner_status = status
+        elif kind == b"D":
+            self._now_done()
         elif kind == b"T":
             self._inner_status = status
             parts, _, self._last_word = options.partition(b"/")
             self._parts = tuple(parts.split()) if len(parts) > 1 else ()
+        elif self._has_now and self._waiting is None:
+            self._waiting = (status, flags, options, line)
         else:
+            self._now_done()
             self._at_prompt(status, flags, options, line)
+
+    def _now_done(self) -> None:
+        """Take the report that was waiting for the commands behind it."""
+        if self._has_now:
+            self._has_now = False
+            with contextlib.suppress(OSError):
+                os.unlink(self._now)
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                self._at_prompt(*waiting)
 
     def _at_prompt(self, status: int, flags: bytes, options: bytes, line: bytes) -> None:
         """Take the report that bash is at its prompt: go on with the command, or report its end."""
@@ -542,9 +574,6 @@ class BashTalk:
     def _ended(self, number: int, status: int) -> None:
         """Report the end of a command, with the status that is its own."""
         self._running = None
-        self._stop_looking()
-        with contextlib.suppress(OSError):
-            os.unlink(self._now)
         inner, self._inner_status = self._inner_status, None
         if self._is_aside:
             self._is_aside = False
@@ -561,11 +590,14 @@ class BashTalk:
     # Looking
 
     def _look_later(self) -> None:
-        self._stop_looking()
+        """Look after a while.  One call outlives many short commands, so that these cost nothing."""
         delay = LOOK_DELAYS[self._looks] if self._looks < len(LOOK_DELAYS) else _LONG_LOOK
         if self._silent:
-            delay = 0.1
-        self._look_call = self._reactor.callLater(delay, self._looked)
+            delay = _SILENT_LOOK
+        if self._look_call is None:
+            self._look_call = self._reactor.callLater(delay, self._looked)
+        elif self._look_call.getTime() > self._reactor.seconds() + delay:
+            self._look_call.reset(delay)
 
     def _stop_looking(self) -> None:
         if self._look_call is not None:
@@ -580,7 +612,7 @@ class BashTalk:
         self._look_call = None
         self._looks += 1
         self._look()
-        if self._running is not None and self._look_call is None:
+        if self._running is not None:
             self._look_later()
 
     def _look(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 __all__ = [
     "MAX_PLAIN_BYTES",
     "MAX_TYPED_BYTES",
+    "Traits",
     "Way",
     "is_nothing",
     "is_plainly_complete",
@@ -21,7 +22,7 @@ __all__ = [
     "is_verbose",
     "noticed_names",
     "substitutes",
-    "watches",
+    "traits_of",
     "way_of",
     "whole_check",
 ]
@@ -109,7 +110,6 @@ _EVALUATES = re.compile(rb"\beval\b")
 """In a text that is evaluated, an option of line editing would make an interactive bash read its input again."""
 
 
-@functools.lru_cache(_REMEMBERED)
 def is_plainly_complete(text: bytes) -> bool:
     """Return whether a text is a row of simple commands on one line."""
     if len(text) > MAX_PLAIN_BYTES:
@@ -132,6 +132,48 @@ def is_plainly_complete(text: bytes) -> bool:
             return False
         before = str(kind)
     return before not in ("join", "redirection")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What the server wants to know of a text.
+
+    :ivar text: the text, without a backslash at its end: that would join the next line, and there is none.
+    :ivar is_nothing: whether it has only blanks and remarks.
+    :ivar is_plain: whether it is a row of simple commands on one line.
+    :ivar is_watcher: whether the session may see a command of the server's from now on: by a trap, or by what tells
+        where a command stands.
+    :ivar has_trap: whether it may set a trap.
+    :ivar noticed: the names of the functions that it defines, if it has what an interactive bash prints a notice of.
+    """
+
+    text: bytes
+    is_nothing: bool
+    is_plain: bool
+    is_watcher: bool
+    has_trap: bool
+    noticed: frozenset[bytes]
+
+
+def _looked_at(text: bytes) -> Traits:
+    if (len(text) - len(text.rstrip(b"\\"))) % 2:
+        text = text[:-1]
+    return Traits(
+        text=text,
+        is_nothing=is_nothing(text),
+        is_plain=is_plainly_complete(text),
+        is_watcher=any(word in text for word in _WATCHERS),
+        has_trap=b"trap" in text,
+        noticed=noticed_names(text),
+    )
+
+
+_remembered = functools.lru_cache(_REMEMBERED)(_looked_at)
+
+
+def traits_of(text: bytes) -> Traits:
+    """Look at a text; the traits of short ones are remembered."""
+    return _remembered(text) if len(text) <= MAX_TYPED_BYTES else _looked_at(text)
 
 
 def whole_check(text: bytes) -> bytes:
@@ -159,7 +201,6 @@ def is_verbose(text: bytes) -> bool:
     return b"verbose" in text if len(text) > MAX_TYPED_BYTES else _VERBOSE.search(text) is not None
 
 
-@functools.lru_cache(_REMEMBERED)
 def way_of(
     text: bytes, *, flags: bytes, is_watched: bool, edits: bool = False, noticed: frozenset[bytes] = frozenset()
 ) -> Way:
@@ -167,12 +208,17 @@ def way_of(
 
     :param text: the text.
     :param flags: the shell's options, as in ``$-``.
-    :param is_watched: whether the session may see commands of the server's: :func:`watches` was true of a text.
+    :param is_watched: whether the session may see commands of the server's: a text had :attr:`Traits.is_watcher`.
     :param edits: whether bash edits its lines.  What is evaluated may then switch that on once more.
     :param noticed: the names of functions that make bash print a notice, from :func:`noticed_names`.
     """
     if len(text) > MAX_TYPED_BYTES:  # patterns would take 30 ms for 1 MB
         return Way(in_file=True, takes_input=b"&-" in text)
+    return _way_of(text, flags, is_watched, edits, noticed)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _way_of(text: bytes, flags: bytes, is_watched: bool, edits: bool, noticed: frozenset[bytes]) -> Way:
     takes_input = _OWN_DESCRIPTORS.search(text) is not None
     is_seen = is_watched or set(flags) & set(b"xT") or _TRACES.search(text)
     if is_seen or _EDITS.search(text) or (_RETURNS.search(text) and not _FUNCTION.search(text)):
@@ -189,11 +235,6 @@ def noticed_names(text: bytes) -> frozenset[bytes]:
     if len(text) > MAX_TYPED_BYTES or not _is_noticed(text):
         return frozenset()
     return frozenset(one or other for one, other in _NAMES.findall(text))
-
-
-def watches(text: bytes) -> bool:
-    """Return whether a text may make the session see a command of the server's."""
-    return any(word in text for word in _WATCHERS)
 
 
 def _is_noticed(text: bytes) -> bool:
