@@ -47,7 +47,7 @@ from twisted_rsh.execution.shells.completeness import complete_size
 from twisted_rsh.execution.shells.evaluation import WITHHELD, ReportReader
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
-from twisted_rsh.execution.shells.reports import GarbledReport, Report, ReportKind
+from twisted_rsh.execution.shells.reports import INTERRUPTED, GarbledReport, Report, ReportKind
 from twisted_rsh.execution.shells.talk import Dialect, Launch, TalkListener, quoted
 
 __all__ = [
@@ -160,8 +160,10 @@ class DashTalk:
             on_failure.callback(os.close, self._mark)
             commands = above_child_fds(os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
             on_failure.pop_all()
-        self._report_word = quoted(self._reports.path)
-        self._mark_word = quoted(mark_path)
+        report = quoted(self._reports.path)
+        self._say_rest = rb""" %s %s\n%.0s' "$?" "$-" "$_" 1<>""" + report
+        self._begin_rest = rb"""\n%.0s' "$_" 1<>""" + report
+        self._mark_rest = rb"""\n%.0s' "$_" 1<>""" + quoted(mark_path)
         self._is_quiet = False
         self._looking: IDelayedCall | None = None
         self._commands = InputPipe(reactor, commands, 0)
@@ -239,10 +241,13 @@ class DashTalk:
         self.look()
 
     def _read_mark(self) -> None:
-        """Report that the command has begun, if it has begun without a report of its own."""
+        """Report that the command has begun, if its mark says so."""
         if self._is_quiet and os.pread(self._mark, _MARK_BYTES, 0) == b"%d\n" % self._last_command:
-            self._is_quiet = False
-            self._listener.reported(Report(ReportKind.BEGUN, self._last_command))
+            self._begun()
+
+    def _begun(self) -> None:
+        self._is_quiet = False
+        self._listener.reported(Report(ReportKind.BEGUN, self._last_command))
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -289,9 +294,9 @@ class DashTalk:
         # Without input nothing waits for the beginning: a mark in a file does not wake the server.
         self._is_quiet = self._has_packets and self._source == _NULL_DEVICE == source
         if self._is_quiet:
-            parts.append(rb"""\command printf '%d\n%%.0s' "$_" 1<>%s""" % (self.number, self._mark_word))
+            parts.append(rb"\command printf '%d%s" % (self.number, self._mark_rest))
         else:
-            parts.append(rb"""\command printf 's %d\n%%.0s' "$_" 1<>%s""" % (self.number, self._report_word))
+            parts.append(rb"\command printf 's %d%s" % (self.number, self._begin_rest))
         if b"x" in self._flags and not traces:
             parts.append(rb"; \set +x")
         if self._status:
@@ -371,8 +376,7 @@ class DashTalk:
         return b"{ %s || \\:; PS1= PS2=; } 2>/dev/null\n" % self._say(kind, number)
 
     def _say(self, kind: bytes, number: int) -> bytes:
-        words = rb"""'%s %d %%s %%s\n%%.0s' "$?" "$-" "$_" """ % (kind, number)
-        return rb"\command printf %s1<>%s" % (words, self._report_word)
+        return rb"\command printf '%s %d%s" % (kind, number, self._say_rest)
 
     # Reports
 
@@ -395,8 +399,12 @@ class DashTalk:
 
     def _ended(self, report: Report) -> None:
         """Pass the report of an end on, with the status that an evaluated text has reported itself."""
-        self._read_mark()
-        self._is_quiet = False
+        if self._is_quiet:
+            if report.status == INTERRUPTED:
+                self._read_mark()  # the interrupt may have come first
+            else:
+                self._begun()
+            self._is_quiet = False
         if report.number == self.number:
             self._stop_checking()
             if self._names_prompts:
