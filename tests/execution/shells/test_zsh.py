@@ -35,7 +35,7 @@ async def test_hooks_of_the_user(tmp_path: Path, on_terminal: bool) -> None:
     """The user's own hooks run as at a prompt, also when they replace the arrays; no prompt is printed, and kept."""
     rig = await started(tmp_path, on_terminal)
     await rig.run("precmd() { echo before the prompt; }; preexec() { echo go; }; PS1='one> ' PS2='two> '; setopt zle")
-    assert await rig.output("echo $PS1$PS2") == "go\none> two>\nbefore the prompt\n"
+    assert await rig.output("echo $PS1$PS2") == "go\none> two> \nbefore the prompt\n"
     await rig.run("unfunction precmd preexec; precmd_functions=() preexec_functions=(); false")
     assert await rig.output('echo "$?"; echo $PS1') == "1\none>\n"
     await rig.leave()
@@ -113,7 +113,7 @@ async def test_aside_leaves_nothing(tmp_path: Path) -> None:
     rig = await started(tmp_path)
     await rig.run("f() { echo F $PWD; }; cd /; true last; false")
     owner = RecordingOwner()
-    aside = rig.shell.start_command(JobRequest(command="f; cat; v=1; cd /tmp; (exit 4)", aside=True), owner)
+    aside = rig.shell.start_command(JobRequest(command="f; cat; v=1; cd /tmp; (exit 4)", in_shell=1, aside=True), owner)
     aside.write_input(b"data")
     aside.end_input()
     await owner.finished()
@@ -127,7 +127,7 @@ async def test_aside_leaves_nothing(tmp_path: Path) -> None:
 async def test_hooks_gone(tmp_path: Path) -> None:
     """A shell whose hooks are all gone runs none of its input as commands unnoticed: it is declared lost."""
     rig = await started(tmp_path)
-    command, owner = rig.begin("functions[__twisted_rsh]=: 2>/dev/null; eval unfunc''tion -m '*'")
+    _, owner = rig.begin("functions[__twisted_rsh]=: 2>/dev/null; eval unfunc''tion -m '*'")
     await owner.finished()
     assert isinstance(rig.owner.ending, OutcomeUnknown)
     assert "hooks" in rig.owner.ending.text
