@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Several
 from pathlib import Path
 
 import pytest
@@ -37,13 +38,14 @@ async def outcome(rig: ShellRig, text: str) -> Outcome:
     return Outcome(owner.ending.code, owner.stdout.decode(), "")
 
 
+@pytest.mark.parametrize("tried", [BACKSLASHES[:3], pytest.param(BACKSLASHES, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(("shell", "on_terminal"), KINDS)
 @asynchronous
-async def test_backslash_at_the_end(tmp_path: Path, shell: str, on_terminal: bool) -> None:
+async def test_backslash_at_the_end(tmp_path: Path, shell: str, on_terminal: bool, tried: Several[str]) -> None:
     """A backslash at the end of a text continues nothing: the command runs, and the next one is not its continuation."""
     rig = ShellRig(tmp_path, shell, on_terminal)
     await rig.ready()
-    for text in BACKSLASHES:
+    for text in tried:
         plain = plain_outcome(shell, script(text), False)
         ours = await outcome(rig, text)
         # The file of a plain shell ends in a newline behind the backslash; where that makes another word, ours may, too.
@@ -52,14 +54,15 @@ async def test_backslash_at_the_end(tmp_path: Path, shell: str, on_terminal: boo
     await rig.leave()
 
 
+@pytest.mark.parametrize("tried", [UNFINISHED[::8], pytest.param(UNFINISHED, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(("shell", "on_terminal"), KINDS)
 @asynchronous
-async def test_unfinished_texts(tmp_path: Path, shell: str, on_terminal: bool) -> None:
+async def test_unfinished_texts(tmp_path: Path, shell: str, on_terminal: bool, tried: Several[str]) -> None:
     """A text that breaks off fails as a command, with a message, and the shell goes on with what it knew."""
     rig = ShellRig(tmp_path, shell, on_terminal)
     await rig.ready()
     await rig.run("v=kept")
-    for text in UNFINISHED:
+    for text in tried:
         ours = await outcome(rig, text)
         # In zsh some of them are whole.
         assert (ours.status != 0) == (plain_outcome(shell, script(text), False).status != 0), text

@@ -23,6 +23,7 @@ from twisted_rsh.execution.shells.zsh_events import as_one_event
 from twisted_rsh.execution.shells.zsh_hooks import (
     FAILURE,
     INTERRUPTION,
+    KEEPING,
     QUESTION,
     Order,
     environment_file,
@@ -41,8 +42,17 @@ to a question.  ``x``: the shell was about to run something that is no text of o
 _TAKES_OPTIONS = re.compile(rb"emulate|zle|prompt_?(?:sp|cr)|bang_?hist|comments", re.IGNORECASE)
 """What may switch on an option that makes zsh print or read something at its prompt."""
 
+_TAKES_HOOKS = re.compile(rb"precmd|unfunction|\bsource\b|(?:^|[\s;&|])\.[ \t]")
+"""What may take the hooks away: a command that sets them, and a file such as the user's start-up file."""
+
 _VERSION = re.compile(rb"/zsh/(\d+)\.(\d+)")
 """What a zsh has in its program file: the folder of its modules, without which the hooks cannot be had."""
+
+_READS = ("0", "63")
+"""The number of read(2): on x86-64, and on the systems that have the common table."""
+
+_STACK_BYTES = 8 * 1024 * 1024
+"""What is so close above the stack pointer is on the stack: as much as a stack has at most by default."""
 
 FIRST_TYPED = (5, 9)
 """The first version of zsh that gives back what it has read ahead; an older one is talked to by evaluation."""
@@ -167,6 +177,8 @@ class ZshTalk:
         self._order: bytes | None = None
         self._questions: deque[int] = deque()
         self._is_interrupted = False
+        self._is_running = self._is_aside = False
+        self._pid: int | None = None
         self._terminal: bytes | None = None
         self._input = b""
         with contextlib.ExitStack() as on_failure:
@@ -196,6 +208,7 @@ class ZshTalk:
 
     def started(self, transport: SpawnedProcess) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.started`."""
+        self._pid = transport.pid
         self._terminal = None if transport.terminal_name is None else os.fsencode(transport.terminal_name)
         self._set_input(self._terminal or os.fsencode(os.devnull))
 
@@ -204,10 +217,12 @@ class ZshTalk:
 
     def send_command(self, text: bytes, source: bytes | None, *, aside: bool) -> int:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
-        typed = None if aside else as_one_event(text)
+        takes_hooks = _TAKES_HOOKS.search(text) is not None
+        typed = None if aside or takes_hooks else as_one_event(text)
         if typed is None:
             self._text.set(text + b"\n")
-            self._line.set(b"\\builtin . %s\n" % quoted(os.path.join(self._path, b"text")))
+            name = quoted(os.path.join(self._path, b"text"))
+            self._line.set(b"\\builtin . %s%s\n" % (name, KEEPING if takes_hooks else b""))
         else:
             # An empty line keeps a backslash at the end from joining the text with the end of the file.
             self._line.set(typed + (b"\n\n" if typed.endswith(b"\\") else b"\n"))
@@ -223,6 +238,7 @@ class ZshTalk:
         self._last_command = self.number
         self._sent += 1
         self._order = order.line()
+        self._is_aside = aside
         self._commands.write(self._order)
         return self.number
 
@@ -244,6 +260,9 @@ class ZshTalk:
 
     def ask(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
+        if self._is_running and self._pid is not None and _reads_commands(self._pid):
+            self._listener.give_up("the command has taken away the hooks by which zsh reports; the shell was ended")
+            return
         if not self._commands.buffered():
             self.number += 1
             self._questions.append(self.number)
@@ -316,8 +335,10 @@ class ZshTalk:
     def _reported(self, kind: bytes, count: int, status: int) -> None:
         if kind == b"s" and count == self._sent:
             self._order = None
+            self._is_running = not self._is_aside
             self._listener.reported(Report(ReportKind.BEGUN, self._last_command))
         elif kind == b"e" and count == self._sent:
+            self._is_running = False
             self._listener.reported(Report(ReportKind.ENDED, self._last_command, status))
             self._come_to_prompt()
         elif kind == b"e" and self._order is not None and not self._commands.buffered():
@@ -333,3 +354,22 @@ class ZshTalk:
         if self._questions and not self._commands.buffered():
             questions, self._questions = self._questions, deque()
             self._listener.reported(Report(ReportKind.IN_STEP, questions[-1]))
+
+
+def _reads_commands(pid: int) -> bool:
+    """Return whether zsh waits for its next command on descriptor 0.
+
+    It reads its commands byte by byte into its heap, while its built-in commands read into its stack.
+
+    :param pid: the shell.
+    :returns: whether it does; ``False`` where the system does not tell.
+    """
+    try:
+        with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
+            number, *values = file.read().split()
+    except (OSError, ValueError):
+        return False
+    if number not in _READS or len(values) < 8:
+        return False
+    descriptor, buffer, count, stack = (int(values[place], 16) for place in (0, 1, 2, 6))
+    return (descriptor, count) == (0, 1) and not 0 <= buffer - stack < _STACK_BYTES

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from twisted_rsh.execution.shells.reports import INTERRUPTED
 from twisted_rsh.execution.shells.talk import quoted
 
-__all__ = ["FAILURE", "INTERRUPTION", "QUESTION", "Order", "environment_file", "startup_file"]
+__all__ = ["FAILURE", "INTERRUPTION", "KEEPING", "QUESTION", "Order", "environment_file", "startup_file"]
 
 QUESTION = b"      \n"
 """The line that asks whether the shell is at its prompt; the report ``r`` answers it."""
@@ -30,6 +30,9 @@ QUESTION = b"      \n"
 
 FAILURE = b"! \\builtin true\n"
 """The text that sets the status of a file that an error has ended: zsh makes it 126, and a script ends with 1."""
+
+KEEPING = b"; __twisted_rsh_keep $? && \\builtin :"
+"""What follows a text that may take the hooks away; the status stays."""
 
 INTERRUPTION = b"(\\builtin exit %d) && \\builtin :\n" % INTERRUPTED
 """The text that sets the status of an interrupted loop, which in zsh may be that of a command in it."""
@@ -109,7 +112,8 @@ __twisted_rsh() {
       PS1= PS2=
     }
     if (( __twisted_rsh[at] == 2 )) { return }
-  } elif (( __twisted_rsh[at] == 2 )) {
+  } elif (( __twisted_rsh[at] == 2 )) {  # the text was no command, or an interrupt came before it
+    if [[ -e FOLDER/interrupted ]] { builtin exec <FOLDER/interruption; return }
     builtin exec <FOLDER/commands
     __twisted_rsh[at]=1
   }
@@ -143,11 +147,16 @@ __twisted_rsh() {
     return
   }
 }
+__twisted_rsh_keep() {
+  local __y=SHIELD && builtin trap - DEBUG ZERR
+  if [[ -z ${(M)precmd_functions:#__twisted_rsh} ]] { precmd_functions+=(__twisted_rsh) }
+  if [[ -z ${(M)preexec_functions:#__twisted_rsh} ]] { preexec_functions+=(__twisted_rsh) }
+  return ${1-0}
+}
 if (( ! $+functions[precmd] )) {
   precmd() {
     local __y=SHIELD && builtin trap - DEBUG ZERR
-    if [[ -z ${(M)precmd_functions:#__twisted_rsh} ]] { precmd_functions+=(__twisted_rsh) }
-    if [[ -z ${(M)preexec_functions:#__twisted_rsh} ]] { preexec_functions+=(__twisted_rsh) }
+    __twisted_rsh_keep
   }
 }
 """
