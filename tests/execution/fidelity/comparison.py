@@ -51,7 +51,11 @@ class Comparison:
         lines = [f"{self.mode} {self.sequence.name}"]
         for name in ("status", "stdout", "stderr"):
             plain, ours = getattr(self.plain, name), getattr(self.ours, name)
-            lines += [f"   {name} {plain!r:.400}"] if plain == ours else [f"   {name} {plain!r:.400}", f"     ours {ours!r:.400}"]
+            lines += (
+                [f"   {name} {plain!r:.400}"]
+                if plain == ours
+                else [f"   {name} {plain!r:.400}", f"     ours {ours!r:.400}"]
+            )
         return "\n".join(lines)
 
 

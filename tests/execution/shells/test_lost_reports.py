@@ -18,12 +18,37 @@ SECONDS = 15.0
 
 EVERYWHERE = (
     *("ulimit -n 3", "ulimit -n 0", "ulimit -n 10", "ulimit -f 0", "umask 777", "PATH=", "PATH=/nowhere; hash -r"),
-    *("IFS=abcdefghijklmnopqrstuvwxyz", "unset IFS PATH HOME", "set -f", "set -C", "set -a", "alias eval=false exec=false"),
-    *("alias printf=false command=false builtin=false echo=false trap=false", "readonly PS1 PS2 PS4 IFS", "trap '' PIPE"),
+    *(
+        "IFS=abcdefghijklmnopqrstuvwxyz",
+        "unset IFS PATH HOME",
+        "set -f",
+        "set -C",
+        "set -a",
+        "alias eval=false exec=false",
+    ),
+    *(
+        "alias printf=false command=false builtin=false echo=false trap=false",
+        "readonly PS1 PS2 PS4 IFS",
+        "trap '' PIPE",
+    ),
     *("printf() { return 9; }", "eval() { exit 9; }", "exec() { return 9; }", "trap() { :; }", "command() { :; }"),
     *("rm -rf twisted-rsh-*", "chmod 000 twisted-rsh-*", "rm -f twisted-rsh-*/*", "cd /; PWD=/nowhere"),
-    *("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-", "LC_ALL=nowhere", "LANG=zz LC_ALL=C", "mkdir gone; cd gone; rmdir ../gone"),
-    *("trap 'echo T' PIPE HUP", "exec <&-", "exec 2>&-", "exec >&- 2>&-", "exec 3<>/dev/null", "set -u", "set --", "set -x"),
+    *(
+        "exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-",
+        "LC_ALL=nowhere",
+        "LANG=zz LC_ALL=C",
+        "mkdir gone; cd gone; rmdir ../gone",
+    ),
+    *(
+        "trap 'echo T' PIPE HUP",
+        "exec <&-",
+        "exec 2>&-",
+        "exec >&- 2>&-",
+        "exec 3<>/dev/null",
+        "set -u",
+        "set --",
+        "set -x",
+    ),
     *("unset -f eval printf", "set -e", "set -o noclobber", "ulimit -s 64", "ulimit -c 0", "exec </dev/null"),
 )
 """Texts that any shell takes."""
@@ -31,26 +56,81 @@ EVERYWHERE = (
 OF_BASH = (
     *("enable -n printf", "enable -n eval exec trap . source builtin command echo printf test read", "set -r"),
     *("set -o posix", "shopt -s extdebug; trap 'false' DEBUG", "trap 'exit' DEBUG", "trap 'return 1' DEBUG; set -T"),
-    *("unset PROMPT_COMMAND", "PROMPT_COMMAND=", "PROMPT_COMMAND=()", "PROMPT_COMMAND='exit'", "readonly PROMPT_COMMAND"),
+    *(
+        "unset PROMPT_COMMAND",
+        "PROMPT_COMMAND=",
+        "PROMPT_COMMAND=()",
+        "PROMPT_COMMAND='exit'",
+        "readonly PROMPT_COMMAND",
+    ),
     *("PROMPT_COMMAND='('", "PROMPT_COMMAND=(false false)", "declare -r PS1=x", "exec 10>&- 11>&- 63>&- 255>&-"),
-    *("for fd in {3..255}; do eval \"exec $fd>&-\"; done", "set -o vi; set +o emacs", "set +o vi +o emacs", "set -n"),
-    *("shopt -s failglob nullglob", "shopt -u promptvars", "shopt -s compat31", "trap 'kill -INT $$' DEBUG; trap - DEBUG"),
-    *("bind -r '\\C-m'", "bind 'set editing-mode vi'", "bind -f /dev/null", "bind -x '\"a\": echo'", "set -o ignoreeof"),
-    *("builtin() { :; }", "IGNOREEOF=100", "PS0='$(exit 3)'", "set -k", "HISTCONTROL=ignorespace; set -o history", "set -m"),
-    *("shopt -s expand_aliases; alias if=false for=false '{'=false", "set -b", "stty sane 2>/dev/null", "complete -E -C false"),
-    *("function '['() { :; }", "exec {x}>&1", "trap 'echo R' RETURN; trap 'echo E' ERR", "unset BASH_VERSION SHELLOPTS"),
+    *('for fd in {3..255}; do eval "exec $fd>&-"; done', "set -o vi; set +o emacs", "set +o vi +o emacs", "set -n"),
+    *(
+        "shopt -s failglob nullglob",
+        "shopt -u promptvars",
+        "shopt -s compat31",
+        "trap 'kill -INT $$' DEBUG; trap - DEBUG",
+    ),
+    *(
+        "bind -r '\\C-m'",
+        "bind 'set editing-mode vi'",
+        "bind -f /dev/null",
+        "bind -x '\"a\": echo'",
+        "set -o ignoreeof",
+    ),
+    *(
+        "builtin() { :; }",
+        "IGNOREEOF=100",
+        "PS0='$(exit 3)'",
+        "set -k",
+        "HISTCONTROL=ignorespace; set -o history",
+        "set -m",
+    ),
+    *(
+        "shopt -s expand_aliases; alias if=false for=false '{'=false",
+        "set -b",
+        "stty sane 2>/dev/null",
+        "complete -E -C false",
+    ),
+    *(
+        "function '['() { :; }",
+        "exec {x}>&1",
+        "trap 'echo R' RETURN; trap 'echo E' ERR",
+        "unset BASH_VERSION SHELLOPTS",
+    ),
 )
 
 OF_ZSH = (
     *("unset precmd_functions preexec_functions", "precmd_functions=() preexec_functions=()", "unfunction -m '*'"),
-    *("unfunction precmd preexec 2>/dev/null", "precmd() { return 1; }", "preexec() { exec >/dev/null; }; unfunction preexec"),
+    *(
+        "unfunction precmd preexec 2>/dev/null",
+        "precmd() { return 1; }",
+        "preexec() { exec >/dev/null; }; unfunction preexec",
+    ),
     *("disable print printf exec eval builtin echo trap", "disable -r '{' for if", "emulate -R sh", "emulate -R csh"),
-    *("setopt ksharrays", "setopt noexec", "unsetopt functionargzero", "setopt errexit", "setopt errreturn", "setopt vi"),
+    *(
+        "setopt ksharrays",
+        "setopt noexec",
+        "unsetopt functionargzero",
+        "setopt errexit",
+        "setopt errreturn",
+        "setopt vi",
+    ),
     *("setopt shwordsplit globsubst", "readonly precmd_functions", "typeset -r precmd_functions", "trap 'false' DEBUG"),
-    *("setopt debugbeforecmd; trap 'setopt errexit' DEBUG", "zmodload -u zsh/main 2>/dev/null", "setopt zle", "set -o emacs"),
+    *(
+        "setopt debugbeforecmd; trap 'setopt errexit' DEBUG",
+        "zmodload -u zsh/main 2>/dev/null",
+        "setopt zle",
+        "set -o emacs",
+    ),
     *("exec 10>&- 11>&- 12>&- 13>&-", "setopt ignoreeof", "setopt printexitvalue", "unset fpath path", "setopt xtrace"),
     *("alias -g eval=false", "alias '{'=false", "setopt cshnullcmd shnullcmd", "setopt ignorebraces ignoreclosebraces"),
-    *("periodic() { echo P; }; PERIOD=1", "TRAPDEBUG() { return 1; }", "TRAPZERR() { :; }", "setopt promptsubst; PS1='$(exit)'"),
+    *(
+        "periodic() { echo P; }; PERIOD=1",
+        "TRAPDEBUG() { return 1; }",
+        "TRAPZERR() { :; }",
+        "setopt promptsubst; PS1='$(exit)'",
+    ),
 )
 
 QUICK = ("ulimit -n 3", "set -r", "enable -n printf eval", "unset PROMPT_COMMAND precmd_functions", "exec 3>&- 9>&-")

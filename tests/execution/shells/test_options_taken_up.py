@@ -17,12 +17,23 @@ EVERYWHERE = ("set -o vi", "set -o emacs", "set +o vi", 'eval "$(set +o)"', "set
 OF_BASH = (
     *('eval "$(shopt -p)"', 'eval "$(shopt -po)"', "set -o vi; set -o emacs", "set +o emacs +o vi", "set -o history"),
     *("shopt -s expand_aliases extglob", "set -o posix", "set -o vi; set -o posix", "bind 'set editing-mode vi'"),
-    *("set -m", "set +o history; history -c", "set -H", "shopt -s cmdhist lithist", 'eval "$(declare -p BASHOPTS)" 2>/dev/null'),
+    *(
+        "set -m",
+        "set +o history; history -c",
+        "set -H",
+        "shopt -s cmdhist lithist",
+        'eval "$(declare -p BASHOPTS)" 2>/dev/null',
+    ),
 )
 OF_ZSH = (
     *("setopt vi", "setopt emacs", "bindkey -v", "bindkey -e", "setopt zle", "unsetopt zle", "emulate sh; emulate zsh"),
-    *('eval "$(emulate -L zsh; setopt)" 2>/dev/null', "setopt banghist", "setopt interactivecomments", "setopt monitor"),
-    *('for o in $(setopt); do setopt $o 2>/dev/null; done', "setopt sharehistory incappendhistory"),
+    *(
+        'eval "$(emulate -L zsh; setopt)" 2>/dev/null',
+        "setopt banghist",
+        "setopt interactivecomments",
+        "setopt monitor",
+    ),
+    *("for o in $(setopt); do setopt $o 2>/dev/null; done", "setopt sharehistory incappendhistory"),
 )
 
 
@@ -38,7 +49,7 @@ async def test_input_is_not_run(tmp_path: Path, shell: str, on_terminal: bool, s
         owner = await rig.run(text)
         assert isinstance(owner.ending, Exited), text
         if not on_terminal:
-            owner = await rig.run("read first; echo \"$first\"; cat", DATA)
+            owner = await rig.run('read first; echo "$first"; cat', DATA)
             assert owner.stdout == DATA, text
             owner = await rig.run("echo unread", DATA)
             assert owner.stdout == b"unread\n", text

@@ -18,7 +18,16 @@ BACKSLASHES = ("echo a \\", "true \\", "\\", "f 2>&- \\", "false \\", "echo a; \
 """A script that ends in a backslash is whole: what is continued is nothing."""
 
 UNFINISHED = (
-    *("echo 'a", 'echo "a', "echo `echo a", "echo $(echo a", "echo ${v", "echo $((1 +", "echo a'b\"", "echo \"$(echo '"),
+    *(
+        "echo 'a",
+        'echo "a',
+        "echo `echo a",
+        "echo $(echo a",
+        "echo ${v",
+        "echo $((1 +",
+        "echo a'b\"",
+        "echo \"$(echo '",
+    ),
     *("( echo a", "{ echo a", "if true; then echo a", "if true", "for i in 1 2; do echo $i", "while false; do :"),
     *("until true", "case x in", "case x in x) echo a", "f() {", "f()", "echo a |", "true &&", "false ||", "! (true"),
     *("echo a; (echo b; {", "echo a\nif true; then", "echo a # 'x\n'", "( ( echo", "cat <<END\n$(echo"),
@@ -100,7 +109,17 @@ async def test_text_that_closes_what_it_did_not_open(tmp_path: Path, shell: str,
     """A closing word or bracket without an opening one is an error of its text, and cannot reach out of it."""
     rig = ShellRig(tmp_path, shell, on_terminal)
     await rig.ready()
-    for text in ("}", ")", "fi", "done", "esac", "}; echo out; {", "); echo out; (", "' } '\n}", "echo a\n}\necho b\n{"):
+    for text in (
+        "}",
+        ")",
+        "fi",
+        "done",
+        "esac",
+        "}; echo out; {",
+        "); echo out; (",
+        "' } '\n}",
+        "echo a\n}\necho b\n{",
+    ):
         ours = await outcome(rig, text)
         assert ours.status != 0, text
         assert "out" not in ours.stdout.splitlines(), text
