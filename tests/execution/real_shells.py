@@ -18,10 +18,13 @@ from twisted_rsh.execution.shells.shell import ShellJob, start_shell
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
-__all__ = ["KINDS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
+__all__ = ["COLUMNS", "KINDS", "ROWS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
 
 SHELLS = ("bash", "dash", "zsh")
 """The shells of a known dialect."""
+
+COLUMNS, ROWS = 132, 43
+"""The size of the terminals."""
 
 KINDS = [(shell, on_terminal) for shell in SHELLS for on_terminal in (False, True)]
 """Every shell on pipes and on a terminal."""
@@ -36,9 +39,18 @@ def account(home: Path) -> Account:
 
 
 class ShellRig:
-    """A running shell, its owner, and short ways to use it."""
+    """A running shell, its owner, and short ways to use it.
 
-    def __init__(self, home: Path, shell: str, on_terminal: bool = False, **environment: str) -> None:
+    :param home: the home folder of the shell's user, where the shell starts.
+    :param shell: the name or the path of the shell.
+    :param on_terminal: whether it has a terminal.
+    :param folder: where the server's private folder for the shell is made; ``None`` for the home folder.
+    :param environment: variables beside those of every job.
+    """
+
+    def __init__(
+        self, home: Path, shell: str, on_terminal: bool = False, folder: Path | None = None, **environment: str
+    ) -> None:
         self.path = shell if "/" in shell else require_tool(shell)
         self.home = home
         self.owner = RecordingOwner()
@@ -48,8 +60,8 @@ class ShellRig:
             plan_shell(request, account(home)),
             self.owner,
             JobTree(JobTrees(reactor)),
-            Terminal(columns=132, rows=43) if on_terminal else None,
-            folder=str(home),
+            Terminal(columns=COLUMNS, rows=ROWS) if on_terminal else None,
+            folder=str(folder or home),
         )
 
     async def ready(self) -> None:

@@ -39,6 +39,7 @@ def spawn_process(
     *,
     terminal: Terminal | None = None,
     input_at: int | None = 0,
+    error_at: int = 2,
     inherited: Mapping[int, int] = NOTHING_INHERITED,
 ) -> SpawnedProcess:
     """Start a process under a protocol.
@@ -57,7 +58,8 @@ def spawn_process(
     :param plan: what to execute.
     :param terminal: the terminal to give it, or ``None`` for pipes.
     :param input_at: the descriptor that its input is in the child, or ``None`` for no input.
-    :param inherited: descriptors that it gets beside these, the number in the child and ours.  For all three see
+    :param error_at: the descriptor that its error output is in a child on pipes.
+    :param inherited: descriptors that it gets beside these, the number in the child and ours.  For all four see
         :func:`twisted_rsh.execution.processes.spawn.spawn`.
     :returns: the transport, which is the protocol's.
     :raises ValueError: the numbers are not as :func:`twisted_rsh.execution.processes.spawn.spawn` wants them.
@@ -66,7 +68,7 @@ def spawn_process(
     :raises OSError: the process was not started (see :func:`twisted_rsh.execution.processes.spawn.spawn`), or could not
         be watched and was killed; no descriptor stays open.
     """
-    spawned = spawn(plan, terminal=terminal, input_at=input_at, inherited=inherited)
+    spawned = spawn(plan, terminal=terminal, input_at=input_at, error_at=error_at, inherited=inherited)
     return SpawnedProcess(reactor, protocol, spawned)
 
 
@@ -143,6 +145,7 @@ class SpawnedProcess:
     Beside what every process transport of Twisted's has, it resumes and closes its streams one by one.
 
     :ivar pid: its process id until its exit has been noticed, then ``None``.
+    :ivar terminal_name: the path of its terminal, or ``None`` on pipes.
     :ivar resource_usage: what it used, from `processExited` on; ``None`` before, and where that is not known.
     """
 
@@ -157,7 +160,7 @@ class SpawnedProcess:
         self.pid: int | None = spawned.pid
         self.resource_usage: resource.struct_rusage | None = None
         self._terminal: int | None = None
-        self._terminal_name = spawned.terminal
+        self.terminal_name = spawned.terminal
         input_type, output_type = (TerminalInput, TerminalOutput) if spawned.terminal else (InputPipe, OutputPipe)
         self._input = input_type(reactor, _or_closed(spawned.stdin), 0, protocol, self)
         self._outputs = {
@@ -395,8 +398,8 @@ class SpawnedProcess:
 
     def discard_typed(self) -> None:
         """Drop what was typed on the terminal and no program has read.  Nothing happens without a terminal."""
-        if self._terminal is not None and self._terminal_name is not None:
-            discard_typed(self._terminal, self._terminal_name)
+        if self._terminal is not None and self.terminal_name is not None:
+            discard_typed(self._terminal, self.terminal_name)
 
     def foreground_group(self) -> int | None:
         """Look up the process group in the foreground of the terminal, which the terminal's keys signal.

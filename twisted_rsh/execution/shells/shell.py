@@ -10,17 +10,20 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.execution.job import LINGER_SECONDS, MAX_LINGER_SECONDS
 from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.plan import describe_shortage, refusal_of, shell_failure
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES
-from twisted_rsh.execution.shells.command import PrivateFolder, ShellCommand, ShellOutput
-from twisted_rsh.execution.shells.dialect import Report, ReportKind, ShellDialogue
+from twisted_rsh.execution.shells.command import ShellCommand, ShellOutput
+from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.observation import ShellMeter, ShellSuspension
 from twisted_rsh.execution.shells.phases import LOST_DELAYS, RULES, Phase, ShellWatch
 from twisted_rsh.execution.shells.plan import ShellPlan, command_text
 from twisted_rsh.execution.shells.process import ShellProcess
+from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals
+from twisted_rsh.execution.shells.talk import InterruptibleTalk
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.interfaces import IJobOwner, IShellJob, JobRefused
@@ -36,6 +39,10 @@ at once."""
 
 LAST_WORDS_BYTES = 200
 """Bytes of hidden output that are kept: if a shell fails at its start, its refusal repeats the last line."""
+
+
+WRITER_LOOK_SECONDS = 0.02
+"""Seconds between two looks whether the process substitutions of a command have ended."""
 
 
 def start_shell(
@@ -91,6 +98,7 @@ class ShellJob:
         self._reactor = reactor
         self._plan = plan
         self._owner = owner
+        self._tree = tree
         self._life = JobLifetime(reactor, tree, limits, self)
         self.folder = folder
         self._output = ShellOutput(reactor, owner)
@@ -100,19 +108,20 @@ class ShellJob:
         self._fate: Ending | None = None
         self._exit: Ending | None = None
         self._held_open = False
+        self._last_output_at = 0.0
         self._is_leaving = False
         self._told_no_input = False
         self._interrupt: int | None = None
         self._waiting: list[Callable[[], None]] = []
         self._watch = ShellWatch(reactor, self)
-        self.process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self)
+        self._talk = plan.dialect.start_talk(reactor, plan.spawn, folder, self)
+        self.process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self._talk, self)
         self._life.started(self.process.transport)
         self.signals = ShellSignals(self.process.transport, self.process.pid, tree.table)
         self._meter = ShellMeter(reactor, self.process.pid)
         self.suspension = ShellSuspension(reactor, owner, self.signals if terminal is None else None)
-        self._dialogue = ShellDialogue(plan.dialect, folder, self.process.commands)
         self._watch.enter(Phase.STARTING)
-        self._dialogue.send_opening()
+        self._talk.open()
 
     @property
     def pid(self) -> int | None:
@@ -141,9 +150,10 @@ class ShellJob:
             raise JobRefused(RefusalReason.SHELL_GONE, "the shell has ended; start another one")
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
-        self._command = command = ShellCommand(self._reactor, self, command_text(request, self._plan.encoding), owner)
+        text = command_text(request, self._plan.encoding)
+        self._command = command = ShellCommand(self._reactor, self, text, owner, is_aside=request.aside)
         # What other clients have sent meanwhile comes before a long text, which takes time to read and to write.
-        delay = 0.0 if len(command.text) <= LONG_TEXT_BYTES else LONG_TEXT_SECONDS
+        delay = 0.0 if len(text) <= LONG_TEXT_BYTES else LONG_TEXT_SECONDS
         self._reactor.callLater(delay, self._begin, command)
         return command
 
@@ -172,7 +182,7 @@ class ShellJob:
         """Let the shell exit by itself after the command that it runs or that waits for it."""
         self._is_leaving = True
         if self._watch.phase is Phase.READY and self._command is None:
-            self.process.commands.end()
+            self._talk.leave()
 
     def send_signal(self, name: str) -> None:
         """Send a signal to the command, or to the shell itself while it runs none.
@@ -237,7 +247,12 @@ class ShellJob:
     def _interrupt_group(self, number: int) -> None:
         if self._command is not None:
             self._command.was_interrupted = True
+        self._tell_interrupted()
         self.process.transport.signal_group(number)
+
+    def _tell_interrupted(self) -> None:
+        if isinstance(self._talk, InterruptibleTalk):
+            self._talk.interrupted()
 
     def watch_interrupt(self, number: int | None = None) -> None:
         """Ask the shell several times whether an interrupt has made it drop the command without a report.
@@ -247,8 +262,14 @@ class ShellJob:
         """
         if number is not None:
             self._interrupt = number
+        elif self.process.transport.foreground_group() == self.process.pid:
+            self._tell_interrupted()
         if self._watch.phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
+
+    def look(self) -> None:
+        """Have the talk report whether the command has begun."""
+        self._talk.look()
 
     def withdraw(self) -> None:
         """Drop the command, which the shell has not been given.  The command ends with a refusal."""
@@ -285,24 +306,25 @@ class ShellJob:
         elif self._command is None:
             self._output.received(stream, data)
         else:
+            self._last_output_at = self._reactor.seconds()
             self._command.output_received(stream, data)
 
     def reported(self, report: Report) -> None:
         """Act on a report of the shell.  A second report of the same end is ignored."""
-        if report.number > self._dialogue.number:
+        if report.number > self._talk.number:
             self.garbled()
         elif self._watch.phase is Phase.STARTING:
             if report.kind is ReportKind.ENDED:
                 self.process.settle()
         elif self._watch.phase is Phase.SYNCING:
-            if self._dialogue.is_in_step(report):
+            if self._talk.is_in_step(report):
                 self.process.settle()
         elif self._watch.phase is Phase.RUNNING and self._command is not None:
             self._command_reported(self._command, report)
 
     def _command_reported(self, command: ShellCommand, report: Report) -> None:
         if report.kind is ReportKind.IN_STEP:
-            if self._dialogue.is_in_step(report):  # the shell dropped the command, which had removed the reporting hook
+            if self._talk.is_in_step(report):  # the shell dropped the command, which had removed the reporting hook
                 self._command_ended(command, report)
         elif report.number == command.number:
             if report.kind is ReportKind.ENDED:
@@ -350,19 +372,41 @@ class ShellJob:
         self._watch.enter(Phase.RUNNING)
         self.suspension.command_begins(command.owner)
         self._meter.command_begins()
-        command.number = self._dialogue.send_command(command.text, source)
+        command.number = self._talk.send_command(command.text, source, aside=command.is_aside)
+        command.sent()
         self.process.transport.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
-        self._dialogue.command_ended(report)
+        self._talk.command_ended(report)
         self._meter.command_ended()
+        command.has_begun |= report.has_begun
         if command.has_begun:
             self._ending = self.signals.ending_of(report.status, on_terminal=self.process.feed is not None)
         else:
             text = "the shell could not begin the command; its standard error says why"
             self._ending = Refused(RefusalReason.SHELL_FAILED, text)
         self._watch.enter(Phase.SETTLING)
-        self.process.settle()
+        if b">(" in command.text and command.has_begun:
+            now = self._reactor.seconds()
+            self._wait_for_writers(now + LINGER_SECONDS, now + MAX_LINGER_SECONDS)
+        else:
+            self.process.settle()
+
+    def _wait_for_writers(self, quiet: float, late: float) -> None:
+        """Let the process substitutions of a command write on, as long as the rest of a job's pipeline may.
+
+        The shell does not wait for them, and they need not be its children.
+
+        :param quiet: when the wait ends if nothing more comes.
+        :param late: when it ends in any case.
+        """
+        now = self._reactor.seconds()
+        quiet = max(quiet, self._last_output_at + LINGER_SECONDS)
+        is_alone = self._tree.sees_processes and self._tree.members(0).keys() <= {self.process.pid}
+        if self._exit is None and now < min(quiet, late) and not is_alone:
+            self._reactor.callLater(WRITER_LOOK_SECONDS, self._wait_for_writers, quiet, late)
+        else:
+            self.process.settle()
 
     def _command_settled(self) -> None:
         command, self._command = self._command, None
@@ -395,7 +439,7 @@ class ShellJob:
             if self._watch.phase is Phase.READY:
                 self._begin_waiting(self._command)
         elif self._is_leaving:
-            self.process.commands.end()
+            self._talk.leave()
 
     def _begin_waiting(self, command: ShellCommand) -> None:
         try:
@@ -413,11 +457,10 @@ class ShellJob:
         number, self._interrupt = self._interrupt, None
         if number is not None:
             self.signals.repeat_interrupt(number)
-        if not self.process.commands.buffered():
-            try:
-                self._dialogue.send_question()
-            except OSError as e:
-                self.give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
+        try:
+            self._talk.ask()
+        except OSError as e:
+            self.give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
 
     def give_up(self, text: str) -> None:
         """Kill a shell that cannot be used any more.
