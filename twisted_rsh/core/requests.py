@@ -188,6 +188,9 @@ class JobRequest:
     :ivar in_shell: the channel of the persistent shell that is to run `command`, or ``None`` for a new shell.  The
         command then has the folder, environment, terminal, limits of memory and processor time, and disconnection of
         that shell; the request may give none of them.
+    :ivar startup_files: whether `shell` reads the files that its user's interactive shells read, such as ``.bashrc``;
+        otherwise it reads none.
+    :ivar aside: whether `command` runs in a subshell of the persistent shell, so that it changes nothing in it.
     :ivar cwd: the working folder, relative to the user's home folder; ``None`` for the home folder itself.
     :ivar environment: names and values to add to the environment that the server gives every job.
     :ivar timeout: seconds after which the server ends the job, or ``None`` for no limit.
@@ -204,6 +207,8 @@ class JobRequest:
     argv: tuple[str, ...] | None = wire(_ARGUMENTS, default=None)
     shell: str | None = wire(_NATIVE_TEXT, default=None)
     in_shell: int | None = wire(CHANNEL, default=None)
+    startup_files: bool = wire(Boolean(), default=False)
+    aside: bool = wire(Boolean(), default=False)
     cwd: str | None = wire(_NATIVE_TEXT, default=None)
     environment: tuple[tuple[str, str], ...] = wire(_ENVIRONMENT, default=())
     timeout: float | None = wire(_MILLISECONDS, name="timeout_ms", default=None)
@@ -218,6 +223,10 @@ class JobRequest:
             raise ValueError("a request has a command, an argument vector or a shell, and only one of them")
         if self.argv is not None and not self.argv:
             raise ValueError("an argument vector names at least the program")
+        if self.startup_files and self.shell is None:
+            raise ValueError("only a persistent shell reads start-up files")
+        if self.aside and self.in_shell is None:
+            raise ValueError("only a persistent shell runs an aside")
         if self.in_shell is not None:
             if self.command is None:
                 raise ValueError("a persistent shell runs a command, not an argument vector or a shell")
