@@ -121,4 +121,6 @@ def _say_as_server(session: ServerSession, message: Message) -> None:
         session.report_inspection(message.channel, message.state)
     else:
         assert isinstance(message, Exit)
-        session.report_exit(message.channel, JobEnd(message.ending, message.held_open, message.usage, message.folder))
+        session.report_exit(
+            message.channel, JobEnd(message.ending, message.held_open, message.usage, folder=message.folder)
+        )
