@@ -143,6 +143,7 @@ class SpawnedProcess:
     Beside what every process transport of Twisted's has, it resumes and closes its streams one by one.
 
     :ivar pid: its process id until its exit has been noticed, then ``None``.
+    :ivar terminal_name: the path of its terminal, or ``None`` on pipes.
     :ivar resource_usage: what it used, from `processExited` on; ``None`` before, and where that is not known.
     """
 
@@ -157,7 +158,7 @@ class SpawnedProcess:
         self.pid: int | None = spawned.pid
         self.resource_usage: resource.struct_rusage | None = None
         self._terminal: int | None = None
-        self._terminal_name = spawned.terminal
+        self.terminal_name = spawned.terminal
         input_type, output_type = (TerminalInput, TerminalOutput) if spawned.terminal else (InputPipe, OutputPipe)
         self._input = input_type(reactor, _or_closed(spawned.stdin), 0, protocol, self)
         self._outputs = {
@@ -395,8 +396,8 @@ class SpawnedProcess:
 
     def discard_typed(self) -> None:
         """Drop what was typed on the terminal and no program has read.  Nothing happens without a terminal."""
-        if self._terminal is not None and self._terminal_name is not None:
-            discard_typed(self._terminal, self._terminal_name)
+        if self._terminal is not None and self.terminal_name is not None:
+            discard_typed(self._terminal, self.terminal_name)
 
     def foreground_group(self) -> int | None:
         """Look up the process group in the foreground of the terminal, which the terminal's keys signal.

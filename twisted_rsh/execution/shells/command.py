@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import tempfile
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -17,6 +15,7 @@ from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.processes.descriptors import above_child_fds
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
 from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe
+from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.interfaces import IJob, IJobOwner
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ __all__ = [
     "BROKEN_SECONDS",
     "STEP_SECONDS",
     "CommandFifo",
-    "PrivateFolder",
     "ShellCommand",
     "ShellOutput",
 ]
@@ -43,42 +41,6 @@ _LADDER = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 
 _KEYS = frozenset(b"\x03\x1c\x1a\x19")
 """Keys that may interrupt a command: Ctrl-C, Ctrl-\\, Ctrl-Z and Ctrl-Y, unless a program has changed the terminal."""
-
-_FOLDER_PREFIX = "twisted-rsh-"
-
-
-class PrivateFolder:
-    """A temporary folder that no other user may enter.  It is made at its first use, and again if it was removed.
-
-    :param parent: the folder to make it in, which is made where it is missing; ``None`` for the system's folder for
-        temporary files.
-    """
-
-    def __init__(self, parent: str | None = None) -> None:
-        self._parent = parent
-        self._path: str | None = None
-
-    def place(self, name: str) -> bytes:
-        """Return a free path in the folder; make the folder if it is missing.
-
-        :param name: a file name; a file of this name is removed.
-        :returns: an absolute path at which there is nothing.
-        :raises OSError: the folder cannot be made.
-        """
-        if self._path is None or not os.path.isdir(self._path):
-            if self._parent is not None:
-                os.makedirs(self._parent, 0o700, exist_ok=True)
-            self._path = tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=self._parent)
-        path = os.fsencode(os.path.join(self._path, name))
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        return path
-
-    def remove(self) -> None:
-        """Remove the folder with its contents.  Files that cannot be removed stay."""
-        if self._path is not None:
-            shutil.rmtree(self._path, ignore_errors=True)
-            self._path = None
 
 
 class CommandFifo:
@@ -197,20 +159,25 @@ class ShellCommand:
     :param shell: the shell.
     :param text: the command's text, encoded.
     :param owner: gets the command's output and ending.
+    :param is_aside: whether it runs in a subshell that leaves nothing behind.
     :ivar owner: gets the command's output and ending.
     :ivar text: the command's text, encoded.
+    :ivar is_aside: whether it runs in a subshell that leaves nothing behind.
     :ivar number: its number in the shell; 0 until the shell gets the command.
     :ivar has_begun: whether the shell has read the whole line of the command.
     :ivar was_interrupted: whether this command may have caused an interrupt of the shell.
     """
 
-    def __init__(self, reactor: IJobReactor, shell: ShellJob, text: bytes, owner: IJobOwner) -> None:
+    def __init__(
+        self, reactor: IJobReactor, shell: ShellJob, text: bytes, owner: IJobOwner, *, is_aside: bool = False
+    ) -> None:
         self._reactor = reactor
         self._shell = shell
         self._feed = shell.process.feed
         self._output = ShellOutput(reactor, owner)
         self.owner = owner
         self.text = text
+        self.is_aside = is_aside
         self.number = 0
         self.has_begun = False
         self.was_interrupted = False

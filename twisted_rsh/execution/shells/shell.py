@@ -14,12 +14,13 @@ from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.plan import describe_shortage, refusal_of, shell_failure
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES
-from twisted_rsh.execution.shells.command import PrivateFolder, ShellCommand, ShellOutput
-from twisted_rsh.execution.shells.dialect import Report, ReportKind, ShellDialogue
+from twisted_rsh.execution.shells.command import ShellCommand, ShellOutput
+from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.observation import ShellMeter, ShellSuspension
 from twisted_rsh.execution.shells.phases import LOST_DELAYS, RULES, Phase, ShellWatch
 from twisted_rsh.execution.shells.plan import ShellPlan, command_text
 from twisted_rsh.execution.shells.process import ShellProcess
+from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
@@ -98,14 +99,14 @@ class ShellJob:
         self._interrupt: int | None = None
         self._waiting: list[Callable[[], None]] = []
         self._watch = ShellWatch(reactor, self)
-        self.process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self)
+        self._talk = plan.dialect.start_talk(reactor, plan.spawn, folder, self)
+        self.process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self._talk, self)
         self._life.started(self.process.transport)
         self.signals = ShellSignals(self.process.transport, self.process.pid, tree.table)
         self._meter = ShellMeter(reactor, self.process.pid)
         self.suspension = ShellSuspension(reactor, owner, self.signals if terminal is None else None)
-        self._dialogue = ShellDialogue(plan.dialect, folder, self.process.commands)
         self._watch.enter(Phase.STARTING)
-        self._dialogue.send_opening()
+        self._talk.open()
 
     @property
     def pid(self) -> int | None:
@@ -134,7 +135,8 @@ class ShellJob:
             raise JobRefused(RefusalReason.SHELL_GONE, "the shell has ended; start another one")
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
-        self._command = command = ShellCommand(self._reactor, self, command_text(request, self._plan.encoding), owner)
+        text = command_text(request, self._plan.encoding)
+        self._command = command = ShellCommand(self._reactor, self, text, owner, is_aside=request.aside)
         self._reactor.callLater(0, self._begin, command)
         return command
 
@@ -163,7 +165,7 @@ class ShellJob:
         """Let the shell exit by itself after the command that it runs or that waits for it."""
         self._is_leaving = True
         if self._watch.phase is Phase.READY and self._command is None:
-            self.process.commands.end()
+            self._talk.leave()
 
     def send_signal(self, name: str) -> None:
         """Send a signal to the command, or to the shell itself while it runs none.
@@ -280,20 +282,20 @@ class ShellJob:
 
     def reported(self, report: Report) -> None:
         """Act on a report of the shell.  A second report of the same end is ignored."""
-        if report.number > self._dialogue.number:
+        if report.number > self._talk.number:
             self.garbled()
         elif self._watch.phase is Phase.STARTING:
             if report.kind is ReportKind.ENDED:
                 self.process.settle()
         elif self._watch.phase is Phase.SYNCING:
-            if self._dialogue.is_in_step(report):
+            if self._talk.is_in_step(report):
                 self.process.settle()
         elif self._watch.phase is Phase.RUNNING and self._command is not None:
             self._command_reported(self._command, report)
 
     def _command_reported(self, command: ShellCommand, report: Report) -> None:
         if report.kind is ReportKind.IN_STEP:
-            if self._dialogue.is_in_step(report):  # the shell dropped the command, which had removed the reporting hook
+            if self._talk.is_in_step(report):  # the shell dropped the command, which had removed the reporting hook
                 self._command_ended(command, report)
         elif report.number == command.number:
             if report.kind is ReportKind.ENDED:
@@ -341,11 +343,11 @@ class ShellJob:
         self._watch.enter(Phase.RUNNING)
         self.suspension.command_begins(command.owner)
         self._meter.command_begins()
-        command.number = self._dialogue.send_command(command.text, source)
+        command.number = self._talk.send_command(command.text, source, aside=command.is_aside)
         self.process.transport.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
-        self._dialogue.command_ended(report)
+        self._talk.command_ended(report)
         self._meter.command_ended()
         if command.has_begun:
             self._ending = self.signals.ending_of(report.status, on_terminal=self.process.feed is not None)
@@ -386,7 +388,7 @@ class ShellJob:
             if self._watch.phase is Phase.READY:
                 self._begin_waiting(self._command)
         elif self._is_leaving:
-            self.process.commands.end()
+            self._talk.leave()
 
     def _begin_waiting(self, command: ShellCommand) -> None:
         try:
@@ -404,11 +406,10 @@ class ShellJob:
         number, self._interrupt = self._interrupt, None
         if number is not None:
             self.signals.repeat_interrupt(number)
-        if not self.process.commands.buffered():
-            try:
-                self._dialogue.send_question()
-            except OSError as e:
-                self.give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
+        try:
+            self._talk.ask()
+        except OSError as e:
+            self.give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
 
     def give_up(self, text: str) -> None:
         """Kill a shell that cannot be used any more.
