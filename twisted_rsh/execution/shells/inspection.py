@@ -1,9 +1,8 @@
-"""What the system shows of a persistent shell: its folder, its background jobs, and whether its command waits for input.
+"""What the system shows of a persistent shell: its folder, its background jobs, whether its command waits for input.
 
-The shell itself is not asked: it may be busy, and it must not notice.  A process waits for input when ``/proc`` shows it
-blocked in a system call that reads the command's input, or that waits until nothing else can be read.  Measured, a look
-at a process takes 30 us.  Sources: proc(5), ``/proc/PID/syscall``, ``/proc/PID/cwd``, ``/proc/PID/fdinfo``; the tables of
-system calls of Linux.
+The shell itself is not asked: it may be busy, and it must not notice.  A process waits for input when ``/proc`` shows
+it blocked in a system call that reads the command's input, or that waits until this, and nothing else, can be read.
+Sources: proc(5), ``/proc/PID/syscall``, ``/proc/PID/cwd``, ``/proc/PID/fdinfo``; the tables of system calls of Linux.
 """
 
 from __future__ import annotations
@@ -20,13 +19,21 @@ from twisted_rsh.core.shell_state import BackgroundJob, JobState
 from twisted_rsh.execution.shells.signals import ShellSignals, status_of
 from twisted_rsh.execution.trees.table import ProcessRecord
 
-__all__ = ["MAX_LOOKS", "FileIdentity", "ShellInspector", "file_identity", "waits_for"]
+__all__ = [
+    "CONTROLLING_TERMINAL",
+    "MAX_LOOKS",
+    "MAX_POLLED",
+    "FileIdentity",
+    "ShellInspector",
+    "file_identity",
+    "waits_for",
+]
 
 MAX_LOOKS = 128
 """Threads of a command that one look examines, and children of a shell: 4 ms.  What further ones do is not known."""
 
 MAX_POLLED = 256
-"""Descriptors of one waiting system call that are examined.  A program that waits for more is no reader of its input."""
+"""Descriptors of one waiting system call that are examined.  A program that waits for more is no mere reader."""
 
 _MAX_CALL_BYTES = 256
 _MAX_FDINFO_BYTES = 16 * 1024
