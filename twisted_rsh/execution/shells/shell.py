@@ -361,6 +361,7 @@ class ShellJob:
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
         self._talk.command_ended(report)
         self._meter.command_ended()
+        command.has_begun |= report.has_begun
         if command.has_begun:
             self._ending = self.signals.ending_of(report.status, on_terminal=self.process.feed is not None)
         else:
