@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.server_process import is_running
 from tests.serving import asynchronous
 from tests.tools import require_tool
 from twisted_rsh import Connection, Result, Shell, Terminal
-from twisted_rsh.core.endings import Exited, RefusalReason, Refused
+from twisted_rsh.core.endings import Exited
 
 SHELLS = ["bash", "dash", "zsh"]
 TERMINALS = [None, Terminal(modes=(("ECHO", 0),))]
@@ -35,7 +35,8 @@ async def by_exit(shell: Shell) -> Result:
     )
 
 
-WAYS: list[Callable[[Shell], object]] = [by_leaving, by_exit]
+Way = Callable[[Shell], Awaitable[Result]]
+WAYS: list[Way] = [by_leaving, by_exit]
 
 
 def detached(program: str) -> list[str]:
@@ -51,7 +52,7 @@ def detached(program: str) -> list[str]:
 @pytest.mark.parametrize("program", SHELLS)
 @pytest.mark.parametrize("way", WAYS)
 @asynchronous
-async def test_traps(connection: Connection, program: str, terminal: Terminal | None, way: Callable) -> None:
+async def test_traps(connection: Connection, program: str, terminal: Terminal | None, way: Way) -> None:
     """A trap of the exit runs, its output arrives, and its status is the shell's."""
     shell = await connection.open_shell(require_tool(program), terminal=terminal)
     await shell.run("trap 'echo BYE; exit 7' EXIT")
@@ -65,7 +66,7 @@ async def test_traps(connection: Connection, program: str, terminal: Terminal | 
 @pytest.mark.parametrize("program", SHELLS)
 @pytest.mark.parametrize("way", WAYS)
 @asynchronous
-async def test_status(connection: Connection, program: str, terminal: Terminal | None, way: Callable) -> None:
+async def test_status(connection: Connection, program: str, terminal: Terminal | None, way: Way) -> None:
     """Without a trap the status is that of the last command, and nothing is printed."""
     shell = await connection.open_shell(require_tool(program), terminal=terminal)
     await shell.run("(exit 3)")
@@ -78,7 +79,7 @@ async def test_status(connection: Connection, program: str, terminal: Terminal |
 @pytest.mark.parametrize("program", SHELLS)
 @pytest.mark.parametrize("way", WAYS)
 @asynchronous
-async def test_detached(connection: Connection, program: str, terminal: Terminal | None, way: Callable) -> None:
+async def test_detached(connection: Connection, program: str, terminal: Terminal | None, way: Way) -> None:
     """What was detached in any way goes on behind the shell, and behind the session."""
     shell = await connection.open_shell(require_tool(program), terminal=terminal)
     pids = []
