@@ -2,9 +2,10 @@ r"""GNU bash, also under the name ``sh``."""
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import re
-import sys
 from dataclasses import dataclass
 
 from twisted_rsh.execution.processes.interfaces import IJobReactor
@@ -12,9 +13,9 @@ from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.shells.bash_talk import BashTalk
 from twisted_rsh.execution.shells.evaluation import WITHHELD, Evaluation, Syntax, unwatched
 from twisted_rsh.execution.shells.folder import PrivateFolder
-from twisted_rsh.execution.shells.talk import TalkListener, quoted
+from twisted_rsh.execution.shells.talk import Dialect, TalkListener, quoted
 
-__all__ = ["BASH", "OLD_BASH", "TypedBash"]
+__all__ = ["BASH", "OLD_BASH", "TypedBash", "bash_dialect"]
 
 
 def _guard(report: bytes) -> bytes:
@@ -60,3 +61,20 @@ class TypedBash:
 
 BASH = TypedBash()
 """GNU bash, 5.1 and later."""
+
+_VERSION = re.compile(rb"@\(#\)Bash version (\d+)\.(\d+)")
+"""What every bash has in its program file, for what(1)."""
+
+
+def bash_dialect(executable: bytes) -> Dialect:
+    """Return the dialect of a bash: by its version, which stands in its program file, and by its name.
+
+    :param executable: absolute path of the program.
+    """
+    if os.path.basename(executable) != b"rbash" and os.path.exists("/proc/self/fd"):
+        with contextlib.suppress(OSError, ValueError), open(executable, "rb") as file:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program:
+                found = _VERSION.search(program)
+                if found is not None and (int(found[1]), int(found[2])) >= (5, 1):
+                    return BASH
+    return OLD_BASH

@@ -1,7 +1,6 @@
 r"""The talk with bash 5.1 and later: each text is typed as it is, and bash reports at its prompt.
 
-Bash is interactive and reads its lines from a terminal of its own (:mod:`~twisted_rsh.execution.shells.command_terminal`).
-A text is typed as a group::
+Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a group::
 
     { TEXT
     } <INPUT
@@ -27,17 +26,30 @@ import contextlib
 import os
 import platform
 import re
+import select
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 
 from twisted.internet.interfaces import IDelayedCall
 
-from twisted_rsh.execution.processes.descriptors import open_pipe
+from twisted_rsh.execution.processes.descriptors import above_child_fds, open_pipe
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
-from twisted_rsh.execution.shells.bash_text import Way, is_plainly_complete, is_typable, reacts_of, way_of, whole_check
+from twisted_rsh.execution.shells.bash_text import (
+    MAX_TYPED_BYTES,
+    Way,
+    is_nothing,
+    is_plainly_complete,
+    is_typable,
+    is_verbose,
+    noticed_names,
+    watches,
+    way_of,
+    whole_check,
+)
 from twisted_rsh.execution.shells.command_terminal import CommandTerminal
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
@@ -51,8 +63,8 @@ _ERROR_FD, _OWN_FD = 8, 9
 """Where bash finds its error output and its command terminal when it starts; it closes both."""
 
 LOOK_DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
-"""Seconds before each look at a command that has not reported its end, and then a second each: whether it has begun, and
-whether bash reads its terminal although it has not reported."""
+"""Seconds before each look at a command that has not reported its end, and then a second each: whether it has begun,
+and whether bash reads its terminal although it has not reported."""
 
 _LONG_LOOK = 1.0
 
@@ -63,6 +75,9 @@ gives up."""
 MAX_KNOWN_TEXTS = 256
 """Texts whose check is remembered."""
 
+MAX_LAST_WORD = 500
+"""Characters of ``$_`` that are carried from a file of commands to the next text."""
+
 MAX_REPORT_BYTES = 64 * 1024
 """Bytes of the reports that are not whole; one report has some 200."""
 
@@ -72,11 +87,47 @@ _LAST_LINE_PADDED = 10_000
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
-_REPORT = re.compile(rb"/dev/null/([PQA]):(\d+):([^:\n]*):([^\n]*?):(\d*):E")
+_REPORT = re.compile(rb"/dev/null/([PQAT]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
+_LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
+_PROMPTS = (b"PS1", b"PS2")
+_KEPT = b"__twisted_rsh_"
+_GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
+"""Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
+_EMPTY_LOOP = b"for _ in; do :; done"
 _COUNT = b'"${LINENO+${LINENO:$((0*(LINENO=%d))):0}}"'
 """Nothing, but as bash expands it, the number of the line becomes another one."""
+
+
+class _Mark:
+    """A FIFO that tells, also after the end of the shell, whether the shell has opened it.
+
+    :param path: where to make it.
+    """
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self._fd = -1
+
+    def set(self) -> None:
+        """Begin to tell."""
+        self.close()
+        if not os.path.lexists(self.path):
+            os.mkfifo(self.path, 0o600)
+        self._fd = above_child_fds(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def was_opened(self) -> bool:
+        """Return whether a process has opened it for writing since :meth:`set`, and none has it open."""
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 class BashTalk:
@@ -104,7 +155,15 @@ class BashTalk:
         self._status = 0
         self._flags = b""
         self._edits = False
-        self._reacts = False
+        self._has_history = self._records = False
+        self._is_watched = self._has_traps = not self._is_clean
+        self._left_status = 0
+        self._is_nothing = False
+        self._prompts: set[bytes] = set()
+        self._parts: tuple[bytes, ...] = ()
+        self._last_word: bytes | None = None
+        self._noticed: frozenset[bytes] = frozenset()
+        self._inner_status: int | None = None
         self._line = b""
         self._last_line = 0
         self._has_hook = True
@@ -122,6 +181,7 @@ class BashTalk:
             on_failure.callback(self._terminal.close)
             self._fifo = ReportFifo(reactor, folder, self._received)
             on_failure.callback(self._fifo.close)
+            self._mark = _Mark(folder.place("mark"))
             self._now = folder.place("now")
             self._text = folder.place("text")
             self._opening_reader, self._opening_writer = open_pipe()
@@ -144,24 +204,28 @@ class BashTalk:
     # Lines
 
     def _report_line(self, kind: bytes) -> bytes:
-        return _NOTHING % (quoted(self._fifo.path), _WORDS % kind)
+        return _NOTHING % (quoted(self._fifo.path), _LAST_WORDS if kind == b"T" else _WORDS % kind)
 
     def _hooks(self) -> bytes:
         """Return the assignments that make bash run the file of commands and report at each prompt."""
         now = quoted(self._now)
         run = b"if for _ in; do :; done 2>/dev/null <%b; then . %b; fi" % (now, now)
-        # A prompt is for people.  The loops have no turn while the variables are empty.
-        hide = b"".join(b'; for %b in ${%b:+""}; do for _ in; do :; done; done' % (name, name) for name in (b"PS1", b"PS2"))
-        report = self._report_line(b"P") + hide
+        # A prompt is for people: it is kept apart until the next text, and reported.  Without one no loop has a turn.
+        keeping = b'; for %b in ${%b:+"$%b"}; do %b; done; for %b in ${%b:+""}; do %b; done'
+        report = self._report_line(b"P")
+        for name in _PROMPTS:
+            kept = _KEPT + name
+            report += keeping % (kept, name, name, self._report_line(name), name, name, _EMPTY_LOOP)
         return b"PROMPT_COMMAND[9998]=%b PROMPT_COMMAND[9999]=%b" % (quoted(run), quoted(report))
 
     def _settings(self) -> bytes:
         """Return the commands that switch off what a shell at a keyboard has."""
         if self._is_clean:
-            quiet = b"unset HISTFILE MAILCHECK; set +o history +H; "
+            quiet = b"unset HISTFILE MAILCHECK PS1 PS2; set +o history +H; history -c; "
         else:
-            quiet = b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
-        return b"%bPS1= PS2= LINENO=0 %b" % (quiet, self._hooks())
+            load = b"[[ ${HISTFILE-} ]] && history -r; "
+            quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
+        return b"%b%b; %b </dev/null%b" % (quiet, self._hooks(), _EMPTY_LOOP, _COUNT % 0)
 
     def _startup_file(self) -> bytes:
         """Return the start-up file: it reads the user's own, then takes the command terminal."""
@@ -173,10 +237,14 @@ class BashTalk:
         )
 
     def _group(self, text: bytes) -> bytes:
-        return b"{ %b\n} <%b\n" % (text, self._source_word())
+        if not self._has_traps:
+            return b"{ %b\n} <%b\n" % (text, self._source_word())
+        self._mark.set()
+        return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
 
     def _source_word(self) -> bytes:
-        return quoted(self._source) + _COUNT % self._last_line
+        prompts = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(self._prompts))
+        return quoted(self._source) + _COUNT % self._last_line + prompts
 
     # Talk
 
@@ -206,7 +274,10 @@ class BashTalk:
         if aside:
             self._send_aside(text)
         elif not self._has_hook:
+            self._has_hook = True
             self._do(self._settings_line(), lambda: self._send(text))
+        elif self._has_history or not self._is_clean:
+            self._remember(text)
         else:
             self._send(text)
         return self.number
@@ -236,7 +307,9 @@ class BashTalk:
             self._terminal.close()
             return
         try:
-            self._write_file(self._text, b"exit\nexit\n")
+            leaving = b"exit %d\n" % self._status
+            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a\n"
+            self._write_file(self._text, save + 2 * leaving)
         except OSError:
             self._terminal.close()
         else:
@@ -245,11 +318,14 @@ class BashTalk:
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
         self._fifo.take()
-        if self._running and not self._has_begun and not self._is_aside and not self._terminal.unread():
-            self._begun()
+        if self._running and not (self._has_begun or self._is_aside or self._terminal.unread()):
+            # A trap may have ended the shell between the last byte of the text and its beginning.
+            if not self._has_traps or self._mark.was_opened():
+                self._begun()
         self._running = None
         self._stop_looking()
         self._cancel_check()
+        self._mark.close()
         self._fifo.close()
         self._terminal.close()
 
@@ -264,40 +340,45 @@ class BashTalk:
 
     def _send(self, text: bytes) -> None:
         """Type a text, now or when it is known to be complete."""
-        reacts = self._reacts or reacts_of(text)
-        way = way_of(text, is_on_terminal=self._on_terminal, flags=self._flags, reacts=reacts)
-        self._reacts = reacts
+        self._is_watched |= watches(text)
+        self._has_traps |= b"trap" in text
+        way = way_of(text, flags=self._flags, is_watched=self._is_watched, noticed=self._noticed)
+        if len(self._noticed) < MAX_KNOWN_TEXTS:
+            self._noticed |= noticed_names(text)
         if self._edits and not is_typable(text):
-            way = Way.FILE
-        if way is Way.FILE or is_plainly_complete(text):
-            self._type(text, way)
-            return
-        known = self._known.get(text)
-        if known is not None:
+            way = replace(way, in_file=True)
+        self._is_nothing = is_nothing(text)
+        if self._is_nothing:
+            self._terminal.write(b"\n")
+            self._look_later()
+        elif is_plainly_complete(text):
+            self._type(text, way, is_whole=True)
+        elif len(text) > MAX_TYPED_BYTES or (len(text) - len(text.rstrip(b"\\"))) % 2:
+            self._type(text, way, is_whole=False)
+        elif (known := self._known.get(text)) is not None:
             self._known.move_to_end(text)
-            self._type(text, way if known else Way.FILE)
-            return
-        if (len(text) - len(text.rstrip(b"\\"))) % 2:
-            self._type(text, Way.FILE)
-            return
+            self._type(text, way, is_whole=known)
+        else:
+            self._check_first(text, way)
 
+    def _check_first(self, text: bytes, way: Way) -> None:
         def answer(found: SyntaxAnswer) -> None:
             self._check = None
-            is_whole = found.is_accepted and b"here-document" not in found.message
+            is_whole = found.is_accepted and not found.message
             self._known[text] = is_whole
             if len(self._known) > MAX_KNOWN_TEXTS:
                 self._known.popitem(last=False)
-            self._type(text, way if is_whole else Way.FILE)
+            self._type(text, way, is_whole=is_whole)
 
         try:
             self._check = SyntaxCheck(self._reactor, self._plan, (b"--norc", b"-n"), whole_check(text), answer)
         except OSError:
-            self._type(text, Way.FILE)
+            self._type(text, way, is_whole=False)
 
-    def _type(self, text: bytes, way: Way) -> None:
-        """Give the shell a text in one of the ways."""
+    def _type(self, text: bytes, way: Way, *, is_whole: bool) -> None:
+        """Give the shell a text in one of the ways; what is not whole goes into a file, which contains it."""
         try:
-            line = self._typed(text, way)
+            line = self._typed(text, way if is_whole else replace(way, in_file=True), is_whole)
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
             return
@@ -305,27 +386,36 @@ class BashTalk:
         self._terminal.write(line)
         self._look_later()
 
-    def _typed(self, text: bytes, way: Way) -> bytes:
+    def _typed(self, text: bytes, way: Way, is_whole: bool) -> bytes:
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
         put_back = b""
-        if not self._has_hook:
-            self._has_hook = True
-            if self._status:
-                put_back = b"(exit %d) && :; " % self._status
-        if way is Way.GROUP:
+        if b"v" in self._flags:
+            put_back += b"{ set +v; } 2>/dev/null; "
+        if self._parts and b"PIPESTATUS" in text and b"e" not in self._flags:
+            put_back += b"%b; " % b" | ".join(b"(exit %b)" % part for part in self._parts)
+        elif self._status != self._left_status or (self._status and (put_back or way.takes_input)):
+            put_back += b"{ (exit %d) && :; } 2>/dev/null; " % self._status
+        if self._last_word is not None and b"$_" in text and not self._status:
+            put_back += b"{ : %b; } 2>/dev/null; " % quoted(self._last_word)
+        self._parts, self._last_word = (), None
+        if way.in_file:
+            # The report at the end of the file has the status, and makes the dot command succeed: its own failure
+            # would count once more.
+            has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
+            end = self._report_line(b"T") + b"\n" if has_end else b""
+            padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
+            self._write_file(self._text, padding + put_back + text + b"\n" + end)
+            text, put_back = b". %b" % quoted(self._text), b""
+        if not way.takes_input:
             return self._group(put_back + text)
-        if way is Way.REPLACED_INPUT:
-            back = b"{ exec <&255; } 2>/dev/null || exec <%b\n" % quoted(self._terminal.path)
-            if self._on_terminal:
-                back = b"exec <%b\n" % quoted(self._terminal.path)
-            self._write_file(self._now, back)
-            trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
-            put_back = b" (exit %d) && :;" % self._status if self._status else b""
-            take = b"{ %bexec <%b; %b%b } 2>/dev/null; " % (trace[0], self._source_word(), trace[1], put_back)
-            return b"{ %b%b\n}\n" % (take, text)
-        self._write_file(self._text, b"\n" * min(first_line - 1, _LAST_LINE_PADDED) + text + b"\n")
-        return self._group(put_back + b". %b" % quoted(self._text))
+        back = b"exec <%b\n" % quoted(self._terminal.path)
+        if not self._on_terminal:  # a terminal that it opens would become the one that controls it
+            back = b"{ exec <&255; } 2>/dev/null || " + back
+        self._write_file(self._now, back)
+        trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
+        take = b"{ %bexec <%b; %b} 2>/dev/null; " % (trace[0], self._source_word(), trace[1])
+        return b"{ %b%b%b\n}\n" % (take, put_back, text)
 
     def _send_aside(self, text: bytes) -> None:
         """Have the text run at the prompt, behind which bash puts everything back."""
@@ -346,7 +436,24 @@ class BashTalk:
         self._look_later()
 
     def _settings_line(self) -> bytes:
-        return b"{ PS1= PS2= %b; } 2>/dev/null\n" % self._hooks()
+        return b"{ %b; } 2>/dev/null\n" % self._hooks()
+
+    def _remember(self, text: bytes) -> None:
+        """Put a text into the history, where it would be if the user had typed it; then send it."""
+        if self._records:  # or bash would put our lines there, as it has done with this one
+            self._do(b"{ set +o history; history -d -1; } 2>/dev/null\n", lambda: self._remember(text))
+            return
+        try:
+            self._write_file(self._now, b"history -s -- %b\n" % quoted(text))
+        except OSError:  # a full disk is no reason not to run it
+            self._send(text)
+        else:
+            self._do(b"\n", lambda: self._remembered(text))
+
+    def _remembered(self, text: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._now)
+        self._send(text)
 
     def _do(self, line: bytes, then: Callable[[], None]) -> None:
         """Type a line of the server's own, and go on at the next prompt."""
@@ -381,14 +488,23 @@ class BashTalk:
 
     def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
         running = self._running
-        if kind == b"A":
-            self._aside_status = status
+        if kind in _PROMPTS:
+            self._prompts.add(kind)
+            return
+        if kind in b"AT":
+            self._inner_status = status
+            if kind == b"T":
+                parts, _, self._last_word = options.partition(b"/")
+                self._parts = tuple(parts.split()) if len(parts) > 1 else ()
             return
         is_repeated = bool(line) and line == self._line and line != b"%d" % self._last_line
         self._line = line
         self._flags = flags
         names = options.split(b":")
         self._edits = b"vi" in names or b"emacs" in names
+        self._has_history |= b"history" in names
+        self._records = b"history" in names
+        self._left_status = 0 if kind == b"Q" else status
         self._silent = 0
         if kind == b"Q":
             self._has_hook = False
@@ -408,14 +524,13 @@ class BashTalk:
         if running and (self._is_aside or os.path.lexists(self._now)):
             with contextlib.suppress(OSError):
                 os.unlink(self._now)
+        inner, self._inner_status = self._inner_status, None
         if self._is_aside:
             self._is_aside = False
-            status, self._aside_status = self._aside_status, 1
-        else:
-            self._status = status
+            status = 1 if inner is None else inner
+        elif not self._is_nothing:
+            self._status = status = status if inner is None else inner
         self._listener.reported(Report(ReportKind.ENDED, running, status, flags, has_begun=True))
-
-    _aside_status = 1
 
     def _begun(self) -> None:
         self._has_begun = True
@@ -435,6 +550,10 @@ class BashTalk:
         if self._look_call is not None:
             self._look_call.cancel()
             self._look_call = None
+
+    def look(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`."""
+        self._look()
 
     def _looked(self) -> None:
         self._look_call = None

@@ -281,6 +281,9 @@ class EvaluationTalk(FlowControlledProtocol):
         self.number += 1
         self._commands.write(self._syntax.sync_line(path))
 
+    def look(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`: the reports come by themselves."""
+
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
         return report.kind is ReportKind.IN_STEP and report.number > self._last_command

@@ -121,6 +121,12 @@ class Talk(Protocol):
         :raises OSError: the question cannot be asked.
         """
 
+    def look(self) -> None:
+        """Find out whether the command has begun, and report it, if reports of that do not come by themselves.
+
+        There is something to do with a command that has begun: a signal waits, or the command is to end.
+        """
+
     def is_in_step(self, report: Report) -> bool:
         """Return whether a report answers a question that was asked after the last command."""
 
