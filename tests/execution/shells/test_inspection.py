@@ -205,16 +205,30 @@ async def test_what_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         inputs = frozenset({file_identity(os.fstat(process.stdin.fileno()))})
         with monkeypatch.context() as patch:
             patch.setattr(inspection, "_MACHINE", None)
-            assert waits_for(process.pid, inputs) is None
+            assert waits_for((process.pid,), inputs) is None
         with monkeypatch.context() as patch:
             patch.setattr(inspection, "open", _forbidden, raising=False)
-            assert waits_for(process.pid, inputs) is None
+            assert waits_for((process.pid,), inputs) is None
         process.kill()
-    assert waits_for(process.pid, inputs) is False
+    assert waits_for((process.pid,), inputs) is False
 
 
 def _forbidden(*_args: object, **_options: object) -> None:
     raise PermissionError
+
+
+@each(("bash", False))
+@pytest.mark.parametrize(("count", "answer"), [(MAX_LOOKS - 3, False), (MAX_LOOKS + 1, None)])
+@asynchronous
+async def test_many_threads(rig: ShellRig, count: int, answer: bool | None) -> None:
+    """A look ends at its bound; what it has not seen is not known."""
+    start = "t = threading.Thread(target=time.sleep, args=(600,), daemon=True); t.start()"
+    text = f"import threading, time\nfor _ in range({count}): {start}\nprint(flush=True); time.sleep(600)"
+    command, owner = rig.begin(f"{PYTHON} -c {shlex.quote(text)}")
+    await owner.more_output(0)
+    assert rig.shell.inspect().waits_for_input is answer
+    command.send_signal("KILL")
+    await owner.finished()
 
 
 # The background
@@ -232,8 +246,7 @@ async def test_jobs(rig: ShellRig) -> None:
         return [(job.pid, job.state, job.command) for job in rig.shell.inspect().jobs or ()]
 
     running = (first, JobState.RUNNING, "sleep 601")
-    await until(lambda: listed()[-1][1] is JobState.STOPPED)
-    assert listed()[0] == running
+    await until(lambda: listed()[-1][1] is JobState.STOPPED and listed()[0] == running)
     assert listed()[1][0] == second
     command, owner = rig.begin("sleep 603")
     await blocked(rig)
