@@ -1,6 +1,7 @@
 r"""The talk with bash 5.1 and later: each text is typed as it is, and bash reports at its prompt.
 
-Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a group::
+Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a
+group::
 
     { TEXT
     } <INPUT
@@ -46,6 +47,7 @@ from twisted_rsh.execution.shells.bash_text import (
     is_typable,
     is_verbose,
     noticed_names,
+    substitutes,
     watches,
     way_of,
     whole_check,
@@ -93,6 +95,7 @@ _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
 _PROMPTS = (b"PS1", b"PS2")
 _KEPT = b"__twisted_rsh_"
+_GIVEN = _KEPT + b"given"
 _GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
 """Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
 _EMPTY_LOOP = b"for _ in; do :; done"
@@ -158,6 +161,7 @@ class BashTalk:
         self._has_history = self._records = False
         self._is_watched = self._has_traps = not self._is_clean
         self._left_status = 0
+        self._may_want_more = False
         self._is_nothing = False
         self._prompts: set[bytes] = set()
         self._parts: tuple[bytes, ...] = ()
@@ -166,7 +170,6 @@ class BashTalk:
         self._inner_status: int | None = None
         self._line = b""
         self._last_line = 0
-        self._has_hook = True
         self._source: bytes = b""
         self._silent = 0
         self._question: int | None = None
@@ -212,10 +215,13 @@ class BashTalk:
         run = b"if for _ in; do :; done 2>/dev/null <%b; then . %b; fi" % (now, now)
         # A prompt is for people: it is kept apart until the next text, and reported.  Without one no loop has a turn.
         keeping = b'; for %b in ${%b:+"$%b"}; do %b; done; for %b in ${%b:+""}; do %b; done'
+        changed = b'; for %b in ${%b:+"$%b"}; do %b; done'
         report = self._report_line(b"P")
         for name in _PROMPTS:
             kept = _KEPT + name
+            report += changed % (kept, _GIVEN, name, _EMPTY_LOOP)
             report += keeping % (kept, name, name, self._report_line(name), name, name, _EMPTY_LOOP)
+        report += b'; for %b in ${%b:+""}; do %b; done' % (_GIVEN, _GIVEN, _EMPTY_LOOP)
         return b"PROMPT_COMMAND[9998]=%b PROMPT_COMMAND[9999]=%b" % (quoted(run), quoted(report))
 
     def _settings(self) -> bytes:
@@ -244,6 +250,8 @@ class BashTalk:
 
     def _source_word(self) -> bytes:
         prompts = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(self._prompts))
+        if prompts:
+            prompts += b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN
         return quoted(self._source) + _COUNT % self._last_line + prompts
 
     # Talk
@@ -267,15 +275,13 @@ class BashTalk:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
         self.number += 1
         self._running = self._last_command = self.number
+        self._question = None
         self._source = self._terminal_name if source is None else source
         self._is_aside = aside
         self._has_begun = False
         self._silent = self._looks = 0
         if aside:
             self._send_aside(text)
-        elif not self._has_hook:
-            self._has_hook = True
-            self._do(self._settings_line(), lambda: self._send(text))
         elif self._has_history or not self._is_clean:
             self._remember(text)
         else:
@@ -291,8 +297,9 @@ class BashTalk:
             self._look()
         elif not self._terminal.unread():
             self.number += 1
+            is_first = self._question is None
             self._question = self.number
-            self._terminal.write(b"\n")
+            self._terminal.write(b"\n" if is_first else self._recovery())
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -318,10 +325,10 @@ class BashTalk:
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
         self._fifo.take()
-        if self._running and not (self._has_begun or self._is_aside or self._terminal.unread()):
-            # A trap may have ended the shell between the last byte of the text and its beginning.
-            if not self._has_traps or self._mark.was_opened():
-                self._begun()
+        # A trap may have ended the shell between the last byte of the text and its beginning.
+        may_have_begun = not self._has_traps or self._mark.was_opened()
+        if self._running and may_have_begun and not (self._has_begun or self._is_aside or self._terminal.unread()):
+            self._begun()
         self._running = None
         self._stop_looking()
         self._cancel_check()
@@ -340,9 +347,11 @@ class BashTalk:
 
     def _send(self, text: bytes) -> None:
         """Type a text, now or when it is known to be complete."""
+        if (len(text) - len(text.rstrip(b"\\"))) % 2:
+            text = text[:-1]  # it would join the next line, and there is none
         self._is_watched |= watches(text)
         self._has_traps |= b"trap" in text
-        way = way_of(text, flags=self._flags, is_watched=self._is_watched, noticed=self._noticed)
+        way = way_of(text, flags=self._flags, is_watched=self._is_watched, edits=self._edits, noticed=self._noticed)
         if len(self._noticed) < MAX_KNOWN_TEXTS:
             self._noticed |= noticed_names(text)
         if self._edits and not is_typable(text):
@@ -353,7 +362,7 @@ class BashTalk:
             self._look_later()
         elif is_plainly_complete(text):
             self._type(text, way, is_whole=True)
-        elif len(text) > MAX_TYPED_BYTES or (len(text) - len(text.rstrip(b"\\"))) % 2:
+        elif len(text) > MAX_TYPED_BYTES and not substitutes(text):
             self._type(text, way, is_whole=False)
         elif (known := self._known.get(text)) is not None:
             self._known.move_to_end(text)
@@ -387,6 +396,7 @@ class BashTalk:
         self._look_later()
 
     def _typed(self, text: bytes, way: Way, is_whole: bool) -> bytes:
+        self._may_want_more = not way.in_file and b"PROMPT_COMMAND" not in text
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
         put_back = b""
@@ -400,6 +410,7 @@ class BashTalk:
             put_back += b"{ : %b; } 2>/dev/null; " % quoted(self._last_word)
         self._parts, self._last_word = (), None
         if way.in_file:
+            is_damaging = substitutes(text)
             # The report at the end of the file has the status, and makes the dot command succeed: its own failure
             # would count once more.
             has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
@@ -407,6 +418,8 @@ class BashTalk:
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
             self._write_file(self._text, padding + put_back + text + b"\n" + end)
             text, put_back = b". %b" % quoted(self._text), b""
+            if not is_whole and is_damaging:
+                text = b"( %b )" % text
         if not way.takes_input:
             return self._group(put_back + text)
         back = b"exec <%b\n" % quoted(self._terminal.path)
@@ -435,8 +448,13 @@ class BashTalk:
         self._terminal.write(b"\n")
         self._look_later()
 
-    def _settings_line(self) -> bytes:
-        return b"{ %b; } 2>/dev/null\n" % self._hooks()
+    def _recovery(self) -> bytes:
+        """Return a line that reports, and after which bash reports again at its prompts.
+
+        A text may have taken the hooks away, or may have switched line editing where bash does not act on it.
+        """
+        editing = b"[[ -o vi ]] && set -o vi; [[ -o emacs ]] && set -o emacs"
+        return b"%b; { %b; %b; } 2>/dev/null\n" % (self._report_line(b"Q"), editing, self._hooks())
 
     def _remember(self, text: bytes) -> None:
         """Put a text into the history, where it would be if the user had typed it; then send it."""
@@ -487,50 +505,53 @@ class BashTalk:
             self._listener.garbled()
 
     def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
-        running = self._running
         if kind in _PROMPTS:
             self._prompts.add(kind)
-            return
-        if kind in b"AT":
+        elif kind in b"AQ":
             self._inner_status = status
-            if kind == b"T":
-                parts, _, self._last_word = options.partition(b"/")
-                self._parts = tuple(parts.split()) if len(parts) > 1 else ()
-            return
+        elif kind == b"T":
+            self._inner_status = status
+            parts, _, self._last_word = options.partition(b"/")
+            self._parts = tuple(parts.split()) if len(parts) > 1 else ()
+        else:
+            self._at_prompt(status, flags, options, line)
+
+    def _at_prompt(self, status: int, flags: bytes, options: bytes, line: bytes) -> None:
+        """Take the report that bash is at its prompt: go on with the command, or report its end."""
         is_repeated = bool(line) and line == self._line and line != b"%d" % self._last_line
-        self._line = line
-        self._flags = flags
+        self._line, self._flags = line, flags
         names = options.split(b":")
         self._edits = b"vi" in names or b"emacs" in names
-        self._has_history |= b"history" in names
         self._records = b"history" in names
-        self._left_status = 0 if kind == b"Q" else status
+        self._has_history |= self._records
+        self._left_status = status
         self._silent = 0
-        if kind == b"Q":
-            self._has_hook = False
-        elif is_repeated and running:
+        if is_repeated and self._running:
             return  # bash has dropped a line that it was reading, and is about to read this command
         if self._after is not None:
             after, self._after = self._after, None
             after()
-            return
-        if running is None:
-            if self._question is not None and not is_repeated:
-                number, self._question = self._question, None
-                self._listener.reported(Report(ReportKind.IN_STEP, number, status, flags))
-            return
+        elif self._running is not None:
+            self._ended(self._running, status)
+        elif self._question is not None and not is_repeated:
+            number, self._question = self._question, None
+            if self._inner_status is not None:
+                self._status, self._inner_status = self._inner_status, None
+            self._listener.reported(Report(ReportKind.IN_STEP, number, status, flags))
+
+    def _ended(self, number: int, status: int) -> None:
+        """Report the end of a command, with the status that is its own."""
         self._running = None
         self._stop_looking()
-        if running and (self._is_aside or os.path.lexists(self._now)):
-            with contextlib.suppress(OSError):
-                os.unlink(self._now)
+        with contextlib.suppress(OSError):
+            os.unlink(self._now)
         inner, self._inner_status = self._inner_status, None
         if self._is_aside:
             self._is_aside = False
             status = 1 if inner is None else inner
         elif not self._is_nothing:
             self._status = status = status if inner is None else inner
-        self._listener.reported(Report(ReportKind.ENDED, running, status, flags, has_begun=True))
+        self._listener.reported(Report(ReportKind.ENDED, number, status, self._flags, has_begun=True))
 
     def _begun(self) -> None:
         self._has_begun = True
@@ -592,14 +613,19 @@ class BashTalk:
         return bool(call) and call[0].isdigit() and int(call[0]) in _READS
 
     def _act_on_silence(self) -> None:
-        """Bash reads although the command has not ended: its hook is gone, or it wants more, or it cannot report."""
-        if self._silent == _SILENT_LOOKS:
-            self._terminal.write(self._report_line(b"Q") + b"\n")
-        elif self._silent == 2 * _SILENT_LOOKS:
+        """Bash reads although the command has not ended: it wants more, or its hook is gone, or it cannot report.
+
+        A typed text that was complete wants more when an alias has opened something.  What is typed then would be taken
+        for a part of it, so bash is interrupted first.
+        """
+        if self._silent % _SILENT_LOOKS:
+            return
+        step = self._silent // _SILENT_LOOKS + (0 if self._may_want_more else 1)
+        if step in (1, 3):
             os.kill(self._pid, signal.SIGINT)
-        elif self._silent == 3 * _SILENT_LOOKS:
-            self._terminal.write(self._report_line(b"Q") + b"\n")
-        elif self._silent == 4 * _SILENT_LOOKS:
+        elif step in (2, 4):
+            self._terminal.write(self._recovery())
+        else:
             self._listener.give_up(
                 "the shell cannot report any more: its bound of open files or its restrictions forbid it; it was ended"
             )
