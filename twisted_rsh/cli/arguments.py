@@ -85,6 +85,7 @@ OPTIONS = (
     _own("--encoding", "encoding", "NAME", "code page of the command's text"),
     Option(("--no-resume",), "end the session when the connection is lost", keyword="resume", value="no"),
     _own("--on-disconnect", "ondisconnect", "POLICY", "for jobs in an outage: kill, keep, grace:SECONDS"),
+    Option(("--clean",), "start the console's shell without start-up files", field="clean"),
     Option(("--argv",), "run a program with its arguments, without a shell", field="argv"),
     Option(("--json",), "print one JSON object: the output and the ending", field="json"),
     Option(
@@ -130,6 +131,7 @@ class Arguments:
     :ivar control: the value of ``-O``.
     :ivar stdio_forward: the value of ``-W``.
     :ivar query: the value of ``-Q``.
+    :ivar clean: whether ``--clean`` is there.
     :ivar argv: whether ``--argv`` is there.
     :ivar json: whether ``--json`` is.
     :ivar status_fd: the value of ``--status-fd``.
@@ -151,6 +153,7 @@ class Arguments:
     control: str | None = None
     stdio_forward: str | None = None
     query: str | None = None
+    clean: bool = False
     argv: bool = False
     json: bool = False
     status_fd: int | None = None

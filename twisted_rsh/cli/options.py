@@ -64,6 +64,7 @@ class ClientOptions:
     :ivar encoding: the code page of the command's text, as Python names it; ``None`` for the one that the server names.
     :ivar no_resume: whether the session ends with its connection.
     :ivar on_disconnect: the policy for jobs while there is no connection; ``None`` for the default.
+    :ivar clean: whether the console's shell reads no start-up files.
     :ivar argv: whether the command's words are a program and its arguments, to be run without a shell.
     :ivar json: whether to print one JSON object instead of the command's output.
     :ivar status_fd: the descriptor that gets the ending as JSON; ``None`` for none.
@@ -108,6 +109,7 @@ class ClientOptions:
     encoding: str | None = None
     no_resume: bool = False
     on_disconnect: Disconnection | None = None
+    clean: bool = False
     argv: bool = False
     json: bool = False
     status_fd: int | None = None
@@ -272,6 +274,7 @@ class _Assembly:
             encoding=get("encoding"),
             no_resume=not get("resume", True),
             on_disconnect=get("on_disconnect"),
+            clean=found.clean,
             argv=found.argv,
             json=found.json,
             status_fd=found.status_fd,

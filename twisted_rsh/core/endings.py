@@ -268,8 +268,11 @@ class JobEnd:
     :ivar ending: how the job ended; :class:`OutcomeUnknown` when the connection died first.
     :ivar held_open: whether a process that the job left behind still held its output when the server closed it.
     :ivar usage: what the job took, or ``None`` where that is not known.
+    :ivar folder: for a command in a persistent shell, the folder that the shell is in behind it, an absolute path
+        without symbolic links; ``None`` where that is not known, and for any other job.
     """
 
     ending: Ending
     held_open: bool = False
     usage: ResourceUsage | None = None
+    folder: str | None = None
