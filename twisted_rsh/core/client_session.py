@@ -116,7 +116,7 @@ class ClientSession(Session):
         if channel.state is ChannelState.ENDED:
             self._say(message.channel, ChannelInput.CLOSE)
             self._send_control(Close(message.channel))
-        end = JobEnd(message.ending, message.held_open, message.usage)
+        end = JobEnd(message.ending, message.held_open, message.usage, typed=message.typed, unread=message.unread)
         return [JobEnded(message.channel, end, message.stdout, message.stderr)]
 
     receivers = Session.receivers | {Opened: _receive_opened, Exit: _receive_exit, Suspended: _receive_suspended}

@@ -39,7 +39,9 @@ __all__ = [
     "MAX_TERM_BYTES",
     "MAX_TEXT_BYTES",
     "MAX_TIMEOUT_MS",
+    "MAX_TYPED_AHEAD_BYTES",
     "MAX_UNACKNOWLEDGED",
+    "MAX_UNREAD_BYTES",
     "MAX_UNAVAILABLE_BYTES",
     "MAX_USER_BYTES",
     "MAX_WINDOW",
@@ -142,6 +144,12 @@ longer programs belong into a file."""
 
 MAX_TERMINAL_SIZE = 2**16 - 1
 """Columns, and rows, of a terminal: the kernel keeps each in 16 bits (``struct winsize``)."""
+
+MAX_TYPED_AHEAD_BYTES = 1024
+"""Bytes that were typed behind a command and travel with it: a password and some lines; the rest follows as input."""
+
+MAX_UNREAD_BYTES = 8 * 1024
+"""Bytes typed for a command that travel back unread with its ending: a terminal holds half as many."""
 
 MAX_TERM_BYTES = 64
 """Bytes of a terminal's type: twice the longest name in ncurses' database."""

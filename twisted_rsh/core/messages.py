@@ -48,6 +48,7 @@ from twisted_rsh.core.limits import (
     MAX_TERMINAL_SIZE,
     MAX_TEXT_BYTES,
     MAX_UNAVAILABLE_BYTES,
+    MAX_UNREAD_BYTES,
     MAX_USER_BYTES,
     MAX_WINDOW,
     MIN_WINDOW,
@@ -362,6 +363,8 @@ class Exit(JsonMessage):
     :ivar stderr: bytes of the job's standard error in all.
     :ivar held_open: whether a process that the job left behind still held its output.
     :ivar usage: what the job took, or ``None`` where that is not known.
+    :ivar typed: bytes of its input that its terminal got; ``None`` where the request had no ``typed_ahead``.
+    :ivar unread: the keys that its terminal got and that it has not read.
     """
 
     channel: int = wire(CHANNEL)
@@ -370,6 +373,8 @@ class Exit(JsonMessage):
     stderr: int = wire(OFFSET)
     held_open: bool = wire(Boolean())
     usage: ResourceUsage | None = wire(USAGE, default=None)
+    typed: int | None = wire(OFFSET, default=None)
+    unread: bytes = wire(Binary(MAX_UNREAD_BYTES), default=b"")
 
 
 @declare(0x26, CLIENT, Phase.SESSION, sequenced=True)

@@ -9,6 +9,7 @@ from typing import Any
 from twisted_rsh.core.fields import (
     CHANNEL,
     OFFSET,
+    Binary,
     Boolean,
     FieldError,
     Integer,
@@ -31,6 +32,7 @@ from twisted_rsh.core.limits import (
     MAX_TERMINAL_MODES,
     MAX_TERMINAL_SIZE,
     MAX_TIMEOUT_MS,
+    MAX_TYPED_AHEAD_BYTES,
 )
 
 __all__ = [
@@ -188,6 +190,10 @@ class JobRequest:
     :ivar in_shell: the channel of the persistent shell that is to run `command`, or ``None`` for a new shell.  The
         command then has the folder, environment, terminal, limits of memory and processor time, and disconnection of
         that shell; the request may give none of them.
+    :ivar typed_ahead: keys that were typed for `command` before it began, at most
+        :data:`~twisted_rsh.core.limits.MAX_TYPED_AHEAD_BYTES`: the shell's terminal has them when the command begins,
+        and shows none of them; on pipes they are the first of its input.  The command's end then tells what it has left
+        unread.  ``None`` when no person types.
     :ivar cwd: the working folder, relative to the user's home folder; ``None`` for the home folder itself.
     :ivar environment: names and values to add to the environment that the server gives every job.
     :ivar timeout: seconds after which the server ends the job, or ``None`` for no limit.
@@ -204,6 +210,7 @@ class JobRequest:
     argv: tuple[str, ...] | None = wire(_ARGUMENTS, default=None)
     shell: str | None = wire(_NATIVE_TEXT, default=None)
     in_shell: int | None = wire(CHANNEL, default=None)
+    typed_ahead: bytes | None = wire(Binary(MAX_TYPED_AHEAD_BYTES), default=None)
     cwd: str | None = wire(_NATIVE_TEXT, default=None)
     environment: tuple[tuple[str, str], ...] = wire(_ENVIRONMENT, default=())
     timeout: float | None = wire(_MILLISECONDS, name="timeout_ms", default=None)
@@ -218,6 +225,8 @@ class JobRequest:
             raise ValueError("a request has a command, an argument vector or a shell, and only one of them")
         if self.argv is not None and not self.argv:
             raise ValueError("an argument vector names at least the program")
+        if self.typed_ahead is not None and self.in_shell is None:
+            raise ValueError("what is typed ahead is for a command in a persistent shell")
         if self.in_shell is not None:
             if self.command is None:
                 raise ValueError("a persistent shell runs a command, not an argument vector or a shell")

@@ -107,6 +107,8 @@ class ServerSession(Session):
                 stderr=sends[Stream.STDERR].sent,
                 held_open=end.held_open,
                 usage=end.usage,
+                typed=end.typed,
+                unread=end.unread,
             )
         )
         self._say(channel, ChannelInput.EXIT)

@@ -134,7 +134,8 @@ class ShellJob:
             raise JobRefused(RefusalReason.SHELL_GONE, "the shell has ended; start another one")
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
-        self._command = command = ShellCommand(self._reactor, self, command_text(request, self._plan.encoding), owner)
+        text = command_text(request, self._plan.encoding)
+        self._command = command = ShellCommand(self._reactor, self, text, owner, request.typed_ahead)
         self._reactor.callLater(0, self._begin, command)
         return command
 
