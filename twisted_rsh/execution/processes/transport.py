@@ -403,7 +403,7 @@ class SpawnedProcess:
         """Type keys for the next program that reads the terminal, which shows none of them.
 
         :param data: the keys.
-        :returns: the keys that are still to be typed (:func:`twisted_rsh.execution.processes.typed_ahead.type_silently`);
+        :returns: the keys still to be typed (:func:`twisted_rsh.execution.processes.typed_ahead.type_silently`);
             all of them without a terminal.
         """
         if self._terminal is None or self._terminal_name is None:
