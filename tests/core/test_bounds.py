@@ -272,6 +272,11 @@ def terminal(**change: object) -> bytes:
     return control(0x21, channel=1, command="true", terminal=fields)
 
 
+def inspected(count: int = 1, command: str = "x") -> bytes:
+    """Return the payload of an INSPECTED with so many jobs of this command."""
+    return control(0x2C, channel=1, jobs=[{"pid": 1, "state": "running", "command": command}] * count)
+
+
 def text(size: int) -> str:
     """Return base64 of so many bytes."""
     return base64.b64encode(bytes(size)).decode()
@@ -305,11 +310,13 @@ PROBES = {
         lambda size: is_run(JobRequest(command="true", environment=(("NAME", "x" * size),)))
     ),
     "MAX_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=True)),
+    "MAX_JOB_COMMAND_BYTES": Probe(lambda size: decodes(inspected(command="x" * size), Role.CLIENT)),
     "MAX_JSON_BYTES": Probe(lambda size: decodes(later("") + b" " * (size + 9 - len(later(""))))),
     "MAX_JSON_COMMAND": Probe(lambda size: b"\0" not in open_of("x" * size).body()),
     "MAX_JSON_COMMAS": Probe(lambda count: decodes(later([0] * (count - 1)))),
     "MAX_JSON_CONTAINERS": Probe(lambda count: decodes(later([[]] * (count - 2)))),
     "MAX_JSON_ESCAPES": Probe(lambda count: decodes(later("\n" * count))),
+    "MAX_LISTED_JOBS": Probe(lambda count: decodes(inspected(count), Role.CLIENT)),
     "MAX_LOGIN_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=False)),
     "MAX_NUMBER_CHARACTERS": Probe(lambda size: decodes(later(10 ** (size - 1)))),
     "MAX_OFFSET": Probe(

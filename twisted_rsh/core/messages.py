@@ -30,6 +30,7 @@ from twisted_rsh.core.fields import (
     FieldError,
     Integer,
     Name,
+    NativeText,
     Number,
     Text,
     inline,
@@ -38,6 +39,7 @@ from twisted_rsh.core.fields import (
 from twisted_rsh.core.limits import (
     MAX_CHANNEL_ID,
     MAX_CHANNELS,
+    MAX_CWD_BYTES,
     MAX_DATA_BYTES,
     MAX_DETACH_SECONDS,
     MAX_JSON_COMMAND,
@@ -57,6 +59,7 @@ from twisted_rsh.core.limits import (
 )
 from twisted_rsh.core.requests import REQUEST, JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Stream
+from twisted_rsh.core.shell_state import SHELL_STATE, ShellState
 
 __all__ = [
     "MESSAGES",
@@ -70,6 +73,8 @@ __all__ = [
     "End",
     "Exit",
     "Goodbye",
+    "Inspect",
+    "Inspected",
     "Open",
     "Opened",
     "Part",
@@ -88,6 +93,7 @@ __all__ = [
 
 _SIZE = Integer(1, MAX_TERMINAL_SIZE)
 _STREAM = Number(Stream)
+_FOLDER = NativeText(MAX_CWD_BYTES)
 
 # Logging in.
 
@@ -363,6 +369,7 @@ class Exit(JsonMessage):
     :ivar stderr: bytes of the job's standard error in all.
     :ivar held_open: whether a process that the job left behind still held its output.
     :ivar usage: what the job took, or ``None`` where that is not known.
+    :ivar folder: the folder that a persistent shell is in behind the command, or ``None``.
     :ivar typed: bytes of its input that its terminal got; ``None`` where the request had no ``typed_ahead``.
     :ivar unread: the keys that its terminal got and that it has not read.
     """
@@ -373,6 +380,7 @@ class Exit(JsonMessage):
     stderr: int = wire(OFFSET)
     held_open: bool = wire(Boolean())
     usage: ResourceUsage | None = wire(USAGE, default=None)
+    folder: str | None = wire(_FOLDER, default=None)
     typed: int | None = wire(OFFSET, default=None)
     unread: bytes = wire(Binary(MAX_UNREAD_BYTES), default=b"")
 
@@ -401,6 +409,32 @@ class Suspended(JsonMessage):
 
     channel: int = wire(CHANNEL)
     signal: str | None = wire(Name(SIGNAL_NAMES), default=None)
+
+
+@declare(0x2B, CLIENT, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inspect(PackedMessage):
+    """Ask how it is with a persistent shell.
+
+    :ivar channel: the shell's channel.
+    """
+
+    layout: ClassVar[Layout] = Layout("I", CHANNEL)
+
+    channel: int
+
+
+@declare(0x2C, SERVER, Phase.SESSION, sequenced=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected(JsonMessage):
+    """Answer INSPECT.
+
+    :ivar channel: the shell's channel.
+    :ivar state: what the server has seen; its members stand beside ``channel``.
+    """
+
+    channel: int = wire(CHANNEL)
+    state: ShellState = inline(SHELL_STATE)
 
 
 @declare(0x29, CLIENT, Phase.SESSION, sequenced=True)
@@ -608,6 +642,6 @@ class Goodbye(JsonMessage):
 MESSAGES: tuple[type[Message], ...] = (
     *(Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail, Unavailable),
     *(Data, Credit, Ack, Ping, Pong),
-    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize, Suspended),
+    *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize, Suspended, Inspect, Inspected),
 )
 """Every message of the protocol, in the order of their type numbers."""

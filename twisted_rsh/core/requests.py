@@ -190,6 +190,9 @@ class JobRequest:
     :ivar in_shell: the channel of the persistent shell that is to run `command`, or ``None`` for a new shell.  The
         command then has the folder, environment, terminal, limits of memory and processor time, and disconnection of
         that shell; the request may give none of them.
+    :ivar startup_files: whether `shell` reads the files that its user's interactive shells read, such as ``.bashrc``;
+        otherwise it reads none.
+    :ivar aside: whether `command` runs in a subshell of the persistent shell, so that it changes nothing in it.
     :ivar typed_ahead: keys that were typed for `command` before it began, at most
         :data:`~twisted_rsh.core.limits.MAX_TYPED_AHEAD_BYTES`: the shell's terminal has them when the command begins,
         and shows none of them; on pipes they are the first of its input.  The command's end then tells what it has left
@@ -210,6 +213,8 @@ class JobRequest:
     argv: tuple[str, ...] | None = wire(_ARGUMENTS, default=None)
     shell: str | None = wire(_NATIVE_TEXT, default=None)
     in_shell: int | None = wire(CHANNEL, default=None)
+    startup_files: bool = wire(Boolean(), default=False)
+    aside: bool = wire(Boolean(), default=False)
     typed_ahead: bytes | None = wire(Binary(MAX_TYPED_AHEAD_BYTES), default=None)
     cwd: str | None = wire(_NATIVE_TEXT, default=None)
     environment: tuple[tuple[str, str], ...] = wire(_ENVIRONMENT, default=())
@@ -225,6 +230,10 @@ class JobRequest:
             raise ValueError("a request has a command, an argument vector or a shell, and only one of them")
         if self.argv is not None and not self.argv:
             raise ValueError("an argument vector names at least the program")
+        if self.startup_files and self.shell is None:
+            raise ValueError("only a persistent shell reads start-up files")
+        if self.aside and self.in_shell is None:
+            raise ValueError("only a persistent shell runs an aside")
         if self.typed_ahead is not None and self.in_shell is None:
             raise ValueError("what is typed ahead is for a command in a persistent shell")
         if self.in_shell is not None:
