@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet import defer
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.result import Result
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.core.errors import Error
 
@@ -91,17 +90,13 @@ class CompletenessCheck:
             return True
         if self._script is None:
             self._script = _SCRIPT.read_text("ascii")
-        asking: Deferred[Result | None] = self._connection.run(
+        asking = self._connection.run(
             ("/bin/sh", "-c", self._script, "complete_text"),
             stdin=text.encode(self._encoding, "surrogateescape"),
             timeout=CHECK_SECONDS,
         )
         try:
-            result = await asking.addTimeout(CHECK_SECONDS, self._clock, _give_up)
-        except Error:
+            result = await asking.addTimeout(CHECK_SECONDS, self._clock)
+        except (Error, defer.TimeoutError):
             return True
-        return result is None or result.ending != Exited(_INCOMPLETE)
-
-
-def _give_up(_result: object, _seconds: float) -> None:
-    """Take no answer for an answer."""
+        return result.ending != Exited(_INCOMPLETE)

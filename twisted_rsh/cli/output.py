@@ -416,8 +416,12 @@ class LocalOutputs:
     def remark(self, text: str) -> None:
         """Tell the user something about the last command, in one line on standard error, unless quiet."""
         if not self.quiet:
-            self.end_line()
-            self.stderr.say(printable(text))
+            self.tell_line(text)
+
+    def tell_line(self, text: str) -> None:
+        """Tell the user a line that was asked for, on standard error."""
+        self.end_line()
+        self.stderr.say(printable(text))
 
     def tell(self, ending: Ending) -> int:
         """Tell the user how a command ended, if the exit status does not say it.

@@ -18,7 +18,8 @@ from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupt
 from twisted_rsh.cli.job_control import stop_in_background
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.output import ERROR_STYLE, NO_STYLE, LocalOutputs
-from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
+from twisted_rsh.cli.terminal import LocalTerminal, is_plain_terminal, plain_terminal
+from twisted_rsh.cli.terminal_settings import TerminalMode
 from twisted_rsh.client.connecting import connect
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.status import FAILURE_STATUS
@@ -90,9 +91,12 @@ def run_client(reactor: Any, options: ClientOptions) -> int:
         # Here a signal still ends the process, also a stopped one that timeout(1) continues.
         stop_in_background(0)
     task = _choose_task(is_console)
-    outputs = LocalOutputs(reactor, options.encoding, options.quiet, ERROR_STYLE if is_console else NO_STYLE)
+    style = ERROR_STYLE if is_console and not is_plain_terminal(os.environ) else NO_STYLE
+    outputs = LocalOutputs(reactor, options.encoding, options.quiet, style)
     foreground = Foreground(reactor, outputs, has_prompt=is_console)
     try:
+        if is_console:
+            foreground.settings.use(TerminalMode.QUIET)  # what is typed from now on is for the first prompt
         return Program(reactor, options, foreground, task).run()
     finally:
         # The descriptors are let go, and whatever went wrong, a terminal that was lent is given back.
@@ -128,7 +132,7 @@ async def run_command(reactor: Any, connection: Connection, options: ClientOptio
     :returns: the exit status.
     :raises twisted_rsh.core.errors.Error: the client failed.
     """
-    terminal = LocalTerminal(reactor, 0) if _lends_terminal(options) else None
+    terminal = LocalTerminal(reactor, 0, foreground.settings) if _lends_terminal(options) else None
     wanted = None
     if terminal is not None:
         wanted = terminal.describe(os.environ)

@@ -17,7 +17,7 @@ from twisted_rsh.client.text import text_codec
 from twisted_rsh.core.limits import MAX_TERM_BYTES
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
 
-__all__ = ["LocalTerminal", "local_encoding", "plain_terminal"]
+__all__ = ["LocalTerminal", "is_plain_terminal", "local_encoding", "plain_terminal"]
 
 Size = tuple[int, int]
 """Columns and rows."""
@@ -38,6 +38,13 @@ _IUTF8 = 0o40000
 """IUTF8, which Python's ``termios`` does not name: the same number on Linux and on macOS."""
 
 
+_DUMB_NAMES = frozenset({"", "dumb", "unknown"})
+"""Types of terminals that understand nothing, as the systems name them."""
+
+_FAMILIES = ("xterm", "screen", "tmux", "vt1", "vt2", "vt3", "vt4", "vt5", "linux", "rxvt", "ansi", "konsole", "gnome")
+"""Beginnings of the types whose escape sequences are those of the VT100, also where no database says so."""
+
+
 def local_encoding() -> str:
     """Return the code page of this machine's terminals, as Python names it."""
     return text_codec(locale.getpreferredencoding(False))
@@ -50,6 +57,28 @@ def plain_terminal(environment: Mapping[str, str]) -> Terminal:
     :returns: a terminal of 80 columns and 24 rows.
     """
     return Terminal(term=_term(environment))
+
+
+def is_plain_terminal(environment: Mapping[str, str]) -> bool:
+    """Tell whether the user's terminal is to get no escape sequence.
+
+    :param environment: the client's: ``NO_COLOR`` (https://no-color.org) asks for none, and ``TERM`` may name a
+        terminal that understands none, or that nothing here knows.
+    """
+    term = environment.get("TERM", "")
+    if term in _DUMB_NAMES or environment.get("NO_COLOR"):
+        return True
+    return not (term.startswith(_FAMILIES) or _is_known(term))
+
+
+def _is_known(term: str) -> bool:
+    try:
+        import curses
+
+        curses.setupterm(term, 2)
+        return curses.tigetstr("cub1") is not None and curses.tigetstr("el") is not None
+    except Exception:  # noqa: BLE001 - no database, no such entry: curses.error, which an absent module does not have
+        return False
 
 
 class LocalTerminal:

@@ -43,23 +43,27 @@ def type_silently(master: int, path: str, data: bytes) -> bytes:
         which must reach the program when it runs; those beyond :data:`SILENT_BYTES`; all of them when the terminal is
         gone.
     """
-    with _job_side(path) as slave:
-        if slave is None:
-            return data
-        before = termios.tcgetattr(slave)
-        data = _read(slave, before) + data
-        quiet = [*before[:_CC], list(before[_CC])]
-        quiet[_LFLAG] &= ~(termios.ECHO | termios.ECHONL)
-        termios.tcsetattr(slave, termios.TCSANOW, quiet)
-        try:
-            size = os.write(master, data[: min(_before_signal(before, data), SILENT_BYTES)])
-            select_input = select.poll()
-            select_input.register(slave, select.POLLIN)
-            select_input.poll(0)
-        finally:
-            termios.tcsetattr(slave, termios.TCSANOW, before)
-        return data[size:]
-    return data
+    try:
+        with _job_side(path) as slave:
+            return _type(master, slave, data)
+    except (OSError, termios.error):
+        return data
+
+
+def _type(master: int, slave: int, data: bytes) -> bytes:
+    before = termios.tcgetattr(slave)
+    data = _read(slave, before) + data
+    quiet = [*before[:_CC], list(before[_CC])]
+    quiet[_LFLAG] &= ~(termios.ECHO | termios.ECHONL)
+    termios.tcsetattr(slave, termios.TCSANOW, quiet)
+    try:
+        size = os.write(master, data[: min(_before_signal(before, data), SILENT_BYTES)])
+        processed = select.poll()
+        processed.register(slave, select.POLLIN)
+        processed.poll(0)
+    finally:
+        termios.tcsetattr(slave, termios.TCSANOW, before)
+    return data[size:]
 
 
 def take_back(path: str) -> bytes:
@@ -69,22 +73,19 @@ def take_back(path: str) -> bytes:
     :returns: the keys as the terminal has processed them: a return is a newline, and what was erased is gone.  Nothing
         when the terminal is gone.
     """
-    with _job_side(path) as slave:
-        return b"" if slave is None else _read(slave, termios.tcgetattr(slave))
-    return b""
+    try:
+        with _job_side(path) as slave:
+            return _read(slave, termios.tcgetattr(slave))
+    except (OSError, termios.error):
+        return b""
 
 
 @contextlib.contextmanager
-def _job_side(path: str) -> Iterator[int | None]:
-    """Open the job's side, or nothing when the terminal is gone; an error of the terminal ends the block."""
+def _job_side(path: str) -> Iterator[int]:
+    """Open the job's side for a block."""
+    slave = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        slave = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        yield None
-        return
-    try:
-        with contextlib.suppress(OSError, termios.error):
-            yield slave
+        yield slave
     finally:
         os.close(slave)
 
