@@ -35,7 +35,6 @@ _ENDING = frozenset({Keys.ControlM, Keys.ControlJ, Keys.ControlC, Keys.ControlD,
 """Keys behind which the prompt may be over, or may have to ask the server before it takes the next key."""
 
 _PASTE_END = b"\x1b[201~"
-_INTERRUPT = b"\x03"
 
 
 class PromptKeys(Vt100Input):
@@ -53,7 +52,6 @@ class PromptKeys(Vt100Input):
         self._half = ""
         self._has_ended = False
         self._is_held = False
-        self._interrupted: Callable[[], object] | None = None
         self._is_over: Callable[[], bool] = lambda: False
         self._callback: Callable[[], None] | None = None
         self._is_watched = False
@@ -68,27 +66,15 @@ class PromptKeys(Vt100Input):
 
     # What the prompt does
 
-    def hold(self, interrupted: Callable[[], object]) -> None:
-        """Hand out no more keys until :meth:`release`.
-
-        :param interrupted: called once when Ctrl-C is typed meanwhile; it is dropped, with all that stands before it.
-        """
+    def hold(self) -> None:
+        """Hand out no more keys until :meth:`release`."""
         self._is_held = True
-        self._interrupted = interrupted
-        self._look_for_interrupt()
 
     def release(self) -> None:
         """Go on handing out keys.  Nothing happens if they are not held."""
         if self._is_held:
             self._is_held = False
-            self._interrupted = None
             self._go_on_soon()
-
-    def _look_for_interrupt(self) -> None:
-        if self._interrupted is not None and _INTERRUPT in self._raw:
-            interrupted, self._interrupted = self._interrupted, None
-            self._raw = self._raw.rpartition(_INTERRUPT)[2]
-            asyncio.get_running_loop().call_soon(interrupted)
 
     def give(self, data: bytes) -> None:
         """Put bytes in front of all that is not handed out: a command has left them unread."""
@@ -189,7 +175,6 @@ class PromptKeys(Vt100Input):
 
     def _ready(self) -> None:
         self._read()
-        self._look_for_interrupt()
         self._watch(self._callback is not None)
         self._go_on()
 

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from twisted_rsh.cli.asking import CONTINUATION, PROMPT, IPrompt, LineDropped, describe_state
 from twisted_rsh.cli.completion import Completer, common_start, in_columns
-from twisted_rsh.cli.continuation import CompletenessCheck
+from twisted_rsh.cli.continuation import CompletenessCheck, is_plainly_whole
 from twisted_rsh.cli.escapes import ESCAPE_HELP, Left
 from twisted_rsh.cli.foreground import Foreground
 from twisted_rsh.cli.history import ConsoleHistory
@@ -159,8 +159,12 @@ class EditedPrompt:
         def enter(_event: KeyPressEvent) -> None:
             if is_searching():
                 accept_search()
-            self._keys.hold(self._interrupt)  # the keys behind this one may be for the command
-            self._start(self._enter())
+            buffer = self._session.default_buffer
+            if is_plainly_whole(buffer.text):
+                buffer.validate_and_handle()
+            else:
+                self._keys.hold()  # the keys behind this one may be for the command
+                self._start(self._enter())
 
         @keys.add("tab", filter=at_line)
         def complete(_event: KeyPressEvent) -> None:
@@ -196,22 +200,17 @@ class EditedPrompt:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _interrupt(self) -> None:
-        if not self._session.app.is_done:
-            self._session.app.exit(exception=LineDropped(), style="class:aborting")
-
     async def _enter(self) -> None:
         """End the line if the command is whole; else go on with the next line."""
         buffer = self._session.default_buffer
-        text = buffer.text
         try:
-            is_whole = not text.strip() or await self._ask(self._check.is_whole(text))
+            is_whole = await self._ask(self._check.is_whole(buffer.text))
             if self._session.app.is_done:
                 return
             if is_whole:
                 buffer.validate_and_handle()
             else:
-                buffer.cursor_position = len(text)
+                buffer.cursor_position = len(buffer.text)
                 buffer.insert_text("\n")
         finally:
             self._keys.release()
