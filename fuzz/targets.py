@@ -38,7 +38,8 @@ from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.plan import plan_job
-from twisted_rsh.execution.shells.dialect import GarbledReport, ReportReader
+from twisted_rsh.execution.shells.evaluation import ReportReader
+from twisted_rsh.execution.shells.reports import GarbledReport
 from twisted_rsh.execution.trees import table
 from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.trust import client_key as client_key_module

@@ -56,7 +56,8 @@ class LineShell:
 
         :returns: how it ended, also when the connection is lost.
         """
-        return (await self.shell.leave()).ending
+        self.shell.end_input()
+        return await self.when_ended()
 
     def when_ended(self) -> Deferred[Ending]:
         """Wait for the end of the shell.

@@ -174,22 +174,26 @@ class EditedPrompt:
         def ignore(_event: KeyPressEvent) -> None:
             """Do what a shell's prompt does: nothing."""
 
-        @keys.add(".", filter=at_line & Condition(self._is_behind_tilde))
+        self._add_escapes(keys)
+        return keys
+
+    def _add_escapes(self, keys: KeyBindings) -> None:
+        behind_tilde = has_focus(DEFAULT_BUFFER) & Condition(self._is_behind_tilde)
+
+        @keys.add(".", filter=behind_tilde)
         def leave(event: KeyPressEvent) -> None:
             event.app.exit(exception=GaveUp() if self._outage.is_on else Left(), style="class:aborting")
 
-        @keys.add("?", filter=at_line & Condition(self._is_behind_tilde))
+        @keys.add("?", filter=behind_tilde)
         def explain(event: KeyPressEvent) -> None:
             event.current_buffer.reset()
             for line in ESCAPE_HELP:
                 self._outputs.tell_line(line)
 
-        @keys.add("c-z", filter=at_line & Condition(self._is_behind_tilde))
+        @keys.add("c-z", filter=behind_tilde)
         def suspend(event: KeyPressEvent) -> None:
             event.current_buffer.reset()
             self._suspend()
-
-        return keys
 
     def _is_behind_tilde(self) -> bool:
         buffer = self._session.default_buffer

@@ -87,6 +87,14 @@ class JobChannel:
             self._session.resize(self.number, columns, rows)
             self._pump.flush()
 
+    def inspect(self) -> None:
+        """Ask how it is with the persistent shell that the job is.  The last question has been answered.
+
+        :raises twisted_rsh.core.errors.LocalProtocolError: the job has not started, or the server is too far behind.
+        """
+        self._session.inspect(self.number)
+        self._pump.flush()
+
     def close(self) -> None:
         """Have the server end the job; what it still writes is dropped."""
         if self.is_open:
@@ -112,6 +120,11 @@ class RemoteOutput:
         self._reader: Deferred[bytes] | None = None
         self._write: Callable[[bytes], object] | None = None
         self._end: Callable[[], object] | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is passed on, or is being read."""
+        return self._reader is not None or self._write is not None
 
     def read(self) -> Deferred[bytes]:
         """Read the next bytes.
@@ -187,7 +200,7 @@ class RemoteOutput:
             reader.callback(b"")
 
     def _check_unread(self) -> None:
-        if self._reader is not None or self._write is not None:
+        if self.is_read:
             raise RuntimeError("the stream is being read already")
 
     def _forget_reader(self) -> None:

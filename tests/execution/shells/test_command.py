@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from twisted_rsh.execution.shells.command import PrivateFolder
+from twisted_rsh.execution.shells.folder import PrivateFolder
 
 
 def test_private_folder(tmp_path: Path) -> None:

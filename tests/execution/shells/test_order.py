@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from tests.execution.owners import asynchronous, reactor
 from tests.execution.real_shells import KINDS, SHELLS, ShellRig
 from twisted_rsh.core.endings import Exited
-from twisted_rsh.execution.shells.dialect import quoted
+from twisted_rsh.execution.shells.talk import quoted
 
 pytestmark = pytest.mark.exhaustive
 

@@ -144,6 +144,7 @@ class SpawnedProcess:
     Beside what every process transport of Twisted's has, it resumes and closes its streams one by one.
 
     :ivar pid: its process id until its exit has been noticed, then ``None``.
+    :ivar terminal_name: the path of its terminal, or ``None`` on pipes.
     :ivar resource_usage: what it used, from `processExited` on; ``None`` before, and where that is not known.
     """
 
@@ -158,7 +159,7 @@ class SpawnedProcess:
         self.pid: int | None = spawned.pid
         self.resource_usage: resource.struct_rusage | None = None
         self._terminal: int | None = None
-        self._terminal_name = spawned.terminal
+        self.terminal_name = spawned.terminal
         input_type, output_type = (TerminalInput, TerminalOutput) if spawned.terminal else (InputPipe, OutputPipe)
         self._input = input_type(reactor, _or_closed(spawned.stdin), 0, protocol, self)
         self._outputs = {
@@ -396,8 +397,8 @@ class SpawnedProcess:
 
     def discard_typed(self) -> None:
         """Drop what was typed on the terminal and no program has read.  Nothing happens without a terminal."""
-        if self._terminal is not None and self._terminal_name is not None:
-            discard_typed(self._terminal, self._terminal_name)
+        if self._terminal is not None and self.terminal_name is not None:
+            discard_typed(self._terminal, self.terminal_name)
 
     def type_silently(self, data: bytes) -> bytes:
         """Type keys for the next program that reads the terminal, which shows none of them.
@@ -406,21 +407,21 @@ class SpawnedProcess:
         :returns: the keys still to be typed (:func:`twisted_rsh.execution.processes.typed_ahead.type_silently`);
             all of them without a terminal.
         """
-        if self._terminal is None or self._terminal_name is None:
+        if self._terminal is None or self.terminal_name is None:
             return data
-        return type_silently(self._terminal, self._terminal_name, data)
+        return type_silently(self._terminal, self.terminal_name, data)
 
     def take_back(self) -> bytes:
         """Take back the keys that were written and that no program has read.
 
         :returns: the keys; nothing without a terminal.
         """
-        if self._terminal is None or self._terminal_name is None:
+        if self._terminal is None or self.terminal_name is None:
             return b""
-        data = take_back(self._terminal_name)
+        data = take_back(self.terminal_name)
         if not self._input.is_closed:  # a terminal that was full has room now
             self._input.doWrite()
-        return data + take_back(self._terminal_name)
+        return data + take_back(self.terminal_name)
 
     def foreground_group(self) -> int | None:
         """Look up the process group in the foreground of the terminal, which the terminal's keys signal.

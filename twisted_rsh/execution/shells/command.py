@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import tempfile
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -18,16 +16,18 @@ from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.processes.descriptors import above_child_fds
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
 from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe
+from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.inspection import CONTROLLING_TERMINAL, FileIdentity, file_identity
 from twisted_rsh.interfaces import IJob, IJobOwner
 
 if TYPE_CHECKING:
     from twisted_rsh.execution.shells.shell import ShellJob
 
 __all__ = [
+    "ASIDE_LOOK_SECONDS",
     "BROKEN_SECONDS",
     "STEP_SECONDS",
     "CommandFifo",
-    "PrivateFolder",
     "ShellCommand",
     "ShellOutput",
 ]
@@ -39,47 +39,16 @@ the time that a whole session may take to end."""
 BROKEN_SECONDS = 0.25
 """Seconds for which a command may go on writing to a closed output after its processes got ``PIPE``."""
 
+ASIDE_LOOK_SECONDS = 0.02
+"""Seconds between two looks for the subshell of an aside that is to be killed: a shell takes some ms to start it."""
+
+_ASIDE_LOOKS = 50
+
 _LADDER = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 """The steps of ending a command; one step later the shell itself is killed."""
 
 _KEYS = frozenset(b"\x03\x1c\x1a\x19")
 """Keys that may interrupt a command: Ctrl-C, Ctrl-\\, Ctrl-Z and Ctrl-Y, unless a program has changed the terminal."""
-
-_FOLDER_PREFIX = "twisted-rsh-"
-
-
-class PrivateFolder:
-    """A temporary folder that no other user may enter.  It is made at its first use, and again if it was removed.
-
-    :param parent: the folder to make it in, which is made where it is missing; ``None`` for the system's folder for
-        temporary files.
-    """
-
-    def __init__(self, parent: str | None = None) -> None:
-        self._parent = parent
-        self._path: str | None = None
-
-    def place(self, name: str) -> bytes:
-        """Return a free path in the folder; make the folder if it is missing.
-
-        :param name: a file name; a file of this name is removed.
-        :returns: an absolute path at which there is nothing.
-        :raises OSError: the folder cannot be made.
-        """
-        if self._path is None or not os.path.isdir(self._path):
-            if self._parent is not None:
-                os.makedirs(self._parent, 0o700, exist_ok=True)
-            self._path = tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=self._parent)
-        path = os.fsencode(os.path.join(self._path, name))
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        return path
-
-    def remove(self) -> None:
-        """Remove the folder with its contents.  Files that cannot be removed stay."""
-        if self._path is not None:
-            shutil.rmtree(self._path, ignore_errors=True)
-            self._path = None
 
 
 class CommandFifo:
@@ -92,6 +61,7 @@ class CommandFifo:
     :param folder: the folder to make it in.
     :param command: told how many bytes the FIFO took, and once that it is closed.
     :ivar path: absolute path of the FIFO.
+    :ivar identity: what a process sees behind its descriptor of the FIFO.
     :raises OSError: the FIFO cannot be made; no descriptor stays open.
     """
 
@@ -102,6 +72,7 @@ class CommandFifo:
             self._reader = above_child_fds(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             on_failure.callback(os.close, self._reader)
             writer = above_child_fds(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            self.identity = file_identity(os.fstat(self._reader))
             on_failure.pop_all()
         self._pipe = InputPipe(reactor, writer, 0, command, command)
         self._has_ended = False
@@ -199,15 +170,24 @@ class ShellCommand:
     :param text: the command's text, encoded.
     :param owner: gets the command's output and ending.
     :param typed_ahead: keys that were typed before the command; ``None`` when no person types.
+    :param is_aside: whether it runs in a subshell that leaves nothing behind.
     :ivar owner: gets the command's output and ending.
     :ivar text: the command's text, encoded.
+    :ivar is_aside: whether it runs in a subshell that leaves nothing behind.
     :ivar number: its number in the shell; 0 until the shell gets the command.
     :ivar has_begun: whether the shell has read the whole line of the command.
     :ivar was_interrupted: whether this command may have caused an interrupt of the shell.
     """
 
     def __init__(
-        self, reactor: IJobReactor, shell: ShellJob, text: bytes, owner: IJobOwner, typed_ahead: bytes | None = None
+        self,
+        reactor: IJobReactor,
+        shell: ShellJob,
+        text: bytes,
+        owner: IJobOwner,
+        *,
+        typed_ahead: bytes | None = None,
+        is_aside: bool = False,
     ) -> None:
         self._reactor = reactor
         self._shell = shell
@@ -215,6 +195,7 @@ class ShellCommand:
         self._output = ShellOutput(reactor, owner)
         self.owner = owner
         self.text = text
+        self.is_aside = is_aside
         self.number = 0
         self.has_begun = False
         self.was_interrupted = False
@@ -271,7 +252,19 @@ class ShellCommand:
         for name in early:
             self._shell.signal_command(name)
         if self._must_end:
-            self._climb(0)
+            self._end()
+
+    @property
+    def inputs(self) -> frozenset[FileIdentity]:
+        """The files from which its processes read its input; none where it has ended or there never was any."""
+        terminal = self._shell.process.transport.terminal_name
+        if self._fifo is not None:
+            return frozenset({self._fifo.identity})
+        if terminal is None:
+            return frozenset()
+        with contextlib.suppress(OSError):  # the terminal has been hung up
+            return frozenset({file_identity(os.stat(terminal)), CONTROLLING_TERMINAL})
+        return frozenset()
 
     def output_room(self, stream: Stream) -> int:
         """Return how many bytes of an output may be read now."""
@@ -282,12 +275,20 @@ class ShellCommand:
         if not self._output.received(stream, data):
             self._break_pipe()
 
-    def finish(self, ending: Ending, *, held_open: bool = False, usage: ResourceUsage | None = None) -> None:
+    def finish(
+        self,
+        ending: Ending,
+        *,
+        held_open: bool = False,
+        usage: ResourceUsage | None = None,
+        folder: str | None = None,
+    ) -> None:
         """Close the input and report the ending to the owner.
 
         :param ending: how the command ended.
         :param held_open: whether the shell has ended and a surviving process held its output open.
         :param usage: the resources that the command used, or ``None`` where they are not known.
+        :param folder: the folder that the shell is in, or ``None`` where it is not known.
         """
         is_unread = self._unconsumed > 0
         typed: int | None = None
@@ -310,7 +311,7 @@ class ShellCommand:
         if is_unread and not self._input_lost:
             self.owner.input_closed()
         self._output.end()
-        self.owner.job_ended(JobEnd(ending, held_open, usage, typed=typed, unread=unread))
+        self.owner.job_ended(JobEnd(ending, held_open, usage, folder=folder, typed=typed, unread=unread))
 
     # Called by the FIFO and the terminal feed
 
@@ -386,7 +387,7 @@ class ShellCommand:
         """See :meth:`twisted_rsh.interfaces.IJob.terminate`.
 
         The command is interrupted.  Then its processes get ``TERM``, then ``KILL``.  If the shell does not come back
-        even then, the shell is killed.
+        even then, the shell is killed.  An aside is killed at once: the shell only waits for it.
         """
         if self._is_over or self._must_end:
             return
@@ -394,7 +395,7 @@ class ShellCommand:
         if not self._is_sent:
             self._shell.withdraw()
         elif self.has_begun:
-            self._climb(0)
+            self._end()
 
     # Input
 
@@ -429,6 +430,20 @@ class ShellCommand:
         elif now < self._broken_at + BROKEN_SECONDS:
             return
         self.terminate()
+
+    def _end(self) -> None:
+        if self.is_aside:
+            self._kill_aside(_ASIDE_LOOKS)
+        else:
+            self._climb(0)
+
+    def _kill_aside(self, looks: int) -> None:
+        """Kill the subshell of an aside as soon as it is there; it may not have been started yet."""
+        self._step = None
+        if self._shell.signals.signal_processes(signal.SIGKILL) or not looks:
+            self._step = self._reactor.callLater(STEP_SECONDS, self._climb, 0)
+        else:
+            self._step = self._reactor.callLater(ASIDE_LOOK_SECONDS, self._kill_aside, looks - 1)
 
     def _climb(self, step: int) -> None:
         """Take a step of :meth:`terminate`, and the next one after :data:`STEP_SECONDS`."""

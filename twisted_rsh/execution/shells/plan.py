@@ -13,16 +13,14 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.plan import check_escapes, check_folder, check_program, encode_text, plan_job, shown
 from twisted_rsh.execution.processes.spawn import SpawnPlan
-from twisted_rsh.execution.shells.dialect import DIALECTS, Dialect, dialect_of
+from twisted_rsh.execution.shells.dialects import DIALECTS, dialect_of
+from twisted_rsh.execution.shells.talk import Dialect
 from twisted_rsh.interfaces import JobRefused
 
 __all__ = ["FALLBACKS", "MAX_SCRIPT_QUOTES", "ShellPlan", "command_text", "plan_shell"]
 
 FALLBACKS = ("bash", "zsh", "dash", "sh")
 """Shells for a user whose own shell, such as fish, speaks no known dialect: the first in the search path is taken."""
-
-_WITHHELD = frozenset({b"ENV", b"BASH_ENV", b"HISTFILE", b"PROMPT_COMMAND", b"PS0", b"PS1", b"PS2", b"TMOUT", b"MAIL"})
-"""Variables that would make a shell run or print something by itself, keep a history, or exit."""
 
 MAX_SCRIPT_QUOTES = 512 * 1024
 """Single quotes in a command for a persistent shell, each of which the server writes as four: 10 ms for as many."""
@@ -78,8 +76,9 @@ def plan_shell(
         raise JobRefused(
             RefusalReason.SHELL_FAILED, f"{shown(name)} cannot be a persistent shell; ask for one of: {known}"
         )
-    argv = (os.path.basename(spawn.executable), *dialect.arguments)
-    environment = tuple((name, value) for name, value in spawn.environment if name not in _WITHHELD)
+    argv = (os.path.basename(spawn.executable), *dialect.arguments(startup_files=request.startup_files))
+    withheld = dialect.withheld(startup_files=request.startup_files)
+    environment = tuple((name, value) for name, value in spawn.environment if name not in withheld)
     return ShellPlan(replace(spawn, argv=argv, environment=environment), dialect, account.encoding)
 
 

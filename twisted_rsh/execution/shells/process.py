@@ -1,9 +1,9 @@
-"""The process of a persistent shell: its command pipe, its status pipe, its terminal, and its complete output."""
+"""The process of a persistent shell: its terminal, and its complete output."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from twisted.python.failure import Failure
@@ -11,13 +11,12 @@ from twisted.python.failure import Failure
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.lifetime import OutputBacklog
-from twisted_rsh.execution.processes.descriptors import open_pipe
 from twisted_rsh.execution.processes.exits import ending_of
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
-from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.pipes import FlowControlledProtocol
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess, spawn_process
-from twisted_rsh.execution.shells.dialect import STATUS_FD, TERMINAL_FD, GarbledReport, ReportReader
+from twisted_rsh.execution.shells.talk import Talk
 
 if TYPE_CHECKING:
     from twisted_rsh.execution.shells.shell import ShellJob
@@ -115,64 +114,48 @@ class ShellProcess(FlowControlledProtocol):
     :param reactor: watches its pipes and its exit, and tells the time.
     :param plan: the program to execute.
     :param terminal: its terminal, or ``None`` for pipes.
-    :param shell: gets the reports, the output and the end; called from the reactor only, never from within this call.
+    :param talk: the talk with it.
+    :param shell: gets the output and the end; called from the reactor only, never from within this call.
     :ivar transport: the process.
     :ivar pid: its process id, and that of its process group and of its session.
     :ivar feed: the input of its terminal, or ``None`` on pipes.
-    :ivar commands: the pipe that takes the lines for the shell; at its end the shell exits.
-    :raises OSError: it was not started; no descriptor stays open.
+    :raises OSError: it was not started; no descriptor stays open, and the talk is closed.
     """
 
     transport: SpawnedProcess
 
-    def __init__(self, reactor: IJobReactor, plan: SpawnPlan, terminal: Terminal | None, shell: ShellJob) -> None:
+    def __init__(
+        self, reactor: IJobReactor, plan: SpawnPlan, terminal: Terminal | None, talk: Talk, shell: ShellJob
+    ) -> None:
         self._shell = shell
+        self._talk = talk
         self._is_settling = False
         self._looks = 0
-        self._reports = ReportReader()
-        command_reader, command_writer = open_pipe()
-        status_reader, status_writer = open_pipe()
+        launch = talk.launch
+        environment = tuple({**dict(plan.environment), **launch.environment}.items())
         try:
             self.transport = spawn_process(
                 reactor,
                 self,
-                plan,
+                replace(plan, argv=plan.argv + launch.arguments, environment=environment),
                 terminal=terminal,
-                input_at=None if terminal is None else TERMINAL_FD,
-                inherited={0: command_reader, STATUS_FD: status_writer},
+                input_at=None if terminal is None else launch.input_at,
+                inherited=launch.inherited,
             )
         except BaseException:
-            os.close(command_writer)
-            os.close(status_reader)
+            talk.close()
             raise
-        finally:
-            os.close(command_reader)
-            os.close(status_writer)
+        talk.started(self.transport)
         assert self.transport.pid is not None  # its exit is only noticed from the reactor
         self.pid: int = self.transport.pid
         self.feed = None if terminal is None else TerminalFeed(self.transport)
         self._backlog = OutputBacklog(self.transport)
-        self.commands = InputPipe(reactor, command_writer, 0)
-        self._status = OutputPipe(reactor, status_reader, STATUS_FD, self)
-        self._status.resume()
-
-    # Reports
-
-    def _status_received(self, data: bytes) -> None:
-        try:
-            reports = self._reports.feed(data)
-        except GarbledReport:
-            self._status.close()
-            self._shell.garbled()
-            return
-        for report in reports:
-            self._shell.reported(report)
 
     # Input and output
 
     def output_room(self, childFD: int) -> int:
-        """Return how many bytes of an output may be read now; a report always has room."""
-        return READ_BYTES if childFD == STATUS_FD else self._shell.output_room(Stream(childFD))
+        """Return how many bytes of an output may be read now."""
+        return self._shell.output_room(Stream(childFD))
 
     def input_taken(self, size: int) -> None:
         """Let the terminal feed type the next piece."""
@@ -200,10 +183,7 @@ class ShellProcess(FlowControlledProtocol):
             self._shell.settled()
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """Hand output to the shell, and read its reports."""
-        if childFD == STATUS_FD:
-            self._status_received(data)
-            return
+        """Hand output to the shell."""
         stream = Stream(childFD)
         self._shell.output_received(stream, data)
         if self._is_settling and self._backlog.delivered(stream, len(data)) and self._backlog.is_empty:
@@ -222,10 +202,7 @@ class ShellProcess(FlowControlledProtocol):
 
     def processExited(self, reason: Failure) -> None:
         """Report the exit to the shell, after the reports that were written before it."""
-        self.commands.close()
-        if not self._status.is_closed:
-            self._status.doRead()
-            self._status.close()
+        self._talk.exited()
         self._shell.exited(ending_of(reason.value))
 
     def close_outputs(self) -> bool:

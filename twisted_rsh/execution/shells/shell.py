@@ -10,16 +10,19 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.plan import describe_shortage, refusal_of, shell_failure
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES
-from twisted_rsh.execution.shells.command import PrivateFolder, ShellCommand, ShellOutput
-from twisted_rsh.execution.shells.dialect import Report, ReportKind, ShellDialogue
+from twisted_rsh.execution.shells.command import ShellCommand, ShellOutput
+from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.inspection import ShellInspector
 from twisted_rsh.execution.shells.observation import ShellMeter, ShellSuspension
 from twisted_rsh.execution.shells.phases import LOST_DELAYS, RULES, Phase, ShellWatch
 from twisted_rsh.execution.shells.plan import ShellPlan, command_text
 from twisted_rsh.execution.shells.process import ShellProcess
+from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
@@ -98,14 +101,15 @@ class ShellJob:
         self._interrupt: int | None = None
         self._waiting: list[Callable[[], None]] = []
         self._watch = ShellWatch(reactor, self)
-        self.process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self)
+        self._talk = plan.dialect.start_talk(reactor, plan.spawn, folder, self)
+        self.process = ShellProcess(reactor, self._life.marked(plan.spawn), terminal, self._talk, self)
         self._life.started(self.process.transport)
         self.signals = ShellSignals(self.process.transport, self.process.pid, tree.table)
         self._meter = ShellMeter(reactor, self.process.pid)
+        self._inspector = ShellInspector(self.process.pid, self.signals, plan.encoding)
         self.suspension = ShellSuspension(reactor, owner, self.signals if terminal is None else None)
-        self._dialogue = ShellDialogue(plan.dialect, folder, self.process.commands)
         self._watch.enter(Phase.STARTING)
-        self._dialogue.send_opening()
+        self._talk.open()
 
     @property
     def pid(self) -> int | None:
@@ -135,9 +139,20 @@ class ShellJob:
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
         text = command_text(request, self._plan.encoding)
-        self._command = command = ShellCommand(self._reactor, self, text, owner, request.typed_ahead)
+        self._command = command = ShellCommand(
+            self._reactor, self, text, owner, typed_ahead=request.typed_ahead, is_aside=request.aside
+        )
         self._reactor.callLater(0, self._begin, command)
         return command
+
+    def inspect(self) -> ShellState:
+        """See :meth:`twisted_rsh.interfaces.IShellJob.inspect`."""
+        if self._exit is not None:  # another process may have its number by now
+            return ShellState()
+        command = self._command if self._watch.phase is Phase.RUNNING else None
+        waits = False if command is None else self._inspector.waits_for_input(command.inputs)
+        jobs, unlisted = self._inspector.jobs(runs_command=command is not None)
+        return ShellState(folder=self._inspector.folder(), waits_for_input=waits, jobs=jobs, unlisted=unlisted)
 
     def _begin(self, command: ShellCommand) -> None:
         """Begin a command, unless the shell is not ready, or the command was withdrawn or has begun."""
@@ -164,7 +179,7 @@ class ShellJob:
         """Let the shell exit by itself after the command that it runs or that waits for it."""
         self._is_leaving = True
         if self._watch.phase is Phase.READY and self._command is None:
-            self.process.commands.end()
+            self._talk.leave()
 
     def send_signal(self, name: str) -> None:
         """Send a signal to the command, or to the shell itself while it runs none.
@@ -281,20 +296,20 @@ class ShellJob:
 
     def reported(self, report: Report) -> None:
         """Act on a report of the shell.  A second report of the same end is ignored."""
-        if report.number > self._dialogue.number:
+        if report.number > self._talk.number:
             self.garbled()
         elif self._watch.phase is Phase.STARTING:
             if report.kind is ReportKind.ENDED:
                 self.process.settle()
         elif self._watch.phase is Phase.SYNCING:
-            if self._dialogue.is_in_step(report):
+            if self._talk.is_in_step(report):
                 self.process.settle()
         elif self._watch.phase is Phase.RUNNING and self._command is not None:
             self._command_reported(self._command, report)
 
     def _command_reported(self, command: ShellCommand, report: Report) -> None:
         if report.kind is ReportKind.IN_STEP:
-            if self._dialogue.is_in_step(report):  # the shell dropped the command, which had removed the reporting hook
+            if self._talk.is_in_step(report):  # the shell dropped the command, which had removed the reporting hook
                 self._command_ended(command, report)
         elif report.number == command.number:
             if report.kind is ReportKind.ENDED:
@@ -342,11 +357,11 @@ class ShellJob:
         self._watch.enter(Phase.RUNNING)
         self.suspension.command_begins(command.owner)
         self._meter.command_begins()
-        command.number = self._dialogue.send_command(command.text, source)
+        command.number = self._talk.send_command(command.text, source, aside=command.is_aside)
         self.process.transport.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
-        self._dialogue.command_ended(report)
+        self._talk.command_ended(report)
         self._meter.command_ended()
         if command.has_begun:
             self._ending = self.signals.ending_of(report.status, on_terminal=self.process.feed is not None)
@@ -361,9 +376,11 @@ class ShellJob:
         assert command is not None
         self.suspension.command_ended()
         usage = self._meter.take() if command.has_begun else None
+        folder = None
         if self._exit is None:
+            folder = self._inspector.folder()
             self._watch.enter(Phase.SYNCING if command.was_interrupted else Phase.READY)
-        command.finish(self._ending, usage=usage)
+        command.finish(self._ending, usage=usage, folder=folder)
         self.process.transport.resume_outputs()
         if self._exit is not None:
             self._let_go()
@@ -387,7 +404,7 @@ class ShellJob:
             if self._watch.phase is Phase.READY:
                 self._begin_waiting(self._command)
         elif self._is_leaving:
-            self.process.commands.end()
+            self._talk.leave()
 
     def _begin_waiting(self, command: ShellCommand) -> None:
         try:
@@ -405,11 +422,10 @@ class ShellJob:
         number, self._interrupt = self._interrupt, None
         if number is not None:
             self.signals.repeat_interrupt(number)
-        if not self.process.commands.buffered():
-            try:
-                self._dialogue.send_question()
-            except OSError as e:
-                self.give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
+        try:
+            self._talk.ask()
+        except OSError as e:
+            self.give_up(f"the shell cannot be brought back into step, and was ended: {e.strerror}")
 
     def give_up(self, text: str) -> None:
         """Kill a shell that cannot be used any more.

@@ -1,4 +1,4 @@
-r"""The language between the server and a persistent shell: the lines that the shell reads, and the reports it writes.
+r"""A talk by evaluation: each command is one line that evaluates its text, for shells that have no better way.
 
 The shell is interactive, reads its commands from descriptor 0, and reports on descriptor 9.  One command is one line::
 
@@ -17,32 +17,30 @@ Sources: bash(1), dash(1), zshmisc(1), zshparam(1), zshoptions(1).
 
 from __future__ import annotations
 
-import enum
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from twisted_rsh.execution.processes.pipes import InputPipe
-from twisted_rsh.execution.shells.command import PrivateFolder
+from twisted_rsh.execution.processes.descriptors import open_pipe
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.pipes import READ_BYTES, FlowControlledProtocol, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.spawn import SpawnPlan
+from twisted_rsh.execution.processes.transport import SpawnedProcess
+from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.reports import INTERRUPTED, GarbledReport, Report, ReportKind
+from twisted_rsh.execution.shells.talk import Launch, TalkListener, quoted
 
 __all__ = [
-    "BASH",
-    "DASH",
-    "DIALECTS",
-    "INTERRUPTED",
     "MAX_REPORT_BYTES",
     "STATUS_FD",
     "TERMINAL_FD",
-    "ZSH",
-    "Dialect",
-    "GarbledReport",
-    "Report",
-    "ReportKind",
+    "WITHHELD",
+    "Evaluation",
+    "EvaluationTalk",
     "ReportReader",
-    "ShellDialogue",
-    "dialect_of",
-    "quoted",
+    "Syntax",
+    "unwatched",
 ]
 
 STATUS_FD = 9
@@ -51,25 +49,14 @@ STATUS_FD = 9
 TERMINAL_FD = 8
 """The shell's descriptor for its terminal; the commands get it as their standard input."""
 
-INTERRUPTED = 130
-"""The status of a command that an interrupt has ended: 128 plus the number of ``INT``."""
-
-
-def quoted(text: bytes) -> bytes:
-    """Quote text for any POSIX shell, and for zsh with any options.
-
-    :param text: bytes without NUL.
-    :returns: one shell word that stands for exactly these bytes.
-    """
-    return b"'" + text.replace(b"'", b"'\\''") + b"'"
+WITHHELD = frozenset({b"ENV", b"BASH_ENV", b"HISTFILE", b"PROMPT_COMMAND", b"PS0", b"PS1", b"PS2", b"TMOUT", b"MAIL"})
+"""Variables that would make a shell run or print something by itself, keep a history, or exit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    r"""One kind of shell, and the lines to write to it.
+class Syntax:
+    r"""The lines to write to one kind of shell.
 
-    :ivar name: the shell's name.
-    :ivar arguments: program arguments that make it interactive, without start-up files and without line editing.
     :ivar opening: the first commands; they switch off what only a person at a keyboard wants.
     :ivar builtin: the word before a built-in command; it bypasses an alias or function of the same name.
     :ivar restore: commands that undo a user's changes to the prompts; their output is discarded.
@@ -79,8 +66,6 @@ class Dialect:
         that reports so after an interrupt.
     """
 
-    name: str
-    arguments: tuple[bytes, ...]
     opening: bytes
     builtin: bytes
     restore: bytes
@@ -155,118 +140,12 @@ class Dialect:
         return b". %s\n" % path
 
 
-def _unwatched(command: bytes, _report: bytes) -> bytes:
-    return command
-
-
-def _bash_guard(report: bytes) -> bytes:
-    return b"PROMPT_COMMAND=" + quoted(report)
-
-
-def _dash_guard(report: bytes) -> bytes:
-    return b"PS1=" + quoted(b"$(%s)" % report)
-
-
-def _zsh_guard(report: bytes) -> bytes:
-    return b"precmd() { %s; }" % report
-
-
-def _zsh_watch(command: bytes, report: bytes) -> bytes:
-    # When an interrupt ends a loop of built-in commands, `eval` returns 2, or the status of the last of them.
-    report_interrupt = b"[[ ${TRY_BLOCK_INTERRUPT-} = 1 ]] && precmd() { %s; }" % report
-    return b"{ %s; } always { { %s; } >/dev/null 2>&1; }" % (command, report_interrupt)
-
-
-BASH = Dialect(
-    name="bash",
-    arguments=(b"--noprofile", b"--norc", b"--noediting", b"-i"),
-    opening=b"unset HISTFILE MAILCHECK; set +o history +H",
-    builtin=rb"\builtin",
-    # `jobs -n` consumes the notices of finished jobs, which bash would print at the next prompt, into other output.
-    restore=rb"\builtin unset PROMPT_COMMAND; PS0= PS1= PS2=; \builtin set +vH; \builtin jobs -n",
-    guard=_bash_guard,
-    watch=_unwatched,
-)
-"""GNU bash, 3.2 and later, also under the name ``sh``."""
-
-DASH = Dialect(
-    name="dash",
-    arguments=(b"-i",),
-    opening=b"unset HISTFILE; set +o emacs +o vi",
-    builtin=rb"\command",
-    restore=rb"PS1= PS2=; \command set +v",
-    guard=_dash_guard,
-    watch=_unwatched,
-)
-"""dash, and any other plain POSIX shell."""
-
-ZSH = Dialect(
-    name="zsh",
-    arguments=(b"-f", b"-i", b"+o", b"zle"),
-    opening=b"unset HISTFILE; MAILCHECK=0; setopt interactivecomments",
-    builtin=rb"\builtin",
-    restore=(
-        rb"\builtin unfunction -m precmd preexec periodic; precmd_functions=() preexec_functions=() "
-        rb"periodic_functions=() PS1= PS2=; \builtin unsetopt zle promptcr promptsp verbose banghist"
-    ),
-    guard=_zsh_guard,
-    watch=_zsh_watch,
-)
-"""zsh, 5.0 and later.  A ``#`` begins a comment, as in its scripts."""
-
-DIALECTS = {b"bash": BASH, b"rbash": BASH, b"dash": DASH, b"ash": DASH, b"sh": DASH, b"zsh": ZSH}
-"""The dialect of each known shell, by the name of its program."""
-
-
-def dialect_of(executable: bytes) -> Dialect | None:
-    """Look up a shell's dialect by the name of its program.
-
-    :param executable: absolute path.  The target of a symbolic link, such as ``/bin/sh``, counts before the link.
-    :returns: the dialect, or ``None`` for an unknown program.
-    """
-    real = os.path.basename(os.path.realpath(executable))
-    return DIALECTS.get(real) or DIALECTS.get(os.path.basename(executable))
-
-
 MAX_REPORT_BYTES = 256
 """Bytes of one report: a letter, two numbers, and the letters of the options, of which zsh has about 60."""
 
 _REPORT = re.compile(rb"(?:(s) (\d{1,18})|([er]) (\d{1,18}) (\d{1,3}) ([!-~]*))")
 """``s 5``: command 5 begins.  ``e 5 0 himBs``: it has ended with status 0.  ``r 6 0 himBs``: the answer to question 6.
 """
-
-
-class ReportKind(enum.Enum):
-    """The subject of a report."""
-
-    BEGUN = b"s"
-    """The shell has read the whole line of a command and begins the command."""
-
-    ENDED = b"e"
-    """The shell has finished a command or abandoned it."""
-
-    IN_STEP = b"r"
-    """The shell has run a line that only asked for this report: it reads its next line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One report of the shell.
-
-    :ivar kind: its subject.
-    :ivar number: the number of the command or of the question.
-    :ivar status: the status of the last command, 0 to 255; 0 in a report that a command begins.
-    :ivar flags: the letters of the shell's options (``$-``); empty in a report that a command begins.
-    """
-
-    kind: ReportKind
-    number: int
-    status: int = 0
-    flags: bytes = b""
-
-
-class GarbledReport(Exception):
-    """The status pipe carried something that is no report, so the shell's state is unknown from now on."""
 
 
 class ReportReader:
@@ -300,58 +179,151 @@ def _parse(line: bytes) -> Report:
     return Report(ReportKind(kind), int(number), int(status), flags)
 
 
-class ShellDialogue:
-    """Numbers the lines to one shell, and carries the status and the options from one command to the next.
+def unwatched(command: bytes, _report: bytes) -> bytes:
+    """Return the command as it is: the `watch` of a shell that needs none."""
+    return command
 
-    :param dialect: the shell's dialect.
-    :param folder: holds the file of a question.
-    :param commands: the shell's command pipe, which gets the lines.
-    :ivar number: the number of the last line that was sent; no report has a greater one.
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A dialect that is spoken by evaluation.
+
+    :ivar name: the shell's name.
+    :ivar clean: program arguments that make it interactive, without start-up files and without line editing.
+    :ivar own: program arguments that make it interactive without line editing.
+    :ivar syntax: the lines to write to it.
     """
 
-    def __init__(self, dialect: Dialect, folder: PrivateFolder, commands: InputPipe) -> None:
-        self._dialect = dialect
+    name: str
+    clean: tuple[bytes, ...]
+    own: tuple[bytes, ...]
+    syntax: Syntax
+
+    def arguments(self, *, startup_files: bool) -> tuple[bytes, ...]:
+        """See :meth:`twisted_rsh.execution.shells.talk.Dialect.arguments`."""
+        return self.own if startup_files else self.clean
+
+    def withheld(self, *, startup_files: bool) -> frozenset[bytes]:
+        """See :meth:`twisted_rsh.execution.shells.talk.Dialect.withheld`."""
+        return WITHHELD - {b"ENV"} if startup_files else WITHHELD
+
+    def start_talk(
+        self, reactor: IJobReactor, plan: SpawnPlan, folder: PrivateFolder, listener: TalkListener
+    ) -> EvaluationTalk:
+        """See :meth:`twisted_rsh.execution.shells.talk.Dialect.start_talk`."""
+        return EvaluationTalk(self.syntax, reactor, folder, listener)
+
+
+class EvaluationTalk(FlowControlledProtocol):
+    """A :class:`~twisted_rsh.execution.shells.talk.Talk` by evaluation.
+
+    It numbers the lines, and carries the status and the options from one command to the next.
+
+    :param syntax: the lines to write.
+    :param reactor: watches the pipes.
+    :param folder: holds the file of a question.
+    :param listener: hears the reports.
+    :raises OSError: the pipes cannot be made; no descriptor stays open.
+    """
+
+    def __init__(self, syntax: Syntax, reactor: IJobReactor, folder: PrivateFolder, listener: TalkListener) -> None:
+        self._syntax = syntax
         self._folder = folder
-        self._commands = commands
+        self._listener = listener
+        self._reader = ReportReader()
         self.number = self._last_command = 0
+        self._is_aside = False
         self._status = 0
         self._flags = b""
+        command_reader, command_writer = open_pipe()
+        try:
+            status_reader, status_writer = open_pipe()
+        except BaseException:
+            os.close(command_reader)
+            os.close(command_writer)
+            raise
+        self.launch = Launch(inherited={0: command_reader, STATUS_FD: status_writer}, input_at=TERMINAL_FD)
+        self._commands = InputPipe(reactor, command_writer, 0)
+        self._reports = OutputPipe(reactor, status_reader, STATUS_FD, self)
 
-    def send_opening(self) -> None:
-        """Send the first line.  The shell answers with the end of command 0."""
-        self._commands.write(self._dialect.opening_line())
+    def started(self, transport: SpawnedProcess) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.started`."""
+        self._close_inherited()
+        self._reports.resume()
 
-    def send_command(self, text: bytes, source: bytes | None) -> int:
-        """Send the line of a command.
+    def open(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.open`."""
+        self._commands.write(self._syntax.opening_line())
 
-        :param text: the command.
-        :param source: the path of its input, or ``None`` for the terminal.
-        :returns: the command's number.
-        """
+    def send_command(self, text: bytes, source: bytes | None, *, aside: bool) -> int:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
         self.number += 1
         self._last_command = self.number
-        line = self._dialect.command_line(self.number, text, source=source, status=self._status, flags=self._flags)
+        self._is_aside = aside
+        if aside:
+            text = b"(%s\n)" % text
+        line = self._syntax.command_line(self.number, text, source=source, status=self._status, flags=self._flags)
         self._commands.write(line)
         return self.number
 
     def command_ended(self, report: Report) -> None:
-        """Keep the status and the options of the command that has ended; the next command finds them.
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.command_ended`."""
+        if not self._is_aside:
+            self._status, self._flags = report.status, report.flags
 
-        :param report: the report of its end.
-        """
-        self._status, self._flags = report.status, report.flags
-
-    def send_question(self) -> None:
-        """Ask the shell whether it is at its prompt.  The answer satisfies :meth:`is_in_step`.
-
-        :raises OSError: the file of the question cannot be written.
-        """
+    def ask(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
+        if self._commands.buffered():
+            return
         path = self._folder.place("sync:")
         with open(path, "xb") as file:
-            file.write(self._dialect.sync_script(self.number + 1))
+            file.write(self._syntax.sync_script(self.number + 1))
         self.number += 1
-        self._commands.write(self._dialect.sync_line(path))
+        self._commands.write(self._syntax.sync_line(path))
 
     def is_in_step(self, report: Report) -> bool:
-        """Return whether a report answers a question that was sent after the last command."""
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
         return report.kind is ReportKind.IN_STEP and report.number > self._last_command
+
+    def leave(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.leave`.
+
+        The report of the last command has changed ``$?``, which is the shell's own status at the end of its input.
+        """
+        if self._status:
+            self._commands.write((b"exit %d\n" if b"e" in self._flags else b"(exit %d)\n") % self._status)
+        self._commands.end()
+
+    def exited(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
+        self._commands.close()
+        if not self._reports.is_closed:
+            self._reports.doRead()
+            self._reports.close()
+
+    def close(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.close`."""
+        self._close_inherited()
+        self._commands.close()
+        self._reports.close()
+
+    def _close_inherited(self) -> None:
+        for fd in self.launch.inherited.values():
+            os.close(fd)
+
+    # The pipe of the reports
+
+    def output_room(self, childFD: int) -> int:
+        """See :meth:`FlowControlledProtocol.output_room`: a report always has room."""
+        return READ_BYTES
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Read reports, and pass them on."""
+        try:
+            reports = self._reader.feed(data)
+        except GarbledReport:
+            self._reports.close()
+            self._listener.garbled()
+            return
+        for report in reports:
+            self._listener.reported(report)

@@ -1,4 +1,4 @@
-"""The dialects of the shells, and the reader of their reports, without a running shell."""
+"""The lines of a talk by evaluation, and the reader of its reports, without a running shell."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from twisted_rsh.execution.shells.dialect import (
-    BASH,
-    DASH,
-    MAX_REPORT_BYTES,
-    ZSH,
-    GarbledReport,
-    Report,
-    ReportKind,
-    ReportReader,
-    dialect_of,
-    quoted,
-)
+from twisted_rsh.execution.shells.bash import BASH
+from twisted_rsh.execution.shells.dash import DASH
+from twisted_rsh.execution.shells.dialects import dialect_of
+from twisted_rsh.execution.shells.evaluation import MAX_REPORT_BYTES, Evaluation, ReportReader
+from twisted_rsh.execution.shells.reports import GarbledReport, Report, ReportKind
+from twisted_rsh.execution.shells.talk import quoted
+from twisted_rsh.execution.shells.zsh import ZSH
 
 
 def test_quoting() -> None:
@@ -39,9 +34,10 @@ def test_dialect_of(tmp_path: Path) -> None:
 
 def test_status_is_not_set_with_errexit() -> None:
     """A command gets the status of the previous one, unless that would end the shell."""
-    assert b"(exit 3)" in BASH.command_line(2, b"echo", source=None, status=3)
-    assert b"(exit" not in BASH.command_line(2, b"echo", source=None, status=3, flags=b"e")
-    assert b"(exit" not in BASH.command_line(2, b"echo", source=None)
+    assert isinstance(DASH, Evaluation)
+    assert b"(exit 3)" in DASH.syntax.command_line(2, b"echo", source=None, status=3)
+    assert b"(exit" not in DASH.syntax.command_line(2, b"echo", source=None, status=3, flags=b"e")
+    assert b"(exit" not in DASH.syntax.command_line(2, b"echo", source=None)
 
 
 def test_reports_in_pieces() -> None:
