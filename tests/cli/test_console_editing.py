@@ -1,4 +1,4 @@
-"""What the console's prompt does for a person: unfinished commands, completion, history, escapes, and the shell's state."""
+"""What the prompt does for a person: unfinished commands, completion, history, escapes, and the shell's state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def leave(terminal: Terminal, status: int = 0) -> None:
 
 
 def test_unfinished_commands_go_on(bash_server: ServerProcess, console: Console) -> None:
-    """A quote, a loop, a here-document, a trailing backslash: each goes on, runs once, and is one entry of the history."""
+    """A quote, a loop, a here-document, a trailing backslash: each goes on, runs once, and is one history entry."""
     terminal = console(bash_server)
     texts = {
         "echo 'one": ["two'"],
@@ -250,9 +250,7 @@ def test_wide_characters_at_the_prompt(server: ServerProcess, console: Console) 
 def test_window_changes_while_a_command_runs(bash_server: ServerProcess, console: Console) -> None:
     """A command learns the new size of the window while it runs, and the next prompt fits it."""
     terminal = console(bash_server)
-    terminal.enter(
-        "trap 'echo $(tput cols || stty size)' WINCH; sh -c 'trap \"stty size; exit\" WINCH; echo $$; while :; do sleep 0.05; done'"
-    )
+    terminal.enter("sh -c 'trap \"stty size; exit\" WINCH; echo $$; while :; do sleep 0.05; done'")
     pid_shown(terminal)
     terminal.resize(90, 20)
     terminal.shows("20 90")

@@ -85,7 +85,7 @@ class Completer:
         else:
             text = f"set -- {arguments}\n{self._script}"
         answer = await self._ask(text, until)
-        return None if answer is None else _parse(answer, mark)
+        return None if answer is None else _parse(answer, mark, line)
 
     async def stop(self) -> None:
         """End what is still asked; afterwards the shell takes a command."""
@@ -123,15 +123,15 @@ def _quoted(line: str) -> str:
     return "'" + line.replace("'", "'\\''") + "'"
 
 
-def _parse(answer: str, mark: str) -> Completions | None:
-    """Read what a script has written; other output may stand before it."""
+def _parse(answer: str, mark: str, line: str) -> Completions | None:
+    """Read what a script has written about a line; other output may stand before it."""
     _, found, rest = answer.partition(f"{mark}\n")
-    size, _, rest = rest.partition("\n")
+    word, _, rest = rest.partition("\n")
     texts, dot, _ = rest.rpartition(".\n")
-    if not (found and dot and size.isdigit()):
+    if not (found and dot and line.endswith(word)):
         return None
     listed = tuple(dict.fromkeys(text for text in texts.split("\n") if text and text == printable(text)))
-    return Completions(int(size), listed) if listed else None
+    return Completions(len(word), listed) if listed else None
 
 
 def common_start(texts: tuple[str, ...]) -> str:

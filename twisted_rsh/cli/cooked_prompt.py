@@ -27,6 +27,9 @@ __all__ = ["CookedPrompt"]
 
 _PIECE_BYTES = 64 * 1024
 
+_END = b"\x04"
+"""Ctrl-D, which a command has left unread."""
+
 
 @implementer(IPrompt, IOutputHolder)
 class CookedPrompt:
@@ -52,7 +55,7 @@ class CookedPrompt:
         self._settings.use(TerminalMode.FOUND)
         loop = asyncio.get_running_loop()
         asking = asyncio.ensure_future(self._ask())
-        needless = False
+        needless = was_interrupted = False
 
         def stop_asking(_result: object) -> None:
             nonlocal needless
@@ -60,6 +63,8 @@ class CookedPrompt:
             asking.cancel()
 
         def interrupt() -> None:
+            nonlocal was_interrupted
+            was_interrupted = True
             self._echo("\n")
             asking.cancel()
 
@@ -68,10 +73,10 @@ class CookedPrompt:
         self._outputs.hold(self)
         try:
             return await Deferred.fromFuture(asking)
-        except BaseException as error:
+        except BaseException:
             if needless:
                 return None
-            if isinstance(error, asyncio.CancelledError) or asking.cancelled():
+            if was_interrupted:
                 raise LineDropped from None
             raise
         finally:
@@ -96,10 +101,10 @@ class CookedPrompt:
                 self._escape(line)
             self._lines.append(line)
             text = "\n".join(self._lines)
-            checking = Deferred.fromCoroutine(self._check.is_whole(text)).asFuture(asyncio.get_running_loop())
-            if not text.strip() or await checking:
-                if text.strip():
-                    self._history.append_string(text)
+            if not text.strip():
+                return text
+            if await Deferred.fromCoroutine(self._check.is_whole(text)).asFuture(asyncio.get_running_loop()):
+                self._history.append_string(text)
                 return text
             self._echo(CONTINUATION)
 
@@ -115,8 +120,12 @@ class CookedPrompt:
     async def _read_line(self) -> str | None:
         """Read a line; ``None`` at the end of the input."""
         # The system has not shown what comes from elsewhere.
-        self._echo_bytes(self._given.partition(b"\n")[0] + b"\n" * (b"\n" in self._given))
+        line, end, _ = self._given.partition(b"\n")
+        self._echo_bytes(line.replace(_END, b"") + end)
         while b"\n" not in self._given:
+            if self._given.startswith(_END):
+                self._given = self._given[1:]
+                return None
             data = await self._read()
             if not data:  # Ctrl-D, or the terminal is gone
                 data = b"\n"
@@ -155,7 +164,8 @@ class CookedPrompt:
         with contextlib.suppress(OSError):
             while select.select([0], [], [], 0)[0] and (piece := os.read(0, _PIECE_BYTES)):
                 data += piece
-        return data.replace(b"\n", b"\r")
+        # What the system has made of Enter and of Ctrl-D.
+        return data.replace(b"\n", b"\r").replace(b"\0", _END)
 
     def give(self, data: bytes) -> None:
         """See :meth:`~twisted_rsh.cli.asking.IPrompt.give`."""

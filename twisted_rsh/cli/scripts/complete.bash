@@ -1,5 +1,5 @@
-# Complete the line in $1 as this bash would; runs in a subshell of it.  $2 begins the answer, which is a line with the
-# number of characters that a candidate replaces, a line for each candidate, quoted, and a line with a dot.
+# Complete the line in $1 as this bash would; runs in a subshell of it.  $2 begins the answer.  Behind it come a line with
+# the end of the line that a candidate replaces, a line for each candidate, quoted, and a line with a dot.
 exec 2>/dev/null </dev/null
 exec {__out}>&1 >/dev/null
 shopt -u nocasematch; set +eux -f
@@ -37,6 +37,7 @@ for ((__i = 0; __i < ${#__line}; __i++)); do
     *) __word+=$__c ;;
   esac
 done
+[[ $__word == *$'\n'* ]] && exit
 while [[ ${__words[0]-} == [A-Za-z_]*=* ]]; do __words=("${__words[@]:1}"); done
 __plain=$__word __open=${__word:0:1}
 case $__open in
@@ -126,7 +127,7 @@ __quoted() {
   printf '%s\n' "$quoted"
 }
 {
-  printf '%s\n%s\n' "$__mark" "${#__word}"
+  printf '%s\n%s\n' "$__mark" "$__word"
   if [[ $__files ]]; then
     __path=$__plain
     if [[ $__path == '~'* ]]; then

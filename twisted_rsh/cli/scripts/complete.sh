@@ -12,7 +12,7 @@ IFS='
 '
 set -- ${command%"$word"}
 while case ${1-} in [A-Za-z_]*=*) ;; *) false ;; esac; do shift; done
-printf '%s\n%s\n' "$mark" "${#word}"
+printf '%s\n%s\n' "$mark" "$word"
 # Print the lines that begin with $1, each once.
 starting() { awk -v start="$1" 'index($0, start) == 1 && !seen[$0]++' | head -n 1000; }
 quoted() { sed 's/[^[:alnum:]_./:,=@%+~^-]/\\&/g'; }

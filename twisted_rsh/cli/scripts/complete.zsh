@@ -11,6 +11,7 @@ words=(${(z)command})
 local word=
 [[ $line != *[[:space:]] && ${#words} -gt 0 ]] && word=$words[-1] && words[-1]=()
 while [[ ${words[1]-} == [A-Za-z_]*=* ]]; do words[1]=(); done
+[[ $word == *$'\n'* ]] && exit
 plain=${(Q)word}
 if [[ $word == '$'* ]]; then
   found=(${(k)parameters[(I)${(b)word#\$}*]})
@@ -42,6 +43,6 @@ else
   done
 fi
 print -r -- $mark
-print -r -- ${#word}
+print -r -- $word
 print -rl -- ${(u)found[1,1000]}
 print -r -- .
