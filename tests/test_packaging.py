@@ -64,7 +64,8 @@ def test_plugin_cache_is_not_shipped(setup: configparser.ConfigParser) -> None:
 def test_types_are_shipped(setup: configparser.ConfigParser) -> None:
     """The marker of PEP 561 is there and is shipped."""
     assert (ROOT / "twisted_rsh" / "py.typed").exists()
-    assert "py.typed" in lines(setup["options.package_data"]["twisted_rsh"])
+    assert lines(setup["options.package_data"]["twisted_rsh"]) == ["py.typed", "execution/search_path.bash"]
+    assert files("twisted_rsh").joinpath("execution", "search_path.bash").is_file()
     assert files("twisted_rsh").joinpath("py.typed").is_file()
 
 

@@ -36,9 +36,18 @@ def account(home: Path) -> Account:
 
 
 class ShellRig:
-    """A running shell, its owner, and short ways to use it."""
+    """A running shell, its owner, and short ways to use it.
 
-    def __init__(self, home: Path, shell: str, on_terminal: bool = False, **environment: str) -> None:
+    :param home: the home folder of the shell's user, where the shell starts.
+    :param shell: the name or the path of the shell.
+    :param on_terminal: whether it has a terminal.
+    :param folder: where the server's private folder for the shell is made; ``None`` for the home folder.
+    :param environment: variables beside those of every job.
+    """
+
+    def __init__(
+        self, home: Path, shell: str, on_terminal: bool = False, folder: Path | None = None, **environment: str
+    ) -> None:
         self.path = shell if "/" in shell else require_tool(shell)
         self.home = home
         self.owner = RecordingOwner()
@@ -49,7 +58,7 @@ class ShellRig:
             self.owner,
             JobTree(JobTrees(reactor)),
             Terminal(columns=132, rows=43) if on_terminal else None,
-            folder=str(home),
+            folder=str(folder or home),
         )
 
     async def ready(self) -> None:

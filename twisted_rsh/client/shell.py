@@ -38,6 +38,7 @@ class Shell:
         self._job = job
         self._replace = replace
         self._turn = DeferredLock()
+        self._running: Job | None = None
 
     async def __aenter__(self) -> Shell:  # noqa: PYI034 - Self is of Python 3.11
         return self
@@ -105,6 +106,7 @@ class Shell:
 
         async def run_once() -> Result:
             job = self.start(command, timeout=timeout, max_output=max_output, aside=aside)
+            self._running = job
             return await run_to_end(job, stdin, check=False, on_stdout=on_stdout, on_stderr=on_stderr)
 
         async def take_turn() -> Result:
@@ -119,12 +121,20 @@ class Shell:
                     former = await self._replace_ended()
                     result = await run_once()
             finally:
-                self._turn.release()
+                self._end_turn()
             if former is not None:
                 result = dataclasses.replace(result, replaced=former)
             return result.check() if check else result
 
         return Deferred.fromCoroutine(take_turn())
+
+    def _end_turn(self) -> None:
+        """Let the next command begin, once the one that was run has ended: it may have been cancelled."""
+        running, self._running = self._running, None
+        if running is None:
+            self._turn.release()
+        else:
+            running.wait().addCallback(lambda _: self._turn.release())
 
     async def _replace_ended(self) -> Ending | None:
         """Open a new shell where this one has ended and is to be replaced; return how it ended."""

@@ -162,11 +162,14 @@ class Recorder(FlowControlledProtocol):
 
 
 def start(
-    command: str, *, input_at: int | None = 0, inherited: Mapping[int, int] = NOTHING_INHERITED
+    command: str, *, input_at: int | None = 0, error_at: int = 2, inherited: Mapping[int, int] = NOTHING_INHERITED
 ) -> tuple[Recorder, SpawnedProcess]:
     """Start a command on pipes under a recorder."""
     protocol = Recorder()
-    return protocol, spawn_process(reactor, protocol, shell(command), input_at=input_at, inherited=inherited)
+    process = spawn_process(
+        reactor, protocol, shell(command), input_at=input_at, error_at=error_at, inherited=inherited
+    )
+    return protocol, process
 
 
 def start_on_terminal(command: str, *modes: tuple[str, int], **options: Any) -> tuple[Recorder, SpawnedProcess]:

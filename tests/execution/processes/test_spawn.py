@@ -183,6 +183,24 @@ async def test_input_at_another_number() -> None:
     assert protocol.output[1] == b"text"
 
 
+@asynchronous
+async def test_error_output_at_another_number() -> None:
+    """The error output may be at another number than 2, which then is what the child inherits there."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    protocol, _ = start("echo seen >&8; echo hidden >&2", input_at=None, error_at=8, inherited={2: null})
+    os.close(null)
+    await end_of(protocol)
+    assert protocol.output[2] == b"seen\n"
+
+
+@asynchronous
+async def test_terminal_without_an_input() -> None:
+    """A terminal may be the output alone; it is the child's controlling terminal all the same."""
+    protocol, _ = start_on_terminal("test -t 0 || echo no input; echo here >/dev/tty", input_at=None)
+    await end_of(protocol)
+    assert protocol.output[1] == b"no input\r\nhere\r\n"
+
+
 @pytest.mark.parametrize(
     ("input_at", "inherited"),
     [(1, {}), (2, {}), (10, {}), (-1, {}), (0, {0: 0}), (8, {8: 0}), (0, {1: 0}), (0, {10: 0}), (0, {-1: 0})],
@@ -192,8 +210,8 @@ def test_numbers_that_cannot_be(input_at: int, inherited: dict[int, int]) -> Non
     before = open_descriptors()
     with pytest.raises(ValueError, match="different numbers below 10"):
         spawn.spawn(shell("exit 0"), input_at=input_at, inherited=inherited)
-    with pytest.raises(ValueError, match="a terminal is an input too"):
-        spawn.spawn(shell("exit 0"), terminal=Terminal(), input_at=None)
+    with pytest.raises(ValueError, match="different numbers below 10"):
+        spawn.spawn(shell("exit 0"), error_at=input_at, inherited={0: 0, **inherited, 9: 0, 3: 0, input_at: 0})
     assert open_descriptors() == before
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from twisted_rsh.execution.shells.bash import BASH
+from twisted_rsh.execution.shells.bash import OLD_BASH
 from twisted_rsh.execution.shells.dash import DASH
 from twisted_rsh.execution.shells.dialects import dialect_of
 from twisted_rsh.execution.shells.evaluation import MAX_REPORT_BYTES, Evaluation, ReportReader
@@ -23,13 +23,13 @@ def test_quoting() -> None:
 
 
 def test_dialect_of(tmp_path: Path) -> None:
-    """The target of a symbolic link counts before the name of the link."""
+    """The target of a symbolic link counts before the name of the link; a bash without a version counts as an old one."""
     (tmp_path / "bash").touch()
     (tmp_path / "sh").symlink_to(tmp_path / "bash")
     (tmp_path / "other").touch()
     (tmp_path / "zsh").symlink_to(tmp_path / "other")
     found = [dialect_of(os.fsencode(tmp_path / name)) for name in ("sh", "bash", "other", "zsh", "dash")]
-    assert found == [BASH, BASH, None, ZSH, DASH]
+    assert found == [OLD_BASH, OLD_BASH, None, ZSH, DASH]
 
 
 def test_status_is_not_set_with_errexit() -> None:

@@ -151,15 +151,16 @@ class _Setup:
         self.give(self.lend(writing), number)
         return self.keep(reading)
 
-    def add_terminal(self, terminal: Terminal, number: int) -> tuple[int, int, str]:
+    def add_terminal(self, terminal: Terminal, number: int | None) -> tuple[int, int, str]:
         """Let the child open a new terminal, and return descriptors to write to and to read from, and its name.
 
         Call it before the other methods: a session leader's first terminal is its controlling one.
         """
         ends = open_terminal(terminal)
         self.lend(ends.slave)
-        self.actions.append((os.POSIX_SPAWN_OPEN, number, ends.path, os.O_RDWR, 0))
-        self.give(number, 1)
+        self.actions.append((os.POSIX_SPAWN_OPEN, 1 if number is None else number, ends.path, os.O_RDWR, 0))
+        if number is not None:
+            self.give(number, 1)
         return self.keep(ends.writing), self.keep(ends.reading), ends.path
 
     def add_inherited(self, fd: int, number: int) -> None:
@@ -174,6 +175,7 @@ def spawn(
     *,
     terminal: Terminal | None = None,
     input_at: int | None = 0,
+    error_at: int = 2,
     inherited: Mapping[int, int] = NOTHING_INHERITED,
 ) -> Spawned:
     """Start a process as the leader of its own session and process group, with its streams and nothing else of ours.
@@ -185,18 +187,19 @@ def spawn(
     :param terminal: the terminal to give it, as its input, its output and, unless `separate_stderr` is set, its error
         output; ``None`` for three pipes.
     :param input_at: the descriptor that its input is in the child, 0 to 9 but neither 1 nor 2; ``None`` for no input,
-        which a terminal does not allow.  0 is ``/dev/null`` in a child that has neither its input nor an inherited
-        descriptor there.
+        or for a terminal that the child only finds as its output.  0 is ``/dev/null`` in a child that has neither its
+        input nor an inherited descriptor there.
+    :param error_at: the descriptor that its error output is in a child on pipes, 2 to 9.
     :param inherited: descriptors that it gets beside these: the number in the child, 0 to 9, and ours, which stays the
         caller's.
     :returns: the process.
-    :raises ValueError: a number is out of range or given twice, or a terminal has no input.
+    :raises ValueError: a number is out of range or given twice.
     :raises twisted_rsh.execution.processes.terminal.TerminalUnavailable: the system has no terminal to give; an
         ``OSError`` too.
     :raises OSError: it was not started, and every descriptor is closed again: ``ENOENT`` (also when the interpreter
         that a script names is missing), ``EACCES``, ``ENOEXEC``, ``E2BIG``, ``EMFILE``, ``EAGAIN``, ...
     """
-    numbers = [1, 2, *inherited, *(() if input_at is None else (input_at,))]
+    numbers = [1, 2 if terminal else error_at, *inherited, *(() if input_at is None else (input_at,))]
     if len(set(numbers)) < len(numbers) or not all(0 <= number < FIRST_OWN for number in numbers):
         raise ValueError(f"a child's descriptors are different numbers below {FIRST_OWN}, not {sorted(numbers)}")
     setup = _Setup()
@@ -206,11 +209,11 @@ def spawn(
             if input_at is not None:
                 stdin = setup.add_input_pipe(input_at)
             stdout = setup.add_output_pipe(1)
-        elif input_at is None:
-            raise ValueError("a terminal is an input too: say at which number")
         else:
             stdin, stdout, path = setup.add_terminal(terminal, input_at)
-        if terminal is None or terminal.separate_stderr:
+        if terminal is None:
+            stderr = setup.add_output_pipe(error_at)
+        elif terminal.separate_stderr:
             stderr = setup.add_output_pipe(2)
         else:
             setup.give(1, 2)

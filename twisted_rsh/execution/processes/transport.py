@@ -40,6 +40,7 @@ def spawn_process(
     *,
     terminal: Terminal | None = None,
     input_at: int | None = 0,
+    error_at: int = 2,
     inherited: Mapping[int, int] = NOTHING_INHERITED,
 ) -> SpawnedProcess:
     """Start a process under a protocol.
@@ -58,7 +59,8 @@ def spawn_process(
     :param plan: what to execute.
     :param terminal: the terminal to give it, or ``None`` for pipes.
     :param input_at: the descriptor that its input is in the child, or ``None`` for no input.
-    :param inherited: descriptors that it gets beside these, the number in the child and ours.  For all three see
+    :param error_at: the descriptor that its error output is in a child on pipes.
+    :param inherited: descriptors that it gets beside these, the number in the child and ours.  For all four see
         :func:`twisted_rsh.execution.processes.spawn.spawn`.
     :returns: the transport, which is the protocol's.
     :raises ValueError: the numbers are not as :func:`twisted_rsh.execution.processes.spawn.spawn` wants them.
@@ -67,7 +69,7 @@ def spawn_process(
     :raises OSError: the process was not started (see :func:`twisted_rsh.execution.processes.spawn.spawn`), or could not
         be watched and was killed; no descriptor stays open.
     """
-    spawned = spawn(plan, terminal=terminal, input_at=input_at, inherited=inherited)
+    spawned = spawn(plan, terminal=terminal, input_at=input_at, error_at=error_at, inherited=inherited)
     return SpawnedProcess(reactor, protocol, spawned)
 
 

@@ -359,6 +359,7 @@ class ShellCommand:
         """
         if self._is_over:
             return
+        self._look()
         if self.has_begun:
             self._shell.signal_command(name)
         elif name not in self._early_signals:
@@ -391,11 +392,17 @@ class ShellCommand:
         """
         if self._is_over or self._must_end:
             return
+        self._look()
         self._must_end = True
         if not self._is_sent:
             self._shell.withdraw()
         elif self.has_begun:
             self._end()
+
+    def _look(self) -> None:
+        """Have the shell report now whether the command has begun."""
+        if self._is_sent and not self.has_begun:
+            self._shell.look()
 
     # Input
 

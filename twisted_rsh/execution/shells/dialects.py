@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from twisted_rsh.execution.shells.bash import BASH
+from twisted_rsh.execution.shells.bash import OLD_BASH, bash_dialect
 from twisted_rsh.execution.shells.dash import DASH
 from twisted_rsh.execution.shells.talk import Dialect
 from twisted_rsh.execution.shells.zsh import ZSH
@@ -14,9 +14,9 @@ from twisted_rsh.execution.shells.zsh import ZSH
 __all__ = ["DIALECTS", "dialect_of"]
 
 DIALECTS: Mapping[bytes, Dialect] = MappingProxyType(
-    {b"bash": BASH, b"rbash": BASH, b"dash": DASH, b"ash": DASH, b"sh": DASH, b"zsh": ZSH}
+    {b"bash": OLD_BASH, b"rbash": OLD_BASH, b"dash": DASH, b"ash": DASH, b"sh": DASH, b"zsh": ZSH}
 )
-"""The dialect of each known shell, by the name of its program."""
+"""The dialect of each known shell, by the name of its program; a bash is asked for its version besides."""
 
 
 def dialect_of(executable: bytes) -> Dialect | None:
@@ -26,4 +26,5 @@ def dialect_of(executable: bytes) -> Dialect | None:
     :returns: the dialect, or ``None`` for an unknown program.
     """
     real = os.path.basename(os.path.realpath(executable))
-    return DIALECTS.get(real) or DIALECTS.get(os.path.basename(executable))
+    dialect = DIALECTS.get(real) or DIALECTS.get(os.path.basename(executable))
+    return bash_dialect(executable) if dialect is OLD_BASH else dialect

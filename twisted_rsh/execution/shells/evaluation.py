@@ -281,6 +281,9 @@ class EvaluationTalk(FlowControlledProtocol):
         self.number += 1
         self._commands.write(self._syntax.sync_line(path))
 
+    def look(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`: the reports come by themselves."""
+
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
         return report.kind is ReportKind.IN_STEP and report.number > self._last_command
@@ -288,10 +291,10 @@ class EvaluationTalk(FlowControlledProtocol):
     def leave(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.leave`.
 
-        The report of the last command has changed ``$?``, which is the shell's own status at the end of its input.
+        At the end of its input the shell would exit with the status of our own last command.
         """
         if self._status:
-            self._commands.write((b"exit %d\n" if b"e" in self._flags else b"(exit %d)\n") % self._status)
+            self._commands.write(b"%s exit %d\n" % (self._syntax.builtin, self._status))
         self._commands.end()
 
     def exited(self) -> None:

@@ -61,7 +61,7 @@ def plan_shell(
     """
 
     def plan(name: str) -> tuple[SpawnPlan, Dialect | None]:
-        named = replace(request, shell=None, argv=(name,))
+        named = replace(request, shell=None, startup_files=False, argv=(name,))
         spawn = plan_job(named, account, program_check=program_check, folder_check=folder_check)
         return spawn, dialect_of(spawn.executable)
 

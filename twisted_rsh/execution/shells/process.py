@@ -132,6 +132,9 @@ class ShellProcess(FlowControlledProtocol):
         self._is_settling = False
         self._looks = 0
         launch = talk.launch
+        inherited = dict(launch.inherited)
+        if terminal is None and launch.first_error is not None:
+            inherited[2] = launch.first_error
         environment = tuple({**dict(plan.environment), **launch.environment}.items())
         try:
             self.transport = spawn_process(
@@ -140,7 +143,8 @@ class ShellProcess(FlowControlledProtocol):
                 replace(plan, argv=plan.argv + launch.arguments, environment=environment),
                 terminal=terminal,
                 input_at=None if terminal is None else launch.input_at,
-                inherited=launch.inherited,
+                error_at=launch.error_at,
+                inherited=inherited,
             )
         except BaseException:
             talk.close()

@@ -32,12 +32,14 @@ class Report:
     :ivar number: the number of the command or of the question.
     :ivar status: the status of the last command, 0 to 255; 0 in a report that a command begins.
     :ivar flags: the letters of the shell's options (``$-``); empty in a report that a command begins.
+    :ivar has_begun: whether the report of an end proves that the command had begun, without a report of that.
     """
 
     kind: ReportKind
     number: int
     status: int = 0
     flags: bytes = b""
+    has_begun: bool = False
 
 
 class GarbledReport(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, Ref
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.shell_state import ShellState
+from twisted_rsh.execution.job import LINGER_SECONDS, MAX_LINGER_SECONDS
 from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.plan import describe_shortage, refusal_of, shell_failure
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
@@ -32,6 +34,13 @@ __all__ = ["LAST_WORDS_BYTES", "ShellJob", "start_shell"]
 
 LAST_WORDS_BYTES = 200
 """Bytes of hidden output that are kept: if a shell fails at its start, its refusal repeats the last line."""
+
+
+WRITER_LOOK_SECONDS = 0.02
+"""Seconds between two looks whether the process substitutions of a command have ended."""
+
+_WRITES_ON = re.compile(rb">\s*\(")
+"""A process substitution that is written to, whose output may come after the command."""
 
 
 def start_shell(
@@ -87,6 +96,7 @@ class ShellJob:
         self._reactor = reactor
         self._plan = plan
         self._owner = owner
+        self._tree = tree
         self._life = JobLifetime(reactor, tree, limits, self)
         self.folder = folder
         self._output = ShellOutput(reactor, owner)
@@ -96,6 +106,7 @@ class ShellJob:
         self._fate: Ending | None = None
         self._exit: Ending | None = None
         self._held_open = False
+        self._last_output_at = 0.0
         self._is_leaving = False
         self._told_no_input = False
         self._interrupt: int | None = None
@@ -257,6 +268,10 @@ class ShellJob:
         if self._watch.phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
 
+    def look(self) -> None:
+        """Have the talk report whether the command has begun."""
+        self._talk.look()
+
     def withdraw(self) -> None:
         """Drop the command, which the shell has not been given.  The command ends with a refusal."""
         command, self._command = self._command, None
@@ -292,6 +307,7 @@ class ShellJob:
         elif self._command is None:
             self._output.received(stream, data)
         else:
+            self._last_output_at = self._reactor.seconds()
             self._command.output_received(stream, data)
 
     def reported(self, report: Report) -> None:
@@ -363,13 +379,34 @@ class ShellJob:
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
         self._talk.command_ended(report)
         self._meter.command_ended()
+        command.has_begun |= report.has_begun
         if command.has_begun:
             self._ending = self.signals.ending_of(report.status, on_terminal=self.process.feed is not None)
         else:
             text = "the shell could not begin the command; its standard error says why"
             self._ending = Refused(RefusalReason.SHELL_FAILED, text)
         self._watch.enter(Phase.SETTLING)
-        self.process.settle()
+        if _WRITES_ON.search(command.text) and command.has_begun:
+            now = self._reactor.seconds()
+            self._wait_for_writers(now + LINGER_SECONDS, now + MAX_LINGER_SECONDS)
+        else:
+            self.process.settle()
+
+    def _wait_for_writers(self, quiet: float, late: float) -> None:
+        """Let the process substitutions of a command write on, as long as the rest of a job's pipeline may.
+
+        The shell does not wait for them, and they need not be its children.
+
+        :param quiet: when the wait ends if nothing more comes.
+        :param late: when it ends in any case.
+        """
+        now = self._reactor.seconds()
+        quiet = max(quiet, self._last_output_at + LINGER_SECONDS)
+        is_alone = self._tree.sees_processes and self._tree.members(0).keys() <= {self.process.pid}
+        if self._exit is None and now < min(quiet, late) and not is_alone:
+            self._reactor.callLater(WRITER_LOOK_SECONDS, self._wait_for_writers, quiet, late)
+        else:
+            self.process.settle()
 
     def _command_settled(self) -> None:
         command, self._command = self._command, None

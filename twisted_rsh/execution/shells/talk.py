@@ -41,12 +41,17 @@ class Launch:
         They stay the talk's, which closes them in `started` and in `close`.
     :ivar input_at: the number at which the process has its terminal open for reading, beside 1 and 2; ``None`` for
         none.  Without a terminal it has no meaning.
+    :ivar error_at: the number at which the process has its error output.  With a terminal it has no meaning.
+    :ivar first_error: the descriptor of ours that the process has as 2 at first, where `error_at` is another one.  It
+        stays the talk's, too.
     """
 
     arguments: tuple[bytes, ...] = ()
     environment: Mapping[bytes, bytes] = field(default_factory=dict)
     inherited: Mapping[int, int] = field(default_factory=dict)
     input_at: int | None = None
+    error_at: int = 2
+    first_error: int | None = None
 
 
 class TalkListener(Protocol):
@@ -114,6 +119,12 @@ class Talk(Protocol):
         A report that satisfies :meth:`is_in_step` follows when it is, possibly from within this call.
 
         :raises OSError: the question cannot be asked.
+        """
+
+    def look(self) -> None:
+        """Find out whether the command has begun, and report it, if reports of that do not come by themselves.
+
+        There is something to do with a command that has begun: a signal waits, or the command is to end.
         """
 
     def is_in_step(self, report: Report) -> bool:

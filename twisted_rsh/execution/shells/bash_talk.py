@@ -1,0 +1,605 @@
+r"""The talk with bash 5.1 and later: each text is typed as it is, and bash reports at its prompt.
+
+Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a group::
+
+    { TEXT
+    } <INPUT
+
+so that nothing has to be evaluated, put back or hidden: ``$?``, ``$_``, ``PIPESTATUS``, ``set -e``, traps and the trace
+are those of the text.  While the group runs, bash keeps its own input at descriptor 10.  A text that may touch this
+number takes the input first and keeps it; at the next prompt bash takes its own back.
+
+Two elements of ``PROMPT_COMMAND`` run at the prompt, and bash puts ``$?``, ``$_`` and ``PIPESTATUS`` back behind them.
+The first runs the commands of a file if there is one.  The second reports.  Neither has a simple command in it, so that
+no trap and no trace meets them: a report is the message of a redirection from below ``/dev/null/``, where nothing can
+be, and the message goes to the FIFO of the reports.
+
+The word of the input also sets ``$LINENO``, so that the texts count as the lines of one script, and so that the report
+of a command differs from one that bash repeats after an interrupt at its prompt.
+
+Sources: bash(1), "PROMPT_COMMAND", "REDIRECTION"; proc(5), ``/proc/PID/syscall``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import select
+import signal
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+
+from twisted.internet.interfaces import IDelayedCall
+
+from twisted_rsh.execution.processes.descriptors import above_child_fds, open_pipe
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.processes.spawn import SpawnPlan
+from twisted_rsh.execution.processes.transport import SpawnedProcess
+from twisted_rsh.execution.shells.bash_text import (
+    MAX_TYPED_BYTES,
+    Way,
+    is_nothing,
+    is_plainly_complete,
+    is_typable,
+    is_verbose,
+    noticed_names,
+    watches,
+    way_of,
+    whole_check,
+)
+from twisted_rsh.execution.shells.command_terminal import CommandTerminal
+from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.report_fifo import ReportFifo
+from twisted_rsh.execution.shells.reports import Report, ReportKind
+from twisted_rsh.execution.shells.syntax_check import SyntaxAnswer, SyntaxCheck
+from twisted_rsh.execution.shells.talk import Launch, TalkListener, quoted
+
+__all__ = ["LOOK_DELAYS", "MAX_KNOWN_TEXTS", "BashTalk"]
+
+_ERROR_FD, _OWN_FD = 8, 9
+"""Where bash finds its error output and its command terminal when it starts; it closes both."""
+
+LOOK_DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
+"""Seconds before each look at a command that has not reported its end, and then a second each: whether it has begun,
+and whether bash reads its terminal although it has not reported."""
+
+_LONG_LOOK = 1.0
+
+_SILENT_LOOKS = 3
+"""Looks in which bash has read its terminal without a report, until the server acts: first asks, then interrupts, then
+gives up."""
+
+MAX_KNOWN_TEXTS = 256
+"""Texts whose check is remembered."""
+
+MAX_LAST_WORD = 500
+"""Characters of ``$_`` that are carried from a file of commands to the next text."""
+
+MAX_REPORT_BYTES = 64 * 1024
+"""Bytes of the reports that are not whole; one report has some 200."""
+
+_LAST_LINE_PADDED = 10_000
+"""The last line number that a file of commands is brought to with empty lines."""
+
+_READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
+"""The system calls by which bash waits for its next line: read, select, pselect6."""
+
+_REPORT = re.compile(rb"/dev/null/([PQAT]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
+_NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
+_WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
+_LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
+_PROMPTS = (b"PS1", b"PS2")
+_KEPT = b"__twisted_rsh_"
+_GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
+"""Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
+_EMPTY_LOOP = b"for _ in; do :; done"
+_COUNT = b'"${LINENO+${LINENO:$((0*(LINENO=%d))):0}}"'
+"""Nothing, but as bash expands it, the number of the line becomes another one."""
+
+
+class _Mark:
+    """A FIFO that tells, also after the end of the shell, whether the shell has opened it.
+
+    :param path: where to make it.
+    """
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
+        self._fd = -1
+
+    def set(self) -> None:
+        """Begin to tell."""
+        self.close()
+        if not os.path.lexists(self.path):
+            os.mkfifo(self.path, 0o600)
+        self._fd = above_child_fds(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def was_opened(self) -> bool:
+        """Return whether a process has opened it for writing since :meth:`set`, and none has it open."""
+        poll = select.poll()
+        poll.register(self._fd, 0)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Close it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class BashTalk:
+    """A :class:`~twisted_rsh.execution.shells.talk.Talk` with bash 5.1 or later, on Linux.
+
+    :param reactor: watches the terminal and the FIFO, and tells the time.
+    :param plan: what the process is going to execute; it reads start-up files unless it has ``--norc``.
+    :param folder: holds the FIFO and the files that bash reads.
+    :param listener: hears the reports.
+    :raises OSError: a channel cannot be made; no descriptor stays open.
+    """
+
+    def __init__(self, reactor: IJobReactor, plan: SpawnPlan, folder: PrivateFolder, listener: TalkListener) -> None:
+        self._reactor = reactor
+        self._plan = plan
+        self._folder = folder
+        self._listener = listener
+        self._is_clean = b"--norc" in plan.argv
+        self._on_terminal = False
+        self._pid = 0
+        self.number = self._last_command = 0
+        self._running: int | None = 0
+        self._has_begun = True
+        self._is_aside = False
+        self._status = 0
+        self._flags = b""
+        self._edits = False
+        self._has_history = self._records = False
+        self._is_watched = self._has_traps = not self._is_clean
+        self._left_status = 0
+        self._is_nothing = False
+        self._prompts: set[bytes] = set()
+        self._parts: tuple[bytes, ...] = ()
+        self._last_word: bytes | None = None
+        self._noticed: frozenset[bytes] = frozenset()
+        self._inner_status: int | None = None
+        self._line = b""
+        self._last_line = 0
+        self._has_hook = True
+        self._source: bytes = b""
+        self._silent = 0
+        self._question: int | None = None
+        self._after: Callable[[], None] | None = None
+        self._held = b""
+        self._check: SyntaxCheck | None = None
+        self._known: OrderedDict[bytes, bool] = OrderedDict()
+        self._look_call: IDelayedCall | None = None
+        self._looks = 0
+        with contextlib.ExitStack() as on_failure:
+            self._terminal = CommandTerminal(reactor)
+            on_failure.callback(self._terminal.close)
+            self._fifo = ReportFifo(reactor, folder, self._received)
+            on_failure.callback(self._fifo.close)
+            self._mark = _Mark(folder.place("mark"))
+            self._now = folder.place("now")
+            self._text = folder.place("text")
+            self._opening_reader, self._opening_writer = open_pipe()
+            on_failure.callback(os.close, self._opening_reader)
+            on_failure.callback(os.close, self._opening_writer)
+            arguments: tuple[bytes, ...] = (b"-i",)
+            if not self._is_clean:
+                path = folder.place("startup")
+                with open(path, "xb") as file:
+                    file.write(self._startup_file())
+                arguments = (b"--rcfile", path, b"-i")
+            on_failure.pop_all()
+        self.launch = Launch(
+            arguments=arguments,
+            inherited={0: self._opening_reader, _OWN_FD: self._terminal.slave},
+            error_at=_ERROR_FD,
+            first_error=self._terminal.slave,
+        )
+
+    # Lines
+
+    def _report_line(self, kind: bytes) -> bytes:
+        return _NOTHING % (quoted(self._fifo.path), _LAST_WORDS if kind == b"T" else _WORDS % kind)
+
+    def _hooks(self) -> bytes:
+        """Return the assignments that make bash run the file of commands and report at each prompt."""
+        now = quoted(self._now)
+        run = b"if for _ in; do :; done 2>/dev/null <%b; then . %b; fi" % (now, now)
+        # A prompt is for people: it is kept apart until the next text, and reported.  Without one no loop has a turn.
+        keeping = b'; for %b in ${%b:+"$%b"}; do %b; done; for %b in ${%b:+""}; do %b; done'
+        report = self._report_line(b"P")
+        for name in _PROMPTS:
+            kept = _KEPT + name
+            report += keeping % (kept, name, name, self._report_line(name), name, name, _EMPTY_LOOP)
+        return b"PROMPT_COMMAND[9998]=%b PROMPT_COMMAND[9999]=%b" % (quoted(run), quoted(report))
+
+    def _settings(self) -> bytes:
+        """Return the commands that switch off what a shell at a keyboard has."""
+        if self._is_clean:
+            quiet = b"unset HISTFILE MAILCHECK PS1 PS2; set +o history +H; history -c; "
+        else:
+            load = b"[[ ${HISTFILE-} ]] && history -r; "
+            quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
+        return b"%b%b; %b </dev/null%b" % (quiet, self._hooks(), _EMPTY_LOOP, _COUNT % 0)
+
+    def _startup_file(self) -> bytes:
+        """Return the start-up file: it reads the user's own, then takes the command terminal."""
+        return (
+            b"if { true >&%d; } 2>/dev/null; then exec 2>&%d %d>&-; fi\n" % (_ERROR_FD, _ERROR_FD, _ERROR_FD)
+            + b"if [[ -t 1 ]]; then exec </dev/tty; else exec </dev/null; fi\n"
+            + b"if [[ -r ~/.bashrc ]]; then . ~/.bashrc; fi\n"
+            + b"{ exec <&%d %d>&-; %b; } 2>/dev/null\n" % (_OWN_FD, _OWN_FD, self._settings())
+        )
+
+    def _group(self, text: bytes) -> bytes:
+        if not self._has_traps:
+            return b"{ %b\n} <%b\n" % (text, self._source_word())
+        self._mark.set()
+        return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
+
+    def _source_word(self) -> bytes:
+        prompts = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(self._prompts))
+        return quoted(self._source) + _COUNT % self._last_line + prompts
+
+    # Talk
+
+    def started(self, transport: SpawnedProcess) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.started`."""
+        os.close(self._opening_reader)
+        self._on_terminal = transport.terminal_name is not None
+        self._terminal_name = os.fsencode(transport.terminal_name or os.devnull)
+        self._pid = transport.pid or 0
+
+    def open(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.open`."""
+        if self._is_clean:
+            error = b"" if self._on_terminal else b"2>&%d %d>&- " % (_ERROR_FD, _ERROR_FD)
+            line = b"exec <&%d %b%d>&-; %b\n" % (_OWN_FD, error, _OWN_FD, self._settings())
+            os.write(self._opening_writer, line)
+        os.close(self._opening_writer)
+
+    def send_command(self, text: bytes, source: bytes | None, *, aside: bool) -> int:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
+        self.number += 1
+        self._running = self._last_command = self.number
+        self._source = self._terminal_name if source is None else source
+        self._is_aside = aside
+        self._has_begun = False
+        self._silent = self._looks = 0
+        if aside:
+            self._send_aside(text)
+        elif not self._has_hook:
+            self._has_hook = True
+            self._do(self._settings_line(), lambda: self._send(text))
+        elif self._has_history or not self._is_clean:
+            self._remember(text)
+        else:
+            self._send(text)
+        return self.number
+
+    def command_ended(self, report: Report) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.command_ended`: the reports have told it."""
+
+    def ask(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
+        if self._running is not None:
+            self._look()
+        elif not self._terminal.unread():
+            self.number += 1
+            self._question = self.number
+            self._terminal.write(b"\n")
+
+    def is_in_step(self, report: Report) -> bool:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
+        return report.kind is ReportKind.IN_STEP and report.number > self._last_command
+
+    def leave(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.leave`.
+
+        In a file of commands, an `exit` prints no notice; a second one leaves suspended jobs alone.
+        """
+        if set(self._flags) & set(b"xv"):
+            self._terminal.close()
+            return
+        try:
+            leaving = b"exit %d\n" % self._status
+            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a\n"
+            self._write_file(self._text, save + 2 * leaving)
+        except OSError:
+            self._terminal.close()
+        else:
+            self._terminal.write(b". %b\n" % quoted(self._text))
+
+    def exited(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
+        self._fifo.take()
+        if self._running and not (self._has_begun or self._is_aside or self._terminal.unread()):
+            # A trap may have ended the shell between the last byte of the text and its beginning.
+            if not self._has_traps or self._mark.was_opened():
+                self._begun()
+        self._running = None
+        self._stop_looking()
+        self._cancel_check()
+        self._mark.close()
+        self._fifo.close()
+        self._terminal.close()
+
+    def close(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.close`."""
+        os.close(self._opening_reader)
+        os.close(self._opening_writer)
+        self._fifo.close()
+        self._terminal.close()
+
+    # Sending
+
+    def _send(self, text: bytes) -> None:
+        """Type a text, now or when it is known to be complete."""
+        self._is_watched |= watches(text)
+        self._has_traps |= b"trap" in text
+        way = way_of(text, flags=self._flags, is_watched=self._is_watched, noticed=self._noticed)
+        if len(self._noticed) < MAX_KNOWN_TEXTS:
+            self._noticed |= noticed_names(text)
+        if self._edits and not is_typable(text):
+            way = replace(way, in_file=True)
+        self._is_nothing = is_nothing(text)
+        if self._is_nothing:
+            self._terminal.write(b"\n")
+            self._look_later()
+        elif is_plainly_complete(text):
+            self._type(text, way, is_whole=True)
+        elif len(text) > MAX_TYPED_BYTES or (len(text) - len(text.rstrip(b"\\"))) % 2:
+            self._type(text, way, is_whole=False)
+        elif (known := self._known.get(text)) is not None:
+            self._known.move_to_end(text)
+            self._type(text, way, is_whole=known)
+        else:
+            self._check_first(text, way)
+
+    def _check_first(self, text: bytes, way: Way) -> None:
+        def answer(found: SyntaxAnswer) -> None:
+            self._check = None
+            is_whole = found.is_accepted and not found.message
+            self._known[text] = is_whole
+            if len(self._known) > MAX_KNOWN_TEXTS:
+                self._known.popitem(last=False)
+            self._type(text, way, is_whole=is_whole)
+
+        try:
+            self._check = SyntaxCheck(self._reactor, self._plan, (b"--norc", b"-n"), whole_check(text), answer)
+        except OSError:
+            self._type(text, way, is_whole=False)
+
+    def _type(self, text: bytes, way: Way, *, is_whole: bool) -> None:
+        """Give the shell a text in one of the ways; what is not whole goes into a file, which contains it."""
+        try:
+            line = self._typed(text, way if is_whole else replace(way, in_file=True), is_whole)
+        except OSError as e:
+            self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
+            return
+        self._looks = 0
+        self._terminal.write(line)
+        self._look_later()
+
+    def _typed(self, text: bytes, way: Way, is_whole: bool) -> bytes:
+        first_line = self._last_line + 1
+        self._last_line += text.count(b"\n") + 1
+        put_back = b""
+        if b"v" in self._flags:
+            put_back += b"{ set +v; } 2>/dev/null; "
+        if self._parts and b"PIPESTATUS" in text and b"e" not in self._flags:
+            put_back += b"%b; " % b" | ".join(b"(exit %b)" % part for part in self._parts)
+        elif self._status != self._left_status or (self._status and (put_back or way.takes_input)):
+            put_back += b"{ (exit %d) && :; } 2>/dev/null; " % self._status
+        if self._last_word is not None and b"$_" in text and not self._status:
+            put_back += b"{ : %b; } 2>/dev/null; " % quoted(self._last_word)
+        self._parts, self._last_word = (), None
+        if way.in_file:
+            # The report at the end of the file has the status, and makes the dot command succeed: its own failure
+            # would count once more.
+            has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
+            end = self._report_line(b"T") + b"\n" if has_end else b""
+            padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
+            self._write_file(self._text, padding + put_back + text + b"\n" + end)
+            text, put_back = b". %b" % quoted(self._text), b""
+        if not way.takes_input:
+            return self._group(put_back + text)
+        back = b"exec <%b\n" % quoted(self._terminal.path)
+        if not self._on_terminal:  # a terminal that it opens would become the one that controls it
+            back = b"{ exec <&255; } 2>/dev/null || " + back
+        self._write_file(self._now, back)
+        trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
+        take = b"{ %bexec <%b; %b} 2>/dev/null; " % (trace[0], self._source_word(), trace[1])
+        return b"{ %b%b%b\n}\n" % (take, put_back, text)
+
+    def _send_aside(self, text: bytes) -> None:
+        """Have the text run at the prompt, behind which bash puts everything back."""
+        report = self._report_line(b"A")
+        body = b"if ( . %b ) <%b; then %b; else %b; fi\n" % (
+            quoted(self._text),
+            quoted(self._source),
+            report,
+            report,
+        )
+        try:
+            self._write_file(self._text, text + b"\n")
+            self._write_file(self._now, body)
+        except OSError as e:
+            self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
+            return
+        self._terminal.write(b"\n")
+        self._look_later()
+
+    def _settings_line(self) -> bytes:
+        return b"{ %b; } 2>/dev/null\n" % self._hooks()
+
+    def _remember(self, text: bytes) -> None:
+        """Put a text into the history, where it would be if the user had typed it; then send it."""
+        if self._records:  # or bash would put our lines there, as it has done with this one
+            self._do(b"{ set +o history; history -d -1; } 2>/dev/null\n", lambda: self._remember(text))
+            return
+        try:
+            self._write_file(self._now, b"history -s -- %b\n" % quoted(text))
+        except OSError:  # a full disk is no reason not to run it
+            self._send(text)
+        else:
+            self._do(b"\n", lambda: self._remembered(text))
+
+    def _remembered(self, text: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.unlink(self._now)
+        self._send(text)
+
+    def _do(self, line: bytes, then: Callable[[], None]) -> None:
+        """Type a line of the server's own, and go on at the next prompt."""
+        self._after = then
+        self._terminal.write(line)
+        self._look_later()
+
+    def _write_file(self, path: bytes, data: bytes) -> None:
+        with open(path, "wb") as file:
+            file.write(data)
+
+    def _cancel_check(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
+            self._check = None
+
+    # Reports
+
+    def _received(self, data: bytes) -> None:
+        self._held += data
+        while found := _REPORT.search(self._held):
+            self._held = self._held[found.end() :]
+            kind, status, flags, options, line = found.groups()
+            if int(status) > 255:
+                self._listener.garbled()
+                return
+            self._reported(kind, int(status), flags, options, line)
+        if b"\n" in self._held:  # the end of a message that was read before
+            self._held = self._held[self._held.rindex(b"\n") + 1 :]
+        if len(self._held) > MAX_REPORT_BYTES:
+            self._listener.garbled()
+
+    def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
+        running = self._running
+        if kind in _PROMPTS:
+            self._prompts.add(kind)
+            return
+        if kind in b"AT":
+            self._inner_status = status
+            if kind == b"T":
+                parts, _, self._last_word = options.partition(b"/")
+                self._parts = tuple(parts.split()) if len(parts) > 1 else ()
+            return
+        is_repeated = bool(line) and line == self._line and line != b"%d" % self._last_line
+        self._line = line
+        self._flags = flags
+        names = options.split(b":")
+        self._edits = b"vi" in names or b"emacs" in names
+        self._has_history |= b"history" in names
+        self._records = b"history" in names
+        self._left_status = 0 if kind == b"Q" else status
+        self._silent = 0
+        if kind == b"Q":
+            self._has_hook = False
+        elif is_repeated and running:
+            return  # bash has dropped a line that it was reading, and is about to read this command
+        if self._after is not None:
+            after, self._after = self._after, None
+            after()
+            return
+        if running is None:
+            if self._question is not None and not is_repeated:
+                number, self._question = self._question, None
+                self._listener.reported(Report(ReportKind.IN_STEP, number, status, flags))
+            return
+        self._running = None
+        self._stop_looking()
+        if running and (self._is_aside or os.path.lexists(self._now)):
+            with contextlib.suppress(OSError):
+                os.unlink(self._now)
+        inner, self._inner_status = self._inner_status, None
+        if self._is_aside:
+            self._is_aside = False
+            status = 1 if inner is None else inner
+        elif not self._is_nothing:
+            self._status = status = status if inner is None else inner
+        self._listener.reported(Report(ReportKind.ENDED, running, status, flags, has_begun=True))
+
+    def _begun(self) -> None:
+        self._has_begun = True
+        if self._running:
+            self._listener.reported(Report(ReportKind.BEGUN, self._running))
+
+    # Looking
+
+    def _look_later(self) -> None:
+        self._stop_looking()
+        delay = LOOK_DELAYS[self._looks] if self._looks < len(LOOK_DELAYS) else _LONG_LOOK
+        if self._silent:
+            delay = 0.1
+        self._look_call = self._reactor.callLater(delay, self._looked)
+
+    def _stop_looking(self) -> None:
+        if self._look_call is not None:
+            self._look_call.cancel()
+            self._look_call = None
+
+    def look(self) -> None:
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.look`."""
+        self._look()
+
+    def _looked(self) -> None:
+        self._look_call = None
+        self._looks += 1
+        self._look()
+        if self._running is not None and self._look_call is None:
+            self._look_later()
+
+    def _look(self) -> None:
+        """Find out whether the command has begun, or has ended without a report."""
+        if self._running is None or self._check is not None:
+            return
+        if not self._has_begun and (self._is_inside() or (self._is_aside and not self._terminal.unread())):
+            self._begun()
+        if self._looks > len(LOOK_DELAYS) // 2 and self._is_idle():
+            self._fifo.take()
+            if self._running is not None:
+                self._silent += 1
+                self._act_on_silence()
+        else:
+            self._silent = 0
+
+    def _is_inside(self) -> bool:
+        """Return whether bash has read the whole text and has taken the input in place of its terminal."""
+        return not self._terminal.unread() and not self._terminal.is_at(f"/proc/{self._pid}/fd/0")
+
+    def _is_idle(self) -> bool:
+        """Return whether bash waits for its next line."""
+        if self._terminal.unread() or not self._terminal.is_at(f"/proc/{self._pid}/fd/0"):
+            return False
+        try:
+            with open(f"/proc/{self._pid}/syscall", "rb") as file:
+                call = file.read(32).split()
+        except OSError:
+            return True
+        return bool(call) and call[0].isdigit() and int(call[0]) in _READS
+
+    def _act_on_silence(self) -> None:
+        """Bash reads although the command has not ended: its hook is gone, or it wants more, or it cannot report."""
+        if self._silent == _SILENT_LOOKS:
+            self._terminal.write(self._report_line(b"Q") + b"\n")
+        elif self._silent == 2 * _SILENT_LOOKS:
+            os.kill(self._pid, signal.SIGINT)
+        elif self._silent == 3 * _SILENT_LOOKS:
+            self._terminal.write(self._report_line(b"Q") + b"\n")
+        elif self._silent == 4 * _SILENT_LOOKS:
+            self._listener.give_up(
+                "the shell cannot report any more: its bound of open files or its restrictions forbid it; it was ended"
+            )
