@@ -25,6 +25,11 @@ def leave(terminal: Terminal, status: int = 0) -> None:
     assert restored(terminal)
 
 
+def ends_in(terminal: Terminal, line: str) -> None:
+    """Wait until the last line of the screen is this one."""
+    terminal.until(lambda: terminal.lines[-1] == line)
+
+
 def test_unfinished_commands_go_on(bash_server: ServerProcess, console: Console) -> None:
     """A quote, a loop, a here-document, a trailing backslash: each goes on, runs once, and is one history entry."""
     terminal = console(bash_server)
@@ -41,7 +46,7 @@ def test_unfinished_commands_go_on(bash_server: ServerProcess, console: Console)
         for line in rest:
             terminal.until(lambda: terminal.lines[-1] == MORE.rstrip())
             terminal.type(line)
-            terminal.until(lambda line=line: terminal.lines[-1] == f"{MORE}{line}")
+            ends_in(terminal, f"{MORE}{line}")
             terminal.type("\r")
     for shown in ("two", "loop a", "loop b", "in the document", "backslash"):
         terminal.shows(shown)
@@ -118,7 +123,7 @@ def test_completion(bash_server: ServerProcess, console: Console, tmp_path: Path
     }.items():
         terminal.prompt()
         terminal.type(f"{typed}\t")
-        terminal.until(lambda shown=shown: terminal.lines[-1] == f"{PROMPT}{shown}")
+        ends_in(terminal, f"{PROMPT}{shown}")
         terminal.type("\x03")
     terminal.prompt()
     terminal.type("only_here st\t")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from twisted_rsh.cli.escapes import EscapeKeys
@@ -27,11 +29,7 @@ def test_escapes(typed: bytes, passed: bytes, actions: list[str]) -> None:
     """Only at the beginning of a line a tilde begins an escape; the cut between two reads makes no difference."""
     for size in (1, 2, len(typed)):
         done: list[str] = []
-        keys = EscapeKeys(
-            lambda done=done: done.append("leave"),
-            lambda done=done: done.append("suspend"),
-            lambda done=done: done.append("explain"),
-        )
+        keys = EscapeKeys(*(partial(done.append, name) for name in ("leave", "suspend", "explain")))
         got = b"".join(keys.feed(typed[at : at + size]) for at in range(0, len(typed), size))
         assert (got, done) == (passed, actions)
 

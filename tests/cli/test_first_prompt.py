@@ -51,5 +51,5 @@ def test_first_prompt(server: ServerProcess) -> None:
     seconds_to_prompt(server)  # makes the key, and the files of the modules
     prompt = min(seconds_to_prompt(server) for _ in range(ROUNDS))
     imports = min(seconds_to_import(server) for _ in range(ROUNDS))
-    print(f"first prompt {prompt:.2f} s, imports {imports:.2f} s")  # noqa: T201 - a figure, shown by -rP
+    print(f"first prompt {prompt:.2f} s, imports {imports:.2f} s")
     assert prompt - imports < PROMISED_SECONDS

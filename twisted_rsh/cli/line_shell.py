@@ -56,8 +56,7 @@ class LineShell:
 
         :returns: how it ended, also when the connection is lost.
         """
-        self.shell.end_input()
-        return await self.when_ended()
+        return (await self.shell.leave()).ending
 
     def when_ended(self) -> Deferred[Ending]:
         """Wait for the end of the shell.

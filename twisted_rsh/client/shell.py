@@ -208,13 +208,6 @@ class Shell:
         """
         self._job.resize(columns, rows)
 
-    def end_input(self) -> None:
-        """Let the shell exit by itself, as :meth:`leave` does, for a caller that reads its streams: see :meth:`wait`.
-
-        Nothing happens the second time.
-        """
-        self._job.stdin.end()
-
     def wait(self) -> Deferred[JobEnd]:
         """Wait for the end of the shell, as after ``exit``.
 
