@@ -15,7 +15,7 @@ from tests.server_process import ServerProcess
 from twisted_rsh.cli.terminal import is_plain_terminal
 from twisted_rsh.trust.home import ConfigFolders
 
-PLAIN = [{"TERM": "dumb"}, {"TERM": "unknown"}, {"TERM": ""}, {"TERM": None}, {"TERM": "xterm", "NO_COLOR": "1"}]
+PLAIN = [{"TERM": "dumb"}, {"TERM": None}, {"TERM": "xterm", "NO_COLOR": "1"}]
 
 
 class RecordingTerminal(Terminal):

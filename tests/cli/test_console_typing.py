@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import PROMPT, Console, restored
-from tests.server_process import ServerProcess
+from tests.server_process import ServerProcess, running_server
 from tests.tools import require_tool
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -34,6 +34,21 @@ def test_password_in_one_burst(bash_server: ServerProcess, console: Console) -> 
     assert not any(SECRET in line for line in terminal.lines)
     assert SECRET not in history(bash_server)
     assert restored(terminal)
+
+
+@pytest.mark.parametrize("shell", ["dash", "zsh"])
+def test_password_in_other_shells(tmp_path: Path, console: Console, shell: str) -> None:
+    """The same in the shells that read their commands in other ways."""
+    with running_server(tmp_path, require_tool(shell)) as server:
+        terminal = console(server)
+        terminal.prompt()
+        terminal.type(f"stty -echo; read -r pw; stty echo; echo got ${{#pw}}\r{SECRET}\recho $((40 + 2))\r")
+        terminal.shows(f"got {len(SECRET)}")
+        terminal.shows("42")
+        terminal.enter("exit")
+        assert terminal.end() == 0
+        assert not any(SECRET in line for line in terminal.lines)
+        assert SECRET not in history(server)
 
 
 def test_lines_for_a_program_with_its_own_prompt(server: ServerProcess, console: Console) -> None:
