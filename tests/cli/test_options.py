@@ -58,6 +58,7 @@ def test_nothing_means_a_shell_on_this_machine() -> None:
         ("--on-disconnect kill h", ClientOptions(host="h", on_disconnect=KILL)),
         ("--on-disconnect=keep h", ClientOptions(host="h", on_disconnect=Keep())),
         ("--on-disconnect grace:2.5 h ls", ClientOptions(host="h", on_disconnect=Grace(2.5), command=("ls",))),
+        ("--clean h", ClientOptions(host="h", clean=True)),
         ("--argv h ls", ClientOptions(host="h", argv=True, command=("ls",))),
         ("--fingerprint SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
         ("--fingerprint=SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),

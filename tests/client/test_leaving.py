@@ -14,6 +14,7 @@ from tests.server_process import is_running
 from tests.serving import asynchronous
 from tests.tools import require_tool
 from twisted_rsh import Connection, Result, Shell, Terminal
+from twisted_rsh.cli.program import SCRIPT_COMMAND
 from twisted_rsh.core.endings import Exited
 
 SHELLS = ["bash", "dash", "zsh"]
@@ -97,3 +98,20 @@ async def test_detached(connection: Connection, program: str, terminal: Terminal
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
     await until(lambda: not any(map(is_running, pids)))
+
+
+@asynchronous
+async def test_script(connection: Connection) -> None:
+    """The end of a script is no other end: its trap runs, its status counts, and what it detached stays."""
+    script = "trap 'echo BYE; exit 7' EXIT; " + "; ".join(f"{{ {command}; }}" for command in detached("dash"))
+    result = await connection.run(SCRIPT_COMMAND, stdin=f"{script}\n(exit 3)\n".encode())
+    pids = [int(found) for found in re.findall(rb"pid=(\d+)", result.stdout)]
+    try:
+        assert len(pids) == len(detached("dash"))
+        assert result.stdout.endswith(b"BYE\n")
+        assert result.ending == Exited(7)
+        await connection.close()
+        assert all(map(is_running, pids))
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)

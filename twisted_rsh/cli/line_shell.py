@@ -93,7 +93,7 @@ async def start_line_shell(
     """Start the user's shell on the server.
 
     :param connection: the connection.
-    :param options: the shell's limits, and those of its lines.
+    :param options: the shell's limits and start-up files, and the limits of its lines.
     :param terminal: the terminal that it is to have; ``None`` for pipes.
     :raises twisted_rsh.client.errors.ShellRefused: the server starts no shell.
     :raises twisted_rsh.client.errors.SessionLost: the connection is gone.
@@ -103,5 +103,6 @@ async def start_line_shell(
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
         on_disconnect=options.on_disconnect,
+        startup_files=not options.clean,
     )
     return LineShell(shell, options)

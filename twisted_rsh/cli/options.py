@@ -71,6 +71,7 @@ class ClientOptions:
     :ivar encoding: the code page of the command's text, as Python names it; ``None`` for the one that the server names.
     :ivar no_resume: whether the session ends with its connection.
     :ivar on_disconnect: the policy for jobs while there is no connection; ``None`` for the default.
+    :ivar clean: whether the console's shell reads no start-up files.
     :ivar argv: whether the command's words are a program and its arguments, to be run without a shell.
     :ivar fingerprint: the fingerprint of the server's key as it was given; ``None`` to look among the known servers.
     :ivar config_dir: the folder of the client's keys and known servers; ``None`` for the default.
@@ -93,6 +94,7 @@ class ClientOptions:
     encoding: str | None = None
     no_resume: bool = False
     on_disconnect: Disconnection | None = None
+    clean: bool = False
     argv: bool = False
     fingerprint: str | None = None
     config_dir: str | None = None
@@ -184,6 +186,7 @@ _OPTIONS = (
         "POLICY",
         _disconnection,
     ),
+    _Option(("--clean",), "clean", "start the console's shell without start-up files"),
     _Option(("--argv",), "argv", "run a program with its arguments, without a shell"),
     _Option(("--fingerprint",), "fingerprint", "fingerprint that the server's key must have", "SHA256:...", str),
     _Option(("--config-dir",), "config_dir", "folder of the keys and the known servers", "FOLDER", str),

@@ -89,8 +89,8 @@ def plan_job(
 
     The account's shell runs a command string.  If that is bash, the command has the search path that the user's
     ``.bashrc`` sets, as by ``ssh``; zsh itself reads ``.zshenv`` for every command.  An argument vector runs without a
-    shell.  A program name with a slash is relative to the job's working folder.  Any other name is looked up in the job's
-    own ``PATH``; empty and relative entries are skipped, so that no program is ever found in the current folder.
+    shell.  A program name with a slash is relative to the job's working folder.  Any other name is looked up in the
+    job's own ``PATH``; empty and relative entries are skipped, so that no program is ever found in the current folder.
 
     :param request: the client's request.
     :param account: the account that the process runs as.

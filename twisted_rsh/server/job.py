@@ -354,13 +354,10 @@ class ChannelJob:
 
     def _inspect(self, _until: float) -> bool:
         if self._core is not None:
-            shell, state = self.shell, ShellState()
-            with _log.failuresHandled("a look at a shell of {account} broke the program", account=self._account):
-                state = ShellState() if shell is None else shell.inspect()
-            try:
-                self._core.report_inspection(self.channel, state)
-            except LocalProtocolError:  # an application's own shell; the client must still get an answer
-                _log.failure("what a shell of {account} says cannot be sent", account=self._account)
+            shell = self.shell
+            with _log.failuresHandled("a look at a shell of {account} broke it", account=self._account) as look:
+                self._core.report_inspection(self.channel, ShellState() if shell is None else shell.inspect())
+            if look.failed:  # a shell of an application; the client must still get an answer
                 self._core.report_inspection(self.channel, ShellState())
             self._session.pump.flush()
         return False
