@@ -112,6 +112,16 @@ class Terminal:
             assert time.monotonic() < end, "\n".join(self.lines)
             self._show(0.05)
 
+    def press_until(self, key: str, is_true: Callable[[], object]) -> None:
+        """Press a key, and again every second until a condition is true: a busy server may answer too late."""
+        end = time.monotonic() + PATIENCE
+        while not is_true():
+            assert time.monotonic() < end, "\n".join(self.lines)
+            self.type(key)
+            again = time.monotonic() + 1
+            while not is_true() and time.monotonic() < again:
+                self._show(0.05)
+
     def shows(self, line: str) -> None:
         """Wait until a line of the screen is exactly this."""
         self.until(lambda: line in self.lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,9 @@ def leave(terminal: Terminal, status: int = 0) -> None:
     assert restored(terminal)
 
 
-def ends_in(terminal: Terminal, line: str) -> None:
-    """Wait until the last line of the screen is this one."""
-    terminal.until(lambda: terminal.lines[-1] == line)
+def last_is(terminal: Terminal, line: str) -> Callable[[], bool]:
+    """Return a function that tells whether the last line of the screen is this one."""
+    return lambda: terminal.lines[-1] == line
 
 
 def test_unfinished_commands_go_on(bash_server: ServerProcess, console: Console) -> None:
@@ -46,7 +47,7 @@ def test_unfinished_commands_go_on(bash_server: ServerProcess, console: Console)
         for line in rest:
             terminal.until(lambda: terminal.lines[-1] == MORE.rstrip())
             terminal.type(line)
-            ends_in(terminal, f"{MORE}{line}")
+            terminal.until(last_is(terminal, f"{MORE}{line}"))
             terminal.type("\r")
     for shown in ("two", "loop a", "loop b", "in the document", "backslash"):
         terminal.shows(shown)
@@ -122,15 +123,16 @@ def test_completion(bash_server: ServerProcess, console: Console, tmp_path: Path
         "echo $only_": "echo $only_x",
     }.items():
         terminal.prompt()
-        terminal.type(f"{typed}\t")
-        ends_in(terminal, f"{PROMPT}{shown}")
+        terminal.type(typed)
+        terminal.until(last_is(terminal, f"{PROMPT}{typed}"))
+        terminal.press_until("\t", last_is(terminal, f"{PROMPT}{shown}"))
         terminal.type("\x03")
     terminal.prompt()
-    terminal.type("only_here st\t")
-    terminal.shows("start  stop")
+    terminal.type("only_here st")
+    terminal.press_until("\t", lambda: "start  stop" in terminal.lines)
     terminal.until(lambda: terminal.lines[-1] == f"{PROMPT}only_here st")
-    terminal.type("o\t")
-    terminal.until(lambda: terminal.lines[-1] == f"{PROMPT}only_here stop")
+    terminal.type("o")
+    terminal.press_until("\t", lambda: terminal.lines[-1] == f"{PROMPT}only_here stop")
     terminal.type("\r")
     terminal.shows("called stop")
     terminal.enter("echo $? $_")
