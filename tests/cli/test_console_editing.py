@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import PROMPT, Console, Terminal, pid_shown, restored
-from tests.server_process import ServerProcess, wait_until_gone
+from tests.server_process import ServerProcess, running_server, wait_until_gone
+from tests.tools import require_tool
 from twisted_rsh.trust.home import ConfigFolders
 
 pytestmark = pytest.mark.real
@@ -263,3 +264,26 @@ def test_window_changes_while_a_command_runs(bash_server: ServerProcess, console
     terminal.shows("20 90")
     terminal.prompt()
     leave(terminal)
+
+
+@pytest.mark.parametrize("shell", ["dash", "zsh"])
+def test_other_shells(tmp_path: Path, console: Console, shell: str) -> None:
+    """Unfinished commands go on, and Tab completes, in the other shells too; nothing changes in them."""
+    (tmp_path / "plain.txt").write_text("found\n")
+    with running_server(tmp_path / "server", require_tool(shell)) as server:
+        terminal = console(server)
+        terminal.enter(f"cd {tmp_path}; for x in a b; do")
+        terminal.until(last_is(terminal, MORE.rstrip()))
+        terminal.type("echo loop $x; done; (exit 3)\r")
+        terminal.shows("loop b")
+        terminal.prompt()
+        terminal.type("echo $? pla")
+        terminal.until(last_is(terminal, f"{PROMPT}echo $? pla"))
+        terminal.press_until("\t", last_is(terminal, f"{PROMPT}echo $? plain.txt"))
+        terminal.type("\r")
+        terminal.shows("3 plain.txt")
+        terminal.enter("trap 'echo BYE; exit 9' EXIT")
+        terminal.prompt()
+        terminal.type("\x04")
+        assert terminal.end() == 9
+        assert "BYE" in terminal.lines
