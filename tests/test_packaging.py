@@ -64,7 +64,14 @@ def test_plugin_cache_is_not_shipped(setup: configparser.ConfigParser) -> None:
 def test_types_are_shipped(setup: configparser.ConfigParser) -> None:
     """The marker of PEP 561 is there and is shipped."""
     assert (ROOT / "twisted_rsh" / "py.typed").exists()
-    assert lines(setup["options.package_data"]["twisted_rsh"]) == ["py.typed", "execution/search_path.bash"]
+    shipped = ["py.typed", "cli/scripts/*", "execution/search_path.bash"]
+    assert lines(setup["options.package_data"]["twisted_rsh"]) == shipped
+    assert {file.name for file in files("twisted_rsh").joinpath("cli", "scripts").iterdir()} == {
+        "complete.bash",
+        "complete.sh",
+        "complete.zsh",
+        "complete_text.sh",
+    }
     assert files("twisted_rsh").joinpath("execution", "search_path.bash").is_file()
     assert files("twisted_rsh").joinpath("py.typed").is_file()
 

@@ -277,6 +277,12 @@ def inspected(count: int = 1, command: str = "x") -> bytes:
     return control(0x2C, channel=1, jobs=[{"pid": 1, "state": "running", "command": command}] * count)
 
 
+def exited(**more: object) -> bytes:
+    """Return the payload of an EXIT with further fields."""
+    ending = {"kind": "exited", "code": 0}
+    return control(0x23, channel=1, ending=ending, stdout=0, stderr=0, held_open=False, **more)
+
+
 def text(size: int) -> str:
     """Return base64 of so many bytes."""
     return base64.b64encode(bytes(size)).decode()
@@ -332,10 +338,14 @@ PROBES = {
     "MAX_TERM_BYTES": Probe(lambda size: decodes(terminal(term="x" * size))),
     "MAX_TEXT_BYTES": Probe(lambda size: decodes(control(0x28, text="x" * size))),
     "MAX_TIMEOUT_MS": Probe(lambda time: decodes(control(0x21, channel=1, command="true", timeout_ms=time))),
+    "MAX_TYPED_AHEAD_BYTES": Probe(
+        lambda size: decodes(control(0x21, channel=1, command="x", in_shell=2, typed_ahead=text(size)))
+    ),
     "MAX_UNACKNOWLEDGED": Probe(under_way),
     "MAX_UNAVAILABLE_BYTES": Probe(
         lambda size: decodes(b"\x07" + json.dumps({"text": "x" * size}).encode(), Role.CLIENT, Phase.LOGIN)
     ),
+    "MAX_UNREAD_BYTES": Probe(lambda size: decodes(exited(unread=text(size)), Role.CLIENT)),
     "MAX_USER_BYTES": Probe(
         lambda size: decodes(
             b"\x01" + json.dumps({"user": "x" * size, "algorithm": "x", "key": "", "signature": ""}).encode(),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from tests.core.strategies import REQUESTS, TERMINALS
 from twisted_rsh.core.fields import FieldError
-from twisted_rsh.core.limits import MAX_TIMEOUT_MS
+from twisted_rsh.core.limits import MAX_TIMEOUT_MS, MAX_TYPED_AHEAD_BYTES
 from twisted_rsh.core.requests import (
     COMMAND_GRACE_SECONDS,
     CONTROL_CHARACTERS,
@@ -68,6 +68,17 @@ def test_impossible_requests(fields: dict[str, Any]) -> None:
     """A request has exactly one of the four forms, and an argument vector names a program."""
     with pytest.raises(ValueError, match="argument vector"):
         JobRequest(**fields)
+
+
+def test_keys_typed_ahead() -> None:
+    """Keys travel with a command in a persistent shell, as many as there is room for and not one more."""
+    keys = bytes(range(256)) * (MAX_TYPED_AHEAD_BYTES // 256)
+    request = JobRequest(command="x", in_shell=1, typed_ahead=keys)
+    assert REQUEST.read(members_of(request)) == request
+    with pytest.raises(FieldError, match="bytes"):
+        members_of(JobRequest(command="x", in_shell=1, typed_ahead=keys + b"x"))
+    with pytest.raises(ValueError, match="in a persistent shell"):
+        JobRequest(command="x", typed_ahead=b"")
 
 
 @pytest.mark.parametrize("fields", [{"argv": ("true",)}, {"shell": ""}, {"subsystem": "sftp"}], ids=str)

@@ -420,7 +420,11 @@ class LocalOutputs:
     def remark(self, text: str) -> None:
         """Tell the user something about the last command, in one line on standard error, unless quiet."""
         if not self.quiet:
-            self._tell(printable(text))
+            self.tell_line(text)
+
+    def tell_line(self, text: str) -> None:
+        """Tell the user a line that was asked for, on standard error or in the log file."""
+        self._tell(printable(text))
 
     def _tell(self, line: str) -> None:
         if self.log is not None:

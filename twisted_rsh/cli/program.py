@@ -22,7 +22,8 @@ from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.output import ERROR_STYLE, NO_STYLE, LocalOutputs, OutputFailed
 from twisted_rsh.cli.reaching import Reach
 from twisted_rsh.cli.report import CollectingOutputs, Report
-from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
+from twisted_rsh.cli.terminal import LocalTerminal, is_plain_terminal, plain_terminal
+from twisted_rsh.cli.terminal_settings import TerminalMode
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.client.status import FAILURE_STATUS
@@ -99,7 +100,7 @@ def run_client(reactor: Any, options: ClientOptions, launch: Launch | None = Non
         stop_in_background(0)
     task = _choose_task(options, is_console)
     outputs_class = CollectingOutputs if options.json else LocalOutputs
-    style = ERROR_STYLE if is_console else NO_STYLE
+    style = ERROR_STYLE if is_console and not is_plain_terminal(os.environ) else NO_STYLE
     with contextlib.ExitStack() as ending:
         log_file = None
         if options.log_file is not None:
@@ -108,6 +109,8 @@ def run_client(reactor: Any, options: ClientOptions, launch: Launch | None = Non
         foreground = Foreground(reactor, outputs, has_prompt=is_console, escape=options.escape_character)
         # The descriptors are let go, and whatever went wrong, a terminal that was lent is given back.
         ending.callback(foreground.stop)
+        if is_console:
+            foreground.settings.use(TerminalMode.QUIET)  # what is typed from now on is for the first prompt
         return Program(reactor, options, foreground, task, launch).run()
 
 
@@ -160,7 +163,7 @@ async def run_command(
     :returns: the exit status.
     :raises twisted_rsh.core.errors.Error: the client failed.
     """
-    terminal = LocalTerminal(reactor, 0) if _lends_terminal(options) else None
+    terminal = LocalTerminal(reactor, 0, foreground.settings) if _lends_terminal(options) else None
     wanted = None
     if terminal is not None:
         wanted = terminal.describe(os.environ)

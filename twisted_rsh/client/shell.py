@@ -145,15 +145,32 @@ class Shell:
         return former
 
     def start(
-        self, command: str, *, timeout: float | None = None, max_output: int | None = None, aside: bool = False
+        self,
+        command: str,
+        *,
+        timeout: float | None = None,
+        max_output: int | None = None,
+        aside: bool = False,
+        typed_ahead: bytes | None = None,
     ) -> Job:
-        """Start a command, to read and write while it runs.  The parameters are those of :meth:`run`.
+        """Start a command, to read and write while it runs.  The other parameters are those of :meth:`run`.
 
+        :param aside: whether it runs in a subshell, so that it changes nothing in this shell.
+        :param typed_ahead: keys that a person has typed for it, at most
+            :data:`~twisted_rsh.core.limits.MAX_TYPED_AHEAD_BYTES`, which its terminal gets without showing them; its
+            end then tells what it left unread.  ``None`` when no person types.
         :returns: the command.  When it is refused, as because the shell runs another, that is its ending.
         :raises twisted_rsh.client.errors.SessionLost: the session is over; nothing was started.
         """
         return self._jobs.open(
-            JobRequest(command=command, in_shell=self._job.channel, timeout=timeout, max_output=max_output, aside=aside)
+            JobRequest(
+                command=command,
+                in_shell=self._job.channel,
+                timeout=timeout,
+                max_output=max_output,
+                aside=aside,
+                typed_ahead=typed_ahead,
+            )
         )
 
     def inspect(self) -> Deferred[ShellState]:

@@ -142,7 +142,14 @@ class ClientSession(Session):
         if channel.state is ChannelState.ENDED:
             self._say(message.channel, ChannelInput.CLOSE)
             self._send_control(Close(message.channel))
-        end = JobEnd(message.ending, message.held_open, message.usage, folder=message.folder)
+        end = JobEnd(
+            message.ending,
+            message.held_open,
+            message.usage,
+            folder=message.folder,
+            typed=message.typed,
+            unread=message.unread,
+        )
         return [JobEnded(message.channel, end, message.stdout, message.stderr)]
 
     receivers = Session.receivers | {

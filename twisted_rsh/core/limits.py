@@ -42,8 +42,10 @@ __all__ = [
     "MAX_TERM_BYTES",
     "MAX_TEXT_BYTES",
     "MAX_TIMEOUT_MS",
+    "MAX_TYPED_AHEAD_BYTES",
     "MAX_UNACKNOWLEDGED",
     "MAX_UNAVAILABLE_BYTES",
+    "MAX_UNREAD_BYTES",
     "MAX_USER_BYTES",
     "MAX_WINDOW",
     "MIN_WINDOW",
@@ -148,6 +150,12 @@ MAX_TERMINAL_SIZE = 2**16 - 1
 
 MAX_SUBSYSTEM_BYTES = 64
 """Bytes of a subsystem's name; a name with a domain behind it fits."""
+
+MAX_TYPED_AHEAD_BYTES = 1024
+"""Bytes that were typed behind a command and travel with it: a password and some lines; the rest follows as input."""
+
+MAX_UNREAD_BYTES = 8 * 1024
+"""Bytes typed for a command that travel back unread with its ending: a terminal holds half as many."""
 
 MAX_TERM_BYTES = 64
 """Bytes of a terminal's type: twice the longest name in ncurses' database."""

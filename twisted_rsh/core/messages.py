@@ -51,6 +51,7 @@ from twisted_rsh.core.limits import (
     MAX_TERMINAL_SIZE,
     MAX_TEXT_BYTES,
     MAX_UNAVAILABLE_BYTES,
+    MAX_UNREAD_BYTES,
     MAX_USER_BYTES,
     MAX_WINDOW,
     MIN_WINDOW,
@@ -378,6 +379,8 @@ class Exit(JsonMessage):
     :ivar held_open: whether a process that the job left behind still held its output.
     :ivar usage: what the job took, or ``None`` where that is not known.
     :ivar folder: the folder that a persistent shell is in behind the command, or ``None``.
+    :ivar typed: bytes of its input that its terminal got; ``None`` where the request had no ``typed_ahead``.
+    :ivar unread: the keys that its terminal got and that it has not read.
     """
 
     channel: int = wire(CHANNEL)
@@ -387,6 +390,8 @@ class Exit(JsonMessage):
     held_open: bool = wire(Boolean())
     usage: ResourceUsage | None = wire(USAGE, default=None)
     folder: str | None = wire(_FOLDER, default=None)
+    typed: int | None = wire(OFFSET, default=None)
+    unread: bytes = wire(Binary(MAX_UNREAD_BYTES), default=b"")
 
 
 @declare(0x26, CLIENT, Phase.SESSION, sequenced=True)

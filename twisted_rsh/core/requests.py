@@ -9,6 +9,7 @@ from typing import Any
 from twisted_rsh.core.fields import (
     CHANNEL,
     OFFSET,
+    Binary,
     Boolean,
     FieldError,
     Integer,
@@ -32,6 +33,7 @@ from twisted_rsh.core.limits import (
     MAX_TERMINAL_MODES,
     MAX_TERMINAL_SIZE,
     MAX_TIMEOUT_MS,
+    MAX_TYPED_AHEAD_BYTES,
 )
 
 __all__ = [
@@ -194,6 +196,10 @@ class JobRequest:
     :ivar startup_files: whether `shell` reads the files that its user's interactive shells read, such as ``.bashrc``;
         otherwise it reads none.
     :ivar aside: whether `command` runs in a subshell of the persistent shell, so that it changes nothing in it.
+    :ivar typed_ahead: keys that were typed for `command` before it began, at most
+        :data:`~twisted_rsh.core.limits.MAX_TYPED_AHEAD_BYTES`: the shell's terminal has them when the command begins,
+        and shows none of them; on pipes they are the first of its input.  The command's end then tells what it has left
+        unread.  ``None`` when no person types.
     :ivar cwd: the working folder, relative to the user's home folder; ``None`` for the home folder itself.
     :ivar environment: names and values to add to the environment that the server gives every job.
     :ivar timeout: seconds after which the server ends the job, or ``None`` for no limit.
@@ -213,6 +219,7 @@ class JobRequest:
     in_shell: int | None = wire(CHANNEL, default=None)
     startup_files: bool = wire(Boolean(), default=False)
     aside: bool = wire(Boolean(), default=False)
+    typed_ahead: bytes | None = wire(Binary(MAX_TYPED_AHEAD_BYTES), default=None)
     cwd: str | None = wire(_NATIVE_TEXT, default=None)
     environment: tuple[tuple[str, str], ...] = wire(_ENVIRONMENT, default=())
     timeout: float | None = wire(_MILLISECONDS, name="timeout_ms", default=None)
@@ -233,6 +240,8 @@ class JobRequest:
             raise ValueError("only a persistent shell reads start-up files")
         if self.aside and self.in_shell is None:
             raise ValueError("only a persistent shell runs an aside")
+        if self.typed_ahead is not None and self.in_shell is None:
+            raise ValueError("what is typed ahead is for a command in a persistent shell")
         if self.in_shell is not None:
             if self.command is None:
                 raise ValueError("a persistent shell runs a command, not an argument vector or a shell")

@@ -129,6 +129,8 @@ class ServerSession(Session):
                 held_open=end.held_open,
                 usage=end.usage,
                 folder=end.folder,
+                typed=end.typed,
+                unread=end.unread,
             )
         )
         self._say(channel, ChannelInput.EXIT)

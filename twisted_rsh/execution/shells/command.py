@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import Ending, JobEnd, ResourceUsage
+from twisted_rsh.core.limits import MAX_UNREAD_BYTES
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.processes.descriptors import above_child_fds
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
@@ -168,6 +169,7 @@ class ShellCommand:
     :param shell: the shell.
     :param text: the command's text, encoded.
     :param owner: gets the command's output and ending.
+    :param typed_ahead: keys that were typed before the command; ``None`` when no person types.
     :param is_aside: whether it runs in a subshell that leaves nothing behind.
     :ivar owner: gets the command's output and ending.
     :ivar text: the command's text, encoded.
@@ -178,7 +180,14 @@ class ShellCommand:
     """
 
     def __init__(
-        self, reactor: IJobReactor, shell: ShellJob, text: bytes, owner: IJobOwner, *, is_aside: bool = False
+        self,
+        reactor: IJobReactor,
+        shell: ShellJob,
+        text: bytes,
+        owner: IJobOwner,
+        *,
+        typed_ahead: bytes | None = None,
+        is_aside: bool = False,
     ) -> None:
         self._reactor = reactor
         self._shell = shell
@@ -193,6 +202,9 @@ class ShellCommand:
         self._is_sent = False
         self._is_over = False
         self._fifo: CommandFifo | None = None
+        self._typed_ahead = typed_ahead
+        self._ahead = 0
+        self._received = 0
         self._unconsumed = 0
         self._input_ended = False
         self._input_lost = False
@@ -210,6 +222,12 @@ class ShellCommand:
         :returns: the path of the input, or ``None`` for the terminal.
         :raises OSError: the input cannot be made.
         """
+        if self._typed_ahead:
+            ahead = self._typed_ahead
+            if self._feed is not None:
+                ahead = self._shell.process.transport.type_silently(ahead)
+            self._ahead = len(ahead)
+            self._early_input.insert(0, ahead)
         if self._feed is None:
             if self._input_ended and not self._early_input:
                 self._is_sent = True
@@ -277,7 +295,9 @@ class ShellCommand:
         :param usage: the resources that the command used, or ``None`` where they are not known.
         :param folder: the folder that the shell is in, or ``None`` where it is not known.
         """
-        unread = self._unconsumed
+        is_unread = self._unconsumed > 0
+        typed: int | None = None
+        unread = b""
         self._is_over = True
         if self._step is not None:
             self._step.cancel()
@@ -285,14 +305,18 @@ class ShellCommand:
         if self._fifo is not None:
             self._fifo.close()
         elif self._feed is not None:
-            self._feed.close()
-            if self._input_ended:
+            queued = self._feed.close()
+            if self._typed_ahead is not None and not self._input_ended:
+                rest = self._shell.process.transport.take_back() + queued
+                unread = rest[:MAX_UNREAD_BYTES]
+                typed = self._received - (len(rest) - len(unread))
+            elif self._input_ended:
                 # The next command must not read this end of input.  Without an end, typed-ahead text is for it.
                 self._shell.process.transport.discard_typed()
-        if unread and not self._input_lost:
+        if is_unread and not self._input_lost:
             self.owner.input_closed()
         self._output.end()
-        self.owner.job_ended(JobEnd(ending, held_open, usage, folder=folder))
+        self.owner.job_ended(JobEnd(ending, held_open, usage, folder=folder, typed=typed, unread=unread))
 
     # Called by the FIFO and the terminal feed
 
@@ -301,7 +325,10 @@ class ShellCommand:
 
         :param size: bytes.
         """
-        if not self._is_over:
+        ahead = min(size, self._ahead)  # the first bytes came with the request, and have no credit
+        self._ahead -= ahead
+        size -= ahead
+        if size and not self._is_over:
             self._unconsumed -= size
             self.owner.input_consumed(size)
 
@@ -319,6 +346,7 @@ class ShellCommand:
     def write_input(self, data: bytes) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.write_input`."""
         if not (self._is_over or self._input_ended or self._input_lost):
+            self._received += len(data)
             self._unconsumed += len(data)
             self._pass_on(data)
 

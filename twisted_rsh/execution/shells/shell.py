@@ -154,7 +154,9 @@ class ShellJob:
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
         text = command_text(request, self._plan.encoding)
-        self._command = command = ShellCommand(self._reactor, self, text, owner, is_aside=request.aside)
+        self._command = command = ShellCommand(
+            self._reactor, self, text, owner, typed_ahead=request.typed_ahead, is_aside=request.aside
+        )
         # What other clients have sent meanwhile comes before a long text, which takes time to read and to write.
         delay = 0.0 if len(text) <= LONG_TEXT_BYTES else LONG_TEXT_SECONDS
         self._reactor.callLater(delay, self._begin, command)
