@@ -18,10 +18,13 @@ from twisted_rsh.execution.shells.shell import ShellJob, start_shell
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
-__all__ = ["KINDS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
+__all__ = ["COLUMNS", "KINDS", "ROWS", "SHELLS", "RecordingOwner", "ShellRig", "account"]
 
 SHELLS = ("bash", "dash", "zsh")
 """The shells of a known dialect."""
+
+COLUMNS, ROWS = 132, 43
+"""The size of the terminals."""
 
 KINDS = [(shell, on_terminal) for shell in SHELLS for on_terminal in (False, True)]
 """Every shell on pipes and on a terminal."""
@@ -57,7 +60,7 @@ class ShellRig:
             plan_shell(request, account(home)),
             self.owner,
             JobTree(JobTrees(reactor)),
-            Terminal(columns=132, rows=43) if on_terminal else None,
+            Terminal(columns=COLUMNS, rows=ROWS) if on_terminal else None,
             folder=str(folder or home),
         )
 

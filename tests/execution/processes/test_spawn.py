@@ -18,7 +18,6 @@ import pytest
 from tests.execution.owners import asynchronous, check_output, open_descriptors, run_job
 from tests.execution.processes.recorder import end_of, shell, start, start_on_terminal
 from twisted_rsh.core.endings import Exited
-from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution.processes import descriptors, spawn
 
 _LISTING = "fd=0; while [ $fd -lt 256 ]; do if [ -e /dev/fd/$fd ]; then echo $fd; fi; fd=$((fd + 1)); done"

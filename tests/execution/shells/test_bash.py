@@ -59,7 +59,23 @@ def test_plainly_complete(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["echo 'a", 'echo "a', "echo a \\", "a |", "a &&", "if true", "f() {", "( a", "cat <<E", "echo $(", "echo a # b", "[[ a"],
+    [
+        "a 'b",
+        'a "b',
+        "a \\",
+        "a |",
+        "a &&",
+        "if true",
+        "f() {",
+        "( a",
+        "cat <<E",
+        "a $(",
+        "a # b",
+        "[[ a",
+        "; a",
+        "a ;; b",
+        "a >",
+    ],
 )
 def test_not_plainly_complete(text: str) -> None:
     """Whatever may want more is asked of bash."""
@@ -101,6 +117,18 @@ def test_version(tmp_path: Path) -> None:
     assert bash_dialect(os.fsencode(tmp_path / "rbash")) is OLD_BASH
 
 
+# Input taken up again
+
+
+@asynchronous
+async def test_line_editing(rig: ShellRig) -> None:
+    """Options of line editing, however they are set, leave the shell's input and the command's alone."""
+    texts = ("set -o vi", 'eval "$(set +o)"', "set -o emacs\necho a", 'x=$(set +o); eval "$x"', 'eval "$(shopt -po)"')
+    for text in (*texts, "set +o emacs", 'eval "$x"', "set -o vi; echo b", "set +o vi"):
+        await rig.run(text, b"echo NO\n")
+        assert await outputs(rig, "echo next") == ["next\n"], text
+
+
 # The prompt
 
 
@@ -108,9 +136,10 @@ def test_version(tmp_path: Path) -> None:
 async def test_prompt_of_the_user(rig: ShellRig) -> None:
     """The user's `PROMPT_COMMAND` and `PS0` run as at a prompt; `PS1` and `PS2` are kept and never printed."""
     await rig.run("PS1='one> '; PS2='two> '; n=0; PROMPT_COMMAND='n=$((n + $?))'; (exit 3)")
-    assert await outputs(rig, "echo \"$PS1$PS2$?\"", "echo 'a\nb'", "echo $n") == ["one> two> 3\n", "a\nb\n", "3\n"]
+    assert await outputs(rig, 'echo "$PS1$PS2$?"', "echo 'a\nb'", "echo $n") == ["one> two> 3\n", "a\nb\n", "3\n"]
     await rig.run("PROMPT_COMMAND='echo PC'")
-    assert await outputs(rig, "echo a", "PROMPT_COMMAND=; PS0='zero> '", "echo b") == ["a\nPC\n", "", "b\nzero> " if rig.shell.process.feed is None else "zero> b\n"]
+    last = "b\nzero> " if rig.shell.process.feed is None else "zero> b\n"
+    assert await outputs(rig, "echo a", "PROMPT_COMMAND=; PS0='zero> '", "echo b") == ["a\nPC\n", "", last]
 
 
 @asynchronous
@@ -128,7 +157,8 @@ async def test_nothing_to_see(rig: ShellRig) -> None:
     assert await outputs(rig, "false | sh -c 'exit 3'", "echo ${PIPESTATUS[*]}", "true x\ntrue y", "echo $_") == [
         "", "1 3\n", "", "y\n"
     ]  # fmt: skip
-    assert await outputs(rig, "trap 'echo E' ERR", "false", "true", "(\nfalse )", "trap - ERR") == ["", "E\n", "", "E\n", ""]
+    texts = ("trap 'echo E' ERR", "false", "true", "(\nfalse )", "trap - ERR")
+    assert await outputs(rig, *texts) == ["", "E\n", "", "E\n", ""]
     assert await outputs(rig, "trap 'echo \"D $BASH_COMMAND\"' DEBUG", "echo a", "trap - DEBUG") == [
         "", "D echo a\na\n", "D trap - DEBUG\n"
     ]  # fmt: skip
@@ -148,7 +178,7 @@ async def test_descriptors_of_the_user(rig: ShellRig) -> None:
     found = await outputs(
         rig,
         "exec 10>f {n}>g; echo $n; echo ten >&10",
-        "cat f; for fd in {3..20}; do eval \"exec $fd>&-\"; done",
+        'cat f; for fd in {3..20}; do eval "exec $fd>&-"; done',
         "echo on; exec 9>lock; flock 9",
         "flock -n lock true || echo held",
         "cat </dev/null; echo $?",
@@ -252,7 +282,7 @@ async def test_startup_file(tmp_path: Path) -> None:
     """
     rig = OwnBash(tmp_path, startup)
     await rig.ready()
-    assert await outputs(rig, "hi", "echo \"$PS1\"") == ["hello\n", "mine> \n"]
+    assert await outputs(rig, "hi", 'echo "$PS1"') == ["hello\n", "mine> \n"]
     before = int(await rig.output("echo $n"))
     assert int(await rig.output("echo $n")) >= before + 1
     assert "echo $n" in await rig.output("history | tail -n 2")
@@ -272,5 +302,5 @@ async def test_aside(tmp_path: Path) -> None:
     assert owner.ending == Exited(2)
     owner = await rig.aside("f a; x=2; cd /; exit 5")
     assert (owner.ending, owner.stdout) == (Exited(5), b"F a\n")
-    assert await rig.output("echo $? ${PIPESTATUS[*]} $x; [ / = \"$PWD\" ] || echo here") == "3 1 3\nhere\n"
+    assert await rig.output('echo $? ${PIPESTATUS[*]} $x; [ / = "$PWD" ] || echo here') == "3 1 3\nhere\n"
     await rig.leave()

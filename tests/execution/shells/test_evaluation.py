@@ -23,7 +23,7 @@ def test_quoting() -> None:
 
 
 def test_dialect_of(tmp_path: Path) -> None:
-    """The target of a symbolic link counts before the name of the link; a bash without a version counts as an old one."""
+    """The target of a symbolic link counts before the name of the link; a bash without a version is an old one."""
     (tmp_path / "bash").touch()
     (tmp_path / "sh").symlink_to(tmp_path / "bash")
     (tmp_path / "other").touch()

@@ -219,7 +219,7 @@ async def test_caught_interrupt(rig: ShellRig) -> None:
 @asynchronous
 async def test_lost_hook(rig: ShellRig) -> None:
     """A command that removes the hook for an abandoned line, and is then interrupted, still ends."""
-    command, owner = rig.begin("PROMPT_COMMAND=; unset PROMPT_COMMAND; PS1='$ '; precmd() { echo PC; }; echo go; sleep 30")
+    command, owner = rig.begin("unset PROMPT_COMMAND; PS1='$ '; precmd() { echo PC; }; echo go; sleep 30")
     await owner.more_output(1)
     command.send_signal("INT")
     await owner.finished()

@@ -72,9 +72,12 @@ def bash_dialect(executable: bytes) -> Dialect:
     :param executable: absolute path of the program.
     """
     if os.path.basename(executable) != b"rbash" and os.path.exists("/proc/self/fd"):
-        with contextlib.suppress(OSError, ValueError), open(executable, "rb") as file:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program:
-                found = _VERSION.search(program)
-                if found is not None and (int(found[1]), int(found[2])) >= (5, 1):
-                    return BASH
+        with (
+            contextlib.suppress(OSError, ValueError),  # ValueError: the file is empty
+            open(executable, "rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as program,
+        ):
+            found = _VERSION.search(program)
+            if found is not None and (int(found[1]), int(found[2])) >= (5, 1):
+                return BASH
     return OLD_BASH

@@ -1,6 +1,7 @@
 r"""The talk with bash 5.1 and later: each text is typed as it is, and bash reports at its prompt.
 
-Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a group::
+Bash is interactive and reads its lines from a terminal of its own (:mod:`~.command_terminal`).  A text is typed as a
+group::
 
     { TEXT
     } <INPUT
@@ -9,10 +10,14 @@ so that nothing has to be evaluated, put back or hidden: ``$?``, ``$_``, ``PIPES
 are those of the text.  While the group runs, bash keeps its own input at descriptor 10.  A text that may touch this
 number takes the input first and keeps it; at the next prompt bash takes its own back.
 
-Two elements of ``PROMPT_COMMAND`` run at the prompt, and bash puts ``$?``, ``$_`` and ``PIPESTATUS`` back behind them.
-The first runs the commands of a file if there is one.  The second reports.  Neither has a simple command in it, so that
-no trap and no trace meets them: a report is the message of a redirection from below ``/dev/null/``, where nothing can
-be, and the message goes to the FIFO of the reports.
+An element of ``PROMPT_COMMAND`` runs at the prompt, and bash puts ``$?``, ``$_`` and ``PIPESTATUS`` back behind it.  It
+reports, and runs the commands of a file of the server's if there is one.  It has no simple command, so that no trap and
+no trace meets it: a report is the message of a redirection from below ``/dev/null/``, where nothing can be, and the
+message goes to the FIFO of the reports.
+
+A text of several lines, and one of which an interactive bash would print a notice, is read from a file by the dot
+command inside the group (:mod:`~.bash_text` chooses).  Such a text fails like a script; its last report, at the end of
+the file, carries what the dot command would hide.
 
 The word of the input also sets ``$LINENO``, so that the texts count as the lines of one script, and so that the report
 of a command differs from one that bash repeats after an interrupt at its prompt.
@@ -41,17 +46,15 @@ from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.bash_text import (
     MAX_TYPED_BYTES,
     Way,
-    is_nothing,
-    is_plainly_complete,
     is_typable,
     is_verbose,
-    noticed_names,
-    watches,
+    substitutes,
+    traits_of,
     way_of,
     whole_check,
 )
 from twisted_rsh.execution.shells.command_terminal import CommandTerminal
-from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.folder import PrivateFolder, TextFile
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.syntax_check import SyntaxAnswer, SyntaxCheck
@@ -66,7 +69,13 @@ LOOK_DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
 """Seconds before each look at a command that has not reported its end, and then a second each: whether it has begun,
 and whether bash reads its terminal although it has not reported."""
 
+_LATER_LOOK = 4
+"""The look that is the first where nothing waits for the beginning of the command."""
+
 _LONG_LOOK = 1.0
+
+_SILENT_LOOK = 0.1
+"""Seconds between two looks at a bash that reads its terminal without a report."""
 
 _SILENT_LOOKS = 3
 """Looks in which bash has read its terminal without a report, until the server acts: first asks, then interrupts, then
@@ -87,12 +96,13 @@ _LAST_LINE_PADDED = 10_000
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
-_REPORT = re.compile(rb"/dev/null/([PQAT]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
+_REPORT = re.compile(rb"/dev/null/([PQATBD]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
 _PROMPTS = (b"PS1", b"PS2")
 _KEPT = b"__twisted_rsh_"
+_GIVEN = _KEPT + b"given"
 _GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
 """Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
 _EMPTY_LOOP = b"for _ in; do :; done"
@@ -155,9 +165,11 @@ class BashTalk:
         self._status = 0
         self._flags = b""
         self._edits = False
-        self._has_history = self._records = False
+        self._has_history = self._records = self._has_now = False
+        self._waiting: tuple[int, bytes, bytes, bytes] | None = None
         self._is_watched = self._has_traps = not self._is_clean
         self._left_status = 0
+        self._may_want_more = False
         self._is_nothing = False
         self._prompts: set[bytes] = set()
         self._parts: tuple[bytes, ...] = ()
@@ -166,9 +178,8 @@ class BashTalk:
         self._inner_status: int | None = None
         self._line = b""
         self._last_line = 0
-        self._has_hook = True
         self._source: bytes = b""
-        self._silent = 0
+        self._silent = self._first_look = 0
         self._question: int | None = None
         self._after: Callable[[], None] | None = None
         self._held = b""
@@ -183,7 +194,10 @@ class BashTalk:
             on_failure.callback(self._fifo.close)
             self._mark = _Mark(folder.place("mark"))
             self._now = folder.place("now")
-            self._text = folder.place("text")
+            self._text = TextFile(folder.place("text"))
+            on_failure.callback(self._text.close)
+            self._prompt = folder.place("prompt")
+            self._write_file(self._prompt, self._prompt_file())
             self._opening_reader, self._opening_writer = open_pipe()
             on_failure.callback(os.close, self._opening_reader)
             on_failure.callback(os.close, self._opening_writer)
@@ -207,16 +221,20 @@ class BashTalk:
         return _NOTHING % (quoted(self._fifo.path), _LAST_WORDS if kind == b"T" else _WORDS % kind)
 
     def _hooks(self) -> bytes:
-        """Return the assignments that make bash run the file of commands and report at each prompt."""
-        now = quoted(self._now)
-        run = b"if for _ in; do :; done 2>/dev/null <%b; then . %b; fi" % (now, now)
-        # A prompt is for people: it is kept apart until the next text, and reported.  Without one no loop has a turn.
-        keeping = b'; for %b in ${%b:+"$%b"}; do %b; done; for %b in ${%b:+""}; do %b; done'
-        report = self._report_line(b"P")
+        """Return the assignment that makes bash report, and run the server's files, at each prompt."""
+        now, prompt = quoted(self._now), quoted(self._prompt)
+        report = self._report_line(b"P").removesuffix(b"fi")
+        run = b"elif %b 2>/dev/null <%b; then . %b; fi" % (_EMPTY_LOOP, now, now)
+        keep = b"for _ in ${PS1:+1}${PS2:+1}${%b:+1}; do . %b; done 2>/dev/null" % (_GIVEN, prompt)
+        return b"PROMPT_COMMAND[9999]=" + quoted(b"%b%b; %b" % (report, run, keep))
+
+    def _prompt_file(self) -> bytes:
+        """Return what keeps the user's prompts apart until the next text: a prompt is for people."""
+        lines = [b"if [[ ${%b-} ]]; then %bPS1=${PS1-} %bPS2=${PS2-} %b=; fi" % (_GIVEN, _KEPT, _KEPT, _GIVEN)]
         for name in _PROMPTS:
-            kept = _KEPT + name
-            report += keeping % (kept, name, name, self._report_line(name), name, name, _EMPTY_LOOP)
-        return b"PROMPT_COMMAND[9998]=%b PROMPT_COMMAND[9999]=%b" % (quoted(run), quoted(report))
+            report = self._report_line(name)
+            lines.append(b"if [[ ${%b-} ]]; then %b%b=$%b %b=; %b; fi" % (name, _KEPT, name, name, name, report))
+        return b"\n".join(lines) + b"\n"
 
     def _settings(self) -> bytes:
         """Return the commands that switch off what a shell at a keyboard has."""
@@ -243,7 +261,10 @@ class BashTalk:
         return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
 
     def _source_word(self) -> bytes:
+        if not self._prompts:
+            return quoted(self._source) + _COUNT % self._last_line
         prompts = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(self._prompts))
+        prompts += b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN
         return quoted(self._source) + _COUNT % self._last_line + prompts
 
     # Talk
@@ -267,15 +288,16 @@ class BashTalk:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.send_command`."""
         self.number += 1
         self._running = self._last_command = self.number
+        self._question = None
         self._source = self._terminal_name if source is None else source
         self._is_aside = aside
         self._has_begun = False
-        self._silent = self._looks = 0
+        self._silent = 0
+        # Where an input or a signal may wait for the beginning, the first look is soon.
+        self._first_look = 0 if self._source != os.fsencode(os.devnull) else _LATER_LOOK
+        self._looks = self._first_look
         if aside:
             self._send_aside(text)
-        elif not self._has_hook:
-            self._has_hook = True
-            self._do(self._settings_line(), lambda: self._send(text))
         elif self._has_history or not self._is_clean:
             self._remember(text)
         else:
@@ -291,8 +313,9 @@ class BashTalk:
             self._look()
         elif not self._terminal.unread():
             self.number += 1
+            is_first = self._question is None
             self._question = self.number
-            self._terminal.write(b"\n")
+            self._terminal.write(b"\n" if is_first else self._recovery())
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -309,30 +332,33 @@ class BashTalk:
         try:
             leaving = b"exit %d\n" % self._status
             save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a\n"
-            self._write_file(self._text, save + 2 * leaving)
+            self._text.set(save + 2 * leaving)
         except OSError:
             self._terminal.close()
         else:
-            self._terminal.write(b". %b\n" % quoted(self._text))
+            self._terminal.write(b". %b\n" % quoted(self._text.path))
 
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
         self._fifo.take()
-        if self._running and not (self._has_begun or self._is_aside or self._terminal.unread()):
-            # A trap may have ended the shell between the last byte of the text and its beginning.
-            if not self._has_traps or self._mark.was_opened():
-                self._begun()
+        # A trap may have ended the shell between the last byte of the text and its beginning.
+        may_have_begun = not self._has_traps or self._mark.was_opened()
+        if self._running and may_have_begun and not (self._has_begun or self._is_aside or self._terminal.unread()):
+            self._begun()
         self._running = None
         self._stop_looking()
         self._cancel_check()
-        self._mark.close()
-        self._fifo.close()
-        self._terminal.close()
+        self._close_all()
 
     def close(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.close`."""
         os.close(self._opening_reader)
         os.close(self._opening_writer)
+        self._close_all()
+
+    def _close_all(self) -> None:
+        self._mark.close()
+        self._text.close()
         self._fifo.close()
         self._terminal.close()
 
@@ -340,20 +366,22 @@ class BashTalk:
 
     def _send(self, text: bytes) -> None:
         """Type a text, now or when it is known to be complete."""
-        self._is_watched |= watches(text)
-        self._has_traps |= b"trap" in text
-        way = way_of(text, flags=self._flags, is_watched=self._is_watched, noticed=self._noticed)
-        if len(self._noticed) < MAX_KNOWN_TEXTS:
-            self._noticed |= noticed_names(text)
+        traits = traits_of(text)
+        text = traits.text
+        self._is_watched |= traits.is_watcher
+        self._has_traps |= traits.has_trap
+        way = way_of(text, flags=self._flags, is_watched=self._is_watched, edits=self._edits, noticed=self._noticed)
+        if traits.noticed and len(self._noticed) < MAX_KNOWN_TEXTS:
+            self._noticed |= traits.noticed
         if self._edits and not is_typable(text):
             way = replace(way, in_file=True)
-        self._is_nothing = is_nothing(text)
+        self._is_nothing = traits.is_nothing
         if self._is_nothing:
             self._terminal.write(b"\n")
             self._look_later()
-        elif is_plainly_complete(text):
+        elif traits.is_plain:
             self._type(text, way, is_whole=True)
-        elif len(text) > MAX_TYPED_BYTES or (len(text) - len(text.rstrip(b"\\"))) % 2:
+        elif len(text) > MAX_TYPED_BYTES and not substitutes(text):
             self._type(text, way, is_whole=False)
         elif (known := self._known.get(text)) is not None:
             self._known.move_to_end(text)
@@ -382,11 +410,12 @@ class BashTalk:
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
             return
-        self._looks = 0
+        self._looks = self._first_look
         self._terminal.write(line)
         self._look_later()
 
     def _typed(self, text: bytes, way: Way, is_whole: bool) -> bytes:
+        self._may_want_more = not way.in_file and b"PROMPT_COMMAND" not in text
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
         put_back = b""
@@ -400,19 +429,22 @@ class BashTalk:
             put_back += b"{ : %b; } 2>/dev/null; " % quoted(self._last_word)
         self._parts, self._last_word = (), None
         if way.in_file:
+            is_damaging = substitutes(text)
             # The report at the end of the file has the status, and makes the dot command succeed: its own failure
             # would count once more.
             has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
             end = self._report_line(b"T") + b"\n" if has_end else b""
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
-            self._write_file(self._text, padding + put_back + text + b"\n" + end)
-            text, put_back = b". %b" % quoted(self._text), b""
+            self._text.set(padding + put_back + text + b"\n" + end)
+            text, put_back = b". %b" % quoted(self._text.path), b""
+            if not is_whole and is_damaging:
+                text = b"( %b )" % text
         if not way.takes_input:
             return self._group(put_back + text)
         back = b"exec <%b\n" % quoted(self._terminal.path)
         if not self._on_terminal:  # a terminal that it opens would become the one that controls it
             back = b"{ exec <&255; } 2>/dev/null || " + back
-        self._write_file(self._now, back)
+        self._write_now(back)
         trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
         take = b"{ %bexec <%b; %b} 2>/dev/null; " % (trace[0], self._source_word(), trace[1])
         return b"{ %b%b%b\n}\n" % (take, put_back, text)
@@ -420,23 +452,31 @@ class BashTalk:
     def _send_aside(self, text: bytes) -> None:
         """Have the text run at the prompt, behind which bash puts everything back."""
         report = self._report_line(b"A")
-        body = b"if ( . %b ) <%b; then %b; else %b; fi\n" % (
-            quoted(self._text),
+        # The file empties itself, so that no interrupt makes bash run it once more.
+        body = b">|%b; if ( %b; . %b ) <%b; then %b; else %b; fi\n" % (
+            quoted(self._now),
+            self._report_line(b"B"),
+            quoted(self._text.path),
             quoted(self._source),
             report,
             report,
         )
         try:
-            self._write_file(self._text, text + b"\n")
-            self._write_file(self._now, body)
+            self._text.set(text + b"\n")
+            self._write_now(body)
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
             return
         self._terminal.write(b"\n")
         self._look_later()
 
-    def _settings_line(self) -> bytes:
-        return b"{ %b; } 2>/dev/null\n" % self._hooks()
+    def _recovery(self) -> bytes:
+        """Return a line that reports, and after which bash reports again at its prompts.
+
+        A text may have taken the hooks away, or may have switched line editing where bash does not act on it.
+        """
+        editing = b"[[ -o vi ]] && set -o vi; [[ -o emacs ]] && set -o emacs"
+        return b"%b; { %b; %b; } 2>/dev/null\n" % (self._report_line(b"Q"), editing, self._hooks())
 
     def _remember(self, text: bytes) -> None:
         """Put a text into the history, where it would be if the user had typed it; then send it."""
@@ -444,22 +484,22 @@ class BashTalk:
             self._do(b"{ set +o history; history -d -1; } 2>/dev/null\n", lambda: self._remember(text))
             return
         try:
-            self._write_file(self._now, b"history -s -- %b\n" % quoted(text))
+            self._write_now(b"history -s -- %b\n" % quoted(text))
         except OSError:  # a full disk is no reason not to run it
             self._send(text)
         else:
-            self._do(b"\n", lambda: self._remembered(text))
-
-    def _remembered(self, text: bytes) -> None:
-        with contextlib.suppress(OSError):
-            os.unlink(self._now)
-        self._send(text)
+            self._do(b"\n", lambda: self._send(text))
 
     def _do(self, line: bytes, then: Callable[[], None]) -> None:
         """Type a line of the server's own, and go on at the next prompt."""
         self._after = then
         self._terminal.write(line)
         self._look_later()
+
+    def _write_now(self, commands: bytes) -> None:
+        """Have bash run commands at its next prompt, behind its report."""
+        self._write_file(self._now, commands + self._report_line(b"D") + b"\n")
+        self._has_now = True
 
     def _write_file(self, path: bytes, data: bytes) -> None:
         with open(path, "wb") as file:
@@ -487,50 +527,67 @@ class BashTalk:
             self._listener.garbled()
 
     def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
-        running = self._running
         if kind in _PROMPTS:
             self._prompts.add(kind)
-            return
-        if kind in b"AT":
+        elif kind in b"AQ":
             self._inner_status = status
-            if kind == b"T":
-                parts, _, self._last_word = options.partition(b"/")
-                self._parts = tuple(parts.split()) if len(parts) > 1 else ()
-            return
+        elif kind == b"B":
+            self._begun()
+        elif kind == b"D":
+            self._now_done()
+        elif kind == b"T":
+            self._inner_status = status
+            parts, _, self._last_word = options.partition(b"/")
+            self._parts = tuple(parts.split()) if len(parts) > 1 else ()
+        elif self._has_now and self._waiting is None:
+            self._waiting = (status, flags, options, line)
+        else:
+            self._now_done()
+            self._at_prompt(status, flags, options, line)
+
+    def _now_done(self) -> None:
+        """Take the report that was waiting for the commands behind it."""
+        if self._has_now:
+            self._has_now = False
+            with contextlib.suppress(OSError):
+                os.unlink(self._now)
+            waiting, self._waiting = self._waiting, None
+            if waiting is not None:
+                self._at_prompt(*waiting)
+
+    def _at_prompt(self, status: int, flags: bytes, options: bytes, line: bytes) -> None:
+        """Take the report that bash is at its prompt: go on with the command, or report its end."""
         is_repeated = bool(line) and line == self._line and line != b"%d" % self._last_line
-        self._line = line
-        self._flags = flags
+        self._line, self._flags = line, flags
         names = options.split(b":")
         self._edits = b"vi" in names or b"emacs" in names
-        self._has_history |= b"history" in names
         self._records = b"history" in names
-        self._left_status = 0 if kind == b"Q" else status
+        self._has_history |= self._records
+        self._left_status = status
         self._silent = 0
-        if kind == b"Q":
-            self._has_hook = False
-        elif is_repeated and running:
+        if is_repeated and self._running:
             return  # bash has dropped a line that it was reading, and is about to read this command
         if self._after is not None:
             after, self._after = self._after, None
             after()
-            return
-        if running is None:
-            if self._question is not None and not is_repeated:
-                number, self._question = self._question, None
-                self._listener.reported(Report(ReportKind.IN_STEP, number, status, flags))
-            return
+        elif self._running is not None:
+            self._ended(self._running, status)
+        elif self._question is not None and not is_repeated:
+            number, self._question = self._question, None
+            if self._inner_status is not None:
+                self._status, self._inner_status = self._inner_status, None
+            self._listener.reported(Report(ReportKind.IN_STEP, number, status, flags))
+
+    def _ended(self, number: int, status: int) -> None:
+        """Report the end of a command, with the status that is its own."""
         self._running = None
-        self._stop_looking()
-        if running and (self._is_aside or os.path.lexists(self._now)):
-            with contextlib.suppress(OSError):
-                os.unlink(self._now)
         inner, self._inner_status = self._inner_status, None
         if self._is_aside:
             self._is_aside = False
             status = 1 if inner is None else inner
         elif not self._is_nothing:
             self._status = status = status if inner is None else inner
-        self._listener.reported(Report(ReportKind.ENDED, running, status, flags, has_begun=True))
+        self._listener.reported(Report(ReportKind.ENDED, number, status, self._flags, has_begun=True))
 
     def _begun(self) -> None:
         self._has_begun = True
@@ -540,11 +597,14 @@ class BashTalk:
     # Looking
 
     def _look_later(self) -> None:
-        self._stop_looking()
+        """Look after a while.  One call outlives many short commands, so that these cost nothing."""
         delay = LOOK_DELAYS[self._looks] if self._looks < len(LOOK_DELAYS) else _LONG_LOOK
         if self._silent:
-            delay = 0.1
-        self._look_call = self._reactor.callLater(delay, self._looked)
+            delay = _SILENT_LOOK
+        if self._look_call is None:
+            self._look_call = self._reactor.callLater(delay, self._looked)
+        elif self._look_call.getTime() > self._reactor.seconds() + delay:
+            self._look_call.reset(delay)
 
     def _stop_looking(self) -> None:
         if self._look_call is not None:
@@ -559,14 +619,14 @@ class BashTalk:
         self._look_call = None
         self._looks += 1
         self._look()
-        if self._running is not None and self._look_call is None:
+        if self._running is not None:
             self._look_later()
 
     def _look(self) -> None:
         """Find out whether the command has begun, or has ended without a report."""
         if self._running is None or self._check is not None:
             return
-        if not self._has_begun and (self._is_inside() or (self._is_aside and not self._terminal.unread())):
+        if not self._has_begun and not self._is_aside and self._is_inside():
             self._begun()
         if self._looks > len(LOOK_DELAYS) // 2 and self._is_idle():
             self._fifo.take()
@@ -592,14 +652,19 @@ class BashTalk:
         return bool(call) and call[0].isdigit() and int(call[0]) in _READS
 
     def _act_on_silence(self) -> None:
-        """Bash reads although the command has not ended: its hook is gone, or it wants more, or it cannot report."""
-        if self._silent == _SILENT_LOOKS:
-            self._terminal.write(self._report_line(b"Q") + b"\n")
-        elif self._silent == 2 * _SILENT_LOOKS:
+        """Bash reads although the command has not ended: it wants more, or its hook is gone, or it cannot report.
+
+        A typed text that was complete wants more when an alias has opened something.  What is typed then would be taken
+        for a part of it, so bash is interrupted first.
+        """
+        if self._silent % _SILENT_LOOKS:
+            return
+        step = self._silent // _SILENT_LOOKS + (0 if self._may_want_more else 1)
+        if step in (1, 3):
             os.kill(self._pid, signal.SIGINT)
-        elif self._silent == 3 * _SILENT_LOOKS:
-            self._terminal.write(self._report_line(b"Q") + b"\n")
-        elif self._silent == 4 * _SILENT_LOOKS:
+        elif step in (2, 4):
+            self._terminal.write(self._recovery())
+        else:
             self._listener.give_up(
                 "the shell cannot report any more: its bound of open files or its restrictions forbid it; it was ended"
             )

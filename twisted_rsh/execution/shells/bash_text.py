@@ -7,13 +7,35 @@ session (:mod:`twisted_rsh.execution.shells.syntax_check`).
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
-__all__ = ["MAX_TYPED_BYTES", "Way", "is_plainly_complete", "is_nothing", "is_typable", "is_verbose", "noticed_names", "watches", "way_of", "whole_check"]
+__all__ = [
+    "MAX_PLAIN_BYTES",
+    "MAX_TYPED_BYTES",
+    "Traits",
+    "Way",
+    "is_nothing",
+    "is_plainly_complete",
+    "is_typable",
+    "is_verbose",
+    "noticed_names",
+    "substitutes",
+    "traits_of",
+    "way_of",
+    "whole_check",
+]
 
-MAX_TYPED_BYTES = 32 * 1024
-"""Bytes of a text that is typed; a longer one is read from a file, which is quicker than a second parse."""
+MAX_PLAIN_BYTES = 1024
+"""Bytes of a text whose tokens are looked at: 0.2 ms."""
+
+MAX_TYPED_BYTES = 4 * 1024
+"""Bytes of a text that is typed.  A longer one is read from a file: to look at it closely takes too long, 1 ms for
+4 KiB."""
+
+_REMEMBERED = 256
+"""Texts whose ways are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +53,26 @@ class Way:
     takes_input: bool = False
 
 
-_WORD = (
-    rb"""(?:[\w./=,+@%:~^*?\[\]-]|[^\x00-\x7f]|'[^']*'|"[^"`$\\!]*"|(?<=[\w./=,+@%:~-])\#|"?\$(?:[\w?@#*!$-]\w*|\{\w+\})"?)+"""
+_TOKEN = re.compile(
+    rb"""
+    (?P<blank>[ \t]+)
+    | (?P<join>&& | \|\|?)
+    | (?P<end>;)
+    | (?P<copy>[12]?>&[12](?![\w&-]))
+    | (?P<redirection>[<>]>?(?![<>&|(]))
+    | (?P<word>
+        (?![#])
+        (?: [\w./=,+@%:~^*?\[\]\#-] | [^\x00-\x7f] | '[^']*' | "[^"`$\\!]*" | "?\$(?: [\w?@\#*!$-] | \{\w+\} )"? )+
+      )
+    """,
+    re.VERBOSE,
 )
-_COMMAND = (
-    rb"(?!(?:if|then|else|elif|fi|for|select|while|until|do|done|case|esac|function|time|coproc|alias|unalias|shopt|in|\[\[)"
-    rb"(?![\w./=-]))%b(?:[ \t]+(?:%b|!(?=[ \t]))|[ \t]*[<>]>?(?![<>&|(])[ \t]*%b|[ \t]*[12]?>&[12]\b)*" % (_WORD, _WORD, _WORD)
+"""The tokens of a row of simple commands.  Whatever else there is, the text is not such a row."""
+
+_KEYWORDS = frozenset(
+    b"if then else elif fi for select while until do done case esac function time coproc in [[ alias unalias".split()
 )
-_PLAIN = re.compile(rb"[ \t]*%b(?:[ \t]*(?:;|&&|\|\|?)[ \t]*%b)*[ \t]*;?[ \t]*" % (_COMMAND, _COMMAND))
+"""Words that begin something else than a simple command, or change how the next line is parsed."""
 
 _OWN_DESCRIPTORS = re.compile(rb"[<>]&\s*-|[<>]&\$\w*-|\}\s*[<>]|(?<![\w$])\d\d+\s*[<>]")
 """What may touch a descriptor of 10 or more, where bash keeps its input during a group."""
@@ -46,13 +80,16 @@ _OWN_DESCRIPTORS = re.compile(rb"[<>]&\s*-|[<>]&\$\w*-|\}\s*[<>]|(?<![\w$])\d\d+
 _BACKGROUND = re.compile(rb"(?<![&<>|])&(?![&>])|\bcoproc\b")
 """A background process, of which an interactive bash prints the number."""
 
-_LEAVING = re.compile(rb"(?:^|[;&|{\n]|\bthen|\bdo|\belse)\s*(?:exit|logout)\b")
+_LEAVING = re.compile(rb"(?:^|[;&|{\n]|\bthen|\bdo|\belse)[ \t]*(?:exit|logout)\b")
 """A command that leaves the shell, unless it stands in a subshell; an interactive bash prints its name."""
+
+_MAX_LEAVINGS = 16
+"""Leaving commands that are looked at; with more of them, one is taken to be in no subshell."""
 
 _TRACES = re.compile(rb"\bset\s+[-+]\w*[xT]|\bxtrace\b|\bfunctrace\b|\bextdebug\b")
 """What makes bash show a file of commands as one more level."""
 
-_WATCHES = re.compile(rb"\bDEBUG\b|\bRETURN\b|\bBASH_SOURCE\b|\bFUNCNAME\b|\bcaller\b")
+_WATCHERS = (b"DEBUG", b"RETURN", b"BASH_SOURCE", b"FUNCNAME", b"caller")
 """What makes the session see a command of the server's: a trap, or what tells where a command stands."""
 
 _VERBOSE = re.compile(rb"\bset\s+[-+]\w*v|\bverbose\b")
@@ -66,13 +103,77 @@ _NOTHING = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*")
 
 _RETURNS = re.compile(rb"\breturn\b")
 _FUNCTION = re.compile(rb"\(\s*\)|\bfunction\b")
+_EDITS = re.compile(rb"[-+]o\s+(?:vi|emacs)\b")
+"""What switches line editing, which must not happen in a file: bash would not come to a prompt behind it."""
+
 _EVALUATES = re.compile(rb"\beval\b")
 """In a text that is evaluated, an option of line editing would make an interactive bash read its input again."""
 
 
 def is_plainly_complete(text: bytes) -> bool:
     """Return whether a text is a row of simple commands on one line."""
-    return _PLAIN.fullmatch(text) is not None
+    if len(text) > MAX_PLAIN_BYTES:
+        return False
+    at = 0
+    before = "join"  # what the next token follows: a join wants a command, a redirection wants a word
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        if found is None:
+            return False
+        at = found.end()
+        kind = found.lastgroup
+        if kind == "blank":
+            continue
+        is_operator = kind in ("join", "end")
+        if kind == "word":
+            if before in ("join", "end") and found.group() in _KEYWORDS:
+                return False
+        elif before == "redirection" or (is_operator and before in ("join", "end")):
+            return False
+        before = str(kind)
+    return before not in ("join", "redirection")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traits:
+    """What the server wants to know of a text.
+
+    :ivar text: the text, without a backslash at its end: that would join the next line, and there is none.
+    :ivar is_nothing: whether it has only blanks and remarks.
+    :ivar is_plain: whether it is a row of simple commands on one line.
+    :ivar is_watcher: whether the session may see a command of the server's from now on: by a trap, or by what tells
+        where a command stands.
+    :ivar has_trap: whether it may set a trap.
+    :ivar noticed: the names of the functions that it defines, if it has what an interactive bash prints a notice of.
+    """
+
+    text: bytes
+    is_nothing: bool
+    is_plain: bool
+    is_watcher: bool
+    has_trap: bool
+    noticed: frozenset[bytes]
+
+
+def _looked_at(text: bytes) -> Traits:
+    if (len(text) - len(text.rstrip(b"\\"))) % 2:
+        text = text[:-1]
+    return Traits(
+        text=text,
+        is_nothing=is_nothing(text),
+        is_plain=is_plainly_complete(text),
+        is_watcher=any(word in text for word in _WATCHERS),
+        has_trap=b"trap" in text,
+        noticed=noticed_names(text),
+    )
+
+
+_remembered = functools.lru_cache(_REMEMBERED)(_looked_at)
+
+
+def traits_of(text: bytes) -> Traits:
+    """Look at a text; the traits of short ones are remembered."""
+    return _remembered(text) if len(text) <= MAX_TYPED_BYTES else _looked_at(text)
 
 
 def whole_check(text: bytes) -> bytes:
@@ -82,34 +183,48 @@ def whole_check(text: bytes) -> bytes:
 
 def is_typable(text: bytes) -> bool:
     """Return whether each byte of a text stands for itself while bash edits its lines."""
-    return re.search(rb"[^\n -~]", text) is None
+    return len(text) <= MAX_TYPED_BYTES and re.search(rb"[^\n -~]", text) is None
 
 
 def is_nothing(text: bytes) -> bool:
     """Return whether a text has only blanks and remarks."""
-    return _NOTHING.fullmatch(text) is not None
+    return len(text) <= MAX_TYPED_BYTES and _NOTHING.fullmatch(text) is not None
+
+
+def substitutes(text: bytes) -> bool:
+    """Return whether a text has a substitution, of which an unfinished one damages bash 5.2 for good."""
+    return b"$(" in text or b"<(" in text or b">(" in text
 
 
 def is_verbose(text: bytes) -> bool:
     """Return whether a text may make bash print what it reads."""
-    return _VERBOSE.search(text) is not None
+    return b"verbose" in text if len(text) > MAX_TYPED_BYTES else _VERBOSE.search(text) is not None
 
 
-def way_of(text: bytes, *, flags: bytes, is_watched: bool, noticed: frozenset[bytes] = frozenset()) -> Way:
+def way_of(
+    text: bytes, *, flags: bytes, is_watched: bool, edits: bool = False, noticed: frozenset[bytes] = frozenset()
+) -> Way:
     """Choose the way for a text.
 
     :param text: the text.
     :param flags: the shell's options, as in ``$-``.
-    :param is_watched: whether the session may see commands of the server's: :func:`watches` was true of a text.
+    :param is_watched: whether the session may see commands of the server's: a text had :attr:`Traits.is_watcher`.
+    :param edits: whether bash edits its lines.  What is evaluated may then switch that on once more.
     :param noticed: the names of functions that make bash print a notice, from :func:`noticed_names`.
     """
+    if len(text) > MAX_TYPED_BYTES:  # patterns would take 30 ms for 1 MB
+        return Way(in_file=True, takes_input=b"&-" in text)
+    return _way_of(text, flags, is_watched, edits, noticed)
+
+
+@functools.lru_cache(_REMEMBERED)
+def _way_of(text: bytes, flags: bytes, is_watched: bool, edits: bool, noticed: frozenset[bytes]) -> Way:
     takes_input = _OWN_DESCRIPTORS.search(text) is not None
-    if len(text) > MAX_TYPED_BYTES:
-        return Way(in_file=True, takes_input=takes_input)
     is_seen = is_watched or set(flags) & set(b"xT") or _TRACES.search(text)
-    if is_seen or (_RETURNS.search(text) and not _FUNCTION.search(text)):
+    if is_seen or _EDITS.search(text) or (_RETURNS.search(text) and not _FUNCTION.search(text)):
         return Way(takes_input=takes_input)
-    in_file = b"\n" in text or _EVALUATES.search(text) is not None or _is_noticed(text)
+    evaluates = _EVALUATES.search(text) is not None
+    in_file = not edits if evaluates else b"\n" in text or _is_noticed(text)
     if not in_file and noticed:
         in_file = not noticed.isdisjoint(re.findall(rb"[\w-]+", text))
     return Way(in_file=in_file, takes_input=takes_input)
@@ -117,18 +232,17 @@ def way_of(text: bytes, *, flags: bytes, is_watched: bool, noticed: frozenset[by
 
 def noticed_names(text: bytes) -> frozenset[bytes]:
     """Return the names of the functions that a text defines, if it has what an interactive bash prints a notice of."""
-    if not _is_noticed(text):
+    if len(text) > MAX_TYPED_BYTES or not _is_noticed(text):
         return frozenset()
     return frozenset(one or other for one, other in _NAMES.findall(text))
-
-
-def watches(text: bytes) -> bool:
-    """Return whether a text may make the session see a command of the server's."""
-    return _WATCHES.search(text) is not None
 
 
 def _is_noticed(text: bytes) -> bool:
     """Return whether an interactive bash would print a notice of its own."""
     if _BACKGROUND.search(text):
         return True
-    return any(text.count(b"(", 0, end) <= text.count(b")", 0, end) for end in map(re.Match.start, _LEAVING.finditer(text)))
+    for number, found in enumerate(_LEAVING.finditer(text)):
+        before = text[: found.start()]
+        if number == _MAX_LEAVINGS or before.count(b"(") <= before.count(b")"):
+            return True
+    return False

@@ -21,8 +21,8 @@ _SPECIAL = [number for number in range(32) if number not in (termios.VMIN, termi
 class CommandTerminal:
     """A raw pseudo-terminal without echo, signals and special characters.
 
-    A shell that edits its lines then prints nothing, and one that reads them takes every byte as it is.  It never is the
-    controlling terminal of the session: the shell inherits it open.
+    A shell that edits its lines then prints nothing, and one that reads them takes every byte as it is.  It never is
+    the controlling terminal of the session: the shell inherits it open.
 
     :param reactor: watches the server's end.
     :ivar slave: the shell's end, for the shell to inherit; ours stays open, so that unread bytes can be counted.

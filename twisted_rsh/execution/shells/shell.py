@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 from collections.abc import Callable
 
@@ -36,9 +35,6 @@ LAST_WORDS_BYTES = 200
 
 WRITER_LOOK_SECONDS = 0.02
 """Seconds between two looks whether the process substitutions of a command have ended."""
-
-_WRITES_ON = re.compile(rb">\s*\(")
-"""A process substitution that is written to, whose output may come after the command."""
 
 
 def start_shell(
@@ -373,7 +369,7 @@ class ShellJob:
             text = "the shell could not begin the command; its standard error says why"
             self._ending = Refused(RefusalReason.SHELL_FAILED, text)
         self._watch.enter(Phase.SETTLING)
-        if _WRITES_ON.search(command.text) and command.has_begun:
+        if b">(" in command.text and command.has_begun:
             now = self._reactor.seconds()
             self._wait_for_writers(now + LINGER_SECONDS, now + MAX_LINGER_SECONDS)
         else:
