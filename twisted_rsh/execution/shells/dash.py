@@ -44,7 +44,7 @@ from twisted_rsh.execution.processes.pipes import InputPipe
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.completeness import complete_size
-from twisted_rsh.execution.shells.evaluation import WITHHELD, ReportReader
+from twisted_rsh.execution.shells.evaluation import WITHHELD, Evaluation, ReportReader, Syntax, unwatched
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import INTERRUPTED, GarbledReport, Report, ReportKind
@@ -56,6 +56,7 @@ __all__ = [
     "MAX_EXAMINED_BYTES",
     "MAX_PACKET_BYTES",
     "MAX_PROMPT_BYTES",
+    "PLAIN",
     "SWALLOWED_SECONDS",
     "DashTalk",
 ]
@@ -117,6 +118,25 @@ class _Dash:
 
 DASH: Dialect = _Dash()
 """The Debian Almquist shell."""
+
+
+def _guard(report: bytes) -> bytes:
+    return b"PS1=" + quoted(b"$(%s)" % report)
+
+
+PLAIN: Dialect = Evaluation(
+    name="dash",
+    clean=(b"-i",),
+    own=(b"-i",),
+    syntax=Syntax(
+        opening=b"unset HISTFILE; set +o emacs +o vi",
+        builtin=rb"\command",
+        restore=rb"PS1= PS2=; \command set +v",
+        guard=_guard,
+        watch=unwatched,
+    ),
+)
+"""Any other plain POSIX shell, such as ash, and dash on a system without ``/proc``."""
 
 
 class DashTalk:
