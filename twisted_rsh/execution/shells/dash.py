@@ -161,7 +161,7 @@ class DashTalk:
         self._status = 0
         self._flags = b""
         self._source = _NULL_DEVICE
-        self._files: dict[bytes, bytes] = {}
+        self._files: dict[str, tuple[bytes, bytes]] = {}
         self._kept: Report | None = None
         self._names_prompts = self._keeps_jobs = False
         self._prompts = (b"", b"")
@@ -312,7 +312,7 @@ class DashTalk:
         if source is not None and (source, self._source) != (_NULL_DEVICE, _NULL_DEVICE):
             # A text's own `exec <FILE` holds for the next one, unless that has an input or this one had.
             self._source = source
-            parts.append(rb'\. %s "$_"; ' % self._file(b"open", rb"\exec <%s" % quoted(source)))
+            parts.append(rb'\. %s "$_"; ' % self._file("open", rb"\exec <%s" % quoted(source)))
         # Without input nothing waits for the beginning: a mark in a file does not wake the server.
         self._is_quiet = self._has_packets and self._source == _NULL_DEVICE == source
         if self._is_quiet:
@@ -349,7 +349,7 @@ class DashTalk:
         end = b"{ %s; } 2>/dev/null" % b"; ".join(after)
         if self._is_verbose(text) or (not is_complete and b"e" in self._flags):
             # Of a file dash shows what it reads, and no status of a file ends the shell where `&&` is behind it.
-            line = rb"\. %s && \:; " % self._file(b"text", text) + end
+            line = rb"\. %s && \:; " % self._file("text", text) + end
         elif is_complete:
             line = rb"\eval " + quoted(text + b"\n" + end)
         else:
@@ -382,15 +382,16 @@ class DashTalk:
 
     def _status_file(self) -> bytes:
         # With `&&` behind it, no status ends a shell in which `set -e` is on.
-        return self._file(b"status", rb"\return %d && \:" % self._status)
+        return self._file(f"status{self._status}", rb"\return %d && \:" % self._status)
 
-    def _file(self, name: bytes, text: bytes) -> bytes:
-        """Return the quoted path of a file of commands; write the file unless it is there."""
-        path = self._files.get(text)
-        if path is None or not os.path.exists(path):
-            path = self._files[text] = self._folder.place(f"{os.fsdecode(name)}-{len(self._files)}")
+    def _file(self, name: str, text: bytes) -> bytes:
+        """Return the quoted path of a file of commands; write the file unless it is there with this text."""
+        path, written = self._files.get(name, (b"", b""))
+        if written != text or not os.path.exists(path):
+            path = self._folder.place(name)
             with open(path, "xb") as file:
                 file.write(text + b"\n")
+            self._files[name] = (path, text)
         return quoted(path)
 
     def _report(self, kind: bytes, number: int) -> bytes:
