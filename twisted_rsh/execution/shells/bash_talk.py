@@ -242,7 +242,7 @@ class BashTalk:
         if self._is_clean:
             quiet = b"unset HISTFILE MAILCHECK PS1 PS2; set +o history +H; history -c; "
         else:
-            load = b"[[ ${HISTFILE-} ]] && history -r; "
+            load = b"[[ ${HISTFILE-} ]] && history -r || :; "
             quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
         return b"%b%b; %b </dev/null%b" % (quiet, self._hooks(), _EMPTY_LOOP, _COUNT % 0)
 
@@ -332,7 +332,7 @@ class BashTalk:
             return
         try:
             leaving = b"exit %d\n" % self._status
-            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a\n"
+            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a || :\n"
             self._write_file(self._text, save + 2 * leaving)
         except OSError:
             self._terminal.close()
