@@ -10,6 +10,8 @@ from tests.serving import asynchronous
 from tests.tools import require_tool
 from twisted_rsh import Connection, Exited, Shell, Terminal
 
+pytestmark = pytest.mark.exhaustive
+
 TERMINALS = [None, Terminal(modes=(("ECHO", 0),))]
 
 BASHRC = r"""
