@@ -54,7 +54,7 @@ from twisted_rsh.execution.shells.bash_text import (
     whole_check,
 )
 from twisted_rsh.execution.shells.command_terminal import CommandTerminal
-from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.folder import PrivateFolder, TextFile
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.syntax_check import SyntaxAnswer, SyntaxCheck
@@ -96,7 +96,7 @@ _LAST_LINE_PADDED = 10_000
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
-_REPORT = re.compile(rb"/dev/null/([PQATD]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
+_REPORT = re.compile(rb"/dev/null/([PQATBD]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
@@ -194,7 +194,8 @@ class BashTalk:
             on_failure.callback(self._fifo.close)
             self._mark = _Mark(folder.place("mark"))
             self._now = folder.place("now")
-            self._text = folder.place("text")
+            self._text = TextFile(folder.place("text"))
+            on_failure.callback(self._text.close)
             self._prompt = folder.place("prompt")
             self._write_file(self._prompt, self._prompt_file())
             self._opening_reader, self._opening_writer = open_pipe()
@@ -331,11 +332,11 @@ class BashTalk:
         try:
             leaving = b"exit %d\n" % self._status
             save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a\n"
-            self._write_file(self._text, save + 2 * leaving)
+            self._text.set(save + 2 * leaving)
         except OSError:
             self._terminal.close()
         else:
-            self._terminal.write(b". %b\n" % quoted(self._text))
+            self._terminal.write(b". %b\n" % quoted(self._text.path))
 
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
@@ -347,14 +348,17 @@ class BashTalk:
         self._running = None
         self._stop_looking()
         self._cancel_check()
-        self._mark.close()
-        self._fifo.close()
-        self._terminal.close()
+        self._close_all()
 
     def close(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.close`."""
         os.close(self._opening_reader)
         os.close(self._opening_writer)
+        self._close_all()
+
+    def _close_all(self) -> None:
+        self._mark.close()
+        self._text.close()
         self._fifo.close()
         self._terminal.close()
 
@@ -431,8 +435,8 @@ class BashTalk:
             has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
             end = self._report_line(b"T") + b"\n" if has_end else b""
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
-            self._write_file(self._text, padding + put_back + text + b"\n" + end)
-            text, put_back = b". %b" % quoted(self._text), b""
+            self._text.set(padding + put_back + text + b"\n" + end)
+            text, put_back = b". %b" % quoted(self._text.path), b""
             if not is_whole and is_damaging:
                 text = b"( %b )" % text
         if not way.takes_input:
@@ -449,15 +453,16 @@ class BashTalk:
         """Have the text run at the prompt, behind which bash puts everything back."""
         report = self._report_line(b"A")
         # The file empties itself, so that no interrupt makes bash run it once more.
-        body = b">|%b; if ( . %b ) <%b; then %b; else %b; fi\n" % (
+        body = b">|%b; if ( %b; . %b ) <%b; then %b; else %b; fi\n" % (
             quoted(self._now),
-            quoted(self._text),
+            self._report_line(b"B"),
+            quoted(self._text.path),
             quoted(self._source),
             report,
             report,
         )
         try:
-            self._write_file(self._text, text + b"\n")
+            self._text.set(text + b"\n")
             self._write_now(body)
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
@@ -526,6 +531,8 @@ class BashTalk:
             self._prompts.add(kind)
         elif kind in b"AQ":
             self._inner_status = status
+        elif kind == b"B":
+            self._begun()
         elif kind == b"D":
             self._now_done()
         elif kind == b"T":
@@ -619,7 +626,7 @@ class BashTalk:
         """Find out whether the command has begun, or has ended without a report."""
         if self._running is None or self._check is not None:
             return
-        if not self._has_begun and (self._is_inside() or (self._is_aside and not self._terminal.unread())):
+        if not self._has_begun and not self._is_aside and self._is_inside():
             self._begun()
         if self._looks > len(LOOK_DELAYS) // 2 and self._is_idle():
             self._fifo.take()
