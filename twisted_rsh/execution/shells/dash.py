@@ -7,7 +7,7 @@ error leave it alive.  One command is two pieces::
     \. …/open "$_"; \command printf 's 5\n%.0s' "$_" 1<>…/reports; \. …/status "$_" && \: "$_"
     TEXT
 
-    { \command printf 'e 5 %s %s\n%.0s' "$?" "$-" "$_" 1<>…/reports || \:; PS1= PS2=; } 2>/dev/null
+    { \command printf 'e 5 %s %s\n%.0s' "$?" "$-" "$_" 1<>…/reports || \:; PS1= PS2=; } 2>&-
 
 The first line opens the input if the command has one, says that the command begins, and puts ``$?`` back.  The text
 follows as it was given.  Nothing of ours is around it: what ``set -e`` exempts stays exempt, an alias holds from the
@@ -74,6 +74,8 @@ _MARK_BYTES = 20
 
 INTERRUPT_SECONDS = 0.05
 """Seconds between an interrupt and the next question, which dash would forget if it read it before the interrupt."""
+
+_MUTE = "the shell can report no more, as with too low a limit of open files; it was ended"
 
 _MAX_SWALLOWED = 2
 """Questions in a row that are read and not answered until the shell is given up: the first costs an interrupt."""
@@ -372,8 +374,11 @@ class DashTalk:
         return quoted(path)
 
     def _report(self, kind: bytes, number: int) -> bytes:
-        """Return the line that reports a status and the options, without any output."""
-        return b"{ %s || \\:; PS1= PS2=; } 2>/dev/null\n" % self._say(kind, number)
+        """Return the line that reports a status and the options, without any output.
+
+        Its error output is closed, which costs less than another file.
+        """
+        return b"{ %s || \\:; PS1= PS2=; } 2>&-\n" % self._say(kind, number)
 
     def _say(self, kind: bytes, number: int) -> bytes:
         return rb"\command printf '%s %d%s" % (kind, number, self._say_rest)
@@ -385,7 +390,10 @@ class DashTalk:
             reports = self._reader.feed(data)
         except GarbledReport:
             self._reports.close()
-            self._listener.garbled()
+            if data.startswith(self._name + b": "):  # dash itself says why it cannot report
+                self._listener.give_up(_MUTE)
+            else:
+                self._listener.garbled()
             return
         for report in reports:
             if report.kind is ReportKind.BEGUN:
@@ -433,7 +441,7 @@ class DashTalk:
             return
         self._swallowed += 1
         if self._swallowed > _MAX_SWALLOWED:
-            self._listener.give_up("the shell can report no more, as with too low a limit of open files; it was ended")
+            self._listener.give_up(_MUTE)
             return
         assert self._transport is not None
         if self._transport.pid is not None:
