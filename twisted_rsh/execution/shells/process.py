@@ -70,11 +70,16 @@ class TerminalFeed:
         self._is_open = True
         self._next()
 
-    def close(self) -> None:
-        """Forget the queued bytes, report no more of what the terminal takes, and type nothing until :meth:`open`."""
+    def close(self) -> bytes:
+        """Report no more of what the terminal takes, and type nothing until :meth:`open`.
+
+        :returns: the queued bytes, which are not typed any more.
+        """
         self._is_open = False
+        queued = b"".join(data for data, _ in self._queue if data is not None)
         self._queue.clear()
         self._source = None
+        return queued
 
     def taken(self, size: int) -> None:
         """Count bytes that the terminal took, report them, and type the next piece.
