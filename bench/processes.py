@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ["Usage", "children", "descriptors", "peak_mb", "resident_mb", "usage"]
+__all__ = ["Usage", "children", "descriptors", "peak_mb", "processor_seconds", "resident_mb", "usage"]
 
 TICKS = os.sysconf("SC_CLK_TCK")
 """The clock ticks of a second, in which /proc counts processor time."""
@@ -39,7 +39,7 @@ def usage(pid: int) -> Usage | None:
         # sshd's sessions are called sshd too, or sshd-session from OpenSSH 9.8.
         if (_name(process) or "").startswith(name):
             memory += resident_mb(process)
-            cpu += _processor_time(process)
+            cpu += processor_seconds(process)
     return Usage(memory, cpu)
 
 
@@ -51,6 +51,13 @@ def peak_mb(pid: int) -> float:
 def resident_mb(pid: int) -> float:
     """Return a process's resident memory in MB; 0 where there is no /proc."""
     return _memory(pid, "VmRSS:")
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has taken, user's and system's, in seconds; 0 without a /proc."""
+    # The name in parentheses may have spaces; user and system time are the 12th and 13th field behind it.
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS if fields else 0.0
 
 
 def children(pid: int) -> list[int]:
@@ -82,12 +89,6 @@ def _memory(pid: int, field: str) -> float:
         if line.startswith(field):
             return int(line.split()[1]) * 1024 / 1e6
     return 0.0
-
-
-def _processor_time(pid: int) -> float:
-    # The name in parentheses may have spaces; user and system time are the 12th and 13th field behind it.
-    fields = _read(pid, "stat").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS if fields else 0.0
 
 
 def _read(pid: int, what: str) -> str:

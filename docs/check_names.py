@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from twisted_rsh.cli.keywords import KEYWORDS
+
 __all__ = ["wrong_names"]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +36,9 @@ NOT_OURS = {
     "first.py",
 }
 """Names of other programs and of other languages, and a file that a reader makes."""
+
+OF_THE_CONFIGURATION = {keyword.name for keyword in KEYWORDS.values()} | {"Host", "Include", "Match"}
+"""The keywords of the client's configuration file."""
 
 LITERAL = re.compile(r"``([^`]+)``")
 FILE = re.compile(r"[\w.-][\w./-]*(?:\.(?:py|rst|json|md|toml|cfg|svg|cast)|/)")
@@ -85,7 +90,7 @@ def wrong_literals(page: Path, text: str) -> Iterator[str]:
             everywhere[name] |= members
     for literal in LITERAL.findall(text):
         owner, _, member = literal.partition("(")[0].partition(".")
-        if literal in NOT_OURS or owner.isupper():
+        if literal in NOT_OURS | OF_THE_CONFIGURATION or owner.isupper():
             continue
         if FILE.fullmatch(literal):
             if not is_file(page, literal):

@@ -48,6 +48,7 @@ CUT_TESTS = (
     "server/test_service.py",
     "server/test_capacity.py",
     "server/test_control.py",
+    "tools",
     "test_api.py",
     "test_classic_faults.py",
     "test_embedding.py",

@@ -13,6 +13,8 @@ import pytest
 
 import twisted_rsh.server
 import twisted_rsh.testing
+from twisted_rsh.cli.arguments import OPTIONS
+from twisted_rsh.cli.keywords import KEYWORDS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -64,6 +66,14 @@ def test_options_are_on_their_pages() -> None:
     assert sorted((server | manager) - on_server_page) == []
     launcher = options_of("twistd")
     assert sorted((on_client_page | on_server_page) - client - server - manager - launcher) == []
+
+
+def test_keywords_are_on_their_page() -> None:
+    """Each keyword of the configuration, and each letter of the command line that does something, is on its page."""
+    page = (DOCS / "command_line.rst").read_text("utf-8")
+    assert [keyword.name for keyword in KEYWORDS.values() if f"``{keyword.name}``" not in page] == []
+    letters = {flag for option in OPTIONS for flag in option.flags if len(flag) == 2}
+    assert sorted(letters - set(re.findall(r"-[0-9A-Za-z]\b", page))) == []
 
 
 @pytest.mark.parametrize("package", [twisted_rsh, twisted_rsh.server, twisted_rsh.testing], ids=lambda it: it.__name__)

@@ -160,6 +160,33 @@ def test_task_shell(tmp_path: Path) -> None:
         ]
 
 
+def test_kept_shell(tmp_path: Path) -> None:
+    """A program sees output as it comes, time-outs, the background, waiting commands, and a shell that is replaced."""
+    with running_server(tmp_path) as server:
+        lines = run_example("kept_shell.py", server, tmp_path)
+    assert sorted(lines[:2]) == ["err: and errors", "out: output"]
+    killed = "Signalled(signal='KILL', core_dumped=False)"
+    home = lines[15].removeprefix("Exited(code=0) in ")
+    assert lines[2:] == [
+        "Exited(code=1) in /usr",
+        "out: partial",
+        "TimedOut(seconds=0.5) in /",
+        "so far: b'partial\\n'",
+        "Exited(code=0) in /",
+        "in the background: sleep 60, running",
+        "Exited(code=0) in /",
+        "out: hello you",
+        "Exited(code=0)",
+        "aside: ['bin'] in /",
+        "out: last words",
+        f"{killed} in None",
+        f"(a new shell: the one before ended with {killed})",
+        f"Exited(code=0) in {home}",
+        f"Exited(code=0) in {home}",
+        "left: bye, Exited(code=4)",
+    ]
+
+
 @asynchronous
 async def test_task_reconnect(serving: Serving) -> None:
     """A connection that is cut under a job is made again, and no line is missing."""

@@ -53,6 +53,7 @@ CORE_STANDARD_LIBRARY = {
     "__future__",
     "base64",
     "binascii",
+    "codecs",
     "collections",
     "collections.abc",
     "dataclasses",

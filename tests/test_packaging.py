@@ -64,8 +64,27 @@ def test_plugin_cache_is_not_shipped(setup: configparser.ConfigParser) -> None:
 def test_types_are_shipped(setup: configparser.ConfigParser) -> None:
     """The marker of PEP 561 is there and is shipped."""
     assert (ROOT / "twisted_rsh" / "py.typed").exists()
-    assert "py.typed" in lines(setup["options.package_data"]["twisted_rsh"])
+    shipped = ["py.typed", "cli/scripts/*", "execution/search_path.bash"]
+    assert lines(setup["options.package_data"]["twisted_rsh"]) == shipped
+    assert {file.name for file in files("twisted_rsh").joinpath("cli", "scripts").iterdir()} == {
+        "complete.bash",
+        "complete.sh",
+        "complete.zsh",
+        "complete_text.sh",
+    }
+    assert files("twisted_rsh").joinpath("execution", "search_path.bash").is_file()
     assert files("twisted_rsh").joinpath("py.typed").is_file()
+
+
+def test_completion_is_shipped(setup: configparser.ConfigParser) -> None:
+    """The scripts for bash and zsh are in the package, and in the folders where the shells look for them."""
+    assert lines(setup["options.package_data"]["twisted_rsh.cli"]) == ["completion_scripts/*"]
+    shipped = {folder: lines(paths) for folder, paths in setup["options.data_files"].items()}
+    assert shipped == {
+        "share/bash-completion/completions": ["twisted_rsh/cli/completion_scripts/trsh.bash"],
+        "share/zsh/site-functions": ["twisted_rsh/cli/completion_scripts/_trsh"],
+    }
+    assert all((ROOT / path).is_file() for paths in shipped.values() for path in paths)
 
 
 def test_scripts(setup: configparser.ConfigParser) -> None:

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from twisted_rsh.core.limits import SessionLimits
     from twisted_rsh.core.requests import KILL, Disconnection, Grace, Keep, Terminal
     from twisted_rsh.core.roles import DEFAULT_PORT
+    from twisted_rsh.core.shell_state import BackgroundJob, JobState, ShellState
     from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
     from twisted_rsh.trust.files import FileProblem
     from twisted_rsh.trust.fingerprint import BadFingerprint, parse_fingerprint
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_PORT",
     "KILL",
+    "BackgroundJob",
     "BadFingerprint",
     "ClientKey",
     "CommandFailed",
@@ -72,6 +74,7 @@ __all__ = [
     "HomeUnknown",
     "Job",
     "JobEnd",
+    "JobState",
     "Keep",
     "Limit",
     "LimitReached",
@@ -92,6 +95,7 @@ __all__ = [
     "SessionLost",
     "Shell",
     "ShellRefused",
+    "ShellState",
     "Signalled",
     "Stopped",
     "Terminal",
@@ -127,6 +131,7 @@ _NAMES_BY_MODULE = {
     "core.limits": "SessionLimits",
     "core.requests": "KILL Disconnection Grace Keep Terminal",
     "core.roles": "DEFAULT_PORT",
+    "core.shell_state": "BackgroundJob JobState ShellState",
     "trust.client_key": "ClientKey load_or_create_client_key",
     "trust.files": "FileProblem",
     "trust.fingerprint": "BadFingerprint parse_fingerprint",

@@ -14,6 +14,7 @@ from twisted_rsh.core.endings import JobEnd, RefusalReason
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.shell_state import ShellState
 
 __all__ = ["IJob", "IJobOwner", "IShellJob", "IShellUser", "ISuspensionListener", "JobRefused"]
 
@@ -156,6 +157,12 @@ class IShellJob(IJob):
         :param owner: takes the command's output and ending; the shell writes no more than its `output_room`.
         :returns: the running command.  Its `terminate` ends the command, and the shell only if nothing else ends it.
         :raises JobRefused: the command does not run: `SHELL_BUSY`, `SHELL_GONE`, `BAD_TEXT` or `TOO_LONG`.
+        """
+
+    def inspect() -> ShellState:
+        """Look how it is with the shell, at this moment and without asking it.
+
+        :returns: its folder, its background jobs, and whether its command waits for input, each as far as it is known.
         """
 
 

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import deferLater, react
 
-from bench.processes import descriptors, peak_mb, resident_mb
+from bench.processes import descriptors, peak_mb, processor_seconds, resident_mb
 from bench.servers.starting import OURS, QUIET_SECONDS, Site, crowd_size, running
 from bench.surroundings import clean_up_when_ended, prepare
 from twisted_rsh import Connection, Disconnection, Error, Grace, Job, Keep, connect
@@ -125,10 +125,11 @@ class _Cut:
         """Log in, cut, wait, and look at every session."""
         await self._proxy.start()
         self._print("memory before", resident_mb(self._pid), "MB")
-        began = time.monotonic()
+        began, spent = time.monotonic(), self._processor_times()
         shares = [range(first, self._attack.clients, AT_ONCE) for first in range(min(AT_ONCE, self._attack.clients))]
         await gatherResults([Deferred.fromCoroutine(self._log_in(share)) for share in shares])
         self._print("all logged in after", time.monotonic() - began, "s")
+        self._print_processor_times("to log in", spent)
         await self._echo("before the cut")
         self._print("memory with all sessions", resident_mb(self._pid), "MB")
         self._print("descriptors with all sessions", descriptors(self._pid), "")
@@ -137,8 +138,10 @@ class _Cut:
         await deferLater(self._reactor, self._attack.seconds)
         self._print("memory during the cut", resident_mb(self._pid), "MB")
         self._network.is_down = False
+        spent = self._processor_times()
         back_after = await self._all_back()
         self._print("all back after", back_after, f"s, promised less than {GRACE_SECONDS - self._attack.seconds:g}")
+        self._print_processor_times("to come back", spent)
         await self._echo("after the cut")
         self._print("memory after", resident_mb(self._pid), "MB")
         self._print("peak", peak_mb(self._pid), "MB")
@@ -196,6 +199,14 @@ class _Cut:
         wrong = [line for line in await gatherResults(asked) if line is not None]
         self._print(f"exact echoes {when}", len(self._clients) - len(wrong), f"of {self._attack.clients}, promised all")
         self.failures += wrong[:3]
+
+    def _processor_times(self) -> tuple[float, float]:
+        return processor_seconds(self._pid), time.process_time()
+
+    def _print_processor_times(self, what: str, before: tuple[float, float]) -> None:
+        server, clients = self._processor_times()
+        self._print(f"processor time of the server {what}", server - before[0], "s")
+        self._print(f"processor time of all clients and the proxy {what}", clients - before[1], "s")
 
     def _print(self, name: str, value: float, unit: str) -> None:
         number = f"{value:.1f}" if isinstance(value, float) else str(value)

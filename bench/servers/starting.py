@@ -64,6 +64,7 @@ class Site:
     :ivar crowd: connections of a crowd.
     :ivar python_options: options of the interpreter that runs a server of ours.
     :ivar server_options: options of a server of ours.
+    :ivar server_module: the module that runs as a server of ours, and arguments before the server's own.
     :ivar environment: variables that every server has beside those of :func:`bench.surroundings.environment`.
     """
 
@@ -72,6 +73,7 @@ class Site:
     crowd: int = 0
     python_options: Sequence[str] = ()
     server_options: Sequence[str] = ()
+    server_module: Sequence[str] = ("twisted_rsh.server",)
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -118,7 +120,7 @@ def running(kind: str, site: Site) -> Iterator[tuple[int, int]]:
 def _start_ours(stack: contextlib.ExitStack, site: Site, *options: str) -> _Running:
     run = os.path.join(site.folder, "run")
     before = set(_records(run))
-    command = [sys.executable, *site.python_options, "-m", "twisted_rsh.server", "--config-dir", site.folder]
+    command = [sys.executable, *site.python_options, "-m", *site.server_module, "--config-dir", site.folder]
     # What it takes is measured, as its own user.
     command += ["--debuggable", "--port", "0", "--interface", "127.0.0.1", "--shell", site.shell]
     command += [*site.server_options, *options]

@@ -12,6 +12,7 @@ from zope.interface import Interface, implementer
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Signalled, Stopped
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, JobRefused
 from twisted_rsh.trust.cred import IVerifiedKey, VerifiedKey
 
@@ -121,6 +122,10 @@ class PocketShell(_Job):
         self.requests.append(request)
         self._run(command)
         return command
+
+    def inspect(self) -> ShellState:
+        """See IShellJob."""
+        return ShellState(folder=self._folder)
 
     def _free(self) -> None:
         self._running = None

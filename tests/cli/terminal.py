@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import select
 import struct
 import subprocess
@@ -22,6 +23,9 @@ __all__ = ["PROMPT", "Console", "Terminal", "pid_shown", "restored"]
 PROMPT = ">>: "
 
 ROWS, COLUMNS = 30, 200
+
+_RIGHT = re.compile(r" {3,}\S.*$")
+"""What stands on the right, behind a gap."""
 
 _LAUNCHER = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 """Makes stdin the controlling terminal, so that Ctrl-C is a signal, and becomes the program."""
@@ -108,6 +112,16 @@ class Terminal:
             assert time.monotonic() < end, "\n".join(self.lines)
             self._show(0.05)
 
+    def press_until(self, key: str, is_true: Callable[[], object]) -> None:
+        """Press a key, and again every second until a condition is true: a busy server may answer too late."""
+        end = time.monotonic() + PATIENCE
+        while not is_true():
+            assert time.monotonic() < end, "\n".join(self.lines)
+            self.type(key)
+            again = time.monotonic() + 1
+            while not is_true() and time.monotonic() < again:
+                self._show(0.05)
+
     def shows(self, line: str) -> None:
         """Wait until a line of the screen is exactly this."""
         self.until(lambda: line in self.lines)
@@ -135,11 +149,20 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """The screen, without the empty lines at its end."""
+        """The screen, without the empty lines at its end, and without what stands on the right of a prompt."""
         lines = [line.rstrip() for line in self._screen.display]
         while lines and not lines[-1]:
             lines.pop()
+        if lines and lines[-1].startswith(PROMPT):
+            lines[-1] = _RIGHT.sub("", lines[-1])
         return lines
+
+    @property
+    def right(self) -> str:
+        """What stands on the right of the prompt, which is in the last line of the screen."""
+        line = next((line.rstrip() for line in reversed(self._screen.display) if line.strip()), "")
+        found = _RIGHT.search(line)
+        return found[0].strip() if line.startswith(PROMPT) and found is not None else ""
 
     def colours(self, line: str) -> set[str]:
         """The colours of the characters of a line on the screen."""

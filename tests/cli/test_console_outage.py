@@ -93,8 +93,9 @@ def test_escape_while_a_command_runs(
     if HOST not in words:
         terminal.enter("echo ready; cat")
     terminal.shows("ready")
-    terminal.type("~.\r")
-    terminal.shows("~.")
+    ordinary = "~." if HOST in words else "x~."  # the console knows the escape at any time
+    terminal.type(f"{ordinary}\r")
+    terminal.shows(ordinary)
     proxy.go_down()
     terminal.shows(NOTICE)
     terminal.type("\r~.\r")

@@ -52,11 +52,19 @@ async def test_options_reach_the_shell_and_its_lines(connection: Connection, use
     assert verifyObject(IShellUser, user)
     assert verifyObject(IShellJob, pocket)
     asked = pocket.request
+    assert asked.startup_files, "the shell is as its user knows it"
     assert (asked.shell, asked.terminal, asked.max_cpu, asked.max_memory) == ("", Terminal(term="vt100"), 5, 1 << 30)
     assert await end_of(shell, "cd /x") == Exited(0)
     assert (pocket.requests[0].timeout, pocket.requests[0].max_output) == (60, 1000)
     assert verifyObject(IJob, pocket.commands[0])
     assert shell.ending is None
+
+
+@asynchronous
+async def test_clean(connection: Connection, user: PocketUser) -> None:
+    """With ``--clean`` the shell reads no start-up files."""
+    await start_line_shell(connection, ClientOptions(clean=True))
+    assert not user.shells[-1].request.startup_files
 
 
 @asynchronous

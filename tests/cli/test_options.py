@@ -14,6 +14,14 @@ from twisted_rsh.cli.options import ClientOptions, TerminalWish, parse_options, 
 from twisted_rsh.core.requests import KILL, Grace, Keep
 
 
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file of the user who runs the tests counts."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_nothing_means_a_shell_on_this_machine() -> None:
     """Without any word, the defaults hold."""
     assert parse_options([]) == ClientOptions(host="127.0.0.1", port=8082, user=None, command=())
@@ -58,6 +66,7 @@ def test_nothing_means_a_shell_on_this_machine() -> None:
         ("--on-disconnect kill h", ClientOptions(host="h", on_disconnect=KILL)),
         ("--on-disconnect=keep h", ClientOptions(host="h", on_disconnect=Keep())),
         ("--on-disconnect grace:2.5 h ls", ClientOptions(host="h", on_disconnect=Grace(2.5), command=("ls",))),
+        ("--clean h", ClientOptions(host="h", clean=True)),
         ("--argv h ls", ClientOptions(host="h", argv=True, command=("ls",))),
         ("--fingerprint SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
         ("--fingerprint=SHA256:abc= h", ClientOptions(host="h", fingerprint="SHA256:abc=")),
@@ -134,11 +143,11 @@ def test_command_words_are_kept_as_they_are() -> None:
 
 
 def test_first_value_counts() -> None:
-    """Of two values for one option, and of two ports, the first counts; the user of ``-l`` always does."""
+    """Of two values for one option, of two ports and of two users, the first counts, as with ssh."""
     assert parse_options("-p 1 -p 2 h:3".split()).port == 1
     assert parse_options("h:3 -p 1".split()).port == 3
     assert parse_options("-l bob al@h".split()).user == "bob"
-    assert parse_options("al@h -l bob -l eve".split()).user == "bob"
+    assert parse_options("al@h -l bob -l eve".split()).user == "al"
     assert parse_options("--timeout 1 --timeout 2 h".split()).timeout == 1
 
 
@@ -156,7 +165,7 @@ def test_first_value_counts() -> None:
         ["-l", "", "h"],
         ["-l", "-x", "h"],
         ["-l", "a;b", "h"],
-        ["-x", "h"],
+        ["-z", "h"],
         ["-n-q", "h"],
         ["-nx\x1b[31m", "h"],
         ["--bogus", "h"],

@@ -34,12 +34,12 @@ class Keys:
 class Rig:
     """A connection, an outage that follows it, and a terminal that shows the notices."""
 
-    def __init__(self, *, has_prompt: bool = False) -> None:
+    def __init__(self, *, has_prompt: bool = False, escape: str | None = "~") -> None:
         self.network = Network()
         self.connection = self.network.log_in()
         self._pairs = open_pipe(), open_terminal()
         self._outputs = LocalOutputs(self.network.clock, fds=(self._pairs[0][1], self._pairs[1][1]))
-        self.outage = Outage(self.network.clock, self._outputs, has_prompt=has_prompt)
+        self.outage = Outage(self.network.clock, self._outputs, has_prompt=has_prompt, escape=escape)
         self.outage.follow(self.connection)
 
     def shows(self, *lines: str) -> None:
@@ -74,6 +74,18 @@ def rig() -> Iterator[Rig]:
     """A connection to cut."""
     rig = Rig()
     yield rig
+    rig.close()
+
+
+@pytest.mark.parametrize(("escape", "way_out"), [("%", "Enter %."), ("\x1d", "Enter ^]."), (None, "Ctrl-C twice")])
+def test_the_users_own_escape(escape: str | None, way_out: str) -> None:
+    """Another escape character leaves in the place of ``~``, and the notice names it; with none, no key leaves."""
+    rig = Rig(has_prompt=True, escape=escape)
+    rig.outage.watch_keys(Keys())
+    rig.lose(NOTICE_SECONDS)
+    rig.shows(f"[connection lost; trying to resume; {way_out} to give up]")
+    assert not rig.outage.typed(b"\r~.\r")
+    assert rig.outage.typed(f"{escape}.".encode()) == (escape is not None)
     rig.close()
 
 

@@ -208,7 +208,7 @@ async def test_suspended_and_continued(fd: int, monkeypatch: pytest.MonkeyPatch)
         seen.append(settings(fd))
         resize(fd, 90, 30)
 
-    monkeypatch.setattr("twisted_rsh.cli.terminal.suspend_self", still)
+    monkeypatch.setattr("twisted_rsh.cli.terminal_settings.suspend_self", still)
     terminal.lend()
     raw = settings(fd)
     signal.raise_signal(signal.SIGTSTP)

@@ -19,9 +19,11 @@ from twisted_rsh.core.events import (
     ChannelRequested,
     DataReceived,
     Event,
+    InspectionRequested,
     JobEnded,
     JobSuspended,
     SessionClosed,
+    ShellInspected,
     SignalReceived,
     StreamEnded,
     StreamStopped,
@@ -34,6 +36,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.resuming import ClientProof, LinkBinding, ServerProof, secret_context
 from twisted_rsh.core.roles import Role, Stream
 from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.core.shell_state import ShellState
 
 __all__ = ["Conversation"]
 
@@ -45,6 +48,8 @@ MOST_LINKS = 5
 INPUT = bytes(range(256)) * 2
 OUTPUT = bytes(reversed(range(256))) * 18
 """More than a window: it takes credit."""
+
+STATE = ShellState(folder="/srv", waits_for_input=True)
 
 
 class Link:
@@ -231,6 +236,8 @@ class Conversation:
             return
         if event == JobSuspended(2, "TSTP"):
             client.send_signal(2, "CONT")
+        if event == ShellInspected(2, STATE):
+            client.stop_stream(2, STDOUT)
         if type(event).__name__ != "RoomGained":
             self.experience(CLIENT, event)
         if isinstance(event, DataReceived):
@@ -248,7 +255,7 @@ class Conversation:
         elif channel == 2 and heard == b"got USR1;got CONT;":
             client.resize(2, 100, 40)
         elif channel == 2 and heard == b"got USR1;got CONT;got 100;":
-            client.stop_stream(2, STDOUT)
+            client.inspect(2)
         elif channel == 4 and heard == b"ready":
             client.close(4)
 
@@ -272,15 +279,18 @@ class Conversation:
             server.send_data(event.channel, STDERR, b"copied")
             server.end_stream(event.channel, STDOUT)
             server.report_exit(event.channel, JobEnd(Exited(3)))
-        elif isinstance(event, SignalReceived | TerminalResized):
+        elif isinstance(event, SignalReceived | TerminalResized | InspectionRequested):
             self.obey(server, event)
         elif isinstance(event, StreamStopped | ChannelAbandoned):
             name = "PIPE" if isinstance(event, StreamStopped) else "HUP"
             server.report_exit(event.channel, JobEnd(Signalled(name)))
         self.pour(server)
 
-    def obey(self, server: ServerSession, event: SignalReceived | TerminalResized) -> None:
-        """Let a job stop, or report its input."""
+    def obey(self, server: ServerSession, event: SignalReceived | TerminalResized | InspectionRequested) -> None:
+        """Let a job stop, or report its input, or say how it is with it."""
+        if isinstance(event, InspectionRequested):
+            server.report_inspection(event.channel, STATE)
+            return
         what = event.signal if isinstance(event, SignalReceived) else event.columns
         if what == "TSTP":
             server.report_suspension(event.channel, "TSTP")

@@ -21,9 +21,11 @@ from twisted_rsh.core.events import (
     ChannelRequested,
     DataReceived,
     Event,
+    InspectionRequested,
     JobEnded,
     JobSuspended,
     RoomGained,
+    ShellInspected,
     SignalReceived,
     StreamEnded,
     StreamStopped,
@@ -32,6 +34,7 @@ from twisted_rsh.core.events import (
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, MIN_WINDOW, SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
+from twisted_rsh.core.shell_state import ShellState
 
 __all__ = ["LIMITS", "Applications", "Flow", "Job", "pattern"]
 
@@ -89,6 +92,10 @@ class Job:
     states_reported: int = 0
     states_told: int = 0
     state_known: str | None = None
+    questions_asked: int = 0
+    questions_seen: int = 0
+    answers_given: int = 0
+    answers_told: int = 0
     requested: bool = False
     accepted: bool = False
     opened: bool = False
@@ -153,6 +160,14 @@ class Applications:
                 self.jobs[number].sizes_sent += 1
                 self.pair.client.resize(number, self.jobs[number].sizes_sent, 24)
 
+    def do_inspect(self, pick: int) -> None:
+        """Ask about a job, unless the last question is not answered."""
+        asking = [n for n in self.speaking(CLIENT) if self.jobs[n].opened]
+        number = self.pick([n for n in asking if self.jobs[n].questions_asked == self.jobs[n].answers_told], pick)
+        if number is not None and not self.pair.client._outbox.blocked:
+            self.pair.client.inspect(number)
+            self.jobs[number].questions_asked += 1
+
     def do_close(self, pick: int) -> None:
         """Close the channel of a job."""
         number = self.pick(self.speaking(CLIENT), pick)
@@ -184,6 +199,15 @@ class Applications:
                 job = self.jobs[number]
                 self.pair.server.report_suspension(number, STATES[job.states_reported % len(STATES)])
                 job.states_reported += 1
+
+    def do_tell(self, pick: int) -> None:
+        """Answer a question about a job."""
+        asked = [n for n in self.speaking(SERVER) if self.jobs[n].questions_seen > self.jobs[n].answers_given]
+        number = self.pick(asked, pick)
+        if number is not None:
+            job = self.jobs[number]
+            job.answers_given += 1
+            self.pair.server.report_inspection(number, ShellState(unlisted=job.answers_given))
 
     def do_exit(self, pick: int, code: int) -> None:
         """Let a job end."""
@@ -286,6 +310,8 @@ class Applications:
             (1.0, lambda: self.do_signal(below(6), one(COUNTS))),
             (1.0, lambda: self.do_resize(below(6), one(COUNTS))),
             (1.0, lambda: self.do_suspend(below(6), one(COUNTS))),
+            (1.0, lambda: self.do_inspect(below(6))),
+            (2.0, lambda: self.do_tell(below(6))),
             (0.1, lambda: self.do_close(below(6))),
             (3.0, lambda: self.do_answer(below(6), draw() < 0.2)),
             (0.15, lambda: self.do_exit(below(6), below(256))),
@@ -333,6 +359,8 @@ class Applications:
             | StreamStopped
             | TerminalResized
             | JobSuspended
+            | InspectionRequested
+            | ShellInspected
             | JobEnded,
         )
         job = self.jobs[event.channel]
@@ -351,8 +379,8 @@ class Applications:
         elif isinstance(event, ChannelAbandoned):
             assert job.closed and job.ending is None and not job.abandoned
             job.abandoned = True
-        elif isinstance(event, JobSuspended):
-            self.suspended(event, job)
+        elif isinstance(event, JobSuspended | InspectionRequested | ShellInspected):
+            self.told(event, job)
         elif isinstance(event, TerminalResized):
             assert job.ending is None
             assert job.size_received < event.columns <= job.sizes_sent
@@ -380,6 +408,13 @@ class Applications:
             assert event.data == pattern(event.channel, event.stream, flow.received, len(event.data))
             flow.received += len(event.data)
 
+    def told(self, event: JobSuspended | InspectionRequested | ShellInspected, job: Job) -> None:
+        """Check an event that tells how it is with a job."""
+        if isinstance(event, JobSuspended):
+            self.suspended(event, job)
+        else:
+            self.inspected(event, job)
+
     def suspended(self, event: JobSuspended, job: Job) -> None:
         """Check that the states of a job are reported in order, never twice, and not early."""
         assert job.opened and not job.closed
@@ -387,6 +422,18 @@ class Applications:
         coming = (STATES[turn % len(STATES)] for turn in range(job.states_told, job.states_reported))
         job.states_told += 1 + list(coming).index(event.signal)
         job.state_known = event.signal
+
+    def inspected(self, event: InspectionRequested | ShellInspected, job: Job) -> None:
+        """Check that each question comes once and has one answer, the one that was given."""
+        if isinstance(event, InspectionRequested):
+            assert job.ending is None and not job.abandoned
+            job.questions_seen += 1
+            assert job.answers_given < job.questions_seen <= job.questions_asked
+        else:
+            assert not job.closed
+            job.answers_told += 1
+            assert event.state == ShellState(unlisted=job.answers_told)
+            assert job.answers_told <= job.answers_given
 
     def ended(self, event: JobEnded, job: Job) -> None:
         """Check that an ending comes behind all of the output, and is the one that was reported."""
@@ -417,7 +464,8 @@ class Applications:
         assert self.pair.client._latest.keys() <= self.pair.client._channels.keys()
         server = self.pair.server
         running = {number for number, channel in server._channels.items() if channel.state is ChannelState.RUNNING}
-        assert server._latest.keys() | server._told.keys() <= running
+        assert server._latest.keys() | server._told.keys() | server._asked <= running
+        assert server._answers.keys() <= server._asked
 
     def settle(self) -> None:
         """Let everything arrive."""
@@ -442,6 +490,8 @@ class Applications:
                 assert job.closed or job.size_received == job.sizes_sent
                 state = STATES[(job.states_reported - 1) % len(STATES)] if job.states_reported else None
                 assert job.closed or job.state_known == state
+                assert job.closed or job.questions_seen == job.questions_asked
+                assert job.closed or job.answers_told == job.answers_given
                 stdin = job.flows[Stream.STDIN]
                 assert stdin.unwanted or (stdin.received, stdin.seen_end) == (stdin.sent, stdin.ended)
                 self.revive(number, job)

@@ -16,6 +16,8 @@ from twisted_rsh.core.messages import (
     End,
     Exit,
     Goodbye,
+    Inspect,
+    Inspected,
     Open,
     Opened,
     Part,
@@ -33,6 +35,7 @@ from twisted_rsh.core.messages import (
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.shell_state import ShellState
 
 __all__ = ["SAMPLES"]
 
@@ -60,6 +63,8 @@ _ALL: list[Message] = [
     Goodbye(text=""),
     Resize(1, 80, 24),
     Suspended(channel=1, signal="STOP"),
+    Inspect(1),
+    Inspected(channel=1, state=ShellState(folder="/", waits_for_input=False, jobs=())),
 ]
 
 SAMPLES: dict[type[Message], Message] = {type(message): message for message in _ALL}

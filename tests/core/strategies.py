@@ -26,6 +26,7 @@ from twisted_rsh.core.limits import (
     MAX_CHANNELS,
     MAX_DETACH_SECONDS,
     MAX_OFFSET,
+    MAX_SUBSYSTEM_BYTES,
     MAX_TERMINAL_SIZE,
     MAX_WINDOW,
     MIN_WINDOW,
@@ -42,6 +43,8 @@ from twisted_rsh.core.messages import (
     End,
     Exit,
     Goodbye,
+    Inspect,
+    Inspected,
     Open,
     Opened,
     Part,
@@ -59,6 +62,7 @@ from twisted_rsh.core.messages import (
 )
 from twisted_rsh.core.requests import MODE_NAMES, Grace, JobRequest, Keep, Terminal
 from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.core.shell_state import BackgroundJob, JobState, ShellState
 
 __all__ = ["ENDINGS", "NATIVE_TEXT", "OF_EACH", "POSITIONS", "REQUESTS", "TERMINALS", "USAGES", "positions"]
 
@@ -121,10 +125,32 @@ JOB: dict[str, st.SearchStrategy[Any]] = {
 REQUESTS = st.one_of(
     st.builds(JobRequest, command=NATIVE_TEXT, **JOB),
     st.builds(JobRequest, argv=st.lists(NATIVE_TEXT, min_size=1, max_size=5).map(tuple), **JOB),
-    st.builds(JobRequest, shell=NATIVE_TEXT, **JOB),
-    st.builds(JobRequest, command=NATIVE_TEXT, in_shell=CHANNELS, timeout=TIMEOUTS, max_output=st.none() | OFFSETS),
+    st.builds(JobRequest, shell=NATIVE_TEXT, startup_files=st.booleans(), **JOB),
+    st.builds(JobRequest, subsystem=st.text(max_size=MAX_SUBSYSTEM_BYTES // 4), **JOB),
+    st.builds(
+        JobRequest,
+        command=NATIVE_TEXT,
+        in_shell=CHANNELS,
+        aside=st.booleans(),
+        typed_ahead=st.none() | st.binary(max_size=64),
+        timeout=TIMEOUTS,
+        max_output=st.none() | OFFSETS,
+    ),
 )
 """Any request."""
+
+
+SHELL_STATES = st.builds(
+    ShellState,
+    folder=st.none() | NATIVE_TEXT,
+    waits_for_input=st.none() | st.booleans(),
+    jobs=st.none()
+    | st.lists(
+        st.builds(BackgroundJob, st.integers(1, 2**31 - 1), st.sampled_from(JobState), NATIVE_TEXT), max_size=4
+    ).map(tuple),
+    unlisted=OFFSETS,
+)
+"""Any look at a shell."""
 
 
 def positions(streams: int) -> st.SearchStrategy[Positions]:
@@ -174,6 +200,9 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
         stderr=OFFSETS,
         held_open=st.booleans(),
         usage=st.one_of(st.none(), USAGES),
+        folder=st.none() | NATIVE_TEXT,
+        typed=st.none() | OFFSETS,
+        unread=st.binary(max_size=64),
     ),
     End: st.builds(End, CHANNELS, STREAMS, OFFSETS),
     Stop: st.builds(Stop, CHANNELS, STREAMS),
@@ -182,6 +211,8 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     Goodbye: st.builds(Goodbye, text=TEXT),
     Resize: st.builds(Resize, CHANNELS, SIZES, SIZES),
     Suspended: st.builds(Suspended, channel=CHANNELS, signal=st.none() | SIGNALS),
+    Inspect: st.builds(Inspect, CHANNELS),
+    Inspected: st.builds(Inspected, channel=CHANNELS, state=SHELL_STATES),
 }
 """Any legal value of each message."""
 

@@ -272,6 +272,17 @@ def terminal(**change: object) -> bytes:
     return control(0x21, channel=1, command="true", terminal=fields)
 
 
+def inspected(count: int = 1, command: str = "x") -> bytes:
+    """Return the payload of an INSPECTED with so many jobs of this command."""
+    return control(0x2C, channel=1, jobs=[{"pid": 1, "state": "running", "command": command}] * count)
+
+
+def exited(**more: object) -> bytes:
+    """Return the payload of an EXIT with further fields."""
+    ending = {"kind": "exited", "code": 0}
+    return control(0x23, channel=1, ending=ending, stdout=0, stderr=0, held_open=False, **more)
+
+
 def text(size: int) -> str:
     """Return base64 of so many bytes."""
     return base64.b64encode(bytes(size)).decode()
@@ -305,11 +316,13 @@ PROBES = {
         lambda size: is_run(JobRequest(command="true", environment=(("NAME", "x" * size),)))
     ),
     "MAX_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=True)),
+    "MAX_JOB_COMMAND_BYTES": Probe(lambda size: decodes(inspected(command="x" * size), Role.CLIENT)),
     "MAX_JSON_BYTES": Probe(lambda size: decodes(later("") + b" " * (size + 9 - len(later(""))))),
     "MAX_JSON_COMMAND": Probe(lambda size: b"\0" not in open_of("x" * size).body()),
     "MAX_JSON_COMMAS": Probe(lambda count: decodes(later([0] * (count - 1)))),
     "MAX_JSON_CONTAINERS": Probe(lambda count: decodes(later([[]] * (count - 2)))),
     "MAX_JSON_ESCAPES": Probe(lambda count: decodes(later("\n" * count))),
+    "MAX_LISTED_JOBS": Probe(lambda count: decodes(inspected(count), Role.CLIENT)),
     "MAX_LOGIN_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=False)),
     "MAX_NUMBER_CHARACTERS": Probe(lambda size: decodes(later(10 ** (size - 1)))),
     "MAX_OFFSET": Probe(
@@ -321,13 +334,18 @@ PROBES = {
     "MAX_SCRIPT_BYTES": Probe(in_a_shell),
     "MAX_TERMINAL_MODES": Probe(modes_looked_at),
     "MAX_TERMINAL_SIZE": Probe(lambda size: all_of(decodes(terminal(columns=size)), decodes(terminal(rows=size)))),
+    "MAX_SUBSYSTEM_BYTES": Probe(lambda size: decodes(control(0x21, channel=1, subsystem="x" * size))),
     "MAX_TERM_BYTES": Probe(lambda size: decodes(terminal(term="x" * size))),
     "MAX_TEXT_BYTES": Probe(lambda size: decodes(control(0x28, text="x" * size))),
     "MAX_TIMEOUT_MS": Probe(lambda time: decodes(control(0x21, channel=1, command="true", timeout_ms=time))),
+    "MAX_TYPED_AHEAD_BYTES": Probe(
+        lambda size: decodes(control(0x21, channel=1, command="x", in_shell=2, typed_ahead=text(size)))
+    ),
     "MAX_UNACKNOWLEDGED": Probe(under_way),
     "MAX_UNAVAILABLE_BYTES": Probe(
         lambda size: decodes(b"\x07" + json.dumps({"text": "x" * size}).encode(), Role.CLIENT, Phase.LOGIN)
     ),
+    "MAX_UNREAD_BYTES": Probe(lambda size: decodes(exited(unread=text(size)), Role.CLIENT)),
     "MAX_USER_BYTES": Probe(
         lambda size: decodes(
             b"\x01" + json.dumps({"user": "x" * size, "algorithm": "x", "key": "", "signature": ""}).encode(),

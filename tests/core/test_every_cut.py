@@ -21,7 +21,7 @@ SECOND = 260
 
 
 def test_the_uncut_session() -> None:
-    """The session has data both ways, a signal, a suspension, a size, a stop, a close and a refusal."""
+    """The session has data both ways, a signal, a suspension, a size, a question, a stop, a close and a refusal."""
     assert len(UNCUT.links) == 1
     assert UNCUT.received(Role.SERVER, 1, Stream.STDIN) == INPUT
     assert UNCUT.received(Role.CLIENT, 1, Stream.STDOUT) == INPUT[::-1]
@@ -30,6 +30,7 @@ def test_the_uncut_session() -> None:
     assert told == {
         *("ChannelRequested", "ChannelOpened", "ChannelAbandoned", "JobEnded", "SessionClosed", "SignalReceived"),
         *("StreamEnded", "StreamStopped", "TerminalResized", "JobSuspended", "ChannelFreed", "tuple"),
+        *("InspectionRequested", "ShellInspected"),
     }
 
 

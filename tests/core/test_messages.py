@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,12 +19,16 @@ from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.limits import (
     MAX_CHANNEL_ID,
     MAX_CHANNELS,
+    MAX_CWD_BYTES,
     MAX_DATA_BYTES,
     MAX_DETACH_SECONDS,
+    MAX_JOB_COMMAND_BYTES,
+    MAX_LISTED_JOBS,
     MAX_LOGIN_FRAME_BYTES,
     MAX_OFFSET,
     MAX_PART_BYTES,
     MAX_REFUSED_CHANNELS,
+    MAX_SUBSYSTEM_BYTES,
     MAX_TERM_BYTES,
     MAX_TERMINAL_MODES,
     MAX_TERMINAL_SIZE,
@@ -45,6 +50,8 @@ from twisted_rsh.core.messages import (
     End,
     Exit,
     Goodbye,
+    Inspect,
+    Inspected,
     Open,
     Opened,
     Part,
@@ -61,6 +68,7 @@ from twisted_rsh.core.messages import (
 )
 from twisted_rsh.core.requests import MODE_NAMES, Grace, JobRequest, Keep, Terminal
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.shell_state import BackgroundJob, JobState, ShellState
 
 PROPERTY = settings(derandomize=True, deadline=None, max_examples=300)
 MOST_CHANNELS = MAX_CHANNELS + MAX_REFUSED_CHANNELS
@@ -69,6 +77,7 @@ BASH = "bash"
 NO_TEXT = "\ud800"
 ALL_MODES = tuple((name, 255) for name in sorted(MODE_NAMES))
 NOTHING = ResourceUsage(wall=0, user=0, system=0, peak_memory=0)
+LONGEST_JOB = BackgroundJob(2**31 - 1, JobState.STOPPED, "\udcff" * MAX_JOB_COMMAND_BYTES)
 
 
 # Logging in.
@@ -302,6 +311,7 @@ AT_THE_BOUND: list[Message] = [
     Open(channel=1, request=JobRequest(command="x", on_disconnect=Grace(0.0))),
     Open(channel=1, request=JobRequest(shell="", on_disconnect=Grace(MAX_TIMEOUT_MS / 1000))),
     Open(channel=1, request=JobRequest(argv=("x",), on_disconnect=Keep())),
+    Open(channel=1, request=JobRequest(subsystem="x" * MAX_SUBSYSTEM_BYTES)),
     Opened(channel=1, encoding="x" * 64),
     Exit(channel=1, ending=Exited(0), stdout=0, stderr=MAX_OFFSET, held_open=True),
     Exit(channel=1, ending=LimitReached(Limit.MEMORY, MAX_OFFSET), stdout=0, stderr=0, held_open=False, usage=NOTHING),
@@ -318,6 +328,14 @@ AT_THE_BOUND: list[Message] = [
     Resize(MAX_CHANNEL_ID, MAX_TERMINAL_SIZE, MAX_TERMINAL_SIZE),
     Suspended(channel=1),
     Suspended(channel=MAX_CHANNEL_ID, signal="TTOU"),
+    Open(channel=1, request=JobRequest(shell="", startup_files=True)),
+    Open(channel=1, request=JobRequest(command="x", in_shell=1, aside=True)),
+    Exit(channel=1, ending=Exited(0), stdout=0, stderr=0, held_open=False, folder="x" * MAX_CWD_BYTES),
+    Inspect(1),
+    Inspect(MAX_CHANNEL_ID),
+    Inspected(channel=1, state=ShellState()),
+    Inspected(channel=1, state=ShellState(folder="x" * MAX_CWD_BYTES, jobs=(), unlisted=MAX_OFFSET)),
+    Inspected(channel=1, state=ShellState(jobs=(LONGEST_JOB,) * MAX_LISTED_JOBS)),
 ]
 
 
@@ -365,6 +383,7 @@ ONE_PAST: list[Message] = [
     Open(channel=1, request=JobRequest(command="x", terminal=Terminal(rows=-1))),
     Open(channel=1, request=JobRequest(command="x", terminal=Terminal(rows=MAX_TERMINAL_SIZE + 1))),
     Open(channel=1, request=JobRequest(command="x", terminal=Terminal(term="x" * (MAX_TERM_BYTES + 1)))),
+    Open(channel=1, request=JobRequest(subsystem="x" * (MAX_SUBSYSTEM_BYTES + 1))),
     Open(channel=1, request=JobRequest(command="x", terminal=Terminal(term="\udcff"))),
     Open(channel=1, request=JobRequest(command="x", terminal=Terminal(modes=(("B9600", 1),)))),
     Open(channel=1, request=JobRequest(command="x", terminal=Terminal(modes=(("VINTR", 256),)))),
@@ -401,6 +420,16 @@ ONE_PAST: list[Message] = [
     Suspended(channel=MAX_CHANNEL_ID + 1),
     Suspended(channel=1, signal="SIGSTOP"),
     Suspended(channel=1, signal=""),
+    Exit(channel=1, ending=Exited(0), stdout=0, stderr=0, held_open=False, folder="x" * (MAX_CWD_BYTES + 1)),
+    Inspect(0),
+    Inspect(MAX_CHANNEL_ID + 1),
+    Inspected(channel=0, state=ShellState()),
+    Inspected(channel=1, state=ShellState(folder="x" * (MAX_CWD_BYTES + 1))),
+    Inspected(channel=1, state=ShellState(jobs=(LONGEST_JOB,) * (MAX_LISTED_JOBS + 1))),
+    Inspected(channel=1, state=ShellState(jobs=(replace(LONGEST_JOB, pid=0),))),
+    Inspected(channel=1, state=ShellState(jobs=(replace(LONGEST_JOB, pid=2**31),))),
+    Inspected(channel=1, state=ShellState(jobs=(replace(LONGEST_JOB, command="x" * (MAX_JOB_COMMAND_BYTES + 1)),))),
+    Inspected(channel=1, state=ShellState(unlisted=-1)),
     Close(0),
     Close(MAX_CHANNEL_ID + 1),
     Goodbye(text="x" * (MAX_TEXT_BYTES + 1)),
@@ -445,6 +474,20 @@ def test_one_past_the_bound_is_not_written(message: Message) -> None:
         (Suspended, b'{"channel":1,"signal":null}'),
         (Suspended, b'{"channel":1,"signal":19}'),
         (Suspended, b'{"channel":1,"signal":"SIGSTOP"}'),
+        (Inspect, Inspect.layout.struct.pack(0)),
+        (Inspect, Inspect.layout.struct.pack(1) + b"\0"),
+        (Inspected, b"{}"),
+        (Inspected, b'{"channel":1,"folder":null}'),
+        (Inspected, b'{"channel":1,"waits_for_input":0}'),
+        (Inspected, b'{"channel":1,"jobs":[{"pid":1,"state":"running"}]}'),
+        (Inspected, b'{"channel":1,"jobs":[{"pid":1,"state":"asleep","command":""}]}'),
+        (Inspected, b'{"channel":1,"jobs":{}}'),
+        (Inspected, b'{"channel":1,"unlisted":true}'),
+        (Open, b'{"channel":1,"command":"x","startup_files":true}'),
+        (Open, b'{"channel":1,"command":"x","in_shell":1,"startup_files":true}'),
+        (Open, b'{"channel":1,"command":"x","aside":true}'),
+        (Open, b'{"channel":1,"shell":"","aside":true}'),
+        (Open, b'{"channel":1,"shell":"","startup_files":1}'),
         (Open, b'{"channel":1}'),
         (Open, b'{"channel":1,"command":"x","shell":""}'),
         (Open, b'{"channel":1,"argv":["x"],"in_shell":1}'),

@@ -18,6 +18,7 @@ from twisted_rsh.core.errors import ErrorCode
 from twisted_rsh.core.fields import (
     Binary,
     Boolean,
+    Choice,
     Integer,
     Kind,
     Name,
@@ -32,6 +33,7 @@ from twisted_rsh.core.fields import (
 from twisted_rsh.core.messages import MESSAGES, Data
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, TERMINAL
 from twisted_rsh.core.roles import Role, Stream
+from twisted_rsh.core.shell_state import JOB
 
 SETS = {
     "SIGNAL_NAMES": SIGNAL_NAMES,
@@ -43,7 +45,7 @@ SETS = {
 DOCUMENT = (Path(__file__).parent.parent.parent / "docs" / "protocol.rst").read_text("utf-8")
 INPUTS = {"from client": ChannelInput.FROM_CLIENT, "from server": ChannelInput.FROM_SERVER}
 JSON_KINDS = {
-    "text": (Text, Name),
+    "text": (Text, Name, Choice),
     "native text": (NativeText,),
     "base64": (Binary,),
     "number": (Integer, Seconds),
@@ -53,6 +55,7 @@ JSON_KINDS = {
     "object of numbers": (Pairs,),
     "object of native text": (Pairs,),
     "list of native text": (Sequence,),
+    "list of objects": (Sequence,),
 }
 
 
@@ -133,7 +136,7 @@ def test_members(message: type[JsonMessage]) -> None:
         agrees(member.kind, row[1], row[3])
 
 
-@pytest.mark.parametrize(("title", "shape"), [("Terminal", TERMINAL), ("Usage", USAGE)])
+@pytest.mark.parametrize(("title", "shape"), [("Terminal", TERMINAL), ("Usage", USAGE), ("Background job", JOB)])
 def test_objects(title: str, shape: Object) -> None:
     """The table of an object within a body has every member, in order, and its kind."""
     rows = table(title)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 
 from tests.core.strategies import REQUESTS, TERMINALS
 from twisted_rsh.core.fields import FieldError
-from twisted_rsh.core.limits import MAX_TIMEOUT_MS
+from twisted_rsh.core.limits import MAX_TIMEOUT_MS, MAX_TYPED_AHEAD_BYTES
 from twisted_rsh.core.requests import (
     COMMAND_GRACE_SECONDS,
     CONTROL_CHARACTERS,
@@ -42,11 +42,12 @@ def members_of(request: JobRequest) -> dict[str, Any]:
 
 
 def test_kinds() -> None:
-    """A log names which of the three forms a request has."""
+    """A log names which of the four forms a request has."""
     assert JobRequest(command="true").kind == "command"
     assert JobRequest(command="true", in_shell=1).kind == "command"
     assert JobRequest(argv=("true",)).kind == "argv"
     assert JobRequest(shell="").kind == "shell"
+    assert JobRequest(subsystem="sftp").kind == "subsystem"
 
 
 @pytest.mark.parametrize(
@@ -58,18 +59,31 @@ def test_kinds() -> None:
         {"command": "", "argv": ()},
         {"shell": "", "command": ""},
         {"shell": "", "argv": ("true",)},
+        {"subsystem": "sftp", "command": "true"},
+        {"subsystem": "sftp", "shell": ""},
     ],
     ids=str,
 )
 def test_impossible_requests(fields: dict[str, Any]) -> None:
-    """A request has exactly one of the three forms, and an argument vector names a program."""
+    """A request has exactly one of the four forms, and an argument vector names a program."""
     with pytest.raises(ValueError, match="argument vector"):
         JobRequest(**fields)
 
 
-@pytest.mark.parametrize("fields", [{"argv": ("true",)}, {"shell": ""}], ids=str)
+def test_keys_typed_ahead() -> None:
+    """Keys travel with a command in a persistent shell, as many as there is room for and not one more."""
+    keys = bytes(range(256)) * (MAX_TYPED_AHEAD_BYTES // 256)
+    request = JobRequest(command="x", in_shell=1, typed_ahead=keys)
+    assert REQUEST.read(members_of(request)) == request
+    with pytest.raises(FieldError, match="bytes"):
+        members_of(JobRequest(command="x", in_shell=1, typed_ahead=keys + b"x"))
+    with pytest.raises(ValueError, match="in a persistent shell"):
+        JobRequest(command="x", typed_ahead=b"")
+
+
+@pytest.mark.parametrize("fields", [{"argv": ("true",)}, {"shell": ""}, {"subsystem": "sftp"}], ids=str)
 def test_a_persistent_shell_runs_commands_only(fields: dict[str, Any]) -> None:
-    """A persistent shell is given neither an argument vector nor another shell."""
+    """A persistent shell is given no argument vector, no other shell and no subsystem."""
     with pytest.raises(ValueError, match="runs a command"):
         JobRequest(in_shell=1, **fields)
 

@@ -50,6 +50,16 @@ class Schedules(RuleBasedStateMachine):
         self.both.do_suspend(pick, count)
 
     @rule(pick=PICKS)
+    def inspect(self, pick: int) -> None:
+        """Ask about a job."""
+        self.both.do_inspect(pick)
+
+    @rule(pick=PICKS)
+    def tell(self, pick: int) -> None:
+        """Answer a question about a job."""
+        self.both.do_tell(pick)
+
+    @rule(pick=PICKS)
     def close(self, pick: int) -> None:
         """Lose interest in a job."""
         self.both.do_close(pick)

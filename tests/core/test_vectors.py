@@ -162,6 +162,8 @@ def test_the_session_shows_nearly_everything() -> None:
     shown = {step["name"] for step in SESSION["steps"]}
     assert BY_NAME.keys() - shown == {
         "AUTH_FAIL",
+        "INSPECT",
+        "INSPECTED",
         "PART",
         "RESUME",
         "RESUME_FAIL",

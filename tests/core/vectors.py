@@ -18,6 +18,8 @@ from twisted_rsh.core.messages import (
     End,
     Exit,
     Goodbye,
+    Inspect,
+    Inspected,
     Open,
     Opened,
     Ping,
@@ -103,6 +105,8 @@ def _say_as_client(session: ClientSession, message: Message) -> None:
         session.send_signal(message.channel, message.signal)
     elif isinstance(message, Resize):
         session.resize(message.channel, message.columns, message.rows)
+    elif isinstance(message, Inspect):
+        session.inspect(message.channel)
     else:
         # A client answers EXIT with CLOSE by itself.
         assert isinstance(message, Close)
@@ -113,6 +117,10 @@ def _say_as_server(session: ServerSession, message: Message) -> None:
         session.accept(message.channel, message.encoding)
     elif isinstance(message, Suspended):
         session.report_suspension(message.channel, message.signal)
+    elif isinstance(message, Inspected):
+        session.report_inspection(message.channel, message.state)
     else:
         assert isinstance(message, Exit)
-        session.report_exit(message.channel, JobEnd(message.ending, message.held_open, message.usage))
+        session.report_exit(
+            message.channel, JobEnd(message.ending, message.held_open, message.usage, folder=message.folder)
+        )

@@ -63,6 +63,9 @@ class RecordingOwner:
         self.endings: list[Ending] = []
         self.held_open = False
         self.usage: ResourceUsage | None = None
+        self.folder: str | None = None
+        self.typed: int | None = None
+        self.unread = b""
         self.ended_at = 0.0
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
 
@@ -142,6 +145,8 @@ class RecordingOwner:
         self.endings.append(end.ending)
         self.held_open = end.held_open
         self.usage = end.usage
+        self.folder = end.folder
+        self.typed, self.unread = end.typed, end.unread
         self.ended_at = reactor.seconds()
         assert len(self.endings) == 1
         self._look()

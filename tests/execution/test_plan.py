@@ -74,6 +74,13 @@ def test_command() -> None:
     )
 
 
+def test_subsystem() -> None:
+    """A subsystem that the server does not have is refused by its name, and nothing in the name controls a terminal."""
+    reason = RefusalReason.NOT_SUPPORTED
+    assert refusal(JobRequest(subsystem="sftp")) == (reason, "this server has no subsystem sftp")
+    assert refusal(JobRequest(subsystem="a\x1b[m")) == (reason, "this server has no subsystem a\\x1b[m")
+
+
 def test_code_page() -> None:
     """Text is encoded in the account's code page; bytes that were no text on the wire stay as they are."""
     planned = plan(JobRequest(argv=("printf", "汉字\udcff"), cwd="目录"), encoding="gbk")

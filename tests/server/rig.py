@@ -24,6 +24,7 @@ from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.messages import AuthOk, Exit
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Role, Stream
+from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, JobRefused
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.job import OPENED_HELD_SECONDS
@@ -136,6 +137,7 @@ class ScriptedShell(ScriptedJob):
     :param is_ready: whether it takes commands at once.
     :ivar ready: the calls to make when it takes commands.
     :ivar commands: the commands that it runs.
+    :ivar state: what it looks like.
     """
 
     def __init__(self, request: JobRequest, owner: IJobOwner, is_ready: bool) -> None:
@@ -143,6 +145,7 @@ class ScriptedShell(ScriptedJob):
         self._is_ready = is_ready
         self.ready: list[Callable[[], None]] = []
         self.commands: list[ScriptedJob] = []
+        self.state = ShellState()
 
     def when_ready(self, call: Callable[[], None]) -> None:
         """See IShellJob."""
@@ -157,6 +160,11 @@ class ScriptedShell(ScriptedJob):
             raise JobRefused(RefusalReason.SHELL_BUSY, "one at a time")
         self.commands.append(ScriptedJob(request, owner))
         return self.commands[-1]
+
+    def inspect(self) -> ShellState:
+        """See IShellJob."""
+        self._note("inspect")
+        return self.state
 
 
 @implementer(IShellUser)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from twisted.logger import LogEvent
 
+from tests.link.wire import failures
 from tests.server.rig import Rig, ended, shell_of
 from twisted_rsh.core.endings import Exited, JobEnd, RefusalReason, Refused
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.messages import Data, Open, Opened
+from twisted_rsh.core.messages import Close, Data, Inspect, Inspected, Open, Opened
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.shell_state import BackgroundJob, JobState, ShellState
 
 
 @pytest.fixture
@@ -79,3 +82,60 @@ def test_a_command_for_no_shell(rig: Rig, host: int) -> None:
     client.exchange()
     assert client.heard()[-1] == ended(3, Refused(RefusalReason.SHELL_GONE, text))
     assert not client.wire.is_over
+
+
+# Questions
+
+
+STATE = ShellState(folder="/", waits_for_input=True, jobs=(BackgroundJob(4711, JobState.RUNNING, "sleep 100"),))
+
+
+def test_a_question(rig: Rig) -> None:
+    """The server looks at the shell and answers, also while a command runs."""
+    rig.user.shells_are_ready = True
+    client = rig.log_in()
+    client.say(
+        Open(channel=1, request=JobRequest(shell="")), Open(channel=2, request=JobRequest(command="cat", in_shell=1))
+    )
+    shell_of(rig).state = STATE
+    client.heard()
+    client.say(Inspect(1))
+    assert client.heard() == [Inspected(channel=1, state=STATE)]
+
+
+def test_a_question_about_a_command(rig: Rig) -> None:
+    """Of a job that is no shell nothing is known."""
+    client = rig.log_in()
+    client.say(Open(channel=1, request=JobRequest(command="true")))
+    rig.clock.advance(1)
+    client.exchange()
+    client.heard()
+    client.say(Inspect(1))
+    assert client.heard() == [Inspected(channel=1, state=ShellState())]
+
+
+@pytest.mark.parametrize(
+    "state", [None, ShellState(folder="x" * 5000), ShellState(jobs=(BackgroundJob(0, JobState.RUNNING, "x"),))]
+)
+def test_an_application_that_cannot_answer(rig: Rig, state: ShellState | None, logged: list[LogEvent]) -> None:
+    """A shell of an application that breaks, or says what cannot travel, is answered for, and the log says so."""
+    rig.user.shells_are_ready = True
+    client = rig.log_in()
+    client.say(Open(channel=1, request=JobRequest(shell="")))
+    client.heard()
+    shell_of(rig).state = state  # type: ignore[assignment]  # a broken one
+    client.say(Inspect(1))
+    assert client.heard() == [Inspected(channel=1, state=ShellState())]
+    assert len(failures(logged)) == 1
+
+
+def test_a_question_that_the_close_follows(rig: Rig) -> None:
+    """A client that asks and closes in one breath hears of the end alone."""
+    rig.user.shells_are_ready = True
+    client = rig.log_in()
+    client.say(Open(channel=1, request=JobRequest(shell="")))
+    client.heard()
+    client.say(Inspect(1), Close(1))
+    shell_of(rig).end(Exited(0))
+    client.exchange()
+    assert client.heard() == [ended(1, Exited(0))]

@@ -203,3 +203,35 @@ def test_the_exit_status() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (7, b"out", b"")
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+from twisted_rsh.server.launcher import Launcher
+
+NAME = sys.argv.pop()
+FOLDER = sys.argv[2]
+started = Launcher.started
+
+def interrupted(launcher):
+    run = os.path.join(FOLDER, "run")
+    assert os.listdir(run), "the record is not written yet"
+    os.kill(os.getpid(), signal.Signals[NAME])
+    started(launcher)
+
+Launcher.started = interrupted
+runpy.run_module("twisted_rsh.server", run_name="__main__", alter_sys=True)
+"""
+"""A server that gets a signal when its record is written and its reactor does not run yet."""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_before_the_reactor_runs(tmp_path: Path, name: str) -> None:
+    """O-09: the server stops as it does later: with status 0, without its record, and with no traceback."""
+    arguments = ["--config-dir", str(tmp_path), "--port", "0", "--interface", "127.0.0.1", name]
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert ended.returncode == 0
+    assert not [entry for entry in (tmp_path / "run").iterdir() if entry.suffix == ".json"]

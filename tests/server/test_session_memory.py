@@ -23,6 +23,7 @@ from twisted_rsh.link.framed_link import CLOSE_SECONDS
 from twisted_rsh.server import sessions as sessions_module
 from twisted_rsh.server.memory import RETURN_SECONDS, MemoryReturn
 from twisted_rsh.server.session import IDLE_SECONDS, RETENTION_SECONDS
+from twisted_rsh.server.sessions import STALLED_SECONDS, WAITED_SECONDS
 
 OPEN = Open(channel=1, request=JobRequest(command="true"))
 
@@ -252,23 +253,94 @@ def test_one_session_holds_no_more_than_a_message() -> None:
     assert held(rig) == 0
 
 
-def test_all_sessions_together_hold_a_bounded_amount(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the bound the session whose message has been unfinished for the longest time ends; the others go on."""
-    monkeypatch.setattr(sessions_module, "MAX_UNFINISHED_BYTES", 3000)
-    rig = Rig()
-    clients = [rig.log_in() for _ in range(4)]
-    for client in clients[:3]:
-        client.send(part(0, 1000))
-    assert held(rig) == 3000
-    clients[1].send(frame(struct.pack("!BQ", 0x21, 1)))  # zeros are no object: a breach
-    assert clients[1].wire.aborted()
-    clients[0].send(part(1, 1000))
-    assert held(rig) == 3000
-    clients[3].send(part(0, 1))
-    assert clients[0].wire.aborted()
-    assert held(rig) == 1001
-    assert [client.wire.aborted() for client in clients] == [True, True, False, False]
-    assert len(rig.sessions) == 2
+class Crowd:
+    """Clients whose messages take all that the server may hold of such, 3000 bytes.
+
+    :ivar clients: three with 1000 bytes each, in this order, and one that has begun none.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sessions_module, "MAX_UNFINISHED_BYTES", 3000)
+        self.rig = Rig()
+        self.clients = [self.rig.log_in() for _ in range(4)]
+        for client in self.clients[:3]:
+            client.send(part(0, 1000))
+        assert held(self.rig) == 3000
+        assert self.reading() == [True] * 4
+
+    def reading(self) -> list[bool]:
+        """Tell of each whether the server reads from it."""
+        return [client.wire.is_reading for client in self.clients]
+
+    def aborted(self) -> list[bool]:
+        """Tell of each whether the server has aborted its connection."""
+        return [client.wire.aborted() for client in self.clients]
+
+    def finish(self, number: int) -> None:
+        """Let a client end its message, and its session, by a breach: zeros are no object."""
+        self.clients[number].send(frame(struct.pack("!BQ", 0x21, 1)))
+
+
+def test_sessions_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound the session whose message began first is read on, and the others wait; no session ends."""
+    crowd = Crowd(monkeypatch)
+    crowd.clients[3].send(part(0, 1))
+    assert crowd.reading() == [True, True, True, False]
+    crowd.clients[1].send(part(1, 1))
+    crowd.clients[0].send(part(1, 500))
+    assert crowd.reading() == [True, False, True, False]
+    assert crowd.aborted() == [False] * 4
+    crowd.clients[0].send(frame(struct.pack("!BQ", 0x21, 2)))
+    assert crowd.reading()[1:] == [True] * 3
+    assert crowd.aborted() == [True, False, False, False], "its own breach"
+    assert not [call for call in crowd.rig.clock.getDelayedCalls() if "_await_first" in str(call)]
+
+
+def test_the_next_session_is_read_when_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is still too much, one after the other is read, in the order in which the messages began."""
+    crowd = Crowd(monkeypatch)
+    crowd.clients[1].send(part(1, 2000))
+    assert crowd.reading() == [True, False, True, True]
+    crowd.finish(0)
+    assert held(crowd.rig) == 4000
+    assert crowd.reading()[1:] == [True] * 3
+    crowd.clients[2].send(part(1, 1))
+    assert crowd.reading()[1:] == [True, False, True]
+
+
+def test_a_session_that_lets_others_wait_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends when no part has come for a while, and no sooner; the others go on."""
+    crowd = Crowd(monkeypatch)
+    crowd.clients[3].send(part(0, 1))
+    crowd.rig.clock.advance(STALLED_SECONDS - 1)
+    crowd.clients[0].send(part(1, 1))
+    crowd.rig.clock.advance(STALLED_SECONDS - 0.1)
+    assert crowd.aborted() == [False] * 4
+    crowd.rig.clock.advance(0.1)
+    assert crowd.aborted() == [True, False, False, False]
+    assert crowd.reading()[1:] == [True] * 3
+    assert held(crowd.rig) == 2001
+
+
+def test_a_session_that_lets_others_wait_dawdles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Byte by byte, it may let them wait for a limited time."""
+    crowd = Crowd(monkeypatch)
+    crowd.clients[3].send(part(0, 1))
+    number = 1
+    while number < WAITED_SECONDS:
+        assert crowd.aborted() == [False] * 4
+        crowd.clients[0].send(part(number, 1))
+        crowd.rig.clock.advance(1)
+        number += 1
+    crowd.rig.clock.advance(1)
+    assert crowd.aborted() == [True, False, False, False]
+
+
+def test_a_stalled_session_that_nothing_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the bound, a message may stay unfinished."""
+    crowd = Crowd(monkeypatch)
+    crowd.rig.clock.advance(WAITED_SECONDS + STALLED_SECONDS)
+    assert crowd.rig.factory.sessions._unfinished_bytes == 3000
 
 
 def test_memory_is_given_back_once_for_many_sessions() -> None:

@@ -32,16 +32,13 @@ class Program:
 
 
 @pytest.fixture
-def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
-    """A program that has installed the handlers; the test's own are put back behind it.
+def bare(monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
+    """A program that has installed no handler yet; the test's own are put back behind it.
 
     The signal that would end the process is noted instead.
     """
     before: dict[signal.Signals, Any] = {number: signal.getsignal(number) for number in STOPPING}
     program = Program()
-    for number in STOPPING:
-        signal.signal(number, program.stop)
-    program.signals.install()
     real_kill = os.kill
 
     def kill(pid: int, number: int) -> None:
@@ -54,6 +51,55 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Program]:
     yield program
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def program(bare: Program) -> Program:
+    """A program whose reactor runs."""
+    for number in STOPPING:
+        signal.signal(number, bare.stop)
+    bare.signals.install()
+    return bare
+
+
+def start(program: Program) -> None:
+    """Begin the start of a program: its reactor does not run yet, and has installed no handler."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    program.signals.hold()
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_signal_before_the_reactor_runs(bare: Program, number: int) -> None:
+    """O-09: it waits until the reactor runs, and then stops it; a second one ends the program."""
+    start(bare)
+    os.kill(os.getpid(), number)
+    assert bare.seen == []
+    signal.signal(signal.SIGTERM, bare.stop)  # as Twisted does, which takes SIGINT only from Python itself
+    bare.signals.install()
+    assert bare.seen == [signal.Signals(number).name]
+    os.kill(os.getpid(), signal.SIGINT)
+    assert bare.seen[1:] == ["ended", "killed by SIGINT"]
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(STOPPING, repeat=2)))
+def test_two_signals_before_the_reactor_runs(bare: Program, first: int, second: int) -> None:
+    """O-09: the second ends a program that hangs in its start."""
+    start(bare)
+    for number in (first, second):
+        os.kill(os.getpid(), number)
+    assert bare.seen == ["ended", f"killed by {signal.Signals(second).name}"]
+
+
+@pytest.mark.parametrize("number", STOPPING)
+def test_a_start_without_a_signal(bare: Program, number: int) -> None:
+    """Nothing is held, and both signals stop the reactor."""
+    start(bare)
+    signal.signal(signal.SIGTERM, bare.stop)
+    bare.signals.install()
+    assert bare.seen == []
+    os.kill(os.getpid(), number)
+    assert bare.seen == [signal.Signals(number).name]
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(STOPPING, repeat=2)))

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.serving import asynchronous, reactor
-from twisted_rsh import Connection
+from twisted_rsh import Connection, ShellState
 from twisted_rsh.client.errors import (
     LoginRefused,
     LossReason,
@@ -203,6 +203,15 @@ def test_shell(pair: MemoryPair, user: ScriptedUser, connection: Connection) -> 
     shell = pair.run_until_complete(connection.open_shell("zsh"))
     user.shells[1].end(Exited(2))
     assert pair.run_until_complete(shell.wait()).ending == Exited(2)
+
+
+def test_state_of_a_shell(pair: MemoryPair, user: ScriptedUser, connection: Connection) -> None:
+    """A test says what a look at a shell shows."""
+    shell = pair.run_until_complete(connection.open_shell(startup_files=True))
+    assert user.shells[0].request.startup_files
+    assert pair.run_until_complete(shell.inspect()) == ShellState()
+    user.shells[0].state = ShellState(waits_for_input=True)
+    assert pair.run_until_complete(Deferred.fromCoroutine(shell.waits_for_input())) is True
 
 
 def test_shell_closed_while_idle(pair: MemoryPair, connection: Connection) -> None:

@@ -12,7 +12,7 @@ if os.name != "posix":  # the modules below need fcntl and pwd, which other syst
 
 from twisted_rsh import __version__
 from twisted_rsh.cli.destination import UsageError
-from twisted_rsh.cli.options import parse_options, usage_text
+from twisted_rsh.cli.options import ClientOptions, parse_options, usage_text
 from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.trust.home import HomeUnknown
 
@@ -30,25 +30,67 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         options = parse_options(sys.argv[1:] if arguments is None else arguments)
-    except UsageError as error:
+        answer = _answer(options)
+        if answer is not None:
+            return answer
+        _check_descriptor(options)
+    except (UsageError, HomeUnknown) as error:
         _print(f"trsh: {error}", 2)
         return FAILURE_STATUS
-    if options.show_help:
-        return _print(usage_text().rstrip("\n"), 1)
-    if options.show_version:
-        return _print(f"twisted-rsh {__version__}", 2)
     # The program needs Twisted, whose import takes 0.3 s: an error in the command line is told before.
+    from twisted_rsh.cli.background import launch
     from twisted_rsh.cli.descriptors import ensure_standard_descriptors
     from twisted_rsh.cli.program import install_reactor, run_client
     from twisted_rsh.trust.private_memory import hide_memory
 
     hide_memory()
     ensure_standard_descriptors()
+    launched = launch() if options.background else None
+    if isinstance(launched, int):
+        return launched
     try:
-        return run_client(install_reactor(options), options)
+        return run_client(install_reactor(options), options, launched)
     except HomeUnknown as error:
         _print(f"trsh: {error}", 2)
-        return FAILURE_STATUS
+    except OSError as error:
+        _print(f"trsh: {error.filename!r}: {error.strerror}" if error.filename else f"trsh: {error}", 2)
+    return FAILURE_STATUS
+
+
+def _answer(options: ClientOptions) -> int | None:
+    """Answer a question that needs no server; return the exit status, or ``None`` for any other command line.
+
+    :raises UsageError: there is no answer.
+    """
+    if options.show_help:
+        return _print(usage_text().rstrip("\n"), 1)
+    if options.show_version:
+        return _print(f"twisted-rsh {__version__}", 2)
+    if options.completion is not None:
+        from twisted_rsh.cli.shell_completion import completion_text
+
+        return _print(completion_text(options.completion, options.config_folders()), 1)
+    if options.query is not None:
+        return 0
+    if options.show_settings:
+        return _print("\n".join(options.shown_settings()), 1)
+    if options.control is not None:
+        raise UsageError(f"-O {options.control}: no program keeps a connection to {options.host} port {options.port}")
+    return None
+
+
+def _check_descriptor(options: ClientOptions) -> None:
+    """Check what the options want written where, before anything is opened.
+
+    :raises UsageError: the descriptor of ``--status-fd`` is not open, or there is no command to report.
+    """
+    if options.status_fd is not None:
+        try:
+            os.fstat(options.status_fd)
+        except OSError as error:
+            raise UsageError(f"--status-fd {options.status_fd}: {error.strerror}") from None
+    if (options.json or options.status_fd is not None) and not options.has_task and os.isatty(0):
+        raise UsageError(f"{'--json' if options.json else '--status-fd'} needs a command, or a script on stdin")
 
 
 def _print(text: str, fd: int) -> int:

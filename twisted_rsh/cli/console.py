@@ -2,213 +2,77 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
-import sys
-from contextlib import AbstractContextManager
 from typing import Any
 
-from prompt_toolkit import PromptSession
-from prompt_toolkit.application import in_terminal
-from prompt_toolkit.application.current import set_app
-from prompt_toolkit.filters import Condition
-from prompt_toolkit.input.vt100 import Vt100Input, cooked_mode, raw_mode
-from prompt_toolkit.key_binding import KeyBindings
-from prompt_toolkit.key_binding.key_processor import KeyPressEvent
-from prompt_toolkit.output import create_output
 from twisted.internet.defer import Deferred, DeferredList
-from zope.interface import implementer
 
+from twisted_rsh.cli.asking import PROMPT, IPrompt, LineDropped
+from twisted_rsh.cli.completion import Completer
+from twisted_rsh.cli.continuation import CompletenessCheck
+from twisted_rsh.cli.cooked_prompt import CookedPrompt
+from twisted_rsh.cli.escapes import ESCAPE_HELP, EscapeKeys, Left
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
-from twisted_rsh.cli.history import ConsoleHistory
-from twisted_rsh.cli.job_control import in_foreground, stop_in_background, suspend_self
+from twisted_rsh.cli.help import HELP, HELP_LINE
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.outage import GaveUp
-from twisted_rsh.cli.output import READER_LEFT_STATUS, IOutputHolder
-from twisted_rsh.cli.terminal import LocalTerminal
+from twisted_rsh.cli.output import READER_LEFT_STATUS
+from twisted_rsh.cli.terminal import LocalTerminal, is_plain_terminal, local_encoding
+from twisted_rsh.cli.terminal_settings import TerminalMode
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.status import describe_ending, exit_status
-from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.client.text import Transcoder
+from twisted_rsh.core.limits import MAX_TYPED_AHEAD_BYTES
 
-__all__ = ["PROMPT", "Console", "LineDropped", "Prompt", "run_console"]
+__all__ = ["PROMPT", "Console", "run_console"]
 
-PROMPT = ">>: "
-"""The text that the console shows when it waits for a command."""
-
-LEAVE = "exit"
-"""The line that ends the console, as the end of input does."""
-
-
-class _InForeground(raw_mode):
-    """Settings for the prompt, which are left alone in the background: they are another program's there."""
-
-    def __enter__(self) -> None:
-        if in_foreground(self.fileno):
-            super().__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        if in_foreground(self.fileno):
-            super().__exit__(*error)
-
-
-class _Cooked(_InForeground, cooked_mode):
-    """Those while there is no prompt."""
-
-
-class _Keys(Vt100Input):
-    """The keys of the client's own terminal."""
-
-    def raw_mode(self) -> AbstractContextManager[None]:
-        return _InForeground(self.fileno())
-
-    def cooked_mode(self) -> AbstractContextManager[None]:
-        return _Cooked(self.fileno())
-
-
-class LineDropped(Exception):
-    """The user interrupted the line that was being typed."""
-
-
-@implementer(IOutputHolder)
-class Prompt:
-    """Asks for one line after another, and shows output that comes meanwhile above the line.
-
-    It needs a running asyncio loop.
-
-    :param config: names the file of the history.
-    :param foreground: has the outputs, and the outage during which ``~.`` leaves.
-    """
-
-    def __init__(self, config: ConfigFolders, foreground: Foreground) -> None:
-        keys = KeyBindings()
-
-        @keys.add("c-c")
-        def drop_line(event: KeyPressEvent) -> None:
-            # Not prompt_toolkit's KeyboardInterrupt: raised in an asyncio task, that ends the whole loop.
-            event.app.exit(exception=LineDropped(), style="class:aborting")
-
-        @keys.add(".", filter=Condition(self._is_leaving))
-        def give_up(event: KeyPressEvent) -> None:
-            event.app.exit(exception=GaveUp(), style="class:aborting")
-
-        # Where stdout is a file, the file gets what the commands write and not the prompt.
-        output = create_output(always_prefer_tty=True)
-        self._session: PromptSession[str] = PromptSession(
-            history=ConsoleHistory(config, foreground.outputs), key_bindings=keys, input=_Keys(sys.stdin), output=output
-        )
-        self._outputs = foreground.outputs
-        self._outage = foreground.outage
-        self._is_asking = False
-        self._writing: asyncio.Future[None] | None = None
-        self._suspending: asyncio.Future[None] | None = None
-
-    async def ask(self, until: Deferred[Any]) -> str | None:
-        """Ask for a line.
-
-        :param until: the console needs no line any more when this fires; cancelled when there is one.
-        :returns: the line, or ``None`` if the console needs none.
-        :raises LineDropped: the user dropped the line; ask again.
-        :raises EOFError: there is no line, and there will be none.
-        :raises twisted_rsh.cli.outage.GaveUp: the user typed ``~.`` during an outage.
-        """
-        stop_in_background(0)  # a command may have been continued there, and have ended
-        # Twisted's own signal handling is off, and the program's has to be in place again when a command runs.
-        asking = asyncio.ensure_future(self._session.prompt_async(PROMPT, handle_sigint=False))
-        needless = False
-
-        def stop_asking(_result: object) -> None:
-            nonlocal needless
-            needless = True
-            asking.cancel()
-
-        until.addCallbacks(stop_asking, lambda _cancelled: None)
-        self._is_asking = True
-        self._outputs.hold(self)
-        before = signal.getsignal(signal.SIGTSTP)
-        if before is not signal.SIG_IGN:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTSTP, self._suspend)
-        try:
-            return await Deferred.fromFuture(asking)
-        except BaseException:
-            if needless:
-                return None
-            raise
-        finally:
-            if before is not signal.SIG_IGN:
-                asyncio.get_running_loop().remove_signal_handler(signal.SIGTSTP)
-            until.cancel()
-            self._is_asking = False
-            if self._writing is not None:
-                await Deferred.fromFuture(self._writing)
-            self._outputs.release()
-
-    def output_waits(self) -> None:
-        """See :class:`~twisted_rsh.cli.output.IOutputHolder`."""
-        if self._writing is None:
-            self._writing = asyncio.ensure_future(self._write_above())
-
-    async def _write_above(self) -> None:
-        """Take the prompt away, write what the outputs hold, and show the prompt again."""
-        try:
-            with set_app(self._session.app):
-                async with in_terminal():
-                    self._outputs.release()
-                    await Deferred.fromCoroutine(self._outputs.settle()).asFuture(asyncio.get_running_loop())
-        finally:
-            self._writing = None
-            if self._is_asking:
-                self._outputs.hold(self)
-
-    def _is_leaving(self) -> bool:
-        return self._outage.is_on and self._session.default_buffer.text == "~"
-
-    def _suspend(self) -> None:
-        self._suspending = asyncio.ensure_future(self._suspend_without_prompt())
-
-    async def _suspend_without_prompt(self) -> None:
-        with set_app(self._session.app):
-            async with in_terminal():
-                suspend_self()
-                stop_in_background(0)
+_INTERRUPT, _END = b"\x03", b"\x04"
+"""Ctrl-C and Ctrl-D, which the system does not look at in keys that were typed at a prompt."""
 
 
 class Console:
     """Prompts for commands and runs them.
 
+    :param reactor: tells the time.
     :param connection: the connection.
     :param lines: the shell that runs the commands.
     :param foreground: shows the commands.
     :param prompt: asks for them.
+    :param completer: asks the shell while the prompt is shown.
     :param terminal: the terminal to lend each command; ``None`` for pipes.
     """
 
     def __init__(
         self,
+        reactor: Any,
         connection: Connection,
         lines: LineShell,
         foreground: Foreground,
-        prompt: Prompt,
+        prompt: IPrompt,
+        completer: Completer,
         terminal: LocalTerminal | None,
     ) -> None:
+        self._reactor = reactor
         self._connection = connection
         self._lines = lines
         self._foreground = foreground
         self._outputs = foreground.outputs
         self._prompt = prompt
+        self._completer = completer
         self._terminal = terminal
+        self._escapes = EscapeKeys(self._leave_at_once, foreground.settings.suspend, self._explain_escapes)
+        self._folder: str | None = None
         self._status = 0
 
     async def run(self) -> int:
-        """Prompt for commands and run them, until the end of input, ``exit``, or the end of the shell.
+        """Prompt for commands and run them, until the end of input or the end of the shell.
 
         It also ends when the reader of stdout has left: while a prompt is shown at once, and otherwise when what runs
         has ended, as it does when it writes.
 
-        :returns: the exit status of the last command, or of the shell if it ended first, or that of a program that
-            SIGPIPE ended if the reader of stdout left.
+        :returns: the exit status of the shell, or that of a program that SIGPIPE ended if the reader of stdout left.
         :raises twisted_rsh.core.errors.Error: the client failed.
         """
         while True:
@@ -221,32 +85,100 @@ class Console:
             except LineDropped:
                 continue
             except EOFError:
-                return self._status
+                return await self._leave()
             if line is None:
                 return READER_LEFT_STATUS if self._outputs.stdout.reader_left else self._shell_ended()
-            words = line.split()
-            if words == [LEAVE] or (words and await self._run_line(line)):
+            if line.strip() == HELP_LINE:
+                for text in HELP:
+                    self._outputs.tell_line(text)
+            elif line.strip() and await self._run_line(line):
                 return self._status
 
     async def _run_line(self, line: str) -> bool:
         """Run a line and keep its status; return whether it was the last."""
-        if self._terminal is not None:
-            self._terminal.send_size()
+        await self._completer.stop()
+        begun = self._reactor.seconds()
         try:
-            ending = await self._foreground.run(self._lines.start(line), 0, self._terminal)
+            if self._terminal is not None:
+                ending = await self._run_on_terminal(line, self._terminal)
+            else:
+                ending = await self._run_on_pipes(line)
         except Interrupted as error:
             if not self._connection.connected:
                 raise  # a prompt would be of no use, for nothing could run what is typed there
             self._outputs.remark(f"[{error}]")
             self._status = INTERRUPTED_STATUS
             return False
+        finally:
+            self._prompt.give(self._foreground.unread)
         if self._connection.lost is None and self._lines.ending is not None:
             self._status = self._lines.tell_end(self._outputs, line)
             return True
         self._status = exit_status(ending)
         if self._status:
             self._outputs.remark(f"[{describe_ending(ending) or f'status {self._status}'}]")
+        end = self._foreground.end
+        if end is not None and end.folder is not None:
+            self._folder = end.folder
+        self._prompt.describe(self._folder, self._status, self._reactor.seconds() - begun)
         return self._connection.lost is not None
+
+    async def _run_on_terminal(self, line: str, terminal: LocalTerminal) -> Any:
+        terminal.send_size()
+        self._escapes.begin()
+        ahead = self._escapes.feed(self._prompt.take_back())
+        typed = self._encoded(ahead)
+        if len(typed) > MAX_TYPED_AHEAD_BYTES:
+            typed = b"" if typed != ahead else ahead[:MAX_TYPED_AHEAD_BYTES]
+            ahead = ahead[len(typed) :]
+        else:
+            ahead = b""
+        job = self._lines.start(line, typed)
+        return await self._foreground.run(job, 0, terminal, escapes=self._escapes, ahead=ahead)
+
+    async def _run_on_pipes(self, line: str) -> Any:
+        """Run a line whose input the system reads line by line, as the keys behind Enter would have been."""
+        self._escapes.begin()
+        _dropped, interrupt, ahead = self._prompt.take_back().replace(b"\r", b"\n").rpartition(_INTERRUPT)
+        ahead, end, behind = ahead.partition(_END)
+        job = self._lines.start(line)
+        if interrupt:
+            job.send_signal("INT")
+        self._foreground.settings.use(TerminalMode.FOUND)
+        try:
+            if not end:
+                return await self._foreground.run(job, 0, None, escapes=self._escapes, ahead=ahead)
+            job.stdin.write(self._encoded(ahead)).addErrback(lambda failure: failure.trap(BrokenPipeError))
+            ending = await self._foreground.run(job, None, None)
+            self._foreground.unread = behind
+            return ending
+        finally:
+            self._foreground.settings.use(TerminalMode.KEYS)
+
+    def _encoded(self, keys: bytes) -> bytes:
+        try:
+            transcoder = Transcoder(local_encoding(), self._outputs.encoding or self._lines.shell.encoding)
+        except LookupError:  # Python does not know the code page: the bytes as they are come closest
+            return keys
+        return transcoder.convert(keys) + transcoder.finish()
+
+    async def _leave(self) -> int:
+        """Let the shell exit, show what its traps write, and return its status."""
+        await self._completer.stop()
+        self._foreground.settings.use(TerminalMode.QUIET)  # Ctrl-C leaves a trap that does not end
+        await self._lines.leave()
+        if self._connection.lost is not None:
+            return self._shell_ended()
+        status = self._lines.tell_end(self._outputs, "exit")
+        await self._outputs.settle()
+        return status
+
+    def _leave_at_once(self) -> None:
+        self._foreground.leave(GaveUp() if self._foreground.outage.is_on else Left())
+
+    def _explain_escapes(self) -> None:
+        for line in ESCAPE_HELP:
+            self._outputs.tell_line(line)
 
     def _shell_ended(self) -> int:
         if self._connection.lost is not None:
@@ -265,11 +197,21 @@ async def run_console(reactor: Any, connection: Connection, options: ClientOptio
     :raises twisted_rsh.core.errors.Error: the client failed.
     """
     is_lent = os.isatty(1) if options.terminal is TerminalWish.UNSAID else options.terminal is not TerminalWish.NEVER
-    terminal = LocalTerminal(reactor, 0) if is_lent else None
+    terminal = LocalTerminal(reactor, 0, foreground.settings) if is_lent else None
     wanted = None if terminal is None else terminal.describe(os.environ)
     lines = await start_line_shell(connection, options, wanted)
     if terminal is not None:
         terminal.connect_to(lines.shell)
     foreground.outputs.show(lines.shell)
     foreground.outputs.stdout.watch_reader()
-    return await Console(connection, lines, foreground, Prompt(options.config_folders(), foreground), terminal).run()
+    check = CompletenessCheck(reactor, connection, lines.shell.encoding)
+    completer = Completer(reactor, lines.shell, foreground.outputs)
+    prompt: IPrompt
+    if is_plain_terminal(os.environ):
+        prompt = CookedPrompt(options.config_folders(), foreground, check)
+    else:
+        # The editor's import takes a tenth of a second, which a plain terminal need not wait for.
+        from twisted_rsh.cli.prompt import EditedPrompt
+
+        prompt = EditedPrompt(options.config_folders(), foreground, check, completer)
+    return await Console(reactor, connection, lines, foreground, prompt, completer, terminal).run()

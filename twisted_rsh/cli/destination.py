@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.roles import DEFAULT_PORT
 
-__all__ = ["Destination", "UsageError", "parse_destination", "parse_user"]
+__all__ = ["Destination", "UsageError", "parse_destination", "parse_host", "parse_user"]
 
 _SCHEME = "ssh://"
 
@@ -59,6 +59,17 @@ def parse_user(text: str) -> str:
     """
     _refuse_unsafe("user", text)
     return text
+
+
+def parse_host(text: str) -> str:
+    """Return the name or the address of a host, without the brackets that an IPv6 address may have.
+
+    :raises UsageError: it cannot be one, or a port follows it.
+    """
+    host, port = _split_address(text)
+    if port is not None:
+        raise UsageError(f"not a host: {text!r}: write a name or an address, without a port")
+    return host
 
 
 def _parse_url(word: str) -> Destination:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from twisted_rsh.cli.escapes import EscapeKeys
 from twisted_rsh.cli.input import JobInput
 from twisted_rsh.cli.outage import Outage
 from twisted_rsh.cli.output import LocalOutputs
 from twisted_rsh.cli.terminal import LocalTerminal
+from twisted_rsh.cli.terminal_settings import TerminalMode, TerminalSettings
 from twisted_rsh.client.job import Job
 from twisted_rsh.core.endings import Ending, JobEnd
 from twisted_rsh.core.errors import Error, LocalProtocolError
@@ -41,32 +44,61 @@ class Foreground:
     :param reactor: the reactor.
     :param outputs: the client's standard output and standard error.
     :param has_prompt: whether the user has a prompt whenever no command runs.
+    :param escape: the user's escape character; see :class:`~twisted_rsh.cli.outage.Outage`.
+    :param settings: the owner of the terminal's settings; ``None`` for one of its own.
     :ivar outputs: the parameter.
+    :ivar settings: the owner of the terminal's settings.
+    :ivar end: the end of the last command; ``None`` before it.
+    :ivar unread: the keys that the last command has not read.
     :ivar outage: tells the user of the outages of the connection that it follows.
     """
 
-    def __init__(self, reactor: Any, outputs: LocalOutputs, *, has_prompt: bool = False) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        outputs: LocalOutputs,
+        *,
+        has_prompt: bool = False,
+        escape: str | None = "~",
+        settings: TerminalSettings | None = None,
+    ) -> None:
         self.outputs = outputs
-        self.outage = Outage(reactor, outputs, has_prompt=has_prompt)
+        self.settings = settings or TerminalSettings(reactor, 0)
+        self.end: JobEnd | None = None
+        self.unread = b""
+        self.outage = Outage(reactor, outputs, has_prompt=has_prompt, escape=escape)
         self._reactor = reactor
         self._job: Job | None = None
         self._waiting: Deferred[JobEnd] | None = None
         self._terminal: LocalTerminal | None = None
         self._interrupts = 0
         self._interrupted_at = 0.0
+        self._left: Error | None = None
+        self._interrupt_prompt: Callable[[], object] | None = None
 
-    async def run(self, job: Job, stdin: int | None, terminal: LocalTerminal | None = None) -> Ending:
+    async def run(
+        self,
+        job: Job,
+        stdin: int | None,
+        terminal: LocalTerminal | None = None,
+        *,
+        escapes: EscapeKeys | None = None,
+        ahead: bytes = b"",
+    ) -> Ending:
         """Show a job until its end, and wait until all of its output is written.
 
         :param job: the job, which nothing reads or writes yet.
         :param stdin: the descriptor that it reads; ``None`` for no input at all.
         :param terminal: the terminal to lend it meanwhile, whose keys are all the job's then; ``None`` to leave the
             terminal as it is.
+        :param escapes: takes the keys that are for the client out of those that are typed; ``None`` to pass all on.
+        :param ahead: input that has been read already, and stands before that of `stdin`.
         :returns: how it ended; :meth:`~twisted_rsh.cli.output.LocalOutputs.tell` puts that into words.
         :raises twisted_rsh.cli.input.InputFailed: its input could not be read; the job has been ended.
         :raises twisted_rsh.cli.output.OutputFailed: its output could not be written.
         :raises Interrupted: the user stopped waiting for it.
         :raises twisted_rsh.cli.outage.GaveUp: the user left during an outage.
+        :raises Error: what :meth:`leave` was given.
         """
         self.outputs.show(job, is_lent=terminal is not None)
         self._job, self._waiting, self._interrupts = job, job.wait(), 0
@@ -78,7 +110,7 @@ class Foreground:
             elif job.request.terminal is None:
                 # On a terminal the shell there tells the user, or the keys are the job's to deal with.
                 ending.callback(job.watch_suspension(self._remark_suspension))
-            end = await self._wait(job, stdin, self._waiting)
+            self.end = end = await self._wait(job, stdin, self._waiting, escapes, ahead)
             # A lent terminal has to stay raw until all that the job wrote for one is written.
             await self.outputs.flushed()
             self.outputs.check()
@@ -88,10 +120,13 @@ class Foreground:
         """Send the command a signal that the client got; of one interrupt after another, the next of ESCALATION.
 
         :param name: the signal's name, such as ``"INT"``.
-        :returns: whether there is a command.
+        :returns: whether there is a command, or a prompt that takes an interrupt.
         """
         if self._job is None or self._waiting is None:
-            return False
+            if name != "INT" or self._interrupt_prompt is None:
+                return False
+            self._interrupt_prompt()
+            return True
         if self.outage.is_on and name in _ENDING and self.outage.signalled():
             self._waiting.cancel()
             return True
@@ -108,29 +143,54 @@ class Foreground:
             self._job.send_signal(name)
         return True
 
+    def interrupts_prompt(self, interrupt: Callable[[], object] | None) -> None:
+        """Let a prompt have the interrupts that come while there is no command.
+
+        :param interrupt: called for each of them; ``None`` for no more.
+        """
+        self._interrupt_prompt = interrupt
+
+    def leave(self, error: Error) -> None:
+        """Wait no longer for the command.
+
+        :param error: what :meth:`run` raises.
+        """
+        self._left = error
+        if self._waiting is not None:
+            self._waiting.cancel()
+
     def stop(self) -> None:
-        """Let go of the descriptors, and give back a terminal that is lent.  May be called more than once."""
+        """Let go of the descriptors, and give the terminal back as it was.  May be called more than once."""
         self._take_back()
+        self.settings.use(TerminalMode.FOUND)
         self.outage.stop()
         self.outputs.stop()
 
-    async def _wait(self, job: Job, stdin: int | None, waiting: Deferred[JobEnd]) -> JobEnd:
+    async def _wait(
+        self, job: Job, stdin: int | None, waiting: Deferred[JobEnd], escapes: EscapeKeys | None, ahead: bytes
+    ) -> JobEnd:
         """Pass the input on until the job ends."""
+        self.unread = b""
         if stdin is None:
             source = None
             job.stdin.end()
         else:
-            source = JobInput(self._reactor, stdin, job, waiting, self.outputs.encoding, self.outage)
+            source = JobInput(
+                self._reactor, stdin, job, waiting, self.outputs.encoding, self.outage, escapes=escapes, ahead=ahead
+            )
         try:
             end = await waiting
         except CancelledError:
-            raise (source and source.failure) or Interrupted("interrupted; the command is being ended") from None
+            failure = (source and source.failure) or self._left
+            raise failure or Interrupted("interrupted; the command is being ended") from None
         finally:
             self._job = self._waiting = None
             if source is not None:
                 source.stop()
-        if source is not None and source.failure is not None:
-            raise source.failure
+        if source is not None:
+            if source.failure is not None:
+                raise source.failure
+            self.unread = source.unread(end)
         return end
 
     def _take_back(self) -> None:

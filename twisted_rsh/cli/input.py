@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
+from twisted_rsh.cli.escapes import EscapeKeys
 from twisted_rsh.cli.job_control import BACKGROUND_SECONDS, in_foreground, unstopped
 from twisted_rsh.cli.outage import GaveUp, Outage
 from twisted_rsh.cli.terminal import local_encoding
@@ -27,7 +28,11 @@ from twisted_rsh.closing import close_after_events
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.errors import Error
 
-__all__ = ["IInputOwner", "InputFailed", "InputReader", "JobInput"]
+__all__ = ["MAX_SENT_BYTES", "IInputOwner", "InputFailed", "InputReader", "JobInput"]
+
+MAX_SENT_BYTES = 256 * 1024
+"""Bytes of typed input that are remembered until the command's end tells whether it got them: as many as may be under
+way (:data:`twisted_rsh.core.limits.DEFAULT_WINDOW`)."""
 
 
 class InputFailed(Error):
@@ -224,12 +229,23 @@ class JobInput:
     :param waiting: the wait for the command's end; cancelled when the user leaves during an outage.
     :param encoding: the code page of the command's text; ``None`` for the one that the server names.
     :param outage: looks at the keys.
+    :param escapes: takes the keys that are for the client out of those that are typed; ``None`` to pass all on.
+    :param ahead: input that has been read already, and comes before what the descriptor has.
     :ivar failure: why the command did not get its whole input: :class:`InputFailed`, or
         :class:`~twisted_rsh.cli.outage.GaveUp`; ``None`` otherwise.
     """
 
     def __init__(
-        self, reactor: Any, fd: int, job: Job, waiting: Deferred[JobEnd], encoding: str | None, outage: Outage
+        self,
+        reactor: Any,
+        fd: int,
+        job: Job,
+        waiting: Deferred[JobEnd],
+        encoding: str | None,
+        outage: Outage,
+        *,
+        escapes: EscapeKeys | None = None,
+        ahead: bytes = b"",
     ) -> None:
         self.failure: Error | None = None
         self._job = job
@@ -240,7 +256,10 @@ class JobInput:
         self._is_typed = os.isatty(fd)
         self._is_started = not self._is_typed
         self._is_ended = False
-        self._held = b""
+        self._escapes = escapes
+        self._held = ahead
+        self._sent = bytearray()
+        self._forgotten = 0
         self._reader = InputReader(reactor, fd, self)
         job.stdin.pull_from(self)
         if self._is_typed:
@@ -266,7 +285,10 @@ class JobInput:
 
     def input_received(self, data: bytes) -> None:
         """See :class:`IInputOwner`."""
-        if self._is_typed and self._outage.typed(data):
+        if self._is_typed and self._escapes is not None:
+            self._held += self._escapes.feed(data)
+            self._pass_on()
+        elif self._is_typed and self._outage.typed(data):
             self.failure = GaveUp()
             self._waiting.cancel()
         else:
@@ -283,6 +305,21 @@ class JobInput:
             self.failure = InputFailed(error)
             self._job.close()
 
+    def unread(self, end: JobEnd) -> bytes:
+        """Return the keys that the command has not read, to be typed at the next prompt.
+
+        :param end: the end of the command.
+        :returns: the keys as the client's own terminal gives them; those that were sent only where the server knows
+            which of them its terminal got.
+        """
+        if end.typed is None:
+            return self._held
+        unread = end.unread + bytes(self._sent[max(end.typed - self._forgotten, 0) :])
+        with contextlib.suppress(LookupError):  # as in _convert
+            back = Transcoder(self._encoding or self._job.encoding or "utf-8", local_encoding())
+            unread = back.convert(unread) + back.finish()
+        return unread + self._held
+
     def _started(self, _result: None) -> None:
         self._is_started = True
         self.resume()
@@ -293,9 +330,14 @@ class JobInput:
             return
         # Only what was read during an outage may be more than there is room for.
         if self._held and (not self._outage.is_on or self._job.stdin.room):
-            data, self._held = self._held, b""
+            data, self._held = self._convert(self._held), b""
+            if self._is_typed:
+                self._sent += data
+                surplus = max(len(self._sent) - MAX_SENT_BYTES, 0)
+                del self._sent[:surplus]
+                self._forgotten += surplus
             # If the command does not take all of it, the command's own end says why.
-            self._job.stdin.write(self._convert(data)).addErrback(lambda failure: failure.trap(BrokenPipeError))
+            self._job.stdin.write(data).addErrback(lambda failure: failure.trap(BrokenPipeError))
         if self._is_ended and not self._held:
             self._job.stdin.end()
 

@@ -39,14 +39,24 @@ class LineShell:
         self._end: Once[Ending] = Once()
         shell.wait().addCallback(self._ended)
 
-    def start(self, line: str) -> Job:
+    def start(self, line: str, typed_ahead: bytes | None = None) -> Job:
         """Start a line.
 
         :param line: text for the shell.
+        :param typed_ahead: keys that were typed for it; ``None`` when no person types.
         :returns: the command; wait for its end, and look at `ending` before the next line.
         :raises twisted_rsh.client.errors.SessionLost: the connection is gone; nothing was started.
         """
-        return self.shell.start(line, timeout=self._options.timeout, max_output=self._options.max_output)
+        return self.shell.start(
+            line, timeout=self._options.timeout, max_output=self._options.max_output, typed_ahead=typed_ahead
+        )
+
+    async def leave(self) -> Ending:
+        """Let the shell exit as at the end of its input, with its traps, and wait for its end.
+
+        :returns: how it ended, also when the connection is lost.
+        """
+        return (await self.shell.leave()).ending
 
     def when_ended(self) -> Deferred[Ending]:
         """Wait for the end of the shell.
@@ -83,15 +93,17 @@ async def start_line_shell(
     """Start the user's shell on the server.
 
     :param connection: the connection.
-    :param options: the shell's limits, and those of its lines.
+    :param options: the shell's limits and start-up files, and the limits of its lines.
     :param terminal: the terminal that it is to have; ``None`` for pipes.
     :raises twisted_rsh.client.errors.ShellRefused: the server starts no shell.
     :raises twisted_rsh.client.errors.SessionLost: the connection is gone.
     """
     shell = await connection.open_shell(
         terminal=terminal,
+        environment=dict(options.environment),
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
         on_disconnect=options.on_disconnect,
+        startup_files=not options.clean,
     )
     return LineShell(shell, options)

@@ -1,69 +1,62 @@
-"""The client's command line: ``trsh [options] [destination] [command ...]``, read as ``ssh`` reads its own.
-
-Options may stand before and after the host.  The first word of the command ends them: it belongs to the command, with
-every word after it.  ``--`` ends them too, before the host or after it.  Of two values of one option the first counts,
-as with ``ssh``, and of two ports the first too, whether ``-p`` gives it or the host.  The user of ``-l`` always counts,
-and not that of ``user@``.  Of ``-t`` and ``-T`` the last one counts, as with ``ssh``.
-"""
+"""What the client is to do: the command line, completed by the configuration file, checked and expanded."""
 
 from __future__ import annotations
 
-import enum
-import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from twisted_rsh.cli.destination import UsageError, parse_destination, parse_user
-from twisted_rsh.client.text import text_codec
-from twisted_rsh.core.limits import MAX_OFFSET
-from twisted_rsh.core.requests import Disconnection, parse_disconnection
+from twisted_rsh.cli.arguments import OPTIONS, Arguments, parse_arguments
+from twisted_rsh.cli.config_file import Configuration, Subject
+from twisted_rsh.cli.destination import UsageError, parse_host
+from twisted_rsh.cli.keywords import Settings
+from twisted_rsh.cli.patterns import matches, matches_any
+from twisted_rsh.cli.tokens import Names, expand, expand_path
+from twisted_rsh.cli.values import TerminalWish
+from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["ClientOptions", "TerminalWish", "parse_options", "usage_text"]
 
+MAX_JSON_OUTPUT_BYTES = 64 * 1024 * 1024
+"""Bytes of output that ``--json`` keeps in memory at most; escaped, they may take six times as much."""
+
 DEFAULT_HOST = "127.0.0.1"
 """The host that the program dials when the command line names none."""
-
-MAX_PORT = 65535
-"""The highest TCP port."""
-
-_BYTE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
-"""The factors of the letters that may follow a number of bytes."""
-
-
-class TerminalWish(enum.Enum):
-    """Whether the user wants the server to allocate a terminal."""
-
-    UNSAID = "unsaid"
-    """A terminal for the console, if the client's stdout is one, and none for a command."""
-
-    ASKED = "-t"
-    """A terminal if the client's stdin is one."""
-
-    ALWAYS = "-tt"
-    """A terminal, whatever the client's stdin is."""
-
-    NEVER = "-T"
-    """No terminal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientOptions:
-    """The values of the command line.
+    """The values of the command line and of the configuration file.
 
     :ivar host: the server's name or address; an IPv6 address is without its brackets.
     :ivar port: the server's TCP port.
     :ivar user: the user to log in as; ``None`` for the one that the server takes by default.
     :ivar command: the words of the command as given, not joined; empty for the console or a script.
+    :ivar subsystem: the subsystem to run instead of a command; ``None`` for none.
+    :ivar no_command: whether to run nothing, and keep the connection.
+    :ivar background: whether to go to the background once logged in.
     :ivar stdin_is_empty: whether to read nothing from stdin, and give the command no input.
     :ivar terminal: whether the job is to have a terminal.
+    :ivar environment: names and values to add to the environment of the job.
     :ivar quiet: whether to tell nothing but fatal errors.
     :ivar verbosity: how many times ``-v`` was given.
+    :ivar log_file: the file that gets the log, and the client's own lines; ``None`` for stderr.
+    :ivar batch_mode: whether the client must never ask its user anything.
+    :ivar escape_character: what begins an escape at the beginning of a line; ``None`` for no escapes.
+    :ivar family: the version of IP to use, 4 or 6; 0 for any.
+    :ivar connect_timeout: seconds until the login must have succeeded; ``None`` for the system's own limits.
+    :ivar alive_interval: seconds of silence after which to ask the server for a sign of life; ``None`` for the default.
+    :ivar alive_count: intervals of silence after which the connection is lost; ``None`` for the default.
+    :ivar proxy_command: the command line whose stdin and stdout are the connection; ``None`` for TCP.
+    :ivar identities: the files that may hold the key to log in with; empty for the client's own key.
     :ivar show_version: whether to print the version and do nothing else.
     :ivar show_help: whether to print :func:`usage_text` and do nothing else.
+    :ivar show_settings: whether to print :meth:`shown_settings` and do nothing else.
+    :ivar control: what to ask of a connection that another program keeps; ``None`` for nothing.
+    :ivar query: the kind of algorithm to list; ``None`` for none.
+    :ivar completion: what to print for the completion of words; ``None`` for nothing.
     :ivar timeout: seconds after which the server ends the command; ``None`` for no limit.
     :ivar max_output: bytes of output after which the server ends the command; ``None`` for no limit.
     :ivar max_cpu: seconds of processor time after which the server ends the command; ``None`` for no limit.
@@ -71,21 +64,44 @@ class ClientOptions:
     :ivar encoding: the code page of the command's text, as Python names it; ``None`` for the one that the server names.
     :ivar no_resume: whether the session ends with its connection.
     :ivar on_disconnect: the policy for jobs while there is no connection; ``None`` for the default.
+    :ivar clean: whether the console's shell reads no start-up files.
     :ivar argv: whether the command's words are a program and its arguments, to be run without a shell.
+    :ivar json: whether to print one JSON object instead of the command's output.
+    :ivar status_fd: the descriptor that gets the ending as JSON; ``None`` for none.
     :ivar fingerprint: the fingerprint of the server's key as it was given; ``None`` to look among the known servers.
     :ivar config_dir: the folder of the client's keys and known servers; ``None`` for the default.
+    :ivar typed_host: the host as the user typed it.
+    :ivar warnings: lines to tell the user first, unless quiet.
+    :ivar notes: lines for the log: what had no effect.
     """
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
     user: str | None = None
     command: tuple[str, ...] = ()
+    subsystem: str | None = None
+    no_command: bool = False
+    background: bool = False
     stdin_is_empty: bool = False
     terminal: TerminalWish = TerminalWish.UNSAID
+    environment: tuple[tuple[str, str], ...] = ()
     quiet: bool = False
     verbosity: int = 0
+    log_file: str | None = None
+    batch_mode: bool = False
+    escape_character: str | None = "~"
+    family: int = 0
+    connect_timeout: float | None = None
+    alive_interval: float | None = None
+    alive_count: int | None = None
+    proxy_command: str | None = None
+    identities: tuple[str, ...] = ()
     show_version: bool = False
     show_help: bool = False
+    show_settings: bool = False
+    control: str | None = None
+    query: str | None = None
+    completion: str | None = None
     timeout: float | None = None
     max_output: int | None = None
     max_cpu: float | None = None
@@ -93,199 +109,255 @@ class ClientOptions:
     encoding: str | None = None
     no_resume: bool = False
     on_disconnect: Disconnection | None = None
+    clean: bool = False
     argv: bool = False
+    json: bool = False
+    status_fd: int | None = None
     fingerprint: str | None = None
     config_dir: str | None = None
+    typed_host: str = field(default=DEFAULT_HOST, compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def has_task(self) -> bool:
+        """Whether the options say what to do; otherwise it is the console, or a script on stdin."""
+        return bool(self.command) or self.subsystem is not None or self.no_command
 
     def config_folders(self) -> ConfigFolders:
         """Name the folders of the keys, the known servers and the history.
 
         :raises twisted_rsh.trust.home.HomeUnknown: ``config_dir`` is ``None``, and the user has no home folder.
         """
-        return ConfigFolders.default(os.environ) if self.config_dir is None else ConfigFolders.at(self.config_dir)
+        return _folders(self.config_dir)
+
+    def shown_settings(self) -> Iterator[str]:
+        """Return the settings, a line for each: its keyword in small letters, and its value, as ``ssh -G`` does."""
+        for keyword, value in (
+            ("host", self.typed_host),
+            ("user", self.user or Names("", "", self.port, "").local_user),
+            ("hostname", self.host),
+            ("port", self.port),
+            ("addressfamily", {0: "any", 4: "inet", 6: "inet6"}[self.family]),
+            ("batchmode", self.batch_mode),
+            ("connecttimeout", self.connect_timeout),
+            ("encoding", self.encoding),
+            ("escapechar", self.escape_character),
+            ("fingerprint", self.fingerprint),
+            ("forkafterauthentication", self.background),
+            *(("identityfile", path) for path in self.identities),
+            ("loglevel", self._log_level()),
+            ("maxcpu", self.max_cpu),
+            ("maxmemory", self.max_memory),
+            ("maxoutput", self.max_output),
+            ("ondisconnect", self._policy()),
+            ("proxycommand", self.proxy_command),
+            ("remotecommand", " ".join(self.command) or None),
+            ("requesttty", self.terminal.value),
+            ("resume", not self.no_resume),
+            ("serveralivecountmax", self.alive_count),
+            ("serveraliveinterval", self.alive_interval),
+            ("sessiontype", "none" if self.no_command else "subsystem" if self.subsystem else "default"),
+            *(("setenv", f"{name}={variable}") for name, variable in self.environment),
+            ("stdinnull", self.stdin_is_empty),
+            ("timeout", self.timeout),
+        ):
+            if value is not None:
+                yield f"{keyword} {_shown(value)}"
+
+    def _policy(self) -> str | None:
+        match self.on_disconnect:
+            case None:
+                return None
+            case Grace(seconds):
+                return f"grace:{seconds:.15g}" if seconds else "kill"
+        return "keep"
+
+    def _log_level(self) -> str:
+        return "QUIET" if self.quiet else f"DEBUG{min(self.verbosity, 3)}" if self.verbosity else "INFO"
 
 
-def _number(text: str, maximum: int) -> int:
-    """Read a number from 1 to a maximum; return 0 for any other text."""
-    # int() alone would take signs, spaces, underscores and the digits of other scripts.
-    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) else 0
-    return number if number <= maximum else 0
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    text = str(value)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _port(text: str) -> int:
-    port = _number(text, MAX_PORT)
-    if not port:
-        raise UsageError(f"not a port: {text!r}: give a number from 1 to {MAX_PORT}")
-    return port
+def _folders(config_dir: str | None) -> ConfigFolders:
+    return ConfigFolders.default(os.environ) if config_dir is None else ConfigFolders.at(config_dir)
 
 
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not (0 < seconds < math.inf):
-        raise UsageError(f"not a time: {text!r}: give seconds, more than 0, such as 2.5")
-    return seconds
+def parse_options(words: Sequence[str]) -> ClientOptions:
+    """Read a command line and the configuration file that goes with it.
 
-
-def _bytes(text: str) -> int:
-    unit = _BYTE_UNITS.get(text[-1:].upper(), 1)
-    size = unit * _number(text if unit == 1 else text[:-1], MAX_OFFSET)
-    if not 0 < size <= MAX_OFFSET:
-        raise UsageError(f"not a size: {text!r}: give bytes, more than 0, such as 4096, 64K, 10M or 2G")
-    return size
-
-
-def _encoding(text: str) -> str:
-    try:
-        return text_codec(text)
-    except LookupError:
-        raise UsageError(f"no such code page: {text!r}: give one that Python knows, such as utf-8 or gbk") from None
-
-
-def _disconnection(text: str) -> Disconnection:
-    try:
-        return parse_disconnection(text)
-    except ValueError:
-        raise UsageError(f"not a policy: {text!r}: give kill, keep, or grace: and seconds, such as grace:600") from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Option:
-    """One option: the flags to write for it, and the field of :class:`ClientOptions` that it sets."""
-
-    flags: tuple[str, ...]
-    field: str
-    help: str
-    metavar: str = ""
-    parse: Callable[[str], Any] | None = None
-    """Reads the value from text, or raises `UsageError`; ``None`` for an option without a value."""
-
-
-_OPTIONS = (
-    _Option(("-p",), "port", f"TCP port of the server (default: {DEFAULT_PORT})", "PORT", _port),
-    _Option(("-l",), "user", "user to log in as", "USER", parse_user),
-    _Option(("-t",), "terminal", "allocate a terminal if stdin is one; -tt: always"),
-    _Option(("-T",), "terminal", "never allocate a terminal"),
-    _Option(("-n",), "stdin_is_empty", "do not read stdin; the command gets no input"),
-    _Option(("-q",), "quiet", "report fatal errors only"),
-    _Option(("-v",), "verbosity", "log to stderr"),
-    _Option(("--timeout",), "timeout", "end the command after this time", "SECONDS", _seconds),
-    _Option(("--max-output",), "max_output", "end the command when it has written more", "BYTES", _bytes),
-    _Option(("--max-cpu",), "max_cpu", "end the command when it has used more CPU time", "SECONDS", _seconds),
-    _Option(("--max-memory",), "max_memory", "end the command when it uses more memory", "BYTES", _bytes),
-    _Option(("--encoding",), "encoding", "code page of the command's text", "NAME", _encoding),
-    _Option(("--no-resume",), "no_resume", "end the session when the connection is lost"),
-    _Option(
-        ("--on-disconnect",),
-        "on_disconnect",
-        "for jobs in an outage: kill, keep, grace:SECONDS",
-        "POLICY",
-        _disconnection,
-    ),
-    _Option(("--argv",), "argv", "run a program with its arguments, without a shell"),
-    _Option(("--fingerprint",), "fingerprint", "fingerprint that the server's key must have", "SHA256:...", str),
-    _Option(("--config-dir",), "config_dir", "folder of the keys and the known servers", "FOLDER", str),
-    _Option(("-V", "--version"), "show_version", "show the version"),
-    _Option(("-h", "--help"), "show_help", "show this help"),
-)
-"""All options; the scanner and the help both read this table."""
-
-_BY_FLAG = {flag: option for option in _OPTIONS for flag in option.flags}
-
-_WAY_OUT = "try 'trsh --help'"
-
-
-class _Scan:
-    """One pass over the words of a command line."""
-
-    def __init__(self, words: Sequence[str]) -> None:
-        self._words = list(words)
-        self._ended = False
-        self._values: dict[str, Any] = {}
-        self._host_user: str | None = None
-
-    def run(self) -> ClientOptions:
-        self._take_options()
-        if self._words:
-            self._take_host(self._words.pop(0))
-            # As in ssh: after a "--" before the host, all that follows the host is the command.
-            if not self._ended:
-                self._take_options()
-        self._values.setdefault("user", self._host_user)
-        if self._words == [""] and "argv" not in self._values:
-            self._words.clear()  # for ssh too a command without a character is none
-        return ClientOptions(command=tuple(self._words), **self._values)
-
-    def _take_options(self) -> None:
-        while self._words and self._words[0].startswith("-") and self._words[0] != "-":
-            word = self._words.pop(0)
-            if word == "--":
-                self._ended = True
-                return
-            if word.startswith("--"):
-                self._take_long(word)
-            else:
-                self._take_cluster(word)
-
-    def _take_long(self, word: str) -> None:
-        flag, equals, value = word.partition("=")
-        option = self._find(flag)
-        if option.parse is None and equals:
-            raise UsageError(f"{flag} takes no value: {word!r}: {_WAY_OUT}")
-        self._apply(option, flag, value if equals else None)
-
-    def _take_cluster(self, word: str) -> None:
-        letters = word[1:]
-        while letters:
-            flag, letters = f"-{letters[0]}", letters[1:]
-            option = self._find(flag)
-            if option.parse is not None:
-                self._apply(option, flag, letters or None)
-                return
-            self._apply(option, flag, None)
-
-    def _find(self, flag: str) -> _Option:
-        if flag not in _BY_FLAG:
-            raise UsageError(f"no such option: {flag!r}: {_WAY_OUT}")
-        return _BY_FLAG[flag]
-
-    def _apply(self, option: _Option, flag: str, attached: str | None) -> None:
-        if option.field == "verbosity":
-            self._values["verbosity"] = self._values.get("verbosity", 0) + 1
-        elif option.field == "terminal":
-            self._values["terminal"] = self._wish(flag)
-        elif option.parse is None:
-            self._values[option.field] = True
-        else:
-            text = attached if attached is not None else self._words.pop(0) if self._words else ""
-            if not text:
-                raise UsageError(f"{flag} needs a value, {option.metavar}: {_WAY_OUT}")
-            self._values.setdefault(option.field, option.parse(text))
-
-    def _wish(self, flag: str) -> TerminalWish:
-        if flag == "-T":
-            return TerminalWish.NEVER
-        asked = self._values.get("terminal") in {TerminalWish.ASKED, TerminalWish.ALWAYS}
-        return TerminalWish.ALWAYS if asked else TerminalWish.ASKED
-
-    def _take_host(self, word: str) -> None:
-        destination = parse_destination(word)
-        self._host_user = destination.user
-        self._values["host"] = destination.host
-        if destination.port is not None:
-            self._values.setdefault("port", _port(destination.port))
-
-
-def parse_options(arguments: Sequence[str]) -> ClientOptions:
-    """Parse a command line.
-
-    :param arguments: its words, without the program's name: ``sys.argv[1:]``.
-    :returns: its values.
-    :raises UsageError: it is wrong: print the exception on stderr and exit with 255.
+    :param words: the command line, without the program's name: ``sys.argv[1:]``.
+    :returns: their values.
+    :raises UsageError: one of them is wrong: print the exception on stderr and exit with 255.
+    :raises twisted_rsh.trust.home.HomeUnknown: the command line names no folder for the configuration, and the user has
+        no home.
     """
-    return _Scan(arguments).run()
+    found = parse_arguments(words)
+    if found.shows_help or found.shows_version or found.completion is not None or found.query is not None:
+        return ClientOptions(
+            show_help=found.shows_help,
+            show_version=found.shows_version,
+            completion=found.completion,
+            query=found.query,
+            config_dir=found.config_dir,
+        )
+    typed = DEFAULT_HOST if found.destination is None else found.destination.host
+    configuration = Configuration(found.settings, _subject(typed, found), _folders(found.config_dir).config)
+    if found.settings_file is None:
+        configuration.read_default(_folders(found.config_dir).client_settings_path)
+    elif found.settings_file.lower() != "none":
+        configuration.read_given(found.settings_file)
+    return _Assembly(found, typed, configuration.names().host).options()
+
+
+def _subject(typed: str, found: Arguments) -> Subject:
+    kind = found.settings.get("session_type", "default")
+    if kind == "default":
+        kind = "exec" if found.command else "shell"
+    return Subject(typed, " ".join(found.command), kind)
+
+
+class _Assembly:
+    """Makes the options of a command line and its settings, and refuses what contradicts itself."""
+
+    def __init__(self, found: Arguments, typed: str, host: str) -> None:
+        self._found = found
+        self._settings: Settings = found.settings
+        self._typed = typed
+        self._names = Names(typed, host, self._settings.get("port", DEFAULT_PORT), self._settings.get("user", ""))
+        self._warnings: list[str] = []
+
+    def options(self) -> ClientOptions:
+        found, get = self._found, self._settings.get
+        kind = get("session_type", "default")
+        level = get("log_level", 0)
+        command = self._command(kind)
+        self._refuse_contradictions(kind, command)
+        if not found.shows_settings:
+            self._refuse_forwarding(kind)
+        background = get("background", False)
+        return ClientOptions(
+            host=self._host(),
+            port=self._names.port,
+            user=self._names.user or None,
+            command=() if kind == "subsystem" else command,
+            subsystem=" ".join(command) if kind == "subsystem" else None,
+            no_command=kind == "none",
+            background=background,
+            stdin_is_empty=get("stdin_is_empty", False) or background,
+            terminal=found.terminal or get("terminal", TerminalWish.UNSAID),
+            environment=self._environment(),
+            quiet=found.quiet or (level < 0 and not found.verbosity),
+            verbosity=found.verbosity or (0 if found.quiet else max(level, 0)),
+            log_file=found.log_file,
+            batch_mode=get("batch_mode", False),
+            escape_character=get("escape_character", "~"),
+            family=get("family", 0),
+            connect_timeout=get("connect_timeout"),
+            alive_interval=get("alive_interval"),
+            alive_count=get("alive_count"),
+            proxy_command=self._proxy_command(),
+            identities=self._identities(),
+            show_settings=found.shows_settings,
+            control=found.control,
+            timeout=get("timeout"),
+            max_output=get("max_output", MAX_JSON_OUTPUT_BYTES if found.json else None),
+            max_cpu=get("max_cpu"),
+            max_memory=get("max_memory"),
+            encoding=get("encoding"),
+            no_resume=not get("resume", True),
+            on_disconnect=get("on_disconnect"),
+            clean=found.clean,
+            argv=found.argv,
+            json=found.json,
+            status_fd=found.status_fd,
+            fingerprint=get("fingerprint"),
+            config_dir=found.config_dir,
+            typed_host=self._typed,
+            warnings=tuple(self._warnings),
+            notes=tuple(self._settings.notes),
+        )
+
+    def _host(self) -> str:
+        host = parse_host(self._names.host) if self._names.host != self._typed else self._typed
+        version = 6 if ":" in host else 4 if host.replace(".", "").isdigit() else 0
+        if version and self._settings.get("family", version) not in {0, version}:
+            raise UsageError(f"{host} is an IPv{version} address, and the options allow none")
+        return host
+
+    def _command(self, kind: str) -> tuple[str, ...]:
+        words, remote = self._found.command, self._settings.get("remote_command")
+        if remote is None or kind == "none":
+            return tuple(words)
+        if words:
+            raise UsageError("there is a command on the command line, and a RemoteCommand in the configuration")
+        if self._found.argv:
+            raise UsageError("--argv needs a command on the command line, not a RemoteCommand")
+        return (expand(remote, self._names),)
+
+    def _refuse_contradictions(self, kind: str, command: tuple[str, ...]) -> None:
+        found, get = self._found, self._settings.get
+        wish = found.terminal or get("terminal")
+        is_background = get("background", False)
+        for is_wrong, text in (
+            (kind == "none" and found.command, "-N runs no command, and there is one"),
+            (kind == "none" and found.argv, "-N runs no command, and --argv needs one"),
+            (kind == "subsystem" and not command, "-s needs the name of a subsystem, such as sftp"),
+            (kind == "subsystem" and found.argv, "--argv and -s contradict each other"),
+            (is_background and not command and kind != "none", "-f needs a command, or -N"),
+            (found.json and kind == "none", "--json needs a command, and -N runs none"),
+            (found.json and is_background, "--json and -f contradict each other"),
+            (found.json and wish in {TerminalWish.ASKED, TerminalWish.ALWAYS}, "--json and -t contradict each other"),
+            (
+                found.json and get("max_output", 0) > MAX_JSON_OUTPUT_BYTES,
+                f"--json keeps the output in memory: give --max-output of at most {MAX_JSON_OUTPUT_BYTES}",
+            ),
+            (found.control and found.shows_settings, "-O and -G contradict each other"),
+            (found.control and found.command, f"-O {found.control} runs no command, and there is one"),
+        ):
+            if is_wrong:
+                raise UsageError(text)
+
+    def _refuse_forwarding(self, kind: str) -> None:
+        """Refuse what cannot be done without port forwarding; warn of what is not done."""
+        get = self._settings.get
+        if self._found.stdio_forward is not None:
+            raise UsageError(f"port forwarding is not supported: -W {self._found.stdio_forward!r}")
+        if get("proxy_jump") is not None and "proxy_command" not in self._settings.values:
+            raise UsageError(f"jump hosts are not supported: {get('proxy_jump')!r}: give a ProxyCommand instead")
+        if get("clear_forwardings", False):
+            return
+        for flag, forwarding in get("forwardings", ()):
+            text = f"port forwarding is not supported: {flag} {forwarding!r}"
+            if kind == "none" or get("exit_on_forward_failure", False):
+                raise UsageError(text)
+            self._warnings.append(text)
+
+    def _proxy_command(self) -> str | None:
+        command = self._settings.get("proxy_command")
+        return None if command is None else expand(command, self._names)
+
+    def _identities(self) -> tuple[str, ...]:
+        paths = self._settings.get("identities", ())
+        return tuple(expand_path(path, self._names) for path in paths if path.lower() != "none")
+
+    def _environment(self) -> tuple[tuple[str, str], ...]:
+        patterns: list[str] = []
+        for pattern in self._settings.get("sent_variables", ()):
+            if pattern.startswith("-"):
+                patterns = [other for other in patterns if not matches(pattern[1:], other)]
+            else:
+                patterns.append(pattern)
+        sent = {name: value for name, value in os.environ.items() if patterns and matches_any(patterns, name)}
+        sent.update(self._settings.get("set_variables", ()))
+        return tuple(sorted(sent.items()))
 
 
 def usage_text() -> str:
@@ -293,7 +365,8 @@ def usage_text() -> str:
 
     :returns: lines of at most 79 columns, with a newline at the end.
     """
-    rows = [(", ".join(option.flags) + (f" {option.metavar}" if option.metavar else ""), option) for option in _OPTIONS]
+    shown = [option for option in OPTIONS if option.help]
+    rows = [(", ".join(option.flags) + (f" {option.metavar}" if option.metavar else ""), option) for option in shown]
     width = max(len(label) for label, _ in rows)
     return "\n".join(
         [
@@ -308,6 +381,7 @@ def usage_text() -> str:
             *(f"  {label:<{width}}  {option.help}" for label, option in rows),
             "",
             "BYTES is a number, optionally followed by K, M or G (powers of 1024).",
+            "The other letters of ssh are accepted and have no effect.",
             "",
             "The exit status is that of the command; 128+n if signal n ended it, 124 after",
             "a time-out, 125 if it reached another limit, 255 if the client failed.",

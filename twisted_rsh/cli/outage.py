@@ -32,14 +32,18 @@ class Outage:
     :param clock: the reactor.
     :param outputs: shows the notices, where standard error is a terminal.
     :param has_prompt: whether the user has a prompt, which knows ``~.`` too, whenever no command runs.
+    :param escape: the character in the place of ``~``; ``None`` for none, and then no keys leave.
     :ivar is_on: whether there is an outage now.
     """
 
-    def __init__(self, clock: IReactorTime, outputs: LocalOutputs, *, has_prompt: bool = False) -> None:
+    def __init__(
+        self, clock: IReactorTime, outputs: LocalOutputs, *, has_prompt: bool = False, escape: str | None = "~"
+    ) -> None:
         self.is_on = False
         self._clock = clock
         self._outputs = outputs
         self._has_prompt = has_prompt
+        self._escape = escape
         self._keys: IInputSource | None = None
         self._timer: IDelayedCall | None = None
         self._is_told = False
@@ -80,7 +84,7 @@ class Outage:
         for byte in data:
             if self._has_tilde and byte == ord("."):
                 return True
-            self._has_tilde = self.is_on and self._is_line_start and byte == ord("~")
+            self._has_tilde = self.is_on and self._is_line_start and chr(byte) == self._escape
             self._is_line_start = byte in _LINE_ENDS
         return False
 
@@ -113,7 +117,8 @@ class Outage:
     def _tell(self) -> None:
         self._timer = None
         self._is_told = True
-        way_out = "Enter ~." if self._has_prompt or self._keys is not None else "Ctrl-C twice"
+        has_keys = self._escape is not None and (self._has_prompt or self._keys is not None)
+        way_out = f"Enter {self._escape}." if has_keys else "Ctrl-C twice"
         self._show(f"[connection lost; trying to resume; {way_out} to give up]")
 
     def _show(self, text: str) -> None:

@@ -6,7 +6,7 @@ import errno
 import os
 import signal
 from collections import deque
-from typing import Any
+from typing import Any, TextIO
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
@@ -378,8 +378,10 @@ class LocalOutputs:
     :param quiet: whether to tell nothing but failures of the client's own.
     :param error_style: bytes to write before and after each piece of standard error on a terminal.
     :param fds: the descriptors of standard output and standard error.
+    :param log: the open file that gets the client's own lines; ``None`` for standard error.
     :ivar encoding: the parameter.
     :ivar quiet: the parameter.
+    :ivar log: the parameter.
     :ivar stdout: the standard output.
     :ivar stderr: the standard error.
     """
@@ -391,9 +393,12 @@ class LocalOutputs:
         quiet: bool = False,
         error_style: tuple[bytes, bytes] = NO_STYLE,
         fds: tuple[int, int] = (1, 2),
+        *,
+        log: TextIO | None = None,
     ) -> None:
         self.encoding = encoding
         self.quiet = quiet
+        self.log = log
         self.stdout = LocalOutput(reactor, fds[0])
         self.stderr = LocalOutput(reactor, fds[1], error_style)
 
@@ -410,14 +415,23 @@ class LocalOutputs:
 
     def say(self, text: str) -> None:
         """Tell the user something, in one line on standard error that begins with the program's name."""
-        self.end_line()
-        self.stderr.say(f"{PROGRAM}: {printable(text)}")
+        self._tell(f"{PROGRAM}: {printable(text)}")
 
     def remark(self, text: str) -> None:
         """Tell the user something about the last command, in one line on standard error, unless quiet."""
         if not self.quiet:
+            self.tell_line(text)
+
+    def tell_line(self, text: str) -> None:
+        """Tell the user a line that was asked for, on standard error or in the log file."""
+        self._tell(printable(text))
+
+    def _tell(self, line: str) -> None:
+        if self.log is not None:
+            self.log.write(f"{line}\n")
+        else:
             self.end_line()
-            self.stderr.say(printable(text))
+            self.stderr.say(line)
 
     def tell(self, ending: Ending) -> int:
         """Tell the user how a command ended, if the exit status does not say it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -14,16 +15,21 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
+from twisted_rsh.cli.background import Launch
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
 from twisted_rsh.cli.job_control import stop_in_background
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
-from twisted_rsh.cli.output import ERROR_STYLE, NO_STYLE, LocalOutputs
-from twisted_rsh.cli.terminal import LocalTerminal, plain_terminal
-from twisted_rsh.client.connecting import connect
+from twisted_rsh.cli.output import ERROR_STYLE, NO_STYLE, LocalOutputs, OutputFailed
+from twisted_rsh.cli.reaching import Reach
+from twisted_rsh.cli.report import CollectingOutputs, Report
+from twisted_rsh.cli.terminal import LocalTerminal, is_plain_terminal, plain_terminal
+from twisted_rsh.cli.terminal_settings import TerminalMode
 from twisted_rsh.client.connection import Connection
+from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
+from twisted_rsh.core.requests import JobRequest, Terminal
 
 __all__ = [
     "FORWARDED",
@@ -33,6 +39,7 @@ __all__ = [
     "Program",
     "Task",
     "install_reactor",
+    "keep_connection",
     "run_client",
     "run_command",
 ]
@@ -46,9 +53,9 @@ LEAVE_SECONDS = 1.0
 SCRIPT_COMMAND = 'exec "$SHELL"'
 """The command that runs stdin as a script: the shell of the account on the server, of whatever kind it is, reads it."""
 
-Task = Callable[[Any, Connection, ClientOptions, Foreground], Coroutine[Any, Any, int]]
+Task = Callable[[Any, Connection, ClientOptions, Foreground, Report], Coroutine[Any, Any, int]]
 """A task of the program: with the reactor, a connection, the options and the client's descriptors it does what the
-options ask for, and returns the exit status."""
+options ask for, tells the report how that ended, and returns the exit status."""
 
 log = Logger()
 
@@ -74,33 +81,41 @@ def install_reactor(options: ClientOptions) -> Any:
     return reactor
 
 
-def run_client(reactor: Any, options: ClientOptions) -> int:
+def run_client(reactor: Any, options: ClientOptions, launch: Launch | None = None) -> int:
     """Run the command of the options, or the console if stdin is a terminal, or else stdin as a script.
 
     In the background, a console and a command on the client's terminal are stopped first, until they have it.
 
     :param reactor: the reactor of :func:`install_reactor`; it runs until the program is over.
     :param options: the command line.
+    :param launch: goes to the background after the login; ``None`` to stay.
     :returns: the exit status: the task's; 255 for a failure of the client's own, which the user has been told in one
         line; or 128 and the number of a signal that came while no command ran.
     :raises twisted_rsh.trust.home.HomeUnknown: the options name no folder for the keys, and the user has no home.
+    :raises OSError: the file for the log cannot be opened.
     """
     is_console = _is_console(options)
     if is_console or _lends_terminal(options):
         # Here a signal still ends the process, also a stopped one that timeout(1) continues.
         stop_in_background(0)
-    task = _choose_task(is_console)
-    outputs = LocalOutputs(reactor, options.encoding, options.quiet, ERROR_STYLE if is_console else NO_STYLE)
-    foreground = Foreground(reactor, outputs, has_prompt=is_console)
-    try:
-        return Program(reactor, options, foreground, task).run()
-    finally:
+    task = _choose_task(options, is_console)
+    outputs_class = CollectingOutputs if options.json else LocalOutputs
+    style = ERROR_STYLE if is_console and not is_plain_terminal(os.environ) else NO_STYLE
+    with contextlib.ExitStack() as ending:
+        log_file = None
+        if options.log_file is not None:
+            log_file = ending.enter_context(open(options.log_file, "a", 1, "utf-8", "backslashreplace"))
+        outputs = outputs_class(reactor, options.encoding, options.quiet, style, log=log_file)
+        foreground = Foreground(reactor, outputs, has_prompt=is_console, escape=options.escape_character)
         # The descriptors are let go, and whatever went wrong, a terminal that was lent is given back.
-        foreground.stop()
+        ending.callback(foreground.stop)
+        if is_console:
+            foreground.settings.use(TerminalMode.QUIET)  # what is typed from now on is for the first prompt
+        return Program(reactor, options, foreground, task, launch).run()
 
 
 def _is_console(options: ClientOptions) -> bool:
-    return not options.command and os.isatty(0)
+    return not options.has_task and os.isatty(0)
 
 
 def _lends_terminal(options: ClientOptions) -> bool:
@@ -109,26 +124,46 @@ def _lends_terminal(options: ClientOptions) -> bool:
     return is_wanted and not options.stdin_is_empty and os.isatty(0)
 
 
-def _choose_task(is_console: bool) -> Task:
+def _choose_task(options: ClientOptions, is_console: bool) -> Task:
+    if options.no_command:
+        return keep_connection
     if not is_console:
         return run_command
     # A command must not wait for the import of prompt_toolkit.
     from twisted_rsh.cli.console import run_console
 
-    return run_console
+    async def run(
+        reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground, _report: Report
+    ) -> int:
+        return await run_console(reactor, connection, options, foreground)
+
+    return run
 
 
-async def run_command(reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground) -> int:
+async def keep_connection(
+    _reactor: Any, connection: Connection, _options: ClientOptions, _foreground: Foreground, _report: Report
+) -> int:
+    """Run nothing, and keep the connection until it is lost for good or a signal ends the client.
+
+    :raises twisted_rsh.client.errors.SessionLost: the connection is lost.
+    """
+    raise SessionLost(await connection.when_lost())
+
+
+async def run_command(
+    reactor: Any, connection: Connection, options: ClientOptions, foreground: Foreground, report: Report
+) -> int:
     """Run the command of the options, or stdin as a script, with the client's own stdin, stdout and stderr.
 
     :param reactor: the reactor.
     :param connection: the connection.
     :param options: the command, and how to run it.
     :param foreground: shows the command.
+    :param report: learns how it ended.
     :returns: the exit status.
     :raises twisted_rsh.core.errors.Error: the client failed.
     """
-    terminal = LocalTerminal(reactor, 0) if _lends_terminal(options) else None
+    terminal = LocalTerminal(reactor, 0, foreground.settings) if _lends_terminal(options) else None
     wanted = None
     if terminal is not None:
         wanted = terminal.describe(os.environ)
@@ -136,19 +171,32 @@ async def run_command(reactor: Any, connection: Connection, options: ClientOptio
         wanted = plain_terminal(os.environ)
     elif options.terminal is TerminalWish.ASKED and not options.quiet:
         foreground.outputs.say("no terminal for the command, because stdin is none; -tt allocates one anyway")
-    # ssh does the same: it joins the words by spaces, and the user's shell on the server takes them apart.
-    job = connection.start(
-        options.command if options.argv and options.command else " ".join(options.command) or SCRIPT_COMMAND,
+    job = connection.open(_request(options, wanted))
+    if terminal is not None:
+        terminal.connect_to(job)
+    ending = await foreground.run(job, None if options.stdin_is_empty else 0, terminal)
+    await report.job_ended(job, foreground.outputs)
+    return foreground.outputs.tell(ending)
+
+
+def _request(options: ClientOptions, terminal: Terminal | None) -> JobRequest:
+    is_argv = options.argv and bool(options.command)
+    command: str | None = None
+    if options.subsystem is None and not is_argv:
+        # ssh does the same: it joins the words by spaces, and the user's shell on the server takes them apart.
+        command = " ".join(options.command) or SCRIPT_COMMAND
+    return JobRequest(
+        command=command,
+        argv=options.command if is_argv else None,
+        subsystem=options.subsystem,
+        environment=options.environment,
         timeout=options.timeout,
-        terminal=wanted,
+        terminal=terminal,
         max_output=options.max_output,
         max_cpu=options.max_cpu,
         max_memory=options.max_memory,
         on_disconnect=options.on_disconnect,
     )
-    if terminal is not None:
-        terminal.connect_to(job)
-    return foreground.outputs.tell(await foreground.run(job, None if options.stdin_is_empty else 0, terminal))
 
 
 class ForwardedSignals:
@@ -191,15 +239,21 @@ class Program:
     :param options: the command line.
     :param foreground: the client's descriptors.
     :param task: what to do with the connection.
+    :param launch: as for :func:`run_client`.
     :raises twisted_rsh.trust.home.HomeUnknown: see :func:`run_client`.
     """
 
-    def __init__(self, reactor: Any, options: ClientOptions, foreground: Foreground, task: Task) -> None:
+    def __init__(
+        self, reactor: Any, options: ClientOptions, foreground: Foreground, task: Task, launch: Launch | None = None
+    ) -> None:
         self._reactor = reactor
         self._options = options
-        self._config = options.config_folders()
+        self._reach = Reach(reactor, options, options.config_folders())
         self._foreground = foreground
         self._task = task
+        self._launch = launch
+        self._report = Report(reactor, options)
+        self._error: str | None = None
         self._status = FAILURE_STATUS
         self._running: Deferred[int] | None = None
 
@@ -209,13 +263,17 @@ class Program:
         :returns: the exit status, as that of :func:`run_client`.
         """
         globalLogBeginner.beginLoggingTo(
-            [textFileLogObserver(sys.stderr)] if self._options.verbosity else [],
+            [textFileLogObserver(self._foreground.outputs.log or sys.stderr)] if self._options.verbosity else [],
             redirectStandardIO=False,
             discardBuffer=True,
         )
+        for note in self._options.notes:
+            log.info("{note}", note=note)
         self._reactor.callWhenRunning(self._start)
         with ForwardedSignals(self._reactor, self):
             self._reactor.run(installSignalHandlers=False)
+            if self._options.status_fd is not None:
+                self._write_status(self._options.status_fd)
         return self._status
 
     def signal_arrived(self, name: str) -> None:
@@ -234,38 +292,70 @@ class Program:
         self._running.addErrback(self._failed).addCallback(self._over)
 
     async def _connect_and_work(self) -> int:
-        options = self._options
-        connection = await connect(
-            self._reactor,
-            options.host,
-            options.port,
-            user=options.user,
-            fingerprint=options.fingerprint,
-            config=self._config,
-            resume=not options.no_resume,
-        )
-        self._foreground.outage.follow(connection)
+        foreground = self._foreground
+        for warning in self._options.warnings:
+            if not self._options.quiet:
+                foreground.outputs.say(warning)
+        connection = await Deferred.fromCoroutine(self._reach.connect())
+        if self._launch is not None:
+            if self._options.no_command:
+                foreground.outputs.stop()
+            self._launch.leave(silently=self._options.no_command)
+        foreground.outage.follow(connection)
         try:
             # A Deferred of its own, so that what the task waits for wakes the task and not this method.
-            return await Deferred.fromCoroutine(self._task(self._reactor, connection, options, self._foreground))
+            return await Deferred.fromCoroutine(
+                self._task(self._reactor, connection, self._options, foreground, self._report)
+            )
         finally:
-            self._foreground.outage.stop()
+            foreground.outage.stop()
             await connection.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: None)
 
     def _failed(self, failure: Failure) -> int:
-        error, outputs = failure.value, self._foreground.outputs
+        error = failure.value
         if isinstance(error, Interrupted):
+            self._error = str(error)
             return INTERRUPTED_STATUS
         if isinstance(error, OSError) and error.filename is not None:
-            outputs.say(f"{error.filename}: {error.strerror}")
+            self._fail(f"{error.filename}: {error.strerror}")
         elif isinstance(error, Error | OSError | ValueError):
-            outputs.say(str(error))
-        elif not isinstance(error, CancelledError):
+            self._fail(str(error))
+        elif isinstance(error, CancelledError):
+            self._error = "ended by a signal"
+        else:
             log.failure("the client broke", failure)
-            outputs.say(f"a fault inside the client: {error!r}")
+            self._fail(f"a fault inside the client: {error!r}")
         return self._status
+
+    def _fail(self, line: str) -> None:
+        self._error = line
+        self._foreground.outputs.say(line)
 
     def _over(self, status: int) -> None:
         self._status = status
-        flushed = Deferred.fromCoroutine(self._foreground.outputs.flushed())
-        flushed.addBoth(lambda _: self._reactor.stop())
+        self._reach.stop()
+        Deferred.fromCoroutine(self._finish()).addBoth(lambda _: self._reactor.stop())
+
+    async def _finish(self) -> None:
+        """Tell how it ended, and wait until all is written."""
+        outputs = self._foreground.outputs
+        self._report.status_known(self._status, self._error)
+        if self._options.json:
+            outputs.stdout.say(self._report.text())
+        await outputs.flushed()
+        if self._options.json and self._error is None:
+            try:
+                outputs.check()
+            except OutputFailed as error:
+                self._status = FAILURE_STATUS
+                outputs.say(str(error))
+                await outputs.flushed()
+
+    def _write_status(self, fd: int) -> None:
+        try:
+            self._report.write_status(fd)
+        except BrokenPipeError:
+            pass  # its reader does not want to know
+        except OSError as error:
+            self._status = FAILURE_STATUS
+            os.write(2, f"trsh: cannot write to descriptor {fd}: {error.strerror}\n".encode())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import locale
 import os
 import signal
@@ -11,16 +10,14 @@ from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall
-
-from twisted_rsh.cli.job_control import BACKGROUND_SECONDS, in_foreground, suspend_self
+from twisted_rsh.cli.terminal_settings import TerminalMode, TerminalSettings
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.text import text_codec
 from twisted_rsh.core.limits import MAX_TERM_BYTES
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, MODE_NAMES, Terminal
 
-__all__ = ["LocalTerminal", "local_encoding", "plain_terminal"]
+__all__ = ["LocalTerminal", "is_plain_terminal", "local_encoding", "plain_terminal"]
 
 Size = tuple[int, int]
 """Columns and rows."""
@@ -40,15 +37,12 @@ _WORDS = {
 _IUTF8 = 0o40000
 """IUTF8, which Python's ``termios`` does not name: the same number on Linux and on macOS."""
 
-_RAW_OFF = {
-    _IFLAG: ("ISTRIP", "INLCR", "IGNCR", "ICRNL", "IXON", "IXANY", "IXOFF", "PARMRK"),
-    _OFLAG: ("OPOST",),
-    _LFLAG: ("ISIG", "ICANON", "ECHO", "ECHONL", "IEXTEN"),
-}
-"""The flags that a raw terminal has off: it leaves all of that to the job's terminal (termios(3), ``cfmakeraw``)."""
 
-_WATCHED = (signal.SIGWINCH, signal.SIGTSTP, signal.SIGCONT)
-"""The signals about a lent terminal: its size has changed, suspend the client, the client goes on."""
+_DUMB_NAMES = frozenset({"", "dumb", "unknown"})
+"""Types of terminals that understand nothing, as the systems name them."""
+
+_FAMILIES = ("xterm", "screen", "tmux", "vt1", "vt2", "vt3", "vt4", "vt5", "linux", "rxvt", "ansi", "konsole", "gnome")
+"""Beginnings of the types whose escape sequences are those of the VT100, also where no database says so."""
 
 
 def local_encoding() -> str:
@@ -65,27 +59,50 @@ def plain_terminal(environment: Mapping[str, str]) -> Terminal:
     return Terminal(term=_term(environment))
 
 
+def is_plain_terminal(environment: Mapping[str, str]) -> bool:
+    """Tell whether the user's terminal is to get no escape sequence.
+
+    :param environment: the client's: ``NO_COLOR`` (https://no-color.org) asks for none, and ``TERM`` may name a
+        terminal that understands none, or that nothing here knows.
+    """
+    term = environment.get("TERM", "")
+    if term in _DUMB_NAMES or environment.get("NO_COLOR"):
+        return True
+    return not (term.startswith(_FAMILIES) or _is_known(term))
+
+
+def _is_known(term: str) -> bool:
+    try:
+        import curses
+
+        curses.setupterm(term, 2)
+        return curses.tigetstr("cub1") is not None and curses.tigetstr("el") is not None
+    except Exception:  # noqa: BLE001 - no database, no such entry: curses.error, which an absent module does not have
+        return False
+
+
 class LocalTerminal:
-    """The client's terminal, lent to one command at a time and given back as it was.
+    """The client's terminal, lent to one command at a time and given back.
 
     While it is lent the terminal is raw, so every key is a byte for the command, and each new size is sent to the
-    server.  While the client is suspended the terminal is as it was.  In the background the terminal is left alone; it
-    becomes raw when the client comes into the foreground.
+    server.
 
     :param reactor: runs in the program's main thread.
     :param fd: a descriptor of the terminal.
+    :param settings: the owner of its settings; ``None`` for one of its own.
     """
 
-    def __init__(self, reactor: Any, fd: int) -> None:
+    def __init__(self, reactor: Any, fd: int, settings: TerminalSettings | None = None) -> None:
         self._reactor = reactor
         self._fd = fd
+        self._settings = settings or TerminalSettings(reactor, fd)
+        self._settings.watch_return(self._resize)
+        self._before = TerminalMode.FOUND
         self._remote: Job | Shell | None = None
         self._is_lent = False
         self._size: Size | None = None
-        self._before: list[Any] | None = None
-        self._handlers: dict[int, Any] = {}
+        self._handler: Any = None
         self._is_resizing = False
-        self._look: IDelayedCall | None = None
 
     def describe(self, environment: Mapping[str, str]) -> Terminal:
         """Describe a terminal like this one, to ask the server for.
@@ -104,24 +121,22 @@ class LocalTerminal:
 
     def lend(self) -> None:
         """Make the terminal raw until :meth:`give_back`, and send its size if that has changed."""
-        self._is_lent = True
-        for number in _WATCHED:
+        if not self._is_lent:
+            self._is_lent = True
+            self._before = self._settings.mode
             # A client that was started with a signal ignored goes on ignoring it.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                self._handlers[number] = signal.signal(number, self._caught)
-        self._enter()
-        self._resize()
+            if signal.getsignal(signal.SIGWINCH) is not signal.SIG_IGN:
+                self._handler = signal.signal(signal.SIGWINCH, self._caught)
+            self._settings.use(TerminalMode.RAW)
 
     def give_back(self) -> None:
-        """Make the terminal what it was before :meth:`lend`.  Nothing happens if it is not lent."""
-        self._is_lent = False
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-        self._handlers.clear()
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-        self._leave()
+        """Give the terminal the mode that it had before :meth:`lend`.  Nothing happens if it is not lent."""
+        if self._is_lent:
+            self._is_lent = False
+            if self._handler is not None:
+                signal.signal(signal.SIGWINCH, self._handler)
+                self._handler = None
+            self._settings.use(self._before)
 
     def send_size(self) -> None:
         """Send the size if it has changed.  Call this before a command that may ask for the size at once."""
@@ -141,7 +156,7 @@ class LocalTerminal:
 
     def _modes(self) -> tuple[tuple[str, int], ...]:
         try:
-            settings = termios.tcgetattr(self._fd)
+            settings = self._settings.found()
             disabled = os.fpathconf(self._fd, "PC_VDISABLE")
         except (termios.error, OSError):
             return ()
@@ -157,61 +172,15 @@ class LocalTerminal:
                 modes[name] = int(bool(settings[_word(name)] & bit))
         return tuple(modes.items())
 
-    def _enter(self) -> None:
-        if self._before is not None:
-            return
-        if not in_foreground(self._fd):
-            self._look_again()
-            return
-        with contextlib.suppress(termios.error):  # the terminal is gone
-            before = termios.tcgetattr(self._fd)
-            raw = [*before[:_CC], list(before[_CC])]
-            for word, names in _RAW_OFF.items():
-                for name in names:
-                    raw[word] &= ~getattr(termios, name, 0)
-            raw[_CC][termios.VMIN], raw[_CC][termios.VTIME] = 1, 0
-            # TCSANOW: TCSADRAIN would wait for pending output, perhaps for ever, and that was processed when it came.
-            termios.tcsetattr(self._fd, termios.TCSANOW, raw)
-            self._before = before
-
-    def _leave(self) -> None:
-        before, self._before = self._before, None
-        if before is not None and in_foreground(self._fd):
-            with contextlib.suppress(termios.error):
-                termios.tcsetattr(self._fd, termios.TCSANOW, before)
-
-    def _look_again(self) -> None:
-        """Wait for the foreground, which no signal announces."""
-        if self._look is None:
-            self._look = self._reactor.callLater(BACKGROUND_SECONDS, self._looked)
-
-    def _looked(self) -> None:
-        self._look = None
-        self._go_on()
-
-    def _caught(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGWINCH:
-            if not self._is_resizing:
-                self._is_resizing = True
-                self._reactor.callFromThread(self._resize)
-        else:
-            self._reactor.callFromThread(self._suspend if number == signal.SIGTSTP else self._go_on)
+    def _caught(self, _number: int, _frame: FrameType | None) -> None:
+        if not self._is_resizing:
+            self._is_resizing = True
+            self._reactor.callFromThread(self._resize)
 
     def _resize(self) -> None:
         self._is_resizing = False
         if self._is_lent:
             self.send_size()
-
-    def _suspend(self) -> None:
-        if self._is_lent:
-            self._leave()
-            suspend_self()
-            self._go_on()
-
-    def _go_on(self) -> None:
-        if self._is_lent:
-            self._enter()
-            self._resize()
 
 
 def _word(name: str) -> int:

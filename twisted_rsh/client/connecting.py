@@ -49,6 +49,8 @@ def connect(
     config: ConfigFolders | None = None,
     limits: SessionLimits | None = None,
     resume: bool = True,
+    key: ClientKey | None = None,
+    endpoint: IStreamClientEndpoint | None = None,
 ) -> Deferred[Connection]:
     """Connect to a server and log in.
 
@@ -65,6 +67,8 @@ def connect(
         everything goes on, with nothing lost and nothing repeated; see :meth:`twisted_rsh.Connection.watch_link`.
         Otherwise the session ends with its link, and its jobs are ended at once unless they are started with another
         `on_disconnect`.
+    :param key: the key to log in with; ``None`` for the client's own.
+    :param endpoint: the way to the server that `host` and `port` name; ``None`` for TCP.
     :returns: fires with the connection; fails with a subclass of :class:`~twisted_rsh.core.errors.Error`, such as
         :class:`~twisted_rsh.client.errors.NoServer`, :class:`~twisted_rsh.client.errors.LoginRefused`,
         :class:`~twisted_rsh.client.errors.ServerBusy` when the server has no room for 30 s,
@@ -77,11 +81,11 @@ def connect(
     async def find_and_dial() -> Connection:
         folders = ConfigFolders.default(os.environ) if config is None else config
         pin = find_pin(folders, host, port, fingerprint)
-        key = load_or_create_client_key(folders)
+        own = load_or_create_client_key(folders) if key is None else key
         name = user or _own_name()
-        endpoint = _endpoint(reactor, host, port)
+        way = _endpoint(reactor, host, port) if endpoint is None else endpoint
         try:
-            return await connect_to_endpoint(reactor, endpoint, pin, key, name, limits, resume=resume)
+            return await connect_to_endpoint(reactor, way, pin, own, name, limits, resume=resume)
         except NoServer as error:
             raise NoServer(f"cannot connect to {host} port {port}: {error}") from error
 

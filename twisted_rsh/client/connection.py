@@ -8,7 +8,7 @@ from types import TracebackType
 from twisted.internet.defer import CancelledError, Deferred
 
 from twisted_rsh.client.errors import LossReason, SessionLost
-from twisted_rsh.client.job import Job, Stdin, run_to_end
+from twisted_rsh.client.job import ChunkWatcher, Job, Stdin, run_to_end
 from twisted_rsh.client.jobs import SessionJobs
 from twisted_rsh.client.link import ClientLink
 from twisted_rsh.client.login import Welcome
@@ -112,6 +112,8 @@ class Connection:
         max_memory: int | None = None,
         on_disconnect: Disconnection | None = None,
         check: bool = False,
+        on_stdout: ChunkWatcher | None = None,
+        on_stderr: ChunkWatcher | None = None,
     ) -> Deferred[Result]:
         """Run a command and collect what it writes.
 
@@ -131,8 +133,13 @@ class Connection:
             :class:`~twisted_rsh.core.requests.Grace` or :class:`~twisted_rsh.core.requests.Keep`; ``None`` for a
             minute's grace, and an hour's on a terminal.
         :param check: whether to fail with :class:`~twisted_rsh.CommandFailed` unless the command exits with status 0.
+        :param on_stdout: called with what the command writes to its standard output, as it comes; the result has it
+            too.  ``None`` for no call.
+        :param on_stderr: the same of its standard error.
         :returns: fires with the result, whatever the ending: see its ``ending``, or call its ``check()``; fails with
-            whatever `stdin` raised, which has ended the command.  Cancelling it ends the command.
+            whatever `stdin`, `on_stdout` or `on_stderr` raised, which has ended the command.  Cancelling it ends the
+            command.  Where such an error has no other cause, its ``__cause__`` is a :class:`~twisted_rsh.CommandFailed`
+            whose ``result`` has what the command wrote until then.
         :raises twisted_rsh.client.errors.SessionLost: the session is over already; nothing was started.  When it ends
             later, the result's ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
         :raises ValueError: the command is an empty list.
@@ -148,7 +155,7 @@ class Connection:
             max_memory=max_memory,
             on_disconnect=on_disconnect,
         )
-        return run_to_end(job, stdin, check=check)
+        return run_to_end(job, stdin, check=check, on_stdout=on_stdout, on_stderr=on_stderr)
 
     def start(
         self,
@@ -194,6 +201,8 @@ class Connection:
         max_cpu: float | None = None,
         max_memory: int | None = None,
         on_disconnect: Disconnection | None = None,
+        startup_files: bool = False,
+        replace: bool = False,
     ) -> Deferred[Shell]:
         """Start a shell that remembers: its folder, variables, functions and options outlive each command.
 
@@ -206,6 +215,9 @@ class Connection:
         :param max_memory: bytes of memory, likewise.
         :param on_disconnect: what becomes of it, and of what runs in it, while the session has no link, as for
             :meth:`run`; ``None`` for an hour's grace.
+        :param startup_files: whether it reads the files that the user's interactive shells read, such as ``.bashrc``;
+            without them it is the same for every user.
+        :param replace: whether :meth:`Shell.run` opens a new shell when this one has ended; the result says so.
         :returns: fires with the shell when it takes commands; fails with
             :class:`~twisted_rsh.client.errors.ShellRefused` when there is none to be had, and with
             :class:`~twisted_rsh.client.errors.SessionLost`.  Cancelling it ends the shell.
@@ -220,7 +232,9 @@ class Connection:
                 max_cpu=max_cpu,
                 max_memory=max_memory,
                 on_disconnect=on_disconnect,
+                startup_files=startup_files,
             ),
+            replace=replace,
         )
 
     def open(self, request: JobRequest) -> Job:

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from types import TracebackType
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
-from twisted_rsh.client.result import Result
+from twisted_rsh.client.result import CommandFailed, Result
 from twisted_rsh.client.streams import JobChannel, RemoteInput, RemoteOutput
 from twisted_rsh.client.waiting import Once, Watchers
-from twisted_rsh.core.endings import JobEnd
+from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown
 from twisted_rsh.core.events import (
     ChannelOpened,
     DataReceived,
@@ -20,13 +20,15 @@ from twisted_rsh.core.events import (
     JobEnded,
     JobSuspended,
     RoomGained,
+    ShellInspected,
     StreamEnded,
     StreamStopped,
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.shell_state import ShellState
 
-__all__ = ["PIECE_BYTES", "BinaryFile", "Job", "Stdin", "SuspensionWatcher", "run_to_end"]
+__all__ = ["PIECE_BYTES", "BinaryFile", "ChunkWatcher", "Job", "Stdin", "SuspensionWatcher", "run_to_end"]
 
 PIECE_BYTES = 64 * 1024
 """Bytes that are read at a time from a file that a job gets as its input: a read of a regular file blocks for no longer
@@ -46,6 +48,10 @@ bytes."""
 
 SuspensionWatcher = Callable[[str | None], object]
 """Called with the name of the signal that has suspended a job, and with ``None`` when the job goes on."""
+
+
+ChunkWatcher = Callable[[bytes], object]
+"""Called with the next bytes of an output, at least one, as soon as they come.  What it raises ends the command."""
 
 
 class Job:
@@ -81,6 +87,9 @@ class Job:
         self._start: Once[None] = Once()
         self._end: Once[JobEnd] = Once()
         self._suspension_watchers: Watchers[str | None] = Watchers()
+        self._asked: list[Deferred[ShellState]] = []
+        self._asking: list[Deferred[ShellState]] = []
+        self._is_asked = False
 
     async def __aenter__(self) -> Job:  # noqa: PYI034 - Self is of Python 3.11
         return self
@@ -104,6 +113,31 @@ class Job:
             the output has arrived by then, though perhaps not been read.  Cancelling it ends the job.
         """
         return self._end.wait(self.close)
+
+    @property
+    def ending(self) -> Ending | None:
+        """How it ended; ``None`` while it runs, as far as is known here."""
+        return None if self._end.value is None else self._end.value.ending
+
+    def inspect(self) -> Deferred[ShellState]:
+        """Look how it is with the persistent shell that this job is.
+
+        :returns: fires with what the server saw at a moment after this call; with nothing known for a job that is no
+            shell, and once the job has ended.  Cancelling it changes nothing.
+        :raises twisted_rsh.core.errors.LocalProtocolError: the job has not started, or the server is so far behind that
+            the question would only queue up.
+        """
+        if not self._channel.is_open:
+            return succeed(ShellState())
+        if not self._is_asked:
+            self._channel.inspect()
+            self._is_asked = True
+            waiting = self._asked
+        else:  # the answer that is on its way may be about an earlier moment
+            waiting = self._asking
+        question: Deferred[ShellState] = Deferred(lambda _: None)
+        waiting.append(question)
+        return question
 
     def send_signal(self, name: str) -> None:
         """Send a signal to the job's whole process group.  Nothing happens if it has ended.
@@ -161,6 +195,8 @@ class Job:
                 self.stdin.closed()
             case JobSuspended():
                 self._suspended(event.signal)
+            case ShellInspected():
+                self._inspected(event.state)
             case JobEnded():
                 self.ended(event.end)
 
@@ -172,7 +208,22 @@ class Job:
         self.stdout.ended()
         self.stderr.ended()
         self._start.happen(None)
+        self._answer_all(ShellState())
         self._end.happen(end)
+
+    def _inspected(self, state: ShellState) -> None:
+        answered, self._asked, self._asking = self._asked, self._asking, []
+        self._is_asked = bool(self._asked) and self._channel.is_open
+        if self._is_asked:
+            self._channel.inspect()
+        elif self._asked:
+            self._answer_all(ShellState())
+        _fire(answered, state)
+
+    def _answer_all(self, state: ShellState) -> None:
+        asked, self._asked, self._asking = self._asked + self._asking, [], []
+        self._is_asked = False
+        _fire(asked, state)
 
     def _suspended(self, signal: str | None) -> None:
         if signal != self.suspended:
@@ -180,44 +231,94 @@ class Job:
             self._suspension_watchers.tell(signal)
 
 
-def run_to_end(job: Job, stdin: Stdin, *, check: bool) -> Deferred[Result]:
+def _fire(questions: list[Deferred[ShellState]], state: ShellState) -> None:
+    for question in questions:
+        if not question.called:  # it was cancelled
+            question.callback(state)
+
+
+def run_to_end(
+    job: Job,
+    stdin: Stdin,
+    *,
+    check: bool,
+    on_stdout: ChunkWatcher | None = None,
+    on_stderr: ChunkWatcher | None = None,
+) -> Deferred[Result]:
     """Give a job its input, and collect everything that it writes.
 
-    :param job: the job; its streams are untouched yet.
+    :param job: the job; an output that is read already is left out.
     :param stdin: what the job reads; after it, the end of input.  It is read no further than the job takes it.
     :param check: whether anything but exit status 0 is a failure.
+    :param on_stdout: called with what it writes to its standard output, as it comes; ``None`` for no call.
+    :param on_stderr: the same of its standard error.
     :returns: fires with the result; fails with :class:`~twisted_rsh.client.result.CommandFailed` if that is asked for,
-        and with whatever `stdin` raised, which has ended the job.  Cancelling it ends the job.
+        and with whatever `stdin`, `on_stdout` or `on_stderr` raised, which has ended the job.  Cancelling it ends the
+        job.  Where such an error has no other cause, its ``__cause__`` is a ``CommandFailed`` with what the job wrote
+        until then.
     """
 
     async def run() -> Result:
-        outputs = [_Collected(job.stdout), _Collected(job.stderr)]
-        errors: list[Failure] = []
+        errors: list[BaseException] = []
 
         def failed(failure: Failure) -> None:
-            errors.append(failure)
+            assert failure.value is not None  # Twisted's type allows for a failure that is made without one
+            errors.append(failure.value)
             job.close()
 
-        feeding = Deferred.fromCoroutine(_feed(job.stdin, stdin))
-        feeding.addErrback(failed)
+        outputs = [_collect(job.stdout, on_stdout, failed), _collect(job.stderr, on_stderr, failed)]
+        feeding = Deferred.fromCoroutine(_feed(job.stdin, stdin)).addErrback(failed)
         try:
             end = await job.wait()
-            if errors:
-                errors[0].raiseException()
-        finally:
-            feeding.cancel()  # what is left of the input is of no use any more
-        command = job.request.argv or job.request.command or ""
-        stdout, stderr = (output.data for output in outputs)
-        result = Result(command, stdout, stderr, end.ending, job.encoding or "utf-8", end.held_open, end.usage)
+        except CancelledError as cancelled:
+            errors.append(cancelled)
+            end = JobEnd(OutcomeUnknown("it was cancelled before its ending arrived"))
+        error = errors[0] if errors else None
+        feeding.cancel()  # what is left of the input is of no use any more
+        stdout, stderr = map(b"".join, outputs)
+        result = _result_of(job, stdout, stderr, end)
+        if error is not None:
+            raise error from error.__cause__ or CommandFailed(f"{result.command!a} was ended", result)
         return result.check() if check else result
 
     return Deferred.fromCoroutine(run())
 
 
+def _collect(output: RemoteOutput, watcher: ChunkWatcher | None, failed: Callable[[Failure], object]) -> list[bytes]:
+    """Collect what a job writes to an output.
+
+    :param output: the output; one that its reader has already is left to that.
+    :param watcher: called with each piece as well, or ``None``.
+    :param failed: called with what the watcher raises.
+    :returns: the pieces, of which there will be more until the job has ended.
+    """
+    chunks: list[bytes] = []
+
+    def keep(data: bytes) -> None:
+        chunks.append(data)
+        output.consumed(len(data))
+        if watcher is not None:
+            try:
+                watcher(data)
+            except Exception:  # noqa: BLE001 - the application's own; it learns of it as of one of its input
+                failed(Failure())
+
+    if not output.is_read:
+        output.forward(keep)
+    return chunks
+
+
+def _result_of(job: Job, stdout: bytes, stderr: bytes, end: JobEnd) -> Result:
+    command = job.request.argv or job.request.command or ""
+    encoding = job.encoding or "utf-8"
+    return Result(command, stdout, stderr, end.ending, encoding, end.held_open, end.usage, folder=end.folder)
+
+
 async def _feed(job_input: RemoteInput, stdin: Stdin) -> None:
     # A command that does not read all of its input is none the worse for it.
     if isinstance(stdin, bytes):
-        job_input.write(stdin).addErrback(lambda failure: failure.trap(BrokenPipeError))
+        if stdin:
+            job_input.write(stdin).addErrback(lambda failure: failure.trap(BrokenPipeError))
     elif isinstance(stdin, AsyncIterable):
         try:
             async for data in stdin:
@@ -246,20 +347,3 @@ def _read_piece(file: BinaryFile) -> bytes:
     if data is None:  # as an unbuffered file that does not block returns it; the command must not take it for the end
         raise BlockingIOError("a file that does not block cannot be the input of a command")
     return data
-
-
-class _Collected:
-    """Collects one output of a job."""
-
-    def __init__(self, output: RemoteOutput) -> None:
-        self._output = output
-        self._chunks: list[bytes] = []
-        output.forward(self._keep)
-
-    @property
-    def data(self) -> bytes:
-        return b"".join(self._chunks)
-
-    def _keep(self, data: bytes) -> None:
-        self._chunks.append(data)
-        self._output.consumed(len(data))

@@ -87,6 +87,14 @@ class JobChannel:
             self._session.resize(self.number, columns, rows)
             self._pump.flush()
 
+    def inspect(self) -> None:
+        """Ask how it is with the persistent shell that the job is.  The last question has been answered.
+
+        :raises twisted_rsh.core.errors.LocalProtocolError: the job has not started, or the server is too far behind.
+        """
+        self._session.inspect(self.number)
+        self._pump.flush()
+
     def close(self) -> None:
         """Have the server end the job; what it still writes is dropped."""
         if self.is_open:
@@ -102,9 +110,11 @@ class RemoteOutput:
 
     :param channel: the job's channel.
     :param stream: which of the two it is.
+    :ivar total: bytes that have arrived.
     """
 
     def __init__(self, channel: JobChannel, stream: Stream) -> None:
+        self.total = 0
         self._channel = channel
         self._stream = stream
         self._chunks: deque[bytes] = deque()
@@ -112,6 +122,11 @@ class RemoteOutput:
         self._reader: Deferred[bytes] | None = None
         self._write: Callable[[bytes], object] | None = None
         self._end: Callable[[], object] | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it is passed on, or is being read."""
+        return self._reader is not None or self._write is not None
 
     def read(self) -> Deferred[bytes]:
         """Read the next bytes.
@@ -166,6 +181,7 @@ class RemoteOutput:
 
     def data_received(self, data: bytes) -> None:
         """For the job: bytes came."""
+        self.total += len(data)
         if self._write is not None:
             self._write(data)
         elif self._reader is not None:
@@ -187,7 +203,7 @@ class RemoteOutput:
             reader.callback(b"")
 
     def _check_unread(self) -> None:
-        if self._reader is not None or self._write is not None:
+        if self.is_read:
             raise RuntimeError("the stream is being read already")
 
     def _forget_reader(self) -> None:

@@ -31,6 +31,11 @@ class Once(Generic[Value]):
         while self._waiting:  # a callback may cancel the Deferreds behind it
             self._waiting.pop(0).callback(value)
 
+    @property
+    def value(self) -> Value | None:
+        """The value of the event; ``None`` while it has not happened."""
+        return self._values[0] if self._values else None
+
     def wait(self, on_cancel: Callable[[], object] | None = None) -> Deferred[Value]:
         """Wait for the event.
 

@@ -43,8 +43,8 @@ class ChannelInput(enum.Enum):
     OPENED = "OPENED"
     EXIT = "EXIT"
     CLOSE = "CLOSE"
-    FROM_CLIENT = "DATA, END, CREDIT, STOP, SIGNAL or RESIZE from the client"
-    FROM_SERVER = "DATA, END, CREDIT, STOP or SUSPENDED from the server"
+    FROM_CLIENT = "DATA, END, CREDIT, STOP, SIGNAL, RESIZE or INSPECT from the client"
+    FROM_SERVER = "DATA, END, CREDIT, STOP, SUSPENDED or INSPECTED from the server"
 
     __hash__ = object.__hash__
 

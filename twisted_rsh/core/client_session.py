@@ -6,9 +6,9 @@ from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from twisted_rsh.core.events import ChannelOpened, Event, JobEnded, JobSuspended
+from twisted_rsh.core.events import ChannelOpened, Event, JobEnded, JobSuspended, ShellInspected
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_REFUSED_CHANNELS, SessionLimits
-from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal, Suspended
+from twisted_rsh.core.messages import Close, Exit, Inspect, Inspected, Open, Opened, Resize, Signal, Suspended
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
 from twisted_rsh.core.session import Session
@@ -31,6 +31,7 @@ class ClientSession(Session):
     def __init__(self, limits: SessionLimits, now: float) -> None:
         super().__init__(limits, now)
         self._next_channel = 1
+        self._asked: set[int] = set()
 
     def open(self, request: JobRequest) -> int:
         """Ask for a job.  Input may be sent at once; the answer is ``ChannelOpened`` or ``JobEnded``.
@@ -78,6 +79,20 @@ class ClientSession(Session):
     def _send_latest(self, channel: int, latest: tuple[int, int]) -> None:
         self._send_control(Resize(channel, *latest))
 
+    def inspect(self, channel: int) -> None:
+        """Ask how it is with a persistent shell; the answer is ``ShellInspected``, or ``JobEnded`` if that is sooner.
+
+        :param channel: the shell's channel.
+        :raises LocalProtocolError: the channel has not been opened or is closed, the last question is not answered, or
+            so many messages wait for the server's acknowledgement that this one would only queue up behind them.
+        """
+        if self._outbox.blocked:
+            raise LocalProtocolError(ErrorCode.SEQUENCE, "the server has not acknowledged earlier messages")
+        if self._speaking(channel, self.from_us).state is not ChannelState.RUNNING or channel in self._asked:
+            raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"channel {channel} does not allow a question")
+        self._send_control(Inspect(channel))
+        self._asked.add(channel)
+
     def close(self, channel: int) -> None:
         """Close a channel, so that the server ends its job.  ``JobEnded`` still comes.
 
@@ -86,6 +101,7 @@ class ClientSession(Session):
         """
         incoming = self._say(channel, ChannelInput.CLOSE).receives
         self._latest.pop(channel, None)
+        self._asked.discard(channel)
         for stream in OUTPUTS:
             incoming[stream].discard()
         self._send_control(Close(channel))
@@ -102,9 +118,19 @@ class ClientSession(Session):
             return []
         return [JobSuspended(message.channel, message.signal)]
 
+    def _receive_inspected(self, message: Inspected) -> list[Event]:
+        channel = self._hear(message.channel, self.from_peer)
+        if channel.over:
+            return []
+        if message.channel not in self._asked:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"an answer on channel {message.channel}, unasked for")
+        self._asked.discard(message.channel)
+        return [ShellInspected(message.channel, message.state)]
+
     def _receive_exit(self, message: Exit) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.EXIT)
         self._latest.pop(message.channel, None)
+        self._asked.discard(message.channel)
         totals = {Stream.STDOUT: message.stdout, Stream.STDERR: message.stderr}
         for stream, incoming in channel.receives.items():
             # A resume may have left out the output of an abandoned job.
@@ -116,7 +142,19 @@ class ClientSession(Session):
         if channel.state is ChannelState.ENDED:
             self._say(message.channel, ChannelInput.CLOSE)
             self._send_control(Close(message.channel))
-        end = JobEnd(message.ending, message.held_open, message.usage)
+        end = JobEnd(
+            message.ending,
+            message.held_open,
+            message.usage,
+            folder=message.folder,
+            typed=message.typed,
+            unread=message.unread,
+        )
         return [JobEnded(message.channel, end, message.stdout, message.stderr)]
 
-    receivers = Session.receivers | {Opened: _receive_opened, Exit: _receive_exit, Suspended: _receive_suspended}
+    receivers = Session.receivers | {
+        Opened: _receive_opened,
+        Exit: _receive_exit,
+        Suspended: _receive_suspended,
+        Inspected: _receive_inspected,
+    }

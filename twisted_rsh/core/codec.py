@@ -79,7 +79,8 @@ class Decoder:
             self._parts += body
             return part
         if self._parts:
-            body = bytes(self._parts) + body
+            self._parts += body
+            body = bytes(self._parts)
             self._parts = bytearray()
         return message.parse(body)
 

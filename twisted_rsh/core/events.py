@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.shell_state import ShellState
 
 __all__ = [
     "ChannelAbandoned",
@@ -15,11 +16,13 @@ __all__ = [
     "ChannelRequested",
     "DataReceived",
     "Event",
+    "InspectionRequested",
     "JobEnded",
     "JobSuspended",
     "LinkSilent",
     "RoomGained",
     "SessionClosed",
+    "ShellInspected",
     "SignalReceived",
     "StreamEnded",
     "StreamStopped",
@@ -128,6 +131,28 @@ class TerminalResized:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectionRequested:
+    """The client asks how it is with a persistent shell.  Answer with ``report_inspection``, or with ``report_exit``.
+
+    :ivar channel: the number of a channel, which need not be a shell's.
+    """
+
+    channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShellInspected:
+    """The server answers ``inspect``.
+
+    :ivar channel: the number of the shell's channel.
+    :ivar state: what the server has seen.
+    """
+
+    channel: int
+    state: ShellState
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelAbandoned:
     """The client closed the channel of a job that has not ended: end the job, then call ``report_exit``.
 
@@ -201,11 +226,13 @@ Event = (
     | ChannelOpened
     | ChannelRequested
     | DataReceived
+    | InspectionRequested
     | JobEnded
     | JobSuspended
     | LinkSilent
     | RoomGained
     | SessionClosed
+    | ShellInspected
     | SignalReceived
     | StreamEnded
     | StreamStopped

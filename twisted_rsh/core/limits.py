@@ -22,11 +22,13 @@ __all__ = [
     "MAX_ENVIRONMENT_NAMES",
     "MAX_ENVIRONMENT_VALUE_BYTES",
     "MAX_FRAME_BYTES",
+    "MAX_JOB_COMMAND_BYTES",
     "MAX_JSON_BYTES",
     "MAX_JSON_COMMAND",
     "MAX_JSON_COMMAS",
     "MAX_JSON_CONTAINERS",
     "MAX_JSON_ESCAPES",
+    "MAX_LISTED_JOBS",
     "MAX_LOGIN_FRAME_BYTES",
     "MAX_NUMBER_CHARACTERS",
     "MAX_OFFSET",
@@ -34,13 +36,16 @@ __all__ = [
     "MAX_REFUSED_CHANNELS",
     "MAX_REQUEST_BYTES",
     "MAX_SCRIPT_BYTES",
+    "MAX_SUBSYSTEM_BYTES",
     "MAX_TERMINAL_MODES",
     "MAX_TERMINAL_SIZE",
     "MAX_TERM_BYTES",
     "MAX_TEXT_BYTES",
     "MAX_TIMEOUT_MS",
+    "MAX_TYPED_AHEAD_BYTES",
     "MAX_UNACKNOWLEDGED",
     "MAX_UNAVAILABLE_BYTES",
+    "MAX_UNREAD_BYTES",
     "MAX_USER_BYTES",
     "MAX_WINDOW",
     "MIN_WINDOW",
@@ -81,8 +86,8 @@ MAX_JSON_ESCAPES = 140 * 1024
 :data:`MAX_REQUEST_BYTES` with a folder of :data:`MAX_CWD_BYTES` may consist of escapes alone."""
 
 MAX_JSON_CONTAINERS = 64
-"""Objects and lists in one JSON body, so at most as many inside each other; ours has five.  An empty list takes four
-times as long to read as a number."""
+"""Objects and lists in one JSON body, so at most as many inside each other; ours has :data:`MAX_LISTED_JOBS` and two
+at most.  An empty list takes four times as long to read as a number."""
 
 MAX_JSON_COMMAS = 4 * 1024
 """Commas outside the texts of one JSON body, which separate its members and items.  With this many arguments a request
@@ -121,8 +126,8 @@ link."""
 
 MAX_ANSWERS = 5
 """Control messages that a server sends on one channel: OPENED, STOP, two ENDs and EXIT.  A client keeps a channel until
-it has EXIT.  So at most this many for each channel that it may have, and one SUSPENDED besides, can wait for its
-acknowledgement."""
+it has EXIT.  So at most this many for each channel that it may have, and one SUSPENDED or INSPECTED besides, can wait
+for its acknowledgement."""
 
 MIN_WINDOW = 4 * 1024
 """Bytes: the smallest window worth having, a page."""
@@ -142,6 +147,15 @@ longer programs belong into a file."""
 
 MAX_TERMINAL_SIZE = 2**16 - 1
 """Columns, and rows, of a terminal: the kernel keeps each in 16 bits (``struct winsize``)."""
+
+MAX_SUBSYSTEM_BYTES = 64
+"""Bytes of a subsystem's name; a name with a domain behind it fits."""
+
+MAX_TYPED_AHEAD_BYTES = 1024
+"""Bytes that were typed behind a command and travel with it: a password and some lines; the rest follows as input."""
+
+MAX_UNREAD_BYTES = 8 * 1024
+"""Bytes typed for a command that travel back unread with its ending: a terminal holds half as many."""
 
 MAX_TERM_BYTES = 64
 """Bytes of a terminal's type: twice the longest name in ncurses' database."""
@@ -181,6 +195,12 @@ the reactor writes otherwise."""
 MAX_DETACH_SECONDS = 30 * 24 * 60 * 60
 """Seconds for which a server may keep a session without a link: 30 days, longer than any absence that ends in a
 resume."""
+
+MAX_LISTED_JOBS = 60
+"""Background jobs of a shell in one answer: each is an object, and they fit :data:`MAX_JSON_CONTAINERS`."""
+
+MAX_JOB_COMMAND_BYTES = 256
+"""Bytes of the command line of a background job: three lines of a terminal.  All jobs of an answer take 15 KiB."""
 
 MAX_TIMEOUT_MS = 2**53 - 1
 """Milliseconds of a time-out: the largest integer that every JSON implementation carries exactly."""

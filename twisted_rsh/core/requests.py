@@ -9,6 +9,7 @@ from typing import Any
 from twisted_rsh.core.fields import (
     CHANNEL,
     OFFSET,
+    Binary,
     Boolean,
     FieldError,
     Integer,
@@ -27,10 +28,12 @@ from twisted_rsh.core.fields import (
 from twisted_rsh.core.limits import (
     MAX_CONTROL_BYTES,
     MAX_REQUEST_BYTES,
+    MAX_SUBSYSTEM_BYTES,
     MAX_TERM_BYTES,
     MAX_TERMINAL_MODES,
     MAX_TERMINAL_SIZE,
     MAX_TIMEOUT_MS,
+    MAX_TYPED_AHEAD_BYTES,
 )
 
 __all__ = [
@@ -178,19 +181,25 @@ _MILLISECONDS = Seconds(1000, minimum=1)
 class JobRequest:
     """A request for one job; the server decides whether and how to run it.
 
-    Give exactly one of `command`, `argv` and `shell`.  Text that came from bytes carries the bytes that could not be
-    decoded as surrogate escapes (PEP 383); the server encodes it in the code page that it named.
+    Give exactly one of `command`, `argv`, `shell` and `subsystem`.  Text that came from bytes carries the bytes that
+    could not be decoded as surrogate escapes (PEP 383); the server encodes it in the code page that it named.
 
     :ivar command: text for the user's shell, or ``None``.
     :ivar argv: the program and its arguments, run without a shell, or ``None``; never empty.
     :ivar shell: the persistent shell to start, as a name or a path, or an empty text for the user's own shell; ``None``
         to start no persistent shell.
+    :ivar subsystem: the name of a service of the server that talks over the job's streams, such as ``"sftp"``, or
+        ``None``; the server runs what it has for it.
     :ivar in_shell: the channel of the persistent shell that is to run `command`, or ``None`` for a new shell.  The
         command then has the folder, environment, terminal, limits of memory and processor time, and disconnection of
         that shell; the request may give none of them.
     :ivar startup_files: whether `shell` reads the files that its user's interactive shells read, such as ``.bashrc``;
         otherwise it reads none.
     :ivar aside: whether `command` runs in a subshell of the persistent shell, so that it changes nothing in it.
+    :ivar typed_ahead: keys that were typed for `command` before it began, at most
+        :data:`~twisted_rsh.core.limits.MAX_TYPED_AHEAD_BYTES`: the shell's terminal has them when the command begins,
+        and shows none of them; on pipes they are the first of its input.  The command's end then tells what it has left
+        unread.  ``None`` when no person types.
     :ivar cwd: the working folder, relative to the user's home folder; ``None`` for the home folder itself.
     :ivar environment: names and values to add to the environment that the server gives every job.
     :ivar timeout: seconds after which the server ends the job, or ``None`` for no limit.
@@ -206,9 +215,11 @@ class JobRequest:
     command: str | None = wire(_NATIVE_TEXT, default=None)
     argv: tuple[str, ...] | None = wire(_ARGUMENTS, default=None)
     shell: str | None = wire(_NATIVE_TEXT, default=None)
+    subsystem: str | None = wire(Text(MAX_SUBSYSTEM_BYTES), default=None)
     in_shell: int | None = wire(CHANNEL, default=None)
     startup_files: bool = wire(Boolean(), default=False)
     aside: bool = wire(Boolean(), default=False)
+    typed_ahead: bytes | None = wire(Binary(MAX_TYPED_AHEAD_BYTES), default=None)
     cwd: str | None = wire(_NATIVE_TEXT, default=None)
     environment: tuple[tuple[str, str], ...] = wire(_ENVIRONMENT, default=())
     timeout: float | None = wire(_MILLISECONDS, name="timeout_ms", default=None)
@@ -219,14 +230,18 @@ class JobRequest:
     on_disconnect: Disconnection | None = inline(_DisconnectionMembers(), default=None)
 
     def __post_init__(self) -> None:
-        if sum(form is not None for form in (self.command, self.argv, self.shell)) != 1:
-            raise ValueError("a request has a command, an argument vector or a shell, and only one of them")
+        if sum(form is not None for form in (self.command, self.argv, self.shell, self.subsystem)) != 1:
+            raise ValueError(
+                "a request has a command, an argument vector, a shell or a subsystem, and only one of them"
+            )
         if self.argv is not None and not self.argv:
             raise ValueError("an argument vector names at least the program")
         if self.startup_files and self.shell is None:
             raise ValueError("only a persistent shell reads start-up files")
         if self.aside and self.in_shell is None:
             raise ValueError("only a persistent shell runs an aside")
+        if self.typed_ahead is not None and self.in_shell is None:
+            raise ValueError("what is typed ahead is for a command in a persistent shell")
         if self.in_shell is not None:
             if self.command is None:
                 raise ValueError("a persistent shell runs a command, not an argument vector or a shell")
@@ -248,8 +263,8 @@ class JobRequest:
 
     @property
     def kind(self) -> str:
-        """The form of the request, for a log: ``"command"``, ``"argv"`` or ``"shell"``."""
-        return "command" if self.command is not None else "argv" if self.argv is not None else "shell"
+        """The form of the request, for a log: ``"command"``, ``"argv"``, ``"shell"`` or ``"subsystem"``."""
+        return next(form for form in ("command", "argv", "shell", "subsystem") if getattr(self, form) is not None)
 
 
 REQUEST = Record(JobRequest)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd, RefusalReason, Refused
-from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import (
     ChannelAbandoned,
     ChannelFreed,
     ChannelRequested,
     Event,
+    InspectionRequested,
     SignalReceived,
     TerminalResized,
 )
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, SessionLimits
-from twisted_rsh.core.messages import Close, Exit, Open, Opened, Resize, Signal, Suspended
+from twisted_rsh.core.messages import Close, Exit, Inspect, Inspected, Open, Opened, Resize, Signal, Suspended
 from twisted_rsh.core.roles import Role, Stream
 from twisted_rsh.core.session import Session
+from twisted_rsh.core.shell_state import ShellState
 
 __all__ = ["ServerSession"]
 
@@ -39,6 +41,7 @@ class ServerSession(Session):
         self._last_channel = 0
         self._unanswered: set[int] = set()
         self._told: dict[int, str] = {}
+        self._asked: set[int] = set()
 
     @property
     def has_channels(self) -> bool:
@@ -89,6 +92,24 @@ class ServerSession(Session):
         if latest is not None:
             self._told[channel] = latest
 
+    def report_inspection(self, channel: int, state: ShellState) -> None:
+        """Answer the client's question about a shell.  Nothing happens when the client has closed the channel.
+
+        :param channel: the channel of the question.
+        :param state: what there is to say of the shell.
+        :raises LocalProtocolError: there is no question, or a value is out of its bounds; nothing has changed.
+        """
+        encode_control(Inspected(channel=channel, state=state), 0)  # raises here for a value out of its bounds
+        if self._speaking(channel, self.from_us).state is not ChannelState.RUNNING:
+            return
+        if channel not in self._asked or channel in self._answers:
+            raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"an answer on channel {channel}, unasked for")
+        self._answers[channel] = state
+
+    def _send_answer(self, channel: int, answer: ShellState) -> None:
+        self._asked.discard(channel)
+        self._send_control(Inspected(channel=channel, state=answer))
+
     def report_exit(self, channel: int, end: JobEnd) -> None:
         """Report how a job ended, or that it is refused.  Send all of its output first; nothing may follow the ending.
 
@@ -107,6 +128,9 @@ class ServerSession(Session):
                 stderr=sends[Stream.STDERR].sent,
                 held_open=end.held_open,
                 usage=end.usage,
+                folder=end.folder,
+                typed=end.typed,
+                unread=end.unread,
             )
         )
         self._say(channel, ChannelInput.EXIT)
@@ -142,6 +166,17 @@ class ServerSession(Session):
             return []
         return [TerminalResized(message.channel, message.columns, message.rows)]
 
+    def _receive_inspect(self, message: Inspect) -> list[Event]:
+        channel = self._hear(message.channel, self.from_peer)
+        if channel.over:
+            return []
+        if channel.state is ChannelState.REQUESTED or message.channel in self._asked:
+            raise RemoteProtocolError(
+                ErrorCode.CHANNEL_STATE, f"a question on channel {message.channel} too early, or before the last answer"
+            )
+        self._asked.add(message.channel)
+        return [InspectionRequested(message.channel)]
+
     def _receive_close(self, message: Close) -> list[Event]:
         channel = self._hear(message.channel, ChannelInput.CLOSE)
         self._forget_state(message.channel)
@@ -153,9 +188,12 @@ class ServerSession(Session):
         Open: _receive_open,
         Signal: _receive_signal,
         Resize: _receive_resize,
+        Inspect: _receive_inspect,
         Close: _receive_close,
     }
 
     def _forget_state(self, channel: int) -> None:
         self._latest.pop(channel, None)
         self._told.pop(channel, None)
+        self._answers.pop(channel, None)
+        self._asked.discard(channel)

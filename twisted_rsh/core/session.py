@@ -73,6 +73,8 @@ class Session:
         self._frames: list[bytes] = []
         # What is still to be said of a channel, and of which only the last counts.
         self._latest: dict[int, Any] = {}
+        # What is asked for on a channel, one answer at a time.
+        self._answers: dict[int, Any] = {}
         self._credits: dict[tuple[int, Stream], ReceiveStream] = {}
         self._pong: Pong | None = None
         self._linked = True
@@ -109,8 +111,11 @@ class Session:
 
         While :attr:`replaying`, call it again when these payloads have been written.
         """
-        while self._latest and self._link_writable and not self._outbox.blocked:
-            self._send_latest(*self._latest.popitem())
+        while (self._latest or self._answers) and self._link_writable and not self._outbox.blocked:
+            if self._latest:
+                self._send_latest(*self._latest.popitem())
+            else:
+                self._send_answer(*self._answers.popitem())
         if self._replay:
             return self._replay.take() if self._link_writable else []
         frames, self._frames = self._frames, []
@@ -132,6 +137,10 @@ class Session:
 
     def _send_latest(self, channel: int, latest: Any) -> None:
         """Send what :attr:`_latest` had for a channel."""
+        raise NotImplementedError
+
+    def _send_answer(self, channel: int, answer: Any) -> None:
+        """Send what :attr:`_answers` had for a channel."""
         raise NotImplementedError
 
     def _credit_frames(self) -> list[bytes]:
@@ -179,6 +188,7 @@ class Session:
         """Forget all that is kept for a resume, because the session is over.  :meth:`link_lost` comes first."""
         self._channels.clear()
         self._latest.clear()
+        self._answers.clear()
         self._outbox = ControlOutbox(self._order)
         self._decoder = Decoder(self.role, Phase.SESSION)
 

@@ -6,6 +6,7 @@ import math
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IReactorTime
@@ -18,6 +19,7 @@ from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 from twisted_rsh.execution.trees.limits import UsageLimits, UsageWatch
+from twisted_rsh.execution.trees.steps import Steps
 from twisted_rsh.execution.trees.tree import JobTree
 
 if TYPE_CHECKING:
@@ -69,37 +71,6 @@ _POLLS_PER_STEP = round(GRACE_SECONDS / POLL_SECONDS)
 _LAST_POLL = _POLLS_PER_STEP * (len(LADDER) - 1)
 
 
-WINDOW_SECONDS = 0.02
-"""Seconds of which the steps of all ladders together may take :data:`STEPS_SECONDS`."""
-
-STEPS_SECONDS = 0.004
-"""Seconds of a window that the steps of all ladders may take.  A step takes 1 to 3 ms, and the 64 jobs of a client
-mostly end together."""
-
-
-class _Steps:
-    """Lets the ladders of many jobs take their steps, some at a time."""
-
-    def __init__(self) -> None:
-        self._began = self._spent = 0.0
-
-    def take(self, clock: IReactorTime, step: Callable[[int], bool], number: int) -> None:
-        """Take a step now, or later when the current window is used up.  One that returns false is taken again."""
-        now = clock.seconds()
-        if not 0 <= now - self._began < WINDOW_SECONDS:
-            self._began, self._spent = now, 0.0
-        if self._spent > STEPS_SECONDS:
-            clock.callLater(WINDOW_SECONDS, self.take, clock, step, number)
-        else:
-            is_done = step(number)
-            self._spent += clock.seconds() - now
-            if not is_done:
-                clock.callLater(0, self.take, clock, step, number)
-
-
-_steps = _Steps()
-
-
 class KillLadder:
     """Ends all the processes of a job, politely first, and stops as soon as they are gone.
 
@@ -114,6 +85,7 @@ class KillLadder:
     :param finished: called once, when they are gone or the last step is done; ``None`` for no call.
     :param prepare: called with the number before `signal_all`, again and again until it returns true, so that this
         takes little time; :meth:`twisted_rsh.execution.trees.tree.JobTree.prepare`, or ``None`` for none.
+    :param steps: shared by ladders that may climb together; ``None`` for a ladder of its own.
     :ivar is_climbing: whether it has been started and is not finished.
     """
 
@@ -123,11 +95,13 @@ class KillLadder:
         signal_all: Callable[[int], bool],
         finished: Callable[[], None] | None = None,
         prepare: Callable[[int], bool] | None = None,
+        steps: Steps | None = None,
     ) -> None:
         self._clock = clock
         self._signal_all = signal_all
         self._finished = finished
         self._prepare = prepare
+        self._steps = Steps(clock) if steps is None else steps
         self._is_started = False
         self._started_at = 0.0
         self.is_climbing = False
@@ -140,15 +114,23 @@ class KillLadder:
         if not self._is_started:
             self._is_started = self.is_climbing = True
             self._started_at = self._clock.seconds() + delay
-            _steps.take(self._clock, self._poll, -round(delay / POLL_SECONDS))
+            self._take(self._poll, -round(delay / POLL_SECONDS))
 
     def kill(self) -> None:
-        """Take the last step at once.  If the ladder was started before, they get one KILL, and it goes on."""
-        if self._is_started:
-            self._signal_all(signal.SIGKILL)
-        else:
+        """Take the last step at once.  If the ladder was started before, they get one KILL, and it goes on.
+
+        It looks at all processes in one piece: what exceeds a limit may fork faster than a look in slices ends.
+        """
+        is_there = self._signal_all(signal.SIGKILL)
+        if not self._is_started:
             self._is_started = self.is_climbing = True
-            self._sweep(0)
+            self._sweep_again(0, is_there=is_there)
+
+    def _take(self, step: Callable[[int], bool], number: int) -> None:
+        self._steps.take(partial(step, number))
+
+    def _is_prepared(self, number: int) -> bool:
+        return self._prepare is None or self._prepare(number)
 
     def _poll(self, polls: int) -> bool:
         """Take the step that is due after this many polls, or only look; return false if it is not prepared."""
@@ -156,7 +138,7 @@ class KillLadder:
             return self._sweep(0)
         step, between = divmod(polls, _POLLS_PER_STEP)
         number = 0 if between else LADDER[step]
-        if self._prepare is not None and not self._prepare(number):
+        if not self._is_prepared(number):
             return False
         is_there = self._signal_all(number)
         if is_there and not between:
@@ -165,7 +147,7 @@ class KillLadder:
             # Where looks are late, leave some out, so that the next signal is not.
             late = math.floor((self._clock.seconds() - self._started_at) / POLL_SECONDS)
             following = min(max(polls + 1, late), (step + 1) * _POLLS_PER_STEP)
-            self._clock.callLater(POLL_SECONDS, _steps.take, self._clock, self._poll, following)
+            self._clock.callLater(POLL_SECONDS, self._take, self._poll, following)
         else:
             self._signal_all(signal.SIGKILL)  # reaches processes that fork and exit faster than a look can see
             self._finish()
@@ -173,11 +155,16 @@ class KillLadder:
 
     def _sweep(self, sweeps: int) -> bool:
         """Kill the remaining processes, and again after :data:`SWEEP_SECONDS` as long as there are any."""
-        if self._signal_all(signal.SIGKILL) and sweeps < MAX_SWEEPS:
-            self._clock.callLater(SWEEP_SECONDS, _steps.take, self._clock, self._sweep, sweeps + 1)
+        if not self._is_prepared(signal.SIGKILL):
+            return False
+        self._sweep_again(sweeps, is_there=self._signal_all(signal.SIGKILL))
+        return True
+
+    def _sweep_again(self, sweeps: int, *, is_there: bool) -> None:
+        if is_there and sweeps < MAX_SWEEPS:
+            self._clock.callLater(SWEEP_SECONDS, self._take, self._sweep, sweeps + 1)
         else:
             self._finish()
-        return True
 
     def _finish(self) -> None:
         self.is_climbing = False
@@ -253,10 +240,11 @@ class JobLifetime:
         self._limits = limits
         self._job: ProcessJob | ShellJob | None = job
         self._watch = UsageWatch(clock, tree, limits, self._exceeded)
-        self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished, tree.prepare)
+        self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished, tree.prepare, tree.steps)
         self._started_at = self._exited_at = clock.seconds()
         self._process: SpawnedProcess | None = None
         self._has_ended = False
+        self._is_passing_on = False
         self._signals: dict[str, float] = {}
         self.limit_reached: LimitReached | None = None
         self.is_over = False
@@ -288,7 +276,7 @@ class JobLifetime:
 
         :param name: the name of a signal of this system's, without ``SIG``.
         """
-        if self._ladder.is_climbing:
+        if self._ladder.is_climbing or self._is_passing_on:
             self._signal_all(signal.Signals[f"SIG{name}"])
 
     def exited(self, ending: Ending) -> None:
@@ -297,10 +285,13 @@ class JobLifetime:
         :param ending: how it ended.
         """
         self._exited_at = self._clock.seconds()
-        self._tree.reaped()
         name = self._fatal_signal(ending)
-        if name is not None and self._tree.pass_on(signal.Signals[f"SIG{name}"]):
-            self._ladder.start(PASSED_ON_SECONDS)
+        if name is not None:
+            self._tree.must_end()
+        self._tree.reaped()
+        if name is not None:
+            self._is_passing_on = True
+            self._tree.steps.take(partial(self._pass_on, signal.Signals[f"SIG{name}"]))
 
     def ended(self) -> None:
         """Note that the process has exited and its streams are closed.
@@ -308,20 +299,36 @@ class JobLifetime:
         A job that is made to end is over when its whole tree has ended: a server that stops waits for that.
         """
         self._has_ended = True
-        if self._ladder.is_climbing:
-            _steps.take(self._clock, self._conclude_if_gone, 0)  # the jobs of a client mostly end together
-        else:
-            self._conclude()
+        if not self._is_passing_on:
+            self._tree.steps.take(self._conclude_if_gone)  # the jobs of a client mostly end together
 
-    def _conclude_if_gone(self, number: int) -> bool:
-        is_prepared = self.is_over or self._tree.prepare(number)
-        if is_prepared and not self.is_over and not self._signal_all(number):
-            self._conclude()
-        return is_prepared
+    def _pass_on(self, number: int) -> bool:
+        """Pass a signal that has ended the process on to the rest, and end that unless it ends itself."""
+        if not self._tree.prepare_rest():
+            return False
+        self._is_passing_on = False
+        if self._tree.pass_on(number):
+            self._ladder.start(PASSED_ON_SECONDS)
+        if self._has_ended:
+            self.ended()
+        return True
+
+    def _conclude_if_gone(self) -> bool:
+        """Conclude, unless the job is made to end and not all of it is gone; that is left to the ladder."""
+        if self.is_over:
+            return True
+        if self._ladder.is_climbing:
+            if not self._tree.prepare(0):
+                return False
+            if self._signal_all(0):
+                return True
+        self._conclude()
+        return True
 
     def terminate(self) -> None:
         """End the job by the :class:`KillLadder`.  Nothing happens when it is over."""
         if not self.is_over:
+            self._tree.must_end()
             self._ladder.start()
 
     @property
@@ -365,6 +372,7 @@ class JobLifetime:
             self._log.warn("what a job left behind is ended: it exceeds the limit of {limit}", limit=limit.value)
         else:
             self.limit_reached = LimitReached(limit, self._limits.amount(limit))
+            self._tree.must_end()
         if limit is Limit.CPU and not self.is_over:
             self.terminate()
         else:

@@ -28,6 +28,7 @@ from twisted_rsh.interfaces import JobRefused
 __all__ = [
     "MAX_ESCAPED_BYTES",
     "MAX_SHOWN_CHARACTERS",
+    "SEARCH_PATH_FILE",
     "check_escapes",
     "check_folder",
     "check_program",
@@ -45,6 +46,9 @@ MAX_SHOWN_CHARACTERS = 200
 MAX_ESCAPED_BYTES = 16 * 1024
 """Bytes of one request that are no text of the client, where the server's code page is neither UTF-8 nor ASCII nor
 Latin-1.  Python's other codecs take 0.3 to 0.45 us for each, and all together 7 ms."""
+
+SEARCH_PATH_FILE = os.fsencode(os.path.join(os.path.dirname(__file__), "search_path.bash"))
+"""The file that a bash reads before it runs a single command."""
 
 _QUICK_CODECS = frozenset(["utf-8", "ascii", "iso8859-1"])
 
@@ -83,18 +87,21 @@ def plan_job(
 ) -> SpawnPlan:
     """Plan the process for a request.
 
-    The account's shell runs a command string.  An argument vector runs without a shell.  A program name with a slash is
-    relative to the job's working folder.  Any other name is looked up in the job's own ``PATH``; empty and relative
-    entries are skipped, so that no program is ever found in the current folder.
+    The account's shell runs a command string.  If that is bash, the command has the search path that the user's
+    ``.bashrc`` sets, as by ``ssh``; zsh itself reads ``.zshenv`` for every command.  An argument vector runs without a
+    shell.  A program name with a slash is relative to the job's working folder.  Any other name is looked up in the
+    job's own ``PATH``; empty and relative entries are skipped, so that no program is ever found in the current folder.
 
     :param request: the client's request.
     :param account: the account that the process runs as.
     :param program_check: raises ``OSError`` unless its argument, an absolute path, can be executed.
     :param folder_check: raises ``OSError`` unless its argument, an absolute path, can be entered.
     :returns: the plan; give it to :func:`twisted_rsh.execution.job.start_job`.
-    :raises JobRefused: `BAD_TEXT`, `TOO_LONG`, `BAD_CWD`, `NOT_FOUND` or `NOT_EXECUTABLE`, with one line that names
-        the cause.
+    :raises JobRefused: `NOT_SUPPORTED` for a subsystem; `BAD_TEXT`, `TOO_LONG`, `BAD_CWD`, `NOT_FOUND` or
+        `NOT_EXECUTABLE`, with one line that names the cause.
     """
+    if request.subsystem is not None:
+        raise JobRefused(RefusalReason.NOT_SUPPORTED, f"this server has no subsystem {shown(request.subsystem)}")
     texts = chain((request.command or "",), request.argv or (), *request.environment)
     check_escapes(texts, account.encoding)
     program, total = _encode_program(request, account)
@@ -112,6 +119,8 @@ def plan_job(
     cwd = _resolve_cwd(request, account, folder_check)
     if request.argv is None:
         executable = os.fsencode(account.shell)
+        if os.path.basename(executable) == b"bash":
+            environment.setdefault(b"BASH_ENV", SEARCH_PATH_FILE)
         argv = (os.path.basename(executable), b"-c", *program)
         candidates: Iterable[bytes] = (executable,)
         name = account.shell

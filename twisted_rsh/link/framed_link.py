@@ -126,6 +126,7 @@ class FramedLink(Int32StringReceiver):
         self._turns = Turns(clock) if turns is None else turns
         self._slice_ends = math.inf
         self._is_waiting = False
+        self._is_held = False
         self._lost: Failure | None = None
 
     # For the subclass to implement.
@@ -220,6 +221,21 @@ class FramedLink(Int32StringReceiver):
         if self._lost is None:
             self.tls.abortConnection()
         self.ended(reason)
+
+    def hold(self) -> None:
+        """Read nothing more for now: what the peer sends stays with the system, and the peer has to wait.
+
+        It may be for seconds, not for longer: an end of the connection is not noticed meanwhile, nor any answer.
+        """
+        if not (self.dead or self._is_held):
+            self._is_held = True
+            cast("IPushProducer", self.tls.transport).pauseProducing()
+
+    def go_on(self) -> None:
+        """Read again after :meth:`hold`."""
+        if self._is_held:
+            self._is_held = False
+            self._read_on()
 
     def log_aborted(self, reason: str) -> None:
         """Log that the link is aborted.  A subclass may limit how often.
@@ -341,9 +357,13 @@ class FramedLink(Int32StringReceiver):
             self._is_waiting = False
             if self._lost is not None:
                 self._end(self._lost)
-            elif not self.dead:
-                cast("IPushProducer", self.tls.transport).resumeProducing()
+            else:
+                self._read_on()
         return has_more
+
+    def _read_on(self) -> None:
+        if not (self.dead or self._is_waiting or self._is_held):
+            cast("IPushProducer", self.tls.transport).resumeProducing()
 
     def login_bytes_spent(self) -> None:
         """Fail the link if no session has begun."""

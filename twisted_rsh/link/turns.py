@@ -17,9 +17,10 @@ SLICE_SECONDS = 0.002
 """Seconds for which one link works before the others come, and one frame more.  Two processes are started in
 this time, and 200 small frames are handled."""
 
-TURN_SECONDS = 0.008
+TURN_SECONDS = 0.005
 """Seconds of one turn of the reactor for which all links together work, and one frame more.  The most costly frames
-take 10 ms, so a turn stays below 20 ms."""
+take 10 ms, so a turn stays below 20 ms.  A turn is what the reactor reads in one piece, and the calls that are due
+behind that: nothing else is read in between."""
 
 WINDOW_SECONDS = 0.02
 """Seconds after which another turn has begun, where no link waits for one.  To be told by the reactor costs 20 us."""
@@ -42,6 +43,7 @@ class Turns:
     """Lets links do their work, a slice at a time.  Those with short slices go first, the others as they came.
 
     :param clock: tells the time and calls back in the next turn; usually the reactor.
+    :ivar worked_at: the clock's time at which a link last worked.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -50,8 +52,10 @@ class Turns:
         self._taken: WeakKeyDictionary[object, tuple[float, float]] = WeakKeyDictionary()
         self._forget_at = clock.seconds() + MEMORY_SECONDS
         self._turns = 0
+        self._owes_a_turn = False
         self._began = self._spent = 0.0
         self._next_turn: IDelayedCall | None = None
+        self.worked_at = clock.seconds()
 
     def run(self, owner: object, work: Work) -> bool:
         """Have work done, now or in later turns.
@@ -63,14 +67,25 @@ class Turns:
         now = self._clock.seconds()
         if self._next_turn is None and not 0 <= now - self._began < WINDOW_SECONDS:
             self._began, self._spent = now, 0.0
-        if self._spent < TURN_SECONDS and not self._serve(owner, work):
+        if self._has_room(owner) and not self._serve(owner, work):
             return False
         self._waiting.append((owner, work))
         self._plan()
         return True
 
+    def _has_room(self, owner: object) -> bool:
+        """Tell whether work may begin in the current turn, after what others have done in it."""
+        if self._owes_a_turn:
+            return False
+        expected = 0.0 if not self._spent else self._expected(owner)
+        return self._spent < TURN_SECONDS and self._spent + expected < TURN_SECONDS + DOUBT_SECONDS / 2
+
+    def _expected(self, owner: object) -> float:
+        seconds, slices = self._taken.get(owner, (DOUBT_SECONDS, 1.0))
+        return seconds / slices
+
     def _serve(self, owner: object, work: Work) -> bool:
-        began = self._clock.seconds()
+        self.worked_at = began = self._clock.seconds()
         has_more = work(began + SLICE_SECONDS)
         taken = max(self._clock.seconds() - began, 0.0)
         self._spent += taken
@@ -80,8 +95,7 @@ class Turns:
 
     def _rank(self, waiting: tuple[object, Work]) -> float:
         """Order those that wait: links with short slices first, all others as they came."""
-        seconds, slices = self._taken.get(waiting[0], (DOUBT_SECONDS, 1.0))
-        return min(seconds / slices, SLICE_SECONDS / 2)
+        return min(self._expected(waiting[0]), SLICE_SECONDS / 2)
 
     def _plan(self) -> None:
         if self._next_turn is None:
@@ -89,24 +103,30 @@ class Turns:
 
     def _turn_begins(self) -> None:
         self._next_turn = None
-        self._began = now = self._clock.seconds()
-        self._spent = 0.0
+        now = self._clock.seconds()
         if not 0 <= self._forget_at - now <= MEMORY_SECONDS:
             self._forget_at = now + MEMORY_SECONDS
             for owner, (seconds, slices) in self._taken.items():
                 self._taken[owner] = seconds / 2, slices / 2
-        self._turns += 1
-        is_oldest_first = self._turns % OLDEST_FIRST_TURNS == 0
-        # Half of the turn is left to links that have waited for nothing yet, such as one with a ping.
+        # What links have just been served with, as their frames arrived, counts in this turn.  If that used it up,
+        # those that wait have the next turn, before anything that arrives then.
+        self._owes_a_turn = self._spent >= TURN_SECONDS
         try:
-            for _ in range(len(self._waiting)):
-                if self._spent >= TURN_SECONDS / 2:
-                    break
-                first = self._waiting[0] if is_oldest_first else min(self._waiting, key=self._rank)
-                is_oldest_first = False
-                self._waiting.remove(first)
-                if self._serve(*first):
-                    self._waiting.append(first)
+            if not self._owes_a_turn:
+                self._serve_waiting()
         finally:
+            self._began, self._spent = self._clock.seconds(), 0.0
             if self._waiting:  # also behind work that broke
                 self._plan()
+
+    def _serve_waiting(self) -> None:
+        self._turns += 1
+        is_oldest_first = self._turns % OLDEST_FIRST_TURNS == 0
+        for _ in range(len(self._waiting)):
+            if self._spent >= TURN_SECONDS:
+                break
+            first = self._waiting[0] if is_oldest_first else min(self._waiting, key=self._rank)
+            is_oldest_first = False
+            self._waiting.remove(first)
+            if self._serve(*first):
+                self._waiting.append(first)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from twisted_rsh.core.limits import SessionLimits
     from twisted_rsh.core.requests import JobRequest
     from twisted_rsh.core.roles import DEFAULT_PORT, Stream
+    from twisted_rsh.core.shell_state import BackgroundJob, JobState, ShellState
     from twisted_rsh.execution.account import Account
     from twisted_rsh.execution.trees.control_group import ControlGroup
     from twisted_rsh.execution.trees.limits import UsageLimits
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Account": "twisted_rsh.execution.account",
     "AuthorizedKeysChecker": "twisted_rsh.trust.cred",
+    "BackgroundJob": "twisted_rsh.core.shell_state",
     "ConfigFolders": "twisted_rsh.trust.home",
     "ControlGroup": "twisted_rsh.execution.trees.control_group",
     "DEFAULT_PORT": "twisted_rsh.core.roles",
@@ -55,6 +57,7 @@ _MODULES = {
     "JobEnd": "twisted_rsh.core.endings",
     "JobRefused": "twisted_rsh.interfaces",
     "JobRequest": "twisted_rsh.core.requests",
+    "JobState": "twisted_rsh.core.shell_state",
     "JobTrees": "twisted_rsh.execution.trees.trees",
     "Limit": "twisted_rsh.core.endings",
     "LimitReached": "twisted_rsh.core.endings",
@@ -66,6 +69,7 @@ _MODULES = {
     "RemoteShellService": "twisted_rsh.server.service",
     "ServiceOptions": "twisted_rsh.server.options",
     "SessionLimits": "twisted_rsh.core.limits",
+    "ShellState": "twisted_rsh.core.shell_state",
     "Signalled": "twisted_rsh.core.endings",
     "SingleUserRealm": "twisted_rsh.server.portal",
     "Stopped": "twisted_rsh.core.endings",
@@ -80,6 +84,7 @@ __all__ = [
     "DEFAULT_PORT",
     "Account",
     "AuthorizedKeysChecker",
+    "BackgroundJob",
     "ConfigFolders",
     "ControlGroup",
     "Error",
@@ -95,6 +100,7 @@ __all__ = [
     "JobEnd",
     "JobRefused",
     "JobRequest",
+    "JobState",
     "JobTrees",
     "Limit",
     "LimitReached",
@@ -105,6 +111,7 @@ __all__ = [
     "RemoteShellService",
     "ServiceOptions",
     "SessionLimits",
+    "ShellState",
     "Signalled",
     "SingleUserRealm",
     "Stopped",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from twisted_rsh.core.events import (
     ChannelAbandoned,
     DataReceived,
     Event,
+    InspectionRequested,
     RoomGained,
     SignalReceived,
     StreamEnded,
@@ -35,6 +37,7 @@ from twisted_rsh.core.limits import DEFAULT_WINDOW
 from twisted_rsh.core.requests import Disconnection, JobRequest, Keep
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListener, JobRefused
 
 if TYPE_CHECKING:
@@ -159,16 +162,17 @@ class ChannelJob:
                 job.write_input(data)
             case StreamEnded():
                 self._end_input(job)
-            case RoomGained(stream=None):
-                self._resume_outputs()
-            case RoomGained(stream=Stream() as stream):
-                job.resume_output(stream)
+            case RoomGained(stream=stream):
+                self._resume_outputs(OUTPUTS if stream is None else (stream,))
             case StreamStopped(stream=stream):
                 job.close_output(stream)
             case SignalReceived(signal=signal):
                 job.send_signal(signal)
             case TerminalResized(columns=columns, rows=rows):
                 job.resize(columns, rows)
+            case InspectionRequested():
+                # A client may ask about all of its shells at once, and each look takes some milliseconds.
+                self._session.sessions.turns.run(self, self._inspect)
             case ChannelAbandoned():
                 self._abandon()
 
@@ -348,6 +352,16 @@ class ChannelJob:
             self._core.report_suspension(self.channel, signal)
             self._session.pump.flush()
 
+    def _inspect(self, _until: float) -> bool:
+        if self._core is not None:
+            shell = self.shell
+            with _log.failuresHandled("a look at a shell of {account} broke it", account=self._account) as look:
+                self._core.report_inspection(self.channel, ShellState() if shell is None else shell.inspect())
+            if look.failed:  # a shell of an application; the client must still get an answer
+                self._core.report_inspection(self.channel, ShellState())
+            self._session.pump.flush()
+        return False
+
     def _report_end(self, core: ServerSession, end: JobEnd) -> None:
         try:
             core.report_exit(self.channel, end)
@@ -362,8 +376,8 @@ class ChannelJob:
         self._input_ended = True
         job.end_input()
 
-    def _resume_outputs(self) -> None:
-        for stream in OUTPUTS:
+    def _resume_outputs(self, streams: Iterable[Stream] = OUTPUTS) -> None:
+        for stream in streams:
             if self._job is not None:
                 self._job.resume_output(stream)
 
@@ -428,8 +442,9 @@ class ChannelJob:
 
 def _logged(request: JobRequest) -> str:
     """Show what a request runs, without line breaks, and cut to :data:`MAX_LOGGED_CHARACTERS`."""
-    command = request.shell if request.command is None else request.command
-    text = ascii(list(request.argv) if request.argv is not None else (command or "")[:MAX_LOGGED_CHARACTERS])
+    texts = (request.command, request.shell, request.subsystem)
+    command = next((text for text in texts if text is not None), "")
+    text = ascii(list(request.argv) if request.argv is not None else command[:MAX_LOGGED_CHARACTERS])
     is_cut = len(text) > MAX_LOGGED_CHARACTERS or len(command or "") > MAX_LOGGED_CHARACTERS
     return f"{text[:MAX_LOGGED_CHARACTERS]}..." if is_cut else text
 

@@ -162,6 +162,18 @@ class DurableSession:
         self.jobs.detach(longest)
         self._plan_expiry()
 
+    # For the sessions to call, which bound the messages that are not complete.
+
+    def hold(self) -> None:
+        """Read nothing more from the link; a later link is read."""
+        if self._link is not None:
+            self._link.hold()
+
+    def read_on(self) -> None:
+        """Read from the link again."""
+        if self._link is not None:
+            self._link.go_on()
+
     # The resume.
 
     def is_claimed_by(self, claim: Resume, binding: LinkBinding) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
 
 from twisted_rsh.core.limits import PROOF_BYTES, SESSION_ID_BYTES
@@ -21,15 +21,27 @@ from twisted_rsh.server.memory import MemoryReturn
 from twisted_rsh.server.portal import KeyCheck, check_key_again
 from twisted_rsh.server.session import DurableSession, LoggedIn
 
-__all__ = ["KEY_REVOKED", "MAX_UNFINISHED_BYTES", "Sessions"]
+__all__ = ["KEY_REVOKED", "MAX_UNFINISHED_BYTES", "OVERRUN_BYTES", "STALLED_SECONDS", "WAITED_SECONDS", "Sessions"]
 
 RECHECKED_AT_ONCE = 30
 """Sessions whose keys are checked again in one turn of the reactor: at most 10 ms, as a look at the files takes up to
 0.3 ms."""
 
-MAX_UNFINISHED_BYTES = 64 * 1024 * 1024
-"""Bytes that all sessions together may hold of control messages whose last parts have not arrived: 64 scripts of 1 MiB
-that arrive at the same time.  One session holds no more than ``MAX_CONTROL_BYTES``."""
+MAX_UNFINISHED_BYTES = 48 * 1024 * 1024
+"""Bytes that all sessions together may hold of control messages whose last parts have not arrived: 48 scripts of 1 MiB
+that arrive at the same time.  One session holds no more than ``MAX_CONTROL_BYTES``.  Beyond it the sessions wait for
+one another, each with :data:`OVERRUN_BYTES` more."""
+
+OVERRUN_BYTES = 128 * 1024
+"""Bytes that a session holds at most when it begins to wait: what its link has read in one piece, twice."""
+
+STALLED_SECONDS = 10.0
+"""Seconds without a further part after which a session is ended for whose message others wait.  The parts of a message
+follow each other at once."""
+
+WAITED_SECONDS = 30.0
+"""Seconds for which others wait for one session's message at most: 1.8 MiB at 60 KiB/s.  A link may be silent for
+longer; of those that wait, neither pings nor answers are read."""
 
 KEY_REVOKED = "your key is not authorized any more"
 """The line for a client whose session ends because its key may not log in any more."""
@@ -71,6 +83,11 @@ class Sessions:
         # The message that began first comes first.
         self._unfinished: dict[DurableSession, int] = {}
         self._unfinished_bytes = 0
+        self._grown_at: dict[DurableSession, float] = {}
+        self._held: set[DurableSession] = set()
+        self._awaited: DurableSession | None = None
+        self._awaited_since = 0.0
+        self._patience: IDelayedCall | None = None
         self._decoy = ServerProof(bytes(SESSION_ID_BYTES), secrets.token_bytes(PROOF_BYTES))
 
     def __iter__(self) -> Iterator[DurableSession]:
@@ -175,20 +192,54 @@ class Sessions:
     def unfinished_changed(self, session: DurableSession, size: int) -> None:
         """Count the bytes of a message that has begun to arrive at a session.
 
-        If all sessions together hold more than :data:`MAX_UNFINISHED_BYTES`, the session whose message has been
-        unfinished for the longest time ends: an honest client completes one in seconds.
+        While all sessions together hold more than :data:`MAX_UNFINISHED_BYTES`, only the one whose message began first
+        is read on; of the others, each that has sent a further part waits.  The first is ended if it lets them wait
+        too long: an honest client completes a message in seconds.
 
         :param session: the session.
         :param size: bytes that it holds now; 0 when the message is complete, or the session is over.
         """
-        self._unfinished_bytes += size - self._unfinished.get(session, 0)
+        before = self._unfinished.pop(session, 0) if not size else self._unfinished.get(session, 0)
+        self._unfinished_bytes += size - before
         if size:
             self._unfinished[session] = size
+            if size > before:
+                self._grown_at[session] = self.clock.seconds()
         else:
-            self._unfinished.pop(session, None)
-        if self._unfinished_bytes > MAX_UNFINISHED_BYTES:
-            oldest = next(iter(self._unfinished))
-            oldest.abort(f"the sessions hold more than {MAX_UNFINISHED_BYTES} bytes of messages that are not complete")
+            self._grown_at.pop(session, None)
+            if session in self._held:  # all of its message had arrived
+                self._held.discard(session)
+                session.read_on()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if self._unfinished_bytes <= MAX_UNFINISHED_BYTES:
+            self._awaited = None
+            held, self._held = self._held, set()
+            for each in held:
+                each.read_on()
+            return
+        if size and session is not next(iter(self._unfinished)):
+            self._held.add(session)
+            session.hold()
+        self._await_first()
+
+    def _await_first(self) -> None:
+        """Let the session read on whose message began first, and see that it does not let the others wait too long."""
+        self._patience = None
+        now = self.clock.seconds()
+        first = next(iter(self._unfinished))
+        if first in self._held:
+            self._held.discard(first)
+            self._grown_at[first] = now
+            first.read_on()
+        if first is not self._awaited:
+            self._awaited, self._awaited_since = first, now
+        left = min(self._grown_at[first] + STALLED_SECONDS, self._awaited_since + WAITED_SECONDS) - now
+        if left > 0:
+            self._patience = self.clock.callLater(left, self._await_first)
+        else:
+            first.abort(f"others wait for its message, and all hold more than {MAX_UNFINISHED_BYTES} bytes of such")
 
     def session_ended(self, session: DurableSession) -> None:
         """Forget a session that is over; the session calls this."""

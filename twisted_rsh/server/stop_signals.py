@@ -39,14 +39,35 @@ class StopSignals:
         self._before: dict[int, Any] = {}
         self._is_stopping = False
         self._count = 0
+        self._held: int | None = None
 
-    def install(self) -> None:
-        """Take the signals, except those that the program ignores.  Call this when the reactor runs."""
+    def hold(self) -> None:
+        """Keep a signal that comes before the reactor runs, except those that the program ignores.
+
+        By default it would end the process in the middle of its start, with what that has written by then.
+        """
         for number in STOPPING:
             before = signal.getsignal(number)
+            if before in (signal.SIG_DFL, signal.default_int_handler):
+                self._before[number] = before
+                signal.signal(number, self._hold)
+
+    def install(self) -> None:
+        """Take the signals, except those that the program ignores; the first act on one that was held is now.
+
+        Call this when the reactor runs.
+        """
+        reactors = signal.getsignal(signal.SIGTERM)
+        for number in STOPPING:
+            before = signal.getsignal(number)
+            if before == self._hold:  # the reactor takes SIGINT only from Python itself
+                before = reactors
             if callable(before):
                 self._before[number] = before
                 signal.signal(number, self._received)
+        held, self._held = self._held, None
+        if held is not None:
+            os.kill(os.getpid(), held)
 
     def stopping(self) -> None:
         """Learn that the program stops.  If that is not for a signal, the first signal changes nothing."""
@@ -58,12 +79,21 @@ class StopSignals:
             signal.signal(number, before)
         self._before.clear()
 
+    def _hold(self, number: int, _: FrameType | None) -> None:
+        if self._held is None:
+            self._held = number
+        else:
+            self._end(number)
+
     def _received(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count > 1:
-            for each in self._before:
-                signal.signal(each, signal.SIG_DFL)
-            self._listener.end_at_once()
-            os.kill(os.getpid(), number)
+            self._end(number)
         elif not self._is_stopping:
             self._before[number](number, frame)
+
+    def _end(self, number: int) -> None:
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
+        self._listener.end_at_once()
+        os.kill(os.getpid(), number)

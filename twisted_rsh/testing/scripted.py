@@ -15,6 +15,7 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, RefusalReason, Refused, Signalled
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
+from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, JobRefused
 
 __all__ = ["USER_NAME", "Answer", "Answers", "ScriptedJob", "ScriptedShell", "ScriptedUser"]
@@ -84,8 +85,9 @@ class ScriptedJob:
 
     @property
     def command(self) -> str:
-        """The text of the command; an argument vector is quoted as for a POSIX shell (:func:`shlex.join`)."""
-        return self.request.command or shlex.join(self.request.argv or ())
+        """The text of the command, or a subsystem's name; an argument vector is quoted as for a POSIX shell
+        (:func:`shlex.join`)."""
+        return self.request.command or self.request.subsystem or shlex.join(self.request.argv or ())
 
     @property
     def input(self) -> bytes:
@@ -178,12 +180,14 @@ class ScriptedShell(ScriptedJob):
     client closes it, or when a test calls :meth:`end`.
 
     :param user: answers its commands.
+    :ivar state: what :meth:`inspect` returns; a test may set it.
     """
 
     def __init__(self, request: JobRequest, owner: IJobOwner, user: ScriptedUser) -> None:
         super().__init__(request, owner)
         self._user = user
         self._running: ScriptedJob | None = None
+        self.state = ShellState()
 
     def when_ready(self, call: Callable[[], None]) -> None:
         call()
@@ -193,6 +197,9 @@ class ScriptedShell(ScriptedJob):
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command")
         self._running = self._user.start_command(request, owner)
         return self._running
+
+    def inspect(self) -> ShellState:
+        return self.state
 
     def terminate(self) -> None:
         if self._running is not None:

@@ -22,13 +22,19 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from twisted_rsh.trust.authorized_keys import MAX_AUTHORIZED_KEYS_BYTES, parse_authorized_keys
-from twisted_rsh.trust.files import BadKeyFile, create_private_file, read_or_create_secret_file, read_trusted_file
+from twisted_rsh.trust.files import (
+    BadKeyFile,
+    create_private_file,
+    read_or_create_secret_file,
+    read_secret_file,
+    read_trusted_file,
+)
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import MAX_KEY_FILE_BYTES
 from twisted_rsh.trust.ssh_keys import HASHES, BadKey, PublicKey, encode_mpint, encode_string, parse_public_key
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
 
-__all__ = ["ClientKey", "load_or_create_client_key"]
+__all__ = ["ClientKey", "load_client_key", "load_or_create_client_key"]
 
 _PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -109,6 +115,18 @@ def load_or_create_client_key(config: ConfigFolders) -> ClientKey:
     key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_openssh))
     _match_public_file(config.client_public_key_path, key)
     return key
+
+
+def load_client_key(path: str) -> ClientKey:
+    """Read a private key that the user names.
+
+    :param path: its file, in OpenSSH's format and without a passphrase.
+    :returns: the key.
+    :raises BadKeyFile: the file holds no usable key.
+    :raises twisted_rsh.trust.files.UntrustedFile: the file or a folder above it is not safe from other users.
+    :raises OSError: there is no such file, or the operating system did not allow it.
+    """
+    return _parse(path, read_secret_file(path, MAX_KEY_FILE_BYTES))
 
 
 def _make_openssh() -> bytes:

@@ -95,6 +95,11 @@ class ConfigFolders:
         return self.client_key_path + ".pub"
 
     @property
+    def client_settings_path(self) -> str:
+        """The path of the client's configuration file, in the language of ssh_config(5)."""
+        return os.path.join(self.config, "config")
+
+    @property
     def history_path(self) -> str:
         """The path of the console's history of typed lines."""
         return os.path.join(self.state, "history")

@@ -14,7 +14,6 @@ from twisted.internet.task import Clock
 
 from tests.execution.real_trees import requires_proc
 from twisted_rsh.execution.processes.transport import SpawnedProcess
-from twisted_rsh.execution.shells import signals
 from twisted_rsh.execution.shells.signals import ShellSignals, would_die
 from twisted_rsh.execution.trees.table import ProcessTable
 
@@ -75,7 +74,7 @@ def test_earlier_children() -> None:
 
 
 @requires_proc
-def test_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_processes() -> None:
     """The walk stops at the bound."""
     script = "sh -c 'sleep 30 & sleep 30 & echo; wait' & wait"
     with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as process:
@@ -83,8 +82,7 @@ def test_many_processes(monkeypatch: pytest.MonkeyPatch) -> None:
         process.stdout.readline()
         shell = below(process.pid)
         for bound, found in ((4, 3), (3, 3), (2, 2), (1, 1)):
-            monkeypatch.setattr(signals, "MAX_DESCENDANTS", bound)
-            assert len(shell.descendants() or ()) == found
+            assert len(shell.descendants(bound) or ()) == found
         os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -102,6 +102,16 @@ async def kill_guardian(trees: JobTrees) -> None:
         await deferLater(reactor, 0.01)
 
 
+async def end_half(trees: JobTrees, ignoring: str) -> int:
+    """Start a job of which the first process and its group have ended while the rest is being ended; name the rest."""
+    job = Job(reactor, JobTree(trees), program(ignoring, finally_="pass"))
+    job.tree.must_end()
+    daemon = numbers(job.stdout, 1)[0]
+    while not job.reports:
+        await deferLater(reactor, 0.01)
+    return daemon
+
+
 async def run_jobs(control_group: ControlGroup | None, *, again: bool) -> None:
     """Start jobs of every kind, and wait to be killed."""
     trees = JobTrees(reactor, owns_process=True, guardian=Guardian(reactor, 1), control_group=control_group)
@@ -121,6 +131,7 @@ async def run_jobs(control_group: ControlGroup | None, *, again: bool) -> None:
     if control_group is not None:
         jobs.append(Job(reactor, JobTree(trees), program(WIPED)))
     pids = [numbers(job.stdout, 1)[0] for job in jobs] + [job.pid for job in jobs]
+    pids.append(await end_half(trees, ignoring))
     if again:
         await kill_guardian(trees)
     while trees._guardian._untold:

@@ -137,7 +137,7 @@ async def test_most_jobs_are_not_told(guardian: Guardian) -> None:
     guardian.job_started(8, b"abc")
     assert guardian._untold
     await until(lambda: not guardian._untold)
-    assert guardian._told == {8}
+    assert guardian._told == {b"8"}
     guardian.job_ended(8)
     assert guardian._untold
 

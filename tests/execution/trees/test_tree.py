@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.real_trees import is_alive, numbers, program, requires_proc, stand_in_job
 from twisted_rsh.execution.lifetime import KillLadder
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees import tree as job_tree_module
-from twisted_rsh.execution.trees.table import ProcessTable
+from twisted_rsh.execution.trees.table import ProcessRecord, ProcessTable
 from twisted_rsh.execution.trees.tree import PROOF_SECONDS, JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
@@ -284,14 +284,26 @@ if os.fork(): os._exit(0)
 while time.time() < deadline:
     if os.fork():
         os._exit(0)
+    time.sleep(0.002)
 """
 
 
+@pytest.mark.parametrize("seconds", [0.0, PROOF_SECONDS + 0.2])
 @asynchronous
-async def test_chain_of_forks(trees: JobTrees) -> None:
-    """X-08: processes that fork and exit faster than one can look are killed as a group."""
+async def test_chain_of_forks(trees: JobTrees, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """X-08: processes that fork and exit faster than one can look are killed as a group.
+
+    No look sees one of them here, and the ladder also begins long after the first process was reaped.
+    """
     with stand_in_job(reactor, trees, sys.executable, "-S", "-c", CHAIN) as job:
+
+        def look_and_miss(*_: float) -> dict[int, ProcessRecord]:
+            trees.table.records(0)
+            return {}
+
+        monkeypatch.setattr(job.tree, "members", look_and_miss)
         await until(lambda: bool(job.reports))
+        await deferLater(reactor, seconds)
         finished: list[bool] = []
         KillLadder(reactor, job.tree.signal, lambda: finished.append(True)).start()
         await until(lambda: bool(finished))

@@ -36,7 +36,7 @@ async def test_counts(trees: JobTrees) -> None:
     assert trees._adopted._is_ours(trees._guardian.pid or -1)
     with stand_in_job(reactor, trees, "/bin/sleep", "600") as job:
         assert trees._adopted._is_ours(job.pid)
-        assert trees._guardian._jobs == {job.pid: (job.tree.mark[1], job.tree._born)}
+        assert trees._guardian._jobs == {b"%d" % job.pid: (job.tree.mark[1], job.tree._born)}
         job.tree.signal(signal.SIGKILL)
         await until(lambda: bool(job.reports))
         assert not trees._adopted._is_ours(job.pid)
@@ -52,11 +52,34 @@ async def test_what_a_job_leaves_in_its_group(trees: JobTrees) -> None:
         background = job.number()
         await until(lambda: bool(job.reports))
         assert not trees._adopted._is_ours(job.pid)
-        assert set(trees._guardian._jobs) == {job.pid}
+        assert set(trees._guardian._jobs) == {b"%d" % job.pid}
         job.tree.close()
         job.tree.close()
         assert not trees._guardian._jobs
         assert is_alive(background)
+
+
+@requires_proc
+@pytest.mark.parametrize("is_told_late", [False, True])
+@asynchronous
+async def test_what_is_being_ended_without_its_group(trees: JobTrees, is_told_late: bool) -> None:
+    """X-10: the guardian goes on with a job that is being ended when only processes outside of its group are left.
+
+    The number of the group may be another's by then, so that it is not signalled any more.
+    """
+    with stand_in_job(reactor, trees, *program(finally_="pass")) as job:
+        daemon = job.number()
+        if not is_told_late:
+            job.tree.must_end()
+        await until(lambda: bool(job.reports))
+        if is_told_late:
+            assert not trees._guardian._jobs, "it ended by itself"
+            job.tree.must_end()
+        mark = job.tree.mark[1]
+        assert trees._guardian._jobs == {b"rest" + mark: (mark, job.tree._born)}
+        assert is_alive(daemon)
+        job.tree.close()
+        assert not trees._guardian._jobs
 
 
 @asynchronous

@@ -28,6 +28,7 @@ from twisted_rsh.execution.processes.terminal import (
     foreground_group,
     set_size,
 )
+from twisted_rsh.execution.processes.typed_ahead import take_back, type_silently
 
 __all__ = ["ProcessGroups", "SpawnedProcess", "spawn_process"]
 
@@ -400,6 +401,29 @@ class SpawnedProcess:
         """Drop what was typed on the terminal and no program has read.  Nothing happens without a terminal."""
         if self._terminal is not None and self.terminal_name is not None:
             discard_typed(self._terminal, self.terminal_name)
+
+    def type_silently(self, data: bytes) -> bytes:
+        """Type keys for the next program that reads the terminal, which shows none of them.
+
+        :param data: the keys.
+        :returns: the keys still to be typed (:func:`twisted_rsh.execution.processes.typed_ahead.type_silently`);
+            all of them without a terminal.
+        """
+        if self._terminal is None or self.terminal_name is None:
+            return data
+        return type_silently(self._terminal, self.terminal_name, data)
+
+    def take_back(self) -> bytes:
+        """Take back the keys that were written and that no program has read.
+
+        :returns: the keys; nothing without a terminal.
+        """
+        if self._terminal is None or self.terminal_name is None:
+            return b""
+        data = take_back(self.terminal_name)
+        if not self._input.is_closed:  # a terminal that was full has room now
+            self._input.doWrite()
+        return data + take_back(self.terminal_name)
 
     def foreground_group(self) -> int | None:
         """Look up the process group in the foreground of the terminal, which the terminal's keys signal.

@@ -11,17 +11,20 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import Ending, JobEnd, ResourceUsage
+from twisted_rsh.core.limits import MAX_UNREAD_BYTES
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.processes.descriptors import above_child_fds
 from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor, IPipeOwner
 from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe
 from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.inspection import CONTROLLING_TERMINAL, FileIdentity, file_identity
 from twisted_rsh.interfaces import IJob, IJobOwner
 
 if TYPE_CHECKING:
     from twisted_rsh.execution.shells.shell import ShellJob
 
 __all__ = [
+    "ASIDE_LOOK_SECONDS",
     "BROKEN_SECONDS",
     "STEP_SECONDS",
     "CommandFifo",
@@ -35,6 +38,11 @@ the time that a whole session may take to end."""
 
 BROKEN_SECONDS = 0.25
 """Seconds for which a command may go on writing to a closed output after its processes got ``PIPE``."""
+
+ASIDE_LOOK_SECONDS = 0.02
+"""Seconds between two looks for the subshell of an aside that is to be killed: a shell takes some ms to start it."""
+
+_ASIDE_LOOKS = 50
 
 _LADDER = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 """The steps of ending a command; one step later the shell itself is killed."""
@@ -53,6 +61,7 @@ class CommandFifo:
     :param folder: the folder to make it in.
     :param command: told how many bytes the FIFO took, and once that it is closed.
     :ivar path: absolute path of the FIFO.
+    :ivar identity: what a process sees behind its descriptor of the FIFO.
     :raises OSError: the FIFO cannot be made; no descriptor stays open.
     """
 
@@ -63,6 +72,7 @@ class CommandFifo:
             self._reader = above_child_fds(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             on_failure.callback(os.close, self._reader)
             writer = above_child_fds(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            self.identity = file_identity(os.fstat(self._reader))
             on_failure.pop_all()
         self._pipe = InputPipe(reactor, writer, 0, command, command)
         self._has_ended = False
@@ -159,6 +169,7 @@ class ShellCommand:
     :param shell: the shell.
     :param text: the command's text, encoded.
     :param owner: gets the command's output and ending.
+    :param typed_ahead: keys that were typed before the command; ``None`` when no person types.
     :param is_aside: whether it runs in a subshell that leaves nothing behind.
     :ivar owner: gets the command's output and ending.
     :ivar text: the command's text, encoded.
@@ -169,7 +180,14 @@ class ShellCommand:
     """
 
     def __init__(
-        self, reactor: IJobReactor, shell: ShellJob, text: bytes, owner: IJobOwner, *, is_aside: bool = False
+        self,
+        reactor: IJobReactor,
+        shell: ShellJob,
+        text: bytes,
+        owner: IJobOwner,
+        *,
+        typed_ahead: bytes | None = None,
+        is_aside: bool = False,
     ) -> None:
         self._reactor = reactor
         self._shell = shell
@@ -184,6 +202,9 @@ class ShellCommand:
         self._is_sent = False
         self._is_over = False
         self._fifo: CommandFifo | None = None
+        self._typed_ahead = typed_ahead
+        self._ahead = 0
+        self._received = 0
         self._unconsumed = 0
         self._input_ended = False
         self._input_lost = False
@@ -201,6 +222,12 @@ class ShellCommand:
         :returns: the path of the input, or ``None`` for the terminal.
         :raises OSError: the input cannot be made.
         """
+        if self._typed_ahead:
+            ahead = self._typed_ahead
+            if self._feed is not None:
+                ahead = self._shell.process.transport.type_silently(ahead)
+            self._ahead = len(ahead)
+            self._early_input.insert(0, ahead)
         if self._feed is None:
             if self._input_ended and not self._early_input:
                 self._is_sent = True
@@ -214,6 +241,11 @@ class ShellCommand:
             self._pass_end()
         return None if self._fifo is None else self._fifo.path
 
+    def sent(self) -> None:
+        """Have the shell report the beginning soon if a signal waits for it already."""
+        if self._early_signals:
+            self._look()
+
     def begun(self) -> None:
         """Start input and signals: the shell has read the line and opened the input, and may be interrupted now."""
         self.has_begun = True
@@ -225,7 +257,19 @@ class ShellCommand:
         for name in early:
             self._shell.signal_command(name)
         if self._must_end:
-            self._climb(0)
+            self._end()
+
+    @property
+    def inputs(self) -> frozenset[FileIdentity]:
+        """The files from which its processes read its input; none where it has ended or there never was any."""
+        terminal = self._shell.process.transport.terminal_name
+        if self._fifo is not None:
+            return frozenset({self._fifo.identity})
+        if terminal is None:
+            return frozenset()
+        with contextlib.suppress(OSError):  # the terminal has been hung up
+            return frozenset({file_identity(os.stat(terminal)), CONTROLLING_TERMINAL})
+        return frozenset()
 
     def output_room(self, stream: Stream) -> int:
         """Return how many bytes of an output may be read now."""
@@ -236,14 +280,24 @@ class ShellCommand:
         if not self._output.received(stream, data):
             self._break_pipe()
 
-    def finish(self, ending: Ending, *, held_open: bool = False, usage: ResourceUsage | None = None) -> None:
+    def finish(
+        self,
+        ending: Ending,
+        *,
+        held_open: bool = False,
+        usage: ResourceUsage | None = None,
+        folder: str | None = None,
+    ) -> None:
         """Close the input and report the ending to the owner.
 
         :param ending: how the command ended.
         :param held_open: whether the shell has ended and a surviving process held its output open.
         :param usage: the resources that the command used, or ``None`` where they are not known.
+        :param folder: the folder that the shell is in, or ``None`` where it is not known.
         """
-        unread = self._unconsumed
+        is_unread = self._unconsumed > 0
+        typed: int | None = None
+        unread = b""
         self._is_over = True
         if self._step is not None:
             self._step.cancel()
@@ -251,14 +305,18 @@ class ShellCommand:
         if self._fifo is not None:
             self._fifo.close()
         elif self._feed is not None:
-            self._feed.close()
-            if self._input_ended:
+            queued = self._feed.close()
+            if self._typed_ahead is not None and not self._input_ended:
+                rest = self._shell.process.transport.take_back() + queued
+                unread = rest[:MAX_UNREAD_BYTES]
+                typed = self._received - (len(rest) - len(unread))
+            elif self._input_ended:
                 # The next command must not read this end of input.  Without an end, typed-ahead text is for it.
                 self._shell.process.transport.discard_typed()
-        if unread and not self._input_lost:
+        if is_unread and not self._input_lost:
             self.owner.input_closed()
         self._output.end()
-        self.owner.job_ended(JobEnd(ending, held_open, usage))
+        self.owner.job_ended(JobEnd(ending, held_open, usage, folder=folder, typed=typed, unread=unread))
 
     # Called by the FIFO and the terminal feed
 
@@ -267,7 +325,10 @@ class ShellCommand:
 
         :param size: bytes.
         """
-        if not self._is_over:
+        ahead = min(size, self._ahead)  # the first bytes came with the request, and have no credit
+        self._ahead -= ahead
+        size -= ahead
+        if size and not self._is_over:
             self._unconsumed -= size
             self.owner.input_consumed(size)
 
@@ -285,6 +346,7 @@ class ShellCommand:
     def write_input(self, data: bytes) -> None:
         """See :meth:`twisted_rsh.interfaces.IJob.write_input`."""
         if not (self._is_over or self._input_ended or self._input_lost):
+            self._received += len(data)
             self._unconsumed += len(data)
             self._pass_on(data)
 
@@ -331,7 +393,7 @@ class ShellCommand:
         """See :meth:`twisted_rsh.interfaces.IJob.terminate`.
 
         The command is interrupted.  Then its processes get ``TERM``, then ``KILL``.  If the shell does not come back
-        even then, the shell is killed.
+        even then, the shell is killed.  An aside is killed at once: the shell only waits for it.
         """
         if self._is_over or self._must_end:
             return
@@ -340,7 +402,7 @@ class ShellCommand:
         if not self._is_sent:
             self._shell.withdraw()
         elif self.has_begun:
-            self._climb(0)
+            self._end()
 
     def _look(self) -> None:
         """Have the shell report now whether the command has begun."""
@@ -380,6 +442,20 @@ class ShellCommand:
         elif now < self._broken_at + BROKEN_SECONDS:
             return
         self.terminate()
+
+    def _end(self) -> None:
+        if self.is_aside:
+            self._kill_aside(_ASIDE_LOOKS)
+        else:
+            self._climb(0)
+
+    def _kill_aside(self, looks: int) -> None:
+        """Kill the subshell of an aside as soon as it is there; it may not have been started yet."""
+        self._step = None
+        if self._shell.signals.signal_processes(signal.SIGKILL) or not looks:
+            self._step = self._reactor.callLater(STEP_SECONDS, self._climb, 0)
+        else:
+            self._step = self._reactor.callLater(ASIDE_LOOK_SECONDS, self._kill_aside, looks - 1)
 
     def _climb(self, step: int) -> None:
         """Take a step of :meth:`terminate`, and the next one after :data:`STEP_SECONDS`."""

@@ -9,14 +9,14 @@ from types import MappingProxyType
 from twisted_rsh.execution.shells.bash import OLD_BASH, bash_dialect
 from twisted_rsh.execution.shells.dash import DASH
 from twisted_rsh.execution.shells.talk import Dialect
-from twisted_rsh.execution.shells.zsh import ZSH
+from twisted_rsh.execution.shells.zsh import OLD_ZSH, zsh_dialect
 
 __all__ = ["DIALECTS", "dialect_of"]
 
 DIALECTS: Mapping[bytes, Dialect] = MappingProxyType(
-    {b"bash": OLD_BASH, b"rbash": OLD_BASH, b"dash": DASH, b"ash": DASH, b"sh": DASH, b"zsh": ZSH}
+    {b"bash": OLD_BASH, b"rbash": OLD_BASH, b"dash": DASH, b"ash": DASH, b"sh": DASH, b"zsh": OLD_ZSH}
 )
-"""The dialect of each known shell, by the name of its program; a bash is asked for its version besides."""
+"""The dialect of each known shell, by the name of its program; a bash and a zsh are asked for their version besides."""
 
 
 def dialect_of(executable: bytes) -> Dialect | None:
@@ -27,4 +27,6 @@ def dialect_of(executable: bytes) -> Dialect | None:
     """
     real = os.path.basename(os.path.realpath(executable))
     dialect = DIALECTS.get(real) or DIALECTS.get(os.path.basename(executable))
+    if dialect is OLD_ZSH:
+        return zsh_dialect(executable)
     return bash_dialect(executable) if dialect is OLD_BASH else dialect

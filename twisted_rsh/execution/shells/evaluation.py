@@ -289,7 +289,12 @@ class EvaluationTalk(FlowControlledProtocol):
         return report.kind is ReportKind.IN_STEP and report.number > self._last_command
 
     def leave(self) -> None:
-        """See :meth:`twisted_rsh.execution.shells.talk.Talk.leave`."""
+        """See :meth:`twisted_rsh.execution.shells.talk.Talk.leave`.
+
+        At the end of its input the shell would exit with the status of our own last command.
+        """
+        if self._status:
+            self._commands.write(b"%s exit %d\n" % (self._syntax.builtin, self._status))
         self._commands.end()
 
     def exited(self) -> None:

@@ -70,11 +70,16 @@ class TerminalFeed:
         self._is_open = True
         self._next()
 
-    def close(self) -> None:
-        """Forget the queued bytes, report no more of what the terminal takes, and type nothing until :meth:`open`."""
+    def close(self) -> bytes:
+        """Report no more of what the terminal takes, and type nothing until :meth:`open`.
+
+        :returns: the queued bytes, which are not typed any more.
+        """
         self._is_open = False
+        queued = b"".join(data for data, _ in self._queue if data is not None)
         self._queue.clear()
         self._source = None
+        return queued
 
     def taken(self, size: int) -> None:
         """Count bytes that the terminal took, report them, and type the next piece.
@@ -131,11 +136,12 @@ class ShellProcess(FlowControlledProtocol):
         if terminal is None and launch.first_error is not None:
             inherited[2] = launch.first_error
         environment = tuple({**dict(plan.environment), **launch.environment}.items())
+        cwd = plan.cwd if launch.cwd is None else launch.cwd
         try:
             self.transport = spawn_process(
                 reactor,
                 self,
-                replace(plan, argv=plan.argv + launch.arguments, environment=environment),
+                replace(plan, argv=plan.argv + launch.arguments, environment=environment, cwd=cwd),
                 terminal=terminal,
                 input_at=None if terminal is None else launch.input_at,
                 error_at=launch.error_at,

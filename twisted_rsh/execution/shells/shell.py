@@ -10,6 +10,7 @@ from zope.interface import implementer
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.execution.job import LINGER_SECONDS, MAX_LINGER_SECONDS
 from twisted_rsh.execution.lifetime import JobLifetime
 from twisted_rsh.execution.plan import describe_shortage, refusal_of, shell_failure
@@ -17,17 +18,26 @@ from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES
 from twisted_rsh.execution.shells.command import ShellCommand, ShellOutput
 from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.inspection import ShellInspector
 from twisted_rsh.execution.shells.observation import ShellMeter, ShellSuspension
 from twisted_rsh.execution.shells.phases import LOST_DELAYS, RULES, Phase, ShellWatch
 from twisted_rsh.execution.shells.plan import ShellPlan, command_text
 from twisted_rsh.execution.shells.process import ShellProcess
 from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals
+from twisted_rsh.execution.shells.talk import InterruptibleTalk
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.interfaces import IJobOwner, IShellJob, JobRefused
 
 __all__ = ["LAST_WORDS_BYTES", "ShellJob", "start_shell"]
+
+LONG_TEXT_BYTES = 64 * 1024
+"""Bytes of a command whose text goes to the shell in a turn of the reactor of its own: 1 MiB takes 5 ms."""
+
+LONG_TEXT_SECONDS = 0.001
+"""Seconds until such a command begins.  The reactor reads what has arrived in between, unlike before a call that is due
+at once."""
 
 LAST_WORDS_BYTES = 200
 """Bytes of hidden output that are kept: if a shell fails at its start, its refusal repeats the last line."""
@@ -120,6 +130,7 @@ class ShellJob:
         self._life.started(self.process.transport)
         self.signals = ShellSignals(self.process.transport, self.process.pid, tree.table)
         self._meter = ShellMeter(reactor, self.process.pid)
+        self._inspector = ShellInspector(self.process.pid, self.signals, plan.encoding)
         self.suspension = ShellSuspension(reactor, owner, self.signals if terminal is None else None)
         self._watch.enter(Phase.STARTING)
         self._talk.open()
@@ -152,9 +163,22 @@ class ShellJob:
         if self._command is not None:
             raise JobRefused(RefusalReason.SHELL_BUSY, "the shell runs another command; wait for its end")
         text = command_text(request, self._plan.encoding)
-        self._command = command = ShellCommand(self._reactor, self, text, owner, is_aside=request.aside)
-        self._reactor.callLater(0, self._begin, command)
+        self._command = command = ShellCommand(
+            self._reactor, self, text, owner, typed_ahead=request.typed_ahead, is_aside=request.aside
+        )
+        # What other clients have sent meanwhile comes before a long text, which takes time to read and to write.
+        delay = 0.0 if len(text) <= LONG_TEXT_BYTES else LONG_TEXT_SECONDS
+        self._reactor.callLater(delay, self._begin, command)
         return command
+
+    def inspect(self) -> ShellState:
+        """See :meth:`twisted_rsh.interfaces.IShellJob.inspect`."""
+        if self._exit is not None:  # another process may have its number by now
+            return ShellState()
+        command = self._command if self._watch.phase is Phase.RUNNING else None
+        waits = False if command is None else self._inspector.waits_for_input(command.inputs)
+        jobs, unlisted = self._inspector.jobs(runs_command=command is not None)
+        return ShellState(folder=self._inspector.folder(), waits_for_input=waits, jobs=jobs, unlisted=unlisted)
 
     def _begin(self, command: ShellCommand) -> None:
         """Begin a command, unless the shell is not ready, or the command was withdrawn or has begun."""
@@ -246,7 +270,12 @@ class ShellJob:
     def _interrupt_group(self, number: int) -> None:
         if self._command is not None:
             self._command.was_interrupted = True
+        self._tell_interrupted()
         self.process.transport.signal_group(number)
+
+    def _tell_interrupted(self) -> None:
+        if isinstance(self._talk, InterruptibleTalk):
+            self._talk.interrupted()
 
     def watch_interrupt(self, number: int | None = None) -> None:
         """Ask the shell several times whether an interrupt has made it drop the command without a report.
@@ -256,6 +285,8 @@ class ShellJob:
         """
         if number is not None:
             self._interrupt = self._interrupted_by = number
+        elif self.process.transport.foreground_group() == self.process.pid:
+            self._tell_interrupted()
         if self._watch.phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
 
@@ -365,6 +396,7 @@ class ShellJob:
         self.suspension.command_begins(command.owner)
         self._meter.command_begins()
         command.number = self._talk.send_command(command.text, source, aside=command.is_aside)
+        command.sent()
         self.process.transport.resume_outputs()
 
     def _command_ended(self, command: ShellCommand, report: Report) -> None:
@@ -404,9 +436,11 @@ class ShellJob:
         assert command is not None
         self.suspension.command_ended()
         usage = self._meter.take() if command.has_begun else None
+        folder = None
         if self._exit is None:
+            folder = self._inspector.folder()
             self._watch.enter(Phase.SYNCING if command.was_interrupted else Phase.READY)
-        command.finish(self._ending, usage=usage)
+        command.finish(self._ending, usage=usage, folder=folder)
         self.process.transport.resume_outputs()
         if self._exit is not None:
             self._let_go()

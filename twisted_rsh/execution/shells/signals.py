@@ -11,7 +11,7 @@ from twisted_rsh.core.endings import Exited, Stopped
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.trees.table import ProcessRecord, ProcessTable
 
-__all__ = ["INTERRUPTS", "MAX_DESCENDANTS", "MAX_STATUS_BYTES", "Identity", "ShellSignals", "would_die"]
+__all__ = ["INTERRUPTS", "MAX_DESCENDANTS", "MAX_STATUS_BYTES", "Identity", "ShellSignals", "status_of", "would_die"]
 
 MAX_DESCENDANTS = 4096
 """Processes that are looked for below one shell: the walk takes 30 us for each, and blocks the reactor so long."""
@@ -127,23 +127,46 @@ class ShellSignals:
             return None
         return {(record.pid, record.started) for record in self._children_of(self._pid)}
 
-    def descendants(self) -> list[ProcessRecord] | None:
+    def descendants(self, most: int = MAX_DESCENDANTS) -> list[ProcessRecord] | None:
         """Look up the processes of the command: all below the shell, without the children of earlier commands.
 
-        :returns: the processes, parents first, at most :data:`MAX_DESCENDANTS`; ``None`` where the system does not list
-            them.
+        :param most: the number of processes after which the look ends.
+        :returns: the processes, parents first; ``None`` where the system does not list them.
         """
         if not self._table.lists_children:
             return None
-        found = [record for record in self._children_of(self._pid) if (record.pid, record.started) not in self._earlier]
+        earlier = {pid for pid, _ in self._earlier}
+        # A number may be another process's by now, so the numbers of earlier children are looked at too, but last.
+        pids = sorted(self._table.children(self._pid), key=lambda pid: (pid in earlier, pid))
+        records = self._records_below(self._pid, pids[:most])
+        found = [record for record in records if (record.pid, record.started) not in self._earlier]
         seen = {record.pid for record in found}
         for one in found:
-            if len(found) >= MAX_DESCENDANTS:
+            if len(found) >= most:
                 break
             more = [record for record in self._children_of(one.pid) if record.pid not in seen]
             seen.update(record.pid for record in more)
             found += more
-        return found[:MAX_DESCENDANTS]
+        return found[:most]
+
+    def background(self, most: int, *, runs_command: bool) -> tuple[list[ProcessRecord], int] | None:
+        """Look up the children of the shell that live in its background.
+
+        :param most: the number of children after which the look ends.
+        :param runs_command: whether a command runs, whose own children are left out.
+        :returns: the processes, and the number of those that were not looked at; ``None`` where the system does not
+            list them.
+        """
+        if not self._table.lists_children:
+            return None
+        pids = sorted(self._table.children(self._pid))
+        if runs_command:
+            earlier = {pid for pid, _ in self._earlier}
+            pids = [pid for pid in pids if pid in earlier]
+        found = self._records_below(self._pid, pids[:most])
+        if runs_command:
+            found = [record for record in found if (record.pid, record.started) in self._earlier]
+        return [record for record in found if not record.is_dead], max(0, len(pids) - most)
 
     def is_suspended(self) -> bool:
         """Return whether a signal has suspended every process that the shell may be waiting for.
@@ -156,7 +179,7 @@ class ShellSignals:
         left_out = {pid for pid, _ in self._earlier}
         found = False
         for pid in self._table.children(self._pid) - left_out:
-            state = _status_of(pid).get(b"State", b"")[:1]
+            state = status_of(pid).get(b"State", b"")[:1]
             if state == b"T":
                 found = True
             elif state not in _GONE:
@@ -195,16 +218,18 @@ class ShellSignals:
             return None
         found = set()
         for child in below:
-            status = _status_of(child[0])
+            status = status_of(child[0])
             if status.get(b"State", b"").startswith(b"T"):
                 names = (b"voluntary_ctxt_switches", b"nonvoluntary_ctxt_switches")
                 found.add((child, sum(int(status.get(name, b"0")) for name in names)))
         return found
 
     def _children_of(self, pid: int) -> list[ProcessRecord]:
-        records = map(self._table.read, sorted(self._table.children(pid)))
+        return self._records_below(pid, sorted(self._table.children(pid)))
+
+    def _records_below(self, parent: int, pids: Sequence[int]) -> list[ProcessRecord]:
         # A number that another process got between the two looks has another parent.
-        return [record for record in records if record is not None and record.parent == pid]
+        return [record for record in map(self._table.read, pids) if record is not None and record.parent == parent]
 
 
 def would_die(pid: int, number: int) -> bool:
@@ -216,18 +241,18 @@ def would_die(pid: int, number: int) -> bool:
     :param number: the signal's number.
     :returns: whether it would; ``False`` for a process that is gone, and where the system does not tell.
     """
-    status = _status_of(pid)
+    status = status_of(pid)
     masks = [status.get(name) for name in (b"SigCgt", b"SigIgn", b"SigBlk")]
     return all(mask is not None and not int(mask, 16) & 1 << (number - 1) for mask in masks)
 
 
 def _minds(pid: int, number: int) -> bool:
     """Return whether a process blocks or catches a signal."""
-    status = _status_of(pid)
+    status = status_of(pid)
     return any(int(status.get(name, b"0"), 16) & 1 << (number - 1) for name in (b"SigCgt", b"SigBlk"))
 
 
-def _status_of(pid: int) -> dict[bytes, bytes]:
+def status_of(pid: int) -> dict[bytes, bytes]:
     """Read the fields of ``/proc/PID/status``; none of a process that is gone, and where there is no ``/proc``."""
     try:
         with open(f"/proc/{pid}/status", "rb") as file:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import SpawnPlan
@@ -19,7 +19,7 @@ from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.reports import Report
 
-__all__ = ["Dialect", "Launch", "Talk", "TalkListener", "quoted"]
+__all__ = ["Dialect", "InterruptibleTalk", "Launch", "Talk", "TalkListener", "quoted"]
 
 
 def quoted(text: bytes) -> bytes:
@@ -41,6 +41,7 @@ class Launch:
         They stay the talk's, which closes them in `started` and in `close`.
     :ivar input_at: the number at which the process has its terminal open for reading, beside 1 and 2; ``None`` for
         none.  Without a terminal it has no meaning.
+    :ivar cwd: the folder to start it in instead of the plan's; ``None`` for the plan's.
     :ivar error_at: the number at which the process has its error output.  With a terminal it has no meaning.
     :ivar first_error: the descriptor of ours that the process has as 2 at first, where `error_at` is another one.  It
         stays the talk's, too.
@@ -50,6 +51,7 @@ class Launch:
     environment: Mapping[bytes, bytes] = field(default_factory=dict)
     inherited: Mapping[int, int] = field(default_factory=dict)
     input_at: int | None = None
+    cwd: bytes | None = None
     error_at: int = 2
     first_error: int | None = None
 
@@ -138,6 +140,14 @@ class Talk(Protocol):
 
     def close(self) -> None:
         """Close everything: the process could not be started."""
+
+
+@runtime_checkable
+class InterruptibleTalk(Protocol):
+    """A :class:`Talk` that has to know of interrupts: its shell may end an interrupted command with another status."""
+
+    def interrupted(self) -> None:
+        """Note that the shell itself gets an interrupt, so that the command ends unless the user has a trap for it."""
 
 
 class Dialect(Protocol):

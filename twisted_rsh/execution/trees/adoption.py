@@ -7,6 +7,7 @@ decides: a stand-alone server does it, an embedding application may.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import sys
 
@@ -14,7 +15,7 @@ from twisted.internet import process as twisted_process
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_rsh.execution.trees.guardian import Guardian
-from twisted_rsh.execution.trees.table import ProcessRecord, ProcessTable
+from twisted_rsh.execution.trees.table import SLICE_SECONDS, ProcessRecord, ProcessTable
 
 __all__ = ["SWEEP_SECONDS", "AdoptedChildren", "become_subreaper"]
 
@@ -70,6 +71,9 @@ class AdoptedChildren:
         self._unreaped: set[int] = set()
         self._is_started = False
         self._call: IDelayedCall | None = None
+        self._unseen: set[int] = set()
+        self._seen: dict[int, int] = {}
+        self._had_running = False
         self.living: dict[int, int] = {}
 
     def start(self) -> None:
@@ -113,10 +117,20 @@ class AdoptedChildren:
 
         :returns: how many zombies are gone.
         """
+        self._begin()
+        return self._go_on(math.inf)
+
+    def _begin(self) -> None:
+        self._unseen, self._seen = self._table.children(), {}
+        self._had_running = bool(self._running)  # they may leave children behind that this look does not list
+
+    def _go_on(self, seconds: float) -> int:
+        """Look at further children, for some time; return how many zombies are gone."""
         reaped = 0
-        living: dict[int, int] = {}
         session = os.getsid(0)
-        for pid in self._table.children():
+        began = self._clock.seconds()
+        while self._unseen and self._clock.seconds() - began < seconds:
+            pid = self._unseen.pop()
             if self._is_ours(pid):
                 continue
             record = self._table.read(pid)
@@ -125,8 +139,9 @@ class AdoptedChildren:
             if record.is_dead:
                 reaped += _reap(pid)
             else:
-                living[pid] = record.started
-        self.living = living
+                self._seen[pid] = record.started
+        if not self._unseen:
+            self.living = self._seen
         return reaped
 
     def _look_later(self) -> None:
@@ -136,10 +151,15 @@ class AdoptedChildren:
     def _look(self) -> None:
         self._call = None
         try:
-            self.sweep()
+            if not self._unseen:
+                self._begin()
+            self._go_on(SLICE_SECONDS)
         except OSError:  # the whole machine has no descriptor left: look again later
             self._look_later()
-        if self.living or self._running:
+            return
+        if self._unseen:
+            self._call = self._clock.callLater(0, self._look)
+        elif self.living or self._running or self._had_running:
             self._look_later()
 
     def _is_ours(self, pid: int) -> bool:

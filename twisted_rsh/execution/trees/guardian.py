@@ -73,7 +73,7 @@ while read -r act pid mark born; do
         !) steps=KILL ;;
     esac
 done
-jobs=" $(set | sed -n "s/^job_\([0-9]*\)='\{0,1\}\([^']*\)'\{0,1\}$/\1:\2/p" | tr '\n' ' ')"
+jobs=" $(set | sed -n "s/^job_\([0-9A-Za-z]*\)='\{0,1\}\([^']*\)'\{0,1\}$/\1:\2/p" | tr '\n' ' ')"
 patterns= oldest=
 for job in $jobs; do
     mark=${job#*:} born=${job##*:}
@@ -108,6 +108,7 @@ doom() {
 signal_all() {
     left=' '
     for job in $jobs; do
+        case $job in rest*) continue ;; esac
         kill -s "$1" -- "-${job%%:*}" && left="$left$job "
     done
     jobs=$left
@@ -143,9 +144,9 @@ mark, the folder of the control group or nothing, and the beginning of the mark 
 A guardian that replaces another one is born in the control group, and leaves it first: it must outlive what it ends.
 
 While the server lives, a job is a variable of its own: with one list of them, each line would cost as much as there are
-jobs.  The line ``!`` leaves only the last step.  When the server is gone, a job is the word ``PID:MARK:BORN``.  The
-next look takes a group that is gone from the list, as its number may soon be another's.  Killed processes are killed
-again, as they may fork.
+jobs.  The line ``!`` leaves only the last step.  When the server is gone, a job is the word ``PID:MARK:BORN``; instead
+of the number of a group that is gone it has ``rest`` and the mark.  The next look takes a group that is gone from the
+list, as its number may soon be another's.  Killed processes are killed again, as they may fork.
 
 In the control group it suspects every process that carries no mark of this server's and is no older than the oldest
 job: it comes from one of the jobs and has wiped its environment, or has become another user.  A process that a job left
@@ -171,9 +172,9 @@ class Guardian(WatchedDescriptor):
     def __init__(self, reactor: IJobReactor, grace: int = round(GRACE_SECONDS)) -> None:
         super().__init__(reactor, -1)
         self._grace = grace
-        self._jobs: dict[int, tuple[bytes, int]] = {}
-        self._told: set[int] = set()
-        self._untold: dict[int, None] = {}
+        self._jobs: dict[bytes, tuple[bytes, int]] = {}
+        self._told: set[bytes] = set()
+        self._untold: dict[bytes, None] = {}
         self._is_stopping = False
         self._telling: IDelayedCall | None = None
         self._arguments: tuple[str | bytes, ...] = ()
@@ -247,29 +248,51 @@ class Guardian(WatchedDescriptor):
         :param born: clock ticks from the start of the system to the job's; an older process in the control group does
             not come from it.
         """
-        assert mark.isalnum(), "a mark is a word of the script"
-        self._jobs[pid] = mark, born
-        self._tell(pid)
+        self._add(b"%d" % pid, mark, born)
 
     def job_ended(self, pid: int) -> None:
         """Tell the guardian to leave a job alone from now on: its group is gone, or may stay.
 
         :param pid: the number that :meth:`job_started` got.  Nothing happens with any other.
         """
-        if self._jobs.pop(pid, None) is not None:
-            self._tell(pid)
+        self._remove(b"%d" % pid)
+
+    def rest_ends(self, mark: bytes, born: int = 0) -> None:
+        """Tell the guardian to end what is left of a job whose group is gone, if the server is killed.
+
+        :param mark: the job's mark.
+        :param born: as for :meth:`job_started`.
+        """
+        self._add(b"rest" + mark, mark, born)
+
+    def rest_ended(self, mark: bytes) -> None:
+        """Tell the guardian that what was left of a job is gone.
+
+        :param mark: the mark that :meth:`rest_ends` got.  Nothing happens with any other.
+        """
+        self._remove(b"rest" + mark)
+
+    def _add(self, key: bytes, mark: bytes, born: int) -> None:
+        assert mark.isalnum(), "a mark is a word of the script"
+        self._jobs[key] = mark, born
+        self._tell(key)
+
+    def _remove(self, key: bytes) -> None:
+        if self._jobs.pop(key, None) is not None:
+            self._tell(key)
 
     def kill_jobs(self) -> None:
         """Kill the process groups of all jobs now, and let the guardian kill the rest when this process has ended.
 
         It changes nothing here, and may be called by a signal's handler in the middle of anything.
         """
-        for pid in list(self._jobs):
-            with contextlib.suppress(OSError):  # it is gone, or another user's
-                os.killpg(pid, signal.SIGKILL)
+        for key in list(self._jobs):
+            if key.isdigit():
+                with contextlib.suppress(OSError):  # it is gone, or another user's
+                    os.killpg(int(key), signal.SIGKILL)
         with contextlib.suppress(OSError):  # there is no guardian, or its pipe is full
-            for pid in list(self._untold):
-                os.write(self._fd, self._line(pid))
+            for key in list(self._untold):
+                os.write(self._fd, self._line(key))
             os.write(self._fd, b"!\n")
 
     def stop(self) -> None:
@@ -285,13 +308,13 @@ class Guardian(WatchedDescriptor):
             os.kill(self.pid, signal.SIGKILL)
         self.close()
 
-    def _tell(self, pid: int) -> None:
+    def _tell(self, key: bytes) -> None:
         if self._fd < 0:
             return
-        if pid in self._jobs or pid in self._told:
-            self._untold[pid] = None
+        if key in self._jobs or key in self._told:
+            self._untold[key] = None
         else:
-            self._untold.pop(pid, None)
+            self._untold.pop(key, None)
         if self._untold and self._telling is None:
             self._telling = self._reactor.callLater(TELL_SECONDS, self._tell_now)
 
@@ -302,26 +325,26 @@ class Guardian(WatchedDescriptor):
     def doWrite(self) -> None:
         """Tell what is not told yet, as far as the pipe takes it; the reactor calls this when it has room again."""
         while self._untold:
-            pid = next(iter(self._untold))
+            key = next(iter(self._untold))
             try:
                 # The pipe takes so short a write whole or not at all (pipe(7), PIPE_BUF).
-                os.write(self._fd, self._line(pid))
+                os.write(self._fd, self._line(key))
             except BlockingIOError:
                 self._reactor.addWriter(self)
                 return
             except BrokenPipeError:  # the watch of its exit reports that
                 self.close()
                 return
-            del self._untold[pid]
-            if pid in self._jobs:
-                self._told.add(pid)
+            del self._untold[key]
+            if key in self._jobs:
+                self._told.add(key)
             else:
-                self._told.discard(pid)
+                self._told.discard(key)
         self._reactor.removeWriter(self)
 
-    def _line(self, pid: int) -> bytes:
-        job = self._jobs.get(pid)
-        return b"- %d\n" % pid if job is None else b"+ %d %s %d\n" % (pid, *job)
+    def _line(self, key: bytes) -> bytes:
+        job = self._jobs.get(key)
+        return b"- %s\n" % key if job is None else b"+ %s %s %d\n" % (key, *job)
 
     def close(self) -> None:
         """Close the pipe, and forget what is not told yet."""

@@ -8,12 +8,13 @@ looks.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
 from collections.abc import Iterable, Mapping
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from twisted_rsh.execution.trees.table import MARK_NAME, SHARED_SECONDS, TICKS_PER_SECOND, ProcessRecord
 from twisted_rsh.execution.trees.trees import JobTrees
@@ -25,6 +26,10 @@ PROOF_SECONDS = 1.0
 """Seconds for which the job's group number still counts as the job's after its leader has been reaped.  The number is
 free once the group is gone.  The system gives it to another process only after it has started as many processes as it
 has numbers, 32,768 or more."""
+
+PROVE_EVERY_SECONDS = PROOF_SECONDS / 4
+"""Seconds between two looks at a group whose leader has been reaped.  Each takes one system call, and extends the
+proof: processes that fork and exit faster than ``/proc`` can be read still hold the number of their group."""
 
 _START_MARGIN_TICKS = TICKS_PER_SECOND
 """Clock ticks by which a process may seem older than its job: two clocks are rounded, and some more."""
@@ -42,6 +47,7 @@ class JobTree:
 
     :param trees: what all job trees share; hears of the start and the end of this one.
     :ivar table: the processes of this machine.
+    :ivar steps: divides the reactor's turns among the ends of jobs.
     :ivar mark: a name and a value for the environment of the job.
     :ivar pid: the number of the job's first process; ``None`` before :meth:`started`.
     """
@@ -50,13 +56,17 @@ class JobTree:
         self._trees = trees
         self._clock: IReactorTime = trees.reactor
         self.table = trees.table
+        self.steps = trees.steps
         self._value = trees.new_mark()
         self._known: dict[int, int] = {}
         self._killed: dict[int, int] = {}
         self._is_reaped = False
         self._group_is_gone = False
         self._is_closed = False
-        self._proved_at = 0.0
+        self._must_end = False
+        self._stopped_at: float | None = None
+        self._proof: IDelayedCall | None = None
+        self._reaped_at = self._proved_at = 0.0
         self._started_at = 0.0
         self._empty_since: float | None = None
         self._born = _now_in_ticks() if self.table.is_supported else 0
@@ -94,16 +104,42 @@ class JobTree:
         It takes one system call, and no look at ``/proc``.
         """
         self._is_reaped = True
-        self._proved_at = self._clock.seconds()
+        self._reaped_at = self._proved_at = self._clock.seconds()
         if self.pid is not None:
             self._trees.job_reaped(self.pid)
-        self._signal_group(0)
+        if self._signal_group(0):
+            self._prove_later()
+
+    def must_end(self) -> None:
+        """Learn that all of the job is to be ended: the guardian goes on with that, also when its own group is gone.
+
+        Call :meth:`close` in the end.
+        """
+        self._must_end = True
+        if self._group_is_gone and self.pid is not None:
+            self._is_closed = False
+            self._trees.job_group_gone(self.pid, self._value, self._born)
 
     def close(self) -> None:
         """Report the end of the job, unless that was done; what the job left behind is left alone."""
         if not self._is_closed and self.pid is not None:
             self._is_closed = True
-            self._trees.job_ended(self.pid)
+            self._trees.job_ended(self.pid, self._value)
+        self._stop_proving()
+
+    def _prove_later(self) -> None:
+        self._proof = self._clock.callLater(PROVE_EVERY_SECONDS, self._prove)
+
+    def _prove(self) -> None:
+        """See that the group is still there: while it is, the system gives its number to no other process."""
+        self._proof = None
+        if self._number_is_ours and self._signal_group(0):
+            self._prove_later()
+
+    def _stop_proving(self) -> None:
+        if self._proof is not None:
+            self._proof.cancel()
+            self._proof = None
 
     def members(self, max_age: float = SHARED_SECONDS) -> dict[int, ProcessRecord]:
         """Find the living processes of the job.
@@ -139,14 +175,29 @@ class JobTree:
         """
         if self.pid is None or not self.table.is_supported or (number == 0 and self._is_any_known_alive()):
             return True
-        return self.table.prepare(self._started_at)
+        if self._stopped_at is None:
+            if not self.table.prepare(self._started_at):
+                return False
+            found = self._look()[0] if number == signal.SIGKILL else {}
+            if not found:
+                return True
+            self._stop(found)
+        return self.table.prepare(math.nextafter(self._stopped_at or 0.0, math.inf))
+
+    def prepare_rest(self) -> bool:
+        """Take a slice of the look that :meth:`pass_on` needs.
+
+        :returns: whether the look is there; if not, call this again in a later turn.
+        """
+        return not self.table.is_supported or self.table.prepare(math.nextafter(self._reaped_at, math.inf))
 
     def signal(self, number: int) -> bool:
         """Send a signal to every process of the job.
 
         It also reaches processes of the group that fork and exit faster than a look can see, while the group's number
         is the job's.  ``SIGSTOP`` precedes ``SIGKILL``, so that none can fork while the others are killed; call it
-        again soon after, until no process is left.
+        again soon after, until no process is left.  It looks at all processes in one piece, unless :meth:`prepare` has
+        done so just before.
 
         :param number: a signal's number, or 0 to ask only.
         :returns: whether any process of the job was there.
@@ -158,25 +209,32 @@ class JobTree:
         if number == 0 and self._is_any_known_alive():
             return True
         found, was_there = self._look()
-        if number == signal.SIGKILL and found:
-            # A stopped process can still be seen to be the parent of what it forked; a killed one cannot.
-            self._send(found, signal.SIGSTOP)
+        if number == signal.SIGKILL and found and self._stopped_at is None:
+            self._stop(found)
             found |= self.members(0)
         if number:
             self._send(found, number)
         if number == signal.SIGKILL:
+            self._stopped_at = None
             self._kill_again(found)
         return was_there
 
+    def _stop(self, members: Mapping[int, ProcessRecord]) -> None:
+        # A stopped process can still be seen to be the parent of what it forked; a killed one cannot.
+        self._send(members, signal.SIGSTOP)
+        self._stopped_at = self._clock.seconds()
+
     def pass_on(self, number: int) -> bool:
         """Send a signal that the job's own group has got to the processes outside of the group.
+
+        Call :meth:`prepare_rest` until it returns true, and then this.
 
         :param number: the signal's number.
         :returns: whether any process of the job is left, in the group or outside.
         """
         if not self.table.is_supported:
             return self._signal_group(0)
-        found = self.members(0)
+        found = self.members()
         for record in found.values():
             if record.group != self.pid:
                 self.table.signal(record, number)
@@ -253,9 +311,15 @@ class JobTree:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             self._group_is_gone = True
-            self.close()
+            self._stop_proving()
+            if self._must_end:
+                self._trees.job_group_gone(self.pid, self._value, self._born)
+            else:
+                self.close()
         except PermissionError:
             pass  # it is there, and not ours to signal: a set-user-id program
+        if self._is_reaped and not self._group_is_gone and self._number_is_ours:
+            self._proved_at = self._clock.seconds()
         return not self._group_is_gone
 
 

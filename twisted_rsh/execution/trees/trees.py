@@ -10,6 +10,7 @@ from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.adoption import AdoptedChildren, become_subreaper
 from twisted_rsh.execution.trees.control_group import ControlGroup, ControlGroupUnavailable
 from twisted_rsh.execution.trees.guardian import Guardian
+from twisted_rsh.execution.trees.steps import Steps
 from twisted_rsh.execution.trees.suspension import SuspensionWatch
 from twisted_rsh.execution.trees.table import ProcessTable
 
@@ -36,6 +37,7 @@ class JobTrees:
     :ivar reactor: the reactor.
     :ivar table: the processes of this machine; its `is_supported` says whether limits of memory and processor time
         can be kept.
+    :ivar steps: divides the reactor's turns among the ends of jobs.
     :ivar control_group: the control group, or ``None``.
     :ivar suspension: notices that a job is suspended from outside, and that it goes on.
     """
@@ -52,6 +54,7 @@ class JobTrees:
     ) -> None:
         self.reactor = reactor
         self.table = ProcessTable(reactor)
+        self.steps = Steps(reactor)
         self.control_group = control_group
         self._owns_process = owns_process
         self._mark_prefix = secrets.token_hex(MARK_BYTES // 2).encode("ascii")
@@ -125,10 +128,23 @@ class JobTrees:
         self._adopted.job_reaped(pid)
         self.suspension.forget(pid)
 
-    def job_ended(self, pid: int) -> None:
-        """Learn that the process group of a job is gone, or that the job is over.  Called once, after the others.
+    def job_group_gone(self, pid: int, mark: bytes, born: int) -> None:
+        """Learn that the process group of a job is gone whose other processes are being ended.
 
-        :param pid: the number of its first process.
+        :param pid: the number of its first process, which may be another's from now on.
+        :param mark: its mark.
+        :param born: as in :meth:`job_started`.
         """
         self._adopted.job_ended(pid)
         self._guardian.job_ended(pid)
+        self._guardian.rest_ends(mark, born)
+
+    def job_ended(self, pid: int, mark: bytes) -> None:
+        """Learn that a job is over, or that its process group is gone and the rest is left alone.
+
+        :param pid: the number of its first process.
+        :param mark: its mark.
+        """
+        self._adopted.job_ended(pid)
+        self._guardian.job_ended(pid)
+        self._guardian.rest_ended(mark)

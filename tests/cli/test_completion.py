@@ -1,0 +1,138 @@
+"""Completion: the scripts in real shells, and what the client makes of their answers."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.tools import require_tool
+from twisted_rsh import cli
+from twisted_rsh.cli.completion import Completions, _parse, _quoted, common_start, in_columns
+
+SCRIPTS = Path(cli.__file__).parent / "scripts"
+NAMES = {"bash": "complete.bash", "dash": "complete.sh", "zsh": "complete.zsh"}
+
+Complete = Callable[..., Completions | None]
+
+
+@pytest.fixture(params=["bash", "dash", "zsh"])
+def shell(request: pytest.FixtureRequest) -> str:
+    """The name of a shell."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def complete(shell: str, tmp_path: Path) -> Complete:
+    """Completes a line in a folder with some files, after some commands."""
+    for name in ("a file", "plain.txt", "it's", "$x", "sub/inner", "漢字"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+
+    def ask(line: str, before: str = "") -> Completions | None:
+        script = (SCRIPTS / NAMES[shell]).read_text()
+        text = f"set -- {_quoted(line)} mark\n{script}"
+        if shell == "zsh":
+            text = f"trsh-complete() {{\n{script}\n}}\ntrsh-complete {_quoted(line)} mark"
+        command = [require_tool(shell), *(["-f"] if shell == "zsh" else []), "-c", f"{before}\n( {text}\n)"]
+        answer = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
+        return _parse(answer.stdout, "mark", line)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("line", "completed"),
+    [
+        ("cat pl", "cat plain.txt"),
+        ("cat ./pl", "cat ./plain.txt"),
+        ("cat a", "cat a\\ file"),
+        ("cat a\\ f", "cat a\\ file"),
+        ("cat it", "cat it\\'s"),
+        ("cat su", "cat sub/"),
+        ("cat sub/", "cat sub/inner"),
+        ("cat plain.txt | gre", None),
+        ("x=1 cat pl", "x=1 cat plain.txt"),
+        ("cat > pl", "cat > plain.txt"),
+        ("echo $HOM", "echo $HOME"),
+        ("true; cat 漢", "true; cat 漢字"),
+        ("cat nothing-like-it", None),
+    ],
+)
+def test_files_and_variables(complete: Complete, line: str, completed: str | None) -> None:
+    """Every shell completes files, quoted as it needs them, and variables."""
+    if completed is None:
+        found = complete(line)
+        assert found is None or found.texts[0].startswith("gre")
+        return
+    found = complete(line)
+    assert found is not None
+    assert [line[: len(line) - found.replaced] + text for text in found.texts] == [completed]
+
+
+def test_commands(complete: Complete, shell: str) -> None:
+    """The first word is a command: of the path, of the shell itself, an alias."""
+    found = complete("ech")
+    assert found is not None
+    assert "echo" in found.texts
+    found = complete("moo", "shopt -s expand_aliases 2>/dev/null; alias moocow=ls")
+    assert found is not None
+    assert found.texts == ("moocow",)
+    if shell != "dash":
+        found = complete("my_fun", "my_function() { :; }")
+        assert found is not None
+        assert found.texts == ("my_function",)
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+def test_completions_of_the_users_own(complete: Complete, shell: str) -> None:
+    """What `complete` says counts: word lists, functions with their line and words, the default, and quoted words."""
+    words = complete("tool sub st", "complete -W 'start stop' tool")
+    assert words == Completions(2, ("start", "stop"))
+    function = 'complete -F f tool; f() { COMPREPLY=("$COMP_CWORD-$2-$3" "${COMP_WORDS[1]}" "${COMP_LINE// /_}"); }'
+    assert complete("ls; tool one tw", function) == Completions(2, ("2-tw-one", "one", "tool_one_tw"))
+    default = complete("tool pl", "f() { :; }; complete -o default -F f tool")
+    assert default == Completions(2, ("plain.txt",))
+    assert complete('cat "a') == Completions(2, ('"a file',))
+    assert complete("t st", "alias t='tool -x'; complete -W 'start' tool") == Completions(2, ("start",))
+    assert complete("ssh root@localh") == Completions(11, ("root@localhost",))
+
+
+def test_nothing_changes_in_the_shell(tmp_path: Path) -> None:
+    """The script works whatever options are set, and reads nothing."""
+    script = (SCRIPTS / "complete.bash").read_text()
+    before = "set -eufx -o pipefail 2>/dev/null; IFS=x; exec 3>&1; alias printf=false"
+    (tmp_path / "plain.txt").touch()
+    command = [require_tool("bash"), "-c", f"{before}\n( set -- 'cat pl' mark\n{script}\n)"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True, input="untouched")
+    assert _parse(answer.stdout, "mark", "cat pl") == Completions(2, ("plain.txt",))
+
+
+@pytest.mark.parametrize(
+    ("answer", "read"),
+    [
+        ("mark\na\nab\nac\n.\n", Completions(1, ("ab", "ac"))),
+        ("other output\nmark\n\nab\nab\n.\n", Completions(0, ("ab",))),
+        ("mark\na\nab\na\x1b[31m\n.\n", Completions(1, ("ab",))),
+        ("mark\na\n.\n", None),
+        ("mark\na\nab\n", None),
+        ("mark\nx\nab\n.\n", None),
+        ("", None),
+    ],
+)
+def test_answers(answer: str, read: Completions | None) -> None:
+    """An answer that is not whole is none; what could control the terminal is left out."""
+    assert _parse(answer, "mark", "ls a") == read
+
+
+def test_common_start_and_columns() -> None:
+    """What all candidates begin with; columns of the right width, read downwards."""
+    assert common_start(("start", "stop")) == "st"
+    assert common_start(("one",)) == "one"
+    assert common_start(("a", "b")) == ""
+    assert in_columns(("x/a", "x/bb/", "c"), 10) == ["a    c", "bb/"]
+    assert in_columns(("漢字", "b", "c"), 12) == ["漢字  c", "b"]

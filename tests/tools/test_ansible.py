@@ -1,0 +1,70 @@
+"""Ansible's own ``ssh`` plugin with ``trsh``: modules, pipelining, copy and fetch, failed and unreachable hosts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.tools import require_tool
+from tests.tools.box import Box
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def ansible(box: Box, tmp_path: Path) -> Box:
+    """The server, with an environment in which Ansible calls ``trsh`` and copies without sftp."""
+    require_tool("ansible-playbook")
+    box.environment |= {
+        "ANSIBLE_HOME": str(tmp_path / "ansible"),
+        "ANSIBLE_LOCAL_TEMP": str(tmp_path / "ansible"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_PYTHON_INTERPRETER": "/usr/bin/python3",
+        "ANSIBLE_SSH_EXECUTABLE": box.trsh,
+        "ANSIBLE_SSH_PIPELINING": "1",
+        "ANSIBLE_SSH_RETRIES": "0",
+        "ANSIBLE_SSH_TRANSFER_METHOD": "piped",
+    }
+    return box
+
+
+PLAY = """
+- hosts: box1
+  gather_facts: false
+  tasks:
+    - ping:
+    - copy: {{src: {folder}/data, dest: {folder}/copied}}
+    - fetch: {{src: {folder}/copied, dest: {folder}/fetched, flat: true}}
+    - shell: echo $((40 + 2))
+      register: sum
+    - assert: {{that: sum.stdout == "42"}}
+    - meta: reset_connection
+    - command: "false"
+"""
+
+
+def test_play(ansible: Box, tmp_path: Path) -> None:
+    """Modules run, a file goes there and comes back, the connection is reset, and a failed task is a failed host."""
+    (tmp_path / "data").write_bytes(os.urandom(2_000_000))
+    (tmp_path / "play.yml").write_text(PLAY.format(folder=tmp_path))
+    done = ansible.run("ansible-playbook", "-i", "box1,", tmp_path / "play.yml", status=2)
+    assert (tmp_path / "fetched").read_bytes() == (tmp_path / "data").read_bytes()
+    assert "ok=5 " in done.stdout, done.stdout
+    assert "unreachable=0" in done.stdout
+    assert "failed=1" in done.stdout
+
+
+def test_unreachable(ansible: Box) -> None:
+    """A host at which nothing answers is unreachable, which is not failed."""
+    done = ansible.run("ansible", "-i", "closed,", "all", "-m", "ping", status=4)
+    assert "UNREACHABLE" in done.stdout
+    assert "no server of yours is known on port 1" in done.stdout
+
+
+def test_interrupted(ansible: Box, tmp_path: Path) -> None:
+    """Ctrl-C ends the task on the server."""
+    fifo = tmp_path / "fifo"
+    words = ("ansible", "-i", "box1,", "all", "-m", "raw", "-a", f"echo $$ > {fifo}; exec sleep 600")
+    assert ansible.interrupt(fifo, *words) != 0

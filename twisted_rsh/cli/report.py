@@ -1,0 +1,181 @@
+"""The ending of a command for programs: one JSON object, on stdout (``--json``) or a descriptor (``--status-fd``).
+
+The object has the fields of :class:`~twisted_rsh.client.result.Result`, with the ending as members of their own.  What
+cannot be written as text in JSON has a member ``NAME_base64`` in the place of ``NAME``.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+import json
+import os
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
+from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.client.job import Job
+from twisted_rsh.client.result import Result
+from twisted_rsh.client.shell import Shell
+from twisted_rsh.client.status import describe_ending
+from twisted_rsh.client.streams import RemoteOutput
+from twisted_rsh.core.endings import (
+    Ending,
+    Exited,
+    LimitReached,
+    OutcomeUnknown,
+    Refused,
+    Signalled,
+    Stopped,
+    TimedOut,
+)
+
+__all__ = ["CollectingOutputs", "Report"]
+
+_KINDS = {
+    Exited: "exited",
+    Signalled: "signalled",
+    TimedOut: "timed-out",
+    LimitReached: "limit",
+    Stopped: "stopped",
+    Refused: "refused",
+    OutcomeUnknown: "unknown",
+}
+"""The names of the endings, as the protocol has them.  A client that failed by itself has ``failed``."""
+
+
+class CollectingOutputs(LocalOutputs):
+    """The client's outputs when a command's output is kept for one object, and not written as it comes."""
+
+    def show(self, job: Job | Shell, *, is_lent: bool = False) -> None:
+        """Keep all that comes on both streams of a job, from now to their ends."""
+        self.collected = (bytearray(), bytearray())
+        for stream, kept in zip((job.stdout, job.stderr), self.collected, strict=True):
+            _keep(stream, kept)
+
+
+def _keep(stream: RemoteOutput, kept: bytearray) -> None:
+    def keep(data: bytes) -> None:
+        kept.extend(data)
+        stream.consumed(len(data))
+
+    stream.forward(keep)
+
+
+class Report:
+    """What is known of one run of the client, for the object that tells it.
+
+    :param clock: the reactor.
+    :param options: the command line.
+    """
+
+    def __init__(self, clock: IReactorTime, options: ClientOptions) -> None:
+        self._clock = clock
+        self._options = options
+        self._began_at = clock.seconds()
+        self._members: dict[str, Any] = {}
+
+    async def job_ended(self, job: Job, outputs: LocalOutputs) -> None:
+        """Take note of a command that has ended.
+
+        :param job: the command.
+        :param outputs: those that showed it.
+        """
+        end = await job.wait()
+        stdout, stderr = outputs.collected if isinstance(outputs, CollectingOutputs) else (b"", b"")
+        command = job.request.argv or job.request.command or ""
+        encoding = self._options.encoding or job.encoding or "utf-8"
+        result = Result(command, bytes(stdout), bytes(stderr), end.ending, encoding, end.held_open, end.usage)
+        self._members = _result_members(result)
+        self._members |= {"stdout_bytes": job.stdout.total, "stderr_bytes": job.stderr.total}
+        self._members["command"] = list(command) if self._options.argv else " ".join(self._options.command) or None
+
+    def status_known(self, status: int, error: str | None) -> None:
+        """Take note of the end of the client.
+
+        :param status: its exit status.
+        :param error: the line that says why it failed; ``None`` if the client did not fail by itself.
+        """
+        if error is not None or not self._members:
+            self._members = {"ending": "failed", **_NO_ENDING, "error": error} | {
+                name: value for name, value in self._members.items() if name not in {"ending", *_NO_ENDING, "error"}
+            }
+        self._members |= {
+            "status": status,
+            "host": self._options.host,
+            "port": self._options.port,
+            "seconds": round(self._clock.seconds() - self._began_at, 6),
+        }
+
+    def text(self) -> str:
+        """Return the whole object, in one line without its end."""
+        return json.dumps(self._members)
+
+    def write_status(self, fd: int) -> None:
+        """Write the object, without the command and its output, to a descriptor, and a line end.
+
+        :raises OSError: it cannot be written.
+        """
+        left_out = {"command", "stdout", "stderr", "stdout_base64", "stderr_base64"}
+        members = {name: value for name, value in self._members.items() if name not in left_out}
+        data = memoryview((json.dumps(members) + "\n").encode())
+        while data:
+            data = data[os.write(fd, data) :]
+
+
+_NO_ENDING = {
+    "exit": None,
+    "signal": None,
+    "core_dumped": False,
+    "timed_out": None,
+    "limit": None,
+    "limit_amount": None,
+    "refusal": None,
+}
+"""The members that say how a command ended, and their values where they say nothing."""
+
+
+def _ending_members(ending: Ending) -> dict[str, Any]:
+    members: dict[str, Any] = {"ending": _KINDS[type(ending)], **_NO_ENDING, "error": None}
+    match ending:
+        case Exited(code):
+            members["exit"] = code
+        case Signalled(name, core_dumped):
+            members |= {"signal": name, "core_dumped": core_dumped}
+        case Stopped(name):
+            members["signal"] = name
+        case TimedOut(seconds):
+            members["timed_out"] = seconds
+        case LimitReached(limit, amount):
+            members |= {"limit": limit.value, "limit_amount": amount}
+        case Refused(reason):
+            members |= {"refusal": reason.value, "error": describe_ending(ending)}
+        case OutcomeUnknown():
+            members["error"] = describe_ending(ending)
+    return members
+
+
+def _result_members(result: Result) -> dict[str, Any]:
+    members: dict[str, Any] = {}
+    for field in dataclasses.fields(result):
+        value = getattr(result, field.name)
+        if field.name == "ending":
+            members |= _ending_members(value)
+        else:
+            members |= _member(field.name, value, result.encoding)
+    return members
+
+
+def _member(name: str, value: Any, encoding: str) -> dict[str, Any]:
+    """Return the member of the object for a field: text where bytes are text, and base64 otherwise."""
+    if isinstance(value, bytes):
+        try:
+            return {name: value.decode(encoding)}
+        except (LookupError, ValueError):
+            return {f"{name}_base64": base64.b64encode(value).decode("ascii")}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: dataclasses.asdict(value)}
+    return {name: value.value if isinstance(value, enum.Enum) else value}

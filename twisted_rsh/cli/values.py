@@ -1,0 +1,253 @@
+"""The values of options and keywords, read from text: ports, times, sizes, names, yes and no."""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+
+from twisted_rsh.cli.destination import UsageError
+from twisted_rsh.client.text import text_codec
+from twisted_rsh.core.limits import MAX_OFFSET
+from twisted_rsh.core.requests import Disconnection, parse_disconnection
+
+__all__ = [
+    "MAX_PORT",
+    "TerminalWish",
+    "parse_count",
+    "parse_descriptor",
+    "parse_disconnection_policy",
+    "parse_encoding",
+    "parse_escape",
+    "parse_family",
+    "parse_flag",
+    "parse_interval",
+    "parse_log_level",
+    "parse_port",
+    "parse_seconds",
+    "parse_session_type",
+    "parse_size",
+    "parse_terminal_wish",
+]
+
+MAX_PORT = 65535
+"""The highest TCP port."""
+
+MAX_DESCRIPTOR = 2**31 - 1
+"""The highest number of a descriptor: it is a C ``int``."""
+
+MAX_COUNT = 1000
+"""The highest number of signs of life that may be missed, which is more than anybody waits for."""
+
+MAX_INTERVAL_SECONDS = 86400 * 365
+"""The longest interval: a year."""
+
+MAX_INTERVAL_CHARACTERS = 32
+"""The longest text of an interval: each unit once, with some digits."""
+
+_SIZE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
+"""The factors of the letters that may follow a number of bytes."""
+
+_TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+"""Seconds of the letters that may follow a number in ssh_config(5), *TIME FORMATS* of sshd_config(5)."""
+
+_LOG_LEVELS = {"QUIET": -1, "FATAL": -1, "ERROR": -1, "INFO": 0, "VERBOSE": 0, "DEBUG": 1, "DEBUG1": 1, "DEBUG2": 2}
+_LOG_LEVELS |= {"DEBUG3": 3}
+"""The levels of ssh: -1 for fatal errors only, 0 for remarks too, above that the number of ``-v``."""
+
+_FLAGS = {"yes": True, "true": True, "no": False, "false": False}
+_FAMILIES = {"any": 0, "inet": 4, "inet6": 6}
+
+
+class TerminalWish(enum.Enum):
+    """Whether the user wants the server to allocate a terminal."""
+
+    UNSAID = "auto"
+    """A terminal for the console, if the client's stdout is one, and none for a command."""
+
+    ASKED = "yes"
+    """A terminal if the client's stdin is one: ``-t``."""
+
+    ALWAYS = "force"
+    """A terminal, whatever the client's stdin is: ``-tt``."""
+
+    NEVER = "no"
+    """No terminal: ``-T``."""
+
+
+def _number(text: str, maximum: int) -> int:
+    """Read a number from 1 to a maximum; return 0 for any other text."""
+    # int() alone would take signs, spaces, underscores and the digits of other scripts.
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(maximum)) else 0
+    return number if number <= maximum else 0
+
+
+def _choice(text: str, choices: dict[str, int], kind: str) -> int:
+    for name, value in choices.items():
+        if name.lower() == text.lower():
+            return value
+    raise UsageError(f"not a {kind}: {text!r}: give one of {', '.join(choices)}")
+
+
+def parse_port(text: str) -> int:
+    """Read a TCP port.
+
+    :raises UsageError: it is none.
+    """
+    port = _number(text, MAX_PORT)
+    if not port:
+        raise UsageError(f"not a port: {text!r}: give a number from 1 to {MAX_PORT}")
+    return port
+
+
+def parse_seconds(text: str) -> float:
+    """Read a time of more than 0 seconds.
+
+    :raises UsageError: it is none.
+    """
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (0 < seconds < math.inf):
+        raise UsageError(f"not a time: {text!r}: give seconds, more than 0, such as 2.5")
+    return seconds
+
+
+def parse_interval(text: str) -> float | None:
+    """Read a time as ssh writes it: seconds, or ``1h30m``.
+
+    :returns: seconds; ``None`` for 0 and for ``none``, which both mean the default.
+    :raises UsageError: it is no time, or longer than :data:`MAX_INTERVAL_SECONDS`.
+    """
+    if text.lower() == "none":
+        return None
+    seconds = 0
+    if text and len(text) <= MAX_INTERVAL_CHARACTERS and re.fullmatch(r"(?:[0-9]+[smhdwSMHDW])*[0-9]*", text):
+        for number, unit in re.findall(r"([0-9]+)([a-zA-Z]?)", text):
+            seconds += int(number) * _TIME_UNITS[unit.lower() or "s"]
+        if seconds <= MAX_INTERVAL_SECONDS:
+            return float(seconds) or None
+    raise UsageError(f"not a time: {text!r}: give seconds, or a time such as 1m30s")
+
+
+def parse_count(text: str) -> int:
+    """Read a number of signs of life that may be missed.
+
+    :raises UsageError: it is no number from 1 to :data:`MAX_COUNT`.
+    """
+    count = _number(text, MAX_COUNT)
+    if not count:
+        raise UsageError(f"not a count: {text!r}: give a number from 1 to {MAX_COUNT}")
+    return count
+
+
+def parse_size(text: str) -> int:
+    """Read a number of bytes, which ``K``, ``M`` or ``G`` may follow.
+
+    :raises UsageError: it is none.
+    """
+    unit = _SIZE_UNITS.get(text[-1:].upper(), 1)
+    size = unit * _number(text if unit == 1 else text[:-1], MAX_OFFSET)
+    if not 0 < size <= MAX_OFFSET:
+        raise UsageError(f"not a size: {text!r}: give bytes, more than 0, such as 4096, 64K, 10M or 2G")
+    return size
+
+
+def parse_descriptor(text: str) -> int:
+    """Read the number of a descriptor.
+
+    :raises UsageError: it is none.
+    """
+    if text == "0":
+        return 0
+    number = _number(text, MAX_DESCRIPTOR)
+    if not number:
+        raise UsageError(f"not a descriptor: {text!r}: give the number of an open one, such as 3")
+    return number
+
+
+def parse_encoding(text: str) -> str:
+    """Read the name of a code page; return Python's name for it.
+
+    :raises UsageError: Python knows none of that name.
+    """
+    try:
+        return text_codec(text)
+    except LookupError:
+        raise UsageError(f"no such code page: {text!r}: give one that Python knows, such as utf-8 or gbk") from None
+
+
+def parse_disconnection_policy(text: str) -> Disconnection:
+    """Read a policy for jobs without a connection.
+
+    :raises UsageError: it is none.
+    """
+    try:
+        return parse_disconnection(text)
+    except ValueError:
+        raise UsageError(f"not a policy: {text!r}: give kill, keep, or grace: and seconds, such as grace:600") from None
+
+
+def parse_flag(text: str) -> bool:
+    """Read yes or no.
+
+    :raises UsageError: it is neither.
+    """
+    if text.lower() not in _FLAGS:
+        raise UsageError(f"neither yes nor no: {text!r}")
+    return _FLAGS[text.lower()]
+
+
+def parse_family(text: str) -> int:
+    """Read an address family; return 4, 6, or 0 for any.
+
+    :raises UsageError: it is none.
+    """
+    return _choice(text, _FAMILIES, "family of addresses")
+
+
+def parse_log_level(text: str) -> int:
+    """Read a level of messages; return -1 for fatal errors only, 0 for remarks too, above that the number of ``-v``.
+
+    :raises UsageError: it is none.
+    """
+    return _choice(text, _LOG_LEVELS, "log level")
+
+
+def parse_terminal_wish(text: str) -> TerminalWish:
+    """Read the value of ``RequestTTY``.
+
+    :raises UsageError: it is none.
+    """
+    for wish in TerminalWish:
+        if wish.value == text.lower():
+            return wish
+    if text.lower() in _FLAGS:
+        return TerminalWish.ASKED if _FLAGS[text.lower()] else TerminalWish.NEVER
+    raise UsageError(f"not a wish for a terminal: {text!r}: give one of no, yes, force, auto")
+
+
+def parse_session_type(text: str) -> str:
+    """Read the value of ``SessionType``: ``none``, ``subsystem`` or ``default``.
+
+    :raises UsageError: it is none.
+    """
+    if text.lower() not in {"none", "subsystem", "default"}:
+        raise UsageError(f"not a type of session: {text!r}: give one of none, subsystem, default")
+    return text.lower()
+
+
+def parse_escape(text: str) -> str | None:
+    """Read an escape character: one character, ``^`` and a letter, or ``none``.
+
+    :returns: the character; ``None`` for none.
+    :raises UsageError: it is none of these.
+    """
+    if text.lower() == "none":
+        return None
+    if len(text) == 2 and text[0] == "^" and "@" <= text[1].upper() <= "_":
+        return chr(ord(text[1].upper()) & 0x1F)
+    if len(text) == 1 and text.isascii():
+        return text
+    raise UsageError(f"not an escape character: {text!r}: give one character, ^ and a letter, or none")
