@@ -129,6 +129,8 @@ class _Mark:
 
     def was_opened(self) -> bool:
         """Return whether a process has opened it for writing since :meth:`set`, and none has it open."""
+        if self._fd < 0:  # the shell has ended before its first command
+            return False
         poll = select.poll()
         poll.register(self._fd, 0)
         return bool(poll.poll(0))
