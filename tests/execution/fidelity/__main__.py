@@ -56,10 +56,10 @@ def main() -> None:
         print(f"{len(sequences) - len(differing)} of {len(sequences)} sequences the same in all of these modes")
 
     def begin() -> None:
-        ensureDeferred(run()).addErrback(Failure.printTraceback, sys.stderr).addBoth(lambda _: reactor.stop())  # type: ignore[attr-defined]
+        ensureDeferred(run()).addErrback(Failure.printTraceback, sys.stderr).addBoth(lambda _: reactor.stop())
 
-    reactor.callWhenRunning(begin)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.callWhenRunning(begin)
+    reactor.run()
 
 
 if __name__ == "__main__":

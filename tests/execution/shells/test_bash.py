@@ -125,7 +125,7 @@ async def test_line_editing(rig: ShellRig) -> None:
     """Options of line editing, however they are set, leave the shell's input and the command's alone."""
     texts = ("set -o vi", 'eval "$(set +o)"', "set -o emacs\necho a", 'x=$(set +o); eval "$x"', 'eval "$(shopt -po)"')
     for text in (*texts, "set +o emacs", 'eval "$x"', "set -o vi; echo b", "set +o vi"):
-        await rig.run(text, b"echo NO\n")
+        await rig.run(text, b"echo NO\n" if rig.shell.process.feed is None else b"")
         assert await outputs(rig, "echo next") == ["next\n"], text
 
 

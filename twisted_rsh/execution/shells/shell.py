@@ -47,6 +47,13 @@ WRITER_LOOK_SECONDS = 0.02
 """Seconds between two looks whether the process substitutions of a command have ended."""
 
 
+STRAGGLER_SECONDS = 0.02
+"""Seconds between two looks at a program that was being started when an interrupt came."""
+
+STRAGGLER_LOOKS = 10
+"""Looks at such a program, at most: a program that catches the signal looks as if it had not begun."""
+
+
 def start_shell(
     reactor: IJobReactor,
     plan: ShellPlan,
@@ -114,6 +121,8 @@ class ShellJob:
         self._is_leaving = False
         self._told_no_input = False
         self._interrupt: int | None = None
+        self._interrupted_by: int | None = None
+        self._looks_for_straggler = False
         self._waiting: list[Callable[[], None]] = []
         self._watch = ShellWatch(reactor, self)
         self._talk = plan.dialect.start_talk(reactor, plan.spawn, folder, self)
@@ -275,7 +284,7 @@ class ShellJob:
             once, to the processes that it has not reached.  ``None`` for a key that was typed.
         """
         if number is not None:
-            self._interrupt = number
+            self._interrupt = self._interrupted_by = number
         elif self.process.transport.foreground_group() == self.process.pid:
             self._tell_interrupted()
         if self._watch.phase is Phase.RUNNING:
@@ -357,7 +366,7 @@ class ShellJob:
             self._command_settled()
         elif self._watch.phase is Phase.EXITED:
             self._held_open = self.process.close_outputs()
-        else:
+        elif not self._looks_for_straggler:
             self._come_to_prompt()
 
     def exited(self, ending: Ending) -> None:
@@ -382,7 +391,7 @@ class ShellJob:
     def _send(self, command: ShellCommand) -> None:
         """Give a command to the shell."""
         source = command.prepare()
-        self._interrupt = None  # it was sent to an earlier command
+        self._interrupt = self._interrupted_by = None  # it was sent to an earlier command
         self._watch.enter(Phase.RUNNING)
         self.suspension.command_begins(command.owner)
         self._meter.command_begins()
@@ -439,8 +448,28 @@ class ShellJob:
             self.signals.remember_children()
             self._go_on()
 
-    def _come_to_prompt(self) -> None:
-        """Take commands: the shell is at its prompt, and its hidden output is gone."""
+    def _come_to_prompt(self, looks: int = STRAGGLER_LOOKS) -> None:
+        """Take commands: the shell is at its prompt, and its hidden output is gone.
+
+        An interrupt may make the shell drop a command while it is just starting a program.  The shell forgets the
+        program, and would wait for its end during the next command.  So the program is interrupted, when it has begun.
+
+        :param looks: how many times to look for such a program.
+        """
+        number = self._interrupted_by
+        if self._exit is not None:
+            return
+        self._watch.stop()
+        if number is not None:
+            is_starting = self.signals.is_starting(number)  # first: what begins after the signal is met the next time
+            if not self.signals.signal_foreground(number):
+                self.signals.repeat_interrupt(number)
+            if looks and is_starting:
+                self._looks_for_straggler = True
+                self._reactor.callLater(STRAGGLER_SECONDS, self._come_to_prompt, looks - 1)
+                return
+        self._looks_for_straggler = False
+        self._interrupted_by = None
         self.signals.remember_children()
         self._watch.enter(Phase.READY)
         waiting, self._waiting = self._waiting, []
@@ -472,6 +501,8 @@ class ShellJob:
         """Ask the shell whether it is at its prompt, unless it has not read the last question."""
         number, self._interrupt = self._interrupt, None
         if number is not None:
+            if self.signals.is_starting(number):
+                self._interrupt = number  # what has begun by then is met with the next question
             self.signals.repeat_interrupt(number)
         try:
             self._talk.ask()

@@ -102,6 +102,15 @@ class ShellSignals:
         """
         self._send([record for record in self.descendants() or () if would_die(record.pid, number)], number)
 
+    def is_starting(self, number: int) -> bool:
+        """Return whether a new child of the shell blocks or catches a signal, as one does that has not yet begun.
+
+        :param number: the signal's number.
+        :returns: ``False`` where the system does not list children.
+        """
+        found = self.children() or set()
+        return any(_minds(pid, number) for pid, _ in found - self._earlier)
+
     def _send(self, records: Sequence[ProcessRecord], number: int) -> None:
         """Send a signal to those of the processes that are still there and ours."""
         for record in records:
@@ -235,6 +244,12 @@ def would_die(pid: int, number: int) -> bool:
     status = status_of(pid)
     masks = [status.get(name) for name in (b"SigCgt", b"SigIgn", b"SigBlk")]
     return all(mask is not None and not int(mask, 16) & 1 << (number - 1) for mask in masks)
+
+
+def _minds(pid: int, number: int) -> bool:
+    """Return whether a process blocks or catches a signal."""
+    status = status_of(pid)
+    return any(int(status.get(name, b"0"), 16) & 1 << (number - 1) for name in (b"SigCgt", b"SigBlk"))
 
 
 def status_of(pid: int) -> dict[bytes, bytes]:

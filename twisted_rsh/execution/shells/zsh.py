@@ -15,7 +15,7 @@ from twisted_rsh.execution.processes.pipes import InputPipe
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.evaluation import WITHHELD, Evaluation, Syntax
-from twisted_rsh.execution.shells.folder import PrivateFolder
+from twisted_rsh.execution.shells.folder import PrivateFolder, TextFile
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import Report, ReportKind
 from twisted_rsh.execution.shells.talk import Dialect, Launch, TalkListener, quoted
@@ -125,37 +125,6 @@ def zsh_dialect(executable: bytes) -> Dialect:
         if found is not None and (int(found[1]), int(found[2])) >= FIRST_TYPED:
             return ZSH
     return OLD_ZSH
-
-
-class TextFile:
-    """A file of texts, one after the other, that the shell opens by name.
-
-    It stays open here: to truncate a file at its opening costs some file systems a hundred times as much as the text.
-
-    :param path: where to make it; there is nothing.
-    :raises OSError: it cannot be made.
-    """
-
-    def __init__(self, path: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._fd = above_child_fds(os.open(path, flags, 0o600))
-        self._size = 0
-
-    def set(self, text: bytes) -> None:
-        """Replace the text.
-
-        :raises OSError: there is no room.
-        """
-        size, self._size = self._size, len(text)
-        begin = 0
-        while begin < len(text):
-            begin += os.pwrite(self._fd, text[begin:], begin)
-        if len(text) < size:
-            os.ftruncate(self._fd, len(text))
-
-    def close(self) -> None:
-        """Close it here, once."""
-        os.close(self._fd)
 
 
 class ZshTalk:
