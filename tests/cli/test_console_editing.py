@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import termios
 import unicodedata
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -287,3 +289,27 @@ def test_other_shells(tmp_path: Path, console: Console, shell: str) -> None:
         terminal.type("\x04")
         assert terminal.end() == 9
         assert "BYE" in terminal.lines
+
+
+def test_client_is_suspended_by_its_escape(bash_server: ServerProcess) -> None:
+    """``~^Z`` gives the local shell its terminal as it was, at the prompt and while a command runs; ``fg`` goes on."""
+    words = " ".join(bash_server.command())
+    environment = bash_server.environment | {"PS1": "$ "}
+    with closing(Terminal([require_tool("bash"), "--norc", "--noediting", "-i"], environment)) as terminal:
+        terminal.until(lambda: terminal.lines == ["$"])
+        before = termios.tcgetattr(terminal.terminal)
+        terminal.type(f"{words}\r")
+        terminal.prompt()
+        for typed in ("~\x1a", "sleep 1; read -r x; echo got $x\r~\x1a"):
+            terminal.type(typed)
+            terminal.until(lambda: terminal.foreground == terminal.process.pid)
+            assert termios.tcgetattr(terminal.terminal) == before
+            terminal.type("fg\r")
+            terminal.until(lambda: terminal.foreground != terminal.process.pid)
+        terminal.type("input\r")
+        terminal.shows("got input")
+        terminal.enter("exit")
+        terminal.until(lambda: terminal.foreground == terminal.process.pid)
+        assert termios.tcgetattr(terminal.terminal) == before
+        terminal.type("exit\r")
+        assert terminal.end() == 0

@@ -92,6 +92,7 @@ class Odd(Exception):
     """An error of the caller's."""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("fault", ["stdin", "on_stdout", "cancelled"])
 @asynchronous
 async def test_output_so_far(connection: Connection, fault: str) -> None:
@@ -122,6 +123,7 @@ async def test_output_so_far(connection: Connection, fault: str) -> None:
     assert (await shell.run("echo on")).stdout == b"on\n"
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_an_error_that_has_a_cause_keeps_it(connection: Connection) -> None:
     """An error that was raised from another still says so."""
@@ -145,6 +147,7 @@ async def test_chunks_of_a_single_command(connection: Connection) -> None:
     assert (result.stdout, result.stderr, result.folder, result.replaced) == (b"out\n", b"err\n", None, None)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("program", SHELLS)
 @asynchronous
 async def test_folder(connection: Connection, tmp_path: Path, program: str) -> None:
@@ -154,6 +157,7 @@ async def test_folder(connection: Connection, tmp_path: Path, program: str) -> N
         assert (await shell.run(command)).folder == folder
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("terminal", [None, Terminal(modes=(("ECHO", 0),))])
 @pytest.mark.parametrize("program", SHELLS)
 @asynchronous
@@ -201,6 +205,7 @@ async def test_waits_for_input(connection: Connection, terminal: Terminal | None
     await job.close()
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_questions_at_once(connection: Connection) -> None:
     """Any number of questions may be asked at once; each is answered about a moment behind it."""
@@ -222,6 +227,7 @@ async def test_questions_at_once(connection: Connection) -> None:
     assert (await late).folder == "/usr"
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_questions_about_a_shell_that_ends(connection: Connection) -> None:
     """Of a shell that has ended, or ends first, nothing is known."""
@@ -271,6 +277,7 @@ async def killed(shell: Shell) -> None:
     assert (result.stdout, result.ending) == (b"last words\n", Signalled("KILL"))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("program", SHELLS)
 @asynchronous
 async def test_replaced(connection: Connection, program: str) -> None:
@@ -299,6 +306,7 @@ async def test_replaced_after_a_time_out(connection: Connection) -> None:
     assert (await shell.run("echo new")).replaced == Signalled("KILL")
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_replaced_while_its_end_is_held_back(connection: Connection) -> None:
     """The shell's own output, which the program does not read, does not hide that the shell has ended."""
@@ -313,6 +321,7 @@ async def test_replaced_while_its_end_is_held_back(connection: Connection) -> No
     assert result.replaced is not None
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_not_replaced(connection: Connection) -> None:
     """Without `replace`, and once its user has left it, a shell that has ended is gone."""
@@ -329,6 +338,7 @@ async def test_not_replaced(connection: Connection) -> None:
     assert isinstance((await closed.run("echo new")).ending, Refused)
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_not_replaced_without_a_session(connection: Connection) -> None:
     """When the session is over there is no other shell to be had."""
@@ -370,6 +380,7 @@ async def test_leaving_collects_what_was_not_read(connection: Connection) -> Non
     assert (chunks, result.stdout, result.stderr) == ([b"bye\n"], b"", b"err\n")
 
 
+@pytest.mark.exhaustive
 @asynchronous
 async def test_leaving_that_is_cancelled(connection: Connection) -> None:
     """A trap that does not end is ended with the shell, and what it wrote until then is known."""

@@ -17,6 +17,8 @@ from twisted_rsh import Connection, Result, Shell, Terminal
 from twisted_rsh.cli.program import SCRIPT_COMMAND
 from twisted_rsh.core.endings import Exited
 
+pytestmark = pytest.mark.exhaustive  # tests/client/test_kept_shell.py has a quick sample
+
 SHELLS = ["bash", "dash", "zsh"]
 TERMINALS = [None, Terminal(modes=(("ECHO", 0),))]
 

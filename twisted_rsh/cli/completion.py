@@ -99,7 +99,6 @@ class Completer:
             job = self._job = self._shell.start(text, aside=True, max_output=MAX_ANSWER_BYTES)
         except Error:
             return None
-        job.stdin.end()
         pieces: list[bytes] = []
 
         def keep(data: bytes) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from tests.tools import require_tool
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.shells import dash
-from twisted_rsh.execution.shells.dash import MAX_EXAMINED_BYTES, MAX_PROMPT_BYTES
+from twisted_rsh.execution.shells.dash import DASH, MAX_EXAMINED_BYTES, MAX_PROMPT_BYTES, PLAIN
 from twisted_rsh.execution.shells.plan import plan_shell
 from twisted_rsh.execution.shells.shell import start_shell
+from twisted_rsh.execution.shells.talk import Dialect
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
@@ -175,6 +177,22 @@ async def test_jobs_of_a_script(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_packets(rig: ShellRig) -> None:
+    """A dash that finds the text and the report at once forgets only the text at an error."""
+    await rig.ready()
+    assert rig.shell.pid is not None
+    os.kill(rig.shell.pid, signal.SIGSTOP)
+    command, owner = rig.begin("echo ${x?nothing}\necho behind")
+    if rig.shell.process.feed is None:
+        command.end_input()
+    reactor.callLater(0.05, os.kill, rig.shell.pid, signal.SIGCONT)
+    await owner.finished().addTimeout(1, reactor)  # a question would come after a second
+    assert owner.ending == Exited(2)
+    assert b"behind" not in owner.stdout
+    await rig.leave()
+
+
+@asynchronous
 async def test_without_packets(rig: ShellRig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a system whose FIFOs have no packets the same holds."""
     await rig.ready()
@@ -252,19 +270,30 @@ async def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     await rig.ended()
 
 
+@asynchronous
+async def test_plain(tmp_path: Path) -> None:
+    """Another plain POSIX shell is talked to by evaluation."""
+    rig = OwnDash(tmp_path, "", PLAIN)
+    await rig.ready()
+    texts = ("x=1; cd /; (exit 3)", "echo $? $x $PWD", "echo 'a", "echo $?", "cat <<E\n$x\nE")
+    found = await outputs(rig, *texts)
+    assert (found[1], found[3], found[4]) == ("3 1 /\n", "2\n", "1\n")
+    await rig.leave()
+
+
 # Start-up files and asides
 
 
 class OwnDash(ShellRig):
     """A dash with the start-up file of its user, which ``ENV`` names."""
 
-    def __init__(self, home: Path, startup: str) -> None:
+    def __init__(self, home: Path, startup: str, dialect: Dialect = DASH) -> None:
         (home / "shinit").write_text(startup)
         self.path = require_tool("dash")
         self.home = home
         self.owner = RecordingOwner()
         request = JobRequest(shell=self.path, startup_files=True, environment=(("ENV", "$HOME/shinit"),))
-        plan = plan_shell(request, account(home))
+        plan = replace(plan_shell(request, account(home)), dialect=dialect)
         self.shell = start_shell(reactor, plan, self.owner, JobTree(JobTrees(reactor)), folder=str(home))
 
     async def aside(self, text: str) -> RecordingOwner:

@@ -26,10 +26,13 @@ from twisted_rsh.execution.shells.command import STEP_SECONDS
 from twisted_rsh.execution.shells.inspection import MAX_LOOKS, file_identity, waits_for
 from twisted_rsh.execution.trees.table import ProcessTable
 
-pytestmark = pytest.mark.skipif(
-    not ProcessTable(Clock()).lists_children or inspection._MACHINE is None,
-    reason="this system does not show what processes wait for",
-)
+pytestmark = [
+    pytest.mark.exhaustive,  # tests/client/test_kept_shell.py has a quick sample
+    pytest.mark.skipif(
+        not ProcessTable(Clock()).lists_children or inspection._MACHINE is None,
+        reason="this system does not show what processes wait for",
+    ),
+]
 
 PYTHON = f"{sys.executable} -I -S"
 

@@ -37,7 +37,7 @@ async def test_hooks_of_the_user(tmp_path: Path, on_terminal: bool) -> None:
     await rig.run("precmd() { echo before the prompt; }; preexec() { echo go; }; PS1='one> ' PS2='two> '; setopt zle")
     assert await rig.output("echo $PS1$PS2") == "go\none> two> \nbefore the prompt\n"
     await rig.run("unfunction precmd preexec; precmd_functions=() preexec_functions=(); false")
-    assert await rig.output('echo "$?"; echo $PS1') == "1\none>\n"
+    assert await rig.output('echo "$?"; echo $PS1') == "1\none> \n"
     await rig.leave()
 
 
@@ -118,7 +118,7 @@ async def test_aside_leaves_nothing(tmp_path: Path) -> None:
     aside.end_input()
     await owner.finished()
     assert (owner.ending, owner.stdout) == (Exited(4), b"F /\ndata")
-    assert await rig.output('echo "$? $_ ${v-unset} $PWD"') == "1 last unset /\n"
+    assert await rig.output('echo "$? $_ ${v-unset} $PWD"') == "1 false unset /\n"
     assert "exit 4" not in await rig.output("fc -l")
     await rig.leave()
 

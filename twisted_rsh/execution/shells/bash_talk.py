@@ -243,7 +243,7 @@ class BashTalk:
         if self._is_clean:
             quiet = b"unset HISTFILE MAILCHECK PS1 PS2; set +o history +H; history -c; "
         else:
-            load = b"[[ ${HISTFILE-} ]] && history -r; "
+            load = b"[[ ${HISTFILE-} ]] && history -r || :; "
             quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
         return b"%b%b; %b </dev/null%b" % (quiet, self._hooks(), _EMPTY_LOOP, _COUNT % 0)
 
@@ -333,7 +333,7 @@ class BashTalk:
             return
         try:
             leaving = b"exit %d\n" % self._status
-            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a\n"
+            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a || :\n"
             self._text.set(save + 2 * leaving)
         except OSError:
             self._terminal.close()

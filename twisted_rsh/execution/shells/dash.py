@@ -7,7 +7,7 @@ error leave it alive.  One command is two pieces::
     \. …/open "$_"; \command printf 's 5\n%.0s' "$_" 1<>…/reports; \. …/status "$_" && \: "$_"
     TEXT
 
-    { \command printf 'e 5 %s %s\n%.0s' "$?" "$-" "$_" 1<>…/reports || \:; PS1= PS2=; } 2>/dev/null
+    { \command printf 'e 5 %s %s\n%.0s' "$?" "$-" "$_" 1<>…/reports || \:; PS1= PS2=; } 2>&-
 
 The first line opens the input if the command has one, says that the command begins, and puts ``$?`` back.  The text
 follows as it was given.  Nothing of ours is around it: what ``set -e`` exempts stays exempt, an alias holds from the
@@ -44,7 +44,7 @@ from twisted_rsh.execution.processes.pipes import InputPipe
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.completeness import complete_size
-from twisted_rsh.execution.shells.evaluation import WITHHELD, ReportReader
+from twisted_rsh.execution.shells.evaluation import WITHHELD, Evaluation, ReportReader, Syntax, unwatched
 from twisted_rsh.execution.shells.folder import PrivateFolder
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
 from twisted_rsh.execution.shells.reports import INTERRUPTED, GarbledReport, Report, ReportKind
@@ -56,6 +56,7 @@ __all__ = [
     "MAX_EXAMINED_BYTES",
     "MAX_PACKET_BYTES",
     "MAX_PROMPT_BYTES",
+    "PLAIN",
     "SWALLOWED_SECONDS",
     "DashTalk",
 ]
@@ -74,6 +75,8 @@ _MARK_BYTES = 20
 
 INTERRUPT_SECONDS = 0.05
 """Seconds between an interrupt and the next question, which dash would forget if it read it before the interrupt."""
+
+_MUTE = "the shell can report no more, as with too low a limit of open files; it was ended"
 
 _MAX_SWALLOWED = 2
 """Questions in a row that are read and not answered until the shell is given up: the first costs an interrupt."""
@@ -117,6 +120,25 @@ DASH: Dialect = _Dash()
 """The Debian Almquist shell."""
 
 
+def _guard(report: bytes) -> bytes:
+    return b"PS1=" + quoted(b"$(%s)" % report)
+
+
+PLAIN: Dialect = Evaluation(
+    name="dash",
+    clean=(b"-i",),
+    own=(b"-i",),
+    syntax=Syntax(
+        opening=b"unset HISTFILE; set +o emacs +o vi",
+        builtin=rb"\command",
+        restore=rb"PS1= PS2=; \command set +v",
+        guard=_guard,
+        watch=unwatched,
+    ),
+)
+"""Any other plain POSIX shell, such as ash, and dash on a system without ``/proc``."""
+
+
 class DashTalk:
     """A :class:`~twisted_rsh.execution.shells.talk.Talk` with dash.
 
@@ -139,7 +161,7 @@ class DashTalk:
         self._status = 0
         self._flags = b""
         self._source = _NULL_DEVICE
-        self._files: dict[bytes, bytes] = {}
+        self._files: dict[str, tuple[bytes, bytes]] = {}
         self._kept: Report | None = None
         self._names_prompts = self._keeps_jobs = False
         self._prompts = (b"", b"")
@@ -290,7 +312,7 @@ class DashTalk:
         if source is not None and (source, self._source) != (_NULL_DEVICE, _NULL_DEVICE):
             # A text's own `exec <FILE` holds for the next one, unless that has an input or this one had.
             self._source = source
-            parts.append(rb'\. %s "$_"; ' % self._file(b"open", rb"\exec <%s" % quoted(source)))
+            parts.append(rb'\. %s "$_"; ' % self._file("open", rb"\exec <%s" % quoted(source)))
         # Without input nothing waits for the beginning: a mark in a file does not wake the server.
         self._is_quiet = self._has_packets and self._source == _NULL_DEVICE == source
         if self._is_quiet:
@@ -327,7 +349,7 @@ class DashTalk:
         end = b"{ %s; } 2>/dev/null" % b"; ".join(after)
         if self._is_verbose(text) or (not is_complete and b"e" in self._flags):
             # Of a file dash shows what it reads, and no status of a file ends the shell where `&&` is behind it.
-            line = rb"\. %s && \:; " % self._file(b"text", text) + end
+            line = rb"\. %s && \:; " % self._file("text", text) + end
         elif is_complete:
             line = rb"\eval " + quoted(text + b"\n" + end)
         else:
@@ -360,20 +382,24 @@ class DashTalk:
 
     def _status_file(self) -> bytes:
         # With `&&` behind it, no status ends a shell in which `set -e` is on.
-        return self._file(b"status", rb"\return %d && \:" % self._status)
+        return self._file(f"status{self._status}", rb"\return %d && \:" % self._status)
 
-    def _file(self, name: bytes, text: bytes) -> bytes:
-        """Return the quoted path of a file of commands; write the file unless it is there."""
-        path = self._files.get(text)
-        if path is None or not os.path.exists(path):
-            path = self._files[text] = self._folder.place(f"{os.fsdecode(name)}-{len(self._files)}")
+    def _file(self, name: str, text: bytes) -> bytes:
+        """Return the quoted path of a file of commands; write the file unless it is there with this text."""
+        path, written = self._files.get(name, (b"", b""))
+        if written != text or not os.path.exists(path):
+            path = self._folder.place(name)
             with open(path, "xb") as file:
                 file.write(text + b"\n")
+            self._files[name] = (path, text)
         return quoted(path)
 
     def _report(self, kind: bytes, number: int) -> bytes:
-        """Return the line that reports a status and the options, without any output."""
-        return b"{ %s || \\:; PS1= PS2=; } 2>/dev/null\n" % self._say(kind, number)
+        """Return the line that reports a status and the options, without any output.
+
+        Its error output is closed, which costs less than another file.
+        """
+        return b"{ %s || \\:; PS1= PS2=; } 2>&-\n" % self._say(kind, number)
 
     def _say(self, kind: bytes, number: int) -> bytes:
         return rb"\command printf '%s %d%s" % (kind, number, self._say_rest)
@@ -385,7 +411,10 @@ class DashTalk:
             reports = self._reader.feed(data)
         except GarbledReport:
             self._reports.close()
-            self._listener.garbled()
+            if data.startswith(self._name + b": "):  # dash itself says why it cannot report
+                self._listener.give_up(_MUTE)
+            else:
+                self._listener.garbled()
             return
         for report in reports:
             if report.kind is ReportKind.BEGUN:
@@ -433,7 +462,7 @@ class DashTalk:
             return
         self._swallowed += 1
         if self._swallowed > _MAX_SWALLOWED:
-            self._listener.give_up("the shell can report no more, as with too low a limit of open files; it was ended")
+            self._listener.give_up(_MUTE)
             return
         assert self._transport is not None
         if self._transport.pid is not None:

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["as_one_event"]
+__all__ = ["MAX_DEPTH", "MAX_JOINED_BYTES", "as_one_event"]
+
+MAX_JOINED_BYTES = 4096
+"""Bytes of a text that is scanned, which takes 2 us for each; a longer one of several lines is run as a file."""
+
+MAX_DEPTH = 50
+"""Substitutions and expansions within one another that the scanner follows."""
 
 _WORD = re.compile(rb"[^\s;&|()<>'\"`$\\]+")
 _SINGLE = re.compile(rb"'[^']*'")
@@ -47,6 +53,8 @@ def as_one_event(text: bytes) -> bytes | None:
     """
     if b"\n" not in text:
         return text
+    if len(text) > MAX_JOINED_BYTES:
+        return None
     try:
         return _Scanner(text).joined()
     except _Unsure:
@@ -58,11 +66,13 @@ class _Scanner:
 
     :param text: the text.
     :param at: where to begin.
+    :param depth: the substitutions and expansions around it.
     """
 
-    def __init__(self, text: bytes, at: int = 0) -> None:
+    def __init__(self, text: bytes, at: int = 0, depth: int = 0) -> None:
         self._text = text
         self._at = at
+        self._depth = depth
         self._open: list[bytes] = []
         self._here_documents: list[tuple[bytes, bool]] = []
         self._comment: int | None = None
@@ -88,13 +98,14 @@ class _Scanner:
         """
         pieces: list[bytes] = []
         separator = b""
+        may_join = _CHANGES_PARSING.search(self._text) is None
         while self._at < len(self._text):
             begin, had_body = self._at, self._has_body
             end = self._event_end()
             event = self._text[begin:end]
             if event.strip():
-                if separator and (had_body or _CHANGES_PARSING.search(self._text)):
-                    raise _Unsure  # the here-document would begin in the wrong line
+                if separator and (had_body or not may_join):
+                    raise _Unsure  # a here-document would begin in the wrong line
                 pieces += (separator, event)
                 separator = b"\\\n" if self._is_list_end else b";\\\n"
             elif pieces:
@@ -285,6 +296,13 @@ class _Scanner:
     # What is quoted or nested
 
     def _quoted(self) -> None:
+        if self._depth >= MAX_DEPTH:
+            raise _Unsure
+        self._depth += 1
+        self._skip_quoted()
+        self._depth -= 1
+
+    def _skip_quoted(self) -> None:
         text, at = self._text, self._at
         character = text[at : at + 1]
         if character == b"\\":
@@ -322,7 +340,7 @@ class _Scanner:
 
     def _skip_commands(self, at: int) -> None:
         """Skip the commands of a substitution, and the parenthesis that closes it."""
-        inner = _Scanner(self._text, at)
+        inner = _Scanner(self._text, at, self._depth)
         inner._open.append(b"(")
         while inner._open:
             if inner._at >= len(self._text):
