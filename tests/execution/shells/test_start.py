@@ -14,6 +14,7 @@ from tests.execution.real_shells import ShellRig
 from tests.tools import require_tool
 from twisted_rsh.core.endings import OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.execution.shells import phases
+from twisted_rsh.execution.shells.bash import OLD_BASH
 from twisted_rsh.execution.shells.phases import RULES, Phase
 
 
@@ -100,9 +101,10 @@ async def test_prints_at_start(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="opens the pipe by way of /proc")
 @pytest.mark.parametrize("text", ["e 99 0 x", "garbage", "e 1 256 x", "s", "x" * 300])
 @asynchronous
-async def test_garbage_later(tmp_path: Path, text: str) -> None:
+async def test_garbage_later(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that finds the status pipe and writes to it ends the shell, and the outcome is unknown."""
-    rig = ShellRig(tmp_path, "dash")
+    monkeypatch.setattr("twisted_rsh.execution.shells.dialects.bash_dialect", lambda executable: OLD_BASH)
+    rig = ShellRig(tmp_path, "bash")
     await rig.ready()
     pipe = os.open(f"/proc/{rig.shell.process.pid}/fd/9", os.O_WRONLY)
     _, owner = rig.begin("echo go; sleep 30")

@@ -31,6 +31,7 @@ import contextlib
 import os
 import platform
 import re
+import resource
 import select
 import signal
 from collections import OrderedDict
@@ -92,6 +93,9 @@ MAX_REPORT_BYTES = 64 * 1024
 
 _LAST_LINE_PADDED = 10_000
 """The last line number that a file of commands is brought to with empty lines."""
+
+_NEEDED_DESCRIPTORS = 12
+"""Descriptors without which bash cannot keep its terminal aside for the time of a command."""
 
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
@@ -630,7 +634,7 @@ class BashTalk:
             return
         if not self._has_begun and not self._is_aside and self._is_inside():
             self._begun()
-        if self._looks > len(LOOK_DELAYS) // 2 and self._is_idle():
+        if self._looks > len(LOOK_DELAYS) // 2 and (self._is_idle() or self._is_starved()):
             self._fifo.take()
             if self._running is not None:
                 self._silent += 1
@@ -652,6 +656,17 @@ class BashTalk:
         except OSError:
             return True
         return bool(call) and call[0].isdigit() and int(call[0]) in _READS
+
+    def _is_starved(self) -> bool:
+        """Return whether bash reads a line from elsewhere, as it has no descriptor left to take its terminal back."""
+        try:
+            with open(f"/proc/{self._pid}/syscall", "rb") as file:
+                call = file.read(32).split()
+            limit = resource.prlimit(self._pid, resource.RLIMIT_NOFILE)[0]
+        except (OSError, AttributeError):
+            return False
+        is_reading = len(call) > 1 and call[0].isdigit() and int(call[0]) in _READS and call[1] == b"0x0"
+        return is_reading and 0 <= limit < _NEEDED_DESCRIPTORS
 
     def _act_on_silence(self) -> None:
         """Bash reads although the command has not ended: it wants more, or its hook is gone, or it cannot report.
