@@ -30,7 +30,7 @@ from twisted_rsh.execution.shells.zsh_hooks import (
     startup_file,
 )
 
-__all__ = ["FIRST_TYPED", "MAX_REPORT_BYTES", "OLD_ZSH", "ZSH", "TypedZsh", "ZshTalk", "zsh_dialect"]
+__all__ = ["FIRST_TYPED", "MAX_REPORT_BYTES", "OLD_ZSH", "ZSH", "TextFile", "TypedZsh", "ZshTalk", "zsh_dialect"]
 
 MAX_REPORT_BYTES = 64
 """Bytes of one report: a letter and two numbers."""
