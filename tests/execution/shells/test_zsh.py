@@ -43,6 +43,18 @@ async def test_hooks_of_the_user(tmp_path: Path, on_terminal: bool) -> None:
 
 @TERMINALS
 @asynchronous
+async def test_line_editor_stays_off(tmp_path: Path, on_terminal: bool) -> None:
+    """The line editor would read the next text from the terminal; it is off again whenever a text has it on."""
+    rig = await started(tmp_path, on_terminal)
+    for text in ("setopt zle", "setopt zle\necho one", "unsetopt zle", "setopt ZLE; setopt prompt_sp"):
+        await rig.run(text)
+        await rig.run(text)
+    assert await rig.output("echo on") == "on\n"
+    await rig.leave()
+
+
+@TERMINALS
+@asynchronous
 async def test_debug_trap_sees_no_hook(tmp_path: Path, on_terminal: bool) -> None:
     """A DEBUG trap, a trace and `err_exit` meet the user's commands only, in every way of running a text."""
     rig = await started(tmp_path, on_terminal)

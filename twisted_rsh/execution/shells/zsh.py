@@ -229,7 +229,7 @@ class ZshTalk:
 
     def ask(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
-        if self._is_running and self._pid is not None and _reads_commands(self._pid):
+        if self._is_running and self._pid is not None and _reads_input(self._pid, self._path):
             self._listener.give_up("the command has taken away the hooks by which zsh reports; the shell was ended")
             return
         if not self._commands.buffered():
@@ -325,17 +325,20 @@ class ZshTalk:
             self._listener.reported(Report(ReportKind.IN_STEP, questions[-1]))
 
 
-def _reads_commands(pid: int) -> bool:
-    """Return whether zsh waits for its next command on descriptor 0.
+def _reads_input(pid: int, folder: bytes) -> bool:
+    """Return whether zsh waits for its next command where the user's input is.
 
     It reads its commands byte by byte into its heap, while its built-in commands read into its stack.
 
     :param pid: the shell.
+    :param folder: the private folder, with the FIFO on which it may wait for its next command.
     :returns: whether it does; ``False`` where the system does not tell.
     """
     try:
         with open(f"/proc/{pid}/syscall", encoding="ascii") as file:
             number, *values = file.read().split()
+        if os.path.samefile(b"/proc/%d/fd/0" % pid, os.path.join(folder, b"commands")):
+            return False
     except (OSError, ValueError):
         return False
     if number not in _READS or len(values) < 8:

@@ -136,7 +136,12 @@ __twisted_rsh() {
     }
     __twisted_rsh+=(at 2 fd $__k lines 0 file 0)
     if [[ $__x[4] == $'\t' ]] { __twisted_rsh[lines]=1 }
-    if [[ $__x[6] == $'\t' ]] { precmd_functions+=(__twisted_rsh_options) }
+    if (( __twisted_rsh[options] )) { precmd_functions=(${precmd_functions:#__twisted_rsh_options}) }
+    __twisted_rsh[options]=0
+    if [[ $__x[6] == $'\t' ]] {
+      __twisted_rsh[options]=1
+      precmd_functions+=(__twisted_rsh_options)
+    }
     if [[ $__x[5] == $'\t' ]] {
       __twisted_rsh[file]=1
       zshaddhistory_functions+=(__twisted_rsh)
@@ -180,13 +185,10 @@ MAILCHECK=0
 %(clean)s
 builtin zmodload zsh/system zsh/parameter
 builtin typeset -gAH __twisted_rsh
-__twisted_rsh=(n 0 at 0 fd 0 own 0 rest 0 lines 0 file 0)
+__twisted_rsh=(n 0 at 0 fd 0 own 0 rest 0 lines 0 file 0 options 0)
 builtin emulate %(emulation)s -c %(hooks)s
 __twisted_rsh_options() {
-  {
-    %(options)s
-    precmd_functions=(${precmd_functions:#__twisted_rsh_options})
-  } 2>/dev/null
+  { %(options)s } 2>/dev/null
 }
 precmd_functions+=(__twisted_rsh)
 preexec_functions+=(__twisted_rsh)
