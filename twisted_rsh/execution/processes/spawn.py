@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import signal
 import threading
@@ -40,8 +41,14 @@ _JOIN_AND_EXECUTE = b'{ echo 0 >"$1/cgroup.procs"; } 2>/dev/null; shift; %sexec 
 """The shell's program when the process joins a control group: it waits for that, 10 ms or so, in this process's
 place."""
 
+_BASH = b"/bin/bash"
+"""Joins where the environment has names that are not names in a shell, such as those of bash's exported functions: dash
+does not pass them on."""
+
+_SHELL_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
+
 _SHELLS_OWN = (b"PWD", b"OLDPWD", b"SHLVL")
-"""Variables that a shell adds to the environment of what it executes."""
+"""Variables that a shell adds to the environment of what it executes; bash makes ``SHLVL`` 0 all the same."""
 
 _RESET_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 """Signals that a job finds at their default: Python ignores SIGPIPE, ``nohup`` SIGHUP.  KILL and STOP have no other."""
@@ -56,7 +63,7 @@ class SpawnPlan:
     :ivar environment: names and values of its whole environment.
     :ivar cwd: absolute path of its working folder.
     :ivar joins: folder of the control group that the process joins before it executes the program; ``None`` to stay in
-        this process's.  If the kernel refuses, the program is executed all the same.
+        this process's.  If the kernel refuses, or no shell passes the environment on, it stays there.
     """
 
     executable: bytes
@@ -256,14 +263,19 @@ def _joining(plan: SpawnPlan, group: bytes) -> SpawnPlan:
     environment = dict(plan.environment)
     undo = b"".join(b"unset %s; " % name for name in _SHELLS_OWN if name not in environment)
     words = (_name_for_shell(plan, environment.get(b"PATH", b"")), *plan.argv[1:])
-    argv = (b"sh", b"-c", _JOIN_AND_EXECUTE % undo, b"sh", group, *words)
-    return replace(plan, executable=_SHELL, argv=argv)
+    shell: tuple[bytes, ...] = (_SHELL,)
+    if not all(map(_SHELL_NAME.fullmatch, environment)):
+        if not os.access(_BASH, os.X_OK):
+            return plan
+        shell = (_BASH, b"-p")  # -p: it takes neither functions nor options from the environment
+    argv = (*shell, b"-c", _JOIN_AND_EXECUTE % undo, b"sh", group, *words)
+    return replace(plan, executable=shell[0], argv=argv)
 
 
 def _name_for_shell(plan: SpawnPlan, path: bytes) -> bytes:
     """Return the program's own name for itself, if a shell finds the same file by it; otherwise the file's path."""
     name = plan.argv[0]
-    found = os.path.join(plan.cwd, name) if b"/" in name else shutil.which(name, path=path)
+    found = os.path.join(plan.cwd, name) if b"/" in name else shutil.which(name, path=os.fsdecode(path))
     try:
         is_same = found is not None and not name.startswith(b"-") and os.path.samefile(found, plan.executable)
     except OSError:

@@ -2,9 +2,10 @@
 
 Jobs without bounds share one group, which the server enters once.  Measured on Linux 6.18: before the kernel moves a
 process from one group into another, it waits until every processor has passed through the scheduler, 11 ms on a machine
-that is not busy, and no process on the machine can fork meanwhile; a command takes 1 ms.  A group for each job would make that
-12 ms.  To be born in a group costs nothing.  ``CLONE_INTO_CGROUP`` would do so for each job, but ``os.posix_spawn``
-does not offer it.  So only a job that has bounds gets a group of its own (:meth:`ControlGroup.enclose`).
+that is not busy, and no process on the machine can fork meanwhile; a command takes 1 ms.  A group for each job would
+make that 12 ms.  To be born in a group costs nothing.  ``CLONE_INTO_CGROUP`` would do so for each job, but
+``os.posix_spawn`` does not offer it.  So only a job that has bounds gets a group of its own
+(:meth:`ControlGroup.enclose`).
 
 A group whose members have controllers may hold no process itself.  So the groups lie side by side in the group in which
 the server was started, which is empty then: the server's, with the jobs that have no bounds; the guardian's; and one
