@@ -21,6 +21,7 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes import spawn as spawn_module
 from twisted_rsh.execution.processes.spawn import SpawnPlan, spawn
 from twisted_rsh.execution.trees import control_group
+from twisted_rsh.execution.trees import trees as trees_module
 from twisted_rsh.execution.trees.control_group import GUARDIAN, ControlGroup
 from twisted_rsh.execution.trees.job_group import JobGroup
 from twisted_rsh.execution.trees.limits import SAMPLE_SECONDS, UsageLimits
@@ -395,3 +396,34 @@ async def test_real_chain() -> None:
         await until(lambda: not os.path.exists(f"{group.path}-job2"))
     finally:
         trees.stop()
+
+
+@requires_proc
+@pytest.mark.real
+@asynchronous
+async def test_guardians_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With controllers the guardian is in a group of its own, and so is the one that replaces it; both groups go."""
+    monkeypatch.setattr(trees_module, "become_subreaper", lambda: True)
+    # No controller is there to be enabled; the groups are as if it were.
+    monkeypatch.setattr(ControlGroup, "_find_controllers", staticmethod(lambda outer: ("pids",)))
+    reason = why_unavailable()
+    group = ControlGroup()
+    trees = JobTrees(reactor, control_group=group)
+    trees.start()
+    path, guardian = group.path, trees._guardian
+    try:
+        assert guardian.pid is not None
+        if reason is not None:
+            assert path is None
+            return
+        own = f"{path}{GUARDIAN}"
+        assert JobGroup(own, ()).pids() == [guardian.pid]
+        assert path is not None
+        assert os.getpid() in JobGroup(path, ()).pids()
+        first = guardian.pid
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: guardian.pid not in (None, first))
+        await until(lambda: JobGroup(own, ()).pids() == [guardian.pid])
+    finally:
+        trees.stop()
+    await until(lambda: not os.path.exists(path) and not os.path.exists(own))
