@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.execution.trees.control_groups import why_unavailable
 from tests.system.other_user import other_users_folder, require_other_user
 from tests.system.running import running_server, wait_until
 from tests.system.test_parallel import marked
 from tests.system.test_second_user import others_server, run_as_other
+from twisted_rsh.execution.trees.control_group import ControlGroup
 
 pytestmark = pytest.mark.real
 
@@ -51,3 +56,53 @@ def test_a_job_that_forks_without_end() -> None:
         assert done.returncode == 125
         wait_until(lambda: not marked(marker), GONE_SECONDS, "the end of all processes")
         assert b"BlockingIOError" in done.stderr or b"it had more than 20 processes" in done.stderr
+
+
+@contextlib.contextmanager
+def delegated() -> Iterator[Path | None]:
+    """Let a server that is started in the block be in a delegated group; ``None`` where there is none to be had."""
+    if why_unavailable() is not None:
+        yield None
+        return
+    group = ControlGroup()
+    path = Path(group.create())
+    group.enter()
+    try:
+        yield path
+    finally:
+        group.leave()
+
+
+WIPED_CHAIN = "setsid env -i sh -c '(exec setsid sleep {seconds} >/dev/null 2>&1 </dev/null &)'; sleep 600"
+
+
+def test_a_chain_in_a_delegated_group(tmp_path: Path) -> None:
+    """A server in a delegated group ends what no look finds, and the groups of its jobs are gone with the server."""
+    seconds = 600 + secrets.randbelow(10**9)
+
+    def chain() -> list[str]:
+        return [pid for pid in filter(str.isdigit, os.listdir("/proc")) if is_chain(pid)]
+
+    def is_chain(pid: str) -> bool:
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{pid}/cmdline").read_bytes() == f"sleep\0{seconds}\0".encode()
+        return False
+
+    with contextlib.ExitStack() as stack:
+        with delegated() as group:
+            server = stack.enter_context(running_server(tmp_path, "--max-processes-per-job", "50"))
+        command = WIPED_CHAIN.format(seconds=seconds)
+        with server.running_client(command) as client:
+            wait_until(chain, GONE_SECONDS, "the chain")
+            if group is not None:
+                assert "the jobs are in the control group" in server.log_text()
+                assert [folder.name for folder in group.glob("*-job1")]
+            client.kill()
+            server.stop()
+        if group is None:
+            assert "the jobs have no control group" in server.log_text()
+            for pid in chain():
+                os.kill(int(pid), 9)
+        wait_until(lambda: not chain(), GONE_SECONDS, "the end of the chain")
+        if group is not None:
+            wait_until(lambda: not group.exists() or not list(group.glob("twisted-rsh-*")), GONE_SECONDS, "no groups")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -250,8 +251,13 @@ class JobLifetime:
         self.is_over = False
 
     def marked(self, plan: SpawnPlan) -> SpawnPlan:
-        """Return the plan with the mark of the tree in its environment; every process of the job inherits the mark."""
-        return replace(plan, environment=(*plan.environment, self._tree.mark))
+        """Return the plan with the mark of the tree in its environment; every process of the job inherits the mark.
+
+        The process joins the tree's control group, if there is one, before it executes the program.
+        """
+        group = self._tree.group
+        joins = None if group is None else os.fsencode(group.path)
+        return replace(plan, environment=(*plan.environment, self._tree.mark), joins=joins)
 
     def started(self, process: SpawnedProcess) -> None:
         """Take over the process that was started, in the same turn of the reactor."""
@@ -288,7 +294,10 @@ class JobLifetime:
         name = self._fatal_signal(ending)
         if name is not None:
             self._tree.must_end()
+        limit = None if self._tree.group is None else self._tree.group.reached()  # it is removed when the job is gone
         self._tree.reaped()
+        if limit is not None and self.limit_reached is None:
+            self._exceeded(limit)
         if name is not None:
             self._is_passing_on = True
             self._tree.steps.take(partial(self._pass_on, signal.Signals[f"SIG{name}"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, cast
 
 from zope.interface import implementer
@@ -78,16 +80,31 @@ class LocalUser:
             raise JobRefused(RefusalReason.NOT_SUPPORTED, text)
         if request.shell is not None:
             plan = plan_shell(request, self._account)
-            with backstop(limits, tree.table):
+            with self._kept(limits, tree):
                 shell = start_shell(
                     self._reactor, plan, owner, tree, request.terminal, limits=limits, folder=self._folder
                 )
             tree.tell_suspension(shell.suspension)
             return shell
         spawn = plan_job(request, self._account)
-        with backstop(limits, tree.table):
+        with self._kept(limits, tree):
             job = start_job(self._reactor, spawn, owner, tree, request.terminal, limits=limits)
         listener = ISuspensionListener(owner, None)
         if listener is not None:
             tree.tell_suspension(listener)
         return job
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _kept(limits: UsageLimits, tree: JobTree) -> Iterator[None]:
+        """Let the job that is started in a block have the limits; a job that is not started leaves no group behind."""
+        if limits.are_set:
+            tree.enclose(limits.memory, limits.processes)
+        kept = () if tree.group is None else tree.group.kept
+        try:
+            with backstop(limits.without(kept), tree.table):
+                yield
+        except BaseException:
+            if tree.group is not None:
+                tree.group.remove()
+            raise

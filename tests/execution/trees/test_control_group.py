@@ -313,7 +313,7 @@ async def test_server_that_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("/proc/self/cgroup") as file:
         assert file.read() == before
     if reason is None:
-        assert event["log_format"] == "the jobs are in the control group {folder}"
+        assert event["log_format"] == "the jobs are in the control group {folder}; {bounds}"
         assert os.path.basename(event["folder"]) in inside
         await until(lambda: not os.path.exists(event["folder"]))
     else:

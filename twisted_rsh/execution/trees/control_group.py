@@ -1,10 +1,15 @@
 """The control group (cgroup v2) of a server: all of its jobs are born in it, and no daemon gets out of it by itself.
 
-All jobs share one group, which the server enters once.  Measured on Linux 6.18: before the kernel moves a process from
-one group into another, it waits until every processor has passed through the scheduler, 11 ms on a machine that is not
-busy, and no process on the machine can fork meanwhile; a command takes 1 ms.  A group for each job would make that
-12 ms, and a job could fork before it is moved.  To be born in a group costs nothing, and leaves no such moment.
-``CLONE_INTO_CGROUP`` would do so for each job, but ``os.posix_spawn`` does not offer it.
+Jobs without bounds share one group, which the server enters once.  Measured on Linux 6.18: before the kernel moves a
+process from one group into another, it waits until every processor has passed through the scheduler, 11 ms on a machine
+that is not busy, and no process on the machine can fork meanwhile; a command takes 1 ms.  A group for each job would
+make that 12 ms.  To be born in a group costs nothing.  ``CLONE_INTO_CGROUP`` would do so for each job, but
+``os.posix_spawn`` does not offer it.  So only a job that has bounds gets a group of its own
+(:meth:`ControlGroup.enclose`).
+
+A group whose members have controllers may hold no process itself.  So the groups lie side by side in the group in which
+the server was started, which is empty then: the server's, with the jobs that have no bounds; the guardian's; and one
+for each job that has bounds.
 
 Sources: cgroups(7); the kernel's Documentation/admin-guide/cgroup-v2.rst, "Delegation" and "cgroup.kill".
 """
@@ -17,15 +22,28 @@ import re
 import secrets
 from collections.abc import Mapping
 
+from twisted_rsh.core.endings import Limit
+from twisted_rsh.execution.trees.job_group import CONTROLLERS, JobGroup, write
 from twisted_rsh.execution.trees.table import ProcessTable
 
-__all__ = ["DOOMED", "GROUP_PREFIX", "ControlGroup", "ControlGroupUnavailable"]
+__all__ = ["DOOMED", "GROUP_PREFIX", "MAX_LEFT", "ControlGroup", "ControlGroupUnavailable"]
 
 GROUP_PREFIX = "twisted-rsh-"
 """The beginning of the name of every server's group."""
 
 DOOMED = "doomed"
 """The name of the group, inside that of the server, into which processes are moved to be killed."""
+
+GUARDIAN = "-guardian"
+"""What follows the name of the server's group in the name of the guardian's; the guardian's program has it too."""
+
+MAX_LEFT = 1024
+"""Groups of ended jobs in which something still runs.  Beyond, a job gets no group: the kernel keeps several kilobytes
+for each, more with a memory controller."""
+
+_REMOVED_AT_ONCE = 8
+"""Groups of ended jobs that the server tries to remove when a job starts: 0.1 ms each, and more than one, so that they
+become fewer."""
 
 _NAME_BYTES = 4
 """Random bytes in a group's name, behind the server's process id: a later server may have the same process id."""
@@ -40,16 +58,21 @@ class ControlGroup:
 
     Call :meth:`create`, then :meth:`enter`, and :meth:`leave` in the end; in between :meth:`kill` ends what a signal
     cannot.  Everything that this process starts after it has entered is in the group too, so only a program that is a
-    server and nothing else should enter.
+    server and nothing else should enter.  :meth:`enclose` makes the group of a job that has bounds.
 
     :param proc: where ``/proc`` is.
     :ivar path: the group's folder; ``None`` while there is none.
+    :ivar controllers: those that this process wants to enable for the groups of jobs; known after :meth:`create`.
     """
 
     def __init__(self, proc: str = "/proc") -> None:
         self._proc = proc
         self._outer: str | None = None
+        self._count = 0
+        self._left: list[JobGroup] = []
+        self._kept: frozenset[Limit] = frozenset()
         self.path: str | None = None
+        self.controllers: tuple[str, ...] = ()
 
     def create(self) -> str:
         """Make the group, below the one that this process is in, and remove the empty ones of servers that are gone.
@@ -68,7 +91,17 @@ class ControlGroup:
         except OSError as e:
             raise ControlGroupUnavailable(f"{outer}: {e.strerror}") from None
         self._outer, self.path = outer, path
+        self.controllers = self._find_controllers(outer)
         return path
+
+    def enter_guardians(self) -> None:
+        """Move this process into the guardian's group, if the guardian needs one, so that it is born there."""
+        if self.controllers:
+            try:
+                os.mkdir(f"{self.path}{GUARDIAN}", 0o755)
+                write(f"{self.path}{GUARDIAN}/cgroup.procs", b"0")
+            except OSError:
+                self.controllers = ()
 
     def enter(self) -> str:
         """Move this process into the group, so that what it starts from now on is born there.  Takes 10 ms or so.
@@ -78,18 +111,69 @@ class ControlGroup:
         """
         assert self.path is not None, "create the group first"
         try:
-            _write(f"{self.path}/cgroup.procs", b"0")
+            write(f"{self.path}/cgroup.procs", b"0")
         except OSError as e:
-            path, self.path = self.path, None
-            _remove(path)
+            path = self.path
+            self.leave()
             raise ControlGroupUnavailable(f"{path}: {e.strerror}") from None
+        for name in self.controllers:
+            with contextlib.suppress(OSError):  # EBUSY: something else is in the group that it came from
+                write(f"{self._outer}/cgroup.subtree_control", b"+" + name.encode("ascii"))
+        enabled = _words(f"{self._outer}/cgroup.subtree_control")
+        self._kept = frozenset(limit for limit, name in CONTROLLERS.items() if name in enabled)
         return self.path
+
+    @property
+    def bounds_kept(self) -> str:
+        """Say in one line, for the log, by which means the bounds of a job are kept."""
+        kept = " and ".join(limit.value for limit in CONTROLLERS if limit in self._kept)
+        if not kept:
+            return "the server looks whether they keep their bounds, as it may enable no controllers there"
+        looked_at = ", ".join(limit.value for limit in (*CONTROLLERS, Limit.CPU) if limit not in self._kept)
+        return f"the kernel keeps their bounds of {kept}, and the server looks at {looked_at}"
+
+    def enclose(self, memory: int | None, processes: int | None) -> JobGroup | None:
+        """Make a group for a job that has bounds.  Takes 0.1 ms or so; the job's first process has to move into it.
+
+        :param memory: bytes that the job may use, or ``None`` for no limit.
+        :param processes: processes and threads that it may have at once, or ``None`` for no limit.
+        :returns: the group; ``None`` where there is none to be had.
+        """
+        self._remove_some()
+        if self.path is None or len(self._left) >= MAX_LEFT:
+            return None
+        self._count += 1
+        path = f"{self.path}-job{self._count}"
+        try:
+            os.mkdir(path, 0o755)
+        except OSError:
+            return None
+        group = JobGroup(path, self._kept)
+        group.bound(memory, processes)
+        return group
+
+    def release(self, group: JobGroup) -> None:
+        """Remove the group of a job that is over: now, or later if something still runs in it.
+
+        :param group: what :meth:`enclose` returned.
+        """
+        if not group.remove() and group not in self._left:
+            self._left.append(group)
+
+    def _remove_some(self) -> None:
+        tried, self._left = self._left[:_REMOVED_AT_ONCE], self._left[_REMOVED_AT_ONCE:]
+        self._left += [group for group in tried if not group.remove()]
 
     def leave(self) -> None:
         """Move this process back to the group that it came from, and remove its own unless a process runs in it."""
         if self.path is not None:
+            for name in self.controllers:
+                with contextlib.suppress(OSError):  # it was not enabled
+                    write(f"{self._outer}/cgroup.subtree_control", b"-" + name.encode("ascii"))
             with contextlib.suppress(OSError):  # the group that it came from may be gone, or full
-                _write(f"{self._outer}/cgroup.procs", b"0")
+                write(f"{self._outer}/cgroup.procs", b"0")
+            for group in self._left:
+                group.remove()
             path, self.path = self.path, None
             _remove(path)
 
@@ -124,18 +208,26 @@ class ControlGroup:
                 raise ControlGroupUnavailable(f"{folder} is not delegated to this user (systemd: Delegate=yes)")
         return folder
 
+    @staticmethod
+    def _find_controllers(outer: str) -> tuple[str, ...]:
+        """Find the controllers that this process has to enable: not in the root, where others may rely on them."""
+        if not os.path.exists(f"{outer}/cgroup.events"):  # the root group has none
+            return ()
+        wanted = _words(f"{outer}/cgroup.controllers") - _words(f"{outer}/cgroup.subtree_control")
+        return tuple(name for name in CONTROLLERS.values() if name in wanted)
+
     def _kill(self, folder: str, members: Mapping[int, int], table: ProcessTable) -> None:
         with contextlib.suppress(FileExistsError):  # it stays while what was killed is on its way out
             os.mkdir(folder, 0o755)
         for pid in members:
             with contextlib.suppress(OSError):
-                _write(f"{folder}/cgroup.procs", b"%d" % pid)
+                write(f"{folder}/cgroup.procs", b"%d" % pid)
         # This look follows the move: the kill reaches what is in the group now, whichever process has the number.
         for pid, started in members.items():
             record = table.read(pid)
             if record is not None and record.started != started:
-                _write(f"{self.path}/cgroup.procs", b"%d" % pid)
-        _write(f"{folder}/cgroup.kill", b"1")
+                write(f"{self.path}/cgroup.procs", b"%d" % pid)
+        write(f"{folder}/cgroup.kill", b"1")
 
     def _remove_left_over(self, outer: str) -> None:
         """Remove the groups of servers that are gone, as far as nothing is in them."""
@@ -180,10 +272,10 @@ def _remove(path: str) -> None:
             os.rmdir(folder)
 
 
-def _write(path: str, text: bytes) -> None:
-    """Write to a file of the kernel's, at once."""
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+def _words(path: str) -> set[str]:
+    """Read the words of a file of the kernel's; none where there is no such file."""
     try:
-        os.write(fd, text)
-    finally:
-        os.close(fd)
+        with open(path, encoding="ascii") as file:
+            return set(file.read().split())
+    except OSError:
+        return set()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterable
 
 from twisted.internet.interfaces import IDelayedCall, IWriteDescriptor
 from twisted.logger import Logger
@@ -55,14 +56,23 @@ _STEPS = " ".join(step.name.removeprefix("SIG") for step in LADDER)
 _SCRIPT = r"""
 trap '' HUP INT QUIT TERM TSTP TTIN TTOU PIPE ALRM USR1 USR2
 cd /
-grace=$1 steps=$2 name=$3 group=$4 prefix=$5
+grace=$1 steps=$2 name=$3 group=$4 prefix=$5 controllers=$6
+outer=${group%/*} own=$group-guardian
 if [ -n "$group" ] && grep -qs "/${group##*/}\$" /proc/$$/cgroup; then
-    echo 0 >"${group%/*}/cgroup.procs"
+    if [ -d "$own" ]; then echo 0 >"$own/cgroup.procs"; else echo 0 >"$outer/cgroup.procs"; fi
 fi
 leave() {
     if [ -d "$group" ]; then
+        rmdir "$group-job"*
         rmdir "$group/doomed"
-        rmdir "$group" || { sleep 1; rmdir "$group"; }
+        rmdir "$group" || { sleep 1; rmdir "$group-job"* "$group"; }
+    fi
+    if [ -n "$group" ] && [ -d "$own" ]; then
+        for controller in $controllers; do
+            echo "-$controller" >"$outer/cgroup.subtree_control"
+        done
+        echo 0 >"$outer/cgroup.procs"
+        rmdir "$own"
     fi
 }
 trap leave EXIT
@@ -82,7 +92,7 @@ for job in $jobs; do
 done
 suspects() {
     [ -d "$group" ] && [ -n "$oldest" ] || return
-    pids=$(find "$group" -name cgroup.procs -exec cat {} +)
+    pids=$(find "$group" "$group-job"* -name cgroup.procs -exec cat {} +)
     files=
     for pid in $pids; do
         files="$files /proc/$pid/environ"
@@ -139,9 +149,11 @@ for step in $steps; do
 done
 """
 """The guardian's program.  Its arguments are the seconds between two steps, the signals of the steps, the name of the
-mark, the folder of the control group or nothing, and the beginning of the mark of every job of this server.
+mark, the folder of the control group or nothing, the beginning of the mark of every job of this server, and the
+controllers that the server has enabled.
 
 A guardian that replaces another one is born in the control group, and leaves it first: it must outlive what it ends.
+Where there are controllers, it has a group of its own: none may be in the group in which the others lie.
 
 While the server lives, a job is a variable of its own: with one list of them, each line would cost as much as there are
 jobs.  The line ``!`` leaves only the last step.  When the server is gone, a job is the word ``PID:MARK:BORN``; instead
@@ -183,14 +195,15 @@ class Guardian(WatchedDescriptor):
         self._attempt: IDelayedCall | None = None
         self.pid: int | None = None
 
-    def start(self, control_group: str = "", mark_prefix: bytes = b"") -> None:
+    def start(self, control_group: str = "", mark_prefix: bytes = b"", controllers: Iterable[str] = ()) -> None:
         """Start the guardian, and start it again whenever it has died.  The log says when it cannot be started.
 
         :param control_group: the folder of the control group of this server and its jobs, which this process has not
             entered yet; empty when there is none.  The guardian removes it in the end.
         :param mark_prefix: how the mark of every job begins.
+        :param controllers: those that the server enables beside the group; the guardian disables them in the end.
         """
-        self._arguments = (str(self._grace), _STEPS, MARK_NAME, control_group, mark_prefix)
+        self._arguments = (str(self._grace), _STEPS, MARK_NAME, control_group, mark_prefix, " ".join(controllers))
         self._start()
 
     def _start(self) -> None:

@@ -1,9 +1,10 @@
 """Limits of processes, processor time and memory for all the processes of a job together.
 
 The system has such limits for one process, or for all of a user's (setrlimit(2): ``RLIMIT_CPU``, ``RLIMIT_NPROC``), or
-for a control group, which an ordinary user mostly does not have.  So a watch looks at the job at intervals, and notices
-at the next look what the job did in between.  A job that forks without end could take the processor away from the watch
-before the next look; :func:`backstop` keeps it from that.
+for a control group, which an ordinary user mostly does not have.  Where a job has one, the kernel keeps what it has
+controllers for (:mod:`twisted_rsh.execution.trees.job_group`).  For everything else a watch looks at the job at
+intervals, and notices at the next look what the job did in between.  A job that forks without end could take the
+processor away from the watch before the next look; :func:`backstop` keeps it from that.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -78,6 +79,18 @@ class UsageLimits:
             bounds=bounds if bounds.are_set else None,
         )
 
+    def without(self, kept: Collection[Limit]) -> UsageLimits:
+        """Return the limits that are not kept by other means.
+
+        :param kept: those that are.
+        """
+        return replace(
+            self,
+            cpu=None if Limit.CPU in kept else self.cpu,
+            memory=None if Limit.MEMORY in kept else self.memory,
+            processes=None if Limit.PROCESSES in kept else self.processes,
+        )
+
     def exceeded(self, seconds: float, memory: int, processes: int) -> Limit | None:
         """Return the limit that a use is above.
 
@@ -138,7 +151,7 @@ def backstop(limits: UsageLimits, table: ProcessTable) -> Iterator[None]:
     root to it.  So the limit lies above what there is (:data:`BACKSTOP_FACTOR`), and the watch lifts it when there is
     more.  It is a soft limit, which a process may lift itself.
 
-    :param limits: those of the job; without a number of processes nothing is done.
+    :param limits: those of the job that its control group does not keep; without a number of processes nothing is done.
     :param table: the processes of this machine.
     """
     if limits.processes is None:
@@ -255,19 +268,30 @@ class UsageWatch:
         self._is_over = True
         if self._limits.bounds is not None:
             self._limits = self._limits.bounds
+            if self._tree.group is not None and self._tree.group.is_populated:
+                self._tree.group.bound(self._limits.memory, self._limits.processes)
         elif self._call is not None:
             self._call.cancel()
             self._call = None
 
     def _look(self) -> None:
         self._call = None
-        members = self._tree.members(SAMPLE_SECONDS / 2)
-        if self._is_over and not members:
-            return
-        processes = thread_count(members.values())
-        limit = self._limits.exceeded(self._processor.add(members), resident_bytes(members.values()), processes)
-        if self._limits.processes is not None:
-            self._lift_backstop(self._limits.processes, members)
+        group = self._tree.group
+        # A job that could not join its group is outside, and the group is empty.
+        if group is None or not group.is_populated:
+            limits, limit = self._limits, None
+        else:
+            limits = self._limits.without({*group.kept, Limit.CPU})
+            limit = group.reached() or self._limits.without(group.kept).exceeded(group.seconds(), 0, 0)
+        if limits is self._limits or limits.are_set:
+            members = self._tree.members(SAMPLE_SECONDS / 2)
+            if self._is_over and not members:
+                return
+            processes = thread_count(members.values())
+            seconds = self._processor.add(members)
+            limit = limit or limits.exceeded(seconds, resident_bytes(members.values()), processes)
+            if limits.processes is not None:
+                self._lift_backstop(limits.processes, members)
         if limit is not None:
             self._reached(limit)
         else:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from twisted_rsh.execution.trees.job_group import JobGroup
 from twisted_rsh.execution.trees.table import MARK_NAME, SHARED_SECONDS, TICKS_PER_SECOND, ProcessRecord
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.interfaces import ISuspensionListener
@@ -50,6 +51,7 @@ class JobTree:
     :ivar steps: divides the reactor's turns among the ends of jobs.
     :ivar mark: a name and a value for the environment of the job.
     :ivar pid: the number of the job's first process; ``None`` before :meth:`started`.
+    :ivar group: the job's own control group, or ``None``; its first process has to join it.
     """
 
     def __init__(self, trees: JobTrees) -> None:
@@ -72,6 +74,16 @@ class JobTree:
         self._born = _now_in_ticks() if self.table.is_supported else 0
         self.mark = (MARK_NAME, self._value)
         self.pid: int | None = None
+        self.group: JobGroup | None = None
+
+    def enclose(self, memory: int | None, processes: int | None) -> None:
+        """Give the job a control group of its own, where the server may make one; call it before the start.
+
+        :param memory: bytes that its processes may use together, or ``None`` for no limit.
+        :param processes: processes and threads that it may have at once, or ``None`` for no limit.
+        """
+        if self._trees.control_group is not None:
+            self.group = self._trees.control_group.enclose(memory, processes)
 
     @property
     def sees_processes(self) -> bool:
@@ -126,6 +138,8 @@ class JobTree:
             self._is_closed = True
             self._trees.job_ended(self.pid, self._value)
         self._stop_proving()
+        if self.group is not None and self._trees.control_group is not None:
+            self._trees.control_group.release(self.group)
 
     def _prove_later(self) -> None:
         self._proof = self._clock.callLater(PROVE_EVERY_SECONDS, self._prove)
@@ -158,6 +172,8 @@ class JobTree:
             if record.started >= self._born - _START_MARGIN_TICKS and not record.is_dead and record.pid not in found
         }
         others.pop(os.getpid(), None)
+        if self.group is not None:
+            self._add(found, others, [others[pid] for pid in self.group.pids() if pid in others])
         self._add(found, others, self._in_session(records, found, others))
         _add_descendants(found, others)
         marked = [record for record in others.values() if self.table.mark_of(record) == self._value]
@@ -174,6 +190,8 @@ class JobTree:
         :returns: whether the look is there; if not, call this again in a later turn.
         """
         if self.pid is None or not self.table.is_supported or (number == 0 and self._is_any_known_alive()):
+            return True
+        if number == signal.SIGKILL and self.group is not None and self.group.is_populated:
             return True
         if self._stopped_at is None:
             if not self.table.prepare(self._started_at):
@@ -208,6 +226,8 @@ class JobTree:
             return self._signal_group(number)
         if number == 0 and self._is_any_known_alive():
             return True
+        if number == signal.SIGKILL and self.group is not None and self.group.kill():
+            return True  # what is outside of the group, the next call looks for
         found, was_there = self._look()
         if number == signal.SIGKILL and found and self._stopped_at is None:
             self._stop(found)

@@ -66,7 +66,7 @@ class JobTrees:
         """Start the guardian, reap what this process inherits and, where it is a server and nothing else, inherit.
 
         A guardian that cannot be started is a warning in the log, and is tried again.  The log also says whether there
-        is a control group, and why not.
+        is a control group, and why not, and by which means the bounds of jobs are kept.
         """
         self.table.keep_descriptor()
         if self._owns_process:
@@ -74,9 +74,12 @@ class JobTrees:
         self._adopted.start()
         folder = "" if self.control_group is None else self._create(self.control_group)
         # Before this process enters the group: the guardian has to outlive what it ends.
-        self._guardian.start(folder, self._mark_prefix)
         if self.control_group is not None and folder:
+            self.control_group.enter_guardians()
+            self._guardian.start(folder, self._mark_prefix, self.control_group.controllers)
             self._enter(self.control_group)
+        else:
+            self._guardian.start(mark_prefix=self._mark_prefix)
 
     def _create(self, group: ControlGroup) -> str:
         """Make the control group, and return its folder; empty where there can be none."""
@@ -88,7 +91,9 @@ class JobTrees:
 
     def _enter(self, group: ControlGroup) -> None:
         try:
-            self._log.info("the jobs are in the control group {folder}", folder=group.enter())
+            folder = group.enter()
+            text = "the jobs are in the control group {folder}; {bounds}"
+            self._log.info(text, folder=folder, bounds=group.bounds_kept)
         except ControlGroupUnavailable as e:
             self._log.info("the jobs have no control group: {reason}", reason=e)
 
