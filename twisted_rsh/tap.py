@@ -226,8 +226,7 @@ class Options(usage.Options):
             "sftp",
             None,
             SYSTEM,
-            "What serves files: system, the system's sftp-server, or our own where there is none; own; off; "
-            "or the absolute path of a program.",
+            "What serves files: system (its sftp-server, or ours where it has none), own, off, or a program's path.",
         ],
     ]
     optFlags = [  # noqa: RUF012 - as above

@@ -103,7 +103,7 @@ def test_sftp_of_the_system(path: str) -> None:
 
 
 def test_own_sftp() -> None:
-    """Our own server is the choice, or serves where the system has none; no module of the job's folder is in its way."""
+    """Our own server is the choice, or serves where the system has none; no module of the job's folder shadows it."""
     own = sftp("own", *SYSTEM_SERVERS)
     assert own.argv[1:] == (b"-ES", b"-m", b"twisted_rsh.files", b"/home/me/sub")
     assert own.cwd == os.fsencode(Path(twisted_rsh.__file__).parent.parent)

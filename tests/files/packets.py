@@ -164,14 +164,20 @@ class Client:
     """A client that waits for the reply to each request.
 
     :param command: the command line of the server.
-    :param folder: where relative paths begin.
+    :param folder: where relative paths begin, and the home folder.
     :ivar extensions: what the server says it can.
     """
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         arguments = [*command, str(folder)] if command == OWN_SERVER else list(command)
         self.process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, cwd=folder
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            cwd=folder,
+            env=os.environ | {"HOME": str(folder)},
         )
         self._count = 0
         self.send(INIT)

@@ -51,16 +51,25 @@ class Conversation:
         self._target = target
         self._packets = _Packets(source)
         self._replies = bytearray()
-        handles = Handles()
-        self._requests = _request_table(Requests(handles))
-        self._extensions = _extension_table(Extensions(handles))
+        self._handles = Handles()
+        self._requests = _request_table(Requests(self._handles))
+        self._extensions = _extension_table(Extensions(self._handles))
 
     def run(self) -> None:
-        """Answer requests until the input ends.
+        """Answer requests until the input ends, and close all that is open then.
 
-        :raises BrokenConversation: there is no way to answer.
+        :raises BrokenConversation: there is no way to answer; all requests before are answered.
         :raises OSError: the client cannot be read or written.
         """
+        try:
+            self._converse()
+        except BrokenConversation:
+            self._flush()
+            raise
+        finally:
+            self._handles.close_all()
+
+    def _converse(self) -> None:
         packet = self._next_packet()
         if packet is None:
             return

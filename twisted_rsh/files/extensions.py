@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Iterable
 
 from twisted_rsh.files.handles import MAX_HANDLES, Handles
-from twisted_rsh.files.requests import MAX_DATA_BYTES, check_offset, resolve, set_attributes
+from twisted_rsh.files.requests import MAX_DATA_BYTES, MAX_OFFSET, check_offset, resolve, set_attributes
 from twisted_rsh.files.wire import Attributes, Refusal, Reply, ReplyType, Status, name_reply, text
 
 __all__ = ["MAX_PACKET_BYTES", "Extensions"]
@@ -88,23 +88,18 @@ class Extensions:
         return Reply(ReplyType.EXTENDED_REPLY, b"".join(map(text, names)))
 
     def copy_data(self, source: bytes, offset: int, size: int, target: bytes, target_offset: int) -> None:
-        """Copy a part of an open file to another; all that is left of it if the size is 0."""
+        """Copy a part of an open file to another, or what there is of it; all that is left of it if the size is 0."""
         reader, writer = self._handles.file(source), self._handles.file(target)
         if os.path.samestat(os.fstat(reader.fd), os.fstat(writer.fd)):
             raise Refusal(Status.FAILURE, "a file cannot be copied into itself")
-        check_offset(offset + size)
-        check_offset(target_offset + size)
-        left = size
-        while left or not size:
-            data = os.pread(reader.fd, min(left or _COPY_BYTES, _COPY_BYTES), offset)
-            if not data and size:
-                raise Refusal(Status.EOF, "the file ended before")
+        end = check_offset(offset + size) if size else MAX_OFFSET
+        while offset < end:
+            data = os.pread(reader.fd, min(end - offset, _COPY_BYTES), offset)
             if not data:
                 return
-            writer.write(memoryview(data), target_offset)
+            writer.write(memoryview(data), check_offset(target_offset))
             offset += len(data)
             target_offset += len(data)
-            left -= min(left, len(data))
 
 
 def _file_system_reply(found: os.statvfs_result) -> Reply:
@@ -120,7 +115,7 @@ def _file_system_reply(found: os.statvfs_result) -> Reply:
 def _home(user: bytes) -> bytes:
     home = os.path.expanduser(b"~" + user)
     if home.startswith(b"~"):
-        raise Refusal(Status.FAILURE, "no such user")
+        raise Refusal(Status.NO_SUCH_FILE, "no such user")
     return home
 
 

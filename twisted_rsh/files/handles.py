@@ -144,3 +144,9 @@ class Handles:
         opened = self.find(handle)
         del self._open[handle]
         opened.close()
+
+    def close_all(self) -> None:
+        """Close all that is open."""
+        for handle in list(self._open):
+            with contextlib.suppress(OSError):  # the client is gone, and has not waited for it
+                self.close(handle)

@@ -23,7 +23,7 @@ from twisted_rsh.files.wire import (
     text,
 )
 
-__all__ = ["MAX_DATA_BYTES", "Requests", "check_offset", "resolve", "set_attributes"]
+__all__ = ["MAX_DATA_BYTES", "MAX_OFFSET", "Requests", "check_offset", "resolve", "set_attributes"]
 
 MAX_DATA_BYTES = 255 * 1024
 """Bytes that one READ returns at most, and one WRITE carries: with its other fields each fits into a packet."""
@@ -31,7 +31,7 @@ MAX_DATA_BYTES = 255 * 1024
 MAX_ENTRIES = 100
 """Entries of a folder in one NAME: with names of 255 bytes, each twice, a quarter of a packet."""
 
-_MAX_OFFSET = 2**63 - 1
+MAX_OFFSET = 2**63 - 1
 """The largest offset in a file that the system knows."""
 
 _ACCESS = {
@@ -202,7 +202,7 @@ def check_offset(offset: int) -> int:
 
     :raises MalformedPacket: it cannot.
     """
-    if offset > _MAX_OFFSET:
+    if offset > MAX_OFFSET:
         raise MalformedPacket("an offset of more than 63 bits")
     return offset
 
