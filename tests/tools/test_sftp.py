@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.files.packets import OWN_SERVER, system_server
 from tests.tools import require_tool
-from tests.tools.box import Box
+from tests.tools.box import Box, running_box
 
 pytestmark = pytest.mark.real
 
@@ -110,29 +111,25 @@ def test_errors(sftp: Box, tmp_path: Path) -> None:
     assert "No such file" in done.stderr
 
 
-def test_interrupted(sftp: Box, tmp_path: Path) -> None:
-    """Ctrl-C ends the server of files, which has the file open."""
-    fifo, number = tmp_path / "fifo", tmp_path / "number"
-    os.mkfifo(fifo)
-    # The server waits at the FIFO for a writer; a process of the test finds it there by what it has open.
-    assert sftp.interrupt(number, "sh", "-c", WATCHED, "sh", sftp.trsh, str(fifo), str(number)) != 0
-
-
-WATCHED = """\
-sftp -S "$1" -q "box:$2" /dev/null & tool=$!
-trap 'kill -INT $tool; wait $tool; exit 130' INT
-while ! server=$(pgrep -n -f 'sftp-server$|twisted_rsh.files'); do sleep 0.1; done
-sleep 0.5
-echo $server > "$3"
-wait $tool
-exit 1
-"""
+@pytest.mark.parametrize("kind", ["system", "own"])
+def test_interrupted(kind: str, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a file ends the server of files."""
+    require_tool("sftp")
+    command = system_server() if kind == "system" else OWN_SERVER
+    fifo, server, script, endless = (tmp_path / name for name in ("fifo", "server", "batch", "endless"))
+    server.write_text(f"#!/bin/sh\necho $$ > {fifo}\nexec {' '.join(command)}\n")
+    server.chmod(0o755)
+    endless.touch()
+    os.truncate(endless, 2**40)
+    script.write_text(f"get {endless} /dev/null\n")
+    folder = tmp_path / "box"
+    folder.mkdir(mode=0o700)
+    with running_box(folder, "--sftp", str(server)) as box:
+        assert box.interrupt(fifo, "sftp", "-S", box.trsh, "-q", "-b", script, "box") != 0
 
 
 def test_off(tmp_path: Path) -> None:
     """A server without the subsystem refuses it in one line."""
-    from tests.tools.box import running_box
-
     folder = tmp_path / "box"
     folder.mkdir(mode=0o700)
     with running_box(folder, "--sftp", "off") as box:
