@@ -165,17 +165,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _make_files(folder, options.mib, options.files)
         for number in range(options.rounds):
             for server in random.sample(SERVERS, len(SERVERS)):
-                print(f"round {number + 1}: {server}", file=sys.stderr, flush=True)
                 figures[server].append(_transfer(folder, server))
+                seconds = ", ".join(f"{name} {value:.2f} s" for name, value in figures[server][-1].items())
+                print(f"round {number + 1}: {server}: {seconds}", file=sys.stderr, flush=True)
         peaks = {server: _peak_with_unread(folder, server) for server in SERVERS}
     print("transfer     OpenSSH       own   ratio (range)")
     is_slow = False
     for transfer, most in MAX_RATIOS.items():
-        seconds = {server: [one[transfer] for one in figures[server]] for server in SERVERS}
-        ratios = [own / system for own, system in zip(seconds["own"], seconds["system"], strict=True)]
+        taken = {server: [one[transfer] for one in figures[server]] for server in SERVERS}
+        ratios = [own / system for own, system in zip(taken["own"], taken["system"], strict=True)]
         ratio = statistics.median(ratios)
         is_slow |= ratio > most
-        medians = "".join(f"  {statistics.median(seconds[server]):6.2f} s" for server in SERVERS)
+        medians = "".join(f"  {statistics.median(taken[server]):6.2f} s" for server in SERVERS)
         print(f"{transfer}{medians}   {ratio:.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     print(f"peak with {UNREAD} READs unread: {peaks['system']:.1f} MB, {peaks['own']:.1f} MB")
     if options.json:

@@ -104,8 +104,8 @@ def plan_job(
         if server is None:
             raise JobRefused(RefusalReason.NOT_SUPPORTED, f"this server has no subsystem {shown(request.subsystem)}")
         # The paths are of this system, and an argument vector is text in the account's code page.
-        argv = tuple(os.fsencode(word).decode(account.encoding, "surrogateescape") for word in server)
-        named = replace(request, subsystem=None, argv=argv)
+        words = tuple(os.fsencode(word).decode(account.encoding, "surrogateescape") for word in server)
+        named = replace(request, subsystem=None, argv=words)
         return enter_own(plan_job(named, account, program_check=program_check, folder_check=folder_check))
     texts = chain((request.command or "",), request.argv or (), *request.environment)
     check_escapes(texts, account.encoding)

@@ -190,7 +190,7 @@ def set_attributes(target: bytes | int, attributes: Attributes, *, follow: bool 
     if attributes.owner is not None:
         os.chown(target, *attributes.owner, follow_symlinks=follow)
     if attributes.mode is not None:
-        if not follow and stat.S_ISLNK(os.lstat(target).st_mode):
+        if not follow and isinstance(target, bytes) and stat.S_ISLNK(os.lstat(target).st_mode):
             raise Refusal(Status.OP_UNSUPPORTED, "a link has no permissions")
         os.chmod(target, attributes.mode)
     if attributes.times is not None:
