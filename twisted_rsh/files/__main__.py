@@ -9,6 +9,9 @@ import sys
 from twisted_rsh.files.conversation import BrokenConversation, Conversation
 
 
+__all__ = ["main"]
+
+
 def main() -> int:
     """Serve one client to the end of its input.
 
