@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import select
@@ -198,6 +199,22 @@ def test_disk_full(folder: Path) -> None:
     replies, _ = answers(INIT + opening + beyond + packet(17, u32(3), text("a")))
     assert (replies[2].status, b"File too large" in replies[2].body) == (4, True)
     assert replies[3].numbers[0] == MAX_FILE_BYTES
+
+
+def test_old_name_that_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose old name cannot be removed keeps it, and gets no second one."""
+    (folder / "a").touch()
+    remove = os.unlink
+
+    def unlink(path: bytes) -> None:
+        if path == b"a":
+            raise PermissionError(errno.EPERM, "not yours")
+        remove(path)
+
+    monkeypatch.setattr(os, "unlink", unlink)
+    replies, _ = answers(INIT + packet(18, u32(1), text("a"), text("b")))
+    assert replies[1].status == 3
+    assert os.listdir(folder) == ["a"]
 
 
 @settings(

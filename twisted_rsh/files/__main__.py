@@ -8,7 +8,6 @@ import sys
 
 from twisted_rsh.files.conversation import BrokenConversation, Conversation
 
-
 __all__ = ["main"]
 
 

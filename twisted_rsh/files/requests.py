@@ -157,7 +157,7 @@ class Requests:
             except OSError:
                 pass  # no links here; if the rename is not allowed either, that is the client's error
             else:
-                os.unlink(old)
+                _remove_old_name(old, new)
                 return
         if os.path.lexists(new):
             raise Refusal(Status.FAILURE, "there is something of that name")
@@ -215,6 +215,14 @@ def resolve(path: bytes) -> bytes:
     resolved = os.path.realpath(path)
     os.stat(os.path.join(os.path.dirname(resolved), b""))  # with a slash at the end it must be a folder
     return resolved
+
+
+def _remove_old_name(old: bytes, new: bytes) -> None:
+    try:
+        os.unlink(old)
+    except OSError:  # as in a folder like /tmp, if the file is another user's: then nothing is renamed
+        os.unlink(new)
+        raise
 
 
 def _mode(attributes: Attributes, default: int) -> int:
