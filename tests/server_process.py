@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,14 @@ class ServerProcess:
     :ivar environment: for clients: no folder of the user who runs the tests is in it.
     """
 
-    def __init__(self, folder: Path, shell: str = "/bin/sh") -> None:
+    def __init__(self, folder: Path, shell: str = "/bin/sh", options: Sequence[str] = ()) -> None:
         self.folder = folder
         self.environment = dict(os.environ, HOME=str(folder / "nobody"), LC_ALL="C.UTF-8", TERM="xterm")
         for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
             self.environment.pop(name, None)
         # Tests look at its descriptors, which it would hide from its own user.
         words = ["--port", "0", "--interface", HOST, "--shell", shell, "--config-dir", str(folder), "--debuggable"]
+        words += options
         self.process = subprocess.Popen(
             [sys.executable, "-m", "twisted_rsh.server", *words],
             stdin=subprocess.DEVNULL,
@@ -130,9 +131,9 @@ class ServerProcess:
 
 
 @contextmanager
-def running_server(folder: Path, shell: str = "/bin/sh") -> Iterator[ServerProcess]:
-    """Run a server for as long as the context lasts."""
-    server = ServerProcess(folder, shell)
+def running_server(folder: Path, shell: str = "/bin/sh", options: Sequence[str] = ()) -> Iterator[ServerProcess]:
+    """Run a server, with more options if they are given, for as long as the context lasts."""
+    server = ServerProcess(folder, shell, options)
     try:
         yield server
     finally:

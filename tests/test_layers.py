@@ -40,6 +40,8 @@ LAYERS = {
     "testing.scripted": {"core", "interfaces"},
     "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
     "tap": {"server", "clock", "link", *EXECUTION, "trust", "core", "interfaces"},
+    # A program of its own that a job runs: it knows bytes and files, and nothing of this protocol.
+    "files": {"files"},
     # The programs: nothing imports them.
     "manage": {"server", "clock", "trust", "core"},
     "server.__main__": {"tap", "server"},

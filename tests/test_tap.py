@@ -110,6 +110,7 @@ def test_nothing_said() -> None:
         "keepalive": SessionLimits().keepalive_interval,
         "detach-timeout": SessionLimits().detach_seconds,
         "cgroups": "auto",
+        "sftp": "system",
         "debuggable": 0,
         "log-commands": 0,
         "no-penalties": 0,
@@ -140,6 +141,16 @@ def test_everything_said(folder: str) -> None:
     assert (options.drop_start, strangers.admission._strangers.start) == (4, 4)
     assert (options.max_sessions, options.max_unread_output, options.max_kept_jobs) == (3, 2 * MAX_WINDOW, 2)
     assert os.path.exists(ConfigFolders.at(folder).server_key_path)
+
+
+def test_sftp(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: the operator chooses what serves files; what cannot is refused by its name."""
+    for choice in ("system", "own", "off", "/bin/cat"):
+        service: Any = service_of("--port", "0", "--config-dir", folder, "--sftp", choice)
+        assert service._factory.portal.realm._user._sftp == choice
+    assert "takes system, own, off or the absolute path of a program, not 'cat'" in refusal(capfd, "--sftp", "cat")
+    for path in (folder, "/bin"):
+        assert f"--sftp '{path}' is not a program that can be run" in refusal(capfd, "--sftp", path)
 
 
 def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:

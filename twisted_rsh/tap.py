@@ -31,6 +31,7 @@ from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW
 from twisted_rsh.core.roles import DEFAULT_PORT, OUTPUTS
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes.spawn import UnsupportedSystem
+from twisted_rsh.execution.sftp import OFF, OWN, SYSTEM
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
@@ -221,6 +222,12 @@ class Options(usage.Options):
             "auto: make a control group (cgroup v2) for the jobs, where the server may.  never: make none.",
             _cgroups,
         ],
+        [
+            "sftp",
+            None,
+            SYSTEM,
+            "What serves files: system (its sftp-server, or ours where it has none), own, off, or a program's path.",
+        ],
     ]
     optFlags = [  # noqa: RUF012 - as above
         [
@@ -271,6 +278,11 @@ class Options(usage.Options):
             raise usage.UsageError(f"--shell {shell!a} is not an absolute path, such as /bin/sh")
         if shell is not None and not (os.path.isfile(shell) and os.access(shell, os.X_OK)):
             raise usage.UsageError(f"--shell {shell!a} is not a program that can be run")
+        sftp = self["sftp"]
+        if sftp not in (SYSTEM, OWN, OFF) and not os.path.isabs(sftp):
+            raise usage.UsageError(f"--sftp takes system, own, off or the absolute path of a program, not {sftp!a}")
+        if os.path.isabs(sftp) and not (os.path.isfile(sftp) and os.access(sftp, os.X_OK)):
+            raise usage.UsageError(f"--sftp {sftp!a} is not a program that can be run")
 
     def parseOptions(self, options: Any = None) -> None:
         try:
@@ -323,7 +335,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             launcher,
             trees,
             cast("IReactorTCP", reactor),
-            local_portal(reactor, config, account, trees, _bounds(options)),
+            local_portal(reactor, config, account, trees, _bounds(options), options["sftp"]),
             config,
             ServiceOptions(
                 interfaces=options["interfaces"] or None,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import twisted_rsh
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.limits import (
     MAX_CWD_BYTES,
@@ -26,6 +28,7 @@ from twisted_rsh.execution.plan import (
     shown,
 )
 from twisted_rsh.execution.processes.spawn import SpawnPlan
+from twisted_rsh.execution.sftp import SYSTEM_SERVERS
 from twisted_rsh.execution.shells.plan import MAX_SCRIPT_QUOTES, command_text
 from twisted_rsh.interfaces import JobRefused
 
@@ -77,8 +80,44 @@ def test_command() -> None:
 def test_subsystem() -> None:
     """A subsystem that the server does not have is refused by its name, and nothing in the name controls a terminal."""
     reason = RefusalReason.NOT_SUPPORTED
-    assert refusal(JobRequest(subsystem="sftp")) == (reason, "this server has no subsystem sftp")
+    assert refusal(JobRequest(subsystem="shell")) == (reason, "this server has no subsystem shell")
     assert refusal(JobRequest(subsystem="a\x1b[m")) == (reason, "this server has no subsystem a\\x1b[m")
+    with pytest.raises(JobRefused, match="no subsystem sftp"):
+        plan_job(JobRequest(subsystem="sftp"), account(), sftp="off", program_check=accept, folder_check=accept)
+
+
+def sftp(choice: str, *programs: str, encoding: str = "utf-8") -> SpawnPlan:
+    """Plan the subsystem ``sftp`` on a system that has some programs, for a job in a folder of its own."""
+    request = JobRequest(subsystem="sftp", cwd="sub", environment=(("X", "1"),))
+    check = only(sys.executable, *programs)
+    return plan_job(request, account(encoding), sftp=choice, program_check=check, folder_check=accept)
+
+
+@pytest.mark.parametrize("path", SYSTEM_SERVERS)
+def test_sftp_of_the_system(path: str) -> None:
+    """The system's ``sftp-server`` serves files in the job's folder, with the job's environment."""
+    planned = sftp("system", path)
+    assert (planned.executable, planned.argv) == (path.encode(), (path.encode(),))
+    assert planned.cwd == b"/home/me/sub"
+    assert (b"X", b"1") in planned.environment
+
+
+def test_own_sftp() -> None:
+    """Our own server is the choice, or serves where the system has none; no module of the job's folder shadows it."""
+    own = sftp("own", *SYSTEM_SERVERS)
+    assert own.argv[1:] == (b"-ES", b"-m", b"twisted_rsh.files", b"/home/me/sub")
+    assert own.cwd == os.fsencode(Path(twisted_rsh.__file__).parent.parent)
+    assert sftp("system") == own
+    assert sftp("system", encoding="gbk") == own
+
+
+def test_chosen_sftp() -> None:
+    """A program that was chosen is run as it is called; if it is gone, the line names it."""
+    assert sftp("/opt/\udcff", "/opt/\udcff", encoding="gbk").argv == (b"/opt/\xff",)
+    with pytest.raises(JobRefused) as caught:
+        sftp("/opt/server")
+    assert caught.value.reason is RefusalReason.NOT_FOUND
+    assert "/opt/server" in caught.value.text
 
 
 def test_code_page() -> None:

@@ -112,10 +112,11 @@ class Box:
 
 
 @contextmanager
-def running_box(folder: Path) -> Iterator[Box]:
+def running_box(folder: Path, *options: str) -> Iterator[Box]:
     """Run a server for as long as the context lasts.
 
     :param folder: an empty folder for its files and the client's.
+    :param options: more options of the server.
     """
-    with running_server(folder / "twisted-rsh") as server:
+    with running_server(folder / "twisted-rsh", options=options) as server:
         yield Box(folder, server.port, server.environment)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.files.packets import system_server
 from tests.tools.box import Box, running_box
 
 
@@ -15,4 +16,15 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     folder = tmp_path_factory.mktemp("box")
     folder.chmod(0o700)
     with running_box(folder) as box:
+        yield box
+
+
+@pytest.fixture(scope="session", params=["system", "own"])
+def file_box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A server for the tools that copy files, with each program behind the subsystem ``sftp``."""
+    if request.param == "system":
+        system_server()
+    folder = tmp_path_factory.mktemp("files")
+    folder.chmod(0o700)
+    with running_box(folder, "--sftp", request.param) as box:
         yield box

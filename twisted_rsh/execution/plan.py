@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import chain
 
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled
@@ -23,6 +24,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.terminal import TerminalUnavailable
+from twisted_rsh.execution.sftp import SYSTEM, enter_own, find_sftp
 from twisted_rsh.interfaces import JobRefused
 
 __all__ = [
@@ -84,6 +86,7 @@ def plan_job(
     *,
     program_check: Callable[[bytes], None] = check_program,
     folder_check: Callable[[bytes], None] = check_folder,
+    sftp: str = SYSTEM,
 ) -> SpawnPlan:
     """Plan the process for a request.
 
@@ -96,12 +99,19 @@ def plan_job(
     :param account: the account that the process runs as.
     :param program_check: raises ``OSError`` unless its argument, an absolute path, can be executed.
     :param folder_check: raises ``OSError`` unless its argument, an absolute path, can be entered.
+    :param sftp: what the subsystem ``sftp`` is (:func:`twisted_rsh.execution.sftp.find_sftp`); there is no other.
     :returns: the plan; give it to :func:`twisted_rsh.execution.job.start_job`.
-    :raises JobRefused: `NOT_SUPPORTED` for a subsystem; `BAD_TEXT`, `TOO_LONG`, `BAD_CWD`, `NOT_FOUND` or
-        `NOT_EXECUTABLE`, with one line that names the cause.
+    :raises JobRefused: `NOT_SUPPORTED` for a subsystem that is not there; `BAD_TEXT`, `TOO_LONG`, `BAD_CWD`,
+        `NOT_FOUND` or `NOT_EXECUTABLE`, with one line that names the cause.
     """
     if request.subsystem is not None:
-        raise JobRefused(RefusalReason.NOT_SUPPORTED, f"this server has no subsystem {shown(request.subsystem)}")
+        server = find_sftp(sftp, program_check) if request.subsystem == "sftp" else None
+        if server is None:
+            raise JobRefused(RefusalReason.NOT_SUPPORTED, f"this server has no subsystem {shown(request.subsystem)}")
+        # The paths are of this system, and an argument vector is text in the account's code page.
+        words = tuple(os.fsencode(word).decode(account.encoding, "surrogateescape") for word in server)
+        named = replace(request, subsystem=None, argv=words)
+        return enter_own(plan_job(named, account, program_check=program_check, folder_check=folder_check))
     texts = chain((request.command or "",), request.argv or (), *request.environment)
     check_escapes(texts, account.encoding)
     program, total = _encode_program(request, account)

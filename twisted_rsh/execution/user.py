@@ -15,6 +15,7 @@ from twisted_rsh.execution.job import ProcessJob, start_job
 from twisted_rsh.execution.plan import plan_job
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import check_system
+from twisted_rsh.execution.sftp import SYSTEM
 from twisted_rsh.execution.shells.plan import plan_shell
 from twisted_rsh.execution.shells.shell import ShellJob, start_shell
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits, backstop
@@ -37,6 +38,8 @@ class LocalUser:
     :param folder: where persistent shells have the FIFOs of their commands' input, in a folder of its own each; made
         when it is needed.  ``None`` for the system's folder for temporary files.
     :param bounds: what each job may use, whatever its request says; ``None`` for as much as it wants.
+    :param sftp: what serves files: the system's ``sftp-server`` where there is one (``"system"``), this package's own
+        server (``"own"``), none (``"off"``), or the absolute path of a program.
     :raises ValueError: there are bounds, and this system, which has no ``/proc`` of Linux's kind, cannot keep them.
     :raises twisted_rsh.execution.processes.spawn.UnsupportedSystem: this system cannot start jobs.
     :ivar name: the account's name, for the log.
@@ -50,11 +53,13 @@ class LocalUser:
         trees: JobTrees | None = None,
         folder: str | None = None,
         bounds: UsageLimits | None = None,
+        sftp: str = SYSTEM,
     ) -> None:
         check_system()
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
         self._folder = folder
+        self._sftp = sftp
         self._trees = JobTrees(self._reactor) if trees is None else trees
         self._bounds = NO_LIMITS if bounds is None else bounds
         if self._bounds.are_set and not self._trees.table.is_supported:
@@ -86,7 +91,7 @@ class LocalUser:
                 )
             tree.tell_suspension(shell.suspension)
             return shell
-        spawn = plan_job(request, self._account)
+        spawn = plan_job(request, self._account, sftp=self._sftp)
         with self._kept(limits, tree):
             job = start_job(self._reactor, spawn, owner, tree, request.terminal, limits=limits)
         listener = ISuspensionListener(owner, None)

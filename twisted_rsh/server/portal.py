@@ -19,6 +19,7 @@ from zope.interface import Interface, implementer
 
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.plan import describe_shortage
+from twisted_rsh.execution.sftp import SYSTEM
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
@@ -38,6 +39,7 @@ def local_portal(
     account: Account,
     trees: JobTrees | None = None,
     bounds: UsageLimits | None = None,
+    sftp: str = SYSTEM,
 ) -> Portal:
     """Make the portal of a stand-alone server.
 
@@ -50,10 +52,12 @@ def local_portal(
     :param account: the account that jobs run as (:meth:`twisted_rsh.execution.account.Account.current`).
     :param trees: knows the processes of all jobs; ``None`` for a tracker that changes nothing about this process.
     :param bounds: what each job may use; ``None`` for as much as it wants.
+    :param sftp: what serves files: ``"system"``, ``"own"``, ``"off"``, or the absolute path of a program; see
+        :class:`~twisted_rsh.execution.user.LocalUser`.
     :raises ValueError: this system cannot keep such bounds.
     """
     checker = AuthorizedKeysChecker(config, account.name)
-    user = LocalUser(reactor, account, trees, os.path.dirname(config.record_path(0)), bounds)
+    user = LocalUser(reactor, account, trees, os.path.dirname(config.record_path(0)), bounds, sftp)
     return Portal(SingleUserRealm(user), [checker])
 
 
