@@ -38,6 +38,7 @@ def spoilt(draw: st.DrawFn, seeds: tuple[bytes, ...]) -> bytes:
 
 
 # cryptography warns about some certificates that it reads, such as those with a negative serial number.
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_decoder(name: str) -> None:

@@ -48,6 +48,7 @@ SCRIPTS = {
 """Scripts by their subject."""
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("shell", ["bash", "dash", "zsh"])
 @asynchronous
 async def test_scripts(config: ConfigFolders, shell: str) -> None:

@@ -227,7 +227,10 @@ class _LinkFactory(Factory):
 
 
 def _cancellable(reactor: Any, connecting: Deferred[IProtocol]) -> Deferred[IProtocol]:
-    """Make a cancelled endpoint fail with `CancelledError` at once, and close its sockets a turn later."""
+    """Make a cancelled endpoint fail with `CancelledError` at once, and close its sockets a turn later.
+
+    A connection that is made within that turn is aborted.
+    """
     cancelled = False
 
     def cancel(_: Deferred[IProtocol]) -> None:
@@ -235,8 +238,14 @@ def _cancellable(reactor: Any, connecting: Deferred[IProtocol]) -> Deferred[IPro
         cancelled = True
         close_after_events(reactor, connecting.cancel)  # Twisted would close the socket at once
 
+    def finish(result: IProtocol | Failure) -> None:
+        if not cancelled:
+            waiting.callback(result)
+        elif not isinstance(result, Failure):
+            cast("TLSMemoryBIOProtocol", result).abortConnection()
+
     waiting: Deferred[IProtocol] = Deferred(cancel)
-    connecting.addBoth(lambda result: None if cancelled else waiting.callback(result))
+    connecting.addBoth(finish)
     return waiting
 
 

@@ -184,6 +184,7 @@ async def fates(tmp_path: Path, shell: str, on_terminal: bool, tried: tuple[str,
     return [line for line in wrong if line]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("shell", "on_terminal"), KINDS)
 @asynchronous
 async def test_commands_end(tmp_path: Path, shell: str, on_terminal: bool) -> None:

@@ -256,6 +256,7 @@ async def test_second_kill(group: ControlGroup | None, monkeypatch: pytest.Monke
             await until(lambda: bool(job.reports))
 
 
+@pytest.mark.real
 @requires_proc
 @pytest.mark.parametrize("again", [(), ("again",)], ids=["first", "second"])
 @asynchronous

@@ -288,6 +288,7 @@ while time.time() < deadline:
 """
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("seconds", [0.0, PROOF_SECONDS + 0.2])
 @asynchronous
 async def test_chain_of_forks(trees: JobTrees, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
