@@ -10,7 +10,7 @@ HELP_LINE = ":help"
 """The line that asks for the help; no shell has such a command."""
 
 HELP = (
-    "One shell on the server runs every command; folder, variables and functions stay.",
+    "One shell on the server runs every command; its folder and variables stay.",
     "",
     "Enter          run the command; what is unfinished goes on behind '..: '",
     "Tab            complete as the shell would; again: show what fits",
@@ -19,7 +19,8 @@ HELP = (
     "Ctrl-Z         suspend what runs; jobs, fg, bg as at a terminal",
     "Ctrl-D, exit   let the shell end, and leave with its status",
     "",
-    "What is typed while a command runs is for the command; what it does not read comes back to the prompt.",
+    "What is typed while a command runs is for the command.  What it does not read",
+    "comes back to the prompt.",
     "On the right: a status that is not 0, the time of a slow command, the folder.",
     "",
     *ESCAPE_HELP,
