@@ -143,6 +143,13 @@ async def test_prompt_of_the_user(rig: ShellRig) -> None:
 
 
 @asynchronous
+async def test_prompt_at_once(rig: ShellRig) -> None:
+    """A prompt is there in the next command, however long bash takes to put it aside: a trap delays that here."""
+    await rig.run("trap 'sleep 0.1' DEBUG; PS1='one> '")
+    assert await outputs(rig, 'echo "$PS1"') == ["one> \n"]
+
+
+@asynchronous
 async def test_hook_taken_away(rig: ShellRig) -> None:
     """A command that takes the server's hooks away ends, and so do the next ones; the status is theirs."""
     for text in ("PROMPT_COMMAND=(); (exit 4)", "unset PROMPT_COMMAND; (exit 4)"):

@@ -100,9 +100,11 @@ _NEEDED_DESCRIPTORS = 12
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
-_REPORT = re.compile(rb"/dev/null/([PQATBD]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
+_REPORT = re.compile(rb"/dev/null/([PQATBDK]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
+_KEEPS = b"keeps"
+"""In the report of a prompt: a variable is about to be kept apart, and a report of that follows."""
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
 _PROMPTS = (b"PS1", b"PS2")
 _KEPT = b"__twisted_rsh_"
@@ -172,6 +174,7 @@ class BashTalk:
         self._flags = b""
         self._edits = False
         self._has_history = self._records = self._has_now = False
+        self._is_keeping = False
         self._waiting: tuple[int, bytes, bytes, bytes] | None = None
         self._is_watched = self._has_traps = not self._is_clean
         self._left_status = 0
@@ -229,9 +232,14 @@ class BashTalk:
     def _hooks(self) -> bytes:
         """Return the assignment that makes bash report, and run the server's files, at each prompt."""
         now, prompt = quoted(self._now), quoted(self._prompt)
-        report = self._report_line(b"P").removesuffix(b"fi")
+        to_keep = (*_PROMPTS, _GIVEN)
+        words = _WORDS % b"P"
+        words = words.replace(b"$SHELLOPTS", b"$SHELLOPTS" + b"".join(b"${%b:+:%b}" % (n, _KEEPS) for n in to_keep))
+        report = (_NOTHING % (quoted(self._fifo.path), words)).removesuffix(b"fi")
         run = b"elif %b 2>/dev/null <%b; then . %b; fi" % (_EMPTY_LOOP, now, now)
-        keep = b"for _ in ${PS1:+1}${PS2:+1}${%b:+1}; do . %b; done 2>/dev/null" % (_GIVEN, prompt)
+        any_of_them = b"".join(b"${%b:+1}" % name for name in to_keep)
+        kept = self._report_line(b"K")
+        keep = b"for _ in %b; do . %b; %b; done 2>/dev/null" % (any_of_them, prompt, kept)
         return b"PROMPT_COMMAND[9999]=" + quoted(b"%b%b; %b" % (report, run, keep))
 
     def _prompt_file(self) -> bytes:
@@ -541,25 +549,34 @@ class BashTalk:
             self._begun()
         elif kind == b"D":
             self._now_done()
+        elif kind == b"K":
+            self._is_keeping = False
+            self._take_waiting()
         elif kind == b"T":
             self._inner_status = status
             parts, _, self._last_word = options.partition(b"/")
             self._parts = tuple(parts.split()) if len(parts) > 1 else ()
-        elif self._has_now and self._waiting is None:
-            self._waiting = (status, flags, options, line)
         else:
-            self._now_done()
-            self._at_prompt(status, flags, options, line)
+            if self._waiting is not None:  # what was to follow the last one has failed
+                self._is_keeping = False
+                self._now_done()
+            self._is_keeping = _KEEPS in options
+            self._waiting = (status, flags, options, line)
+            self._take_waiting()
 
     def _now_done(self) -> None:
-        """Take the report that was waiting for the commands behind it."""
+        """Remove the file of commands, which have run."""
         if self._has_now:
             self._has_now = False
             with contextlib.suppress(OSError):
                 os.unlink(self._now)
+        self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        """Take the report of the prompt, unless more is to follow it."""
+        if self._waiting is not None and not self._has_now and not self._is_keeping:
             waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                self._at_prompt(*waiting)
+            self._at_prompt(*waiting)
 
     def _at_prompt(self, status: int, flags: bytes, options: bytes, line: bytes) -> None:
         """Take the report that bash is at its prompt: go on with the command, or report its end."""
