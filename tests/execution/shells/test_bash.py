@@ -9,8 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import deferLater
 
-from tests.execution.owners import PATIENCE, RecordingOwner, asynchronous, reactor
+from tests.execution.owners import PATIENCE, RecordingOwner, asynchronous, reactor, until
 from tests.execution.real_shells import ShellRig, account
 from tests.tools import require_tool
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused
@@ -249,6 +250,37 @@ async def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert owner.stdout == b"without input\n"
     assert isinstance(owner.ending, OutcomeUnknown)
     await rig.ended()
+
+
+# Interrupts
+
+
+@asynchronous
+async def test_interrupt_between_programs(tmp_path: Path) -> None:
+    """On a terminal an interrupt ends a loop of short programs, whichever of them is just starting or ending."""
+    rig = ShellRig(tmp_path, "bash", True)
+    await rig.ready()
+    for _ in range(10):
+        command, owner = rig.begin("echo go; while :; do /bin/true; done")
+        await owner.more_output(1)
+        command.send_signal("INT")
+        await owner.finished().addTimeout(4, reactor)
+        assert owner.ending == Exited(130)
+    await rig.leave()
+
+
+@asynchronous
+async def test_no_second_interrupt(tmp_path: Path) -> None:
+    """With a trap bash goes on behind the program that has died, as at a terminal, and is not interrupted itself."""
+    rig = ShellRig(tmp_path, "bash", True)
+    await rig.ready()
+    command, owner = rig.begin("trap 'echo caught' INT; echo go; sleep 5; sleep 0.3; echo end")
+    await until(lambda: bool(rig.shell.signals.descendants()))
+    await deferLater(reactor, 0.03)
+    command.send_signal("INT")
+    await owner.finished()
+    assert owner.stdout.split() == [b"go", b"end"]
+    await rig.leave()
 
 
 # Start-up files and asides
