@@ -117,7 +117,9 @@ def main() -> None:
 
     def begin() -> None:
         done = ensureDeferred(measure(program, way, command, int(count)))
-        done.addCallbacks(lambda figures: print(json.dumps(figures)), lambda failure: Failure.printTraceback(failure, sys.stderr))
+        done.addCallbacks(
+            lambda figures: print(json.dumps(figures)), lambda failure: Failure.printTraceback(failure, sys.stderr)
+        )
         done.addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(begin)

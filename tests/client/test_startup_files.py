@@ -101,10 +101,7 @@ async def test_own_shell(connection: Connection, tmp_path: Path, program: str, t
     assert result.text.replace("exit", "").strip() == "bye"
 
 
-TWICE = "bash stores a command in its history at a prompt of its own, where the user's hook runs, too"
-
-
-@pytest.mark.parametrize("program", [pytest.param("bash", marks=pytest.mark.xfail(reason=TWICE, strict=True)), "zsh"])
+@pytest.mark.parametrize("program", ["bash", "zsh"])
 @asynchronous
 async def test_hook_runs_once(connection: Connection, tmp_path: Path, program: str) -> None:
     """The user's hook of the prompt runs once for each command."""

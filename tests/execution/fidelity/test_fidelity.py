@@ -97,7 +97,9 @@ def test_faulty_format(text: str) -> None:
 
 def test_what_is_not_compared() -> None:
     """Names of shells and files before messages, numbers of processes and a terminal's line ends are left out."""
-    plain = Outcome(0, "", "/tmp/x/script: line 3: cd: no: No such\nscript:cd:3: no such file: no\n script: 3: 12 Killed  a\n")
+    plain = Outcome(
+        0, "", "/tmp/x/script: line 3: cd: no: No such\nscript:cd:3: no such file: no\n script: 3: 12 Killed  a\n"
+    )
     ours = Outcome(0, "", "bash: cd: no: No such\ncd: no such file: no\n script: 3: 12 Killed  a\n")
     assert comparable(plain, "/tmp/y", False) == comparable(ours, "/tmp/y", False)
     other = Outcome(0, "", "bash: line 1: cd: other: No such\n")

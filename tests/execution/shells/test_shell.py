@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from tests.conftest import async_fixture
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.real_shells import KINDS, RecordingOwner, ShellRig
 from tests.tools import require_tool
-from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, Stopped
+from twisted_rsh.core.endings import Exited, RefusalReason, Refused, Signalled, Stopped
 from twisted_rsh.core.limits import MAX_SCRIPT_BYTES
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.interfaces import JobRefused
@@ -225,22 +223,6 @@ async def test_lost_hook(rig: ShellRig) -> None:
     await owner.finished()
     assert owner.ending in (Exited(130), Exited(2))
     assert await rig.output("echo probe") == "probe\n"
-
-
-@asynchronous
-async def test_prompts_of_the_user(rig: ShellRig) -> None:
-    """Prompts and hooks that a user sets print nothing and change no command's output."""
-    if "bash" in rig.path:
-        pytest.skip("tests/execution/shells/test_bash.py has what bash does: it runs them")
-    if "zsh" in rig.path:
-        pytest.skip("tests/execution/shells/test_zsh.py has what zsh does: it runs them")
-    await rig.run("PS1='one> '; PS2='two> '; PS0='zero> '; PROMPT_COMMAND='echo PC'; PROMPT='p> '; set -v")
-    if "zsh" in rig.path:
-        await rig.run("precmd() { echo PC; }; preexec() { echo PE; }; precmd_functions=(precmd); setopt zle promptsp")
-    for text in ("echo 'a\nb'", "echo '!!'"):
-        owner = await rig.run(text)
-        assert text_of(rig, owner) == text[6:-1] + "\n"
-    assert text_of(rig, rig.owner) == ""
 
 
 @asynchronous
@@ -515,38 +497,6 @@ async def test_terminate_the_shell(rig: ShellRig) -> None:
     await rig.ended()
     assert owner.ending == rig.owner.ending
     assert owner.ending in (Signalled("HUP"), Exited(129), Exited(1))
-
-
-@asynchronous
-async def test_no_folder(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no private folder can be made, a command is refused, and an interrupted shell is ended with a reason."""
-
-    def fail(**options: object) -> str:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    if "bash" in rig.path:
-        pytest.skip("tests/execution/shells/test_bash.py has it: bash needs the folder for its reports")
-    if "zsh" in rig.path:
-        pytest.skip("tests/execution/shells/test_zsh.py has it: zsh needs the folder for its texts")
-    monkeypatch.setattr(tempfile, "mkdtemp", fail)
-    if rig.shell.process.feed is None:
-        _, owner = rig.begin("echo")
-        await owner.finished()
-        text = (
-            "no input for the command: No space left on device (the space, or the terminals, of the server's machine)"
-        )
-        assert owner.ending == Refused(RefusalReason.RESOURCES, f"{text}; try again later")
-        command, owner = rig.begin("echo without input")
-        command.end_input()
-        await owner.finished()
-        assert (owner.ending, owner.stdout) == (Exited(0), b"without input\n")
-        return
-    command, owner = rig.begin("while :; do :; done")
-    command.send_signal("INT")
-    await owner.finished()
-    await rig.ended()
-    text = "the shell cannot be brought back into step, and was ended: No space left on device"
-    assert rig.owner.ending == OutcomeUnknown(text)
 
 
 @asynchronous

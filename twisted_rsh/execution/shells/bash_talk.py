@@ -86,7 +86,7 @@ MAX_KNOWN_TEXTS = 256
 """Texts whose check is remembered."""
 
 MAX_LAST_WORD = 500
-"""Characters of ``$_`` that are carried from a file of commands to the next text."""
+"""Characters of ``$_`` that are carried to the next text, if a command of the server's has come between."""
 
 MAX_REPORT_BYTES = 64 * 1024
 """Bytes of the reports that are not whole; one report has some 200."""
@@ -100,10 +100,15 @@ _NEEDED_DESCRIPTORS = 12
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
-_REPORT = re.compile(rb"/dev/null/([PQATBD]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
+_REPORT = re.compile(rb"/dev/null/([PQATBDK]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
+_REPORT_BEGIN = b"/dev/null/"
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
+_KEEPS = b"keeps"
+"""In the report of a prompt: a variable is about to be kept apart, and a report of that follows."""
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
+_CARRIED = b"/${PIPESTATUS[*]}/${_:+${_:0:%d}}" % MAX_LAST_WORD
+"""What the report of a prompt has behind the options where a command of the server's goes before each text."""
 _PROMPTS = (b"PS1", b"PS2")
 _KEPT = b"__twisted_rsh_"
 _GIVEN = _KEPT + b"given"
@@ -112,6 +117,13 @@ _GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
 _EMPTY_LOOP = b"for _ in; do :; done"
 _COUNT = b'"${LINENO+${LINENO:$((0*(LINENO=%d))):0}}"'
 """Nothing, but as bash expands it, the number of the line becomes another one."""
+
+
+def _plainly_quoted(word: bytes) -> bytes:
+    """Quote a word, so that bash reads it on one line, also while it edits its lines."""
+    if re.search(rb"[^ -~]", word) is None:
+        return quoted(word)
+    return b"$'" + b"".join(b"\\%03o" % code for code in word) + b"'"
 
 
 class _Mark:
@@ -170,8 +182,10 @@ class BashTalk:
         self._is_aside = False
         self._status = 0
         self._flags = b""
-        self._edits = False
-        self._has_history = self._records = self._has_now = False
+        self._edits = self._ends_in_any = False
+        self._has_history = not self._is_clean
+        self._records = self._has_now = False
+        self._is_keeping = False
         self._waiting: tuple[int, bytes, bytes, bytes] | None = None
         self._is_watched = self._has_traps = not self._is_clean
         self._left_status = 0
@@ -202,6 +216,8 @@ class BashTalk:
             self._now = folder.place("now")
             self._text = TextFile(folder.place("text"))
             on_failure.callback(self._text.close)
+            self._entry = TextFile(folder.place("entry"))
+            on_failure.callback(self._entry.close)
             self._prompt = folder.place("prompt")
             self._write_file(self._prompt, self._prompt_file())
             self._opening_reader, self._opening_writer = open_pipe()
@@ -229,9 +245,15 @@ class BashTalk:
     def _hooks(self) -> bytes:
         """Return the assignment that makes bash report, and run the server's files, at each prompt."""
         now, prompt = quoted(self._now), quoted(self._prompt)
-        report = self._report_line(b"P").removesuffix(b"fi")
+        to_keep = (*_PROMPTS, _GIVEN)
+        words = _WORDS % b"P"
+        options = b"$SHELLOPTS" + b"".join(b"${%b:+:%b}" % (name, _KEEPS) for name in to_keep)
+        words = words.replace(b"$SHELLOPTS", options + (_CARRIED if self._has_history else b""))
+        report = (_NOTHING % (quoted(self._fifo.path), words)).removesuffix(b"fi")
         run = b"elif %b 2>/dev/null <%b; then . %b; fi" % (_EMPTY_LOOP, now, now)
-        keep = b"for _ in ${PS1:+1}${PS2:+1}${%b:+1}; do . %b; done 2>/dev/null" % (_GIVEN, prompt)
+        any_of_them = b"".join(b"${%b:+1}" % name for name in to_keep)
+        kept = self._report_line(b"K")
+        keep = b"for _ in %b; do . %b; %b; done 2>/dev/null" % (any_of_them, prompt, kept)
         return b"PROMPT_COMMAND[9999]=" + quoted(b"%b%b; %b" % (report, run, keep))
 
     def _prompt_file(self) -> bytes:
@@ -247,7 +269,7 @@ class BashTalk:
         if self._is_clean:
             quiet = b"unset HISTFILE MAILCHECK PS1 PS2; set +o history +H; history -c; "
         else:
-            load = b"[[ ${HISTFILE-} ]] && history -r || :; "
+            load = b"[[ ${HISTFILE-} ]] && \\builtin history -r || :; "
             quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
         return b"%b%b; %b </dev/null%b" % (quiet, self._hooks(), _EMPTY_LOOP, _COUNT % 0)
 
@@ -304,8 +326,8 @@ class BashTalk:
         self._looks = self._first_look
         if aside:
             self._send_aside(text)
-        elif self._has_history or not self._is_clean:
-            self._remember(text)
+        elif self._records:
+            self._stop_recording(text)
         else:
             self._send(text)
         return self.number
@@ -337,7 +359,7 @@ class BashTalk:
             return
         try:
             leaving = b"exit %d\n" % self._status
-            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && history -a || :\n"
+            save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && \\builtin history -a || :\n"
             self._text.set(save + 2 * leaving)
         except OSError:
             self._terminal.close()
@@ -365,6 +387,7 @@ class BashTalk:
     def _close_all(self) -> None:
         self._mark.close()
         self._text.close()
+        self._entry.close()
         self._fifo.close()
         self._terminal.close()
 
@@ -427,12 +450,14 @@ class BashTalk:
         put_back = b""
         if b"v" in self._flags:
             put_back += b"{ set +v; } 2>/dev/null; "
-        if self._parts and b"PIPESTATUS" in text and b"e" not in self._flags:
-            put_back += b"%b; " % b" | ".join(b"(exit %b)" % part for part in self._parts)
+        if self._has_history:
+            put_back += self._remembering(text) + self._all_put_back()
+        elif self._parts and b"PIPESTATUS" in text and b"e" not in self._flags:
+            put_back += b"%b; " % self._pipeline()
         elif self._status != self._left_status or (self._status and (put_back or way.takes_input)):
-            put_back += b"{ (exit %d) && :; } 2>/dev/null; " % self._status
-        if self._last_word is not None and b"$_" in text and not self._status:
-            put_back += b"{ : %b; } 2>/dev/null; " % quoted(self._last_word)
+            put_back += self._status_put_back()
+        if not self._has_history and self._last_word is not None and b"$_" in text and not self._status:
+            put_back += b"{ : %b; } 2>/dev/null; " % _plainly_quoted(self._last_word)
         self._parts, self._last_word = (), None
         if way.in_file:
             is_damaging = substitutes(text)
@@ -454,6 +479,19 @@ class BashTalk:
         trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
         take = b"{ %bexec <%b; %b} 2>/dev/null; " % (trace[0], self._source_word(), trace[1])
         return b"{ %b%b%b\n}\n" % (take, put_back, text)
+
+    def _pipeline(self) -> bytes:
+        return b" | ".join(b"(exit %b)" % part for part in self._parts)
+
+    def _status_put_back(self) -> bytes:
+        return b"{ (exit %d) && :; } 2>/dev/null; " % self._status
+
+    def _all_put_back(self) -> bytes:
+        """Return what gives ``$_``, ``$?`` and ``PIPESTATUS`` the values that the last text has left."""
+        word = b"{ : %b; } 2>/dev/null; " % _plainly_quoted(self._last_word or b"")
+        if len(self._parts) > 1 and (self._ends_in_any or int(self._parts[-1]) == self._status):
+            return word + b"{ %b%b; } 2>/dev/null; " % (self._pipeline(), b" && :" if self._status else b"")
+        return word + (self._status_put_back() if self._status else b"")
 
     def _send_aside(self, text: bytes) -> None:
         """Have the text run at the prompt, behind which bash puts everything back."""
@@ -484,17 +522,20 @@ class BashTalk:
         editing = b"[[ -o vi ]] && set -o vi; [[ -o emacs ]] && set -o emacs"
         return b"%b; { %b; %b; } 2>/dev/null\n" % (self._report_line(b"Q"), editing, self._hooks())
 
-    def _remember(self, text: bytes) -> None:
-        """Put a text into the history, where it would be if the user had typed it; then send it."""
-        if self._records:  # or bash would put our lines there, as it has done with this one
-            self._do(b"{ set +o history; history -d -1; } 2>/dev/null\n", lambda: self._remember(text))
-            return
+    def _stop_recording(self, text: bytes) -> None:
+        """Have bash put no lines into the history, as they would be the server's; then send a text."""
+        self._has_history = True
+        # The line that does so is in the history itself.
+        line = b"{ set +o history; history -d -1; %b; } 2>/dev/null\n" % self._hooks()
+        self._do(line, lambda: self._send(text))
+
+    def _remembering(self, text: bytes) -> bytes:
+        """Return the commands that put a text into the history, where it would be if the user had typed it."""
         try:
-            self._write_now(b"history -s -- %b\n" % quoted(text))
+            self._entry.set(b"\\builtin history -s -- %b\n" % quoted(text))
         except OSError:  # a full disk is no reason not to run it
-            self._send(text)
-        else:
-            self._do(b"\n", lambda: self._send(text))
+            return b""
+        return b"{ . %b || :; } 2>/dev/null; " % quoted(self._entry.path)
 
     def _do(self, line: bytes, then: Callable[[], None]) -> None:
         """Type a line of the server's own, and go on at the next prompt."""
@@ -527,7 +568,10 @@ class BashTalk:
                 self._listener.garbled()
                 return
             self._reported(kind, int(status), flags, options, line)
-        if b"\n" in self._held:  # the end of a message that was read before
+        begin = self._held.find(_REPORT_BEGIN)
+        if begin >= 0:
+            self._held = self._held[begin:]
+        elif b"\n" in self._held:  # the end of a message that was read before
             self._held = self._held[self._held.rindex(b"\n") + 1 :]
         if len(self._held) > MAX_REPORT_BYTES:
             self._listener.garbled()
@@ -540,35 +584,51 @@ class BashTalk:
         elif kind == b"B":
             self._begun()
         elif kind == b"D":
-            self._now_done()
+            # Bash may have found the file at the prompt before: it runs once more, at the prompt that it is for.
+            if self._waiting is not None or self._is_aside:
+                self._now_done()
+        elif kind == b"K":
+            self._is_keeping = False
+            self._take_waiting()
         elif kind == b"T":
             self._inner_status = status
-            parts, _, self._last_word = options.partition(b"/")
-            self._parts = tuple(parts.split()) if len(parts) > 1 else ()
-        elif self._has_now and self._waiting is None:
-            self._waiting = (status, flags, options, line)
+            self._carry(options)
         else:
-            self._now_done()
-            self._at_prompt(status, flags, options, line)
+            if self._waiting is not None:  # what was to follow the last one has failed
+                self._is_keeping = False
+                self._now_done()
+            self._is_keeping = _KEEPS in options
+            self._waiting = (status, flags, options, line)
+            self._take_waiting()
+
+    def _carry(self, carried: bytes) -> None:
+        """Keep what the next text is to find in ``PIPESTATUS`` and ``$_``."""
+        parts, _, self._last_word = carried.partition(b"/")
+        self._parts = tuple(parts.split()) if len(parts) > 1 else ()
 
     def _now_done(self) -> None:
-        """Take the report that was waiting for the commands behind it."""
+        """Remove the file of commands, which have run."""
         if self._has_now:
             self._has_now = False
             with contextlib.suppress(OSError):
                 os.unlink(self._now)
+        self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        """Take the report of the prompt, unless more is to follow it."""
+        if self._waiting is not None and not self._has_now and not self._is_keeping:
             waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                self._at_prompt(*waiting)
+            self._at_prompt(*waiting)
 
     def _at_prompt(self, status: int, flags: bytes, options: bytes, line: bytes) -> None:
         """Take the report that bash is at its prompt: go on with the command, or report its end."""
         is_repeated = bool(line) and line == self._line and line != b"%d" % self._last_line
         self._line, self._flags = line, flags
+        options, _, carried = options.partition(b"/")
         names = options.split(b":")
         self._edits = b"vi" in names or b"emacs" in names
+        self._ends_in_any = b"pipefail" in names
         self._records = b"history" in names
-        self._has_history |= self._records
         self._left_status = status
         self._silent = 0
         if is_repeated and self._running:
@@ -577,6 +637,8 @@ class BashTalk:
             after, self._after = self._after, None
             after()
         elif self._running is not None:
+            if carried and self._inner_status is None and not (self._is_aside or self._is_nothing):
+                self._carry(carried)
             self._ended(self._running, status)
         elif self._question is not None and not is_repeated:
             number, self._question = self._question, None

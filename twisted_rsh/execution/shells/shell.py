@@ -24,9 +24,10 @@ from twisted_rsh.execution.shells.phases import LOST_DELAYS, RULES, Phase, Shell
 from twisted_rsh.execution.shells.plan import ShellPlan, command_text
 from twisted_rsh.execution.shells.process import ShellProcess
 from twisted_rsh.execution.shells.reports import Report, ReportKind
-from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals
+from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals, would_die
 from twisted_rsh.execution.shells.talk import InterruptibleTalk
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
+from twisted_rsh.execution.trees.table import ProcessRecord
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.interfaces import IJobOwner, IShellJob, JobRefused
 
@@ -122,7 +123,7 @@ class ShellJob:
         self._told_no_input = False
         self._interrupt: int | None = None
         self._interrupted_by: int | None = None
-        self._looks_for_straggler = False
+        self._looks_for_straggler = self._may_trap = False
         self._waiting: list[Callable[[], None]] = []
         self._watch = ShellWatch(reactor, self)
         self._talk = plan.dialect.start_talk(reactor, plan.spawn, folder, self)
@@ -248,15 +249,41 @@ class ShellJob:
         number = getattr(signal, f"SIG{name}", None)
         if number is None:
             return
+        newcomers = self.signals.newcomers(number) if number in INTERRUPTS else None
+        # Where the shell has a trap, it goes on after a program that has died, and must not get a second interrupt.
+        is_dying = self._may_trap and any(would_die(one.pid, number) for one in newcomers or ())
         is_sent = self.signals.signal_foreground(number)
         if number in INTERRUPTS:
             if not is_sent:
                 self._interrupt_group(number)
+            elif newcomers is not None and not is_dying:
+                self._reactor.callLater(STRAGGLER_SECONDS, self._make_sure, self._command, number, newcomers)
             self.watch_interrupt(number)
         elif not is_sent:
             if number == signal.SIGCONT:
                 self.process.transport.signal_group(number)  # a command may have suspended the shell itself
             self.signals.signal_processes(number)
+
+    def _make_sure(
+        self, command: ShellCommand, number: int, newcomers: list[ProcessRecord], looks: int = STRAGGLER_LOOKS
+    ) -> None:
+        """Interrupt the shell if its programs had only just been started or ended when the interrupt was sent.
+
+        An interrupt is lost on a process that has not yet become a program, and on one that has just exited.
+
+        :param command: the command that was to be interrupted; it may have ended.
+        :param newcomers: the processes on which the interrupt may have been lost.
+        :param looks: how many times to look whether they have become programs.
+        """
+        if self._command is not command or self._watch.phase is not Phase.RUNNING:
+            return
+        left = self.signals.missed(newcomers, number)
+        if left:
+            if looks:
+                self._reactor.callLater(STRAGGLER_SECONDS, self._make_sure, command, number, left, looks - 1)
+        elif left is not None:
+            self._interrupt_group(number)
+            self.watch_interrupt(number)
 
     def interrupt(self, number: int) -> None:
         """Interrupt the command's processes, and the shell where it runs a built-in command or a loop.
@@ -391,6 +418,7 @@ class ShellJob:
     def _send(self, command: ShellCommand) -> None:
         """Give a command to the shell."""
         source = command.prepare()
+        self._may_trap |= b"trap" in command.text
         self._interrupt = self._interrupted_by = None  # it was sent to an earlier command
         self._watch.enter(Phase.RUNNING)
         self.suspension.command_begins(command.owner)

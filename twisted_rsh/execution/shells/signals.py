@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Sequence
 
 from twisted_rsh.core.endings import Exited, Stopped
 from twisted_rsh.execution.processes.transport import SpawnedProcess
-from twisted_rsh.execution.trees.table import ProcessRecord, ProcessTable
+from twisted_rsh.execution.trees.table import TICKS_PER_SECOND, ProcessRecord, ProcessTable
 
 __all__ = ["INTERRUPTS", "MAX_DESCENDANTS", "MAX_STATUS_BYTES", "Identity", "ShellSignals", "status_of", "would_die"]
 
@@ -21,6 +22,9 @@ MAX_STATUS_BYTES = 64 * 1024
 
 INTERRUPTS = frozenset({signal.SIGINT, signal.SIGQUIT})
 """Signals that an interactive shell survives and its programs do not: they go to the shell's whole process group."""
+
+NEWCOMER_SECONDS = 0.1
+"""Seconds for which an interrupt may be lost on a process: until its program has begun, the shell's own rules hold."""
 
 _SUSPENDING = frozenset({signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 
@@ -101,6 +105,50 @@ class ShellSignals:
         :param number: the number of ``INT`` or ``QUIT``.
         """
         self._send([record for record in self.descendants() or () if would_die(record.pid, number)], number)
+
+    def newcomers(self, number: int) -> list[ProcessRecord] | None:
+        """Look up the terminal's foreground processes if an interrupt may be lost on all of them.
+
+        :param number: the number of ``INT`` or ``QUIT``, which is about to be sent.
+        :returns: the processes, each of which has only just been started; none if they have ended meanwhile.  ``None``
+            if one of them is older or minds the signal, and where the system does not list children.
+        """
+        group = self._transport.foreground_group()
+        below = self.descendants()
+        if group is None or below is None:
+            return None
+        # A process that gets the terminal after this look gets the signal, too.
+        found = [record for record in below if group in (record.group, self._pid) and not record.is_dead]
+        since = (time.clock_gettime(time.CLOCK_BOOTTIME) - NEWCOMER_SECONDS) * TICKS_PER_SECOND
+        if any(record.started < since or self._has_met(record, number) for record in found):
+            return None
+        return found
+
+    def missed(self, newcomers: Sequence[ProcessRecord], number: int) -> list[ProcessRecord] | None:
+        """Send an interrupt again to those on which it was lost.
+
+        :param newcomers: what :meth:`newcomers` has returned.
+        :param number: the number of ``INT`` or ``QUIT``.
+        :returns: the processes that are still there; ``None`` if a program has the signal and goes on.
+        """
+        now = [self._table.read(one.pid) for one in newcomers]
+        left = [
+            one
+            for one, record in zip(newcomers, now, strict=True)
+            if record is not None and record.started == one.started and not record.is_dead
+        ]
+        if any(self._has_met(record, number) for record in left):
+            return None
+        self._send([record for record in left if would_die(record.pid, number)], number)
+        return left
+
+    def _has_met(self, record: ProcessRecord, number: int) -> bool:
+        """Return whether a process runs a program that does not die of a signal."""
+        try:
+            is_shell = os.path.samefile(f"/proc/{record.pid}/exe", f"/proc/{self._pid}/exe")
+        except OSError:
+            return False
+        return not is_shell and not would_die(record.pid, number)
 
     def is_starting(self, number: int) -> bool:
         """Return whether a new child of the shell blocks or catches a signal, as one does that has not yet begun.
