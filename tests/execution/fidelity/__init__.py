@@ -1,1 +1,1 @@
-"""The fidelity of persistent shells: what the plain shell makes of a sequence of commands, and what ours makes of it."""
+"""The fidelity of persistent shells: what the plain shell makes of a sequence of commands, and what ours does."""

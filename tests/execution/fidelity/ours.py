@@ -34,7 +34,9 @@ async def our_outcome(shell: str, sequence: Sequence, mode: Mode) -> Outcome:
         folder = Path(place, "home")
         folder.mkdir()
         rig = ShellRig(folder, shell, mode.on_terminal, Path(place), **ENVIRONMENT)
-        parts = zip(sequence.commands, sequence.inputs) if mode.is_split else [(sequence.text, sequence.input)]
+        parts = (
+            zip(sequence.commands, sequence.inputs, strict=True) if mode.is_split else [(sequence.text, sequence.input)]
+        )
         output, error = bytearray(), bytearray()
         trouble = ""
         await rig.ready()

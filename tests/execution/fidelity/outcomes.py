@@ -78,8 +78,8 @@ def comparable(outcome: Outcome, folder: str, on_terminal: bool) -> Outcome:
     """Replace what differs from run to run, and between a script and a prompt by their nature.
 
     That is the folder, the name of the shell and the line's number before an error message, the process in the message
-    about a killed child.  On a terminal it is also the line ends, and all that a shell tells of its jobs: there ours has
-    job control, as at a prompt, and a script has none.
+    about a killed child.  On a terminal it is also the line ends, and all that a shell tells of its jobs: there ours
+    has job control, as at a prompt, and a script has none.
 
     :param outcome: what came of a sequence.
     :param folder: the folder that it ran in.

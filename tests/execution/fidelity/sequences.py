@@ -10,8 +10,8 @@ A file of ``sequences/`` holds those of one topic.  Lines before the first heade
     echo "its status: $?"
 
 A third part of the header, ``| one``, says that the sequence is only for one piece: split, its commands would mean
-something else.  Control characters stand as they are.  A command may have several lines.  A command with an error that a script does not
-survive, and an interactive shell does, comes last.
+something else.  Control characters stand as they are.  A command may have several lines.  A command with an error that
+a script does not survive, and an interactive shell does, comes last.
 """
 
 from __future__ import annotations

@@ -51,13 +51,13 @@ async def outcome(rig: ShellRig, text: str) -> Outcome:
 @pytest.mark.parametrize(("shell", "on_terminal"), KINDS)
 @asynchronous
 async def test_backslash_at_the_end(tmp_path: Path, shell: str, on_terminal: bool, tried: Several[str]) -> None:
-    """A backslash at the end of a text continues nothing: the command runs, and the next one is not its continuation."""
+    """A backslash at the end of a text continues nothing: the command runs, and the next is not its continuation."""
     rig = ShellRig(tmp_path, shell, on_terminal)
     await rig.ready()
     for text in tried:
         plain = plain_outcome(shell, script(text), False)
         ours = await outcome(rig, text)
-        # The file of a plain shell ends in a newline behind the backslash; where that makes another word, ours may, too.
+        # A plain shell's file ends in a newline behind the backslash; where that makes another word, ours may, too.
         assert (ours.status, ours.stdout.replace("\r\n", "\n")) == (plain.status, plain.stdout), text
         assert await rig.output("echo next") == "next\n", text
     await rig.leave()

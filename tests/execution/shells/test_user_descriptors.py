@@ -22,7 +22,7 @@ async def started(tmp_path: Path, shell: str, on_terminal: bool) -> ShellRig:
 
 
 def numbers(shell: str) -> tuple[int, ...]:
-    """Return descriptors that a user may name in a shell; those that shells like to take for themselves are among them."""
+    """Return descriptors that a user may name in a shell; those that shells take for themselves are among them."""
     # An interactive bash keeps 255 for its terminal, and puts that back behind a redirection.
     more = (10, 11, 12, 13, 20, 61, 62, 63, 250, 254) if shell == "bash" else ()
     return (*range(3, 10), *more)
