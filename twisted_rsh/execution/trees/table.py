@@ -59,6 +59,9 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 _READ_BYTES = 16 * 1024
 """Bytes of one read of an environment: all of an ordinary one."""
 
+_LINKS_OF_ONE_THREAD = 3
+"""The links of ``/proc/PID/task`` where the process has one thread: its name, its ``.``, and the thread's ``..``."""
+
 _DEAD = frozenset({b"Z", b"X", b"x"})
 """The states of a process that has ended: it waits to be reaped, or the system is removing it."""
 
@@ -297,8 +300,11 @@ class ProcessTable:
         """
         process = "self" if pid is None else str(pid)
         found: set[int] = set()
+        folder = f"{self._root}/{process}/task"
         try:
-            threads = self._spare.list_folder(f"{self._root}/{process}/task")
+            # The folder of a process with one thread has three links, and the thread has the number of the process.
+            is_single = pid is not None and os.stat(folder).st_nlink == _LINKS_OF_ONE_THREAD
+            threads = [process] if is_single else self._spare.list_folder(folder)
         except (FileNotFoundError, ProcessLookupError):
             return found
         for thread in threads:
@@ -344,7 +350,7 @@ class ProcessTable:
         try:
             content = os.read(fd, min(limit, _READ_BYTES))
             # A list of numbers may come in pieces of any size, so only an empty read is its end.
-            while limit > MAX_STAT_BYTES and len(content) < limit:
+            while content and limit > MAX_STAT_BYTES and len(content) < limit:
                 piece = os.read(fd, min(limit - len(content), _READ_BYTES))
                 if not piece:
                     break
