@@ -1,8 +1,8 @@
 """Observations of a command in a persistent shell: the resources that it uses, and whether it is suspended.
 
 A command uses what the shell's process uses while it runs the command.  The system adds up the processor times of a
-process and of the children that it has waited for.  The server reads them when the shell gets a command and when the
-shell reports its end.  Measured, one look takes 5 us, as the file stays open.  Sources: proc(5), ``/proc/PID/stat``;
+process and of the children that it has waited for.  The server reads them when the shell gets a command, unless it has
+just read them, and when the shell reports its end.  Measured, one look takes 5 us, as the file stays open.  Sources: proc(5), ``/proc/PID/stat``;
 wait4(2) for a command that ends the shell.
 
 The system does not notify a server of a suspended grandchild.  So the server looks at the children of the shell at
@@ -29,6 +29,9 @@ __all__ = ["ShellMeter", "ShellSuspension"]
 _Ticks = tuple[float, float]
 """Clock ticks in user and in system mode, with those of the children that were waited for."""
 
+_TICK_SECONDS = 1 / TICKS_PER_SECOND
+"""The system counts processor time in units of this, so a look that is less old is as good as another one."""
+
 
 class ShellMeter:
     """Measures one command after another.
@@ -44,6 +47,8 @@ class ShellMeter:
         self._clock = clock
         self._started_at = 0.0
         self._before: _Ticks | None = None
+        self._last: _Ticks | None = None
+        self._ended_at = 0.0
         self._usage: ResourceUsage | None = None
         try:
             self._fd: int | None = os.open(f"{root}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
@@ -53,11 +58,13 @@ class ShellMeter:
     def command_begins(self) -> None:
         """Begin to measure, right before the shell gets a command."""
         self._started_at = self._clock.seconds()
-        self._before = self._look()
+        is_fresh = self._last is not None and 0 <= self._started_at - self._ended_at < _TICK_SECONDS
+        self._before = self._last if is_fresh else self._look()
 
     def command_ended(self) -> None:
         """End the measurement: the shell has reported the end of the command."""
-        self._conclude(self._look())
+        self._last = self._look()
+        self._conclude(self._last)
 
     def shell_exited(self, usage: resource.struct_rusage | None) -> None:
         """End the measurement of a command that has ended with the shell, and close the open file.
@@ -82,9 +89,10 @@ class ShellMeter:
 
     def _conclude(self, after: _Ticks | None) -> None:
         before, self._before = self._before, None
+        self._ended_at = self._clock.seconds()
         if before is not None and after is not None:
             self._usage = ResourceUsage(
-                wall=max(0.0, self._clock.seconds() - self._started_at),
+                wall=max(0.0, self._ended_at - self._started_at),
                 # wait4(2) counts the parts of a tick that `/proc` rounds away, so a difference may be negative.
                 user=max(0.0, after[0] - before[0]) / TICKS_PER_SECOND,
                 system=max(0.0, after[1] - before[1]) / TICKS_PER_SECOND,
