@@ -1,9 +1,9 @@
 """Observations of a command in a persistent shell: the resources that it uses, and whether it is suspended.
 
 A command uses what the shell's process uses while it runs the command.  The system adds up the processor times of a
-process and of the children that it has waited for.  The server reads them when the shell gets a command, unless it has
-just read them, and when the shell reports its end.  Measured, one look takes 5 us, as the file stays open.  Sources: proc(5), ``/proc/PID/stat``;
-wait4(2) for a command that ends the shell.
+process and of the children that it has waited for.  The server reads them when the shell reports the end of a command,
+and when the shell gets one, unless it has just read them.  Measured, one look takes 10 us, as the file stays open.
+Sources: proc(5), ``/proc/PID/stat``; wait4(2) for a command that ends the shell.
 
 The system does not notify a server of a suspended grandchild.  So the server looks at the children of the shell at
 intervals, and only while a command runs whose owner wants to know.
