@@ -108,7 +108,7 @@ async def measure(program: str, way: str, command: str, count: int) -> dict[str,
         seconds = time.process_time() - own, processor_time(shell.pid) - theirs, time.perf_counter() - begun
         shell.end_input()
         await owner.ended
-    return dict(zip(("server_us", "shell_us", "wall_us"), (part / count * 1e6 for part in seconds)))
+    return dict(zip(("server_us", "shell_us", "wall_us"), (part / count * 1e6 for part in seconds), strict=True))
 
 
 def main() -> None:
@@ -117,7 +117,9 @@ def main() -> None:
 
     def begin() -> None:
         done = ensureDeferred(measure(program, way, command, int(count)))
-        done.addCallbacks(lambda figures: print(json.dumps(figures)), lambda failure: Failure.printTraceback(failure, sys.stderr))
+        done.addCallbacks(
+            lambda figures: print(json.dumps(figures)), lambda failure: Failure.printTraceback(failure, sys.stderr)
+        )
         done.addBoth(lambda _: reactor.stop())
 
     reactor.callWhenRunning(begin)
