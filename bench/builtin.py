@@ -81,9 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found = {name: statistics.median(one[name] for one in rounds[way]) for name in FIGURES}
                 medians[f"{shell} {way}: {command}"] = found
                 server, own, clock = found.values()
-                print(
-                    f"{shell + ' ' + way + ': ' + command:<42} {server:8.0f} {own:8.0f} {server + own:8.0f} {clock:8.0f}"
-                )
+                title = f"{shell} {way}: {command}"
+                print(f"{title:<42} {server:8.0f} {own:8.0f} {server + own:8.0f} {clock:8.0f}")
     if options.json:
         options.json.write_text(json.dumps(medians, indent=1) + "\n", encoding="utf-8")
 
