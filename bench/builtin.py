@@ -26,12 +26,15 @@ SECONDS = 120
 COMMANDS = ("true", 'v=$((v + 1)); [ "$v" ]', "if true; then :; fi")
 """What is run: one word, what is plainly whole, and a compound."""
 
+QUICK_COMMANDS = 20
+
 FIGURES = ("server_us", "shell_us", "wall_us")
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.builtin", description=__doc__)
     parser.add_argument("shells", nargs="*", help="the shells [those of bash, dash and zsh that are there]")
+    parser.add_argument("--quick", action="store_true", help="only try it out; the figures mean nothing")
     parser.add_argument("--commands", type=int, default=2000, help="commands of one measurement [2000]")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each [5]")
     parser.add_argument("--former", type=Path, help="a source tree of another version, to measure beside this one")
@@ -60,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     :raises SystemExit: a measurement failed.
     """
     options = _options(arguments)
+    if options.quick:
+        options.commands, options.rounds = QUICK_COMMANDS, 1
     shells = options.shells or [name for name in ("bash", "dash", "zsh") if shutil.which(name)]
     medians: dict[str, dict[str, float]] = {}
     print(f"{'microseconds of a command':<42} {'server':>8} {'shell':>8} {'both':>8} {'clock':>8}")
@@ -76,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found = {name: statistics.median(one[name] for one in rounds[way]) for name in FIGURES}
                 medians[f"{shell} {way}: {command}"] = found
                 server, own, clock = found.values()
-                print(f"{f'{shell} {way}: {command}':<42} {server:8.0f} {own:8.0f} {server + own:8.0f} {clock:8.0f}")
+                title = f"{shell} {way}: {command}"
+                print(f"{title:<42} {server:8.0f} {own:8.0f} {server + own:8.0f} {clock:8.0f}")
     if options.json:
         options.json.write_text(json.dumps(medians, indent=1) + "\n", encoding="utf-8")
 

@@ -108,7 +108,8 @@ async def measure(program: str, way: str, command: str, count: int) -> dict[str,
         seconds = time.process_time() - own, processor_time(shell.pid) - theirs, time.perf_counter() - begun
         shell.end_input()
         await owner.ended
-    return dict(zip(("server_us", "shell_us", "wall_us"), (part / count * 1e6 for part in seconds), strict=True))
+    names = ("server_us", "shell_us", "wall_us")
+    return {name: part / count * 1e6 for name, part in zip(names, seconds, strict=True)}
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -166,6 +167,28 @@ def test_profile(tmp_path: Path) -> None:
     done = bench(tmp_path, "profile_server", "--quick", "--sort", "cumtime", "--lines", "1000")
     assert done.returncode == 0, done.stderr
     assert "posix_spawn" in done.stdout
+
+
+def test_builtin(tmp_path: Path) -> None:
+    """Each way has a line and its figures, also the one of another tree."""
+    require(shutil.which("bash"), "there is no bash")
+    path = tmp_path / "builtin.json"
+    done = bench(tmp_path, "builtin", "bash", "--quick", "--former", str(ROOT), "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    medians = json.loads(path.read_text())
+    commands = {name.partition(": ")[2] for name in medians}
+    assert {name.partition(": ")[0] for name in medians} == {"bash typed", "bash evaluated", "bash former"}
+    assert len(commands) == 3
+    assert len(medians) == 3 * len(commands)
+    assert all(figure > 0 for figures in medians.values() for figure in figures.values())
+    assert all(name in done.stdout for name in medians)
+
+
+def test_builtin_that_fails(tmp_path: Path) -> None:
+    """A shell that cannot be measured is named, and the exit status tells."""
+    done = bench(tmp_path, "builtin", "no-such-shell", "--quick")
+    assert done.returncode == 1
+    assert done.stderr.startswith("no-such-shell, typed: ")
 
 
 def test_walks(tmp_path: Path) -> None:

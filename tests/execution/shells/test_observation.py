@@ -23,7 +23,7 @@ from twisted_rsh.execution.shells.observation import ShellMeter, ShellSuspension
 from twisted_rsh.execution.shells.shell import ShellJob
 from twisted_rsh.execution.shells.signals import ShellSignals
 from twisted_rsh.execution.trees.suspension import LOOK_SECONDS
-from twisted_rsh.execution.trees.table import ProcessTable
+from twisted_rsh.execution.trees.table import TICKS_PER_SECOND, ProcessTable
 from twisted_rsh.execution.user import LocalUser
 
 pytestmark = pytest.mark.real
@@ -123,6 +123,38 @@ async def test_command_that_never_began(rig: ShellRig) -> None:
     await owner.finished()
     assert isinstance(owner.ending, Refused)
     assert owner.usage is None
+
+
+def test_look_of_less_than_a_tick(tmp_path: Path) -> None:
+    """A command that begins within a tick of the last one's end takes over the look; a tick later it has its own."""
+    stat = tmp_path / "7" / "stat"
+    stat.parent.mkdir()
+
+    def used(ticks: int) -> None:
+        stat.write_text("7 (sh) S" + " 0" * 10 + f" {ticks} 0 0 0 0\n")
+
+    used(0)
+    clock = Clock()
+    meter = ShellMeter(clock, 7, str(tmp_path))
+    tick = 1 / TICKS_PER_SECOND
+    for pause, before, during in ((1.0, 5, 3), (0.9 * tick, 0, 2), (1.1 * tick, 4, 6), (-60.0, 4, 1)):
+        clock.rightNow += pause
+        total = int(stat.read_text().split()[13])
+        used(total + before)
+        meter.command_begins()
+        used(total + before + during)
+        meter.command_ended()
+        usage = meter.take()
+        assert usage is not None
+        assert usage.user == pytest.approx(during * tick)
+    clock.advance(0.5 * tick)
+    used(100)
+    meter.command_begins()
+    meter.command_ended()
+    usage = meter.take()
+    assert usage is not None
+    assert usage.user > 50 * tick
+    meter.shell_exited(None)
 
 
 def test_usage_is_returned_once() -> None:

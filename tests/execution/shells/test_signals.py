@@ -6,6 +6,7 @@ import dataclasses
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -22,9 +23,21 @@ needs_children = pytest.mark.skipif(
 )
 
 
+_taken: list[ShellSignals] = []
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    """Close what the test has taken for shells."""
+    yield
+    while _taken:
+        _taken.pop().close()
+
+
 def below(pid: int, table: ProcessTable | None = None) -> ShellSignals:
     """Take a process for a shell.  It has no transport: these tests use nothing but ``/proc``."""
-    return ShellSignals(cast("SpawnedProcess", None), pid, table or ProcessTable(Clock()))
+    _taken.append(ShellSignals(cast("SpawnedProcess", None), pid, table or ProcessTable(Clock())))
+    return _taken[-1]
 
 
 @requires_proc
@@ -53,6 +66,40 @@ def test_processes_below() -> None:
     assert shell.children() == set()
     assert not would_die(process.pid, signal.SIGTERM)
     shell._send([record], signal.SIGKILL)
+
+
+@needs_children
+def test_children_come_and_go() -> None:
+    """A shell without children is not listed; one that has some is, and so is any after the file was closed."""
+    listed: list[int | None] = []
+
+    class Table(ProcessTable):
+        def children(self, pid: int | None = None) -> set[int]:
+            listed.append(pid)
+            return super().children(pid)
+
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as process:
+        shell = below(process.pid, Table(Clock()))
+        shell.remember_children()
+        assert not listed
+        shell.close()
+        shell.close()
+        shell.remember_children()
+        assert listed == [process.pid]
+        assert process.stdin is not None
+        process.stdin.close()
+    with subprocess.Popen(["sh", "-c", "sleep 30 & echo; wait"], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        shell = below(process.pid, Table(Clock()))
+        shell.remember_children()
+        assert listed[1:] == [process.pid]
+        [(sleep, started)] = shell.children() or set()
+        assert shell._earlier == {(sleep, started)}
+        os.kill(sleep, signal.SIGKILL)
+        process.wait(30)
+        shell.remember_children()
+        assert shell._earlier == set()
 
 
 @requires_proc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -165,6 +166,34 @@ def test_children_of_all_threads(root: Path) -> None:
         (root / "self" / "task" / thread / "children").write_text(" ".join(map(str, children)) + " ")
     (root / "self" / "task" / "9").mkdir()
     assert ProcessTable(Clock(), str(root)).children() == {1, 2, *range(10, 5000)}
+
+
+@requires_proc
+def test_threads() -> None:
+    """A process of one thread is told from one of two, and the children of both threads are found."""
+    lines = [
+        "import subprocess, threading, sys",
+        "def start(): subprocess.Popen(['sleep', '60']); print(flush=True); sys.stdin.read()",
+        "print(flush=True); input()",
+        "threading.Thread(target=start, daemon=True).start(); threading.Event().wait()",
+    ]
+    table = ProcessTable(Clock())
+    argv = [sys.executable, "-I", "-c", "\n".join(lines)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert table.is_single(process.pid)
+        assert table.children(process.pid) == set()
+        process.stdin.write(b"\n")
+        process.stdout.readline()
+        assert not table.is_single(process.pid)
+        children = table.children(process.pid)
+        for pid in (*children, process.pid):
+            os.kill(pid, signal.SIGKILL)
+    assert len(children) == 1
+    with pytest.raises(FileNotFoundError):
+        table.is_single(process.pid)
 
 
 @requires_proc

@@ -73,6 +73,9 @@ _CALLS = {
 }
 _MACHINE = _CALLS.get(platform.machine())
 
+_DELETED = b" (deleted)"
+"""The end of the link to a folder that was removed, unless the folder has that name."""
+
 _POLLED = struct.Struct("=ihh")  # struct pollfd
 _READABLE = 0x41  # POLLIN and POLLRDNORM, which are also EPOLLIN and EPOLLRDNORM
 
@@ -212,20 +215,27 @@ class ShellInspector:
         self._pid = pid
         self._signals = signals
         self._encoding = encoding
+        self._known_folder: tuple[bytes, str] = (b"", "")
 
     def folder(self) -> str | None:
         """Return the folder that the shell is in; ``None`` where that is not known, and for one that was removed."""
         path = _link(self._pid, "cwd")
         if not path.startswith(b"/"):  # it is outside of what this process can see, or not shown
             return None
-        if path.endswith(b" (deleted)"):
+        if path == self._known_folder[0]:
+            return self._known_folder[1]
+        if path.endswith(_DELETED):
             try:
                 if os.stat(f"/proc/{self._pid}/cwd").st_nlink == 0:
                     return None
             except OSError:
                 return None
         text = path.decode(self._encoding, "surrogateescape")
-        return text if len(text.encode("utf-8", "surrogateescape")) <= MAX_CWD_BYTES else None
+        if len(text.encode("utf-8", "surrogateescape")) > MAX_CWD_BYTES:
+            return None
+        if not path.endswith(_DELETED):
+            self._known_folder = path, text
+        return text
 
     def waits_for_input(self, inputs: frozenset[FileIdentity]) -> bool | None:
         """Tell whether the shell, or a process of its command, waits for the command's input and for nothing else.

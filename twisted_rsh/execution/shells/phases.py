@@ -48,6 +48,9 @@ the time to deliver a key that was typed before.  Together they exceed :data:`SY
 LOST_DELAYS = (0.05, 0.25, 1.0, 4.0)
 """Seconds before each question, after an interrupt, whether the shell has dropped the command without a report."""
 
+_ROUNDING = 1e-6
+"""Seconds by which a call may come early: a difference of times is rounded."""
+
 
 class Phase(enum.Enum):
     """The state of a shell.
@@ -124,6 +127,8 @@ RULES: Mapping[Phase, PhaseRules] = MappingProxyType(
 class ShellWatch:
     """The phase of one shell and its two clocks: a deadline for its next step, and the time of the next question to it.
 
+    Both share one delayed call, which outlives many short commands, so that these cost nothing.
+
     :param clock: calls later.
     :param shell: gets `ask` for each question, and `give_up` with one line when the deadline has passed.
     :ivar phase: the phase that was entered last; at first `STARTING`, without its clocks.
@@ -133,46 +138,63 @@ class ShellWatch:
         self._clock = clock
         self._shell = shell
         self.phase = Phase.STARTING
-        self._deadline: IDelayedCall | None = None
-        self._question: IDelayedCall | None = None
+        self._deadline: float | None = None
+        self._question: float | None = None
+        self._later_questions: Sequence[float] = ()
+        self._call: IDelayedCall | None = None
 
     def enter(self, phase: Phase) -> None:
         """Enter a phase: stop both clocks, and start those of the phase."""
         self.phase = phase
         rules = RULES[phase]
-        self.stop()
+        self._deadline = self._question = None
         if rules.seconds is not None:
-            text = rules.late.format(seconds=rules.seconds)
-            self._deadline = self._clock.callLater(rules.seconds, self._late, text)
-        self.ask_after(rules.questions)
+            self._deadline = self._clock.seconds() + rules.seconds
+            if not rules.questions:
+                self._call_at(self._deadline)
+        if rules.questions:
+            self.ask_after(rules.questions)
 
     def met(self) -> None:
-        """Cancel the deadline: the shell has taken the step in time."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        """Drop the deadline: the shell has taken the step in time."""
+        self._deadline = None
 
     def ask_after(self, delays: Sequence[float]) -> None:
         """Replace the pending questions.
 
         :param delays: seconds before each question.
         """
-        if self._question is not None:
-            self._question.cancel()
-            self._question = None
+        self._question = None
         if delays:
-            self._question = self._clock.callLater(delays[0], self._due, delays[1:])
+            self._question = self._clock.seconds() + delays[0]
+            self._later_questions = delays[1:]
+            self._call_at(self._question)
 
     def stop(self) -> None:
-        """Cancel the deadline and the pending questions."""
-        self.met()
-        self.ask_after(())
+        """Drop the deadline and the pending questions; nothing is called until the next phase."""
+        self._deadline = self._question = None
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
 
-    def _late(self, text: str) -> None:
-        self._deadline = None
-        self._shell.give_up(text)
+    def _call_at(self, time: float) -> None:
+        """Have the clock call by this time."""
+        if self._call is not None:
+            if self._call.getTime() <= time:
+                return
+            self._call.cancel()
+        self._call = self._clock.callLater(max(0.0, time - self._clock.seconds()), self._called)
 
-    def _due(self, rest: Sequence[float]) -> None:
-        self._question = None
-        self._shell.ask()
-        self.ask_after(rest)
+    def _called(self) -> None:
+        """Do what is due, and have the clock call for what is not."""
+        self._call = None
+        now = self._clock.seconds()
+        if self._deadline is not None and self._deadline <= now + _ROUNDING:
+            self._deadline = None
+            self._shell.give_up(RULES[self.phase].late.format(seconds=RULES[self.phase].seconds))
+        if self._question is not None and self._question <= now + _ROUNDING:
+            self.ask_after(self._later_questions)  # first: the answer may come from within the call
+            self._shell.ask()
+        for time in (self._deadline, self._question):
+            if time is not None:
+                self._call_at(time)

@@ -404,6 +404,7 @@ class ShellJob:
         self._life.exited(ending)
         self._meter.shell_exited(self.process.transport.resource_usage)
         self._watch.stop()
+        self.signals.close()
         self.suspension.stop()
         self._exit = ending
         if self._watch.phase is not Phase.SETTLING:
