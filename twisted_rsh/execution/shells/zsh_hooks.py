@@ -125,8 +125,10 @@ __twisted_rsh() {
     if [[ $__x != $'\t'* ]] { builtin print r >FOLDER/reports; continue }
     (( ++__twisted_rsh[n] ))
     if [[ $__x[2] == $'\t' ]] {
-      builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports
-      ( if (( __k )) { builtin exec {__k}<&- }; builtin exec <FOLDER/stdin; builtin . FOLDER/text )
+      (
+        if (( __k )) { builtin exec {__k}<&- }
+        builtin exec <FOLDER/stdin && builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports && builtin . FOLDER/text
+      )
       builtin print -r -- e $__twisted_rsh[n] $? >FOLDER/reports
       continue
     }
