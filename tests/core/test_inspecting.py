@@ -54,6 +54,19 @@ def test_a_question_while_the_answer_waits_to_be_sent() -> None:
         pair.server.report_inspection(channel, STATE)
 
 
+def test_a_question_behind_unacknowledged_messages() -> None:
+    """A question would only queue up behind messages that the server has not acknowledged: it is refused."""
+    pair = Pair()
+    channel = pair.open()
+    while not pair.client._outbox.blocked:
+        pair.client.send_signal(channel, "USR1")
+    with pytest.raises(LocalProtocolError) as error:
+        pair.client.inspect(channel)
+    assert error.value.code is ErrorCode.SEQUENCE
+    pair.settle()
+    pair.client.inspect(channel)
+
+
 def test_before_the_shell_is_ready() -> None:
     """A question before OPENED is our own mistake, and a breach by a peer."""
     pair = Pair()

@@ -413,10 +413,12 @@ def test_a_resume_in_place_of_a_link() -> None:
 
 
 def test_each_side_says_what_may_be_kept_waiting() -> None:
-    """The shared half of a session does not know what the last word on a channel is."""
+    """The shared half of a session knows neither the last word on a channel nor the answers that wait."""
     pair = Pair()
     with pytest.raises(NotImplementedError):
         Session._send_latest(pair.server, pair.open(), None)
+    with pytest.raises(NotImplementedError):
+        Session._send_answer(pair.client, pair.open(), None)
 
 
 def test_a_link_that_is_gone_takes_nothing() -> None:
