@@ -81,4 +81,4 @@ def test_interrupted(rsync: Box, tmp_path: Path) -> None:
     program.write_text(f"#!/bin/sh\necho $$ > {fifo}\nexec sleep 600\n")
     program.chmod(0o755)
     status = rsync.interrupt(fifo, "rsync", "-a", "--rsync-path", str(program), str(program), f"box:{tmp_path}/x")
-    assert status == 20  # received SIGINT
+    assert status in {20, 130}  # it has received SIGINT, or has first seen the end of trsh, which has received it too
