@@ -61,6 +61,7 @@ async def problem(config: ConfigFolders, *words: str) -> str:
 # The program's work, on a server in this process.
 
 
+@pytest.mark.uncut("the list tells which sessions have a link")
 @asynchronous
 async def test_a_list(serving: Serving) -> None:
     """O-06: the list has each session with its account, key and jobs, as JSON and as a table."""
