@@ -61,7 +61,7 @@ async def test_keys_that_make_a_signal(tmp_path: Path) -> None:
     """Ctrl-C among the keys interrupts the command that has begun, and what was typed before it is dropped."""
     rig = ShellRig(tmp_path, "bash", on_terminal=True)
     await rig.ready()
-    _, owner = begin(rig, "sleep 100", b"dropped\r\x03kept\r")
+    _, owner = begin(rig, "while :; do :; done", b"dropped\r\x03kept\r")
     await owner.finished()
     assert owner.ending in {Exited(130), Signalled("INT")}
     assert owner.unread == b"kept\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -237,9 +238,16 @@ def test_what_is_left_in_groups(machine: Machine, monkeypatch: pytest.MonkeyPatc
     ("name", "shown"), [("env", b"env"), ("./env", b"./env"), ("other", b"/usr/bin/env"), ("-env", b"/usr/bin/env")]
 )
 def test_joining(
-    tmp_path: Path, name: str, shown: bytes, odd: tuple[tuple[bytes, bytes], ...], *, is_there: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    shown: bytes,
+    odd: tuple[tuple[bytes, bytes], ...],
+    *,
+    is_there: bool,
 ) -> None:
     """A process joins before it is the program, which finds its name, arguments, folder and environment unchanged."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)  # with more of them a shell enters the folder
     (tmp_path / "env").symlink_to("/usr/bin/env")
     if is_there:
         (tmp_path / "cgroup.procs").touch()
@@ -259,6 +267,7 @@ def test_joining(
 
 def test_joining_without_bash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no shell would pass the environment on, the process stays outside, and the looks see it."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
     monkeypatch.setattr(spawn_module, "_BASH", b"/no/such")
     (tmp_path / "cgroup.procs").touch()
     plan = SpawnPlan(b"/usr/bin/env", (b"env",), ((b"a-b", b"1"),), b"/")

@@ -39,6 +39,9 @@ _REPORT = re.compile(rb"(?P<kind>[serx])(?: (?P<count>\d{1,18})(?: (?P<status>\d
 """``s 5``: command 5 begins.  ``e 5 0``: it has ended with status 0, and the shell is at its prompt.  ``r``: the answer
 to a question.  ``x``: the shell was about to run something that is no text of ours."""
 
+_TORN_REPORT = re.compile(rb"\d+ \d+")
+"""A report without its letter: a trap has ended the shell while it wrote the report, and the shell's end follows."""
+
 _TAKES_OPTIONS = re.compile(rb"emulate|zle|prompt_?(?:sp|cr)|bang_?hist|comments", re.IGNORECASE)
 """What may switch on an option that makes zsh print or read something at its prompt."""
 
@@ -296,6 +299,8 @@ class ZshTalk:
             return
         for line in lines:
             found = _REPORT.fullmatch(line)
+            if found is None and _TORN_REPORT.fullmatch(line):
+                continue
             if found is None:
                 self._listener.garbled()
                 return
