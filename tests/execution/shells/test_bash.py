@@ -144,6 +144,16 @@ async def test_prompt_of_the_user(rig: ShellRig) -> None:
 
 
 @asynchronous
+async def test_slow_prompt_of_the_user(rig: ShellRig) -> None:
+    """A hook of the user's that waits a second for a program is not taken for a shell that wants more text."""
+    await rig.run("n=0; hook() { y=$(sleep ${slow-0}; echo z); n=$((n + 1)); }; PROMPT_COMMAND=hook")
+    for text in ("slow=1", "true"):
+        owner = await rig.run(text)
+        assert owner.ending == Exited(0)
+    assert await outputs(rig, "slow=0; echo $n") == ["3\n"]
+
+
+@asynchronous
 async def test_prompt_at_once(rig: ShellRig) -> None:
     """A prompt is there in the next command, however long bash takes to put it aside: a trap delays that here."""
     await rig.run("trap 'sleep 0.1' DEBUG; PS1='one> '")

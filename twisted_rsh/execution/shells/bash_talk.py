@@ -100,6 +100,9 @@ _NEEDED_DESCRIPTORS = 12
 _READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
 """The system calls by which bash waits for its next line: read, select, pselect6."""
 
+_READ = frozenset({0, 63}) & _READS
+"""Those of them that read one descriptor."""
+
 _REPORT = re.compile(rb"/dev/null/([PQATBDK]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
 _REPORT_BEGIN = b"/dev/null/"
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
@@ -717,7 +720,12 @@ class BashTalk:
                 call = file.read(32).split()
         except OSError:
             return True
-        return bool(call) and call[0].isdigit() and int(call[0]) in _READS
+        if not call or not call[0].isdigit() or int(call[0]) not in _READS:
+            return False
+        if int(call[0]) not in _READ or len(call) < 2:
+            return True  # of several descriptors: only line editing waits so
+        # A command substitution, such as one in the user's own hook, is read from a pipe.
+        return self._terminal.is_at(f"/proc/{self._pid}/fd/{int(call[1], 16)}")
 
     def _is_starved(self) -> bool:
         """Return whether bash reads a line from elsewhere, as it has no descriptor left to take its terminal back."""
