@@ -79,6 +79,19 @@ def test_wrong_text_does_not_go_on(bash_server: ServerProcess, console: Console)
     leave(terminal)
 
 
+def test_line_wider_than_the_screen(bash_server: ServerProcess, console: Console) -> None:
+    """A line that the screen wraps is one line: the rest of it has no second prompt."""
+    terminal = console(bash_server)
+    terminal.prompt()
+    words = "echo " + "x" * 200
+    terminal.type(words)
+    terminal.until(lambda: "".join(terminal.lines).endswith("x" * 200))
+    assert not any(line.startswith(MORE.rstrip()) for line in terminal.lines)
+    terminal.type("\r")
+    terminal.until(lambda: "".join(terminal.lines).count("x" * 200) == 2)
+    leave(terminal)
+
+
 def test_paste_of_many_lines(bash_server: ServerProcess, console: Console) -> None:
     """Lines that are pasted together are one command, and wait for Enter."""
     terminal = console(bash_server)

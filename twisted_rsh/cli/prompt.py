@@ -64,7 +64,8 @@ class EditedPrompt:
             history=ConsoleHistory(config, foreground.outputs),
             key_bindings=self._bindings(),
             multiline=True,
-            prompt_continuation=CONTINUATION,
+            # What is only too long for a line of the screen goes on without a prompt, as in a shell.
+            prompt_continuation=lambda _width, _line, wraps: "" if wraps else CONTINUATION,
             rprompt=self._right,
             search_ignore_case=True,
             complete_while_typing=False,
