@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.execution.owners import PATIENCE, RecordingOwner, asynchronous, reactor
+from tests.execution.owners import PATIENCE, RecordingOwner, asynchronous, reactor, until
 from tests.execution.real_shells import ShellRig, account
 from tests.tools import require_tool
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled
@@ -203,7 +203,8 @@ async def test_without_packets(rig: ShellRig, monkeypatch: pytest.MonkeyPatch, t
     texts = ("echo a\necho ${x?nothing}\necho b", "echo $?", ")", "echo $?", "echo 'a", "echo $?")
     found = await outputs(rig, *texts)
     assert (found[0].splitlines()[0], found[1], found[3], found[5]) == ("a", "2\n", "2\n", "2\n")
-    command, owner = rig.begin("v=1; while :; do :; done")
+    command, owner = rig.begin("v=1; echo set; while :; do :; done")
+    await until(lambda: bool(owner.stdout))
     command.send_signal("INT")
     await owner.finished()
     assert owner.ending == Exited(130)
