@@ -81,3 +81,16 @@ async def test_keys_on_pipes(tmp_path: Path) -> None:
     assert owner.consumed == 3
     assert (owner.typed, owner.unread) == (None, b"")
     await rig.leave()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@asynchronous
+async def test_an_interrupt_while_a_program_is_started(tmp_path: Path, shell: str) -> None:
+    """Ctrl-C that is typed in any moment of a program's start interrupts it."""
+    rig = ShellRig(tmp_path, shell, on_terminal=True)
+    await rig.ready()
+    for _ in range(8):
+        _, owner = begin(rig, "sleep 100", b"dropped\r\x03")
+        await owner.finished()
+        assert owner.ending in {Exited(130), Signalled("INT")}
+    await rig.leave()

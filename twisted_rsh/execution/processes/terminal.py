@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import struct
 import termios
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ __all__ = [
     "discard_typed",
     "end_of_input",
     "foreground_group",
+    "key_signal",
     "open_terminal",
     "set_size",
 ]
@@ -155,6 +157,26 @@ def foreground_group(fd: int) -> int | None:
         return os.tcgetpgrp(fd) or None
     except OSError:
         return None
+
+
+def key_signal(fd: int, keys: bytes) -> int | None:
+    """Return which interrupt typed keys make, as the terminal is set now (termios(3), ``ISIG``).
+
+    :param fd: the master.
+    :param keys: the keys.
+    :returns: the number of ``INT`` or ``QUIT``; ``None`` when no key makes one, and when the terminal is gone.
+    """
+    try:
+        attributes: list[Any] = termios.tcgetattr(fd)
+        disabled = _disabled(fd)
+    except (termios.error, OSError):
+        return None
+    if attributes[_LFLAG] & termios.ISIG:
+        for name, number in (("VINTR", signal.SIGINT), ("VQUIT", signal.SIGQUIT)):
+            key = attributes[_CC][getattr(termios, name)]
+            if key[0] != disabled and key in keys:
+                return number
+    return None
 
 
 def end_of_input(fd: int, last: bytes) -> bytes:

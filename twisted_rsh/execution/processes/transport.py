@@ -26,6 +26,7 @@ from twisted_rsh.execution.processes.terminal import (
     TerminalOutput,
     discard_typed,
     foreground_group,
+    key_signal,
     set_size,
 )
 from twisted_rsh.execution.processes.typed_ahead import take_back, type_silently
@@ -431,6 +432,10 @@ class SpawnedProcess:
         :returns: its number, or ``None`` without a terminal, or when the terminal's session has ended.
         """
         return None if self._terminal is None else foreground_group(self._terminal)
+
+    def key_signal(self, keys: bytes) -> int | None:
+        """Return the number of the interrupt that keys make on the terminal; ``None`` when they make none."""
+        return None if self._terminal is None else key_signal(self._terminal, keys)
 
     # Addresses, which every transport of Twisted's has
 

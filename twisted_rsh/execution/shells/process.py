@@ -40,10 +40,12 @@ class TerminalFeed:
     input: then the next command must not get all of it.
 
     :param process: the shell's process; it gets the bytes, and the caller passes on to :meth:`taken` what it took.
+    :param shell: told of each interrupt that was typed.
     """
 
-    def __init__(self, process: SpawnedProcess) -> None:
+    def __init__(self, process: SpawnedProcess, shell: ShellJob) -> None:
         self._process = process
+        self._shell = shell
         self._queue: deque[tuple[memoryview | None, IInputSource | None]] = deque()
         self._under_way = 0
         self._source: IInputSource | None = None
@@ -104,7 +106,11 @@ class TerminalFeed:
                 data = data[:TYPED_BYTES]
             if data:
                 self._under_way = len(data)
-                self._process.write(bytes(data))
+                keys = bytes(data)
+                number = self._process.key_signal(keys)
+                self._process.write(keys)
+                if number is not None:
+                    self._shell.interrupt_typed(number)
         self._is_handing_out = False
 
 
@@ -153,7 +159,7 @@ class ShellProcess(FlowControlledProtocol):
         talk.started(self.transport)
         assert self.transport.pid is not None  # its exit is only noticed from the reactor
         self.pid: int = self.transport.pid
-        self.feed = None if terminal is None else TerminalFeed(self.transport)
+        self.feed = None if terminal is None else TerminalFeed(self.transport, shell)
         self._backlog = OutputBacklog(self.transport)
 
     # Input and output

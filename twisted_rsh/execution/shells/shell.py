@@ -285,6 +285,26 @@ class ShellJob:
             self._interrupt_group(number)
             self.watch_interrupt(number)
 
+    def interrupt_typed(self, number: int) -> None:
+        """Follow a typed interrupt to the program that the shell may just be starting; the terminal feed calls this.
+
+        A shell has its handlers for the signal until it waits for the program, and the program has none yet: so both
+        may miss it.  A shell with a trap starts programs because of the signal; these are left alone.
+
+        :param number: the number of ``INT`` or ``QUIT``.
+        """
+        if self._command is not None and not self._may_trap:
+            self._reactor.callLater(STRAGGLER_SECONDS, self._follow_key, self._command, number, STRAGGLER_LOOKS)
+
+    def _follow_key(self, command: ShellCommand, number: int, looks: int) -> None:
+        if self._command is not command or self._watch.phase is not Phase.RUNNING:
+            return
+        newcomers = self.signals.newcomers(number)
+        if newcomers is not None:
+            self.signals.missed(newcomers, number)
+            if looks > 1:
+                self._reactor.callLater(STRAGGLER_SECONDS, self._follow_key, command, number, looks - 1)
+
     def interrupt(self, number: int) -> None:
         """Interrupt the command's processes, and the shell where it runs a built-in command or a loop.
 
@@ -419,7 +439,7 @@ class ShellJob:
     def _send(self, command: ShellCommand) -> None:
         """Give a command to the shell."""
         source = command.prepare()
-        self._may_trap |= b"trap" in command.text
+        self._may_trap |= b"trap" in command.text.lower()
         self._interrupt = self._interrupted_by = None  # it was sent to an earlier command
         self._watch.enter(Phase.RUNNING)
         self.suspension.command_begins(command.owner)
