@@ -30,7 +30,7 @@ from twisted_rsh.core.limits import (
     MAX_PART_BYTES,
     MAX_SCRIPT_BYTES,
 )
-from twisted_rsh.core.messages import Close, Exit, Open, Opened, Ping, Resize, Signal
+from twisted_rsh.core.messages import Close, Exit, Inspect, Inspected, Open, Opened, Ping, Resize, Signal
 from twisted_rsh.core.requests import JobRequest, Terminal
 
 __all__ = ["main"]
@@ -155,7 +155,7 @@ def opens(target: Target) -> None:
     client.kill()
 
 
-def _together(client: RawClient, messages: Sequence[Open | Signal | Close | Resize]) -> None:
+def _together(client: RawClient, messages: Sequence[Open | Signal | Close | Resize | Inspect]) -> None:
     """Send control messages in one write."""
     client.wait_acknowledged()
     payloads: list[bytes] = []
@@ -192,6 +192,25 @@ def resizes(target: Target) -> None:
     for turn in range(target.rounds):
         _together(client, [Resize(number + 1, 80 + turn, 24) for number in range(CHANNELS)])
         client.ping()
+    client.kill()
+
+
+def questions(target: Target) -> None:
+    """INSPECTs in one write of 16 shells, each with 100 processes in its background and a command that runs."""
+    client = target.connect()
+    shells = range(1, 48, 3)
+    for shell in shells:
+        background, command = shell + 1, shell + 2
+        client.say(Open(channel=shell, request=JobRequest(shell="bash")))  # noqa: S604 - a name
+        client.wait_for(Opened)
+        text = "for i in {1..100}; do sleep 60 & done"
+        client.say(Open(channel=background, request=JobRequest(command=text, in_shell=shell)))
+        client.wait_for(Exit)
+        client.say(Close(background), Open(channel=command, request=JobRequest(command="sleep 60", in_shell=shell)))
+        client.wait_for(Opened)
+    for _ in range(target.rounds):
+        _together(client, [Inspect(shell) for shell in shells])
+        client.wait_for(Inspected, len(shells))
     client.kill()
 
 
@@ -262,6 +281,7 @@ ATTACKS: tuple[Callable[[Target], None], ...] = (
     opens,
     signals,
     resizes,
+    questions,
     closes,
     leaving,
     resumes,

@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 MAX_LOOKS = 64
-"""Threads of a command that one look examines, and its processes, and children of a shell: 6 ms for as many on a busy
-machine.  What further ones do is not known."""
+"""Threads of a command that one look examines, and its processes, and children of a shell.  A turn of the reactor with
+such a look took 9 to 12 ms on a busy machine (``bench.attacks.held_reactor``).  What further ones do is not known."""
 
 MAX_POLLED = 256
 """Descriptors of one waiting system call that are examined.  A program that waits for more is no mere reader."""
