@@ -467,7 +467,8 @@ class BashTalk:
             # The report at the end of the file has the status, and makes the dot command succeed: its own failure
             # would count once more.
             has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
-            end = self._report_line(b"T") + b"\n" if has_end else b""
+            # The empty line: what `eval` has read as a backslash at its end is put before the next word otherwise.
+            end = b"\n" + self._report_line(b"T") + b"\n" if has_end else b""
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
             self._text.set(padding + put_back + text + b"\n" + end)
             text, put_back = b". %b" % quoted(self._text.path), b""
