@@ -23,6 +23,7 @@ from twisted_rsh.execution.shells.bash_text import (
     is_nothing,
     is_plainly_complete,
     noticed_names,
+    traits_of,
     way_of,
 )
 from twisted_rsh.execution.shells.plan import plan_shell
@@ -99,6 +100,19 @@ def test_ways() -> None:
     names = noticed_names(b"die() { exit 3; }")
     assert names == {b"die"}
     assert way_of(b"die now", flags=b"", is_watched=False, noticed=names) == Way(in_file=True)
+
+
+@pytest.mark.parametrize("text", [": ${x?}", ": ${x:?no}", ": ${a[1]?no}", ": ${@?no}", "set -eu", "set -o nounset"])
+def test_what_may_stop(text: str) -> None:
+    """A text of several lines is one command where a variable without a value must drop the rest."""
+    assert traits_of(text.encode()).may_stop
+    assert way_of(b"a\nb", flags=b"", is_watched=False, may_stop=True) == Way()
+
+
+@pytest.mark.parametrize("text", ["echo ${x:-?}", "echo ${a[@]}", "echo ${#a}", "[ $x ] ? y", "set -- u", "set +u"])
+def test_what_does_not_stop(text: str) -> None:
+    """Another expansion or option leaves the way as it is."""
+    assert not traits_of(text.encode()).may_stop
 
 
 def test_nothing() -> None:

@@ -190,7 +190,7 @@ class BashTalk:
         self._records = self._has_now = False
         self._is_keeping = False
         self._waiting: tuple[int, bytes, bytes, bytes] | None = None
-        self._is_watched = self._has_traps = not self._is_clean
+        self._is_watched = self._has_traps = self._may_stop = not self._is_clean
         self._left_status = 0
         self._may_want_more = False
         self._is_nothing = False
@@ -402,7 +402,15 @@ class BashTalk:
         text = traits.text
         self._is_watched |= traits.is_watcher
         self._has_traps |= traits.has_trap
-        way = way_of(text, flags=self._flags, is_watched=self._is_watched, edits=self._edits, noticed=self._noticed)
+        self._may_stop |= traits.may_stop
+        way = way_of(
+            text,
+            flags=self._flags,
+            is_watched=self._is_watched,
+            may_stop=self._may_stop,
+            edits=self._edits,
+            noticed=self._noticed,
+        )
         if traits.noticed and len(self._noticed) < MAX_KNOWN_TEXTS:
             self._noticed |= traits.noticed
         if self._edits and not is_typable(text):

@@ -92,6 +92,9 @@ _TRACES = re.compile(rb"\bset\s+[-+]\w*[xT]|\bxtrace\b|\bfunctrace\b|\bextdebug\
 _WATCHERS = (b"DEBUG", b"RETURN", b"BASH_SOURCE", b"FUNCNAME", b"caller")
 """What makes the session see a command of the server's: a trap, or what tells where a command stands."""
 
+_STOPS = re.compile(rb"\$\{[\w@*#!]+(?:\[[^\]\n]*\])?:?\?|\bnounset\b|\bset\s+-\w*u")
+"""What ends a script if a variable has no value.  In a file of commands an interactive bash would go on behind it."""
+
 _VERBOSE = re.compile(rb"\bset\s+[-+]\w*v|\bverbose\b")
 """What makes bash print the lines of a file as it reads them."""
 
@@ -144,6 +147,8 @@ class Traits:
     :ivar is_watcher: whether the session may see a command of the server's from now on: by a trap, or by what tells
         where a command stands.
     :ivar has_trap: whether it may set a trap.
+    :ivar may_stop: whether it, or a later text that uses its functions and options, may end a script for want of a
+        value.
     :ivar noticed: the names of the functions that it defines, if it has what an interactive bash prints a notice of.
     """
 
@@ -152,6 +157,7 @@ class Traits:
     is_plain: bool
     is_watcher: bool
     has_trap: bool
+    may_stop: bool
     noticed: frozenset[bytes]
 
 
@@ -164,6 +170,7 @@ def _looked_at(text: bytes) -> Traits:
         is_plain=is_plainly_complete(text),
         is_watcher=any(word in text for word in _WATCHERS),
         has_trap=b"trap" in text,
+        may_stop=len(text) <= MAX_TYPED_BYTES and _STOPS.search(text) is not None,
         noticed=noticed_names(text),
     )
 
@@ -202,25 +209,33 @@ def is_verbose(text: bytes) -> bool:
 
 
 def way_of(
-    text: bytes, *, flags: bytes, is_watched: bool, edits: bool = False, noticed: frozenset[bytes] = frozenset()
+    text: bytes,
+    *,
+    flags: bytes,
+    is_watched: bool,
+    may_stop: bool = False,
+    edits: bool = False,
+    noticed: frozenset[bytes] = frozenset(),
 ) -> Way:
     """Choose the way for a text.
 
     :param text: the text.
     :param flags: the shell's options, as in ``$-``.
     :param is_watched: whether the session may see commands of the server's: a text had :attr:`Traits.is_watcher`.
+    :param may_stop: whether a text has had :attr:`Traits.may_stop`: then the text must be one command to bash, of which
+        an error drops the rest.
     :param edits: whether bash edits its lines.  What is evaluated may then switch that on once more.
     :param noticed: the names of functions that make bash print a notice, from :func:`noticed_names`.
     """
     if len(text) > MAX_TYPED_BYTES:  # patterns would take 30 ms for 1 MB
         return Way(in_file=True, takes_input=b"&-" in text)
-    return _way_of(text, flags, is_watched, edits, noticed)
+    return _way_of(text, flags, is_watched or may_stop, edits, noticed)
 
 
 @functools.lru_cache(_REMEMBERED)
-def _way_of(text: bytes, flags: bytes, is_watched: bool, edits: bool, noticed: frozenset[bytes]) -> Way:
+def _way_of(text: bytes, flags: bytes, is_one: bool, edits: bool, noticed: frozenset[bytes]) -> Way:
     takes_input = _OWN_DESCRIPTORS.search(text) is not None
-    is_seen = is_watched or set(flags) & set(b"xT") or _TRACES.search(text)
+    is_seen = is_one or set(flags) & set(b"xT") or _TRACES.search(text)
     if is_seen or _EDITS.search(text) or (_RETURNS.search(text) and not _FUNCTION.search(text)):
         return Way(takes_input=takes_input)
     evaluates = _EVALUATES.search(text) is not None
