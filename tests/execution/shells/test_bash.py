@@ -95,6 +95,8 @@ def test_ways() -> None:
     assert way(b"(exit 3)") == way(b"a && b >&2") == Way()
     assert way(b"exec 10>f") == way(b"exec {n}>f") == way(b"exec 3>&-") == Way(takes_input=True)
     assert way(b"sleep 1 &", flags=b"x") == way(b"sleep 1 &", is_watched=True) == way(b"return 3") == Way()
+    assert way(b"set -o vi") == Way()
+    assert way(b'set -o vi; eval "$x"') == Way(in_file=True, edits=True)
     assert way(b"x" * MAX_TYPED_BYTES) == Way()
     assert way(b"x" * (MAX_TYPED_BYTES + 1)) == Way(in_file=True)
     names = noticed_names(b"die() { exit 3; }")

@@ -117,6 +117,7 @@ _KEPT = b"__twisted_rsh_"
 _GIVEN = _KEPT + b"given"
 _GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
 """Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
+_EDIT_AGAIN = b"\nif [[ -o vi ]]; then set -o vi; elif [[ -o emacs ]]; then set -o emacs; fi"
 _EMPTY_LOOP = b"for _ in; do :; done"
 _COUNT = b'"${LINENO+${LINENO:$((0*(LINENO=%d))):0}}"'
 """Nothing, but as bash expands it, the number of the line becomes another one."""
@@ -479,7 +480,7 @@ class BashTalk:
             end = b"\n" + self._report_line(b"T") + b"\n" if has_end else b""
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
             self._text.set(padding + put_back + text + b"\n" + end)
-            text, put_back = b". %b" % quoted(self._text.path), b""
+            text, put_back = b". %b%b" % (quoted(self._text.path), _EDIT_AGAIN * (way.edits and has_end)), b""
             if not is_whole and is_damaging:
                 text = b"( %b )" % text
         if not way.takes_input:

@@ -47,10 +47,13 @@ class Way:
         unfinished text.  Otherwise it is typed as a group, and must be complete.
     :ivar takes_input: whether the group takes the input for good, and bash takes its own back at the next prompt, so
         that no descriptor of the shell's own is in use meanwhile.  Otherwise the input is a redirection of the group.
+    :ivar edits: whether the file may switch line editing.  In there bash only notes that, and has to be told again
+        behind the file.
     """
 
     in_file: bool = False
     takes_input: bool = False
+    edits: bool = False
 
 
 _TOKEN = re.compile(
@@ -236,9 +239,11 @@ def way_of(
 def _way_of(text: bytes, flags: bytes, is_one: bool, edits: bool, noticed: frozenset[bytes]) -> Way:
     takes_input = _OWN_DESCRIPTORS.search(text) is not None
     is_seen = is_one or set(flags) & set(b"xT") or _TRACES.search(text)
+    evaluates = _EVALUATES.search(text) is not None
+    if _EDITS.search(text) and evaluates and not is_seen:
+        return Way(in_file=True, takes_input=takes_input, edits=True)
     if is_seen or _EDITS.search(text) or (_RETURNS.search(text) and not _FUNCTION.search(text)):
         return Way(takes_input=takes_input)
-    evaluates = _EVALUATES.search(text) is not None
     in_file = not edits if evaluates else b"\n" in text or _is_noticed(text)
     if not in_file and noticed:
         in_file = not noticed.isdisjoint(re.findall(rb"[\w-]+", text))
