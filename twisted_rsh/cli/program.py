@@ -174,7 +174,10 @@ async def run_command(
     job = connection.open(_request(options, wanted))
     if terminal is not None:
         terminal.connect_to(job)
-    ending = await foreground.run(job, None if options.stdin_is_empty else 0, terminal)
+    # On a terminal of the command's own the keys are raw, and the client would have none without the escapes.
+    ending = await foreground.run(
+        job, None if options.stdin_is_empty else 0, terminal, has_escapes=terminal is not None
+    )
     await report.job_ended(job, foreground.outputs)
     return foreground.outputs.tell(ending)
 
