@@ -45,6 +45,10 @@ def test_fields_are_those_of_the_library() -> None:
     assert base64.b64decode(members["stderr_base64"]) == b"\xff"
     assert members["usage"] == {"wall": 1.0, "user": 0.5, "system": 0.25, "peak_memory": None}
     json.dumps(members)
+    broken = _result_members(dataclasses.replace(result, command="a\udcff"))
+    assert (broken["command_base64"], "command" in broken) == ("Yf8=", False)
+    broken = _result_members(dataclasses.replace(result, command=("a", "\udcff")))
+    assert broken["command_base64"] == ["YQ==", "/w=="]
     unknown = dataclasses.replace(result, encoding="klingon")
     assert "stdout_base64" in _result_members(unknown)
 
@@ -79,7 +83,8 @@ def run_json(server: ServerProcess, *words: str, **options: Any) -> tuple[dict[s
     assert done.stdout.count(b"\n") == 1
     members: dict[str, Any] = json.loads(done.stdout)
     assert members["status"] == done.returncode
-    assert members.keys() >= (ENDING | EXTRA) - {"stdout_bytes", "stderr_bytes"}
+    names = {field.name for field in dataclasses.fields(Result)} | ENDING | EXTRA
+    assert {name.removesuffix("_base64") for name in members} == names
     return members, done.stderr
 
 
@@ -120,6 +125,7 @@ def test_other_endings(server: ServerProcess) -> None:
     members, stderr = run_json(server, "-oProxyCommand=false", HOST, "true")
     assert (members["ending"], members["status"], members["exit"]) == ("failed", 255, None)
     assert members["error"] == one_line(stderr)
+    assert (members["command"], members["stdout"], members["stdout_bytes"]) == ("true", "", 0)
 
 
 @real
