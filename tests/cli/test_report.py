@@ -7,12 +7,16 @@ import dataclasses
 import json
 import os
 import subprocess
+import threading
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 
 from tests.server_process import HOST, ServerProcess, needs_full, one_line
-from twisted_rsh.cli.report import _ending_members, _result_members
+from twisted_rsh.cli import report
+from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.cli.report import Report, _ending_members, _result_members
 from twisted_rsh.client.result import Result
 from twisted_rsh.core.endings import (
     Ending,
@@ -143,6 +147,27 @@ def test_status_descriptor(server: ServerProcess) -> None:
     assert text.endswith(b"}\n")
     assert (members["exit"], members["stdout_bytes"], members["stderr_bytes"]) == (7, 1, 6)
     assert not {"stdout", "stderr", "stdout_base64", "command"} & members.keys()
+
+
+def test_full_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full pipe gets the object when its reader goes on; one that stays full is given up, blocking or not."""
+    monkeypatch.setattr(report, "STATUS_SECONDS", 0.05)
+    one = Report(Clock(), ClientOptions())
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    filling = os.write(writable, bytes(1 << 20))
+    for is_blocking in (False, True):
+        os.set_blocking(writable, is_blocking)
+        with pytest.raises(TimeoutError, match="takes nothing"):
+            one.write_status(writable)
+    monkeypatch.setattr(report, "STATUS_SECONDS", 60.0)
+    reading = threading.Thread(target=os.read, args=(readable, filling))
+    reading.start()
+    one.write_status(writable)
+    reading.join()
+    os.close(writable)
+    with open(readable, "rb") as file:
+        assert file.read().lstrip(b"\0") == b"{}\n"
 
 
 @real

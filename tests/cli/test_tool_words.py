@@ -373,6 +373,7 @@ def test_what_has_no_effect_is_noted() -> None:
         ("-N --argv h", "-N runs no command"),
         ("-s h", "-s needs the name of a subsystem"),
         ("-s --argv h sftp", "--argv and -s"),
+        ("--argv h", "--argv needs a program"),
         ("-f h", "-f needs a command"),
         ("-o RemoteCommand=ls h ls", "RemoteCommand"),
         ("-o RemoteCommand=ls --argv h", "RemoteCommand"),

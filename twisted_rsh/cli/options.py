@@ -319,6 +319,7 @@ class _Assembly:
             (kind == "none" and found.argv, "-N runs no command, and --argv needs one"),
             (kind == "subsystem" and not command, "-s needs the name of a subsystem, such as sftp"),
             (kind == "subsystem" and found.argv, "--argv and -s contradict each other"),
+            (found.argv and not found.command, "--argv needs a program to run"),
             (is_background and not command and kind != "none", "-f needs a command, or -N"),
             (found.json and kind == "none", "--json needs a command, and -N runs none"),
             (found.json and is_background, "--json and -f contradict each other"),

@@ -7,10 +7,13 @@ cannot be written as text in JSON has a member ``NAME_base64`` in the place of `
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import enum
+import errno
 import json
 import os
+import select
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -34,7 +37,10 @@ from twisted_rsh.core.endings import (
     TimedOut,
 )
 
-__all__ = ["CollectingOutputs", "Report"]
+__all__ = ["STATUS_SECONDS", "CollectingOutputs", "Report"]
+
+STATUS_SECONDS = 10.0
+"""Seconds for which the reader of ``--status-fd`` may take nothing: the command is over, and the client has to end."""
 
 _KINDS = {
     Exited: "exited",
@@ -126,13 +132,18 @@ class Report:
     def write_status(self, fd: int) -> None:
         """Write the object, without the command and its output, to a descriptor, and a line end.
 
-        :raises OSError: it cannot be written.
+        :raises OSError: it cannot be written, or its reader takes nothing for :data:`STATUS_SECONDS`.
         """
         left_out = {name + form for name in ("command", "stdout", "stderr") for form in ("", "_base64")}
         members = {name: value for name, value in self._members.items() if name not in left_out}
         data = memoryview((json.dumps(members) + "\n").encode())
+        room = select.poll()
+        room.register(fd, select.POLLOUT)
         while data:
-            data = data[os.write(fd, data) :]
+            if not room.poll(STATUS_SECONDS * 1000):
+                raise TimeoutError(errno.ETIMEDOUT, "its reader takes nothing")
+            with contextlib.suppress(BlockingIOError):
+                data = data[os.write(fd, data[: select.PIPE_BUF]) :]  # as much as a pipe with room takes at once
 
 
 _NO_ENDING = {
