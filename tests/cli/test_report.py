@@ -14,9 +14,11 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.server_process import HOST, ServerProcess, needs_full, one_line
+from tests.serving import asynchronous, reactor
+from twisted_rsh import Connection
 from twisted_rsh.cli import report
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.cli.report import Report, _ending_members, _result_members
+from twisted_rsh.cli.report import CollectingOutputs, Report, _ending_members, _result_members
 from twisted_rsh.client.result import Result
 from twisted_rsh.core.endings import (
     Ending,
@@ -90,6 +92,30 @@ def run_json(server: ServerProcess, *words: str, **options: Any) -> tuple[dict[s
     names = {field.name for field in dataclasses.fields(Result)} | ENDING | EXTRA
     assert {name.removesuffix("_base64") for name in members} == names
     return members, done.stderr
+
+
+@asynchronous
+async def test_output_before_a_failure(connection: Connection) -> None:
+    """A client that fails before it knows how the command ended tells what has arrived, in the same members."""
+    (stdout, _), (stderr, _) = pipes = os.pipe(), os.pipe()
+    outputs = CollectingOutputs(reactor, fds=(pipes[0][1], pipes[1][1]))
+    one = Report(reactor, ClientOptions(command=("it",), json=True))
+    job = connection.start("printf 'a\\377'; echo error >&2")
+    one.job_opened(job)
+    outputs.show(job)
+    await job.wait()
+    one.status_known(130, "interrupted", outputs)
+    failed = json.loads(one.text())
+    assert (failed["ending"], failed["error"], failed["exit"], failed["status"]) == ("failed", "interrupted", None, 130)
+    assert (failed["stdout_base64"], failed["stderr"]) == ("Yf8=", "error\n")
+    assert (failed["stdout_bytes"], failed["stderr_bytes"]) == (2, 6)
+    await one.job_ended()
+    one.status_known(0, None, outputs)
+    ended = json.loads(one.text())
+    assert (ended["ending"], ended["error"], ended.keys()) == ("exited", None, failed.keys())
+    outputs.stop()
+    for fd in (stdout, stderr, pipes[0][1], pipes[1][1]):
+        os.close(fd)
 
 
 @real
