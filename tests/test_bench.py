@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from tests.files.packets import system_server
 from tests.system.running import own_environment, require
+from tests.tools import require_tool
 
 ROOT = Path(__file__).parent.parent
 
@@ -119,6 +121,22 @@ def test_cuts(tmp_path: Path) -> None:
         assert cut["sha256"] == whole["sha256"]
         assert whole["cuts"] == 0
         assert cut["mb_per_s"] > 0
+
+
+def test_sftp(tmp_path: Path) -> None:
+    """Files go to both servers of files and come back; the file of results has the seconds of each transfer."""
+    require_tool("sftp")
+    system_server()
+    path = tmp_path / "sftp.json"
+    words = ["--mib", "1", "--files", "5", "--rounds", "1", "--no-check", "--json", str(path)]
+    done = bench(tmp_path, "sftp", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    transfers = ["put large", "get large", "put small", "get small"]
+    assert [line[:9] for line in done.stdout.splitlines()[1:-1]] == transfers
+    results = json.loads(path.read_text())
+    for server in ("system", "own"):
+        assert list(results["figures"][server][0]) == transfers
+        assert results["peaks"][server] > 0
 
 
 def test_resume_cost(tmp_path: Path) -> None:

@@ -47,10 +47,11 @@ class Screen:
         stderr: Pair,
         encoding: str | None = None,
         quiet: bool = False,
+        silent: bool = False,
         style: tuple[bytes, bytes] = NO_STYLE,
     ) -> None:
         self._pairs = stdout, stderr
-        outputs = LocalOutputs(reactor, encoding, quiet, style, (stdout[1], stderr[1]))
+        outputs = LocalOutputs(reactor, encoding, quiet, style, (stdout[1], stderr[1]), silent=silent)
         self.foreground = Foreground(reactor, outputs)
 
     async def written(self) -> tuple[bytes, bytes]:

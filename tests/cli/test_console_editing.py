@@ -251,6 +251,42 @@ def test_escapes(bash_server: ServerProcess, console: Console) -> None:
     assert restored(terminal)
 
 
+@pytest.mark.parametrize(("words", "escape"), [(("-e", "%"), "%"), (("-oEscapeChar=^]",), "\x1d")])
+def test_another_escape_character(server: ServerProcess, console: Console, words: tuple[str, ...], escape: str) -> None:
+    """``-e`` and ``EscapeChar`` name the key for the prompt, for what is typed for a command, and for the help."""
+    terminal = console(server, *words)
+    shown = escape if escape.isprintable() else "^]"
+    terminal.enter("echo ready; cat")
+    terminal.shows("ready")
+    terminal.type("~.\r")
+    terminal.until(lambda: terminal.lines.count("~.") == 2)
+    terminal.type(f"{escape}?")
+    terminal.until(lambda: any(line.startswith(f"  {shown}?") for line in terminal.lines))
+    terminal.type("\r\x04")
+    terminal.prompt()
+    terminal.type("~.")
+    terminal.until(lambda: terminal.lines[-1] == f"{PROMPT}~.")
+    terminal.type(f"\x15{escape}.")
+    assert terminal.end() == 255
+    assert terminal.lines[-1] == f"trsh: left by {shown}.; the shell and what it ran are being ended"
+    assert restored(terminal)
+
+
+def test_no_escape_character(server: ServerProcess, console: Console) -> None:
+    """With ``-e none`` no key leaves, at the prompt and while a command runs."""
+    terminal = console(server, "-e", "none")
+    terminal.prompt()
+    terminal.type("~.?")
+    terminal.until(lambda: terminal.lines[-1] == f"{PROMPT}~.?")
+    terminal.type("\x15")
+    terminal.enter("echo ready; cat")
+    terminal.shows("ready")
+    terminal.type("~.\r")
+    terminal.until(lambda: terminal.lines.count("~.") == 2)
+    terminal.type("\x04")
+    leave(terminal)
+
+
 def test_help(server: ServerProcess, console: Console) -> None:
     """``:help`` tells how to use the console."""
     terminal = console(server)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
-from twisted_rsh.cli.escapes import EscapeKeys
+from twisted_rsh.cli.escapes import EscapeKeys, escape_help
+from twisted_rsh.cli.help import console_help
+
+
+def actions_of(done: list[str]) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:
+    """Return the actions of the escapes, which note their names."""
+    return partial(done.append, "leave"), partial(done.append, "suspend"), partial(done.append, "explain")
 
 
 @pytest.mark.parametrize(
@@ -29,9 +36,44 @@ def test_escapes(typed: bytes, passed: bytes, actions: list[str]) -> None:
     """Only at the beginning of a line a tilde begins an escape; the cut between two reads makes no difference."""
     for size in (1, 2, len(typed)):
         done: list[str] = []
-        keys = EscapeKeys(*(partial(done.append, name) for name in ("leave", "suspend", "explain")))
+        keys = EscapeKeys(*actions_of(done))
         got = b"".join(keys.feed(typed[at : at + size]) for at in range(0, len(typed), size))
         assert (got, done) == (passed, actions)
+
+
+@pytest.mark.parametrize("escape", ["%", "\x1d", "."])
+def test_another_character(escape: str) -> None:
+    """Any character may begin the escapes; a tilde is then a key like any other."""
+    done: list[str] = []
+    keys = EscapeKeys(*actions_of(done), escape)
+    typed = f"~.\r{escape}?{escape}{escape}x\r{escape}\x1a".encode()
+    if escape != ".":
+        assert keys.feed(typed) == f"~.\r{escape}x\r".encode()
+        assert done == ["explain", "suspend"]
+    keys.begin()
+    assert keys.feed(f"{escape}.".encode()) == b""
+    assert done[-1] == "leave"
+
+
+def test_no_character() -> None:
+    """Without an escape character all keys are the command's."""
+    done: list[str] = []
+    typed = b"~.\r~?~~\x1d.\0."
+    assert EscapeKeys(*actions_of(done), None).feed(typed) == typed
+    assert done == []
+
+
+def test_help_names_the_character() -> None:
+    """The help shows the keys that the user has to press."""
+    assert escape_help("~")[1:] == (
+        "  ~.      leave: what runs is ended",
+        "  ~?      show this",
+        "  ~^Z     suspend trsh itself (Ctrl-Z behind ~)",
+        "  ~~      type one ~",
+    )
+    assert escape_help("\x1d")[1] == "  ^].     leave: what runs is ended"
+    assert escape_help(None) == ("There is no escape character.",)
+    assert console_help("%")[-4:] == escape_help("%")[-4:]
 
 
 def test_each_command_begins_a_line() -> None:

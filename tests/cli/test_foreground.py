@@ -124,14 +124,16 @@ async def test_command_that_leaves_its_input(connection: Connection, screen: Mak
         (Signalled("PIPE"), 141, b"trsh: killed by SIGPIPE\n", b""),
         (TimedOut(1), 124, b"trsh: timed out after 1 s\n", b""),
         (Refused(RefusalReason.NOT_FOUND, "no\x1b[m"), 127, b"trsh: no^[[m\n", b"trsh: no^[[m\n"),
+        (Refused(RefusalReason.TOO_LONG, "no"), 255, b"trsh: no\n", b"trsh: no\n"),
         (OutcomeUnknown("x"), 255, b"trsh: outcome unknown: x\n", b"trsh: outcome unknown: x\n"),
     ],
 )
 @asynchronous
 async def test_what_is_told(screen: MakeScreen, ending: Ending, status: int, said: bytes, quietly: bytes) -> None:
-    """C-03: one line at most, safe to print; when quiet, only a failure of the client's own, or a refusal."""
-    for quiet, expected in ((False, said), (True, quietly)):
-        one = screen(quiet=quiet)
+    """C-03: one line at most, safe to print; quiet: failures and refusals; silent: what a shell would write."""
+    silently = quietly if status == 127 else b""
+    for quiet, silent, expected in ((False, False, said), (True, False, quietly), (True, True, silently)):
+        one = screen(quiet=quiet, silent=silent)
         assert one.foreground.outputs.tell(ending) == status
         assert await one.written() == (b"", expected)
 

@@ -53,3 +53,36 @@ def test_usage_error(capfd: pytest.CaptureFixture[str]) -> None:
     """A wrong option is one line, 255, and nothing else."""
     assert main(["--bogus"]) == 255
     assert capfd.readouterr() == ("", "trsh: no such option: '--bogus': try 'trsh --help'\n")
+
+
+SETTINGS = ("-G", "-F", "none", "-o", "SendEnv=GIT_PROTOCOL", "h")
+
+
+@pytest.mark.parametrize("closed", [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)], ids=str)
+def test_questions_with_closed_descriptors(closed: tuple[int, ...]) -> None:
+    """``-G`` answers with 0 whichever descriptors are closed, and says nothing on stderr."""
+    words = " ".join([sys.executable, "-m", "twisted_rsh.client", *SETTINGS])
+    script = f"exec {words} {' '.join(f'{fd}>&-' for fd in closed)}"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (b"hostname h\n" in done.stdout) == (1 not in closed)
+
+
+def test_answers_that_cannot_be_written(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer for a reader that has left is 141, and one for a full disk is one line and 255."""
+    monkeypatch.setenv("HOME", "/")
+    readable, writable = os.pipe()
+    os.close(readable)
+    before = os.dup(1)
+    try:
+        os.dup2(writable, 1)
+        assert main(SETTINGS) == 141
+        if os.path.exists("/dev/full"):
+            with open("/dev/full", "wb") as full:
+                os.dup2(full.fileno(), 1)
+            assert main(SETTINGS) == 255
+            assert capfd.readouterr().err == "trsh: cannot write to stdout: No space left on device\n"
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(writable)

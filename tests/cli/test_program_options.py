@@ -16,6 +16,7 @@ from tests.server_process import HOST, ServerProcess, finish, one_line, read_lin
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.reaching import Reach
 from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.core.liveness import Liveness, Silence
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -74,10 +75,16 @@ def test_alias_of_the_configuration(server: ServerProcess, tmp_path: Path) -> No
 
 @real
 def test_quiet_levels(server: ServerProcess) -> None:
-    """With ``LogLevel=QUIET`` nothing stands on stderr that a tool would take for the command's own."""
+    """With ``-q`` all on stderr is the command's own, also if the client fails; ``ERROR`` tells failures."""
     for words in (("-oLogLevel=QUIET",), ("-q",), ("-o", "loglevel error", "-C", "-oBogus=1", "-L1:h:1")):
         done = server.run(*words, HOST, "echo own >&2; kill -9 $$")
         assert (done.returncode, done.stdout, done.stderr) == (137, b"", b"own\n")
+    for words in (("-vvq",), ("-oLogLevel=QUIET",)):
+        for failing in (("-oProxyCommand=false", HOST, "true"), ("-s", HOST, "nosuch"), ("-O", "check", HOST)):
+            done = server.run(*words, *failing)
+            assert (done.returncode, done.stdout, done.stderr) == (255, b"", b"")
+    done = server.run("-oLogLevel=ERROR", "-oProxyCommand=false", HOST, "true")
+    assert (done.returncode, "said anything" in one_line(done.stderr)) == (255, True)
     done = server.run("-C", "-oBogus=1", "-L", "1:h:1", HOST, "true")
     assert (done.returncode, one_line(done.stderr)) == (0, "port forwarding is not supported: -L '1:h:1'")
 
@@ -105,7 +112,7 @@ def test_interrupt_is_not_for_the_proxy(server: ServerProcess, proxy: str) -> No
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("-oProxyCommand=false",), "ended before it said anything"),
+        (("-oProxyCommand=false",), "the connection with a local socket ended before it said anything"),
         (("-oProxyCommand=echo no server",), "no twisted-rsh server"),
         (("-oProxyCommand=sleep 600", "-oConnectTimeout=1"), "no answer within 1 s"),
         (("-i", "/nowhere/key"), "'/nowhere/key' does not exist"),
@@ -211,7 +218,7 @@ def test_no_command(doomed_server: ServerProcess, proxy: str, tmp_path: Path) ->
 
 
 def test_signs_of_life() -> None:
-    """``ServerAliveInterval`` and ``ServerAliveCountMax`` are the session's; without them the defaults hold."""
+    """The session takes ``ServerAliveInterval`` and ``ServerAliveCountMax``, and asks before it gives a link up."""
     config = ConfigFolders.at("/nowhere")
     reactor: Any = None
 
@@ -221,3 +228,5 @@ def test_signs_of_life() -> None:
     assert limits() == SessionLimits()
     assert limits(alive_interval=7.0) == SessionLimits(keepalive_interval=7.0)
     assert limits(alive_interval=7.0, alive_count=2) == SessionLimits(keepalive_interval=7.0, keepalive_misses=2)
+    silence = Liveness(7.0, limits(alive_interval=7.0, alive_count=1).keepalive_misses, 0.0)
+    assert [silence.check(now) for now in (6.9, 7.0, 14.0)] == [Silence.NONE, Silence.ASK, Silence.DEAD]

@@ -45,14 +45,16 @@ def test_fatal_signal_is_128_and_its_number(server: ServerProcess, name: str) ->
     assert one_line(done.stderr).startswith(f"killed by SIG{name}")
 
 
-def test_quiet_tells_failures_alone(server: ServerProcess) -> None:
-    """With ``-q`` a killed command is a status and nothing more; a failure of the client's own is still told."""
+def test_quiet_is_a_status_alone(server: ServerProcess) -> None:
+    """With ``-q`` a killed command and a failure of the client's own are a status; a missing program is told."""
     done = server.run("-q", HOST, "kill -9 $$")
     assert (done.returncode, done.stderr) == (137, b"")
     done = server.run("-q", "--argv", HOST, "/nowhere/to be found")
     assert done.returncode == 127
     assert "/nowhere/to be found" in one_line(done.stderr)
     done = server.run("-q", "--fingerprint", WRONG_PIN, HOST, "true")
+    assert (done.returncode, done.stderr) == (255, b"")
+    done = server.run("-oLogLevel=FATAL", "--fingerprint", WRONG_PIN, HOST, "true")
     assert (done.returncode, "not the expected server" in one_line(done.stderr)) == (255, True)
 
 
@@ -87,10 +89,10 @@ def test_help_and_version(server: ServerProcess) -> None:
 
 @needs_full
 def test_help_that_cannot_be_written(server: ServerProcess) -> None:
-    """C-06: help that cannot be written, as on a full disk, is a failure without noise."""
+    """C-06: help that cannot be written, as on a full disk, is a failure of one line."""
     with Path("/dev/full").open("wb") as full:
         done = server.run("--help", stdout=full)
-    assert (done.returncode, done.stderr) == (255, b"")
+    assert (done.returncode, one_line(done.stderr)) == (255, "cannot write to stdout: No space left on device")
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,34 @@ def test_keys_are_bytes_for_the_command(server: ServerProcess, console: Console)
     assert restored(terminal)
 
 
+@pytest.mark.parametrize(("words", "key"), [((), "~"), (("-e", "^]"), "\x1d")])
+def test_escapes(server: ServerProcess, console: Console, words: tuple[str, ...], key: str) -> None:
+    """At the beginning of a line the escape explains itself, types itself and leaves, as with ssh; elsewhere not."""
+    terminal = console(server, *words, "-t", HOST, "stty -echo; echo $$; exec cat -v")
+    pid = pid_shown(terminal)
+    shown = "~" if key == "~" else "^]"
+    terminal.type(f"{key}{key}.\rx{key}.\r")
+    terminal.shows(f"{shown}.")
+    terminal.shows(f"x{shown}.")
+    terminal.type(f"{key}?")
+    terminal.until(lambda: any(line.startswith(f"  {shown}?") for line in terminal.lines))
+    terminal.type(f"{key}.")
+    assert terminal.end() == 255
+    assert terminal.lines[-1] == f"trsh: left by {shown}.; the command is being ended"
+    wait_until_gone(pid)
+    assert restored(terminal)
+
+
+@pytest.mark.parametrize(("words", "command"), [(("-e", "none"), "-t"), ((), "-T")])
+def test_no_escapes(server: ServerProcess, console: Console, words: tuple[str, ...], command: str) -> None:
+    """With ``-e none``, and without a terminal on the server, no key leaves."""
+    terminal = console(server, *words, command, HOST, "echo ready; head -n 1 | od -An -c")
+    terminal.shows("ready")
+    terminal.type("~.\r")
+    assert terminal.end() == 0
+    assert "~   .  \\n" in "".join(terminal.lines)
+
+
 def test_interrupt_key(server: ServerProcess, console: Console) -> None:
     """C-10: Ctrl-C at a cooked remote terminal interrupts there, and the status tells."""
     terminal = console(server, "-t", HOST, "echo $$; exec sleep 1000")

@@ -7,12 +7,18 @@ import dataclasses
 import json
 import os
 import subprocess
+import threading
 from typing import Any
 
 import pytest
+from twisted.internet.task import Clock
 
 from tests.server_process import HOST, ServerProcess, needs_full, one_line
-from twisted_rsh.cli.report import _ending_members, _result_members
+from tests.serving import asynchronous, reactor
+from twisted_rsh import Connection
+from twisted_rsh.cli import report
+from twisted_rsh.cli.options import ClientOptions
+from twisted_rsh.cli.report import CollectingOutputs, Report, _ending_members, _result_members
 from twisted_rsh.client.result import Result
 from twisted_rsh.core.endings import (
     Ending,
@@ -45,6 +51,10 @@ def test_fields_are_those_of_the_library() -> None:
     assert base64.b64decode(members["stderr_base64"]) == b"\xff"
     assert members["usage"] == {"wall": 1.0, "user": 0.5, "system": 0.25, "peak_memory": None}
     json.dumps(members)
+    broken = _result_members(dataclasses.replace(result, command="a\udcff"))
+    assert (broken["command_base64"], "command" in broken) == ("Yf8=", False)
+    broken = _result_members(dataclasses.replace(result, command=("a", "\udcff")))
+    assert broken["command_base64"] == ["YQ==", "/w=="]
     unknown = dataclasses.replace(result, encoding="klingon")
     assert "stdout_base64" in _result_members(unknown)
 
@@ -79,8 +89,33 @@ def run_json(server: ServerProcess, *words: str, **options: Any) -> tuple[dict[s
     assert done.stdout.count(b"\n") == 1
     members: dict[str, Any] = json.loads(done.stdout)
     assert members["status"] == done.returncode
-    assert members.keys() >= (ENDING | EXTRA) - {"stdout_bytes", "stderr_bytes"}
+    names = {field.name for field in dataclasses.fields(Result)} | ENDING | EXTRA
+    assert {name.removesuffix("_base64") for name in members} == names
     return members, done.stderr
+
+
+@asynchronous
+async def test_output_before_a_failure(connection: Connection) -> None:
+    """A client that fails before it knows how the command ended tells what has arrived, in the same members."""
+    (stdout, _), (stderr, _) = pipes = os.pipe(), os.pipe()
+    outputs = CollectingOutputs(reactor, fds=(pipes[0][1], pipes[1][1]))
+    one = Report(reactor, ClientOptions(command=("it",), json=True))
+    job = connection.start("printf 'a\\377'; echo error >&2")
+    one.job_opened(job)
+    outputs.show(job)
+    await job.wait()
+    one.status_known(130, "interrupted", outputs)
+    failed = json.loads(one.text())
+    assert (failed["ending"], failed["error"], failed["exit"], failed["status"]) == ("failed", "interrupted", None, 130)
+    assert (failed["stdout_base64"], failed["stderr"]) == ("Yf8=", "error\n")
+    assert (failed["stdout_bytes"], failed["stderr_bytes"]) == (2, 6)
+    await one.job_ended()
+    one.status_known(0, None, outputs)
+    ended = json.loads(one.text())
+    assert (ended["ending"], ended["error"], ended.keys()) == ("exited", None, failed.keys())
+    outputs.stop()
+    for fd in (stdout, stderr, pipes[0][1], pipes[1][1]):
+        os.close(fd)
 
 
 @real
@@ -120,6 +155,7 @@ def test_other_endings(server: ServerProcess) -> None:
     members, stderr = run_json(server, "-oProxyCommand=false", HOST, "true")
     assert (members["ending"], members["status"], members["exit"]) == ("failed", 255, None)
     assert members["error"] == one_line(stderr)
+    assert (members["command"], members["stdout"], members["stdout_bytes"]) == ("true", "", 0)
 
 
 @real
@@ -137,6 +173,27 @@ def test_status_descriptor(server: ServerProcess) -> None:
     assert text.endswith(b"}\n")
     assert (members["exit"], members["stdout_bytes"], members["stderr_bytes"]) == (7, 1, 6)
     assert not {"stdout", "stderr", "stdout_base64", "command"} & members.keys()
+
+
+def test_full_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full pipe gets the object when its reader goes on; one that stays full is given up, blocking or not."""
+    monkeypatch.setattr(report, "STATUS_SECONDS", 0.05)
+    one = Report(Clock(), ClientOptions())
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    filling = os.write(writable, bytes(1 << 20))
+    for is_blocking in (False, True):
+        os.set_blocking(writable, is_blocking)
+        with pytest.raises(TimeoutError, match="takes nothing"):
+            one.write_status(writable)
+    monkeypatch.setattr(report, "STATUS_SECONDS", 60.0)
+    reading = threading.Thread(target=os.read, args=(readable, filling))
+    reading.start()
+    one.write_status(writable)
+    reading.join()
+    os.close(writable)
+    with open(readable, "rb") as file:
+        assert file.read().lstrip(b"\0") == b"{}\n"
 
 
 @real

@@ -8,18 +8,22 @@ from pathlib import Path
 
 import pytest
 
+import twisted_rsh
 from tests.cli.terminal import Terminal
 from tests.tools import require_tool
 
 pytestmark = pytest.mark.real
 
+SCRIPTS = Path(twisted_rsh.__file__).parent / "cli" / "completion_scripts"
+
 START = {
     "bash": (["--norc", "--noprofile", "-i"], 'eval "$(trsh --completion bash)"'),
     "zsh": (["-f", "-i"], 'autoload -U compinit; compinit -u -D; eval "$(trsh --completion zsh)"'),
+    "zsh by its file": (["-f", "-i"], f"fpath=({SCRIPTS} $fpath); autoload -U compinit; compinit -u -D"),
 }
 
 
-@pytest.fixture(params=["bash", "zsh"])
+@pytest.fixture(params=list(START))
 def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
     """A shell with the completion, in which one host is known."""
     name: str = request.param
@@ -37,7 +41,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
         "TERM": "xterm",
         "XDG_CONFIG_HOME": str(tmp_path),
     }
-    terminal = Terminal([require_tool(name), *words], environment)
+    terminal = Terminal([require_tool(name.split(maxsplit=1)[0]), *words], environment)
     terminal.type(f"{start}; echo rea''dy\r")
     terminal.shows("ready")
     yield terminal
@@ -51,6 +55,8 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
         ("trsh bob@bui\t", "trsh bob@building "),
         ("trsh --no-re\t", "trsh --no-resume "),
         ("trsh -o ServerAliveI\t", "trsh -o ServerAliveInterval="),
+        ("trsh -oServerAliveI\t", "trsh -oServerAliveInterval="),
+        ("trsh -4 -oPort=1 bui\t", "trsh -4 -oPort=1 building "),
         ("trsh --on-disconnect ke\t", "trsh --on-disconnect keep "),
     ],
 )

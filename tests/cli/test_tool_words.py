@@ -118,12 +118,20 @@ PRRTE = "PATH=/opt/bin:$PATH ; export PATH ; prted --daemonize --prtemca ess env
         (
             SCP + "-- HOST 'scp -t /path'",
             ClientOptions(
-                host="HOST", port=22, user="bob", quiet=True, terminal=TerminalWish.NEVER, command=("scp -t /path",)
+                host="HOST",
+                port=22,
+                user="bob",
+                quiet=True,
+                silent=True,
+                terminal=TerminalWish.NEVER,
+                command=("scp -t /path",),
             ),
         ),
         (
             SCP + "-s -- HOST sftp",
-            ClientOptions(host="HOST", port=22, user="bob", quiet=True, terminal=TerminalWish.NEVER, subsystem="sftp"),
+            ClientOptions(
+                host="HOST", port=22, user="bob", quiet=True, silent=True, terminal=TerminalWish.NEVER, subsystem="sftp"
+            ),
         ),
         (
             "'-oForwardX11 no' '-oPermitLocalCommand no' '-oClearAllForwardings yes' -l bob -s -- HOST sftp",
@@ -175,7 +183,10 @@ PRRTE = "PATH=/opt/bin:$PATH ; export PATH ; prted --daemonize --prtemca ess env
             ),
         ),
         # vim netrw, editors, wrappers
-        ("-q ssh://bob@HOST:2222/ ls", ClientOptions(host="HOST", port=2222, user="bob", quiet=True, command=("ls",))),
+        (
+            "-q ssh://bob@HOST:2222/ ls",
+            ClientOptions(host="HOST", port=2222, user="bob", quiet=True, silent=True, command=("ls",)),
+        ),
         ("-4qTn -p2222 [::1]:99 ls", None),
         (
             "-fN -oBatchMode=yes HOST",
@@ -293,6 +304,18 @@ def test_every_letter_of_ssh_is_accepted() -> None:
         (["-o", "RemoteCommand=none"], "command", ()),
         (["-o", "LogLevel=QUIET"], "quiet", True),
         (["-o", "LogLevel=error"], "quiet", True),
+        (["-o", "LogLevel=error"], "silent", False),
+        (["-o", "LogLevel=FATAL"], "silent", False),
+        (["-o", "LogLevel=quiet"], "silent", True),
+        (["-q", "-o", "LogLevel=DEBUG"], "silent", True),
+        (["-o", "LogLevel=DEBUG", "-q"], "verbosity", 0),
+        (["-vvq"], "verbosity", 0),
+        (["-vvq"], "silent", True),
+        (["-qvv"], "verbosity", 2),
+        (["-qv"], "quiet", False),
+        (["-o", "ServerAliveCountMax=0"], "alive_count", 2**31 - 1),
+        (["-o", "ServerAliveCountMax=5000"], "alive_count", 5000),
+        (["-o", "SetEnv=A=1 A=2 B=3"], "environment", (("A", "1"), ("B", "3"))),
         (["-o", "LogLevel=INFO"], "quiet", False),
         (["-o", "LogLevel=DEBUG2"], "verbosity", 2),
         (["-o", "LogLevel=QUIET", "-v"], "quiet", False),
@@ -350,6 +373,7 @@ def test_what_has_no_effect_is_noted() -> None:
         ("-N --argv h", "-N runs no command"),
         ("-s h", "-s needs the name of a subsystem"),
         ("-s --argv h sftp", "--argv and -s"),
+        ("--argv h", "--argv needs a program"),
         ("-f h", "-f needs a command"),
         ("-o RemoteCommand=ls h ls", "RemoteCommand"),
         ("-o RemoteCommand=ls --argv h", "RemoteCommand"),
@@ -381,7 +405,11 @@ def test_what_has_no_effect_is_noted() -> None:
         ("-o LogLevel=loud h", "log level"),
         ("-o ConnectTimeout=-1 h", "not a time"),
         ("-o ConnectTimeout=99999999d h", "not a time"),
-        ("-o ServerAliveCountMax=0 h", "not a count"),
+        ("-o ServerAliveCountMax=-1 h", "not a count"),
+        (f"-o ServerAliveCountMax={2**31} h", "not a count"),
+        ("-o Host=x h", "-o Host: stands in a file alone"),
+        ("-o 'Match all' h", "-o Match: stands in a file alone"),
+        ("-o include=/etc/x h", "-o include: stands in a file alone"),
         ("-o SetEnv=A h", "NAME=VALUE"),
         ("-o SendEnv=A=b h", "not the name of a variable"),
         ("-e ab h", "not an escape character"),

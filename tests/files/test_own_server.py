@@ -115,6 +115,35 @@ def test_fields_without_a_meaning(kind: int, fields: tuple[bytes, ...], folder: 
     assert sorted(os.listdir(folder)) == ["x", "y"]
 
 
+ODD_NAMES = (
+    b"\xff\xfe",
+    b"a\0b",
+    b"~\xff",
+    b"~a\0/b",
+    b"~no such user",
+    b"~/\xff",
+    b"a" * 300,
+    b"a/" * 2100,
+    b"/",
+    b"..",
+)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, fields) in VALID.items() if fields])
+def test_odd_names(name: str, folder: Path) -> None:
+    """Whatever bytes stand in the place of a name or a handle, the request gets one reply, and the server goes on."""
+    kind, fields = VALID[name]
+    requests = [
+        packet(kind, u32(7), *fields[:at], text(odd), *fields[at + 1 :])
+        for at in range(1 if kind == 200 else 0, len(fields))
+        for odd in ODD_NAMES
+        if kind not in {13, 15, 18} or odd not in {b"/", b".."}  # what would remove or rename
+    ]
+    replies, problem = answers(INIT + b"".join(requests))
+    assert problem == ""
+    assert [reply.id for reply in replies[1:]] == [7] * len(requests)
+
+
 @pytest.mark.parametrize("kind", [0, 2, 21, 99, 101, 199, 201, 255])
 def test_unknown_requests(kind: int) -> None:
     """What is no request is answered as such, whatever stands in it."""

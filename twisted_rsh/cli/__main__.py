@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -75,7 +76,10 @@ def _answer(options: ClientOptions) -> int | None:
     if options.show_settings:
         return _print("\n".join(options.shown_settings()), 1)
     if options.control is not None:
-        raise UsageError(f"-O {options.control}: no program keeps a connection to {options.host} port {options.port}")
+        if not options.silent:
+            where = f"{options.host} port {options.port}"
+            _print(f"trsh: -O {options.control}: no program keeps a connection to {where}", 2)
+        return FAILURE_STATUS
     return None
 
 
@@ -94,9 +98,17 @@ def _check_descriptor(options: ClientOptions) -> None:
 
 
 def _print(text: str, fd: int) -> int:
+    """Write a text; return the exit status: what is written to a closed descriptor is lost, as with a command."""
     try:
-        os.write(fd, f"{text}\n".encode(errors="backslashreplace"))
-    except OSError:  # the reader of the text is gone
+        with open(fd, "wb", closefd=False) as file:
+            file.write(f"{text}\n".encode(errors="backslashreplace"))
+    except BrokenPipeError:
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return 0
+        if fd != 2:
+            _print(f"trsh: cannot write to stdout: {error.strerror}", 2)
         return FAILURE_STATUS
     return 0
 

@@ -3,7 +3,8 @@
 Options may stand before and after the host.  The first word of the command ends them: it belongs to the command, with
 every word after it.  ``--`` ends them too, before the host or after it.  Values may be attached, and letters clustered.
 Of two values of one option the first counts, and of two ports and two users too, whether an option gives them or the
-host.  Of ``-t`` and ``-T`` the last one counts.  All of this is as with ``ssh``, and so are the letters.
+host.  Of ``-t`` and ``-T`` the last one counts, and so with ``-q`` and ``-v``.  All of this is as with ``ssh``, and so
+are the letters.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ OPTIONS = (
     Option(("-f",), "go to the background before the command runs", keyword="forkafterauthentication", value="yes"),
     Option(("-N",), "run no command; keep the connection", keyword="sessiontype", value="none"),
     Option(("-s",), "run a subsystem, such as sftp", keyword="sessiontype", value="subsystem"),
-    Option(("-q",), "report fatal errors only", field="quiet"),
+    Option(("-q",), "say nothing, also of failures", field="quiet"),
     Option(("-v",), "log to stderr", field="verbosity"),
     Option(("-E",), "log, and report errors, to the end of a file", "FILE", field="log_file"),
     Option(("-4",), "use IPv4 addresses only", keyword="addressfamily", value="inet"),
@@ -123,8 +124,8 @@ class Arguments:
     :ivar destination: the host; ``None`` if there is none.
     :ivar command: the words of the command.
     :ivar terminal: what ``-t`` and ``-T`` say; ``None`` without one of them.
-    :ivar quiet: whether ``-q`` is there.
-    :ivar verbosity: how many times ``-v`` is.
+    :ivar quiet: whether ``-q`` is there, and no ``-v`` behind it.
+    :ivar verbosity: how many times ``-v`` is there behind the last ``-q``.
     :ivar log_file: the value of ``-E``.
     :ivar settings_file: the value of ``-F``.
     :ivar shows_settings: whether ``-G`` is there.
@@ -259,6 +260,8 @@ class _Scan:
         if not name:
             raise UsageError(f"-o needs a value, KEY=VALUE: {text!r}")
         keyword = find_keyword(name)
+        if name.lower() in {"host", "match", "include"}:
+            raise UsageError(f"-o {name}: stands in a file alone: give -F")
         if keyword is None:
             # Tools pass what some ssh knows, and ask whether it is known: that is never an error.
             self._found.settings.ignore(name, "-o")
@@ -274,8 +277,9 @@ class _Scan:
         found = self._found
         if option.field == "ignored":
             found.settings.ignore(flag, "the command line")
-        elif option.field == "verbosity":
-            found.verbosity += 1
+        elif option.field in {"quiet", "verbosity"}:
+            found.quiet = option.field == "quiet"
+            found.verbosity = 0 if found.quiet else found.verbosity + 1
         elif option.field == "terminal":
             found.terminal = _wish(flag, found.terminal)
         elif not option.metavar:

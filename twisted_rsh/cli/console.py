@@ -11,12 +11,10 @@ from twisted_rsh.cli.asking import PROMPT, IPrompt, LineDropped
 from twisted_rsh.cli.completion import Completer
 from twisted_rsh.cli.continuation import CompletenessCheck
 from twisted_rsh.cli.cooked_prompt import CookedPrompt
-from twisted_rsh.cli.escapes import ESCAPE_HELP, EscapeKeys, Left
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
-from twisted_rsh.cli.help import HELP, HELP_LINE
+from twisted_rsh.cli.help import HELP_LINE, console_help
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
-from twisted_rsh.cli.outage import GaveUp
 from twisted_rsh.cli.output import READER_LEFT_STATUS
 from twisted_rsh.cli.terminal import LocalTerminal, is_plain_terminal, local_encoding
 from twisted_rsh.cli.terminal_settings import TerminalMode
@@ -62,7 +60,7 @@ class Console:
         self._prompt = prompt
         self._completer = completer
         self._terminal = terminal
-        self._escapes = EscapeKeys(self._leave_at_once, foreground.settings.suspend, self._explain_escapes)
+        self._escapes = foreground.escapes
         self._folder: str | None = None
         self._status = 0
 
@@ -89,7 +87,7 @@ class Console:
             if line is None:
                 return READER_LEFT_STATUS if self._outputs.stdout.reader_left else self._shell_ended()
             if line.strip() == HELP_LINE:
-                for text in HELP:
+                for text in console_help(self._foreground.escape):
                     self._outputs.tell_line(text)
             elif line.strip() and await self._run_line(line):
                 return self._status
@@ -134,7 +132,7 @@ class Console:
         else:
             ahead = b""
         job = self._lines.start(line, typed)
-        return await self._foreground.run(job, 0, terminal, escapes=self._escapes, ahead=ahead)
+        return await self._foreground.run(job, 0, terminal, has_escapes=True, ahead=ahead)
 
     async def _run_on_pipes(self, line: str) -> Any:
         """Run a line whose input the system reads line by line, as the keys behind Enter would have been."""
@@ -147,7 +145,7 @@ class Console:
         self._foreground.settings.use(TerminalMode.FOUND)
         try:
             if not end:
-                return await self._foreground.run(job, 0, None, escapes=self._escapes, ahead=ahead)
+                return await self._foreground.run(job, 0, None, has_escapes=True, ahead=ahead)
             job.stdin.write(self._encoded(ahead)).addErrback(lambda failure: failure.trap(BrokenPipeError))
             ending = await self._foreground.run(job, None, None)
             self._foreground.unread = behind
@@ -172,13 +170,6 @@ class Console:
         status = self._lines.tell_end(self._outputs, "exit")
         await self._outputs.settle()
         return status
-
-    def _leave_at_once(self) -> None:
-        self._foreground.leave(GaveUp() if self._foreground.outage.is_on else Left())
-
-    def _explain_escapes(self) -> None:
-        for line in ESCAPE_HELP:
-            self._outputs.tell_line(line)
 
     def _shell_ended(self) -> int:
         if self._connection.lost is not None:

@@ -13,11 +13,9 @@ from zope.interface import implementer
 
 from twisted_rsh.cli.asking import CONTINUATION, PROMPT, SLOW_SECONDS, IPrompt, LineDropped, duration
 from twisted_rsh.cli.continuation import CompletenessCheck
-from twisted_rsh.cli.escapes import ESCAPE_HELP, Left
 from twisted_rsh.cli.foreground import Foreground
 from twisted_rsh.cli.history import ConsoleHistory
 from twisted_rsh.cli.job_control import stop_in_background
-from twisted_rsh.cli.outage import GaveUp
 from twisted_rsh.cli.output import IOutputHolder
 from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.cli.terminal_settings import TerminalMode
@@ -110,11 +108,13 @@ class CookedPrompt:
 
     def _escape(self, line: str) -> None:
         """Act on a line that is an escape."""
-        if line == "~.":
-            raise GaveUp if self._foreground.outage.is_on else Left
-        if line == "~?":
-            for explanation in ESCAPE_HELP:
-                self._outputs.tell_line(explanation)
+        escape = self._foreground.escape
+        if escape is None:
+            return
+        if line == f"{escape}.":
+            raise self._foreground.leaving()
+        if line == f"{escape}?":
+            self._foreground.explain_escapes()
             raise LineDropped
 
     async def _read_line(self) -> str | None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from twisted_rsh.cli.escapes import EscapeKeys
+from twisted_rsh.cli.escapes import EscapeKeys, Left, escape_help
 from twisted_rsh.cli.input import JobInput
-from twisted_rsh.cli.outage import Outage
+from twisted_rsh.cli.outage import GaveUp, Outage
 from twisted_rsh.cli.output import LocalOutputs
 from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.cli.terminal_settings import TerminalMode, TerminalSettings
@@ -44,9 +44,11 @@ class Foreground:
     :param reactor: the reactor.
     :param outputs: the client's standard output and standard error.
     :param has_prompt: whether the user has a prompt whenever no command runs.
-    :param escape: the user's escape character; see :class:`~twisted_rsh.cli.outage.Outage`.
+    :param escape: the user's escape character; ``None`` for none.
     :param settings: the owner of the terminal's settings; ``None`` for one of its own.
     :ivar outputs: the parameter.
+    :ivar escape: the parameter.
+    :ivar escapes: takes the escapes out of the keys that are typed for a command.
     :ivar settings: the owner of the terminal's settings.
     :ivar end: the end of the last command; ``None`` before it.
     :ivar unread: the keys that the last command has not read.
@@ -63,11 +65,14 @@ class Foreground:
         settings: TerminalSettings | None = None,
     ) -> None:
         self.outputs = outputs
+        self.escape = escape
         self.settings = settings or TerminalSettings(reactor, 0)
+        self.escapes = EscapeKeys(self._leave_by_key, self.settings.suspend, self.explain_escapes, escape)
         self.end: JobEnd | None = None
         self.unread = b""
         self.outage = Outage(reactor, outputs, has_prompt=has_prompt, escape=escape)
         self._reactor = reactor
+        self._has_prompt = has_prompt
         self._job: Job | None = None
         self._waiting: Deferred[JobEnd] | None = None
         self._terminal: LocalTerminal | None = None
@@ -82,7 +87,7 @@ class Foreground:
         stdin: int | None,
         terminal: LocalTerminal | None = None,
         *,
-        escapes: EscapeKeys | None = None,
+        has_escapes: bool = False,
         ahead: bytes = b"",
     ) -> Ending:
         """Show a job until its end, and wait until all of its output is written.
@@ -91,14 +96,14 @@ class Foreground:
         :param stdin: the descriptor that it reads; ``None`` for no input at all.
         :param terminal: the terminal to lend it meanwhile, whose keys are all the job's then; ``None`` to leave the
             terminal as it is.
-        :param escapes: takes the keys that are for the client out of those that are typed; ``None`` to pass all on.
+        :param has_escapes: whether the escapes among the keys are for the client.
         :param ahead: input that has been read already, and stands before that of `stdin`.
         :returns: how it ended; :meth:`~twisted_rsh.cli.output.LocalOutputs.tell` puts that into words.
         :raises twisted_rsh.cli.input.InputFailed: its input could not be read; the job has been ended.
         :raises twisted_rsh.cli.output.OutputFailed: its output could not be written.
         :raises Interrupted: the user stopped waiting for it.
         :raises twisted_rsh.cli.outage.GaveUp: the user left during an outage.
-        :raises Error: what :meth:`leave` was given.
+        :raises twisted_rsh.cli.escapes.Left: the user left otherwise.
         """
         self.outputs.show(job, is_lent=terminal is not None)
         self._job, self._waiting, self._interrupts = job, job.wait(), 0
@@ -110,7 +115,7 @@ class Foreground:
             elif job.request.terminal is None:
                 # On a terminal the shell there tells the user, or the keys are the job's to deal with.
                 ending.callback(job.watch_suspension(self._remark_suspension))
-            self.end = end = await self._wait(job, stdin, self._waiting, escapes, ahead)
+            self.end = end = await self._wait(job, stdin, self._waiting, self.escapes if has_escapes else None, ahead)
             # A lent terminal has to stay raw until all that the job wrote for one is written.
             await self.outputs.flushed()
             self.outputs.check()
@@ -150,14 +155,15 @@ class Foreground:
         """
         self._interrupt_prompt = interrupt
 
-    def leave(self, error: Error) -> None:
-        """Wait no longer for the command.
+    def leaving(self) -> Error:
+        """Return the error that says that the user leaves by the escape."""
+        what = "the shell and what it ran are" if self._has_prompt else "the command is"
+        return GaveUp() if self.outage.is_on else Left(self.escape or "", what)
 
-        :param error: what :meth:`run` raises.
-        """
-        self._left = error
-        if self._waiting is not None:
-            self._waiting.cancel()
+    def explain_escapes(self) -> None:
+        """Show the escapes."""
+        for line in escape_help(self.escape):
+            self.outputs.tell_line(line)
 
     def stop(self) -> None:
         """Let go of the descriptors, and give the terminal back as it was.  May be called more than once."""
@@ -192,6 +198,11 @@ class Foreground:
                 raise source.failure
             self.unread = source.unread(end)
         return end
+
+    def _leave_by_key(self) -> None:
+        self._left = self.leaving()
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     def _take_back(self) -> None:
         terminal, self._terminal = self._terminal, None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from twisted_rsh.cli.escapes import ESCAPE_HELP
+from twisted_rsh.cli.escapes import escape_help
 
-__all__ = ["HELP", "HELP_LINE"]
+__all__ = ["HELP_LINE", "console_help"]
 
 HELP_LINE = ":help"
 """The line that asks for the help; no shell has such a command."""
 
-HELP = (
+_HELP = (
     "One shell on the server runs every command; its folder and variables stay.",
     "",
     "Enter          run the command; what is unfinished goes on behind '..: '",
@@ -23,6 +23,12 @@ HELP = (
     "comes back to the prompt.",
     "On the right: a status that is not 0, the time of a slow command, the folder.",
     "",
-    *ESCAPE_HELP,
 )
-"""Its lines."""
+
+
+def console_help(escape: str | None) -> tuple[str, ...]:
+    """Return the lines of the help.
+
+    :param escape: the user's escape character; ``None`` for none.
+    """
+    return (*_HELP, *escape_help(escape))

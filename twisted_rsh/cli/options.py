@@ -12,7 +12,8 @@ from twisted_rsh.cli.destination import UsageError, parse_host
 from twisted_rsh.cli.keywords import Settings
 from twisted_rsh.cli.patterns import matches, matches_any
 from twisted_rsh.cli.tokens import Names, expand, expand_path
-from twisted_rsh.cli.values import TerminalWish
+from twisted_rsh.cli.values import TerminalWish, parse_log_level
+from twisted_rsh.client.status import printable
 from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.home import ConfigFolders
@@ -21,6 +22,8 @@ __all__ = ["ClientOptions", "TerminalWish", "parse_options", "usage_text"]
 
 MAX_JSON_OUTPUT_BYTES = 64 * 1024 * 1024
 """Bytes of output that ``--json`` keeps in memory at most; escaped, they may take six times as much."""
+
+_SILENT = parse_log_level("QUIET")
 
 DEFAULT_HOST = "127.0.0.1"
 """The host that the program dials when the command line names none."""
@@ -40,7 +43,8 @@ class ClientOptions:
     :ivar stdin_is_empty: whether to read nothing from stdin, and give the command no input.
     :ivar terminal: whether the job is to have a terminal.
     :ivar environment: names and values to add to the environment of the job.
-    :ivar quiet: whether to tell nothing but fatal errors.
+    :ivar quiet: whether to tell nothing but failures.
+    :ivar silent: whether to tell not even failures.
     :ivar verbosity: how many times ``-v`` was given.
     :ivar log_file: the file that gets the log, and the client's own lines; ``None`` for stderr.
     :ivar batch_mode: whether the client must never ask its user anything.
@@ -86,6 +90,7 @@ class ClientOptions:
     terminal: TerminalWish = TerminalWish.UNSAID
     environment: tuple[tuple[str, str], ...] = ()
     quiet: bool = False
+    silent: bool = False
     verbosity: int = 0
     log_file: str | None = None
     batch_mode: bool = False
@@ -142,7 +147,7 @@ class ClientOptions:
             ("batchmode", self.batch_mode),
             ("connecttimeout", self.connect_timeout),
             ("encoding", self.encoding),
-            ("escapechar", self.escape_character),
+            ("escapechar", "none" if self.escape_character is None else printable(self.escape_character)),
             ("fingerprint", self.fingerprint),
             ("forkafterauthentication", self.background),
             *(("identityfile", path) for path in self.identities),
@@ -174,7 +179,9 @@ class ClientOptions:
         return "keep"
 
     def _log_level(self) -> str:
-        return "QUIET" if self.quiet else f"DEBUG{min(self.verbosity, 3)}" if self.verbosity else "INFO"
+        if self.verbosity:
+            return f"DEBUG{min(self.verbosity, 3)}"
+        return "QUIET" if self.silent else "ERROR" if self.quiet else "INFO"
 
 
 def _shown(value: object) -> str:
@@ -237,7 +244,7 @@ class _Assembly:
     def options(self) -> ClientOptions:
         found, get = self._found, self._settings.get
         kind = get("session_type", "default")
-        level = get("log_level", 0)
+        level = _SILENT if found.quiet else found.verbosity or get("log_level", 0)
         command = self._command(kind)
         self._refuse_contradictions(kind, command)
         if not found.shows_settings:
@@ -254,8 +261,9 @@ class _Assembly:
             stdin_is_empty=get("stdin_is_empty", False) or background,
             terminal=found.terminal or get("terminal", TerminalWish.UNSAID),
             environment=self._environment(),
-            quiet=found.quiet or (level < 0 and not found.verbosity),
-            verbosity=found.verbosity or (0 if found.quiet else max(level, 0)),
+            quiet=level < 0,
+            silent=level <= _SILENT,
+            verbosity=max(level, 0),
             log_file=found.log_file,
             batch_mode=get("batch_mode", False),
             escape_character=get("escape_character", "~"),
@@ -311,6 +319,7 @@ class _Assembly:
             (kind == "none" and found.argv, "-N runs no command, and --argv needs one"),
             (kind == "subsystem" and not command, "-s needs the name of a subsystem, such as sftp"),
             (kind == "subsystem" and found.argv, "--argv and -s contradict each other"),
+            (found.argv and not found.command, "--argv needs a program to run"),
             (is_background and not command and kind != "none", "-f needs a command, or -N"),
             (found.json and kind == "none", "--json needs a command, and -N runs none"),
             (found.json and is_background, "--json and -f contradict each other"),
@@ -356,7 +365,8 @@ class _Assembly:
             else:
                 patterns.append(pattern)
         sent = {name: value for name, value in os.environ.items() if patterns and matches_any(patterns, name)}
-        sent.update(self._settings.get("set_variables", ()))
+        # Of two values for one name the first counts.
+        sent.update(reversed(self._settings.get("set_variables", ())))
         return tuple(sorted(sent.items()))
 
 

@@ -18,7 +18,7 @@ from twisted_rsh.cli.reader_watch import ReaderWatch
 from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
-from twisted_rsh.client.status import describe_ending, exit_status, printable
+from twisted_rsh.client.status import FAILURE_STATUS, describe_ending, exit_status, printable
 from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.client.text import Transcoder
 from twisted_rsh.client.waiting import Once
@@ -376,6 +376,7 @@ class LocalOutputs:
     :param reactor: the reactor.
     :param encoding: the code page of the commands' text; ``None`` for the one that the server names.
     :param quiet: whether to tell nothing but failures of the client's own.
+    :param silent: whether to tell not even those.
     :param error_style: bytes to write before and after each piece of standard error on a terminal.
     :param fds: the descriptors of standard output and standard error.
     :param log: the open file that gets the client's own lines; ``None`` for standard error.
@@ -395,9 +396,11 @@ class LocalOutputs:
         fds: tuple[int, int] = (1, 2),
         *,
         log: TextIO | None = None,
+        silent: bool = False,
     ) -> None:
         self.encoding = encoding
         self.quiet = quiet
+        self._is_silent = silent
         self.log = log
         self.stdout = LocalOutput(reactor, fds[0])
         self.stderr = LocalOutput(reactor, fds[1], error_style)
@@ -414,8 +417,9 @@ class LocalOutputs:
         self.stderr.show(job.stderr, job, self.encoding)
 
     def say(self, text: str) -> None:
-        """Tell the user something, in one line on standard error that begins with the program's name."""
-        self._tell(f"{PROGRAM}: {printable(text)}")
+        """Tell the user something, in one line on standard error that begins with the program's name, unless silent."""
+        if not self._is_silent:
+            self._tell(f"{PROGRAM}: {printable(text)}")
 
     def remark(self, text: str) -> None:
         """Tell the user something about the last command, in one line on standard error, unless quiet."""
@@ -442,10 +446,16 @@ class LocalOutputs:
         text = describe_ending(ending)
         # A user with a reader that has enough, such as "head", knows why the command broke off.
         is_expected = self.stdout.reader_left and ending == Signalled("PIPE")
-        is_never_quiet = isinstance(ending, Refused | OutcomeUnknown)
-        if text is not None and not is_expected and (is_never_quiet or not self.quiet):
+        status = exit_status(ending)
+        if text is None or is_expected:
+            return status
+        if isinstance(ending, Refused) and status != FAILURE_STATUS:
+            self._tell(
+                f"{PROGRAM}: {printable(text)}"
+            )  # in the place of a shell, which says that a command is not there
+        elif isinstance(ending, Refused | OutcomeUnknown) or not self.quiet:
             self.say(text)
-        return exit_status(ending)
+        return status
 
     def end_line(self) -> None:
         """End a line that a command left open on a terminal, so that what follows begins its own."""

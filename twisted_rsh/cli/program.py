@@ -105,7 +105,7 @@ def run_client(reactor: Any, options: ClientOptions, launch: Launch | None = Non
         log_file = None
         if options.log_file is not None:
             log_file = ending.enter_context(open(options.log_file, "a", 1, "utf-8", "backslashreplace"))
-        outputs = outputs_class(reactor, options.encoding, options.quiet, style, log=log_file)
+        outputs = outputs_class(reactor, options.encoding, options.quiet, style, log=log_file, silent=options.silent)
         foreground = Foreground(reactor, outputs, has_prompt=is_console, escape=options.escape_character)
         # The descriptors are let go, and whatever went wrong, a terminal that was lent is given back.
         ending.callback(foreground.stop)
@@ -174,8 +174,12 @@ async def run_command(
     job = connection.open(_request(options, wanted))
     if terminal is not None:
         terminal.connect_to(job)
-    ending = await foreground.run(job, None if options.stdin_is_empty else 0, terminal)
-    await report.job_ended(job, foreground.outputs)
+    # On a terminal of the command's own the keys are raw, and the client would have none without the escapes.
+    report.job_opened(job)
+    ending = await foreground.run(
+        job, None if options.stdin_is_empty else 0, terminal, has_escapes=terminal is not None
+    )
+    await report.job_ended()
     return foreground.outputs.tell(ending)
 
 
@@ -339,7 +343,7 @@ class Program:
     async def _finish(self) -> None:
         """Tell how it ended, and wait until all is written."""
         outputs = self._foreground.outputs
-        self._report.status_known(self._status, self._error)
+        self._report.status_known(self._status, self._error, outputs)
         if self._options.json:
             outputs.stdout.say(self._report.text())
         await outputs.flushed()
@@ -358,4 +362,5 @@ class Program:
             pass  # its reader does not want to know
         except OSError as error:
             self._status = FAILURE_STATUS
-            os.write(2, f"trsh: cannot write to descriptor {fd}: {error.strerror}\n".encode())
+            if not self._options.silent:
+                os.write(2, f"trsh: cannot write to descriptor {fd}: {error.strerror}\n".encode())

@@ -22,17 +22,18 @@ from zope.interface import implementer
 from twisted_rsh.cli.asking import CONTINUATION, PROMPT, IPrompt, LineDropped, describe_state
 from twisted_rsh.cli.completion import Completer, common_start, in_columns
 from twisted_rsh.cli.continuation import CompletenessCheck, is_plainly_whole
-from twisted_rsh.cli.escapes import ESCAPE_HELP, Left
 from twisted_rsh.cli.foreground import Foreground
 from twisted_rsh.cli.history import ConsoleHistory
 from twisted_rsh.cli.job_control import stop_in_background
 from twisted_rsh.cli.keys import PromptKeys
-from twisted_rsh.cli.outage import GaveUp
 from twisted_rsh.cli.output import IOutputHolder
 from twisted_rsh.cli.terminal_settings import TerminalMode
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["EditedPrompt"]
+
+_EDITING_KEYS = frozenset("\x03\x04\x08\t\n\r\x1b")
+"""The control characters that the prompt cannot do without: as escape characters they have no effect there."""
 
 _T = TypeVar("_T")
 
@@ -44,7 +45,7 @@ class EditedPrompt:
     It needs a running asyncio loop.
 
     :param config: names the file of the history.
-    :param foreground: has the outputs, and the outage during which ``~.`` gives up.
+    :param foreground: has the outputs and the escapes.
     :param check: tells whether a text goes on with the next line.
     :param completer: completes what has been typed.
     """
@@ -52,8 +53,8 @@ class EditedPrompt:
     def __init__(
         self, config: ConfigFolders, foreground: Foreground, check: CompletenessCheck, completer: Completer
     ) -> None:
+        self._foreground = foreground
         self._outputs = foreground.outputs
-        self._outage = foreground.outage
         self._settings = foreground.settings
         self._check = check
         self._completer = completer
@@ -175,30 +176,39 @@ class EditedPrompt:
         def ignore(_event: KeyPressEvent) -> None:
             """Do what a shell's prompt does: nothing."""
 
-        self._add_escapes(keys)
+        if self._foreground.escape is not None:
+            self._add_escapes(keys, self._foreground.escape)
         return keys
 
-    def _add_escapes(self, keys: KeyBindings) -> None:
-        behind_tilde = has_focus(DEFAULT_BUFFER) & Condition(self._is_behind_tilde)
+    def _add_escapes(self, keys: KeyBindings, escape: str) -> None:
+        def is_behind_escape() -> bool:
+            buffer = self._session.default_buffer
+            return buffer.text == escape and buffer.cursor_position == 1
 
-        @keys.add(".", filter=behind_tilde)
+        at_line = has_focus(DEFAULT_BUFFER)
+        at_start = at_line & Condition(lambda: not self._session.default_buffer.text)
+        is_behind = at_line & Condition(is_behind_escape)
+
+        if escape < " " and escape not in _EDITING_KEYS:
+
+            @keys.add(f"c-{chr(ord(escape) | 0x40).lower()}", filter=at_start, eager=True)
+            def begin(event: KeyPressEvent) -> None:
+                """Type the key, which otherwise edits the line or does nothing, as any other character."""
+                event.current_buffer.insert_text(escape)
+
+        @keys.add(".", filter=is_behind)
         def leave(event: KeyPressEvent) -> None:
-            event.app.exit(exception=GaveUp() if self._outage.is_on else Left(), style="class:aborting")
+            event.app.exit(exception=self._foreground.leaving(), style="class:aborting")
 
-        @keys.add("?", filter=behind_tilde)
+        @keys.add("?", filter=is_behind)
         def explain(event: KeyPressEvent) -> None:
             event.current_buffer.reset()
-            for line in ESCAPE_HELP:
-                self._outputs.tell_line(line)
+            self._foreground.explain_escapes()
 
-        @keys.add("c-z", filter=behind_tilde)
+        @keys.add("c-z", filter=is_behind)
         def suspend(event: KeyPressEvent) -> None:
             event.current_buffer.reset()
             self._suspend()
-
-    def _is_behind_tilde(self) -> bool:
-        buffer = self._session.default_buffer
-        return buffer.text == "~" and buffer.cursor_position == 1
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

@@ -74,7 +74,8 @@ class Reach:
         if self._options.alive_interval is not None:
             limits = replace(limits, keepalive_interval=self._options.alive_interval)
         if self._options.alive_count is not None:
-            limits = replace(limits, keepalive_misses=self._options.alive_count)
+            # A link that could miss one interval alone would be lost before the server has been asked.
+            limits = replace(limits, keepalive_misses=max(self._options.alive_count, 2))
         return limits
 
     def _key(self) -> ClientKey | None:

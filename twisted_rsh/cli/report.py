@@ -7,10 +7,13 @@ cannot be written as text in JSON has a member ``NAME_base64`` in the place of `
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import enum
+import errno
 import json
 import os
+import select
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -25,6 +28,7 @@ from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.core.endings import (
     Ending,
     Exited,
+    JobEnd,
     LimitReached,
     OutcomeUnknown,
     Refused,
@@ -33,7 +37,10 @@ from twisted_rsh.core.endings import (
     TimedOut,
 )
 
-__all__ = ["CollectingOutputs", "Report"]
+__all__ = ["STATUS_SECONDS", "CollectingOutputs", "Report"]
+
+STATUS_SECONDS = 10.0
+"""Seconds for which the reader of ``--status-fd`` may take nothing: the command is over, and the client has to end."""
 
 _KINDS = {
     Exited: "exited",
@@ -50,10 +57,12 @@ _KINDS = {
 class CollectingOutputs(LocalOutputs):
     """The client's outputs when a command's output is kept for one object, and not written as it comes."""
 
+    collected: tuple[bytearray, bytearray] | tuple[bytes, bytes] = (b"", b"")
+
     def show(self, job: Job | Shell, *, is_lent: bool = False) -> None:
         """Keep all that comes on both streams of a job, from now to their ends."""
-        self.collected = (bytearray(), bytearray())
-        for stream, kept in zip((job.stdout, job.stderr), self.collected, strict=True):
+        collected = self.collected = (bytearray(), bytearray())
+        for stream, kept in zip((job.stdout, job.stderr), collected, strict=True):
             _keep(stream, kept)
 
 
@@ -76,34 +85,40 @@ class Report:
         self._clock = clock
         self._options = options
         self._began_at = clock.seconds()
+        self._job: Job | None = None
+        self._end: JobEnd | None = None
         self._members: dict[str, Any] = {}
 
-    async def job_ended(self, job: Job, outputs: LocalOutputs) -> None:
-        """Take note of a command that has ended.
+    def job_opened(self, job: Job) -> None:
+        """Take note of the command."""
+        self._job = job
 
-        :param job: the command.
-        :param outputs: those that showed it.
-        """
-        end = await job.wait()
-        stdout, stderr = outputs.collected if isinstance(outputs, CollectingOutputs) else (b"", b"")
-        command = job.request.argv or job.request.command or ""
-        encoding = self._options.encoding or job.encoding or "utf-8"
-        result = Result(command, bytes(stdout), bytes(stderr), end.ending, encoding, end.held_open, end.usage)
-        self._members = _result_members(result)
-        self._members |= {"stdout_bytes": job.stdout.total, "stderr_bytes": job.stderr.total}
-        self._members["command"] = list(command) if self._options.argv else " ".join(self._options.command) or None
+    async def job_ended(self) -> None:
+        """Take note that the command has ended."""
+        if self._job is not None:
+            self._end = await self._job.wait()
 
-    def status_known(self, status: int, error: str | None) -> None:
+    def status_known(self, status: int, error: str | None, outputs: LocalOutputs) -> None:
         """Take note of the end of the client.
 
         :param status: its exit status.
         :param error: the line that says why it failed; ``None`` if the client did not fail by itself.
+        :param outputs: those that showed the command.
         """
-        if error is not None or not self._members:
-            self._members = {"ending": "failed", **_NO_ENDING, "error": error} | {
-                name: value for name, value in self._members.items() if name not in {"ending", *_NO_ENDING, "error"}
-            }
+        job, end, options = self._job, self._end, self._options
+        stdout, stderr = outputs.collected if isinstance(outputs, CollectingOutputs) else (b"", b"")
+        ending = OutcomeUnknown("") if end is None else end.ending
+        held_open, usage = (False, None) if end is None else (end.held_open, end.usage)
+        encoding = options.encoding or (job and job.encoding) or "utf-8"
+        command = options.command if options.argv else " ".join(options.command)
+        self._members = _result_members(
+            Result(command, bytes(stdout), bytes(stderr), ending, encoding, held_open, usage)
+        )
+        if error is not None or end is None:
+            self._members |= {"ending": "failed", **_NO_ENDING, "error": error}
         self._members |= {
+            "stdout_bytes": 0 if job is None else job.stdout.total,
+            "stderr_bytes": 0 if job is None else job.stderr.total,
             "status": status,
             "host": self._options.host,
             "port": self._options.port,
@@ -117,13 +132,18 @@ class Report:
     def write_status(self, fd: int) -> None:
         """Write the object, without the command and its output, to a descriptor, and a line end.
 
-        :raises OSError: it cannot be written.
+        :raises OSError: it cannot be written, or its reader takes nothing for :data:`STATUS_SECONDS`.
         """
-        left_out = {"command", "stdout", "stderr", "stdout_base64", "stderr_base64"}
+        left_out = {name + form for name in ("command", "stdout", "stderr") for form in ("", "_base64")}
         members = {name: value for name, value in self._members.items() if name not in left_out}
         data = memoryview((json.dumps(members) + "\n").encode())
+        room = select.poll()
+        room.register(fd, select.POLLOUT)
         while data:
-            data = data[os.write(fd, data) :]
+            if not room.poll(STATUS_SECONDS * 1000):
+                raise TimeoutError(errno.ETIMEDOUT, "its reader takes nothing")
+            with contextlib.suppress(BlockingIOError):
+                data = data[os.write(fd, data[: select.PIPE_BUF]) :]  # as much as a pipe with room takes at once
 
 
 _NO_ENDING = {
@@ -175,7 +195,24 @@ def _member(name: str, value: Any, encoding: str) -> dict[str, Any]:
         try:
             return {name: value.decode(encoding)}
         except (LookupError, ValueError):
-            return {f"{name}_base64": base64.b64encode(value).decode("ascii")}
+            return {f"{name}_base64": _base64(value)}
+    if name == "command":
+        return _command_member(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {name: dataclasses.asdict(value)}
     return {name: value.value if isinstance(value, enum.Enum) else value}
+
+
+def _command_member(command: str | tuple[str, ...]) -> dict[str, Any]:
+    """Return the member for a command line or the words of a program; bytes that are no text make all of it base64."""
+    words = [command] if isinstance(command, str) else list(command)
+    try:
+        "".join(words).encode("utf-8")
+    except UnicodeEncodeError:
+        coded = [_base64(os.fsencode(word)) for word in words]
+        return {"command_base64": coded[0] if isinstance(command, str) else coded}
+    return {"command": (command or None) if isinstance(command, str) else words}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

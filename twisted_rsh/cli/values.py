@@ -36,8 +36,8 @@ MAX_PORT = 65535
 MAX_DESCRIPTOR = 2**31 - 1
 """The highest number of a descriptor: it is a C ``int``."""
 
-MAX_COUNT = 1000
-"""The highest number of signs of life that may be missed, which is more than anybody waits for."""
+MAX_COUNT = 2**31 - 1
+"""The highest number of signs of life that may be missed: that of ssh, a C ``int``."""
 
 MAX_INTERVAL_SECONDS = 86400 * 365
 """The longest interval: a year."""
@@ -51,9 +51,9 @@ _SIZE_UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 _TIME_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 """Seconds of the letters that may follow a number in ssh_config(5), *TIME FORMATS* of sshd_config(5)."""
 
-_LOG_LEVELS = {"QUIET": -1, "FATAL": -1, "ERROR": -1, "INFO": 0, "VERBOSE": 0, "DEBUG": 1, "DEBUG1": 1, "DEBUG2": 2}
+_LOG_LEVELS = {"QUIET": -2, "FATAL": -1, "ERROR": -1, "INFO": 0, "VERBOSE": 0, "DEBUG": 1, "DEBUG1": 1, "DEBUG2": 2}
 _LOG_LEVELS |= {"DEBUG3": 3}
-"""The levels of ssh: -1 for fatal errors only, 0 for remarks too, above that the number of ``-v``."""
+"""The levels of ssh: -2 for nothing, -1 for failures only, 0 for remarks too, above that the number of ``-v``."""
 
 _FLAGS = {"yes": True, "true": True, "no": False, "false": False}
 _FAMILIES = {"any": 0, "inet": 4, "inet6": 6}
@@ -132,13 +132,13 @@ def parse_interval(text: str) -> float | None:
 
 
 def parse_count(text: str) -> int:
-    """Read a number of signs of life that may be missed.
+    """Read a number of signs of life that may be missed; 0 stands for any number.
 
-    :raises UsageError: it is no number from 1 to :data:`MAX_COUNT`.
+    :raises UsageError: it is no number from 0 to :data:`MAX_COUNT`.
     """
-    count = _number(text, MAX_COUNT)
+    count = MAX_COUNT if text == "0" else _number(text, MAX_COUNT)
     if not count:
-        raise UsageError(f"not a count: {text!r}: give a number from 1 to {MAX_COUNT}")
+        raise UsageError(f"not a count: {text!r}: give a number from 0 to {MAX_COUNT}")
     return count
 
 
@@ -208,7 +208,7 @@ def parse_family(text: str) -> int:
 
 
 def parse_log_level(text: str) -> int:
-    """Read a level of messages; return -1 for fatal errors only, 0 for remarks too, above that the number of ``-v``.
+    """Read a level of messages; return one of those of :data:`_LOG_LEVELS`.
 
     :raises UsageError: it is none.
     """

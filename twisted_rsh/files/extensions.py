@@ -113,10 +113,12 @@ def _file_system_reply(found: os.statvfs_result) -> Reply:
 
 
 def _home(user: bytes) -> bytes:
-    home = os.path.expanduser(b"~" + user)
-    if home.startswith(b"~"):
-        raise Refusal(Status.NO_SUCH_FILE, "no such user")
-    return home
+    if not user:
+        return os.path.expanduser(b"~")
+    try:  # not expanduser(), which takes the names of users for ASCII
+        return os.fsencode(pwd.getpwnam(os.fsdecode(user)).pw_dir)
+    except (KeyError, ValueError):  # ValueError: a NUL character
+        raise Refusal(Status.NO_SUCH_FILE, "no such user") from None
 
 
 def _names(numbers: Iterable[int], name_of: Callable[[int], str]) -> bytes:

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterable
 from typing import Protocol, cast
 
+from twisted.internet.address import UNIXAddress
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -161,6 +162,8 @@ class FramedLink(Int32StringReceiver):
     def peer(self) -> str:
         """The other end's address, for the log."""
         address = self.tls.getPeer()
+        if isinstance(address, UNIXAddress) and not address.name:  # as that of one end of a socket pair
+            return "a local socket"
         host, port = getattr(address, "host", None), getattr(address, "port", None)
         return str(address) if host is None else f"{host}:{port}"
 

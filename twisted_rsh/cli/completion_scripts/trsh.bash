@@ -20,6 +20,12 @@ _trsh() {
         --completion) COMPREPLY=($(compgen -W 'bash zsh' -- "$word")); return ;;
     esac
     case $word in
+        -o?*)
+            _trsh_pick "$program" "${word#-o}" keywords
+            COMPREPLY=("${COMPREPLY[@]/#/-o}")
+            compopt -o nospace
+            return
+            ;;
         -*) _trsh_pick "$program" "$word" options; return ;;
     esac
     local user=
