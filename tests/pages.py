@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.server_process import PATIENCE
-
 __all__ = ["PAGES", "ROOT", "Command", "commands_of", "files_of", "run_commands", "sections_of"]
 
 ROOT = Path(__file__).parent.parent
@@ -21,6 +19,9 @@ BLOCK = re.compile(r"( *)\.\. code-block:: (\w+)$")
 CAPTION = re.compile(r" *:caption: (\S+)$")
 UNDERLINE = re.compile(r"([-=~^])\1*$")
 PROMPT = "$ "
+
+SECONDS = 180.0
+"""Seconds in which all commands of a section must have ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def run_commands(
     environment: Mapping[str, str],
     stands_for: Mapping[str, str] | None = None,
     shell: str = "bash",
-) -> None:
+) -> list[str]:
     """Type commands into one shell; check the output that the page shows, and that each succeeds.
 
     A command may fail only if it or the next one shows its status by ``echo $?``.  In the output that a page shows,
@@ -126,11 +127,12 @@ def run_commands(
     :param environment: of the shell.
     :param stands_for: what to put in the place of words of the page, such as its addresses.
     :param shell: the shell.
+    :returns: what each command has printed.
     """
     script = ["shopt -s expand_aliases 2>/dev/null"]
     for number, command in enumerate(commands):
         text = _replaced(command.text, stands_for)
-        script += [text, f'status=$?; echo; echo "@@ {number} $status"; (exit $status)']
+        script += [text, f'code=$?; echo; echo "@@ {number} $code"; (exit $code)']
     file = folder.parent / "commands.sh"
     file.write_text("\n".join(script) + "\n")
     done = subprocess.run(
@@ -141,7 +143,7 @@ def run_commands(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE,
+        timeout=SECONDS,
     )
     outputs = re.split(r"\n?@@ \d+ (\d+)\n", done.stdout)
     assert len(outputs) == 2 * len(commands) + 1, f"the shell has ended early: {done.stdout}"
@@ -155,6 +157,7 @@ def run_commands(
             expected = _replaced("\n".join(command.output), stands_for)
             pattern = ".*".join(map(re.escape, expected.split("...")))
             assert re.fullmatch(pattern, output.strip("\n"), re.DOTALL), f"{where}\nprints: {output}"
+    return outputs[::2][: len(commands)]
 
 
 def _replaced(text: str, stands_for: Mapping[str, str] | None) -> str:
