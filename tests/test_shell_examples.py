@@ -23,8 +23,8 @@ from tests.tools import require_tool
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import ConfigFolders
 
-RECIPES = "docs/recipes.rst"
-"""The page that ``tests/tools/test_recipes.py`` runs."""
+RUN_ELSEWHERE = {"docs/recipes.rst": "tests/tools/test_recipes.py", "docs/coming_from_ssh.rst": "tests/test_coming_from_ssh.py"}
+"""The pages that other tests run, section by section."""
 
 CI = "it installs this package, or everything for its developers"
 OTHER_TESTS = "another test runs the same program"
@@ -84,10 +84,10 @@ class Reader:
         return next((self.home / ".local/state/twisted-rsh/run").glob("*.json"), None)
 
     def settle(self, record: Path) -> str:
-        """Let the client find a server that listens on another port than 8082; return the port."""
+        """Let the client find a server that listens on another port than 8082, also as ``host``; return the port."""
         folder = self.home / ".config" / "twisted-rsh"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / "config").write_text(f"Host 127.0.0.1\n    Port {record.stem}\n")
+        (folder / "config").write_text(f"Host 127.0.0.1 host\n    HostName 127.0.0.1\n    Port {record.stem}\n")
         (folder / "config").chmod(0o600)
         return record.stem
 
@@ -145,7 +145,7 @@ RUN = {
 
 def test_each_command_is_run() -> None:
     """Each command of the pages is run, here or with the recipes, or stands in the list of those that are not."""
-    commands = [command for page in PAGES if page != RECIPES for command in commands_of(page)]
+    commands = [command for page in PAGES if page not in RUN_ELSEWHERE for command in commands_of(page)]
     assert len(commands) > 20
     forgotten = [command for command in commands if (command.page, command.section) not in RUN]
     assert [f"{it.page}:{it.line}: {it.text}" for it in forgotten if it.text not in NOT_RUN] == []
@@ -156,8 +156,9 @@ def test_each_command_is_run() -> None:
 
 
 def test_what_runs_instead_exists() -> None:
-    """The file that a reason names exists."""
-    assert [name for _, name in NOT_RUN.values() if not (ROOT / name).exists()] == []
+    """The files that run other pages, and those that reasons name, exist."""
+    names = [*RUN_ELSEWHERE.values(), *(name for _, name in NOT_RUN.values())]
+    assert [name for name in names if not (ROOT / name).exists()] == []
 
 
 def test_a_broken_command_is_found(reader: Reader) -> None:
@@ -233,7 +234,7 @@ def test_results_for_programs(reader: Reader) -> None:
     with reader.serving(".venv/bin/twistd -n rsh") as record:
         reader.settle(record)
         failing = replace(command, text=f"{command.text}; echo status $?", output=())
-        [output] = reader.type([failing], {"json host": "json 127.0.0.1"})
+        [output] = reader.type([failing])
     first, _, status = output.strip().partition("\n")
     assert status == "status 3"
     shown, printed = json.loads(" ".join(command.output)), json.loads(first)
