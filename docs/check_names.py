@@ -25,6 +25,7 @@ PAGES = ("*.rst", "docs/*.rst", "bench/*.rst", "fuzz/*.rst", "tests/vectors/*.rs
 SOURCES = ("twisted_rsh", "bench", "fuzz", "tests", "docs", "examples")
 
 NOT_OURS = {
+    "AcceptEnv",
     "Infinity",
     "MaxStartups",
     "NaN",
