@@ -115,7 +115,7 @@ def run_commands(
     folder: Path,
     environment: Mapping[str, str],
     stands_for: Mapping[str, str] | None = None,
-    shell: str = "bash",
+    program: str = "bash",
 ) -> list[str]:
     """Type commands into one shell; check the output that the page shows, and that each succeeds.
 
@@ -126,7 +126,7 @@ def run_commands(
     :param folder: where the shell starts.
     :param environment: of the shell.
     :param stands_for: what to put in the place of words of the page, such as its addresses.
-    :param shell: the shell.
+    :param program: the shell.
     :returns: what each command has printed.
     """
     script = ["shopt -s expand_aliases 2>/dev/null"]
@@ -136,7 +136,7 @@ def run_commands(
     file = folder.parent / "commands.sh"
     file.write_text("\n".join(script) + "\n")
     done = subprocess.run(
-        [shell, str(file)],
+        [program, str(file)],
         cwd=folder,
         env=dict(environment),
         stdin=subprocess.DEVNULL,

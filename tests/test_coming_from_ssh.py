@@ -25,7 +25,7 @@ CLAIMS = {
     "124 and 125 mean": SHOWN,
     "--json and --status-fd": "tests/test_shell_examples.py::test_results_for_programs",
     "Ctrl-C reaches the command": "tests/system/test_endings.py::test_interrupted_client",
-    "A signal that ends the command": "tests/system/test_parallel.py::test_parallel_is_ended",
+    "A signal that ends the command": "tests/tools/test_parallel.py::test_parallel_is_ended",
     "When the client is gone for good": "tests/system/test_endings.py::test_client_killed",
     "A command has ended when": SHOWN,
     "In the background": "tests/cli/test_job_control.py::test_background_and_foreground",

@@ -23,7 +23,10 @@ from tests.tools import require_tool
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import ConfigFolders
 
-RUN_ELSEWHERE = {"docs/recipes.rst": "tests/tools/test_recipes.py", "docs/coming_from_ssh.rst": "tests/test_coming_from_ssh.py"}
+RUN_ELSEWHERE = {
+    "docs/recipes.rst": "tests/tools/test_recipes.py",
+    "docs/coming_from_ssh.rst": "tests/test_coming_from_ssh.py",
+}
 """The pages that other tests run, section by section."""
 
 CI = "it installs this package, or everything for its developers"
@@ -73,10 +76,10 @@ class Reader:
         return cls(home, here, own_environment(home, TERM="xterm", PATH=f"{scripts}:{os.environ['PATH']}"))
 
     def type(
-        self, commands: Sequence[Command], stands_for: Mapping[str, str] | None = None, shell: str = "bash"
+        self, commands: Sequence[Command], stands_for: Mapping[str, str] | None = None, program: str = "bash"
     ) -> list[str]:
         """Type commands; see :func:`tests.pages.run_commands`."""
-        return run_commands(commands, self.here, self.environment, stands_for, shell)
+        return run_commands(commands, self.here, self.environment, stands_for, program)
 
     @property
     def record(self) -> Path | None:
@@ -253,7 +256,7 @@ def test_completion(reader: Reader) -> None:
     assert reader.type([for_bash]) == [""]
     require_tool("zsh")
     load = Command(for_zsh.page, for_zsh.section, for_zsh.line, "autoload -Uz compinit && compinit -D -u", ())
-    assert reader.type([load, for_zsh], shell="zsh") == ["", ""]
+    assert reader.type([load, for_zsh], program="zsh") == ["", ""]
 
 
 @pytest.mark.real

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -96,8 +97,9 @@ def _check_descriptor(options: ClientOptions) -> None:
 def _print(text: str, fd: int) -> int:
     try:
         os.write(fd, f"{text}\n".encode(errors="backslashreplace"))
-    except OSError:  # the reader of the text is gone
-        return FAILURE_STATUS
+    except OSError as error:
+        # As in ssh, what is written to a closed descriptor is lost.  Otherwise the reader is gone, or a disk is full.
+        return 0 if error.errno == errno.EBADF else FAILURE_STATUS
     return 0
 
 
