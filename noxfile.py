@@ -120,6 +120,8 @@ def package(session: nox.Session) -> None:
     listing = session.run("python", "-m", "zipfile", "-l", str(wheel), silent=True)
     names = {line.split()[0] for line in str(listing).splitlines() if line.strip()}
     missing = {"twisted/plugins/twisted_rsh_plugin.py", "twisted_rsh/py.typed"} - names
+    manual = {"man1/trsh.1", "man1/twisted-rsh.1", "man5/twisted_rsh.config.5"}
+    missing |= {page for page in manual if not any(name.endswith(f"data/share/man/{page}") for name in names)}
     stray = {name for name in names if name.startswith("tests/") or name.endswith("dropin.cache")}
     stray |= names & {"twisted/__init__.py", "twisted/plugins/__init__.py"}
     if missing or stray:

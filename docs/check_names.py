@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from twisted_rsh.cli.keywords import KEYWORDS
+from twisted_rsh.cli.keywords import KEYWORDS, is_of_ssh
 
 __all__ = ["wrong_names"]
 
@@ -25,7 +25,7 @@ PAGES = ("*.rst", "docs/*.rst", "bench/*.rst", "fuzz/*.rst", "tests/vectors/*.rs
 SOURCES = ("twisted_rsh", "bench", "fuzz", "tests", "docs", "examples")
 
 NOT_OURS = {
-    "ControlMaster",
+    "AcceptEnv",
     "Infinity",
     "MaxStartups",
     "NaN",
@@ -90,7 +90,7 @@ def wrong_literals(page: Path, text: str) -> Iterator[str]:
             everywhere[name] |= members
     for literal in LITERAL.findall(text):
         owner, _, member = literal.partition("(")[0].partition(".")
-        if literal in NOT_OURS | OF_THE_CONFIGURATION or owner.isupper():
+        if literal in NOT_OURS | OF_THE_CONFIGURATION or is_of_ssh(literal) or owner.isupper():
             continue
         if FILE.fullmatch(literal):
             if not is_file(page, literal):

@@ -13,8 +13,8 @@ import pytest
 from tests.execution.trees.control_groups import why_unavailable
 from tests.system.other_user import other_users_folder, require_other_user
 from tests.system.running import running_server, wait_until
-from tests.system.test_parallel import marked
 from tests.system.test_second_user import others_server, run_as_other
+from tests.tools.test_parallel import marked
 from twisted_rsh.execution.trees.control_group import ControlGroup
 
 pytestmark = pytest.mark.real

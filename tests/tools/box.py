@@ -65,13 +65,12 @@ class Box:
 
         :param words: its command line.
         :param status: the exit status that it must have; ``None`` for any but 0.
-        :param options: of ``subprocess.run``; ``env`` is added to the environment.
+        :param options: of ``subprocess.run``; ``env`` is added to the environment, and stdin is empty unless given.
         """
         options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("timeout", PATIENCE)
         environment = self.environment | options.pop("env", {})
-        done = subprocess.run(
-            list(map(str, words)), env=environment, timeout=PATIENCE, capture_output=True, text=True, **options
-        )
+        done = subprocess.run(list(map(str, words)), env=environment, capture_output=True, text=True, **options)
         assert done.returncode != 0 if status is None else done.returncode == status, (done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return done

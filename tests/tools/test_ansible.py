@@ -1,4 +1,4 @@
-"""Ansible's own ``ssh`` plugin with ``trsh``: modules, pipelining, copy and fetch, failed and unreachable hosts."""
+"""Ansible's own ``ssh`` plugin with ``trsh``: modules, pipelining, transfers, failed and unreachable hosts."""
 
 from __future__ import annotations
 
@@ -40,20 +40,40 @@ PLAY = """
     - shell: echo $((40 + 2))
       register: sum
     - assert: {{that: sum.stdout == "42"}}
+    - shell: sleep 1; echo late
+      async: 60
+      poll: 1
+      register: later
+    - assert: {{that: later.stdout == "late"}}
     - meta: reset_connection
     - command: "false"
 """
 
 
 def test_play(ansible: Box, tmp_path: Path) -> None:
-    """Modules run, a file goes there and comes back, the connection is reset, and a failed task is a failed host."""
-    (tmp_path / "data").write_bytes(os.urandom(2_000_000))
+    """Modules run, also in the background; 60 MB go there and come back; a reset; a failed task fails its host."""
+    (tmp_path / "data").write_bytes(os.urandom(1_000_000) * 60)
     (tmp_path / "play.yml").write_text(PLAY.format(folder=tmp_path))
     done = ansible.run("ansible-playbook", "-i", "box1,", tmp_path / "play.yml", status=2)
     assert (tmp_path / "fetched").read_bytes() == (tmp_path / "data").read_bytes()
-    assert "ok=5 " in done.stdout, done.stdout
+    assert "ok=7 " in done.stdout, done.stdout
     assert "unreachable=0" in done.stdout
     assert "failed=1" in done.stdout
+
+
+def test_default_transfer(ansible: Box, tmp_path: Path) -> None:
+    """Ansible copies by sftp unless told otherwise, over ``trsh``; a command that exits with 255 is failed."""
+    require_tool("sftp")
+    (tmp_path / "data").write_bytes(os.urandom(100_000))
+    settings = {"ANSIBLE_SSH_TRANSFER_METHOD": "smart", "ANSIBLE_SFTP_EXTRA_ARGS": f"-S {ansible.trsh}"}
+    words = ("ansible", "-i", "box1,", "all", "-m")
+    done = ansible.run(
+        *words, "copy", "-a", f"src={tmp_path}/data dest={tmp_path}/copied", "-vvv", env=settings, timeout=180
+    )
+    assert (tmp_path / "copied").read_bytes() == (tmp_path / "data").read_bytes()
+    assert "EXEC sftp -b -" in done.stdout
+    done = ansible.run(*words, "raw", "-a", "exit 255", env=settings, status=2)
+    assert "UNREACHABLE" not in done.stdout
 
 
 def test_unreachable(ansible: Box) -> None:

@@ -59,6 +59,17 @@ def test_submodule(git: Box, tmp_path: Path) -> None:
     assert (tmp_path / "work" / "sub" / "odd name \u4e2d").exists()
 
 
+def test_probe(git: Box, tmp_path: Path) -> None:
+    """git asks ``trsh -G`` whether it takes ssh's options, with all descriptors on /dev/null, and so finds a port."""
+    origin = make(git, tmp_path / "origin")
+    for descriptors in ("</dev/null >/dev/null 2>&1", "<&- >&- 2>&-"):
+        git.run("sh", "-c", f"trsh -G -o SendEnv=GIT_PROTOCOL -p {git.port} box {descriptors}")
+    trace = git.run("git", "ls-remote", f"ssh://box:{git.port}{origin}", env={"GIT_TRACE": "1"}).stderr
+    commands = [line for line in trace.splitlines() if git.trsh in line]
+    assert any(f"{git.trsh} -G" in line.replace("'", "") for line in commands), trace
+    assert any(f"-p {git.port}" in line for line in commands), trace
+
+
 def test_errors(git: Box, tmp_path: Path) -> None:
     """A repository that is not there, and a server that is not, are git's own errors with our line beside them."""
     done = git.run("git", "clone", f"ssh://box{tmp_path}/nothing", tmp_path / "x", status=128)

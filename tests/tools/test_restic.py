@@ -1,4 +1,4 @@
-"""restic over ``trsh -s host sftp``: a backup is made, checked and restored, and errors are told."""
+"""restic over ``trsh -s host sftp``: a backup is made, checked and restored; errors are told; and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tools import require_tool
-from tests.tools.box import Box
+from tests.tools.box import Box, running_box
 
 pytestmark = pytest.mark.real
 
@@ -30,3 +30,30 @@ def test_backup(file_box: Box, tmp_path: Path) -> None:
     file_box.run(*words, "restore", "latest", "--target", tmp_path / "back", env=settings)
     for path in data.iterdir():
         assert (tmp_path / "back" / "data" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_errors(file_box: Box, tmp_path: Path) -> None:
+    """A server that does not answer is restic's error, with our line beside it."""
+    require_tool("restic")
+    words = (
+        "restic",
+        "-o",
+        "sftp.command=trsh -s closed sftp",
+        "-r",
+        f"sftp:closed:{tmp_path}/repository",
+        "snapshots",
+    )
+    done = file_box.run(*words, env={"RESTIC_PASSWORD": "secret"}, status=1)
+    assert "trsh: no server of yours is known on port 1" in done.stderr
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C ends the server of files."""
+    require_tool("restic")
+    fifo, server, folder = tmp_path / "fifo", tmp_path / "server", tmp_path / "box"
+    server.write_text(f"#!/bin/sh\necho $$ > {fifo}\nexec cat > /dev/null\n")
+    server.chmod(0o755)
+    folder.mkdir(mode=0o700)
+    with running_box(folder, "--sftp", str(server)) as box:
+        words = ("restic", "-o", "sftp.command=trsh -s box sftp", "-r", f"sftp:box:{tmp_path}/repository", "snapshots")
+        assert box.interrupt(fifo, *words, env={"RESTIC_PASSWORD": "secret"}) != 0

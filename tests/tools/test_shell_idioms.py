@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server_process import needs_full
+from tests.server_process import needs_full, wait_until_gone
 from tests.tools.box import Box
 
 pytestmark = pytest.mark.real
@@ -25,6 +25,16 @@ def test_tar_pipe(box: Box, tmp_path: Path) -> None:
     sh(box, f"cd {tmp_path} && tar cf - tree | trsh box 'mkdir {tmp_path}/there && tar xf - -C {tmp_path}/there'")
     sh(box, f"mkdir {tmp_path}/back && trsh box 'tar czf - -C {tmp_path}/there tree' | tar xzf - -C {tmp_path}/back")
     assert (tmp_path / "back" / "tree" / "file").read_bytes() == (tmp_path / "tree" / "file").read_bytes()
+
+
+def test_interrupted_pipe(box: Box, tmp_path: Path) -> None:
+    """Ctrl-C in a pipe of tar ends what runs on the server; so does the end of the program that reads."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    archive = "trsh box 'echo $$ > {}; exec tar cf - -C / proc usr 2>/dev/null'"
+    box.interrupt(one, "sh", "-c", f"{archive.format(one)} | {{ cat > /dev/null; sleep 600; }}")
+    os.mkfifo(two)
+    reader = f"{{ read -r pid < {two}; head -c 100000 > /dev/null; echo $pid; }}"
+    wait_until_gone(int(sh(box, f"{archive.format(two)} | {reader}")))
 
 
 def test_loops(box: Box) -> None:

@@ -1,4 +1,4 @@
-"""GNU parallel with ``trsh`` in place of ``ssh``: however it ends its jobs, nothing of them is left on the server."""
+"""GNU parallel with ``trsh``: jobs on hosts, files that go there and come back, errors, and every way to end jobs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.running import RunningServer, require, running_server, wait_until
+from tests.tools.box import Box
 
 pytestmark = [
     pytest.mark.real,
@@ -24,11 +25,67 @@ GONE_SECONDS = 10.0
 """Seconds in which all of the jobs must be gone: parallel sends TERM up to three times within 0.35 s, then KILL."""
 
 
+TRANSFER_SECONDS = 180.0
+"""Seconds that a transfer may take: parallel starts ten clients for a file, one after another."""
+
+
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
     """A server."""
     with running_server(tmp_path, "--shell", "/bin/sh") as server:
         yield server
+
+
+@pytest.fixture
+def parallel_box(box: Box, tmp_path: Path) -> Box:
+    """The server of the other tools, with an environment in which parallel calls ``trsh``, and asks for no citation."""
+    require(shutil.which("parallel"), "GNU parallel is not installed")
+    home = tmp_path / "home"
+    (home / ".parallel").mkdir(parents=True)
+    (home / ".parallel" / "will-cite").touch()
+    # parallel takes the XDG variables away from its clients: the folders are where HOME says.
+    folder = Path(box.environment["XDG_CONFIG_HOME"]) / "twisted-rsh"
+    for place in (".config", ".local/state"):
+        (home / place).mkdir(parents=True)
+        (home / place / "twisted-rsh").symlink_to(folder)
+    box.environment |= {"PARALLEL_SSH": "trsh"}
+    return box
+
+
+def test_hosts(parallel_box: Box, tmp_path: Path) -> None:
+    """Jobs run on both hosts with words that a shell would change, and parallel counts those that fail (``-S``)."""
+    words = ["a  b", "$HOME", "it's", "*"]
+    home = {"HOME": str(tmp_path / "home")}
+    done = parallel_box.run("parallel", "-k", "-S", "2/box1,2/box2", "printf '[%s]\\n' {}", ":::", *words, env=home)
+    assert done.stdout.splitlines() == [f"[{word}]" for word in words]
+    parallel_box.run("parallel", "-S", "2/box1", "exit", ":::", "1", "0", "2", env=home, status=2)
+
+
+def test_files(parallel_box: Box, tmp_path: Path) -> None:
+    """Files go there, results come back, and nothing is left (``--transfer --return --cleanup``), also with ``-M``."""
+    require(shutil.which("rsync"), "rsync is not installed")
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    data = os.urandom(500_000)
+    (here / "in put").write_bytes(data)
+    words = ("--transfer", "--return", "{}.out", "--cleanup", "--workdir", there, "-M", "cat {} {} > {}.out")
+    # parallel quotes the names for the remote shell, which rsync from 3.2.4 on does itself.
+    environment = {"HOME": str(tmp_path / "home"), "RSYNC_OLD_ARGS": "1"}
+    parallel_box.run(
+        "parallel", "-S", "2/box1", *words, ":::", "in put", cwd=here, env=environment, timeout=TRANSFER_SECONDS
+    )
+    assert (here / "in put.out").read_bytes() == data + data
+    assert list(there.rglob("*")) == []
+
+
+def test_errors(parallel_box: Box, tmp_path: Path) -> None:
+    """A host at which nothing answers fails its job, with our line; parallel names a file that is not there."""
+    home = {"HOME": str(tmp_path / "home")}
+    done = parallel_box.run("parallel", "-S", "2/closed", "echo", ":::", "1", env=home, status=1)
+    assert "trsh: no server of yours is known on port 1" in done.stderr
+    done = parallel_box.run("parallel", "-S", "2/box1", "--transfer", "echo", ":::", "nothing", cwd=tmp_path, env=home)
+    assert "nothing is not readable" in done.stderr
 
 
 def marked(marker: str) -> list[int]:
