@@ -25,6 +25,7 @@ from twisted_rsh.client.streams import RemoteOutput
 from twisted_rsh.core.endings import (
     Ending,
     Exited,
+    JobEnd,
     LimitReached,
     OutcomeUnknown,
     Refused,
@@ -86,18 +87,30 @@ class Report:
         """
         end = await job.wait()
         stdout, stderr = outputs.collected if isinstance(outputs, CollectingOutputs) else (b"", b"")
-        command = job.request.argv or job.request.command or ""
-        encoding = self._options.encoding or job.encoding or "utf-8"
-        result = Result(command, bytes(stdout), bytes(stderr), end.ending, encoding, end.held_open, end.usage)
-        self._members = _result_members(result)
-        self._members |= {"stdout_bytes": job.stdout.total, "stderr_bytes": job.stderr.total}
-        self._members["command"] = list(command) if self._options.argv else " ".join(self._options.command) or None
+        self.take_end(end, job.encoding, (bytes(stdout), bytes(stderr)), (job.stdout.total, job.stderr.total))
 
-    def status_known(self, status: int, error: str | None) -> None:
+    def take_end(
+        self, end: JobEnd, encoding: str | None, outputs: tuple[bytes, bytes], totals: tuple[int, int]
+    ) -> None:
+        """Take note of the end of a command.
+
+        :param end: how it ended.
+        :param encoding: the code page of its text, as the server named it; ``None`` if it never ran.
+        :param outputs: its standard output and standard error.
+        :param totals: how many bytes of each arrived.
+        """
+        options = self._options
+        encoding = options.encoding or encoding or "utf-8"
+        self._members = _result_members(Result("", *outputs, end.ending, encoding, end.held_open, end.usage))
+        self._members |= {"stdout_bytes": totals[0], "stderr_bytes": totals[1]}
+        self._members["command"] = list(options.command) if options.argv else " ".join(options.command) or None
+
+    def status_known(self, status: int, error: str | None, *, seconds: float | None = None) -> None:
         """Take note of the end of the client.
 
         :param status: its exit status.
         :param error: the line that says why it failed; ``None`` if the client did not fail by itself.
+        :param seconds: the time that it took; ``None`` for the time since this object was made.
         """
         if error is not None or not self._members:
             self._members = {"ending": "failed", **_NO_ENDING, "error": error} | {
@@ -107,8 +120,16 @@ class Report:
             "status": status,
             "host": self._options.host,
             "port": self._options.port,
-            "seconds": round(self._clock.seconds() - self._began_at, 6),
+            "seconds": round(self._clock.seconds() - self._began_at if seconds is None else seconds, 6),
         }
+
+    def name_host(self, name: str, state: str) -> None:
+        """Take note of one host of many; these members come first in the object.
+
+        :param name: what the user calls it.
+        :param state: the state in which it ended.
+        """
+        self._members = {"name": name, "state": state} | self._members
 
     def text(self) -> str:
         """Return the whole object, in one line without its end."""
