@@ -1,7 +1,5 @@
 """What many hosts write, on the client's own outputs: gathered, line by line as it comes, or as JSON."""
 
-
-
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,13 +9,13 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
+from twisted_rsh.cli.line_merger import LineMerger
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.output import LocalOutput, LocalOutputs
 from twisted_rsh.cli.report import Report
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.status import FAILURE_STATUS, describe_ending, exit_status
 from twisted_rsh.client.streams import RemoteOutput
-from twisted_rsh.client.text import Transcoder
 from twisted_rsh.core.endings import Exited
 from twisted_rsh.fleet.host_lists import fold_hosts
 from twisted_rsh.fleet.run import HostRun, HostState, IFleetWatcher
@@ -81,11 +79,24 @@ class HostOutputs:
 
 
 class PrefixedOutputs(HostOutputs):
-    """Writes each line as soon as it is whole, behind the name of its host."""
+    """Writes each line as soon as it is whole, behind the name of its host.  The parameters are those of the base."""
+
+    def __init__(
+        self, outputs: LocalOutputs, options: Mapping[str, ClientOptions], changed: Callable[[HostRun], object]
+    ) -> None:
+        super().__init__(outputs, options, changed)
+        self._mergers = LineMerger(outputs.stdout), LineMerger(outputs.stderr)
 
     def job_started(self, host: HostRun, job: Job) -> None:
         """See IFleetWatcher."""
-        self.outputs.show_prefixed(job, host.name, self.options[host.name].encoding)
+        for merger, stream in zip(self._mergers, (job.stdout, job.stderr), strict=True):
+            merger.show(stream, job, host.name, self.options[host.name].encoding)
+
+    async def finish(self, hosts: Sequence[HostRun]) -> None:
+        """See HostOutputs."""
+        for merger in self._mergers:
+            await merger.flushed()
+        await super().finish(hosts)
 
 
 class _KeptOutputs(HostOutputs):
@@ -153,7 +164,7 @@ class GatheredOutputs(_KeptOutputs):
     async def _show(self, output: LocalOutput, hosts: Sequence[HostRun], at: int) -> None:
         names = fold_hosts(host.name for host in hosts)
         output.put(f"{_RULE}\n{names}{f' ({len(hosts)})' if len(hosts) > 1 else ''}\n{_RULE}\n".encode())
-        transcoder = self._transcoder(output, hosts[0])
+        transcoder = output.transcoder(self._encoding(hosts[0]))
         capture = self._capture(hosts[0], at)
         assert capture is not None
         last = b""
@@ -164,13 +175,6 @@ class GatheredOutputs(_KeptOutputs):
         output.put(b"" if transcoder is None else transcoder.finish())
         if not last.endswith(b"\n"):
             output.put(b"\n")
-
-    def _transcoder(self, output: LocalOutput, host: HostRun) -> Transcoder | None:
-        try:
-            return Transcoder(self._encoding(host), output.encoding) if output.is_terminal else None
-        except LookupError:
-            # Python does not know the code page: the bytes as they are come closest.
-            return None
 
 
 class JsonOutputs(_KeptOutputs):

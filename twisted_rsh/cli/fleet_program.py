@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 from typing import Any, TextIO
 
@@ -11,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.cli.fleet_bar import ProgressBar
 from twisted_rsh.cli.fleet_input import SharedInput
 from twisted_rsh.cli.fleet_options import FleetOptions
@@ -35,10 +37,14 @@ from twisted_rsh.fleet.host_lists import fold_hosts
 from twisted_rsh.fleet.progress import summary
 from twisted_rsh.fleet.run import Fleet, HostRun, HostState, Target
 
-__all__ = ["FAREWELL_SECONDS", "FleetProgram", "run_fleet"]
+__all__ = ["FAREWELL_SECONDS", "SPARE_DESCRIPTORS", "FleetProgram", "run_fleet"]
 
 FAREWELL_SECONDS = 3.0
 """Seconds that a client which was told twice to end has for its last lines, whether they are taken or not."""
+
+SPARE_DESCRIPTORS = 128
+"""Descriptors beside those of the hosts: the standard ones, files, the reactor's, and second dials of names that have
+two addresses, as many as there are logins at once."""
 
 _FOR_THE_COMMAND = frozenset({"USR1", "USR2"})
 """The signals that end neither the run nor, as far as the client knows, the commands."""
@@ -55,13 +61,28 @@ def run_fleet(reactor: Any, options: FleetOptions) -> int:
         that could not be reached; or 128 and the number of the signal that ended the run.
     :raises twisted_rsh.trust.home.HomeUnknown: the options name no folder for the keys, and the user has no home.
     :raises OSError: the file for the log cannot be opened.
+    :raises twisted_rsh.cli.destination.UsageError: the system allows too few descriptors for the hosts at once.
     """
+    _make_room(min(options.parallel, len(options.hosts)))
     with contextlib.ExitStack() as ending:
         log_file = None
         path = options.common.log_file
         if path is not None:
             log_file = ending.enter_context(open(path, "a", 1, "utf-8", "backslashreplace"))
         return FleetProgram(reactor, options, log_file).run()
+
+
+def _make_room(parallel: int) -> None:
+    """Let the process have a descriptor for each host that is worked on at once.
+
+    :raises UsageError: it may not have as many.
+    """
+    needed = parallel + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise UsageError(f"{parallel} hosts at once need {needed} descriptors, and {hard} are allowed: give --parallel")
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 class FleetProgram:

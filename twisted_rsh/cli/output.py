@@ -14,7 +14,6 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES, open_nonblocking
-from twisted_rsh.cli.line_prefix import LinePrefix
 from twisted_rsh.cli.reader_watch import ReaderWatch
 from twisted_rsh.cli.terminal import local_encoding
 from twisted_rsh.client.job import Job
@@ -103,21 +102,37 @@ class LocalOutput:
         self._reader_left: Once[None] = Once()
         self._reader_watch: ReaderWatch | None = None
 
-    def show(
-        self, stream: RemoteOutput, job: Job | Shell, encoding: str | None, prefix: LinePrefix | None = None
-    ) -> None:
+    def show(self, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> None:
         """Write all that comes on a stream of a job, from now to its end.
 
         :param stream: the stream, which has no other reader.
         :param job: names the code page of the stream's text, unless `encoding` does.
         :param encoding: the code page, or ``None``.
-        :param prefix: puts a name before each line; ``None`` to write the bytes as they come.
+        """
+        self.follow(stream)
+        shown = ShownStream(self, stream, job, encoding)
+        stream.forward(shown.piece, shown.end)
+
+    def follow(self, stream: RemoteOutput) -> None:
+        """Take note of a stream that is written here: its job is told when nothing can be written any more.
+
+        :param stream: the stream; call :meth:`forget` at its end.
         """
         self._streams.append(stream)
         if self.error is not None:
             stream.stop()
-        shown = ShownStream(self, stream, job, encoding, prefix)
-        stream.forward(shown.piece, shown.end)
+
+    def transcoder(self, encoding: str | None) -> Transcoder | None:
+        """Make what turns a command's text into that of the terminal.
+
+        :param encoding: the code page of the text; ``None`` for UTF-8.
+        :returns: ``None`` where the bytes are written as they are: this is no terminal, or Python does not know the
+            code page.
+        """
+        try:
+            return Transcoder(encoding or "utf-8", self.encoding) if self.is_terminal else None
+        except LookupError:
+            return None
 
     def forget(self, stream: RemoteOutput) -> None:
         """Take note that a stream has ended."""
@@ -135,7 +150,7 @@ class LocalOutput:
             before, after = self._style
             self._put(before + text + after, source_size, stream)
         else:
-            # Half a character, or a line without its end: it is held until the rest comes.
+            # Half a character: the transcoder holds it until the other half comes.
             stream.consumed(source_size)
 
     def put(self, data: bytes) -> None:
@@ -354,15 +369,7 @@ def _columns(fd: int) -> int:
 class ShownStream:
     """One stream of a job on its way to a :class:`LocalOutput`, which makes it.  The parameters are those of `show`."""
 
-    def __init__(
-        self,
-        output: LocalOutput,
-        stream: RemoteOutput,
-        job: Job | Shell,
-        encoding: str | None,
-        prefix: LinePrefix | None = None,
-    ) -> None:
-        self._prefix = prefix
+    def __init__(self, output: LocalOutput, stream: RemoteOutput, job: Job | Shell, encoding: str | None) -> None:
         self._output = output
         self._stream = stream
         self._job = job
@@ -372,27 +379,16 @@ class ShownStream:
     def piece(self, data: bytes) -> None:
         """Write the next bytes of the stream."""
         if self._transcoder is None and self._output.is_terminal:
-            self._transcoder = self._make_transcoder()
+            self._transcoder = self._output.transcoder(self._encoding or self._job.encoding)
         text = data if self._transcoder is None else self._transcoder.convert(data)
-        if self._prefix is not None:
-            text = self._prefix.convert(text)
         self._output.write(text, len(data), self._stream)
 
     def end(self) -> None:
-        """Write what is still held: nothing more comes."""
+        """Write what the transcoder still holds: nothing more comes."""
         rest = b"" if self._transcoder is None else self._transcoder.finish()
-        if self._prefix is not None:
-            rest = self._prefix.convert(rest) + self._prefix.finish()
         if rest:
             self._output.write(rest, 0, self._stream)
         self._output.forget(self._stream)
-
-    def _make_transcoder(self) -> Transcoder | None:
-        try:
-            return Transcoder(self._encoding or self._job.encoding or "utf-8", self._output.encoding)
-        except LookupError:
-            # Python does not know the code page: the bytes as they are come closest.
-            return None
 
 
 class LocalOutputs:
@@ -426,16 +422,6 @@ class LocalOutputs:
         self.log = log
         self.stdout = LocalOutput(reactor, fds[0])
         self.stderr = LocalOutput(reactor, fds[1], error_style)
-
-    def show_prefixed(self, job: Job, name: str, encoding: str | None) -> None:
-        """Write all lines that come on both streams of one job of many, with a name before each.
-
-        :param job: the command.
-        :param name: the name.
-        :param encoding: the code page of the command's text; ``None`` for the one that the server names.
-        """
-        self.stdout.show(job.stdout, job, encoding, LinePrefix(name))
-        self.stderr.show(job.stderr, job, encoding, LinePrefix(name))
 
     def show(self, job: Job | Shell, *, is_lent: bool = False) -> None:
         """Write all that comes on both streams of a job, from now to their ends.

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 from zope.interface import Interface
@@ -33,6 +33,8 @@ __all__ = [
     "DEADLINE_SECONDS",
     "END_SECONDS",
     "LEAVE_SECONDS",
+    "LOGIN_SECONDS",
+    "MAX_LOGINS",
     "Fleet",
     "HostRun",
     "HostState",
@@ -42,6 +44,14 @@ __all__ = [
 
 LEAVE_SECONDS = 1.0
 """Seconds that a server has to answer the goodbye of a host's connection before the next host has its place."""
+
+MAX_LOGINS = 32
+"""Hosts that are dialled at once.  A login takes processor time here, and logins that all begin together would all end
+late; and a server behind many names turns away what comes at once."""
+
+LOGIN_SECONDS = 2.0
+"""Seconds after which a host that is being dialled counts no more among :data:`MAX_LOGINS`: it takes no time here but
+waiting, and dead hosts must not hold up the others."""
 
 END_SECONDS = 10.0
 """Seconds that the commands have to end after TERM, before the server ends them: as long as a server takes itself from
@@ -150,7 +160,7 @@ class _Place:
     def __init__(self, host: HostRun, began_at: float) -> None:
         self.host = host
         self.began_at = began_at
-        self.connecting: Deferred[Connection] | None = None
+        self.connecting: Deferred[Any] | None = None
         self.connection: Connection | None = None
         self.job: Job | None = None
         self.is_overdue = False
@@ -197,6 +207,7 @@ class Fleet:
         self._stop_reason: str | None = None
         self._error: BaseException | None = None
         self._ending: IDelayedCall | None = None
+        self._logins = DeferredSemaphore(MAX_LOGINS)
 
     async def run(self) -> None:
         """Run the command everywhere; afterwards each host of :attr:`hosts` is over.
@@ -265,11 +276,8 @@ class Fleet:
                 del self._places[host]
 
     async def _run_on(self, place: _Place) -> None:
-        host = place.host
-        self._change(host, HostState.CONNECTING)
-        place.connecting = host.target.connect()
         try:
-            place.connection = connection = await place.connecting
+            place.connection = connection = await self._connect(place)
         except (CancelledError, Error, OSError) as error:
             if self._stop_reason is None:
                 self._over(place, HostState.UNREACHABLE, str(error))
@@ -286,6 +294,22 @@ class Fleet:
         finally:
             # The next host has the place when this one's connection is gone.
             await connection.close().addTimeout(LEAVE_SECONDS, self._reactor, lambda _result, _seconds: None)
+
+    async def _connect(self, place: _Place) -> Connection:
+        place.connecting = self._logins.acquire()
+        await place.connecting
+        # Whether it is connected by then or not, another may begin.
+        leaving = self._reactor.callLater(LOGIN_SECONDS, self._logins.release)
+        try:
+            place.began_at = self._reactor.seconds()
+            self._change(place.host, HostState.CONNECTING)
+            place.connecting = place.host.target.connect()
+            connection: Connection = await place.connecting
+            return connection
+        finally:
+            if leaving.active():
+                leaving.cancel()
+                self._logins.release()
 
     async def _run_command(self, place: _Place, connection: Connection) -> None:
         host = place.host
