@@ -23,6 +23,7 @@ __all__ = [
     "MAX_CONFIG_BYTES",
     "MAX_INCLUDED_FILES",
     "MAX_INCLUDE_DEPTH",
+    "AtLine",
     "Configuration",
     "Subject",
     "host_names",
@@ -117,10 +118,10 @@ class Configuration:
                     self._take(keyword, rest, applies, where)
                 elif not keyword and line.strip():
                     raise UsageError(f"no keyword: {line.strip()!r}")
-            except _AtLine:
+            except AtLine:
                 raise
             except UsageError as error:
-                raise _AtLine(f"{where}: {error}") from None
+                raise AtLine(f"{where}: {error}") from None
 
     def _take(self, name: str, rest: str, applies: bool, where: str) -> None:
         keyword = find_keyword(name)
@@ -230,8 +231,8 @@ class Configuration:
 _CRITERIA = frozenset("host originalhost user localuser exec tagged command sessiontype".split())
 
 
-class _AtLine(UsageError):
-    """An error whose text names its file and line already."""
+class AtLine(UsageError):
+    """A line of a file is wrong; the text names its file and line."""
 
 
 def read_lines(path: str, *, is_trusted: bool) -> list[str]:

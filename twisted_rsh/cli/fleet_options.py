@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from twisted_rsh.cli.arguments import Arguments
-from twisted_rsh.cli.config_file import read_lines
+from twisted_rsh.cli.config_file import AtLine, read_lines
 from twisted_rsh.cli.destination import UsageError, parse_destination
 from twisted_rsh.cli.options import ClientOptions, complete_options
 from twisted_rsh.cli.values import TerminalWish, parse_port
@@ -159,6 +159,8 @@ def _options_of(name: str, found: Arguments, known: dict[str, list[str]]) -> Cli
         ):
             if is_wrong:
                 raise UsageError(f"{keyword} and --hosts contradict each other")
+    except AtLine:
+        raise
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from None
     if own.settings.get("max_output") is None and not found.prefix:

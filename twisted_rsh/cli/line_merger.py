@@ -102,6 +102,7 @@ class LineMerger:
         self._output = output
         self._ready: deque[HostLines] = deque()
         self._waiting: set[HostLines] = set()
+        self._open: set[HostLines] = set()
         self._idle: Once[None] | None = None
 
     def show(self, stream: RemoteOutput, job: Job, name: str, encoding: str | None) -> None:
@@ -114,6 +115,7 @@ class LineMerger:
         """
         self._output.follow(stream)
         lines = HostLines(stream, name, self._output.transcoder(encoding or job.encoding))
+        self._open.add(lines)
 
         def receive(data: bytes) -> None:
             lines.receive(data)
@@ -131,7 +133,7 @@ class LineMerger:
             await self._idle.wait()
 
     def _look_at(self, lines: HostLines) -> None:
-        if lines in self._waiting:
+        if lines in self._waiting or lines not in self._open:
             return
         if lines.is_ready:
             self._waiting.add(lines)
@@ -140,6 +142,7 @@ class LineMerger:
                 self._idle = Once()
                 Deferred.fromCoroutine(self._write())
         elif lines.is_over:
+            self._open.remove(lines)
             self._output.forget(lines.stream)
         else:
             self._output.write(*lines.take(), lines.stream)  # credit for the beginning of a line
@@ -150,8 +153,7 @@ class LineMerger:
             self._waiting.discard(lines)
             self._output.write(*lines.take(), lines.stream)
             await self._output.flushed()
-            if lines not in self._waiting:
-                self._look_at(lines)
+            self._look_at(lines)
         idle, self._idle = self._idle, None
         assert idle is not None
         idle.happen(None)
