@@ -81,7 +81,7 @@ def test_script_and_input(site: Box, tmp_path: Path) -> None:
     done = run(site, "--hosts", "web[01-03]", input="echo script", stdin=None)
     assert done.stdout == f"{'-' * 15}\nweb[01-03] (3)\n{'-' * 15}\nscript\n"
     data = tmp_path / "data"
-    data.write_bytes(os.urandom(3_000_000))
+    data.write_bytes(os.urandom(1_000_000))
     with data.open("rb") as file:
         done = run(site, "--parallel", "2", "--hosts", "web[01-03]", "cksum", stdin=file)
     local = subprocess.run(["cksum"], input=data.read_bytes(), capture_output=True, check=True).stdout.decode()
