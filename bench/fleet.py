@@ -85,11 +85,11 @@ def _run(folder: Path, words: Sequence[str], count: int) -> dict[str, float]:
             done.set()
             looking.join()
         found = output.count(b"pong")
-        if process.returncode != 0 or found != count:
+        if found != count:
             errors.seek(0)
             text = errors.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise RuntimeError(f"{words[0]}: status {process.returncode}, {found} of {count} hosts: {text}")
-    return {"seconds": seconds, "memory_mb": max(peaks)}
+            print(f"{words[0]}: {found} of {count} hosts did it: {text}", file=sys.stderr, flush=True)
+    return {"seconds": seconds, "memory_mb": max(peaks), "hosts": found}
 
 
 def _programs(folder: Path, ports: dict[str, int], options: argparse.Namespace) -> dict[str, list[str]]:
@@ -128,14 +128,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :param arguments: the command line behind the program's name; ``None`` for this process's own.
     :returns: the exit status.
-    :raises RuntimeError: something did not start, or a host did not do it.
+    :raises RuntimeError: something did not start.
     """
     options = _options(arguments)
     clean_up_when_ended()
     with tempfile.TemporaryDirectory(prefix="rshbench-") as name, contextlib.ExitStack() as servers:
         folder = Path(name)
         prepare(name)
-        many = ("--max-sessions-per-key", str(options.hosts + 1))
+        many = ("--max-sessions-per-key", str(options.hosts + 1), "--max-unauthenticated", "1000")
         site = Site(folder=name, shell="/bin/sh", server_options=many)  # noqa: S604 - the name of a shell
         kinds = [OURS, *([OPENSSH] if find_sshd() else [])]
         ports = {kind: servers.enter_context(running(kind, site))[1] for kind in kinds}
@@ -150,7 +150,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         taken = [one["seconds"] for one in rounds]
         memory = statistics.median(one["memory_mb"] for one in rounds)
         seconds = f"{statistics.median(taken):6.2f} s  {min(taken):.2f} to {max(taken):.2f}"
-        print(f"{program:<24}  {seconds:<24}  {memory:6.1f} MB")
+        missing = sum(options.hosts - one["hosts"] for one in rounds)
+        print(f"{program:<24}  {seconds:<24}  {memory:6.1f} MB{f'  {missing:.0f} hosts failed' if missing else ''}")
     if options.json:
         settings = {name: getattr(options, name) for name in ("hosts", "parallel", "rounds", "command")}
         machine = {"machine": describe_machine(), "versions": find_versions()}

@@ -25,8 +25,8 @@ from twisted_rsh.trust.home import ConfigFolders
 __all__ = ["DEFAULT_PARALLEL", "MAX_OUTPUT_BYTES", "FleetOptions", "complete_fleet_options"]
 
 DEFAULT_PARALLEL = 64
-"""Hosts at once: as many as clush.  A login costs some milliseconds of processor time, so more are hardly faster, and
-a process may have 1,024 descriptors by default."""
+"""Hosts at once: as many as clush.  A login costs some ten milliseconds of processor time, so more are hardly faster
+where the command is short."""
 
 MAX_OUTPUT_BYTES = 16 * 1024 * 1024
 """Bytes that the command may write on one host while its output is kept, unless ``--max-output`` says otherwise: a

@@ -45,11 +45,12 @@ __all__ = [
 LEAVE_SECONDS = 1.0
 """Seconds that a server has to answer the goodbye of a host's connection before the next host has its place."""
 
-MAX_LOGINS = 32
-"""Hosts that are dialled at once.  A login takes processor time here, and logins that all begin together would all end
-late; and a server behind many names turns away what comes at once."""
+MAX_LOGINS = 16
+"""Hosts that are dialled at once.  A login takes some ten milliseconds of processor time here: those that all begin
+together would all end late, on a busy machine behind the servers' deadlines; and a server behind many names turns away
+what comes at once."""
 
-LOGIN_SECONDS = 2.0
+LOGIN_SECONDS = 5.0
 """Seconds after which a host that is being dialled counts no more among :data:`MAX_LOGINS`: it takes no time here but
 waiting, and dead hosts must not hold up the others."""
 
