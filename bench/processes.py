@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-__all__ = ["Usage", "children", "descriptors", "peak_mb", "processor_seconds", "resident_mb", "usage"]
+__all__ = [
+    "Usage",
+    "children",
+    "descriptors",
+    "peak_mb",
+    "processor_seconds",
+    "resident_mb",
+    "usage",
+    "with_descendants",
+]
 
 TICKS = os.sysconf("SC_CLK_TCK")
 """The clock ticks of a second, in which /proc counts processor time."""
@@ -35,7 +44,7 @@ def usage(pid: int) -> Usage | None:
     if name is None:
         return None
     memory = cpu = 0.0
-    for process in _with_descendants(pid):
+    for process in with_descendants(pid):
         # sshd's sessions are called sshd too, or sshd-session from OpenSSH 9.8.
         if (_name(process) or "").startswith(name):
             memory += resident_mb(process)
@@ -62,7 +71,11 @@ def processor_seconds(pid: int) -> float:
 
 def children(pid: int) -> list[int]:
     """Return the children of a process, zombies included; none where there is no /proc."""
-    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(child) for thread in threads for child in _read(pid, f"task/{thread}/children").split()]
 
 
 def descriptors(pid: int) -> int:
@@ -73,7 +86,8 @@ def descriptors(pid: int) -> int:
         return 0
 
 
-def _with_descendants(pid: int) -> list[int]:
+def with_descendants(pid: int) -> list[int]:
+    """Return a process and all that it has started, as far as they are there."""
     found = [pid]
     for process in found:
         found += children(process)

@@ -44,6 +44,7 @@ fails, by design, and who starts a program again cannot be the test."""
 CUT_TESTS = (
     "cli",
     "client",
+    "fleet",
     "system",
     "server/test_service.py",
     "server/test_capacity.py",

@@ -202,6 +202,7 @@ UseDNS no
 PrintMotd no
 PrintLastLog no
 MaxSessions 100
+MaxStartups 1000
 LogLevel ERROR
 SetEnv SHLVL=2
 """

@@ -33,6 +33,8 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
     tmp_path.chmod(0o700)
     (folder / "config").write_text("Host building other\n Port 1\n")
     (folder / "config").chmod(0o600)
+    (folder / "groups").write_text("fleet: a[1-9]\n")
+    (folder / "groups").chmod(0o600)
     environment = {
         "HOME": str(tmp_path),
         "LC_ALL": "C.UTF-8",
@@ -57,6 +59,8 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
         ("trsh -o ServerAliveI\t", "trsh -o ServerAliveInterval="),
         ("trsh -oServerAliveI\t", "trsh -oServerAliveInterval="),
         ("trsh -4 -oPort=1 bui\t", "trsh -4 -oPort=1 building "),
+        ("trsh --hosts bui\t", "trsh --hosts building"),
+        ("trsh --hosts other,@fl\t", "trsh --hosts other,@fleet"),
         ("trsh --on-disconnect ke\t", "trsh --on-disconnect keep "),
     ],
 )

@@ -6,13 +6,15 @@ from collections.abc import Callable
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent
 
-from tests.link.wire import RawClient, frame
+from tests.link.wire import RawClient, failures, frame
 from tests.server.resuming import NOTHING, Resumer, is_alive
 from tests.server.rig import Rig
 from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.messages import AuthOk, Open, Ping, ResumeOk
 from twisted_rsh.core.requests import JobRequest
+from twisted_rsh.link.turns import TURN_SECONDS
 
 OPEN = frame(encode_control(Open(channel=1, request=JobRequest(command="true")), 0)[0])
 PING = frame(encode(Ping(7)))
@@ -155,3 +157,27 @@ def test_the_penalty(breach: Callable[[Rig, RawClient], bytes]) -> None:
     client = rig.connect("198.51.100.7")
     client.send(frame(client.auth(rig.pin)) + frame(breach(rig, client)))
     assert rig.factory.strangers.penalties.refuses("198.51.100.7")
+
+
+@pytest.mark.parametrize("kind", ["auth", "resume"])
+def test_claim_of_a_client_that_is_gone(rig: Rig, logged: list[LogEvent], kind: str) -> None:
+    """A claim that waits for its turn while its connection ends is dropped: it is no fault of the program."""
+    resumer = Resumer(rig)
+    client = rig.connect()
+    claim = client.auth(rig.pin) if kind == "auth" else encode(resumer.claim(client))
+    client.queue(frame(claim))
+    data = client.drain()
+    asked = len(rig.checker.asked)
+    link = rig.link_of(client)
+
+    def busy(_until: float) -> bool:
+        rig.clock.rightNow += 2 * TURN_SECONDS
+        return False
+
+    link._turns.run(resumer, busy)
+    client.protocol.dataReceived(data)
+    client.wire.lose()
+    rig.clock.advance(1)
+    assert link.dead
+    assert len(rig.checker.asked) == asked
+    assert failures(logged) == []

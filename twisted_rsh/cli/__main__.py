@@ -12,8 +12,10 @@ if os.name != "posix":  # the modules below need fcntl and pwd, which other syst
     sys.exit("twisted-rsh needs a POSIX system")
 
 from twisted_rsh import __version__
+from twisted_rsh.cli.arguments import parse_arguments
 from twisted_rsh.cli.destination import UsageError
-from twisted_rsh.cli.options import ClientOptions, parse_options, usage_text
+from twisted_rsh.cli.fleet_options import FleetOptions, complete_fleet_options
+from twisted_rsh.cli.options import ClientOptions, complete_options, usage_text
 from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.trust.home import HomeUnknown
 
@@ -30,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Until the program runs, Ctrl-C simply ends it; Python's own handler would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        options = parse_options(sys.argv[1:] if arguments is None else arguments)
+        options = _read_options(sys.argv[1:] if arguments is None else arguments)
+        if isinstance(options, FleetOptions):
+            return _run_fleet(options)
         answer = _answer(options)
         if answer is not None:
             return answer
@@ -38,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, HomeUnknown) as error:
         _print(f"trsh: {error}", 2)
         return FAILURE_STATUS
+    except OSError as error:
+        return _tell_error(error)
     # The program needs Twisted, whose import takes 0.3 s: an error in the command line is told before.
     from twisted_rsh.cli.background import launch
     from twisted_rsh.cli.descriptors import ensure_standard_descriptors
@@ -54,8 +60,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HomeUnknown as error:
         _print(f"trsh: {error}", 2)
     except OSError as error:
-        _print(f"trsh: {error.filename!r}: {error.strerror}" if error.filename else f"trsh: {error}", 2)
+        return _tell_error(error)
     return FAILURE_STATUS
+
+
+def _tell_error(error: OSError) -> int:
+    _print(f"trsh: {error.filename!r}: {error.strerror}" if error.filename else f"trsh: {error}", 2)
+    return FAILURE_STATUS
+
+
+def _read_options(words: Sequence[str]) -> ClientOptions | FleetOptions:
+    """Read a command line, for one host or, with ``--hosts``, for many.
+
+    :raises UsageError: it is wrong.
+    :raises HomeUnknown: the user has no home.
+    """
+    found = parse_arguments(words)
+    asks = found.shows_help or found.shows_version or found.completion is not None or found.query is not None
+    return complete_options(found) if found.hosts is None or asks else complete_fleet_options(found)
+
+
+def _run_fleet(options: FleetOptions) -> int:
+    """Run a command on many hosts; return the exit status.
+
+    :raises UsageError: there is no command.
+    :raises HomeUnknown: the user has no home.
+    :raises OSError: a file cannot be opened.
+    """
+    if not options.common.command and os.isatty(0):
+        raise UsageError("--hosts needs a command, or a script on stdin")
+    from twisted_rsh.cli.descriptors import ensure_standard_descriptors
+    from twisted_rsh.cli.fleet_program import run_fleet
+    from twisted_rsh.cli.program import install_reactor
+    from twisted_rsh.trust.private_memory import hide_memory
+
+    hide_memory()
+    ensure_standard_descriptors()
+    return run_fleet(install_reactor(options.common), options)
 
 
 def _answer(options: ClientOptions) -> int | None:

@@ -5,6 +5,9 @@ every word after it.  ``--`` ends them too, before the host or after it.  Values
 Of two values of one option the first counts, and of two ports and two users too, whether an option gives them or the
 host.  Of ``-t`` and ``-T`` the last one counts, and so with ``-q`` and ``-v``.  All of this is as with ``ssh``, and so
 are the letters.
+
+``--hosts`` stands for the host, and may be given more than once: then the first word that is no option begins the
+command.
 """
 
 from __future__ import annotations
@@ -15,7 +18,14 @@ from typing import Any
 
 from twisted_rsh.cli.destination import Destination, UsageError, parse_destination
 from twisted_rsh.cli.keywords import KEYWORDS, Settings, find_keyword, split_line
-from twisted_rsh.cli.values import TerminalWish, parse_descriptor, parse_port
+from twisted_rsh.cli.values import (
+    Share,
+    TerminalWish,
+    parse_descriptor,
+    parse_host_count,
+    parse_port,
+    parse_share,
+)
 from twisted_rsh.core.roles import DEFAULT_PORT
 
 __all__ = ["CONTROL_WORDS", "OPTIONS", "Arguments", "Option", "parse_arguments"]
@@ -89,6 +99,12 @@ OPTIONS = (
     Option(("--clean",), "start the console's shell without start-up files", field="clean"),
     Option(("--argv",), "run a program with its arguments, without a shell", field="argv"),
     Option(("--json",), "print one JSON object: the output and the ending", field="json"),
+    Option(("--hosts",), "run the command on many hosts: FILE, a,b[1-9] or @group", "LIST", field="hosts"),
+    Option(("--parallel",), "hosts at once (default: 64)", "N", field="parallel", parse=parse_host_count),
+    Option(("--serial",), "hosts of one batch, or a part of all", "N|N%", field="serial", parse=parse_share),
+    Option(("--max-fail",), "hosts that may fail before it stops", "N|N%", field="max_fail", parse=parse_share),
+    Option(("--fail-fast",), "end everything when one host has failed", field="fail_fast"),
+    Option(("--prefix",), "write each line as it comes, behind its host", field="prefix"),
     Option(
         ("--status-fd",), "write the ending to a descriptor, as JSON", "N", field="status_fd", parse=parse_descriptor
     ),
@@ -136,6 +152,12 @@ class Arguments:
     :ivar argv: whether ``--argv`` is there.
     :ivar json: whether ``--json`` is.
     :ivar status_fd: the value of ``--status-fd``.
+    :ivar hosts: the values of ``--hosts``; ``None`` without it.
+    :ivar parallel: the value of ``--parallel``.
+    :ivar serial: the value of ``--serial``.
+    :ivar max_fail: the value of ``--max-fail``.
+    :ivar fail_fast: whether ``--fail-fast`` is there.
+    :ivar prefix: whether ``--prefix`` is.
     :ivar config_dir: the value of ``--config-dir``.
     :ivar completion: the value of ``--completion``.
     :ivar shows_version: whether ``-V`` is there.
@@ -158,6 +180,12 @@ class Arguments:
     argv: bool = False
     json: bool = False
     status_fd: int | None = None
+    hosts: list[str] | None = None
+    parallel: int | None = None
+    serial: Share | None = None
+    max_fail: Share | None = None
+    fail_fast: bool = False
+    prefix: bool = False
     config_dir: str | None = None
     completion: str | None = None
     shows_version: bool = False
@@ -177,7 +205,9 @@ class _Scan:
     def run(self) -> Arguments:
         found = self._found
         self._take_options()
-        if self._words:
+        if found.hosts is not None:
+            pass  # every word is the command's
+        elif self._words:
             self._take_host(self._words.pop(0))
             # As in ssh: after a "--" before the host, all that follows the host is the command.
             if not self._ended:
@@ -282,6 +312,8 @@ class _Scan:
             found.verbosity = 0 if found.quiet else found.verbosity + 1
         elif option.field == "terminal":
             found.terminal = _wish(flag, found.terminal)
+        elif option.field == "hosts":
+            found.hosts = [*(found.hosts or ()), text]  # each of them counts: no host is left out unseen
         elif not option.metavar:
             setattr(found, option.field, True)
         elif getattr(found, option.field) is None:

@@ -19,7 +19,16 @@ from twisted_rsh.cli.tokens import Names, expand, expand_path
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.files import FileProblem, read_trusted_file
 
-__all__ = ["MAX_CONFIG_BYTES", "MAX_INCLUDED_FILES", "MAX_INCLUDE_DEPTH", "Configuration", "Subject", "host_names"]
+__all__ = [
+    "MAX_CONFIG_BYTES",
+    "MAX_INCLUDED_FILES",
+    "MAX_INCLUDE_DEPTH",
+    "AtLine",
+    "Configuration",
+    "Subject",
+    "host_names",
+    "read_lines",
+]
 
 MAX_CONFIG_BYTES = 1024 * 1024
 """Bytes of one file at most: some ten thousand hosts."""
@@ -51,14 +60,19 @@ class Configuration:
     :param settings: those so far; what is there already counts.
     :param subject: what the blocks are compared with.
     :param folder: relative names of included files begin here.
+    :param known: the lines of files that were read before, by their paths, and afterwards those that this object has
+        read: for many hosts, one after another.  ``None`` for none.
     :ivar wants_final: whether a block asked for another pass, ``Match final``, when the host's name is known.
     """
 
-    def __init__(self, settings: Settings, subject: Subject, folder: str) -> None:
+    def __init__(
+        self, settings: Settings, subject: Subject, folder: str, known: dict[str, list[str]] | None = None
+    ) -> None:
         self.wants_final = False
         self._settings = settings
         self._subject = subject
         self._folder = folder
+        self._known = {} if known is None else known
         self._is_final = False
         self._files = 0
 
@@ -83,7 +97,7 @@ class Configuration:
             raise UsageError(f"cannot read {path!r}: {error.strerror}") from None
 
     def _read_twice(self, path: str, *, is_trusted: bool) -> None:
-        lines = _read_lines(path, is_trusted=is_trusted)
+        lines = self._lines_of(path, is_trusted=is_trusted)
         self._read(path, lines, True, 0, is_trusted=is_trusted)
         if self.wants_final:
             self._is_final = True
@@ -104,10 +118,10 @@ class Configuration:
                     self._take(keyword, rest, applies, where)
                 elif not keyword and line.strip():
                     raise UsageError(f"no keyword: {line.strip()!r}")
-            except _AtLine:
+            except AtLine:
                 raise
             except UsageError as error:
-                raise _AtLine(f"{where}: {error}") from None
+                raise AtLine(f"{where}: {error}") from None
 
     def _take(self, name: str, rest: str, applies: bool, where: str) -> None:
         keyword = find_keyword(name)
@@ -195,8 +209,13 @@ class Configuration:
                     raise UsageError(f"more than {MAX_INCLUDED_FILES} files are included")
                 with contextlib.suppress(FileNotFoundError):
                     self._read(
-                        path, _read_lines(path, is_trusted=is_trusted), applies, depth + 1, is_trusted=is_trusted
+                        path, self._lines_of(path, is_trusted=is_trusted), applies, depth + 1, is_trusted=is_trusted
                     )
+
+    def _lines_of(self, path: str, *, is_trusted: bool) -> list[str]:
+        if path not in self._known:
+            self._known[path] = read_lines(path, is_trusted=is_trusted)
+        return self._known[path]
 
     def names(self) -> Names:
         """Return what the tokens of a line stand for, by the settings so far.
@@ -212,13 +231,15 @@ class Configuration:
 _CRITERIA = frozenset("host originalhost user localuser exec tagged command sessiontype".split())
 
 
-class _AtLine(UsageError):
-    """An error whose text names its file and line already."""
+class AtLine(UsageError):
+    """A line of a file is wrong; the text names its file and line."""
 
 
-def _read_lines(path: str, *, is_trusted: bool) -> list[str]:
-    """Read a file.
+def read_lines(path: str, *, is_trusted: bool) -> list[str]:
+    """Read a file of the client's configuration.
 
+    :param path: the file.
+    :param is_trusted: whether it may be any file; otherwise only the user and root may be able to write it.
     :raises FileNotFoundError: there is none.
     :raises UsageError: it cannot be read, is too large, or another user can change it.
     """
@@ -268,7 +289,7 @@ def host_names(path: str) -> Iterator[str]:
             continue
         seen.add(file)
         with contextlib.suppress(OSError, UsageError):
-            for line in _read_lines(file, is_trusted=False):
+            for line in read_lines(file, is_trusted=False):
                 keyword, rest = split_line(line)
                 with contextlib.suppress(UsageError):
                     if keyword.lower() == "host":

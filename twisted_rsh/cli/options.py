@@ -18,7 +18,7 @@ from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["ClientOptions", "TerminalWish", "parse_options", "usage_text"]
+__all__ = ["ClientOptions", "TerminalWish", "complete_options", "parse_options", "usage_text"]
 
 MAX_JSON_OUTPUT_BYTES = 64 * 1024 * 1024
 """Bytes of output that ``--json`` keeps in memory at most; escaped, they may take six times as much."""
@@ -206,7 +206,17 @@ def parse_options(words: Sequence[str]) -> ClientOptions:
     :raises twisted_rsh.trust.home.HomeUnknown: the command line names no folder for the configuration, and the user has
         no home.
     """
-    found = parse_arguments(words)
+    return complete_options(parse_arguments(words))
+
+
+def complete_options(found: Arguments, known: dict[str, list[str]] | None = None) -> ClientOptions:
+    """Complete a command line for one host by the configuration file.
+
+    :param found: the command line; its settings are added to.
+    :param known: as for :class:`~twisted_rsh.cli.config_file.Configuration`.
+    :returns: their values.
+    :raises UsageError: as :func:`parse_options`, and so for `HomeUnknown`.
+    """
     if found.shows_help or found.shows_version or found.completion is not None or found.query is not None:
         return ClientOptions(
             show_help=found.shows_help,
@@ -215,13 +225,28 @@ def parse_options(words: Sequence[str]) -> ClientOptions:
             query=found.query,
             config_dir=found.config_dir,
         )
+    _refuse_fleet_options(found)
     typed = DEFAULT_HOST if found.destination is None else found.destination.host
-    configuration = Configuration(found.settings, _subject(typed, found), _folders(found.config_dir).config)
+    configuration = Configuration(found.settings, _subject(typed, found), _folders(found.config_dir).config, known)
     if found.settings_file is None:
         configuration.read_default(_folders(found.config_dir).client_settings_path)
     elif found.settings_file.lower() != "none":
         configuration.read_given(found.settings_file)
     return _Assembly(found, typed, configuration.names().host).options()
+
+
+def _refuse_fleet_options(found: Arguments) -> None:
+    if found.hosts is not None:
+        return
+    for flag, value in (
+        ("--parallel", found.parallel),
+        ("--serial", found.serial),
+        ("--max-fail", found.max_fail),
+        ("--fail-fast", found.fail_fast or None),
+        ("--prefix", found.prefix or None),
+    ):
+        if value is not None:
+            raise UsageError(f"{flag} needs --hosts")
 
 
 def _subject(typed: str, found: Arguments) -> Subject:
@@ -382,6 +407,7 @@ def usage_text() -> str:
         [
             "Usage: trsh [options] [[user@]host[:port]] [command ...]",
             "       trsh [options] ssh://[user@]host[:port] [command ...]",
+            "       trsh [options] --hosts LIST [command ...]",
             "",
             "Run a command on another machine.  Without a command, prompt for commands, or",
             "run the lines of stdin if that is no terminal.",

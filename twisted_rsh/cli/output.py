@@ -109,11 +109,30 @@ class LocalOutput:
         :param job: names the code page of the stream's text, unless `encoding` does.
         :param encoding: the code page, or ``None``.
         """
+        self.follow(stream)
+        shown = ShownStream(self, stream, job, encoding)
+        stream.forward(shown.piece, shown.end)
+
+    def follow(self, stream: RemoteOutput) -> None:
+        """Take note of a stream that is written here: its job is told when nothing can be written any more.
+
+        :param stream: the stream; call :meth:`forget` at its end.
+        """
         self._streams.append(stream)
         if self.error is not None:
             stream.stop()
-        shown = ShownStream(self, stream, job, encoding)
-        stream.forward(shown.piece, shown.end)
+
+    def transcoder(self, encoding: str | None) -> Transcoder | None:
+        """Make what turns a command's text into that of the terminal.
+
+        :param encoding: the code page of the text; ``None`` for UTF-8.
+        :returns: ``None`` where the bytes are written as they are: this is no terminal, or Python does not know the
+            code page.
+        """
+        try:
+            return Transcoder(encoding or "utf-8", self.encoding) if self.is_terminal else None
+        except LookupError:
+            return None
 
     def forget(self, stream: RemoteOutput) -> None:
         """Take note that a stream has ended."""
@@ -133,6 +152,15 @@ class LocalOutput:
         else:
             # Half a character: the transcoder holds it until the other half comes.
             stream.consumed(source_size)
+
+    def put(self, data: bytes) -> None:
+        """Write bytes that no stream waits for.
+
+        :param data: the bytes; wait for :meth:`flushed` behind some of them, since all are held until then.
+        """
+        if data:
+            self._is_line_start = data.endswith(b"\n")
+            self._put(data)
 
     def say(self, line: str) -> None:
         """Write a line of the client's own.
@@ -351,7 +379,7 @@ class ShownStream:
     def piece(self, data: bytes) -> None:
         """Write the next bytes of the stream."""
         if self._transcoder is None and self._output.is_terminal:
-            self._transcoder = self._make_transcoder()
+            self._transcoder = self._output.transcoder(self._encoding or self._job.encoding)
         text = data if self._transcoder is None else self._transcoder.convert(data)
         self._output.write(text, len(data), self._stream)
 
@@ -361,13 +389,6 @@ class ShownStream:
         if rest:
             self._output.write(rest, 0, self._stream)
         self._output.forget(self._stream)
-
-    def _make_transcoder(self) -> Transcoder | None:
-        try:
-            return Transcoder(self._encoding or self._job.encoding or "utf-8", self._output.encoding)
-        except LookupError:
-            # Python does not know the code page: the bytes as they are come closest.
-            return None
 
 
 class LocalOutputs:

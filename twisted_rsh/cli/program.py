@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, Protocol, TextIO
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
@@ -37,8 +37,11 @@ __all__ = [
     "SCRIPT_COMMAND",
     "ForwardedSignals",
     "Program",
+    "SignalTaker",
     "Task",
+    "begin_logging",
     "install_reactor",
+    "job_request",
     "keep_connection",
     "run_client",
     "run_command",
@@ -114,6 +117,21 @@ def run_client(reactor: Any, options: ClientOptions, launch: Launch | None = Non
         return Program(reactor, options, foreground, task, launch).run()
 
 
+def begin_logging(options: ClientOptions, file: TextIO | None) -> None:
+    """Write the log of this process, if the options ask for it, and the notes of the options first.
+
+    :param options: the command line.
+    :param file: where the log goes; ``None`` for stderr.
+    """
+    globalLogBeginner.beginLoggingTo(
+        [textFileLogObserver(file or sys.stderr)] if options.verbosity else [],
+        redirectStandardIO=False,
+        discardBuffer=True,
+    )
+    for note in options.notes:
+        log.info("{note}", note=note)
+
+
 def _is_console(options: ClientOptions) -> bool:
     return not options.has_task and os.isatty(0)
 
@@ -171,7 +189,7 @@ async def run_command(
         wanted = plain_terminal(os.environ)
     elif options.terminal is TerminalWish.ASKED and not options.quiet:
         foreground.outputs.say("no terminal for the command, because stdin is none; -tt allocates one anyway")
-    job = connection.open(_request(options, wanted))
+    job = connection.open(job_request(options, wanted))
     if terminal is not None:
         terminal.connect_to(job)
     # On a terminal of the command's own the keys are raw, and the client would have none without the escapes.
@@ -183,7 +201,12 @@ async def run_command(
     return foreground.outputs.tell(ending)
 
 
-def _request(options: ClientOptions, terminal: Terminal | None) -> JobRequest:
+def job_request(options: ClientOptions, terminal: Terminal | None) -> JobRequest:
+    """Ask for the command of the options, or for a shell that reads stdin as a script.
+
+    :param options: the command, and how to run it.
+    :param terminal: the terminal that it is to have; ``None`` for pipes.
+    """
     is_argv = options.argv and bool(options.command)
     command: str | None = None
     if options.subsystem is None and not is_argv:
@@ -203,6 +226,13 @@ def _request(options: ClientOptions, terminal: Terminal | None) -> JobRequest:
     )
 
 
+class SignalTaker(Protocol):
+    """The part of a program that signals go to."""
+
+    def signal_arrived(self, name: str) -> None:
+        """Take a signal that the process got, by its name in :data:`FORWARDED`."""
+
+
 class ForwardedSignals:
     """A context in which the signals of :data:`FORWARDED` do not end the process but go to the program.
 
@@ -213,7 +243,7 @@ class ForwardedSignals:
     :param program: takes the signals.
     """
 
-    def __init__(self, reactor: Any, program: Program) -> None:
+    def __init__(self, reactor: Any, program: SignalTaker) -> None:
         self._reactor = reactor
         self._program = program
         self._before: dict[int, Any] = {}
@@ -266,13 +296,7 @@ class Program:
 
         :returns: the exit status, as that of :func:`run_client`.
         """
-        globalLogBeginner.beginLoggingTo(
-            [textFileLogObserver(self._foreground.outputs.log or sys.stderr)] if self._options.verbosity else [],
-            redirectStandardIO=False,
-            discardBuffer=True,
-        )
-        for note in self._options.notes:
-            log.info("{note}", note=note)
+        begin_logging(self._options, self._foreground.outputs.log)
         self._reactor.callWhenRunning(self._start)
         with ForwardedSignals(self._reactor, self):
             self._reactor.run(installSignalHandlers=False)

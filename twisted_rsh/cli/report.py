@@ -87,6 +87,9 @@ class Report:
         self._began_at = clock.seconds()
         self._job: Job | None = None
         self._end: JobEnd | None = None
+        self._encoding: str | None = None
+        self._gathered = (b"", b"")
+        self._totals = (0, 0)
         self._members: dict[str, Any] = {}
 
     def job_opened(self, job: Job) -> None:
@@ -98,32 +101,57 @@ class Report:
         if self._job is not None:
             self._end = await self._job.wait()
 
-    def status_known(self, status: int, error: str | None, outputs: LocalOutputs) -> None:
+    def take_end(
+        self, end: JobEnd, encoding: str | None, outputs: tuple[bytes, bytes], totals: tuple[int, int]
+    ) -> None:
+        """Take note of a command whose output was gathered elsewhere.
+
+        :param end: how it ended.
+        :param encoding: the code page of its text, as the server named it; ``None`` if it never ran.
+        :param outputs: its standard output and standard error.
+        :param totals: how many bytes of each arrived.
+        """
+        self._end, self._encoding = end, encoding
+        self._gathered, self._totals = outputs, totals
+
+    def status_known(
+        self, status: int, error: str | None, outputs: LocalOutputs | None = None, *, seconds: float | None = None
+    ) -> None:
         """Take note of the end of the client.
 
         :param status: its exit status.
         :param error: the line that says why it failed; ``None`` if the client did not fail by itself.
-        :param outputs: those that showed the command.
+        :param outputs: those that showed the command; ``None`` after :meth:`take_end`.
+        :param seconds: the time that it took; ``None`` for the time since this object was made.
         """
         job, end, options = self._job, self._end, self._options
-        stdout, stderr = outputs.collected if isinstance(outputs, CollectingOutputs) else (b"", b"")
+        if job is not None:
+            self._encoding, self._totals = job.encoding, (job.stdout.total, job.stderr.total)
+        if isinstance(outputs, CollectingOutputs):
+            self._gathered = bytes(outputs.collected[0]), bytes(outputs.collected[1])
         ending = OutcomeUnknown("") if end is None else end.ending
         held_open, usage = (False, None) if end is None else (end.held_open, end.usage)
-        encoding = options.encoding or (job and job.encoding) or "utf-8"
+        encoding = options.encoding or self._encoding or "utf-8"
         command = options.command if options.argv else " ".join(options.command)
-        self._members = _result_members(
-            Result(command, bytes(stdout), bytes(stderr), ending, encoding, held_open, usage)
-        )
+        self._members = _result_members(Result(command, *self._gathered, ending, encoding, held_open, usage))
         if error is not None or end is None:
             self._members |= {"ending": "failed", **_NO_ENDING, "error": error}
         self._members |= {
-            "stdout_bytes": 0 if job is None else job.stdout.total,
-            "stderr_bytes": 0 if job is None else job.stderr.total,
+            "stdout_bytes": self._totals[0],
+            "stderr_bytes": self._totals[1],
             "status": status,
             "host": self._options.host,
             "port": self._options.port,
-            "seconds": round(self._clock.seconds() - self._began_at, 6),
+            "seconds": round(self._clock.seconds() - self._began_at if seconds is None else seconds, 6),
         }
+
+    def name_host(self, name: str, state: str) -> None:
+        """Take note of one host of many; these members come first in the object.
+
+        :param name: what the user calls it.
+        :param state: the state in which it ended.
+        """
+        self._members = {"name": name, "state": state} | self._members
 
     def text(self) -> str:
         """Return the whole object, in one line without its end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+from dataclasses import dataclass
 
 from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.client.text import text_codec
@@ -13,6 +14,7 @@ from twisted_rsh.core.requests import Disconnection, parse_disconnection
 
 __all__ = [
     "MAX_PORT",
+    "Share",
     "TerminalWish",
     "parse_count",
     "parse_descriptor",
@@ -21,11 +23,13 @@ __all__ = [
     "parse_escape",
     "parse_family",
     "parse_flag",
+    "parse_host_count",
     "parse_interval",
     "parse_log_level",
     "parse_port",
     "parse_seconds",
     "parse_session_type",
+    "parse_share",
     "parse_size",
     "parse_terminal_wish",
 ]
@@ -38,6 +42,9 @@ MAX_DESCRIPTOR = 2**31 - 1
 
 MAX_COUNT = 2**31 - 1
 """The highest number of signs of life that may be missed: that of ssh, a C ``int``."""
+
+MAX_HOST_COUNT = 10_000
+"""The highest number of hosts: as many as a list may have (:data:`twisted_rsh.fleet.host_lists.MAX_HOSTS`)."""
 
 MAX_INTERVAL_SECONDS = 86400 * 365
 """The longest interval: a year."""
@@ -73,6 +80,25 @@ class TerminalWish(enum.Enum):
 
     NEVER = "no"
     """No terminal: ``-T``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Some of the hosts of a run.
+
+    :ivar amount: a number of hosts, or percent of all of them.
+    :ivar is_percent: which of the two.
+    """
+
+    amount: int
+    is_percent: bool
+
+    def of(self, total: int) -> int:
+        """Return the number of hosts, rounded down.
+
+        :param total: all hosts.
+        """
+        return total * self.amount // 100 if self.is_percent else self.amount
 
 
 def _number(text: str, maximum: int) -> int:
@@ -140,6 +166,30 @@ def parse_count(text: str) -> int:
     if not count:
         raise UsageError(f"not a count: {text!r}: give a number from 0 to {MAX_COUNT}")
     return count
+
+
+def parse_host_count(text: str) -> int:
+    """Read a number of hosts.
+
+    :raises UsageError: it is no number from 1 to :data:`MAX_HOST_COUNT`.
+    """
+    count = _number(text, MAX_HOST_COUNT)
+    if not count:
+        raise UsageError(f"not a number of hosts: {text!r}: give a number from 1 to {MAX_HOST_COUNT}")
+    return count
+
+
+def parse_share(text: str) -> Share:
+    """Read a number of hosts, or percent of them.
+
+    :raises UsageError: it is neither.
+    """
+    is_percent = text.endswith("%")
+    digits = text.removesuffix("%")
+    amount = 0 if digits == "0" else _number(digits, 100 if is_percent else MAX_HOST_COUNT) or -1
+    if amount < 0:
+        raise UsageError(f"not a number of hosts: {text!r}: give a number such as 5, or a part such as 25%")
+    return Share(amount, is_percent)
 
 
 def parse_size(text: str) -> int:

@@ -78,7 +78,8 @@ class ServerLink(FramedLink):
     def frames_received(self) -> None:
         """Check the claim that arrived, if nothing arrived behind it, and write the answers of the session."""
         claim, self._claim = self._claim, None
-        if claim is not None and not self._has_pipelined():
+        # TLS has forgotten the keys of a connection that is gone, and its client would not get the answer.
+        if claim is not None and self._lost is None and not self._has_pipelined():
             if isinstance(claim, Auth):
                 self._check(claim)
             else:

@@ -100,6 +100,11 @@ class ConfigFolders:
         return os.path.join(self.config, "config")
 
     @property
+    def host_groups_path(self) -> str:
+        """The path of the client's groups of hosts, a line ``NAME: HOST, HOST`` for each."""
+        return os.path.join(self.config, "groups")
+
+    @property
     def history_path(self) -> str:
         """The path of the console's history of typed lines."""
         return os.path.join(self.state, "history")

@@ -10,6 +10,21 @@ _trsh_pick() {
 _trsh() {
     local program=$1 word=$2 previous=$3
     local IFS=$' \t\n'
+    # A list of hosts has commas, and bash takes "@" for the end of a word.
+    local line=${COMP_LINE:0:COMP_POINT}
+    local typed=${line##* }
+    if [[ $line == *" --hosts $typed" ]]; then
+        local part=${typed##*,}
+        _trsh_pick "$program" "$part" lists
+        if [[ $word == *"$part" ]]; then
+            COMPREPLY=("${COMPREPLY[@]/#/${word%"$part"}}")
+        else
+            COMPREPLY=("${COMPREPLY[@]#"${part%"$word"}"}")
+        fi
+        [[ $typed == "$word" && $typed != *,* ]] && COMPREPLY+=($(compgen -f -- "$word"))
+        compopt -o nospace
+        return
+    fi
     case $previous in
         -o) _trsh_pick "$program" "$word" keywords; compopt -o nospace; return ;;
         -F | -E | -i) COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames; return ;;
