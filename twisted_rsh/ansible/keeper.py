@@ -30,7 +30,7 @@ READY = "ready"
 """The line that says that the keeper listens.  Whatever else it writes says why it does not."""
 
 FIRST_SECONDS = 30.0
-"""Seconds for which the keeper waits for a process of Ansible at first: the plugin connects at once."""
+"""Seconds for which the keeper waits for a first request: the process of Ansible that has started it asks at once."""
 
 BACKLOG = 1024
 """Processes of Ansible that wait to be taken: more than the number of forks that one machine has memory for."""
@@ -53,8 +53,9 @@ class Keeper(Factory):
         self._ending: IDelayedCall | None = reactor.callLater(FIRST_SECONDS, self.idle.callback, None)
         self._until = 0.0
 
-    def buildProtocol(self, addr: IAddress | None) -> WorkerLink:
-        return WorkerLink(self)
+    def buildProtocol(self, addr: IAddress | None) -> WorkerLink | None:
+        # A keeper that ends greets no one, so that the process of Ansible starts another.
+        return None if self.idle.called else WorkerLink(self)
 
     def server(self, address: ServerAddress) -> KeptServer:
         """Return the server at an address."""
@@ -69,11 +70,11 @@ class Keeper(Factory):
             self._ending.cancel()
             self._ending = None
 
-    def worker_left(self, link: WorkerLink, idle_seconds: float) -> None:
-        """Learn that a process of Ansible is gone, and for how long it wanted connections to be kept."""
+    def worker_left(self, link: WorkerLink, idle_seconds: float | None) -> None:
+        """Learn that a process of Ansible is gone, and for how long it wanted connections to be kept, if it said so."""
         self._workers.discard(link)
         now = self._reactor.seconds()
-        self._until = max(self._until, now + idle_seconds)
+        self._until = max(self._until, now + (FIRST_SECONDS if idle_seconds is None else idle_seconds))
         if not self._workers and not self.idle.called:
             self._ending = self._reactor.callLater(max(self._until - now, 0.0), self.idle.callback, None)
 

@@ -118,8 +118,8 @@ class Keeping(Protocol):
     def worker_came(self, link: WorkerLink) -> None:
         """Learn that a process of Ansible has connected."""
 
-    def worker_left(self, link: WorkerLink, idle_seconds: float) -> None:
-        """Learn that it is gone, and for how long it wanted connections to be kept."""
+    def worker_left(self, link: WorkerLink, idle_seconds: float | None) -> None:
+        """Learn that it is gone, and for how long it wanted connections to be kept, if it said so."""
 
 
 @implementer(IPushProducer)
@@ -177,7 +177,7 @@ class WorkerLink(Int32StringReceiver):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._serving is not None:
             self._serving.cancel()
-        self._keeper.worker_left(self, 0.0 if self._task is None else self._task.idle_seconds)
+        self._keeper.worker_left(self, None if self._task is None else self._task.idle_seconds)
 
     def stringReceived(self, string: bytes) -> None:
         """A frame came; Twisted calls this."""

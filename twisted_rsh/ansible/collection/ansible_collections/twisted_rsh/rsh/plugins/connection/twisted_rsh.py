@@ -132,7 +132,7 @@ options:
     vars: [{name: ansible_twisted_rsh_persist}]
   use_tty:
     description:
-      - Whether commands that get no input have a terminal.  Some become methods insist on one; C(su) has one always.
+      - Whether commands that get no input have a terminal.  A become method that asks for a password has one always.
     type: bool
     default: false
     env: [{name: ANSIBLE_TWISTED_RSH_USE_TTY}]
@@ -178,11 +178,14 @@ LONGEST_PATH = 100
 WAY_OUT = "let ansible_twisted_rsh_python name a Python in which twisted-rsh is installed"
 
 PUT = """\
-test -e "$1" || test -L "$1" || trap 'status=$?; test $status = 0 || rm -f -- "$1"' EXIT
+made=; test -e "$1" || test -L "$1" || made=yes
 trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
-cat >"$1"
+trap 'test $? = 0 || test -z "$made" || rm -f -- "$1"' EXIT
+cat >"$1" || exit
+test ! -f "$1" || test "$2" = 0 || test "$(wc -c <"$1")" -eq "$2" || { echo 'the copy is not complete' >&2; exit 1; }
 """
-"""Writes a file.  When that fails, nothing is left of a file that it has made."""
+"""Writes a file of a size, if that is not 0.  When that fails, nothing is left of a file that it has made.  The size
+tells the end of the file from that of a task that was killed."""
 
 FETCH = 'exec cat <"$1"'
 """Reads a file."""
@@ -374,7 +377,10 @@ class Exchange:
                 raise ConnectionResetError("the keeper of twisted_rsh has ended")
             self._incoming += data
         if ready[0][1] & selectors.EVENT_WRITE:
-            self._outgoing = self._outgoing[self._connection.send(self._outgoing) :]
+            try:
+                self._outgoing = self._outgoing[self._connection.send(self._outgoing) :]
+            except ConnectionError:  # the command has ended and left input unread; the frames that say so are there
+                self._outgoing, self._source = b"", None
 
     def _next_frame(self) -> tuple[bytes, bytes] | None:
         if len(self._incoming) < HEADER.size:
@@ -467,7 +473,8 @@ class Connection(ConnectionBase):  # type: ignore[misc]  # the type checker has 
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         display.vvv(f"EXEC {to_text(cmd)}", host=self._host)
         become = self.become if sudoable and self.become is not None and self.become.success else None
-        needs_terminal = self.get_option("use_tty") or (become is not None and become.require_tty)
+        # What asks for a password may ask on a terminal alone, as su does.
+        needs_terminal = self.get_option("use_tty") or (become is not None and become.prompt)
         terminal = bool(sudoable and not in_data and needs_terminal)
         outputs = {b"O": bytearray(), b"E": bytearray()}
         with self._ask(to_text(cmd, errors="surrogateescape"), terminal=terminal) as exchange:
@@ -486,7 +493,10 @@ class Connection(ConnectionBase):  # type: ignore[misc]  # the type checker has 
         if not os.path.exists(path):
             raise AnsibleFileNotFound(f"file or module does not exist: {to_text(in_path)}")
         errors = bytearray()
-        with open(path, "rb") as file, self._ask(_script(PUT, out_path)) as exchange:
+        with (
+            open(path, "rb") as file,
+            self._ask(_script(PUT, out_path, str(os.fstat(file.fileno()).st_size))) as exchange,
+        ):
             exchange.feed(iter(lambda: file.read(PIECE_BYTES), b""))
             if self._finish(exchange, lambda _: None, errors):
                 raise AnsibleError(f"cannot write {to_text(out_path)}: {_one_line(errors)}")
@@ -597,9 +607,9 @@ def _status(answer: dict[str, Any], errors: bytearray) -> int:
     return int(answer["status"])
 
 
-def _script(text: str, path: str) -> list[str]:
+def _script(text: str, path: str, *more: str) -> list[str]:
     """Make the command that runs a script for sh with a path, which no shell splits or expands."""
-    return ["/bin/sh", "-c", text, "sh", to_text(path, errors="surrogateescape")]
+    return ["/bin/sh", "-c", text, "sh", to_text(path, errors="surrogateescape"), *more]
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:
