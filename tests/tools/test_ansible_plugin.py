@@ -27,6 +27,8 @@ pytestmark = pytest.mark.real
 
 CALLS = Path(__file__).with_name("ansible_calls.py")
 
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ansible"
+
 SECONDS = "1"
 """Seconds for which a keeper keeps connections, and is there, when a test is over."""
 
@@ -410,3 +412,13 @@ def test_where_it_is(ansible: Box, tmp_path: Path) -> None:
     name = "twisted_rsh.rsh.twisted_rsh"
     assert "hello" in shell(f"{run} -e ansible_connection={name} -e ansible_twisted_rsh_python={sys.executable}")
     assert "ansible_twisted_rsh_grace" in shell(f"ansible-doc -t connection {name}")
+
+
+def test_example(ansible: Box, tmp_path: Path) -> None:
+    """The example runs its play on three servers, each with a home of its own, and leaves nothing behind."""
+    environment = {"PYTHON": sys.executable, "TMPDIR": str(tmp_path)}
+    done = ansible.run(EXAMPLE / "run", env=environment)
+    for name in ("web1", "web2", "web3"):
+        assert f'"page.stdout": "This is {name}."' in done.stdout
+    assert done.stdout.count("ok=5 ") == 3
+    assert list(tmp_path.glob("tmp.*")) == []

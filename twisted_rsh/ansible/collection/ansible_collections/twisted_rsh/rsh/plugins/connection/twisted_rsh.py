@@ -179,7 +179,7 @@ WAY_OUT = "let ansible_twisted_rsh_python name a Python in which twisted-rsh is 
 
 PUT = """\
 made=; test -e "$1" || test -L "$1" || made=yes
-trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
+trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM; trap '' PIPE
 trap 'test $? = 0 || test -z "$made" || rm -f -- "$1"' EXIT
 cat >"$1" || exit
 test ! -f "$1" || test "$2" = 0 || test "$(wc -c <"$1")" -eq "$2" || { echo 'the copy is not complete' >&2; exit 1; }
