@@ -271,3 +271,12 @@ def test_the_servers_usage_is_without_its_jobs() -> None:
         job.kill()
     assert beside is not None
     assert beside.memory_mb < alone.memory_mb + 10
+
+
+def test_ansible(tmp_path: Path) -> None:
+    """A play runs on servers with homes of their own, and its time is told."""
+    require(shutil.which("ansible-playbook"), "ansible-playbook is not installed")
+    words = ("--plugins", "twisted_rsh", "--kinds", "raw", "--tasks", "2", "--hosts", "2", "--rounds", "1")
+    done = bench(tmp_path, "ansible", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split()[:2] == ["raw", "twisted_rsh"]

@@ -41,6 +41,8 @@ LAYERS = {
     "testing": {"testing", "testing.pair", "testing.scripted", "closing"},
     "testing.scripted": {"core", "interfaces"},
     "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
+    # On top of the package, as a stranger's would be: the public face alone.
+    "ansible": {"ansible", ""},
     "tap": {"server", "clock", "link", *EXECUTION, "trust", "core", "interfaces"},
     # A program of its own that a job runs: it knows bytes and files, and nothing of this protocol.
     "files": {"files"},
@@ -80,7 +82,10 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+COLLECTION = PACKAGE / "ansible" / "collection"
+"""What Ansible loads into its own Python: files for another program, and no modules of this package."""
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if not path.is_relative_to(COLLECTION)}
 
 
 def imports_of(path: Path, *, at_module_level: bool = False, type_checking: bool = True) -> set[str]:
@@ -195,6 +200,14 @@ def test_third_parties() -> None:
         if module.partition(".")[0] not in (known | {"prompt_toolkit"} if layer_of(name) == "cli" else known)
     ]
     assert wrong == []
+
+
+def test_collection_knows_ansible_only() -> None:
+    """Ansible's Python may lack this package and Twisted, so its plugins import the standard library and Ansible."""
+    plugins = list(COLLECTION.rglob("*.py"))
+    assert plugins
+    imported = {module.partition(".")[0] for path in plugins for module in imports_of(path)}
+    assert imported - sys.stdlib_module_names == {"ansible"}
 
 
 def test_plugin_knows_a_name_only() -> None:

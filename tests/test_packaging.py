@@ -15,6 +15,8 @@ import twisted_rsh
 
 ROOT = Path(__file__).parent.parent
 
+COLLECTION = ROOT / "twisted_rsh" / "ansible" / "collection"
+
 pytestmark = pytest.mark.skipif(not (ROOT / "setup.cfg").exists(), reason="the tests run outside a source tree")
 
 
@@ -40,9 +42,10 @@ def test_every_package_is_listed(setup: configparser.ConfigParser) -> None:
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
-    """No folder of modules lacks its ``__init__.py``: it would not be shipped."""
+    """No folder of modules lacks its ``__init__.py``: it would not be shipped.  What Ansible loads is data."""
     for path in (ROOT / "twisted_rsh").rglob("*.py"):
-        assert (path.parent / "__init__.py").exists(), path
+        if not path.is_relative_to(COLLECTION):
+            assert (path.parent / "__init__.py").exists(), path
 
 
 def test_editable_installs_show_the_plugin(setup: configparser.ConfigParser) -> None:
@@ -87,6 +90,16 @@ def test_completion_and_manual_are_shipped(setup: configparser.ConfigParser) -> 
         "share/man/man5": ["man/twisted_rsh.config.5"],
     }
     assert all((ROOT / path).is_file() for paths in shipped.values() for path in paths)
+
+
+def test_collection_is_shipped(setup: configparser.ConfigParser) -> None:
+    """Each file of the collection for Ansible is shipped, and the collection has the package's version."""
+    package = COLLECTION.parent
+    patterns = lines(setup["options.package_data"]["twisted_rsh.ansible"])
+    shipped = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
+    assert shipped == {path for path in COLLECTION.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    [galaxy] = COLLECTION.rglob("galaxy.yml")
+    assert f"\nversion: {twisted_rsh.__version__}\n" in galaxy.read_text(encoding="utf-8")
 
 
 def test_scripts(setup: configparser.ConfigParser) -> None:

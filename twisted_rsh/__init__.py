@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from twisted_rsh.client.job import Job
     from twisted_rsh.client.result import CommandFailed, Result
     from twisted_rsh.client.shell import Shell
+    from twisted_rsh.client.status import describe_ending, exit_status
     from twisted_rsh.clock import use_steady_clock
     from twisted_rsh.core.endings import (
         Ending,
@@ -104,6 +105,8 @@ __all__ = [
     "WrongServer",
     "connect",
     "connect_to_endpoint",
+    "describe_ending",
+    "exit_status",
     "load_or_create_client_key",
     "parse_fingerprint",
     "use_steady_clock",
@@ -122,6 +125,7 @@ _NAMES_BY_MODULE = {
     "client.job": "Job",
     "client.result": "CommandFailed Result",
     "client.shell": "Shell",
+    "client.status": "describe_ending exit_status",
     "clock": "use_steady_clock",
     "core.endings": (
         "Ending Exited JobEnd Limit LimitReached OutcomeUnknown RefusalReason Refused ResourceUsage Signalled Stopped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -59,6 +60,11 @@ class Box:
         config = folder / "twisted-rsh" / "config"
         config.write_text(CONFIG.format(host=HOST, port=port))
         config.chmod(0o600)
+
+    def fingerprint(self) -> str:
+        """Return that of the server's key."""
+        record = Path(self.environment["XDG_STATE_HOME"], "twisted-rsh", "run", f"{self.port}.json")
+        return str(json.loads(record.read_bytes())["spki_sha256"])
 
     def run(self, *words: str | Path, status: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a tool to its end.
