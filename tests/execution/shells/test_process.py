@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import cast
 
 from zope.interface import implementer
@@ -9,6 +10,7 @@ from zope.interface import implementer
 from twisted_rsh.execution.processes.interfaces import IInputSource
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.process import TYPED_BYTES, TerminalFeed
+from twisted_rsh.execution.shells.shell import ShellJob
 
 
 @implementer(IInputSource)
@@ -28,6 +30,15 @@ class Keyboard:
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
+        self.interrupts: list[int] = []
+
+    def key_signal(self, keys: bytes) -> int | None:
+        """Take Ctrl-C for an interrupt."""
+        return signal.SIGINT if b"\x03" in keys else None
+
+    def interrupt_typed(self, number: int) -> None:
+        """Record an interrupt that was typed, as the shell."""
+        self.interrupts.append(number)
 
     def write(self, data: bytes) -> None:
         """Record a piece."""
@@ -41,7 +52,7 @@ class Keyboard:
 def test_terminal_feed() -> None:
     """Nothing is typed before a command has begun, then one piece at a time; dropped bytes are not counted."""
     keyboard, typist = Keyboard(), Typist()
-    feed = TerminalFeed(cast("SpawnedProcess", keyboard))
+    feed = TerminalFeed(cast("SpawnedProcess", keyboard), cast("ShellJob", keyboard))
     feed.put(b"", typist)
     feed.put(b"x" * (TYPED_BYTES + 1), typist)
     assert keyboard.written == []
@@ -56,3 +67,6 @@ def test_terminal_feed() -> None:
     feed.open()
     assert typist.taken == TYPED_BYTES
     assert len(keyboard.written) == 2
+    assert keyboard.interrupts == []
+    feed.put(b"a\x03", typist)
+    assert keyboard.interrupts == [signal.SIGINT]
