@@ -28,7 +28,8 @@ def edit(box: Box, tmp_path: Path, address: str, *, status: int | None = 0) -> s
         "silent write\n"
         "qall!\n"
     )
-    done = box.run("vim", "-N", "-u", "NONE", "-i", "NONE", "-n", "-es", "-S", script, status=status)
+    # Vim leaves files with its messages in its folder.
+    done = box.run("vim", "-N", "-u", "NONE", "-i", "NONE", "-n", "-es", "-S", script, status=status, cwd=tmp_path)
     return done.stdout + done.stderr
 
 
