@@ -26,6 +26,8 @@ SOURCES = ("twisted_rsh", "bench", "fuzz", "tests", "docs", "examples")
 
 NOT_OURS = {
     "AcceptEnv",
+    "ControlMaster",
+    "ControlPersist",
     "Infinity",
     "MaxStartups",
     "NaN",
@@ -33,9 +35,10 @@ NOT_OURS = {
     "PerSourceMaxStartups",
     "PerSourcePenalties",
     "VmHWM",
+    "ansible.cfg",
     "first.py",
 }
-"""Names of other programs and of other languages, and a file that a reader makes."""
+"""Names of other programs and of other languages, and files that a reader makes."""
 
 OF_THE_CONFIGURATION = {keyword.name for keyword in KEYWORDS.values()} | {"Host", "Include", "Match"}
 """The keywords of the client's configuration file."""

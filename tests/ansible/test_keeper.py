@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,15 @@ SECONDS = 20.0
 
 PAUSE = 0.05
 """Seconds between two looks at what has no event."""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition is true that has no event; fail if that takes too long."""
+    for _ in range(int(SECONDS / PAUSE)):
+        if condition():
+            return
+        await deferLater(reactor, PAUSE)
+    raise AssertionError("not in time")
 
 
 class Process(Int32StringReceiver):
@@ -170,6 +179,22 @@ async def test_one_connection(running: Running) -> None:
 
 
 @asynchronous
+async def test_reset_spares_what_runs(running: Running, tmp_path: Path) -> None:
+    """A reset does not end a command of another process; its connection is closed when it has ended."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    process = await running.process()
+    process.send(b"Q", json.dumps(running.request(f"echo $$ >{fifo}; read word; echo $word")).encode())
+    await deferToThread(read_number, fifo)
+    await (await running.process()).run(running.request(None))
+    assert running.proxy.open_connections == 1
+    process.send(b"I", b"on\n")
+    frames = [await process.frame() for _ in range(4)]
+    assert (b"O", b"on\n") in frames
+    await until(lambda: not running.proxy.open_connections)
+
+
+@asynchronous
 async def test_server_is_lost(running: Running) -> None:
     """A connection that is lost while nothing uses it does not hold the next command up: it gets another one."""
     assert (await (await running.process()).run(running.request("true")))[0]["status"] == 0
@@ -253,8 +278,4 @@ async def test_idle(running: Running) -> None:
     """A connection that nothing uses is closed in time, and then the keeper ends."""
     await (await running.process()).run(running.request("true", idle_seconds=0.1))
     await running.keeper.idle.addTimeout(SECONDS, reactor)
-    for _ in range(int(SECONDS / PAUSE)):
-        if not running.proxy.open_connections:
-            break
-        await deferLater(reactor, PAUSE)
-    assert running.proxy.open_connections == 0
+    await until(lambda: not running.proxy.open_connections)

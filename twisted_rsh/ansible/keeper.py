@@ -63,6 +63,12 @@ class Keeper(Factory):
             self._servers[address] = KeptServer(self._reactor, address, self._forget)
         return self._servers[address]
 
+    def reset(self, address: ServerAddress) -> None:
+        """Let the next use of a server connect anew.  What runs over the old connection goes on."""
+        server = self._servers.pop(address, None)
+        if server is not None:
+            server.retire()
+
     def worker_came(self, link: WorkerLink) -> None:
         """Learn that a process of Ansible has connected."""
         self._workers.add(link)
@@ -86,7 +92,8 @@ class Keeper(Factory):
         return DeferredList([server.close() for server in self._servers.values()])
 
     def _forget(self, server: KeptServer) -> None:
-        self._servers.pop(server.address, None)
+        if self._servers.get(server.address) is server:
+            del self._servers[server.address]
 
 
 class KeeperPort(unix.Port):

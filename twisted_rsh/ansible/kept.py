@@ -75,6 +75,7 @@ class KeptServer:
         self._connection: Connection | None = None
         self._waiting: list[Deferred[Connection]] = []
         self._uses = 0
+        self._is_retired = False
         self._idle: IDelayedCall | None = None
 
     @asynccontextmanager
@@ -95,10 +96,18 @@ class KeptServer:
         finally:
             self._uses -= 1
             if not self._uses:
-                self._idle = self._reactor.callLater(idle_seconds, self._idle_too_long)
+                seconds = 0 if self._is_retired else idle_seconds
+                self._idle = self._reactor.callLater(seconds, self._idle_too_long)
+
+    def retire(self) -> None:
+        """Close the connection as soon as nothing uses it, at once if nothing does."""
+        self._is_retired = True
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle_too_long()
 
     def close(self) -> Deferred[None]:
-        """Close the connection; the server ends what still runs over it.  The next use makes another.
+        """Close the connection; the server ends what still runs over it.
 
         :returns: fires, and never fails, when it is closed.
         """

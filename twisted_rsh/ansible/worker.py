@@ -30,6 +30,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -66,6 +67,9 @@ one, and some."""
 _HEADER = struct.Struct("!I")
 """What is before each frame: its length in bytes."""
 
+_TERMINAL = Terminal(modes=(("ECHO", 0), ("ONLCR", 0)), separate_stderr=True)
+"""A terminal at which no person types: it repeats no input, and changes no output."""
+
 _COMMAND_REFUSED = (RefusalReason.NOT_FOUND, RefusalReason.NOT_EXECUTABLE)
 """The refusals that say something about the command, and not about the host."""
 
@@ -77,8 +81,8 @@ class Task:
     :ivar server: the server, and how to reach it.
     :ivar connect_seconds: seconds that connecting and logging in may take.
     :ivar idle_seconds: seconds for which the connection is kept when nothing uses it.
-    :ivar command: a command line for the user's shell, or a program and its arguments; ``None`` to close the connection
-        instead.
+    :ivar command: a command line for the user's shell, or a program and its arguments; ``None`` to have the
+        next task connect anew.
     :ivar terminal: whether the command gets a terminal.
     :ivar grace: seconds for which the command goes on without a connection.
     :ivar timeout: seconds after which the server ends the command, or ``None``.
@@ -114,6 +118,9 @@ class Keeping(Protocol):
 
     def server(self, address: ServerAddress) -> KeptServer:
         """Return the server at an address."""
+
+    def reset(self, address: ServerAddress) -> None:
+        """Let the next use of a server connect anew."""
 
     def worker_came(self, link: WorkerLink) -> None:
         """Learn that a process of Ansible has connected."""
@@ -158,6 +165,7 @@ class WorkerLink(Int32StringReceiver):
 
     MAX_LENGTH = MAX_FRAME_BYTES
     transport: Any
+    _log = Logger()
 
     def __init__(self, keeper: Keeping) -> None:
         self._keeper = keeper
@@ -188,7 +196,7 @@ class WorkerLink(Int32StringReceiver):
             except ValueError:
                 self.transport.abortConnection()
                 return
-            self._serving = Deferred.fromCoroutine(self._serve(self._task))
+            self._serving = Deferred.fromCoroutine(self._serve(self._task)).addErrback(self._broke)
         elif kind == b"I" and 0 < len(body) <= self._room:
             self._room -= len(body)
             self._take_input(body)
@@ -207,15 +215,19 @@ class WorkerLink(Int32StringReceiver):
         except (Error, OSError, ValueError) as error:
             self.answer({"unreachable": str(error), "login": isinstance(error, LoginRefused)})
 
+    def _broke(self, failure: Failure) -> None:
+        """Let a fault of the keeper's end one task, which learns that nothing is known of its command."""
+        self._log.failure("a task failed in the keeper", failure)
+        self.transport.abortConnection()
+
     async def _run(self, task: Task) -> dict[str, object]:
-        server = self._keeper.server(task.server)
         if task.command is None:
-            await server.close()
+            self._keeper.reset(task.server)
             return {"status": 0, "note": None}
-        async with server.use(task.connect_seconds, task.idle_seconds) as connection:
+        async with self._keeper.server(task.server).use(task.connect_seconds, task.idle_seconds) as connection:
             job = connection.start(
                 task.command,
-                terminal=Terminal() if task.terminal else None,
+                terminal=_TERMINAL if task.terminal else None,
                 timeout=task.timeout,
                 on_disconnect=Grace(task.grace),
             )
