@@ -355,6 +355,8 @@ def test_client_is_suspended_by_its_escape(bash_server: ServerProcess) -> None:
             assert termios.tcgetattr(terminal.terminal) == before
             terminal.type("fg\r")
             terminal.until(lambda: terminal.foreground != terminal.process.pid)
+            # Until the client has the terminal's mode again, Ctrl-Z would be the kernel's.
+            terminal.until(lambda: not termios.tcgetattr(terminal.terminal)[3] & termios.ISIG)
         terminal.type("input\r")
         terminal.shows("got input")
         terminal.enter("exit")
