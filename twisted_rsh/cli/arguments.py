@@ -8,14 +8,15 @@ host.  Of ``-t`` and ``-T`` the last one counts.  All of this is as with ``ssh``
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from twisted_rsh.cli.destination import Destination, UsageError, parse_destination
 from twisted_rsh.cli.keywords import KEYWORDS, Settings, find_keyword, split_line
 from twisted_rsh.cli.values import TerminalWish, parse_descriptor, parse_port
 from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.core.values import dataclass
 
 __all__ = ["CONTROL_WORDS", "OPTIONS", "Arguments", "Option", "parse_arguments"]
 
@@ -115,7 +116,7 @@ _EXCLUSIVE = frozenset({"sessiontype", "addressfamily"})
 """Keywords of options that contradict each other."""
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Arguments:
     """The words of one command line, taken apart.
 
@@ -141,9 +142,9 @@ class Arguments:
     :ivar shows_help: whether ``-h`` is.
     """
 
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = dataclasses.field(default_factory=Settings)
     destination: Destination | None = None
-    command: list[str] = field(default_factory=list)
+    command: list[str] = dataclasses.field(default_factory=list)
     terminal: TerminalWish | None = None
     quiet: bool = False
     verbosity: int = 0

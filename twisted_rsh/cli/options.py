@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from twisted_rsh.cli.arguments import OPTIONS, Arguments, parse_arguments
 from twisted_rsh.cli.config_file import Configuration, Subject
@@ -15,6 +15,7 @@ from twisted_rsh.cli.tokens import Names, expand, expand_path
 from twisted_rsh.cli.values import TerminalWish
 from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["ClientOptions", "TerminalWish", "parse_options", "usage_text"]
