@@ -61,32 +61,52 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _clients(folder: str, port: int, former: Path | None) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Return the command line and the environment of each client of ours, and of an interpreter that does nothing."""
+@dataclass(frozen=True, slots=True)
+class Client:
+    """How to start one of the contestants.
+
+    :ivar words: the command line.
+    :ivar variables: the environment.
+    :ivar folder: the folder to run in; ``python -m`` looks there first.
+    """
+
+    words: Sequence[str]
+    variables: Mapping[str, str]
+    folder: str = ROOT
+
+
+def _clients(folder: str, port: int, former: Path | None) -> dict[str, Client]:
+    """Return the clients of ours, and an interpreter that does nothing."""
     words = ["--config-dir", folder, "-p", str(port), HOST, "true"]
     usual = environment(folder)
     script = os.path.join(os.path.dirname(sys.executable), "trsh")
     found = {
-        SUBJECT: ([script, *words], usual),
-        "twisted-rsh-client": ([sys.executable, "-m", "twisted_rsh.client", *words], usual),
-        "python -c pass": ([sys.executable, "-c", "pass"], usual),
+        SUBJECT: Client([script, *words], usual),
+        "twisted-rsh-client": Client([sys.executable, "-m", "twisted_rsh.client", *words], usual),
+        "python -c pass": Client([sys.executable, "-c", "pass"], usual),
     }
     if not os.path.exists(script):  # the package is not installed beside this interpreter
         found[SUBJECT] = found.pop("twisted-rsh-client")
     if former is not None:
-        changed = {**usual, "PYTHONPATH": str(former.resolve())}
-        found["former"] = ([sys.executable, "-m", "twisted_rsh.client", *words], changed)
+        tree = str(former.resolve())
+        command = [sys.executable, "-m", "twisted_rsh.client", *words]
+        found["former"] = Client(command, {**usual, "PYTHONPATH": tree}, tree)
     return found
 
 
-def _measure(command: Sequence[str], variables: Mapping[str, str]) -> Run:
-    """Run a command once.
+def _measure(client: Client) -> Run:
+    """Run a client once.
 
     :raises RuntimeError: it failed.
     """
     begun = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=ROOT, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        client.words,
+        cwd=client.folder,
+        env=client.variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     assert process.stderr is not None
     with process.stderr:
@@ -95,7 +115,9 @@ def _measure(command: Sequence[str], variables: Mapping[str, str]) -> Run:
     wall = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{command[0]} exited with {process.returncode}: {said.decode(errors='replace').strip()}")
+        raise RuntimeError(
+            f"{client.words[0]} exited with {process.returncode}: {said.decode(errors='replace').strip()}"
+        )
     return Run(wall * 1e3, (usage.ru_utime + usage.ru_stime) * 1e3)
 
 
@@ -137,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             else:
                 with running(OPENSSH, site) as (_, ssh_port):
                     command = [*ssh_command(folder, ssh_port, user_name()), HOST, "true"]
-                    runs = _take_turns({**clients, PEER: (command, environment(folder))}, options.rounds)
+                    runs = _take_turns({**clients, PEER: Client(command, environment(folder))}, options.rounds)
     sys.stdout.write(_table(runs))
     if options.json:
         machine = {"machine": describe_machine(), "versions": find_versions()}
@@ -148,11 +170,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if is_late and not options.no_check else 0
 
 
-def _take_turns(clients: Mapping[str, tuple[Sequence[str], Mapping[str, str]]], rounds: int) -> dict[str, list[Run]]:
+def _take_turns(clients: Mapping[str, Client], rounds: int) -> dict[str, list[Run]]:
     runs: dict[str, list[Run]] = {name: [] for name in clients}
     for number in range(1 + rounds):
         for name in random.sample(list(clients), len(clients)):
-            run = _measure(*clients[name])
+            run = _measure(clients[name])
             if number:  # the first round compiles modules and fills caches
                 runs[name].append(run)
     return runs
