@@ -8,15 +8,16 @@ poll and kqueue.)  Twisted closes its own sockets by the same rule: within their
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
 __all__ = ["close_after_events"]
 
-_waiting: WeakKeyDictionary[Any, contextlib.ExitStack] = WeakKeyDictionary()
-"""What is to be closed, for each reactor."""
+_Closing = tuple[Callable[..., object], tuple[object, ...]]
+
+_waiting: WeakKeyDictionary[Any, list[_Closing]] = WeakKeyDictionary()
+"""What is to be closed, for each reactor: a function, and its arguments."""
 
 
 def close_after_events(reactor: Any, close: Callable[..., object], *arguments: object) -> None:
@@ -33,7 +34,21 @@ def close_after_events(reactor: Any, close: Callable[..., object], *arguments: o
         return
     waiting = _waiting.get(reactor)
     if waiting is None:
-        waiting = _waiting[reactor] = contextlib.ExitStack()
-        reactor.addSystemEventTrigger("after", "shutdown", waiting.close)
-    waiting.callback(close, *arguments)
-    reactor.callLater(0, waiting.close)
+        waiting = _waiting[reactor] = []
+        reactor.addSystemEventTrigger("after", "shutdown", _close_all, waiting)
+    if not waiting:
+        reactor.callLater(0, _close_all, waiting)
+    waiting.append((close, arguments))
+
+
+def _close_all(waiting: list[_Closing]) -> None:
+    """Close everything; then raise what the last one that could not be closed has raised, for the reactor to log."""
+    raised = None
+    while waiting:
+        close, arguments = waiting.pop()
+        try:
+            close(*arguments)
+        except Exception as error:  # noqa: BLE001 - it must not keep the others open
+            raised = error
+    if raised is not None:
+        raise raised

@@ -18,7 +18,7 @@ from bench.keyboard import ECHO_COMMAND, echo_latencies
 from bench.surroundings import AES_GCM, client_key_path, known_hosts_path
 from bench.task import Task
 
-__all__ = ["main"]
+__all__ = ["main", "ssh_command"]
 
 CONNECT_SECONDS = 20.0
 """Seconds that the master has to log in; it takes a quarter of one."""
@@ -30,20 +30,30 @@ WARM_UP = 3
 """Commands before those that count."""
 
 
-def _ssh(task: Task) -> list[str]:
+def ssh_command(folder: str, port: int, user: str) -> list[str]:
+    """Return the command line of ``ssh`` up to its destination, with the keys of a run and nobody's settings.
+
+    :param folder: the folder of the keys.
+    :param port: the server's TCP port.
+    :param user: whom to log in as.
+    """
     settings = {
         "BatchMode": "yes",
         "HostKeyAlgorithms": "ssh-ed25519",
         "IdentitiesOnly": "yes",
         "IdentityAgent": "none",
-        "IdentityFile": client_key_path(task.folder),
+        "IdentityFile": client_key_path(folder),
         "LogLevel": "ERROR",
         "StrictHostKeyChecking": "yes",
         "UpdateHostKeys": "no",
-        "UserKnownHostsFile": known_hosts_path(task.folder),
+        "UserKnownHostsFile": known_hosts_path(folder),
     }
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
-    return ["ssh", "-F", "/dev/null", *options, "-p", str(task.port), "-l", task.user]
+    return ["ssh", "-F", "/dev/null", *options, "-p", str(port), "-l", user]
+
+
+def _ssh(task: Task) -> list[str]:
+    return ssh_command(task.folder, task.port, task.user)
 
 
 @contextlib.contextmanager

@@ -86,3 +86,29 @@ def test_answers_that_cannot_be_written(capfd: pytest.CaptureFixture[str], monke
         os.dup2(before, 1)
         os.close(before)
         os.close(writable)
+LEAVING = """\
+import atexit, os, sys
+from twisted_rsh.cli.__main__ import run
+class Late:
+    def __del__(self):
+        os.write(1, b"taken apart\\n")
+late = Late()
+atexit.register(sys.stdout.write, "exit function\\n")
+sys.argv = ["trsh", *sys.argv[1:]]
+run()
+"""
+
+
+@pytest.mark.parametrize(("word", "status"), [("--version", 0), ("--bogus", 255)])
+def test_leaving(word: str, status: int) -> None:
+    """The process ends with the status, behind the functions of atexit and their output, and takes nothing apart."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING, word], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (status, "exit function\n")
+
+
+def test_leaving_without_descriptors() -> None:
+    """A process that was started without stdout and stderr leaves with its status, too."""
+    words = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", sys.executable, "-m", "twisted_rsh.client", "--bogus"]
+    assert subprocess.run(words, timeout=60, check=False).returncode == 255

@@ -12,8 +12,8 @@ command.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from twisted_rsh.cli.destination import Destination, UsageError, parse_destination
@@ -27,6 +27,7 @@ from twisted_rsh.cli.values import (
     parse_share,
 )
 from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.core.values import dataclass
 
 __all__ = ["CONTROL_WORDS", "OPTIONS", "Arguments", "Option", "parse_arguments"]
 
@@ -132,7 +133,7 @@ _EXCLUSIVE = frozenset({"sessiontype", "addressfamily"})
 """Keywords of options that contradict each other."""
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Arguments:
     """The words of one command line, taken apart.
 
@@ -164,9 +165,9 @@ class Arguments:
     :ivar shows_help: whether ``-h`` is.
     """
 
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings = dataclasses.field(default_factory=Settings)
     destination: Destination | None = None
-    command: list[str] = field(default_factory=list)
+    command: list[str] = dataclasses.field(default_factory=list)
     terminal: TerminalWish | None = None
     quiet: bool = False
     verbosity: int = 0

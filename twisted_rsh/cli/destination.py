@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from dataclasses import dataclass
 
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.core.values import dataclass
 
 __all__ = ["Destination", "UsageError", "parse_destination", "parse_host", "parse_user"]
 

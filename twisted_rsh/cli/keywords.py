@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from twisted_rsh.cli.destination import UsageError, parse_host, parse_user
@@ -24,6 +24,7 @@ from twisted_rsh.cli.values import (
     parse_size,
     parse_terminal_wish,
 )
+from twisted_rsh.core.values import dataclass
 
 __all__ = ["KEYWORDS", "Keyword", "Settings", "Takes", "find_keyword", "is_of_ssh", "split_line", "split_words"]
 
@@ -217,7 +218,7 @@ def _unquoted(match: re.Match[str]) -> str:
     return match[0][1:] if len(match[0]) == 2 and match[0][0] == "\\" else match[0]
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Settings:
     """The settings of one run: the first value of each, or all values where each counts.
 
@@ -225,8 +226,8 @@ class Settings:
     :ivar notes: a line for each keyword that had no effect, for ``-v``.
     """
 
-    values: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    notes: list[str] = dataclasses.field(default_factory=list)
 
     def apply(self, keyword: Keyword, text: str) -> None:
         """Take what stands behind a keyword.

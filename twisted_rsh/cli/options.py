@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from twisted_rsh.cli.arguments import OPTIONS, Arguments, parse_arguments
 from twisted_rsh.cli.config_file import Configuration, Subject
@@ -16,6 +16,7 @@ from twisted_rsh.cli.values import TerminalWish, parse_log_level
 from twisted_rsh.client.status import printable
 from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["ClientOptions", "TerminalWish", "complete_options", "parse_options", "usage_text"]

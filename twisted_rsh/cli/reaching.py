@@ -7,7 +7,6 @@ import socket
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 
@@ -90,11 +89,14 @@ class Reach:
 
     def _endpoint(self) -> IStreamClientEndpoint | None:
         options = self._options
+        if not options.family:
+            return None
+        # Only here, as they load much that most runs of the client do not need.
+        from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+
         if options.family == 4:
             return TCP4ClientEndpoint(self._reactor, options.host, options.port)
-        if options.family == 6:
-            return TCP6ClientEndpoint(self._reactor, options.host, options.port)
-        return None
+        return TCP6ClientEndpoint(self._reactor, options.host, options.port)
 
     def _timed_out(self, _result: object, seconds: float) -> Failure:
         options = self._options

@@ -9,10 +9,10 @@ import random
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import deferLater
 
+from twisted_rsh.client.address import AddressEndpoint
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import Error, NoServer, ServerBusy, UnknownServer
 from twisted_rsh.client.link import ClientLink, dial
@@ -168,12 +168,12 @@ def find_pin(config: ConfigFolders, host: str, port: int, fingerprint: str | Non
 
 def _endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
     try:
-        version = ipaddress.ip_address(host).version
+        ipaddress.ip_address(host)
     except ValueError:
+        from twisted.internet.endpoints import HostnameEndpoint  # see twisted_rsh.client.address
+
         return HostnameEndpoint(reactor, host, port)
-    if version == 4:
-        return TCP4ClientEndpoint(reactor, host, port)
-    return TCP6ClientEndpoint(reactor, host, port)
+    return AddressEndpoint(reactor, host, port)
 
 
 def _own_name() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from twisted_rsh.client.errors import LoginRefused, LossReason, ServerUnavailable, SessionLost
 from twisted_rsh.client.link import ClientLink
 from twisted_rsh.core.client_session import ClientSession
@@ -12,6 +10,7 @@ from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume
 from twisted_rsh.core.messages import Auth, ResumeFail, Unavailable
 from twisted_rsh.core.resuming import ClientProof, LinkBinding
+from twisted_rsh.core.values import dataclass
 from twisted_rsh.link.framed_link import Fault
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import exporter, link_secret

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.client.text import decode_text
 from twisted_rsh.core.endings import Ending, Exited, ResourceUsage
 from twisted_rsh.core.errors import Error
+from twisted_rsh.core.values import dataclass
 
 __all__ = ["CommandFailed", "Result"]
 

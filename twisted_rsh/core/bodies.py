@@ -6,7 +6,6 @@ declarations.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import struct
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from twisted_rsh.core.limits import (
     MAX_NUMBER_CHARACTERS,
 )
 from twisted_rsh.core.roles import Phase, Role
+from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "BOTH",
@@ -43,7 +43,7 @@ BOTH = CLIENT | SERVER
 """The roles that may send a message, for :func:`declare`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Declaration:
     """Where a message may occur.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from twisted_rsh.core.fields import (
@@ -24,6 +23,7 @@ from twisted_rsh.core.fields import (
     Text,
 )
 from twisted_rsh.core.limits import MAX_TEXT_BYTES
+from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "ENDING",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.shell_state import ShellState
+from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "ChannelAbandoned",

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_OFFSET, MAX_TIMEOUT_MS
+from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "CHANNEL",
@@ -68,7 +69,7 @@ class Kind(Protocol):
         """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Integer:
     """A whole number from `minimum` to `maximum`."""
 
@@ -90,7 +91,7 @@ OFFSET = Integer(0, MAX_OFFSET)
 """A number of bytes."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Boolean:
     """True or false."""
 
@@ -102,7 +103,7 @@ class Boolean:
     encode = decode
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Nullable:
     """A value of another kind, or ``None``, which is written as ``null``."""
 
@@ -115,7 +116,7 @@ class Nullable:
         return None if value is None else self.kind.decode(value)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Text:
     """Unicode text of at most `max_bytes` bytes of UTF-8."""
 
@@ -135,7 +136,7 @@ class Text:
     encode = decode
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class NativeText:
     """Text that came from bytes, of at most `max_bytes` bytes; undecodable bytes are surrogate escapes (PEP 383)."""
 
@@ -155,7 +156,7 @@ class NativeText:
     encode = decode
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Binary:
     """From `min_bytes` to `max_bytes` bytes, written in base64 (RFC 4648 section 4) with its padding."""
 
@@ -180,7 +181,7 @@ class Binary:
         return data
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Name:
     """One of a fixed set of names."""
 
@@ -194,7 +195,7 @@ class Name:
     encode = decode
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Choice(Generic[E]):
     """A member of an enumeration of texts, written as its value."""
 
@@ -212,7 +213,7 @@ class Choice(Generic[E]):
             raise FieldError("not a known name") from error
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Number(Generic[N]):
     """A member of an enumeration of whole numbers, written as its number."""
 
@@ -227,7 +228,7 @@ class Number(Generic[N]):
     encode = decode
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Seconds:
     """Seconds, written as a whole number of a smaller unit, `per_second` of them to the second.
 
@@ -252,7 +253,7 @@ class Seconds:
         return self.units.decode(value) / self.per_second
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Sequence:
     """A list of at most `max_items` values of one kind; a tuple in Python."""
 
@@ -272,7 +273,7 @@ class Sequence:
         return tuple(self.kind.decode(item) for item in value)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Pairs:
     """An object of at most `max_items` names and values of one kind each; a tuple of pairs in Python, in order."""
 
@@ -293,7 +294,7 @@ class Pairs:
         return tuple((self.name.decode(name), self.value.decode(item)) for name, item in value.items())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Object:
     """A value of a dataclass, written as an object that has every member.
 
@@ -334,7 +335,7 @@ class Members(Protocol):
         """
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """A value that is one member of its object, and is left out while it is the default.
 

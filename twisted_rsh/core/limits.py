@@ -6,7 +6,7 @@ An operator may choose the bounds that are fields of :class:`SessionLimits`.  Th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "ACKNOWLEDGE_EVERY",

@@ -61,6 +61,7 @@ from twisted_rsh.core.limits import (
 from twisted_rsh.core.requests import REQUEST, JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Stream
 from twisted_rsh.core.shell_state import SHELL_STATE, ShellState
+from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "MESSAGES",
@@ -100,7 +101,7 @@ _FOLDER = NativeText(MAX_CWD_BYTES)
 
 
 @declare(0x01, CLIENT, Phase.LOGIN)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Auth(JsonMessage):
     """Log in: prove possession of a key, over this very TLS connection.
 
@@ -117,7 +118,7 @@ class Auth(JsonMessage):
 
 
 @declare(0x02, SERVER, Phase.LOGIN)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthOk(JsonMessage):
     """The login succeeded, and a session exists.
 
@@ -136,7 +137,7 @@ class AuthOk(JsonMessage):
 
 
 @declare(0x03, SERVER, Phase.LOGIN)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class AuthFail(Message):
     """The login failed.  It has no body, so every failure looks the same."""
 
@@ -156,7 +157,7 @@ _COUNT = struct.Struct("!Q")
 _CHANNEL = struct.Struct("!I")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Positions:
     """How much one end has received.
 
@@ -209,7 +210,7 @@ def _checked(number: int, maximum: int) -> int:
 
 
 @declare(0x04, CLIENT, Phase.LOGIN)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resume(Message):
     """Go on with a session over this link.
 
@@ -248,7 +249,7 @@ class Resume(Message):
 
 
 @declare(0x05, SERVER, Phase.LOGIN)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeOk(Message):
     """The session goes on.
 
@@ -274,7 +275,7 @@ class ResumeOk(Message):
 
 
 @declare(0x06, SERVER, Phase.LOGIN)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeFail(JsonMessage):
     """The session does not go on.  The last message on this link; it is the same for every reason.
 
@@ -285,7 +286,7 @@ class ResumeFail(JsonMessage):
 
 
 @declare(0x07, SERVER, Phase.LOGIN)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Unavailable(JsonMessage):
     """The client has proved who it is, and the server cannot serve it now.  The last message on this link.
 
@@ -299,7 +300,7 @@ class Unavailable(JsonMessage):
 
 
 @declare(0x21, CLIENT, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Open(JsonMessage):
     """Run a job on a new channel.
 
@@ -355,7 +356,7 @@ def _command(text: bytes) -> str:
 
 
 @declare(0x22, SERVER, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Opened(JsonMessage):
     """The job runs.
 
@@ -368,7 +369,7 @@ class Opened(JsonMessage):
 
 
 @declare(0x23, SERVER, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exit(JsonMessage):
     """The job ended, or the server refused it.  The server's last message on the channel.
 
@@ -395,7 +396,7 @@ class Exit(JsonMessage):
 
 
 @declare(0x26, CLIENT, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Signal(JsonMessage):
     """Send a signal to the job's whole process group.
 
@@ -408,7 +409,7 @@ class Signal(JsonMessage):
 
 
 @declare(0x2A, SERVER, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Suspended(JsonMessage):
     """A signal has suspended the job, or the job goes on.
 
@@ -421,7 +422,7 @@ class Suspended(JsonMessage):
 
 
 @declare(0x2B, CLIENT, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Inspect(PackedMessage):
     """Ask how it is with a persistent shell.
 
@@ -434,7 +435,7 @@ class Inspect(PackedMessage):
 
 
 @declare(0x2C, SERVER, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected(JsonMessage):
     """Answer INSPECT.
 
@@ -447,7 +448,7 @@ class Inspected(JsonMessage):
 
 
 @declare(0x29, CLIENT, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Resize(PackedMessage):
     """Give the job's terminal another size.
 
@@ -464,7 +465,7 @@ class Resize(PackedMessage):
 
 
 @declare(0x27, CLIENT, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Close(PackedMessage):
     """Close a channel: the server ends the job if it still runs.  The client's last message on the channel.
 
@@ -480,7 +481,7 @@ class Close(PackedMessage):
 
 
 @declare(0x10, BOTH, Phase.SESSION)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Data(Message):
     """Bytes of a stream.
 
@@ -525,7 +526,7 @@ def _check_data(channel: int, stream: int, offset: int, size: int) -> None:
 
 
 @declare(0x11, BOTH, Phase.SESSION)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Credit(PackedMessage):
     """The receiver of a stream consumed some of it.
 
@@ -542,7 +543,7 @@ class Credit(PackedMessage):
 
 
 @declare(0x24, BOTH, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class End(PackedMessage):
     """A stream ended.
 
@@ -559,7 +560,7 @@ class End(PackedMessage):
 
 
 @declare(0x25, BOTH, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Stop(PackedMessage):
     """The receiver of a stream wants no more of it: the program that writes the stream should see a broken pipe.
 
@@ -577,7 +578,7 @@ class Stop(PackedMessage):
 
 
 @declare(0x12, BOTH, Phase.SESSION)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Ack(PackedMessage):
     """Control messages arrived.
 
@@ -590,7 +591,7 @@ class Ack(PackedMessage):
 
 
 @declare(0x13, BOTH, Phase.SESSION)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Ping(PackedMessage):
     """Ask for a sign of life.
 
@@ -603,7 +604,7 @@ class Ping(PackedMessage):
 
 
 @declare(0x14, BOTH, Phase.SESSION)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Pong(PackedMessage):
     """Answer the latest PING; earlier ones that it answers too get no answer of their own.
 
@@ -616,7 +617,7 @@ class Pong(PackedMessage):
 
 
 @declare(0x20, BOTH, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Part(Message):
     """The next piece of the body of a control message that one frame cannot carry; the message follows the last piece.
 
@@ -638,7 +639,7 @@ class Part(Message):
 
 
 @declare(0x28, BOTH, Phase.SESSION, sequenced=True)
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Goodbye(JsonMessage):
     """The sender ends the session on purpose, and with it the session's jobs.  The sender's last message.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from twisted_rsh.core.fields import (
@@ -35,6 +34,7 @@ from twisted_rsh.core.limits import (
     MAX_TIMEOUT_MS,
     MAX_TYPED_AHEAD_BYTES,
 )
+from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "COMMAND_GRACE_SECONDS",

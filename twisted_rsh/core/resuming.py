@@ -18,7 +18,6 @@ import hmac
 import struct
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from twisted_rsh.core.channel import Channel
 from twisted_rsh.core.codec import encode
@@ -26,6 +25,7 @@ from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtoco
 from twisted_rsh.core.limits import REPLAY_BYTES
 from twisted_rsh.core.messages import Data, Positions, Resume, ResumeOk
 from twisted_rsh.core.sequence import ControlOutbox
+from twisted_rsh.core.values import dataclass
 
 __all__ = ["SECRET_LABEL", "ClientProof", "LinkBinding", "Replay", "ServerProof", "secret_context"]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from twisted_rsh.core.fields import OFFSET, Boolean, Choice, Integer, NativeText, Object, Record, Sequence, wire
 from twisted_rsh.core.limits import MAX_CWD_BYTES, MAX_JOB_COMMAND_BYTES, MAX_LISTED_JOBS
+from twisted_rsh.core.values import dataclass
 
 __all__ = ["JOB", "SHELL_STATE", "BackgroundJob", "JobState", "ShellState"]
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import errno
+import functools
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -80,6 +81,12 @@ def check_folder(path: bytes) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
+@functools.lru_cache(maxsize=16)  # a server has one account, and a few commands a millisecond
+def _own_environment(account: Account) -> dict[bytes, bytes]:
+    """Return the variables of every job of an account, to be copied."""
+    return {os.fsencode(name): os.fsencode(value) for name, value in account.environment}
+
+
 def plan_job(
     request: JobRequest,
     account: Account,
@@ -122,7 +129,7 @@ def plan_job(
             RefusalReason.TOO_LONG,
             f"the {_subject(request)} and its environment take {total} bytes; at most {MAX_REQUEST_BYTES} are allowed",
         )
-    environment = {os.fsencode(name): os.fsencode(value) for name, value in account.environment}
+    environment = dict(_own_environment(account))
     if request.terminal is not None:
         environment[b"TERM"] = encode_text(request.terminal.term, account.encoding, "the type of the terminal")
     environment |= dict(additions)

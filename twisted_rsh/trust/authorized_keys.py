@@ -13,8 +13,8 @@ import base64
 import errno
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import TrustedContent, UntrustedFile, read_if_changed
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import BadKey, check_public_key, encode_string

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 
+from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.authorized_keys import MAX_AUTHORIZED_KEYS_BYTES, parse_authorized_keys
 from twisted_rsh.trust.files import (
     BadKeyFile,

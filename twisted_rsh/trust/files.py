@@ -16,9 +16,9 @@ import shlex
 import stat
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from twisted_rsh.core.errors import Error
+from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "BadKeyFile",

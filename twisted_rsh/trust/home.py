@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from twisted_rsh.core.errors import Error
+from twisted_rsh.core.values import dataclass
 
 __all__ = ["ConfigFolders", "HomeUnknown"]
 

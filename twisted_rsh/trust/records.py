@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 
+from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder, read_trusted_file, replace_private_file
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders

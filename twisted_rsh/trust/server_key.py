@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import NameOID
 
+from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import BadKeyFile, read_or_create_secret_file
 from twisted_rsh.trust.fingerprint import format_fingerprint, spki_sha256
 from twisted_rsh.trust.home import ConfigFolders

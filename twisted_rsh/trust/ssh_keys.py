@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAl
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from twisted_rsh.core.errors import Error
+from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.fingerprint import ssh_fingerprint
 
 __all__ = [

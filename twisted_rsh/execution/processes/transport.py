@@ -33,6 +33,8 @@ from twisted_rsh.execution.processes.typed_ahead import take_back, type_silently
 
 __all__ = ["ProcessGroups", "SpawnedProcess", "spawn_process"]
 
+_log = Logger()
+
 
 def spawn_process(
     reactor: IJobReactor,
@@ -151,8 +153,6 @@ class SpawnedProcess:
     :ivar resource_usage: what it used, from `processExited` on; ``None`` before, and where that is not known.
     """
 
-    _log = Logger()
-
     def __init__(self, reactor: IJobReactor, protocol: FlowControlledProtocol, spawned: Spawned) -> None:
         self._reactor = reactor
         self._protocol = protocol
@@ -179,7 +179,7 @@ class SpawnedProcess:
         except BaseException:
             self._abandon(spawned.pid)
             raise
-        with self._log.failuresHandled("while making the connection of a process"):
+        with _log.failuresHandled("while making the connection of a process"):
             protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted does not annotate it
         if spawned.stderr is None:
             reactor.callLater(0, self._report_closed, 2)
@@ -222,7 +222,7 @@ class SpawnedProcess:
 
     def _report_closed(self, number: int) -> None:
         self._open.discard(number)
-        with self._log.failuresHandled("while reporting a closed stream of a process"):
+        with _log.failuresHandled("while reporting a closed stream of a process"):
             self._protocol.childConnectionLost(number)
         self._report_end()
 
@@ -233,13 +233,13 @@ class SpawnedProcess:
         if self._outputs[1].is_closed:
             self._hang_up()
         self._reason = failure_of(report.status)
-        with self._log.failuresHandled("while reporting the exit of a process"):
+        with _log.failuresHandled("while reporting the exit of a process"):
             self._protocol.processExited(self._reason)
         self._report_end()
 
     def _report_end(self) -> None:
         if self._reason is not None and not self._open:
-            with self._log.failuresHandled("while reporting the end of a process"):
+            with _log.failuresHandled("while reporting the end of a process"):
                 self._protocol.processEnded(self._reason)
 
     # Input

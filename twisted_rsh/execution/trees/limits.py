@@ -65,7 +65,7 @@ class UsageLimits:
     @property
     def are_set(self) -> bool:
         """Tell whether there is any limit."""
-        return any(limit is not None for limit in (self.cpu, self.memory, self.processes))
+        return self.cpu is not None or self.memory is not None or self.processes is not None
 
     def within(self, bounds: UsageLimits) -> UsageLimits:
         """Return the smaller one of each limit.

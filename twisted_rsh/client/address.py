@@ -1,0 +1,79 @@
+"""The way to a server whose address is a number: a TCP connection, and no look-up.
+
+Twisted's own endpoints would do.  But their module loads everything that an endpoint may need, which takes a client
+that runs one command as long as its login; so only a host name loads them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IConnector, IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["CONNECT_SECONDS", "AddressEndpoint"]
+
+CONNECT_SECONDS = 30.0
+"""Seconds that a TCP connection may take, as with Twisted's own endpoints."""
+
+
+@implementer(IStreamClientEndpoint)
+class AddressEndpoint:
+    """A TCP port of an IPv4 or IPv6 address.
+
+    :param reactor: provides `IReactorTCP` and `IReactorTime`.
+    :param address: a numeric address.
+    :param port: the TCP port.
+    """
+
+    def __init__(self, reactor: Any, address: str, port: int) -> None:
+        self._reactor = reactor
+        self._address = address
+        self._port = port
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect.
+
+        :param factory: makes the connection's protocol, and does not decline.
+        :returns: fires with the protocol in the turn after the connection was made; fails with a
+            :class:`twisted.internet.error.ConnectError`.  Cancelling it closes the socket.
+        """
+        connecting = _Connecting(self._reactor, factory)
+        self._reactor.connectTCP(self._address, self._port, connecting, timeout=CONNECT_SECONDS)
+        return connecting.done
+
+
+class _Connecting(ClientFactory):
+    """One attempt: tells whether it led to a connection."""
+
+    noisy = False
+
+    def __init__(self, reactor: Any, factory: IProtocolFactory) -> None:
+        self.done: Deferred[IProtocol] = Deferred(self._cancel)
+        self._reactor = reactor
+        self._factory = factory
+        self._connector: IConnector | None = None
+
+    def startedConnecting(self, connector: IConnector) -> None:
+        self._connector = connector
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        protocol = self._factory.buildProtocol(addr)  # type: ignore[arg-type]  # an address of TCP
+        # The reactor connects it to its transport behind this call.
+        self._reactor.callLater(0, self._connected, protocol)
+        return protocol  # type: ignore[return-value]
+
+    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+        if not self.done.called:
+            self.done.errback(reason)
+
+    def _connected(self, protocol: IProtocol) -> None:
+        if not self.done.called:
+            self.done.callback(protocol)
+
+    def _cancel(self, _: Deferred[IProtocol]) -> None:
+        if self._connector is not None:
+            self._connector.disconnect()
