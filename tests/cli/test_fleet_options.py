@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from twisted_rsh.cli.__main__ import _read_options
+from twisted_rsh.cli.__main__ import main
 from twisted_rsh.cli.arguments import parse_arguments
 from twisted_rsh.cli.destination import UsageError
-from twisted_rsh.cli.fleet_options import DEFAULT_PARALLEL, MAX_OUTPUT_BYTES, FleetOptions
-from twisted_rsh.cli.options import MAX_JSON_OUTPUT_BYTES, ClientOptions, complete_options
+from twisted_rsh.cli.fleet_options import DEFAULT_PARALLEL, MAX_OUTPUT_BYTES, FleetOptions, complete_fleet_options
+from twisted_rsh.cli.options import MAX_JSON_OUTPUT_BYTES, complete_options
 from twisted_rsh.cli.values import MAX_HOST_COUNT, Share, parse_share
 from twisted_rsh.fleet.host_lists import MAX_HOSTS
 
@@ -36,9 +36,10 @@ def write(path: Path, text: str) -> None:
 
 def fleet(line: str) -> FleetOptions:
     """Read a command line."""
-    options = _read_options(line.split())
-    assert isinstance(options, FleetOptions)
-    return options
+    found = parse_arguments(line.split())
+    if found.hosts is None:
+        complete_options(found)
+    return complete_fleet_options(found)
 
 
 def addresses(line: str) -> list[tuple[str, str | None, str, int]]:
@@ -52,7 +53,12 @@ def test_every_word_is_the_command() -> None:
     assert [one.command for _, one in options.hosts] == [("ls", "-l", "--json")] * 2
     assert (options.quiet, options.prefix, options.common.json) == (True, True, False)
     assert fleet("--hosts=a -- -x").common.command == ("-x",)
-    assert isinstance(_read_options(["--help", "--hosts", "a"]), ClientOptions)
+
+
+def test_help_beside_hosts(capfd: pytest.CaptureFixture[str]) -> None:
+    """A question for help is answered, and no host is dialled."""
+    assert main(["--help", "--hosts", "a"]) == 0
+    assert capfd.readouterr().out.startswith("usage: trsh")
 
 
 def test_defaults() -> None:

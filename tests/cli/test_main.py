@@ -86,6 +86,8 @@ def test_answers_that_cannot_be_written(capfd: pytest.CaptureFixture[str], monke
         os.dup2(before, 1)
         os.close(before)
         os.close(writable)
+
+
 LEAVING = """\
 import atexit, os, sys
 from twisted_rsh.cli.__main__ import run

@@ -332,7 +332,7 @@ async def test_network_breaks(serving: Serving, tmp_path: Path) -> None:
     require_tool("ansible-playbook")
     proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, serving.service.tcp_port))
     await proxy.start()
-    host = {
+    host: dict[str, object] = {
         "ansible_twisted_rsh_config_dir": serving.config.config,
         "ansible_twisted_rsh_fingerprint": serving.service.fingerprint,
     }

@@ -16,9 +16,8 @@ if os.name != "posix":  # the modules below need fcntl and pwd, which other syst
     sys.exit("twisted-rsh needs a POSIX system")
 
 from twisted_rsh import __version__
-from twisted_rsh.cli.arguments import parse_arguments
+from twisted_rsh.cli.arguments import Arguments, parse_arguments
 from twisted_rsh.cli.destination import UsageError
-from twisted_rsh.cli.fleet_options import FleetOptions, complete_fleet_options
 from twisted_rsh.cli.options import ClientOptions, complete_options, usage_text
 from twisted_rsh.client.status import FAILURE_STATUS
 from twisted_rsh.trust.home import HomeUnknown
@@ -36,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Until the program runs, Ctrl-C simply ends it; Python's own handler would print a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
-        options = _read_options(sys.argv[1:] if arguments is None else arguments)
-        if isinstance(options, FleetOptions):
-            return _run_fleet(options)
+        found = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+        if found.hosts is not None and not _asks(found):
+            return _run_fleet(found)
+        options = complete_options(found)
         answer = _answer(options)
         if answer is not None:
             return answer
@@ -75,24 +75,20 @@ def _tell_error(error: OSError) -> int:
     return FAILURE_STATUS
 
 
-def _read_options(words: Sequence[str]) -> ClientOptions | FleetOptions:
-    """Read a command line, for one host or, with ``--hosts``, for many.
-
-    :raises UsageError: it is wrong.
-    :raises HomeUnknown: the user has no home.
-    """
-    found = parse_arguments(words)
-    asks = found.shows_help or found.shows_version or found.completion is not None or found.query is not None
-    return complete_options(found) if found.hosts is None or asks else complete_fleet_options(found)
+def _asks(found: Arguments) -> bool:
+    return found.shows_help or found.shows_version or found.completion is not None or found.query is not None
 
 
-def _run_fleet(options: FleetOptions) -> int:
+def _run_fleet(found: Arguments) -> int:
     """Run a command on many hosts; return the exit status.
 
-    :raises UsageError: there is no command.
+    :raises UsageError: the command line is wrong, or there is no command.
     :raises HomeUnknown: the user has no home.
     :raises OSError: a file cannot be opened.
     """
+    from twisted_rsh.cli.fleet_options import complete_fleet_options
+
+    options = complete_fleet_options(found)
     if not options.common.command and os.isatty(0):
         raise UsageError("--hosts needs a command, or a script on stdin")
     from twisted_rsh.cli.descriptors import ensure_standard_descriptors
