@@ -81,7 +81,7 @@ def test_several_keys(known: KnownServers) -> None:
 
 
 def test_what_a_user_writes_stays(known: KnownServers, file: Path) -> None:
-    """Comments, blank lines, tabs, CRLF, bytes that are no text, and a last line without its end: all stay as they are."""
+    """Comments, blank lines, tabs, CRLF, bytes that are no text and an unfinished last line stay as they are."""
     lines = [
         b"# my servers",
         b"",
@@ -149,7 +149,7 @@ def make_link(file: Path) -> None:
         (make_group_writable, "is writable by group or others; run: chmod go-w"),
         (make_link, "is not a regular file"),
         (Path.mkdir, "is not a regular file"),
-        (lambda file: os.mkfifo(file), "is not a regular file"),
+        (os.mkfifo, "is not a regular file"),
         (lambda file: file.write_bytes(b"#" * (MAX_KNOWN_SERVERS_BYTES + 1)), "has more than 262144 bytes"),
         (lambda file: file.write_bytes(b"\n" * (MAX_KNOWN_SERVERS_LINES + 1)), "has more than 4096 lines"),
     ],
@@ -217,7 +217,7 @@ class Full:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def __enter__(self) -> Full:
+    def __enter__(self) -> Full:  # noqa: PYI034 - typing.Self is new in Python 3.11
         return self
 
     def __exit__(self, *_exception: object) -> None:

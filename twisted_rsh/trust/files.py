@@ -349,15 +349,18 @@ def _locked(folder: str, path: str, seconds: float) -> Iterator[None]:
 
 def _lock(descriptor: int, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                raise OSError(error.errno, "another program is changing it") from None
-            time.sleep(LOCK_PAUSE_SECONDS)
-        else:
-            return
+    while not _try_lock(descriptor):
+        if time.monotonic() >= deadline:
+            raise BlockingIOError(errno.EAGAIN, "another program is changing it")
+        time.sleep(LOCK_PAUSE_SECONDS)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:

@@ -2,8 +2,8 @@
 
 A line is ``address fingerprint comment``, such as ``build.example.org:8082 SHA256:... added 2026-01-31``.  An IPv6
 address has brackets.  A server with several keys has several lines, and may have any of them.  Blank lines, and those
-that ``#`` begins, mean nothing.  A file with any other line is refused as a whole: a typing error must not make a server
-unknown, because the user would then be asked to trust whatever answers.
+that ``#`` begins, mean nothing.  A file with any other line is refused as a whole: a typing error must not make a
+server unknown, because the user would then be asked to trust whatever answers.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class KnownServer:
 class KnownServers:
     """The servers that a client knows.  Each method reads the file anew; the last two change it, all of it or nothing.
 
-    Every method raises :class:`~twisted_rsh.trust.files.UntrustedFile` if another user could have written the file or it
-    is too large, :class:`BadKnownServers` if a line is wrong, and `OSError` if the system does not allow it.
+    Every method raises :class:`~twisted_rsh.trust.files.FileProblem` if another user could have written the file, if it
+    is too large, or if a line of it is wrong; and `OSError` if the system does not allow it.
 
     :param config: the user's folders.
     :ivar path: the file.

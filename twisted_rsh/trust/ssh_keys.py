@@ -250,6 +250,14 @@ _TYPES: dict[bytes, tuple[_Check, _Build, tuple[str, ...]]] = {
 }
 
 
+def public_line(blob: bytes) -> str:
+    """Write a public key as a line of ``authorized_keys`` has it, without a comment.
+
+    :param blob: the key in SSH's wire format, which has been checked.
+    """
+    return f"{split_strings(blob)[0].decode('ascii')} {base64.b64encode(blob).decode('ascii')}"
+
+
 def encode_string(data: bytes) -> bytes:
     """Encode a ``string``.
 
