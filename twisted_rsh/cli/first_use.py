@@ -64,7 +64,8 @@ class FirstUse:
             with contextlib.suppress(termios.error):
                 termios.tcflush(0, termios.TCIFLUSH)
         try:
-            self._say(f"The key of {server} is not known.  Its fingerprint is {fingerprint}.")
+            self._say(f"The key of {server} is not known.  Its fingerprint is")
+            self._say(fingerprint)
             self._say("Compare it with the one that the server's log shows.")
             for _ in range(MAX_ANSWERS):
                 self._say("Is it the same?  Type yes, no, or the fingerprint:")

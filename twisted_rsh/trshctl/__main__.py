@@ -19,7 +19,7 @@ from twisted_rsh.client.status import printable
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
 from twisted_rsh.trshctl.answer import Answer
-from twisted_rsh.trshctl.enrolling import enroll, enroll_by_invitation, enroll_over_ssh, reaching_words
+from twisted_rsh.trshctl.enrolling import enroll, enroll_by_invitation, enroll_over_ssh, reaching_words, show_key
 from twisted_rsh.trshctl.known import check_known, forget_known, list_known
 from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.private_memory import hide_memory
@@ -40,6 +40,7 @@ Usage: trshctl enroll LINE
        trshctl enroll --fingerprint SHA256:... [user@]host[:port]
        trshctl enroll --ssh [user@]host [--program PATH] [[user@]host[:port]]
        trshctl enroll [user@]host[:port]
+       trshctl key
        trshctl known list [--json]
        trshctl known check [--json] [host[:port] ...]
        trshctl known forget host[:port] ...
@@ -52,6 +53,7 @@ Make a server known to this client, and this client's key to the server.
                          keys of that server are forgotten
   enroll --ssh           use an SSH login: the second host is the one to dial
   enroll                 show the server's fingerprint, and ask
+  key                    print the line of this client's public key
   known list             list the servers that are known
   known check            dial them, or the named ones, and compare their keys
   known forget           forget all keys of a server
@@ -116,6 +118,11 @@ def _choose(words: list[str]) -> Work:
     match words:
         case ["enroll", *rest]:
             return _enroll(rest)
+        case ["key", *rest]:
+            options = parse_options(rest)
+            if _split_hosts(rest)[1]:
+                raise UsageError(f"key takes no host: {_WAY_OUT}")
+            return lambda reactor: show_key(reactor, options)
         case ["known", "list", *rest]:
             as_json = _take_flag(rest, "--json")
             options = parse_options(rest)

@@ -25,7 +25,7 @@ from twisted_rsh.trust.fingerprint import BadFingerprint, format_fingerprint, pa
 from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.known_servers import KnownServers, format_address
 
-__all__ = ["enroll", "enroll_by_invitation", "enroll_over_ssh", "reaching_words"]
+__all__ = ["enroll", "enroll_by_invitation", "enroll_over_ssh", "reaching_words", "show_key"]
 
 MAX_ANSWER_BYTES = 64 * 1024
 """Bytes that an SSH login may print on stdout: the answer has some hundred, and start-up files may print before it."""
@@ -35,6 +35,16 @@ def reaching_words(invitation: Invitation) -> list[str]:
     """Return the words of ``trsh`` for the server of an invitation."""
     address = format_address(invitation.host, invitation.port)
     return ["--fingerprint", format_fingerprint(invitation.pin), "-l", invitation.user, address]
+
+
+async def show_key(reactor: Any, options: ClientOptions) -> Answer:
+    """Print the line of the client's public key, which is made where there is none.
+
+    :param reactor: the reactor.
+    :param options: name the key.
+    :raises Error: the file of the key cannot be used.
+    """
+    return Answer(f"{Reach(reactor, options, options.config_folders()).key().public_line}\n")
 
 
 async def enroll_by_invitation(reactor: Any, options: ClientOptions, invitation: Invitation) -> Answer:
