@@ -46,6 +46,7 @@ LAYERS = {
     "inviting": {"server", "trust", "core"},
     "manage": {"inviting", "server", "clock", "trust", "core"},
     "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
+    "trshctl.__main__": {"", "trshctl", "cli", "client", "clock", "trust", "core"},  # as below
     "server.__main__": {"tap", "server"},
     "cli.__main__": {"", "cli", "client", "trust", "core"},  # the package itself has the version
     "client.__main__": {"cli.__main__"},

@@ -21,6 +21,7 @@ __all__ = [
     "parse_escape",
     "parse_family",
     "parse_flag",
+    "parse_host_key_check",
     "parse_interval",
     "parse_log_level",
     "parse_port",

@@ -24,7 +24,7 @@ from twisted_rsh.trshctl.known import check_known, forget_known, list_known
 from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.private_memory import hide_memory
 
-__all__ = ["FAILURE_STATUS", "USAGE_STATUS", "USAGE_TEXT", "main"]
+__all__ = ["FAILURE_STATUS", "USAGE_STATUS", "USAGE_TEXT", "main", "parse_command"]
 
 FAILURE_STATUS = 1
 """The exit status when the program cannot do what it is asked, or a server is not as it should be."""
@@ -69,6 +69,7 @@ The other options of trsh say how to reach the server, such as -p, -i and -o.
 The exit status is 0; 1 if something could not be done or a server has another
 key; 2 after a mistake in the command line.
 """
+"""The help."""
 
 _WAY_OUT = "try 'trshctl --help'"
 
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hide_memory()
     try:
         answer = _answer(words)
-        work = None if answer is not None else _choose(words)
+        work = None if answer is not None else parse_command(words)
     except UsageError as error:
         _complain(str(error))
         return USAGE_STATUS
@@ -109,9 +110,11 @@ def _answer(words: list[str]) -> str | None:
     return None
 
 
-def _choose(words: list[str]) -> Work:
+def parse_command(words: list[str]) -> Work:
     """Read the command line.
 
+    :param words: its words, without the program's name; they are changed.
+    :returns: what to do on a reactor.
     :raises UsageError: it is wrong.
     :raises Error: the configuration is.
     """
@@ -197,7 +200,11 @@ def _split_hosts(words: list[str]) -> tuple[list[str], list[str]]:
         return words, []
     count = len(found.command) + 1
     options, hosts = words[:-count], words[-count:]
-    if parse_arguments(options).destination is not None:
+    try:
+        is_behind = parse_arguments(options).destination is not None
+    except UsageError:  # the words are right, so that the cut is not: it is within an option
+        is_behind = True
+    if is_behind:
         raise UsageError(f"options stand before the host: {_WAY_OUT}")
     return options, hosts
 

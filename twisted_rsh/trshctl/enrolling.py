@@ -109,7 +109,7 @@ async def enroll_over_ssh(reactor: Any, options: ClientOptions, target: str, pro
         user=options.user or answer["user"],
         fingerprint=answer["fingerprint"],
     )
-    _remember(options)
+    _remember(options)  # SSH vouches for the key, whether the server runs now or not
     await _log_in(reactor, options)
     return _enrolled(options)
 
@@ -172,6 +172,7 @@ def _remember(options: ClientOptions) -> None:
 
 
 def _enrolled(options: ClientOptions) -> Answer:
+    _remember(options)
     words = [] if options.config_dir is None else ["--config-dir", options.config_dir]
     host = options.typed_host
     if options.port != DEFAULT_PORT:

@@ -40,6 +40,7 @@ __all__ = [
     "encode_mpint",
     "encode_string",
     "parse_public_key",
+    "public_line",
     "split_strings",
 ]
 
