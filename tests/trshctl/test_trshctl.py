@@ -203,6 +203,7 @@ exec {python} -m twisted_rsh.manage enroll-key --config-dir {server}
 """
 
 
+@pytest.mark.real
 @asynchronous
 async def test_ssh(serving: Serving, client: ConfigFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over SSH: the key goes there and the fingerprint comes back, behind whatever the login prints."""
