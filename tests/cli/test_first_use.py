@@ -21,6 +21,8 @@ from twisted_rsh.trust.records import read_record
 
 real = pytest.mark.real
 
+pytestmark = pytest.mark.uncut("the first use is over before there is a session to cut")
+
 QUESTION = "Is it the same?  Type yes, no, or the fingerprint:"
 
 
@@ -61,7 +63,6 @@ def known(config: ConfigFolders) -> list[str]:
     return [one.fingerprint for one in KnownServers(config)]
 
 
-@pytest.mark.uncut("the client dials twice before it logs in")
 @pytest.mark.parametrize("answer", ["yes", pytest.param("fingerprint", marks=real)])
 def test_yes(server: ServerProcess, config: ConfigFolders, answer: str) -> None:
     """A-24: a user who says yes, or types the fingerprint, is asked once; the server is known from then on."""
@@ -124,7 +125,6 @@ def test_interrupted(server: ServerProcess, config: ConfigFolders) -> None:
 
 
 @real
-@pytest.mark.uncut("the client dials twice before it logs in")
 def test_console(server: ServerProcess, config: ConfigFolders) -> None:
     """The console asks too, and then has its prompt; keys that were typed before the question do not answer it."""
     with on_terminal(server, config, HOST) as terminal:

@@ -81,11 +81,10 @@ def test_an_invited_key_logs_in(inviting: Inviting, logged: list[LogEvent]) -> N
     assert isinstance(inviting.answer(again, inviting.claim(again, secret, 2)), AuthFail)
     assert inviting.keys == [client_key(1).blob]
     plain = inviting.rig.connect()
-    assert isinstance(inviting.answer(plain, replace(inviting.claim(plain, secret), **NO_INVITATION)), AuthOk)
+    assert isinstance(
+        inviting.answer(plain, replace(inviting.claim(plain, secret), invitation=None, invitation_proof=None)), AuthOk
+    )
     assert not any(secret.hex() in formatEvent(event) for event in logged)
-
-
-NO_INVITATION = {"invitation": None, "invitation_proof": None}
 
 
 def test_two_clients_at_once(inviting: Inviting) -> None:

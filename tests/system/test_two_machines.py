@@ -149,7 +149,7 @@ def two(tmp_path: Path) -> Iterator[Two]:
     with cable() as ends:
         require(ends is not None, "network namespaces are not allowed here")
         assert ends is not None
-        machines = Two(*(Machine(words, home, homes[2]) for words, home in zip(ends, homes, strict=False)))
+        machines = Two(Machine(ends[0], homes[0], homes[2]), Machine(ends[1], homes[1], homes[2]))
         (command,) = section("start")
         with subprocess.Popen(
             [*machines.server.prefix, *command.removeprefix("server$ ").split()],

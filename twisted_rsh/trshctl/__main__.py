@@ -85,7 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's own handler prints a traceback
-    hide_memory()
     try:
         answer = _answer(words)
         work = None if answer is not None else parse_command(words)
@@ -97,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILURE_STATUS
     if work is None:
         return _print(answer or "")
+    hide_memory()
     return _run(work)
 
 

@@ -72,8 +72,8 @@ async def enroll(reactor: Any, options: ClientOptions) -> Answer:
     :param options: how to reach the server.
     :raises Error: the server has another key, or does not let the client in, and what to do.
     """
-    _check_file(options)
-    if options.fingerprint is None and not may_ask(options):
+    is_known = bool(KnownServers(options.config_folders()).pins(options.host, options.port))
+    if options.fingerprint is None and not is_known and not may_ask(options):
         raise Error(
             "there is no terminal to ask on: give --fingerprint SHA256:..., which the server's log shows, "
             "or the line of `twisted-rsh invite`"
