@@ -318,7 +318,7 @@ async def link(stack: contextlib.ExitStack) -> Victim:
     """A link that is aborted, as by the resume of its session on another link."""
     ours, peer = socket.socketpair()
     with ours:
-        links = _LinkFactory(reactor, bytes(32), 30.0)
+        links = _LinkFactory(reactor, (bytes(32),), 30.0)
         links.found.addErrback(lambda failure: None)
         made: list[Any] = []
         build = links.buildProtocol
@@ -353,7 +353,7 @@ class Unreachable:
 async def dial_of_client(stack: contextlib.ExitStack) -> Victim:
     """A connection that the client has not made yet, and gives up."""
     endpoint = Unreachable()
-    dialling = Deferred.fromCoroutine(dial(reactor, endpoint, bytes(32)))
+    dialling = Deferred.fromCoroutine(dial(reactor, endpoint, (bytes(32),)))
     dialling.addErrback(lambda failure: None)
     return Victim(endpoint.watched.fileno(), endpoint.watched.provoke, dialling.cancel)
 

@@ -47,7 +47,10 @@ LAYERS = {
     # A program of its own that a job runs: it knows bytes and files, and nothing of this protocol.
     "files": {"files"},
     # The programs: nothing imports them.
-    "manage": {"server", "clock", "trust", "core"},
+    "inviting": {"server", "trust", "core"},
+    "manage": {"inviting", "server", "clock", "trust", "core"},
+    "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
+    "trshctl.__main__": {"", "trshctl", "cli", "client", "clock", "trust", "core"},  # as below
     "server.__main__": {"tap", "server"},
     "cli.__main__": {"", "cli", "client", "trust", "core"},  # the package itself has the version
     "client.__main__": {"cli.__main__"},

@@ -56,12 +56,15 @@ if TYPE_CHECKING:
     from twisted_rsh.trust.files import FileProblem
     from twisted_rsh.trust.fingerprint import BadFingerprint, parse_fingerprint
     from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
+    from twisted_rsh.trust.invitation import BadInvitation, Invitation
+    from twisted_rsh.trust.known_servers import KnownServer, KnownServers
 
 __all__ = [
     "DEFAULT_PORT",
     "KILL",
     "BackgroundJob",
     "BadFingerprint",
+    "BadInvitation",
     "ClientKey",
     "CommandFailed",
     "ConfigFolders",
@@ -73,10 +76,13 @@ __all__ = [
     "FileProblem",
     "Grace",
     "HomeUnknown",
+    "Invitation",
     "Job",
     "JobEnd",
     "JobState",
     "Keep",
+    "KnownServer",
+    "KnownServers",
     "Limit",
     "LimitReached",
     "LocalProtocolError",
@@ -140,6 +146,8 @@ _NAMES_BY_MODULE = {
     "trust.files": "FileProblem",
     "trust.fingerprint": "BadFingerprint parse_fingerprint",
     "trust.home": "ConfigFolders HomeUnknown",
+    "trust.invitation": "BadInvitation Invitation",
+    "trust.known_servers": "KnownServer KnownServers",
 }
 """The modules that define the public names."""
 

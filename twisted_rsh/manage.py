@@ -1,34 +1,32 @@
-"""``twisted-rsh sessions``: list the sessions of this account's servers on this machine, and end them."""
+"""``twisted-rsh``: what the account of a server does with it beside running it.
+
+``sessions`` lists the sessions of this account's servers on this machine, and ends them; ``invite`` and ``enroll-key``
+let further clients in (:mod:`twisted_rsh.inviting`).
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
-import os
-import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from twisted.internet import defer
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.task import react
 from twisted.protocols.amp import AMP
 
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
-from twisted_rsh.server.control import EndSession, NextSession, is_our_own_peer
+from twisted_rsh.inviting import InviteOptions, KeyOptions, enroll_key, invite, parse_duration, parse_place
+from twisted_rsh.server.control import EndSession, NextSession
+from twisted_rsh.server.control_client import Problem, answer_of, config_folders, connect_to_control, control_ports
+from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
-from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
-__all__ = ["Problem", "SessionOptions", "main", "manage_sessions", "parse_arguments"]
-
-ANSWER_SECONDS = 10.0
-"""Seconds that a server has to answer: more than enough for one on this machine."""
+__all__ = ["SessionOptions", "main", "manage_sessions", "parse_arguments"]
 
 FAILURE_STATUS = 1
 """The exit status when the program cannot do what it is asked."""
@@ -38,10 +36,6 @@ USAGE_STATUS = 2
 
 SHOWN_KEY = 15
 """Characters of a key's fingerprint in the table: ``SHA256:`` and enough to tell keys apart."""
-
-
-class Problem(Error):
-    """The program cannot do what it is asked; ``str()`` gives one line that names the problem and the way out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +58,7 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(USAGE_STATUS)
 
 
-def parse_arguments(words: Sequence[str]) -> SessionOptions:
+def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | KeyOptions:
     """Read the command line.
 
     :param words: its words, without the program's name.
@@ -72,7 +66,7 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions:
         status 0 and the help on stdout.
     """
     parser = _Parser(prog="twisted-rsh", description="Manage the servers of this account on this machine.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="sessions")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sessions = commands.add_parser("sessions", help="list the sessions, or end some of them")
     sessions.add_argument(
         "--end",
@@ -82,11 +76,47 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions:
         help="end the session whose identifier begins with ID; may be repeated",
     )
     sessions.add_argument("--json", action="store_true", help="list the sessions as JSON")
-    sessions.add_argument(
-        "--config-dir", metavar="FOLDER", help="folder of the keys and records, as given to the server"
+    inviting = commands.add_parser("invite", help="print a line that lets one client in, once")
+    inviting.add_argument(
+        "--ttl",
+        metavar="TIME",
+        type=_typed(parse_duration),
+        default=DEFAULT_INVITATION_SECONDS,
+        help="how long the line can be used: 90s, 10m (the default), 2h",
     )
+    inviting.add_argument("--port", type=int, help="port of the server, where this account has several")
+    inviting.add_argument(
+        "--host",
+        metavar="HOST[:PORT]",
+        type=_typed(parse_place),
+        help="name or address, and port, by which the client reaches the server",
+    )
+    enrolling = commands.add_parser("enroll-key", help="let a key in whose public line is on stdin; for trshctl")
+    for command in (sessions, inviting, enrolling):
+        command.add_argument(
+            "--config-dir", metavar="FOLDER", help="folder of the keys and records, as given to the server"
+        )
     options = parser.parse_args(list(words))
+    if options.command == "invite":
+        host, port = options.host or (None, None)
+        return InviteOptions(
+            config_dir=options.config_dir, seconds=options.ttl, port=options.port, host=host, shown_port=port
+        )
+    if options.command == "enroll-key":
+        return KeyOptions(config_dir=options.config_dir)
     return SessionOptions(config_dir=options.config_dir, end=tuple(options.end), as_json=options.json)
+
+
+def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Let argparse show the line of an error; it shows no other kind of exception."""
+
+    def read(text: str) -> Any:
+        try:
+            return parse(text)
+        except Problem as problem:
+            raise argparse.ArgumentTypeError(str(problem)) from None
+
+    return read
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -100,8 +130,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     async def run(reactor: Any) -> None:
         use_steady_clock(reactor)
         try:
-            text = await manage_sessions(reactor, options)
-        except Problem as problem:
+            if isinstance(options, SessionOptions):
+                text = await manage_sessions(reactor, options)
+            elif isinstance(options, InviteOptions):
+                text = await invite(reactor, options)
+            else:
+                text = enroll_key(options, sys.stdin.buffer)
+        except Error as problem:
             _complain(str(problem))
             raise SystemExit(FAILURE_STATUS) from None
         with contextlib.suppress(BrokenPipeError):
@@ -119,18 +154,17 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
     :returns: the text to print: the list, or nothing.
     :raises Problem: the folder cannot be read, a server does not answer, or no single session fits an identifier.
     """
-    try:
-        config = (
-            ConfigFolders.default(os.environ) if options.config_dir is None else ConfigFolders.at(options.config_dir)
-        )
-    except HomeUnknown as error:
-        raise Problem(str(error)) from None
-    servers = {port: server for port in _ports(config) if (server := await _connect(reactor, config, port)) is not None}
+    config = config_folders(options.config_dir)
+    servers = {
+        port: server
+        for port in control_ports(config)
+        if (server := await connect_to_control(reactor, config, port)) is not None
+    }
     try:
         found = [(port, session) for port, server in servers.items() for session in await _sessions(reactor, server)]
         for beginning in options.end:
             port, session = _only(beginning, found)
-            await _answer(reactor, servers[port].callRemote(EndSession, session=session["id"]))
+            await answer_of(reactor, servers[port].callRemote(EndSession, session=session["id"]))
         if options.end:
             return ""
         if options.as_json:
@@ -144,47 +178,14 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
             transport.loseConnection()
 
 
-def _ports(config: ConfigFolders) -> list[int]:
-    folder = os.path.dirname(config.control_path(0))
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise Problem(f"cannot read {folder}: {error.strerror}; choose another folder with --config-dir") from None
-    stems = (name.removesuffix(".sock") for name in names if name.endswith(".sock"))
-    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
-
-
-async def _connect(reactor: Any, config: ConfigFolders, port: int) -> AMP | None:
-    path = config.control_path(port)
-    endpoint = UNIXClientEndpoint(reactor, path, timeout=ANSWER_SECONDS)
-    try:
-        server: AMP = await connectProtocol(endpoint, AMP())
-    except ConnectError:
-        return None  # a server that was killed has left its socket behind
-    transport: Any = server.transport
-    if not is_our_own_peer(transport):
-        transport.abortConnection()
-        raise Problem(f"{path} is served by another user; remove it with: rm {shlex.quote(path)}")
-    return server
-
-
 async def _sessions(reactor: Any, server: AMP) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     while True:
         after = found[-1]["id"] if found else ""
-        answer = await _answer(reactor, server.callRemote(NextSession, after=after))
+        answer = await answer_of(reactor, server.callRemote(NextSession, after=after))
         if not answer["found"]:
             return found
         found.append(json.loads(answer["session"]))
-
-
-async def _answer(reactor: Any, waiting: Deferred[dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return await waiting.addTimeout(ANSWER_SECONDS, reactor)
-    except defer.TimeoutError:
-        raise Problem(f"a server does not answer within {ANSWER_SECONDS:g} s; restart it if it hangs") from None
 
 
 def _only(beginning: str, found: list[tuple[int, dict[str, Any]]]) -> tuple[int, dict[str, Any]]:

@@ -58,7 +58,7 @@ def test_every_word_is_the_command() -> None:
 def test_help_beside_hosts(capfd: pytest.CaptureFixture[str]) -> None:
     """A question for help is answered, and no host is dialled."""
     assert main(["--help", "--hosts", "a"]) == 0
-    assert capfd.readouterr().out.startswith("usage: trsh")
+    assert capfd.readouterr().out.startswith("Usage: trsh")
 
 
 def test_defaults() -> None:

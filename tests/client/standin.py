@@ -275,7 +275,7 @@ class Network:
 
     async def _connected(self, resume: bool) -> Connection:
         pin = self.server.who.pin
-        link = await dial(self.clock, self, pin)
+        link = await dial(self.clock, self, (pin,))
         welcome = await log_in(link, client_key(), ALICE, SessionLimits())
         reconnector = Reconnector(self.clock, self, pin, welcome, self.elapsed, lambda: 0.0)
         return Connection(link, welcome, reconnector if resume else None, lambda: self.slept)

@@ -23,7 +23,7 @@ from twisted.web.server import Site
 
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh import Connection, connect, connect_to_endpoint
-from twisted_rsh.client.connecting import find_pin
+from twisted_rsh.client.connecting import fetch_pin, find_pins
 from twisted_rsh.client.errors import (
     Error,
     LoginRefused,
@@ -37,8 +37,9 @@ from twisted_rsh.link.framed_link import HANDSHAKE_SECONDS
 from twisted_rsh.link.tls import PinnedClientTLS, ServerTLS
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import FileProblem, UntrustedFile
-from twisted_rsh.trust.fingerprint import format_fingerprint
+from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.known_servers import KnownServers
 from twisted_rsh.trust.records import ServerRecord, write_record
 from twisted_rsh.trust.server_key import ServerKey, load_or_create_server_key
 
@@ -225,6 +226,60 @@ async def test_unknown_servers_are_not_dialled(config: ConfigFolders) -> None:
 
 
 @asynchronous
+async def test_known_server(serving: Serving, tmp_path: Path) -> None:
+    """A server of the file is known without a fingerprint, by its host and its port; any of its keys will do."""
+    config = ConfigFolders.at(str(tmp_path / "other"))
+    key = load_or_create_client_key(serving.config)
+    known = KnownServers(config)
+    known.add(HOST, serving.port, bytes(32))
+    known.add(HOST, serving.port, parse_fingerprint(serving.service.fingerprint))
+    connection = await connect(reactor, HOST, serving.port, config=config, key=key)
+    assert (await connection.run("echo here")).text == "here\n"
+    await connection.close()
+    assert isinstance(await refused(connect(reactor, HOST, serving.port + 1, config=config, key=key)), UnknownServer)
+
+
+@asynchronous
+async def test_changed_key(serving: Serving, tmp_path: Path) -> None:
+    """A-24, C-01: a server with another key than the file has is sent nothing; the line has both fingerprints and the
+    command that makes it known again.  A fingerprint that the caller gives comes before the file."""
+    config = ConfigFolders.at(str(tmp_path / "o t"))
+    key = load_or_create_client_key(serving.config)
+    KnownServers(config).add(HOST, serving.port, bytes(32))
+    error = await refused(connect(reactor, HOST, serving.port, config=config, key=key))
+    assert isinstance(error, WrongServer)
+    assert error.found == parse_fingerprint(serving.service.fingerprint)
+    assert str(error) == (
+        f"the key of {HOST} port {serving.port} has changed: it is {serving.service.fingerprint}, and known is "
+        f"{WRONG_PIN}; nothing was sent there; if the administrator of the server confirms the new key, run: "
+        f"trshctl enroll --config-dir '{config.config}' --fingerprint {serving.service.fingerprint} "
+        f"{HOST}:{serving.port}"
+    )
+    error = await refused(connect(reactor, HOST, serving.port, config=config, key=key, destination="ada@build"))
+    assert str(error).endswith(f"--fingerprint {serving.service.fingerprint} ada@build")
+    fingerprint = serving.service.fingerprint
+    await (await connect(reactor, HOST, serving.port, config=config, key=key, fingerprint=fingerprint)).close()
+
+
+@asynchronous
+async def test_broken_file_of_known_servers(serving: Serving) -> None:
+    """A file of known servers that is broken is no reason to trust a server by less."""
+    path = Path(serving.config.known_servers_path)
+    path.write_text("build\n")
+    with pytest.raises(FileProblem, match="line 1 is wrong"):
+        await connect(reactor, HOST, serving.port, config=serving.config)
+
+
+@asynchronous
+async def test_asking_for_a_key(serving: Serving, listen: Listen) -> None:
+    """A client that asks a server for its key sends it no message, and learns of a server that has none."""
+    endpoint = TCP4ClientEndpoint(reactor, HOST, serving.port)
+    assert format_fingerprint(await fetch_pin(reactor, endpoint)) == serving.service.fingerprint
+    with pytest.raises(NotARemoteShell):
+        await fetch_pin(reactor, TCP4ClientEndpoint(reactor, HOST, listen(Strangers(b"HTTP/1.1 400 Bad\r\n"))))
+
+
+@asynchronous
 async def test_fingerprint_that_is_none(config: ConfigFolders) -> None:
     """A typing error in the fingerprint is the caller's."""
     with pytest.raises(ValueError, match="'md5:00' is not a fingerprint"):
@@ -350,11 +405,15 @@ async def test_cancelled_while_dialling(config: ConfigFolders) -> None:
 
 
 def test_pin_is_the_fingerprints_or_the_records(config: ConfigFolders) -> None:
-    """The user's word counts first, then the record of this port; other machines have none."""
+    """The user's word counts first, then the file and the record of this port; other machines have no record."""
     write_record(config, 8082, ServerRecord(b"r" * 32, "x", 1, ()))
-    assert find_pin(config, HOST, 8082, None) == b"r" * 32
-    assert find_pin(config, "localhost", 8082, None) == b"r" * 32
-    assert find_pin(config, HOST, 8082, WRONG_PIN) == bytes(32)
-    assert find_pin(config, "192.0.2.1", 8082, WRONG_PIN) == bytes(32)
+    assert find_pins(config, HOST, 8082, None) == (b"r" * 32,)
+    assert find_pins(config, "localhost", 8082, None) == (b"r" * 32,)
+    assert find_pins(config, HOST, 8082, WRONG_PIN) == (bytes(32),)
+    assert find_pins(config, "192.0.2.1", 8082, WRONG_PIN) == (bytes(32),)
+    KnownServers(config).add("192.0.2.1", 8082, b"k" * 32)
+    KnownServers(config).add(HOST, 8082, b"k" * 32)
+    assert find_pins(config, "192.0.2.1", 8082, None) == (b"k" * 32,)
+    assert find_pins(config, HOST, 8082, None) == (b"k" * 32, b"r" * 32)
     with pytest.raises(UnknownServer):
-        find_pin(config, HOST, 8083, None)
+        find_pins(config, HOST, 8083, None)

@@ -68,7 +68,7 @@ class Dialling:
         tls = tls or PinnedClientTLS(self.pin)
         self.outcomes: list[object] = []
         found: Deferred[ClientLink] = Deferred()
-        self.link = ClientLink(self.clock, tls, self.pin, found)
+        self.link = ClientLink(self.clock, tls, (self.pin,), found)
 
         async def connect() -> Connection:
             link = await found

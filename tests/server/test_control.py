@@ -28,12 +28,12 @@ from tests.server.waiting import is_gone, until
 from tests.serving import Serving, asynchronous, link_of, reactor
 from tests.system.other_user import other_users_command, other_users_folder, require_other_user
 from tests.system.running import START_SECONDS, assert_one_line, own_environment, running_server
-from twisted_rsh import manage
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.requests import Grace
-from twisted_rsh.manage import Problem, SessionOptions, main, manage_sessions, parse_arguments
-from twisted_rsh.server import control
+from twisted_rsh.manage import SessionOptions, main, manage_sessions, parse_arguments
+from twisted_rsh.server import control, control_client
 from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSession, is_our_own_peer
+from twisted_rsh.server.control_client import Problem
 from twisted_rsh.trust.home import ConfigFolders
 
 PROGRAM = "twisted_rsh.manage"
@@ -41,7 +41,9 @@ PROGRAM = "twisted_rsh.manage"
 
 def options(config: ConfigFolders, *words: str) -> SessionOptions:
     """Return the options of a command line with a folder."""
-    return parse_arguments(["sessions", "--config-dir", config.state, *words])
+    parsed = parse_arguments(["sessions", "--config-dir", config.state, *words])
+    assert isinstance(parsed, SessionOptions)
+    return parsed
 
 
 async def listed(config: ConfigFolders) -> list[dict[str, Any]]:
@@ -292,7 +294,7 @@ async def test_another_user_at_the_socket(serving: Serving, monkeypatch: pytest.
     with pytest.raises(ConnectionClosed):
         await client.callRemote(NextSession, after="")
     monkeypatch.undo()
-    monkeypatch.setattr(manage, "is_our_own_peer", lambda _transport: False)
+    monkeypatch.setattr(control_client, "is_our_own_peer", lambda _transport: False)
     assert "served by another user" in await problem(serving.config)
 
 
@@ -320,7 +322,7 @@ async def test_a_server_that_does_not_answer(
     config: ConfigFolders, goes: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """O-06: the program waits a limited time, and fails with one line."""
-    monkeypatch.setattr(manage, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.2)
     path = config.control_path(1)
     os.makedirs(os.path.dirname(path), mode=0o700)
     silent = Silent(goes)

@@ -16,6 +16,7 @@ from twisted_rsh.cli.values import (
     parse_escape,
     parse_family,
     parse_flag,
+    parse_host_key_check,
     parse_interval,
     parse_log_level,
     parse_port,
@@ -101,6 +102,7 @@ _ALL = (
     Keyword("SessionType", "session_type", parse_session_type),
     Keyword("RemoteCommand", "remote_command", _unless_none, Takes.REST),
     Keyword("BatchMode", "batch_mode", parse_flag),
+    Keyword("StrictHostKeyChecking", "strict_host_key", parse_host_key_check),
     Keyword("LogLevel", "log_level", parse_log_level),
     Keyword("EscapeChar", "escape_character", parse_escape),
     Keyword("SendEnv", "sent_variables", _patterns, Takes.WORDS, adds=True),
@@ -142,7 +144,7 @@ _OF_SSH = frozenset(
     PreferredAuthentications Protocol ProxyUseFdpass PubkeyAcceptedAlgorithms PubkeyAcceptedKeyTypes
     PubkeyAuthentication RefuseConnection RekeyLimit RequiredRSASize RevokedHostKeys RhostsRSAAuthentication
     RSAAuthentication SecurityKeyProvider SmartcardDevice StreamLocalBindMask StreamLocalBindUnlink
-    StrictHostKeyChecking SyslogFacility TCPKeepAlive Tunnel TunnelDevice UpdateHostKeys UseKeychain UsePrivilegedPort
+    SyslogFacility TCPKeepAlive Tunnel TunnelDevice UpdateHostKeys UseKeychain UsePrivilegedPort
     UseRoaming UserKnownHostsFile VerifyHostKeyDNS VersionAddendum VisualHostKey WarnWeakCrypto XAuthLocation
     """.lower().split()
 )

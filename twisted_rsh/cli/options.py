@@ -49,6 +49,7 @@ class ClientOptions:
     :ivar verbosity: how many times ``-v`` was given.
     :ivar log_file: the file that gets the log, and the client's own lines; ``None`` for stderr.
     :ivar batch_mode: whether the client must never ask its user anything.
+    :ivar strict_host_key: whether the client must never ask about the key of a server that it does not know.
     :ivar escape_character: what begins an escape at the beginning of a line; ``None`` for no escapes.
     :ivar family: the version of IP to use, 4 or 6; 0 for any.
     :ivar connect_timeout: seconds until the login must have succeeded; ``None`` for the system's own limits.
@@ -95,6 +96,7 @@ class ClientOptions:
     verbosity: int = 0
     log_file: str | None = None
     batch_mode: bool = False
+    strict_host_key: bool = False
     escape_character: str | None = "~"
     family: int = 0
     connect_timeout: float | None = None
@@ -292,6 +294,7 @@ class _Assembly:
             verbosity=max(level, 0),
             log_file=found.log_file,
             batch_mode=get("batch_mode", False),
+            strict_host_key=get("strict_host_key", False),
             escape_character=get("escape_character", "~"),
             family=get("family", 0),
             connect_timeout=get("connect_timeout"),

@@ -16,6 +16,7 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from twisted.python.failure import Failure
 
 from twisted_rsh.cli.background import Launch
+from twisted_rsh.cli.first_use import FirstUse, may_ask
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
 from twisted_rsh.cli.job_control import stop_in_background
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
@@ -282,7 +283,8 @@ class Program:
     ) -> None:
         self._reactor = reactor
         self._options = options
-        self._reach = Reach(reactor, options, options.config_folders())
+        first_use = FirstUse(reactor, foreground.outputs, foreground.settings) if may_ask(options) else None
+        self._reach = Reach(reactor, options, options.config_folders(), first_use)
         self._foreground = foreground
         self._task = task
         self._launch = launch
@@ -325,6 +327,8 @@ class Program:
             if not self._options.quiet:
                 foreground.outputs.say(warning)
         connection = await Deferred.fromCoroutine(self._reach.connect())
+        if self._reach.warning and not self._options.quiet:
+            foreground.outputs.say(self._reach.warning)
         if self._launch is not None:
             if self._options.no_command:
                 foreground.outputs.stop()

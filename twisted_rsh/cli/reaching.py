@@ -1,26 +1,46 @@
-"""The way to the server, as the options describe it: the key to log in with, addresses, a proxy, patience."""
+"""The way to the server, as the options describe it: keys of both sides, addresses, a proxy, patience."""
 
 from __future__ import annotations
 
 import os
 import socket
+import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python.failure import Failure
 
+from twisted_rsh.cli.first_use import FirstUse
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.proxy_command import ProxyCommandEndpoint
-from twisted_rsh.client.connecting import connect
+from twisted_rsh.client.connecting import connect, fetch_pin, find_pins, is_loopback, tcp_endpoint
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import NoServer
-from twisted_rsh.core.errors import Error
+from twisted_rsh.client.errors import Error, LoginRefused, NoServer, ServerUnavailable, UnknownServer
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.trust.client_key import ClientKey, load_client_key
+from twisted_rsh.trust.client_key import ClientKey, load_client_key, load_or_create_client_key
+from twisted_rsh.trust.files import FileProblem
+from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.invitation import Invitation
+from twisted_rsh.trust.known_servers import KnownServers, format_address
 
-__all__ = ["Reach"]
+__all__ = ["Reach", "added_today", "describe_problem"]
+
+Outcome = TypeVar("Outcome")
+
+
+def added_today() -> str:
+    """Return the comment of a line that is added to the known servers."""
+    return f"added {time.strftime('%Y-%m-%d')}"
+
+
+def describe_problem(error: Error | OSError) -> str:
+    """Describe an error in a line that names the file, where it is one of a file."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
 
 
 class Reach:
@@ -28,40 +48,141 @@ class Reach:
 
     :param reactor: the reactor.
     :param options: the options.
-    :param config: the folders of the client's own key and of the records of servers.
+    :param config: the folders of the client's own key, of the known servers and of the records of servers.
+    :param first_use: asks the user about a server that is not known; ``None`` to refuse it.
+    :ivar warning: a line for the user once the client is connected, or empty.
     """
 
-    def __init__(self, reactor: Any, options: ClientOptions, config: ConfigFolders) -> None:
+    def __init__(
+        self, reactor: Any, options: ClientOptions, config: ConfigFolders, first_use: FirstUse | None = None
+    ) -> None:
         self._reactor = reactor
         self._options = options
         self._config = config
+        self._first_use = first_use
+        self.warning = ""
         self._proxy = None if options.proxy_command is None else ProxyCommandEndpoint(reactor, options.proxy_command)
 
-    async def connect(self) -> Connection:
-        """Connect and log in.
+    async def connect(self, invitation: Invitation | None = None) -> Connection:
+        """Connect and log in.  A server whose fingerprint the options or the user name is known from then on.
 
+        :param invitation: one to the server, which makes the client's key one that may log in; ``None`` for a key that
+            may already.
         :raises twisted_rsh.core.errors.Error: that failed, or took longer than the options allow.
-        :raises OSError: a file cannot be read.
+        :raises OSError: a file cannot be read or written.
         """
+        fingerprint = self._options.fingerprint
+        if fingerprint is not None:
+            connection = await self._log_in(fingerprint, invitation)
+            self._remember(fingerprint)
+            return connection
+        try:
+            return await self._log_in(None)
+        except UnknownServer as unknown:
+            if self._first_use is None:
+                raise
+            return await self._use_first(self._first_use, unknown)
+
+    async def _use_first(self, first_use: FirstUse, unknown: UnknownServer) -> Connection:
+        """Ask the user about the key that a server shows, and log in if it is the right one.
+
+        :param unknown: what to raise where no server answers on this machine.
+        """
+        options = self._options
+        try:
+            pin = await self.fetch_pin()
+        except NoServer as error:
+            if is_loopback(options.host):
+                raise unknown from None
+            raise NoServer(f"cannot connect to {options.host} port {options.port}: {error}") from error
+        fingerprint = format_fingerprint(pin)
+        await first_use.confirm(self._name(), fingerprint)
+        known = KnownServers(self._config)
+        try:
+            connection = await self._log_in(fingerprint)
+        except (LoginRefused, ServerUnavailable):
+            # It is a server with the key that the user has accepted, whatever it thinks of the user.
+            known.add(options.host, options.port, pin, added_today())
+            raise
+        known.add(options.host, options.port, pin, added_today())
+        return connection
+
+    def _name(self) -> str:
+        """Name the server for people: as the user typed it, and where that leads."""
+        options = self._options
+        address = f"{options.host} port {options.port}"
+        return address if options.typed_host == options.host else f"{options.typed_host} ({address})"
+
+    def _remember(self, fingerprint: str) -> None:
+        """Make a server known that has proven the fingerprint of the options, unless it is known.
+
+        The command has what it needs, so that no fault of the file is one of the command's.
+        """
+        options = self._options
+        try:
+            if not self._is_known():
+                KnownServers(self._config).add(
+                    options.host, options.port, parse_fingerprint(fingerprint), added_today()
+                )
+        except (FileProblem, OSError) as error:
+            self.warning = f"the server is not remembered: {describe_problem(error)}"
+
+    def _is_known(self) -> bool:
+        try:
+            find_pins(self._config, self._options.host, self._options.port, None)
+        except UnknownServer:
+            return False
+        return True
+
+    async def _log_in(self, fingerprint: str | None, invitation: Invitation | None = None) -> Connection:
         options = self._options
         connecting = connect(
             self._reactor,
             options.host,
             options.port,
             user=options.user,
-            fingerprint=options.fingerprint,
+            fingerprint=fingerprint,
             config=self._config,
             limits=self._limits(),
             resume=not options.no_resume,
-            key=self._key(),
-            endpoint=self._proxy or self._endpoint(),
+            key=self._given_key(),
+            endpoint=self._endpoint(),
+            destination=self.destination,
+            invitation=invitation,
         )
-        if options.connect_timeout is not None:
-            connecting.addTimeout(options.connect_timeout, self._reactor, self._timed_out)
+        return await self._in_time(connecting)
+
+    async def _in_time(self, connecting: Deferred[Outcome], seconds: float | None = None) -> Outcome:
+        options = self._options
+        seconds = options.connect_timeout or seconds
+        if seconds is not None:
+            connecting.addTimeout(seconds, self._reactor, self._timed_out)
         try:
             return await connecting
         except socket.gaierror as error:
             raise NoServer(f"cannot connect to {options.host} port {options.port}: {error.strerror}") from None
+
+    async def fetch_pin(self, seconds: float | None = None) -> bytes:
+        """Ask the server for its key; see :func:`twisted_rsh.client.connecting.fetch_pin`.
+
+        :param seconds: how long that may take where the options do not say it; ``None`` for the system's own limits.
+        """
+        return await self._in_time(Deferred.fromCoroutine(fetch_pin(self._reactor, self._endpoint())), seconds)
+
+    def key(self) -> ClientKey:
+        """Read the key to log in with, or make the client's own.
+
+        :raises twisted_rsh.core.errors.Error: there is no such key.
+        :raises OSError: a file cannot be read or written.
+        """
+        return self._given_key() or load_or_create_client_key(self._config)
+
+    @property
+    def destination(self) -> str:
+        """The user's own words for the server, by which another command finds it: ``alice@build:8082``."""
+        options = self._options
+        user = "" if options.user is None else f"{options.user}@"
+        return user + format_address(options.typed_host, options.port)
 
     def stop(self) -> None:
         """End what the way needed.  May be called more than once."""
@@ -77,7 +198,7 @@ class Reach:
             limits = replace(limits, keepalive_misses=max(self._options.alive_count, 2))
         return limits
 
-    def _key(self) -> ClientKey | None:
+    def _given_key(self) -> ClientKey | None:
         """Read the key from the first file of the options that exists."""
         paths = self._options.identities
         if not paths:
@@ -87,10 +208,12 @@ class Reach:
             raise Error(f"there is no key to log in with: {paths[0]!r} does not exist")
         return load_client_key(found)
 
-    def _endpoint(self) -> IStreamClientEndpoint | None:
+    def _endpoint(self) -> IStreamClientEndpoint:
         options = self._options
+        if self._proxy is not None:
+            return self._proxy
         if not options.family:
-            return None
+            return tcp_endpoint(self._reactor, options.host, options.port)
         # Only here, as they load much that most runs of the client do not need.
         from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 

@@ -24,6 +24,7 @@ __all__ = [
     "parse_family",
     "parse_flag",
     "parse_host_count",
+    "parse_host_key_check",
     "parse_interval",
     "parse_log_level",
     "parse_port",
@@ -237,6 +238,29 @@ def parse_disconnection_policy(text: str) -> Disconnection:
         return parse_disconnection(text)
     except ValueError:
         raise UsageError(f"not a policy: {text!r}: give kill, keep, or grace: and seconds, such as grace:600") from None
+
+
+def parse_host_key_check(text: str) -> bool:
+    """Read the value of ``StrictHostKeyChecking``.
+
+    :returns: whether the user is never asked about the key of a server.  No value makes the client trust a key that it
+        would not trust without it.
+    :raises UsageError: the value is none of ssh's.
+    """
+    if text.lower() not in _HOST_KEY_CHECKS:
+        raise UsageError(f"not a way to check keys: {text!r}: give one of {', '.join(_HOST_KEY_CHECKS)}")
+    return _HOST_KEY_CHECKS[text.lower()]
+
+
+_HOST_KEY_CHECKS = {
+    "yes": True,
+    "true": True,
+    "ask": False,
+    "accept-new": False,
+    "no": False,
+    "off": False,
+    "false": False,
+}
 
 
 def parse_flag(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Connecting to a server: find its address and its key, dial it, log in."""
+"""Connecting to a server: find its address and the keys that it may have, dial it, log in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ipaddress
 import os
 import pwd
 import random
+import shlex
+from collections.abc import Collection
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,18 +16,30 @@ from twisted.internet.task import deferLater
 
 from twisted_rsh.client.address import AddressEndpoint
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.client.errors import Error, NoServer, ServerBusy, UnknownServer
+from twisted_rsh.client.errors import Error, NoServer, ServerBusy, UnknownServer, WrongServer
 from twisted_rsh.client.link import ClientLink, dial
 from twisted_rsh.client.login import log_in
 from twisted_rsh.client.reconnecting import Reconnector, retry_delay
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
-from twisted_rsh.trust.fingerprint import parse_fingerprint
+from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.invitation import Invitation
+from twisted_rsh.trust.known_servers import KnownServers, format_address
 from twisted_rsh.trust.records import read_record
 
-__all__ = ["BUSY_RETRY_SECONDS", "BUSY_SECONDS", "DEFAULT_HOST", "connect", "connect_to_endpoint", "find_pin"]
+__all__ = [
+    "BUSY_RETRY_SECONDS",
+    "BUSY_SECONDS",
+    "DEFAULT_HOST",
+    "connect",
+    "connect_to_endpoint",
+    "fetch_pin",
+    "find_pins",
+    "is_loopback",
+    "tcp_endpoint",
+]
 
 DEFAULT_HOST = "127.0.0.1"
 """The host to dial by default."""
@@ -51,17 +65,23 @@ def connect(
     resume: bool = True,
     key: ClientKey | None = None,
     endpoint: IStreamClientEndpoint | None = None,
+    destination: str | None = None,
+    invitation: Invitation | None = None,
 ) -> Deferred[Connection]:
     """Connect to a server and log in.
+
+    The server is known by `fingerprint`; or by the file ``known_servers``, which ``trshctl enroll`` and
+    :class:`twisted_rsh.KnownServers` write; or by the record that a server of the same user has left on this machine.
+    An unknown server is not dialled, and one with another key is sent nothing.
 
     :param reactor: the reactor.
     :param host: a host name or address.
     :param port: the TCP port.
     :param user: the name of the user to log in as; ``None`` for the user who runs this program.
-    :param fingerprint: that of the server's key, ``"SHA256:..."``, as the server's log shows it; ``None`` for a server
-        of the same user on this machine, which has left a record.
-    :param config: the folders of the client's key and of the records; ``None`` for the user's XDG folders.  A missing
-        key is made.
+    :param fingerprint: that of the server's key, ``"SHA256:..."``, as the server's log shows it, and no other key will
+        do; ``None`` for a server that is known.
+    :param config: the folders of the client's key, of the known servers and of the records; ``None`` for the user's XDG
+        folders.  A missing key is made.
     :param limits: how often to ask the server for a sign of life; the server announces the other limits.
     :param resume: whether the session outlives its link: when the link is lost, the client dials the server again, and
         everything goes on, with nothing lost and nothing repeated; see :meth:`twisted_rsh.Connection.watch_link`.
@@ -69,23 +89,37 @@ def connect(
         `on_disconnect`.
     :param key: the key to log in with; ``None`` for the client's own.
     :param endpoint: the way to the server that `host` and `port` name; ``None`` for TCP.
+    :param destination: the user's own word for the server, for the command that an error proposes; ``None`` for the
+        host and the port.
+    :param invitation: lets a key in that may not log in yet; give its host, port, user and fingerprint as well.
     :returns: fires with the connection; fails with a subclass of :class:`~twisted_rsh.core.errors.Error`, such as
         :class:`~twisted_rsh.client.errors.NoServer`, :class:`~twisted_rsh.client.errors.LoginRefused`,
         :class:`~twisted_rsh.client.errors.ServerBusy` when the server has no room for 30 s,
         :class:`~twisted_rsh.client.errors.ServerUnavailable`,
-        :class:`~twisted_rsh.trust.files.FileProblem` when the key or the record cannot be trusted, and
+        :class:`~twisted_rsh.client.errors.UnknownServer`, :class:`~twisted_rsh.client.errors.WrongServer`,
+        :class:`~twisted_rsh.trust.files.FileProblem` when a file of keys or of servers cannot be trusted, and
         :class:`~twisted_rsh.trust.fingerprint.BadFingerprint`, also a :class:`ValueError`, when `fingerprint` is none;
         and with :class:`OSError`.  Cancelling it hangs up.
     """
 
     async def find_and_dial() -> Connection:
         folders = ConfigFolders.default(os.environ) if config is None else config
-        pin = find_pin(folders, host, port, fingerprint)
+        pins = find_pins(folders, host, port, fingerprint, destination)
         own = load_or_create_client_key(folders) if key is None else key
         name = user or _own_name()
-        way = _endpoint(reactor, host, port) if endpoint is None else endpoint
+        way = tcp_endpoint(reactor, host, port) if endpoint is None else endpoint
         try:
-            return await connect_to_endpoint(reactor, way, pin, own, name, limits, resume=resume)
+            return await _log_in_at(reactor, way, pins, own, name, limits, resume, invitation)
+        except WrongServer as error:
+            if fingerprint is not None or not KnownServers(folders).pins(host, port):
+                raise
+            raise WrongServer(
+                f"the key of {host} port {port} has changed: it is {format_fingerprint(error.found)}, and known is "
+                f"{' or '.join(map(format_fingerprint, pins))}; nothing was sent there; if the administrator of the "
+                f"server confirms the new key, run: "
+                f"{_enrol_command(folders, host, port, destination, format_fingerprint(error.found))}",
+                error.found,
+            ) from error
         except NoServer as error:
             raise NoServer(f"cannot connect to {host} port {port}: {error}") from error
 
@@ -114,21 +148,49 @@ def connect_to_endpoint(
     :returns: as that of :func:`connect`.
     """
 
-    async def dial_and_log_in() -> Connection:
-        link = await _dial_patiently(reactor, endpoint, pin)
-        welcome = await log_in(link, key, user, limits or SessionLimits())
-        return Connection(link, welcome, Reconnector(reactor, endpoint, pin, welcome) if resume else None)
-
-    return Deferred.fromCoroutine(dial_and_log_in())
+    return Deferred.fromCoroutine(_log_in_at(reactor, endpoint, (pin,), key, user, limits, resume))
 
 
-async def _dial_patiently(reactor: Any, endpoint: IStreamClientEndpoint, pin: bytes) -> ClientLink:
+async def fetch_pin(reactor: Any, endpoint: IStreamClientEndpoint) -> bytes:
+    """Ask a server for its key, and hang up.  Nothing is sent to it but the beginning of a TLS handshake.
+
+    The answer is no proof of anything: show it to a person who can compare it.
+
+    :param reactor: the reactor.
+    :param endpoint: the server's address.
+    :returns: SHA-256 of its public key, 32 bytes; :func:`twisted_rsh.trust.fingerprint.format_fingerprint` writes it.
+    :raises twisted_rsh.client.errors.Error: no such server answers, or it is too busy.
+    """
+    try:
+        await _dial_patiently(reactor, endpoint, ())
+    except WrongServer as error:
+        return error.found
+    raise AssertionError("a link to a server of which no key is known")
+
+
+async def _log_in_at(
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    pins: Collection[bytes],
+    key: ClientKey,
+    user: str,
+    limits: SessionLimits | None,
+    resume: bool,
+    invitation: Invitation | None = None,
+) -> Connection:
+    link = await _dial_patiently(reactor, endpoint, pins)
+    welcome = await log_in(link, key, user, limits or SessionLimits(), invitation)
+    # The session stays with the key that it began with, also where the server may have others.
+    return Connection(link, welcome, Reconnector(reactor, endpoint, link.pin, welcome) if resume else None)
+
+
+async def _dial_patiently(reactor: Any, endpoint: IStreamClientEndpoint, pins: Collection[bytes]) -> ClientLink:
     """Dial, and dial again while the server says that it is too busy, with pauses of :data:`BUSY_SECONDS` in all."""
     failures = 0
     waited = 0.0
     while True:
         try:
-            return await dial(reactor, endpoint, pin)
+            return await dial(reactor, endpoint, pins)
         except ServerBusy:
             if waited >= BUSY_SECONDS:
                 raise
@@ -139,34 +201,53 @@ async def _dial_patiently(reactor: Any, endpoint: IStreamClientEndpoint, pin: by
         await deferLater(reactor, delay)
 
 
-def find_pin(config: ConfigFolders, host: str, port: int, fingerprint: str | None) -> bytes:
-    """Find out which key the server must have.
+def find_pins(
+    config: ConfigFolders, host: str, port: int, fingerprint: str | None, destination: str | None = None
+) -> tuple[bytes, ...]:
+    """Find out which keys the server may have.
 
-    :param config: the folder of the records.
+    :param config: the folders of the known servers and of the records.
     :param host: the server's host name or address.
     :param port: the server's TCP port.
-    :param fingerprint: what the user says, or ``None``; then only a server of the same user on this machine is known,
-        by the record that it left in the user's own folder.
-    :returns: SHA-256 of the server's public key, 32 bytes.
-    :raises twisted_rsh.client.errors.UnknownServer: the key is not known.
-    :raises twisted_rsh.trust.files.FileProblem: the record cannot be trusted.
+    :param fingerprint: what the user says, or ``None``.  Then the keys are those of the file ``known_servers`` and, on
+        this machine, that of the record which a server of the same user has left in the user's own folder.
+    :param destination: as for :func:`connect`.
+    :returns: SHA-256 of each public key, 32 bytes; at least one.
+    :raises twisted_rsh.client.errors.UnknownServer: no key is known.
+    :raises twisted_rsh.trust.files.FileProblem: the file or the record cannot be trusted.
     :raises twisted_rsh.trust.fingerprint.BadFingerprint: the fingerprint is none.
     """
     if fingerprint is not None:
-        return parse_fingerprint(fingerprint)
-    if not _is_loopback(host):
-        raise UnknownServer(
-            f"the key of {host} port {port} is not known; give --fingerprint SHA256:..., which its server's log shows"
-        )
-    record = read_record(config, port)
-    if record is None:
+        return (parse_fingerprint(fingerprint),)
+    pins = KnownServers(config).pins(host, port)
+    record = read_record(config, port) if is_loopback(host) else None
+    if record is not None and record.spki_sha256 not in pins:
+        pins = (*pins, record.spki_sha256)
+    if pins:
+        return pins
+    if is_loopback(host):
         raise UnknownServer(
             f"no server of yours is known on port {port} of this machine; start one with: twistd rsh --port {port}"
         )
-    return record.spki_sha256
+    command = _enrol_command(config, host, port, destination, "SHA256:...")
+    raise UnknownServer(
+        f"the key of {host} port {port} is not known; run: {command}, with the fingerprint that its server's log shows"
+    )
 
 
-def _endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
+def _enrol_command(config: ConfigFolders, host: str, port: int, destination: str | None, fingerprint: str) -> str:
+    """Write the command that makes a server known."""
+    # The XDG folders are two, and one that was named is both.
+    words = ["--config-dir", shlex.quote(config.config)] if config.config == config.state else []
+    target = shlex.quote(destination or format_address(host, port))
+    return " ".join(["trshctl enroll", *words, "--fingerprint", fingerprint, target])
+
+
+def tcp_endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
+    """Return the way to a host over TCP.
+
+    :param host: a name or an address.
+    """
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -185,7 +266,8 @@ def _own_name() -> str:
         ) from None
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine, by its address or as ``localhost``."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -48,7 +48,14 @@ class NotARemoteShell(Error):
 
 
 class WrongServer(Error):
-    """The server's key is not the expected one.  Nothing was sent to it."""
+    """The server's key is not the expected one.  Nothing was sent to it.
+
+    :ivar found: SHA-256 of the public key that it has, 32 bytes, for a program that shows it to its user.
+    """
+
+    def __init__(self, text: str, found: bytes) -> None:
+        super().__init__(text)
+        self.found = found
 
 
 class ServerBusy(Error):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
 import os
+from collections.abc import Collection
 from typing import Any, cast
 
 from OpenSSL import SSL
@@ -33,6 +33,7 @@ from twisted_rsh.link.tls import (
     LinkTLS,
     LinkTLSFactory,
     PinnedClientTLS,
+    is_pinned,
     peer_spki_sha256,
 )
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -48,11 +49,12 @@ class ClientLink(FramedLink):
 
     :param clock: schedules deadlines, usually the reactor.
     :param tls: the client's side of TLS, which has recorded the key of a wrong server.
-    :param pin: SHA-256 of the server's public key, 32 bytes.
+    :param pins: SHA-256 of each public key that the server may have, 32 bytes.
     :param found: fires with this link once the server is known to be the right one, and fails with an
         :class:`~twisted_rsh.core.errors.Error` if the connection ends before that.  A link that comes to the same point
         after it has fired, as after it was cancelled, aborts itself.
     :param login_seconds: seconds from the connection to the answer to the request.
+    :ivar pin: that of the key that the server has; empty until it is known to be the right one.
     :ivar gone: fires with one line, the reason, when the connection has ended; never fails.
     :ivar breached: whether the server broke the protocol within the session.
     """
@@ -61,15 +63,16 @@ class ClientLink(FramedLink):
         self,
         clock: IReactorTime,
         tls: PinnedClientTLS,
-        pin: bytes,
+        pins: Collection[bytes],
         found: Deferred[ClientLink],
         login_seconds: float = LOGIN_SECONDS,
     ) -> None:
         super().__init__(clock, login_seconds=login_seconds)
-        self.pin = pin
+        self.pin = b""
         self.gone: Deferred[str] = Deferred()
         self.breached = False
         self._tls = tls
+        self._pins = pins
         self._found = found
         self._answer: Deferred[bytes] | None = None
         self._pump: SessionPump | None = None
@@ -113,10 +116,11 @@ class ClientLink(FramedLink):
             return
         digest = peer_spki_sha256(self.tls)
         # TLS has compared it already; if that ever failed to happen, nothing below may.
-        if digest is None or not hmac.compare_digest(digest, self.pin):
+        if digest is None or not is_pinned(digest, self._pins):
             self._tls.stranger = digest
             self.fail("the server has another key than expected")
             return
+        self.pin = digest
         self._found.callback(self)
 
     def frame_received(self, payload: bytes) -> None:
@@ -158,9 +162,11 @@ class ClientLink(FramedLink):
                 "because too many of them failed"
             )
         if self._tls.stranger is not None:
+            expected = " or ".join(map(format_fingerprint, self._pins)) or "none"
             return WrongServer(
                 f"{self.peer} is not the expected server: its key is {format_fingerprint(self._tls.stranger)}, "
-                f"expected {format_fingerprint(self.pin)}"
+                f"expected {expected}",
+                self._tls.stranger,
             )
         if self._broke_off or self.fault is Fault.DEADLINE:
             # A server of ours may do this too, as when it is killed or stopped.
@@ -170,13 +176,14 @@ class ClientLink(FramedLink):
 
 
 async def dial(
-    reactor: Any, endpoint: IStreamClientEndpoint, pin: bytes, login_seconds: float = LOGIN_SECONDS
+    reactor: Any, endpoint: IStreamClientEndpoint, pins: Collection[bytes], login_seconds: float = LOGIN_SECONDS
 ) -> ClientLink:
-    """Connect to a server whose key is known.  Cancelling hangs up, also on a connection that comes later.
+    """Connect to a server that may have one of some keys.  Cancelling hangs up, also on a connection that comes later.
 
     :param reactor: the reactor.
     :param endpoint: the server's address; TLS is added to it.
-    :param pin: SHA-256 of the server's public key, 32 bytes.
+    :param pins: SHA-256 of each public key that the server may have, 32 bytes; with none the dial fails, and the error
+        has the key of the server.
     :param login_seconds: seconds from the connection to the answer to the request that the caller sends next.
     :returns: a link to that server, to which nothing has been sent.
     :raises twisted_rsh.client.errors.NoServer: nothing answers there.
@@ -187,7 +194,7 @@ async def dial(
     :raises twisted_rsh.client.errors.SessionLost: the right server has ended the connection already.
     :raises Exception: any other error of the endpoint.
     """
-    links = _LinkFactory(reactor, pin, login_seconds)
+    links = _LinkFactory(reactor, pins, login_seconds)
     try:
         wrapper = await _cancellable(reactor, endpoint.connect(LinkTLSFactory(links.tls, True, links, reactor)))
     except BaseException as error:
@@ -210,15 +217,15 @@ class _LinkFactory(Factory):
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, pin: bytes, login_seconds: float) -> None:
-        self.tls = PinnedClientTLS(pin)
+    def __init__(self, clock: IReactorTime, pins: Collection[bytes], login_seconds: float) -> None:
+        self.tls = PinnedClientTLS(*pins)
         self.found: Deferred[ClientLink] = Deferred()
         self._clock = clock
-        self._pin = pin
+        self._pins = pins
         self._login_seconds = login_seconds
 
     def buildProtocol(self, addr: IAddress | None) -> ClientLink:
-        return ClientLink(self._clock, self.tls, self._pin, self.found, self._login_seconds)
+        return ClientLink(self._clock, self.tls, self._pins, self.found, self._login_seconds)
 
     def give_up(self) -> None:
         """Abort the link that was found, or each that will be."""

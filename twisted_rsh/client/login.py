@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted_rsh.client.errors import LoginRefused, LossReason, ServerUnavailable, SessionLost
 from twisted_rsh.client.link import ClientLink
 from twisted_rsh.core.client_session import ClientSession
@@ -15,6 +17,7 @@ from twisted_rsh.link.framed_link import Fault
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import exporter, link_secret
 from twisted_rsh.trust.client_key import ClientKey
+from twisted_rsh.trust.invitation import Invitation, invitation_name, invitation_proof
 
 __all__ = ["Welcome", "log_in", "resume"]
 
@@ -35,7 +38,9 @@ class Welcome:
     instance: str
 
 
-async def log_in(link: ClientLink, key: ClientKey, user: str, limits: SessionLimits) -> Welcome:
+async def log_in(
+    link: ClientLink, key: ClientKey, user: str, limits: SessionLimits, invitation: Invitation | None = None
+) -> Welcome:
     """Log in and begin a session.
 
     Start the session's pump at once: the next frame may be waiting.
@@ -44,6 +49,7 @@ async def log_in(link: ClientLink, key: ClientKey, user: str, limits: SessionLim
     :param key: the key to log in with.
     :param user: the name of the user to log in as.
     :param limits: how often to ask the server for a sign of life; the server announces the other limits.
+    :param invitation: lets the key in that may not log in yet; ``None`` for one that may.
     :returns: the session; the link carries it.
     :raises twisted_rsh.client.errors.LoginRefused: the server does not let this user in with this key.
     :raises twisted_rsh.client.errors.ServerUnavailable: the server cannot serve this client now.
@@ -53,7 +59,8 @@ async def log_in(link: ClientLink, key: ClientKey, user: str, limits: SessionLim
     login = ClientLogin(limits)
     try:
         signature = key.sign_login(exporter(link.tls), link.pin, user)
-        request = login.ask(Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature))
+        claim = Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature)
+        request = login.ask(claim if invitation is None else _invited(claim, link, invitation))
         answer = login.receive_frame(await link.ask(request, "the login"), link.clock.seconds())
     except RemoteProtocolError as error:
         link.fail(str(error), Fault.PROTOCOL)
@@ -73,6 +80,18 @@ async def log_in(link: ClientLink, key: ClientKey, user: str, limits: SessionLim
     link.carry(pump)
     proof = ClientProof(accepted.session, link_secret(link.tls, accepted.session, 0))
     return Welcome(session, pump, proof, accepted.instance)
+
+
+def _invited(claim: Auth, link: ClientLink, invitation: Invitation) -> Auth:
+    """Add the proof of an invitation to a claim."""
+    proof = invitation_proof(
+        invitation.secret,
+        exporter=exporter(link.tls),
+        server_spki_sha256=link.pin,
+        user=claim.user,
+        key_blob=claim.key,
+    )
+    return replace(claim, invitation=invitation_name(invitation.secret), invitation_proof=proof)
 
 
 async def resume(link: ClientLink, welcome: Welcome) -> None:

@@ -160,7 +160,7 @@ class Reconnector:
                 self._turns.release()
 
     async def _dial(self) -> ClientLink:
-        link = await dial(self._reactor, self._endpoint, self._pin, RESUME_SECONDS)
+        link = await dial(self._reactor, self._endpoint, (self._pin,), RESUME_SECONDS)
         await resume(link, self._welcome)
         return link
 

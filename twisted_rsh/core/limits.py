@@ -11,6 +11,7 @@ from twisted_rsh.core.values import dataclass
 __all__ = [
     "ACKNOWLEDGE_EVERY",
     "DEFAULT_WINDOW",
+    "INVITATION_NAME_BYTES",
     "MAX_ANSWERS",
     "MAX_AUTH_ATTEMPTS",
     "MAX_CHANNELS",
@@ -22,6 +23,7 @@ __all__ = [
     "MAX_ENVIRONMENT_NAMES",
     "MAX_ENVIRONMENT_VALUE_BYTES",
     "MAX_FRAME_BYTES",
+    "MAX_INVITATION_FAILURES",
     "MAX_JOB_COMMAND_BYTES",
     "MAX_JSON_BYTES",
     "MAX_JSON_COMMAND",
@@ -187,6 +189,12 @@ SESSION_ID_BYTES = 16
 
 PROOF_BYTES = 32
 """Bytes of a resume's proof, and of the secret that it is made with: an HMAC-SHA256 and its key."""
+
+INVITATION_NAME_BYTES = 8
+"""Bytes of the name of an invitation: a part of a digest, so many that two invitations never have the same."""
+
+MAX_INVITATION_FAILURES = 5
+"""Wrong proofs under the name of an invitation that end it.  Only a client that has seen its line knows the name."""
 
 REPLAY_BYTES = 64 * 1024
 """Bytes that a resume repeats in one go, before the link is asked again whether it takes more: as many as a turn of

@@ -38,6 +38,7 @@ from twisted_rsh.core.fields import (
     wire,
 )
 from twisted_rsh.core.limits import (
+    INVITATION_NAME_BYTES,
     MAX_CHANNEL_ID,
     MAX_CHANNELS,
     MAX_CWD_BYTES,
@@ -109,12 +110,16 @@ class Auth(JsonMessage):
     :ivar algorithm: the signature algorithm's SSH name, such as ``"ssh-ed25519"``.
     :ivar key: the public key, an SSH key blob (RFC 4253 section 6.6).
     :ivar signature: an SSH signature blob over the login message (docs/protocol.rst).
+    :ivar invitation: the name of an invitation that the server has made; ``None`` for a key that may log in already.
+    :ivar invitation_proof: proves that the sender has the secret of that invitation; ``None`` without one.
     """
 
     user: str = wire(Text(MAX_USER_BYTES))
     algorithm: str = wire(Text(64))
     key: bytes = wire(Binary(MAX_LOGIN_FRAME_BYTES))
     signature: bytes = wire(Binary(MAX_LOGIN_FRAME_BYTES))
+    invitation: bytes | None = wire(Binary(INVITATION_NAME_BYTES, min_bytes=INVITATION_NAME_BYTES), default=None)
+    invitation_proof: bytes | None = wire(Binary(PROOF_BYTES, min_bytes=PROOF_BYTES), default=None)
 
 
 @declare(0x02, SERVER, Phase.LOGIN)

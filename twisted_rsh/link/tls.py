@@ -11,7 +11,7 @@ import contextlib
 import functools
 import hmac
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from cryptography import x509
@@ -49,6 +49,7 @@ __all__ = [
     "PinnedClientTLS",
     "ServerTLS",
     "exporter",
+    "is_pinned",
     "link_secret",
     "peer_spki_sha256",
     "unsent_bytes",
@@ -279,15 +280,16 @@ def _select_protocol(_connection: SSL.Connection, offered: list[bytes]) -> Any:
 
 @implementer(IOpenSSLClientConnectionCreator)
 class PinnedClientTLS:
-    """The client's side of a TLS connection to one server, whose key it expects.
+    """The client's side of a TLS connection to one server, of which it expects one of some keys.
 
-    :param pin: SHA-256 of the server's public key (its SubjectPublicKeyInfo, RFC 5280), 32 bytes.
+    :param pins: SHA-256 of each public key that the server may have (its SubjectPublicKeyInfo, RFC 5280), 32 bytes.
+        With none, every server is a stranger: that is how a client learns the key of one.
     :ivar stranger: SHA-256 of the public key of a server that had another key; ``None`` if there was none such, or its
         key cannot be read.
     """
 
-    def __init__(self, pin: bytes) -> None:
-        self._pin = pin
+    def __init__(self, *pins: bytes) -> None:
+        self._pins = pins
         self.stranger: bytes | None = None
         self._context = _context()
         self._context.set_alpn_protos([ALPN])
@@ -298,9 +300,9 @@ class PinnedClientTLS:
         return SSL.Connection(self._context, None)
 
     def _verify(self, _connection: SSL.Connection, certificate: X509, _error: int, depth: int, _ok: int) -> bool:
-        # OpenSSL calls this once for each complaint, such as "self-signed", and the pin decides on all of them.
+        # OpenSSL calls this once for each complaint, such as "self-signed", and the pins decide on all of them.
         digest = _spki_sha256(certificate)
-        if depth == 0 and digest is not None and hmac.compare_digest(digest, self._pin):
+        if depth == 0 and is_pinned(digest, self._pins):
             return True
         self.stranger = digest
         return False
@@ -316,6 +318,15 @@ def _spki_sha256(certificate: X509) -> bytes | None:
         return _digest_of(dump_certificate(FILETYPE_ASN1, certificate))
     except Exception:  # noqa: BLE001 - see above; every failure means "no match"
         return None
+
+
+def is_pinned(digest: bytes | None, pins: Collection[bytes]) -> bool:
+    """Tell whether a server's key is one of those that a client expects.
+
+    :param digest: SHA-256 of its public key; ``None`` for a key that cannot be read, which is never expected.
+    :param pins: those of the expected keys, 32 bytes each.
+    """
+    return digest is not None and any(hmac.compare_digest(digest, pin) for pin in pins)
 
 
 def exporter(transport: ITransport) -> bytes:

@@ -1,4 +1,4 @@
-"""The control socket of a server: AMP commands by which its own account lists the sessions and ends them.
+"""The control socket of a server: AMP commands by which its own account lists and ends sessions, and invites clients.
 
 The socket lies beside the server's record, in a folder that no other user can enter.  Where the system tells the user
 at the other end, both sides check that as well.
@@ -18,10 +18,12 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.protocols import amp
 from twisted.python.failure import Failure
 
+from twisted_rsh.core.errors import Error
+from twisted_rsh.server.invitations import Invitations, TooManyInvitations
 from twisted_rsh.server.peers import unix_peer_uid
 from twisted_rsh.server.sessions import Sessions
 
-__all__ = ["ControlFactory", "ControlPort", "EndSession", "NextSession", "is_our_own_peer"]
+__all__ = ["ControlFactory", "ControlPort", "EndSession", "Invite", "NextSession", "NoInvitations", "is_our_own_peer"]
 
 ENDED_BY_OWNER = "the session was ended at the server"
 """The line for a client whose session ends by ``twisted-rsh sessions --end``."""
@@ -45,6 +47,18 @@ class EndSession(amp.Command):
     response = [(b"ended", amp.Boolean())]  # noqa: RUF012 - as above
 
 
+class NoInvitations(Error):
+    """The server takes no invitations, because its application decides itself which keys may log in."""
+
+
+class Invite(amp.Command):
+    """Make an invitation; the answer has its secret."""
+
+    arguments = [(b"seconds", amp.Float())]  # noqa: RUF012 - as above
+    response = [(b"secret", amp.String())]  # noqa: RUF012 - as above
+    errors = {TooManyInvitations: b"TOO_MANY", NoInvitations: b"NONE"}  # noqa: RUF012 - as above
+
+
 def is_our_own_peer(transport: Any) -> bool:
     """Tell whether the other end of a Unix socket is a process of this user.
 
@@ -58,8 +72,9 @@ def is_our_own_peer(transport: Any) -> bool:
 class _Commands(amp.CommandLocator):
     """The commands of the account."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, invitations: Invitations | None) -> None:
         self._sessions = sessions
+        self._invitations = invitations
 
     @NextSession.responder
     def next_session(self, after: str) -> dict[str, object]:
@@ -78,12 +93,19 @@ class _Commands(amp.CommandLocator):
                 return {"ended": True}
         return {"ended": False}
 
+    @Invite.responder
+    def invite(self, seconds: float) -> dict[str, object]:
+        """Answer :class:`Invite`."""
+        if self._invitations is None:
+            raise NoInvitations("the application of this server decides itself which keys may log in")
+        return {"secret": self._invitations.make(seconds)}
+
 
 class _Control(amp.BinaryBoxProtocol):
     """One connection of the account.  It reads nothing from another user, and unlike ``amp.AMP`` it logs no line."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        amp.BinaryBoxProtocol.__init__(self, amp.BoxDispatcher(_Commands(sessions)))
+    def __init__(self, commands: _Commands) -> None:
+        amp.BinaryBoxProtocol.__init__(self, amp.BoxDispatcher(commands))
 
     def connectionMade(self) -> None:
         transport: Any = self.transport
@@ -97,15 +119,16 @@ class ControlFactory(Factory):
     """Makes the server's end of a control connection.
 
     :param sessions: the sessions to list and to end.
+    :param invitations: makes invitations; ``None`` for a server that takes none.
     """
 
     noisy = False
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(self, sessions: Sessions, invitations: Invitations | None = None) -> None:
+        self._commands = _Commands(sessions, invitations)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        return _Control(self._sessions)
+        return _Control(self._commands)
 
 
 class ControlPort(unix.Port):

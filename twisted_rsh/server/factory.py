@@ -10,6 +10,7 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.link.tls import LinkTLS, LinkTLSFactory, ServerTLS
 from twisted_rsh.server.capacity import Capacity
+from twisted_rsh.server.invitations import Invitations
 from twisted_rsh.server.link import ServerLink
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.sessions import Sessions
@@ -28,11 +29,13 @@ class RemoteShellFactory(Factory):
     :param key: the server's key.
     :param instance_id: names this run of the server.
     :param options: the operator's choices; ``None`` for the defaults.
+    :param invitations: lets further keys in; ``None`` to take no invitation.
     :ivar clock: as above.
     :ivar portal: as above.
     :ivar key: as above.
     :ivar instance_id: as above.
     :ivar options: as above.
+    :ivar invitations: as above.
     :ivar capacity: bounds the jobs of logged-in clients.
     :ivar strangers: bounds the connections that have not logged in.
     :ivar sessions: all sessions, with a link and without.
@@ -48,6 +51,7 @@ class RemoteShellFactory(Factory):
         key: ServerKey,
         instance_id: str,
         options: ServiceOptions | None = None,
+        invitations: Invitations | None = None,
     ) -> None:
         options = ServiceOptions() if options is None else options
         self.clock = clock
@@ -55,6 +59,7 @@ class RemoteShellFactory(Factory):
         self.key = key
         self.instance_id = instance_id
         self.options = options
+        self.invitations = invitations
         self.capacity = Capacity(
             options.limits.window, options.max_unread_input, options.max_unread_output, options.max_kept_jobs
         )

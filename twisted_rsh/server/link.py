@@ -25,6 +25,7 @@ from twisted_rsh.server.portal import KeyCheck, ask_portal, check_key_again
 from twisted_rsh.server.session import SHOWN_ID_DIGITS, DurableSession, LoggedIn
 from twisted_rsh.server.strangers import Offence
 from twisted_rsh.trust.cred import VerifiedKey
+from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
 from twisted_rsh.trust.sshsig import verify_login
 
@@ -160,9 +161,39 @@ class ServerLink(FramedLink):
             self._punish(Offence.LOGIN_REFUSED)
             self._refuse(f"{claim.user!r}: {error}")
             return
+        if (claim.invitation, claim.invitation_proof) != (None, None) and not self._is_invited(claim):
+            return
         credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer)
         answer = ask_portal(self.factory.portal, credentials)
         answer.addBoth(self._portal_answered, credentials)
+
+    def _is_invited(self, claim: Auth) -> bool:
+        """Use an invitation up and let its key in; otherwise answer the client."""
+        invitations = self.factory.invitations
+        is_taken = invitations is not None and invitations.take(
+            claim.invitation or b"",
+            claim.invitation_proof or b"",
+            exporter=exporter(self.tls),
+            server_spki_sha256=self.factory.key.spki_sha256,
+            user=claim.user,
+            key_blob=claim.key,
+        )
+        if invitations is None or not is_taken:
+            self._punish(Offence.LOGIN_REFUSED)
+            self._refuse(f"{claim.user!r}: the invitation is wrong, over or used")
+            return False
+        try:
+            invitations.admit(claim.key, self.peer)
+        except (FileProblem, OSError) as error:
+            _log.error(
+                "the key that {peer} was invited to add cannot be kept: {reason}", peer=self.peer, reason=str(error)
+            )
+            self._put_off(
+                "the server cannot keep your key, and its log says why; ask for another invitation", self.peer
+            )
+            return False
+        _log.info("{peer} used an invitation: a key was added to authorized_keys", peer=self.peer)
+        return True
 
     def _portal_answered(self, answer: object, credentials: VerifiedKey) -> None:
         try:

@@ -18,8 +18,10 @@ from twisted.python.failure import Failure
 from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.exposure import show_address, warnings_about
 from twisted_rsh.server.factory import RemoteShellFactory
+from twisted_rsh.server.invitations import Invitations
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.options import ServiceOptions
+from twisted_rsh.trust.cred import AuthorizedKeysChecker
 from twisted_rsh.trust.files import ensure_private_folder
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
@@ -66,9 +68,11 @@ class RemoteShellService(Service):
         # Checked now, while the program that starts this can still report a refusal, and not when everything listens.
         ensure_private_folder(os.path.dirname(self._config.record_path(0)))
         self.instance_id = secrets.token_hex(INSTANCE_ID_BYTES)
-        self._factory = RemoteShellFactory(
-            cast("IReactorTime", reactor), portal, self._key, self.instance_id, self._options
-        )
+        clock = cast("IReactorTime", reactor)
+        # An invitation adds a key to a file, which means something only where a checker reads that file.
+        reads_files = any(isinstance(checker, AuthorizedKeysChecker) for checker in portal.checkers.values())
+        self._invitations = Invitations(clock, self._config) if reads_files else None
+        self._factory = RemoteShellFactory(clock, portal, self._key, self.instance_id, self._options, self._invitations)
         self._ports: list[IListeningPort] = []
         self._controls: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None
@@ -208,12 +212,12 @@ class RemoteShellService(Service):
 
     def _control(self, number: int) -> None:
         path = self._config.control_path(number)
-        port = ControlPort(path, ControlFactory(self._factory.sessions), self._reactor)
+        port = ControlPort(path, ControlFactory(self._factory.sessions, self._invitations), self._reactor)
         try:
             port.startListening()
         except (CannotListenError, OSError) as error:
             # Such as a path too long for a socket.  Clients can still be served.
-            self.log.warn("`twisted-rsh sessions` will not find this server: {path!a}: {error}", path=path, error=error)
+            self.log.warn("`twisted-rsh` will not find this server: {path!a}: {error}", path=path, error=error)
         else:
             self._controls.append(port)
 

@@ -15,15 +15,16 @@ import re
 from collections.abc import Mapping
 
 from twisted_rsh.core.values import dataclass
-from twisted_rsh.trust.files import TrustedContent, UntrustedFile, read_if_changed
+from twisted_rsh.trust.files import LOCK_SECONDS, TrustedContent, UntrustedFile, read_if_changed, update_private_file
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.ssh_keys import BadKey, check_public_key, encode_string
+from twisted_rsh.trust.ssh_keys import BadKey, check_public_key, encode_string, public_line
 
 __all__ = [
     "MAX_AUTHORIZED_KEYS_BYTES",
     "MAX_AUTHORIZED_KEYS_LINES",
     "AuthorizedKeys",
     "KeyFiles",
+    "add_authorized_key",
     "parse_authorized_keys",
 ]
 
@@ -85,6 +86,33 @@ def parse_authorized_keys(data: bytes, before: AuthorizedKeys = NO_KEYS) -> Auth
             ignored.append(number)
         lines[line] = blob
     return AuthorizedKeys(lines, frozenset(blob for blob in lines.values() if blob), tuple(ignored))
+
+
+def add_authorized_key(config: ConfigFolders, blob: bytes, comment: str, *, lock_seconds: float = LOCK_SECONDS) -> None:
+    """Add a key to the file of those that may log in.  Nothing happens if a line without options has it already.
+
+    :param config: the user's folders.
+    :param blob: the key in SSH's wire format, which has been checked.
+    :param comment: a few words; characters that cannot be printed are replaced.
+    :param lock_seconds: seconds to wait for another program that changes a file of the folder.
+    :raises UntrustedFile: another user can write the file, or it is full.
+    :raises OSError: the system does not allow it; the file is unchanged.
+    """
+    path = config.authorized_keys_path
+    words = "".join(c if c.isprintable() else "?" for c in comment)
+
+    def change(data: bytes) -> bytes:
+        if blob in parse_authorized_keys(data).blobs:
+            return data
+        start = data if data.endswith(b"\n") or not data else data + b"\n"
+        after = start + f"{public_line(blob)} {words}\n".encode("utf-8", "replace")
+        if after.count(b"\n") > MAX_AUTHORIZED_KEYS_LINES:
+            raise UntrustedFile(
+                path, f"would have more than {MAX_AUTHORIZED_KEYS_LINES} lines", "remove lines that are not needed"
+            )
+        return after
+
+    update_private_file(path, MAX_AUTHORIZED_KEYS_BYTES, change, lock_seconds=lock_seconds)
 
 
 class KeyFiles:

@@ -32,7 +32,15 @@ from twisted_rsh.trust.files import (
 )
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import MAX_KEY_FILE_BYTES
-from twisted_rsh.trust.ssh_keys import HASHES, BadKey, PublicKey, encode_mpint, encode_string, parse_public_key
+from twisted_rsh.trust.ssh_keys import (
+    HASHES,
+    BadKey,
+    PublicKey,
+    encode_mpint,
+    encode_string,
+    parse_public_key,
+    public_line,
+)
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
 
 __all__ = ["ClientKey", "load_client_key", "load_or_create_client_key"]
@@ -73,7 +81,7 @@ class ClientKey:
     @property
     def public_line(self) -> str:
         """The line to add to a server's ``authorized_keys``, without a line end."""
-        return f"{self.public_key.key_type} {base64.b64encode(self.blob).decode('ascii')}"
+        return public_line(self.blob)
 
     def sign_login(self, exporter: bytes, server_spki_sha256: bytes, user: str) -> bytes:
         """Prove on one connection that the client holds this key.  First check that the server's key matches its pin.

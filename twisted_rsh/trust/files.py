@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import shlex
@@ -32,6 +33,7 @@ __all__ = [
     "read_secret_file",
     "read_trusted_file",
     "replace_private_file",
+    "update_private_file",
 ]
 
 MAX_LINKS = 40
@@ -40,6 +42,13 @@ MAX_LINKS = 40
 SETTLED_NANOSECONDS = 2_500_000_000
 """Nanoseconds between the last change of a file and its reading within which another change may get the same times:
 more than the coarsest clock of a file system, the two seconds of FAT."""
+
+LOCK_SECONDS = 5.0
+"""Seconds to wait for another program that changes a file in the same folder: it takes some milliseconds, and on a slow
+disk a second."""
+
+LOCK_PAUSE_SECONDS = 0.01
+"""Seconds between two attempts to lock a folder."""
 
 _FOR_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOR_CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -193,6 +202,34 @@ def replace_private_file(path: str, data: bytes) -> None:
         _sync_folder(folder)
 
 
+def update_private_file(
+    path: str, max_bytes: int, change: Callable[[bytes], bytes], *, lock_seconds: float = LOCK_SECONDS
+) -> None:
+    """Change a file as :func:`replace_private_file` does, so that two programs that change it lose neither change.
+
+    :param path: the file; it and its folder are made where they are missing.
+    :param max_bytes: the largest size, in bytes, before the change and after it.
+    :param change: returns the new content; it gets the old one, empty for a missing file.  The file stays as it is if
+        both are the same, or if it raises an exception.
+    :raises UntrustedFile: as for :func:`ensure_private_folder` and :func:`read_trusted_file`, or the new content is too
+        large.
+    :raises OSError: the operating system did not allow it, or another program keeps the folder locked; the file is
+        unchanged.
+    """
+    folder = os.path.dirname(path)
+    ensure_private_folder(folder)
+    with _locked(folder, path, lock_seconds):
+        try:
+            before = read_trusted_file(path, max_bytes)
+        except FileNotFoundError:
+            before = b""
+        after = change(before)
+        if len(after) > max_bytes:
+            raise UntrustedFile(path, f"would have more than {max_bytes} bytes", "remove lines that are not needed")
+        if after != before:
+            replace_private_file(path, after)
+
+
 def read_or_create_secret_file(path: str, max_bytes: int, make: Callable[[], bytes]) -> bytes:
     """Read a secret that is made at its first use.  Processes that make it at the same time all read the same secret.
 
@@ -295,6 +332,35 @@ def _errors_name(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: str, path: str, seconds: float) -> Iterator[None]:
+    """Lock a folder against other programs of this user that do the same.  The system unlocks it if this one dies."""
+    with _errors_name(path):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with _errors_name(path):
+            _lock(descriptor, seconds)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not _try_lock(descriptor):
+        if time.monotonic() >= deadline:
+            raise BlockingIOError(errno.EAGAIN, "another program is changing it")
+        time.sleep(LOCK_PAUSE_SECONDS)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:

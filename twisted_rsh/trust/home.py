@@ -95,6 +95,11 @@ class ConfigFolders:
         return self.client_key_path + ".pub"
 
     @property
+    def known_servers_path(self) -> str:
+        """The path of the file of the servers that the client knows, one a line."""
+        return os.path.join(self.config, "known_servers")
+
+    @property
     def client_settings_path(self) -> str:
         """The path of the client's configuration file, in the language of ssh_config(5)."""
         return os.path.join(self.config, "config")

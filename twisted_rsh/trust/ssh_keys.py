@@ -41,6 +41,7 @@ __all__ = [
     "encode_mpint",
     "encode_string",
     "parse_public_key",
+    "public_line",
     "split_strings",
 ]
 
@@ -249,6 +250,14 @@ _TYPES: dict[bytes, tuple[_Check, _Build, tuple[str, ...]]] = {
     b"ecdsa-sha2-nistp521": (_check_ecdsa, _build_ecdsa, ("ecdsa-sha2-nistp521",)),
     b"ssh-rsa": (_check_rsa, _build_rsa, ("rsa-sha2-512", "rsa-sha2-256")),
 }
+
+
+def public_line(blob: bytes) -> str:
+    """Write a public key as a line of ``authorized_keys`` has it, without a comment.
+
+    :param blob: the key in SSH's wire format, which has been checked.
+    """
+    return f"{split_strings(blob)[0].decode('ascii')} {base64.b64encode(blob).decode('ascii')}"
 
 
 def encode_string(data: bytes) -> bytes:

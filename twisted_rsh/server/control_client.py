@@ -1,0 +1,90 @@
+"""Asking the servers of this account on this machine, over their control sockets."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Any
+
+from twisted.internet import defer
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.error import ConnectError
+from twisted.protocols.amp import AMP
+
+from twisted_rsh.core.errors import Error
+from twisted_rsh.server.control import is_our_own_peer
+from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
+
+__all__ = ["ANSWER_SECONDS", "Problem", "answer_of", "config_folders", "connect_to_control", "control_ports"]
+
+ANSWER_SECONDS = 10.0
+"""Seconds that a server has to answer: more than enough for one on this machine."""
+
+
+class Problem(Error):
+    """The program cannot do what it is asked; ``str()`` gives one line that names the problem and the way out."""
+
+
+def config_folders(config_dir: str | None) -> ConfigFolders:
+    """Return the folders of the keys and records.
+
+    :param config_dir: the value of ``--config-dir``; ``None`` without the option.
+    :raises Problem: the user has no home folder.
+    """
+    try:
+        return ConfigFolders.default(os.environ) if config_dir is None else ConfigFolders.at(config_dir)
+    except HomeUnknown as error:
+        raise Problem(str(error)) from None
+
+
+def control_ports(config: ConfigFolders) -> list[int]:
+    """Return the ports of the servers that have a control socket, some of which may be gone.
+
+    :param config: the account's folders.
+    :raises Problem: the folder cannot be read.
+    """
+    folder = os.path.dirname(config.control_path(0))
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise Problem(f"cannot read {folder}: {error.strerror}; choose another folder with --config-dir") from None
+    stems = (name.removesuffix(".sock") for name in names if name.endswith(".sock"))
+    return sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())
+
+
+async def connect_to_control(reactor: Any, config: ConfigFolders, port: int) -> AMP | None:
+    """Connect to the control socket of a server.
+
+    :param reactor: the reactor.
+    :param config: the account's folders.
+    :param port: the server's port.
+    :returns: the connection, or ``None`` if no server answers there.
+    :raises Problem: the socket is another user's.
+    """
+    path = config.control_path(port)
+    endpoint = UNIXClientEndpoint(reactor, path, timeout=ANSWER_SECONDS)
+    try:
+        server: AMP = await connectProtocol(endpoint, AMP())
+    except ConnectError:
+        return None  # a server that was killed has left its socket behind
+    transport: Any = server.transport
+    if not is_our_own_peer(transport):
+        transport.abortConnection()
+        raise Problem(f"{path} is served by another user; remove it with: rm {shlex.quote(path)}")
+    return server
+
+
+async def answer_of(reactor: Any, waiting: Deferred[dict[str, Any]]) -> dict[str, Any]:
+    """Wait for a server's answer to a command.
+
+    :param reactor: the reactor.
+    :param waiting: the answer.
+    :raises Problem: the server does not answer within :data:`ANSWER_SECONDS`.
+    """
+    try:
+        return await waiting.addTimeout(ANSWER_SECONDS, reactor)
+    except defer.TimeoutError:
+        raise Problem(f"a server does not answer within {ANSWER_SECONDS:g} s; restart it if it hangs") from None
