@@ -8,8 +8,8 @@ import sys
 from tests.server_process import HOST, ServerProcess
 
 OWN = """
-__main__ arguments background config_file descriptors destination escapes foreground input job_control keywords options
-outage output patterns program proxy_command reaching reader_watch report terminal terminal_settings tokens values
+__main__ arguments background config_file descriptors destination escapes first_use foreground input job_control keywords
+options outage output patterns program proxy_command reaching reader_watch report terminal terminal_settings tokens values
 """
 CLIENT = """
 address connecting connection errors job jobs link login reconnecting result shell status streams text waiting waking
@@ -20,7 +20,7 @@ roles sequence server_session session shell_state values
 """
 LINK = "framed_link pump tls turns"
 TRUST = """
-authorized_keys client_key files fingerprint home private_memory records server_key ssh_keys sshsig
+authorized_keys client_key files fingerprint home known_servers private_memory records server_key ssh_keys sshsig
 """
 BUDGET = {
     f"twisted_rsh.{package}.{name}"

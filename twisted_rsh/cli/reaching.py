@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -23,8 +23,10 @@ from twisted_rsh.trust.client_key import ClientKey, load_client_key, load_or_cre
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.known_servers import KnownServers, format_address
+
+if TYPE_CHECKING:
+    from twisted_rsh.trust.invitation import Invitation
 
 __all__ = ["Reach", "added_today", "describe_problem"]
 

@@ -8,7 +8,7 @@ import pwd
 import random
 import shlex
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
@@ -25,9 +25,11 @@ from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.known_servers import KnownServers, format_address
 from twisted_rsh.trust.records import read_record
+
+if TYPE_CHECKING:
+    from twisted_rsh.trust.invitation import Invitation
 
 __all__ = [
     "BUSY_RETRY_SECONDS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from twisted_rsh.client.errors import LoginRefused, LossReason, ServerUnavailable, SessionLost
 from twisted_rsh.client.link import ClientLink
@@ -17,7 +18,9 @@ from twisted_rsh.link.framed_link import Fault
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import exporter, link_secret
 from twisted_rsh.trust.client_key import ClientKey
-from twisted_rsh.trust.invitation import Invitation, invitation_name, invitation_proof
+
+if TYPE_CHECKING:
+    from twisted_rsh.trust.invitation import Invitation
 
 __all__ = ["Welcome", "log_in", "resume"]
 
@@ -84,6 +87,8 @@ async def log_in(
 
 def _invited(claim: Auth, link: ClientLink, invitation: Invitation) -> Auth:
     """Add the proof of an invitation to a claim."""
+    from twisted_rsh.trust.invitation import invitation_name, invitation_proof  # only here: few logins have one
+
     proof = invitation_proof(
         invitation.secret,
         exporter=exporter(link.tls),
