@@ -19,6 +19,7 @@ from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.exposure import show_address, warnings_about
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.invitations import Invitations
+from twisted_rsh.server.key_watch import KeyFileWatch
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
@@ -73,6 +74,8 @@ class RemoteShellService(Service):
         reads_files = any(isinstance(checker, AuthorizedKeysChecker) for checker in portal.checkers.values())
         self._invitations = Invitations(clock, self._config) if reads_files else None
         self._factory = RemoteShellFactory(clock, portal, self._key, self.instance_id, self._options, self._invitations)
+        paths = (self._config.authorized_keys_path, self._config.client_public_key_path)
+        self._key_watch = KeyFileWatch(clock, paths, self.recheck_keys) if reads_files else None
         self._ports: list[IListeningPort] = []
         self._controls: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None
@@ -122,7 +125,8 @@ class RemoteShellService(Service):
 
         A session whose key may not log in any more ends, with its jobs, and its client learns why.  A session stays if
         the portal breaks when it is asked about its key.  Call this when you have taken the right to log in away from a
-        key; ``twistd rsh`` does so at SIGHUP.
+        key; ``twistd rsh`` does so at SIGHUP.  With the portal of :func:`twisted_rsh.server.local_portal` the service
+        does so itself when the files of keys have changed.
 
         :returns: fires with the number of sessions that were ended, and never fails.
         """
@@ -178,6 +182,8 @@ class RemoteShellService(Service):
             self.cannot_serve(error)
             await stop_listening([*ports, *controls])
             raise
+        if self._key_watch is not None:
+            self._key_watch.start()
         self.log.info(
             "rsh listens on {addresses}; its key is {fingerprint}",
             addresses=", ".join(show_address(port.getHost()) for port in ports),
@@ -188,6 +194,8 @@ class RemoteShellService(Service):
         return ports
 
     async def _stop(self) -> None:
+        if self._key_watch is not None:
+            self._key_watch.stop()
         if self._listening is not None:
             self._listening.cancel()
             self._listening.addErrback(_trap_cancel)
