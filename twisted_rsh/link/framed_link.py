@@ -386,10 +386,30 @@ class FramedLink(Int32StringReceiver):
 
     def _receive(self, data: bytes) -> None:
         if not self.dead:
-            Int32StringReceiver.dataReceived(self, data)
+            self._cut(data)
         if self.dead:
             self._unprocessed = b""
             self._arrived.clear()
+
+    def _cut(self, data: bytes) -> None:
+        """Deliver the whole frames in what has arrived, until the link pauses or dies, and keep the rest.
+
+        This is what the receiver's own ``dataReceived`` does, with fewer calls for each frame.
+        """
+        if self._unprocessed:
+            data = self._unprocessed + data
+        start, prefix_bytes = 0, _PREFIX.size
+        while len(data) - start >= prefix_bytes and not (self.paused or self.dead):
+            (size,) = _PREFIX.unpack_from(data, start)
+            if size > self.MAX_LENGTH:
+                self.lengthLimitExceeded(size)
+                break
+            end = start + prefix_bytes + size
+            if end > len(data):
+                break
+            self.stringReceived(data[start + prefix_bytes : end])
+            start = end
+        self._unprocessed = data[start:]
 
     def _set_deadline(self, seconds: float, reason: str) -> None:
         self._deadline = self.clock.callLater(seconds, self._deadline_reached, reason)
