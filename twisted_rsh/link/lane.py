@@ -60,14 +60,16 @@ def open_lane(tls: LinkTLS, link: LaneUser) -> Lane | None:
     :param tls: Twisted's TLS, whose handshake is complete; it gives up the reading and the writing.
     :param link: the link on the connection.
     :returns: the lane, which does not read yet; ``None`` if the transport has no socket that the reactor watches, or
-        has not written everything yet.
+        holds bytes that the operating system does not take.
     """
     transport: Any = tls.transport
     if not (isinstance(transport, FileDescriptor) and ISystemHandle.providedBy(transport)):
         return None
-    if not transport.connected or transport.disconnecting or unsent_bytes(transport):
+    if not transport.connected or transport.disconnecting:
         return None
-    return Lane(tls, transport, link)
+    if unsent_bytes(transport):  # such as the tickets that OpenSSL sends behind a handshake
+        transport.doWrite()
+    return None if unsent_bytes(transport) else Lane(tls, transport, link)
 
 
 @implementer(IReadWriteDescriptor)
