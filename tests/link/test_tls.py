@@ -21,7 +21,9 @@ from tests.link.wire import (
     MALLORY,
     Identity,
     RawClient,
+    RawPeer,
     RawServer,
+    SocketWire,
     Wire,
     client_key,
     failures,
@@ -40,6 +42,7 @@ from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.messages import Auth
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.link import tls as tls_module
+from twisted_rsh.link.lane import Lane
 from twisted_rsh.link.tls import LinkTLS, PinnedClientTLS, exporter, peer_spki_sha256
 
 HANDSHAKE_RECORDS = {20, 21, 22}
@@ -369,3 +372,13 @@ def test_a_server_that_hangs_up() -> None:
 def test_p_256_is_what_a_server_has() -> None:
     """The identities of these tests are what the real server uses."""
     assert isinstance(identity().private_key.curve, ec.SECP256R1)
+
+
+def test_a_session_has_a_lane_where_there_is_a_socket(rig: Rig) -> None:
+    """Twisted's TLS carries the login; from then on a lane does, unless the transport has no socket."""
+    client = rig.connect()
+    link = rig.link_of(client)
+    assert isinstance(link.tls, LinkTLS)
+    client.send(frame(client.auth(rig.pin)))
+    assert isinstance(link.tls, Lane) == (RawPeer.transport is SocketWire)
+    assert len(client.frames()) == 1
