@@ -68,7 +68,7 @@ def open_lane(tls: LinkTLS, link: LaneUser) -> Lane | None:
     if not transport.connected or transport.disconnecting:
         return None
     if unsent_bytes(transport):  # such as the tickets that OpenSSL sends behind a handshake
-        transport.doWrite()
+        transport.doWrite()  # type: ignore[no-untyped-call]  # Twisted's
     return None if unsent_bytes(transport) else Lane(tls, transport, link)
 
 
