@@ -8,8 +8,9 @@ import sys
 from tests.server_process import HOST, ServerProcess
 
 OWN = """
-__main__ arguments background config_file descriptors destination escapes first_use foreground input job_control keywords
-options outage output patterns program proxy_command reaching reader_watch report terminal terminal_settings tokens values
+__main__ arguments background config_file descriptors destination escapes first_use foreground input job_control
+keywords options outage output patterns program proxy_command reaching reader_watch report terminal terminal_settings
+tokens values
 """
 CLIENT = """
 address connecting connection errors job jobs link login reconnecting result shell status streams text waiting waking

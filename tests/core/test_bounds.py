@@ -195,12 +195,12 @@ def under_way_by_default(size: int) -> bool:
 
 
 def sent_in_one(size: int) -> bool:
-    """Tell whether so many bytes of a stream are sent in one frame, which fills a TLS record."""
+    """Tell whether so many bytes of a stream are sent in one frame, which fills four TLS records."""
     pair = Pair(SessionLimits(window=MAX_WINDOW))
     channel = pair.open()
     pair.client.send_data(channel, Stream.STDIN, bytes(size))
     frames = pair.client.frames_to_send()
-    assert all(4 + len(payload) <= 16 * 1024 for payload in frames)
+    assert all(4 + len(payload) <= 4 * 16 * 1024 for payload in frames)
     return len(frames) == 1
 
 

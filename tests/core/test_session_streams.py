@@ -12,6 +12,9 @@ from twisted_rsh.core.limits import MAX_DATA_BYTES, SENT_DATA_BYTES, SessionLimi
 from twisted_rsh.core.messages import Credit, Data, End, Stop
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
 
+RECORD_BYTES = 16 * 1024
+"""Bytes of plaintext that a TLS record carries."""
+
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 STDIN, STDOUT, _ = Stream
 WINDOW = SMALL.window
@@ -21,16 +24,16 @@ WINDOW = SMALL.window
 
 
 def test_data_is_cut() -> None:
-    """F-13: data of any size goes out in frames that fill a TLS record each, in order."""
+    """F-13: data of any size goes out in frames that fill four TLS records each, in order."""
     pair = Pair(SessionLimits(window=3 * MAX_DATA_BYTES))
     channel = pair.open()
-    data = bytes(range(251)) * 300
+    data = bytes(range(251)) * 600
     pair.server.send_data(channel, STDOUT, data)
     frames = pair.written(SERVER)
     assert all(isinstance(frame, Data) and len(frame.data) <= MAX_DATA_BYTES for frame in frames)
     assert b"".join(frame.data for frame in frames if isinstance(frame, Data)) == data
     assert [frame.offset for frame in frames if isinstance(frame, Data)] == list(range(0, len(data), SENT_DATA_BYTES))
-    assert len(encode(frames[0])) + 4 == 16 * 1024
+    assert len(encode(frames[0])) + 4 == 4 * RECORD_BYTES
 
 
 def test_no_data_is_no_frame() -> None:

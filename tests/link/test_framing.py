@@ -59,7 +59,7 @@ def test_an_impossible_length_and_a_flood(rig: Rig, logged_in: bool) -> None:
     # No exchange between the pieces: they arrive although the link has aborted, as what a socket had read would.
     for piece in (b"\xff", *[b"flood" * 20_000] * 8):
         client.queue(piece)
-        client.protocol.dataReceived(client.drain())
+        client.arrive()
         assert client.wire.aborted()
         assert link._unprocessed == b""
     assert link.dead

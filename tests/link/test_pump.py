@@ -9,7 +9,7 @@ from twisted.logger import LogEvent
 
 from tests.core.samples import SAMPLES
 from tests.link.test_tls import Dialling
-from tests.link.wire import RawServer, failures, frame, identity
+from tests.link.wire import RawPeer, RawServer, SocketWire, Wire, failures, frame, identity
 from tests.server.rig import NO_RESUME, Rig
 from twisted_rsh import Connection, JobEnd
 from twisted_rsh.client.errors import SessionLost
@@ -186,16 +186,17 @@ def test_a_link_that_dies_between_two_events() -> None:
     client.say(Open(channel=1, request=JobRequest(command="true")), Open(channel=2, request=JobRequest(command="true")))
     link = rig.link_of(client)
     one, two = rig.user.jobs
+    producer = client.wire.producer
     two.resume_output = lambda _stream: link.fail("enough")  # type: ignore[assignment,method-assign]  # as above
-    client.wire.producer.pauseProducing()
-    client.wire.producer.resumeProducing()
+    producer.pauseProducing()
+    producer.resumeProducing()
     assert client.wire.aborted()
     assert "terminate" in one.names()
     before = len(one.calls)
-    client.wire.producer.pauseProducing()
-    client.wire.producer.resumeProducing()
+    producer.pauseProducing()
+    producer.resumeProducing()
     assert len(one.calls) == before
-    client.wire.producer.stopProducing()
+    producer.stopProducing()
 
 
 def test_events_behind_the_end() -> None:
@@ -275,12 +276,15 @@ def test_a_server_that_says_goodbye(text: str) -> None:
     assert lost == [text or "the server ended the session"]
 
 
+@pytest.mark.parametrize("transport", [Wire], indirect=True)  # Hypothesis draws it
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.sampled_from([*range(0x10, 0x15), *range(0x20, 0x29)]), st.binary(max_size=40)), max_size=5)
+    st.lists(st.tuples(st.sampled_from([*range(0x10, 0x15), *range(0x20, 0x29)]), st.binary(max_size=40)), max_size=5),
+    st.sampled_from([Wire, SocketWire]),
 )
-def test_a_server_gone_mad(messages: list[tuple[int, bytes]]) -> None:
+def test_a_server_gone_mad(messages: list[tuple[int, bytes]], wire: type[Wire]) -> None:
     """C-02: random bodies behind legal types never break the client: the job has an ending, or still waits for one."""
+    RawPeer.transport = wire
     dialling = Dialling(identity())
     server, _, ends = running(dialling)
     for sequence, (kind, body) in enumerate(messages):

@@ -21,7 +21,9 @@ from tests.link.wire import (
     MALLORY,
     Identity,
     RawClient,
+    RawPeer,
     RawServer,
+    SocketWire,
     Wire,
     client_key,
     failures,
@@ -40,7 +42,8 @@ from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.messages import Auth
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.link import tls as tls_module
-from twisted_rsh.link.tls import PinnedClientTLS, exporter, peer_spki_sha256
+from twisted_rsh.link.lane import Lane
+from twisted_rsh.link.tls import LinkTLS, PinnedClientTLS, exporter, peer_spki_sha256
 
 HANDSHAKE_RECORDS = {20, 21, 22}
 """TLS record types that carry no data: change_cipher_spec, alert, handshake (RFC 8446, section 5.1)."""
@@ -214,7 +217,7 @@ def test_without_the_look_after_the_handshake(monkeypatch: pytest.MonkeyPatch) -
 
 def test_without_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     """L-05: a server that shows no key at all is not the right one."""
-    monkeypatch.setattr("twisted.protocols.tls.TLSMemoryBIOProtocol.getPeerCertificate", lambda _self: None)
+    monkeypatch.setattr("OpenSSL.SSL.Connection.get_peer_certificate", lambda _self: None)
     dialling = Dialling(identity())
     assert isinstance(dialling.error, NotARemoteShell)
     assert dialling.server.received == b""
@@ -267,6 +270,7 @@ def test_both_ends_export_the_same(rig: Rig) -> None:
     near, far = rig.link_of(one).tls, rig.link_of(other).tls
     assert exporter(near) == one.exporter != other.exporter == exporter(far)
     assert len(one.exporter) == 32
+    assert isinstance(near, LinkTLS)
     assert near.negotiatedProtocol == b"twisted-rsh/1"
     assert peer_spki_sha256(near) is None
 
@@ -368,3 +372,13 @@ def test_a_server_that_hangs_up() -> None:
 def test_p_256_is_what_a_server_has() -> None:
     """The identities of these tests are what the real server uses."""
     assert isinstance(identity().private_key.curve, ec.SECP256R1)
+
+
+def test_a_session_has_a_lane_where_there_is_a_socket(rig: Rig) -> None:
+    """Twisted's TLS carries the login; from then on a lane does, unless the transport has no socket."""
+    client = rig.connect()
+    link = rig.link_of(client)
+    assert isinstance(link.tls, LinkTLS)
+    client.send(frame(client.auth(rig.pin)))
+    assert isinstance(link.tls, Lane) == (RawPeer.transport is SocketWire)
+    assert len(client.frames()) == 1

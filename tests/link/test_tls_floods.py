@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -9,21 +10,24 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import ISystemHandle
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from tests.link.recorder import Recorder
 from tests.link.records import KEY_UPDATE_BYTES, HandmadeRecords, handshake_record
 from tests.link.test_tls import Dialling
-from tests.link.wire import MALLORY, Identity, RawClient, Wire, frame, identity, wrapped
+from tests.link.wire import MALLORY, Identity, RawClient, RawPeer, SocketWire, Watch, Wire, frame, identity, wrapped
 from tests.server.rig import Rig
 from twisted_rsh.client.errors import Error
+from twisted_rsh.link import lane as lane_module
 from twisted_rsh.link import tls as tls_module
+from twisted_rsh.link.lane import Lane
 from twisted_rsh.link.tls import (
     BIO_READ_BYTES,
-    MAX_INSIDE_BYTES,
+    BUFFER_BYTES,
     MAX_LOGIN_BYTES,
     MAX_REPLY_BYTES,
-    LinkTLS,
     ServerTLS,
     unsent_bytes,
 )
@@ -39,8 +43,9 @@ class Deaf(FileDescriptor):
     :ivar aborted: whether the protocol has aborted it.
     """
 
-    def __init__(self, clock: Clock) -> None:
-        super().__init__(clock)  # type: ignore[arg-type]  # all that it asks of a reactor is not asked here
+    def __init__(self) -> None:
+        self.watch = Watch()
+        super().__init__(self.watch)  # type: ignore[arg-type]  # all that is asked of a reactor here
         self.connected = 1
         self.taken = b""
         self.room = 0
@@ -66,7 +71,7 @@ class Deaf(FileDescriptor):
     def startWriting(self) -> None:
         """The test says when."""
 
-    stopWriting = stopReading = startWriting
+    stopWriting = startWriting
 
     def getPeer(self) -> IPv4Address:
         """Return any address."""
@@ -77,6 +82,48 @@ class Deaf(FileDescriptor):
         self.aborted = True
 
 
+@implementer(ISystemHandle)
+class DeafSocket(Deaf):
+    """The same with a socket, which a link with a session takes.
+
+    :ivar incoming: the bytes that have arrived.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.incoming = b""
+
+    def getHandle(self) -> DeafSocket:
+        """Return itself: the methods of a socket are below."""
+        return self
+
+    def take(self, size: int = 2**30) -> None:
+        """Let the peer take so many bytes."""
+        self.room = size
+        for writer in list(self.watch.writers):
+            writer.doWrite()
+        self.room = 0
+
+    def fileno(self) -> int:
+        """Return any number."""
+        return 1000
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Give all that has arrived."""
+        size = len(self.incoming)
+        buffer[:size], self.incoming = self.incoming, b""
+        return size
+
+    def send(self, data: bytes) -> int:
+        """Take what there is room for."""
+        size = self.writeSomeData(data)
+        if not isinstance(size, int):
+            raise OSError(errno.EPIPE, "broken pipe")
+        if not size:
+            raise BlockingIOError
+        return size
+
+
 class Flooded:
     """A link over a transport whose peer does not read; the handshake is over."""
 
@@ -84,7 +131,7 @@ class Flooded:
         self.clock = Clock()
         self.link = Recorder(self.clock)
         self.protocol: Any = wrapped(self.clock, self.link, ServerTLS(MALLORY.private_key, MALLORY.certificate))
-        self.transport = Deaf(self.clock)
+        self.transport = DeafSocket() if RawPeer.transport is SocketWire else Deaf()
         client = RawClient(self.clock, self.protocol)
         # From here on the link writes to a peer that does not read.
         self.protocol.transport = self.transport
@@ -96,8 +143,23 @@ class Flooded:
     @property
     def replies(self) -> int:
         """Bytes of TLS's own that wait to be read."""
-        assert isinstance(self.protocol, LinkTLS)
-        return unsent_bytes(self.transport) - self.protocol._own_unsent
+        return self.link.tls.unread_answers
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        tls = self.link.tls
+        return tls.unsent if isinstance(tls, Lane) else unsent_bytes(self.transport)
+
+    def arrive(self, data: bytes) -> None:
+        """Let bytes arrive in one read."""
+        tls = self.link.tls
+        if isinstance(tls, Lane):
+            assert isinstance(self.transport, DeafSocket)
+            self.transport.incoming += data
+            tls.doRead()
+        else:
+            self.protocol.dataReceived(data)
 
     def update(self, count: int, at_once: int = 1000) -> None:
         """Ask for so many new keys, some of them in one piece as they come from a socket.
@@ -106,37 +168,55 @@ class Flooded:
         """
         for start in range(0, count, at_once):
             pieces = [self.records.key_update() for _ in range(min(at_once, count - start))]
-            self.protocol.dataReceived(b"".join(pieces))
+            self.arrive(b"".join(pieces))
 
 
+SHORT_BYTES = 100 * KEY_UPDATE_BYTES
+"""The bound of unread answers in most of these tests."""
+
+
+def bound(monkeypatch: pytest.MonkeyPatch, *, replies: int, inside: int) -> None:
+    """Set other bounds of the bytes of TLS's own answers: unread ones, and those inside OpenSSL."""
+    for module in (lane_module, tls_module):
+        monkeypatch.setattr(module, "MAX_REPLY_BYTES", replies)
+        monkeypatch.setattr(module, "MAX_INSIDE_BYTES", inside)
+
+
+@pytest.fixture
+def short_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the peer leave a hundred answers of TLS unread, and have them counted at once."""
+    bound(monkeypatch, replies=SHORT_BYTES, inside=0)
+
+
+@pytest.mark.usefixtures("short_bound")
 def test_a_flood_of_key_updates() -> None:
     """H-11: the link keeps unread answers of TLS up to its bound, and one answer more aborts it."""
     flooded = Flooded()
-    room = (MAX_REPLY_BYTES - flooded.replies) // KEY_UPDATE_BYTES
+    room = (SHORT_BYTES - flooded.replies) // KEY_UPDATE_BYTES
     flooded.update(1 + room)
-    assert flooded.replies == room * KEY_UPDATE_BYTES <= MAX_REPLY_BYTES
+    assert flooded.replies == room * KEY_UPDATE_BYTES <= SHORT_BYTES
     assert flooded.link.reasons == []
     flooded.update(1)
     assert flooded.transport.aborted
     assert flooded.link.reasons == [f"the peer does not read more than {MAX_REPLY_BYTES} bytes of TLS's own answers"]
 
 
-def test_nothing_stays_inside_tls() -> None:
-    """H-11: however much comes at once, all but 256 KiB of the answers are where they are counted."""
+def test_nothing_stays_inside_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """H-11: however much comes at once, all but a bounded number of the answers are where they are counted."""
+    inside = 2 * BIO_READ_BYTES
+    bound(monkeypatch, replies=MAX_REPLY_BYTES, inside=inside)
     flooded = Flooded()
-    at_once, piece = 2400, 2400 * KEY_UPDATE_BYTES
-    assert piece < 65536, "what a socket gives at a time"
-    for _ in range(MAX_INSIDE_BYTES // (piece - BIO_READ_BYTES)):
+    at_once, asked = 2400, 0
+    assert at_once * KEY_UPDATE_BYTES < BUFFER_BYTES, "what a socket gives at a time"
+    while asked * KEY_UPDATE_BYTES < 4 * inside:
         flooded.update(at_once, at_once)
-        assert flooded.replies % BIO_READ_BYTES == 0
-    flooded.update(at_once, at_once)
-    assert flooded.replies > MAX_INSIDE_BYTES
-    assert flooded.replies % KEY_UPDATE_BYTES == 0, "all of them"
+        asked += at_once
+        assert (asked - 1) * KEY_UPDATE_BYTES - flooded.replies <= inside
 
 
-def test_what_is_read_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("short_bound")
+def test_what_is_read_does_not_count() -> None:
     """H-11: a peer that reads the answers may have any number of them."""
-    monkeypatch.setattr(tls_module, "MAX_REPLY_BYTES", 100 * KEY_UPDATE_BYTES)
     flooded = Flooded()
     for _ in range(20):
         flooded.update(90)
@@ -145,27 +225,27 @@ def test_what_is_read_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     assert flooded.link.reasons == []
 
 
-def test_our_own_bytes_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("short_bound")
+def test_our_own_bytes_do_not_count() -> None:
     """A slow reader of the link's own bytes does not end the link: credit bounds these."""
-    monkeypatch.setattr(tls_module, "MAX_REPLY_BYTES", 100 * KEY_UPDATE_BYTES)
     flooded = Flooded()
     flooded.link.write_frames([bytes(16_000)] * 50 + [b"x"] * 50)
-    flooded.protocol.dataReceived(flooded.records.data(frame(b"hi")))
-    assert unsent_bytes(flooded.transport) > 800_000
+    flooded.arrive(flooded.records.data(frame(b"hi")))
+    assert flooded.unsent > 800_000
     flooded.update(100)
     assert flooded.link.frames == [b"hi"]
     flooded.transport.take(400_000)
-    flooded.protocol.dataReceived(flooded.records.data(frame(b"ho")))
+    flooded.arrive(flooded.records.data(frame(b"ho")))
     assert flooded.link.reasons == []
 
 
-def test_own_bytes_that_were_read_give_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("short_bound")
+def test_own_bytes_that_were_read_give_no_room() -> None:
     """H-11: bytes that were written and read long ago do not raise the bound of unread answers."""
-    monkeypatch.setattr(tls_module, "MAX_REPLY_BYTES", 100 * KEY_UPDATE_BYTES)
     flooded = Flooded()
     flooded.link.write_frames([bytes(16_000)] * 50)
     flooded.transport.take()
-    flooded.protocol.dataReceived(flooded.records.data(frame(b"hi")))
+    flooded.arrive(flooded.records.data(frame(b"hi")))
     flooded.update(101)
     assert flooded.link.reasons == []
     flooded.update(1)
@@ -188,9 +268,9 @@ def test_bytes_before_the_login() -> None:
     flooded, left = stranger()
     assert 0 < MAX_LOGIN_BYTES - left < 5000, "the handshake"
     flooded.update(left // KEY_UPDATE_BYTES)
-    flooded.protocol.dataReceived(flooded.records.data(b"")[: left % KEY_UPDATE_BYTES])
+    flooded.arrive(flooded.records.data(b"")[: left % KEY_UPDATE_BYTES])
     assert flooded.link.reasons == []
-    flooded.protocol.dataReceived(b"\0")
+    flooded.arrive(b"\0")
     assert flooded.transport.aborted
     assert flooded.link.reasons == [f"more than {MAX_LOGIN_BYTES} bytes before the login"]
 
@@ -200,7 +280,7 @@ def test_a_login_in_the_last_bytes() -> None:
     flooded, left = stranger()
     flooded.link.act = lambda _payload: flooded.link.session_began()
     flooded.update(left // KEY_UPDATE_BYTES)
-    flooded.protocol.dataReceived(flooded.records.data(frame(bytes(1000))))
+    flooded.arrive(flooded.records.data(frame(bytes(1000))))
     assert flooded.protocol._login_bytes_left < 0
     flooded.update(5000)
     assert len(flooded.link.frames) == 1

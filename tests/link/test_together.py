@@ -7,10 +7,10 @@ from OpenSSL import SSL
 from twisted.internet.error import ConnectionLost
 
 from tests.link.records import KEY_UPDATE_BYTES
-from tests.link.test_tls_floods import Deaf, Flooded
-from tests.link.wire import frame, unframe
-from twisted_rsh.link.framed_link import LARGE_FRAME_BYTES
-from twisted_rsh.link.tls import BIO_READ_BYTES, BUFFER_BYTES, MAX_INSIDE_BYTES, RECORD_BYTES, unsent_bytes
+from tests.link.test_tls_floods import Deaf, Flooded, bound
+from tests.link.wire import Wire, frame, unframe
+from twisted_rsh.link.lane import Lane
+from twisted_rsh.link.tls import BIO_READ_BYTES, BUFFER_BYTES, MAX_REPLY_BYTES, RECORD_BYTES
 
 
 def heard(flooded: Flooded) -> list[bytes]:
@@ -32,7 +32,7 @@ def test_records_that_arrive_together() -> None:
     contents = [frame(b"one"), frame(b"two") + long[:10], long[10:15_000], long[15_000:] + frame(b"three")]
     flooded.link.act = lambda _payload: flooded.link.write_frames([b"an answer"])
     before = flooded.link.bursts
-    flooded.protocol.dataReceived(b"".join(map(flooded.records.data, contents)))
+    flooded.arrive(b"".join(map(flooded.records.data, contents)))
     assert flooded.link.frames == [b"one", b"two", bytes(30_000), b"three"]
     assert flooded.link.bursts == before + 1
 
@@ -40,7 +40,7 @@ def test_records_that_arrive_together() -> None:
 def test_a_record_that_ends_the_link() -> None:
     """Of what came with a breach of the protocol nothing is looked at behind it, now or later."""
     flooded = Flooded()
-    flooded.protocol.dataReceived(b"".join(map(flooded.records.data, [frame(b"one"), frame(b"BAD"), frame(b"two")])))
+    flooded.arrive(b"".join(map(flooded.records.data, [frame(b"one"), frame(b"BAD"), frame(b"two")])))
     assert flooded.link.frames == [b"one", b"BAD"]
     assert flooded.transport.aborted
     assert flooded.link._unprocessed == b""
@@ -51,10 +51,10 @@ def test_written_at_once() -> None:
     """Bytes that the operating system takes reach it before the call returns, in one piece, for any sizes of frames."""
     flooded = Flooded()
     flooded.transport.room = 2**30
-    frames = [b"a", b"b", bytes(LARGE_FRAME_BYTES), b"c" * 30_000, *[b"d" * 3000] * 20, b"e"]
+    frames = [b"a", b"b", bytes(RECORD_BYTES), b"c" * 30_000, *[b"d" * 3000] * 20, b"e"]
     flooded.link.write_frames(frames)
     assert flooded.transport.pieces == 1
-    assert unsent_bytes(flooded.transport) == 0
+    assert flooded.unsent == 0
     assert heard(flooded) == frames
 
 
@@ -83,6 +83,7 @@ def test_written_where_the_system_fails() -> None:
     assert heard(flooded) == [b"one"]
 
 
+@pytest.mark.parametrize("transport", [Wire], indirect=True)  # a lane is told at once
 def test_written_where_nothing_is_connected() -> None:
     """A transport that is gone, and whose link has not been told yet, is not written to."""
     flooded = Flooded()
@@ -120,22 +121,27 @@ def test_written_where_tls_fails(monkeypatch: pytest.MonkeyPatch) -> None:
             return int(connection.send(data))
 
     monkeypatch.setattr(flooded.protocol, "_tlsConnection", Failing())
-    flooded.link.write_frames([b"1" * LARGE_FRAME_BYTES, b"2" * LARGE_FRAME_BYTES, b"3" * LARGE_FRAME_BYTES])
-    assert heard(flooded) == [b"1" * LARGE_FRAME_BYTES]
+    if isinstance(flooded.link.tls, Lane):
+        monkeypatch.setattr(flooded.link.tls, "_connection", Failing())
+    payloads = [number * (RECORD_BYTES - len(frame(b""))) for number in (b"1", b"2", b"3")]
+    flooded.link.write_frames(payloads)
+    assert heard(flooded) == payloads[:1]
     assert flooded.transport.disconnecting
 
 
-def test_written_behind_answers_that_wait() -> None:
+def test_written_behind_answers_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pending answers of TLS itself go first, and hold back no frame that is written."""
+    inside = 2 * BIO_READ_BYTES
+    bound(monkeypatch, replies=MAX_REPLY_BYTES, inside=inside)
     flooded = Flooded()
     at_once = 2400
-    for _ in range(MAX_INSIDE_BYTES // (at_once * KEY_UPDATE_BYTES - BIO_READ_BYTES)):
+    for _ in range(inside // (at_once * KEY_UPDATE_BYTES - BIO_READ_BYTES)):
         flooded.update(at_once, at_once)
     flooded.transport.take()
     flooded.transport.room = 2**30
     flooded.link.write_frames([b"one"])
     flooded.transport.take()
-    assert len(flooded.transport.taken) > MAX_INSIDE_BYTES
+    assert len(flooded.transport.taken) > inside
     assert heard(flooded) == [b"one"]
 
 

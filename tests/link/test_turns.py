@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from twisted.internet.error import ConnectionDone
@@ -41,7 +42,7 @@ class Busy:
     def arrive(self, client: RawClient, *payloads: bytes) -> None:
         """Let frames arrive in one piece, in the current turn."""
         client.queue(b"".join(map(frame, payloads)))
-        client.protocol.dataReceived(client.drain())
+        client.arrive()
 
     def turn(self) -> float:
         """Go on to the next turn; return how long it took."""
@@ -157,7 +158,7 @@ def test_answers_to_frames_of_a_connection_that_has_ended() -> None:
     [(link, client)] = busy.ends
     busy.arrive(client, *numbered(30))
     client.wire.lose(ConnectionDone())
-    link.tls._tlsConnection = None  # type: ignore[assignment]  # as in any connection whose end TLS has seen
+    cast("Any", link.tls)._tlsConnection = None  # as in any connection whose end TLS has seen
     act = link.act
     assert act is not None
 
@@ -180,7 +181,7 @@ def test_a_breach_behind_the_end_of_its_connection() -> None:
     busy.arrive(client, *numbered(10), BAD)
     busy.arrive(others_client, *numbered(30))
     client.wire.lose(ConnectionDone())
-    link.tls._tlsConnection = None  # type: ignore[assignment]  # as above
+    cast("Any", link.tls)._tlsConnection = None  # as above
     for _ in range(20):
         busy.turn()
     assert link.frames == [*numbered(10), BAD]

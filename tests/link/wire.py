@@ -8,13 +8,14 @@ import functools
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
@@ -23,6 +24,7 @@ from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IOpenSSLServerConnectionCreator,
     IProtocol,
+    ISystemHandle,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol
@@ -52,6 +54,8 @@ __all__ = [
     "RawClient",
     "RawPeer",
     "RawServer",
+    "SocketWire",
+    "Watch",
     "Wire",
     "client_key",
     "collecting_log",
@@ -128,7 +132,6 @@ class Wire:
     :ivar is_lost: whether the protocol was told that it is gone.
     :ivar no_delay: whether the protocol has switched Nagle's algorithm off.
     :ivar producer: what the protocol has registered.
-    :ivar is_reading: whether the protocol takes what arrives.
     """
 
     def __init__(self, clock: Clock, address: IPv4Address = _ADDRESS) -> None:
@@ -140,7 +143,7 @@ class Wire:
         self.is_lost = False
         self.no_delay = False
         self.producer: Any = None
-        self.is_reading = True
+        self._is_reading = True
         self._written: list[bytes] = []
 
     def connect(self, protocol: IProtocol) -> None:
@@ -167,11 +170,23 @@ class Wire:
 
     def pauseProducing(self) -> None:
         """Remember."""
-        self.is_reading = False
+        self._is_reading = False
 
     def resumeProducing(self) -> None:
         """Remember."""
-        self.is_reading = True
+        self._is_reading = True
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether the protocol takes what arrives."""
+        return self._is_reading
+
+    def arrive(self, data: bytes) -> bool:
+        """Deliver bytes; return whether the protocol got some."""
+        if data:
+            assert self.protocol is not None
+            self.protocol.dataReceived(data)
+        return bool(data)
 
     def getPeer(self) -> IPv4Address:
         """Return any address."""
@@ -231,6 +246,127 @@ class Wire:
         return self._aborted or self.disconnecting or self.is_lost
 
 
+class Watch:
+    """A reactor, as far as descriptors know it: the descriptors that it watches."""
+
+    def __init__(self) -> None:
+        self.readers: set[Any] = set()
+        self.writers: set[Any] = set()
+        self.addReader, self.removeReader = self.readers.add, self.readers.discard
+        self.addWriter, self.removeWriter = self.writers.add, self.writers.discard
+
+
+class Socket:
+    """The socket of a :class:`SocketWire`."""
+
+    def __init__(self, wire: SocketWire) -> None:
+        self.incoming = bytearray()
+        self._wire = wire
+
+    def fileno(self) -> int:
+        """Return any number."""
+        return 1000
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Give what has arrived."""
+        if not self.incoming:
+            raise BlockingIOError
+        size = min(len(buffer), len(self.incoming))
+        buffer[:size] = self.incoming[:size]
+        del self.incoming[:size]
+        return size
+
+    def send(self, data: bytes) -> int:
+        """Take everything."""
+        self._wire.write(bytes(data))
+        return len(data)
+
+
+@implementer(ISystemHandle)
+class SocketWire(Wire, FileDescriptor):  # type: ignore[misc]  # Twisted's flags are numbers
+    """A wire with a socket, as the reactor's own transports have one: a link with a session takes it."""
+
+    def __init__(self, clock: Clock, address: IPv4Address = _ADDRESS) -> None:
+        self._producer: Any = None
+        self.watch = Watch()
+        FileDescriptor.__init__(self, self.watch)  # type: ignore[arg-type]  # all that is asked of a reactor here
+        Wire.__init__(self, clock, address)
+        self.connected = 1
+        self._socket = Socket(self)
+        self.watch.addReader(self)
+
+    def getHandle(self) -> Socket:
+        """Return the socket."""
+        return self._socket
+
+    @property
+    def producer(self) -> Any:
+        """Return the producer of the lane that has the socket, or else of this transport."""
+        tls: Any = self.protocol
+        lane = getattr(tls.wrappedProtocol.tls, "_producer", None) if tls is not None else None
+        return lane or self._producer
+
+    @producer.setter
+    def producer(self, producer: object) -> None:
+        self._producer = producer
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this transport, or a lane in its place, is watched for reading."""
+        return bool(self.watch.readers)
+
+    pauseProducing = FileDescriptor.pauseProducing
+    resumeProducing = FileDescriptor.resumeProducing
+
+    def arrive(self, data: bytes) -> bool:
+        """Let bytes come to the socket, which keeps them until they are read."""
+        self._socket.incoming += data
+        has_read = False
+        while self._socket.incoming and self.watch.readers:
+            has_read = True
+            [reader] = self.watch.readers
+            ended = reader.doRead()
+            if ended is not None:
+                reader.connectionLost(Failure(ended))
+        return has_read
+
+    def doRead(self) -> None:
+        """Deliver one read."""
+        buffer = memoryview(bytearray(self.bufferSize))
+        size = self._socket.recv_into(buffer)
+        assert self.protocol is not None
+        self.protocol.dataReceived(bytes(buffer[:size]))
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Take everything."""
+        return self._socket.send(data)
+
+    def abortConnection(self) -> None:
+        """Abort, and read no more."""
+        self.watch.removeReader(self)
+        super().abortConnection()
+
+    def loseConnection(self) -> None:
+        """Close, and read no more."""
+        self.watch.removeReader(self)
+        super().loseConnection()
+
+    def lose(self, reason: Exception | None = None) -> None:
+        """Tell the one that reads that the connection is gone."""
+        for reader in self.watch.readers or {self}:
+            reader.connectionLost(Failure(reason or ConnectionLost()))
+            break
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Tell the protocol."""
+        if not self.is_lost:
+            self.is_lost = True
+            self.connected = 0
+            self.watch.removeReader(self)
+            assert self.protocol is not None
+            self.protocol.connectionLost(reason)
+
+
 class RawPeer:
     """The TLS end opposite a protocol under test.
 
@@ -239,12 +375,15 @@ class RawPeer:
     :param connection: this end of TLS.
     :param delay: seconds between the connection and this end's first byte.
     :param address: where the protocol sees it come from.
+    :cvar transport: what the protocol's transport is: without a socket or with one.
     :ivar wire: the protocol's transport.
     :ivar received: the plaintext that the protocol has sent.
     :ivar recorded: the bytes on the wire that the protocol has sent.
     :ivar closed: whether the protocol has ended TLS.
     :ivar failure: what broke TLS, if anything did.
     """
+
+    transport: ClassVar[type[Wire]] = Wire
 
     def __init__(
         self,
@@ -257,7 +396,7 @@ class RawPeer:
         self.clock = clock
         self.protocol = protocol
         self.connection = connection
-        self.wire = Wire(clock, address)
+        self.wire = self.transport(clock, address)
         self.received = b""
         self.recorded = b""
         self.closed = False
@@ -292,10 +431,13 @@ class RawPeer:
                 self.connection.bio_write(incoming)
             self._look()
             outgoing = self.drain()
-            if outgoing and not self.wire.is_lost:
-                self.protocol.dataReceived(outgoing)
-            elif not incoming:
+            has_arrived = not self.wire.is_lost and self.wire.arrive(outgoing)
+            if not (has_arrived or incoming):
                 return
+
+    def arrive(self) -> None:
+        """Let arrive what this end has said, in one piece, and nothing else happen."""
+        self.wire.arrive(self.drain())
 
     def drain(self) -> bytes:
         """Return the bytes that this end wants on the wire, which then do not arrive by themselves."""

@@ -183,7 +183,7 @@ class Job:
         """For the session: something happened on this job's channel."""
         match event:
             case DataReceived():
-                self._outputs[event.stream].data_received(event.data)
+                self.data_received(event.stream, event.data)
             case StreamEnded():
                 self._outputs[event.stream].ended()
             case RoomGained():
@@ -199,6 +199,14 @@ class Job:
                 self._inspected(event.state)
             case JobEnded():
                 self.ended(event.end)
+
+    def data_received(self, stream: Stream, data: bytes) -> None:
+        """For the session: bytes of an output came."""
+        self._outputs[stream].data_received(data)
+
+    def room_gained(self, _stream: Stream) -> None:
+        """For the session: there is room for more input."""
+        self.stdin.room_gained()
 
     def ended(self, end: JobEnd) -> None:
         """For the session: the job has ended, or nothing more will be known of it."""

@@ -75,6 +75,7 @@ class SessionJobs:
             return job
         channel = JobChannel(self._session, self._pump, number, is_typed=self._is_typed(request))
         self._jobs[number] = job = Job(request, channel)
+        self._session.listen(number, job)
         self._pump.flush()
         return job
 
@@ -103,6 +104,7 @@ class SessionJobs:
         if self.loss is not None:
             return
         self.loss = loss
+        self._session.listen_no_more()
         jobs = list(self._jobs.values())
         self._jobs.clear()
         for job in jobs:

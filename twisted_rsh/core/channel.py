@@ -7,10 +7,14 @@ table allows exactly that.  An input without an entry is a breach by the side th
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
 
 from twisted_rsh.core.credit import ReceiveStream, SendStream
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.roles import RECEIVED_BY, SENT_BY, Role
+
+if TYPE_CHECKING:
+    from twisted_rsh.core.short_way import StreamListener
 
 __all__ = ["TRANSITIONS", "Channel", "ChannelInput", "ChannelState"]
 
@@ -80,15 +84,18 @@ class Channel:
     :param role: this side, which sends the streams that belong to its role and receives the others.
     :param window: bytes of each stream that may be sent and not yet consumed.
     :ivar state: the state, a key of :data:`TRANSITIONS`.
+    :ivar listener: takes the data and the credit that go the short way while the channel is running; ``None`` for
+        events alone.
     :ivar sends: the outgoing streams.
     :ivar receives: the incoming streams.
     """
 
-    __slots__ = ("number", "receives", "sends", "state")
+    __slots__ = ("listener", "number", "receives", "sends", "state")
 
     def __init__(self, number: int, role: Role, window: int) -> None:
         self.number = number
         self.state = ChannelState.REQUESTED
+        self.listener: StreamListener | None = None
         self.sends = {stream: SendStream(window) for stream in SENT_BY[role]}
         self.receives = {stream: ReceiveStream(window) for stream in RECEIVED_BY[role]}
 
@@ -113,4 +120,6 @@ class Channel:
             raise RemoteProtocolError(
                 ErrorCode.CHANNEL_STATE, f"{event.value} on channel {self.number}, which is {self.state.value}"
             ) from None
+        if self.over:
+            self.listener = None  # which points back at the session
         return self.state

@@ -6,7 +6,6 @@ A decoder belongs to one role in one phase, and knows only the messages that thi
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -15,7 +14,7 @@ from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_PART_BYTES
 from twisted_rsh.core.messages import MESSAGES, Part
 from twisted_rsh.core.roles import Phase, Role
 
-__all__ = ["Decoder", "encode", "encode_all", "encode_control"]
+__all__ = ["Decoder", "encode", "encode_control"]
 
 _CONTROL_HEADER = struct.Struct("!BQ")
 
@@ -90,23 +89,10 @@ def encode(message: Message) -> bytes:
 
     :raises LocalProtocolError: a field is out of its bounds.
     """
-    (payload,) = encode_all([message])
-    return payload
-
-
-def encode_all(messages: Iterable[Message]) -> list[bytes]:
-    """Return the payloads of messages that have no sequence number.
-
-    :raises LocalProtocolError: a field is out of its bounds.
-    """
-    payloads = []
     try:
-        for message in messages:
-            header = message.declaration.number.to_bytes(1, "big")
-            payloads.append(b"".join((header, *message.pieces())))
+        return b"".join((message.declaration.number.to_bytes(1, "big"), *message.pieces()))
     except FieldError as error:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, str(error)) from error
-    return payloads
 
 
 def encode_control(message: Message, sequence: int) -> list[bytes]:

@@ -130,6 +130,14 @@ class ReceiveStream:
         if self.discarding:
             self._consumed = self.received
 
+    def continues(self, offset: int, size: int) -> bool:
+        """Tell whether bytes continue the stream within its credit, and are wanted; nothing changes.
+
+        :param offset: the offset of the first of them.
+        :param size: their number.
+        """
+        return offset == self.received and offset + size <= self._limit and not (self.ended or self.discarding)
+
     def pass_over(self, offset: int, size: int) -> None:
         """Ignore bytes of a channel that is over; bytes before them may be missing.
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
-from twisted_rsh.core.codec import Decoder, encode, encode_all
+from twisted_rsh.core.codec import Decoder, encode
 from twisted_rsh.core.credit import ReceiveStream, SendStream
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import (
@@ -30,6 +30,7 @@ from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Pin
 from twisted_rsh.core.resuming import Replay
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
+from twisted_rsh.core.short_way import StreamListener, deliver, encode_credit, encode_data
 
 __all__ = ["Session"]
 
@@ -87,10 +88,12 @@ class Session:
         """Take the payload of one frame.
 
         :param now: the time in seconds.
-        :returns: the events, in order.
+        :returns: the events, in order; none for what has gone to a channel's listener.
         :raises RemoteProtocolError: the peer broke the protocol: abort the link, and feed no more of its frames.
         """
         self._liveness.heard(now)
+        if not (self._we_left or self._peer_left) and deliver(self._channels, payload):
+            return []
         sequence, message = self._decoder.decode(payload)
         if sequence is not None:
             self._inbox.take(sequence)
@@ -148,10 +151,10 @@ class Session:
         frames = []
         for (number, stream), incoming in self._credits.items():
             channel = self._channels.get(number)
-            if channel is not None and channel.allows(self.from_us):
+            if channel is not None and (channel.state is ChannelState.RUNNING or channel.allows(self.from_us)):
                 limit = incoming.credit_due()
                 if limit is not None:
-                    frames.append(encode(Credit(number, stream, limit)))
+                    frames.append(encode_credit(number, stream, limit))
         self._credits.clear()
         return frames
 
@@ -281,13 +284,31 @@ class Session:
 
     # Messages that either side sends.
 
+    def listen(self, channel: int, listener: StreamListener) -> None:
+        """Have data and credit of a channel go to a listener while the channel runs, instead of being events.
+
+        A frame that is unusual is still an event, or a breach.  The listener is called from within
+        :meth:`receive_frame`, may call this object, and is forgotten when the channel is over.
+
+        :param channel: a channel that has been requested.
+        :param listener: the job.
+        """
+        self._channels[channel].listener = listener
+
+    def listen_no_more(self) -> None:
+        """Forget all listeners, because nothing is done any more about what happens."""
+        for channel in self._channels.values():
+            channel.listener = None
+
     def room(self, channel: int, stream: Stream) -> int:
         """Return the number of bytes of a stream that may be sent now.
 
         It is 0 for a channel that is free or allows no data.
         """
         found = self._channels.get(channel)
-        if found is None or not self._takes_data() or not found.allows(self.from_us):
+        if found is None or not self._takes_data():
+            return 0
+        if found.state is not ChannelState.RUNNING and not found.allows(self.from_us):
             return 0
         return found.sends[stream].room
 
@@ -306,12 +327,9 @@ class Session:
         outgoing = self._outgoing(channel, stream)
         if len(data) > (outgoing.room if self._takes_data() else 0):
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{len(data)} bytes without room")
-        messages = []
         for start in range(0, len(data), SENT_DATA_BYTES):
             piece = data[start : start + SENT_DATA_BYTES]
-            message = Data(channel, stream, outgoing.send(piece, next(self._order)), piece)
-            messages.append(message)
-        self._frames += encode_all(messages)
+            self._frames.append(encode_data(channel, stream, outgoing.send(piece, next(self._order)), piece))
 
     def end_stream(self, channel: int, stream: Stream) -> None:
         """Send the end of a stream.
@@ -476,7 +494,10 @@ class Session:
         return channel
 
     def _outgoing(self, number: int, stream: Stream) -> SendStream:
-        return self._say(number).sends[stream]
+        channel = self._channels.get(number)
+        if channel is None or channel.state is not ChannelState.RUNNING:
+            channel = self._say(number)
+        return channel.sends[stream]
 
     def _incoming(self, number: int, stream: Stream) -> tuple[Channel, ReceiveStream]:
         channel = self._hear(number, self.from_peer)

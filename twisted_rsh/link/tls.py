@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import hmac
-from collections import deque
 from collections.abc import Collection, Iterable
 from typing import Any, cast
+from typing import Protocol as Typing
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -42,16 +42,22 @@ __all__ = [
     "MAX_INSIDE_BYTES",
     "MAX_LOGIN_BYTES",
     "MAX_REPLY_BYTES",
+    "RECORD_BYTES",
     "REFUSED_ALERT",
+    "Encrypted",
     "ITLSWatcher",
     "LinkTLS",
     "LinkTLSFactory",
     "PinnedClientTLS",
     "ServerTLS",
+    "ciphertext_bytes",
+    "decrypt",
+    "encrypt",
     "exporter",
     "is_pinned",
     "link_secret",
     "peer_spki_sha256",
+    "take_ciphertext",
     "unsent_bytes",
     "widen",
 ]
@@ -96,6 +102,13 @@ RECORD_OVERHEAD_BYTES = 5 + 1 + 16
 8446, section 5.2)."""
 
 
+class Encrypted(Typing):
+    """A transport that has TLS in it: :class:`LinkTLS`, or the lane in its place."""
+
+    def getHandle(self) -> SSL.Connection:
+        """Return OpenSSL's connection."""
+
+
 class ITLSWatcher(Interface):
     """A link inside TLS.  :class:`LinkTLS` reports to it what only TLS can see."""
 
@@ -138,36 +151,20 @@ class LinkTLS(TLSMemoryBIOProtocol):
         TLSMemoryBIOProtocol.write(self, data)
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """Write plaintext of the link, each piece in TLS records of its own, and as much as possible at once.
+        """Write plaintext of the link, and as much as possible at once.
 
         Twisted's own implementation passes each record through all of its layers, asks the reactor to watch for room,
-        and writes in the next turn.  It still gets the pieces that cannot be written at once.
+        and writes in the next turn.  It still gets what cannot be encrypted at once.
         """
-        pieces = deque(iovec)
-        self._write_now(cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(self)), pieces)
-        for piece in pieces:
-            self.write(piece)
-
-    def _write_now(self, connection: SSL.Connection, pieces: deque[bytes]) -> None:
-        """Write pieces, and remove those that are written from the queue."""
-        size = 0
-        with contextlib.suppress(SSL.Error):  # Twisted meets it again with the same piece, and ends the connection
-            while pieces:
-                piece = pieces[0]
-                sent = connection.send(piece)
-                size += sent + RECORD_OVERHEAD_BYTES
-                if sent < len(piece):
-                    pieces[0] = piece[sent:]
-                else:
-                    pieces.popleft()
-        if not size:
-            return
-        self._own_unsent += size
-        asked = size + BIO_READ_BYTES
-        data = connection.bio_read(asked)
-        self._send(data)
-        if len(data) == asked:
-            self._empty_openssl()
+        data = b"".join(iovec)
+        connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(self))
+        sent, _ = encrypt(connection, data)
+        if sent:
+            own = ciphertext_bytes(sent)
+            self._own_unsent += own
+            self._send(take_ciphertext(connection, own + BIO_READ_BYTES))
+        if sent < len(data):  # Twisted meets the failure again, and ends the connection
+            self.write(data[sent:])
 
     def _send(self, data: bytes) -> None:
         """Give ciphertext to the operating system as far as it takes it now, and the rest to the transport."""
@@ -196,11 +193,15 @@ class LinkTLS(TLSMemoryBIOProtocol):
             if self._held_inside > MAX_INSIDE_BYTES:
                 self._held_inside = 0
                 self._empty_openssl()
-        unsent = unsent_bytes(self.transport)
-        if unsent < self._own_unsent:
-            self._own_unsent = unsent
-        elif unsent - self._own_unsent > MAX_REPLY_BYTES:
+        if self.unread_answers > MAX_REPLY_BYTES:
             watcher.replies_exceeded()
+
+    @property
+    def unread_answers(self) -> int:
+        """Bytes of TLS's own answers that wait to be sent; those inside OpenSSL do not count."""
+        unsent = unsent_bytes(self.transport)
+        self._own_unsent = min(self._own_unsent, unsent)
+        return unsent - self._own_unsent
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Learn that the connection is gone; Twisted calls this."""
@@ -211,13 +212,93 @@ class LinkTLS(TLSMemoryBIOProtocol):
             reason = Failure(CONNECTION_LOST)
         TLSMemoryBIOProtocol.connectionLost(self, reason)
 
+    # For the lane to call, which has read and written the socket in between.
+
+    def take_back(self, unsent: bytes, own: int) -> None:
+        """Send what the lane could not send.
+
+        :param unsent: the ciphertext.
+        :param own: bytes of it that are the link's own.
+        """
+        self._own_unsent += own
+        cast("ITransport", self.transport).write(unsent)
+
+    def end_found(self, error: SSL.Error) -> None:
+        """End the connection as where Twisted itself finds the end of TLS.
+
+        :param error: what OpenSSL has said: that the peer has ended TLS, or that TLS is broken.
+        """
+        twisted = cast("Any", self)
+        if isinstance(error, SSL.ZeroReturnError):
+            twisted._shutdownTLS()  # noqa: SLF001 - Twisted's own, as for its reads
+            twisted._tlsShutdownFinished(None)  # noqa: SLF001
+        else:
+            twisted._tlsShutdownFinished(Failure(error))  # noqa: SLF001
+
     def _empty_openssl(self) -> None:
         # Twisted takes one read's worth of TLS's answers.  One arrival can lead to more, which would pile up.
         connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(self))
         transport = cast("ITransport", self.transport)
-        with contextlib.suppress(SSL.WantReadError):
-            while True:
-                transport.write(connection.bio_read(BIO_READ_BYTES))
+        if data := take_ciphertext(connection, MAX_INSIDE_BYTES):
+            transport.write(data)
+
+
+def encrypt(connection: SSL.Connection, data: bytes) -> tuple[int, SSL.Error | None]:
+    """Give plaintext to OpenSSL, a record at a time.
+
+    :param connection: the connection of TLS.
+    :param data: the plaintext, at least one byte.
+    :returns: how many bytes OpenSSL has taken, and the failure that has kept it from taking all.
+    """
+    sent, size = 0, len(data)
+    try:
+        sent = connection.send(data)
+        if sent < size:
+            rest = memoryview(data)
+            while sent < size:
+                sent += connection.send(rest[sent:])
+    except SSL.Error as error:
+        return sent, error
+    return sent, None
+
+
+def decrypt(connection: SSL.Connection) -> tuple[bytes, SSL.Error | None]:
+    """Take all plaintext out of OpenSSL.
+
+    :param connection: the connection of TLS, which has been given what has arrived.
+    :returns: the plaintext, and what has ended TLS, if it has ended.
+    """
+    records = []
+    try:
+        while True:
+            records.append(connection.recv(RECORD_BYTES))
+    except SSL.WantReadError:
+        end = None
+    except SSL.Error as error:
+        end = error
+    return records[0] if len(records) == 1 else b"".join(records), end
+
+
+def ciphertext_bytes(size: int) -> int:
+    """Return how many bytes OpenSSL makes of so many bytes that :func:`encrypt` gave to it."""
+    return size - -size // RECORD_BYTES * RECORD_OVERHEAD_BYTES
+
+
+def take_ciphertext(connection: SSL.Connection, size: int) -> bytes:
+    """Take everything out of OpenSSL that is to be sent.
+
+    :param connection: the connection of TLS.
+    :param size: how many bytes there are at most, as far as is known.
+    :returns: the bytes, none if there are none.
+    """
+    # One byte more than is known of: to find by another call that nothing is left costs an exception.
+    asked = size + 1
+    data = b""
+    with contextlib.suppress(SSL.WantReadError):
+        data = connection.bio_read(asked)
+        while len(data) % asked == 0:
+            data += connection.bio_read(asked)
+    return data
 
 
 def widen(transport: object) -> None:
@@ -329,13 +410,12 @@ def is_pinned(digest: bytes | None, pins: Collection[bytes]) -> bool:
     return digest is not None and any(hmac.compare_digest(digest, pin) for pin in pins)
 
 
-def exporter(transport: ITransport) -> bytes:
+def exporter(transport: Encrypted) -> bytes:
     """Return the channel binding of a connection whose handshake is complete, 32 bytes (RFC 9266)."""
-    connection = cast("TLSMemoryBIOProtocol", transport).getHandle()
-    return cast("bytes", connection.export_keying_material(EXPORTER_LABEL, EXPORTER_BYTES, b""))
+    return transport.getHandle().export_keying_material(EXPORTER_LABEL, EXPORTER_BYTES, b"")
 
 
-def link_secret(transport: ITransport, session: bytes, attempt: int) -> bytes:
+def link_secret(transport: Encrypted, session: bytes, attempt: int) -> bytes:
     """Return a session's secret of a connection whose handshake is complete, which only its two ends can compute.
 
     :param transport: the connection.
@@ -343,12 +423,11 @@ def link_secret(transport: ITransport, session: bytes, attempt: int) -> bytes:
     :param attempt: the number of the resume with which the connection began; 0 for a connection that began with a
         login.
     """
-    connection = cast("TLSMemoryBIOProtocol", transport).getHandle()
     context = secret_context(session, attempt)
-    return cast("bytes", connection.export_keying_material(SECRET_LABEL, PROOF_BYTES, context))
+    return transport.getHandle().export_keying_material(SECRET_LABEL, PROOF_BYTES, context)
 
 
-def peer_spki_sha256(transport: ITransport) -> bytes | None:
+def peer_spki_sha256(transport: Encrypted) -> bytes | None:
     """Return the SHA-256 of the peer's public key, or ``None`` if it presented no key that can be read."""
-    certificate = cast("TLSMemoryBIOProtocol", transport).getPeerCertificate()
+    certificate = transport.getHandle().get_peer_certificate()
     return None if certificate is None else _spki_sha256(certificate)

@@ -116,6 +116,7 @@ class ChannelJob:
 
         :param shell: the persistent shell to run it in; ``None`` for a job of its own.
         """
+        self._session.core.listen(self.channel, self)
         user = self._session.login.user
         self._encoding = user.encoding
         bound = self._session.sessions.capacity.enter_job(is_kept=self._is_kept)
@@ -157,9 +158,8 @@ class ChannelJob:
         if job is None:
             return
         match event:
-            case DataReceived(data=data):
-                self._bytes[Stream.STDIN] += len(data)
-                job.write_input(data)
+            case DataReceived(stream=stream, data=data):
+                self.data_received(stream, data)
             case StreamEnded():
                 self._end_input(job)
             case RoomGained(stream=stream):
@@ -175,6 +175,17 @@ class ChannelJob:
                 self._session.sessions.turns.run(self, self._inspect)
             case ChannelAbandoned():
                 self._abandon()
+
+    def data_received(self, stream: Stream, data: bytes) -> None:
+        """Give the job its input.  Nothing happens while no job runs."""
+        if self._job is not None:
+            self._bytes[stream] += len(data)
+            self._job.write_input(data)
+
+    def room_gained(self, stream: Stream) -> None:
+        """Have the job go on with an output.  Nothing happens while no job runs."""
+        if self._job is not None:
+            self._job.resume_output(stream)
 
     def begin_grace(self, longest: float) -> None:
         """Let the job go on without a link for its grace, and then end it.  One that is kept goes on to its end.

@@ -260,6 +260,7 @@ class ServerLink(FramedLink):
             key=login.credentials.fingerprint,
             session=session.shown_id,
         )
+        self.session_began()
         session.begin(self)
         self._enter(session, answer)
 
@@ -296,6 +297,7 @@ class ServerLink(FramedLink):
         else:
             fresh = link_secret(self.tls, claim.session, claim.attempt)
             answer = session.take_link(self, claim, binding, fresh)
+            self.session_began()
             self._enter(session, self._login.accept_resume(answer))
             session.go_on(self, claim.positions)
 
@@ -313,5 +315,4 @@ class ServerLink(FramedLink):
     def _enter(self, session: DurableSession, answer: bytes) -> None:
         self._session = session
         self.factory.strangers.leave(self.source)
-        self.session_began()
         self.write_frames([answer])

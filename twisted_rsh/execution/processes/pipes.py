@@ -22,8 +22,8 @@ from twisted_rsh.execution.processes.interfaces import IInputSource, IJobReactor
 
 __all__ = ["READ_BYTES", "WIDE_PIPE_BYTES", "FlowControlledProtocol", "InputPipe", "OutputPipe"]
 
-READ_BYTES = 4 * SENT_DATA_BYTES
-"""Bytes of one read: nearly what a Linux pipe holds, and whole frames.  Twice as fast as Twisted's 8 KiB
+READ_BYTES = SENT_DATA_BYTES
+"""Bytes of one read: nearly what a Linux pipe holds, and a whole frame.  Twice as fast as Twisted's 8 KiB
 (docs/performance.rst)."""
 
 WIDE_PIPE_BYTES = 256 * 1024

@@ -1,0 +1,90 @@
+"""The short way of a stream: DATA and CREDIT of a running channel, without objects for messages and events.
+
+These two are nearly all frames of a busy link.  Both have the same header.  Whatever is unusual about one goes the way
+of every other message: :mod:`twisted_rsh.core.codec` decodes it, and an event tells what happened.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Protocol
+
+from twisted_rsh.core.channel import Channel, ChannelState
+from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
+from twisted_rsh.core.limits import MAX_DATA_BYTES, MAX_OFFSET
+from twisted_rsh.core.messages import Credit, Data
+from twisted_rsh.core.roles import Stream
+
+__all__ = ["StreamListener", "deliver", "encode_credit", "encode_data"]
+
+_HEADER = struct.Struct("!BIBQ")
+"""The type, the channel, the stream, and the offset of DATA or the limit of CREDIT."""
+
+_DATA, _CREDIT = Data.declaration.number, Credit.declaration.number
+_STREAMS = {int(stream): stream for stream in Stream}
+
+
+class StreamListener(Protocol):
+    """A job, as far as its channel calls it about its streams."""
+
+    def data_received(self, stream: Stream, data: bytes) -> None:
+        """Take bytes of a stream; the same as the event ``DataReceived``."""
+
+    def room_gained(self, stream: Stream) -> None:
+        """Learn that there is more room on a stream; the same as the event ``RoomGained``."""
+
+
+def encode_data(channel: int, stream: Stream, offset: int, data: bytes) -> bytes:
+    """Return the payload of DATA.
+
+    :param channel: the number of a channel.
+    :param stream: the stream.
+    :param offset: the number of bytes of the stream that came before these.
+    :param data: from 1 to :data:`~twisted_rsh.core.limits.MAX_DATA_BYTES` bytes.
+    :raises LocalProtocolError: the offset is beyond what the protocol can say.
+    """
+    if offset > MAX_OFFSET:
+        raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, f"an offset beyond {MAX_OFFSET}")
+    return _HEADER.pack(_DATA, channel, stream, offset) + data
+
+
+def encode_credit(channel: int, stream: Stream, limit: int) -> bytes:
+    """Return the payload of CREDIT.
+
+    :param channel: the number of a channel.
+    :param stream: the stream.
+    :param limit: the offset in bytes up to which the stream may be sent.
+    :raises LocalProtocolError: the limit is beyond what the protocol can say.
+    """
+    if limit > MAX_OFFSET:
+        raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, f"a limit beyond {MAX_OFFSET}")
+    return _HEADER.pack(_CREDIT, channel, stream, limit)
+
+
+def deliver(channels: dict[int, Channel], payload: bytes) -> bool:
+    """Give DATA or CREDIT of a running channel to the channel's listener, if nothing about it is unusual.
+
+    :param channels: the channels of the session, by number.
+    :param payload: the payload of a frame.
+    :returns: whether that was done.  If not, nothing has changed, and the frame may be anything.
+    """
+    size = len(payload) - _HEADER.size
+    if size < 0 or payload[0] not in {_DATA, _CREDIT}:
+        return False
+    kind, number, stream, position = _HEADER.unpack_from(payload)
+    channel = channels.get(number)
+    if channel is None or channel.listener is None or channel.state is not ChannelState.RUNNING:
+        return False
+    if kind == _DATA:
+        incoming = channel.receives.get(stream)
+        if incoming is None or not 0 < size <= MAX_DATA_BYTES or not incoming.continues(position, size):
+            return False
+        incoming.received += size
+        channel.listener.data_received(_STREAMS[stream], payload[_HEADER.size :])
+        return True
+    outgoing = channel.sends.get(stream)
+    if outgoing is None or size or position > MAX_OFFSET:
+        return False
+    if outgoing.credit(position):
+        channel.listener.room_gained(_STREAMS[stream])
+    return True

@@ -1,0 +1,274 @@
+"""The transport of a link that carries a session: it owns the socket, in place of Twisted's layers for TLS and TCP.
+
+A lane reads the socket once, decrypts all that has come and hands it over in one call; it encrypts all that is written
+and gives it to the operating system at once.  Twisted passes each record through both of its layers instead, and writes
+in the next turn of the reactor.
+
+Twisted keeps the connection: its TLS has made the handshake and carried the login, and it ends the connection.  For
+that :meth:`Lane.give_back` returns the socket.  A link whose transport has no socket of the reactor's has no lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from OpenSSL import SSL
+from twisted.internet.abstract import FileDescriptor
+from twisted.internet.interfaces import IAddress, IPushProducer, IReadWriteDescriptor, ISystemHandle
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from twisted_rsh.link.tls import (
+    BUFFER_BYTES,
+    MAX_INSIDE_BYTES,
+    MAX_REPLY_BYTES,
+    LinkTLS,
+    ciphertext_bytes,
+    decrypt,
+    encrypt,
+    take_ciphertext,
+    unsent_bytes,
+)
+
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["Lane", "LaneUser", "open_lane"]
+
+_arrival = memoryview(bytearray(BUFFER_BYTES))
+"""What one read of a socket has brought, until OpenSSL has taken it: all lanes share the memory."""
+
+
+class LaneUser(Protocol):
+    """A link, as far as its lane calls it: :class:`twisted_rsh.link.framed_link.FramedLink`."""
+
+    tls: LinkTLS | Lane
+
+    def dataReceived(self, data: bytes, /) -> None:
+        """Take all plaintext that one read has brought."""
+
+    def replies_exceeded(self) -> None:
+        """End the link: the peer has left more than :data:`MAX_REPLY_BYTES` of TLS's own answers unread."""
+
+
+def open_lane(tls: LinkTLS, link: LaneUser) -> Lane | None:
+    """Take the socket of a connection.
+
+    :param tls: Twisted's TLS, whose handshake is complete; it gives up the reading and the writing.
+    :param link: the link on the connection.
+    :returns: the lane, which does not read yet; ``None`` if the transport has no socket that the reactor watches, or
+        holds bytes that the operating system does not take.
+    """
+    transport: Any = tls.transport
+    if not (isinstance(transport, FileDescriptor) and ISystemHandle.providedBy(transport)):
+        return None
+    if not transport.connected or transport.disconnecting:
+        return None
+    if unsent_bytes(transport):  # such as the tickets that OpenSSL sends behind a handshake
+        transport.doWrite()  # type: ignore[no-untyped-call]  # Twisted's
+    return None if unsent_bytes(transport) else Lane(tls, transport, link)
+
+
+@implementer(IReadWriteDescriptor)
+class Lane:
+    """Reads and writes the socket of one link.  :func:`open_lane` makes it.
+
+    Call :meth:`resumeProducing` to begin to read.
+
+    :param tls: Twisted's TLS around the link.
+    :param transport: its transport, which has the socket and is not watched by the reactor from now on.
+    :param link: takes what arrives; its `tls` is the lane, until the lane gives the socket back.
+    """
+
+    def __init__(self, tls: LinkTLS, transport: Any, link: LaneUser) -> None:
+        self._tls = tls
+        self._transport = transport
+        self._link = link
+        self._reactor = transport.reactor
+        self._connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(tls))
+        handle: socket.socket = transport.getHandle()
+        self._read, self._send, self.fileno = handle.recv_into, handle.send, handle.fileno
+        self._queue = bytearray()
+        self._own_unsent = 0  # as in LinkTLS: bytes of the link's own in the queue, never fewer than there are
+        self._inside = 0  # bytes of TLS's own answers that may be inside OpenSSL: as many as have arrived
+        self._producer: IPushProducer | None = None
+        self._is_paused = False
+        self._is_reading = False
+        self._is_open = True
+        transport.stopReading()
+
+    # For the link to call.
+
+    def writeSequence(self, pieces: Iterable[bytes]) -> None:
+        """Encrypt plaintext and send it as far as the operating system takes it now; the rest waits in the lane.
+
+        :param pieces: the plaintext, at least one byte.
+        """
+        data = b"".join(pieces)
+        sent, error = encrypt(self._connection, data)
+        self._drain(ciphertext_bytes(sent))
+        if error is not None:
+            self.give_back().end_found(error)
+
+    def getPeer(self) -> IAddress:
+        """Return the address of the other end."""
+        return cast("IAddress", self._transport.getPeer())
+
+    def getHandle(self) -> SSL.Connection:
+        """Return the connection of TLS."""
+        return self._connection
+
+    def registerProducer(self, producer: IPushProducer, _streaming: bool) -> None:
+        """Pause a producer while more than :data:`BUFFER_BYTES` wait to be sent."""
+        self._producer = producer
+        self._watch_producer()
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+        self._producer = None
+        self._is_paused = False
+
+    def pauseProducing(self) -> None:
+        """Read nothing more for now; harmless when the lane does not read."""
+        if self._is_reading:
+            self._is_reading = False
+            self._reactor.removeReader(self)
+
+    def resumeProducing(self) -> None:
+        """Read, or read again; harmless when the lane reads."""
+        if not self._is_reading:
+            self._is_reading = True
+            self._reactor.addReader(self)
+
+    def loseConnection(self) -> None:
+        """Have Twisted end the connection behind what was written."""
+        self.give_back().loseConnection()  # type: ignore[no-untyped-call]  # Twisted's
+
+    def abortConnection(self) -> None:
+        """Have Twisted abort the connection."""
+        self.give_back().abortConnection()  # type: ignore[no-untyped-call]  # as above
+
+    def give_back(self) -> LinkTLS:
+        """Let Twisted have the socket again, and all that is not sent yet.  The producer is forgotten.
+
+        :returns: Twisted's TLS, which is the link's transport again.
+        """
+        if self._is_open:
+            was_reading = self._is_reading
+            self._leave()
+            if was_reading:
+                self._transport.resumeProducing()
+            if self._queue:
+                self._tls.take_back(bytes(self._queue), self._own_unsent)
+        return self._tls
+
+    def _leave(self) -> None:
+        self._is_open = self._is_reading = False
+        self._producer = None
+        self._link.tls = self._tls
+        # Both before Twisted's transport is watched: the reactor knows the two by the same number.
+        self._reactor.removeReader(self)
+        self._reactor.removeWriter(self)
+
+    @property
+    def unread_answers(self) -> int:
+        """Bytes of TLS's own answers that wait to be sent; those inside OpenSSL do not count."""
+        self._own_unsent = min(self._own_unsent, len(self._queue))
+        return len(self._queue) - self._own_unsent
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return len(self._queue)
+
+    # For the reactor to call.
+
+    def logPrefix(self) -> str:
+        """Return the name of the connection in the log."""
+        return cast("str", self._transport.logPrefix())
+
+    def doRead(self) -> Any:
+        """Read once, and have the link handle all of it.
+
+        :returns: the exception that has ended the connection, or ``None``.
+        """
+        try:
+            size = self._read(_arrival)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not size:
+            return CONNECTION_DONE
+        self._connection.bio_write(_arrival[:size])
+        self._inside += size
+        plaintext, end = decrypt(self._connection)
+        if plaintext:
+            self._link.dataReceived(plaintext)
+        if self._is_open:  # the link may have ended
+            if end is not None:
+                self.give_back().end_found(end)
+            elif self._inside > MAX_INSIDE_BYTES or self._queue:
+                self._check_answers()
+        return None
+
+    def doWrite(self) -> Any:
+        """Send what waits, as far as the operating system takes it now.
+
+        :returns: the exception that has ended the connection, or ``None``.
+        """
+        if not self._is_open:  # given back in the same event
+            return None
+        try:
+            del self._queue[: self._send(self._queue)]
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        if not self._queue:
+            self._reactor.removeWriter(self)
+            if self._is_paused and self._producer is not None:
+                self._is_paused = False
+                self._producer.resumeProducing()
+        return None
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Pass the end of the connection on to Twisted's transport, which closes the socket."""
+        if self._is_open:
+            self._leave()
+            self._transport.connectionLost(reason)
+
+    def _check_answers(self) -> None:
+        if self._inside > MAX_INSIDE_BYTES:
+            self._drain(0)
+        if self.unread_answers > MAX_REPLY_BYTES:
+            self._link.replies_exceeded()
+
+    def _drain(self, own: int) -> None:
+        """Send what is inside OpenSSL.
+
+        :param own: bytes of it that are the link's own.
+        """
+        data = take_ciphertext(self._connection, own + self._inside)
+        self._inside = 0
+        if not self._queue:
+            try:
+                sent = self._send(data)
+            except OSError:  # no room, or an error that the reactor meets again
+                sent = 0
+            if sent == len(data):
+                self._own_unsent = 0
+                return
+            data = data[sent:]
+            self._reactor.addWriter(self)
+        self._own_unsent += own
+        self._queue += data
+        self._watch_producer()
+
+    def _watch_producer(self) -> None:
+        if len(self._queue) > BUFFER_BYTES and not self._is_paused and self._producer is not None:
+            self._is_paused = True
+            self._producer.pauseProducing()
