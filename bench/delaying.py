@@ -232,4 +232,4 @@ def main(port: int, milliseconds: float, rate: float, loss: float, seed: int) ->
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), *(float(word) for word in sys.argv[2:5]), int(sys.argv[5]))
+    main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5]))

@@ -107,8 +107,10 @@ class Channel:
 
     def release(self) -> None:
         """Give back what the windows of the streams have grown by, because the channel is free."""
-        for stream in (*self.sends.values(), *self.receives.values()):
-            stream.release()
+        for outgoing in self.sends.values():
+            outgoing.release()
+        for incoming in self.receives.values():
+            incoming.release()
 
     @property
     def over(self) -> bool:

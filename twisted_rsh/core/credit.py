@@ -223,9 +223,14 @@ class ReceiveStream:
         :returns: the limit, and the bytes consumed.
         """
         consumed = self._consumed
-        if self.ended or (self._announced and consumed - self._told < self._window.credit_bytes):
+        if self.ended:
             return None
-        self._limit = self._window.fit(self.received, consumed, self._limit, now, round_trip)
+        if consumed - self._told >= self._window.credit_bytes:
+            self._limit = self._window.fit(self.received, consumed, self._limit, now, round_trip)
+        elif self._announced:
+            return None
+        else:
+            self._limit = self._window.grant(consumed, self._limit)
         self._told = consumed
         self._announced = True
         return self._limit, consumed

@@ -122,13 +122,25 @@ class Window:
         :param round_trip: seconds, or ``None`` while it is unknown.
         :returns: the new limit.
         """
-        self.is_measuring = received >= self._end and self._most > self._base
-        if self.is_measuring:
+        is_measuring = received >= self._end and self._most > self._base
+        if is_measuring:
             if self._began is None:
                 self._grow(self._floor)
             elif round_trip is not None:
                 self._judge(now - self._began, round_trip, has_reader=(received - consumed) * 2 < self.size)
             self._began, self._end = now, received + self.size
+        limit = self.grant(consumed, limit)
+        self.is_measuring = is_measuring
+        return limit
+
+    def grant(self, consumed: int, limit: int) -> int:
+        """Grant the window as it is.
+
+        :param consumed: bytes of the stream that were consumed.
+        :param limit: the limit that was granted last.
+        :returns: the new limit.
+        """
+        self.is_measuring = False
         limit = max(limit, consumed + self.size)
         self._settle(limit - consumed)
         return limit
