@@ -155,7 +155,7 @@ def test_a_full_link() -> None:
     pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert [type(message) for message in pair.written(SERVER)] == [Exit]
     assert pair.server.link_writable() == [ROOM]
-    assert pair.written(SERVER) == [Ack(ACKNOWLEDGE_EVERY + 1), Pong(5)]
+    assert pair.written(SERVER) == [Pong(5), Ack(ACKNOWLEDGE_EVERY + 1)]
 
 
 def test_credit_waits_for_the_link() -> None:
