@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 
-__all__ = ["answer", "latencies", "rate", "reach", "stream_rate"]
+__all__ = ["answer", "beside_figures", "latencies", "rate", "reach", "stream_rate"]
 
 MEGA = 1e6
 """Bytes of a megabyte, as everywhere in these figures."""
@@ -43,6 +43,23 @@ def latencies(seconds: Sequence[float]) -> dict[str, float]:
         "p50_us": ordered[len(ordered) // 2] * 1e6,
         "p99_us": ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)] * 1e6,
         "per_s": len(ordered) / sum(ordered),
+    }
+
+
+def beside_figures(alone: Sequence[float], beside: Sequence[float]) -> dict[str, float]:
+    """Describe how long things took, with nothing else on their connection and beside a stream.
+
+    :param alone: seconds of each.
+    :param beside: the same, beside the stream.
+    :returns: medians and 99th percentiles, and how much longer the latter takes beside the stream.
+    """
+    without, with_it = latencies(alone), latencies(beside)
+    return {
+        "alone_p50_us": without["p50_us"],
+        "alone_p99_us": without["p99_us"],
+        "p50_us": with_it["p50_us"],
+        "p99_us": with_it["p99_us"],
+        "p99_ratio": with_it["p99_us"] / without["p99_us"],
     }
 
 

@@ -150,7 +150,7 @@ SERVER_SEEDS = (
     joined(
         *_control(Open(channel=1, request=JobRequest(command="true"))),
         encode(Data(1, Stream.STDIN, 0, b"data")),
-        encode(Credit(1, Stream.STDOUT, 8192)),
+        encode(Credit(1, Stream.STDOUT, 8192, 0)),
         encode(Ping(1)),
         *_control(Signal(channel=1, signal="INT"), End(1, Stream.STDIN, 4), Close(1)),
     ),

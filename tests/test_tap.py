@@ -30,6 +30,7 @@ from twisted_rsh.server.capacity import (
     MAX_SESSIONS_PER_KEY,
     MAX_UNREAD_INPUT_BYTES,
     MAX_UNREAD_OUTPUT_BYTES,
+    MAX_WINDOW_GROWTH_BYTES,
 )
 from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
@@ -107,6 +108,7 @@ def test_nothing_said() -> None:
         "max-memory-per-job": None,
         "max-cpu-per-job": None,
         "window": SessionLimits().window,
+        "max-window-growth": MAX_WINDOW_GROWTH_BYTES,
         "keepalive": SessionLimits().keepalive_interval,
         "detach-timeout": SessionLimits().detach_seconds,
         "cgroups": "auto",
@@ -127,6 +129,7 @@ def test_everything_said(folder: str) -> None:
         *("--max-sessions-per-key", "6", "--max-unread-input", str(MAX_WINDOW), "--detach-timeout", "86400"),
         *("--max-unauthenticated-per-source", "5", "--no-penalties", "--drop-start", "4", "--max-sessions", "3"),
         *("--max-unread-output", str(2 * MAX_WINDOW), "--max-kept-jobs", "2"),
+        *("--max-window-growth", "12345"),
         *("--log-commands", "-i", "127.0.0.1", "--interface", "::1", "-l", "unix:/x", "--listen", "tcp:1"),
     )
     options = service._options
@@ -140,6 +143,7 @@ def test_everything_said(folder: str) -> None:
     assert (strangers.admission._per_source, strangers._punishes) == (5, False)
     assert (options.drop_start, strangers.admission._strangers.start) == (4, 4)
     assert (options.max_sessions, options.max_unread_output, options.max_kept_jobs) == (3, 2 * MAX_WINDOW, 2)
+    assert (options.max_window_growth, service._factory.capacity.reserve.size) == (12345, 12345)
     assert os.path.exists(ConfigFolders.at(folder).server_key_path)
 
 
@@ -194,6 +198,7 @@ BOUNDS = {
     "--max-memory-per-job": (str(MIN_JOB_MEMORY), str(2**50), str(MIN_JOB_MEMORY - 1), str(2**50 + 1)),
     "--max-cpu-per-job": ("0.001", "1e9", "0", "inf"),
     "--window": (str(MIN_WINDOW), str(MAX_WINDOW), str(MIN_WINDOW - 1), str(MAX_WINDOW + 1)),
+    "--max-window-growth": ("0", str(2**50), "-1", str(2**50 + 1)),
     "--login-timeout": ("0.001", "1e9", "0", "inf"),
     "--keepalive": ("0.001", "1e9", "-1", "nan"),
 }

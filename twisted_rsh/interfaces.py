@@ -101,7 +101,8 @@ class IJob(Interface):
     def write_input(data: bytes) -> None:
         """Give the job input.  The job reports the bytes that it has consumed to :meth:`IJobOwner.input_consumed`.
 
-        :param data: bytes; no more than the session's window of them are unconsumed at any time.
+        :param data: bytes; no more than a window of them are unconsumed at any time, which is
+            the session's, or has grown to :data:`twisted_rsh.core.limits.MAX_WINDOW` at most.
         """
 
     def end_input() -> None:

@@ -43,6 +43,7 @@ from twisted_rsh.server.capacity import (
     MAX_SESSIONS_PER_KEY,
     MAX_UNREAD_INPUT_BYTES,
     MAX_UNREAD_OUTPUT_BYTES,
+    MAX_WINDOW_GROWTH_BYTES,
 )
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
@@ -198,8 +199,15 @@ class Options(usage.Options):
             "window",
             None,
             _DEFAULTS.window,
-            "Bytes of a stream that may be under way at once.",
+            "Bytes of a stream that may be under way at once; a window that is too small for its link grows.",
             _whole_number("window", MIN_WINDOW, MAX_WINDOW),
+        ],
+        [
+            "max-window-growth",
+            None,
+            MAX_WINDOW_GROWTH_BYTES,
+            "Bytes by which the windows of all sessions may grow together; 0 for none.",
+            _whole_number("max-window-growth", 0, 2**50),
         ],
         [
             "keepalive",
@@ -357,6 +365,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 max_unread_input=options["max-unread-input"],
                 max_unread_output=options["max-unread-output"],
                 max_kept_jobs=options["max-kept-jobs"],
+                max_window_growth=options["max-window-growth"],
                 log_commands=bool(options["log-commands"]),
             ),
         )

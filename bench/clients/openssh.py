@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from bench.conversation import answer, latencies, rate, reach, stream_rate
+from bench.conversation import answer, beside_figures, latencies, rate, reach, stream_rate
 from bench.keyboard import ECHO_COMMAND, echo_latencies
 from bench.surroundings import AES_GCM, client_key_path, known_hosts_path
 from bench.task import Task
@@ -122,13 +122,27 @@ def _keystrokes(task: Task) -> dict[str, float]:
     return latencies(echo_latencies([*_ssh(task), "-tt", "127.0.0.1", ECHO_COMMAND], task.sizes.keys))
 
 
+def _keystrokes_beside(task: Task) -> dict[str, float]:
+    with _master(task, "-c", AES_GCM) as ssh:
+        _warm_up(ssh)
+        typed = [word for word in ssh if word != "-T"]
+        echo = [*typed[:-1], "-tt", typed[-1], ECHO_COMMAND]
+        alone = echo_latencies(echo, task.sizes.keys)
+        with subprocess.Popen([*ssh, "cat /dev/zero"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as bulk:
+            try:
+                beside = echo_latencies(echo, task.sizes.keys)
+            finally:
+                bulk.kill()
+        return beside_figures(alone, beside)
+
+
 def _warm_up(ssh: Sequence[str]) -> None:
     for _ in range(WARM_UP):
         _run([*ssh, "true"])
     reach("ready")
 
 
-_WORKS = {"W1": _sequential, "W2": _parallel, "W4": _stdout, "W5": _stdin, "W8": _keystrokes}
+_WORKS = {"W1": _sequential, "W2": _parallel, "W4": _stdout, "W5": _stdin, "W8": _keystrokes, "W8b": _keystrokes_beside}
 
 
 def main(text: str) -> None:

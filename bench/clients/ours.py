@@ -13,12 +13,14 @@ from typing import Any
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater, react
 
-from bench.conversation import answer, latencies, rate, reach, stream_rate
+from bench.conversation import answer, beside_figures, latencies, rate, reach, stream_rate
 from bench.keyboard import ECHO_COMMAND, READY, WARM_UP_KEYS, echo_latencies
 from bench.task import BASH, PIPES, PROGRAM, Task
 from twisted_rsh import Connection, connect
 from twisted_rsh.core.requests import Terminal
+from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["main"]
 
@@ -122,48 +124,85 @@ async def _stalled(client: Connection, beside: Connection, task: Task, reactor: 
     return {"before_p50_us": before["p50_us"], "beside_p50_us": during["p50_us"]}
 
 
-async def _keystrokes(client: Connection, task: Task) -> dict[str, float]:
-    shown = b""
-    waiting: Deferred[None] | None = None
+class _Echo:
+    """A job on a terminal that shows what is typed.
 
-    def show(data: bytes) -> None:
-        nonlocal shown, waiting
-        shown += data
-        job.stdout.consumed(len(data))
-        told, waiting = waiting, None
+    :param client: the connection.
+    """
+
+    def __init__(self, client: Connection) -> None:
+        self._shown = b""
+        self._waiting: Deferred[None] | None = None
+        self._job = client.start(ECHO_COMMAND, terminal=TERMINAL)
+        self._job.stdout.forward(self._show, self._end)
+
+    async def ready(self) -> None:
+        """Wait until it shows what is typed."""
+        while READY + b"\r\n" not in self._shown:
+            await self._more()
+
+    async def type(self, keys: int) -> list[float]:
+        """Type keys, each when the last one is shown.
+
+        :returns: seconds of each.
+        """
+        return [await self._press() for _ in range(keys)]
+
+    async def close(self) -> None:
+        """End the job."""
+        self._waiting = None
+        self._job.close()
+        await self._job.wait()
+
+    def _show(self, data: bytes) -> None:
+        self._shown += data
+        self._job.stdout.consumed(len(data))
+        told, self._waiting = self._waiting, None
         if told is not None:
             told.callback(None)
 
-    def end() -> None:
-        if waiting is not None:
-            waiting.errback(EOFError(f"the job on the terminal ended after {shown!a}"))
+    def _end(self) -> None:
+        if self._waiting is not None:
+            self._waiting.errback(EOFError(f"the job on the terminal ended after {self._shown!a}"))
 
-    async def more() -> None:
-        nonlocal waiting
-        waiting = Deferred()
-        await waiting
+    async def _more(self) -> None:
+        self._waiting = Deferred()
+        await self._waiting
 
-    async def press() -> float:
-        nonlocal shown
-        shown = b""
+    async def _press(self) -> float:
+        self._shown = b""
         start = time.perf_counter()
-        await job.stdin.write(b"x")
-        await more()
+        await self._job.stdin.write(b"x")
+        await self._more()
         seconds = time.perf_counter() - start
-        if shown != b"x":
-            raise ValueError(f"the echo of x was {shown!a}")
+        if self._shown != b"x":
+            raise ValueError(f"the echo of x was {self._shown!a}")
         return seconds
 
-    job = client.start(ECHO_COMMAND, terminal=TERMINAL)
-    job.stdout.forward(show, end)
-    while READY + b"\r\n" not in shown:
-        await more()
+
+async def _keystrokes(client: Connection, task: Task) -> dict[str, float]:
+    echo = _Echo(client)
+    await echo.ready()
     reach("ready")
-    seconds = [await press() for _ in range(WARM_UP_KEYS + task.sizes.keys)]
-    waiting = None
-    job.close()
-    await job.wait()
+    seconds = await echo.type(WARM_UP_KEYS + task.sizes.keys)
+    await echo.close()
     return latencies(seconds[WARM_UP_KEYS:])
+
+
+async def _keystrokes_beside(client: Connection, task: Task) -> dict[str, float]:
+    echo = _Echo(client)
+    await echo.ready()
+    reach("ready")
+    alone = await echo.type(WARM_UP_KEYS + task.sizes.keys)
+    bulk = client.start("cat /dev/zero")
+    bulk.stdout.forward(lambda data: bulk.stdout.consumed(len(data)))
+    start, before = time.perf_counter(), bulk.stdout.total
+    beside = await echo.type(WARM_UP_KEYS + task.sizes.keys)
+    flow = stream_rate(bulk.stdout.total - before, time.perf_counter() - start)
+    bulk.close()
+    await bulk.wait()
+    await echo.close()
+    return beside_figures(alone[WARM_UP_KEYS:], beside[WARM_UP_KEYS:]) | flow
 
 
 _WORKS: dict[str, Callable[[Connection, Task], Awaitable[dict[str, float]]]] = {
@@ -176,6 +215,7 @@ _WORKS: dict[str, Callable[[Connection, Task], Awaitable[dict[str, float]]]] = {
     "W4": _stdout,
     "W5": _stdin,
     "W8": _keystrokes,
+    "W8b": _keystrokes_beside,
 }
 
 
@@ -187,9 +227,11 @@ def _type_into_program(task: Task) -> dict[str, float]:
 
 async def _measure(reactor: Any, task: Task) -> None:
     config = ConfigFolders.at(task.folder)
-    client = await connect(reactor, "127.0.0.1", task.port, config=config)
+    # The port may be that of a proxy, which the server has left no record of.
+    fingerprint = format_fingerprint(load_or_create_server_key(config).spki_sha256)
+    client = await connect(reactor, "127.0.0.1", task.port, config=config, fingerprint=fingerprint)
     if task.work == "W6":
-        beside = await connect(reactor, "127.0.0.1", task.port, config=config)
+        beside = await connect(reactor, "127.0.0.1", task.port, config=config, fingerprint=fingerprint)
         figures = await _stalled(client, beside, task, reactor)
         await beside.close()
     else:

@@ -343,7 +343,7 @@ def test_breach_of_the_protocol(network: Network) -> None:
         link = kept.pump.link
         assert link is not None
         lost = connection.when_lost()
-        link.write_frames([encode(Credit(9, Stream.STDIN, 1))])
+        link.write_frames([encode(Credit(9, Stream.STDIN, 1, 0))])
         network.advance(60)
         assert loss(connection) == (
             LossReason.PROTOCOL,

@@ -345,7 +345,8 @@ class Histories(Applications):
 
     def __init__(self, dice: random.Random) -> None:
         super().__init__()
-        self.network = self.pair = Network(dice)
+        self.network = Network(dice)
+        self.play_with(self.network)
         self.dice = dice
         for _ in range(2):
             self.do_open()

@@ -35,6 +35,7 @@ from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, MIN_WINDOW, SENT_DATA_BY
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
 from twisted_rsh.core.shell_state import ShellState
+from twisted_rsh.core.windows import Reserve
 
 __all__ = ["LIMITS", "Applications", "Flow", "Job", "pattern"]
 
@@ -42,6 +43,9 @@ CLIENT, SERVER = Role.CLIENT, Role.SERVER
 
 LIMITS = SessionLimits(window=MIN_WINDOW, max_channels=3)
 """Limits that are easily reached."""
+
+RESERVE = 9 * MIN_WINDOW
+"""Bytes by which the windows of either side may grow: less than its streams could take."""
 
 MAX_JOBS = 60
 """Jobs in one history: enough to fill the log of control messages."""
@@ -119,8 +123,14 @@ class Applications:
     """
 
     def __init__(self) -> None:
-        self.pair = Pair(LIMITS)
         self.jobs: dict[int, Job] = {}
+        self.play_with(Pair(LIMITS))
+
+    def play_with(self, pair: Pair) -> None:
+        """Take two cores whose windows may grow."""
+        self.pair = pair
+        for role in Role:
+            pair.side(role).reserve = Reserve(RESERVE)
 
     # Channels on which something can happen.
 
@@ -450,17 +460,25 @@ class Applications:
     # What always holds.
 
     def memory_is_bounded(self) -> None:
-        """Neither side holds more than a window and a piece of a stream, nor over 64 control messages under way."""
+        """Neither side holds more than a window and a piece of each stream and what its reserve has given, nor over 64
+        control messages under way."""
         for job in self.jobs.values():
             for flow in job.flows.values():
                 assert flow.received <= flow.sent
-                assert flow.unwanted or flow.sent - flow.consumed <= LIMITS.window
+                assert flow.unwanted or flow.sent - flow.consumed <= LIMITS.window + RESERVE
         for role in Role:
             session = self.pair.side(role)
             assert len(session._outbox.log) <= MAX_UNACKNOWLEDGED
+            more = 0
             for channel in session._channels.values():
                 for outgoing in channel.sends.values():
-                    assert sum(len(data) for _, _, data in outgoing._kept) <= LIMITS.window + SENT_DATA_BYTES
+                    kept = sum(len(data) for _, _, data in outgoing._kept)
+                    assert kept <= outgoing.sent - outgoing.consumed + SENT_DATA_BYTES
+                    more += max(outgoing.sent - outgoing.consumed - LIMITS.window, 0)
+                for incoming in channel.receives.values():
+                    unread = 0 if incoming.discarding or channel.over else incoming.received - incoming._consumed
+                    more += max(unread - LIMITS.window, 0)
+            assert more <= RESERVE - session.reserve.free <= RESERVE
         assert self.pair.client._latest.keys() <= self.pair.client._channels.keys()
         server = self.pair.server
         running = {number for number, channel in server._channels.items() if channel.state is ChannelState.RUNNING}
@@ -501,6 +519,7 @@ class Applications:
         for role in Role:
             assert self.pair.side(role)._channels == {}
             assert not self.pair.side(role)._outbox.blocked
+            assert self.pair.side(role).reserve.free == RESERVE
 
     def revive(self, number: int, job: Job) -> None:
         """Show that no stream is stuck: once everything is consumed there is a whole window of room or nearly so."""
@@ -513,4 +532,6 @@ class Applications:
         self.settle()
         for stream, flow in job.flows.items():
             room = self.pair.side(stream.sender).room(number, stream)
-            assert (room == 0) if flow.ended or flow.stopped else (room > LIMITS.window * 3 // 4)
+            receiver = self.pair.side(stream.sender.peer)._channels[number].receives[stream]
+            enough = LIMITS.window - receiver._window.credit_bytes
+            assert (room == 0) if flow.ended or flow.stopped else (room > enough)

@@ -48,7 +48,7 @@ _ALL: list[Message] = [
     ResumeFail(instance="one run"),
     Unavailable(text="full"),
     Data(1, Stream.STDIN, 0, b"data"),
-    Credit(1, Stream.STDOUT, 4096),
+    Credit(1, Stream.STDOUT, 4096, 1024),
     Ack(0),
     Ping(0),
     Pong(0),

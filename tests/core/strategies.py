@@ -185,7 +185,7 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     ResumeFail: st.builds(ResumeFail, instance=INSTANCES),
     Unavailable: st.builds(Unavailable, text=TEXT),
     Data: st.builds(Data, CHANNELS, STREAMS, OFFSETS, PIECES),
-    Credit: st.builds(Credit, CHANNELS, STREAMS, OFFSETS),
+    Credit: st.builds(Credit, CHANNELS, STREAMS, OFFSETS, OFFSETS),
     Ack: st.builds(Ack, OFFSETS),
     Ping: st.builds(Ping, OFFSETS),
     Pong: st.builds(Pong, OFFSETS),

@@ -35,6 +35,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox
 from twisted_rsh.core.session import Session
+from twisted_rsh.core.windows import Reserve, Window
 from twisted_rsh.execution.shells.plan import command_text
 from twisted_rsh.interfaces import JobRefused
 
@@ -194,6 +195,30 @@ def under_way_by_default(size: int) -> bool:
     return is_taken(act)
 
 
+def first_window(count: int) -> bool:
+    """Tell whether a stream has so many windows of the start once its first credit has come."""
+    stream = Window(MIN_WINDOW, Reserve(2 * MAX_WINDOW), starts_large=True)
+    return stream.fit(1, 1, MIN_WINDOW, 0.0, None) > count * MIN_WINDOW
+
+
+def window_after(windows: int, seconds: float) -> Window:
+    """Return a window of that many windows, each used up by a reader in the same time, with round trips of a second."""
+    window = Window(MIN_WINDOW, Reserve(2 * MAX_WINDOW), starts_large=False)
+    received = limit = 0
+    for number in range(windows + 1):
+        limit = window.fit(received, received, limit, number * seconds, 1.0)
+        received += window.size
+    return window
+
+
+def stays_large(round_trips: int) -> bool:
+    """Tell whether a window that has grown is not halved when it is used up in that many round trips."""
+    window = window_after(4, 1.0)
+    before = window.size
+    window.fit(10**6, 10**6, 0, 4.0 + round_trips, 1.0)
+    return window.size == before
+
+
 def sent_in_one(size: int) -> bool:
     """Tell whether so many bytes of a stream are sent in one frame, which fills four TLS records."""
     pair = Pair(SessionLimits(window=MAX_WINDOW))
@@ -303,6 +328,7 @@ class Probe:
 PROBES = {
     "ACKNOWLEDGE_EVERY": Probe(lambda count: acknowledges(count - 1)),
     "DEFAULT_WINDOW": Probe(under_way_by_default),
+    "GROW_ROUND_TRIPS": Probe(lambda round_trips: window_after(1, round_trips).size == 2 * MIN_WINDOW),
     "MAX_ANSWERS": Probe(answers_wait),
     "MAX_AUTH_ATTEMPTS": Probe(attempts),
     "MAX_CHANNELS": Probe(lambda number: all_of(welcomes(max_channels=number), resumes(number))),
@@ -353,11 +379,15 @@ PROBES = {
         )
     ),
     "MAX_WINDOW": Probe(lambda size: welcomes(window=size)),
+    "MAX_WINDOWS": Probe(lambda count: window_after(20, 1.0).size >= count * MIN_WINDOW),
     "MIN_WINDOW": Probe(lambda size: welcomes(window=size), (-1,)),
     "PROOF_BYTES": Probe(lambda size: decodes(b"\x05" + bytes(size) + bytes(8), Role.CLIENT, Phase.LOGIN), (-1, 1)),
     "REPLAY_BYTES": Probe(repeated_at_once),
     "SENT_DATA_BYTES": Probe(sent_in_one),
     "SESSION_ID_BYTES": Probe(lambda size: welcomes(session=text(size)), (-1, 1)),
+    "SESSION_RESERVE_BYTES": Probe(lambda size: Reserve(10**9).part().take(size)),
+    "SHRINK_ROUND_TRIPS": Probe(stays_large),
+    "START_WINDOWS": Probe(first_window),
 }
 """The probe of each bound."""
 

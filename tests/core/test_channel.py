@@ -9,13 +9,14 @@ import pytest
 from twisted_rsh.core.channel import TRANSITIONS, Channel, ChannelInput, ChannelState
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.core.roles import Role, Stream
+from twisted_rsh.core.windows import Reserve
 
 PRODUCT = list(itertools.product(ChannelState, ChannelInput))
 
 
 def channel_in(state: ChannelState, role: Role = Role.SERVER) -> Channel:
     """Return a channel that is in this state."""
-    channel = Channel(7, role, 4096)
+    channel = Channel(7, role, 4096, Reserve(0))
     channel.state = state
     return channel
 
@@ -44,7 +45,7 @@ def test_over(state: ChannelState) -> None:
 @pytest.mark.parametrize("role", Role)
 def test_streams(role: Role) -> None:
     """Each side sends its own streams and receives the others."""
-    channel = Channel(1, role, 4096)
+    channel = Channel(1, role, 4096, Reserve(0))
     assert set(channel.sends) == {stream for stream in Stream if stream.sender is role}
     assert set(channel.receives) == set(Stream) - set(channel.sends)
     assert all(stream.room == 4096 for stream in channel.sends.values())

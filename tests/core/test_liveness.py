@@ -39,14 +39,14 @@ def test_pongs() -> None:
     """Only a ping that was sent can be answered, repeatedly if need be."""
     liveness = Liveness(15.0, 3, 0.0)
     with pytest.raises(RemoteProtocolError) as error:
-        liveness.answered(0)
+        liveness.answered(0, 0.0)
     assert error.value.code is ErrorCode.SEQUENCE
-    assert [liveness.next_token(), liveness.next_token()] == [0, 1]
-    liveness.answered(1)
-    liveness.answered(0)
-    liveness.answered(1)
+    assert [liveness.next_token(0.0), liveness.next_token(0.0)] == [0, 1]
+    liveness.answered(1, 0.0)
+    liveness.answered(0, 0.0)
+    liveness.answered(1, 0.0)
     with pytest.raises(RemoteProtocolError):
-        liveness.answered(2)
+        liveness.answered(2, 0.0)
 
 
 def test_a_hurry() -> None:
@@ -94,11 +94,11 @@ def test_silence() -> None:
 def test_another_link() -> None:
     """A new link has all of its time, and pings of its own."""
     liveness = Liveness(15.0, 3, 0.0)
-    liveness.next_token()
+    liveness.next_token(0.0)
     liveness.hurry(0.5, 1.0, 10.0)
     liveness.restart(100.0)
     assert liveness.deadline == 115.0
     assert liveness.silence(101.0) == 1.0
     with pytest.raises(RemoteProtocolError):
-        liveness.answered(0)
-    assert liveness.next_token() == 0
+        liveness.answered(0, 0.0)
+    assert liveness.next_token(0.0) == 0

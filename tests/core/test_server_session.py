@@ -172,7 +172,7 @@ def test_input_consumed_before_the_answer() -> None:
     pair.server.accept(channel, "utf-8")
     assert pair.written(SERVER) == [
         Opened(channel=channel, encoding="utf-8"),
-        Credit(channel, STDIN, 2 * SMALL.window),
+        Credit(channel, STDIN, 2 * SMALL.window, SMALL.window),
     ]
 
 

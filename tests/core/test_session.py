@@ -110,7 +110,7 @@ def test_nothing_overtakes_what_waits() -> None:
         pair.client.send_signal(channel, "INT")
     assert error.value.code is ErrorCode.SEQUENCE
     assert pair.hear(CLIENT, Ack(2)) == [ROOM]
-    assert pair.written(CLIENT)[-2:] == [End(channel, STDIN, 0), Credit(channel, STDOUT, 2 * WINDOW)]
+    assert pair.written(CLIENT)[-2:] == [End(channel, STDIN, 0), Credit(channel, STDOUT, 2 * WINDOW, WINDOW)]
 
 
 def test_a_partial_acknowledgement_brings_no_room() -> None:
@@ -155,7 +155,7 @@ def test_a_full_link() -> None:
     pair.server.report_exit(channel, JobEnd(Exited(0)))
     assert [type(message) for message in pair.written(SERVER)] == [Exit]
     assert pair.server.link_writable() == [ROOM]
-    assert pair.written(SERVER) == [Ack(ACKNOWLEDGE_EVERY + 1), Pong(5)]
+    assert pair.written(SERVER) == [Pong(5), Ack(ACKNOWLEDGE_EVERY + 1)]
 
 
 def test_credit_waits_for_the_link() -> None:
@@ -168,7 +168,7 @@ def test_credit_waits_for_the_link() -> None:
     pair.server.consumed(channel, STDIN, WINDOW)
     assert pair.server.frames_to_send() == []
     pair.server.link_writable()
-    assert pair.written(SERVER) == [Credit(channel, STDIN, 2 * WINDOW)]
+    assert pair.written(SERVER) == [Credit(channel, STDIN, 2 * WINDOW, WINDOW)]
 
 
 def test_a_flood_of_pings() -> None:

@@ -28,7 +28,7 @@ HEARD: dict[ChannelInput, tuple[Role, list[Message]]] = {
         [
             Data(1, STDIN, 0, b"x"),
             End(1, STDIN, 0),
-            Credit(1, STDOUT, 0),
+            Credit(1, STDOUT, 0, 0),
             Stop(1, STDERR),
             Signal(channel=1, signal="INT"),
             Resize(1, 80, 24),
@@ -39,7 +39,7 @@ HEARD: dict[ChannelInput, tuple[Role, list[Message]]] = {
         [
             Data(1, STDOUT, 0, b"x"),
             End(1, STDERR, 0),
-            Credit(1, STDIN, 0),
+            Credit(1, STDIN, 0, 0),
             Stop(1, STDIN),
             Suspended(channel=1, signal="STOP"),
         ],

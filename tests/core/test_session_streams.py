@@ -8,7 +8,7 @@ from tests.core.pair import SMALL, Pair
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.events import DataReceived, RoomGained, StreamEnded, StreamStopped
-from twisted_rsh.core.limits import MAX_DATA_BYTES, SENT_DATA_BYTES, SessionLimits
+from twisted_rsh.core.limits import MAX_DATA_BYTES, MAX_WINDOW, SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.messages import Credit, Data, End, Stop
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
 
@@ -76,16 +76,17 @@ def test_credit_goes_with_consumption() -> None:
 
 
 def test_absurd_credit() -> None:
-    """H-04: a lower credit is ignored; a credit beyond the sent bytes and a window is a breach."""
+    """H-04: a lower credit is ignored; one for bytes never sent, or beyond the largest window, is a breach."""
     pair = Pair()
     channel = pair.open()
     pair.client.send_data(channel, STDIN, b"1234567890")
-    assert pair.hear(CLIENT, Credit(channel, STDIN, 0)) == []
-    assert pair.hear(CLIENT, Credit(channel, STDIN, WINDOW + 10)) == [RoomGained(channel, STDIN)]
-    assert pair.hear(CLIENT, Credit(channel, STDIN, WINDOW)) == []
+    assert pair.hear(CLIENT, Credit(channel, STDIN, 0, 0)) == []
+    assert pair.hear(CLIENT, Credit(channel, STDIN, WINDOW + 10, 10)) == [RoomGained(channel, STDIN)]
+    assert pair.hear(CLIENT, Credit(channel, STDIN, WINDOW, 10)) == []
+    assert pair.hear(CLIENT, Credit(channel, STDIN, WINDOW + 10, 9)) == []
     assert pair.client.room(channel, STDIN) == WINDOW
-    for limit in (WINDOW + 11, 2**63 - 1):
-        assert pair.breach(CLIENT, Credit(channel, STDIN, limit)) is ErrorCode.FLOW_CONTROL
+    for limit, consumed in ((WINDOW + 11, 11), (MAX_WINDOW + 11, 10), (2**63 - 1, 10), (2**63 - 1, 2**63 - 1)):
+        assert pair.breach(CLIENT, Credit(channel, STDIN, limit, consumed)) is ErrorCode.FLOW_CONTROL
 
 
 def test_consuming_too_much() -> None:
@@ -100,11 +101,11 @@ def test_consuming_too_much() -> None:
 @pytest.mark.parametrize("stream", OUTPUTS)
 def test_streams_of_the_wrong_side(stream: Stream) -> None:
     """H-13: a side that sends, ends, credits or stops a stream that is not its own to, commits a breach."""
-    for message in (Data(1, stream, 0, b"x"), End(1, stream, 0), Credit(1, STDIN, 0), Stop(1, STDIN)):
+    for message in (Data(1, stream, 0, b"x"), End(1, stream, 0), Credit(1, STDIN, 0, 0), Stop(1, STDIN)):
         pair = Pair()
         pair.open()
         assert pair.breach(SERVER, message) is ErrorCode.STREAM_STATE
-    for message in (Data(1, STDIN, 0, b"x"), End(1, STDIN, 0), Credit(1, stream, 0), Stop(1, stream)):
+    for message in (Data(1, STDIN, 0, b"x"), End(1, STDIN, 0), Credit(1, stream, 0, 0), Stop(1, stream)):
         pair = Pair()
         pair.open()
         assert pair.breach(CLIENT, message) is ErrorCode.STREAM_STATE
@@ -194,4 +195,4 @@ def test_what_was_held_is_credited_at_a_stop() -> None:
     pair.server.send_data(channel, STDOUT, bytes(WINDOW))
     pair.settle()
     pair.client.stop_stream(channel, STDOUT)
-    assert pair.written(CLIENT) == [Stop(channel, STDOUT), Credit(channel, STDOUT, 2 * WINDOW)]
+    assert pair.written(CLIENT) == [Stop(channel, STDOUT), Credit(channel, STDOUT, 2 * WINDOW, WINDOW)]

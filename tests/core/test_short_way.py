@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import struct
 import weakref
 
 import pytest
@@ -71,9 +72,9 @@ def data(offset: int, size: int, stream: int = STDOUT, channel: int = 1) -> byte
     return Data.declaration.number.to_bytes(1, "big") + Data.layout.pack(channel, stream, offset) + bytes(size)
 
 
-def credit(limit: int, stream: int = STDIN, channel: int = 1) -> bytes:
+def credit(limit: int, consumed: int = 0, stream: int = STDIN, channel: int = 1) -> bytes:
     """Return CREDIT, legal or not."""
-    return Credit.declaration.number.to_bytes(1, "big") + Data.layout.pack(channel, stream, limit)
+    return struct.pack("!BIBQQ", Credit.declaration.number, channel, stream, limit, consumed)
 
 
 @pytest.mark.parametrize(
@@ -97,16 +98,20 @@ def credit(limit: int, stream: int = STDIN, channel: int = 1) -> bytes:
         credit(WINDOW + 10),
         credit(WINDOW + 11),
         credit(0),
-        credit(WINDOW + 1, STDOUT),
-        credit(WINDOW + 1, 3),
+        credit(WINDOW + 1, stream=STDOUT),
+        credit(WINDOW + 1, stream=3),
         credit(WINDOW + 1, channel=9),
         credit(MAX_OFFSET + 1),
+        credit(WINDOW + 5, 5),
+        credit(WINDOW + 11, 11),
+        credit(WINDOW + 1, MAX_OFFSET + 1),
+        credit(2**30, 5),
         credit(WINDOW + 1) + b"x",
         credit(WINDOW + 1)[:-1],
         b"",
         b"\xff",
     ],
-    ids=range(26),
+    ids=range(30),
 )
 def test_both_ways_lead_to_the_same(payload: bytes) -> None:
     """Any frame has the same effect, or is the same breach, with a listener as without one."""
@@ -170,7 +175,7 @@ def test_a_listener_is_forgotten() -> None:
     [
         (Data(7, STDERR, 5, b"x"), encode_data(7, STDERR, 5, b"x")),
         (Data(1, STDIN, MAX_OFFSET, bytes(9)), encode_data(1, STDIN, MAX_OFFSET, bytes(9))),
-        (Credit(2**32 - 1, STDOUT, MAX_OFFSET), encode_credit(2**32 - 1, STDOUT, MAX_OFFSET)),
+        (Credit(2**32 - 1, STDOUT, MAX_OFFSET, 5), encode_credit(2**32 - 1, STDOUT, MAX_OFFSET, 5)),
     ],
 )
 def test_the_bytes_are_the_messages(message: Message, payload: bytes) -> None:
@@ -183,4 +188,4 @@ def test_what_cannot_be_said() -> None:
     with pytest.raises(LocalProtocolError):
         encode_data(1, STDIN, MAX_OFFSET + 1, b"x")
     with pytest.raises(LocalProtocolError):
-        encode_credit(1, STDIN, MAX_OFFSET + 1)
+        encode_credit(1, STDIN, MAX_OFFSET + 1, 0)

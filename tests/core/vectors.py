@@ -83,8 +83,8 @@ def say(session: Session, message: Message, consumed: dict[tuple[int, int], int]
         session.stop_stream(message.channel, message.stream)
     elif isinstance(message, Credit):
         key = message.channel, message.stream
-        more = message.limit - session.limits.window - consumed.get(key, 0)
-        consumed[key] = consumed.get(key, 0) + more
+        more = message.consumed - consumed.get(key, 0)
+        consumed[key] = message.consumed
         session.consumed(message.channel, message.stream, more)
     elif isinstance(message, Ping):
         session.deadline_reached(now)

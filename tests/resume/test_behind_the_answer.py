@@ -23,4 +23,4 @@ def test_credit_follows_what_is_repeated() -> None:
     resumer.welcome(client, resumer.ask(client, Positions(1, ((1, (0, 0)),))))
     heard = client.heard()
     assert heard[0] == Data(1, Stream.STDOUT, 0, b"lost on the way")
-    assert Credit(1, Stream.STDIN, rig.limits.window + 5) in heard
+    assert Credit(1, Stream.STDIN, rig.limits.window + 5, 5) in heard

@@ -58,7 +58,7 @@ def test_a_job_hears_everything(rig: Rig) -> None:
         Data(1, STDIN, 0, b"input"),
         End(1, STDIN, 5),
         Signal(channel=1, signal="USR1"),
-        Credit(1, STDOUT, DEFAULT_WINDOW + 1),
+        Credit(1, STDOUT, DEFAULT_WINDOW + 1, 1),
         Stop(1, STDERR),
         Close(1),
     )
@@ -114,7 +114,7 @@ def test_the_client_grants_nothing(rig: Rig) -> None:
     assert (job.owner.output_room(STDOUT), job.owner.output_room(STDERR)) == (0, 0)
     client.exchange()
     assert sum(len(message.data) for message in client.heard() if isinstance(message, Data)) == 2 * DEFAULT_WINDOW
-    client.say(Credit(1, STDOUT, DEFAULT_WINDOW + 100))
+    client.say(Credit(1, STDOUT, DEFAULT_WINDOW + 100, 100))
     assert job.calls == [("resume_output", STDOUT)]
     assert job.fill(STDOUT) == 100
 
@@ -267,7 +267,7 @@ MESSAGES: dict[str, list[Message]] = {
     "write_input": [Data(1, STDIN, 0, b"x")],
     "end_input": [End(1, STDIN, 0)],
     "send_signal": [Signal(channel=1, signal="INT")],
-    "resume_output": [Credit(1, STDOUT, DEFAULT_WINDOW + 1)],
+    "resume_output": [Credit(1, STDOUT, DEFAULT_WINDOW + 1, 1)],
     "close_output": [Stop(1, STDOUT)],
     "terminate": [Close(1)],
 }

@@ -179,7 +179,7 @@ def test_impossible_positions(rig: Rig, which: str, attached: bool, logged: list
     resumer.resume(Positions(1, ((1, (100, 0)),)))
     old = resumer.client
     assert old.heard() == []
-    old.say(Credit(1, Stream.STDOUT, DEFAULT_WINDOW + 10))
+    old.say(Credit(1, Stream.STDOUT, DEFAULT_WINDOW + 10, 10))
     if not attached:
         resumer.lose()
     client = rig.connect()

@@ -12,7 +12,7 @@ from twisted_rsh.core.endings import (
     RefusalReason,
     Refused,
 )
-from twisted_rsh.core.limits import DEFAULT_WINDOW, SessionLimits
+from twisted_rsh.core.limits import DEFAULT_WINDOW, START_WINDOWS, SessionLimits
 from twisted_rsh.core.messages import (
     Open,
 )
@@ -70,7 +70,7 @@ def test_an_upload_that_nobody_reads(rig: Rig) -> None:
     assert written == []
     job.owner.input_consumed(DEFAULT_WINDOW)
     connected.exchange()
-    assert len(job.input) == 2 * DEFAULT_WINDOW
+    assert len(job.input) == DEFAULT_WINDOW + START_WINDOWS * DEFAULT_WINDOW
     closed: list[None] = []
     connected.connection.close().addCallback(closed.append)
     job.end()

@@ -81,11 +81,11 @@ def test_a_long_absence_with_output(rig: Rig) -> None:
         assert written == before
         client = resumer.resume(Positions(1, ((1, (len(received), 0)),)))
         take(client)
-        client.say(Credit(1, STDOUT, len(received) + DEFAULT_WINDOW))
+        client.say(Credit(1, STDOUT, len(received) + DEFAULT_WINDOW, len(received)))
         write()
         take(client)
     while len(received) < AMOUNT:
-        client.say(Credit(1, STDOUT, len(received) + DEFAULT_WINDOW))
+        client.say(Credit(1, STDOUT, len(received) + DEFAULT_WINDOW, len(received)))
         write()
         take(client)
     assert received == data
@@ -136,7 +136,7 @@ def test_a_stopped_terminal(rig: Rig) -> None:
         client.say(*[Pong(ping.token) for ping in client.heard() if isinstance(ping, Ping)])
     (session,) = rig.sessions
     assert session.detached_at is None
-    client.say(Credit(1, STDOUT, 2 * DEFAULT_WINDOW))
+    client.say(Credit(1, STDOUT, 2 * DEFAULT_WINDOW, DEFAULT_WINDOW))
     assert job.fill() == DEFAULT_WINDOW
 
 

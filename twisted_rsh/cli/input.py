@@ -32,7 +32,7 @@ __all__ = ["MAX_SENT_BYTES", "IInputOwner", "InputFailed", "InputReader", "JobIn
 
 MAX_SENT_BYTES = 256 * 1024
 """Bytes of typed input that are remembered until the command's end tells whether it got them: as many as may be under
-way (:data:`twisted_rsh.core.limits.DEFAULT_WINDOW`)."""
+way (:data:`twisted_rsh.core.limits.DEFAULT_WINDOW`), since the window of a terminal's input never grows."""
 
 
 class InputFailed(Error):

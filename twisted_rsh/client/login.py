@@ -9,11 +9,12 @@ from twisted_rsh.client.errors import LoginRefused, LossReason, ServerUnavailabl
 from twisted_rsh.client.link import ClientLink
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.errors import RemoteProtocolError
-from twisted_rsh.core.limits import SessionLimits
+from twisted_rsh.core.limits import SESSION_RESERVE_BYTES, SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume
 from twisted_rsh.core.messages import Auth, ResumeFail, Unavailable
 from twisted_rsh.core.resuming import ClientProof, LinkBinding
 from twisted_rsh.core.values import dataclass
+from twisted_rsh.core.windows import Reserve
 from twisted_rsh.link.framed_link import Fault
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import exporter, link_secret
@@ -78,6 +79,7 @@ async def log_in(
         link.close()
         raise ServerUnavailable(f"{link.peer} cannot serve this login now: {answer.text}")
     accepted, session = answer
+    session.reserve = Reserve(SESSION_RESERVE_BYTES)
     link.session_began()
     pump = SessionPump(session, link.clock)
     link.carry(pump)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from twisted_rsh.core.credit import ReceiveStream, SendStream
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
-from twisted_rsh.core.roles import RECEIVED_BY, SENT_BY, Role
+from twisted_rsh.core.roles import RECEIVED_BY, SENT_BY, Role, Stream
+from twisted_rsh.core.windows import Reserve, Window
 
 if TYPE_CHECKING:
     from twisted_rsh.core.short_way import StreamListener
@@ -76,13 +77,19 @@ TRANSITIONS: dict[tuple[ChannelState, ChannelInput], ChannelState] = {
 }
 """The next state for each state and input."""
 
+_NOTHING = Reserve(0)
+"""The reserve of what a person types: it needs no more than a window of the start, and its client remembers no more."""
+
 
 class Channel:
     """One side's view of a channel.
 
     :param number: the channel's number.
     :param role: this side, which sends the streams that belong to its role and receives the others.
-    :param window: bytes of each stream that may be sent and not yet consumed.
+    :param window: bytes of each stream that may be sent and not yet consumed, at the start.
+    :param reserve: what the windows of the streams grow out of.
+    :param on_terminal: whether the job is on a terminal.
+    :ivar on_terminal: as above.
     :ivar state: the state, a key of :data:`TRANSITIONS`.
     :ivar listener: takes the data and the credit that go the short way while the channel is running; ``None`` for
         events alone.
@@ -90,14 +97,27 @@ class Channel:
     :ivar receives: the incoming streams.
     """
 
-    __slots__ = ("listener", "number", "receives", "sends", "state")
+    __slots__ = ("listener", "number", "on_terminal", "receives", "sends", "state")
 
-    def __init__(self, number: int, role: Role, window: int) -> None:
+    def __init__(self, number: int, role: Role, window: int, reserve: Reserve, *, on_terminal: bool = False) -> None:
         self.number = number
+        self.on_terminal = on_terminal
         self.state = ChannelState.REQUESTED
         self.listener: StreamListener | None = None
-        self.sends = {stream: SendStream(window) for stream in SENT_BY[role]}
-        self.receives = {stream: ReceiveStream(window) for stream in RECEIVED_BY[role]}
+        self.sends = {stream: SendStream(window, reserve) for stream in SENT_BY[role]}
+        self.receives = {stream: ReceiveStream(self._window(stream, window, reserve)) for stream in RECEIVED_BY[role]}
+
+    def _window(self, stream: Stream, size: int, reserve: Reserve) -> Window:
+        if self.on_terminal and stream is Stream.STDIN:
+            reserve = _NOTHING
+        return Window(size, reserve, starts_large=not self.on_terminal)
+
+    def release(self) -> None:
+        """Give back what the windows of the streams have grown by, because the channel is free."""
+        for outgoing in self.sends.values():
+            outgoing.release()
+        for incoming in self.receives.values():
+            incoming.release()
 
     @property
     def over(self) -> bool:

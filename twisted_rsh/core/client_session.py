@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
+from twisted_rsh.core.channel import ChannelInput, ChannelState
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -48,7 +48,7 @@ class ClientSession(Session):
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, "the session has used all of its channel numbers")
         self._send_control(Open(channel=number, request=request))
         self._next_channel += 1
-        self._channels[number] = Channel(number, self.role, self.limits.window)
+        self._channels[number] = self._new_channel(number, request)
         return number
 
     def send_signal(self, channel: int, signal: str) -> None:

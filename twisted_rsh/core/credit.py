@@ -1,8 +1,8 @@
 """Flow control of one stream: how much of it was sent, received and consumed.
 
 Credit is an absolute offset: "you may have sent up to byte N".  A credit that is repeated or late does no harm, unlike
-a relative one (RFC 4254's window adjustment).  It moves only when bytes were *consumed*, so it also says which bytes
-the receiver will never ask for again.  The idea is QUIC's (RFC 9000 section 4).
+a relative one (RFC 4254's window adjustment).  The idea is QUIC's (RFC 9000 section 4).  A credit also says how many
+bytes were *consumed*: those the receiver will never ask for again.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import deque
 
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from twisted_rsh.core.limits import MAX_WINDOW
+from twisted_rsh.core.windows import Reserve, Window
 
 __all__ = ["Kept", "ReceiveStream", "SendStream"]
 
@@ -19,33 +21,43 @@ bytes."""
 
 
 class SendStream:
-    """The sender's side of a stream.  It keeps sent bytes until the receiver has consumed them, at most a window.
+    """The sender's side of a stream.  It keeps sent bytes until the receiver has consumed them.
 
-    :param window: bytes that may be sent and not yet consumed; also the credit with which a stream starts.
+    :param window: the credit with which the stream starts, and bytes that it may keep in any case.
+    :param reserve: what it keeps beyond that is taken out of this.
     :ivar sent: bytes sent so far.
+    :ivar consumed: bytes that the receiver is known to have consumed; they are never sent again.
     :ivar ended: whether the stream's end has been sent.
     :ivar stopped: whether the receiver wants no more of it.
     """
 
-    __slots__ = ("_kept", "_limit", "_window", "ended", "sent", "stopped")
+    __slots__ = ("_kept", "_limit", "_reserve", "_taken", "_window", "consumed", "ended", "sent", "stopped")
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: int, reserve: Reserve) -> None:
         self._window = window
         self._limit = window
+        self._reserve = reserve
+        self._taken = 0
         self._kept: deque[Kept] = deque()
         self.sent = 0
+        self.consumed = 0
         self.ended = False
         self.stopped = False
 
     @property
     def room(self) -> int:
-        """Bytes that may be sent now."""
-        return 0 if self.ended or self.stopped else self._limit - self.sent
+        """Bytes that may be sent now: as far as the receiver's credit and our own memory reach."""
+        if self.ended or self.stopped:
+            return 0
+        end = self.consumed + self._window + self._taken
+        if self._limit > end:
+            end = min(self._limit, end + self._reserve.free)
+        return min(self._limit, end) - self.sent
 
     @property
-    def consumed(self) -> int:
-        """Bytes that the receiver is known to have consumed; they are never sent again."""
-        return self._limit - self._window
+    def kept_in_window(self) -> int:
+        """Bytes that are kept, without those that are taken out of the reserve."""
+        return self.sent - self.consumed - self._taken
 
     def send(self, data: bytes, order: int) -> int:
         """Count bytes as sent, and keep them.
@@ -61,6 +73,10 @@ class SendStream:
         offset = self.sent
         self.sent += size
         self._kept.append((order, offset, data))
+        if self.kept_in_window > self._window:
+            more = self.kept_in_window - self._window
+            self._reserve.take(more)
+            self._taken += more
         return offset
 
     def kept_from(self, offset: int) -> list[Kept]:
@@ -75,43 +91,67 @@ class SendStream:
                 found.append((order, start + missed, data[missed:]))
         return found
 
-    def credit(self, limit: int) -> bool:
+    def credit(self, limit: int, consumed: int) -> bool:
         """Take the receiver's credit.
 
         :param limit: the offset up to which the stream may be sent.
-        :returns: whether there is more room than before.
-        :raises RemoteProtocolError: the credit would mean that the receiver consumed bytes that were never sent.
+        :param consumed: bytes that the receiver has consumed.
+        :returns: whether the credit is news, and there is room.
+        :raises RemoteProtocolError: the receiver says that it consumed bytes that were never sent, or grants more than
+            the largest window.
         """
-        if limit > self.sent + self._window:
-            raise RemoteProtocolError(ErrorCode.FLOW_CONTROL, f"credit {limit} when only {self.sent} bytes were sent")
-        if limit <= self._limit:
+        if consumed > self.sent:
+            raise RemoteProtocolError(ErrorCode.FLOW_CONTROL, f"{consumed} bytes consumed when {self.sent} were sent")
+        if limit > consumed + MAX_WINDOW:
+            raise RemoteProtocolError(ErrorCode.FLOW_CONTROL, f"credit {limit} when {consumed} bytes were consumed")
+        if limit <= self._limit and consumed <= self.consumed:
             return False
-        self._limit = limit
-        kept, consumed = self._kept, limit - self._window
-        while kept and kept[0][1] + len(kept[0][2]) <= consumed:
-            kept.popleft()
+        self._limit = max(self._limit, limit)
+        if consumed > self.consumed:
+            self.consumed = consumed
+            kept = self._kept
+            while kept and kept[0][1] + len(kept[0][2]) <= consumed:
+                kept.popleft()
+            self._give_back(self.sent - consumed - self._window)
         return self.room > 0
+
+    def release(self) -> None:
+        """Keep nothing any more, because the channel is free."""
+        self._kept.clear()
+        self._give_back(0)
+
+    def _give_back(self, needed: int) -> None:
+        unused = self._taken - max(needed, 0)
+        if unused > 0:
+            self._taken -= unused
+            self._reserve.give(unused)
 
 
 class ReceiveStream:
     """The receiver's side of a stream.
 
-    :param window: bytes that the peer may send before some are consumed.
+    :param window: grants the stream's credit.
     :ivar received: bytes received so far.
     :ivar ended: whether the peer has sent the end of the stream.
     :ivar discarding: whether bytes that still come are dropped, and count as consumed at once.
     """
 
-    __slots__ = ("_announced", "_consumed", "_limit", "_window", "discarding", "ended", "received")
+    __slots__ = ("_announced", "_consumed", "_limit", "_told", "_window", "discarding", "ended", "received")
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, window: Window) -> None:
         self._window = window
-        self._limit = window
+        self._limit = window.size
         self._consumed = 0
+        self._told = 0
         self._announced = True
         self.received = 0
         self.ended = False
         self.discarding = False
+
+    @property
+    def is_measuring(self) -> bool:
+        """Whether the last credit is one with which to measure a round trip."""
+        return self._window.is_measuring
 
     def receive(self, offset: int, size: int) -> None:
         """Count bytes as received.
@@ -159,6 +199,7 @@ class ReceiveStream:
         if size != self.received:
             raise RemoteProtocolError(ErrorCode.STREAM_STATE, f"{size} bytes in all, {self.received} arrived")
         self.ended = True
+        self._window.release(self.received - self._consumed)
 
     def consume(self, size: int) -> None:
         """Count received bytes as consumed: this side holds them nowhere any more.
@@ -169,24 +210,38 @@ class ReceiveStream:
         if self._consumed + size > self.received:
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, "more consumed than received")
         self._consumed += size
+        if self.ended:
+            self._window.release(self.received - self._consumed)
 
     def discard(self) -> None:
         """Count as consumed every byte that has been received and every byte that still comes."""
         self.discarding = True
         self._consumed = self.received
+        self._window.release()
 
-    def credit_due(self) -> int | None:
+    def release(self) -> None:
+        """Grant nothing any more, because the channel is free."""
+        self._window.release()
+
+    def credit_due(self, now: float, round_trip: float | None) -> tuple[int, int] | None:
         """Return the credit to announce now, or ``None`` while a credit is not worth a frame.
 
-        It is worth a frame when a quarter of the window has been consumed since the last credit.  The peer then never
-        waits while there is something to consume, and one frame of credit goes with several of data.
+        :param now: the time in seconds at which the last bytes arrived.
+        :param round_trip: seconds of a round trip; ``None`` while it is unknown.
+        :returns: the limit, and the bytes consumed.
         """
-        limit = self._consumed + self._window
-        if self.ended or (self._announced and (limit - self._limit) * 4 < self._window):
+        consumed = self._consumed
+        if self.ended:
             return None
-        self._limit = limit
+        if consumed - self._told >= self._window.credit_bytes:
+            self._limit = self._window.fit(self.received, consumed, self._limit, now, round_trip)
+        elif self._announced:
+            return None
+        else:
+            self._limit = self._window.grant(consumed, self._limit)
+        self._told = consumed
         self._announced = True
-        return limit
+        return self._limit, consumed
 
     def announce_again(self) -> None:
         """Make the credit due again if there ever was one, because the last one may have been lost with its link."""

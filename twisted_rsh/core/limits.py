@@ -11,6 +11,7 @@ from twisted_rsh.core.values import dataclass
 __all__ = [
     "ACKNOWLEDGE_EVERY",
     "DEFAULT_WINDOW",
+    "GROW_ROUND_TRIPS",
     "INVITATION_NAME_BYTES",
     "MAX_ANSWERS",
     "MAX_AUTH_ATTEMPTS",
@@ -50,11 +51,15 @@ __all__ = [
     "MAX_UNREAD_BYTES",
     "MAX_USER_BYTES",
     "MAX_WINDOW",
+    "MAX_WINDOWS",
     "MIN_WINDOW",
     "PROOF_BYTES",
     "REPLAY_BYTES",
     "SENT_DATA_BYTES",
     "SESSION_ID_BYTES",
+    "SESSION_RESERVE_BYTES",
+    "SHRINK_ROUND_TRIPS",
+    "START_WINDOWS",
     "SessionLimits",
 ]
 
@@ -135,10 +140,31 @@ MIN_WINDOW = 4 * 1024
 """Bytes: the smallest window worth having, a page."""
 
 DEFAULT_WINDOW = 256 * 1024
-"""Bytes of one stream that may be sent and not yet consumed: bandwidth times delay of 100 Mbit/s at 20 ms."""
+"""Bytes of a stream that may be sent and not yet consumed, at its start: bandwidth times delay of 100 Mbit/s at 20 ms.
+Every stream is sure of as many."""
 
 MAX_WINDOW = 16 * 1024 * 1024
-"""Bytes: the largest window that a server may announce, as OpenSSH's hard limit for one channel's input."""
+"""Bytes: the largest window that a server may announce, and that a receiver may grant, as OpenSSH's hard limit for one
+channel's input; 320 MB/s at 50 ms."""
+
+START_WINDOWS = 4
+"""Windows of the start that a stream gets with its first credit: 1 MiB of :data:`DEFAULT_WINDOW`.  Commands that write
+little never get there, and what a stream has at once is the same for thousands of them."""
+
+MAX_WINDOWS = 64
+"""Windows of the start that a window may grow to: :data:`MAX_WINDOW` of :data:`DEFAULT_WINDOW`.  A server with a
+smaller window has less memory, or wants less under way."""
+
+GROW_ROUND_TRIPS = 2
+"""Round trips within which a window is used up that is too small: a sender that waits for credit takes one, and a
+quarter of the window passes before the receiver grants the next."""
+
+SHRINK_ROUND_TRIPS = 8
+"""Round trips beyond which a window that is not used up is too large: half of it still has twice the time at which it
+would grow again, so that no window changes all the time."""
+
+SESSION_RESERVE_BYTES = 32 * 1024 * 1024
+"""Bytes by which the windows of one session may grow, together, at each end: two streams of :data:`MAX_WINDOW`."""
 
 MAX_REQUEST_BYTES = 128 * 1024
 """Bytes of a request's command or argument vector and its environment together, as Linux limits one argument."""

@@ -31,15 +31,16 @@ class Liveness:
     :param interval: seconds of silence after which to ping the peer, and between two pings.
     :param misses: intervals of silence after which the link is dead.
     :param now: the time in seconds, from any origin; all times here have the same origin.
+    :ivar heard_at: the time at which the peer last sent something.
+    :ivar round_trip: seconds of the shortest round trip of this link; ``None`` before the first answer to a ping.
     """
 
-    __slots__ = ("_ask_at", "_dead_at", "_heard_at", "_interval", "_lifetime", "_pings")
+    __slots__ = ("_ask_at", "_asked_at", "_dead_at", "_interval", "_lifetime", "_pings", "heard_at", "round_trip")
 
     def __init__(self, interval: float, misses: int, now: float) -> None:
         self._interval = interval
         self._lifetime = interval * misses
-        self._pings = 0
-        self.heard(now)
+        self.restart(now)
 
     @property
     def deadline(self) -> float:
@@ -48,17 +49,19 @@ class Liveness:
 
     def heard(self, now: float) -> None:
         """Note that the peer sent something."""
-        self._heard_at = now
+        self.heard_at = now
         self._ask_at = now + self._interval
         self._dead_at = now + self._lifetime
 
     def silence(self, now: float) -> float:
         """Return the seconds since the peer last sent something."""
-        return now - self._heard_at
+        return now - self.heard_at
 
     def restart(self, now: float) -> None:
         """Start again on another link."""
         self._pings = 0
+        self._asked_at: float | None = None
+        self.round_trip: float | None = None
         self.heard(now)
 
     def hurry(self, ping: float, seconds: float, now: float) -> None:
@@ -79,12 +82,18 @@ class Liveness:
         self._ask_at = now + self._interval
         return Silence.ASK
 
-    def next_token(self) -> int:
+    @property
+    def is_asking(self) -> bool:
+        """Whether the latest ping is not answered."""
+        return self._asked_at is not None
+
+    def next_token(self, now: float) -> int:
         """Return the token of the ping to send now."""
         self._pings += 1
+        self._asked_at = now
         return self._pings - 1
 
-    def answered(self, token: int) -> None:
+    def answered(self, token: int, now: float) -> None:
         """Take a pong.
 
         :param token: the token of the ping that it answers.
@@ -92,3 +101,6 @@ class Liveness:
         """
         if token >= self._pings:
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"a pong for ping {token}, which was never sent")
+        if token == self._pings - 1 and self._asked_at is not None:
+            seconds, self._asked_at = now - self._asked_at, None
+            self.round_trip = seconds if self.round_trip is None else min(seconds, self.round_trip)

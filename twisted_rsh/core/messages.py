@@ -538,13 +538,15 @@ class Credit(PackedMessage):
     :ivar channel: the job's channel.
     :ivar stream: the stream.
     :ivar limit: the offset in bytes up to which the stream may now be sent; it only grows.
+    :ivar consumed: bytes of the stream that the receiver holds no longer; it only grows.
     """
 
-    layout: ClassVar[Layout] = Layout("IBQ", CHANNEL, _STREAM, OFFSET)
+    layout: ClassVar[Layout] = Layout("IBQQ", CHANNEL, _STREAM, OFFSET, OFFSET)
 
     channel: int
     stream: Stream
     limit: int
+    consumed: int
 
 
 @declare(0x24, BOTH, Phase.SESSION, sequenced=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
+from twisted_rsh.core.channel import ChannelInput, ChannelState
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -49,9 +49,12 @@ class ServerSession(Session):
         return bool(self._channels)
 
     def unread_output(self, channel: int) -> int:
-        """Return the bytes of a channel's output that the client has not consumed; 0 for a channel that is free."""
+        """Return the bytes of a channel's output that are kept for the client, without those out of the reserve.
+
+        It is 0 for a channel that is free.
+        """
         found = self._channels.get(channel)
-        return 0 if found is None else sum(outgoing.sent - outgoing.consumed for outgoing in found.sends.values())
+        return 0 if found is None else sum(outgoing.kept_in_window for outgoing in found.sends.values())
 
     def is_unanswered(self, channel: int) -> bool:
         """Tell whether a request still waits for :meth:`accept` or :meth:`report_exit`, abandoned or not."""
@@ -119,7 +122,8 @@ class ServerSession(Session):
         :param end: how the job ended, and what is known beside that.
         :raises LocalProtocolError: the ending has been reported already, or is out of its bounds; nothing has changed.
         """
-        sends = self._speaking(channel, ChannelInput.EXIT).sends
+        found = self._speaking(channel, ChannelInput.EXIT)
+        sends = found.sends
         self._send_control(
             Exit(
                 channel=channel,
@@ -134,6 +138,7 @@ class ServerSession(Session):
             )
         )
         self._say(channel, ChannelInput.EXIT)
+        found.receives[Stream.STDIN].release()
         self._unanswered.discard(channel)
         self._forget_state(channel)
 
@@ -146,7 +151,7 @@ class ServerSession(Session):
         if self._outbox.waiting > MAX_ANSWERS * (self.limits.max_channels + MAX_REFUSED_CHANNELS):
             raise RemoteProtocolError(ErrorCode.SEQUENCE, "one channel after the other, and no acknowledgement")
         running = sum(channel.state is not ChannelState.ENDED for channel in self._channels.values())
-        self._channels[message.channel] = Channel(message.channel, self.role, self.limits.window)
+        self._channels[message.channel] = self._new_channel(message.channel, message.request)
         self._unanswered.add(message.channel)
         if running >= self.limits.max_channels:
             text = f"this session has {running} jobs, as many as the server's --max-jobs-per-session allows"

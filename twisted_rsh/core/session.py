@@ -27,10 +27,12 @@ from twisted_rsh.core.events import (
 from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
 from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Positions, Stop
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.resuming import Replay
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
 from twisted_rsh.core.short_way import StreamListener, deliver, encode_credit, encode_data
+from twisted_rsh.core.windows import Reserve
 
 __all__ = ["Session"]
 
@@ -48,6 +50,8 @@ class Session:
 
     :param limits: the bounds; both sides have the same window.
     :param now: the time in seconds, from any origin; all times given to this object have the same origin.
+    :ivar reserve: what the windows of the streams grow out of: nothing, unless the owner of the session replaces it
+        before the first channel.
     :cvar role: the role of this side.
     :cvar from_us: the input of the channel table that our messages on a channel are, with the exceptions of OPENED,
         EXIT and CLOSE.
@@ -63,6 +67,7 @@ class Session:
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
         self.limits = limits
+        self.reserve = Reserve(0)
         self._we_left = False
         self._peer_left = False
         self._decoder = Decoder(self.role, Phase.SESSION)
@@ -129,7 +134,8 @@ class Session:
         if not self._outbox.blocked:
             frames.extend(self._credit_frames())
         if self._pong is not None:
-            frames.append(encode(self._pong))
+            # Before data, behind which the peer would take the link for a longer one.
+            frames.insert(0, encode(self._pong))
             self._pong = None
         return frames
 
@@ -149,13 +155,19 @@ class Session:
     def _credit_frames(self) -> list[bytes]:
         # Never while control messages wait: one of them may open the channel, or be our last message on it.
         frames = []
+        is_measuring = False
+        liveness = self._liveness
         for (number, stream), incoming in self._credits.items():
             channel = self._channels.get(number)
             if channel is not None and (channel.state is ChannelState.RUNNING or channel.allows(self.from_us)):
-                limit = incoming.credit_due()
-                if limit is not None:
-                    frames.append(encode_credit(number, stream, limit))
+                credit = incoming.credit_due(liveness.heard_at, liveness.round_trip)
+                if credit is not None:
+                    frames.append(encode_credit(number, stream, *credit))
+                    is_measuring = is_measuring or incoming.is_measuring
         self._credits.clear()
+        if is_measuring and not liveness.is_asking:
+            # Before the credit, whose data the answer would have to wait for.
+            frames.insert(0, encode(Ping(liveness.next_token(liveness.heard_at))))
         return frames
 
     def link_full(self) -> None:
@@ -190,6 +202,7 @@ class Session:
     def release(self) -> None:
         """Forget all that is kept for a resume, because the session is over.  :meth:`link_lost` comes first."""
         self._channels.clear()
+        self.reserve.close()
         self._latest.clear()
         self._answers.clear()
         self._outbox = ControlOutbox(self._order)
@@ -268,7 +281,7 @@ class Session:
         if silence is Silence.DEAD:
             return [LinkSilent(self._liveness.silence(now))]
         if silence is Silence.ASK and self._link_writable and not self._we_left:
-            self._frames.append(encode(Ping(self._liveness.next_token())))
+            self._frames.append(encode(Ping(self._liveness.next_token(now))))
         return []
 
     def answer_expected(self, ping: float, seconds: float, now: float) -> None:
@@ -414,7 +427,7 @@ class Session:
 
     def _receive_credit(self, message: Credit) -> list[Event]:
         channel, outgoing = self._stopping_or_crediting(message.channel, message.stream)
-        if outgoing.credit(message.limit) and not channel.over:
+        if outgoing.credit(message.limit, message.consumed) and not channel.over:
             return [RoomGained(channel.number, message.stream)]
         return []
 
@@ -440,7 +453,7 @@ class Session:
         return []
 
     def _receive_pong(self, message: Pong) -> list[Event]:
-        self._liveness.answered(message.token)
+        self._liveness.answered(message.token, self._liveness.heard_at)
         return []
 
     def _receive_goodbye(self, message: Goodbye) -> list[Event]:
@@ -462,6 +475,12 @@ class Session:
 
     # Steps that the two sides' own messages share.
 
+    def _new_channel(self, number: int, request: JobRequest) -> Channel:
+        """Make the channel of a request.  A command in a persistent shell has that shell's terminal, if it has one."""
+        shell = None if request.in_shell is None else self._channels.get(request.in_shell)
+        on_terminal = request.terminal is not None if shell is None else shell.on_terminal
+        return Channel(number, self.role, self.limits.window, self.reserve, on_terminal=on_terminal)
+
     def _send_control(self, message: Message) -> None:
         if not self._we_left:
             released = self._outbox.put(message)
@@ -478,6 +497,7 @@ class Session:
         channel = self._find(number)
         if channel.advance(event) is ChannelState.FREED:
             del self._channels[number]
+            channel.release()
         return channel
 
     def _speaking(self, number: int, event: ChannelInput) -> Channel:
@@ -491,6 +511,7 @@ class Session:
         channel = self._speaking(number, event)
         if channel.advance(event) is ChannelState.FREED:
             del self._channels[number]
+            channel.release()
         return channel
 
     def _outgoing(self, number: int, stream: Stream) -> SendStream:

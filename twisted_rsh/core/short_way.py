@@ -1,7 +1,7 @@
 """The short way of a stream: DATA and CREDIT of a running channel, without objects for messages and events.
 
-These two are nearly all frames of a busy link.  Both have the same header.  Whatever is unusual about one goes the way
-of every other message: :mod:`twisted_rsh.core.codec` decodes it, and an event tells what happened.
+These two are nearly all frames of a busy link.  Both begin with the same header.  Whatever is unusual about one goes
+the way of every other message: :mod:`twisted_rsh.core.codec` decodes it, and an event tells what happened.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ __all__ = ["StreamListener", "deliver", "encode_credit", "encode_data"]
 
 _HEADER = struct.Struct("!BIBQ")
 """The type, the channel, the stream, and the offset of DATA or the limit of CREDIT."""
+
+_CREDIT_FORM = struct.Struct("!BIBQQ")
+"""All of a CREDIT: behind the header it has the bytes that were consumed."""
 
 _DATA, _CREDIT = Data.declaration.number, Credit.declaration.number
 _STREAMS = {int(stream): stream for stream in Stream}
@@ -48,17 +51,18 @@ def encode_data(channel: int, stream: Stream, offset: int, data: bytes) -> bytes
     return _HEADER.pack(_DATA, channel, stream, offset) + data
 
 
-def encode_credit(channel: int, stream: Stream, limit: int) -> bytes:
+def encode_credit(channel: int, stream: Stream, limit: int, consumed: int) -> bytes:
     """Return the payload of CREDIT.
 
     :param channel: the number of a channel.
     :param stream: the stream.
     :param limit: the offset in bytes up to which the stream may be sent.
+    :param consumed: bytes of the stream that were consumed, at most the limit.
     :raises LocalProtocolError: the limit is beyond what the protocol can say.
     """
     if limit > MAX_OFFSET:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, f"a limit beyond {MAX_OFFSET}")
-    return _HEADER.pack(_CREDIT, channel, stream, limit)
+    return _CREDIT_FORM.pack(_CREDIT, channel, stream, limit, consumed)
 
 
 def deliver(channels: dict[int, Channel], payload: bytes) -> bool:
@@ -83,8 +87,11 @@ def deliver(channels: dict[int, Channel], payload: bytes) -> bool:
         channel.listener.data_received(_STREAMS[stream], payload[_HEADER.size :])
         return True
     outgoing = channel.sends.get(stream)
-    if outgoing is None or size or position > MAX_OFFSET:
+    if outgoing is None or len(payload) != _CREDIT_FORM.size or position > MAX_OFFSET:
         return False
-    if outgoing.credit(position):
+    consumed: int = _CREDIT_FORM.unpack(payload)[4]
+    if consumed > MAX_OFFSET:
+        return False
+    if outgoing.credit(position, consumed):
         channel.listener.room_gained(_STREAMS[stream])
     return True

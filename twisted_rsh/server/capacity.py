@@ -9,6 +9,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred, succeed
 
 from twisted_rsh.core.roles import OUTPUTS
+from twisted_rsh.core.windows import Reserve
 
 __all__ = [
     "MAX_KEPT_JOBS",
@@ -16,6 +17,7 @@ __all__ = [
     "MAX_SESSIONS_PER_KEY",
     "MAX_UNREAD_INPUT_BYTES",
     "MAX_UNREAD_OUTPUT_BYTES",
+    "MAX_WINDOW_GROWTH_BYTES",
     "Capacity",
 ]
 
@@ -37,6 +39,11 @@ MAX_UNREAD_OUTPUT_BYTES = 512 * 1024 * 1024
 with the windows of its two outputs, twice its share of :data:`MAX_UNREAD_INPUT_BYTES`; when it has ended, with the
 bytes that its client has not received."""
 
+MAX_WINDOW_GROWTH_BYTES = 256 * 1024 * 1024
+"""Bytes by which the windows of all sessions may grow together, input and output.  It comes on top of the two bounds
+above, so that a stream of a far client keeps no job out: eight sessions may have their whole
+:data:`~twisted_rsh.core.limits.SESSION_RESERVE_BYTES`."""
+
 MAX_KEPT_JOBS = 256
 """Jobs that are kept without a client and that the whole server may run at once: a quarter of the jobs that
 :data:`MAX_UNREAD_INPUT_BYTES` has room for.  Only their own end makes room for others."""
@@ -49,6 +56,8 @@ class Capacity:
     :param max_unread_input: bytes of input that all jobs together may leave unread.
     :param max_unread_output: bytes of output that all clients together may leave unread.
     :param max_kept_jobs: jobs that are kept without a client, at once.
+    :param max_window_growth: bytes by which the windows of all sessions may grow.
+    :ivar reserve: what they grow out of.
     """
 
     def __init__(
@@ -57,7 +66,9 @@ class Capacity:
         max_unread_input: int = MAX_UNREAD_INPUT_BYTES,
         max_unread_output: int = MAX_UNREAD_OUTPUT_BYTES,
         max_kept_jobs: int = MAX_KEPT_JOBS,
+        max_window_growth: int = MAX_WINDOW_GROWTH_BYTES,
     ) -> None:
+        self.reserve = Reserve(max_window_growth)
         self._output_of_job = window * len(OUTPUTS)
         self._max_jobs = max_unread_input // window
         self._max_output = max_unread_output

@@ -61,7 +61,11 @@ class RemoteShellFactory(Factory):
         self.options = options
         self.invitations = invitations
         self.capacity = Capacity(
-            options.limits.window, options.max_unread_input, options.max_unread_output, options.max_kept_jobs
+            options.limits.window,
+            options.max_unread_input,
+            options.max_unread_output,
+            options.max_kept_jobs,
+            options.max_window_growth,
         )
         self.strangers = Strangers(
             clock,

@@ -17,6 +17,7 @@ from twisted_rsh.server.capacity import (
     MAX_SESSIONS_PER_KEY,
     MAX_UNREAD_INPUT_BYTES,
     MAX_UNREAD_OUTPUT_BYTES,
+    MAX_WINDOW_GROWTH_BYTES,
 )
 
 __all__ = ["ServiceOptions"]
@@ -45,6 +46,8 @@ class ServiceOptions:
     :ivar max_unread_input: bytes of input that all jobs together may leave unread; the server refuses further jobs.
     :ivar max_unread_output: bytes of output that all clients together may leave unread; likewise.
     :ivar max_kept_jobs: jobs that may be kept without a client at once; the server refuses further ones; 0 for none.
+    :ivar max_window_growth: bytes by which the windows of all sessions may grow beyond that of the limits, together; 0
+        for windows that never grow.
     :ivar log_commands: whether the log names the commands that clients run.
     """
 
@@ -62,4 +65,5 @@ class ServiceOptions:
     max_unread_input: int = MAX_UNREAD_INPUT_BYTES
     max_unread_output: int = MAX_UNREAD_OUTPUT_BYTES
     max_kept_jobs: int = MAX_KEPT_JOBS
+    max_window_growth: int = MAX_WINDOW_GROWTH_BYTES
     log_commands: bool = False

@@ -85,6 +85,7 @@ class DurableSession:
         self.sessions = sessions
         self.identifier = identifier
         self.core = core
+        core.reserve = sessions.capacity.reserve.part()
         self.login = login
         self.pump = SessionPump(core, sessions.clock)
         self.jobs = SessionJobs(self)
