@@ -13,6 +13,7 @@ import pytest
 
 from tests.server_process import (
     HOST,
+    PATIENCE,
     WRONG_PIN,
     ServerProcess,
     finish,
@@ -93,6 +94,13 @@ def test_help_that_cannot_be_written(server: ServerProcess) -> None:
     with Path("/dev/full").open("wb") as full:
         done = server.run("--help", stdout=full)
     assert (done.returncode, one_line(done.stderr)) == (255, "cannot write to stdout: No space left on device")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-V"], ["-G", HOST]], ids=lambda words: words[0])
+def test_answers_without_descriptors(server: ServerProcess, words: list[str]) -> None:
+    """What is written to a closed descriptor is lost, and a question that needs no server is no failure for that."""
+    command = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *server.command(*words)]
+    assert subprocess.run(command, env=server.environment, timeout=PATIENCE).returncode == 0
 
 
 @pytest.mark.parametrize(

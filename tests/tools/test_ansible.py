@@ -12,6 +12,9 @@ from tests.tools.box import Box
 
 pytestmark = pytest.mark.real
 
+TRANSFER_SECONDS = 240.0
+"""Seconds that a copy of a file, or a play, may take: Ansible starts several clients for each task."""
+
 
 @pytest.fixture
 def ansible(box: Box, tmp_path: Path) -> Box:
@@ -51,10 +54,10 @@ PLAY = """
 
 
 def test_play(ansible: Box, tmp_path: Path) -> None:
-    """Modules run, also in the background; 60 MB go there and come back; a reset; a failed task fails its host."""
-    (tmp_path / "data").write_bytes(os.urandom(1_000_000) * 60)
+    """Modules run, also in the background; a file goes there and comes back; a reset; a failed task fails its host."""
+    (tmp_path / "data").write_bytes(os.urandom(2_000_000))
     (tmp_path / "play.yml").write_text(PLAY.format(folder=tmp_path))
-    done = ansible.run("ansible-playbook", "-i", "box1,", tmp_path / "play.yml", status=2)
+    done = ansible.run("ansible-playbook", "-i", "box1,", tmp_path / "play.yml", status=2, timeout=TRANSFER_SECONDS)
     assert (tmp_path / "fetched").read_bytes() == (tmp_path / "data").read_bytes()
     assert "ok=7 " in done.stdout, done.stdout
     assert "unreachable=0" in done.stdout
@@ -62,16 +65,19 @@ def test_play(ansible: Box, tmp_path: Path) -> None:
 
 
 def test_default_transfer(ansible: Box, tmp_path: Path) -> None:
-    """Ansible copies by sftp unless told otherwise, over ``trsh``; a command that exits with 255 is failed."""
+    """Ansible copies 60 MB and fetches them, by sftp unless told otherwise; a command that exits with 255 is failed."""
     require_tool("sftp")
-    (tmp_path / "data").write_bytes(os.urandom(100_000))
+    data, copied, fetched = (tmp_path / name for name in ("data", "copied", "fetched"))
+    data.write_bytes(os.urandom(1_000_000) * 60)
     settings = {"ANSIBLE_SSH_TRANSFER_METHOD": "smart", "ANSIBLE_SFTP_EXTRA_ARGS": f"-S {ansible.trsh}"}
     words = ("ansible", "-i", "box1,", "all", "-m")
-    done = ansible.run(
-        *words, "copy", "-a", f"src={tmp_path}/data dest={tmp_path}/copied", "-vvv", env=settings, timeout=180
-    )
-    assert (tmp_path / "copied").read_bytes() == (tmp_path / "data").read_bytes()
-    assert "EXEC sftp -b -" in done.stdout
+    for module, arguments in (
+        ("copy", f"src={data} dest={copied}"),
+        ("fetch", f"src={copied} dest={fetched} flat=true"),
+    ):
+        done = ansible.run(*words, module, "-a", arguments, "-vvv", env=settings, timeout=TRANSFER_SECONDS)
+        assert "EXEC sftp -b -" in done.stdout
+    assert fetched.read_bytes() == copied.read_bytes() == data.read_bytes()
     done = ansible.run(*words, "raw", "-a", "exit 255", env=settings, status=2)
     assert "UNREACHABLE" not in done.stdout
 
