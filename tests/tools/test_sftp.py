@@ -106,7 +106,9 @@ def test_errors(sftp: Box, tmp_path: Path) -> None:
     _, errors = batch(sftp, tmp_path, f"put {tmp_path}/a /proc/nothing/x", status=1)
     assert "No such file" in errors
     _, errors = batch(sftp, tmp_path, "pwd", status=None, host="closed")
-    assert "no server of yours is known on port" in errors
+    assert "trsh" not in errors  # sftp passes its -q on, and tells of the end itself
+    done = sftp.run("sftp", "-S", sftp.trsh, "-b", tmp_path / "batch", "closed", status=None)
+    assert "trsh: no server of yours is known on port" in done.stderr
     done = sftp.run("scp", "-S", sftp.trsh, f"box:{tmp_path}/nothing", tmp_path, status=1)
     assert "No such file" in done.stderr
 
