@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import deferLater
 
@@ -71,6 +71,7 @@ def test_long_lines(size: int) -> None:
     assert all(len(line) <= MAX_LINE_BYTES + 3 for line in text.split(b"\n"))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.text("ab\n", max_size=6).map(str.encode) | st.just(b"x" * MERGED_BYTES), max_size=30), st.randoms())
 def test_nothing_is_lost(pieces: list[bytes], random: object) -> None:
     """However the output is cut and taken, each byte is written once, in order, and has credit once."""
