@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.cli.screens import open_pipe, open_terminal, read_bytes
@@ -94,6 +95,10 @@ def test_nothing_is_lost(pieces: list[bytes], random: object) -> None:
         assert text == b"".join(b"name: " + line + b"\n" for line in expected.split(b"\n")[:-1])
 
 
+PATIENCE = 20.0
+"""Seconds after which a test that waits has failed."""
+
+
 class Hosts:
     """Streams of hosts on one output."""
 
@@ -104,6 +109,10 @@ class Hosts:
         job = cast("Job", SimpleNamespace(encoding="gbk"))
         for stream, name in zip(self.streams, names, strict=True):
             self.merger.show(stream, job, name, None)
+
+    async def flushed(self) -> None:
+        """Wait until all lines are given to the output; fail if that takes too long."""
+        await Deferred.fromCoroutine(self.merger.flushed()).addTimeout(PATIENCE, reactor)
 
 
 @asynchronous
@@ -132,7 +141,7 @@ async def test_hosts_take_turns() -> None:
             continue
         if found.count(b"much: y\n") == len(data) // 2:
             break
-    await hosts.merger.flushed()
+    await hosts.flushed()
     assert [channel.consumed for channel in hosts.channels] == [len(data), 5]
     assert output._streams == []
     output.stop()
@@ -153,7 +162,7 @@ async def test_end_while_a_line_is_written() -> None:
     hosts = Hosts(output, "a")
     hosts.streams[0].data_received(b"line\n")
     hosts.streams[0].ended()
-    await hosts.merger.flushed()
+    await hosts.flushed()
     assert (os.read(reading, 100), output._streams) == (b"a: line\n", [])
     output.stop()
     os.close(reading)
@@ -171,7 +180,7 @@ async def test_text_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts.streams[0].data_received(text[:1])
     hosts.streams[0].data_received(text[1:])
     hosts.streams[0].ended()
-    await hosts.merger.flushed()
+    await hosts.flushed()
     await output.flushed()
     expected = "h: 汉字\nh: 字\n".encode()
     assert read_bytes(reading, len(expected)) == expected
@@ -190,7 +199,7 @@ async def test_reader_that_leaves() -> None:
     for stream in hosts.streams:
         stream.data_received(b"line\n" * 10_000)
         stream.ended()
-    await hosts.merger.flushed()
+    await hosts.flushed()
     await output.flushed()
     assert [channel.stops for channel in hosts.channels] == [1, 1]
     assert [channel.consumed for channel in hosts.channels] == [50_000, 50_000]
