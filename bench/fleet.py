@@ -41,6 +41,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--parallel", type=int, default=64, help="hosts at once [64]")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each program [3]")
     parser.add_argument("--command", default="echo pong", help="what to run [echo pong]")
+    parser.add_argument("--only", metavar="A,B", help="programs to measure, by their names in the report [all]")
     parser.add_argument("--json", metavar="FILE", help="write all figures to a file")
     return parser.parse_args(arguments)
 
@@ -102,10 +103,10 @@ def _programs(folder: Path, ports: dict[str, int], options: argparse.Namespace) 
     trsh.chmod(0o755)
     found = {
         # Each host's line is written, as by the others, and not once for all of them.
-        "trsh --hosts": [str(trsh), "-n", "--prefix", "--parallel", fanout, "--hosts", hosts, command],
+        "trsh": [str(trsh), "-n", "--prefix", "--parallel", fanout, "--hosts", hosts, command],
     }
     if shutil.which("pdsh"):
-        found["pdsh, trsh"] = ["pdsh", "-R", "exec", "-S", "-f", fanout, "-w", hosts, str(trsh), "-n", "%h", command]
+        found["pdsh trsh"] = ["pdsh", "-R", "exec", "-S", "-f", fanout, "-w", hosts, str(trsh), "-n", "%h", command]
     if OPENSSH not in ports:
         return found
     (folder / "ssh_config").write_text(
@@ -114,12 +115,12 @@ def _programs(folder: Path, ports: dict[str, int], options: argparse.Namespace) 
     )
     ssh = ["ssh", "-F", str(folder / "ssh_config")]
     if shutil.which("pdsh"):
-        found["pdsh, ssh"] = ["pdsh", "-R", "exec", "-S", "-f", fanout, "-w", hosts, *ssh, "-n", "%h", command]
+        found["pdsh ssh"] = ["pdsh", "-R", "exec", "-S", "-f", fanout, "-w", hosts, *ssh, "-n", "%h", command]
     if shutil.which("parallel-ssh"):
         names = folder / "names"
         names.write_text("".join(f"n{number}\n" for number in range(1, options.hosts + 1)))
         words = ["parallel-ssh", "-i", "-p", fanout, "-h", str(names), "-x", f"-F {folder}/ssh_config", command]
-        found["parallel-ssh, ssh"] = words
+        found["parallel-ssh"] = words
     return found
 
 
@@ -140,6 +141,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kinds = [OURS, *([OPENSSH] if find_sshd() else [])]
         ports = {kind: servers.enter_context(running(kind, site))[1] for kind in kinds}
         programs = _programs(folder, ports, options)
+        if options.only is not None:
+            programs = {name: words for name, words in programs.items() if name in options.only.split(",")}
         figures: dict[str, list[dict[str, float]]] = {program: [] for program in programs}
         for number in range(options.rounds):
             for program in random.sample(list(programs), len(programs)):

@@ -165,6 +165,17 @@ def test_soak(tmp_path: Path) -> None:
     assert set(results["slopes_per_hour"]) == {"memory_mb", "descriptors", "children"}
 
 
+def test_fleet(tmp_path: Path) -> None:
+    """Every host does what it is asked, and the file of results has the time and the memory of it."""
+    path = tmp_path / "fleet.json"
+    words = ["--hosts", "3", "--rounds", "1", "--only", "trsh", "--json", str(path)]
+    done = bench(tmp_path, "fleet", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "hosts failed" not in done.stdout
+    (figures,) = json.loads(path.read_text())["figures"]["trsh"]
+    assert (figures["hosts"], figures["memory_mb"] > 1, figures["seconds"] > 0) == (3, True, True)
+
+
 def test_trend() -> None:
     """A line is found with its error, noise is no growth, and too little says nothing."""
     from bench.trend import Trend, trend

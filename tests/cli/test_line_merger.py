@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from tests.cli.screens import open_pipe, open_terminal, read_bytes
@@ -71,6 +74,7 @@ def test_long_lines(size: int) -> None:
     assert all(len(line) <= MAX_LINE_BYTES + 3 for line in text.split(b"\n"))
 
 
+@settings(max_examples=40)
 @given(st.lists(st.text("ab\n", max_size=6).map(str.encode) | st.just(b"x" * MERGED_BYTES), max_size=30), st.randoms())
 def test_nothing_is_lost(pieces: list[bytes], random: object) -> None:
     """However the output is cut and taken, each byte is written once, in order, and has credit once."""
@@ -93,6 +97,10 @@ def test_nothing_is_lost(pieces: list[bytes], random: object) -> None:
         assert text == b"".join(b"name: " + line + b"\n" for line in expected.split(b"\n")[:-1])
 
 
+PATIENCE = 20.0
+"""Seconds after which a test that waits has failed."""
+
+
 class Hosts:
     """Streams of hosts on one output."""
 
@@ -104,6 +112,10 @@ class Hosts:
         for stream, name in zip(self.streams, names, strict=True):
             self.merger.show(stream, job, name, None)
 
+    async def flushed(self) -> None:
+        """Wait until all lines are given to the output; fail if that takes too long."""
+        await Deferred.fromCoroutine(self.merger.flushed()).addTimeout(PATIENCE, reactor)
+
 
 @asynchronous
 async def test_hosts_take_turns() -> None:
@@ -114,24 +126,14 @@ async def test_hosts_take_turns() -> None:
     data = b"y\n" * (128 * 1024)
     hosts.streams[0].data_received(data)
     hosts.streams[1].data_received(b"here\n")
-    found = b""
-    while b"little: here\n" not in found:
-        await hosts_turn()
-        found += os.read(reading, 65536)
+    os.set_blocking(reading, False)
+    found = await read_until(reading, lambda text: b"little: here\n" in text)
     assert len(found) < 20 * MERGED_BYTES
     assert hosts.channels[0].consumed < len(data) / 2
-    os.set_blocking(reading, False)
     for stream in hosts.streams:
         stream.ended()
-    while len(found) < 4.5 * len(data):
-        await hosts_turn()
-        try:
-            found += os.read(reading, 1 << 20)
-        except BlockingIOError:
-            continue
-        if found.count(b"much: y\n") == len(data) // 2:
-            break
-    await hosts.merger.flushed()
+    found += await read_until(reading, lambda text: (found + text).count(b"much: y\n") == len(data) // 2)
+    await hosts.flushed()
     assert [channel.consumed for channel in hosts.channels] == [len(data), 5]
     assert output._streams == []
     output.stop()
@@ -139,9 +141,16 @@ async def test_hosts_take_turns() -> None:
     os.close(writing)
 
 
-async def hosts_turn() -> None:
-    """Let the reactor turn."""
-    await deferLater(reactor, 0)
+async def read_until(fd: int, is_enough: Callable[[bytes], bool]) -> bytes:
+    """Read what is written to a pipe while the reactor turns, until it is enough; fail if that takes too many turns."""
+    found = b""
+    for _ in range(10_000):
+        if is_enough(found):
+            return found
+        await deferLater(reactor, 0)
+        with contextlib.suppress(BlockingIOError):
+            found += os.read(fd, 65536)
+    raise AssertionError(found[-100:])
 
 
 @asynchronous
@@ -152,7 +161,7 @@ async def test_end_while_a_line_is_written() -> None:
     hosts = Hosts(output, "a")
     hosts.streams[0].data_received(b"line\n")
     hosts.streams[0].ended()
-    await hosts.merger.flushed()
+    await hosts.flushed()
     assert (os.read(reading, 100), output._streams) == (b"a: line\n", [])
     output.stop()
     os.close(reading)
@@ -170,7 +179,7 @@ async def test_text_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     hosts.streams[0].data_received(text[:1])
     hosts.streams[0].data_received(text[1:])
     hosts.streams[0].ended()
-    await hosts.merger.flushed()
+    await hosts.flushed()
     await output.flushed()
     expected = "h: 汉字\nh: 字\n".encode()
     assert read_bytes(reading, len(expected)) == expected
@@ -189,7 +198,7 @@ async def test_reader_that_leaves() -> None:
     for stream in hosts.streams:
         stream.data_received(b"line\n" * 10_000)
         stream.ended()
-    await hosts.merger.flushed()
+    await hosts.flushed()
     await output.flushed()
     assert [channel.stops for channel in hosts.channels] == [1, 1]
     assert [channel.consumed for channel in hosts.channels] == [50_000, 50_000]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twisted_rsh.fleet.host_lists import (
@@ -150,6 +150,7 @@ def test_folding(names: str, expected: str) -> None:
     assert fold_hosts(names.split()) == expected
 
 
+@settings(max_examples=40)
 @given(st.lists(st.from_regex(r"\A[a-z]{0,2}[0-9]{1,3}(-[0-9]{1,2}|)(\.x|:9|)\Z"), min_size=1, max_size=30))
 def test_folded_hosts_are_the_same(names: list[str]) -> None:
     """Reading a folded list gives the hosts that were folded, each once."""

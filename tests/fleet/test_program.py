@@ -111,6 +111,36 @@ def test_full_disk(site: Box) -> None:
         assert (done.returncode, done.stderr) == (255, "trsh: cannot write to stdout: No space left on device\n")
 
 
+def test_no_room_for_what_is_kept(site: Box) -> None:
+    """A temporary file that cannot take the output, or stdin, ends the run with one line that says so, and 255."""
+    words = ["--hosts", "web[01-02]"]
+    for command, data, line in (
+        ("yes | head -c 1000000", b"", "trsh: cannot keep the output: File too large"),
+        ("cat >/dev/null", bytes(1_000_000), "trsh: cannot keep stdin: File too large"),
+    ):
+        done = subprocess.run(
+            [site.trsh, *words, command],
+            env=site.environment,
+            input=data,
+            capture_output=True,
+            timeout=PATIENCE,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+        )
+        assert done.returncode == 255
+        assert line in done.stderr.decode().splitlines()
+        assert b"Traceback" not in done.stderr
+
+
+def test_unreachable_hosts_are_folded(site: Box) -> None:
+    """Hosts that fail for the same reason have one line, though the reason names each one's address."""
+    words = ["-oProxyCommand=false", "--hosts", "far[1-3].example.org", "--fingerprint", "SHA256:" + "A" * 43]
+    done = run(site, *words, "true", status=255)
+    assert len(done.stderr.splitlines()) == 2
+    assert done.stderr.startswith("trsh: far[1-3].example.org: unreachable: cannot connect to the host: ")
+    done = run(site, "--hosts", "far[1-3].example.org", "true", status=255)
+    assert "far[1-3].example.org: unreachable: the key of the host is not known; give --fingerprint" in done.stderr
+
+
 def test_reader_that_leaves(site: Box) -> None:
     """``head`` ends commands that write without an end."""
     line = f"{site.trsh} --prefix --hosts web[01-03] 'exec yes' | head -n 3"

@@ -100,7 +100,7 @@ OPTIONS = (
     Option(("--clean",), "start the console's shell without start-up files", field="clean"),
     Option(("--argv",), "run a program with its arguments, without a shell", field="argv"),
     Option(("--json",), "print one JSON object: the output and the ending", field="json"),
-    Option(("--hosts",), "run the command on many hosts: FILE, a,b[1-9] or @group", "LIST", field="hosts"),
+    Option(("--hosts",), "run it on many hosts: FILE, a,b[1-9], @group", "LIST", field="hosts"),
     Option(("--parallel",), "hosts at once (default: 64)", "N", field="parallel", parse=parse_host_count),
     Option(("--serial",), "hosts of one batch, or a part of all", "N|N%", field="serial", parse=parse_share),
     Option(("--max-fail",), "hosts that may fail before it stops", "N|N%", field="max_fail", parse=parse_share),

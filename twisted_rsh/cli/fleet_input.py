@@ -11,6 +11,7 @@ from zope.interface import implementer
 
 from twisted_rsh.cli.descriptors import PIECE_BYTES
 from twisted_rsh.cli.input import IInputOwner, InputFailed, InputReader
+from twisted_rsh.core.errors import Error
 
 __all__ = ["InputCopy", "SharedInput"]
 
@@ -43,8 +44,9 @@ class SharedInput:
         """Return the next bytes behind a position, as soon as there are any; ``b""`` at the end.
 
         :param position: bytes that were taken already.
-        :raises InputFailed: the descriptor could not be read to its end.
-        :raises OSError: the temporary file cannot be read or written.
+        :raises twisted_rsh.core.errors.Error: the descriptor could not be read to its end, or the temporary file not be
+            written.
+        :raises OSError: the temporary file cannot be read.
         """
         while position >= self._size and not self._is_ended:
             more: Deferred[None] = Deferred(self._waiting.remove)
@@ -75,7 +77,7 @@ class SharedInput:
                 data = data[size:]
         except OSError as error:
             self._reader.stop()
-            self._end(error)
+            self._end(Error(f"cannot keep stdin: {error.strerror}"))
         self._wake()
 
     def input_ended(self, error: OSError | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from twisted_rsh.cli.report import Report
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.status import FAILURE_STATUS, describe_ending, exit_status
 from twisted_rsh.client.streams import RemoteOutput
-from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.endings import Exited, TimedOut
 from twisted_rsh.fleet.host_lists import fold_hosts
 from twisted_rsh.fleet.run import HostRun, HostState, IFleetWatcher
 from twisted_rsh.fleet.spool import Capture, Spool
@@ -25,11 +26,14 @@ __all__ = ["GatheredOutputs", "HostOutputs", "JsonOutputs", "PrefixedOutputs", "
 
 _RULE = "-" * 15
 
+_TIMED_OUT_STATUS = exit_status(TimedOut(0.0))
+"""That of a host whose server did not say that the time was up, too."""
+
 
 def host_status(host: HostRun) -> int:
     """Return the exit status that stands for one host; 255 for one that was not run."""
     if host.state is HostState.TIMED_OUT:
-        return 124
+        return _TIMED_OUT_STATUS
     return FAILURE_STATUS if host.ending is None or host.error else exit_status(host.ending)
 
 
@@ -47,7 +51,7 @@ def host_text(host: HostRun) -> str | None:
 
 
 @implementer(IFleetWatcher)
-class HostOutputs:
+class HostOutputs(ABC):
     """Takes what the hosts write; each subclass shows it in another way.
 
     :param outputs: the client's own outputs.
@@ -62,9 +66,9 @@ class HostOutputs:
         self.options = options
         self._changed = changed
 
+    @abstractmethod
     def job_started(self, host: HostRun, job: Job) -> None:
         """See IFleetWatcher."""
-        raise NotImplementedError
 
     def state_changed(self, host: HostRun) -> None:
         """See IFleetWatcher."""

@@ -85,6 +85,12 @@ def _make_room(parallel: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
+def _without_address(text: str, options: ClientOptions) -> str:
+    """Return what many hosts have in common of a text that names the address of one of them."""
+    address = f"{options.host} port {options.port}"
+    return text.replace(address, "the host").replace(f"{options.host}:{options.port}", "the host")
+
+
 class FleetProgram:
     """One run of the program.
 
@@ -207,15 +213,17 @@ class FleetProgram:
         return max(map(host_status, blamed), default=FAILURE_STATUS)
 
     def _tell_endings(self) -> None:
-        texts: dict[tuple[str, bool], list[str]] = {}
+        by_name = dict(self._options.hosts)
+        texts: dict[tuple[str, bool], dict[str, str]] = {}
         for host in self.fleet.hosts:
             text = host_text(host)
             if text is not None:
                 is_never_quiet = host.error is not None or isinstance(host.ending, Refused | OutcomeUnknown)
-                texts.setdefault((text, is_never_quiet), []).append(host.name)
-        for (text, is_never_quiet), names in texts.items():
+                common = _without_address(text, by_name[host.name])
+                texts.setdefault((common, is_never_quiet), {})[host.name] = text
+        for (common, is_never_quiet), own in texts.items():
             if is_never_quiet or not self._options.quiet:
-                self._outputs.say(f"{fold_hosts(names)}: {text}")
+                self._outputs.say(f"{fold_hosts(own)}: {common if len(own) > 1 else next(iter(own.values()))}")
         if (texts or self._outputs.stderr.is_terminal) and not self._options.quiet:
             total = len(self.fleet.hosts)
             self._outputs.say(f"{total} {'host' if total == 1 else 'hosts'}: {summary(self.fleet.counts)}")
