@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import hmac
+import typing
 from collections.abc import Collection, Iterable
 from typing import Any, cast
-from typing import Protocol as Typing
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -102,7 +102,7 @@ RECORD_OVERHEAD_BYTES = 5 + 1 + 16
 8446, section 5.2)."""
 
 
-class Encrypted(Typing):
+class Encrypted(typing.Protocol):
     """A transport that has TLS in it: :class:`LinkTLS`, or the lane in its place."""
 
     def getHandle(self) -> SSL.Connection:
