@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
+
+from twisted_rsh.core import values
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -14,6 +17,8 @@ import draw_states  # noqa: E402 - it is beside this file
 import inventories  # noqa: E402
 import list_interfaces  # noqa: E402
 import public_names  # noqa: E402
+
+values.dataclass = dataclasses.dataclass  # its own shows the parameters of a class only behind the first object
 
 project = "twisted-rsh"
 author = "The twisted-rsh developers"

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(not (ROOT / "bench").exists(), reason="the tests run outside a source tree")
 
-BOUNDS = {"W1": 2850, "W1s": 2050, "W2": 2700, "W4": 740, "W8": 610}
+BOUNDS = {"W1": 2500, "W1s": 1850, "W2": 2400, "W4": 740, "W8": 610}
 """Calls of the server and the client together: what was counted when the bound was set, and a tenth more, since the
 reads of a stream are not always equally large.  Lower it when a change needs fewer."""
 

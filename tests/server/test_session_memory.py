@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
+from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
 from tests.link.wire import RawClient, frame
@@ -20,10 +21,15 @@ from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_PART_BYTES
 from twisted_rsh.core.messages import Goodbye, Open
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.link.framed_link import CLOSE_SECONDS
+from twisted_rsh.link.tls import _context
 from twisted_rsh.server import sessions as sessions_module
 from twisted_rsh.server.memory import RETURN_SECONDS, MemoryReturn
 from twisted_rsh.server.session import IDLE_SECONDS, RETENTION_SECONDS
 from twisted_rsh.server.sessions import STALLED_SECONDS, WAITED_SECONDS
+
+SHARED_NAMES = 30
+"""Names of attributes up to which the objects of a class share the keys of their dictionaries (SHARED_KEYS_MAX_SIZE in
+CPython)."""
 
 OPEN = Open(channel=1, request=JobRequest(command="true"))
 
@@ -201,6 +207,15 @@ def test_nothing_of_tls_stays(is_logged_in: bool) -> None:
     del client.protocol
     rig.clock.advance(RETENTION_SECONDS + IDLE_SECONDS)
     assert [reference() for reference in references] == [None]
+
+
+def test_an_idle_session_holds_little() -> None:
+    """The dictionary of a link shares its keys with those of others, and TLS keeps no buffer of a record."""
+    rig = Rig()
+    rig.log_in()
+    (link,) = rig.links
+    assert len(vars(link)) <= SHARED_NAMES
+    assert _context().set_mode(0) & SSL.MODE_RELEASE_BUFFERS
 
 
 def part(number: int, size: int = MAX_PART_BYTES) -> bytes:

@@ -6,7 +6,6 @@ in one direction, which bounds what a new link has to repeat.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 
 from twisted_rsh.core.bodies import Message
@@ -35,10 +34,11 @@ class ControlOutbox:
         self._next = 0
         self._order = order
         self._acknowledged = 0
-        self._waiting: deque[bytes] = deque()
+        # Lists: nearly always short, and an empty deque takes 700 bytes of each idle session.
+        self._waiting: list[bytes] = []
         self.acknowledged_order = -1
         self.blocked = False
-        self.log: deque[tuple[int, bytes]] = deque()
+        self.log: list[tuple[int, bytes]] = []
 
     @property
     def waiting(self) -> int:
@@ -65,9 +65,11 @@ class ControlOutbox:
         """
         if count > self._acknowledged + len(self.log):
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"acknowledged {count} messages, fewer were sent")
-        while self._acknowledged < count:
-            self.acknowledged_order, _ = self.log.popleft()
-            self._acknowledged += 1
+        more = count - self._acknowledged
+        if more > 0:
+            self.acknowledged_order, _ = self.log[more - 1]
+            del self.log[:more]
+            self._acknowledged = count
         return self._release()
 
     def check_received(self, count: int) -> None:
@@ -79,11 +81,10 @@ class ControlOutbox:
             raise RemoteProtocolError(ErrorCode.SEQUENCE, f"{count} messages cannot have arrived")
 
     def _release(self) -> list[bytes]:
-        released = []
-        while self._waiting and len(self.log) < MAX_UNACKNOWLEDGED:
-            payload = self._waiting.popleft()
+        released = self._waiting[: MAX_UNACKNOWLEDGED - len(self.log)]
+        del self._waiting[: len(released)]
+        for payload in released:
             self.log.append((next(self._order), payload))
-            released.append(payload)
         self.blocked = bool(self._waiting)
         return released
 
