@@ -222,7 +222,7 @@ def test_task_timeout(ansible: Box, tmp_path: Path) -> None:
     inventory = write_inventory(tmp_path, ansible.port)
     os.mkfifo(tmp_path / "fifo")
     play = (
-        f"- {{hosts: all, gather_facts: no, tasks: [{{raw: 'echo $$ >{tmp_path}/fifo; exec sleep 600', timeout: 3}}]}}"
+        f"- {{hosts: all, gather_facts: no, tasks: [{{raw: 'echo $$ >{tmp_path}/fifo; exec sleep 600', timeout: 6}}]}}"
     )
     (tmp_path / "play.yml").write_text(play)
     with subprocess.Popen(
