@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import DeferredList
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
@@ -221,7 +222,7 @@ def test_task_timeout(ansible: Box, tmp_path: Path) -> None:
     inventory = write_inventory(tmp_path, ansible.port)
     os.mkfifo(tmp_path / "fifo")
     play = (
-        f"- {{hosts: all, gather_facts: no, tasks: [{{raw: 'echo $$ >{tmp_path}/fifo; exec sleep 600', timeout: 3}}]}}"
+        f"- {{hosts: all, gather_facts: no, tasks: [{{raw: 'echo $$ >{tmp_path}/fifo; exec sleep 600', timeout: 6}}]}}"
     )
     (tmp_path / "play.yml").write_text(play)
     with subprocess.Popen(
@@ -322,7 +323,8 @@ CUT = """
         while test ! -e {folder}/go; do sleep 0.05; done
         echo after
       register: it
-    - assert: {{that: it.stdout_lines == ["before", "after"]}}
+    - assert:
+        that: it.stdout_lines | join(" ") == "before after"
 """
 
 
@@ -343,7 +345,11 @@ async def test_network_breaks(serving: Serving, tmp_path: Path) -> None:
     playing = getProcessOutputAndValue(
         "ansible-playbook", ["-i", str(inventory), str(tmp_path / "play.yml")], env=environment, reactor=reactor
     )
-    await deferToThread(read_number, tmp_path / "fifo")
+    # A play that ends too early makes the failure say why.
+    await DeferredList(
+        [deferToThread(read_number, tmp_path / "fifo"), playing], fireOnOneCallback=True, fireOnOneErrback=True
+    )
+    assert not playing.called, playing.result
     proxy.cut_all()
     (tmp_path / "go").touch()
     output, errors, status = await playing

@@ -1,7 +1,8 @@
 """The keeper's end of a connection to one process of Ansible: one request, what goes in, and what comes out.
 
-A frame is four bytes of length, one byte that says what it is, and the rest.  The keeper greets first; so a process
-whose connection ends before the greeting knows that nothing was begun.  Then it sends its request, and input.
+A frame is four bytes of length, one byte that says what it is, and the rest.  The keeper greets before it reads; so a
+process whose connection ends without a greeting knows that nothing was begun.  It need not wait for it to send its
+request.
 
 ======== =========== ============================================================================
 kind     sender      contents
@@ -180,7 +181,8 @@ class WorkerLink(Int32StringReceiver):
     def connectionMade(self) -> None:
         self._keeper.worker_came(self)
         self.transport.registerProducer(self._outflow, True)
-        self._send(b"H", VERSION)
+        # At once, and not in a later turn: no request may be read before the greeting is on its way.
+        self.transport.getHandle().send(_frame(b"H", VERSION))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._serving is not None:
@@ -274,7 +276,11 @@ class WorkerLink(Int32StringReceiver):
 
     def _send(self, kind: bytes, body: bytes = b"") -> None:
         if self.connected:
-            self.transport.write(_HEADER.pack(1 + len(body)) + kind + body)
+            self.transport.write(_frame(kind, body))
+
+
+def _frame(kind: bytes, body: bytes) -> bytes:
+    return _HEADER.pack(1 + len(body)) + kind + body
 
 
 def _describe(ending: Ending) -> dict[str, object]:

@@ -208,23 +208,24 @@ class Keeper:
         settings = json.dumps([VERSION.decode(), python, *(os.environ.get(name) for name in names)])
         self._name = f"keeper-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.sock"
 
-    def connect(self, *, start: bool) -> Exchange | None:
-        """Connect to the keeper.
+    def ask(self, request: dict[str, Any], *, start: bool) -> Exchange | None:
+        """Connect to the keeper, and send it a request.
 
+        :param request: the request.
         :param start: whether to start a keeper if there is none.
-        :returns: a conversation that has begun with the keeper's greeting; C(None) if there is no keeper.
+        :returns: the conversation, in which the keeper has greeted; C(None) if there is no keeper.
         :raises AnsibleError: the folder cannot be used, or no keeper starts.
         """
         folder = self._open_folder()
         try:
-            exchange = self._dial(folder)
+            exchange = self._dial(folder, request)
             if exchange is None and start:
                 fcntl.flock(folder, fcntl.LOCK_EX)  # many processes of Ansible come at once, and one keeper is enough
-                exchange = self._dial(folder)
+                exchange = self._dial(folder, request)
                 for _ in range(STARTS):
                     if exchange is None:
                         self._start()
-                        exchange = self._dial(folder)
+                        exchange = self._dial(folder, request)
                 if exchange is None:
                     raise AnsibleError("the keeper of twisted_rsh has started, and ended at once")
             return exchange
@@ -243,7 +244,7 @@ class Keeper:
             raise AnsibleError(f"the folder {self._folder} must belong to you and be closed to others: chmod 700 it")
         return folder
 
-    def _dial(self, folder: int) -> Exchange | None:
+    def _dial(self, folder: int, request: dict[str, Any]) -> Exchange | None:
         path = os.path.join(self._folder, self._name)
         if len(os.fsencode(path)) > LONGEST_PATH:
             path = f"/proc/self/fd/{folder}/{self._name}"
@@ -253,10 +254,17 @@ class Keeper:
         except (FileNotFoundError, ConnectionError):
             connection.close()
             return None
+        # The keeper greets before it reads: without a greeting nothing was begun, and another keeper may be asked.
         exchange = Exchange(connection)
-        with suppress(ConnectionError):
+        exchange.ask(request)
+        try:
             if exchange.receive(START_SECONDS) == (b"H", VERSION):
                 return exchange
+        except ConnectionError:
+            pass
+        except TimeoutError:
+            exchange.close()
+            raise AnsibleConnectionFailure(f"the keeper of twisted_rsh is silent for {START_SECONDS:.0f} s") from None
         exchange.close()
         return None
 
@@ -521,10 +529,9 @@ class Connection(ConnectionBase):  # type: ignore[misc]  # the type checker has 
 
     def reset(self) -> None:
         """Have the next task connect anew."""
-        exchange = self._keeper().connect(start=False)
+        exchange = self._keeper().ask(self._request(None), start=False)
         if exchange is not None:
             with exchange:
-                exchange.ask(self._request(None))
                 self._finish(exchange, lambda _: None, bytearray())
         self.close()
 
@@ -552,9 +559,8 @@ class Connection(ConnectionBase):  # type: ignore[misc]  # the type checker has 
         }
 
     def _ask(self, command: str | list[str], *, terminal: bool = False) -> Exchange:
-        exchange = self._keeper().connect(start=True)
+        exchange = self._keeper().ask(self._request(command, terminal=terminal), start=True)
         assert exchange is not None
-        exchange.ask(self._request(command, terminal=terminal))
         return exchange
 
     def _escalate(self, exchange: Exchange, become: Any, outputs: dict[bytes, bytearray]) -> None:
