@@ -245,6 +245,9 @@ STEADY = {"CLOCK_BOOTTIME", "CLOCK_MONOTONIC", "clock_gettime", "monotonic"}
 """What the package takes from :mod:`time`: clocks that cannot be set, and no way to block."""
 
 FILE_TIMES = {
+    "trust/dates.py: time.gmtime",
+    "trust/dates.py: time.strftime",
+    "trust/files.py: time.sleep",
     "trust/files.py: time.time_ns",
     "files/requests.py: st_mtime",
     "files/requests.py: time.localtime",
@@ -253,7 +256,8 @@ FILE_TIMES = {
     "files/wire.py: st_mtime",
 }
 """The exceptions: the system writes the wall clock's time to files.  A file that has just changed is read again, and
-SFTP tells a client the times of files.
+SFTP tells a client the times of files.  Lines that programs add to files have a date, for people.  A program that waits
+for another one to change a file sleeps; a server does not wait (`lock_seconds`).
 """
 
 

@@ -11,7 +11,6 @@ import os
 import pwd
 import re
 import socket
-import time
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -22,6 +21,7 @@ from twisted_rsh.server.control import Invite, NoInvitations
 from twisted_rsh.server.control_client import Problem, answer_of, config_folders, connect_to_control, control_ports
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS, MAX_INVITATION_SECONDS, TooManyInvitations
 from twisted_rsh.trust.authorized_keys import add_authorized_key, parse_authorized_keys
+from twisted_rsh.trust.dates import today
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.records import ServerRecord, read_record
@@ -167,11 +167,10 @@ def enroll_key(options: KeyOptions, stdin: BinaryIO) -> str:
         raise Problem("stdin is not the line of one public key; give it a file such as id_ed25519.pub")
     (blob,) = blobs
     client = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
-    day = time.strftime("%Y-%m-%d", time.gmtime())
     try:
         parse_public_key(blob)
         fingerprint = load_or_create_server_key(config).fingerprint
-        add_authorized_key(config, blob, f"enrolled {day}{f' from {client}' if client else ''}")
+        add_authorized_key(config, blob, f"enrolled {today()}{f' from {client}' if client else ''}")
     except BadKey as error:
         raise Problem(f"the public key cannot be used: {error}") from None
     except OSError as error:

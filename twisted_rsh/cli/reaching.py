@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +19,7 @@ from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import Error, LoginRefused, NoServer, ServerUnavailable, UnknownServer
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.trust.client_key import ClientKey, load_client_key, load_or_create_client_key
+from twisted_rsh.trust.dates import today
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
@@ -35,7 +35,7 @@ Outcome = TypeVar("Outcome")
 
 def added_today() -> str:
     """Return the comment of a line that is added to the known servers."""
-    return f"added {time.strftime('%Y-%m-%d')}"
+    return f"added {today()}"
 
 
 def describe_problem(error: Error | OSError) -> str:

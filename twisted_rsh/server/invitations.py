@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 import secrets
-import time
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import MAX_INVITATION_FAILURES
 from twisted_rsh.trust.authorized_keys import add_authorized_key
+from twisted_rsh.trust.dates import today
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.invitation import SECRET_BYTES, invitation_name, invitation_proof
 
@@ -115,7 +115,7 @@ class Invitations:
         :raises twisted_rsh.trust.files.FileProblem: another user can write the file of keys, or it is full.
         :raises OSError: the system does not allow it; the file is unchanged.
         """
-        comment = f"invited {time.strftime('%Y-%m-%d', time.gmtime())} from {peer}"
+        comment = f"invited {today()} from {peer}"
         add_authorized_key(self._config, key_blob, comment, lock_seconds=0)  # nothing may hold the reactor
 
     def _forget_old(self) -> None:
