@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from twisted.internet.task import Clock
 
 from tests.core.pair import CLAIM, SESSION_ID, SMALL, TRUE, Pair, log_in
 from tests.execution.test_plan import plan
@@ -38,6 +39,9 @@ from twisted_rsh.core.session import Session
 from twisted_rsh.core.windows import Reserve, Window
 from twisted_rsh.execution.shells.plan import command_text
 from twisted_rsh.interfaces import JobRefused
+from twisted_rsh.server.invitations import Invitations
+from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.invitation import invitation_name, invitation_proof
 
 SERVER = (Role.SERVER, Phase.SESSION)
 
@@ -132,6 +136,23 @@ def attempts(count: int) -> bool:
             login.refuse()
 
     return is_taken(act)
+
+
+def claim_invited(size: int) -> bytes:
+    """Return the payload of an AUTH with the name of an invitation of so many bytes."""
+    payload = encode(CLAIM)
+    return payload[:1] + json.dumps({**json.loads(payload[1:]), "invitation": text(size)}).encode()
+
+
+def invites(count: int) -> bool:
+    """Tell whether an invitation is taken at this attempt, after wrong proofs."""
+    invitations = Invitations(Clock(), ConfigFolders("/nowhere", "/nowhere"))
+    secret = invitations.make(1)
+    claim = {"exporter": b"e", "server_spki_sha256": b"s", "user": "u", "key_blob": b"k"}
+    name, proof = invitation_name(secret), invitation_proof(secret, **claim)
+    for _ in range(count - 1):
+        invitations.take(name, b"wrong", **claim)
+    return invitations.take(name, proof, **claim)
 
 
 def frame_arrives(size: int, *, in_session: bool) -> bool:
@@ -329,6 +350,7 @@ PROBES = {
     "ACKNOWLEDGE_EVERY": Probe(lambda count: acknowledges(count - 1)),
     "DEFAULT_WINDOW": Probe(under_way_by_default),
     "GROW_ROUND_TRIPS": Probe(lambda round_trips: window_after(1, round_trips).size == 2 * MIN_WINDOW),
+    "INVITATION_NAME_BYTES": Probe(lambda size: decodes(claim_invited(size), Role.SERVER, Phase.LOGIN), (-1, 1)),
     "MAX_ANSWERS": Probe(answers_wait),
     "MAX_AUTH_ATTEMPTS": Probe(attempts),
     "MAX_CHANNELS": Probe(lambda number: all_of(welcomes(max_channels=number), resumes(number))),
@@ -342,6 +364,7 @@ PROBES = {
         lambda size: is_run(JobRequest(command="true", environment=(("NAME", "x" * size),)))
     ),
     "MAX_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=True)),
+    "MAX_INVITATION_FAILURES": Probe(invites),
     "MAX_JOB_COMMAND_BYTES": Probe(lambda size: decodes(inspected(command="x" * size), Role.CLIENT)),
     "MAX_JSON_BYTES": Probe(lambda size: decodes(later("") + b" " * (size + 9 - len(later(""))))),
     "MAX_JSON_COMMAND": Probe(lambda size: b"\0" not in open_of("x" * size).body()),
