@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def ansible(box: Box, tmp_path: Path) -> Box:
     return box
 
 
-def write_inventory(folder: Path, port: int, **hosts: dict[str, object]) -> Path:
+def write_inventory(folder: Path, port: int, **hosts: Mapping[str, object]) -> Path:
     """Write an inventory whose hosts are the server, with other variables where they are given; return its path."""
     common = {"ansible_connection": "twisted_rsh", "ansible_host": HOST, "ansible_port": port}
     path = folder / "inventory.json"
