@@ -9,6 +9,7 @@ import pytest
 
 from tests.core.pair import Pair
 from twisted_rsh.core.credit import ReceiveStream, SendStream
+from twisted_rsh.core.endings import Exited, JobEnd
 from twisted_rsh.core.errors import LocalProtocolError
 from twisted_rsh.core.events import DataReceived, RoomGained
 from twisted_rsh.core.limits import (
@@ -377,6 +378,24 @@ def test_output_on_a_terminal() -> None:
     before = far.received
     far.run(2.0)
     assert far.received - before > 0.95 * 0.5 * 20e6
+
+
+def test_beside_a_terminal() -> None:
+    """A command that begins beside a job on a terminal starts with the small window as well, until that job is over."""
+    pair = growing()
+    terminal = pair.open(ON_TERMINAL)
+    for expected in (1, START_WINDOWS):
+        channel = pair.open()
+        pair.server.send_data(channel, STDOUT, bytes(DEFAULT_WINDOW))
+        pair.settle()
+        pair.client.consumed(channel, STDOUT, DEFAULT_WINDOW)
+        pair.settle()
+        assert pair.server.room(channel, STDOUT) == expected * DEFAULT_WINDOW
+        if expected == 1:
+            pair.client.close(terminal)
+            pair.settle()
+            pair.server.report_exit(terminal, JobEnd(Exited(0)))
+            pair.settle()
 
 
 def test_typed_input_never_grows() -> None:

@@ -89,6 +89,7 @@ class Channel:
     :param window: bytes of each stream that may be sent and not yet consumed, at the start.
     :param reserve: what the windows of the streams grow out of.
     :param on_terminal: whether the job is on a terminal.
+    :param starts_large: whether the windows become larger with the first credit.
     :ivar on_terminal: as above.
     :ivar state: the state, a key of :data:`TRANSITIONS`.
     :ivar listener: takes the data and the credit that go the short way while the channel is running; ``None`` for
@@ -99,18 +100,31 @@ class Channel:
 
     __slots__ = ("listener", "number", "on_terminal", "receives", "sends", "state")
 
-    def __init__(self, number: int, role: Role, window: int, reserve: Reserve, *, on_terminal: bool = False) -> None:
+    def __init__(
+        self,
+        number: int,
+        role: Role,
+        window: int,
+        reserve: Reserve,
+        *,
+        on_terminal: bool = False,
+        starts_large: bool = True,
+    ) -> None:
         self.number = number
         self.on_terminal = on_terminal
         self.state = ChannelState.REQUESTED
         self.listener: StreamListener | None = None
         self.sends = {stream: SendStream(window, reserve) for stream in SENT_BY[role]}
-        self.receives = {stream: ReceiveStream(self._window(stream, window, reserve)) for stream in RECEIVED_BY[role]}
-
-    def _window(self, stream: Stream, size: int, reserve: Reserve) -> Window:
-        if self.on_terminal and stream is Stream.STDIN:
-            reserve = _NOTHING
-        return Window(size, reserve, starts_large=not self.on_terminal)
+        self.receives = {
+            stream: ReceiveStream(
+                Window(
+                    window,
+                    _NOTHING if on_terminal and stream is Stream.STDIN else reserve,
+                    starts_large=starts_large,
+                )
+            )
+            for stream in RECEIVED_BY[role]
+        }
 
     def release(self) -> None:
         """Give back what the windows of the streams have grown by, because the channel is free."""

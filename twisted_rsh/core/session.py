@@ -479,7 +479,11 @@ class Session:
         """Make the channel of a request.  A command in a persistent shell has that shell's terminal, if it has one."""
         shell = None if request.in_shell is None else self._channels.get(request.in_shell)
         on_terminal = request.terminal is not None if shell is None else shell.on_terminal
-        return Channel(number, self.role, self.limits.window, self.reserve, on_terminal=on_terminal)
+        # What is typed on a terminal waits behind what other streams have under way.
+        starts_large = not (on_terminal or any(channel.on_terminal for channel in self._channels.values()))
+        return Channel(
+            number, self.role, self.limits.window, self.reserve, on_terminal=on_terminal, starts_large=starts_large
+        )
 
     def _send_control(self, message: Message) -> None:
         if not self._we_left:
