@@ -26,6 +26,7 @@ from twisted_rsh.trust.home import ConfigFolders
 RUN_ELSEWHERE = {
     "docs/recipes.rst": "tests/tools/test_recipes.py",
     "docs/coming_from_ssh.rst": "tests/test_coming_from_ssh.py",
+    "docs/fleet.rst": "tests/fleet/test_documented_commands.py",
 }
 """The pages that other tests run, section by section."""
 
@@ -46,6 +47,12 @@ NOT_RUN = {
         OTHER_TESTS,
         "tests/test_bench.py",
     ),
+    'eval "$(python3 -m twisted_rsh.ansible)"': (OTHER_TESTS, "tests/tools/test_ansible_plugin.py"),
+    "ansible -i 127.0.0.1, all -e ansible_connection=twisted_rsh -m ping": (
+        OTHER_TESTS,
+        "tests/tools/test_ansible_plugin.py",
+    ),
+    "examples/ansible/run": (OTHER_TESTS, "tests/tools/test_ansible_plugin.py"),
     "python -m pip install atheris": ("it installs another package", "fuzz/run.py"),
     "python fuzz/run.py --seconds 60": (OTHER_TESTS, "tests/test_fuzz_targets.py"),
 }

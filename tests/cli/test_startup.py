@@ -17,11 +17,11 @@ address connecting connection errors job jobs link login reconnecting result she
 """
 CORE = """
 bodies channel client_session codec credit endings errors events fields limits liveness login messages requests resuming
-roles sequence server_session session shell_state values
+roles sequence server_session session shell_state short_way values windows
 """
-LINK = "framed_link pump tls turns"
+LINK = "framed_link lane pump tls turns"
 TRUST = """
-authorized_keys client_key files fingerprint home known_servers private_memory records server_key ssh_keys sshsig
+authorized_keys client_key dates files fingerprint home known_servers private_memory records server_key ssh_keys sshsig
 """
 BUDGET = {
     f"twisted_rsh.{package}.{name}"

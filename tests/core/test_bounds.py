@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from twisted.internet.task import Clock
@@ -148,7 +149,7 @@ def invites(count: int) -> bool:
     """Tell whether an invitation is taken at this attempt, after wrong proofs."""
     invitations = Invitations(Clock(), ConfigFolders("/nowhere", "/nowhere"))
     secret = invitations.make(1)
-    claim = {"exporter": b"e", "server_spki_sha256": b"s", "user": "u", "key_blob": b"k"}
+    claim: dict[str, Any] = {"exporter": b"e", "server_spki_sha256": b"s", "user": "u", "key_blob": b"k"}
     name, proof = invitation_name(secret), invitation_proof(secret, **claim)
     for _ in range(count - 1):
         invitations.take(name, b"wrong", **claim)

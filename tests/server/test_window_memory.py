@@ -57,8 +57,9 @@ def test_a_server_without_a_reserve() -> None:
     (job,) = rig.user.jobs
     assert [job.fill(stream) for stream in OUTPUTS] == [DEFAULT_WINDOW] * 2
     for start in range(0, DEFAULT_WINDOW, MAX_DATA_BYTES):
-        client.client.say(Data(1, STDIN, start, bytes(MAX_DATA_BYTES)))
-        job.owner.input_consumed(MAX_DATA_BYTES)
+        size = min(MAX_DATA_BYTES, DEFAULT_WINDOW - start)
+        client.client.say(Data(1, STDIN, start, bytes(size)))
+        job.owner.input_consumed(size)
     heard = [message for message in client.client.heard() if isinstance(message, Credit)]
     assert {credit.limit - credit.consumed for credit in heard} == {DEFAULT_WINDOW}
 
@@ -97,7 +98,7 @@ def test_a_job_that_ended_holds_no_input() -> None:
     client.client.say(Open(channel=1, request=JobRequest(command="cat")))
     (job,) = rig.user.jobs
     for start in range(0, DEFAULT_WINDOW, MAX_DATA_BYTES):
-        client.client.say(Data(1, STDIN, start, bytes(MAX_DATA_BYTES)))
+        client.client.say(Data(1, STDIN, start, bytes(min(MAX_DATA_BYTES, DEFAULT_WINDOW - start))))
     job.owner.input_consumed(DEFAULT_WINDOW)
     assert reserve.free == whole - 3 * DEFAULT_WINDOW
     job.end()

@@ -90,7 +90,8 @@ class Lane:
         self._reactor = transport.reactor
         self._connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(tls))
         handle: socket.socket = transport.getHandle()
-        self._read, self._send, self.fileno = handle.recv_into, handle.send, handle.fileno
+        self._socket = handle
+        self._read, self._send = handle.recv_into, handle.send
         self._queue = bytearray()
         self._own_unsent = 0  # as in LinkTLS: bytes of the link's own in the queue, never fewer than there are
         self._inside = 0  # bytes of TLS's own answers that may be inside OpenSSL: as many as have arrived
@@ -116,6 +117,10 @@ class Lane:
     def getPeer(self) -> IAddress:
         """Return the address of the other end."""
         return cast("IAddress", self._transport.getPeer())
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket, for the reactor; -1 when it is closed."""
+        return self._socket.fileno()
 
     def getHandle(self) -> SSL.Connection:
         """Return the connection of TLS."""
