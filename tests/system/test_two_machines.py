@@ -5,6 +5,7 @@ The machines are two network namespaces with a cable between them, and homes of 
 
 from __future__ import annotations
 
+import fcntl
 import getpass
 import os
 import re
@@ -22,7 +23,8 @@ from tests.system.running import CLIENT_SECONDS, SCRIPTS, START_SECONDS, own_env
 
 pytestmark = [pytest.mark.real, pytest.mark.uncut("the machines are namespaces, which no proxy is between")]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "two_machines.rst").read_text("utf-8")
+PLACE = Path(__file__).parents[2] / "docs" / "two_machines.rst"
+PAGE = PLACE.read_text("utf-8")
 
 ADDRESS = "192.0.2.7"
 
@@ -123,8 +125,12 @@ def cable() -> Iterator[tuple[list[str], list[str]] | None]:
     """Make two namespaces with a cable between them; give the words to run something in each."""
     names = [f"rsh-{end}-{os.getpid()}" for end in ("server", "client")]
     try:
+        # One after another: the first on a machine mounts a folder, which fails while another does so.
+        with PLACE.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for name in names:
+                ip("netns", "add", name)
         for name in names:
-            ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")
         ip("-n", names[0], "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", names[1])
         for name, address in zip(names, (ADDRESS, "192.0.2.9"), strict=True):
