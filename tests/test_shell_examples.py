@@ -20,8 +20,6 @@ from tests.pages import PAGES, ROOT, Command, commands_of, run_commands, section
 from tests.server_process import wait_until_gone
 from tests.system.running import START_SECONDS, STOP_SECONDS, own_environment, require, wait_until
 from tests.tools import require_tool
-from twisted_rsh.trust.client_key import load_or_create_client_key
-from twisted_rsh.trust.home import ConfigFolders
 
 RUN_ELSEWHERE = {
     "docs/recipes.rst": "tests/tools/test_recipes.py",
@@ -218,21 +216,15 @@ def test_tutorial(reader: Reader) -> None:
 
 @pytest.mark.real
 def test_another_machine(reader: Reader, tmp_path: Path) -> None:
-    """The key of a client on another machine is authorized, and the client is given the server's fingerprint."""
-    authorize, server, client = typed("docs/tutorial.rst", "Another machine")
+    """A client on another machine uses the line of an invitation, and both know each other's keys from then on."""
+    server, invite, enroll, client = typed("docs/tutorial.rst", "Another machine")
     other = Reader.at(tmp_path / "other")
-    key = load_or_create_client_key(ConfigFolders.at(str(other.home / ".config" / "twisted-rsh")))
-    public = other.home / ".config" / "twisted-rsh" / "id_ed25519.pub"
-    (reader.here / "id_ed25519.pub").write_bytes(public.read_bytes())
-    (reader.home / ".config" / "twisted-rsh").mkdir(parents=True, mode=0o700)
-    reader.type([authorize])
-    here = {"192.0.2.7": "127.0.0.1"}
-    with reader.serving(server.text.replace(*here.popitem())) as record:
+    with reader.serving(server.text.replace("192.0.2.7", "127.0.0.1")) as record:
         other.settle(record)
-        fingerprint = json.loads(record.read_bytes())["spki_sha256"]
-        assert fingerprint.startswith("SHA256:")
-        assert key.fingerprint != fingerprint
-        words = {"SHA256:...": fingerprint, "alice@192.0.2.7": f"{getpass.getuser()}@127.0.0.1"}
+        [line] = reader.type([replace(invite, output=())])
+        assert line.startswith(f"rsh1:{getpass.getuser()}@127.0.0.1:{record.stem}:")
+        words = {"rsh1:alice@192.0.2.7:8082:...": line.strip(), "alice@192.0.2.7": f"{getpass.getuser()}@127.0.0.1"}
+        other.type([replace(enroll, output=())], words)
         [output] = other.type([client], words)
     assert os.uname().nodename in output
 
