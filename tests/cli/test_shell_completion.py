@@ -44,7 +44,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Terminal]:
         "XDG_CONFIG_HOME": str(tmp_path),
     }
     terminal = Terminal([require_tool(name.split(maxsplit=1)[0]), *words], environment)
-    terminal.type(f"{start}; echo rea''dy\r")
+    terminal.type(f"cd; {start}; echo rea''dy\r")  # away from the files of this folder
     terminal.shows("ready")
     yield terminal
     terminal.close()
