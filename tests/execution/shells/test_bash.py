@@ -109,6 +109,7 @@ def test_what_may_stop(text: str) -> None:
     """A text of several lines is one command where a variable without a value must drop the rest."""
     assert traits_of(text.encode()).may_stop
     assert way_of(b"a\nb", flags=b"", is_watched=False, may_stop=True) == Way()
+    assert way_of(b"eval a\nb", flags=b"", is_watched=False, may_stop=True) == Way(in_file=True)
 
 
 @pytest.mark.parametrize("text", ["echo ${x:-?}", "echo ${a[@]}", "echo ${#a}", "[ $x ] ? y", "set -- u", "set +u"])

@@ -226,13 +226,13 @@ def way_of(
     :param flags: the shell's options, as in ``$-``.
     :param is_watched: whether the session may see commands of the server's: a text had :attr:`Traits.is_watcher`.
     :param may_stop: whether a text has had :attr:`Traits.may_stop`: then the text must be one command to bash, of which
-        an error drops the rest.
+        an error drops the rest; but not one that evaluates, as what is unfinished there would reach beyond it.
     :param edits: whether bash edits its lines.  What is evaluated may then switch that on once more.
     :param noticed: the names of functions that make bash print a notice, from :func:`noticed_names`.
     """
     if len(text) > MAX_TYPED_BYTES:  # patterns would take 30 ms for 1 MB
         return Way(in_file=True, takes_input=b"&-" in text)
-    return _way_of(text, flags, is_watched or may_stop, edits, noticed)
+    return _way_of(text, flags, is_watched or (may_stop and _EVALUATES.search(text) is None), edits, noticed)
 
 
 @functools.lru_cache(_REMEMBERED)
