@@ -115,7 +115,7 @@ def test_answers_without_descriptors(server: ServerProcess, words: list[str]) ->
         (["--fingerprint", WRONG_PIN, HOST, "true"], f"expected {WRONG_PIN}"),
         (["-l", "nobody-here", HOST, "true"], "login as nobody-here"),
         (["-l", "n" * 257, HOST, "true"], "longer than 256 bytes"),
-        (["no.such.host.invalid", "true"], "give --fingerprint SHA256:..."),
+        (["no.such.host.invalid", "true"], "is not known; run: trshctl enroll"),
     ],
 )
 def test_failures_are_one_line_and_255(server: ServerProcess, words: list[str], message: str) -> None:
