@@ -120,7 +120,7 @@ def test_signal_while_connecting(server: ServerProcess, silent_port: socket.sock
 def test_interrupt_during_the_start(server: ServerProcess) -> None:
     """C-10: Ctrl-C while Python still imports shows nothing of it."""
     program = (
-        "import signal, sys; from twisted_rsh.cli import __main__ as m; m.parse_options = lambda _: "
+        "import signal, sys; from twisted_rsh.cli import __main__ as m; m.parse_arguments = lambda _: "
         "signal.raise_signal(signal.SIGINT); sys.exit(m.main(['h', 'true']))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=server.environment)

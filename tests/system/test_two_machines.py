@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -147,12 +148,13 @@ def cable() -> Iterator[tuple[list[str], list[str]] | None]:
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[Two]:
+def two() -> Iterator[Two]:
     """Both machines, with a server that was started as the page says."""
-    homes = [tmp_path / name for name in ("server", "client", "tools")]
-    for home in homes:
-        home.mkdir(mode=0o700)
-    with cable() as ends:
+    # A short name: the path of the server's socket has room for 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="rsh-") as place, cable() as ends:
+        homes = [Path(place, name) for name in ("server", "client", "tools")]
+        for home in homes:
+            home.mkdir(mode=0o700)
         require(ends is not None, "network namespaces are not allowed here")
         assert ends is not None
         machines = Two(Machine(ends[0], homes[0], homes[2]), Machine(ends[1], homes[1], homes[2]))
