@@ -158,6 +158,18 @@ async def test_interrupt(rig: ShellRig) -> None:
 
 
 @asynchronous
+async def test_interrupt_while_a_program_is_started(rig: ShellRig) -> None:
+    """No program of an interrupted line is left, for which the shell would wait during the next command."""
+    for _ in range(15):
+        command, owner = rig.begin("echo go; sleep 600; echo not")
+        await owner.more_output(1)
+        command.send_signal("INT")
+        await owner.finished()
+        assert owner.ending == Exited(130)
+        assert await rig.output("echo next") == "next\n"
+
+
+@asynchronous
 async def test_interrupted_loop(rig: ShellRig) -> None:
     """An interrupted loop of built-in commands ends with 130, whatever their status and the shell's options."""
     loops = ("while :; do :; done", "while :; do false; done", "while :; do x=$((x+1)); done")

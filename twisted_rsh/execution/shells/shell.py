@@ -501,7 +501,8 @@ class ShellJob:
         """Take commands: the shell is at its prompt, and its hidden output is gone.
 
         An interrupt may make the shell drop a command while it is just starting a program.  The shell forgets the
-        program, and would wait for its end during the next command.  So the program is interrupted, when it has begun.
+        program, and would wait for its end during the next command.  So the program is interrupted, when it has begun;
+        on a terminal it is killed in the end.
 
         :param looks: how many times to look for such a program.
         """
@@ -517,6 +518,9 @@ class ShellJob:
                 self._looks_for_straggler = True
                 self._reactor.callLater(STRAGGLER_SECONDS, self._come_to_prompt, looks - 1)
                 return
+            if is_starting:
+                # Bash has left the program with the signal blocked for good, and would wait for it.
+                self.signals.signal_foreground(signal.SIGKILL)
         self._looks_for_straggler = False
         self._interrupted_by = None
         self.signals.remember_children()
