@@ -7,7 +7,6 @@ connection after LOW to HIGH seconds, or never with a HIGH of 0, and lasts until
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -19,16 +18,13 @@ from twisted.internet.stdio import StandardIO
 from twisted.internet.task import react
 from twisted.python.failure import Failure
 
-from bench.surroundings import ROOT, environment
+from bench.surroundings import running_proxy
 from twisted_rsh.testing import NO_FAULTS, CutEverySeconds, FaultProxy
 
 __all__ = ["LOGIN_SECONDS", "breaking", "main"]
 
 LOGIN_SECONDS = 2.0
 """Seconds that the first connection has beside the others': a login is not repeated."""
-
-END_SECONDS = 10.0
-"""Seconds that the process has to end."""
 
 
 class _UntilEnd(Protocol):
@@ -66,19 +62,8 @@ def breaking(folder: str, port: int, low: float, high: float, seed: int) -> Iter
     :raises RuntimeError: it did not start.
     """
     command = [sys.executable, "-m", "bench.breaking", str(port), str(low), str(high), str(seed)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, env=environment(folder), stdin=pipe, stdout=pipe) as process:
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError("the proxy did not start")
-            yield int(line)
-            process.stdin.close()
-            process.wait(END_SECONDS)
-        finally:
-            process.kill()
+    with running_proxy(command, folder) as own:
+        yield own
 
 
 def main(port: int, low: float, high: float, seed: int) -> None:

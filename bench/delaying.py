@@ -12,13 +12,12 @@ import contextlib
 import random
 import selectors
 import socket
-import subprocess
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator
 
-from bench.surroundings import ROOT, environment
+from bench.surroundings import running_proxy
 
 __all__ = ["Path", "delaying", "main"]
 
@@ -30,9 +29,6 @@ PACKET_BYTES = 1448
 
 MAX_HELD_BYTES = 64 * 1024 * 1024
 """Bytes on their way in one direction, beyond which the proxy does not read: four of the largest windows."""
-
-END_SECONDS = 10.0
-"""Seconds that the process has to end."""
 
 
 class Path:
@@ -209,19 +205,8 @@ def delaying(
     """
     numbers = [str(number) for number in (port, seconds * 1000, rate, loss, seed)]
     command = [sys.executable, "-m", "bench.delaying", *numbers]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, env=environment(folder), stdin=pipe, stdout=pipe) as process:
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            if not line:
-                raise RuntimeError("the proxy did not start")
-            yield int(line)
-            process.stdin.close()
-            process.wait(END_SECONDS)
-        finally:
-            process.kill()
+    with running_proxy(command, folder) as own:
+        yield own
 
 
 def main(port: int, milliseconds: float, rate: float, loss: float, seed: int) -> None:

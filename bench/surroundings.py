@@ -5,10 +5,13 @@ Each key is of the fastest kind that its protocol knows, and used by this run al
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import signal
+import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,11 +32,15 @@ __all__ = [
     "known_hosts_path",
     "login_shell",
     "prepare",
+    "running_proxy",
     "user_name",
 ]
 
 ROOT = str(Path(__file__).parent.parent)
 """The source tree that is measured."""
+
+PROXY_END_SECONDS = 10.0
+"""Seconds that the process of a proxy has to end."""
 
 AES_GCM = "aes128-gcm@openssh.com"
 """The fastest cipher of OpenSSH where the processor has AES instructions (RFC 5647)."""
@@ -115,3 +122,27 @@ def _make_ssh_key(path: str) -> bytes:
 def _write(path: str, content: bytes) -> None:
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(content)
+
+
+@contextlib.contextmanager
+def running_proxy(command: Sequence[str], folder: str) -> Iterator[int]:
+    """Run a proxy in a process of its own for as long as the context lasts.
+
+    :param command: its command line.  The program prints its port, and runs until its stdin ends.
+    :param folder: the home of its user.
+    :returns: its TCP port.
+    :raises RuntimeError: it did not start.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment(folder), stdin=pipe, stdout=pipe) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                raise RuntimeError("the proxy did not start")
+            yield int(line)
+            process.stdin.close()
+            process.wait(PROXY_END_SECONDS)
+        finally:
+            process.kill()
