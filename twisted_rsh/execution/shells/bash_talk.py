@@ -29,10 +29,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import re
-import resource
-import select
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
@@ -40,10 +36,23 @@ from dataclasses import replace
 
 from twisted.internet.interfaces import IDelayedCall
 
-from twisted_rsh.execution.processes.descriptors import above_child_fds, open_pipe
+from twisted_rsh.execution.processes.descriptors import open_pipe
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
+from twisted_rsh.execution.shells.bash_lines import (
+    EDIT_AGAIN,
+    ERROR_FD,
+    KEEPS,
+    OWN_FD,
+    PROMPTS,
+    BashLines,
+    last_word_put_back,
+    pipeline,
+    status_put_back,
+)
+from twisted_rsh.execution.shells.bash_looks import is_idle, is_inside, is_starved
+from twisted_rsh.execution.shells.bash_reports import BashReports
 from twisted_rsh.execution.shells.bash_text import (
     MAX_TYPED_BYTES,
     Way,
@@ -54,17 +63,15 @@ from twisted_rsh.execution.shells.bash_text import (
     way_of,
     whole_check,
 )
+from twisted_rsh.execution.shells.begin_mark import BeginMark
 from twisted_rsh.execution.shells.command_terminal import CommandTerminal
 from twisted_rsh.execution.shells.folder import PrivateFolder, TextFile
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
-from twisted_rsh.execution.shells.reports import Report, ReportKind
+from twisted_rsh.execution.shells.reports import GarbledReport, Report, ReportKind
 from twisted_rsh.execution.shells.syntax_check import SyntaxAnswer, SyntaxCheck
 from twisted_rsh.execution.shells.talk import Launch, TalkListener, quoted
 
 __all__ = ["LOOK_DELAYS", "MAX_KNOWN_TEXTS", "BashTalk"]
-
-_ERROR_FD, _OWN_FD = 8, 9
-"""Where bash finds its error output and its command terminal when it starts; it closes both."""
 
 LOOK_DELAYS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5)
 """Seconds before each look at a command that has not reported its end, and then a second each: whether it has begun,
@@ -85,81 +92,8 @@ gives up."""
 MAX_KNOWN_TEXTS = 256
 """Texts whose check is remembered."""
 
-MAX_LAST_WORD = 500
-"""Characters of ``$_`` that are carried to the next text, if a command of the server's has come between."""
-
-MAX_REPORT_BYTES = 64 * 1024
-"""Bytes of the reports that are not whole; one report has some 200."""
-
 _LAST_LINE_PADDED = 10_000
 """The last line number that a file of commands is brought to with empty lines."""
-
-_NEEDED_DESCRIPTORS = 12
-"""Descriptors without which bash cannot keep its terminal aside for the time of a command."""
-
-_READS = {"x86_64": frozenset({0, 23, 270}), "aarch64": frozenset({63, 72})}.get(platform.machine(), frozenset({0}))
-"""The system calls by which bash waits for its next line: read, select, pselect6."""
-
-_READ = frozenset({0, 63}) & _READS
-"""Those of them that read one descriptor."""
-
-_REPORT = re.compile(rb"/dev/null/([PQATBDK]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
-_REPORT_BEGIN = b"/dev/null/"
-_NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
-_WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
-_KEEPS = b"keeps"
-"""In the report of a prompt: a variable is about to be kept apart, and a report of that follows."""
-_LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
-_CARRIED = b"/${PIPESTATUS[*]}/${_:+${_:0:%d}}" % MAX_LAST_WORD
-"""What the report of a prompt has behind the options where a command of the server's goes before each text."""
-_PROMPTS = (b"PS1", b"PS2")
-_KEPT = b"__twisted_rsh_"
-_GIVEN = _KEPT + b"given"
-_GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
-"""Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
-_EDIT_AGAIN = b"\nif [[ -o vi ]]; then set -o vi; elif [[ -o emacs ]]; then set -o emacs; fi"
-_EMPTY_LOOP = b"for _ in; do :; done"
-_COUNT = b'"${LINENO+${LINENO:$((0*(LINENO=%d))):0}}"'
-"""Nothing, but as bash expands it, the number of the line becomes another one."""
-
-
-def _plainly_quoted(word: bytes) -> bytes:
-    """Quote a word, so that bash reads it on one line, also while it edits its lines."""
-    if re.search(rb"[^ -~]", word) is None:
-        return quoted(word)
-    return b"$'" + b"".join(b"\\%03o" % code for code in word) + b"'"
-
-
-class _Mark:
-    """A FIFO that tells, also after the end of the shell, whether the shell has opened it.
-
-    :param path: where to make it.
-    """
-
-    def __init__(self, path: bytes) -> None:
-        self.path = path
-        self._fd = -1
-
-    def set(self) -> None:
-        """Begin to tell."""
-        self.close()
-        if not os.path.lexists(self.path):
-            os.mkfifo(self.path, 0o600)
-        self._fd = above_child_fds(os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-
-    def was_opened(self) -> bool:
-        """Return whether a process has opened it for writing since :meth:`set`, and none has it open."""
-        if self._fd < 0:  # the shell has ended before its first command
-            return False
-        poll = select.poll()
-        poll.register(self._fd, 0)
-        return bool(poll.poll(0))
-
-    def close(self) -> None:
-        """Close it."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
 
 
 class BashTalk:
@@ -206,7 +140,7 @@ class BashTalk:
         self._silent = self._first_look = 0
         self._question: int | None = None
         self._after: Callable[[], None] | None = None
-        self._held = b""
+        self._reports = BashReports()
         self._check: SyntaxCheck | None = None
         self._known: OrderedDict[bytes, bool] = OrderedDict()
         self._look_call: IDelayedCall | None = None
@@ -216,14 +150,15 @@ class BashTalk:
             on_failure.callback(self._terminal.close)
             self._fifo = ReportFifo(reactor, folder, self._received)
             on_failure.callback(self._fifo.close)
-            self._mark = _Mark(folder.place("mark"))
+            self._mark = BeginMark(folder.place("mark"))
             self._now = folder.place("now")
             self._text = TextFile(folder.place("text"))
             on_failure.callback(self._text.close)
             self._entry = TextFile(folder.place("entry"))
             on_failure.callback(self._entry.close)
-            self._prompt = folder.place("prompt")
-            self._write_file(self._prompt, self._prompt_file())
+            prompt = folder.place("prompt")
+            self._lines = BashLines(self._fifo.path, self._now, prompt)
+            self._write_file(prompt, self._lines.prompt_file())
             self._opening_reader, self._opening_writer = open_pipe()
             on_failure.callback(os.close, self._opening_reader)
             on_failure.callback(os.close, self._opening_writer)
@@ -231,73 +166,15 @@ class BashTalk:
             if not self._is_clean:
                 path = folder.place("startup")
                 with open(path, "xb") as file:
-                    file.write(self._startup_file())
+                    file.write(self._lines.startup_file())
                 arguments = (b"--rcfile", path, b"-i")
             on_failure.pop_all()
         self.launch = Launch(
             arguments=arguments,
-            inherited={0: self._opening_reader, _OWN_FD: self._terminal.slave},
-            error_at=_ERROR_FD,
+            inherited={0: self._opening_reader, OWN_FD: self._terminal.slave},
+            error_at=ERROR_FD,
             first_error=self._terminal.slave,
         )
-
-    # Lines
-
-    def _report_line(self, kind: bytes) -> bytes:
-        return _NOTHING % (quoted(self._fifo.path), _LAST_WORDS if kind == b"T" else _WORDS % kind)
-
-    def _hooks(self) -> bytes:
-        """Return the assignment that makes bash report, and run the server's files, at each prompt."""
-        now, prompt = quoted(self._now), quoted(self._prompt)
-        to_keep = (*_PROMPTS, _GIVEN)
-        words = _WORDS % b"P"
-        options = b"$SHELLOPTS" + b"".join(b"${%b:+:%b}" % (name, _KEEPS) for name in to_keep)
-        words = words.replace(b"$SHELLOPTS", options + (_CARRIED if self._has_history else b""))
-        report = (_NOTHING % (quoted(self._fifo.path), words)).removesuffix(b"fi")
-        run = b"elif %b 2>/dev/null <%b; then . %b; fi" % (_EMPTY_LOOP, now, now)
-        any_of_them = b"".join(b"${%b:+1}" % name for name in to_keep)
-        kept = self._report_line(b"K")
-        keep = b"for _ in %b; do . %b; %b; done 2>/dev/null" % (any_of_them, prompt, kept)
-        return b"PROMPT_COMMAND[9999]=" + quoted(b"%b%b; %b" % (report, run, keep))
-
-    def _prompt_file(self) -> bytes:
-        """Return what keeps the user's prompts apart until the next text: a prompt is for people."""
-        lines = [b"if [[ ${%b-} ]]; then %bPS1=${PS1-} %bPS2=${PS2-} %b=; fi" % (_GIVEN, _KEPT, _KEPT, _GIVEN)]
-        for name in _PROMPTS:
-            report = self._report_line(name)
-            lines.append(b"if [[ ${%b-} ]]; then %b%b=$%b %b=; %b; fi" % (name, _KEPT, name, name, name, report))
-        return b"\n".join(lines) + b"\n"
-
-    def _settings(self) -> bytes:
-        """Return the commands that switch off what a shell at a keyboard has."""
-        if self._is_clean:
-            quiet = b"unset HISTFILE MAILCHECK PS1 PS2; set +o history +H; history -c; "
-        else:
-            load = b"[[ ${HISTFILE-} ]] && \\builtin history -r || :; "
-            quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
-        return b"%b%b; %b </dev/null%b" % (quiet, self._hooks(), _EMPTY_LOOP, _COUNT % 0)
-
-    def _startup_file(self) -> bytes:
-        """Return the start-up file: it reads the user's own, then takes the command terminal."""
-        return (
-            b"if { true >&%d; } 2>/dev/null; then exec 2>&%d %d>&-; fi\n" % (_ERROR_FD, _ERROR_FD, _ERROR_FD)
-            + b"if [[ -t 1 ]]; then exec </dev/tty; else exec </dev/null; fi\n"
-            + b"if [[ -r ~/.bashrc ]]; then . ~/.bashrc; fi\n"
-            + b"{ exec <&%d %d>&-; %b; } 2>/dev/null\n" % (_OWN_FD, _OWN_FD, self._settings())
-        )
-
-    def _group(self, text: bytes) -> bytes:
-        if not self._has_traps:
-            return b"{ %b\n} <%b\n" % (text, self._source_word())
-        self._mark.set()
-        return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
-
-    def _source_word(self) -> bytes:
-        if not self._prompts:
-            return quoted(self._source) + _COUNT % self._last_line
-        prompts = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(self._prompts))
-        prompts += b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN
-        return quoted(self._source) + _COUNT % self._last_line + prompts
 
     # Talk
 
@@ -311,8 +188,7 @@ class BashTalk:
     def open(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.open`."""
         if self._is_clean:
-            error = b"" if self._on_terminal else b"2>&%d %d>&- " % (_ERROR_FD, _ERROR_FD)
-            line = b"exec <&%d %b%d>&-; %b\n" % (_OWN_FD, error, _OWN_FD, self._settings())
+            line = self._lines.opening(on_terminal=self._on_terminal)
             os.write(self._opening_writer, line)
         os.close(self._opening_writer)
 
@@ -347,7 +223,7 @@ class BashTalk:
             self.number += 1
             is_first = self._question is None
             self._question = self.number
-            self._terminal.write(b"\n" if is_first else self._recovery())
+            self._terminal.write(b"\n" if is_first else self._lines.recovery(carries=self._has_history))
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -465,11 +341,11 @@ class BashTalk:
         if self._has_history:
             put_back += self._remembering(text) + self._all_put_back()
         elif self._parts and b"PIPESTATUS" in text and b"e" not in self._flags:
-            put_back += b"%b; " % self._pipeline()
+            put_back += b"%b; " % pipeline(self._parts)
         elif self._status != self._left_status or (self._status and (put_back or way.takes_input)):
-            put_back += self._status_put_back()
+            put_back += status_put_back(self._status)
         if not self._has_history and self._last_word is not None and b"$_" in text and not self._status:
-            put_back += b"{ : %b; } 2>/dev/null; " % _plainly_quoted(self._last_word)
+            put_back += last_word_put_back(self._last_word)
         self._parts, self._last_word = (), None
         if way.in_file:
             is_damaging = substitutes(text)
@@ -477,10 +353,10 @@ class BashTalk:
             # would count once more.
             has_end = is_whole and b"v" not in self._flags and not is_verbose(text)
             # The empty line: what `eval` has read as a backslash at its end is put before the next word otherwise.
-            end = b"\n" + self._report_line(b"T") + b"\n" if has_end else b""
+            end = b"\n" + self._lines.report(b"T") + b"\n" if has_end else b""
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
             self._text.set(padding + put_back + text + b"\n" + end)
-            text, put_back = b". %b%b" % (quoted(self._text.path), _EDIT_AGAIN * (way.edits and has_end)), b""
+            text, put_back = b". %b%b" % (quoted(self._text.path), EDIT_AGAIN * (way.edits and has_end)), b""
             if not is_whole and is_damaging:
                 text = b"( %b )" % text
         if not way.takes_input:
@@ -493,53 +369,38 @@ class BashTalk:
         take = b"{ %bexec <%b; %b} 2>/dev/null; " % (trace[0], self._source_word(), trace[1])
         return b"{ %b%b%b\n}\n" % (take, put_back, text)
 
-    def _pipeline(self) -> bytes:
-        return b" | ".join(b"(exit %b)" % part for part in self._parts)
+    def _group(self, text: bytes) -> bytes:
+        if not self._has_traps:
+            return b"{ %b\n} <%b\n" % (text, self._source_word())
+        self._mark.set()
+        return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
 
-    def _status_put_back(self) -> bytes:
-        return b"{ (exit %d) && :; } 2>/dev/null; " % self._status
+    def _source_word(self) -> bytes:
+        return self._lines.source(self._source, self._last_line, self._prompts)
 
     def _all_put_back(self) -> bytes:
         """Return what gives ``$_``, ``$?`` and ``PIPESTATUS`` the values that the last text has left."""
-        word = b"{ : %b; } 2>/dev/null; " % _plainly_quoted(self._last_word or b"")
+        word = last_word_put_back(self._last_word or b"")
         if len(self._parts) > 1 and (self._ends_in_any or int(self._parts[-1]) == self._status):
-            return word + b"{ %b%b; } 2>/dev/null; " % (self._pipeline(), b" && :" if self._status else b"")
-        return word + (self._status_put_back() if self._status else b"")
+            return word + b"{ %b%b; } 2>/dev/null; " % (pipeline(self._parts), b" && :" if self._status else b"")
+        return word + (status_put_back(self._status) if self._status else b"")
 
     def _send_aside(self, text: bytes) -> None:
         """Have the text run at the prompt, behind which bash puts everything back."""
-        report = self._report_line(b"A")
-        # The file empties itself, so that no interrupt makes bash run it once more.
-        body = b">|%b; if ( %b; . %b ) <%b; then %b; else %b; fi\n" % (
-            quoted(self._now),
-            self._report_line(b"B"),
-            quoted(self._text.path),
-            quoted(self._source),
-            report,
-            report,
-        )
         try:
             self._text.set(text + b"\n")
-            self._write_now(body)
+            self._write_now(self._lines.aside(self._text.path, self._source))
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
             return
         self._terminal.write(b"\n")
         self._look_later()
 
-    def _recovery(self) -> bytes:
-        """Return a line that reports, and after which bash reports again at its prompts.
-
-        A text may have taken the hooks away, or may have switched line editing where bash does not act on it.
-        """
-        editing = b"[[ -o vi ]] && set -o vi; [[ -o emacs ]] && set -o emacs"
-        return b"%b; { %b; %b; } 2>/dev/null\n" % (self._report_line(b"Q"), editing, self._hooks())
-
     def _stop_recording(self, text: bytes) -> None:
         """Have bash put no lines into the history, as they would be the server's; then send a text."""
         self._has_history = True
         # The line that does so is in the history itself.
-        line = b"{ set +o history; history -d -1; %b; } 2>/dev/null\n" % self._hooks()
+        line = b"{ set +o history; history -d -1; %b; } 2>/dev/null\n" % self._lines.hooks(carries=self._has_history)
         self._do(line, lambda: self._send(text))
 
     def _remembering(self, text: bytes) -> bytes:
@@ -558,7 +419,7 @@ class BashTalk:
 
     def _write_now(self, commands: bytes) -> None:
         """Have bash run commands at its next prompt, behind its report."""
-        self._write_file(self._now, commands + self._report_line(b"D") + b"\n")
+        self._write_file(self._now, commands + self._lines.report(b"D") + b"\n")
         self._has_now = True
 
     def _write_file(self, path: bytes, data: bytes) -> None:
@@ -573,24 +434,14 @@ class BashTalk:
     # Reports
 
     def _received(self, data: bytes) -> None:
-        self._held += data
-        while found := _REPORT.search(self._held):
-            self._held = self._held[found.end() :]
-            kind, status, flags, options, line = found.groups()
-            if int(status) > 255:
-                self._listener.garbled()
-                return
-            self._reported(kind, int(status), flags, options, line)
-        begin = self._held.find(_REPORT_BEGIN)
-        if begin >= 0:
-            self._held = self._held[begin:]
-        elif b"\n" in self._held:  # the end of a message that was read before
-            self._held = self._held[self._held.rindex(b"\n") + 1 :]
-        if len(self._held) > MAX_REPORT_BYTES:
+        try:
+            for report in self._reports.take(data):
+                self._reported(*report)
+        except GarbledReport:
             self._listener.garbled()
 
     def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
-        if kind in _PROMPTS:
+        if kind in PROMPTS:
             self._prompts.add(kind)
         elif kind in b"AQ":
             self._inner_status = status
@@ -610,7 +461,7 @@ class BashTalk:
             if self._waiting is not None:  # what was to follow the last one has failed
                 self._is_keeping = False
                 self._now_done()
-            self._is_keeping = _KEEPS in options
+            self._is_keeping = KEEPS in options
             self._waiting = (status, flags, options, line)
             self._take_waiting()
 
@@ -707,46 +558,15 @@ class BashTalk:
         """Find out whether the command has begun, or has ended without a report."""
         if self._running is None or self._check is not None:
             return
-        if not self._has_begun and not self._is_aside and self._is_inside():
+        if not self._has_begun and not self._is_aside and is_inside(self._pid, self._terminal):
             self._begun()
-        if self._looks > len(LOOK_DELAYS) // 2 and (self._is_idle() or self._is_starved()):
+        if self._looks > len(LOOK_DELAYS) // 2 and (is_idle(self._pid, self._terminal) or is_starved(self._pid)):
             self._fifo.take()
             if self._running is not None:
                 self._silent += 1
                 self._act_on_silence()
         else:
             self._silent = 0
-
-    def _is_inside(self) -> bool:
-        """Return whether bash has read the whole text and has taken the input in place of its terminal."""
-        return not self._terminal.unread() and not self._terminal.is_at(f"/proc/{self._pid}/fd/0")
-
-    def _is_idle(self) -> bool:
-        """Return whether bash waits for its next line."""
-        if self._terminal.unread() or not self._terminal.is_at(f"/proc/{self._pid}/fd/0"):
-            return False
-        try:
-            with open(f"/proc/{self._pid}/syscall", "rb") as file:
-                call = file.read(32).split()
-        except OSError:
-            return True
-        if not call or not call[0].isdigit() or int(call[0]) not in _READS:
-            return False
-        if int(call[0]) not in _READ or len(call) < 2:
-            return True  # of several descriptors: only line editing waits so
-        # A command substitution, such as one in the user's own hook, is read from a pipe.
-        return self._terminal.is_at(f"/proc/{self._pid}/fd/{int(call[1], 16)}")
-
-    def _is_starved(self) -> bool:
-        """Return whether bash reads a line from elsewhere, as it has no descriptor left to take its terminal back."""
-        try:
-            with open(f"/proc/{self._pid}/syscall", "rb") as file:
-                call = file.read(32).split()
-            limit = resource.prlimit(self._pid, resource.RLIMIT_NOFILE)[0]
-        except (OSError, AttributeError):
-            return False
-        is_reading = len(call) > 1 and call[0].isdigit() and int(call[0]) in _READS and call[1] == b"0x0"
-        return is_reading and 0 <= limit < _NEEDED_DESCRIPTORS
 
     def _act_on_silence(self) -> None:
         """Bash reads although the command has not ended: it wants more, or its hook is gone, or it cannot report.
@@ -760,7 +580,7 @@ class BashTalk:
         if step in (1, 3):
             os.kill(self._pid, signal.SIGINT)
         elif step in (2, 4):
-            self._terminal.write(self._recovery())
+            self._terminal.write(self._lines.recovery(carries=self._has_history))
         else:
             self._listener.give_up(
                 "the shell cannot report any more: its bound of open files or its restrictions forbid it; it was ended"

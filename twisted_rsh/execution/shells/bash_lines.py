@@ -1,0 +1,168 @@
+"""What the server has bash run for itself: the hook at the prompt, reports, start-up, and what puts values back.
+
+None of it has a simple command where bash could trace it or trap it, and each line may stand in a text of the user's
+without changing what the text sees.  :mod:`~.bash_talk` tells when which of them is sent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from twisted_rsh.execution.shells.talk import quoted
+
+__all__ = [
+    "EDIT_AGAIN",
+    "ERROR_FD",
+    "KEEPS",
+    "OWN_FD",
+    "PROMPTS",
+    "BashLines",
+    "last_word_put_back",
+    "pipeline",
+    "status_put_back",
+]
+
+ERROR_FD, OWN_FD = 8, 9
+"""Where bash finds its error output and its command terminal when it starts; it closes both."""
+
+MAX_LAST_WORD = 500
+"""Characters of ``$_`` that are carried to the next text, if a command of the server's has come between."""
+
+PROMPTS = (b"PS1", b"PS2")
+"""The variables that are kept apart between two texts."""
+
+KEEPS = b"keeps"
+"""In the report of a prompt: a variable is about to be kept apart, and a report of that follows."""
+
+EDIT_AGAIN = b"\nif [[ -o vi ]]; then set -o vi; elif [[ -o emacs ]]; then set -o emacs; fi"
+"""Has bash act on line editing that a text has switched."""
+
+_NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
+_WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
+_LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
+_CARRIED = b"/${PIPESTATUS[*]}/${_:+${_:0:%d}}" % MAX_LAST_WORD
+"""What the report of a prompt has behind the options where a command of the server's goes before each text."""
+_KEPT = b"__twisted_rsh_"
+_GIVEN = _KEPT + b"given"
+_GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
+"""Nothing, but as bash expands it, the first variable gives the second its value, if that is empty."""
+_EMPTY_LOOP = b"for _ in; do :; done"
+_COUNT = b'"${LINENO+${LINENO:$((0*(LINENO=%d))):0}}"'
+"""Nothing, but as bash expands it, the number of the line becomes another one."""
+
+
+class BashLines:
+    """The lines of one shell, which name its channels.
+
+    :param reports: the path of the FIFO that it reports to.
+    :param now: the path of the file of commands that it runs at its next prompt, if the file is there.
+    :param prompt: the path of the file that has :meth:`prompt_file`.
+    """
+
+    def __init__(self, reports: bytes, now: bytes, prompt: bytes) -> None:
+        self._reports = quoted(reports)
+        self._now = quoted(now)
+        self._prompt = quoted(prompt)
+
+    def report(self, kind: bytes) -> bytes:
+        """Return the command that reports; its own status is 0 or 1.
+
+        :param kind: see :class:`~.bash_reports.BashReport`.
+        """
+        return _NOTHING % (self._reports, _LAST_WORDS if kind == b"T" else _WORDS % kind)
+
+    def hooks(self, *, carries: bool) -> bytes:
+        """Return the assignment that makes bash report, and run the server's files, at each prompt.
+
+        :param carries: whether the report has ``PIPESTATUS`` and ``$_``.
+        """
+        to_keep = (*PROMPTS, _GIVEN)
+        options = b"$SHELLOPTS" + b"".join(b"${%b:+:%b}" % (name, KEEPS) for name in to_keep)
+        words = (_WORDS % b"P").replace(b"$SHELLOPTS", options + (_CARRIED if carries else b""))
+        report = (_NOTHING % (self._reports, words)).removesuffix(b"fi")
+        run = b"elif %b 2>/dev/null <%b; then . %b; fi" % (_EMPTY_LOOP, self._now, self._now)
+        any_of_them = b"".join(b"${%b:+1}" % name for name in to_keep)
+        keep = b"for _ in %b; do . %b; %b; done 2>/dev/null" % (any_of_them, self._prompt, self.report(b"K"))
+        return b"PROMPT_COMMAND[9999]=" + quoted(b"%b%b; %b" % (report, run, keep))
+
+    def prompt_file(self) -> bytes:
+        """Return what keeps the user's prompts apart until the next text: a prompt is for people."""
+        lines = [b"if [[ ${%b-} ]]; then %bPS1=${PS1-} %bPS2=${PS2-} %b=; fi" % (_GIVEN, _KEPT, _KEPT, _GIVEN)]
+        lines += [
+            b"if [[ ${%b-} ]]; then %b%b=$%b %b=; %b; fi" % (name, _KEPT, name, name, name, self.report(name))
+            for name in PROMPTS
+        ]
+        return b"\n".join(lines) + b"\n"
+
+    def opening(self, *, on_terminal: bool) -> bytes:
+        """Return the first line for a shell without start-up files: it takes the command terminal.
+
+        :param on_terminal: whether the error output is a terminal, so that it stands where it belongs.
+        """
+        error = b"" if on_terminal else b"2>&%d %d>&- " % (ERROR_FD, ERROR_FD)
+        quiet = b"unset HISTFILE MAILCHECK PS1 PS2; set +o history +H; history -c; "
+        return b"exec <&%d %b%d>&-; %b%b\n" % (OWN_FD, error, OWN_FD, quiet, self._settled(carries=False))
+
+    def startup_file(self) -> bytes:
+        """Return the start-up file of any other shell: it reads the user's own, then takes the command terminal."""
+        load = b"[[ ${HISTFILE-} ]] && \\builtin history -r || :; "
+        quiet = load + b"unset MAILCHECK; set +o history +H +o emacs +o vi; "
+        return (
+            b"if { true >&%d; } 2>/dev/null; then exec 2>&%d %d>&-; fi\n" % (ERROR_FD, ERROR_FD, ERROR_FD)
+            + b"if [[ -t 1 ]]; then exec </dev/tty; else exec </dev/null; fi\n"
+            + b"if [[ -r ~/.bashrc ]]; then . ~/.bashrc; fi\n"
+            + b"{ exec <&%d %d>&-; %b%b; } 2>/dev/null\n" % (OWN_FD, OWN_FD, quiet, self._settled(carries=True))
+        )
+
+    def recovery(self, *, carries: bool) -> bytes:
+        """Return a line that reports, and after which bash reports again at its prompts.
+
+        A text may have taken the hooks away, or may have switched line editing where bash does not act on it.
+
+        :param carries: see :meth:`hooks`.
+        """
+        editing = b"[[ -o vi ]] && set -o vi; [[ -o emacs ]] && set -o emacs"
+        return b"%b; { %b; %b; } 2>/dev/null\n" % (self.report(b"Q"), editing, self.hooks(carries=carries))
+
+    def aside(self, text_path: bytes, source: bytes) -> bytes:
+        """Return the file of commands that runs a text at the prompt, behind which bash puts everything back.
+
+        :param text_path: the file that has the text.
+        :param source: the path of the text's input.
+        """
+        # The file empties itself, so that no interrupt makes bash run it once more.
+        words = (self._now, self.report(b"B"), quoted(text_path), quoted(source), self.report(b"A"), self.report(b"A"))
+        return b">|%b; if ( %b; . %b ) <%b; then %b; else %b; fi\n" % words
+
+    def source(self, path: bytes, last_line: int, kept: Iterable[bytes]) -> bytes:
+        """Return the word that names the input of a text.
+
+        :param path: the input.
+        :param last_line: the number of the text's last line.
+        :param kept: the prompts that are kept apart, which the text is to find.
+        """
+        word = quoted(path) + _COUNT % last_line
+        given = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(kept))
+        return word + given + b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN if given else word
+
+    def _settled(self, *, carries: bool) -> bytes:
+        """Return the end of a start: the hooks, and the first number of a line."""
+        return b"%b; %b </dev/null%b" % (self.hooks(carries=carries), _EMPTY_LOOP, _COUNT % 0)
+
+
+def pipeline(parts: Iterable[bytes]) -> bytes:
+    """Return a pipeline that leaves these statuses in ``PIPESTATUS``."""
+    return b" | ".join(b"(exit %b)" % part for part in parts)
+
+
+def status_put_back(status: int) -> bytes:
+    """Return what leaves a status in ``$?``; no ``set -e`` or trap takes it for a failure."""
+    return b"{ (exit %d) && :; } 2>/dev/null; " % status
+
+
+def last_word_put_back(word: bytes) -> bytes:
+    """Return what leaves a word in ``$_``; its status is 0."""
+    # On one line, also while bash edits its lines.
+    plain = quoted(word) if re.search(rb"[^ -~]", word) is None else b"$'%b'" % b"".join(b"\\%03o" % c for c in word)
+    return b"{ : %b; } 2>/dev/null; " % plain
