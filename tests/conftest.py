@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 import pytest_twisted
 from _pytest.fixtures import SubRequest
+from hypothesis import HealthCheck, settings
 
 from tests.serving import Serving, reactor
 from tests.soak_mode import CUT_TESTS, begin_cutting, cutting
@@ -29,6 +30,10 @@ KINDS = {
     "soak": "goes on for long, to find what grows or is rare: python -m pytest -m soak",
 }
 """The markers of the tests that a quick run leaves out, and what each says of a test."""
+
+# How long an example takes says something about the machine, and nothing about what is tested.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 _MISSING_TOOL = re.compile(r"(?:Skipped: )?(\S+) is not installed")
 

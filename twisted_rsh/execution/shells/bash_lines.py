@@ -23,8 +23,11 @@ __all__ = [
     "status_put_back",
 ]
 
-ERROR_FD, OWN_FD = 8, 9
-"""Where bash finds its error output and its command terminal when it starts; it closes both."""
+ERROR_FD = 8
+"""Where bash finds its error output when it starts; it closes this descriptor."""
+
+OWN_FD = 9
+"""Where bash finds its command terminal when it starts; it closes this descriptor, too."""
 
 MAX_LAST_WORD = 500
 """Characters of ``$_`` that are carried to the next text, if a command of the server's has come between."""
