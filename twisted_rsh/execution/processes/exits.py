@@ -71,8 +71,6 @@ class IExitListener(Interface):
 
 # Noticing an exit
 
-_HAS_PIDFD = hasattr(os, "pidfd_open")
-
 
 def watch_exit(reactor: IJobReactor, pid: int, listener: IExitListener) -> PidfdWatch | None:
     """Watch a child by the best means that the system has.
@@ -83,7 +81,7 @@ def watch_exit(reactor: IJobReactor, pid: int, listener: IExitListener) -> Pidfd
     :returns: the watch, whose `doRead` may be called from the reactor to look at once; ``None`` where there is no
         pidfd.
     """
-    if _HAS_PIDFD:
+    if hasattr(os, "pidfd_open"):
         with contextlib.suppress(OSError):  # SIGCHLD does without a descriptor
             return PidfdWatch(reactor, pid, listener)
     reactor.callLater(0, SigchldWatch(pid, listener).start)
