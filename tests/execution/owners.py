@@ -10,6 +10,7 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import Ending, Exited, JobEnd, ResourceUsage
@@ -17,6 +18,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job import ProcessJob
+from twisted_rsh.execution.processes.descriptors import WatchedDescriptor
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IJobOwner
@@ -26,6 +28,7 @@ __all__ = [
     "RecordingOwner",
     "asynchronous",
     "check_output",
+    "lose",
     "open_descriptors",
     "reactor",
     "run_job",
@@ -34,6 +37,14 @@ __all__ = [
 ]
 
 reactor = cast("IJobReactor", _reactor)
+
+
+def lose(watched: WatchedDescriptor, reason: Exception) -> None:
+    """Report the end of a descriptor as the reactor does: it stops watching it first."""
+    reactor.removeReader(watched)  # type: ignore[arg-type]  # as far as it reads
+    reactor.removeWriter(watched)  # type: ignore[arg-type]  # as far as it writes
+    watched.connectionLost(Failure(reason))
+
 
 Test = TypeVar("Test", bound=Callable[..., object])
 

@@ -30,6 +30,9 @@ the rest of a pipeline to finish, and too short to notice at a prompt."""
 MAX_LINGER_SECONDS = 1.0
 """Seconds after the exit until a survivor's output is closed though the survivor still writes."""
 
+_STREAMS = tuple(Stream)
+"""The streams by the numbers of their descriptors."""
+
 
 def start_job(
     reactor: IJobReactor,
@@ -148,7 +151,7 @@ class ProcessJob(FlowControlledProtocol):
 
     def output_room(self, childFD: int) -> int:
         """Return the owner's room for an output."""
-        return self._owner.output_room(Stream(childFD))
+        return self._owner.output_room(_STREAMS[childFD])
 
     def input_taken(self, size: int) -> None:
         """Report to the owner that the input took bytes."""
@@ -157,7 +160,7 @@ class ProcessJob(FlowControlledProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Hand output to the owner."""
-        stream = Stream(childFD)
+        stream = _STREAMS[childFD]
         self._owner.output_received(stream, data)
         if not self._has_exited:
             return
@@ -167,7 +170,7 @@ class ProcessJob(FlowControlledProtocol):
 
     def childConnectionLost(self, childFD: int) -> None:
         """Report a closed pipe to the owner; either side may have closed it."""
-        stream = Stream(childFD)
+        stream = _STREAMS[childFD]
         if stream is not Stream.STDIN:
             self._open.discard(stream)
             self._owner.output_ended(stream)
@@ -182,7 +185,8 @@ class ProcessJob(FlowControlledProtocol):
         self._has_exited = True
         self._exited_at = self._last_output_at = self._reactor.seconds()
         self._backlog.measure()
-        self._check_linger()
+        if self._open:
+            self._check_linger()
         self._conclude()
 
     def processEnded(self, reason: Failure) -> None:

@@ -6,7 +6,6 @@ import math
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -240,8 +239,8 @@ class JobLifetime:
         self._tree = tree
         self._limits = limits
         self._job: ProcessJob | ShellJob | None = job
-        self._watch = UsageWatch(clock, tree, limits, self._exceeded)
-        self._ladder = KillLadder(clock, self._signal_all, self._ladder_finished, tree.prepare, tree.steps)
+        self._watch = UsageWatch(clock, tree, limits, self._exceeded) if limits.are_set else None
+        self._ladder: KillLadder | None = None
         self._started_at = self._exited_at = clock.seconds()
         self._process: SpawnedProcess | None = None
         self._has_ended = False
@@ -257,14 +256,15 @@ class JobLifetime:
         """
         group = self._tree.group
         joins = None if group is None else os.fsencode(group.path)
-        return replace(plan, environment=(*plan.environment, self._tree.mark), joins=joins)
+        return SpawnPlan(plan.executable, plan.argv, (*plan.environment, self._tree.mark), plan.cwd, joins)
 
     def started(self, process: SpawnedProcess) -> None:
         """Take over the process that was started, in the same turn of the reactor."""
         self._process = process
         if process.pid is not None:
             self._tree.started(process.pid)
-        self._watch.start()
+        if self._watch is not None:
+            self._watch.start()
 
     def has_terminal(self) -> None:
         """Count a death by one of :data:`TERMINAL_SIGNALS` as the client's doing."""
@@ -282,7 +282,7 @@ class JobLifetime:
 
         :param name: the name of a signal of this system's, without ``SIG``.
         """
-        if self._ladder.is_climbing or self._is_passing_on:
+        if self._is_climbing or self._is_passing_on:
             self._signal_all(signal.Signals[f"SIG{name}"])
 
     def exited(self, ending: Ending) -> None:
@@ -317,7 +317,7 @@ class JobLifetime:
             return False
         self._is_passing_on = False
         if self._tree.pass_on(number):
-            self._ladder.start(PASSED_ON_SECONDS)
+            self._find_ladder().start(PASSED_ON_SECONDS)
         if self._has_ended:
             self.ended()
         return True
@@ -326,7 +326,7 @@ class JobLifetime:
         """Conclude, unless the job is made to end and not all of it is gone; that is left to the ladder."""
         if self.is_over:
             return True
-        if self._ladder.is_climbing:
+        if self._is_climbing:
             if not self._tree.prepare(0):
                 return False
             if self._signal_all(0):
@@ -338,7 +338,7 @@ class JobLifetime:
         """End the job by the :class:`KillLadder`.  Nothing happens when it is over."""
         if not self.is_over:
             self._tree.must_end()
-            self._ladder.start()
+            self._find_ladder().start()
 
     @property
     def usage(self) -> ResourceUsage | None:
@@ -350,6 +350,8 @@ class JobLifetime:
         """Name the signal of the client's that ended the process; ``None`` when the process ended by itself."""
         if isinstance(ending, Signalled) and ending.signal in self._signals:
             return ending.signal
+        if not self._signals:
+            return None
         recent = [
             (at, name)
             for name, at in self._signals.items()
@@ -363,6 +365,17 @@ class JobLifetime:
         # Where the system shows no processes, only the groups that the transport knows can be signalled.
         return self._process is not None and self._process.signal_group(number)
 
+    @property
+    def _is_climbing(self) -> bool:
+        return self._ladder is not None and self._ladder.is_climbing
+
+    def _find_ladder(self) -> KillLadder:
+        """Return the job's one ladder; most jobs end by themselves and have none."""
+        if self._ladder is None:
+            tree = self._tree
+            self._ladder = KillLadder(self._clock, self._signal_all, self._ladder_finished, tree.prepare, tree.steps)
+        return self._ladder
+
     def _ladder_finished(self) -> None:
         if self._has_ended:
             self._conclude()
@@ -370,7 +383,8 @@ class JobLifetime:
     def _conclude(self) -> None:
         if not self.is_over:
             self.is_over = True
-            self._watch.stop()
+            if self._watch is not None:
+                self._watch.stop()
             self._tree.close()
             if self._job is not None:
                 self._job.tell_end()
@@ -385,4 +399,4 @@ class JobLifetime:
         if limit is Limit.CPU and not self.is_over:
             self.terminate()
         else:
-            self._ladder.kill()  # a polite end would give it time to take more
+            self._find_ladder().kill()  # a polite end would give it time to take more

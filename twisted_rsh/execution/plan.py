@@ -10,8 +10,8 @@ import errno
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled
@@ -81,10 +81,27 @@ def check_folder(path: bytes) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """What all jobs of an account have in common, as bytes.
+
+    :ivar home: the path of the home folder.
+    :ivar shell: the path of the shell.
+    :ivar shell_name: the last part of that.
+    :ivar environment: the variables, to be copied.
+    """
+
+    home: bytes
+    shell: bytes
+    shell_name: bytes
+    environment: Mapping[bytes, bytes]
+
+
 @functools.lru_cache(maxsize=16)  # a server has one account, and a few commands a millisecond
-def _own_environment(account: Account) -> dict[bytes, bytes]:
-    """Return the variables of every job of an account, to be copied."""
-    return {os.fsencode(name): os.fsencode(value) for name, value in account.environment}
+def _encoded(account: Account) -> _Encoded:
+    shell = os.fsencode(account.shell)
+    environment = {os.fsencode(name): os.fsencode(value) for name, value in account.environment}
+    return _Encoded(os.fsencode(account.home), shell, os.path.basename(shell), environment)
 
 
 def plan_job(
@@ -129,17 +146,17 @@ def plan_job(
             RefusalReason.TOO_LONG,
             f"the {_subject(request)} and its environment take {total} bytes; at most {MAX_REQUEST_BYTES} are allowed",
         )
-    environment = dict(_own_environment(account))
+    own = _encoded(account)
+    environment = dict(own.environment)
     if request.terminal is not None:
         environment[b"TERM"] = encode_text(request.terminal.term, account.encoding, "the type of the terminal")
-    environment |= dict(additions)
-    cwd = _resolve_cwd(request, account, folder_check)
+    environment.update(additions)
+    cwd = _resolve_cwd(request, account, own.home, folder_check)
     if request.argv is None:
-        executable = os.fsencode(account.shell)
-        if os.path.basename(executable) == b"bash":
+        if own.shell_name == b"bash":
             environment.setdefault(b"BASH_ENV", SEARCH_PATH_FILE)
-        argv = (os.path.basename(executable), b"-c", *program)
-        candidates: Iterable[bytes] = (executable,)
+        argv = (own.shell_name, b"-c", *program)
+        candidates: Iterable[bytes] = (own.shell,)
         name = account.shell
     else:
         argv = program
@@ -210,14 +227,14 @@ def _encode_program(request: JobRequest, account: Account) -> tuple[tuple[bytes,
         command = request.command or ""
         if not command:
             raise JobRefused(RefusalReason.BAD_TEXT, "the command is empty")
-        encoded: tuple[bytes, ...] = (encode_text(command, account.encoding, "the command"),)
-    else:
-        if not request.argv[0]:
-            raise JobRefused(RefusalReason.BAD_TEXT, "the name of the program is empty")
-        encoded = tuple(
-            encode_text(text, account.encoding, f"argument {number}" if number else "the name of the program")
-            for number, text in enumerate(request.argv)
-        )
+        text = encode_text(command, account.encoding, "the command")
+        return (text,), len(text) + 1
+    if not request.argv[0]:
+        raise JobRefused(RefusalReason.BAD_TEXT, "the name of the program is empty")
+    encoded = tuple(
+        encode_text(text, account.encoding, f"argument {number}" if number else "the name of the program")
+        for number, text in enumerate(request.argv)
+    )
     return encoded, sum(len(text) + 1 for text in encoded)
 
 
@@ -245,9 +262,8 @@ def _encode_additions(request: JobRequest, account: Account) -> list[tuple[bytes
     return additions
 
 
-def _resolve_cwd(request: JobRequest, account: Account, folder_check: Callable[[bytes], None]) -> bytes:
+def _resolve_cwd(request: JobRequest, account: Account, home: bytes, folder_check: Callable[[bytes], None]) -> bytes:
     """Return the absolute working folder; ``/`` if none was asked for and the home folder is missing."""
-    home = os.fsencode(account.home)
     if request.cwd is None:
         return home if _outcome(folder_check, home) is None else b"/"
     cwd = encode_text(request.cwd, account.encoding, "the working folder")

@@ -78,7 +78,10 @@ class LocalUser:
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
-        limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory).within(self._bounds)
+        if request.max_cpu is None and request.max_memory is None and self._bounds is NO_LIMITS:
+            limits = NO_LIMITS
+        else:
+            limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory).within(self._bounds)
         tree = JobTree(self._trees)
         if limits.are_set and not tree.sees_processes:
             text = "the server's system cannot keep limits of processor time and memory; run the command without"
@@ -92,8 +95,11 @@ class LocalUser:
             tree.tell_suspension(shell.suspension)
             return shell
         spawn = plan_job(request, self._account, sftp=self._sftp)
-        with self._kept(limits, tree):
-            job = start_job(self._reactor, spawn, owner, tree, request.terminal, limits=limits)
+        if limits is NO_LIMITS:
+            job = start_job(self._reactor, spawn, owner, tree, request.terminal)
+        else:
+            with self._kept(limits, tree):
+                job = start_job(self._reactor, spawn, owner, tree, request.terminal, limits=limits)
         listener = ISuspensionListener(owner, None)
         if listener is not None:
             tree.tell_suspension(listener)

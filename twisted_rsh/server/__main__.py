@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import globalLogBeginner
 
+from twisted_rsh.server.line_log import LineLog
 from twisted_rsh.tap import Options, makeService
 
 __all__ = ["main"]
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None, reactor: Any = None) -> None:
     options = Options()
     options.parseOptions(sys.argv[1:] if arguments is None else arguments)
     service = makeService(options, reactor)
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([LineLog(sys.stderr)], redirectStandardIO=False)
     service.startService()
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     reactor.run()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from twisted_rsh.core.endings import (
@@ -39,6 +40,7 @@ from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListener, JobRefused
+from twisted_rsh.server.deadlines import Deadline
 
 if TYPE_CHECKING:
     from twisted_rsh.server.session import DurableSession
@@ -92,11 +94,11 @@ class ChannelJob:
         self._cut_short: Ending | None = None
         self._ends: list[Stream] = []
         self._timeout_timer: IDelayedCall | None = None
-        self._answer_timer: IDelayedCall | None = None
-        self._ends_timer: IDelayedCall | None = None
+        self._answer_timer: Deadline | None = None
+        self._ends_timer: Deadline | None = None
         self._grace_timer: IDelayedCall | None = None
         self._started_at = self._clock.seconds()
-        self._bytes = dict.fromkeys(Stream, 0)
+        self._bytes = {Stream.STDIN: 0, Stream.STDOUT: 0, Stream.STDERR: 0}
         self._encoding = ""
 
     # For the session to call.
@@ -139,7 +141,7 @@ class ChannelJob:
         if IShellJob.providedBy(job):
             job.when_ready(self._ready)
         elif self._core is not None and self._core.is_unanswered(self.channel):
-            self._answer_timer = self._clock.callLater(OPENED_HELD_SECONDS, self._ready)
+            self._answer_timer = self._session.sessions.answers.add(self._ready)
         if self._request.timeout is not None:
             self._timeout_timer = self._clock.callLater(self._request.timeout, self._time_is_up)
         if self._cut_short is not None:
@@ -273,7 +275,7 @@ class ChannelJob:
         if self._core is not None:
             self._ends.append(stream)
             if self._ends_timer is None:
-                self._ends_timer = self._clock.callLater(ENDS_HELD_SECONDS, self._send_ends)
+                self._ends_timer = self._session.sessions.ends.add(self._send_ends)
 
     def input_consumed(self, size: int) -> None:
         if self._core is not None:
@@ -435,23 +437,46 @@ class ChannelJob:
         self._terminate()
 
     def _write_log(self, ending: Ending) -> None:
-        request, sizes = self._request, self._bytes
-        command = f" {_logged(request)}" if self._session.sessions.log_commands else ""
-        seconds = self._clock.seconds() - self._started_at
-        stdin, stdout, stderr = sizes[Stream.STDIN], sizes[Stream.STDOUT], sizes[Stream.STDERR]
-        # One field instead of eight: Twisted takes a dozen calls for each, a tenth of all calls for a built-in.
-        _log.info(
-            "job of {account_and_job}",
-            account_and_job=f"{self._account}: {request.kind}{command}, stdin {stdin}, stdout {stdout}, "
-            f"stderr {stderr} bytes, {ending}, {seconds:.3f} s",
-            account=self._account,
-            kind=request.kind,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            ending=ending,
-            seconds=seconds,
-        )
+        sizes, account = self._bytes, self._account
+        facts: dict[str, Any] = {
+            "account": account,
+            "kind": self._request.kind,
+            "stdin": sizes[Stream.STDIN],
+            "stdout": sizes[Stream.STDOUT],
+            "stderr": sizes[Stream.STDERR],
+            "ending": ending,
+            "seconds": self._clock.seconds() - self._started_at,
+        }
+        # What the logger's own `info` adds, in two calls instead of fourteen.
+        event = {
+            **facts,
+            "account_and_job": _JobLine(facts, _logged(self._request) if self._session.sessions.log_commands else ""),
+            "log_logger": _log,
+            "log_level": LogLevel.info,
+            "log_namespace": _log.namespace,
+            "log_source": None,
+            "log_format": "job of {account_and_job}",
+            "log_time": time.time(),
+        }
+        _log.observer(event)
+
+
+class _JobLine:
+    """The text of a job's line in the log, which is put together when an observer writes it.
+
+    It is one field instead of eight: Twisted takes a dozen calls for each, a tenth of all calls for a built-in.
+    """
+
+    __slots__ = ("_command", "_facts")
+
+    def __init__(self, facts: dict[str, Any], command: str) -> None:
+        self._facts = facts
+        self._command = command
+
+    def __str__(self) -> str:
+        of, command = self._facts, self._command and f" {self._command}"
+        sizes = f"stdin {of['stdin']}, stdout {of['stdout']}, stderr {of['stderr']} bytes"
+        return f"{of['account']}: {of['kind']}{command}, {sizes}, {of['ending']}, {of['seconds']:.3f} s"
 
 
 def _logged(request: JobRequest) -> str:

@@ -17,6 +17,8 @@ from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.link.turns import Turns
 from twisted_rsh.server.capacity import MAX_SESSIONS, MAX_SESSIONS_PER_KEY, Capacity
+from twisted_rsh.server.deadlines import Deadlines
+from twisted_rsh.server.job import ENDS_HELD_SECONDS, OPENED_HELD_SECONDS
 from twisted_rsh.server.memory import MemoryReturn
 from twisted_rsh.server.portal import KeyCheck, check_key_again
 from twisted_rsh.server.session import DurableSession, LoggedIn
@@ -59,6 +61,8 @@ class Sessions:
     :ivar capacity: as above.
     :ivar log_commands: as above.
     :ivar memory: gives memory of ended sessions back; ``None``, as at first, to leave that to the C library.
+    :ivar answers: the times at which jobs answer that they run, at the latest.
+    :ivar ends: the times at which jobs send the ends of their streams, at the latest.
     :ivar turns: divides the reactor's turns among links, and the ends of many jobs among turns.
     """
 
@@ -79,6 +83,8 @@ class Sessions:
         self._of_key: Counter[str] = Counter()
         self._sessions: dict[bytes, DurableSession] = {}
         self.turns = Turns(clock)
+        self.answers = Deadlines(clock, OPENED_HELD_SECONDS)
+        self.ends = Deadlines(clock, ENDS_HELD_SECONDS)
         self.memory: MemoryReturn | None = None
         # The message that began first comes first.
         self._unfinished: dict[DurableSession, int] = {}
@@ -248,5 +254,8 @@ class Sessions:
         self._of_key[key] -= 1
         if not self._of_key[key]:
             del self._of_key[key]
+        if not self._sessions:
+            self.answers.rest()
+            self.ends.rest()
         if self.memory is not None:
             self.memory.session_ended()

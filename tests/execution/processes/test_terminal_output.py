@@ -11,10 +11,9 @@ import pytest
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReadDescriptor
-from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
-from tests.execution.owners import asynchronous, reactor, until
+from tests.execution.owners import asynchronous, lose, reactor, until
 from tests.execution.processes.recorder import QUIET, PipeRecorder, end_of, master_pair, start_on_terminal, written
 from twisted_rsh.execution.processes.pipes import READ_BYTES
 from twisted_rsh.execution.processes.terminal import TerminalInput, TerminalOutput
@@ -140,7 +139,7 @@ def test_master_that_is_read() -> None:
     os.close(slave)
     for reason in (ConnectionDone(), ConnectionLost(), ConnectionDone()):
         assert not output.is_closed
-        output.connectionLost(Failure(reason))
+        lose(output, reason)
     assert recorder.received == [bytes(READ_BYTES - 2) + b"ab", b"cd"]
     assert recorder.closed == [1]
     assert output.buffered() == 0
@@ -184,10 +183,10 @@ def test_failure_that_is_no_hang_up(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, name, fail)
     with pytest.raises(OSError, match="No such device"):
         output.doRead()
-    output.connectionLost(Failure(RuntimeError()))
+    lose(output, RuntimeError())
     typing.end()
     with pytest.raises(OSError, match="No such device"):
         typing.doWrite()
-    typing.connectionLost(Failure(RuntimeError()))
+    lose(typing, RuntimeError())
     assert recorder.closed == [1, 0]
     os.close(slave)

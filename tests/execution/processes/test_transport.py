@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from tests.execution.owners import asynchronous, open_descriptors, reactor, until
+from tests.execution.owners import asynchronous, lose, open_descriptors, reactor, until
 from tests.execution.processes.recorder import ExitRecorder, PipeRecorder, Recorder, end_of, shell
 from twisted_rsh.execution.processes import exits
 from twisted_rsh.execution.processes.descriptors import peer_is_gone
@@ -266,7 +266,7 @@ async def test_pidfd_watch() -> None:
     watch.doRead()
     assert not recorder.reports
     for _ in range(2):
-        watch.connectionLost(Failure(RuntimeError("what was called has failed")))
+        lose(watch, RuntimeError("what was called has failed"))
     assert watch.fileno() == -1
     await deferLater(reactor, 0)  # the turn in which descriptors are closed
     assert open_descriptors() == before
@@ -335,11 +335,11 @@ def test_hang_up_with_data() -> None:
     pipe.resume()
     os.write(other, b"abcd")
     os.close(other)
-    pipe.connectionLost(Failure(ConnectionDone()))
+    lose(pipe, ConnectionDone())
     assert (recorder.received, pipe.is_closed) == ([b"abc"], False)
     assert pipe in reactor.getReaders()
-    pipe.connectionLost(Failure(ConnectionDone()))
-    pipe.connectionLost(Failure(ConnectionDone()))
+    lose(pipe, ConnectionDone())
+    lose(pipe, ConnectionDone())
     assert (recorder.received, pipe.is_closed) == ([b"abc", b"d"], True)
 
 
@@ -351,12 +351,12 @@ def test_hang_up_without_room() -> None:
     pipe.doRead()
     recorder.room = 0
     os.close(other)
-    pipe.connectionLost(Failure(ConnectionDone()))
+    lose(pipe, ConnectionDone())
     assert not pipe.is_closed
     recorder.room = 1
     pipe.doRead()
     recorder.room = 0
-    pipe.connectionLost(Failure(ConnectionDone()))
+    lose(pipe, ConnectionDone())
     assert (recorder.received, pipe.is_closed) == ([b"a", b"b"], True)
 
 

@@ -17,9 +17,8 @@ from typing import cast
 import pytest
 from twisted.internet.task import Clock, deferLater
 from twisted.logger import LogEvent, capturedLogs
-from twisted.python.failure import Failure
 
-from tests.execution.owners import PATIENCE, asynchronous, open_descriptors, reactor, until
+from tests.execution.owners import PATIENCE, asynchronous, lose, open_descriptors, reactor, until
 from tests.execution.real_trees import is_alive, requires_proc
 from twisted_rsh.execution.processes.exits import ExitReport
 from twisted_rsh.execution.processes.interfaces import IJobReactor
@@ -357,8 +356,8 @@ async def test_reactor_gives_up(guardian: Guardian) -> None:
     """`connectionLost` closes the pipe, once."""
     assert guardian.logPrefix() == "Guardian"
     before = open_descriptors()
-    guardian.connectionLost(Failure(OSError()))
-    guardian.connectionLost(Failure(OSError()))
+    lose(guardian, OSError())
+    lose(guardian, OSError())
     await deferLater(reactor, 0)  # the turn in which descriptors are closed
     assert len(open_descriptors()) == len(before) - 1
     guardian.stop()

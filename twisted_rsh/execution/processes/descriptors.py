@@ -7,9 +7,9 @@ import fcntl
 import os
 import select
 from collections.abc import Callable, Collection
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.interfaces import IFileDescriptor, IReadWriteDescriptor
+from twisted.internet.interfaces import IFileDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -64,6 +64,8 @@ def open_pipe() -> tuple[int, int]:
     :raises OSError: no descriptors are left; none stays open.
     """
     reading, writing = os.pipe()
+    if reading >= FIRST_OWN and writing >= FIRST_OWN:
+        return reading, writing
     try:
         reading = above_child_fds(reading)
     except OSError:
@@ -147,7 +149,8 @@ def peer_is_gone(fd: int) -> bool:
 class WatchedDescriptor:
     """A descriptor that the reactor watches, and whose number stays taken until all events of one look are dealt with.
 
-    A subclass adds `doRead` or `doWrite`, or both.
+    A subclass adds `doRead` or `doWrite`, or both, and calls :meth:`watch_reading` or :meth:`watch_writing`.  These ask
+    the reactor only for what changes: it takes four calls to find that there is nothing to do.
 
     :param reactor: watches the descriptor.
     :param fd: the descriptor, which this object owns from now on; -1 for one that is closed from the beginning.
@@ -157,6 +160,7 @@ class WatchedDescriptor:
     def __init__(self, reactor: IJobReactor, fd: int) -> None:
         self._reactor = reactor
         self._fd = fd
+        self._is_watched_reading = self._is_watched_writing = False
         self.is_closed = fd < 0
 
     def fileno(self) -> int:
@@ -167,21 +171,39 @@ class WatchedDescriptor:
         """Return the name that the reactor uses in its log."""
         return type(self).__name__
 
+    def watch_reading(self, is_watched: bool) -> None:
+        """Have the reactor call `doRead` when there is something to read, or not any more."""
+        if is_watched is not self._is_watched_reading:
+            change = self._reactor.addReader if is_watched else self._reactor.removeReader
+            change(self)  # type: ignore[arg-type]  # the subclass reads
+            self._is_watched_reading = is_watched
+
+    def watch_writing(self, is_watched: bool) -> None:
+        """Have the reactor call `doWrite` when there is room to write, or not any more."""
+        if is_watched is not self._is_watched_writing:
+            change = self._reactor.addWriter if is_watched else self._reactor.removeWriter
+            change(self)  # type: ignore[arg-type]  # the subclass writes
+            self._is_watched_writing = is_watched
+
     def close(self) -> None:
         """Stop watching the descriptor now, and close it (:func:`twisted_rsh.closing.close_after_events`).
 
         Harmless when it is closed.
         """
         if not self.is_closed:
-            watched = cast("IReadWriteDescriptor", self)  # either or both, as the subclass has it
-            self._reactor.removeReader(watched)
-            self._reactor.removeWriter(watched)
+            if self._is_watched_reading:
+                self.watch_reading(False)
+            if self._is_watched_writing:
+                self.watch_writing(False)
             fd, self._fd, self.is_closed = self._fd, -1, True
             close_after_events(self._reactor, os.close, fd)
 
     def connectionLost(self, reason: Failure) -> None:
         """Close; the reactor calls this at a hang-up without data, or when something it called has failed.
 
+        The reactor has stopped watching the descriptor before.
+
         :param reason: a hang-up, or the failure.
         """
+        self._is_watched_reading = self._is_watched_writing = False
         self.close()

@@ -5,6 +5,7 @@ A pidfd tells of an exit where the system has one, SIGCHLD elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -71,21 +72,20 @@ class IExitListener(Interface):
 # Noticing an exit
 
 
-def watch_exit(reactor: IJobReactor, pid: int, listener: IExitListener) -> None:
+def watch_exit(reactor: IJobReactor, pid: int, listener: IExitListener) -> PidfdWatch | None:
     """Watch a child by the best means that the system has.
 
     :param reactor: watches the pidfd.
     :param pid: a child of this process that has not been waited for.
     :param listener: its `process_exited` is called once, from the reactor, never from within this call.
+    :returns: the watch, whose `doRead` may be called from the reactor to look at once; ``None`` where there is no
+        pidfd.
     """
     if hasattr(os, "pidfd_open"):
-        try:
-            PidfdWatch(reactor, pid, listener)
-        except OSError:
-            pass  # SIGCHLD does without a descriptor
-        else:
-            return
+        with contextlib.suppress(OSError):  # SIGCHLD does without a descriptor
+            return PidfdWatch(reactor, pid, listener)
     reactor.callLater(0, SigchldWatch(pid, listener).start)
+    return None
 
 
 @implementer(IReadDescriptor)
@@ -105,14 +105,14 @@ class PidfdWatch(WatchedDescriptor):
         self._pid = pid
         self._listener = listener
         try:
-            reactor.addReader(self)
+            self.watch_reading(True)
         except BaseException:
             os.close(self._fd)
             raise
 
     def doRead(self) -> None:
         """Wait for the child without blocking; the reactor calls this when it has exited."""
-        report = _reap(self._pid)
+        report = None if self.is_closed else _reap(self._pid)
         if report is not None:
             self.close()
             self._listener.process_exited(report)

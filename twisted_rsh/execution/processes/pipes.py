@@ -31,6 +31,12 @@ WIDE_PIPE_BYTES = 256 * 1024
 8 % faster than Linux's 64 KiB at 10 % less processor time.  1 MiB is another 4 % faster, but a user may have no more
 than 64 such pipes; the system makes every later pipe of that user a small one (pipe(7), ``pipe-user-pages-soft``)."""
 
+_CAN_WIDEN = hasattr(fcntl, "F_SETPIPE_SZ")
+"""Whether this system can make a pipe hold more, as Linux can."""
+
+_HANG_UPS = (ConnectionDone, ConnectionLost)
+"""What the reactor reports when the other end is closed."""
+
 _PEER_IS_GONE = {errno.EPIPE, errno.EIO}
 """Error numbers of a write that no process can read: the first is a pipe's, the second a terminal's."""
 
@@ -63,12 +69,14 @@ class _Pipe(WatchedDescriptor):
         report it.
     :param number: the descriptor that the other end is in the child.
     :param owner: learns that the pipe is closed; ``None`` when nothing depends on it.
+    :ivar was_closed_by_reactor: whether it is closed because the reactor has found its end.
     """
 
     def __init__(self, reactor: IJobReactor, fd: int, number: int, owner: IPipeOwner | None) -> None:
         super().__init__(reactor, fd)
         self._number = number
         self._owner = owner
+        self.was_closed_by_reactor = False
         if fd >= 0:
             os.set_blocking(fd, False)
 
@@ -87,6 +95,11 @@ class _Pipe(WatchedDescriptor):
             if self._owner is not None:
                 self._owner.pipe_closed(self._number)
 
+    def connectionLost(self, reason: Failure) -> None:
+        """Close: the other end is closed, or the reactor's call has failed."""
+        self.was_closed_by_reactor = True
+        super().connectionLost(reason)
+
 
 @implementer(IReadDescriptor)
 class OutputPipe(_Pipe):
@@ -99,7 +112,6 @@ class OutputPipe(_Pipe):
     :param number: the descriptor that the other end is in the child.
     :param protocol: its `output_room` bounds each read, and its `childDataReceived` takes the bytes.
     :param owner: learns that the pipe is closed; ``None`` when nothing depends on it.
-    :ivar has_ended: whether it is closed because the reactor's read has found the end.
     :ivar is_reading: whether it reads: it has been resumed, and not paused since.
     """
 
@@ -114,20 +126,19 @@ class OutputPipe(_Pipe):
         super().__init__(reactor, fd, number, owner)
         self._protocol = protocol
         self.is_reading = False
-        self._is_wide = not hasattr(fcntl, "F_SETPIPE_SZ")
-        self.has_ended = False
+        self._is_wide = not _CAN_WIDEN
 
     def pause(self) -> None:
         """Stop reading until :meth:`resume`; a full pipe then stops the job.  Harmless when closed."""
         if not self.is_closed:
             self.is_reading = False
-            self._reactor.removeReader(self)
+            self.watch_reading(False)
 
     def resume(self) -> None:
         """Read from now on.  Harmless when reading already, or closed."""
         if not self.is_closed:
             self.is_reading = True
-            self._reactor.addReader(self)
+            self.watch_reading(True)
 
     def is_exhausted(self) -> bool:
         """Tell whether every byte was read and no process can write another; a paused pipe does not notice."""
@@ -146,7 +157,7 @@ class OutputPipe(_Pipe):
                 self._widen()
             self._protocol.childDataReceived(self._number, data)
         elif data is not None:
-            self.has_ended = True
+            self.was_closed_by_reactor = True
             self.close()
 
     def _widen(self) -> None:
@@ -170,13 +181,17 @@ class OutputPipe(_Pipe):
 
         :param reason: a hang-up, or the failure.
         """
-        if not reason.check(ConnectionDone, ConnectionLost):
-            self.close()
+        if not isinstance(reason.value, _HANG_UPS):
+            super().connectionLost(reason)
             return
+        self._is_watched_reading = False
         self.doRead()
+        if self.is_closed:
+            return
         if self.is_reading:
             self.resume()
         elif self.is_exhausted():  # the end needs no room
+            self.was_closed_by_reactor = True
             self.close()
 
 
@@ -192,6 +207,7 @@ class InputPipe(_Pipe):
     :param number: the descriptor that the other end is in the child.
     :param source: learns how many bytes the pipe took; ``None`` when it need not.
     :param owner: learns that the pipe is closed; ``None`` when nothing depends on it.
+    :ivar was_ended_empty: whether its source has ended it when all bytes were taken, and knows that they were.
     """
 
     def __init__(
@@ -206,12 +222,12 @@ class InputPipe(_Pipe):
         self._source = source
         self._queue: deque[memoryview] = deque()
         self._ending = False
-        self._is_waiting = False
+        self.was_ended_empty = False
 
     def watch(self) -> None:
         """Watch from now on whether the reader goes away.  Harmless when closed."""
         if not self.is_closed:
-            self._reactor.addReader(self)
+            self.watch_reading(True)
 
     def write(self, data: bytes) -> None:
         """Queue bytes.  They are dropped when the pipe is closed or about to be.
@@ -225,7 +241,7 @@ class InputPipe(_Pipe):
                 try:
                     self._write_queued()
                 except OSError:
-                    self._wait(True)  # the reactor meets the same error, logs it, and closes the pipe
+                    self.watch_writing(True)  # the reactor meets the same error, logs it, and closes the pipe
 
     def end(self) -> None:
         """Close the pipe behind what is queued."""
@@ -233,6 +249,7 @@ class InputPipe(_Pipe):
             return
         self._ending = True
         if not self._queue:
+            self.was_ended_empty = True
             self._finish()
 
     def close(self) -> None:
@@ -267,7 +284,7 @@ class InputPipe(_Pipe):
             if e.errno not in _PEER_IS_GONE:
                 raise
             is_broken = True
-        self._wait(bool(self._queue))
+        self.watch_writing(bool(self._queue))
         if is_broken:
             self.close()
         elif self._ending and not self._queue:
@@ -275,15 +292,8 @@ class InputPipe(_Pipe):
         if total and self._source is not None:
             self._source.input_taken(total)
 
-    def _wait(self, is_waiting: bool) -> None:
-        """Have the reactor call :meth:`doWrite` when the pipe can take bytes, or not any more."""
-        if is_waiting:
-            self._reactor.addWriter(self)
-        elif self._is_waiting:
-            self._reactor.removeWriter(self)
-        self._is_waiting = is_waiting
-
     def doRead(self) -> None:
         """Look whether the reader is gone; a reactor that cannot tell a hang-up from data calls this for both."""
         if peer_is_gone(self._fd):
+            self.was_closed_by_reactor = True
             self.close()

@@ -50,6 +50,9 @@ _SHELL_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 _SHELLS_OWN = (b"PWD", b"OLDPWD", b"SHLVL")
 """Variables that a shell adds to the environment of what it executes; bash makes ``SHLVL`` 0 all the same."""
 
+_CHILD_NUMBERS = frozenset(range(FIRST_OWN))
+"""The descriptors that a child may have."""
+
 _RESET_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 """Signals that a job finds at their default: Python ignores SIGPIPE, ``nohup`` SIGHUP.  KILL and STOP have no other."""
 
@@ -160,14 +163,18 @@ class _Setup:
     def add_input_pipe(self, number: int) -> int:
         """Give the child the reading end of a new pipe, and return the other."""
         reading, writing = open_pipe()
-        self.give(self.lend(reading), number)
-        return self.keep(writing)
+        self._lent.append(reading)
+        self._kept.append(writing)
+        self.actions.append((os.POSIX_SPAWN_DUP2, reading, number))
+        return writing
 
     def add_output_pipe(self, number: int) -> int:
         """Give the child the writing end of a new pipe, and return the other."""
         reading, writing = open_pipe()
-        self.give(self.lend(writing), number)
-        return self.keep(reading)
+        self._lent.append(writing)
+        self._kept.append(reading)
+        self.actions.append((os.POSIX_SPAWN_DUP2, writing, number))
+        return reading
 
     def add_terminal(self, terminal: Terminal, number: int | None) -> tuple[int, int, str]:
         """Let the child open a new terminal, and return descriptors to write to and to read from, and its name.
@@ -218,7 +225,7 @@ def spawn(
         that a script names is missing), ``EACCES``, ``ENOEXEC``, ``E2BIG``, ``EMFILE``, ``EAGAIN``, ...
     """
     numbers = [1, 2 if terminal else error_at, *inherited, *(() if input_at is None else (input_at,))]
-    if len(set(numbers)) < len(numbers) or not all(0 <= number < FIRST_OWN for number in numbers):
+    if len(set(numbers)) < len(numbers) or not _CHILD_NUMBERS.issuperset(numbers):
         raise ValueError(f"a child's descriptors are different numbers below {FIRST_OWN}, not {sorted(numbers)}")
     setup = _Setup()
     try:

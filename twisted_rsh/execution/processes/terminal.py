@@ -340,8 +340,8 @@ class TerminalInput(InputPipe):
                 raise
             self.close()
             return
-        self._wait(False)
+        self.watch_writing(False)
 
     def _finish(self) -> None:
         self._is_finishing = True
-        self._wait(True)
+        self.watch_writing(True)

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN
-from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, failure_of, watch_exit
+from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, PidfdWatch, failure_of, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor, IPipeOwner
 from twisted_rsh.execution.processes.pipes import FlowControlledProtocol, InputPipe, OutputPipe
 from twisted_rsh.execution.processes.spawn import NOTHING_INHERITED, Spawned, SpawnPlan, spawn
@@ -165,6 +165,7 @@ class SpawnedProcess:
         self.terminal_name = spawned.terminal
         input_type, output_type = (TerminalInput, TerminalOutput) if spawned.terminal else (InputPipe, OutputPipe)
         self._input = input_type(reactor, _or_closed(spawned.stdin), 0, protocol, self)
+        self._exit_watch: PidfdWatch | None = None
         self._outputs = {
             1: output_type(reactor, spawned.stdout, 1, protocol, self),
             2: OutputPipe(reactor, _or_closed(spawned.stderr), 2, protocol, self),
@@ -175,12 +176,14 @@ class SpawnedProcess:
             self._input.watch()
             for output in self._outputs.values():
                 output.resume()
-            watch_exit(reactor, spawned.pid, self)
+            self._exit_watch = watch_exit(reactor, spawned.pid, self)
         except BaseException:
             self._abandon(spawned.pid)
             raise
-        with _log.failuresHandled("while making the connection of a process"):
+        try:
             protocol.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted does not annotate it
+        except Exception:  # noqa: BLE001 - the protocol's error does not end the process
+            _log.failure("while making the connection of a process")
         if spawned.stderr is None:
             reactor.callLater(0, self._report_closed, 2)
 
@@ -205,10 +208,30 @@ class SpawnedProcess:
                 self._hang_up()
         if childFD not in self._open:
             return
-        if childFD in self._outputs and self._outputs[childFD].has_ended:
-            self._report_closed(childFD)  # the reactor's read has found the end: this is the reactor's call already
-        else:
-            self._reactor.callLater(0, self._report_closed, childFD)
+        if childFD == 0:
+            # A running process is not over yet, so that the report leads to no call of whoever ends the input.
+            is_quiet = self._input.was_ended_empty and self.pid is not None
+            if is_quiet or self._input.was_closed_by_reactor:
+                self._report_closed(0)
+                return
+        elif self._outputs[childFD].was_closed_by_reactor:  # this is the reactor's call already
+            self._report_closed(childFD)
+            self._look_further()
+            return
+        self._reactor.callLater(0, self._report_closed, childFD)
+
+    def _look_further(self) -> None:
+        """Look for the ends that mostly come with the end of an output: of the other output, and of the process.
+
+        Otherwise the reactor would report each of them by an event of its own.
+        """
+        for output in self._outputs.values():
+            if not output.is_closed:
+                if output.is_reading:
+                    output.doRead()
+                return
+        if self._exit_watch is not None:
+            self._exit_watch.doRead()
 
     def _hang_up(self) -> None:
         """Close the last of our descriptors of the terminal, which hangs it up.
@@ -222,8 +245,10 @@ class SpawnedProcess:
 
     def _report_closed(self, number: int) -> None:
         self._open.discard(number)
-        with _log.failuresHandled("while reporting a closed stream of a process"):
+        try:
             self._protocol.childConnectionLost(number)
+        except Exception:  # noqa: BLE001 - the other reports must follow
+            _log.failure("while reporting a closed stream of a process")
         self._report_end()
 
     def process_exited(self, report: ExitReport) -> None:
@@ -233,14 +258,18 @@ class SpawnedProcess:
         if self._outputs[1].is_closed:
             self._hang_up()
         self._reason = failure_of(report.status)
-        with _log.failuresHandled("while reporting the exit of a process"):
+        try:
             self._protocol.processExited(self._reason)
+        except Exception:  # noqa: BLE001 - as above
+            _log.failure("while reporting the exit of a process")
         self._report_end()
 
     def _report_end(self) -> None:
         if self._reason is not None and not self._open:
-            with _log.failuresHandled("while reporting the end of a process"):
+            try:
                 self._protocol.processEnded(self._reason)
+            except Exception:  # noqa: BLE001 - as above
+                _log.failure("while reporting the end of a process")
 
     # Input
 

@@ -27,6 +27,8 @@ TYPED_BYTES = 1024
 """Bytes that a terminal gets at a time.  If a command ends without reading them, the next command reads at most these.
 A terminal holds four times as many."""
 
+_STREAMS = tuple(Stream)
+
 _MAX_LOOKS = 4
 """Measurements of the backlog before :meth:`ShellProcess.settle` takes an output as complete though it is never empty.
 On a terminal each measurement finds no more than :data:`twisted_rsh.execution.processes.pipes.READ_BYTES`; the terminal
@@ -166,7 +168,7 @@ class ShellProcess(FlowControlledProtocol):
 
     def output_room(self, childFD: int) -> int:
         """Return how many bytes of an output may be read now."""
-        return self._shell.output_room(Stream(childFD))
+        return self._shell.output_room(_STREAMS[childFD])
 
     def input_taken(self, size: int) -> None:
         """Let the terminal feed type the next piece."""
@@ -195,7 +197,7 @@ class ShellProcess(FlowControlledProtocol):
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         """Hand output to the shell."""
-        stream = Stream(childFD)
+        stream = _STREAMS[childFD]
         self._shell.output_received(stream, data)
         if self._is_settling and self._backlog.delivered(stream, len(data)) and self._backlog.is_empty:
             if self._looks < _MAX_LOOKS:

@@ -343,7 +343,7 @@ class Guardian(WatchedDescriptor):
                 # The pipe takes so short a write whole or not at all (pipe(7), PIPE_BUF).
                 os.write(self._fd, self._line(key))
             except BlockingIOError:
-                self._reactor.addWriter(self)
+                self.watch_writing(True)
                 return
             except BrokenPipeError:  # the watch of its exit reports that
                 self.close()
@@ -353,7 +353,7 @@ class Guardian(WatchedDescriptor):
                 self._told.add(key)
             else:
                 self._told.discard(key)
-        self._reactor.removeWriter(self)
+        self.watch_writing(False)
 
     def _line(self, key: bytes) -> bytes:
         job = self._jobs.get(key)

@@ -34,6 +34,7 @@ class SuspensionWatch:
         self._watched: dict[int, ISuspensionListener] = {}
         self._stopped: set[int] = set()
         self._call: IDelayedCall | None = None
+        self._is_started = False
 
     def watch(self, pid: int, listener: ISuspensionListener) -> None:
         """Watch a process from now on.
@@ -53,7 +54,21 @@ class SuspensionWatch:
         """
         self._watched.pop(pid, None)
         self._stopped.discard(pid)
-        if not self._watched and self._call is not None:
+        if not (self._watched or self._is_started):
+            self._cancel()
+
+    def start(self) -> None:
+        """Let one call outlive many short jobs, so that these cost nothing; call :meth:`stop` in the end."""
+        self._is_started = True
+
+    def stop(self) -> None:
+        """Leave no call behind when no process is watched."""
+        self._is_started = False
+        if not self._watched:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._call is not None:
             self._call.cancel()
             self._call = None
 

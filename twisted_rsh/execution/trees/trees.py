@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 
 from twisted.logger import Logger
@@ -72,6 +73,7 @@ class JobTrees:
         if self._owns_process:
             become_subreaper()
         self._adopted.start()
+        self.suspension.start()
         folder = "" if self.control_group is None else self._create(self.control_group)
         # Before this process enters the group: the guardian has to outlive what it ends.
         if self.control_group is not None and folder:
@@ -103,6 +105,7 @@ class JobTrees:
             self.control_group.leave()
         self._guardian.stop()
         self._adopted.stop()
+        self.suspension.stop()
 
     def kill_jobs(self) -> None:
         """Kill all jobs now; a signal's handler may call this.  What escapes, the guardian kills when this process has
@@ -113,7 +116,7 @@ class JobTrees:
 
     def new_mark(self) -> bytes:
         """Draw the mark of a job that is about to be started."""
-        return self._mark_prefix + secrets.token_hex(MARK_BYTES // 2).encode("ascii")
+        return self._mark_prefix + os.urandom(MARK_BYTES // 2).hex().encode("ascii")
 
     def job_started(self, pid: int, mark: bytes, born: int) -> None:
         """Learn that a job was started.
