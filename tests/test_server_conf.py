@@ -266,6 +266,8 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda conf: ((conf.parent / "authorized_keys").touch(), (conf.parent / "authorized_keys").chmod(0o666)),
         "run: chmod go-w",
     ),
+    "the mode of the folder": (lambda conf: conf.parent.chmod(0o755), "run: chmod 700"),
+    "the mode of the folder of records": (lambda conf: (conf.parent / "run").mkdir(mode=0o755), "run: chmod 700"),
     "the file's kind": (make_fifo, "is not a regular file"),
 }
 """What --check finds: how to make it, and what its line says."""

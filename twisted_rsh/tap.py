@@ -55,7 +55,7 @@ from twisted_rsh.server.reloading import Reread
 from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe, escape
 from twisted_rsh.server_conf import ConfMistake, Keywords, given_options, quoted, read_settings
 from twisted_rsh.trust.authorized_keys import KeyFiles
-from twisted_rsh.trust.files import FileProblem
+from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 from twisted_rsh.trust.private_memory import hide_memory
 from twisted_rsh.trust.server_key import read_server_key
@@ -482,6 +482,10 @@ def check(options: Options) -> NoReturn:
         for description in options["listen"]:
             if not description.startswith("systemd:"):
                 _Endpoint(reactor, description)
+        # A first start makes those that are missing.
+        for folder in (folders.config, *map(os.path.dirname, (folders.server_key_path, folders.record_path(0)))):
+            if os.path.lexists(folder):
+                ensure_private_folder(folder)
         faults = KeyFiles(folders).look()
         try:
             key = f"the server's key is {read_server_key(folders).fingerprint}"

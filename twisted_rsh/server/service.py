@@ -98,6 +98,11 @@ class RemoteShellService(Service):
                 return number
         raise LookupError("the server listens on no TCP port")
 
+    @property
+    def addresses(self) -> list[str]:
+        """Where the server listens, for people; empty while it does not."""
+        return [show_address(port.getHost()) for port in self._ports]
+
     def when_listening(self) -> Deferred[list[IListeningPort]]:
         """Wait until the service, which has been started, listens everywhere.
 
@@ -197,7 +202,7 @@ class RemoteShellService(Service):
             self._key_watch.start()
         self.log.info(
             "rsh listens on {addresses}; its key is {fingerprint}",
-            addresses=", ".join(show_address(port.getHost()) for port in ports),
+            addresses=", ".join(self.addresses),
             fingerprint=self.fingerprint,
         )
         for warning in warnings_about(ports):

@@ -26,6 +26,7 @@ from twisted_rsh.server.reloading import Reread
 from twisted_rsh.server.service import RemoteShellService
 from twisted_rsh.server.sighup import ISighupListener, SighupHandler
 from twisted_rsh.server.stop_signals import IStopListener, StopSignals
+from twisted_rsh.server.systemd import Systemd
 
 __all__ = ["FAILURE_STATUS", "NOT_REREAD", "USAGE_STATUS", "StandAloneService", "describe", "escape", "status_of"]
 
@@ -69,6 +70,7 @@ class StandAloneService(RemoteShellService):
         self._sighup = SighupHandler(cast("IReactorFromThreads", self._reactor), self)
         self._signals = StopSignals(self)
         self._collector = Collector(cast("IReactorTime", self._reactor), self._factory.sessions.turns)
+        self._systemd = Systemd(os.environ, cast("IReactorTime", self._reactor))
         self._is_starting = False
         self._refusal: BaseException | None = None
         # twistd changes it when it becomes a daemon; the files that jobs create should not depend on that.
@@ -96,10 +98,14 @@ class StandAloneService(RemoteShellService):
             raise self._launcher.end_before_start(status_of(self._refusal))
         self._launcher.started()
         self._sighup.install()
-        cast("IReactorCore", self._reactor).callWhenRunning(self._signals.install)
+        core = cast("IReactorCore", self._reactor)
+        core.callWhenRunning(self._signals.install)
+        # Then, as systemd may send signals as soon as it knows.
+        self.when_listening().addCallbacks(lambda _: core.callWhenRunning(self._tell_ready), lambda _: None)
 
     def stopService(self) -> Deferred[None]:
         self._signals.stopping()
+        self._systemd.stopping(f"stopping: {len(self._factory.sessions)} sessions are told, and their jobs end")
         stopping = super().stopService()
         stopping.addBoth(self._stopped)
         return stopping
@@ -127,8 +133,9 @@ class StandAloneService(RemoteShellService):
 
     def sighup_received(self) -> None:
         """Read the configuration again, and check the keys of all sessions again."""
+        self._systemd.reloading()
         self._reload()
-        self.recheck_keys()
+        self.recheck_keys().addCallback(lambda _: self._tell_ready())
 
     def terminal_gone(self) -> None:
         """End the program."""
@@ -162,7 +169,12 @@ class StandAloneService(RemoteShellService):
         with contextlib.suppress(ReactorNotRunning):  # it ends already
             cast("IReactorCore", self._reactor).stop()
 
+    def _tell_ready(self) -> None:
+        if self.running:
+            self._systemd.ready(f"serving on {', '.join(self.addresses)}")
+
     def _stopped(self, result: Failure | None) -> Failure | None:
+        self._systemd.close()
         self._trees.stop()
         self._collector.stop()
         self._sighup.restore()
