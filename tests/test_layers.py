@@ -25,14 +25,22 @@ LAYERS = {
     "interfaces": {"core"},
     "closing": set(),  # the end of a descriptor, for all that the reactor watches
     "limited_log": set(),
-    "trust": {"limited_log", "trust", "core", "interfaces"},
+    "log_level": set(),
+    "trust": {"limited_log", "log_level", "trust", "core", "interfaces"},
     "execution.account": {"core"},
-    "execution.processes": {"execution.processes", "closing", "core"},
-    "execution.trees": {"execution.trees", "execution.processes", "execution.account", "core", "interfaces"},
+    "execution.processes": {"log_level", "execution.processes", "closing", "core"},
+    "execution.trees": {
+        "log_level",
+        "execution.trees",
+        "execution.processes",
+        "execution.account",
+        "core",
+        "interfaces",
+    },
     "execution.shells": {*EXECUTION, "core", "interfaces"},
-    "execution": {*EXECUTION, "core", "interfaces"},
+    "execution": {*EXECUTION, "log_level", "core", "interfaces"},
     "link": {"link", "trust", "core", "interfaces"},
-    "server": {"server", "clock", "limited_log", "link", *EXECUTION, "trust", "core", "interfaces"},
+    "server": {"server", "clock", "limited_log", "log_level", "link", *EXECUTION, "trust", "core", "interfaces"},
     "client": {"client", "clock", "closing", "link", "trust", "core", "interfaces"},
     "cli": {"cli", "fleet", "client", "clock", "closing", "trust", "core"},
     # On top of the package, as a stranger's would be: the public names, and the seams.
@@ -43,7 +51,8 @@ LAYERS = {
     "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
     # On top of the package, as a stranger's would be: the public face alone.
     "ansible": {"ansible", ""},
-    "tap": {"server", "clock", "link", *EXECUTION, "trust", "core", "interfaces"},
+    "server_conf": {"trust", "core"},
+    "tap": {"server_conf", "log_level", "server", "clock", "link", *EXECUTION, "trust", "core", "interfaces"},
     # A program of its own that a job runs: it knows bytes and files, and nothing of this protocol.
     "files": {"files"},
     # The programs: nothing imports them.

@@ -79,8 +79,8 @@ def test_types_are_shipped(setup: configparser.ConfigParser) -> None:
     assert files("twisted_rsh").joinpath("py.typed").is_file()
 
 
-def test_completion_and_manual_are_shipped(setup: configparser.ConfigParser) -> None:
-    """The scripts for bash and zsh are in the package, and with the manual pages where shells and man look for them."""
+def test_completion_manual_and_units_are_shipped(setup: configparser.ConfigParser) -> None:
+    """The scripts for bash and zsh are in the package, and with the manual pages and units where each is looked for."""
     assert lines(setup["options.package_data"]["twisted_rsh.cli"]) == ["completion_scripts/*"]
     shipped = {folder: lines(paths) for folder, paths in setup["options.data_files"].items()}
     assert shipped == {
@@ -88,6 +88,8 @@ def test_completion_and_manual_are_shipped(setup: configparser.ConfigParser) -> 
         "share/zsh/site-functions": ["twisted_rsh/cli/completion_scripts/_trsh"],
         "share/man/man1": ["man/trsh.1", "man/twisted-rsh.1"],
         "share/man/man5": ["man/twisted_rsh.config.5"],
+        "lib/systemd/system": ["systemd/twisted-rsh@.service", "systemd/twisted-rsh@.socket"],
+        "share/twisted-rsh": ["systemd/hardening.conf"],
     }
     assert all((ROOT / path).is_file() for paths in shipped.values() for path in paths)
 

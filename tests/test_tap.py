@@ -92,6 +92,10 @@ def test_nothing_said() -> None:
     assert dict(options) == {
         "port": DEFAULT_PORT,
         "config-dir": None,
+        "config": None,
+        "check": 0,
+        "show": 0,
+        "log-level": "info",
         "shell": None,
         "encoding": None,
         "login-timeout": LOGIN_SECONDS,

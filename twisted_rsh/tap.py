@@ -6,7 +6,7 @@ import codecs
 import ipaddress
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, cast
 
 if os.name != "posix":  # the modules below need fcntl and pwd, which other systems do not have
@@ -35,7 +35,9 @@ from twisted_rsh.execution.sftp import OFF, OWN, SYSTEM
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
+from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.log_level import LOG_LEVELS, set_log_level
 from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import (
     MAX_KEPT_JOBS,
@@ -48,13 +50,20 @@ from twisted_rsh.server.capacity import (
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.options import ServiceOptions
-from twisted_rsh.server.portal import local_portal
-from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe
-from twisted_rsh.trust.files import FileProblem
-from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.server.portal import SingleUserRealm, local_portal
+from twisted_rsh.server.reloading import Reread
+from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe, escape
+from twisted_rsh.server_conf import ConfMistake, Keywords, given_options, quoted, read_settings
+from twisted_rsh.trust.authorized_keys import KeyFiles
+from twisted_rsh.trust.files import FileProblem, ensure_private_folder
+from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 from twisted_rsh.trust.private_memory import hide_memory
+from twisted_rsh.trust.server_key import read_server_key
 
-__all__ = ["Options", "makeService", "refuse_to_start"]
+__all__ = ["KEYWORDS", "Options", "check", "makeService", "refuse_to_start"]
+
+FAULT_STATUS = 1
+"""The exit status of ``--check`` when something is not as it should be."""
 
 MAX_JOB_PROCESSES = 2**22
 """Processes that ``--max-processes-per-job`` may allow: as many as Linux can have (``PID_MAX_LIMIT``)."""
@@ -97,8 +106,48 @@ def _cgroups(text: str) -> str:
     return text
 
 
+def _log_level(text: str) -> str:
+    if text not in LOG_LEVELS:
+        raise usage.UsageError(f"--log-level takes {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}, not {text!a}")
+    return text
+
+
+def _encoding(text: str) -> str:
+    try:
+        codecs.lookup(text)
+    except LookupError:
+        raise usage.UsageError(
+            f"--encoding {text!a} is not a code page that Python knows; name one such as utf-8"
+        ) from None
+    return text
+
+
+def _program(option: str, text: str) -> str:
+    if not (os.path.isfile(text) and os.access(text, os.X_OK)):
+        raise usage.UsageError(f"--{option} {text!a} is not a program that can be run")
+    return text
+
+
+def _shell(text: str) -> str:
+    if not os.path.isabs(text):
+        raise usage.UsageError(f"--shell {text!a} is not an absolute path, such as /bin/sh")
+    return _program("shell", text)
+
+
+def _sftp(text: str) -> str:
+    if text in (SYSTEM, OWN, OFF):
+        return text
+    if not os.path.isabs(text):
+        raise usage.UsageError(f"--sftp takes system, own, off or the absolute path of a program, not {text!a}")
+    return _program("sftp", text)
+
+
 class Options(usage.Options):
-    """The command line of ``rsh``.  A mistake ends the program with one line on stderr and status 2."""
+    """The command line of ``rsh``.  A mistake ends the program with one line on stderr and status 2.
+
+    :ivar conf_path: the file of options, which need not exist; ``None`` if no folder is known where it could be.
+    :ivar conf_was_read: whether it exists, and has been read.
+    """
 
     synopsis = "[options]"
     longdesc = (
@@ -108,8 +157,9 @@ class Options(usage.Options):
     optParameters = [  # noqa: RUF012 - the name and the form that usage.Options reads
         ["port", "p", DEFAULT_PORT, "TCP port to listen on; 0 for a free one.", _whole_number("port", 0, 65535)],
         ["config-dir", None, None, "Folder of the keys and records.  [default: the XDG folders]"],
-        ["shell", None, None, "Absolute path of the shell that runs commands.  [default: the login shell]"],
-        ["encoding", None, None, "Code page of the commands and their text.  [default: the locale's]"],
+        ["config", None, None, "File of further options.  [default: server.conf in the folder of the keys]"],
+        ["shell", None, None, "Absolute path of the shell that runs commands.  [default: the login shell]", _shell],
+        ["encoding", None, None, "Code page of the commands and their text.  [default: the locale's]", _encoding],
         ["login-timeout", None, LOGIN_SECONDS, "Seconds that a client has to log in.", _positive("login-timeout")],
         [
             "max-unauthenticated",
@@ -231,10 +281,18 @@ class Options(usage.Options):
             _cgroups,
         ],
         [
+            "log-level",
+            None,
+            LOG_LEVELS[0],
+            "Least level of the lines of the log: info, warn, error, critical.",
+            _log_level,
+        ],
+        [
             "sftp",
             None,
             SYSTEM,
             "What serves files: system (its sftp-server, or ours where it has none), own, off, or a program's path.",
+            _sftp,
         ],
     ]
     optFlags = [  # noqa: RUF012 - as above
@@ -243,6 +301,8 @@ class Options(usage.Options):
             None,
             "Let debuggers and core files show the memory of the server, private keys included.",
         ],
+        ["check", None, "Tell whether the options, their file and the keys are good, and exit with 0, or 1."],
+        ["show", None, "Show what holds, in the form of the file of options, and exit."],
         ["log-commands", None, "Write the clients' commands to the log."],
         ["no-penalties", None, "Never refuse a machine or user for a while because it misbehaved before it logged in."],
     ]
@@ -251,6 +311,11 @@ class Options(usage.Options):
         usage.Options.__init__(self)
         self["interfaces"] = []
         self["listen"] = []
+        self.conf_path: str | None = None
+        self.conf_was_read = False
+        self._must_exist = False
+        self._words: tuple[str, ...] = ()
+        self._given: dict[str, str] = {}
 
     def opt_interface(self, address: str) -> None:
         """Numeric address to listen on; may be repeated.  [default: the loopback addresses]"""
@@ -273,41 +338,167 @@ class Options(usage.Options):
         if words:
             raise usage.UsageError(f"{words[0]!a} is not an option of rsh; --help lists the options")
 
-    def postOptions(self) -> None:
-        if self["encoding"] is not None:
-            try:
-                codecs.lookup(self["encoding"])
-            except LookupError:
-                raise usage.UsageError(
-                    f"--encoding {self['encoding']!a} is not a code page that Python knows; name one such as utf-8"
-                ) from None
-        shell = self["shell"]
-        if shell is not None and not os.path.isabs(shell):
-            raise usage.UsageError(f"--shell {shell!a} is not an absolute path, such as /bin/sh")
-        if shell is not None and not (os.path.isfile(shell) and os.access(shell, os.X_OK)):
-            raise usage.UsageError(f"--shell {shell!a} is not a program that can be run")
-        sftp = self["sftp"]
-        if sftp not in (SYSTEM, OWN, OFF) and not os.path.isabs(sftp):
-            raise usage.UsageError(f"--sftp takes system, own, off or the absolute path of a program, not {sftp!a}")
-        if os.path.isabs(sftp) and not (os.path.isfile(sftp) and os.access(sftp, os.X_OK)):
-            raise usage.UsageError(f"--sftp {sftp!a} is not a program that can be run")
+    def parseOptions(self, options: Any = None) -> None:
+        words = list(sys.argv[1:] if options is None else options)
+        try:
+            self.read(words)
+        except (usage.UsageError, ConfMistake, FileProblem, OSError) as error:
+            refuse_to_start(describe(error), FAULT_STATUS if "check" in self._given else USAGE_STATUS)
+        if self["show"]:
+            sys.stdout.write(self.show())
+            raise SystemExit(0)
+        if self["check"]:
+            check(self)
+
+    def read(self, words: Sequence[str]) -> None:
+        """Read a command line, and before it the file of options that goes with it.  The command line wins.
+
+        :param words: the command line.
+        :raises usage.UsageError: the command line has a mistake.
+        :raises ConfMistake: a line of the file is wrong.
+        :raises FileProblem: another user can write the file, it is no regular file, or too large.
+        :raises OSError: the operating system did not allow it to be read.
+        """
+        self._words = tuple(words)
+        if "--_shell-completion" in words:
+            usage.Options.parseOptions(self, words)
+            return
+        self._given = given_options(self, words)
+        of_file: list[str] = []
+        if "help" not in self._given and "version" not in self._given:
+            if self.conf_path is None:
+                self.conf_path, self._must_exist = self._find_conf()
+            of_file = self._read_conf()
+        usage.Options.parseOptions(self, [*of_file, *words])
+
+    def reread(self) -> Options:
+        """Read the same command line again, and the file as it is then.
+
+        :returns: what holds by them.
+        :raises usage.UsageError, ConfMistake, FileProblem, OSError: as for :meth:`read`.
+        """
+        again = Options()
+        again.parent, again.conf_path, again._must_exist = self.parent, self.conf_path, self._must_exist
+        again.read(self._words)
+        return again
+
+    def show(self) -> str:
+        """Write what holds, in the form of the file."""
+        lines = []
+        for name in KEYWORDS:
+            value = self.said(name)
+            if KEYWORDS.is_flag(name):
+                value = "yes" if value else "no"
+            values = value if isinstance(value, list) else [] if value is None else [value]
+            lines += [f"{name} {quoted(one)}\n" for one in values] or [f"# {name}: its default\n"]
+        return "".join(lines)
+
+    def said(self, name: str) -> Any:
+        """Return what holds for an option, by its name in a file."""
+        return self[_KEPT_AS.get(name, name)]
+
+    def keep(self, name: str, other: Options) -> None:
+        """Let hold for an option what holds for it in others."""
+        self[_KEPT_AS.get(name, name)] = other.said(name)
+
+    def folders(self) -> ConfigFolders:
+        """Name the folders of the keys and records.
+
+        :raises twisted_rsh.trust.home.HomeUnknown: neither an option nor the environment names them.
+        """
+        folder = self["config-dir"]
+        return ConfigFolders.default(os.environ) if folder is None else ConfigFolders.at(folder)
+
+    def _find_conf(self) -> tuple[str | None, bool]:
+        """Find the file of options; tell whether it must exist."""
+        if "config" in self._given:
+            return os.path.join(os.getcwd(), self._given["config"]), True
+        folder = self._given.get("config-dir")
+        try:
+            folders = ConfigFolders.default(os.environ) if folder is None else ConfigFolders.at(folder)
+        except HomeUnknown:
+            return None, False
+        return folders.server_settings_path, False
+
+    def _read_conf(self) -> list[str]:
+        if self.conf_path is None:
+            return []
+        try:
+            settings = read_settings(self.conf_path)
+        except FileNotFoundError:
+            if self._must_exist:
+                raise
+            self.conf_was_read = False
+            return []
+        self.conf_was_read = True
+        for setting in settings:
+            # Found by its folder, it cannot name that folder.
+            if setting.name == "config-dir" and not self._must_exist:
+                raise setting.wrong_name("this file was found by its folder; name the folder on the command line")
+        return KEYWORDS.words(settings, self._given)
+
+
+class _Line(Options):
+    """The options of one line of the file.  What several options have to say together is checked with all of them."""
 
     def parseOptions(self, options: Any = None) -> None:
-        try:
-            usage.Options.parseOptions(self, options)
-        except usage.UsageError as error:
-            refuse_to_start(str(error))
+        usage.Options.parseOptions(self, options)
+
+    def postOptions(self) -> None:
+        """Check nothing."""
 
 
-def refuse_to_start(reason: str) -> NoReturn:
+KEYWORDS = Keywords(_Line, ("config", "check", "show", "help", "version"))
+"""What a file of options may say."""
+
+_KEPT_AS = {"interface": "interfaces"}
+"""The keys under which :class:`Options` has what an option says, where that is not the option's name."""
+
+
+def refuse_to_start(reason: str, status: int = USAGE_STATUS) -> NoReturn:
     """End the program before it serves any client.
 
     :param reason: one line that names what is wrong.
-    :raises SystemExit: always, with status 2.
+    :param status: the exit status.
+    :raises SystemExit: always.
     """
     # Not sys.stderr: twistd has made it a part of its log by the time a service starts.
     print(f"twisted-rsh: {reason}", file=sys.__stderr__, flush=True)
-    raise SystemExit(USAGE_STATUS)
+    raise SystemExit(status)
+
+
+def check(options: Options) -> NoReturn:
+    """Tell whether a server could start with the options, and make and listen to nothing.
+
+    :param options: the command line, with its file.
+    :raises SystemExit: always: with 0 if everything is good, otherwise with 1 and a line on stderr for each fault.
+    """
+    from twisted.internet import reactor
+
+    try:
+        folders = options.folders()
+        _account(options)
+        # Only systemd has the sockets of these, and gives them to the server that it starts.
+        for description in options["listen"]:
+            if not description.startswith("systemd:"):
+                _Endpoint(reactor, description)
+        # A first start makes those that are missing.
+        for folder in (folders.config, *map(os.path.dirname, (folders.server_key_path, folders.record_path(0)))):
+            if os.path.lexists(folder):
+                ensure_private_folder(folder)
+        faults = KeyFiles(folders).look()
+        try:
+            key = f"the server's key is {read_server_key(folders).fingerprint}"
+        except FileNotFoundError:
+            key = "the server will make its key when it starts"
+    except (FileProblem, OSError, ValueError) as error:
+        refuse_to_start(describe(error), FAULT_STATUS)
+    for fault in faults:
+        print(f"twisted-rsh: {escape(fault)}", file=sys.__stderr__, flush=True)
+    if not faults:
+        file = options.conf_path if options.conf_was_read else "no file of options"
+        print(f"good: {escape(str(file))}; {key}")
+    raise SystemExit(FAULT_STATUS if faults else 0)
 
 
 def makeService(options: Options, reactor: Any = None) -> Service:
@@ -322,16 +513,13 @@ def makeService(options: Options, reactor: Any = None) -> Service:
     if reactor is None:
         from twisted.internet import reactor
     use_steady_clock(reactor)
+    set_log_level(options["log-level"])
     if not options["debuggable"]:
         hide_memory()
     launcher = Launcher(options.parent)
     try:
         launcher.make_log_private()
-        config = (
-            ConfigFolders.default(os.environ)
-            if options["config-dir"] is None
-            else ConfigFolders.at(options["config-dir"])
-        )
+        config = options.folders()
         account = _account(options)
         endpoints = [_Endpoint(reactor, description) for description in options["listen"]]
         if options["interfaces"] or not endpoints:
@@ -339,38 +527,91 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
         control_group = ControlGroup() if options["cgroups"] == "auto" else None
         trees = JobTrees(reactor, owns_process=True, control_group=control_group)
+        portal = local_portal(reactor, config, account, trees, _bounds(options), options["sftp"])
         return StandAloneService(
             launcher,
             trees,
             cast("IReactorTCP", reactor),
-            local_portal(reactor, config, account, trees, _bounds(options), options["sftp"]),
+            portal,
             config,
-            ServiceOptions(
-                interfaces=options["interfaces"] or None,
-                port=options["port"],
-                endpoints=endpoints,
-                limits=SessionLimits(
-                    window=options["window"],
-                    max_channels=options["max-jobs-per-session"],
-                    keepalive_interval=options["keepalive"],
-                    detach_seconds=options["detach-timeout"],
-                ),
-                login_timeout=options["login-timeout"],
-                max_unauthenticated=options["max-unauthenticated"],
-                drop_start=options["drop-start"],
-                max_unauthenticated_per_source=options["max-unauthenticated-per-source"],
-                penalties=not options["no-penalties"],
-                max_sessions=options["max-sessions"],
-                max_sessions_per_key=options["max-sessions-per-key"],
-                max_unread_input=options["max-unread-input"],
-                max_unread_output=options["max-unread-output"],
-                max_kept_jobs=options["max-kept-jobs"],
-                max_window_growth=options["max-window-growth"],
-                log_commands=bool(options["log-commands"]),
-            ),
+            _service_options(options, endpoints),
+            user=cast("LocalUser", cast("SingleUserRealm", portal.realm).user),
+            reread=_Configuration(options, endpoints).reread,
         )
     except (CannotListenError, FileProblem, UnsupportedSystem, OSError, ValueError) as error:
         refuse_to_start(describe(error))
+
+
+def _service_options(options: Options, endpoints: Sequence[IStreamServerEndpoint]) -> ServiceOptions:
+    return ServiceOptions(
+        interfaces=options["interfaces"] or None,
+        port=options["port"],
+        endpoints=endpoints,
+        limits=SessionLimits(
+            window=options["window"],
+            max_channels=options["max-jobs-per-session"],
+            keepalive_interval=options["keepalive"],
+            detach_seconds=options["detach-timeout"],
+        ),
+        login_timeout=options["login-timeout"],
+        max_unauthenticated=options["max-unauthenticated"],
+        drop_start=options["drop-start"],
+        max_unauthenticated_per_source=options["max-unauthenticated-per-source"],
+        penalties=not options["no-penalties"],
+        max_sessions=options["max-sessions"],
+        max_sessions_per_key=options["max-sessions-per-key"],
+        max_unread_input=options["max-unread-input"],
+        max_unread_output=options["max-unread-output"],
+        max_kept_jobs=options["max-kept-jobs"],
+        max_window_growth=options["max-window-growth"],
+        log_commands=bool(options["log-commands"]),
+    )
+
+
+RELOADABLE = frozenset(
+    """
+    login-timeout max-unauthenticated drop-start max-unauthenticated-per-source no-penalties max-sessions
+    max-sessions-per-key max-unread-input max-unread-output max-kept-jobs max-jobs-per-session max-processes-per-job
+    max-memory-per-job max-cpu-per-job keepalive detach-timeout sftp log-commands log-level
+    """.split()
+)
+"""The options whose change a running server takes at SIGHUP.  Any other needs a new start."""
+
+
+class _Configuration:
+    """The configuration of a running server.
+
+    :param options: what holds.
+    :param endpoints: the endpoints of the start.
+    """
+
+    def __init__(self, options: Options, endpoints: Sequence[IStreamServerEndpoint]) -> None:
+        self._options = options
+        self._endpoints = endpoints
+
+    def reread(self) -> Reread | None:
+        """Read the file of options again, and let hold what can.
+
+        :returns: ``None`` if there is no such file, and was none.
+        :raises usage.UsageError, ConfMistake, FileProblem, OSError: as :meth:`Options.read` does.
+        """
+        before, after = self._options, self._options.reread()
+        if not (before.conf_was_read or after.conf_was_read):
+            return None
+        different = [name for name in KEYWORDS if before.said(name) != after.said(name)]
+        for name in different:
+            if name not in RELOADABLE:
+                after.keep(name, before)
+        self._options = after
+        return Reread(
+            path=str(after.conf_path),
+            options=_service_options(after, self._endpoints),
+            bounds=_bounds(after),
+            sftp=after["sftp"],
+            log_level=after["log-level"],
+            changed=tuple(name for name in different if name in RELOADABLE),
+            unchangeable=tuple(name for name in different if name not in RELOADABLE),
+        )
 
 
 def _account(options: Options) -> Account:

@@ -21,6 +21,7 @@ from twisted_rsh.execution.trees.guardian import GRACE_SECONDS, LADDER
 from twisted_rsh.execution.trees.limits import UsageLimits, UsageWatch
 from twisted_rsh.execution.trees.steps import Steps
 from twisted_rsh.execution.trees.tree import JobTree
+from twisted_rsh.log_level import leveled_log
 
 if TYPE_CHECKING:
     from twisted_rsh.execution.job import ProcessJob
@@ -232,7 +233,7 @@ class JobLifetime:
     :ivar is_over: whether `tell_end` has been called.
     """
 
-    _log = Logger()
+    _log = Logger(observer=leveled_log)
 
     def __init__(self, clock: IReactorTime, tree: JobTree, limits: UsageLimits, job: ProcessJob | ShellJob) -> None:
         self._clock = clock

@@ -59,13 +59,23 @@ class LocalUser:
         self._reactor = cast("IJobReactor", reactor)
         self._account = account
         self._folder = folder
-        self._sftp = sftp
         self._trees = JobTrees(self._reactor) if trees is None else trees
-        self._bounds = NO_LIMITS if bounds is None else bounds
-        if self._bounds.are_set and not self._trees.table.is_supported:
-            raise ValueError("this system has no /proc like Linux, by which the server could bound what a job uses")
+        self.change_choices(bounds, sftp)
         self.name = account.name
         self.encoding = account.encoding
+
+    def change_choices(self, bounds: UsageLimits | None, sftp: str) -> None:
+        """Let further jobs have other bounds, and other servers of files.
+
+        :param bounds: as for the class.
+        :param sftp: as for the class.
+        :raises ValueError: as for the class; nothing has changed then.
+        """
+        wanted = NO_LIMITS if bounds is None else bounds
+        if wanted.are_set and not self._trees.table.is_supported:
+            raise ValueError("this system has no /proc like Linux, by which the server could bound what a job uses")
+        self._bounds = wanted
+        self._sftp = sftp
 
     def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob | ShellJob:
         """Start a process, or a persistent shell, for a request.

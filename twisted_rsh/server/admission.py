@@ -48,15 +48,28 @@ class Admission:
         drop_start: int = DROP_START,
     ) -> None:
         self._random = random
-        self._per_source = per_source
-        self._strangers = _Share(maximum, drop_start)
-        self._own = _Share(maximum, _half(maximum))
+        self._strangers = _Share(0, 0)
+        self._own = _Share(0, 0)
         self._sources: dict[str, _Share] = {}
+        self.set_bounds(maximum, per_source, drop_start)
 
     @property
     def count(self) -> int:
         """The connections that exist now."""
         return self._strangers.count + self._own.count
+
+    def set_bounds(self, maximum: int, per_source: int, drop_start: int) -> None:
+        """Bound further connections by other numbers; those that exist stay.
+
+        :param maximum: as for the class.
+        :param per_source: as for the class.
+        :param drop_start: as for the class.
+        """
+        self._per_source = per_source
+        self._strangers.bound(maximum, drop_start)
+        self._own.bound(maximum, _half(maximum))
+        for share in self._sources.values():
+            share.bound(per_source, _half(per_source))
 
     def admit(self, source: str | None = None) -> bool:
         """Count one more connection, if it may come in.
@@ -104,6 +117,11 @@ class _Share:
     maximum: int
     start: int
     count: int = 0
+
+    def bound(self, maximum: int, start: int) -> None:
+        """Change the two numbers, and leave the count."""
+        self.maximum = maximum
+        self.start = start
 
     def take(self, drawn: float) -> bool:
         """Count one more connection unless it is turned away, and tell whether it is counted."""

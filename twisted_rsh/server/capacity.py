@@ -69,14 +69,24 @@ class Capacity:
         max_window_growth: int = MAX_WINDOW_GROWTH_BYTES,
     ) -> None:
         self.reserve = Reserve(max_window_growth)
+        self._window = window
         self._output_of_job = window * len(OUTPUTS)
-        self._max_jobs = max_unread_input // window
-        self._max_output = max_unread_output
-        self._max_kept = max_kept_jobs
+        self.set_bounds(max_unread_input, max_unread_output, max_kept_jobs)
         self._jobs = 0
         self._kept = 0
         self._output = 0
         self._waiting: list[Deferred[None]] = []
+
+    def set_bounds(self, max_unread_input: int, max_unread_output: int, max_kept_jobs: int) -> None:
+        """Bound further jobs by other numbers; jobs that run are not ended.
+
+        :param max_unread_input: as for the class.
+        :param max_unread_output: as for the class.
+        :param max_kept_jobs: as for the class.
+        """
+        self._max_jobs = max_unread_input // self._window
+        self._max_output = max_unread_output
+        self._max_kept = max_kept_jobs
 
     def enter_job(self, *, is_kept: bool = False) -> str | None:
         """Count one more job, if there may be one more.

@@ -84,6 +84,22 @@ class RemoteShellFactory(Factory):
         self.links: set[ServerLink] = set()
         self._tls = LinkTLSFactory(ServerTLS(key.private_key, key.certificate), False, self, clock)
 
+    def change_options(self, options: ServiceOptions) -> None:
+        """Take other choices of the operator, for connections, sessions and jobs that come.
+
+        :param options: the choices.  Where the server listens, its windows and their growth stay as they are.
+        """
+        self.options = options
+        self.capacity.set_bounds(options.max_unread_input, options.max_unread_output, options.max_kept_jobs)
+        self.strangers.set_bounds(
+            options.max_unauthenticated,
+            options.max_unauthenticated_per_source,
+            options.drop_start,
+            penalties=options.penalties,
+        )
+        self.sessions.set_bounds(options.max_sessions, options.max_sessions_per_key)
+        self.sessions.log_commands = options.log_commands
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return _Entrance(self._tls, self, addr)
 

@@ -40,6 +40,7 @@ from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListener, JobRefused
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.deadlines import Deadline
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["ENDS_HELD_SECONDS", "MAX_LOGGED_CHARACTERS", "OPENED_HELD_SECONDS", "ChannelJob"]
 
 # Not an attribute of the class: an event would hold the object that logged it.
-_log = Logger(f"{__name__}.ChannelJob")
+_log = Logger(f"{__name__}.ChannelJob", observer=leveled_log)
 
 OPENED_HELD_SECONDS = 0.01
 """Seconds for which the answer that a job runs waits for the job's output or its end, which mostly come sooner and tell

@@ -21,6 +21,7 @@ from twisted_rsh.execution.plan import describe_shortage
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import Fault, FramedLink
 from twisted_rsh.link.tls import exporter, link_secret
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.portal import KeyCheck, ask_portal, check_key_again
 from twisted_rsh.server.session import SHOWN_ID_DIGITS, DurableSession, LoggedIn
 from twisted_rsh.server.strangers import Offence
@@ -41,7 +42,7 @@ UNCHECKED = {
 """The lines for a client whose session cannot be resumed now because nothing is known about its key."""
 
 # Not an attribute of the class: an event would hold the object that logged it.
-_log = Logger(f"{__name__}.ServerLink")
+_log = Logger(f"{__name__}.ServerLink", observer=leveled_log)
 
 
 class ServerLink(FramedLink):

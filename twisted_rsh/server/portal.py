@@ -25,12 +25,13 @@ from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.limited_log import RateLimitedLog
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.trust.cred import AuthorizedKeysChecker, VerifiedKey
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["KeyCheck", "SingleUserRealm", "ask_portal", "check_key_again", "local_portal"]
 
-_log = Logger(namespace=__name__)
+_log = Logger(namespace=__name__, observer=leveled_log)
 
 
 def local_portal(
@@ -70,6 +71,11 @@ class SingleUserRealm:
 
     def __init__(self, user: IShellUser) -> None:
         self._user = user
+
+    @property
+    def user(self) -> IShellUser:
+        """The user object that every client gets."""
+        return self._user
 
     def requestAvatar(
         self, avatarId: bytes | tuple[()], mind: object, *interfaces: type[Interface]

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTim
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.exposure import show_address, warnings_about
 from twisted_rsh.server.factory import RemoteShellFactory
@@ -53,7 +54,7 @@ class RemoteShellService(Service):
     :ivar fingerprint: the fingerprint of the server's key, as ``--fingerprint`` of the client takes it.
     """
 
-    log: ClassVar[Logger] = Logger()
+    log: ClassVar[Logger] = Logger(observer=leveled_log)
 
     def __init__(
         self,
@@ -97,6 +98,11 @@ class RemoteShellService(Service):
                 return number
         raise LookupError("the server listens on no TCP port")
 
+    @property
+    def addresses(self) -> list[str]:
+        """Where the server listens, for people; empty while it does not."""
+        return [show_address(port.getHost()) for port in self._ports]
+
     def when_listening(self) -> Deferred[list[IListeningPort]]:
         """Wait until the service, which has been started, listens everywhere.
 
@@ -136,6 +142,16 @@ class RemoteShellService(Service):
             return count
 
         return self._factory.sessions.recheck_keys(self._factory.portal).addCallback(log_count)
+
+    def change_options(self, options: ServiceOptions) -> None:
+        """Take other choices of the operator while the service runs, without touching what there is.
+
+        They hold for connections, sessions and jobs that come.  Where the service listens, its windows and their
+        growth stay as they are until the next start.
+
+        :param options: the choices.
+        """
+        self._factory.change_options(options)
 
     def cannot_serve(self, error: BaseException) -> None:
         """Learn why the service will not serve, in the moment in which that is known.
@@ -186,7 +202,7 @@ class RemoteShellService(Service):
             self._key_watch.start()
         self.log.info(
             "rsh listens on {addresses}; its key is {fingerprint}",
-            addresses=", ".join(show_address(port.getHost()) for port in ports),
+            addresses=", ".join(self.addresses),
             fingerprint=self.fingerprint,
         )
         for warning in warnings_about(ports):

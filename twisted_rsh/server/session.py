@@ -15,6 +15,7 @@ from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.pump import SessionPump
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.job import ChannelJob
 from twisted_rsh.server.jobs import SessionJobs
 from twisted_rsh.trust.cred import VerifiedKey
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["IDLE_SECONDS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "DurableSession", "LoggedIn"]
 
 # Not an attribute of the class: an event would hold the object that logged it.
-_log = Logger(f"{__name__}.DurableSession")
+_log = Logger(f"{__name__}.DurableSession", observer=leveled_log)
 
 RETENTION_SECONDS = 600.0
 """Seconds for which the last output and the ending of a job wait for a client that is away, from the last ending on."""

@@ -102,6 +102,15 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def set_bounds(self, max_sessions: int, max_sessions_per_key: int) -> None:
+        """Bound further sessions by other numbers; those that exist stay.
+
+        :param max_sessions: as for the class.
+        :param max_sessions_per_key: as for the class.
+        """
+        self._max = max_sessions
+        self._max_per_key = max_sessions_per_key
+
     def bound_reached(self, key: str) -> str | None:
         """Tell whether a key may begin no further session now.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -14,15 +15,23 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.core.errors import Error
 from twisted_rsh.execution.trees.trees import JobTrees
+from twisted_rsh.execution.user import LocalUser
+from twisted_rsh.log_level import leveled_log, set_log_level
 from twisted_rsh.server.collector import Collector
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.memory import MemoryReturn
+from twisted_rsh.server.reloading import Reread
 from twisted_rsh.server.service import RemoteShellService
 from twisted_rsh.server.sighup import ISighupListener, SighupHandler
 from twisted_rsh.server.stop_signals import IStopListener, StopSignals
+from twisted_rsh.server.systemd import Systemd
 
-__all__ = ["FAILURE_STATUS", "USAGE_STATUS", "StandAloneService", "describe", "status_of"]
+__all__ = ["FAILURE_STATUS", "NOT_REREAD", "USAGE_STATUS", "StandAloneService", "describe", "escape", "status_of"]
+
+NOT_REREAD = (Error, OSError, ValueError, usage.UsageError)
+"""What may keep a configuration from being read again: it is broken, or cannot be had."""
 
 USAGE_STATUS = 2
 """The exit status of a server that refuses to start."""
@@ -38,17 +47,30 @@ class StandAloneService(RemoteShellService):
     :param launcher: the program that it runs in.
     :param trees: the processes of its jobs, which it starts and stops.
     :param arguments: those of :class:`~twisted_rsh.server.service.RemoteShellService`.
+    :param user: runs the jobs; ``None`` if nothing about it can change.
+    :param reread: reads the configuration again, and returns ``None`` if it has no file.  It may raise any of
+        :data:`NOT_REREAD`.  ``None`` for a server without a configuration.
     """
 
-    log = Logger()
+    log = Logger(observer=leveled_log)
 
-    def __init__(self, launcher: Launcher, trees: JobTrees, *arguments: Any) -> None:
+    def __init__(
+        self,
+        launcher: Launcher,
+        trees: JobTrees,
+        *arguments: Any,
+        user: LocalUser | None = None,
+        reread: Callable[[], Reread | None] | None = None,
+    ) -> None:
         super().__init__(*arguments)
+        self._user = user
+        self._reread = reread
         self._launcher = launcher
         self._trees = trees
         self._sighup = SighupHandler(cast("IReactorFromThreads", self._reactor), self)
         self._signals = StopSignals(self)
         self._collector = Collector(cast("IReactorTime", self._reactor), self._factory.sessions.turns)
+        self._systemd = Systemd(os.environ, cast("IReactorTime", self._reactor))
         self._is_starting = False
         self._refusal: BaseException | None = None
         # twistd changes it when it becomes a daemon; the files that jobs create should not depend on that.
@@ -76,10 +98,14 @@ class StandAloneService(RemoteShellService):
             raise self._launcher.end_before_start(status_of(self._refusal))
         self._launcher.started()
         self._sighup.install()
-        cast("IReactorCore", self._reactor).callWhenRunning(self._signals.install)
+        core = cast("IReactorCore", self._reactor)
+        core.callWhenRunning(self._signals.install)
+        # Then, as systemd may send signals as soon as it knows.
+        self.when_listening().addCallbacks(lambda _: core.callWhenRunning(self._tell_ready), lambda _: None)
 
     def stopService(self) -> Deferred[None]:
         self._signals.stopping()
+        self._systemd.stopping(f"stopping: {len(self._factory.sessions)} sessions are told, and their jobs end")
         stopping = super().stopService()
         stopping.addBoth(self._stopped)
         return stopping
@@ -106,8 +132,10 @@ class StandAloneService(RemoteShellService):
             self._launcher.tell(warning)
 
     def sighup_received(self) -> None:
-        """Check the keys of all sessions again."""
-        self.recheck_keys()
+        """Read the configuration again, and check the keys of all sessions again."""
+        self._systemd.reloading()
+        self._reload()
+        self.recheck_keys().addCallback(lambda _: self._tell_ready())
 
     def terminal_gone(self) -> None:
         """End the program."""
@@ -120,11 +148,33 @@ class StandAloneService(RemoteShellService):
         self._launcher.remove_pid_file()
         self.log.warn("a second signal: the server ends at once, and its jobs are killed")
 
+    def _reload(self) -> None:
+        """Take what has changed in the configuration.  One that is broken changes nothing."""
+        if self._reread is None:
+            return
+        try:
+            found = self._reread()
+            if found is not None and self._user is not None:
+                self._user.change_choices(found.bounds, found.sftp)
+        except NOT_REREAD as error:
+            self.log.warn("the configuration stays as it was: {reason}", reason=describe(error))
+            return
+        if found is None:
+            return
+        self.change_options(found.options)
+        self.log.info("{text}", text=escape(found.describe()))
+        set_log_level(found.log_level)
+
     def _end_program(self) -> None:
         with contextlib.suppress(ReactorNotRunning):  # it ends already
             cast("IReactorCore", self._reactor).stop()
 
+    def _tell_ready(self) -> None:
+        if self.running:
+            self._systemd.ready(f"serving on {', '.join(self.addresses)}")
+
     def _stopped(self, result: Failure | None) -> Failure | None:
+        self._systemd.close()
         self._trees.stop()
         self._collector.stop()
         self._sighup.restore()
@@ -139,7 +189,12 @@ def status_of(error: BaseException) -> int:
 
 def describe(error: BaseException | None) -> str:
     """Describe an error in one line that names what it is about, whatever characters a file's name has."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in _reason(error))
+    return escape(_reason(error))
+
+
+def escape(text: str) -> str:
+    """Make one line of any text: what cannot be printed is written as Python writes it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _reason(error: BaseException | None) -> str:

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 
 from twisted_rsh.limited_log import TRACEBACKS_A_MINUTE, RateLimitedLog
 from twisted_rsh.link.tls import BUSY_ALERT, REFUSED_ALERT
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE, Admission
 from twisted_rsh.server.sources import OWN_USER, UNKNOWN_USER
 
@@ -101,6 +102,19 @@ class Strangers:
         self.admission = Admission(SystemRandom(), max_unauthenticated, max_unauthenticated_per_source, drop_start)
         self.penalties = Penalties(clock)
         self.log = StrangerLog(clock)
+        self._punishes = penalties
+
+    def set_bounds(
+        self, max_unauthenticated: int, max_unauthenticated_per_source: int, drop_start: int, *, penalties: bool
+    ) -> None:
+        """Bound further connections otherwise.  Penalties that there are stay until their time is over.
+
+        :param max_unauthenticated: as for the class.
+        :param max_unauthenticated_per_source: as for the class.
+        :param drop_start: as for the class.
+        :param penalties: as for the class.
+        """
+        self.admission.set_bounds(max_unauthenticated, max_unauthenticated_per_source, drop_start)
         self._punishes = penalties
 
     def admit(self, source: str | None) -> bytes | None:
@@ -250,7 +264,7 @@ class StrangerLog:
     :ivar put_off: a login or a resume was verified and could not be served.
     """
 
-    log: ClassVar[Logger] = Logger()
+    log: ClassVar[Logger] = Logger(observer=leveled_log)
 
     def __init__(self, clock: IReactorTime) -> None:
         self.turned_away = RateLimitedLog(self.log, clock.seconds)

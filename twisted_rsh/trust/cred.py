@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from zope.interface import Attribute, implementer
 
 from twisted_rsh.limited_log import RateLimitedLog
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.sshsig import encode_user
@@ -66,7 +67,7 @@ class AuthorizedKeysChecker:
     :param user: the name of that user, the only one who can log in.
     """
 
-    log: ClassVar[Logger] = Logger()
+    log: ClassVar[Logger] = Logger(observer=leveled_log)
     credentialInterfaces = (IVerifiedKey,)
 
     def __init__(self, config: ConfigFolders, user: str) -> None:

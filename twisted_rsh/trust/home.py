@@ -80,6 +80,11 @@ class ConfigFolders:
         return os.path.join(self.state, "server", "key.pem")
 
     @property
+    def server_settings_path(self) -> str:
+        """The path of the server's configuration file, whose lines are options of its command line."""
+        return os.path.join(self.config, "server.conf")
+
+    @property
     def authorized_keys_path(self) -> str:
         """The path of the file of public keys that may log in, one a line."""
         return os.path.join(self.config, "authorized_keys")

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from twisted_rsh.core.values import dataclass
-from twisted_rsh.trust.files import BadKeyFile, read_or_create_secret_file
+from twisted_rsh.trust.files import BadKeyFile, read_or_create_secret_file, read_secret_file
 from twisted_rsh.trust.fingerprint import format_fingerprint, spki_sha256
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["MAX_KEY_FILE_BYTES", "ServerKey", "load_or_create_server_key"]
+__all__ = ["MAX_KEY_FILE_BYTES", "ServerKey", "load_or_create_server_key", "read_server_key"]
 
 MAX_KEY_FILE_BYTES = 16 * 1024
 """Bytes of a private key's file at most.  The largest accepted key, RSA of 8192 bits, takes 6.4 KiB."""
@@ -69,6 +69,19 @@ def load_or_create_server_key(config: ConfigFolders) -> ServerKey:
     """
     path = config.server_key_path
     return _server_key(_parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem)))
+
+
+def read_server_key(config: ConfigFolders) -> ServerKey:
+    """Read the server's key, as :func:`load_or_create_server_key` does, and make nothing.
+
+    :param config: the user's folders.
+    :raises FileNotFoundError: there is no key.
+    :raises BadKeyFile: the file does not hold a P-256 key.
+    :raises UntrustedFile: the file or a folder above it is not safe from other users.
+    :raises OSError: the operating system did not allow it.
+    """
+    path = config.server_key_path
+    return _server_key(_parse(path, read_secret_file(path, MAX_KEY_FILE_BYTES)))
 
 
 def _generate() -> ec.EllipticCurvePrivateKey:

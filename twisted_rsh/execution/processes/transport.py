@@ -30,10 +30,11 @@ from twisted_rsh.execution.processes.terminal import (
     set_size,
 )
 from twisted_rsh.execution.processes.typed_ahead import take_back, type_silently
+from twisted_rsh.log_level import leveled_log
 
 __all__ = ["ProcessGroups", "SpawnedProcess", "spawn_process"]
 
-_log = Logger()
+_log = Logger(observer=leveled_log)
 
 
 def spawn_process(

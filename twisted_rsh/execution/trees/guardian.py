@@ -22,6 +22,7 @@ from twisted_rsh.execution.processes.descriptors import WatchedDescriptor, closi
 from twisted_rsh.execution.processes.exits import ExitReport, IExitListener, watch_exit
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.trees.table import MARK_NAME
+from twisted_rsh.log_level import leveled_log
 
 __all__ = ["GRACE_SECONDS", "LADDER", "MAX_RESTART_SECONDS", "RESTART_SECONDS", "TELL_SECONDS", "Guardian"]
 
@@ -179,7 +180,7 @@ class Guardian(WatchedDescriptor):
     :ivar pid: the guardian's process id while it runs; otherwise ``None``.
     """
 
-    _log = Logger()
+    _log = Logger(observer=leveled_log)
 
     def __init__(self, reactor: IJobReactor, grace: int = round(GRACE_SECONDS)) -> None:
         super().__init__(reactor, -1)

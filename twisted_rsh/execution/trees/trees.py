@@ -14,6 +14,7 @@ from twisted_rsh.execution.trees.guardian import Guardian
 from twisted_rsh.execution.trees.steps import Steps
 from twisted_rsh.execution.trees.suspension import SuspensionWatch
 from twisted_rsh.execution.trees.table import ProcessTable
+from twisted_rsh.log_level import leveled_log
 
 __all__ = ["MARK_BYTES", "JobTrees"]
 
@@ -43,7 +44,7 @@ class JobTrees:
     :ivar suspension: notices that a job is suspended from outside, and that it goes on.
     """
 
-    _log = Logger()
+    _log = Logger(observer=leveled_log)
 
     def __init__(
         self,
