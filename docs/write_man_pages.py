@@ -98,7 +98,11 @@ PAGES = (
         "operating.rst",
         (),
         (),
-        ("twistd [options] rsh [options]", "twisted-rsh sessions [--json] [--end ID] [--config-dir FOLDER]"),
+        (
+            "twistd [options] rsh [options]",
+            "twisted-rsh sessions [--json] [--end ID] [--config-dir FOLDER]",
+            "twisted-rsh status [--json] [--watch [SECONDS]] [--config-dir FOLDER]",
+        ),
         ("trsh(1)", "twistd(1)"),
     ),
 )

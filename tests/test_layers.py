@@ -22,7 +22,8 @@ LAYERS = {
     "": {"client", "clock", "trust", "core", "interfaces"},
     "core": {"core"},
     "clock": set(),
-    "interfaces": {"core"},
+    "interfaces": {"core", "server_events"},
+    "server_events": {"core"},  # what the observers of a server are told
     "closing": set(),  # the end of a descriptor, for all that the reactor watches
     "limited_log": set(),
     "log_level": set(),
@@ -40,7 +41,18 @@ LAYERS = {
     "execution.shells": {*EXECUTION, "core", "interfaces"},
     "execution": {*EXECUTION, "log_level", "core", "interfaces"},
     "link": {"link", "trust", "core", "interfaces"},
-    "server": {"server", "clock", "limited_log", "log_level", "link", *EXECUTION, "trust", "core", "interfaces"},
+    "server": {
+        "server",
+        "server_events",
+        "clock",
+        "limited_log",
+        "log_level",
+        "link",
+        *EXECUTION,
+        "trust",
+        "core",
+        "interfaces",
+    },
     "client": {"client", "clock", "closing", "link", "trust", "core", "interfaces"},
     "cli": {"cli", "fleet", "client", "clock", "closing", "trust", "core"},
     # On top of the package, as a stranger's would be: the public names, and the seams.
@@ -57,7 +69,9 @@ LAYERS = {
     "files": {"files"},
     # The programs: nothing imports them.
     "inviting": {"server", "trust", "core"},
-    "manage": {"inviting", "server", "clock", "trust", "core"},
+    "status_table": set(),
+    "status": {"status_table", "server"},
+    "manage": {"inviting", "status", "status_table", "server", "clock", "trust", "core"},
     "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
     "trshctl.__main__": {"", "trshctl", "cli", "client", "clock", "trust", "core"},  # as below
     "server.__main__": {"tap", "server"},

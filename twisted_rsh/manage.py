@@ -1,14 +1,15 @@
 """``twisted-rsh``: what the account of a server does with it beside running it.
 
-``sessions`` lists the sessions of this account's servers on this machine, and ends them; ``invite`` and ``enroll-key``
-let further clients in (:mod:`twisted_rsh.inviting`).
+``sessions`` lists the sessions of this account's servers on this machine, and ends them; ``status`` shows what these
+servers do (:mod:`twisted_rsh.status`); ``invite`` and ``enroll-key`` let further clients in
+(:mod:`twisted_rsh.inviting`).
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,30 @@ from typing import Any, NoReturn
 
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.task import react
-from twisted.protocols.amp import AMP
 
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
 from twisted_rsh.inviting import InviteOptions, KeyOptions, enroll_key, invite, parse_duration, parse_place
-from twisted_rsh.server.control import EndSession, NextSession
-from twisted_rsh.server.control_client import Problem, answer_of, config_folders, connect_to_control, control_ports
+from twisted_rsh.server.control import EndSession
+from twisted_rsh.server.control_client import (
+    Problem,
+    answer_of,
+    config_folders,
+    connect_to_control,
+    control_ports,
+    sessions_of,
+)
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
+from twisted_rsh.status import (
+    DEFAULT_WATCH_SECONDS,
+    MAX_WATCH_SECONDS,
+    MIN_WATCH_SECONDS,
+    StatusOptions,
+    show_status,
+    watch_status,
+)
+from twisted_rsh.status_table import SHOWN_KEY, duration, safe
 
 __all__ = ["SessionOptions", "main", "manage_sessions", "parse_arguments"]
 
@@ -33,9 +49,6 @@ FAILURE_STATUS = 1
 
 USAGE_STATUS = 2
 """The exit status after a mistake in the command line."""
-
-SHOWN_KEY = 15
-"""Characters of a key's fingerprint in the table: ``SHA256:`` and enough to tell keys apart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +71,7 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(USAGE_STATUS)
 
 
-def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | KeyOptions:
+def parse_arguments(words: Sequence[str]) -> SessionOptions | StatusOptions | InviteOptions | KeyOptions:
     """Read the command line.
 
     :param words: its words, without the program's name.
@@ -76,6 +89,16 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | Ke
         help="end the session whose identifier begins with ID; may be repeated",
     )
     sessions.add_argument("--json", action="store_true", help="list the sessions as JSON")
+    status = commands.add_parser("status", help="show the servers' sessions, jobs and bounds")
+    status.add_argument("--json", action="store_true", help="show them as one JSON object")
+    status.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=_seconds,
+        const=DEFAULT_WATCH_SECONDS,
+        help=f"show them again and again, until Ctrl-C: every {DEFAULT_WATCH_SECONDS:g} s unless SECONDS is given",
+    )
     inviting = commands.add_parser("invite", help="print a line that lets one client in, once")
     inviting.add_argument(
         "--ttl",
@@ -92,7 +115,7 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | Ke
         help="name or address, and port, by which the client reaches the server",
     )
     enrolling = commands.add_parser("enroll-key", help="let a key in whose public line is on stdin; for trshctl")
-    for command in (sessions, inviting, enrolling):
+    for command in (sessions, status, inviting, enrolling):
         command.add_argument(
             "--config-dir", metavar="FOLDER", help="folder of the keys and records, as given to the server"
         )
@@ -104,7 +127,21 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | Ke
         )
     if options.command == "enroll-key":
         return KeyOptions(config_dir=options.config_dir)
+    if options.command == "status":
+        return StatusOptions(config_dir=options.config_dir, as_json=options.json, watch=options.watch)
     return SessionOptions(config_dir=options.config_dir, end=tuple(options.end), as_json=options.json)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not MIN_WATCH_SECONDS <= seconds <= MAX_WATCH_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!a} is no number of seconds from {MIN_WATCH_SECONDS:g} to {MAX_WATCH_SECONDS:g}"
+        )
+    return seconds
 
 
 def _typed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -132,6 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         try:
             if isinstance(options, SessionOptions):
                 text = await manage_sessions(reactor, options)
+            elif isinstance(options, StatusOptions) and options.watch is not None:
+                await watch_status(reactor, options, sys.stdout)
+                return
+            elif isinstance(options, StatusOptions):
+                text = await show_status(reactor, options)
             elif isinstance(options, InviteOptions):
                 text = await invite(reactor, options)
             else:
@@ -139,11 +181,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         except Error as problem:
             _complain(str(problem))
             raise SystemExit(FAILURE_STATUS) from None
-        with contextlib.suppress(BrokenPipeError):
-            sys.stdout.write(text)
-            sys.stdout.flush()
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
-    react(run)
+    async def run_while_read(reactor: Any) -> None:
+        try:
+            await run(reactor)
+        except BrokenPipeError:
+            # Python writes what is left when it ends, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    react(run_while_read)
 
 
 async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
@@ -161,7 +209,7 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
         if (server := await connect_to_control(reactor, config, port)) is not None
     }
     try:
-        found = [(port, session) for port, server in servers.items() for session in await _sessions(reactor, server)]
+        found = [(port, session) for port, server in servers.items() for session in await sessions_of(reactor, server)]
         for beginning in options.end:
             port, session = _only(beginning, found)
             await answer_of(reactor, servers[port].callRemote(EndSession, session=session["id"]))
@@ -178,16 +226,6 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
             transport.loseConnection()
 
 
-async def _sessions(reactor: Any, server: AMP) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    while True:
-        after = found[-1]["id"] if found else ""
-        answer = await answer_of(reactor, server.callRemote(NextSession, after=after))
-        if not answer["found"]:
-            return found
-        found.append(json.loads(answer["session"]))
-
-
 def _only(beginning: str, found: list[tuple[int, dict[str, Any]]]) -> tuple[int, dict[str, Any]]:
     matching = [(port, session) for port, session in found if session["id"].startswith(beginning.lower())]
     if not beginning or not matching:
@@ -202,22 +240,16 @@ def _table(found: list[tuple[int, dict[str, Any]]]) -> str:
     for port, session in found:
         state = "attached" if session["attached"] else "detached"
         lines.append(
-            f"{session['id'][:SHOWN_ID_DIGITS]}  {ascii(session['user'])[1:-1]}  {session['key'][:SHOWN_KEY]}  "
-            f"port {port}  {state} {_duration(session['seconds'])}  {ascii(session['peer'])[1:-1]}"
+            f"{session['id'][:SHOWN_ID_DIGITS]}  {safe(session['user'])}  {session['key'][:SHOWN_KEY]}  "
+            f"port {port}  {state} {duration(session['seconds'])}  {safe(session['peer'])}"
         )
         for job in session["jobs"]:
             pid = "" if job["pid"] is None else f"  pid {job['pid']}"
             lines.append(
-                f"  {job['kind']}{pid}  {job['on_disconnect']}  {_duration(job['seconds'])}  "
+                f"  {job['kind']}{pid}  {job['on_disconnect']}  {duration(job['seconds'])}  "
                 f"in {job['stdin']}  out {job['stdout']}  err {job['stderr']}"
             )
     return "".join(f"{line}\n" for line in lines)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def _complain(text: str) -> None:

@@ -32,7 +32,7 @@ from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.requests import Grace
 from twisted_rsh.manage import SessionOptions, main, manage_sessions, parse_arguments
 from twisted_rsh.server import control, control_client
-from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSession, is_our_own_peer
+from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSessions, is_our_own_peer
 from twisted_rsh.server.control_client import Problem
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -163,7 +163,7 @@ async def test_one_that_has_ended_meanwhile(serving: Serving) -> None:
     endpoint = UNIXClientEndpoint(reactor, serving.config.control_path(serving.service.tcp_port))
     client: Any = await connectProtocol(endpoint, AMP())
     assert await client.callRemote(EndSession, session="ab" * 16) == {"ended": False}
-    assert await client.callRemote(NextSession, after="ff" * 16) == {"found": False, "session": ""}
+    assert await client.callRemote(NextSessions, after=1) == {"sessions": "[]", "last": 1, "more": False}
     client.transport.loseConnection()
 
 
@@ -292,7 +292,7 @@ async def test_another_user_at_the_socket(serving: Serving, monkeypatch: pytest.
     monkeypatch.setattr(control, "is_our_own_peer", lambda _transport: False)
     client: Any = await connectProtocol(endpoint, AMP())
     with pytest.raises(ConnectionClosed):
-        await client.callRemote(NextSession, after="")
+        await client.callRemote(NextSessions, after=0)
     monkeypatch.undo()
     monkeypatch.setattr(control_client, "is_our_own_peer", lambda _transport: False)
     assert "served by another user" in await problem(serving.config)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from twisted_rsh.server.sources import OWN_USER
+from twisted_rsh.server_events import BoundUse
 
 __all__ = ["DROP_RATE", "DROP_START", "MAX_UNAUTHENTICATED", "MAX_UNAUTHENTICATED_PER_SOURCE", "Admission"]
 
@@ -70,6 +71,23 @@ class Admission:
         self._own.bound(maximum, _half(maximum))
         for share in self._sources.values():
             share.bound(per_source, _half(per_source))
+
+    def bounds(self) -> list[BoundUse]:
+        """Return these bounds, and how far each is used: that of each source by the source that has most."""
+        most = max((share.count for share in self._sources.values()), default=0)
+        return [
+            BoundUse(option=option, used=used, allowed=allowed, unit="connections")
+            for option, used, allowed in (
+                ("--max-unauthenticated", self._strangers.count, self._strangers.maximum),
+                ("--max-unauthenticated-per-source", most, self._per_source),
+            )
+        ]
+
+    def waiting(self) -> list[tuple[str, int]]:
+        """Return how many connections of each source have not logged in, those with most first."""
+        counts = {source: share.count for source, share in self._sources.items()}
+        counts |= {OWN_USER: self._own.count, "anywhere": self._strangers.count - sum(counts.values())}
+        return sorted(((source, count) for source, count in counts.items() if count), key=lambda one: (-one[1], one[0]))
 
     def admit(self, source: str | None = None) -> bool:
         """Count one more connection, if it may come in.

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from twisted_rsh.core.roles import OUTPUTS
 from twisted_rsh.core.windows import Reserve
+from twisted_rsh.server_events import BoundUse
 
 __all__ = [
     "MAX_KEPT_JOBS",
@@ -87,6 +88,23 @@ class Capacity:
         self._max_jobs = max_unread_input // self._window
         self._max_output = max_unread_output
         self._max_kept = max_kept_jobs
+
+    @property
+    def jobs(self) -> int:
+        """The jobs that run."""
+        return self._jobs
+
+    def bounds(self) -> list[BoundUse]:
+        """Return these bounds, and how far each is used."""
+        growth = self.reserve.size
+        return [
+            BoundUse(
+                option="--max-unread-input", used=self._jobs * self._window, allowed=self._max_input, unit="bytes"
+            ),
+            BoundUse(option="--max-unread-output", used=self._output, allowed=self._max_output, unit="bytes"),
+            BoundUse(option="--max-kept-jobs", used=self._kept, allowed=self._max_kept, unit="jobs"),
+            BoundUse(option="--max-window-growth", used=growth - self.reserve.free, allowed=growth, unit="bytes"),
+        ]
 
     def enter_job(self, *, is_kept: bool = False) -> str | None:
         """Count one more job, if there may be one more.

@@ -1,4 +1,4 @@
-"""The control socket of a server: AMP commands by which its own account lists and ends sessions, and invites clients.
+"""The control socket of a server: AMP commands by which its own account looks at it, ends sessions and invites clients.
 
 The socket lies beside the server's record, in a folder that no other user can enter.  Where the system tells the user
 at the other end, both sides check that as well.
@@ -19,25 +19,47 @@ from twisted.protocols import amp
 from twisted.python.failure import Failure
 
 from twisted_rsh.core.errors import Error
-from twisted_rsh.server.invitations import Invitations, TooManyInvitations
+from twisted_rsh.server.factory import RemoteShellFactory
+from twisted_rsh.server.invitations import TooManyInvitations
 from twisted_rsh.server.peers import unix_peer_uid
-from twisted_rsh.server.sessions import Sessions
+from twisted_rsh.server.session import DurableSession
 
-__all__ = ["ControlFactory", "ControlPort", "EndSession", "Invite", "NextSession", "NoInvitations", "is_our_own_peer"]
+__all__ = [
+    "MAX_PAGE_BYTES",
+    "ControlFactory",
+    "ControlPort",
+    "EndSession",
+    "Invite",
+    "NextSessions",
+    "NoInvitations",
+    "ServerStatus",
+    "is_our_own_peer",
+]
 
 ENDED_BY_OWNER = "the session was ended at the server"
 """The line for a client whose session ends by ``twisted-rsh sessions --end``."""
 
 
-class NextSession(amp.Command):
-    """Describe one session: the one behind another in the order of their identifiers.
+MAX_PAGE_BYTES = 49_152
+"""Bytes of the sessions in one answer: 48 KiB, which take some 5 ms.  An AMP value has at most 65,535 bytes."""
 
-    One at a time, because an AMP value has at most 65,535 bytes.  The description is a JSON object:
-    :meth:`twisted_rsh.server.session.DurableSession.describe`.
+
+class ServerStatus(amp.Command):
+    """Describe the server: :meth:`twisted_rsh.server.factory.RemoteShellFactory.describe`, as a JSON object."""
+
+    response = [(b"status", amp.Unicode())]  # noqa: RUF012 - the name and the form that amp.Command reads
+
+
+class NextSessions(amp.Command):
+    """Describe the sessions that began behind one, as many as one answer has room for.
+
+    `after` is the number of that one, 0 for the first answer, and `last` what to ask for next; `more` tells whether
+    there may be more.  The descriptions are a JSON list of :meth:`twisted_rsh.server.session.DurableSession.describe`.
+    One that is too large for an answer has fewer jobs, and the number of those that are missing: ``jobs_left_out``.
     """
 
-    arguments = [(b"after", amp.Unicode())]  # noqa: RUF012 - the name and the form that amp.Command reads
-    response = [(b"found", amp.Boolean()), (b"session", amp.Unicode())]  # noqa: RUF012 - as above
+    arguments = [(b"after", amp.Integer())]  # noqa: RUF012 - as above
+    response = [(b"sessions", amp.Unicode()), (b"last", amp.Integer()), (b"more", amp.Boolean())]  # noqa: RUF012
 
 
 class EndSession(amp.Command):
@@ -72,17 +94,29 @@ def is_our_own_peer(transport: Any) -> bool:
 class _Commands(amp.CommandLocator):
     """The commands of the account."""
 
-    def __init__(self, sessions: Sessions, invitations: Invitations | None) -> None:
-        self._sessions = sessions
-        self._invitations = invitations
+    def __init__(self, server: RemoteShellFactory) -> None:
+        self._server = server
+        self._sessions = server.sessions
+        self._invitations = server.invitations
 
-    @NextSession.responder
-    def next_session(self, after: str) -> dict[str, object]:
-        """Answer :class:`NextSession`."""
-        behind = {text: session for session in self._sessions if (text := session.identifier.hex()) > after}
-        if not behind:
-            return {"found": False, "session": ""}
-        return {"found": True, "session": json.dumps(behind[min(behind)].describe())}
+    @ServerStatus.responder
+    def status(self) -> dict[str, object]:
+        """Answer :class:`ServerStatus`."""
+        return {"status": json.dumps(self._server.describe())}
+
+    @NextSessions.responder
+    def next_sessions(self, after: int) -> dict[str, object]:
+        """Answer :class:`NextSessions`."""
+        texts: list[str] = []
+        size, last = 0, after
+        for session in self._sessions.after(after):
+            text = _described(session)
+            size += len(text)
+            if texts and size > MAX_PAGE_BYTES:
+                return {"sessions": f"[{','.join(texts)}]", "last": last, "more": True}
+            texts.append(text)
+            last = session.number
+        return {"sessions": f"[{','.join(texts)}]", "last": last, "more": False}
 
     @EndSession.responder
     def end_session(self, session: str) -> dict[str, object]:
@@ -99,6 +133,18 @@ class _Commands(amp.CommandLocator):
         if self._invitations is None:
             raise NoInvitations("the application of this server decides itself which keys may log in")
         return {"secret": self._invitations.make(seconds)}
+
+
+def _described(session: DurableSession) -> str:
+    """Describe a session in a page at most."""
+    description = session.describe()
+    text = json.dumps(description)
+    if len(text) > MAX_PAGE_BYTES:
+        jobs: Any = description["jobs"]
+        # All are about as large: the part that has room, and a bit less because some are larger.
+        kept = len(jobs) * MAX_PAGE_BYTES // len(text) * 3 // 4
+        text = json.dumps({**description, "jobs": jobs[:kept], "jobs_left_out": len(jobs) - kept})
+    return text
 
 
 class _Control(amp.BinaryBoxProtocol):
@@ -118,14 +164,13 @@ class _Control(amp.BinaryBoxProtocol):
 class ControlFactory(Factory):
     """Makes the server's end of a control connection.
 
-    :param sessions: the sessions to list and to end.
-    :param invitations: makes invitations; ``None`` for a server that takes none.
+    :param server: the server to describe, whose sessions may be ended, and that takes the invitations.
     """
 
     noisy = False
 
-    def __init__(self, sessions: Sessions, invitations: Invitations | None = None) -> None:
-        self._commands = _Commands(sessions, invitations)
+    def __init__(self, server: RemoteShellFactory) -> None:
+        self._commands = _Commands(server)
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         return _Control(self._commands)

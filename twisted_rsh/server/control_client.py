@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from typing import Any
@@ -13,10 +14,18 @@ from twisted.internet.error import ConnectError
 from twisted.protocols.amp import AMP
 
 from twisted_rsh.core.errors import Error
-from twisted_rsh.server.control import is_our_own_peer
+from twisted_rsh.server.control import NextSessions, is_our_own_peer
 from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
-__all__ = ["ANSWER_SECONDS", "Problem", "answer_of", "config_folders", "connect_to_control", "control_ports"]
+__all__ = [
+    "ANSWER_SECONDS",
+    "Problem",
+    "answer_of",
+    "config_folders",
+    "connect_to_control",
+    "control_ports",
+    "sessions_of",
+]
 
 ANSWER_SECONDS = 10.0
 """Seconds that a server has to answer: more than enough for one on this machine."""
@@ -75,6 +84,23 @@ async def connect_to_control(reactor: Any, config: ConfigFolders, port: int) -> 
         transport.abortConnection()
         raise Problem(f"{path} is served by another user; remove it with: rm {shlex.quote(path)}")
     return server
+
+
+async def sessions_of(reactor: Any, server: AMP) -> list[dict[str, Any]]:
+    """Ask a server for all of its sessions, page by page.
+
+    :param reactor: the reactor.
+    :param server: the connection.
+    :returns: what :meth:`twisted_rsh.server.session.DurableSession.describe` tells of each, in the order of the logins.
+    :raises Problem: as for :func:`answer_of`.
+    """
+    found: list[dict[str, Any]] = []
+    more, last = True, 0
+    while more:
+        answer = await answer_of(reactor, server.callRemote(NextSessions, after=last))
+        found += json.loads(answer["sessions"])
+        more, last = answer["more"], answer["last"]
+    return found
 
 
 async def answer_of(reactor: Any, waiting: Deferred[dict[str, Any]]) -> dict[str, Any]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from dataclasses import asdict
+
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
@@ -16,9 +20,14 @@ from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.sessions import Sessions
 from twisted_rsh.server.sources import source_of
 from twisted_rsh.server.strangers import Strangers
+from twisted_rsh.server_events import BoundUse
+from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.server_key import ServerKey
 
-__all__ = ["RemoteShellFactory"]
+__all__ = ["MAX_LISTED_SOURCES", "RemoteShellFactory"]
+
+MAX_LISTED_SOURCES = 20
+"""Sources of connections without a login in a list, those with most: as many as a person looks at."""
 
 
 class RemoteShellFactory(Factory):
@@ -82,6 +91,7 @@ class RemoteShellFactory(Factory):
             log_commands=options.log_commands,
         )
         self.links: set[ServerLink] = set()
+        self._began_at = clock.seconds()
         self._tls = LinkTLSFactory(ServerTLS(key.private_key, key.certificate), False, self, clock)
 
     def change_options(self, options: ServiceOptions) -> None:
@@ -116,6 +126,40 @@ class RemoteShellFactory(Factory):
         """Forget a link that is gone."""
         self.links.discard(link)
 
+    def bounds(self) -> list[BoundUse]:
+        """Return the server's bounds, and how far each is used; with thousands of sessions it takes milliseconds."""
+        per_session = BoundUse(
+            option="--max-jobs-per-session",
+            used=max((session.jobs.count for session in self.sessions), default=0),
+            allowed=self.options.limits.max_channels,
+            unit="jobs",
+        )
+        bounds = [*self.sessions.bounds(), per_session, *self.capacity.bounds(), *self.strangers.admission.bounds()]
+        files = _open_files()
+        return bounds if files is None else [*bounds, files]
+
+    def describe(self) -> dict[str, object]:
+        """Return what the server's own account may know of the server, for :mod:`twisted_rsh.server.control`."""
+        waiting = self.strangers.admission.waiting()
+        detached = sum(session.detached_at is not None for session in self.sessions)
+        return {
+            "instance": self.instance_id,
+            "pid": os.getpid(),
+            "key": format_fingerprint(self.key.spki_sha256),
+            "seconds": round(self.clock.seconds() - self._began_at, 3),
+            "attached": len(self.sessions) - detached,
+            "detached": detached,
+            "jobs": self.capacity.jobs,
+            "bounds": [asdict(bound) for bound in self.bounds()],
+            "waiting": {
+                "connections": self.strangers.admission.count,
+                "sources": [{"source": source, "connections": count} for source, count in waiting[:MAX_LISTED_SOURCES]],
+                "sources_left_out": len(waiting[MAX_LISTED_SOURCES:]),
+                "sources_with_penalty": len(self.strangers.penalties),
+                "held_sessions": self.sessions.held,
+            },
+        }
+
     def go_away(self, text: str) -> Deferred[list[tuple[bool, None]]]:
         """End every session, because the server stops.
 
@@ -125,6 +169,16 @@ class RemoteShellFactory(Factory):
         self.sessions.end_all("the server stops", text)
         gone = [link.go_away() for link in list(self.links)]
         return DeferredList([*gone, self.capacity.when_idle()])
+
+
+def _open_files() -> BoundUse | None:
+    """Return how many files the process has open, and may have; ``None`` where the system does not tell at once."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    try:
+        used = os.stat("/proc/self/fd").st_size  # their number, since Linux 6.2; counting thousands takes milliseconds
+    except OSError:
+        return None
+    return BoundUse(option="ulimit -n", used=used, allowed=allowed, unit="files") if used and allowed > 0 else None
 
 
 class _Entrance(LinkTLS):

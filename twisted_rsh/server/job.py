@@ -46,7 +46,7 @@ from twisted_rsh.server.deadlines import Deadline
 if TYPE_CHECKING:
     from twisted_rsh.server.session import DurableSession
 
-__all__ = ["ENDS_HELD_SECONDS", "MAX_LOGGED_CHARACTERS", "OPENED_HELD_SECONDS", "ChannelJob"]
+__all__ = ["ENDS_HELD_SECONDS", "MAX_LISTED_CHARACTERS", "MAX_LOGGED_CHARACTERS", "OPENED_HELD_SECONDS", "ChannelJob"]
 
 # Not an attribute of the class: an event would hold the object that logged it.
 _log = Logger(f"{__name__}.ChannelJob", observer=leveled_log)
@@ -62,6 +62,10 @@ and then cost one message instead of three.  A user does not notice such a delay
 MAX_LOGGED_CHARACTERS = 4096
 """Characters of a command in the log, escapes included: a line that can be read.  A script of 1 MiB would take the
 reactor longer than to run it."""
+
+
+MAX_LISTED_CHARACTERS = 72
+"""Characters of a command in a list, escapes included: a line of a terminal."""
 
 
 @implementer(IJobOwner, ISuspensionListener)
@@ -236,7 +240,17 @@ class ChannelJob:
             "seconds": round(self._clock.seconds() - self._started_at, 3),
             **{stream.name.lower(): size for stream, size in self._bytes.items()},
             "on_disconnect": _shown(self.on_disconnect),
+            "text": _shortened(_text_of(self._request), MAX_LISTED_CHARACTERS),
+            "limits": {
+                name: value
+                for name in ("timeout", "max_output", "max_cpu", "max_memory")
+                if (value := getattr(self._request, name)) is not None
+            },
         }
+
+    def bytes_carried(self, stream: Stream) -> int:
+        """Return the bytes of a stream that went through so far."""
+        return self._bytes[stream]
 
     # For the job to call.
 
@@ -482,11 +496,20 @@ class _JobLine:
 
 def _logged(request: JobRequest) -> str:
     """Show what a request runs, without line breaks, and cut to :data:`MAX_LOGGED_CHARACTERS`."""
-    texts = (request.command, request.shell, request.subsystem)
-    command = next((text for text in texts if text is not None), "")
-    text = ascii(list(request.argv) if request.argv is not None else command[:MAX_LOGGED_CHARACTERS])
-    is_cut = len(text) > MAX_LOGGED_CHARACTERS or len(command or "") > MAX_LOGGED_CHARACTERS
-    return f"{text[:MAX_LOGGED_CHARACTERS]}..." if is_cut else text
+    return _shortened(_text_of(request), MAX_LOGGED_CHARACTERS)
+
+
+def _text_of(request: JobRequest) -> str | list[str]:
+    """Return what a request runs: a text, or the words of a command line."""
+    if request.argv is not None:
+        return list(request.argv)
+    return next(text for text in (request.command, request.shell, request.subsystem) if text is not None)
+
+
+def _shortened(text: str | list[str], longest: int) -> str:
+    """Show a text without line breaks, and cut; no more of it is looked at than is shown."""
+    shown = ascii(text[:longest] if isinstance(text, str) else [word[:longest] for word in text[:longest]])
+    return f"{shown[:longest]}..." if len(shown) > longest or len(text) > longest else shown
 
 
 def _shown(policy: Disconnection) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.events import ChannelFreed, ChannelRequested, Event, RoomGained, SessionClosed
 from twisted_rsh.core.requests import Disconnection, Grace, Keep
+from twisted_rsh.core.roles import Stream
 from twisted_rsh.server.job import ChannelJob
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class SessionJobs:
         self._jobs: dict[int, ChannelJob] = {}
         # The bytes of output that each job had left for the client when it ended.
         self._unread: dict[int, int] = {}
+        self._carried: Counter[Stream] = Counter()  # of the jobs that have ended
 
     @property
     def _session(self) -> DurableSession:
@@ -98,12 +101,19 @@ class SessionJobs:
         """Return what the server's own account may know of each job, in the order of their channels."""
         return [job.describe() for _, job in sorted(self._jobs.items())]
 
+    def bytes_carried(self) -> dict[Stream, int]:
+        """Return the bytes of each stream of all jobs since the session began."""
+        jobs = self._jobs.values()
+        return {stream: self._carried[stream] + sum(job.bytes_carried(stream) for job in jobs) for stream in Stream}
+
     def job_finished(self, job: ChannelJob, unread_output: int) -> None:
         """Forget a job that has ended; the job calls this.
 
         :param unread_output: bytes of its output that are held for the client.
         """
         del self._jobs[job.channel]
+        for stream in Stream:
+            self._carried[stream] += job.bytes_carried(stream)
         if unread_output:
             self._unread[job.channel] = unread_output
         self._session.job_finished(job)

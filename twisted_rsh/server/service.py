@@ -236,7 +236,7 @@ class RemoteShellService(Service):
 
     def _control(self, number: int) -> None:
         path = self._config.control_path(number)
-        port = ControlPort(path, ControlFactory(self._factory.sessions, self._invitations), self._reactor)
+        port = ControlPort(path, ControlFactory(self._factory), self._reactor)
         try:
             port.startListening()
         except (CannotListenError, OSError) as error:

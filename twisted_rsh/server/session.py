@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from twisted_rsh.server.link import ServerLink
     from twisted_rsh.server.sessions import Sessions
 
-__all__ = ["IDLE_SECONDS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "DurableSession", "LoggedIn"]
+__all__ = ["IDLE_SECONDS", "MAX_SHOWN_CHARACTERS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "DurableSession", "LoggedIn"]
 
 # Not an attribute of the class: an event would hold the object that logged it.
 _log = Logger(f"{__name__}.DurableSession", observer=leveled_log)
@@ -37,6 +37,10 @@ IDLE_SECONDS = 60.0
 
 SHOWN_ID_DIGITS = 8
 """Hexadecimal digits of a session's identifier in the log and in lists: enough to tell sessions apart."""
+
+
+MAX_SHOWN_CHARACTERS = 256
+"""Characters of a user's name in a list: an application may give a name of any length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +72,12 @@ class DurableSession:
     :param core: the session's core.
     :param secret: the secret of the login's link, by which a client proves that it may resume the session.
     :param login: the result of the login.
+    :param number: counts the sessions of the server.
     :ivar sessions: as above.
     :ivar identifier: as above.
     :ivar core: as above.
     :ivar login: as above.
+    :ivar number: as above.
     :ivar pump: carries what the core says to the link.
     :ivar jobs: the jobs that run.
     :ivar over: whether the session has ended; no client can resume it any more.
@@ -81,13 +87,20 @@ class DurableSession:
     """
 
     def __init__(
-        self, sessions: Sessions, identifier: bytes, core: ServerSession, secret: bytes, login: LoggedIn
+        self,
+        sessions: Sessions,
+        identifier: bytes,
+        core: ServerSession,
+        secret: bytes,
+        login: LoggedIn,
+        number: int = 0,
     ) -> None:
         self.sessions = sessions
         self.identifier = identifier
         self.core = core
         core.reserve = sessions.capacity.reserve.part()
         self.login = login
+        self.number = number
         self.pump = SessionPump(core, sessions.clock)
         self.jobs = SessionJobs(self)
         self.over = False
@@ -100,7 +113,7 @@ class DurableSession:
         self._unconfirmed: ServerLink | None = None
         self._unfinished_bytes = 0
         self._peer = login.credentials.peer
-        self._attached_at = self._clock.seconds()
+        self._began_at = self._attached_at = self._clock.seconds()
         self._client_has_left = False
         self._ended_unheard = False
         self._last_ending = self._kept_until = self._attached_at
@@ -262,11 +275,13 @@ class DurableSession:
         since = self._attached_at if self.detached_at is None else self.detached_at
         return {
             "id": self.identifier.hex(),
-            "user": self.login.user.name,
+            "user": self.login.user.name[:MAX_SHOWN_CHARACTERS],
             "key": self.login.credentials.fingerprint,
             "peer": self._peer,
             "attached": self.detached_at is None,
             "seconds": round(self._clock.seconds() - since, 3),
+            "age": round(self._clock.seconds() - self._began_at, 3),
+            **{stream.name.lower(): size for stream, size in self.jobs.bytes_carried().items()},
             "jobs": self.jobs.describe(),
         }
 

@@ -22,6 +22,7 @@ from twisted_rsh.server.job import ENDS_HELD_SECONDS, OPENED_HELD_SECONDS
 from twisted_rsh.server.memory import MemoryReturn
 from twisted_rsh.server.portal import KeyCheck, check_key_again
 from twisted_rsh.server.session import DurableSession, LoggedIn
+from twisted_rsh.server_events import BoundUse
 
 __all__ = ["KEY_REVOKED", "MAX_UNFINISHED_BYTES", "OVERRUN_BYTES", "STALLED_SECONDS", "WAITED_SECONDS", "Sessions"]
 
@@ -81,7 +82,8 @@ class Sessions:
         self._max = max_sessions
         self._max_per_key = max_sessions_per_key
         self._of_key: Counter[str] = Counter()
-        self._sessions: dict[bytes, DurableSession] = {}
+        self._sessions: dict[bytes, DurableSession] = {}  # in the order of their numbers
+        self._begun = 0
         self.turns = Turns(clock)
         self.answers = Deadlines(clock, OPENED_HELD_SECONDS)
         self.ends = Deadlines(clock, ENDS_HELD_SECONDS)
@@ -111,6 +113,31 @@ class Sessions:
         self._max = max_sessions
         self._max_per_key = max_sessions_per_key
 
+    def after(self, number: int) -> Iterator[DurableSession]:
+        """Give the sessions that began behind one, in the order in which they began.
+
+        :param number: the :attr:`~twisted_rsh.server.session.DurableSession.number` of that one; 0 for all sessions.
+        """
+        return (session for session in self._sessions.values() if session.number > number)
+
+    @property
+    def held(self) -> int:
+        """The sessions from which nothing is read, because the messages of others have not arrived completely."""
+        return len(self._held)
+
+    def bounds(self) -> list[BoundUse]:
+        """Return these bounds, and how far each is used: that of a key by the key that has most."""
+        active = Counter(one.login.credentials.fingerprint for one in self._sessions.values() if one.is_active)
+        return [
+            BoundUse(option="--max-sessions", used=len(self), allowed=self._max, unit="sessions"),
+            BoundUse(
+                option="--max-sessions-per-key",
+                used=max(active.values(), default=0),
+                allowed=self._max_per_key,
+                unit="sessions",
+            ),
+        ]
+
     def bound_reached(self, key: str) -> str | None:
         """Tell whether a key may begin no further session now.
 
@@ -139,7 +166,8 @@ class Sessions:
         :param secret: the secret of the login's link.
         :param login: the result of the login.
         """
-        session = DurableSession(self, identifier, core, secret, login)
+        self._begun += 1
+        session = DurableSession(self, identifier, core, secret, login, self._begun)
         self._sessions[identifier] = session
         self._of_key[login.credentials.fingerprint] += 1
         return session
