@@ -26,6 +26,7 @@ PACKAGES = ("twisted_rsh", "twisted_rsh.server", "twisted_rsh.testing")
 
 
 MADE_BY_THE_PACKAGE = {
+    "twisted_rsh.AgentKey",
     "twisted_rsh.ClientKey",
     "twisted_rsh.Connection",
     "twisted_rsh.Job",

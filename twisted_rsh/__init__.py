@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from twisted_rsh.client.agent import AgentFailure, AgentKey, KeyAgent
     from twisted_rsh.client.connecting import connect, connect_to_endpoint
     from twisted_rsh.client.connection import Connection
     from twisted_rsh.client.errors import (
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from twisted_rsh.core.requests import KILL, Disconnection, Grace, Keep, Terminal
     from twisted_rsh.core.roles import DEFAULT_PORT
     from twisted_rsh.core.shell_state import BackgroundJob, JobState, ShellState
-    from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
+    from twisted_rsh.trust.client_key import ClientKey, LockedKey, load_client_key, load_or_create_client_key
     from twisted_rsh.trust.files import FileProblem
     from twisted_rsh.trust.fingerprint import BadFingerprint, parse_fingerprint
     from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_PORT",
     "KILL",
+    "AgentFailure",
+    "AgentKey",
     "BackgroundJob",
     "BadFingerprint",
     "BadInvitation",
@@ -81,11 +84,13 @@ __all__ = [
     "JobEnd",
     "JobState",
     "Keep",
+    "KeyAgent",
     "KnownServer",
     "KnownServers",
     "Limit",
     "LimitReached",
     "LocalProtocolError",
+    "LockedKey",
     "LoginRefused",
     "LossReason",
     "NoServer",
@@ -113,6 +118,7 @@ __all__ = [
     "connect_to_endpoint",
     "describe_ending",
     "exit_status",
+    "load_client_key",
     "load_or_create_client_key",
     "parse_fingerprint",
     "use_steady_clock",
@@ -122,6 +128,7 @@ __version__ = "0.1.0"
 """The version of this package; ``setup.cfg`` reads it from here."""
 
 _NAMES_BY_MODULE = {
+    "client.agent": "AgentFailure AgentKey KeyAgent",
     "client.connecting": "connect connect_to_endpoint",
     "client.connection": "Connection",
     "client.errors": (
@@ -142,7 +149,7 @@ _NAMES_BY_MODULE = {
     "core.requests": "KILL Disconnection Grace Keep Terminal",
     "core.roles": "DEFAULT_PORT",
     "core.shell_state": "BackgroundJob JobState ShellState",
-    "trust.client_key": "ClientKey load_or_create_client_key",
+    "trust.client_key": "ClientKey LockedKey load_client_key load_or_create_client_key",
     "trust.files": "FileProblem",
     "trust.fingerprint": "BadFingerprint parse_fingerprint",
     "trust.home": "ConfigFolders HomeUnknown",

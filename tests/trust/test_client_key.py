@@ -14,8 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.trust.keys import EXPORTER, SPKI, PrivateKey, blob_of, granted_keys, private_key
-from twisted_rsh.trust.client_key import load_or_create_client_key
+from tests.trust.authenticator import SK_TYPES, Authenticator
+from tests.trust.keys import EXPORTER, SPKI, PrivateKey, blob_of, granted_keys, key_blob, private_key, string
+from twisted_rsh.trust.client_key import (
+    LockedKey,
+    WrongPassphrase,
+    load_client_key,
+    load_or_create_client_key,
+    read_public_key,
+)
 from twisted_rsh.trust.files import BadKeyFile, UntrustedFile, create_private_file, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import BadSignature
@@ -171,3 +178,66 @@ def test_readable_key_is_refused(config: ConfigFolders) -> None:
     os.chmod(config.client_key_path, 0o644)
     with pytest.raises(UntrustedFile, match=f"run: chmod 600 {config.client_key_path}"):
         load_or_create_client_key(config)
+
+
+def locked(passphrase: bytes = b"secret") -> bytes:
+    """Write an Ed25519 key as ssh-keygen does, with a passphrase, and as few rounds as there can be."""
+    encryption = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(1).build(passphrase)
+    return private_key("ssh-ed25519").private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
+
+
+def test_a_passphrase(config: ConfigFolders) -> None:
+    """A protected key is read with its passphrase alone; its public half is known without."""
+    put_key_file(config, locked())
+    path = config.client_key_path
+    assert load_client_key(path, b"secret").blob == key_blob("ssh-ed25519")
+    assert read_public_key(path).blob == key_blob("ssh-ed25519")
+    with pytest.raises(WrongPassphrase, match="has another passphrase"):
+        load_client_key(path, b"Secret")
+    for read in (lambda: load_client_key(path), lambda: load_or_create_client_key(config)):
+        with pytest.raises(LockedKey, match=rf"is protected by a passphrase; load .*: ssh-add {path}$") as caught:
+            read()
+        assert caught.value.public_key.blob == key_blob("ssh-ed25519")
+        assert caught.value.takes_passphrase
+
+
+def test_a_passphrase_for_nothing(config: ConfigFolders) -> None:
+    """A key without protection is read, whatever passphrase is given for it."""
+    key = load_or_create_client_key(config)
+    assert load_client_key(config.client_key_path, b"secret") == key
+
+
+def test_a_public_key_alone(config: ConfigFolders) -> None:
+    """The file of a public key names one that an agent has to sign with."""
+    key = load_or_create_client_key(config)
+    assert read_public_key(config.client_public_key_path) == key.public_key
+    with pytest.raises(LockedKey, match=r"is a public key alone; .*: ssh-add .*/id_ed25519$") as caught:
+        load_client_key(config.client_public_key_path)
+    assert not caught.value.takes_passphrase
+
+
+def test_every_cut_of_a_locked_file(config: ConfigFolders) -> None:
+    """A file that is cut anywhere is a line about the file."""
+    data = locked()
+    ensure_private_folder(config.config)
+    path = Path(config.client_key_path)
+    path.touch(0o600)
+    for size in range(0, len(data) - 1, 7):
+        path.write_bytes(data[:size])
+        for read in (lambda: load_client_key(str(path), b"secret"), lambda: read_public_key(str(path))):
+            with pytest.raises(BadKeyFile):
+                read()
+
+
+@pytest.mark.parametrize("key_type", SK_TYPES)
+def test_the_handle_of_an_authenticator(config: ConfigFolders, key_type: str) -> None:
+    """The file that ssh-keygen makes for a FIDO key names a key that an agent has to sign with."""
+    one = Authenticator(key_type)
+    inner = b"\1\2\3\4" * 2 + one.blob + b"\1" + string(b"handle") + string(b"") + string(b"comment")
+    inner += bytes(range(1, 9))[: -len(inner) % 8]
+    fields = string(b"none") * 2 + string(b"") + b"\0\0\0\1" + string(one.blob) + string(inner)
+    text = base64.encodebytes(b"openssh-key-v1\0" + fields)
+    put_key_file(config, b"-----BEGIN OPENSSH PRIVATE KEY-----\n" + text + b"-----END OPENSSH PRIVATE KEY-----\n")
+    with pytest.raises(LockedKey, match="is of an authenticator") as caught:
+        load_client_key(config.client_key_path)
+    assert caught.value.public_key.blob == one.blob

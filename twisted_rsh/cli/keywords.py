@@ -96,6 +96,8 @@ _ALL = (
     Keyword("ProxyCommand", "proxy_command", _unless_none, Takes.REST),
     Keyword("ProxyJump", "proxy_jump", _unless_none),
     Keyword("IdentityFile", "identities", str, adds=True),
+    Keyword("IdentitiesOnly", "identities_only", parse_flag),
+    Keyword("IdentityAgent", "agent", str),
     Keyword("RequestTTY", "terminal", parse_terminal_wish),
     Keyword("StdinNull", "stdin_is_empty", parse_flag),
     Keyword("ForkAfterAuthentication", "background", parse_flag),
@@ -138,7 +140,7 @@ _OF_SSH = frozenset(
     GatewayPorts GlobalKnownHostsFile GSSAPIAuthentication GSSAPIClientIdentity GSSAPIDelegateCredentials
     GSSAPIKexAlgorithms GSSAPIKeyExchange GSSAPIRenewalForcesRekey GSSAPIServerIdentity GSSAPITrustDNS HashKnownHosts
     HostbasedAcceptedAlgorithms HostbasedAuthentication HostbasedKeyTypes HostKeyAlgorithms HostKeyAlias
-    IdentitiesOnly IdentityAgent IPQoS KbdInteractiveAuthentication KbdInteractiveDevices KexAlgorithms
+    IPQoS KbdInteractiveAuthentication KbdInteractiveDevices KexAlgorithms
     KnownHostsCommand LocalCommand LogVerbose MACs NoHostAuthenticationForLocalhost NumberOfPasswordPrompts
     ObscureKeystrokeTiming PasswordAuthentication PermitLocalCommand PermitRemoteOpen PKCS11Provider
     PreferredAuthentications Protocol ProxyUseFdpass PubkeyAcceptedAlgorithms PubkeyAcceptedKeyTypes

@@ -57,6 +57,8 @@ class ClientOptions:
     :ivar alive_count: intervals of silence after which the connection is lost; ``None`` for the default.
     :ivar proxy_command: the command line whose stdin and stdout are the connection; ``None`` for TCP.
     :ivar identities: the files that may hold the key to log in with; empty for the client's own key.
+    :ivar identities_only: whether to try no key of the agent's that is not named.
+    :ivar agent: the socket of the user's agent; ``None`` for no agent.
     :ivar show_version: whether to print the version and do nothing else.
     :ivar show_help: whether to print :func:`usage_text` and do nothing else.
     :ivar show_settings: whether to print :meth:`shown_settings` and do nothing else.
@@ -104,6 +106,8 @@ class ClientOptions:
     alive_count: int | None = None
     proxy_command: str | None = None
     identities: tuple[str, ...] = ()
+    identities_only: bool = False
+    agent: str | None = None
     show_version: bool = False
     show_help: bool = False
     show_settings: bool = False
@@ -153,6 +157,8 @@ class ClientOptions:
             ("escapechar", "none" if self.escape_character is None else printable(self.escape_character)),
             ("fingerprint", self.fingerprint),
             ("forkafterauthentication", self.background),
+            ("identitiesonly", self.identities_only),
+            ("identityagent", self.agent),
             *(("identityfile", path) for path in self.identities),
             ("loglevel", self._log_level()),
             ("maxcpu", self.max_cpu),
@@ -302,6 +308,8 @@ class _Assembly:
             alive_count=get("alive_count"),
             proxy_command=self._proxy_command(),
             identities=self._identities(),
+            identities_only=get("identities_only", False),
+            agent=self._agent(),
             show_settings=found.shows_settings,
             control=found.control,
             timeout=get("timeout"),
@@ -385,6 +393,17 @@ class _Assembly:
     def _identities(self) -> tuple[str, ...]:
         paths = self._settings.get("identities", ())
         return tuple(expand_path(path, self._names) for path in paths if path.lower() != "none")
+
+    def _agent(self) -> str | None:
+        """Find the socket of the agent, as ``IdentityAgent`` of ssh_config(5) names it."""
+        named = self._settings.get("agent", "SSH_AUTH_SOCK")
+        if named.lower() == "none":
+            return None
+        if named == "SSH_AUTH_SOCK":
+            return os.environ.get(named) or None
+        if named.startswith("$") and not named.startswith("${"):
+            return os.environ.get(named[1:]) or None
+        return expand_path(named, self._names)
 
     def _environment(self) -> tuple[tuple[str, str], ...]:
         patterns: list[str] = []

@@ -284,7 +284,7 @@ class Program:
         self._reactor = reactor
         self._options = options
         first_use = FirstUse(reactor, foreground.outputs, foreground.settings) if may_ask(options) else None
-        self._reach = Reach(reactor, options, options.config_folders(), first_use)
+        self._reach = Reach(reactor, options, options.config_folders(), first_use, foreground.settings)
         self._foreground = foreground
         self._task = task
         self._launch = launch

@@ -14,18 +14,22 @@ from twisted.python.failure import Failure
 from twisted_rsh.cli.first_use import FirstUse
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.proxy_command import ProxyCommandEndpoint
+from twisted_rsh.cli.terminal_settings import TerminalSettings
 from twisted_rsh.client.connecting import connect, fetch_pin, find_pins, is_loopback, tcp_endpoint
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import Error, LoginRefused, NoServer, ServerUnavailable, UnknownServer
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.trust.client_key import ClientKey, load_client_key, load_or_create_client_key
+from twisted_rsh.trust.client_key import LockedKey, load_client_key, load_or_create_client_key, read_public_key
 from twisted_rsh.trust.dates import today
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.known_servers import KnownServers, format_address
+from twisted_rsh.trust.ssh_keys import public_line
 
 if TYPE_CHECKING:
+    from twisted_rsh.client.agent import AgentKey, KeyAgent
+    from twisted_rsh.client.login import LoginKey
     from twisted_rsh.trust.invitation import Invitation
 
 __all__ = ["Reach", "added_today", "describe_problem"]
@@ -52,16 +56,25 @@ class Reach:
     :param options: the options.
     :param config: the folders of the client's own key, of the known servers and of the records of servers.
     :param first_use: asks the user about a server that is not known; ``None`` to refuse it.
+    :param terminal: the settings of the client's terminal, to ask the user for the passphrase of a key; ``None`` to
+        refuse a key that is locked, and not in the agent.
     :ivar warning: a line for the user once the client is connected, or empty.
     """
 
     def __init__(
-        self, reactor: Any, options: ClientOptions, config: ConfigFolders, first_use: FirstUse | None = None
+        self,
+        reactor: Any,
+        options: ClientOptions,
+        config: ConfigFolders,
+        first_use: FirstUse | None = None,
+        terminal: TerminalSettings | None = None,
     ) -> None:
         self._reactor = reactor
         self._options = options
         self._config = config
         self._first_use = first_use
+        self._terminal = terminal
+        self._key: LoginKey | None = None
         self.warning = ""
         self._proxy = None if options.proxy_command is None else ProxyCommandEndpoint(reactor, options.proxy_command)
 
@@ -138,6 +151,11 @@ class Reach:
 
     async def _log_in(self, fingerprint: str | None, invitation: Invitation | None = None) -> Connection:
         options = self._options
+        if self._key is None:
+            # A server that is not known is not dialled, and nobody is asked for the passphrase of a key.
+            find_pins(self._config, options.host, options.port, fingerprint, self.destination)
+            self._key = await self._find_key()
+        agent = None if options.identities_only else self._agent()
         connecting = connect(
             self._reactor,
             options.host,
@@ -147,10 +165,11 @@ class Reach:
             config=self._config,
             limits=self._limits(),
             resume=not options.no_resume,
-            key=self._given_key(),
+            key=self._key,
             endpoint=self._endpoint(),
             destination=self.destination,
             invitation=invitation,
+            other_keys=None if agent is None else agent.keys,
         )
         return await self._in_time(connecting)
 
@@ -171,13 +190,18 @@ class Reach:
         """
         return await self._in_time(Deferred.fromCoroutine(fetch_pin(self._reactor, self._endpoint())), seconds)
 
-    def key(self) -> ClientKey:
-        """Read the key to log in with, or make the client's own.
+    def public_line(self) -> str:
+        """Return the line of the key to log in with, as ``authorized_keys`` has it.  The client's own is made.
 
         :raises twisted_rsh.core.errors.Error: there is no such key.
         :raises OSError: a file cannot be read or written.
         """
-        return self._given_key() or load_or_create_client_key(self._config)
+        path = self._given_path()
+        try:
+            key = read_public_key(path) if path is not None else load_or_create_client_key(self._config).public_key
+        except LockedKey as locked:
+            key = locked.public_key
+        return public_line(key.blob)
 
     @property
     def destination(self) -> str:
@@ -200,15 +224,56 @@ class Reach:
             limits = replace(limits, keepalive_misses=max(self._options.alive_count, 2))
         return limits
 
-    def _given_key(self) -> ClientKey | None:
-        """Read the key from the first file of the options that exists."""
+    def _given_path(self) -> str | None:
+        """Find the first file of the options that exists; ``None`` where they name none."""
         paths = self._options.identities
         if not paths:
             return None
         found = next(filter(os.path.exists, paths), None)
         if found is None:
             raise Error(f"there is no key to log in with: {paths[0]!r} does not exist")
-        return load_client_key(found)
+        return found
+
+    async def _find_key(self) -> LoginKey:
+        """Read the key to log in with; one that is locked is the agent's to sign with, or the user's to unlock."""
+        path = self._given_path()
+        try:
+            return load_or_create_client_key(self._config) if path is None else load_client_key(path)
+        except LockedKey as locked:
+            key = await self._key_of_agent(locked)
+            if key is not None:
+                return key
+            if not self._may_ask_about(locked):
+                raise
+            from twisted_rsh.cli.passphrase import PassphrasePrompt  # only here: few keys are locked
+
+            prompt = PassphrasePrompt(self._reactor, self._terminal if os.isatty(0) else None)
+            return await prompt.unlock(path or self._config.client_key_path, locked)
+
+    async def _key_of_agent(self, locked: LockedKey) -> AgentKey | None:
+        """Find a locked key in the agent; an agent that does not answer is no reason not to ask for the passphrase.
+
+        :raises twisted_rsh.client.agent.AgentFailure: the agent does not answer, and nothing but it can sign.
+        """
+        agent = self._agent()
+        if agent is None:
+            return None
+        try:
+            return next((key for key in await agent.keys() if key.blob == locked.public_key.blob), None)
+        except Error:
+            if not self._may_ask_about(locked):
+                raise
+            return None
+
+    def _may_ask_about(self, locked: LockedKey) -> bool:
+        return locked.takes_passphrase and self._terminal is not None and not self._options.batch_mode
+
+    def _agent(self) -> KeyAgent | None:
+        if self._options.agent is None:
+            return None
+        from twisted_rsh.client.agent import KeyAgent  # only here: most logins ask no agent
+
+        return KeyAgent(self._reactor, self._options.agent)
 
     def _endpoint(self) -> IStreamClientEndpoint:
         options = self._options

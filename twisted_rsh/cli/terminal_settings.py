@@ -26,6 +26,9 @@ class TerminalMode(enum.Enum):
     FOUND = "found"
     """As the client found the terminal, mostly lines that the system shows and edits."""
 
+    HIDDEN = "hidden"
+    """A line that the system edits and does not show, for a passphrase."""
+
     QUIET = "quiet"
     """Kept until a reader asks, and not shown; Ctrl-C and Ctrl-Z are signals."""
 
@@ -36,6 +39,7 @@ class TerminalMode(enum.Enum):
     """Bytes for the job that has been lent the terminal, whose own terminal deals with all else."""
 
 
+_HIDDEN = {_LFLAG: ("ECHO", "ECHONL")}
 _QUIET = {
     _IFLAG: ("INLCR", "IGNCR", "ICRNL", "IXON", "IXOFF"),
     _LFLAG: ("ICANON", "ECHO", "ECHONL", "IEXTEN"),
@@ -47,7 +51,13 @@ _RAW = {
     _LFLAG: _KEYS[_LFLAG],
 }
 
-_OFF = {TerminalMode.FOUND: {}, TerminalMode.QUIET: _QUIET, TerminalMode.KEYS: _KEYS, TerminalMode.RAW: _RAW}
+_OFF: dict[TerminalMode, dict[int, tuple[str, ...]]] = {
+    TerminalMode.FOUND: {},
+    TerminalMode.HIDDEN: _HIDDEN,
+    TerminalMode.QUIET: _QUIET,
+    TerminalMode.KEYS: _KEYS,
+    TerminalMode.RAW: _RAW,
+}
 """The flags that each mode has off (termios(3), ``cfmakeraw``)."""
 
 

@@ -18,11 +18,11 @@ from twisted_rsh.client.address import AddressEndpoint
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import Error, NoServer, ServerBusy, UnknownServer, WrongServer
 from twisted_rsh.client.link import ClientLink, dial
-from twisted_rsh.client.login import log_in
+from twisted_rsh.client.login import LoginKey, OtherKeys, log_in
 from twisted_rsh.client.reconnecting import Reconnector, retry_delay
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
-from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
+from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.known_servers import KnownServers, format_address
@@ -65,10 +65,11 @@ def connect(
     config: ConfigFolders | None = None,
     limits: SessionLimits | None = None,
     resume: bool = True,
-    key: ClientKey | None = None,
+    key: LoginKey | None = None,
     endpoint: IStreamClientEndpoint | None = None,
     destination: str | None = None,
     invitation: Invitation | None = None,
+    other_keys: OtherKeys | None = None,
 ) -> Deferred[Connection]:
     """Connect to a server and log in.
 
@@ -89,11 +90,13 @@ def connect(
         everything goes on, with nothing lost and nothing repeated; see :meth:`twisted_rsh.Connection.watch_link`.
         Otherwise the session ends with its link, and its jobs are ended at once unless they are started with another
         `on_disconnect`.
-    :param key: the key to log in with; ``None`` for the client's own.
+    :param key: the key to log in with, from a file or from an agent; ``None`` for the client's own.
     :param endpoint: the way to the server that `host` and `port` name; ``None`` for TCP.
     :param destination: the user's own word for the server, for the command that an error proposes; ``None`` for the
         host and the port.
     :param invitation: lets a key in that may not log in yet; give its host, port, user and fingerprint as well.
+    :param other_keys: returns the keys to try when the server refuses that key, such as
+        :meth:`twisted_rsh.KeyAgent.keys`; ``None`` for none.
     :returns: fires with the connection; fails with a subclass of :class:`~twisted_rsh.core.errors.Error`, such as
         :class:`~twisted_rsh.client.errors.NoServer`, :class:`~twisted_rsh.client.errors.LoginRefused`,
         :class:`~twisted_rsh.client.errors.ServerBusy` when the server has no room for 30 s,
@@ -111,7 +114,7 @@ def connect(
         name = user or _own_name()
         way = tcp_endpoint(reactor, host, port) if endpoint is None else endpoint
         try:
-            return await _log_in_at(reactor, way, pins, own, name, limits, resume, invitation)
+            return await _log_in_at(reactor, way, pins, own, name, limits, resume, invitation, other_keys)
         except WrongServer as error:
             if fingerprint is not None or not KnownServers(folders).pins(host, port):
                 raise
@@ -132,7 +135,7 @@ def connect_to_endpoint(
     reactor: Any,
     endpoint: IStreamClientEndpoint,
     pin: bytes,
-    key: ClientKey,
+    key: LoginKey,
     user: str,
     limits: SessionLimits | None = None,
     *,
@@ -174,14 +177,15 @@ async def _log_in_at(
     reactor: Any,
     endpoint: IStreamClientEndpoint,
     pins: Collection[bytes],
-    key: ClientKey,
+    key: LoginKey,
     user: str,
     limits: SessionLimits | None,
     resume: bool,
     invitation: Invitation | None = None,
+    other_keys: OtherKeys | None = None,
 ) -> Connection:
     link = await _dial_patiently(reactor, endpoint, pins)
-    welcome = await log_in(link, key, user, limits or SessionLimits(), invitation)
+    welcome = await log_in(link, key, user, limits or SessionLimits(), invitation, other_keys)
     # The session stays with the key that it began with, also where the server may have others.
     return Connection(link, welcome, Reconnector(reactor, endpoint, link.pin, welcome) if resume else None)
 

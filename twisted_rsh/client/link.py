@@ -79,7 +79,7 @@ class ClientLink(FramedLink):
         self._broke_off = False
 
     def ask(self, request: bytes, purpose: str) -> Deferred[bytes]:
-        """Send the one request of this link.
+        """Send a request; that before it, if there was one, has been answered.
 
         The caller goes on within the call that delivers the answer, so that it can :meth:`carry` a session before the
         next frame of the same read is looked at.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from twisted_rsh.client.errors import LoginRefused, LossReason, ServerUnavailable, SessionLost
+from twisted_rsh.client.errors import Error, LoginRefused, LossReason, ServerUnavailable, SessionLost
 from twisted_rsh.client.link import ClientLink
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.errors import RemoteProtocolError
-from twisted_rsh.core.limits import SESSION_RESERVE_BYTES, SessionLimits
+from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, SESSION_RESERVE_BYTES, SessionLimits
 from twisted_rsh.core.login import ClientLogin, ClientResume
-from twisted_rsh.core.messages import Auth, ResumeFail, Unavailable
+from twisted_rsh.core.messages import Auth, AuthOk, ResumeFail, Unavailable
 from twisted_rsh.core.resuming import ClientProof, LinkBinding
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.core.windows import Reserve
@@ -21,9 +22,16 @@ from twisted_rsh.link.tls import exporter, link_secret
 from twisted_rsh.trust.client_key import ClientKey
 
 if TYPE_CHECKING:
+    from twisted_rsh.client.agent import AgentKey
     from twisted_rsh.trust.invitation import Invitation
 
-__all__ = ["Welcome", "log_in", "resume"]
+__all__ = ["LoginKey", "OtherKeys", "Welcome", "log_in", "resume"]
+
+LoginKey: TypeAlias = "ClientKey | AgentKey"
+"""A key to log in with: in this program's memory, or in an agent."""
+
+OtherKeys: TypeAlias = "Callable[[], Awaitable[Sequence[LoginKey]]]"
+"""Returns further keys to log in with.  It is called once the server has refused the first key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,12 @@ class Welcome:
 
 
 async def log_in(
-    link: ClientLink, key: ClientKey, user: str, limits: SessionLimits, invitation: Invitation | None = None
+    link: ClientLink,
+    key: LoginKey,
+    user: str,
+    limits: SessionLimits,
+    invitation: Invitation | None = None,
+    other_keys: OtherKeys | None = None,
 ) -> Welcome:
     """Log in and begin a session.
 
@@ -54,27 +67,24 @@ async def log_in(
     :param user: the name of the user to log in as.
     :param limits: how often to ask the server for a sign of life; the server announces the other limits.
     :param invitation: lets the key in that may not log in yet; ``None`` for one that may.
+    :param other_keys: returns the keys to try when the server has refused that one, as many as a link may try; ``None``
+        for none.  An agent that fails it is named in the error.
     :returns: the session; the link carries it.
     :raises twisted_rsh.client.errors.LoginRefused: the server does not let this user in with this key.
     :raises twisted_rsh.client.errors.ServerUnavailable: the server cannot serve this client now.
     :raises twisted_rsh.client.errors.SessionLost: the connection ended, or the server broke the protocol.
     :raises twisted_rsh.core.errors.LocalProtocolError: the key or the name is too long for the protocol.
+    :raises twisted_rsh.client.agent.AgentFailure: the agent that has the key does not sign with it.
     """
     login = ClientLogin(limits)
     try:
-        signature = key.sign_login(exporter(link.tls), link.pin, user)
-        claim = Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature)
-        request = login.ask(claim if invitation is None else _invited(claim, link, invitation))
-        answer = login.receive_frame(await link.ask(request, "the login"), link.clock.seconds())
+        answer = await _try_keys(link, login, key, user, invitation, other_keys)
     except RemoteProtocolError as error:
         link.fail(str(error), Fault.PROTOCOL)
         raise SessionLost(f"{link.peer} ended the connection during the login: {error}") from error
     except BaseException:
         link.fail("the login was given up")
         raise
-    if answer is None:
-        link.close()
-        raise LoginRefused(f"login as {user} with the key {key.fingerprint} was refused by {link.peer}")
     if isinstance(answer, Unavailable):
         link.close()
         raise ServerUnavailable(f"{link.peer} cannot serve this login now: {answer.text}")
@@ -85,6 +95,46 @@ async def log_in(
     link.carry(pump)
     proof = ClientProof(accepted.session, link_secret(link.tls, accepted.session, 0))
     return Welcome(session, pump, proof, accepted.instance)
+
+
+async def _try_keys(
+    link: ClientLink,
+    login: ClientLogin,
+    key: LoginKey,
+    user: str,
+    invitation: Invitation | None,
+    other_keys: OtherKeys | None,
+) -> tuple[AuthOk, ClientSession] | Unavailable:
+    """Log in with one key after the other until the server gives another answer than a refusal.
+
+    :raises LoginRefused: it refused all of them.
+    """
+    tried = [key]
+    waiting: list[LoginKey] = []
+    for attempt in range(MAX_AUTH_ATTEMPTS):
+        signed = key.sign_login(exporter(link.tls), link.pin, user)
+        signature = signed if isinstance(signed, bytes) else await signed
+        claim = Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature)
+        request = login.ask(claim if invitation is None else _invited(claim, link, invitation))
+        answer = login.receive_frame(await link.ask(request, "the login"), link.clock.seconds())
+        if answer is not None:
+            return answer
+        if attempt == 0 and other_keys is not None:
+            try:
+                waiting = [other for other in await other_keys() if other.blob != key.blob]
+            except Error as error:
+                raise _refused(link, user, tried, f"; {error}") from error
+        if not waiting or attempt == MAX_AUTH_ATTEMPTS - 1:
+            break
+        key = waiting.pop(0)
+        tried.append(key)
+    raise _refused(link, user, tried, f"; name one of {len(waiting)} more with -i" if waiting else "")
+
+
+def _refused(link: ClientLink, user: str, keys: Sequence[LoginKey], further: str) -> LoginRefused:
+    names = ", ".join(key.fingerprint for key in keys)
+    noun = "key" if len(keys) == 1 else "keys"
+    return LoginRefused(f"login as {user} with the {noun} {names} was refused by {link.peer}{further}")
 
 
 def _invited(claim: Auth, link: ClientLink, invitation: Invitation) -> Auth:

@@ -44,7 +44,7 @@ async def show_key(reactor: Any, options: ClientOptions) -> Answer:
     :param options: name the key.
     :raises Error: the file of the key cannot be used.
     """
-    return Answer(f"{Reach(reactor, options, options.config_folders()).key().public_line}\n")
+    return Answer(f"{Reach(reactor, options, options.config_folders()).public_line()}\n")
 
 
 async def enroll_by_invitation(reactor: Any, options: ClientOptions, invitation: Invitation) -> Answer:
@@ -82,7 +82,7 @@ async def enroll(reactor: Any, options: ClientOptions) -> Answer:
         await _log_in(reactor, options)
     except LoginRefused as error:
         _remember(options)
-        line = Reach(reactor, options, options.config_folders()).key().public_line
+        line = Reach(reactor, options, options.config_folders()).public_line()
         raise Error(
             f"{error}; the server is known now: add this line to authorized_keys in ~/.config/twisted-rsh there: {line}"
         ) from None
@@ -99,7 +99,7 @@ async def enroll_over_ssh(reactor: Any, options: ClientOptions, target: str, pro
     :raises Error: that login or the command failed, or the server does not let the client in.
     """
     _check_file(options)
-    line = Reach(reactor, options, options.config_folders()).key().public_line
+    line = Reach(reactor, options, options.config_folders()).public_line()
     answer = _ask_over_ssh(target, f"{program} enroll-key", f"{line}\n".encode())
     ports = answer["ports"]
     is_elsewhere = options.port == DEFAULT_PORT and len(ports) == 1
@@ -148,8 +148,9 @@ def _ask_over_ssh(target: str, command: str, line: bytes) -> dict[str, Any]:
 async def _log_in(reactor: Any, options: ClientOptions, invitation: Invitation | None = None) -> None:
     """Log in and leave."""
     outputs = LocalOutputs(reactor)
-    first_use = FirstUse(reactor, outputs, TerminalSettings(reactor, 0)) if may_ask(options) else None
-    reach = Reach(reactor, options, options.config_folders(), first_use)
+    terminal = TerminalSettings(reactor, 0)
+    first_use = FirstUse(reactor, outputs, terminal) if may_ask(options) else None
+    reach = Reach(reactor, options, options.config_folders(), first_use, terminal)
     try:
         connection = await reach.connect(invitation)
         await connection.close()

@@ -46,6 +46,8 @@ _LEAST_CHARACTERS = {
     b"ecdsa-sha2-nistp384": 184,
     b"ecdsa-sha2-nistp521": 232,
     b"ssh-rsa": 372,
+    b"sk-ssh-ed25519@openssh.com": 96,
+    b"sk-ecdsa-sha2-nistp256@openssh.com": 168,
 }
 """Characters of Base64 that a key of each type has at least, so that lines without one take next to no time."""
 

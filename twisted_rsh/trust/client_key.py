@@ -43,9 +43,34 @@ from twisted_rsh.trust.ssh_keys import (
 )
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
 
-__all__ = ["ClientKey", "load_client_key", "load_or_create_client_key"]
+__all__ = [
+    "ClientKey",
+    "LockedKey",
+    "WrongPassphrase",
+    "load_client_key",
+    "load_or_create_client_key",
+    "read_public_key",
+]
 
 _PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+class LockedKey(BadKeyFile):
+    """A file names a key, but this program cannot sign with it as it is; an agent that has the key can.
+
+    :ivar public_key: the key.
+    :ivar takes_passphrase: whether a passphrase unlocks the file; otherwise it holds the public key alone, or that of
+        an authenticator.
+    """
+
+    def __init__(self, path: str, problem: str, public_key: PublicKey, *, takes_passphrase: bool) -> None:
+        super().__init__(path, problem, f"load it into an agent with: ssh-add {shlex.quote(path.removesuffix('.pub'))}")
+        self.public_key = public_key
+        self.takes_passphrase = takes_passphrase
+
+
+class WrongPassphrase(BadKeyFile):
+    """The passphrase is not that of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,34 +151,94 @@ def load_or_create_client_key(config: ConfigFolders) -> ClientKey:
     return key
 
 
-def load_client_key(path: str) -> ClientKey:
+def load_client_key(path: str, passphrase: bytes | None = None) -> ClientKey:
     """Read a private key that the user names.
 
-    :param path: its file, in OpenSSH's format and without a passphrase.
+    :param path: its file, in OpenSSH's format.
+    :param passphrase: what the file is protected by, for which the system works some tenths of a second; ``None`` for
+        nothing.
     :returns: the key.
+    :raises LockedKey: the file is protected and there is no passphrase, or it holds no private key that can be used
+        without an agent.
+    :raises WrongPassphrase: it is protected by another passphrase.
     :raises BadKeyFile: the file holds no usable key.
     :raises twisted_rsh.trust.files.UntrustedFile: the file or a folder above it is not safe from other users.
     :raises OSError: there is no such file, or the operating system did not allow it.
     """
-    return _parse(path, read_secret_file(path, MAX_KEY_FILE_BYTES))
+    if path.endswith(".pub"):
+        raise LockedKey(path, "is a public key alone", read_public_key(path), takes_passphrase=False)
+    return _parse(path, read_secret_file(path, MAX_KEY_FILE_BYTES), passphrase)
+
+
+def read_public_key(path: str) -> PublicKey:
+    """Read the public half of a key, for which no passphrase is needed.
+
+    :param path: the file of a private key in OpenSSH's format, or one with a public key, whose name ends in ``.pub``.
+    :raises BadKeyFile: it holds no key, or one that is not accepted.
+    :raises twisted_rsh.trust.files.UntrustedFile: the file or a folder above it is not safe from other users.
+    :raises OSError: there is no such file, or the operating system did not allow it.
+    """
+    if path.endswith(".pub"):
+        blobs = sorted(parse_authorized_keys(read_trusted_file(path, MAX_KEY_FILE_BYTES)).blobs)
+        blob = blobs[0] if len(blobs) == 1 else None
+    else:
+        blob = _public_half(read_secret_file(path, MAX_KEY_FILE_BYTES))
+    try:
+        if blob is not None:
+            return parse_public_key(blob)
+    except BadKey as error:
+        raise BadKeyFile(path, f"cannot be used: {error}", "name another key") from None
+    raise BadKeyFile(path, "holds no key in OpenSSH's format", "name the file of a key")
+
+
+_HEAD, _TAIL = b"-----BEGIN OPENSSH PRIVATE KEY-----", b"-----END OPENSSH PRIVATE KEY-----"
+
+
+def _public_half(data: bytes) -> bytes | None:
+    """Return the public key that stands in clear in the file of a private key (OpenSSH's ``PROTOCOL.key``)."""
+    from twisted_rsh.trust.wire_reader import WireReader  # only here: few keys are locked
+
+    text = data.strip()
+    if not text.startswith(_HEAD) or not text.endswith(_TAIL):
+        return None
+    try:
+        reader = WireReader(base64.b64decode(text[len(_HEAD) : -len(_TAIL)]))
+        if reader.take(15) != b"openssh-key-v1\0":
+            return None
+        for _ in ("cipher", "kdf", "its options"):
+            reader.string()
+        return reader.string() if reader.uint32() == 1 else None
+    except ValueError:
+        return None
 
 
 def _make_openssh() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
 
 
-def _parse(path: str, data: bytes) -> ClientKey:
+def _parse(path: str, data: bytes, passphrase: bytes | None = None) -> ClientKey:
     quoted = shlex.quote(path)
     try:
-        private_key = load_ssh_private_key(data, password=None)
+        private_key = load_ssh_private_key(data, password=passphrase)
     except TypeError:
-        raise BadKeyFile(
-            path, "is protected by a passphrase, which is not supported here", f"run: ssh-keygen -p -N '' -f {quoted}"
-        ) from None
-    except (ValueError, UnsupportedAlgorithm, NotImplementedError):
+        if passphrase is not None:  # of which the file needs none
+            return _parse(path, data)
+        raise LockedKey(path, "is protected by a passphrase", read_public_key(path), takes_passphrase=True) from None
+    except UnsupportedAlgorithm as error:
+        if "bcrypt" in str(error):
+            raise BadKeyFile(
+                path,
+                "is protected by a passphrase, for which the package bcrypt is needed",
+                f"run: pip install 'twisted-rsh[passphrases]', or load the key into an agent with: ssh-add {quoted}",
+            ) from None
+        private_key = None
+    except (ValueError, NotImplementedError):
         # NotImplementedError: a point of an elliptic curve in compressed form.
         private_key = None
+        if passphrase is not None and _public_half(data) is not None:
+            raise WrongPassphrase(path, "has another passphrase", "type it again") from None
     if not isinstance(private_key, _PrivateKey):
+        _check_authenticator(path, data)
         raise BadKeyFile(
             path,
             "holds no private key in OpenSSH's format that can be used",
@@ -163,6 +248,19 @@ def _parse(path: str, data: bytes) -> ClientKey:
         return _client_key(private_key)
     except BadKey as error:
         raise BadKeyFile(path, f"cannot be used: {error}", "move it away and a new one is made") from None
+
+
+def _check_authenticator(path: str, data: bytes) -> None:
+    """Find out whether a file is the handle of an authenticator's key.
+
+    :raises LockedKey: it is.
+    """
+    try:
+        key = parse_public_key(_public_half(data) or b"")
+    except BadKey:
+        return
+    if key.key_type.startswith("sk-"):
+        raise LockedKey(path, "is of an authenticator, which an agent talks to", key, takes_passphrase=False)
 
 
 def _client_key(private_key: _PrivateKey) -> ClientKey:

@@ -1,15 +1,18 @@
 """SSH's public keys and signatures, and the wire format of both, read strictly from hostile input.
 
 The accepted keys are ``ssh-ed25519`` (RFC 8709), ``ecdsa-sha2-nistp256``, ``-nistp384`` and ``-nistp521`` (RFC 5656),
-and RSA keys with ``rsa-sha2-512`` or ``rsa-sha2-256`` (RFC 8332).  This module refuses everything else: DSA, SHA-1,
-certificates, hardware keys.  ``cryptography`` implements the algorithms.  The parser is this module's own, because the
-parser of Twisted Conch accepts SHA-1 and ignores trailing bytes.  RFC 4251, section 5, defines the wire format; of each
-value this module accepts only the one shortest encoding.
+RSA keys with ``rsa-sha2-512`` or ``rsa-sha2-256`` (RFC 8332), and the keys of FIDO authenticators,
+``sk-ssh-ed25519@openssh.com`` and ``sk-ecdsa-sha2-nistp256@openssh.com`` (OpenSSH's ``PROTOCOL.u2f``).  This module
+refuses everything else: DSA, SHA-1; :mod:`twisted_rsh.trust.certificates` reads certificates.  ``cryptography``
+implements the algorithms.  The parser is this module's own, because the parser of Twisted Conch accepts SHA-1 and
+ignores trailing bytes.  RFC 4251, section 5, defines the wire format; of each value this module accepts only the one
+shortest encoding.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable
 from dataclasses import field
 
@@ -26,6 +29,7 @@ from twisted_rsh.trust.fingerprint import ssh_fingerprint
 
 __all__ = [
     "HASHES",
+    "KEY_PARTS",
     "MAX_KEY_BLOB_BYTES",
     "MAX_RSA_BITS",
     "MAX_RSA_EXPONENT",
@@ -81,6 +85,15 @@ _ED25519_BYTES = 32
 _ED25519_HEAD = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
 """Bytes of a point of Ed25519 (RFC 8709, section 4), and what comes before them in its key."""
 
+_SK_ED25519 = b"sk-ssh-ed25519@openssh.com"
+_SK_ECDSA = b"sk-ecdsa-sha2-nistp256@openssh.com"
+
+_PRESENT = 1
+"""The flag of an authenticator's signature that says: a person has touched it (CTAP 2.1, section 6.1)."""
+
+_FLAGS_BYTES = 5
+"""Bytes behind an authenticator's signature: its flags, and its counter of 32 bits."""
+
 _CURVES: dict[bytes, ec.EllipticCurve] = {
     b"nistp256": ec.SECP256R1(),
     b"nistp384": ec.SECP384R1(),
@@ -112,7 +125,7 @@ class PublicKey:
     key_type: str
     blob: bytes
     algorithms: tuple[str, ...]
-    _key: Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey = field(repr=False, compare=False)
+    _key: _Key = field(repr=False, compare=False)
 
     @property
     def fingerprint(self) -> str:
@@ -132,6 +145,8 @@ class PublicKey:
         if len(signature_blob) > MAX_SIGNATURE_BYTES:
             raise BadSignature("the signature is too long")
         try:
+            if isinstance(self._key, _AuthenticatorKey):
+                signature_blob, data = self._key.signed(signature_blob, data)
             named, signature = split_strings(signature_blob)
             if named != algorithm.encode("ascii"):
                 raise BadSignature("the signature is by another algorithm")
@@ -140,14 +155,44 @@ class PublicKey:
             raise BadSignature("the signature is not by this key, or not of these data") from error
 
     def _verify(self, algorithm: str, signature: bytes, data: bytes) -> None:
-        key = self._key
+        key = self._key.key if isinstance(self._key, _AuthenticatorKey) else self._key
         if isinstance(key, Ed25519PublicKey):
             key.verify(signature, data)
         elif isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, data, padding.PKCS1v15(), HASHES[algorithm])
         else:
             r, s = map(decode_mpint, split_strings(signature))
-            key.verify(encode_dss_signature(r, s), data, ec.ECDSA(HASHES[algorithm]))
+            key.verify(encode_dss_signature(r, s), data, ec.ECDSA(HASHES.get(algorithm, _SK_HASH)))
+
+
+@dataclass(frozen=True, slots=True)
+class _AuthenticatorKey:
+    """The key of a FIDO authenticator, which signs for one application, and says whether a person was there.
+
+    :ivar key: the key that the authenticator has.
+    :ivar application: the name that it was made for, such as ``ssh:``.
+    """
+
+    key: Ed25519PublicKey | ec.EllipticCurvePublicKey
+    application: bytes
+
+    def signed(self, signature_blob: bytes, data: bytes) -> tuple[bytes, bytes]:
+        """Take the flags and the counter off a signature; return it without them, and what it is a signature of.
+
+        The counter is in what is signed.  No memory of it is kept, and OpenSSH keeps none either: it would find a copy
+        of an authenticator, which those that count cannot be made of.
+
+        :raises BadSignature: no person was there.
+        """
+        signature, behind = signature_blob[:-_FLAGS_BYTES], signature_blob[-_FLAGS_BYTES:]
+        if len(behind) != _FLAGS_BYTES or not behind[0] & _PRESENT:
+            raise BadSignature("the signature does not say that a person has touched the authenticator")
+        hashes = hashlib.sha256(self.application).digest(), hashlib.sha256(data).digest()
+        return signature, behind.join(hashes)
+
+
+_SK_HASH = SHA256()
+_Key = Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey | _AuthenticatorKey
 
 
 def parse_public_key(blob: bytes) -> PublicKey:
@@ -163,10 +208,12 @@ def parse_public_key(blob: bytes) -> PublicKey:
         key = build(parts)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise BadKey(_MALFORMED) from error
-    line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    # One key must have one encoding and so one fingerprint: encode the key again and compare.
-    if base64.b64decode(line.split(b" ")[1]) != blob:
-        raise BadKey(_NOT_CANONICAL)
+    # One key must have one encoding and so one fingerprint: encode the key again and compare.  The checks have left an
+    # authenticator's key one encoding.
+    if not isinstance(key, _AuthenticatorKey):
+        line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        if base64.b64decode(line.split(b" ")[1]) != blob:
+            raise BadKey(_NOT_CANONICAL)
     return PublicKey(key_type.decode("ascii"), blob, algorithms, key)
 
 
@@ -219,6 +266,23 @@ def _check_ecdsa(key_type: bytes, parts: list[bytes]) -> None:
         raise BadWire("a point of another size")
 
 
+def _check_sk_ed25519(key_type: bytes, parts: list[bytes]) -> None:
+    point, application = parts
+    _check_ed25519(key_type, [point])
+    _check_application(application)
+
+
+def _check_sk_ecdsa(_key_type: bytes, parts: list[bytes]) -> None:
+    curve, point, application = parts
+    _check_ecdsa(b"ecdsa-sha2-nistp256", [curve, point])
+    _check_application(application)
+
+
+def _check_application(application: bytes) -> None:
+    if not application:
+        raise BadWire("an authenticator's key for no application")
+
+
 def _check_rsa(_key_type: bytes, parts: list[bytes]) -> None:
     exponent, modulus = map(decode_mpint, parts)
     if not MIN_RSA_BITS <= modulus.bit_length() <= MAX_RSA_BITS:
@@ -240,8 +304,27 @@ def _build_rsa(parts: list[bytes]) -> rsa.RSAPublicKey:
     return rsa.RSAPublicNumbers(exponent, modulus).public_key()
 
 
+def _build_sk_ed25519(parts: list[bytes]) -> _AuthenticatorKey:
+    return _AuthenticatorKey(_build_ed25519(parts), parts[1])
+
+
+def _build_sk_ecdsa(parts: list[bytes]) -> _AuthenticatorKey:
+    return _AuthenticatorKey(_build_ecdsa(parts), parts[2])
+
+
 _Check = Callable[[bytes, list[bytes]], None]
-_Build = Callable[[list[bytes]], Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey]
+_Build = Callable[[list[bytes]], _Key]
+
+KEY_PARTS = {
+    b"ssh-ed25519": 1,
+    b"ecdsa-sha2-nistp256": 2,
+    b"ecdsa-sha2-nistp384": 2,
+    b"ecdsa-sha2-nistp521": 2,
+    b"ssh-rsa": 2,
+    _SK_ED25519: 2,
+    _SK_ECDSA: 3,
+}
+"""The number of strings behind the type, for each type of key; a certificate has as many in the same order."""
 
 _TYPES: dict[bytes, tuple[_Check, _Build, tuple[str, ...]]] = {
     b"ssh-ed25519": (_check_ed25519, _build_ed25519, ("ssh-ed25519",)),
@@ -249,6 +332,8 @@ _TYPES: dict[bytes, tuple[_Check, _Build, tuple[str, ...]]] = {
     b"ecdsa-sha2-nistp384": (_check_ecdsa, _build_ecdsa, ("ecdsa-sha2-nistp384",)),
     b"ecdsa-sha2-nistp521": (_check_ecdsa, _build_ecdsa, ("ecdsa-sha2-nistp521",)),
     b"ssh-rsa": (_check_rsa, _build_rsa, ("rsa-sha2-512", "rsa-sha2-256")),
+    _SK_ED25519: (_check_sk_ed25519, _build_sk_ed25519, (_SK_ED25519.decode("ascii"),)),
+    _SK_ECDSA: (_check_sk_ecdsa, _build_sk_ecdsa, (_SK_ECDSA.decode("ascii"),)),
 }
 
 
