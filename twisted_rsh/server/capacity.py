@@ -85,6 +85,7 @@ class Capacity:
         :param max_unread_output: as for the class.
         :param max_kept_jobs: as for the class.
         """
+        self._max_input = max_unread_input
         self._max_jobs = max_unread_input // self._window
         self._max_output = max_unread_output
         self._max_kept = max_kept_jobs
