@@ -62,7 +62,8 @@ class LocalUser:
         self._sftp = sftp
         self._trees = JobTrees(self._reactor) if trees is None else trees
         self._bounds = NO_LIMITS if bounds is None else bounds
-        if self._bounds.are_set and not self._trees.table.is_supported:
+        self._has_bounds = self._bounds.are_set
+        if self._has_bounds and not self._trees.table.is_supported:
             raise ValueError("this system has no /proc like Linux, by which the server could bound what a job uses")
         self.name = account.name
         self.encoding = account.encoding
@@ -78,9 +79,8 @@ class LocalUser:
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
-        if request.max_cpu is None and request.max_memory is None and self._bounds is NO_LIMITS:
-            limits = NO_LIMITS
-        else:
+        limits = NO_LIMITS
+        if self._has_bounds or request.max_cpu is not None or request.max_memory is not None:
             limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory).within(self._bounds)
         tree = JobTree(self._trees)
         if limits.are_set and not tree.sees_processes:
