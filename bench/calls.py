@@ -73,8 +73,11 @@ class Count:
 Batch = Callable[[int], Awaitable[None]]
 """Does as many operations."""
 
+Connect = Callable[[], Awaitable[Connection]]
+"""Logs in once more."""
 
-async def _sequential(client: Connection) -> Batch:
+
+async def _sequential(client: Connection, _connect: Connect) -> Batch:
     async def run(count: int) -> None:
         for _ in range(count):
             (await client.run("true")).check()
@@ -82,8 +85,8 @@ async def _sequential(client: Connection) -> Batch:
     return run
 
 
-async def _parallel(client: Connection) -> Batch:
-    one_after_another = await _sequential(client)
+async def _parallel(client: Connection, connect_one: Connect) -> Batch:
+    one_after_another = await _sequential(client, connect_one)
 
     async def run(count: int) -> None:
         each = count // AT_ONCE
@@ -92,7 +95,7 @@ async def _parallel(client: Connection) -> Batch:
     return run
 
 
-async def _builtin(client: Connection) -> Batch:
+async def _builtin(client: Connection, _connect: Connect) -> Batch:
     shell = await client.open_shell()
 
     async def run(count: int) -> None:
@@ -102,7 +105,7 @@ async def _builtin(client: Connection) -> Batch:
     return run
 
 
-async def _stdout(client: Connection) -> Batch:
+async def _stdout(client: Connection, _connect: Connect) -> Batch:
     async def run(count: int) -> None:
         job = client.start(f"head -c {count * BLOCK_BYTES} /dev/zero")
         job.stdin.end()
@@ -113,7 +116,7 @@ async def _stdout(client: Connection) -> Batch:
     return run
 
 
-async def _keystrokes(client: Connection) -> Batch:
+async def _keystrokes(client: Connection, _connect: Connect) -> Batch:
     shown = b""
     waiting: Deferred[None] = Deferred()
 
@@ -137,6 +140,14 @@ async def _keystrokes(client: Connection) -> Batch:
     return run
 
 
+async def _logins(_client: Connection, connect_one: Connect) -> Batch:
+    async def run(count: int) -> None:
+        for _ in range(count):
+            await (await connect_one()).close()
+
+    return run
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """One kind of operation.
@@ -148,7 +159,7 @@ class Work:
 
     title: str
     operations: int
-    begin: Callable[[Connection], Awaitable[Batch]]
+    begin: Callable[[Connection, Connect], Awaitable[Batch]]
 
 
 WORKS = {
@@ -156,6 +167,7 @@ WORKS = {
     "W1s": Work("`true` in a persistent shell", 20, _builtin),
     "W2": Work("`true`, ten in flight", 20, _parallel),
     "W4": Work("64 KiB of stdout", 64, _stdout),
+    "W7": Work("a login, and its end", 10, _logins),
     "W8": Work("a keystroke", 20, _keystrokes),
 }
 """What is counted, by the names of ``bench.works``."""
@@ -172,9 +184,9 @@ class _Counter:
         self._own = own
         self._server = server
 
-    async def count(self, work: Work, client: Connection) -> Count:
+    async def count(self, work: Work, client: Connection, connect_one: Connect) -> Count:
         """Count the calls of one operation."""
-        batch = await work.begin(client)
+        batch = await work.begin(client, connect_one)
         await batch(work.operations)
         counts = [await self._one(batch, work.operations) for _ in range(BATCHES)]
         return min(counts, key=lambda count: count.both)
@@ -199,11 +211,15 @@ class _Counter:
 
 async def _count_all(reactor: Any, folder: str, port: int, server: str, names: Sequence[str]) -> dict[str, Count]:
     own = CallCount(os.path.join(folder, "client.calls"))
-    client = await connect(reactor, HOST, port, config=ConfigFolders.at(folder))
+
+    async def connect_one() -> Connection:
+        return await connect(reactor, HOST, port, config=ConfigFolders.at(folder))
+
+    client = await connect_one()
     own.start()
     try:
         counter = _Counter(reactor, own, server)
-        return {name: await counter.count(WORKS[name], client) for name in names}
+        return {name: await counter.count(WORKS[name], client, connect_one) for name in names}
     finally:
         sys.setprofile(None)
         await client.close()

@@ -175,7 +175,7 @@ class ProcessJob(FlowControlledProtocol):
             self._open.discard(stream)
             self._owner.output_ended(stream)
             self._conclude()
-        elif not self._is_concluded and (self._unconsumed or not self._input_ended):
+        elif (self._unconsumed or not self._input_ended) and not (self._has_exited and not self._open):
             self._owner.input_closed()
 
     def processExited(self, reason: Failure) -> None:
@@ -200,13 +200,9 @@ class ProcessJob(FlowControlledProtocol):
         ending = self._life.limit_reached or self._ending
         self._owner.job_ended(JobEnd(ending, self._held_open, self._life.usage))
 
-    @property
-    def _is_concluded(self) -> bool:
-        return self._has_exited and not self._open
-
     def _conclude(self) -> None:
         """Close the last pipe when the process has exited and its output is complete."""
-        if self._is_concluded:
+        if self._has_exited and not self._open:
             if self._linger is not None:
                 self._linger.cancel()
                 self._linger = None

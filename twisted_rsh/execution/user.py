@@ -75,6 +75,7 @@ class LocalUser:
         if wanted.are_set and not self._trees.table.is_supported:
             raise ValueError("this system has no /proc like Linux, by which the server could bound what a job uses")
         self._bounds = wanted
+        self._has_bounds = wanted.are_set
         self._sftp = sftp
 
     def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob | ShellJob:
@@ -88,9 +89,8 @@ class LocalUser:
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
-        if request.max_cpu is None and request.max_memory is None and self._bounds is NO_LIMITS:
-            limits = NO_LIMITS
-        else:
+        limits = NO_LIMITS
+        if self._has_bounds or request.max_cpu is not None or request.max_memory is not None:
             limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory).within(self._bounds)
         tree = JobTree(self._trees)
         if limits.are_set and not tree.sees_processes:

@@ -65,7 +65,7 @@ class ServerLink(FramedLink):
         self._login = ServerLogin()
         self._claim: Auth | Resume | None = None
         self._session: DurableSession | None = None
-        self._farewell: Deferred[None] = Deferred()
+        self._farewell: Deferred[None] | None = None
 
     def ready(self) -> None:
         """Do nothing: the client speaks first."""
@@ -99,7 +99,8 @@ class ServerLink(FramedLink):
             self._count_offence()
             self.factory.strangers.leave(self.source)
         self.factory.link_ended(self)
-        self._farewell.callback(None)
+        if self._farewell is not None:
+            self._farewell.callback(None)
 
     def _end(self, reason: Failure) -> None:
         super()._end(reason)
@@ -114,6 +115,8 @@ class ServerLink(FramedLink):
         if self._session is None:
             self.close()
             return succeed(None)
+        if self._farewell is None:
+            self._farewell = Deferred()
         return self._farewell
 
     def log_aborted(self, reason: str) -> None:
@@ -318,5 +321,6 @@ class ServerLink(FramedLink):
 
     def _enter(self, session: DurableSession, answer: bytes) -> None:
         self._session = session
+        del self._login  # an idle link needs as little as possible, and no claim follows
         self.factory.strangers.leave(self.source)
         self.write_frames([answer])

@@ -7,6 +7,7 @@ are, where ``/proc/net/tcp`` is a list of all of them and takes 50 ms with 10,00
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import struct
@@ -80,8 +81,13 @@ def _family(transport: Any) -> int | None:
 
 def _address(end: Any) -> _IPAddress | None:
     """Return the address of one end, an IPv4 address also where it is written as one of IPv6."""
+    return _parse(getattr(end, "host", ""))
+
+
+@functools.lru_cache(maxsize=64)  # a login asks about the same two addresses four times
+def _parse(text: str) -> _IPAddress | None:
     try:
-        host = ipaddress.ip_address(getattr(end, "host", "").partition("%")[0])
+        host = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
         return None
     return getattr(host, "ipv4_mapped", None) or host

@@ -86,7 +86,11 @@ class SingleUserRealm:
         """
         if IShellUser not in interfaces:
             raise NotImplementedError("this realm has shell users only")
-        return IShellUser, self._user, lambda: None
+        return IShellUser, self._user, _log_out
+
+
+def _log_out() -> None:
+    """Do nothing: the user is the server's own, and stays."""
 
 
 def ask_portal(portal: Portal, credentials: VerifiedKey) -> Deferred[object]:

@@ -278,7 +278,7 @@ def _resolve_folder(path: str, *, create: bool) -> str:
         if name == os.pardir:
             reached = os.path.dirname(reached)
             continue
-        step = os.path.join(reached, name)
+        step = f"{reached}{name}" if reached == os.sep else f"{reached}{os.sep}{name}"
         status = _look_at_step(step, create=create)
         if not stat.S_ISLNK(status.st_mode):
             _check_folder(step, status)
@@ -319,7 +319,8 @@ def _check_owner(path: str, status: os.stat_result, remedy: str) -> None:
 def _check_folder(path: str, status: os.stat_result) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise UntrustedFile(path, "is not a folder", "move it away")
-    _check_owner(path, status, _OWN_FOLDER)
+    if status.st_uid:  # root's need no look
+        _check_owner(path, status, _OWN_FOLDER)
     # In a sticky folder such as /tmp others can add entries, but not rename or remove this user's or root's.
     if status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX:
         raise UntrustedFile(path, "is writable by group or others", _run("chmod go-w", path))

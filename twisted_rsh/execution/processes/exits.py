@@ -5,7 +5,6 @@ A pidfd tells of an exit where the system has one, SIGCHLD elsewhere.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import resource
 import signal
@@ -82,8 +81,10 @@ def watch_exit(reactor: IJobReactor, pid: int, listener: IExitListener) -> Pidfd
         pidfd.
     """
     if hasattr(os, "pidfd_open"):
-        with contextlib.suppress(OSError):  # SIGCHLD does without a descriptor
+        try:
             return PidfdWatch(reactor, pid, listener)
+        except OSError:
+            pass  # SIGCHLD does without a descriptor
     reactor.callLater(0, SigchldWatch(pid, listener).start)
     return None
 

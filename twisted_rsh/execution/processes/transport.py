@@ -250,7 +250,8 @@ class SpawnedProcess:
             self._protocol.childConnectionLost(number)
         except Exception:  # noqa: BLE001 - the other reports must follow
             _log.failure("while reporting a closed stream of a process")
-        self._report_end()
+        if self._reason is not None and not self._open:
+            self._report_end(self._reason)
 
     def process_exited(self, report: ExitReport) -> None:
         """See :meth:`IExitListener.process_exited`."""
@@ -263,14 +264,14 @@ class SpawnedProcess:
             self._protocol.processExited(self._reason)
         except Exception:  # noqa: BLE001 - as above
             _log.failure("while reporting the exit of a process")
-        self._report_end()
+        if not self._open:
+            self._report_end(self._reason)
 
-    def _report_end(self) -> None:
-        if self._reason is not None and not self._open:
-            try:
-                self._protocol.processEnded(self._reason)
-            except Exception:  # noqa: BLE001 - as above
-                _log.failure("while reporting the end of a process")
+    def _report_end(self, reason: Failure) -> None:
+        try:
+            self._protocol.processEnded(reason)
+        except Exception:  # noqa: BLE001 - as above
+            _log.failure("while reporting the end of a process")
 
     # Input
 

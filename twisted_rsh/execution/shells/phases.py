@@ -63,6 +63,9 @@ class Phase(enum.Enum):
     and from each of them to EXITED.
     """
 
+    # enum.Enum's own hash looks the name up, in two calls for each look at the table below.
+    __hash__ = object.__hash__
+
     STARTING = enum.auto()
     """The shell was started and has not reported the end of its first line."""
 
