@@ -231,6 +231,12 @@ class Options(usage.Options):
             _cgroups,
         ],
         [
+            "revoked-keys",
+            None,
+            None,
+            "File of keys and certificates that may not log in: of ssh-keygen -k, or a key a line.",
+        ],
+        [
             "sftp",
             None,
             SYSTEM,
@@ -243,6 +249,7 @@ class Options(usage.Options):
             None,
             "Let debuggers and core files show the memory of the server, private keys included.",
         ],
+        ["ssh-authorized-keys", None, "Let in the keys of ~/.ssh/authorized_keys, too, that have no options there."],
         ["log-commands", None, "Write the clients' commands to the log."],
         ["no-penalties", None, "Never refuse a machine or user for a while because it misbehaved before it logged in."],
     ]
@@ -286,6 +293,9 @@ class Options(usage.Options):
             raise usage.UsageError(f"--shell {shell!a} is not an absolute path, such as /bin/sh")
         if shell is not None and not (os.path.isfile(shell) and os.access(shell, os.X_OK)):
             raise usage.UsageError(f"--shell {shell!a} is not a program that can be run")
+        revoked = self["revoked-keys"]
+        if revoked is not None and not os.path.isfile(revoked):
+            raise usage.UsageError(f"--revoked-keys {revoked!a} is not a file; make an empty one with: ssh-keygen -k")
         sftp = self["sftp"]
         if sftp not in (SYSTEM, OWN, OFF) and not os.path.isabs(sftp):
             raise usage.UsageError(f"--sftp takes system, own, off or the absolute path of a program, not {sftp!a}")
@@ -343,7 +353,16 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             launcher,
             trees,
             cast("IReactorTCP", reactor),
-            local_portal(reactor, config, account, trees, _bounds(options), options["sftp"]),
+            local_portal(
+                reactor,
+                config,
+                account,
+                trees,
+                _bounds(options),
+                options["sftp"],
+                os.path.join(account.home, ".ssh", "authorized_keys") if options["ssh-authorized-keys"] else None,
+                None if options["revoked-keys"] is None else os.path.abspath(options["revoked-keys"]),
+            ),
             config,
             ServiceOptions(
                 interfaces=options["interfaces"] or None,
