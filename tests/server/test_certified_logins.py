@@ -22,7 +22,6 @@ from tests.trust.test_revocation import certificates, krl, u64
 from twisted_rsh import ClientKey, Connection, LoginRefused, LossReason, connect
 from twisted_rsh.execution.account import Account
 from twisted_rsh.server import key_watch, local_portal
-from twisted_rsh.server import link as server_link
 from twisted_rsh.trust.certificates import parse_certificate
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import ConfigFolders
@@ -144,9 +143,9 @@ async def test_a_certificate_that_expires_later(
     async with certified_server(config, tmp_path) as one:
         one.authorize(CA_LINE)
         key = one.certified(before=2_000_000_000)
-        monkeypatch.setattr(server_link.time, "time", lambda: 1_999_999_999.0)
+        monkeypatch.setattr("twisted_rsh.server.link.time.time", lambda: 1_999_999_999.0)
         connection = await one.log_in(key)
-        monkeypatch.setattr(server_link.time, "time", lambda: 2_000_000_000.0)
+        monkeypatch.setattr("twisted_rsh.server.link.time.time", lambda: 2_000_000_000.0)
         await one.is_refused(key)
         cut(connection)
         assert (await connection.run("echo here")).text == "here\n"
@@ -178,8 +177,11 @@ async def test_a_list_that_cannot_be_read(config: ConfigFolders, tmp_path: Path,
     async with certified_server(config, tmp_path) as one:
         one.authorize(CA_LINE)
         connection = await one.log_in(one.certified())
-        for spoil in (lambda: one.write(one.revoked, krl()[:-1]), one.revoked.unlink):
-            spoil()
+        for is_there in (True, False):
+            if is_there:
+                one.write(one.revoked, krl()[:-1])
+            else:
+                one.revoked.unlink()
             await one.is_refused(one.certified())
             await one.is_refused(load_or_create_client_key(config))
             assert await one.serving.service.recheck_keys() == 0
