@@ -117,6 +117,8 @@ def test_nothing_said() -> None:
         "detach-timeout": SessionLimits().detach_seconds,
         "cgroups": "auto",
         "sftp": "system",
+        "revoked-keys": None,
+        "ssh-authorized-keys": 0,
         "debuggable": 0,
         "log-commands": 0,
         "no-penalties": 0,
@@ -149,6 +151,20 @@ def test_everything_said(folder: str) -> None:
     assert (options.max_sessions, options.max_unread_output, options.max_kept_jobs) == (3, 2 * MAX_WINDOW, 2)
     assert (options.max_window_growth, service._factory.capacity.reserve.size) == (12345, 12345)
     assert os.path.exists(ConfigFolders.at(folder).server_key_path)
+
+
+def test_files_of_keys(folder: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """``--revoked-keys`` and ``--ssh-authorized-keys`` name files that decide about logins; a missing one is a line."""
+    missing = str(tmp_path / "none")
+    assert f"--revoked-keys '{missing}' is not a file" in refusal(capfd, "--revoked-keys", missing)
+    listed = tmp_path / "revoked"
+    listed.touch()
+    words = ["--port", "0", "--config-dir", folder, "--revoked-keys", str(listed), "--ssh-authorized-keys"]
+    service: Any = service_of(*words)
+    (checker,) = service._factory.portal.checkers.values()
+    assert checker.paths[-1] == str(listed)
+    assert checker.paths[-2].endswith("/.ssh/authorized_keys")
+    assert service._key_watch._paths == list(checker.paths)
 
 
 def test_sftp(folder: str, capfd: pytest.CaptureFixture[str]) -> None:

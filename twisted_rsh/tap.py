@@ -58,6 +58,7 @@ from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 from twisted_rsh.trust.private_memory import hide_memory
+from twisted_rsh.trust.revocation import RevokedKeys
 from twisted_rsh.trust.server_key import read_server_key
 
 __all__ = ["KEYWORDS", "Options", "check", "makeService", "refuse_to_start"]
@@ -140,6 +141,12 @@ def _sftp(text: str) -> str:
     if not os.path.isabs(text):
         raise usage.UsageError(f"--sftp takes system, own, off or the absolute path of a program, not {text!a}")
     return _program("sftp", text)
+
+
+def _revoked_keys(text: str) -> str:
+    if not os.path.isfile(text):
+        raise usage.UsageError(f"--revoked-keys {text!a} is not a file; make an empty one with: ssh-keygen -k")
+    return os.path.abspath(text)
 
 
 class Options(usage.Options):
@@ -288,6 +295,13 @@ class Options(usage.Options):
             _log_level,
         ],
         [
+            "revoked-keys",
+            None,
+            None,
+            "File of keys and certificates that may not log in: of ssh-keygen -k, or a key a line.",
+            _revoked_keys,
+        ],
+        [
             "sftp",
             None,
             SYSTEM,
@@ -303,6 +317,7 @@ class Options(usage.Options):
         ],
         ["check", None, "Tell whether the options, their file and the keys are good, and exit with 0, or 1."],
         ["show", None, "Show what holds, in the form of the file of options, and exit."],
+        ["ssh-authorized-keys", None, "Let in the keys of ~/.ssh/authorized_keys, too, that have no options there."],
         ["log-commands", None, "Write the clients' commands to the log."],
         ["no-penalties", None, "Never refuse a machine or user for a while because it misbehaved before it logged in."],
     ]
@@ -477,7 +492,7 @@ def check(options: Options) -> NoReturn:
 
     try:
         folders = options.folders()
-        _account(options)
+        account = _account(options)
         # Only systemd has the sockets of these, and gives them to the server that it starts.
         for description in options["listen"]:
             if not description.startswith("systemd:"):
@@ -486,7 +501,9 @@ def check(options: Options) -> NoReturn:
         for folder in (folders.config, *map(os.path.dirname, (folders.server_key_path, folders.record_path(0)))):
             if os.path.lexists(folder):
                 ensure_private_folder(folder)
-        faults = KeyFiles(folders).look()
+        faults = KeyFiles(folders, _ssh_path(options, account)).look()
+        if options["revoked-keys"] is not None:
+            RevokedKeys(options["revoked-keys"]).why_revoked(b"")
         try:
             key = f"the server's key is {read_server_key(folders).fingerprint}"
         except FileNotFoundError:
@@ -527,7 +544,16 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
         control_group = ControlGroup() if options["cgroups"] == "auto" else None
         trees = JobTrees(reactor, owns_process=True, control_group=control_group)
-        portal = local_portal(reactor, config, account, trees, _bounds(options), options["sftp"])
+        portal = local_portal(
+            reactor,
+            config,
+            account,
+            trees,
+            _bounds(options),
+            options["sftp"],
+            _ssh_path(options, account),
+            options["revoked-keys"],
+        )
         return StandAloneService(
             launcher,
             trees,
@@ -620,6 +646,11 @@ def _account(options: Options) -> Account:
     except ValueError as error:
         # The account's own shell or the locale's code page may be the one that is of no use.
         raise ValueError(f"{error} (--shell, --encoding)") from error
+
+
+def _ssh_path(options: Options, account: Account) -> str | None:
+    """Return the path of sshd's file of the account's keys, if these may log in, too."""
+    return os.path.join(account.home, ".ssh", "authorized_keys") if options["ssh-authorized-keys"] else None
 
 
 @implementer(IStreamServerEndpoint)

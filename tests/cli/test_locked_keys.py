@@ -96,7 +96,7 @@ def test_batch_mode_never_asks(server: ServerProcess, key: str, tmp_path: Path) 
 
 @pytest.mark.real
 def test_the_terminal(server: ServerProcess, key: str) -> None:
-    """On a terminal the passphrase is asked for, not shown, and asked again when it is wrong; stdin is the command's."""
+    """On a terminal the passphrase is asked for, not shown, and asked again when it is wrong."""
     command = [sys.executable, "-m", "twisted_rsh.client", "--config-dir", str(server.folder), "-p", str(server.port)]
     words = [*command, "-i", key, HOST, "echo here"]
     with closing(Terminal(words, {**server.environment, "SSH_AUTH_SOCK": ""})) as terminal:

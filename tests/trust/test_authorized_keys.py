@@ -215,7 +215,7 @@ def test_lines_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bytes] = []
     parse = authorized_keys._parse_line
 
-    def watched(line: bytes) -> bytes | None:
+    def watched(line: bytes) -> object:
         seen.append(line)
         return parse(line)
 
@@ -253,7 +253,7 @@ def test_forms_of_a_good_line(text: bytes) -> None:
         b'command="/bin/false" ',
         b"restrict ",
         b'from="10.0.0.0/8" ',
-        b"cert-authority ",
+        b"cert-authority,no-pty ",
         b'command="echo ssh-ed25519 " ',
         b"no-pty,restrict\t",
         b'command="a\rb" ',
@@ -286,7 +286,6 @@ def test_lines_with_options(options: bytes) -> None:
         line_of(string(b"ssh-rsa") + mpint(65537) + mpint(2**1023 + 1)),
         line_of(string(b"ssh-dss") + mpint(7) * 4),
         line_of(string(b"ssh-ed25519-cert-v01@openssh.com") + string(b"x")),
-        line_of(string(b"sk-ssh-ed25519@openssh.com") + string(b"x" * 32) + string(b"ssh:")),
     ],
 )
 def test_lines_that_are_no_key(line: bytes) -> None:

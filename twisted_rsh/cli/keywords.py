@@ -96,6 +96,7 @@ _ALL = (
     Keyword("ProxyCommand", "proxy_command", _unless_none, Takes.REST),
     Keyword("ProxyJump", "proxy_jump", _unless_none),
     Keyword("IdentityFile", "identities", str, adds=True),
+    Keyword("CertificateFile", "certificates", str, adds=True),
     Keyword("IdentitiesOnly", "identities_only", parse_flag),
     Keyword("IdentityAgent", "agent", str),
     Keyword("RequestTTY", "terminal", parse_terminal_wish),
@@ -133,7 +134,7 @@ KEYWORDS = {keyword.name.lower(): keyword for keyword in _ALL}
 _OF_SSH = frozenset(
     """
     AddKeysToAgent BindAddress BindInterface CanonicalDomains CanonicalizeFallbackLocal CanonicalizeHostname
-    CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms CertificateFile
+    CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms
     ChallengeResponseAuthentication ChannelTimeout CheckHostIP Cipher Ciphers Compression CompressionLevel
     ConnectionAttempts ControlMaster ControlPath ControlPersist DSAAuthentication EnableEscapeCommandline
     EnableSSHKeysign FallbackToRsh FingerprintHash ForwardAgent ForwardX11 ForwardX11Timeout ForwardX11Trusted

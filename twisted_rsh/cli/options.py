@@ -57,6 +57,8 @@ class ClientOptions:
     :ivar alive_count: intervals of silence after which the connection is lost; ``None`` for the default.
     :ivar proxy_command: the command line whose stdin and stdout are the connection; ``None`` for TCP.
     :ivar identities: the files that may hold the key to log in with; empty for the client's own key.
+    :ivar certificates: the files that may hold a certificate of that key, beside the one whose name is that of the key
+        with ``-cert.pub`` behind it.
     :ivar identities_only: whether to try no key of the agent's that is not named.
     :ivar agent: the socket of the user's agent; ``None`` for no agent.
     :ivar show_version: whether to print the version and do nothing else.
@@ -106,6 +108,7 @@ class ClientOptions:
     alive_count: int | None = None
     proxy_command: str | None = None
     identities: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
     identities_only: bool = False
     agent: str | None = None
     show_version: bool = False
@@ -157,6 +160,7 @@ class ClientOptions:
             ("escapechar", "none" if self.escape_character is None else printable(self.escape_character)),
             ("fingerprint", self.fingerprint),
             ("forkafterauthentication", self.background),
+            *(("certificatefile", path) for path in self.certificates),
             ("identitiesonly", self.identities_only),
             ("identityagent", self.agent),
             *(("identityfile", path) for path in self.identities),
@@ -307,7 +311,8 @@ class _Assembly:
             alive_interval=get("alive_interval"),
             alive_count=get("alive_count"),
             proxy_command=self._proxy_command(),
-            identities=self._identities(),
+            identities=self._paths("identities"),
+            certificates=self._paths("certificates"),
             identities_only=get("identities_only", False),
             agent=self._agent(),
             show_settings=found.shows_settings,
@@ -390,8 +395,8 @@ class _Assembly:
         command = self._settings.get("proxy_command")
         return None if command is None else expand(command, self._names)
 
-    def _identities(self) -> tuple[str, ...]:
-        paths = self._settings.get("identities", ())
+    def _paths(self, field_name: str) -> tuple[str, ...]:
+        paths = self._settings.get(field_name, ())
         return tuple(expand_path(path, self._names) for path in paths if path.lower() != "none")
 
     def _agent(self) -> str | None:

@@ -154,8 +154,8 @@ class Reach:
         if self._key is None:
             # A server that is not known is not dialled, and nobody is asked for the passphrase of a key.
             find_pins(self._config, options.host, options.port, fingerprint, self.destination)
-            self._key = await self._find_key()
-        agent = None if options.identities_only else self._agent()
+            self._key = self._certified(await self._find_key())
+        key = self._key
         connecting = connect(
             self._reactor,
             options.host,
@@ -165,11 +165,11 @@ class Reach:
             config=self._config,
             limits=self._limits(),
             resume=not options.no_resume,
-            key=self._key,
+            key=key,
             endpoint=self._endpoint(),
             destination=self.destination,
             invitation=invitation,
-            other_keys=None if agent is None else agent.keys,
+            other_keys=lambda: self._other_keys(key),
         )
         return await self._in_time(connecting)
 
@@ -250,6 +250,31 @@ class Reach:
             prompt = PassphrasePrompt(self._reactor, self._terminal if os.isatty(0) else None)
             return await prompt.unlock(path or self._config.client_key_path, locked)
 
+    def _certified(self, key: LoginKey) -> LoginKey:
+        """Add the certificate of a key, if there is one.
+
+        :raises Error: a file that the options name, or the one beside the key, holds none.
+        """
+        beside = f"{(self._given_path() or self._config.client_key_path).removesuffix('.pub')}-cert.pub"
+        for path in (*self._options.certificates, *([beside] if os.path.exists(beside) else [])):
+            from twisted_rsh.trust.certificates import read_certificate  # only here: few keys have one
+
+            certificate = read_certificate(path)
+            if certificate.key.blob == key.public_key.blob:
+                return replace(key, certificate=certificate)
+        return key
+
+    async def _other_keys(self, key: LoginKey) -> list[LoginKey]:
+        """Return what to try when the server has refused a key: without its certificate, then the agent's keys."""
+        plain: list[LoginKey] = [] if key.certificate is None else [replace(key, certificate=None)]
+        agent = None if self._options.identities_only else self._agent()
+        try:
+            return plain if agent is None else [*plain, *(await agent.keys())]
+        except Error:
+            if not plain:
+                raise
+            return plain  # it is tried first, and the agent is asked for nothing
+
     async def _key_of_agent(self, locked: LockedKey) -> AgentKey | None:
         """Find a locked key in the agent; an agent that does not answer is no reason not to ask for the passphrase.
 
@@ -259,7 +284,7 @@ class Reach:
         if agent is None:
             return None
         try:
-            return next((key for key in await agent.keys() if key.blob == locked.public_key.blob), None)
+            return next((key for key in await agent.keys() if key.known_as == locked.public_key.blob), None)
         except Error:
             if not self._may_ask_about(locked):
                 raise

@@ -39,8 +39,8 @@ class TerminalMode(enum.Enum):
     """Bytes for the job that has been lent the terminal, whose own terminal deals with all else."""
 
 
-_HIDDEN = {_LFLAG: ("ECHO", "ECHONL")}
-_QUIET = {
+_HIDDEN: dict[int, tuple[str, ...]] = {_LFLAG: ("ECHO", "ECHONL")}
+_QUIET: dict[int, tuple[str, ...]] = {
     _IFLAG: ("INLCR", "IGNCR", "ICRNL", "IXON", "IXOFF"),
     _LFLAG: ("ICANON", "ECHO", "ECHONL", "IEXTEN"),
 }
@@ -51,7 +51,7 @@ _RAW = {
     _LFLAG: _KEYS[_LFLAG],
 }
 
-_OFF: dict[TerminalMode, dict[int, tuple[str, ...]]] = {
+_OFF = {
     TerminalMode.FOUND: {},
     TerminalMode.HIDDEN: _HIDDEN,
     TerminalMode.QUIET: _QUIET,

@@ -18,8 +18,9 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.values import dataclass
-from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, BadWire, PublicKey, encode_string, parse_public_key
-from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
+from twisted_rsh.trust.certificates import Certificate
+from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, BadWire, PublicKey, encode_string
+from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, parse_login_key, signed_bytes
 from twisted_rsh.trust.wire_reader import WireReader
 
 __all__ = [
@@ -63,13 +64,20 @@ class AgentKey:
     """A key that an agent has, with which a client logs in.
 
     :ivar public_key: its public half.
-    :ivar blob: what the agent knows it by, in SSH's wire format.
+    :ivar known_as: what the agent knows it by, in SSH's wire format: the key, or a certificate of it.
     :ivar agent: the agent.
+    :ivar certificate: the certificate to show for it; ``None`` for none.
     """
 
     public_key: PublicKey
-    blob: bytes
+    known_as: bytes
     agent: KeyAgent
+    certificate: Certificate | None = None
+
+    @property
+    def blob(self) -> bytes:
+        """The public key in SSH's wire format, or the certificate of it, for a login."""
+        return self.public_key.blob if self.certificate is None else self.certificate.blob
 
     @property
     def algorithm(self) -> str:
@@ -132,7 +140,7 @@ class KeyAgent:
         :raises AgentFailure: the agent does not sign, or its answer is no signature by that key.
         """
         flags = _SHA2_512 if key.algorithm == "rsa-sha2-512" else 0
-        request = bytes([_SIGN_REQUEST]) + encode_string(key.blob) + encode_string(data) + flags.to_bytes(4, "big")
+        request = bytes([_SIGN_REQUEST]) + encode_string(key.known_as) + encode_string(data) + flags.to_bytes(4, "big")
         answer = await self._ask(request, _SIGN_RESPONSE, SIGN_SECONDS)
         try:
             signature = answer.string()
@@ -146,8 +154,9 @@ class KeyAgent:
 
     def _usable(self, blob: bytes) -> AgentKey | None:
         try:
-            return AgentKey(parse_public_key(blob), blob, self)
-        except BadKey:
+            key = parse_login_key(blob)
+            return AgentKey(key, blob, self, key.certificate)
+        except (BadKey, BadSignature):
             return None  # of a kind that no login takes
 
     async def _ask(self, request: bytes, expected: int, seconds: float) -> WireReader:

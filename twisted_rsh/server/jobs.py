@@ -24,7 +24,7 @@ class SessionJobs:
     :param session: the session.
     """
 
-    __slots__ = ("__weakref__", "_jobs", "_reference", "_unread")
+    __slots__ = ("__weakref__", "_carried", "_jobs", "_reference", "_unread")
 
     def __init__(self, session: DurableSession) -> None:
         # The session has its jobs: a reference back would keep both until the garbage collector comes.

@@ -6,6 +6,7 @@ proves to come from the same client.  Before that the server reads no frames but
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from twisted.cred.error import LoginFailed
@@ -170,7 +171,7 @@ class ServerLink(FramedLink):
             return
         if (claim.invitation, claim.invitation_proof) != (None, None) and not self._is_invited(claim):
             return
-        credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer)
+        credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer, key.certificate, time.time())
         answer = ask_portal(self.factory.portal, credentials)
         answer.addBoth(self._portal_answered, credentials)
 
@@ -221,15 +222,15 @@ class ServerLink(FramedLink):
                     return
                 logout()
                 if not self.is_over and bound is not None:
-                    self._put_off(bound, f"{credentials.user!r} with {credentials.fingerprint}")
+                    self._put_off(bound, f"{credentials.user!r} with {credentials.description}")
             case Failure(value=OSError() as error) if (shortage := describe_shortage(error)) is not None:
                 # The portal could not look, so that nothing is known about the key.
-                self._put_off(shortage, f"{credentials.user!r} with {credentials.fingerprint}")
+                self._put_off(shortage, f"{credentials.user!r} with {credentials.description}")
             case Failure():
                 # Any other error is the portal's own, such as a database that does not answer.
                 if answer.check(LoginFailed):
                     self._punish(Offence.LOGIN_REFUSED)
-                self._refuse(f"{credentials.user!r} with {credentials.fingerprint}: {answer.value!r}")
+                self._refuse(f"{credentials.user!r} with {credentials.description}: {answer.value!r}")
             case _:
                 self._refuse(f"the portal answered with a {type(answer).__name__}, which is no user")
 
@@ -264,7 +265,7 @@ class ServerLink(FramedLink):
         _log.info(
             "{account} logged in with {key}: session {session}",
             account=login.account,
-            key=login.credentials.fingerprint,
+            key=login.credentials.description,
             session=session.shown_id,
         )
         self.session_began()

@@ -41,6 +41,8 @@ def local_portal(
     trees: JobTrees | None = None,
     bounds: UsageLimits | None = None,
     sftp: str = SYSTEM,
+    ssh_authorized_keys: str | None = None,
+    revoked_keys: str | None = None,
 ) -> Portal:
     """Make the portal of a stand-alone server.
 
@@ -55,9 +57,13 @@ def local_portal(
     :param bounds: what each job may use; ``None`` for as much as it wants.
     :param sftp: what serves files: ``"system"``, ``"own"``, ``"off"``, or the absolute path of a program; see
         :class:`~twisted_rsh.execution.user.LocalUser`.
+    :param ssh_authorized_keys: sshd's ``authorized_keys`` of the account, whose keys without options may log in, too;
+        ``None`` for none.
+    :param revoked_keys: a file of keys and certificates that may not log in, made by ``ssh-keygen -k`` or with a public
+        key a line; ``None`` for none.  While it cannot be read, nobody may log in.
     :raises ValueError: this system cannot keep such bounds.
     """
-    checker = AuthorizedKeysChecker(config, account.name)
+    checker = AuthorizedKeysChecker(config, account.name, ssh_authorized_keys, revoked_keys)
     user = LocalUser(reactor, account, trees, os.path.dirname(config.record_path(0)), bounds, sftp)
     return Portal(SingleUserRealm(user), [checker])
 

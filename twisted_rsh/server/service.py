@@ -72,11 +72,11 @@ class RemoteShellService(Service):
         self.instance_id = secrets.token_hex(INSTANCE_ID_BYTES)
         clock = cast("IReactorTime", reactor)
         # An invitation adds a key to a file, which means something only where a checker reads that file.
-        reads_files = any(isinstance(checker, AuthorizedKeysChecker) for checker in portal.checkers.values())
-        self._invitations = Invitations(clock, self._config) if reads_files else None
+        readers = [checker for checker in portal.checkers.values() if isinstance(checker, AuthorizedKeysChecker)]
+        self._invitations = Invitations(clock, self._config) if readers else None
         self._factory = RemoteShellFactory(clock, portal, self._key, self.instance_id, self._options, self._invitations)
-        paths = (self._config.authorized_keys_path, self._config.client_public_key_path)
-        self._key_watch = KeyFileWatch(clock, paths, self.recheck_keys) if reads_files else None
+        paths = [path for reader in readers for path in reader.paths]
+        self._key_watch = KeyFileWatch(clock, paths, self.recheck_keys) if readers else None
         self._ports: list[IListeningPort] = []
         self._controls: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None

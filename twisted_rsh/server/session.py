@@ -89,6 +89,7 @@ class DurableSession:
     __slots__ = (
         "__weakref__",
         "_attached_at",
+        "_began_at",
         "_client_has_left",
         "_clock",
         "_ended_unheard",
@@ -105,6 +106,7 @@ class DurableSession:
         "identifier",
         "jobs",
         "login",
+        "number",
         "over",
         "pump",
         "sessions",

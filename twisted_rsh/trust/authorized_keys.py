@@ -1,7 +1,8 @@
 """The public keys that may log in, as the user's files have them at each login.
 
-A line is ``type base64 comment``, as in sshd's ``authorized_keys`` but without options.  A line with options grants
-nothing, because a key that sshd would restrict must not become an unrestricted key here.
+A line is ``type base64 comment``, as in sshd's ``authorized_keys`` but without options; or ``cert-authority`` before
+the key of an authority whose certificates count.  A line with other options grants nothing, because a key that sshd
+would restrict must not become an unrestricted key here.
 
 A login looks at the files, and reads one only when it has changed (:func:`twisted_rsh.trust.files.read_if_changed`).
 Then it looks its key up; no key of the file is loaded for that.
@@ -13,11 +14,15 @@ import base64
 import errno
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import LOCK_SECONDS, TrustedContent, UntrustedFile, read_if_changed, update_private_file
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import BadKey, check_public_key, encode_string, public_line
+
+if TYPE_CHECKING:
+    from twisted_rsh.trust.certificates import Authority
 
 __all__ = [
     "MAX_AUTHORIZED_KEYS_BYTES",
@@ -25,6 +30,7 @@ __all__ = [
     "AuthorizedKeys",
     "KeyFiles",
     "add_authorized_key",
+    "is_shortage",
     "parse_authorized_keys",
 ]
 
@@ -60,34 +66,44 @@ class AuthorizedKeys:
         that is ignored.
     :ivar blobs: the keys.  A key that no client can sign with may be among them
         (:func:`twisted_rsh.trust.ssh_keys.check_public_key`).
+    :ivar authorities: the authorities, by their keys.
     :ivar ignored: the numbers, from 1, of the lines that are neither a key without options nor blank nor a comment.
     """
 
-    lines: Mapping[bytes, bytes | None]
+    lines: Mapping[bytes, bytes | Authority | None]
     blobs: frozenset[bytes]
+    authorities: Mapping[bytes, tuple[Authority, ...]]
     ignored: tuple[int, ...]
 
 
-NO_KEYS = AuthorizedKeys({}, frozenset(), ())
+NO_KEYS = AuthorizedKeys({}, frozenset(), {}, ())
 """The content of an empty file."""
 
 
-def parse_authorized_keys(data: bytes, before: AuthorizedKeys = NO_KEYS) -> AuthorizedKeys:
+def parse_authorized_keys(data: bytes, before: AuthorizedKeys = NO_KEYS, *, authorities: bool = True) -> AuthorizedKeys:
     """Parse the text of a file of keys.
 
     :param data: the text, any bytes at all.
     :param before: what the file had before; lines that it still has cost nothing.
+    :param authorities: whether lines with ``cert-authority`` count; otherwise they are ignored, too.
     :returns: its keys, and the lines that grant nothing.
     """
-    lines: dict[bytes, bytes | None] = {}
+    lines: dict[bytes, bytes | Authority | None] = {}
     ignored = []
     # Only LF ends a line, as in sshd: a CR must not turn the rest of a line with options into a line of its own.
     for number, line in enumerate(data.split(b"\n"), start=1):
         blob = before.lines[line] if line in before.lines else _parse_line(line)
+        if not authorities and not isinstance(blob, bytes):
+            blob = None
         if blob is None:
             ignored.append(number)
         lines[line] = blob
-    return AuthorizedKeys(lines, frozenset(blob for blob in lines.values() if blob), tuple(ignored))
+    blobs = frozenset(blob for blob in lines.values() if blob and isinstance(blob, bytes))
+    by_key: dict[bytes, tuple[Authority, ...]] = {}
+    for authority in lines.values():
+        if authority is not None and not isinstance(authority, bytes):
+            by_key[authority.blob] = (*by_key.get(authority.blob, ()), authority)
+    return AuthorizedKeys(lines, blobs, by_key, tuple(ignored))
 
 
 def add_authorized_key(config: ConfigFolders, blob: bytes, comment: str, *, lock_seconds: float = LOCK_SECONDS) -> None:
@@ -121,10 +137,15 @@ class KeyFiles:
     """The keys that may log in: those in ``authorized_keys``, and the user's own client key.
 
     :param config: the user's folders.
+    :param ssh_path: sshd's ``authorized_keys`` of the user, of which lines without options count; ``None`` for none.
+    :ivar paths: the files.
     """
 
-    def __init__(self, config: ConfigFolders) -> None:
+    def __init__(self, config: ConfigFolders, ssh_path: str | None = None) -> None:
         self._files = [_KeyFile(path) for path in (config.authorized_keys_path, config.client_public_key_path)]
+        if ssh_path is not None:
+            self._files.append(_KeyFile(ssh_path, authorities=False))
+        self.paths = tuple(file.path for file in self._files)
 
     def look(self) -> list[str]:
         """Read what has changed.  Call this before each question.
@@ -144,16 +165,31 @@ class KeyFiles:
         """
         return any(blob in file.keys.blobs for file in self._files)
 
+    def authorities(self, blob: bytes) -> list[Authority]:
+        """Return what the files say of an authority: nothing if its certificates do not count.
+
+        :param blob: its key in SSH's wire format.
+        """
+        return [authority for file in self._files for authority in file.keys.authorities.get(blob, ())]
+
+
+def is_shortage(error: Exception) -> bool:
+    """Tell whether an error passes by itself: the system has no descriptors or no memory left."""
+    return getattr(error, "errno", None) in _EXHAUSTED
+
 
 class _KeyFile:
     """One file.
 
+    :param authorities: whether its lines with ``cert-authority`` count.
     :ivar keys: what it has.
+    :ivar path: where it is.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, authorities: bool = True) -> None:
         self.keys = NO_KEYS
-        self._path = path
+        self.path = path
+        self._authorities = authorities
         self._content: TrustedContent | None = None
         self._warning = ""
 
@@ -167,33 +203,37 @@ class _KeyFile:
         known, self._content = self._content, None
         keys, self.keys = self.keys, NO_KEYS  # until the file has proven to be safe
         try:
-            content = read_if_changed(self._path, MAX_AUTHORIZED_KEYS_BYTES, known)
+            content = read_if_changed(self.path, MAX_AUTHORIZED_KEYS_BYTES, known)
             if content.data.count(b"\n") > MAX_AUTHORIZED_KEYS_LINES:
-                raise UntrustedFile(self._path, f"has more than {MAX_AUTHORIZED_KEYS_LINES} lines", "make it shorter")
+                raise UntrustedFile(self.path, f"has more than {MAX_AUTHORIZED_KEYS_LINES} lines", "make it shorter")
         except FileNotFoundError:
             return ""
         except (UntrustedFile, OSError) as problem:
-            if getattr(problem, "errno", None) in _EXHAUSTED:
+            if is_shortage(problem):
                 raise
             return f"no key of this file may log in: {problem}"
         if known is None or content.data != known.data:
-            keys = parse_authorized_keys(content.data, keys)
+            keys = parse_authorized_keys(content.data, keys, authorities=self._authorities)
         self._content, self.keys = content, keys
         if not keys.ignored:
             return ""
         return (
-            f"{self._path}: {len(keys.ignored)} lines ignored, the first is line {keys.ignored[0]}: "
-            "a line is a key's type, the key and a comment, without options"
+            f"{self.path}: {len(keys.ignored)} lines ignored, the first is line {keys.ignored[0]}: "
+            f"a line is a key's type, the key and a comment, without options{' but cert-authority' * self._authorities}"
         )
 
 
-def _parse_line(line: bytes) -> bytes | None:
-    """Return the key of a line; nothing for a blank line or a comment, ``None`` for any other."""
+def _parse_line(line: bytes) -> bytes | Authority | None:
+    """Return the key or the authority of a line; nothing for a blank line or a comment, ``None`` for any other."""
     text = line.removesuffix(b"\r").strip(b" \t")
     if not text or text.startswith(b"#"):
         return b""
     if b"\0" in text:
         return None
+    if text.startswith(b"cert-authority"):
+        from twisted_rsh.trust.certificates import parse_authority  # only here: few files have such lines
+
+        return parse_authority(text)
     key_type, encoded, *_ = [*_BLANK.split(text, maxsplit=2), b""]
     if len(encoded) < _LEAST_CHARACTERS.get(key_type, MAX_AUTHORIZED_KEYS_BYTES):
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import shlex
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -42,6 +43,9 @@ from twisted_rsh.trust.ssh_keys import (
     public_line,
 )
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
+
+if TYPE_CHECKING:
+    from twisted_rsh.trust.certificates import Certificate
 
 __all__ = [
     "ClientKey",
@@ -78,10 +82,12 @@ class ClientKey:
     """A private key with which a client logs in.
 
     :ivar public_key: its public half.
+    :ivar certificate: the certificate to show for it; ``None`` for none.
     """
 
     public_key: PublicKey
     _private_key: _PrivateKey = field(repr=False, compare=False)
+    certificate: Certificate | None = None
 
     @classmethod
     def generate(cls) -> ClientKey:
@@ -95,8 +101,8 @@ class ClientKey:
 
     @property
     def blob(self) -> bytes:
-        """The public key in SSH's wire format, for a login."""
-        return self.public_key.blob
+        """The public key in SSH's wire format, or the certificate of it, for a login."""
+        return self.public_key.blob if self.certificate is None else self.certificate.blob
 
     @property
     def fingerprint(self) -> str:
@@ -106,7 +112,7 @@ class ClientKey:
     @property
     def public_line(self) -> str:
         """The line to add to a server's ``authorized_keys``, without a line end."""
-        return public_line(self.blob)
+        return public_line(self.public_key.blob)
 
     def sign_login(self, exporter: bytes, server_spki_sha256: bytes, user: str) -> bytes:
         """Prove on one connection that the client holds this key.  First check that the server's key matches its pin.

@@ -15,6 +15,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 from dataclasses import field
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -26,6 +27,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.fingerprint import ssh_fingerprint
+
+if TYPE_CHECKING:
+    from twisted_rsh.trust.certificates import Certificate
 
 __all__ = [
     "HASHES",
@@ -120,12 +124,14 @@ class PublicKey:
     :ivar key_type: its type, such as ``ssh-ed25519``.
     :ivar blob: the key in SSH's wire format, in its one canonical encoding.
     :ivar algorithms: the signature algorithms that fit the key, the preferred one first.
+    :ivar certificate: the certificate that its holder has shown for it; ``None`` without one.
     """
 
     key_type: str
     blob: bytes
     algorithms: tuple[str, ...]
     _key: _Key = field(repr=False, compare=False)
+    certificate: Certificate | None = None
 
     @property
     def fingerprint(self) -> str:

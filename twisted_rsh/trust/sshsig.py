@@ -9,17 +9,35 @@ of no use on another connection.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from twisted_rsh.trust.fingerprint import DIGEST_BYTES
-from twisted_rsh.trust.ssh_keys import BadSignature, PublicKey, encode_string, parse_public_key
+from twisted_rsh.trust.ssh_keys import (
+    BadSignature,
+    PublicKey,
+    encode_string,
+    parse_public_key,
+)
 
-__all__ = ["EXPORTER_BYTES", "LOGIN_NAMESPACE", "encode_user", "login_message", "signed_bytes", "verify_login"]
+__all__ = [
+    "EXPORTER_BYTES",
+    "LOGIN_NAMESPACE",
+    "encode_user",
+    "login_message",
+    "parse_login_key",
+    "signed_bytes",
+    "verify_login",
+]
 
 LOGIN_NAMESPACE = "twisted-rsh-auth-v1"
 """The SSHSIG namespace of logins."""
 
 EXPORTER_BYTES = 32
 """Bytes of the ``tls-exporter`` channel binding, as RFC 9266 defines it."""
+
+_CERTIFICATE = b"-cert-v01@openssh.com"
+_TYPE_BYTES = 64
+"""What the type of a certificate ends with, and the bytes at the beginning of a key that have its type."""
 
 _LOGIN_CONTEXT = b"twisted-rsh/1 client-auth"
 
@@ -74,6 +92,22 @@ def signed_bytes(message: bytes, namespace: str) -> bytes:
     return b"SSHSIG" + b"".join(map(encode_string, fields))
 
 
+def parse_login_key(blob: bytes) -> PublicKey:
+    """Read what a client logs in with.
+
+    :param blob: a public key or a certificate of one, in SSH's wire format, any bytes at all.
+    :returns: the key, which has the certificate.
+    :raises BadKey: it is not accepted.
+    :raises BadSignature: the authority that the certificate names has not signed it.
+    """
+    if _CERTIFICATE not in blob[:_TYPE_BYTES]:
+        return parse_public_key(blob)
+    from twisted_rsh.trust.certificates import parse_certificate  # only here: few clients have one
+
+    certificate = parse_certificate(blob)
+    return replace(certificate.key, certificate=certificate)
+
+
 def verify_login(
     key_blob: bytes, algorithm: str, signature: bytes, *, exporter: bytes, server_spki_sha256: bytes, user: str
 ) -> PublicKey:
@@ -82,7 +116,7 @@ def verify_login(
     This does not decide whether that key may log in: ask a portal next, with a
     :class:`twisted_rsh.trust.cred.VerifiedKey`.
 
-    :param key_blob: the public key that the peer sent, any bytes at all.
+    :param key_blob: the public key that the peer sent, or a certificate of it, any bytes at all.
     :param algorithm: the signature algorithm that the peer named, any text at all.
     :param signature: ``string(algorithm) string(signature)`` as the peer sent it, any bytes at all.
     :param exporter: the server's own exporter value of this connection.
@@ -93,7 +127,7 @@ def verify_login(
     :raises BadSignature: the signature does not prove the possession of this key on this connection.
     :raises ValueError: the exporter or the digest is not of its size; both are the server's own values.
     """
-    key = parse_public_key(key_blob)
+    key = parse_login_key(key_blob)
     try:
         message = login_message(exporter, server_spki_sha256, user, algorithm, key_blob)
     except UnicodeError as error:
