@@ -33,7 +33,7 @@ class Manager:
 
     def told(self) -> list[dict[str, str]]:
         """Return what came since the last call, one dictionary for each datagram."""
-        found = []
+        found: list[dict[str, str]] = []
         while True:
             try:
                 data = self._socket.recv(4096).decode()

@@ -21,6 +21,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -185,7 +186,7 @@ def booted(folder: Path) -> Iterator[Machine]:
                 outside.kill()
     finally:
         for path in [*sorted(map(Path, (each for each, _, _ in os.walk(group))), reverse=True)]:
-            wait_until(lambda path=path: remove(path), START_SECONDS, f"the end of the processes of {path}")
+            wait_until(partial(remove, path), START_SECONDS, f"the end of the processes of {path}")
 
 
 def remove(group: Path) -> bool:
