@@ -64,7 +64,19 @@ LAYERS = {
     # On top of the package, as a stranger's would be: the public face alone.
     "ansible": {"ansible", ""},
     "server_conf": {"trust", "core"},
-    "tap": {"server_conf", "log_level", "server", "clock", "link", *EXECUTION, "trust", "core", "interfaces"},
+    "configured_options": {"server_conf", "trust"},
+    "tap": {
+        "configured_options",
+        "server_conf",
+        "log_level",
+        "server",
+        "clock",
+        "link",
+        *EXECUTION,
+        "trust",
+        "core",
+        "interfaces",
+    },
     # A program of its own that a job runs: it knows bytes and files, and nothing of this protocol.
     "files": {"files"},
     # The programs: nothing imports them.

@@ -7,17 +7,19 @@ import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from twisted.logger import Logger, LogLevel, formatEvent
+from twisted.python import usage
 
 from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
 from twisted_rsh.log_level import LOG_LEVELS, leveled_log, set_log_level
 from twisted_rsh.server.admission import Admission
 from twisted_rsh.server_conf import MAX_CONF_BYTES, quoted
-from twisted_rsh.tap import KEYWORDS, RELOADABLE, Options, makeService
+from twisted_rsh.tap import RELOADABLE, Options, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
@@ -150,6 +152,28 @@ def test_mistakes(text: str, conf: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert refusal(capfd, lambda: read(conf, text)) == f"{conf}:{MISTAKES[text]}"
 
 
+class Related(Options):
+    """Options of which two cannot be together."""
+
+    def postOptions(self) -> None:
+        if self["max-kept-jobs"] > self["max-sessions"]:
+            raise usage.UsageError("--max-kept-jobs is more than --max-sessions")
+
+
+def test_what_lines_say_together(conf: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: options that do not fit each other are refused together, at the line that is named if it is the file's."""
+    conf.write_text("max-kept-jobs 9\nmax-sessions 9\n")
+    words = ["--config-dir", str(conf.parent)]
+    options = Related()
+    options.parseOptions(words)
+    assert options["max-kept-jobs"] == 9
+    conf.write_text("max-sessions 8\nmax-kept-jobs 9\n")
+    line = refusal(capfd, lambda: Related().parseOptions(words))
+    assert line == f"{conf}:2:15: max-kept-jobs is more than --max-sessions"
+    line = refusal(capfd, lambda: Related().parseOptions([*words, "--max-kept-jobs", "10"]))
+    assert line == "--max-kept-jobs is more than --max-sessions"
+
+
 def test_bytes_that_are_no_text(conf: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: a name that is no UTF-8 is refused like any other; a value may be any bytes, as a path may."""
     assert refusal(capfd, lambda: read(conf, b"\xff 1")).startswith(f"{conf}:1:1: no option is named '\\udcff'")
@@ -185,9 +209,17 @@ def make_foreign(conf: Path) -> None:
     os.chown(conf, 54321, 54321)
 
 
+def make_with_mode(mode: int) -> Callable[[Path], None]:
+    def make(path: Path) -> None:
+        path.touch()
+        path.chmod(mode)
+
+    return make
+
+
 BAD_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "group-writable": (lambda conf: (conf.touch(), conf.chmod(0o664)), "run: chmod go-w {conf}"),
-    "writable by others": (lambda conf: (conf.touch(), conf.chmod(0o646)), "run: chmod go-w {conf}"),
+    "group-writable": (make_with_mode(0o664), "run: chmod go-w {conf}"),
+    "writable by others": (make_with_mode(0o646), "run: chmod go-w {conf}"),
     "foreign-owned": (make_foreign, "belongs to uid 54321, not to you or root"),
     "a FIFO": (make_fifo, "{conf} is not a regular file"),
     "a socket": (make_socket, "{conf} is not a regular file"),
@@ -263,7 +295,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "the mode of the server's key": (open_key, "run: chmod 600"),
     "a key of a client": (lambda conf: (conf.parent / "authorized_keys").write_text("nonsense"), "authorized_keys"),
     "the mode of that file": (
-        lambda conf: ((conf.parent / "authorized_keys").touch(), (conf.parent / "authorized_keys").chmod(0o666)),
+        lambda conf: make_with_mode(0o666)(conf.parent / "authorized_keys"),
         "run: chmod go-w",
     ),
     "the mode of the folder": (lambda conf: conf.parent.chmod(0o755), "run: chmod 700"),
@@ -301,7 +333,7 @@ def test_what_holds_is_shown(conf: Path, capfd: pytest.CaptureFixture[str]) -> N
     assert exit_.value.code == 0
     shown = capfd.readouterr().out
     names = [line.removeprefix("# ").split()[0].rstrip(":") for line in shown.splitlines()]
-    assert set(names) == set(KEYWORDS)
+    assert set(names) == set(Options().keywords)
     before = read(conf, text, *words)
     kept = "".join(line + "\n" for line in shown.splitlines() if not line.startswith("config-dir "))
     assert dict(read(conf, kept)) == dict(before)
@@ -316,8 +348,8 @@ def test_quotation(value: str, conf: Path) -> None:
 def test_every_option_is_a_keyword_or_of_the_command_line(conf: Path) -> None:
     """O-07: the file knows each option of the server; which of them hold at once is said of each that exists."""
     options = {name.rstrip("=") for name in Options().longOpt}
-    assert options - set(KEYWORDS) == {"config", "check", "show", "help", "version"}
-    assert set(KEYWORDS) >= RELOADABLE
+    assert options - set(Options().keywords) == {"config", "check", "show", "help", "version"}
+    assert set(Options().keywords) >= RELOADABLE
 
 
 # Reload
@@ -468,7 +500,7 @@ def test_bounds_of_connections_that_exist() -> None:
     assert admission.admit("192.0.2.2")
 
 
-class Draws:
+class Draws(Random):
     """Draws what turns no connection away that may come in."""
 
     def random(self) -> float:

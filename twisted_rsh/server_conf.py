@@ -131,8 +131,7 @@ def given_options(options: usage.Options, words: Sequence[str]) -> dict[str, str
 class Keywords:
     """The names that a file may have: those of the options.
 
-    :param make_options: makes the options of one command line, without anything that several options have to say
-        together.
+    :param make_options: makes the options of one line, which do not check what several lines have to say together.
     :param of_command_line: the options that only the command line may have.
     """
 
@@ -170,7 +169,7 @@ class Keywords:
                 raise setting.wrong_name(f"{name} stands in line {before.line} already; keep one of the lines")
             word = self._word(setting)
             try:
-                scratch.parseOptions([word] if word else [])
+                usage.Options.parseOptions(scratch, [word] if word else [])
             except usage.UsageError as error:
                 raise setting.wrong_value(str(error).removeprefix("--")) from None
             if word and name not in given:

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.clock import use_steady_clock
+from twisted_rsh.configured_options import ConfiguredOptions
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT, OUTPUTS
 from twisted_rsh.execution.account import Account
@@ -53,15 +54,14 @@ from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.portal import SingleUserRealm, local_portal
 from twisted_rsh.server.reloading import Reread
 from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe, escape
-from twisted_rsh.server_conf import ConfMistake, Keywords, given_options, quoted, read_settings
+from twisted_rsh.server_conf import ConfMistake
 from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
-from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 from twisted_rsh.trust.private_memory import hide_memory
 from twisted_rsh.trust.revocation import RevokedKeys
 from twisted_rsh.trust.server_key import read_server_key
 
-__all__ = ["KEYWORDS", "Options", "check", "makeService", "refuse_to_start"]
+__all__ = ["RELOADABLE", "Options", "check", "makeService", "refuse_to_start"]
 
 FAULT_STATUS = 1
 """The exit status of ``--check`` when something is not as it should be."""
@@ -149,12 +149,11 @@ def _revoked_keys(text: str) -> str:
     return os.path.abspath(text)
 
 
-class Options(usage.Options):
-    """The command line of ``rsh``.  A mistake ends the program with one line on stderr and status 2.
+class Options(ConfiguredOptions):
+    """The command line of ``rsh``.  A mistake ends the program with one line on stderr and status 2."""
 
-    :ivar conf_path: the file of options, which need not exist; ``None`` if no folder is known where it could be.
-    :ivar conf_was_read: whether it exists, and has been read.
-    """
+    of_command_line = ("config", "check", "show", "help", "version")
+    kept_as = {"interface": "interfaces"}  # noqa: RUF012 - a ClassVar
 
     synopsis = "[options]"
     longdesc = (
@@ -323,14 +322,9 @@ class Options(usage.Options):
     ]
 
     def __init__(self) -> None:
-        usage.Options.__init__(self)
+        ConfiguredOptions.__init__(self)
         self["interfaces"] = []
         self["listen"] = []
-        self.conf_path: str | None = None
-        self.conf_was_read = False
-        self._must_exist = False
-        self._words: tuple[str, ...] = ()
-        self._given: dict[str, str] = {}
 
     def opt_interface(self, address: str) -> None:
         """Numeric address to listen on; may be repeated.  [default: the loopback addresses]"""
@@ -358,116 +352,12 @@ class Options(usage.Options):
         try:
             self.read(words)
         except (usage.UsageError, ConfMistake, FileProblem, OSError) as error:
-            refuse_to_start(describe(error), FAULT_STATUS if "check" in self._given else USAGE_STATUS)
+            refuse_to_start(describe(error), FAULT_STATUS if "check" in self.given else USAGE_STATUS)
         if self["show"]:
             sys.stdout.write(self.show())
             raise SystemExit(0)
         if self["check"]:
             check(self)
-
-    def read(self, words: Sequence[str]) -> None:
-        """Read a command line, and before it the file of options that goes with it.  The command line wins.
-
-        :param words: the command line.
-        :raises usage.UsageError: the command line has a mistake.
-        :raises ConfMistake: a line of the file is wrong.
-        :raises FileProblem: another user can write the file, it is no regular file, or too large.
-        :raises OSError: the operating system did not allow it to be read.
-        """
-        self._words = tuple(words)
-        if "--_shell-completion" in words:
-            usage.Options.parseOptions(self, words)
-            return
-        self._given = given_options(self, words)
-        of_file: list[str] = []
-        if "help" not in self._given and "version" not in self._given:
-            if self.conf_path is None:
-                self.conf_path, self._must_exist = self._find_conf()
-            of_file = self._read_conf()
-        usage.Options.parseOptions(self, [*of_file, *words])
-
-    def reread(self) -> Options:
-        """Read the same command line again, and the file as it is then.
-
-        :returns: what holds by them.
-        :raises usage.UsageError, ConfMistake, FileProblem, OSError: as for :meth:`read`.
-        """
-        again = Options()
-        again.parent, again.conf_path, again._must_exist = self.parent, self.conf_path, self._must_exist
-        again.read(self._words)
-        return again
-
-    def show(self) -> str:
-        """Write what holds, in the form of the file."""
-        lines = []
-        for name in KEYWORDS:
-            value = self.said(name)
-            if KEYWORDS.is_flag(name):
-                value = "yes" if value else "no"
-            values = value if isinstance(value, list) else [] if value is None else [value]
-            lines += [f"{name} {quoted(one)}\n" for one in values] or [f"# {name}: its default\n"]
-        return "".join(lines)
-
-    def said(self, name: str) -> Any:
-        """Return what holds for an option, by its name in a file."""
-        return self[_KEPT_AS.get(name, name)]
-
-    def keep(self, name: str, other: Options) -> None:
-        """Let hold for an option what holds for it in others."""
-        self[_KEPT_AS.get(name, name)] = other.said(name)
-
-    def folders(self) -> ConfigFolders:
-        """Name the folders of the keys and records.
-
-        :raises twisted_rsh.trust.home.HomeUnknown: neither an option nor the environment names them.
-        """
-        folder = self["config-dir"]
-        return ConfigFolders.default(os.environ) if folder is None else ConfigFolders.at(folder)
-
-    def _find_conf(self) -> tuple[str | None, bool]:
-        """Find the file of options; tell whether it must exist."""
-        if "config" in self._given:
-            return os.path.join(os.getcwd(), self._given["config"]), True
-        folder = self._given.get("config-dir")
-        try:
-            folders = ConfigFolders.default(os.environ) if folder is None else ConfigFolders.at(folder)
-        except HomeUnknown:
-            return None, False
-        return folders.server_settings_path, False
-
-    def _read_conf(self) -> list[str]:
-        if self.conf_path is None:
-            return []
-        try:
-            settings = read_settings(self.conf_path)
-        except FileNotFoundError:
-            if self._must_exist:
-                raise
-            self.conf_was_read = False
-            return []
-        self.conf_was_read = True
-        for setting in settings:
-            # Found by its folder, it cannot name that folder.
-            if setting.name == "config-dir" and not self._must_exist:
-                raise setting.wrong_name("this file was found by its folder; name the folder on the command line")
-        return KEYWORDS.words(settings, self._given)
-
-
-class _Line(Options):
-    """The options of one line of the file.  What several options have to say together is checked with all of them."""
-
-    def parseOptions(self, options: Any = None) -> None:
-        usage.Options.parseOptions(self, options)
-
-    def postOptions(self) -> None:
-        """Check nothing."""
-
-
-KEYWORDS = Keywords(_Line, ("config", "check", "show", "help", "version"))
-"""What a file of options may say."""
-
-_KEPT_AS = {"interface": "interfaces"}
-"""The keys under which :class:`Options` has what an option says, where that is not the option's name."""
 
 
 def refuse_to_start(reason: str, status: int = USAGE_STATUS) -> NoReturn:
@@ -568,7 +458,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
         refuse_to_start(describe(error))
 
 
-def _service_options(options: Options, endpoints: Sequence[IStreamServerEndpoint]) -> ServiceOptions:
+def _service_options(options: ConfiguredOptions, endpoints: Sequence[IStreamServerEndpoint]) -> ServiceOptions:
     return ServiceOptions(
         interfaces=options["interfaces"] or None,
         port=options["port"],
@@ -612,19 +502,19 @@ class _Configuration:
     """
 
     def __init__(self, options: Options, endpoints: Sequence[IStreamServerEndpoint]) -> None:
-        self._options = options
+        self._options: ConfiguredOptions = options
         self._endpoints = endpoints
 
     def reread(self) -> Reread | None:
         """Read the file of options again, and let hold what can.
 
         :returns: ``None`` if there is no such file, and was none.
-        :raises usage.UsageError, ConfMistake, FileProblem, OSError: as :meth:`Options.read` does.
+        :raises usage.UsageError, ConfMistake, FileProblem, OSError: as :meth:`ConfiguredOptions.read` does.
         """
         before, after = self._options, self._options.reread()
         if not (before.conf_was_read or after.conf_was_read):
             return None
-        different = [name for name in KEYWORDS if before.said(name) != after.said(name)]
+        different = [name for name in after.keywords if before.said(name) != after.said(name)]
         for name in different:
             if name not in RELOADABLE:
                 after.keep(name, before)
@@ -681,7 +571,7 @@ class _Endpoint:
         raise usage.UsageError(f"--listen {self._description!a}: {describe(failure.value)}") from failure.value
 
 
-def _bounds(options: Options) -> UsageLimits:
+def _bounds(options: ConfiguredOptions) -> UsageLimits:
     return UsageLimits(
         cpu=options["max-cpu-per-job"],
         memory=options["max-memory-per-job"],

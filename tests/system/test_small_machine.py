@@ -21,11 +21,20 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.system.running import CLIENT_SECONDS, SCRIPTS, START_SECONDS, STOP_SECONDS, require, wait_until
+from tests.system.running import (
+    CLIENT_SECONDS,
+    SCRIPTS,
+    START_SECONDS,
+    STOP_SECONDS,
+    assert_one_line,
+    require,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.real, pytest.mark.uncut("the machine has a network of its own, without a proxy")]
 
@@ -95,10 +104,11 @@ class Machine:
     pid: int
 
     def words(self, command: str, user: str = "root") -> list[str]:
-        """The words that type a command there, as a user with a login."""
-        typed = f"PATH=/opt/twisted-rsh/bin:$PATH; {command}" if user == "bob" else command
+        """The words that type a command there."""
         enter = ["nsenter", f"--target={self.pid}", *ENTER, "env", "-i", *ENVIRONMENT]
-        return [*enter, "runuser", "-l", user, "-c", typed]
+        if user == "root":
+            return [*enter, "sh", "-c", command]
+        return [*enter, "runuser", "-l", user, "-c", f"PATH=/opt/twisted-rsh/bin:$PATH; {command}"]
 
     def run(self, command: str, user: str = "root", status: int | None = 0) -> str:
         """Type a command, and return what it prints."""
@@ -176,7 +186,7 @@ def booted(folder: Path) -> Iterator[Machine]:
                 outside.kill()
     finally:
         for path in [*sorted(map(Path, (each for each, _, _ in os.walk(group))), reverse=True)]:
-            wait_until(lambda path=path: remove(path), START_SECONDS, f"the end of the processes of {path}")
+            wait_until(partial(remove, path), START_SECONDS, f"the end of the processes of {path}")
 
 
 def remove(group: Path) -> bool:
@@ -216,26 +226,26 @@ def test_the_page(tmp_path: Path) -> None:
         assert machine.show("ActiveState") == "active"
         machine.type_section("Let a client in")
         pid = machine.show("MainPID")
-        with waiting_client(machine) as client:
+        with waiting_client(machine, "echo begun; exec sleep 600") as client:
             machine.type_section("Change it")
             assert machine.show("MainPID") == pid
             assert client.poll() is None, "the reload has ended a session"
         machine.type_section("Let systemd listen")
         machine.type_section("Keep privileges out")
-        with waiting_client(machine) as client:
+        with waiting_client(machine, "trap '' HUP TERM; echo begun; while :; do sleep 600; done") as client:
             began = time.monotonic()
             machine.type_section("Stop it")
             assert time.monotonic() - began < STOP_SECONDS
             assert client.stderr is not None
-            assert client.stderr.read().splitlines()[-1] == b"trsh: the server is stopping"
+            assert_one_line(client.stderr.read(), "the server is stopping")
             assert client.wait(CLIENT_SECONDS) == 255
         assert (machine.show("ActiveState"), machine.show("Result")) == ("inactive", "success")
 
 
 @contextlib.contextmanager
-def waiting_client(machine: Machine) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a client whose job has begun, and ends only by KILL, while a block lasts."""
-    words = machine.words("trsh alice@192.0.2.7 \"trap '' HUP TERM; echo begun; while :; do sleep 600; done\"", "bob")
+def waiting_client(machine: Machine, job: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a client whose job has begun, and waits, while a block lasts."""
+    words = machine.words(f"trsh alice@192.0.2.7 {shlex.quote(job)}", "bob")
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe) as client:
         try:
