@@ -106,8 +106,9 @@ class StandAloneService(RemoteShellService):
             self._launcher.tell(warning)
 
     def sighup_received(self) -> None:
-        """Check the keys of all sessions again."""
+        """Check the keys of all sessions again, and have logs opened again."""
         self.recheck_keys()
+        self.logs_rotated()
 
     def terminal_gone(self) -> None:
         """End the program."""
