@@ -35,6 +35,7 @@ from twisted_rsh.execution.sftp import OFF, OWN, SYSTEM
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
+from twisted_rsh.interfaces import IServerObserver
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import (
@@ -53,6 +54,12 @@ from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, desc
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.private_memory import hide_memory
+from twisted_rsh.watching.audit import Audit, AuditSink
+from twisted_rsh.watching.audit_file import DEFAULT_KEPT_FILES, DEFAULT_MAX_BYTES, AuditFile
+from twisted_rsh.watching.entries import TextForm
+from twisted_rsh.watching.journal import Journal
+from twisted_rsh.watching.metrics import Metrics, NoMetricsLibrary
+from twisted_rsh.watching.metrics_port import MetricsPlace, MetricsPort, parse_metrics_place
 
 __all__ = ["Options", "makeService", "refuse_to_start"]
 
@@ -95,6 +102,20 @@ def _cgroups(text: str) -> str:
     if text not in ("auto", "never"):
         raise usage.UsageError(f"--cgroups takes auto or never, not {text!a}")
     return text
+
+
+def _text_form(text: str) -> TextForm:
+    try:
+        return TextForm(text)
+    except ValueError:
+        raise usage.UsageError(f"--audit-text takes none, hash or full, not {text!a}") from None
+
+
+def _metrics_place(text: str) -> MetricsPlace:
+    try:
+        return parse_metrics_place(text)
+    except ValueError as error:
+        raise usage.UsageError(f"--metrics {error}") from None
 
 
 class Options(usage.Options):
@@ -236,6 +257,29 @@ class Options(usage.Options):
             SYSTEM,
             "What serves files: system (its sftp-server, or ours where it has none), own, off, or a program's path.",
         ],
+        ["audit-log", None, None, "File of the audit log, or journald for systemd's journal.  [default: none]"],
+        ["audit-text", None, None, "Text of jobs in the audit log: none, hash or full.  [default: none]", _text_form],
+        [
+            "audit-max-bytes",
+            None,
+            None,
+            f"Bytes from which on the file is renamed; 0 for never.  [default: {DEFAULT_MAX_BYTES}]",
+            _whole_number("audit-max-bytes", 0, 2**50),
+        ],
+        [
+            "audit-keep",
+            None,
+            None,
+            f"Renamed files of the audit log that are kept.  [default: {DEFAULT_KEPT_FILES}]",
+            _whole_number("audit-keep", 1, 1000),
+        ],
+        [
+            "metrics",
+            None,
+            None,
+            "Serve metrics for Prometheus at unix:/PATH, 127.0.0.1:PORT or [::1]:PORT.  [default: nowhere]",
+            _metrics_place,
+        ],
     ]
     optFlags = [  # noqa: RUF012 - as above
         [
@@ -243,6 +287,7 @@ class Options(usage.Options):
             None,
             "Let debuggers and core files show the memory of the server, private keys included.",
         ],
+        ["audit-required", None, "Refuse jobs while the audit log cannot be written."],
         ["log-commands", None, "Write the clients' commands to the log."],
         ["no-penalties", None, "Never refuse a machine or user for a while because it misbehaved before it logged in."],
     ]
@@ -286,6 +331,10 @@ class Options(usage.Options):
             raise usage.UsageError(f"--shell {shell!a} is not an absolute path, such as /bin/sh")
         if shell is not None and not (os.path.isfile(shell) and os.access(shell, os.X_OK)):
             raise usage.UsageError(f"--shell {shell!a} is not a program that can be run")
+        for option in ("audit-text", "audit-max-bytes", "audit-keep", "audit-required"):
+            is_given = bool(self[option]) if option == "audit-required" else self[option] is not None
+            if is_given and self["audit-log"] is None:
+                raise usage.UsageError(f"--{option} is for an audit log; name one with --audit-log")
         sftp = self["sftp"]
         if sftp not in (SYSTEM, OWN, OFF) and not os.path.isabs(sftp):
             raise usage.UsageError(f"--sftp takes system, own, off or the absolute path of a program, not {sftp!a}")
@@ -367,10 +416,35 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 max_kept_jobs=options["max-kept-jobs"],
                 max_window_growth=options["max-window-growth"],
                 log_commands=bool(options["log-commands"]),
+                observers=_observers(reactor, options),
             ),
         )
+    except NoMetricsLibrary as error:
+        refuse_to_start(f"--metrics: {error}")
     except (CannotListenError, FileProblem, UnsupportedSystem, OSError, ValueError) as error:
         refuse_to_start(describe(error))
+
+
+def _observers(reactor: Any, options: Options) -> list[IServerObserver]:
+    observers: list[IServerObserver] = []
+    if options["audit-log"] is not None:
+        form = options["audit-text"] or TextForm.NONE
+        observers.append(Audit(_audit_sink(options), form, is_required=bool(options["audit-required"])))
+    if options["metrics"] is not None:
+        metrics = Metrics()
+        observers += [metrics, MetricsPort(reactor, metrics, options["metrics"])]
+    return observers
+
+
+def _audit_sink(options: Options) -> AuditSink:
+    if options["audit-log"] == "journald":
+        return Journal()
+    size, kept = options["audit-max-bytes"], options["audit-keep"]
+    return AuditFile(
+        options["audit-log"],
+        DEFAULT_MAX_BYTES if size is None else size,
+        DEFAULT_KEPT_FILES if kept is None else kept,
+    )
 
 
 def _account(options: Options) -> Account:
