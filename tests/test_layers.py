@@ -63,9 +63,12 @@ LAYERS = {
     "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
     # On top of the package, as a stranger's would be: the public face alone.
     "ansible": {"ansible", ""},
+    # On top of the server, as an application's own observers would be: its public names, and the seams.
+    "watching": {"watching", "", "server", "interfaces"},
     "server_conf": {"trust", "core"},
     "configured_options": {"server_conf", "trust"},
     "tap": {
+        "watching",
         "configured_options",
         "server_conf",
         "log_level",
@@ -198,8 +201,21 @@ def test_interfaces_know_the_core_and_zope() -> None:
     """The seams are written in terms of the core's values and ``zope.interface``."""
     outside = imports_of(PACKAGE / "interfaces.py")
     assert all(
-        is_of(module, "__future__", f"{ROOT}.core", "collections.abc", "zope.interface") for module in outside
+        is_of(module, "__future__", f"{ROOT}.core", f"{ROOT}.server_events", "collections.abc", "zope.interface")
+        for module in outside
     ), outside
+
+
+def test_observers_know_the_public_names_of_the_server() -> None:
+    """What stands on top of the server imports no module inside it."""
+    wrong = [
+        f"{name} must not import {module}"
+        for name, path in MODULES.items()
+        if layer_of(name) == "watching"
+        for module in sorted(imports_of(path))
+        if module.startswith(f"{ROOT}.server.")
+    ]
+    assert wrong == []
 
 
 def test_reactor_is_a_parameter() -> None:
@@ -229,13 +245,14 @@ def test_no_cycles() -> None:
 
 
 def test_third_parties() -> None:
-    """Only what ``setup.cfg`` requires is imported, and ``prompt_toolkit`` by the program alone."""
+    """Only what ``setup.cfg`` requires is imported; ``prompt_toolkit`` and ``prometheus_client`` in one place each."""
     known = {ROOT, "twisted", "zope", "cryptography", "OpenSSL", *sys.stdlib_module_names}
+    special = {"cli": {"prompt_toolkit"}, "watching": {"prometheus_client"}}
     wrong = [
         f"{name} must not import {module}"
         for name, path in MODULES.items()
         for module in sorted(imports_of(path))
-        if module.partition(".")[0] not in (known | {"prompt_toolkit"} if layer_of(name) == "cli" else known)
+        if module.partition(".")[0] not in known | special.get(layer_of(name), set())
     ]
     assert wrong == []
 

@@ -1,7 +1,8 @@
 """The interfaces between the server and the jobs that it runs, which an embedding application may provide.
 
 A user who has logged in is an :class:`IShellUser`, the avatar of ``twisted.cred``.  It starts jobs: the server calls
-each job through :class:`IJob`, and the job calls the server through :class:`IJobOwner`.
+each job through :class:`IJob`, and the job calls the server through :class:`IJobOwner`.  What happens at the server it
+tells to each :class:`IServerObserver`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from twisted_rsh.core.errors import Error
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.shell_state import ShellState
+from twisted_rsh.server_events import ServerEvent
 
-__all__ = ["IJob", "IJobOwner", "IShellJob", "IShellUser", "ISuspensionListener", "JobRefused"]
+__all__ = ["IJob", "IJobOwner", "IServerObserver", "IShellJob", "IShellUser", "ISuspensionListener", "JobRefused"]
 
 
 class JobRefused(Error):
@@ -184,4 +186,20 @@ class IShellUser(Interface):
         :param owner: takes the job's output and ending; it may provide :class:`ISuspensionListener` as well.
         :returns: the running job; for a request with a `shell` it provides :class:`IShellJob`.
         :raises JobRefused: the job does not run; nothing was started.
+        """
+
+
+class IServerObserver(Interface):
+    """Learns what happens at a server: an audit, metrics, an application's own.  Name it in ``ServiceOptions``.
+
+    The server calls it in the reactor's thread and waits, so it must be quick.
+    """
+
+    def happened(event: ServerEvent) -> None:
+        """Learn of an event.
+
+        Leave a kind of event alone that you do not know.  An exception is logged, and changes nothing else.
+
+        :param event: one of the classes of :mod:`twisted_rsh.server_events`.
+        :raises JobRefused: the event is a :class:`~twisted_rsh.server_events.JobBegan`, and this job must not run.
         """

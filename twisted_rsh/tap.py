@@ -37,6 +37,7 @@ from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
+from twisted_rsh.interfaces import IServerObserver
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.log_level import LOG_LEVELS, set_log_level
 from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
@@ -60,6 +61,12 @@ from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.private_memory import hide_memory
 from twisted_rsh.trust.revocation import RevokedKeys
 from twisted_rsh.trust.server_key import read_server_key
+from twisted_rsh.watching.audit import Audit, AuditSink
+from twisted_rsh.watching.audit_file import DEFAULT_KEPT_FILES, DEFAULT_MAX_BYTES, AuditFile
+from twisted_rsh.watching.entries import TextForm
+from twisted_rsh.watching.journal import Journal
+from twisted_rsh.watching.metrics import Metrics, NoMetricsLibrary
+from twisted_rsh.watching.metrics_port import MetricsPlace, MetricsPort, parse_metrics_place
 
 __all__ = ["RELOADABLE", "Options", "check", "makeService", "refuse_to_start"]
 
@@ -147,6 +154,20 @@ def _revoked_keys(text: str) -> str:
     if not os.path.isfile(text):
         raise usage.UsageError(f"--revoked-keys {text!a} is not a file; make an empty one with: ssh-keygen -k")
     return os.path.abspath(text)
+
+
+def _text_form(text: str) -> TextForm:
+    try:
+        return TextForm(text)
+    except ValueError:
+        raise usage.UsageError(f"--audit-text takes none, hash or full, not {text!a}") from None
+
+
+def _metrics_place(text: str) -> MetricsPlace:
+    try:
+        return parse_metrics_place(text)
+    except ValueError as error:
+        raise usage.UsageError(f"--metrics {error}") from None
 
 
 class Options(ConfiguredOptions):
@@ -307,6 +328,29 @@ class Options(ConfiguredOptions):
             "What serves files: system (its sftp-server, or ours where it has none), own, off, or a program's path.",
             _sftp,
         ],
+        ["audit-log", None, None, "File of the audit log, or journald for systemd's journal.  [default: none]"],
+        ["audit-text", None, None, "Text of jobs in the audit log: none, hash or full.  [default: none]", _text_form],
+        [
+            "audit-max-bytes",
+            None,
+            None,
+            f"Bytes from which on the file is renamed; 0 for never.  [default: {DEFAULT_MAX_BYTES}]",
+            _whole_number("audit-max-bytes", 0, 2**50),
+        ],
+        [
+            "audit-keep",
+            None,
+            None,
+            f"Renamed files of the audit log that are kept.  [default: {DEFAULT_KEPT_FILES}]",
+            _whole_number("audit-keep", 1, 1000),
+        ],
+        [
+            "metrics",
+            None,
+            None,
+            "Serve metrics for Prometheus at unix:/PATH, 127.0.0.1:PORT or [::1]:PORT.  [default: nowhere]",
+            _metrics_place,
+        ],
     ]
     optFlags = [  # noqa: RUF012 - as above
         [
@@ -317,6 +361,7 @@ class Options(ConfiguredOptions):
         ["check", None, "Tell whether the options, their file and the keys are good, and exit with 0, or 1."],
         ["show", None, "Show what holds, in the form of the file of options, and exit."],
         ["ssh-authorized-keys", None, "Let in the keys of ~/.ssh/authorized_keys, too, that have no options there."],
+        ["audit-required", None, "Refuse jobs while the audit log cannot be written."],
         ["log-commands", None, "Write the clients' commands to the log."],
         ["no-penalties", None, "Never refuse a machine or user for a while because it misbehaved before it logged in."],
     ]
@@ -346,6 +391,12 @@ class Options(ConfiguredOptions):
     def parseArgs(self, *words: str) -> None:
         if words:
             raise usage.UsageError(f"{words[0]!a} is not an option of rsh; --help lists the options")
+
+    def postOptions(self) -> None:
+        for option in ("audit-text", "audit-max-bytes", "audit-keep", "audit-required"):
+            is_given = bool(self[option]) if option == "audit-required" else self[option] is not None
+            if is_given and self["audit-log"] is None:
+                raise usage.UsageError(f"--{option} is for an audit log; name one with --audit-log")
 
     def parseOptions(self, options: Any = None) -> None:
         words = list(sys.argv[1:] if options is None else options)
@@ -434,6 +485,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
         control_group = ControlGroup() if options["cgroups"] == "auto" else None
         trees = JobTrees(reactor, owns_process=True, control_group=control_group)
+        observers = _observers(reactor, options)
         portal = local_portal(
             reactor,
             config,
@@ -450,15 +502,19 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             cast("IReactorTCP", reactor),
             portal,
             config,
-            _service_options(options, endpoints),
+            _service_options(options, endpoints, observers),
             user=cast("LocalUser", cast("SingleUserRealm", portal.realm).user),
-            reread=_Configuration(options, endpoints).reread,
+            reread=_Configuration(options, endpoints, observers).reread,
         )
+    except NoMetricsLibrary as error:
+        refuse_to_start(f"--metrics: {error}")
     except (CannotListenError, FileProblem, UnsupportedSystem, OSError, ValueError) as error:
         refuse_to_start(describe(error))
 
 
-def _service_options(options: ConfiguredOptions, endpoints: Sequence[IStreamServerEndpoint]) -> ServiceOptions:
+def _service_options(
+    options: ConfiguredOptions, endpoints: Sequence[IStreamServerEndpoint], observers: Sequence[IServerObserver]
+) -> ServiceOptions:
     return ServiceOptions(
         interfaces=options["interfaces"] or None,
         port=options["port"],
@@ -481,6 +537,7 @@ def _service_options(options: ConfiguredOptions, endpoints: Sequence[IStreamServ
         max_kept_jobs=options["max-kept-jobs"],
         max_window_growth=options["max-window-growth"],
         log_commands=bool(options["log-commands"]),
+        observers=observers,
     )
 
 
@@ -499,11 +556,15 @@ class _Configuration:
 
     :param options: what holds.
     :param endpoints: the endpoints of the start.
+    :param observers: the observers of the start.
     """
 
-    def __init__(self, options: Options, endpoints: Sequence[IStreamServerEndpoint]) -> None:
+    def __init__(
+        self, options: Options, endpoints: Sequence[IStreamServerEndpoint], observers: Sequence[IServerObserver]
+    ) -> None:
         self._options: ConfiguredOptions = options
         self._endpoints = endpoints
+        self._observers = observers
 
     def reread(self) -> Reread | None:
         """Read the file of options again, and let hold what can.
@@ -521,13 +582,35 @@ class _Configuration:
         self._options = after
         return Reread(
             path=str(after.conf_path),
-            options=_service_options(after, self._endpoints),
+            options=_service_options(after, self._endpoints, self._observers),
             bounds=_bounds(after),
             sftp=after["sftp"],
             log_level=after["log-level"],
             changed=tuple(name for name in different if name in RELOADABLE),
             unchangeable=tuple(name for name in different if name not in RELOADABLE),
         )
+
+
+def _observers(reactor: Any, options: Options) -> list[IServerObserver]:
+    observers: list[IServerObserver] = []
+    if options["audit-log"] is not None:
+        form = options["audit-text"] or TextForm.NONE
+        observers.append(Audit(_audit_sink(options), form, is_required=bool(options["audit-required"])))
+    if options["metrics"] is not None:
+        metrics = Metrics()
+        observers += [metrics, MetricsPort(reactor, metrics, options["metrics"])]
+    return observers
+
+
+def _audit_sink(options: Options) -> AuditSink:
+    if options["audit-log"] == "journald":
+        return Journal()
+    size, kept = options["audit-max-bytes"], options["audit-keep"]
+    return AuditFile(
+        options["audit-log"],
+        DEFAULT_MAX_BYTES if size is None else size,
+        DEFAULT_KEPT_FILES if kept is None else kept,
+    )
 
 
 def _account(options: Options) -> Account:

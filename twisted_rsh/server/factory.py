@@ -12,15 +12,16 @@ from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from twisted_rsh.link.tls import LinkTLS, LinkTLSFactory, ServerTLS
+from twisted_rsh.link.tls import REFUSED_ALERT, LinkTLS, LinkTLSFactory, ServerTLS
 from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.invitations import Invitations
 from twisted_rsh.server.link import ServerLink
+from twisted_rsh.server.observers import Observers
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.sessions import Sessions
 from twisted_rsh.server.sources import source_of
 from twisted_rsh.server.strangers import Strangers
-from twisted_rsh.server_events import BoundUse
+from twisted_rsh.server_events import BoundUse, Refusal, RefusalKind
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.server_key import ServerKey
 
@@ -47,6 +48,7 @@ class RemoteShellFactory(Factory):
     :ivar invitations: as above.
     :ivar capacity: bounds the jobs of logged-in clients.
     :ivar strangers: bounds the connections that have not logged in.
+    :ivar observers: are told of what happens; ``None`` for a server without any.
     :ivar sessions: all sessions, with a link and without.
     :ivar links: all links, with a session and without.
     """
@@ -83,12 +85,14 @@ class RemoteShellFactory(Factory):
             penalties=options.penalties,
             drop_start=options.drop_start,
         )
+        self.observers = Observers(options.observers, clock) if options.observers else None
         self.sessions = Sessions(
             clock,
             self.capacity,
             max_sessions=options.max_sessions,
             max_sessions_per_key=options.max_sessions_per_key,
             log_commands=options.log_commands,
+            observers=self.observers,
         )
         self.links: set[ServerLink] = set()
         self._began_at = clock.seconds()
@@ -204,6 +208,10 @@ class _Entrance(LinkTLS):
         else:
             transport.write(alert)
             transport.loseConnection()
+            observers = self._factory.observers
+            if observers is not None:
+                kind = RefusalKind.PENALTY if alert == REFUSED_ALERT else RefusalKind.BUSY
+                observers.report(Refusal(kind=kind, peer=source or str(self._address), detail="turned away"))
 
     def dataReceived(self, data: bytes) -> None:
         if self._is_in:

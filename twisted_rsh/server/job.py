@@ -42,6 +42,7 @@ from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListener, JobRefused
 from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.deadlines import Deadline
+from twisted_rsh.server_events import JobBegan, JobFinished
 
 if TYPE_CHECKING:
     from twisted_rsh.server.session import DurableSession
@@ -117,6 +118,16 @@ class ChannelJob:
     def shell(self) -> IShellJob | None:
         """The job, if it is a persistent shell and runs."""
         return self._job if IShellJob.providedBy(self._job) else None
+
+    def announce(self) -> JobRefused | None:
+        """Tell the observers of the job; return the refusal of one that wants it not to run."""
+        observers = self._session.sessions.observers
+        if observers is None:
+            return None
+        session = self._session
+        return observers.report(
+            JobBegan(session=session.info, peer=session.peer, channel=self.channel, request=self._request)
+        )
 
     def start(self, shell: IShellJob | None = None) -> None:
         """Start the job, and answer the request.
@@ -323,6 +334,7 @@ class ChannelJob:
         self._timeout_timer = self._answer_timer = self._ends_timer = self._grace_timer = None
         if self._cut_short is not None:
             end = replace(end, ending=self._cut_short)
+        pid = getattr(self._job, "pid", None)
         self._job = None
         unread = 0
         if self._core is not None:
@@ -332,6 +344,8 @@ class ChannelJob:
             self._report_end(core, end)
             self._session.pump.flush()
             unread = core.unread_output(self.channel)
+        # Before the job is counted out: the end of the last one is the end of a server that stops.
+        self._tell_observers(end, pid)
         if self._is_counted:
             self._session.sessions.capacity.leave_job(unread, is_kept=self._is_kept)
         self._session.jobs.job_finished(self, unread)
@@ -450,6 +464,22 @@ class ChannelJob:
         if self._cut_short is None:
             self._cut_short = ending
         self._terminate()
+
+    def _tell_observers(self, end: JobEnd, pid: int | None) -> None:
+        session = self._session
+        if session.sessions.observers is not None:
+            session.sessions.observers.report(
+                JobFinished(
+                    session=session.info,
+                    peer=session.peer,
+                    channel=self.channel,
+                    request=self._request,
+                    end=end,
+                    pid=pid,
+                    seconds=self._clock.seconds() - self._started_at,
+                    **{stream.name.lower(): size for stream, size in self._bytes.items()},
+                )
+            )
 
     def _write_log(self, ending: Ending) -> None:
         sizes, account = self._bytes, self._account

@@ -126,9 +126,12 @@ class SessionJobs:
         policy = request.disconnection if host is None else host.on_disconnect
         job = ChannelJob(self._session, event.channel, request, policy)
         self._jobs[event.channel] = job
+        refusal = job.announce()
         shell = None if host is None else host.shell
         unkept = self._cannot_keep(request.on_disconnect)
-        if unkept is not None:
+        if refusal is not None:
+            job.refuse(refusal.reason, refusal.text)
+        elif unkept is not None:
             job.refuse(RefusalReason.NOT_SUPPORTED, unkept)
         elif request.in_shell is not None and shell is None:
             text = f"there is no persistent shell on channel {request.in_shell}, or not any more"

@@ -26,6 +26,7 @@ from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.portal import KeyCheck, ask_portal, check_key_again
 from twisted_rsh.server.session import SHOWN_ID_DIGITS, DurableSession, LoggedIn
 from twisted_rsh.server.strangers import Offence
+from twisted_rsh.server_events import Refusal, RefusalKind
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
@@ -41,6 +42,9 @@ UNCHECKED = {
     KeyCheck.EXHAUSTED: "the server has too few open files (ulimit -n) or too little memory to look your key up",
 }
 """The lines for a client whose session cannot be resumed now because nothing is known about its key."""
+
+_KINDS = {Fault.PROTOCOL: RefusalKind.PROTOCOL, Fault.DEADLINE: RefusalKind.DEADLINE}
+"""The reasons why a link without a session was aborted, as observers learn them."""
 
 # Not an attribute of the class: an event would hold the object that logged it.
 _log = Logger(f"{__name__}.ServerLink", observer=leveled_log)
@@ -99,6 +103,9 @@ class ServerLink(FramedLink):
         else:
             self._count_offence()
             self.factory.strangers.leave(self.source)
+            kind = None if self.fault is None else _KINDS.get(self.fault)
+            if kind is not None or not (self._has_tried or self._closing):
+                self._report(kind or RefusalKind.NO_LOGIN, reason)
         self.factory.link_ended(self)
         if self._farewell is not None:
             self._farewell.callback(None)
@@ -136,6 +143,11 @@ class ServerLink(FramedLink):
             self.fail_with(RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "bytes behind a claim without an answer"))
         return self.is_over
 
+    def _report(self, kind: RefusalKind, detail: str) -> None:
+        observers = self.factory.observers
+        if observers is not None:
+            observers.report(Refusal(kind=kind, peer=self.peer, detail=detail))
+
     def _punish(self, offence: Offence) -> None:
         self.factory.strangers.punish(self.source, offence)
 
@@ -167,7 +179,7 @@ class ServerLink(FramedLink):
             )
         except (BadKey, BadSignature) as error:
             self._punish(Offence.LOGIN_REFUSED)
-            self._refuse(f"{claim.user!r}: {error}")
+            self._refuse(f"{claim.user!r}: {error}", RefusalKind.SIGNATURE)
             return
         if (claim.invitation, claim.invitation_proof) != (None, None) and not self._is_invited(claim):
             return
@@ -188,7 +200,7 @@ class ServerLink(FramedLink):
         )
         if invitations is None or not is_taken:
             self._punish(Offence.LOGIN_REFUSED)
-            self._refuse(f"{claim.user!r}: the invitation is wrong, over or used")
+            self._refuse(f"{claim.user!r}: the invitation is wrong, over or used", RefusalKind.INVITATION)
             return False
         try:
             invitations.admit(claim.key, self.peer)
@@ -228,17 +240,20 @@ class ServerLink(FramedLink):
                 self._put_off(shortage, f"{credentials.user!r} with {credentials.description}")
             case Failure():
                 # Any other error is the portal's own, such as a database that does not answer.
+                kind = RefusalKind.PORTAL
                 if answer.check(LoginFailed):
                     self._punish(Offence.LOGIN_REFUSED)
-                self._refuse(f"{credentials.user!r} with {credentials.description}: {answer.value!r}")
+                    kind = RefusalKind.KEY
+                self._refuse(f"{credentials.user!r} with {credentials.description}: {answer.value!r}", kind)
             case _:
                 self._refuse(f"the portal answered with a {type(answer).__name__}, which is no user")
 
-    def _refuse(self, reason: str) -> None:
+    def _refuse(self, reason: str, kind: RefusalKind = RefusalKind.PORTAL) -> None:
         if self.is_over:
             return
         line = "login from {peer} refused: {reason}"
         self.factory.strangers.log.refused_login.info(line, peer=self.peer, reason=ascii(reason))
+        self._report(kind, reason)
         self.write_frames([self._login.refuse()])
         if self._login.state is LoginState.OVER:
             self.close()
@@ -253,6 +268,7 @@ class ServerLink(FramedLink):
             return
         line = "{claimant} from {peer} cannot be served: {reason}"
         self.factory.strangers.log.put_off.info(line, claimant=ascii(claimant), peer=self.peer, reason=reason)
+        self._report(RefusalKind.UNAVAILABLE, f"{claimant}: {reason}")
         self.write_frames([self._login.put_off(reason)])
         self.close()
 
@@ -317,6 +333,7 @@ class ServerLink(FramedLink):
             peer=self.peer,
             reason=reason,
         )
+        self._report(RefusalKind.RESUME, f"session {claim.session.hex()}: {reason}")
         self.write_frames([self._login.refuse_resume(self.factory.instance_id)])
         self.close()
 

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.interfaces import IServerObserver
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.admission import DROP_START, MAX_UNAUTHENTICATED, MAX_UNAUTHENTICATED_PER_SOURCE
 from twisted_rsh.server.capacity import (
@@ -49,6 +50,7 @@ class ServiceOptions:
     :ivar max_window_growth: bytes by which the windows of all sessions may grow beyond that of the limits, together; 0
         for windows that never grow.
     :ivar log_commands: whether the log names the commands that clients run.
+    :ivar observers: learn what happens at the server.
     """
 
     interfaces: Sequence[str] | None = None
@@ -67,3 +69,4 @@ class ServiceOptions:
     max_kept_jobs: int = MAX_KEPT_JOBS
     max_window_growth: int = MAX_WINDOW_GROWTH_BYTES
     log_commands: bool = False
+    observers: Sequence[IServerObserver] = ()

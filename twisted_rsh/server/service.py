@@ -23,6 +23,7 @@ from twisted_rsh.server.invitations import Invitations
 from twisted_rsh.server.key_watch import KeyFileWatch
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.options import ServiceOptions
+from twisted_rsh.server_events import LogsRotated, ServerEvent, ServerStarted, ServerStopped
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
 from twisted_rsh.trust.files import ensure_private_folder
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -153,6 +154,13 @@ class RemoteShellService(Service):
         """
         self._factory.change_options(options)
 
+    def logs_rotated(self) -> None:
+        """Tell the observers that the files of logs have been renamed, so that they open them again.
+
+        ``twistd rsh`` does so at SIGHUP.
+        """
+        self._report(LogsRotated())
+
     def cannot_serve(self, error: BaseException) -> None:
         """Learn why the service will not serve, in the moment in which that is known.
 
@@ -207,6 +215,14 @@ class RemoteShellService(Service):
         )
         for warning in warnings_about(ports):
             self.warn(warning)
+        self._report(
+            ServerStarted(
+                instance=self.instance_id,
+                fingerprint=self.fingerprint,
+                addresses=tuple(show_address(port.getHost()) for port in ports),
+                bounds=self._factory.bounds,
+            )
+        )
         return ports
 
     async def _stop(self) -> None:
@@ -221,6 +237,12 @@ class RemoteShellService(Service):
         controls, self._controls = self._controls, []
         await stop_listening([*ports, *controls])
         await self._factory.go_away("the server is stopping")
+        if ports:
+            self._report(ServerStopped())
+
+    def _report(self, event: ServerEvent) -> None:
+        if self._factory.observers is not None:
+            self._factory.observers.report(event)
 
     def _remove_records(self) -> None:
         for number in self._addresses():

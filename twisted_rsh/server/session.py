@@ -18,6 +18,7 @@ from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.job import ChannelJob
 from twisted_rsh.server.jobs import SessionJobs
+from twisted_rsh.server_events import SessionBegan, SessionDetached, SessionEnded, SessionInfo, SessionResumed
 from twisted_rsh.trust.cred import VerifiedKey
 
 if TYPE_CHECKING:
@@ -155,6 +156,16 @@ class DurableSession:
         """Whether it has a link or a job that runs; otherwise it only waits to tell how its jobs ended."""
         return self.detached_at is None or self.jobs.count > 0
 
+    @property
+    def peer(self) -> str:
+        """The last address of the client."""
+        return self._peer
+
+    @property
+    def info(self) -> SessionInfo:
+        """What identifies the session for observers."""
+        return SessionInfo(id=self.identifier.hex(), user=self.login.user.name, key=self.login.credentials.fingerprint)
+
     # For its links to call.
 
     def begin(self, link: ServerLink) -> None:
@@ -164,6 +175,8 @@ class DurableSession:
         """
         self._attach(link)
         self.pump.start(link, self.jobs)
+        if self.sessions.observers is not None:
+            self.sessions.observers.report(SessionBegan(session=self.info, peer=self._peer))
 
     def frame_received(self, link: ServerLink, payload: bytes) -> None:
         """Act on one frame.
@@ -204,7 +217,7 @@ class DurableSession:
             reason=reason,
             count=self.jobs.count,
         )
-        self.detached_at = self._clock.seconds()
+        self._detached(reason)
         self.jobs.detach(longest)
         self._plan_expiry()
 
@@ -239,7 +252,7 @@ class DurableSession:
         """
         self.core.check_positions(claim.positions)
         old = self._link
-        away = 0.0 if self.detached_at is None else self._clock.seconds() - self.detached_at
+        away = None if self.detached_at is None else self._clock.seconds() - self.detached_at
         self._attach(link)
         if old is not None:
             self.pump.stop()
@@ -251,8 +264,10 @@ class DurableSession:
             session=self.shown_id,
             account=self.login.account,
             peer=self._peer,
-            seconds=away,
+            seconds=away or 0.0,
         )
+        if self.sessions.observers is not None:
+            self.sessions.observers.report(SessionResumed(session=self.info, peer=self._peer, away=away))
         return self._proof.accept(claim, binding, self.core.positions(), fresh)
 
     def go_on(self, link: ServerLink, peer: Positions) -> None:
@@ -282,6 +297,20 @@ class DurableSession:
             account=self.login.account,
             reason=reason,
         )
+        if self.sessions.observers is not None:
+            carried = {stream.name.lower(): size for stream, size in self.jobs.bytes_carried().items()}
+            seconds = self._clock.seconds() - self._began_at
+            was_detached = self.detached_at is not None
+            self.sessions.observers.report(
+                SessionEnded(
+                    session=self.info,
+                    peer=self._peer,
+                    reason=reason,
+                    seconds=seconds,
+                    was_detached=was_detached,
+                    **carried,
+                )
+            )
         if self._link is not None and not self._client_has_left:
             self.pump.leave(text)
         self.sessions.session_ended(self)
@@ -323,9 +352,10 @@ class DurableSession:
         link = self._link
         assert link is not None
         self._client_has_left = True
-        self.detached_at = self._clock.seconds()
         self.jobs.leave()
-        if not self.jobs.has_kept:
+        if self.jobs.has_kept:
+            self._detached("the client left")
+        else:
             self.end("the client left")
         link.close()
 
@@ -342,6 +372,13 @@ class DurableSession:
             self.end("the client left, and its last job has ended")
         else:
             self._plan_expiry()
+
+    def _detached(self, reason: str) -> None:
+        self.detached_at = self._clock.seconds()
+        if self.sessions.observers is not None:
+            self.sessions.observers.report(
+                SessionDetached(session=self.info, peer=self._peer, reason=reason, jobs=self.jobs.count)
+            )
 
     def _release(self) -> None:
         """Forget what only a resume would need: no client can resume the session any more."""

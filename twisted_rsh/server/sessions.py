@@ -20,6 +20,7 @@ from twisted_rsh.server.capacity import MAX_SESSIONS, MAX_SESSIONS_PER_KEY, Capa
 from twisted_rsh.server.deadlines import Deadlines
 from twisted_rsh.server.job import ENDS_HELD_SECONDS, OPENED_HELD_SECONDS
 from twisted_rsh.server.memory import MemoryReturn
+from twisted_rsh.server.observers import Observers
 from twisted_rsh.server.portal import KeyCheck, check_key_again
 from twisted_rsh.server.session import DurableSession, LoggedIn
 from twisted_rsh.server_events import BoundUse
@@ -58,9 +59,11 @@ class Sessions:
     :param max_sessions: sessions that there may be at once.
     :param max_sessions_per_key: sessions of one key that may have a link or a job at once.
     :param log_commands: whether the log names the commands.
+    :param observers: are told of sessions and jobs, or ``None``.
     :ivar clock: as above.
     :ivar capacity: as above.
     :ivar log_commands: as above.
+    :ivar observers: as above.
     :ivar memory: gives memory of ended sessions back; ``None``, as at first, to leave that to the C library.
     :ivar answers: the times at which jobs answer that they run, at the latest.
     :ivar ends: the times at which jobs send the ends of their streams, at the latest.
@@ -75,10 +78,12 @@ class Sessions:
         max_sessions: int = MAX_SESSIONS,
         max_sessions_per_key: int = MAX_SESSIONS_PER_KEY,
         log_commands: bool = False,
+        observers: Observers | None = None,
     ) -> None:
         self.clock = clock
         self.capacity = capacity
         self.log_commands = log_commands
+        self.observers = observers
         self._max = max_sessions
         self._max_per_key = max_sessions_per_key
         self._of_key: Counter[str] = Counter()

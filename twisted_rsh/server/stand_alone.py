@@ -132,9 +132,10 @@ class StandAloneService(RemoteShellService):
             self._launcher.tell(warning)
 
     def sighup_received(self) -> None:
-        """Read the configuration again, and check the keys of all sessions again."""
+        """Read the configuration again, have logs opened again, and check the keys of all sessions again."""
         self._systemd.reloading()
         self._reload()
+        self.logs_rotated()
         self.recheck_keys().addCallback(lambda _: self._tell_ready())
 
     def terminal_gone(self) -> None:

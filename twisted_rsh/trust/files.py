@@ -28,6 +28,7 @@ __all__ = [
     "UntrustedFile",
     "create_private_file",
     "ensure_private_folder",
+    "open_private_log",
     "read_if_changed",
     "read_or_create_secret_file",
     "read_secret_file",
@@ -51,6 +52,7 @@ LOCK_PAUSE_SECONDS = 0.01
 """Seconds between two attempts to lock a folder."""
 
 _FOR_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FOR_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOR_CREATING = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NOT_OPENED = frozenset({errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP})
@@ -246,6 +248,39 @@ def read_or_create_secret_file(path: str, max_bytes: int, make: Callable[[], byt
     except FileNotFoundError:
         create_private_file(path, make())
     return read_secret_file(path, max_bytes)
+
+
+def open_private_log(path: str) -> int:
+    """Open a file of mode 0600 to append to it, or make it.  It never waits: it refuses a FIFO.
+
+    A file that group and others can read gets mode 0600.
+
+    :param path: the file itself and not a symbolic link to it; folders above it may be links, and exist.
+    :returns: a descriptor that no process that is started inherits, and a lock on the file for as long as it is open.
+    :raises UntrustedFile: it is not a regular file of this user, others can write it or a folder above it, or another
+        process has opened it in this way.
+    :raises OSError: the operating system did not allow it; it names the file.
+    """
+    _, physical = _resolve(path)
+    with _errors_name(path):
+        try:
+            descriptor = os.open(physical, _FOR_APPENDING, 0o600)
+        except OSError as error:
+            if error.errno in (*_NOT_OPENED, errno.EISDIR):
+                raise UntrustedFile(path, "is not a regular file", _OWN_FILE) from None
+            raise
+        try:
+            status = os.fstat(descriptor)
+            _check_file(path, status, secret=False)
+            if status.st_uid != os.geteuid():
+                raise UntrustedFile(path, f"belongs to uid {status.st_uid}, who could read it", _OWN_FILE)
+            if not _try_lock(descriptor):
+                raise UntrustedFile(path, "is another program's log", "name another file")
+            os.fchmod(descriptor, 0o600)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor
 
 
 _OWN_FOLDER = "use a folder of your own: see HOME, XDG_CONFIG_HOME and XDG_STATE_HOME"

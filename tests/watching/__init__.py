@@ -1,0 +1,1 @@
+"""Tests of the observers that write an audit log and serve metrics."""
