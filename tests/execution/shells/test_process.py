@@ -31,10 +31,15 @@ class Keyboard:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.interrupts: list[int] = []
+        self.announced: list[int] = []
 
     def key_signal(self, keys: bytes) -> int | None:
         """Take Ctrl-C for an interrupt."""
         return signal.SIGINT if b"\x03" in keys else None
+
+    def interrupt_comes(self) -> None:
+        """Record that the next piece interrupts, as the shell."""
+        self.announced.append(len(self.written))
 
     def interrupt_typed(self, number: int) -> None:
         """Record an interrupt that was typed, as the shell."""
@@ -70,3 +75,4 @@ def test_terminal_feed() -> None:
     assert keyboard.interrupts == []
     feed.put(b"a\x03", typist)
     assert keyboard.interrupts == [signal.SIGINT]
+    assert keyboard.announced == [len(keyboard.written) - 1]

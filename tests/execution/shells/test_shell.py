@@ -474,6 +474,21 @@ async def test_suspend_and_continue(rig: ShellRig) -> None:
 
 
 @asynchronous
+async def test_key_that_suspends_is_no_interrupt(rig: ShellRig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that Ctrl-Z has suspended is suspended, however soon the shell has the terminal again."""
+    if rig.shell.process.feed is None:
+        return
+    command, owner = rig.begin("sh -c 'echo go; exec sleep 30'")
+    await owner.more_output(1)
+    monkeypatch.setattr(rig.shell.process.transport, "foreground_group", lambda: rig.shell.pid)
+    command.write_input(b"\x1a")
+    await owner.finished()
+    assert owner.ending == Stopped("TSTP")
+    monkeypatch.undo()
+    await rig.run("kill -KILL %1")
+
+
+@asynchronous
 async def test_size(rig: ShellRig) -> None:
     """A terminal has the size of the request, and can be resized."""
     if rig.shell.process.feed is None:

@@ -110,6 +110,8 @@ class TerminalFeed:
                 self._under_way = len(data)
                 keys = bytes(data)
                 number = self._process.key_signal(keys)
+                if number is not None:
+                    self._shell.interrupt_comes()
                 self._process.write(keys)
                 if number is not None:
                     self._shell.interrupt_typed(number)

@@ -285,6 +285,15 @@ class ShellJob:
             self._interrupt_group(number)
             self.watch_interrupt(number)
 
+    def interrupt_comes(self) -> None:
+        """Note whether the shell itself gets the key that is typed next, an interrupt; the terminal feed calls this.
+
+        Once the key is typed, a program that has got it may have ended or been suspended, and left the terminal to the
+        shell.
+        """
+        if self.process.transport.foreground_group() == self.process.pid:
+            self._tell_interrupted()
+
     def interrupt_typed(self, number: int) -> None:
         """Follow a typed interrupt to the program that the shell may just be starting; the terminal feed calls this.
 
@@ -332,8 +341,6 @@ class ShellJob:
         """
         if number is not None:
             self._interrupt = self._interrupted_by = number
-        elif self.process.transport.foreground_group() == self.process.pid:
-            self._tell_interrupted()
         if self._watch.phase is Phase.RUNNING:
             self._watch.ask_after(LOST_DELAYS)
 

@@ -6,6 +6,7 @@ import contextlib
 import mmap
 import os
 import re
+import signal
 from collections import deque
 from dataclasses import dataclass
 
@@ -148,9 +149,9 @@ class ZshTalk:
         self._sent = 0
         self._order: bytes | None = None
         self._questions: deque[int] = deque()
-        self._is_interrupted = False
+        self._is_interrupted = self._is_repeated = False
         self._is_running = self._is_aside = False
-        self._pid: int | None = None
+        self._process: SpawnedProcess | None = None
         self._terminal: bytes | None = None
         self._input = b""
         with contextlib.ExitStack() as on_failure:
@@ -180,7 +181,7 @@ class ZshTalk:
 
     def started(self, transport: SpawnedProcess) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.started`."""
-        self._pid = transport.pid
+        self._process = transport
         self._terminal = None if transport.terminal_name is None else os.fsencode(transport.terminal_name)
         self._set_input(self._terminal or os.fsencode(os.devnull))
 
@@ -211,6 +212,7 @@ class ZshTalk:
         self._sent += 1
         self._order = order.line()
         self._is_aside = aside
+        self._is_repeated = False
         self._commands.write(self._order)
         return self.number
 
@@ -232,13 +234,35 @@ class ZshTalk:
 
     def ask(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
-        if self._is_running and self._pid is not None and _reads_input(self._pid, self._path):
-            self._listener.give_up("the command has taken away the hooks by which zsh reports; the shell was ended")
-            return
+        process = self._process
+        if self._is_running and process is not None and process.pid is not None:
+            if _reads_input(process.pid, self._path):
+                if self._is_interrupted and not self._is_repeated:
+                    self._repeat_interrupt(process, process.pid)
+                else:
+                    reason = "the command has taken away the hooks by which zsh reports; the shell was ended"
+                    self._listener.give_up(reason)
+                return
         if not self._commands.buffered():
             self.number += 1
             self._questions.append(self.number)
             self._commands.write(QUESTION)
+
+    def _repeat_interrupt(self, process: SpawnedProcess, pid: int) -> None:
+        """Bring a zsh back that runs nothing any more, not even its hooks.
+
+        An interrupt between two steps of a loop of built-in commands leaves zsh 5.9 with the order to leave a loop when
+        it is in none.  Another interrupt takes the order away, and a line ends the reading of the next command.
+        """
+        self._is_repeated = True
+        os.kill(pid, signal.SIGINT)
+        if self._terminal is not None:
+            process.type_silently(b"\n")
+            return
+        with contextlib.suppress(OSError):  # it reads no FIFO
+            fd = os.open(f"/proc/{pid}/fd/0", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(fd, "wb", buffering=0) as fifo:
+                fifo.write(b"\n")
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
