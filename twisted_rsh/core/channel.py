@@ -91,6 +91,7 @@ class Channel:
     :param on_terminal: whether the job is on a terminal.
     :param starts_large: whether the windows become larger with the first credit.
     :ivar on_terminal: as above.
+    :ivar takes_reply: whether the channel was opened by RUN, so that REPLY may answer it.
     :ivar state: the state, a key of :data:`TRANSITIONS`.
     :ivar listener: takes the data and the credit that go the short way while the channel is running; ``None`` for
         events alone.
@@ -98,7 +99,7 @@ class Channel:
     :ivar receives: the incoming streams.
     """
 
-    __slots__ = ("listener", "number", "on_terminal", "receives", "sends", "state")
+    __slots__ = ("listener", "number", "on_terminal", "receives", "sends", "state", "takes_reply")
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class Channel:
     ) -> None:
         self.number = number
         self.on_terminal = on_terminal
+        self.takes_reply = False
         self.state = ChannelState.REQUESTED
         self.listener: StreamListener | None = None
         self.sends = {stream: SendStream(window, reserve) for stream in SENT_BY[role]}

@@ -79,6 +79,16 @@ class SendStream:
             self._taken += more
         return offset
 
+    def count_apart(self, size: int) -> None:
+        """Count bytes as sent that a control message carries, and that are kept with that message.
+
+        :param size: their number, 0 or more.
+        :raises LocalProtocolError: there is no room for them.
+        """
+        if size > self.room:
+            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes where there is room for {self.room}")
+        self.sent += size
+
     def kept_from(self, offset: int) -> list[Kept]:
         """Return the bytes that were sent from an offset on.
 

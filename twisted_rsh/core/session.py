@@ -26,7 +26,7 @@ from twisted_rsh.core.events import (
 )
 from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
-from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Positions, Stop
+from twisted_rsh.core.messages import Ack, Close, Credit, Data, End, Goodbye, Part, Ping, Pong, Positions, Stop
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.resuming import Replay
 from twisted_rsh.core.roles import Phase, Role, Stream
@@ -82,6 +82,8 @@ class Session:
         # What is asked for on a channel, one answer at a time.
         self._answers: dict[int, Any] = {}
         self._credits: dict[tuple[int, Stream], ReceiveStream] = {}
+        # Channels that are free here, and whose CLOSE waits: the next RUN can carry one.
+        self._unclosed: list[int] = []
         self._pong: Pong | None = None
         self._linked = True
         self._link_writable = True
@@ -119,6 +121,8 @@ class Session:
 
         While :attr:`replaying`, call it again when these payloads have been written.
         """
+        if self._unclosed:
+            self._send_closes()
         while (self._latest or self._answers) and self._link_writable and not self._outbox.blocked:
             if self._latest:
                 self._send_latest(*self._latest.popitem())
@@ -205,6 +209,7 @@ class Session:
         self.reserve.close()
         self._latest.clear()
         self._answers.clear()
+        self._unclosed.clear()
         self._outbox = ControlOutbox(self._order)
         self._decoder = Decoder(self.role, Phase.SESSION)
 
@@ -486,10 +491,18 @@ class Session:
         )
 
     def _send_control(self, message: Message) -> None:
+        if self._unclosed:
+            self._send_closes()
         if not self._we_left:
             released = self._outbox.put(message)
             if self._linked:  # without a link, the outbox keeps the message for the resume
                 self._frames.extend(released)
+
+    def _send_closes(self) -> None:
+        """Send each CLOSE that waits."""
+        closed, self._unclosed = self._unclosed, []
+        for number in closed:
+            self._send_control(Close(number))
 
     def _find(self, number: int) -> Channel:
         try:

@@ -122,7 +122,7 @@ class SessionJobs:
             text = f"there is no persistent shell on channel {request.in_shell}, or not any more"
             job.refuse(RefusalReason.SHELL_GONE, text)
         else:
-            job.start(shell)
+            job.start(shell, has_no_input=event.has_no_input)
 
     def _cannot_keep(self, wanted: Disconnection | None) -> str | None:
         """Return one line if this server keeps no session for as long as a client wants its job to go on."""
