@@ -249,14 +249,17 @@ class Conversation:
             client.consumed(event.channel, event.stream, len(event.data))
             self.answer(client, event.channel, self.received(CLIENT, event.channel, event.stream))
         elif isinstance(event, ChannelOpened):
-            if event.stdout:
-                client.consumed(event.channel, STDOUT, len(event.stdout))
-            if event.channel == 2:
-                client.send_signal(2, "USR1")
+            self.opened(client, event)
         elif isinstance(event, JobEnded) and event.channel == 6:
             client.open(JobRequest(command="short"), has_no_input=True)  # with the CLOSE of the one before
         elif isinstance(event, JobEnded) and not client._channels:
             client.goodbye("done")
+
+    def opened(self, client: ClientSession, event: ChannelOpened) -> None:
+        """Let the client consume what came with an answer, and talk to the second job."""
+        client.consumed(event.channel, STDOUT, len(event.stdout))
+        if event.channel == 2:
+            client.send_signal(2, "USR1")
 
     def answer(self, client: ClientSession, channel: int, heard: bytes) -> None:
         """Let the client react to the output of a job so far."""
@@ -276,18 +279,7 @@ class Conversation:
         if type(event).__name__ != "RoomGained":
             self.experience(SERVER, event)
         if isinstance(event, ChannelRequested):
-            if event.request.command == "no":
-                server.report_exit(event.channel, JobEnd(Refused(RefusalReason.NOT_FOUND, "no")))
-                return
-            if event.request.command == "short":
-                server.report_run(event.channel, "utf-8", SHORT, b"short", b"errors")
-                return
-            server.accept(event.channel, "utf-8", b"first;" if event.has_no_input else b"")
-            if event.has_no_input:
-                server.send_data(event.channel, STDOUT, b"second")
-                server.report_exit(event.channel, JobEnd(Exited(0)))
-            if event.request.command == "forever":
-                server.send_data(event.channel, STDOUT, b"ready")
+            self.start(server, event)
         elif isinstance(event, DataReceived):
             server.consumed(event.channel, event.stream, len(event.data))
         elif isinstance(event, StreamEnded):
@@ -301,6 +293,22 @@ class Conversation:
             name = "PIPE" if isinstance(event, StreamStopped) else "HUP"
             server.report_exit(event.channel, JobEnd(Signalled(name)))
         self.pour(server)
+
+    def start(self, server: ServerSession, event: ChannelRequested) -> None:
+        """Let a job begin, or refuse it, or tell all about it at once."""
+        match event.request.command:
+            case "no":
+                server.report_exit(event.channel, JobEnd(Refused(RefusalReason.NOT_FOUND, "no")))
+            case "short":
+                server.report_run(event.channel, "utf-8", SHORT, b"short", b"errors")
+            case "longer":
+                server.accept(event.channel, "utf-8", b"first;")
+                server.send_data(event.channel, STDOUT, b"second")
+                server.report_exit(event.channel, JobEnd(Exited(0)))
+            case word:
+                server.accept(event.channel, "utf-8")
+                if word == "forever":
+                    server.send_data(event.channel, STDOUT, b"ready")
 
     def obey(self, server: ServerSession, event: SignalReceived | TerminalResized | InspectionRequested) -> None:
         """Let a job stop, or report its input, or say how it is with it."""

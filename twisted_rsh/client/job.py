@@ -186,7 +186,7 @@ class Job:
             case DataReceived():
                 self.data_received(event.stream, event.data)
             case StreamEnded():
-                self._outputs[event.stream].ended()
+                self.stream_ended(event.stream)
             case RoomGained():
                 self.stdin.room_gained()
             case ChannelOpened():
@@ -208,6 +208,10 @@ class Job:
     def data_received(self, stream: Stream, data: bytes) -> None:
         """For the session: bytes of an output came."""
         self._outputs[stream].data_received(data)
+
+    def stream_ended(self, stream: Stream) -> None:
+        """For the session: no more of an output comes."""
+        self._outputs[stream].ended()
 
     def room_gained(self, _stream: Stream) -> None:
         """For the session: there is room for more input."""

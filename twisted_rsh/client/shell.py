@@ -131,7 +131,7 @@ class Shell:
     def _end_turn(self) -> None:
         """Let the next command begin, once the one that was run has ended: it may have been cancelled."""
         running, self._running = self._running, None
-        if running is None:
+        if running is None or running.ending is not None:
             self._turn.release()
         else:
             running.wait().addCallback(lambda _: self._turn.release())

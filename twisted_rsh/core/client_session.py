@@ -28,6 +28,7 @@ class ClientSession(Session):
     role = Role.CLIENT
     from_us = ChannelInput.FROM_CLIENT
     from_peer = ChannelInput.FROM_SERVER
+    listening = (ChannelState.RUNNING,)
     resumable = frozenset(ChannelState)
 
     def __init__(self, limits: SessionLimits, now: float, *, takes_run: bool = False) -> None:

@@ -128,7 +128,8 @@ class SendStream:
     def release(self) -> None:
         """Keep nothing any more, because the channel is free."""
         self._kept.clear()
-        self._give_back(0)
+        if self._taken:
+            self._give_back(0)
 
     def _give_back(self, needed: int) -> None:
         unused = self._taken - max(needed, 0)

@@ -35,6 +35,7 @@ class ServerSession(Session):
     role = Role.SERVER
     from_us = ChannelInput.FROM_SERVER
     from_peer = ChannelInput.FROM_CLIENT
+    listening = (ChannelState.REQUESTED, ChannelState.RUNNING)
     resumable = frozenset({ChannelState.RUNNING, ChannelState.ENDED})
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
@@ -55,7 +56,9 @@ class ServerSession(Session):
         It is 0 for a channel that is free.
         """
         found = self._channels.get(channel)
-        return 0 if found is None else sum(outgoing.kept_in_window for outgoing in found.sends.values())
+        if found is None:
+            return 0
+        return found.sends[Stream.STDOUT].kept_in_window + found.sends[Stream.STDERR].kept_in_window
 
     def is_unanswered(self, channel: int) -> bool:
         """Tell whether a request still waits for :meth:`accept` or :meth:`report_exit`, abandoned or not."""
@@ -167,7 +170,7 @@ class ServerSession(Session):
             self.report_exit(channel, end)
             return
         self._send_reply(found, encoding, stdout, stderr, end)
-        self._say(channel, ChannelInput.OPENED)
+        found.advance(ChannelInput.OPENED)
         self._ended(channel)
 
     def _send_reply(self, found: Channel, encoding: str, stdout: bytes, stderr: bytes, end: JobEnd | None) -> None:
@@ -176,8 +179,10 @@ class ServerSession(Session):
         out, errors = found.sends[Stream.STDOUT], found.sends[Stream.STDERR]
         stdout, stderr = b"" if out.stopped else stdout, b"" if errors.stopped else stderr
         self._send_control(Reply(channel=found.number, encoding=encoding, stdout=stdout, stderr=stderr, end=end))
-        out.count_apart(len(stdout))
-        errors.count_apart(len(stderr))
+        if stdout:
+            out.count_apart(len(stdout))
+        if stderr:
+            errors.count_apart(len(stderr))
 
     def _ended(self, channel: int) -> None:
         """Follow the table for an ending that was sent, and forget what it makes needless."""
@@ -199,9 +204,13 @@ class ServerSession(Session):
         self._last_channel = message.channel
         if len(self._channels) >= self.limits.max_channels + MAX_REFUSED_CHANNELS:
             raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, "too many channels left unclosed")
-        if self._outbox.waiting > MAX_ANSWERS * (self.limits.max_channels + MAX_REFUSED_CHANNELS):
+        if self._outbox.blocked and self._outbox.waiting > MAX_ANSWERS * (
+            self.limits.max_channels + MAX_REFUSED_CHANNELS
+        ):
             raise RemoteProtocolError(ErrorCode.SEQUENCE, "one channel after the other, and no acknowledgement")
-        running = sum(channel.state is not ChannelState.ENDED for channel in self._channels.values())
+        running = 0
+        if len(self._channels) >= self.limits.max_channels:
+            running = sum(channel.state is not ChannelState.ENDED for channel in self._channels.values())
         self._channels[message.channel] = self._new_channel(message.channel, message.request)
         self._unanswered.add(message.channel)
         if running >= self.limits.max_channels:

@@ -56,6 +56,7 @@ class Session:
     :cvar from_us: the input of the channel table that our messages on a channel are, with the exceptions of OPENED,
         EXIT and CLOSE.
     :cvar from_peer: the input that the peer's messages are, with the same exceptions.
+    :cvar listening: the states of a channel in which the peer may send data.
     :cvar resumable: the states, as far as we know, of a channel on which the peer may still receive.
     :cvar receivers: the method for each message.
     """
@@ -63,6 +64,7 @@ class Session:
     role: ClassVar[Role]
     from_us: ClassVar[ChannelInput]
     from_peer: ClassVar[ChannelInput]
+    listening: ClassVar[tuple[ChannelState, ...]]
     resumable: ClassVar[frozenset[ChannelState]]
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
@@ -99,7 +101,9 @@ class Session:
         :raises RemoteProtocolError: the peer broke the protocol: abort the link, and feed no more of its frames.
         """
         self._liveness.heard(now)
-        if not (self._we_left or self._peer_left) and deliver(self._channels, payload):
+        if not (self._we_left or self._peer_left or self._decoder.has_parts) and deliver(
+            self._channels, self._inbox, self.listening, payload
+        ):
             return []
         sequence, message = self._decoder.decode(payload)
         if sequence is not None:
@@ -135,7 +139,7 @@ class Session:
             return frames
         if self._inbox.acknowledgement_due:
             frames.append(encode(Ack(self._inbox.acknowledge())))
-        if not self._outbox.blocked:
+        if self._credits and not self._outbox.blocked:
             frames.extend(self._credit_frames())
         if self._pong is not None:
             # Before data, behind which the peer would take the link for a longer one.
@@ -303,7 +307,7 @@ class Session:
     # Messages that either side sends.
 
     def listen(self, channel: int, listener: StreamListener) -> None:
-        """Have data and credit of a channel go to a listener while the channel runs, instead of being events.
+        """Have data, credit and ends of a channel go to a listener, instead of being events, until the channel is over.
 
         A frame that is unusual is still an event, or a breach.  The listener is called from within
         :meth:`receive_frame`, may call this object, and is forgotten when the channel is over.
@@ -485,7 +489,9 @@ class Session:
         shell = None if request.in_shell is None else self._channels.get(request.in_shell)
         on_terminal = request.terminal is not None if shell is None else shell.on_terminal
         # What is typed on a terminal waits behind what other streams have under way.
-        starts_large = not (on_terminal or any(channel.on_terminal for channel in self._channels.values()))
+        starts_large = not on_terminal
+        for channel in self._channels.values():
+            starts_large = starts_large and not channel.on_terminal
         return Channel(
             number, self.role, self.limits.window, self.reserve, on_terminal=on_terminal, starts_large=starts_large
         )

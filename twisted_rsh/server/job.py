@@ -97,7 +97,7 @@ class ChannelJob:
         self._ends_timer: IDelayedCall | None = None
         self._grace_timer: IDelayedCall | None = None
         self._started_at = self._clock.seconds()
-        self._bytes = dict.fromkeys(Stream, 0)
+        self._bytes = {Stream.STDIN: 0, Stream.STDOUT: 0, Stream.STDERR: 0}
         self._held: dict[Stream, bytes] = {}  # output that waits for the answer
         self._encoding = ""
 
@@ -165,8 +165,8 @@ class ChannelJob:
         match event:
             case DataReceived(stream=stream, data=data):
                 self.data_received(stream, data)
-            case StreamEnded():
-                self._end_input(job)
+            case StreamEnded(stream=stream):
+                self.stream_ended(stream)
             case RoomGained(stream=stream):
                 self._resume_outputs(OUTPUTS if stream is None else (stream,))
             case StreamStopped(stream=stream):
@@ -191,6 +191,11 @@ class ChannelJob:
         """Have the job go on with an output.  Nothing happens while no job runs."""
         if self._job is not None:
             self._job.resume_output(stream)
+
+    def stream_ended(self, _stream: Stream) -> None:
+        """Tell the job that its input has ended.  Nothing happens while no job runs."""
+        if self._job is not None:
+            self._end_input(self._job)
 
     def begin_grace(self, longest: float) -> None:
         """Let the job go on without a link for its grace, and then end it.  One that is kept goes on to its end.

@@ -52,7 +52,9 @@ class SessionJobs:
             case ChannelRequested():
                 self._start(event)
             case ChannelFreed(channel=channel):
-                self._session.sessions.capacity.drop_output(self._unread.pop(channel, 0))
+                unread = self._unread.pop(channel, 0)
+                if unread:
+                    self._session.sessions.capacity.drop_output(unread)
             case RoomGained(channel=None):
                 self._room_gained(event)
             case SessionClosed():
