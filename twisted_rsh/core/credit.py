@@ -49,10 +49,11 @@ class SendStream:
         """Bytes that may be sent now: as far as the receiver's credit and our own memory reach."""
         if self.ended or self.stopped:
             return 0
+        limit = self._limit
         end = self.consumed + self._window + self._taken
-        if self._limit > end:
-            end = min(self._limit, end + self._reserve.free)
-        return min(self._limit, end) - self.sent
+        if limit > end:
+            end += self._reserve.free
+        return (end if end < limit else limit) - self.sent  # noqa: FURB136 - a call less for each DATA
 
     @property
     def kept_in_window(self) -> int:

@@ -346,10 +346,13 @@ class Session:
         :param data: at most as many bytes as there is :meth:`room` for.
         :raises LocalProtocolError: there is no room for them, or the channel does not allow data.
         """
-        outgoing = self._outgoing(channel, stream)
-        if len(data) > (outgoing.room if self._takes_data() else 0):
-            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{len(data)} bytes without room")
-        for start in range(0, len(data), SENT_DATA_BYTES):
+        outgoing, size = self._outgoing(channel, stream), len(data)
+        if size > SENT_DATA_BYTES and size > outgoing.room or size and not self._takes_data():
+            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes without room")
+        if 0 < size <= SENT_DATA_BYTES:  # the stream itself looks whether there is room
+            self._frames.append(encode_data(channel, stream, outgoing.send(data, next(self._order)), data))
+            return
+        for start in range(0, size, SENT_DATA_BYTES):
             piece = data[start : start + SENT_DATA_BYTES]
             self._frames.append(encode_data(channel, stream, outgoing.send(piece, next(self._order)), piece))
 
