@@ -347,7 +347,7 @@ class Session:
         :raises LocalProtocolError: there is no room for them, or the channel does not allow data.
         """
         outgoing, size = self._outgoing(channel, stream), len(data)
-        if size > SENT_DATA_BYTES and size > outgoing.room or size and not self._takes_data():
+        if (size > SENT_DATA_BYTES and size > outgoing.room) or (size and not self._takes_data()):
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes without room")
         if 0 < size <= SENT_DATA_BYTES:  # the stream itself looks whether there is room
             self._frames.append(encode_data(channel, stream, outgoing.send(data, next(self._order)), data))
