@@ -12,7 +12,7 @@ from collections import defaultdict, deque
 
 from tests.core.pair import CLAIM, SESSION_ID
 from twisted_rsh.core.client_session import ClientSession
-from twisted_rsh.core.endings import Exited, JobEnd, RefusalReason, Refused, Signalled
+from twisted_rsh.core.endings import Exited, JobEnd, RefusalReason, Refused, ResourceUsage, Signalled
 from twisted_rsh.core.events import (
     ChannelAbandoned,
     ChannelOpened,
@@ -48,6 +48,9 @@ MOST_LINKS = 5
 INPUT = bytes(range(256)) * 2
 OUTPUT = bytes(reversed(range(256))) * 18
 """More than a window: it takes credit."""
+
+SHORT = JobEnd(Exited(1), usage=ResourceUsage(wall=1.0, user=0.5, system=0.25, peak_memory=None))
+"""The end of a job of which one frame tells all."""
 
 STATE = ShellState(folder="/srv", waits_for_input=True)
 
@@ -229,6 +232,8 @@ class Conversation:
             if word == "copy":
                 client.send_data(channel, STDIN, INPUT)
                 client.end_stream(channel, STDIN)
+        for word in ("short", "longer"):
+            client.open(JobRequest(command=word), has_no_input=True)
 
     def act(self, client: ClientSession, event: Event) -> None:
         """Let the client react."""
@@ -243,10 +248,18 @@ class Conversation:
         if isinstance(event, DataReceived):
             client.consumed(event.channel, event.stream, len(event.data))
             self.answer(client, event.channel, self.received(CLIENT, event.channel, event.stream))
-        elif isinstance(event, ChannelOpened) and event.channel == 2:
-            client.send_signal(2, "USR1")
+        elif isinstance(event, ChannelOpened):
+            self.opened(client, event)
+        elif isinstance(event, JobEnded) and event.channel == 6:
+            client.open(JobRequest(command="short"), has_no_input=True)  # with the CLOSE of the one before
         elif isinstance(event, JobEnded) and not client._channels:
             client.goodbye("done")
+
+    def opened(self, client: ClientSession, event: ChannelOpened) -> None:
+        """Let the client consume what came with an answer, and talk to the second job."""
+        client.consumed(event.channel, STDOUT, len(event.stdout))
+        if event.channel == 2:
+            client.send_signal(2, "USR1")
 
     def answer(self, client: ClientSession, channel: int, heard: bytes) -> None:
         """Let the client react to the output of a job so far."""
@@ -266,12 +279,7 @@ class Conversation:
         if type(event).__name__ != "RoomGained":
             self.experience(SERVER, event)
         if isinstance(event, ChannelRequested):
-            if event.request.command == "no":
-                server.report_exit(event.channel, JobEnd(Refused(RefusalReason.NOT_FOUND, "no")))
-                return
-            server.accept(event.channel, "utf-8")
-            if event.request.command == "forever":
-                server.send_data(event.channel, STDOUT, b"ready")
+            self.start(server, event)
         elif isinstance(event, DataReceived):
             server.consumed(event.channel, event.stream, len(event.data))
         elif isinstance(event, StreamEnded):
@@ -285,6 +293,22 @@ class Conversation:
             name = "PIPE" if isinstance(event, StreamStopped) else "HUP"
             server.report_exit(event.channel, JobEnd(Signalled(name)))
         self.pour(server)
+
+    def start(self, server: ServerSession, event: ChannelRequested) -> None:
+        """Let a job begin, or refuse it, or tell all about it at once."""
+        match event.request.command:
+            case "no":
+                server.report_exit(event.channel, JobEnd(Refused(RefusalReason.NOT_FOUND, "no")))
+            case "short":
+                server.report_run(event.channel, "utf-8", SHORT, b"short", b"errors")
+            case "longer":
+                server.accept(event.channel, "utf-8", b"first;")
+                server.send_data(event.channel, STDOUT, b"second")
+                server.report_exit(event.channel, JobEnd(Exited(0)))
+            case word:
+                server.accept(event.channel, "utf-8")
+                if word == "forever":
+                    server.send_data(event.channel, STDOUT, b"ready")
 
     def obey(self, server: ServerSession, event: SignalReceived | TerminalResized | InspectionRequested) -> None:
         """Let a job stop, or report its input, or say how it is with it."""

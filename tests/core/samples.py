@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.core.pair import CLAIM, SESSION_ID
 from twisted_rsh.core.bodies import Message
-from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.endings import Exited, JobEnd, ResourceUsage
 from twisted_rsh.core.messages import (
     MESSAGES,
     Ack,
@@ -24,10 +24,12 @@ from twisted_rsh.core.messages import (
     Ping,
     Pong,
     Positions,
+    Reply,
     Resize,
     Resume,
     ResumeFail,
     ResumeOk,
+    Run,
     Signal,
     Stop,
     Suspended,
@@ -65,6 +67,13 @@ _ALL: list[Message] = [
     Suspended(channel=1, signal="STOP"),
     Inspect(1),
     Inspected(channel=1, state=ShellState(folder="/", waits_for_input=False, jobs=())),
+    Run(channel=1, request=JobRequest(command="true")),
+    Reply(
+        channel=1,
+        encoding="utf-8",
+        stdout=b"out",
+        end=JobEnd(Exited(0), usage=ResourceUsage(wall=1.0, user=0.0, system=0.0, peak_memory=None)),
+    ),
 ]
 
 SAMPLES: dict[type[Message], Message] = {type(message): message for message in _ALL}

@@ -11,6 +11,7 @@ from twisted_rsh.core.endings import (
     SIGNAL_NAMES,
     Ending,
     Exited,
+    JobEnd,
     Limit,
     LimitReached,
     OutcomeUnknown,
@@ -51,10 +52,12 @@ from twisted_rsh.core.messages import (
     Ping,
     Pong,
     Positions,
+    Reply,
     Resize,
     Resume,
     ResumeFail,
     ResumeOk,
+    Run,
     Signal,
     Stop,
     Suspended,
@@ -139,6 +142,19 @@ REQUESTS = st.one_of(
 )
 """Any request."""
 
+RUNS = st.builds(
+    JobRequest,
+    command=NATIVE_TEXT,
+    in_shell=st.none() | CHANNELS,
+    timeout=TIMEOUTS,
+    max_output=st.none() | OFFSETS,
+)
+"""Requests of which RUN fits most."""
+
+TOLD_ENDS = st.builds(
+    JobEnd, st.builds(Exited, st.integers(0, 2**32 - 1)), usage=USAGES, folder=st.none() | NATIVE_TEXT
+)
+"""Ends of which REPLY can tell most."""
 
 SHELL_STATES = st.builds(
     ShellState,
@@ -176,6 +192,7 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
         window=st.integers(MIN_WINDOW, MAX_WINDOW),
         max_channels=st.integers(1, MAX_CHANNELS),
         detach_seconds=st.integers(0, MAX_DETACH_SECONDS),
+        run=st.booleans(),
     ),
     AuthFail: st.builds(AuthFail),
     Resume: st.builds(
@@ -213,6 +230,15 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
     Suspended: st.builds(Suspended, channel=CHANNELS, signal=st.none() | SIGNALS),
     Inspect: st.builds(Inspect, CHANNELS),
     Inspected: st.builds(Inspected, channel=CHANNELS, state=SHELL_STATES),
+    Run: st.builds(Run, channel=CHANNELS, closes=st.just(0) | CHANNELS, request=RUNS.filter(Run.fits)),
+    Reply: st.builds(
+        Reply,
+        channel=CHANNELS,
+        encoding=st.sampled_from(["utf-8", "gbk", ""]),
+        stdout=st.binary(max_size=300),
+        stderr=st.binary(max_size=300),
+        end=st.none() | TOLD_ENDS.filter(Reply.can_tell),
+    ),
 }
 """Any legal value of each message."""
 

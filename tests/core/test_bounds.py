@@ -22,7 +22,7 @@ from tests.link.wire import frame
 from twisted_rsh.core import limits
 from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.endings import RefusalReason
-from twisted_rsh.core.errors import RemoteProtocolError
+from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import (
     MAX_PART_BYTES,
     MAX_REFUSED_CHANNELS,
@@ -32,7 +32,7 @@ from twisted_rsh.core.limits import (
     SessionLimits,
 )
 from twisted_rsh.core.login import ServerLogin
-from twisted_rsh.core.messages import Ack, Close, Data, Open
+from twisted_rsh.core.messages import Ack, Close, Data, Open, Reply
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox
@@ -276,6 +276,17 @@ def repeated_at_once(size: int) -> bool:
     return not pair.client.replaying
 
 
+def replies(size: int) -> bool:
+    """Tell whether REPLY carries so many bytes of output, and is taken with them."""
+    head = binary(0x2E, "!QIBIQQQQBHH", 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, size - 1)
+    taken = decodes(head + bytes(size), Role.CLIENT)
+    try:
+        encode_control(Reply(channel=1, encoding="", stdout=bytes(size - 1), stderr=b"x"), 0)
+    except LocalProtocolError:
+        return all_of(taken, False)
+    return all_of(taken, True)
+
+
 def in_a_shell(size: int) -> bool:
     """Tell whether a persistent shell takes a command of so many bytes."""
     try:
@@ -380,6 +391,7 @@ PROBES = {
     ),
     "MAX_PART_BYTES": Probe(lambda size: decodes(binary(0x20, "!Q", 0) + bytes(size))),
     "MAX_REFUSED_CHANNELS": Probe(unclosed),
+    "MAX_REPLY_OUTPUT_BYTES": Probe(replies),
     "MAX_REQUEST_BYTES": Probe(lambda size: is_run(JobRequest(command="x" * (size - 1)))),
     "MAX_SCRIPT_BYTES": Probe(in_a_shell),
     "MAX_TERMINAL_MODES": Probe(modes_looked_at),

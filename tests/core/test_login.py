@@ -29,7 +29,7 @@ from twisted_rsh.core.roles import Phase, Role
 RESUME = Resume(session=SESSION_ID, attempt=3, proof=bytes(32), positions=Positions(5))
 RESUMED = ResumeOk(proof=bytes(32), positions=Positions(7))
 POST_LOGIN = [message for message in MESSAGES if message.declaration.phase is Phase.SESSION]
-OK = AuthOk(session=SESSION_ID, instance="one run", window=8192, max_channels=3, detach_seconds=60)
+OK = AuthOk(session=SESSION_ID, instance="one run", window=8192, max_channels=3, detach_seconds=60, run=True)
 
 
 def payload_of(message: type[Message]) -> bytes:

@@ -1,4 +1,4 @@
-"""DATA and CREDIT take the short way to a listener, and it never leads elsewhere than the long one."""
+"""DATA, CREDIT and END take the short way to a listener, and it never leads elsewhere than the long one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import weakref
 
 import pytest
 
-from tests.core.pair import SMALL, Pair
+from tests.core.pair import SMALL, TRUE, Pair
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
-from twisted_rsh.core.events import DataReceived, RoomGained
+from twisted_rsh.core.events import DataReceived, RoomGained, StreamEnded
 from twisted_rsh.core.limits import MAX_DATA_BYTES, MAX_OFFSET
-from twisted_rsh.core.messages import Credit, Data, End, Stop
+from twisted_rsh.core.messages import Credit, Data, End, Part, Stop
 from twisted_rsh.core.roles import Role, Stream
 from twisted_rsh.core.short_way import encode_credit, encode_data
 
@@ -40,6 +40,10 @@ class Listener:
     def room_gained(self, stream: Stream) -> None:
         """Note."""
         self.heard.append(RoomGained(self._channel, stream))
+
+    def stream_ended(self, stream: Stream) -> None:
+        """Note."""
+        self.heard.append(StreamEnded(self._channel, stream))
 
 
 class Ways:
@@ -77,6 +81,11 @@ def credit(limit: int, consumed: int = 0, stream: int = STDIN, channel: int = 1)
     return struct.pack("!BIBQQ", Credit.declaration.number, channel, stream, limit, consumed)
 
 
+def end(size: int = 0, stream: int = STDOUT, channel: int = 1, sequence: int = 1) -> bytes:
+    """Return END, legal or not."""
+    return struct.pack("!BQIBQ", End.declaration.number, sequence, channel, stream, size)
+
+
 @pytest.mark.parametrize(
     "payload",
     [
@@ -108,10 +117,22 @@ def credit(limit: int, consumed: int = 0, stream: int = STDIN, channel: int = 1)
         credit(2**30, 5),
         credit(WINDOW + 1) + b"x",
         credit(WINDOW + 1)[:-1],
+        end(),
+        end(size=1),
+        end(stream=STDERR),
+        end(stream=STDIN),
+        end(stream=3),
+        end(channel=9),
+        end(sequence=0),
+        end(sequence=2),
+        end(size=2**64 - 1),
+        end() + b"x",
+        end()[:-1],
+        end()[:9],
         b"",
         b"\xff",
     ],
-    ids=range(30),
+    ids=range(42),
 )
 def test_both_ways_lead_to_the_same(payload: bytes) -> None:
     """Any frame has the same effect, or is the same breach, with a listener as without one."""
@@ -144,7 +165,49 @@ def test_nothing_is_an_event_on_the_short_way() -> None:
     way.pair.client.send_data(way.channel, STDIN, bytes(10))
     assert way.pair.client.receive_frame(data(0, 3), 0.0) == []
     assert way.pair.client.receive_frame(credit(WINDOW + 1), 0.0) == []
-    assert way.listener.heard == [DataReceived(way.channel, STDOUT, bytes(3)), RoomGained(way.channel, STDIN)]
+    assert way.pair.client.receive_frame(end(3), 0.0) == []
+    assert way.listener.heard == [
+        DataReceived(way.channel, STDOUT, bytes(3)),
+        RoomGained(way.channel, STDIN),
+        StreamEnded(way.channel, STDOUT),
+    ]
+    assert way.pair.client.positions().controls == 2
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_a_second_end(is_wanted: bool) -> None:
+    """A second END is a breach, and END of a stream that is not wanted is dropped, with a listener too."""
+    outcomes = []
+    for is_short in (False, True):
+        way = Ways(is_short=is_short)
+        if not is_wanted:
+            way.pair.client.stop_stream(way.channel, STDOUT)
+        outcomes.append([way.hear(end()), way.hear(end(sequence=2)), way.state()])
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][:2] == [
+        [StreamEnded(1, STDOUT)] if is_wanted else [],
+        "stream-state: a second end of one stream",
+    ]
+
+
+def test_an_end_behind_parts() -> None:
+    """END that completes the body of PARTs goes the long way."""
+    way = Ways(is_short=True)
+    way.pair.hear(CLIENT, Part(b"x"))
+    assert "malformed" in str(way.hear(end(sequence=2)))
+
+
+def test_input_before_the_answer() -> None:
+    """Input that comes before the server has answered takes the short way too."""
+    pair = Pair()
+    channel = pair.client.open(TRUE)
+    pair.pass_on(CLIENT)
+    listener = Listener(channel)
+    pair.server.listen(channel, listener)
+    pair.client.send_data(channel, STDIN, b"in")
+    pair.client.end_stream(channel, STDIN)
+    assert pair.pass_on(CLIENT) == []
+    assert listener.heard == [DataReceived(channel, STDIN, b"in"), StreamEnded(channel, STDIN)]
 
 
 def test_behind_a_goodbye() -> None:

@@ -165,9 +165,11 @@ def test_the_session_shows_nearly_everything() -> None:
         "INSPECT",
         "INSPECTED",
         "PART",
+        "REPLY",
         "RESUME",
         "RESUME_FAIL",
         "RESUME_OK",
+        "RUN",
         "SUSPENDED",
         "UNAVAILABLE",
     }

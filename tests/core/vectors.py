@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from twisted_rsh.core.bodies import JsonMessage, Message
 from twisted_rsh.core.client_session import ClientSession
-from twisted_rsh.core.endings import JobEnd
+from twisted_rsh.core.endings import Exited, JobEnd, ResourceUsage
 from twisted_rsh.core.messages import (
     MESSAGES,
     Ack,
@@ -25,11 +26,14 @@ from twisted_rsh.core.messages import (
     Ping,
     Pong,
     Positions,
+    Reply,
     Resize,
+    Run,
     Signal,
     Stop,
     Suspended,
 )
+from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.session import Session
 
@@ -58,9 +62,45 @@ def build(name: str, fields: dict[str, Any]) -> Message:
     built: Message
     if issubclass(message, JsonMessage):
         built = message.record.read(fields)
+    elif message in _OF_FIELDS:
+        built = _OF_FIELDS[message](fields)
     else:
         built = message(**{field: _value(value) for field, value in fields.items()})
     return built
+
+
+def _run(fields: dict[str, Any]) -> Run:
+    request = JobRequest(
+        command=bytes.fromhex(fields["command"]).decode("utf-8", "surrogateescape"),
+        in_shell=fields["in_shell"] or None,
+        timeout=fields["timeout_ms"] / 1000 or None,
+        max_output=fields["max_output"] or None,
+    )
+    return Run(channel=fields["channel"], closes=fields["closes"], request=request)
+
+
+def _reply(fields: dict[str, Any]) -> Reply:
+    end = None
+    if fields["has_ended"]:
+        usage = ResourceUsage(
+            wall=fields["wall_us"] / 1_000_000,
+            user=fields["user_us"] / 1_000_000,
+            system=fields["system_us"] / 1_000_000,
+            peak_memory=fields["peak_memory"] or None,
+        )
+        folder = bytes.fromhex(fields["folder"]).decode("utf-8", "surrogateescape") or None
+        end = JobEnd(Exited(fields["code"]), usage=usage, folder=folder)
+    return Reply(
+        channel=fields["channel"],
+        encoding=bytes.fromhex(fields["encoding"]).decode(),
+        stdout=bytes.fromhex(fields["stdout"]),
+        stderr=bytes.fromhex(fields["stderr"]),
+        end=end,
+    )
+
+
+_OF_FIELDS: dict[type[Message], Callable[[dict[str, Any]], Message]] = {Run: _run, Reply: _reply}
+"""Makes a message whose fields are packed, and are not those of its class."""
 
 
 def _value(value: Any) -> Any:
@@ -101,6 +141,8 @@ def say(session: Session, message: Message, consumed: dict[tuple[int, int], int]
 def _say_as_client(session: ClientSession, message: Message) -> None:
     if isinstance(message, Open):
         assert session.open(message.request) == message.channel
+    elif isinstance(message, Run):
+        assert session.open(message.request, has_no_input=True) == message.channel
     elif isinstance(message, Signal):
         session.send_signal(message.channel, message.signal)
     elif isinstance(message, Resize):
@@ -119,6 +161,11 @@ def _say_as_server(session: ServerSession, message: Message) -> None:
         session.report_suspension(message.channel, message.signal)
     elif isinstance(message, Inspected):
         session.report_inspection(message.channel, message.state)
+    elif isinstance(message, Reply):
+        if message.end is None:
+            session.accept(message.channel, message.encoding, message.stdout, message.stderr)
+        else:
+            session.report_run(message.channel, message.encoding, message.end, message.stdout, message.stderr)
     else:
         assert isinstance(message, Exit)
         session.report_exit(

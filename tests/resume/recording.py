@@ -7,7 +7,8 @@ sessions.  There is no time but that of a clock, which jumps from one call to th
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -16,7 +17,7 @@ from zope.interface import implementer
 from tests.link.wire import ALICE, client_key, collecting_log, failures
 from twisted_rsh import Connection, Job, Terminal
 from twisted_rsh.client.errors import Error
-from twisted_rsh.core.endings import Exited
+from twisted_rsh.core.endings import Exited, JobEnd, ResourceUsage
 from twisted_rsh.core.limits import MIN_WINDOW, SessionLimits
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
@@ -38,6 +39,9 @@ GREETING = bytes(range(255)) * 18
 
 SLACK_BYTES = 8
 """Bytes by which one run may be longer than another: the signatures of TLS are of different lengths."""
+
+USAGE = ResourceUsage(wall=1.0, user=0.5, system=0.25, peak_memory=None)
+"""What a brief job takes."""
 
 FORGOTTEN_SECONDS = 4000.0
 """Seconds after which a server has forgotten every session that no client came back to."""
@@ -105,6 +109,20 @@ class Diligent(ScriptedJob):
         super().terminate()
 
 
+class _Measured:
+    """The owner of a job, which learns what the job has taken, so that one frame can tell all about it."""
+
+    def __init__(self, owner: IJobOwner) -> None:
+        self._owner = owner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._owner, name)
+
+    def job_ended(self, end: JobEnd) -> None:
+        """Report the end with a usage."""
+        self._owner.job_ended(replace(end, usage=USAGE))
+
+
 @implementer(IShellUser)
 class DiligentUser:
     """A user that starts diligent jobs.
@@ -120,7 +138,8 @@ class DiligentUser:
 
     def start_job(self, request: JobRequest, owner: IJobOwner) -> IJob:
         """Start it; it writes a moment later, as a process does."""
-        job = Diligent(request, owner)
+        measured: Any = _Measured(owner)
+        job = Diligent(request, measured if request.command == "brief" else owner)
         self.jobs.append(job)
         self._clock.callLater(0.001, job.greet)
         return job
@@ -216,6 +235,9 @@ async def _converse(connection: Connection, recording: Recording) -> None:
     heard += [("stdout", stdout.data), ("stderr", stderr.data), ("ending", end.ending)]
     greeted = await connection.run("greet")
     heard += [("stdout", greeted.stdout), ("stderr", greeted.stderr), ("ending", greeted.ending)]
+    for _ in range(2):  # a frame each way, and the second closes the channel of the first
+        brief = await connection.run("brief")
+        heard += [("stdout", brief.stdout), ("usage", brief.usage), ("ending", brief.ending)]
 
 
 @functools.cache

@@ -18,13 +18,14 @@ def test_uncut() -> None:
     recording = uncut()
     assert recording.error is None
     assert recording.is_clean
-    work, greet = recording.seen
+    work, greet, *brief = recording.seen
     kinds = [what[0] for what in work]
     assert [kinds.count(kind) for kind in ("start", "signal", "size", "end of input")] == [1, 3, 2, 1]
     assert ("input", b"a line\n") in work
     assert ("input", PIECE) in work
     assert greet == [("start", "greet"), ("end of input",)]
-    assert len(recording.heard) == 7
+    assert brief == [[("start", "brief"), ("end of input",)]] * 2
+    assert len(recording.heard) == 13
     assert ("stdout", GREETING + b"the end\n") in recording.heard
     assert len(GREETING) > LIMITS.window
     [connection] = recording.endpoint.connections

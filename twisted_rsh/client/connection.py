@@ -144,18 +144,10 @@ class Connection:
             later, the result's ending is :class:`~twisted_rsh.core.endings.OutcomeUnknown`.
         :raises ValueError: the command is an empty list.
         """
-        job = self.start(
-            command,
-            cwd=cwd,
-            environment=environment,
-            timeout=timeout,
-            terminal=terminal,
-            max_output=max_output,
-            max_cpu=max_cpu,
-            max_memory=max_memory,
-            on_disconnect=on_disconnect,
-        )
-        return run_to_end(job, stdin, check=check, on_stdout=on_stdout, on_stderr=on_stderr)
+        request = _request(command, cwd, environment, timeout, terminal, max_output, max_cpu, max_memory, on_disconnect)
+        job = self._jobs.open(request, has_no_input=stdin == b"")
+        ending = run_to_end(job, stdin, check=check, on_stdout=on_stdout, on_stderr=on_stderr)
+        return Deferred.fromCoroutine(ending)
 
     def start(
         self,
@@ -177,18 +169,7 @@ class Connection:
         :raises ValueError: the command is an empty list.
         """
         return self._jobs.open(
-            JobRequest(
-                command=command if isinstance(command, str) else None,
-                argv=None if isinstance(command, str) else tuple(command),
-                cwd=cwd,
-                environment=tuple((environment or {}).items()),
-                timeout=timeout,
-                terminal=terminal,
-                max_output=max_output,
-                max_cpu=max_cpu,
-                max_memory=max_memory,
-                on_disconnect=on_disconnect,
-            )
+            _request(command, cwd, environment, timeout, terminal, max_output, max_cpu, max_memory, on_disconnect)
         )
 
     def open_shell(
@@ -304,3 +285,28 @@ class Connection:
             return False
         self._farewells -= 1  # the server may not have got the GOODBYE
         return True
+
+
+def _request(
+    command: str | Sequence[str],
+    cwd: str | None,
+    environment: Mapping[str, str] | None,
+    timeout: float | None,
+    terminal: Terminal | None,
+    max_output: int | None,
+    max_cpu: float | None,
+    max_memory: int | None,
+    on_disconnect: Disconnection | None,
+) -> JobRequest:
+    return JobRequest(
+        command=command if isinstance(command, str) else None,
+        argv=None if isinstance(command, str) else tuple(command),
+        cwd=cwd,
+        environment=tuple(environment.items()) if environment else (),
+        timeout=timeout,
+        terminal=terminal,
+        max_output=max_output,
+        max_cpu=max_cpu,
+        max_memory=max_memory,
+        on_disconnect=on_disconnect,
+    )

@@ -64,6 +64,7 @@ class Job:
 
     :param request: what was asked for.
     :param channel: its channel of the session.
+    :param has_no_input: whether the end of its input has been sent.
     :ivar stdin: its standard input; end it, or the job may wait for more for ever.
     :ivar stdout: its standard output.
     :ivar stderr: its standard error.
@@ -74,12 +75,12 @@ class Job:
     :ivar request: what was asked for.
     """
 
-    def __init__(self, request: JobRequest, channel: JobChannel) -> None:
+    def __init__(self, request: JobRequest, channel: JobChannel, *, has_no_input: bool = False) -> None:
         self.request = request
         self.channel = channel.number
         self.encoding: str | None = None
         self.suspended: str | None = None
-        self.stdin = RemoteInput(channel)
+        self.stdin = RemoteInput(channel, has_ended=has_no_input)
         self.stdout = RemoteOutput(channel, Stream.STDOUT)
         self.stderr = RemoteOutput(channel, Stream.STDERR)
         self._outputs = {Stream.STDOUT: self.stdout, Stream.STDERR: self.stderr}
@@ -185,12 +186,11 @@ class Job:
             case DataReceived():
                 self.data_received(event.stream, event.data)
             case StreamEnded():
-                self._outputs[event.stream].ended()
+                self.stream_ended(event.stream)
             case RoomGained():
                 self.stdin.room_gained()
             case ChannelOpened():
-                self.encoding = event.encoding
-                self._start.happen(None)
+                self._begin(event.encoding, event.stdout, event.stderr)
             case StreamStopped():
                 self.stdin.closed()
             case JobSuspended():
@@ -198,11 +198,20 @@ class Job:
             case ShellInspected():
                 self._inspected(event.state)
             case JobEnded():
-                self.ended(event.end)
+                self._channel.is_open = False  # before the output, whose reader may close the job
+                try:
+                    if event.encoding is not None:
+                        self._begin(event.encoding, event.output, event.errors)
+                finally:  # a reader of the output may raise
+                    self.ended(event.end)
 
     def data_received(self, stream: Stream, data: bytes) -> None:
         """For the session: bytes of an output came."""
         self._outputs[stream].data_received(data)
+
+    def stream_ended(self, stream: Stream) -> None:
+        """For the session: no more of an output comes."""
+        self._outputs[stream].ended()
 
     def room_gained(self, _stream: Stream) -> None:
         """For the session: there is room for more input."""
@@ -218,6 +227,17 @@ class Job:
         self._start.happen(None)
         self._answer_all(ShellState())
         self._end.happen(end)
+
+    def _begin(self, encoding: str, stdout: bytes, stderr: bytes) -> None:
+        """Take what the server has told with its answer."""
+        self.encoding = encoding
+        self._start.happen(None)
+        try:
+            if stdout:
+                self.stdout.data_received(stdout)
+        finally:
+            if stderr:
+                self.stderr.data_received(stderr)
 
     def _inspected(self, state: ShellState) -> None:
         answered, self._asked, self._asking = self._asked, self._asking, []
@@ -245,14 +265,14 @@ def _fire(questions: list[Deferred[ShellState]], state: ShellState) -> None:
             question.callback(state)
 
 
-def run_to_end(
+async def run_to_end(
     job: Job,
     stdin: Stdin,
     *,
     check: bool,
     on_stdout: ChunkWatcher | None = None,
     on_stderr: ChunkWatcher | None = None,
-) -> Deferred[Result]:
+) -> Result:
     """Give a job its input, and collect everything that it writes.
 
     :param job: the job; an output that is read already is left out.
@@ -260,36 +280,39 @@ def run_to_end(
     :param check: whether anything but exit status 0 is a failure.
     :param on_stdout: called with what it writes to its standard output, as it comes; ``None`` for no call.
     :param on_stderr: the same of its standard error.
-    :returns: fires with the result; fails with :class:`~twisted_rsh.client.result.CommandFailed` if that is asked for,
-        and with whatever `stdin`, `on_stdout` or `on_stderr` raised, which has ended the job.  Cancelling it ends the
-        job.  Where such an error has no other cause, its ``__cause__`` is a ``CommandFailed`` with what the job wrote
-        until then.
+    :returns: the result.  To cancel what waits for it ends the job.
+    :raises twisted_rsh.client.result.CommandFailed: that was asked for, and it failed.
+    :raises Exception: whatever `stdin`, `on_stdout` or `on_stderr` raised, which has ended the job.  Where such an
+        error has no other cause, its ``__cause__`` is a ``CommandFailed`` with what the job wrote until then.
     """
+    errors: list[BaseException] = []
 
-    async def run() -> Result:
-        errors: list[BaseException] = []
+    def failed(failure: Failure) -> None:
+        assert failure.value is not None  # Twisted's type allows for a failure that is made without one
+        errors.append(failure.value)
+        job.close()
 
-        def failed(failure: Failure) -> None:
-            assert failure.value is not None  # Twisted's type allows for a failure that is made without one
-            errors.append(failure.value)
-            job.close()
-
-        outputs = [_collect(job.stdout, on_stdout, failed), _collect(job.stderr, on_stderr, failed)]
+    stdout, stderr = _collect(job.stdout, on_stdout, failed), _collect(job.stderr, on_stderr, failed)
+    feeding = None
+    if isinstance(stdin, bytes):
+        if stdin:
+            # A command that does not read all of its input is none the worse for it.
+            job.stdin.write(stdin).addErrback(lambda failure: failure.trap(BrokenPipeError))
+        job.stdin.end()
+    else:
         feeding = Deferred.fromCoroutine(_feed(job.stdin, stdin)).addErrback(failed)
-        try:
-            end = await job.wait()
-        except CancelledError as cancelled:
-            errors.append(cancelled)
-            end = JobEnd(OutcomeUnknown("it was cancelled before its ending arrived"))
-        error = errors[0] if errors else None
+    try:
+        end = await job.wait()
+    except CancelledError as cancelled:
+        errors.append(cancelled)
+        end = JobEnd(OutcomeUnknown("it was cancelled before its ending arrived"))
+    error = errors[0] if errors else None
+    if feeding is not None:
         feeding.cancel()  # what is left of the input is of no use any more
-        stdout, stderr = map(b"".join, outputs)
-        result = _result_of(job, stdout, stderr, end)
-        if error is not None:
-            raise error from error.__cause__ or CommandFailed(f"{result.command!a} was ended", result)
-        return result.check() if check else result
-
-    return Deferred.fromCoroutine(run())
+    result = _result_of(job, b"".join(stdout), b"".join(stderr), end)
+    if error is not None:
+        raise error from error.__cause__ or CommandFailed(f"{result.command!a} was ended", result)
+    return result.check() if check else result
 
 
 def _collect(output: RemoteOutput, watcher: ChunkWatcher | None, failed: Callable[[Failure], object]) -> list[bytes]:
@@ -322,12 +345,8 @@ def _result_of(job: Job, stdout: bytes, stderr: bytes, end: JobEnd) -> Result:
     return Result(command, stdout, stderr, end.ending, encoding, end.held_open, end.usage, folder=end.folder)
 
 
-async def _feed(job_input: RemoteInput, stdin: Stdin) -> None:
-    # A command that does not read all of its input is none the worse for it.
-    if isinstance(stdin, bytes):
-        if stdin:
-            job_input.write(stdin).addErrback(lambda failure: failure.trap(BrokenPipeError))
-    elif isinstance(stdin, AsyncIterable):
+async def _feed(job_input: RemoteInput, stdin: BinaryFile | AsyncIterable[bytes]) -> None:
+    if isinstance(stdin, AsyncIterable):
         try:
             async for data in stdin:
                 if not await _has_taken(job_input, data):

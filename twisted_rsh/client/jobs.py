@@ -57,9 +57,11 @@ class SessionJobs:
         graces = [choice.seconds for choice in choices if isinstance(choice, Grace)]
         return min(max(graces, default=IDLE_SECONDS), self._session.limits.detach_seconds)
 
-    def open(self, request: JobRequest) -> Job:
+    def open(self, request: JobRequest, *, has_no_input: bool = False) -> Job:
         """Send a request.
 
+        :param request: the job.
+        :param has_no_input: whether its input ends at once: then the end of it is sent with the request.
         :returns: the job.  If the request cannot be sent, the job's ending is a refusal.
         :raises twisted_rsh.client.errors.SessionLost: the session is over; nothing was sent.
         """
@@ -68,13 +70,13 @@ class SessionJobs:
         if not self._outlive_links and request.on_disconnect is None and request.in_shell is None:
             request = replace(request, on_disconnect=KILL)  # no client will come back for it
         try:
-            number = self._session.open(request)
+            number = self._session.open(request, has_no_input=has_no_input)
         except LocalProtocolError as error:
             job = Job(request, JobChannel(self._session, self._pump, 0))
             job.ended(JobEnd(_refusal(request, error)))
             return job
         channel = JobChannel(self._session, self._pump, number, is_typed=self._is_typed(request))
-        self._jobs[number] = job = Job(request, channel)
+        self._jobs[number] = job = Job(request, channel, has_no_input=has_no_input)
         self._session.listen(number, job)
         self._pump.flush()
         return job

@@ -62,9 +62,9 @@ class Result:
 
         :raises twisted_rsh.client.result.CommandFailed: it did not; the exception has the result.
         """
-        if self.ending == Exited(0):
-            return self
         if isinstance(self.ending, Exited):
+            if not self.ending.code:
+                return self
             how = f"exited with status {self.ending.code}"
         else:
             how = describe_ending(self.ending) or ""

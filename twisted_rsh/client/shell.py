@@ -105,8 +105,8 @@ class Shell:
         """
 
         async def run_once() -> Result:
-            job = self.start(command, timeout=timeout, max_output=max_output, aside=aside)
-            self._running = job
+            request = self._request(command, timeout, max_output, aside)
+            self._running = job = self._jobs.open(request, has_no_input=stdin == b"")
             return await run_to_end(job, stdin, check=False, on_stdout=on_stdout, on_stderr=on_stderr)
 
         async def take_turn() -> Result:
@@ -131,7 +131,7 @@ class Shell:
     def _end_turn(self) -> None:
         """Let the next command begin, once the one that was run has ended: it may have been cancelled."""
         running, self._running = self._running, None
-        if running is None:
+        if running is None or running.ending is not None:
             self._turn.release()
         else:
             running.wait().addCallback(lambda _: self._turn.release())
@@ -162,15 +162,23 @@ class Shell:
         :returns: the command.  When it is refused, as because the shell runs another, that is its ending.
         :raises twisted_rsh.client.errors.SessionLost: the session is over; nothing was started.
         """
-        return self._jobs.open(
-            JobRequest(
-                command=command,
-                in_shell=self._job.channel,
-                timeout=timeout,
-                max_output=max_output,
-                aside=aside,
-                typed_ahead=typed_ahead,
-            )
+        return self._jobs.open(self._request(command, timeout, max_output, aside, typed_ahead))
+
+    def _request(
+        self,
+        command: str,
+        timeout: float | None,
+        max_output: int | None,
+        aside: bool,
+        typed_ahead: bytes | None = None,
+    ) -> JobRequest:
+        return JobRequest(
+            command=command,
+            in_shell=self._job.channel,
+            timeout=timeout,
+            max_output=max_output,
+            aside=aside,
+            typed_ahead=typed_ahead,
         )
 
     def inspect(self) -> Deferred[ShellState]:

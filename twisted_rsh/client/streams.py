@@ -221,14 +221,15 @@ class RemoteInput:
     """A job's standard input.
 
     :param channel: the job's channel.
+    :param has_ended: whether its end has been sent.
     """
 
-    def __init__(self, channel: JobChannel) -> None:
+    def __init__(self, channel: JobChannel, *, has_ended: bool = False) -> None:
         self._channel = channel
         self._waiting: deque[tuple[memoryview, Deferred[None]]] = deque()
         self._source: IInputSource | None = None
-        self._is_ending = False
-        self._is_closed = False
+        self._is_ending = has_ended
+        self._is_closed = has_ended
         self._is_sending = False
 
     @property

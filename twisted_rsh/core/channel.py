@@ -77,6 +77,9 @@ TRANSITIONS: dict[tuple[ChannelState, ChannelInput], ChannelState] = {
 }
 """The next state for each state and input."""
 
+_OVER = (ChannelState.ENDED, ChannelState.ABANDONED)
+"""The states in which one side has sent its last message."""
+
 _NOTHING = Reserve(0)
 """The reserve of what a person types: it needs no more than a window of the start, and its client remembers no more."""
 
@@ -91,14 +94,14 @@ class Channel:
     :param on_terminal: whether the job is on a terminal.
     :param starts_large: whether the windows become larger with the first credit.
     :ivar on_terminal: as above.
+    :ivar takes_reply: whether the channel was opened by RUN, so that REPLY may answer it.
     :ivar state: the state, a key of :data:`TRANSITIONS`.
-    :ivar listener: takes the data and the credit that go the short way while the channel is running; ``None`` for
-        events alone.
+    :ivar listener: takes the data, the credit and the ends that go the short way; ``None`` for events alone.
     :ivar sends: the outgoing streams.
     :ivar receives: the incoming streams.
     """
 
-    __slots__ = ("listener", "number", "on_terminal", "receives", "sends", "state")
+    __slots__ = ("listener", "number", "on_terminal", "receives", "sends", "state", "takes_reply")
 
     def __init__(
         self,
@@ -112,6 +115,7 @@ class Channel:
     ) -> None:
         self.number = number
         self.on_terminal = on_terminal
+        self.takes_reply = False
         self.state = ChannelState.REQUESTED
         self.listener: StreamListener | None = None
         self.sends = {stream: SendStream(window, reserve) for stream in SENT_BY[role]}
@@ -136,7 +140,7 @@ class Channel:
     @property
     def over(self) -> bool:
         """Whether one side has sent its last message, so that messages of the other change nothing any more."""
-        return self.state in (ChannelState.ENDED, ChannelState.ABANDONED)
+        return self.state in _OVER
 
     def allows(self, event: ChannelInput) -> bool:
         """Tell whether the table allows an input now."""
@@ -154,6 +158,6 @@ class Channel:
             raise RemoteProtocolError(
                 ErrorCode.CHANNEL_STATE, f"{event.value} on channel {self.number}, which is {self.state.value}"
             ) from None
-        if self.over:
+        if self.state in _OVER:
             self.listener = None  # which points back at the session
         return self.state

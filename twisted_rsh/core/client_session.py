@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from twisted_rsh.core.channel import ChannelInput, ChannelState
+from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import ChannelOpened, Event, JobEnded, JobSuspended, ShellInspected
 from twisted_rsh.core.limits import MAX_CHANNEL_ID, MAX_REFUSED_CHANNELS, SessionLimits
 from twisted_rsh.core.messages import Close, Exit, Inspect, Inspected, Open, Opened, Resize, Signal, Suspended
+from twisted_rsh.core.one_frame import Reply, Run
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
 from twisted_rsh.core.session import Session
@@ -21,22 +22,26 @@ class ClientSession(Session):
 
     :param limits: the bounds that the server announced.
     :param now: the time in seconds.
+    :param takes_run: whether the server has said that it takes RUN.
     """
 
     role = Role.CLIENT
     from_us = ChannelInput.FROM_CLIENT
     from_peer = ChannelInput.FROM_SERVER
+    listening = (ChannelState.RUNNING,)
     resumable = frozenset(ChannelState)
 
-    def __init__(self, limits: SessionLimits, now: float) -> None:
+    def __init__(self, limits: SessionLimits, now: float, *, takes_run: bool = False) -> None:
         super().__init__(limits, now)
+        self._takes_run = takes_run
         self._next_channel = 1
         self._asked: set[int] = set()
 
-    def open(self, request: JobRequest) -> int:
+    def open(self, request: JobRequest, *, has_no_input: bool = False) -> int:
         """Ask for a job.  Input may be sent at once; the answer is ``ChannelOpened`` or ``JobEnded``.
 
         :param request: the job.
+        :param has_no_input: whether its input ends at once, which then need not be sent.
         :returns: the number of its channel.
         :raises LocalProtocolError: the request is too long for the protocol or holds text that cannot travel
             (``MALFORMED_MESSAGE``), or the session has as many channels as it can have (``CHANNEL_STATE``).
@@ -46,9 +51,19 @@ class ClientSession(Session):
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"there are {len(self._channels)} channels already")
         if number > MAX_CHANNEL_ID:
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, "the session has used all of its channel numbers")
-        self._send_control(Open(channel=number, request=request))
+        if has_no_input and self._takes_run and Run.fits(request):
+            closes = self._unclosed.pop() if self._unclosed else 0
+            self._send_control(Run(channel=number, request=request, closes=closes))
+            is_run = True
+        else:
+            self._send_control(Open(channel=number, request=request))
+            is_run = False
         self._next_channel += 1
-        self._channels[number] = self._new_channel(number, request)
+        self._channels[number] = channel = self._new_channel(number, request)
+        if is_run:
+            channel.takes_reply = channel.sends[Stream.STDIN].ended = True
+        elif has_no_input:
+            self.end_stream(number, Stream.STDIN)
         return number
 
     def send_signal(self, channel: int, signal: str) -> None:
@@ -128,20 +143,6 @@ class ClientSession(Session):
         return [ShellInspected(message.channel, message.state)]
 
     def _receive_exit(self, message: Exit) -> list[Event]:
-        channel = self._hear(message.channel, ChannelInput.EXIT)
-        self._latest.pop(message.channel, None)
-        self._asked.discard(message.channel)
-        totals = {Stream.STDOUT: message.stdout, Stream.STDERR: message.stderr}
-        for stream, incoming in channel.receives.items():
-            # A resume may have left out the output of an abandoned job.
-            if channel.state is ChannelState.ENDED and incoming.received != totals[stream]:
-                raise RemoteProtocolError(
-                    ErrorCode.STREAM_STATE,
-                    f"{stream.name} had {totals[stream]} bytes in all, {incoming.received} arrived",
-                )
-        if channel.state is ChannelState.ENDED:
-            self._say(message.channel, ChannelInput.CLOSE)
-            self._send_control(Close(message.channel))
         end = JobEnd(
             message.ending,
             message.held_open,
@@ -150,11 +151,61 @@ class ClientSession(Session):
             typed=message.typed,
             unread=message.unread,
         )
+        self._ended(message.channel, message.stdout, message.stderr)
         return [JobEnded(message.channel, end, message.stdout, message.stderr)]
+
+    def _ended(self, number: int, stdout: int, stderr: int) -> None:
+        """Follow the table for an ending that has come, and have CLOSE sent.
+
+        :param stdout: bytes of standard output in all, as the server says.
+        :param stderr: the same of standard error.
+        """
+        channel = self._hear(number, ChannelInput.EXIT)
+        self._latest.pop(number, None)
+        self._asked.discard(number)
+        if channel.state is not ChannelState.ENDED:
+            return  # a resume may have left out the output of an abandoned job
+        for stream, total in zip(OUTPUTS, (stdout, stderr), strict=True):
+            received = channel.receives[stream].received
+            if received != total:
+                raise RemoteProtocolError(
+                    ErrorCode.STREAM_STATE, f"{stream.name} had {total} bytes in all, {received} arrived"
+                )
+        self._say(number, ChannelInput.CLOSE)
+        self._unclosed.append(number)
+
+    def _receive_reply(self, message: Reply) -> list[Event]:
+        number, end = message.channel, message.end
+        channel = self._hear(number, ChannelInput.OPENED)
+        if not channel.takes_reply:
+            raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"a reply on channel {number}, which OPEN opened")
+        stdout, stderr = message.stdout, message.stderr
+        # One event: what is told of the job must not be lost because an application's error ends the link meanwhile.
+        output = (
+            self._first_output(channel, Stream.STDOUT, stdout) if stdout else b"",
+            self._first_output(channel, Stream.STDERR, stderr) if stderr else b"",
+        )
+        if end is not None:
+            self._ended(number, len(stdout), len(stderr))
+            return [JobEnded(number, end, len(stdout), len(stderr), message.encoding, *output)]
+        return [] if channel.over else [ChannelOpened(number, message.encoding, *output)]
+
+    def _first_output(self, channel: Channel, stream: Stream, data: bytes) -> bytes:
+        """Take the bytes of a stream that came with the answer, and return those that are wanted."""
+        incoming = channel.receives[stream]
+        if channel.over:
+            incoming.pass_over(0, len(data))
+            return b""
+        incoming.receive(0, len(data))
+        if incoming.discarding:
+            self._credits[channel.number, stream] = incoming
+            return b""
+        return data
 
     receivers = Session.receivers | {
         Opened: _receive_opened,
         Exit: _receive_exit,
+        Reply: _receive_reply,
         Suspended: _receive_suspended,
         Inspected: _receive_inspected,
     }

@@ -43,6 +43,11 @@ class Decoder:
         self._parts = bytearray()
 
     @property
+    def has_parts(self) -> bool:
+        """Whether parts of a message have come, and not the message."""
+        return bool(self._parts)
+
+    @property
     def unfinished_bytes(self) -> int:
         """The bytes of the parts of a message that is not complete."""
         return len(self._parts)
@@ -108,7 +113,9 @@ def encode_control(message: Message, sequence: int) -> list[bytes]:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, str(error)) from error
     if len(body) > MAX_CONTROL_BYTES:
         raise LocalProtocolError(ErrorCode.MALFORMED_MESSAGE, f"a message longer than {MAX_CONTROL_BYTES} bytes")
-    *starts, last = range(0, max(1, len(body)), MAX_PART_BYTES)
+    if len(body) <= MAX_PART_BYTES:
+        return [_CONTROL_HEADER.pack(message.declaration.number, sequence) + body]
+    *starts, last = range(0, len(body), MAX_PART_BYTES)
     payloads = []
     for start in starts:
         header = _CONTROL_HEADER.pack(Part.declaration.number, sequence)

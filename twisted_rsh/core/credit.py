@@ -49,10 +49,11 @@ class SendStream:
         """Bytes that may be sent now: as far as the receiver's credit and our own memory reach."""
         if self.ended or self.stopped:
             return 0
+        limit = self._limit
         end = self.consumed + self._window + self._taken
-        if self._limit > end:
-            end = min(self._limit, end + self._reserve.free)
-        return min(self._limit, end) - self.sent
+        if limit > end:
+            end += self._reserve.free
+        return (end if end < limit else limit) - self.sent  # noqa: FURB136 - a call less for each DATA
 
     @property
     def kept_in_window(self) -> int:
@@ -78,6 +79,16 @@ class SendStream:
             self._reserve.take(more)
             self._taken += more
         return offset
+
+    def count_apart(self, size: int) -> None:
+        """Count bytes as sent that a control message carries, and that are kept with that message.
+
+        :param size: their number, 0 or more.
+        :raises LocalProtocolError: there is no room for them.
+        """
+        if size > self.room:
+            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes where there is room for {self.room}")
+        self.sent += size
 
     def kept_from(self, offset: int) -> list[Kept]:
         """Return the bytes that were sent from an offset on.
@@ -118,7 +129,8 @@ class SendStream:
     def release(self) -> None:
         """Keep nothing any more, because the channel is free."""
         self._kept.clear()
-        self._give_back(0)
+        if self._taken:
+            self._give_back(0)
 
     def _give_back(self, needed: int) -> None:
         unused = self._taken - max(needed, 0)

@@ -27,6 +27,7 @@ from twisted_rsh.core.values import dataclass
 
 __all__ = [
     "ENDING",
+    "MICROSECONDS",
     "SIGNAL_NAMES",
     "USAGE",
     "Ending",
@@ -247,14 +248,15 @@ class ResourceUsage:
     peak_memory: int | None
 
 
-_MICROSECONDS = Seconds(1_000_000)
+MICROSECONDS = Seconds(1_000_000)
+"""A time that a job took."""
 
 USAGE = Object(
     ResourceUsage,
     {
-        "wall_us": ("wall", _MICROSECONDS),
-        "user_us": ("user", _MICROSECONDS),
-        "system_us": ("system", _MICROSECONDS),
+        "wall_us": ("wall", MICROSECONDS),
+        "user_us": ("user", MICROSECONDS),
+        "system_us": ("system", MICROSECONDS),
         "peak_memory": ("peak_memory", Nullable(OFFSET)),
     },
 )

@@ -35,10 +35,12 @@ class ChannelRequested:
 
     :ivar channel: the number of the job's channel.
     :ivar request: the job.
+    :ivar has_no_input: whether its input has ended already; no ``StreamEnded`` comes.
     """
 
     channel: int
     request: JobRequest
+    has_no_input: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +49,14 @@ class ChannelOpened:
 
     :ivar channel: the number of the job's channel.
     :ivar encoding: the code page of the job's text.
+    :ivar stdout: bytes of its standard output that came with the answer, as in :class:`DataReceived`.
+    :ivar stderr: the same of its standard error.
     """
 
     channel: int
     encoding: str
+    stdout: bytes = b""
+    stderr: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,18 +191,24 @@ class JobSuspended:
 
 @dataclass(frozen=True, slots=True)
 class JobEnded:
-    """A job ended; all of its output arrived before this event.
+    """A job ended; all of its output arrived before this event, or with it.
 
     :ivar channel: the number of the job's channel, which is free from now on.
     :ivar end: how the job ended, and what is known beside that.
     :ivar stdout: bytes of the job's standard output in all.
     :ivar stderr: bytes of the job's standard error in all.
+    :ivar encoding: as in :class:`ChannelOpened`, if the job began with this event; otherwise ``None``.
+    :ivar output: its standard output, if the job began with this event.
+    :ivar errors: its standard error, likewise.
     """
 
     channel: int
     end: JobEnd
     stdout: int
     stderr: int
+    encoding: str | None = None
+    output: bytes = b""
+    errors: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

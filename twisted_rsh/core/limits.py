@@ -37,6 +37,7 @@ __all__ = [
     "MAX_OFFSET",
     "MAX_PART_BYTES",
     "MAX_REFUSED_CHANNELS",
+    "MAX_REPLY_OUTPUT_BYTES",
     "MAX_REQUEST_BYTES",
     "MAX_SCRIPT_BYTES",
     "MAX_SUBSYSTEM_BYTES",
@@ -165,6 +166,10 @@ would grow again, so that no window changes all the time."""
 
 SESSION_RESERVE_BYTES = 32 * 1024 * 1024
 """Bytes by which the windows of one session may grow, together, at each end: two streams of :data:`MAX_WINDOW`."""
+
+MAX_REPLY_OUTPUT_BYTES = 2 * 1024
+"""Bytes of both outputs in one REPLY, no more than :data:`MIN_WINDOW`.  They stay in the log of a resume until they are
+acknowledged, at most those of :data:`ACKNOWLEDGE_EVERY` messages: 32 KiB of an idle session."""
 
 MAX_REQUEST_BYTES = 128 * 1024
 """Bytes of a request's command or argument vector and its environment together, as Linux limits one argument."""

@@ -82,6 +82,7 @@ class ServerLogin:
             window=limits.window,
             max_channels=limits.max_channels,
             detach_seconds=limits.detach_seconds,
+            run=True,
         )
         payload = encode(answer)
         self.state = LoginState.OVER
@@ -190,7 +191,7 @@ class ClientLogin:
             keepalive_misses=self._limits.keepalive_misses,
             detach_seconds=message.detach_seconds,
         )
-        return message, ClientSession(limits, now)
+        return message, ClientSession(limits, now, takes_run=message.run)
 
 
 class ClientResume:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import struct
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from twisted_rsh.core.bodies import (
     declare,
     json_object,
 )
+from twisted_rsh.core.command_text import decode_command, encode_command
 from twisted_rsh.core.endings import ENDING, SIGNAL_NAMES, USAGE, Ending, ResourceUsage
 from twisted_rsh.core.fields import (
     CHANNEL,
@@ -59,6 +59,7 @@ from twisted_rsh.core.limits import (
     PROOF_BYTES,
     SESSION_ID_BYTES,
 )
+from twisted_rsh.core.one_frame import Reply, Run
 from twisted_rsh.core.requests import REQUEST, JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Phase, Stream
 from twisted_rsh.core.shell_state import SHELL_STATE, ShellState
@@ -84,10 +85,12 @@ __all__ = [
     "Ping",
     "Pong",
     "Positions",
+    "Reply",
     "Resize",
     "Resume",
     "ResumeFail",
     "ResumeOk",
+    "Run",
     "Signal",
     "Stop",
     "Suspended",
@@ -132,6 +135,7 @@ class AuthOk(JsonMessage):
     :ivar window: bytes of each stream that may be sent and not yet consumed.
     :ivar max_channels: jobs that the session may have at once.
     :ivar detach_seconds: the longest time, in seconds, for which the server keeps a session that has lost its link.
+    :ivar run: whether the client may send RUN.
     """
 
     session: bytes = wire(Binary(SESSION_ID_BYTES, min_bytes=SESSION_ID_BYTES))
@@ -139,6 +143,7 @@ class AuthOk(JsonMessage):
     window: int = wire(Integer(MIN_WINDOW, MAX_WINDOW))
     max_channels: int = wire(Integer(1, MAX_CHANNELS))
     detach_seconds: int = wire(Integer(0, MAX_DETACH_SECONDS), default=0)
+    run: bool = wire(Boolean(), default=False)
 
 
 @declare(0x03, SERVER, Phase.LOGIN)
@@ -322,11 +327,8 @@ class Open(JsonMessage):
         command = self.request.command
         if command is None or len(command) <= MAX_JSON_COMMAND:
             return JsonMessage.body(self)
-        try:
-            text = command.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError as error:
-            raise FieldError("neither Unicode text nor escaped bytes") from error
-        if text.decode("utf-8", "surrogateescape") != command:  # escaped bytes that are text together
+        text = encode_command(command)
+        if text is None:
             return JsonMessage.body(self)
         request = dataclasses.replace(self.request, command="")
         return JsonMessage.body(Open(channel=self.channel, request=request)) + b"\0" + text
@@ -339,25 +341,8 @@ class Open(JsonMessage):
             return message
         if message.request.command != "" or not text:
             raise FieldError("a command in two places, or in none")
-        request = dataclasses.replace(message.request, command=_command(text))
+        request = dataclasses.replace(message.request, command=decode_command(text))
         return cls(channel=message.channel, request=request)
-
-
-# The kind of each byte within a character of UTF-8: 1 for a later one, 2 for a first one of several.
-_KINDS = bytes((0x80 <= byte < 0xC0) + 2 * (0xC2 <= byte < 0xF5) for byte in range(256))
-
-# A table takes 1.5 ms for 1 MiB of escapes, the decoder of UTF-8 takes 8 ms.
-_ESCAPED = bytes(range(256)).decode("ascii", "surrogateescape")
-
-
-def _command(text: bytes) -> str:
-    """Decode UTF-8, with escapes for bytes that are none."""
-    if text.isascii():
-        return text.decode("ascii")
-    # Where no later byte follows a first one, no character has several bytes.
-    if b"\2\1" in text.translate(_KINDS):
-        return text.decode("utf-8", "surrogateescape")
-    return codecs.charmap_decode(text, "strict", _ESCAPED)[0]
 
 
 @declare(0x22, SERVER, Phase.SESSION, sequenced=True)
@@ -660,5 +645,6 @@ MESSAGES: tuple[type[Message], ...] = (
     *(Auth, AuthOk, AuthFail, Resume, ResumeOk, ResumeFail, Unavailable),
     *(Data, Credit, Ack, Ping, Pong),
     *(Part, Open, Opened, Exit, End, Stop, Signal, Close, Goodbye, Resize, Suspended, Inspect, Inspected),
+    *(Run, Reply),
 )
 """Every message of the protocol, in the order of their type numbers."""

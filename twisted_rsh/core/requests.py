@@ -40,6 +40,7 @@ __all__ = [
     "COMMAND_GRACE_SECONDS",
     "CONTROL_CHARACTERS",
     "KILL",
+    "MILLISECONDS",
     "MODE_NAMES",
     "REQUEST",
     "SHELL_GRACE_SECONDS",
@@ -174,7 +175,10 @@ TERMINAL = Object(
 _NATIVE_TEXT = NativeText(MAX_CONTROL_BYTES)
 _ARGUMENTS = Sequence(_NATIVE_TEXT, MAX_REQUEST_BYTES)
 _ENVIRONMENT = Pairs(_NATIVE_TEXT, _NATIVE_TEXT, MAX_REQUEST_BYTES)
-_MILLISECONDS = Seconds(1000, minimum=1)
+MILLISECONDS = Seconds(1000, minimum=1)
+"""A time that a request limits: at least one, because 0 means none."""
+
+_NONE_GIVEN = (None,) * 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,15 +226,16 @@ class JobRequest:
     typed_ahead: bytes | None = wire(Binary(MAX_TYPED_AHEAD_BYTES), default=None)
     cwd: str | None = wire(_NATIVE_TEXT, default=None)
     environment: tuple[tuple[str, str], ...] = wire(_ENVIRONMENT, default=())
-    timeout: float | None = wire(_MILLISECONDS, name="timeout_ms", default=None)
+    timeout: float | None = wire(MILLISECONDS, name="timeout_ms", default=None)
     terminal: Terminal | None = wire(TERMINAL, default=None)
     max_output: int | None = wire(OFFSET, default=None)
-    max_cpu: float | None = wire(_MILLISECONDS, name="max_cpu_ms", default=None)
+    max_cpu: float | None = wire(MILLISECONDS, name="max_cpu_ms", default=None)
     max_memory: int | None = wire(OFFSET, default=None)
     on_disconnect: Disconnection | None = inline(_DisconnectionMembers(), default=None)
 
     def __post_init__(self) -> None:
-        if sum(form is not None for form in (self.command, self.argv, self.shell, self.subsystem)) != 1:
+        # Written so that a plain command takes few calls: each is made twice.
+        if (self.command, self.argv, self.shell, self.subsystem).count(None) != 3:
             raise ValueError(
                 "a request has a command, an argument vector, a shell or a subsystem, and only one of them"
             )
@@ -238,16 +243,17 @@ class JobRequest:
             raise ValueError("an argument vector names at least the program")
         if self.startup_files and self.shell is None:
             raise ValueError("only a persistent shell reads start-up files")
-        if self.aside and self.in_shell is None:
-            raise ValueError("only a persistent shell runs an aside")
-        if self.typed_ahead is not None and self.in_shell is None:
-            raise ValueError("what is typed ahead is for a command in a persistent shell")
-        if self.in_shell is not None:
-            if self.command is None:
-                raise ValueError("a persistent shell runs a command, not an argument vector or a shell")
-            given = (self.cwd, self.terminal, self.max_cpu, self.max_memory, self.on_disconnect)
-            if self.environment or any(value is not None for value in given):
-                raise ValueError("a command in a persistent shell has that shell's folder, environment and terminal")
+        if self.in_shell is None:
+            if self.aside:
+                raise ValueError("only a persistent shell runs an aside")
+            if self.typed_ahead is not None:
+                raise ValueError("what is typed ahead is for a command in a persistent shell")
+            return
+        if self.command is None:
+            raise ValueError("a persistent shell runs a command, not an argument vector or a shell")
+        given = (self.cwd, self.terminal, self.max_cpu, self.max_memory, self.on_disconnect)
+        if self.environment or given != _NONE_GIVEN:
+            raise ValueError("a command in a persistent shell has that shell's folder, environment and terminal")
 
     @property
     def disconnection(self) -> Disconnection:

@@ -16,6 +16,9 @@ class Role(enum.Enum):
     CLIENT = "client"
     SERVER = "server"
 
+    # Members are compared by identity; enum.Enum's own hash looks the name up.
+    __hash__ = object.__hash__
+
     @property
     def peer(self) -> Role:
         """The other end."""

@@ -53,6 +53,9 @@ class ControlOutbox:
         """
         payloads = encode_control(message, self._next)
         self._next += len(payloads)
+        if len(payloads) == 1 and not self._waiting and len(self.log) < MAX_UNACKNOWLEDGED:
+            self.log.append((next(self._order), payloads[0]))
+            return payloads
         self._waiting.extend(payloads)
         return self._release()
 

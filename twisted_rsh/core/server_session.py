@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twisted_rsh.core.channel import ChannelInput, ChannelState
+from twisted_rsh.core.channel import Channel, ChannelInput, ChannelState
 from twisted_rsh.core.codec import encode_control
 from twisted_rsh.core.endings import JobEnd, RefusalReason, Refused
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -17,6 +17,7 @@ from twisted_rsh.core.events import (
 )
 from twisted_rsh.core.limits import MAX_ANSWERS, MAX_REFUSED_CHANNELS, SessionLimits
 from twisted_rsh.core.messages import Close, Exit, Inspect, Inspected, Open, Opened, Resize, Signal, Suspended
+from twisted_rsh.core.one_frame import Reply, Run
 from twisted_rsh.core.roles import Role, Stream
 from twisted_rsh.core.session import Session
 from twisted_rsh.core.shell_state import ShellState
@@ -34,6 +35,7 @@ class ServerSession(Session):
     role = Role.SERVER
     from_us = ChannelInput.FROM_SERVER
     from_peer = ChannelInput.FROM_CLIENT
+    listening = (ChannelState.REQUESTED, ChannelState.RUNNING)
     resumable = frozenset({ChannelState.RUNNING, ChannelState.ENDED})
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
@@ -54,22 +56,35 @@ class ServerSession(Session):
         It is 0 for a channel that is free.
         """
         found = self._channels.get(channel)
-        return 0 if found is None else sum(outgoing.kept_in_window for outgoing in found.sends.values())
+        if found is None:
+            return 0
+        return found.sends[Stream.STDOUT].kept_in_window + found.sends[Stream.STDERR].kept_in_window
 
     def is_unanswered(self, channel: int) -> bool:
         """Tell whether a request still waits for :meth:`accept` or :meth:`report_exit`, abandoned or not."""
         return channel in self._unanswered
 
-    def accept(self, channel: int, encoding: str) -> None:
+    def takes_reply(self, channel: int) -> bool:
+        """Tell whether a request that is not answered takes the job's first output, and its end, with the answer."""
+        return channel in self._unanswered and self._channels[channel].takes_reply
+
+    def accept(self, channel: int, encoding: str, stdout: bytes = b"", stderr: bytes = b"") -> None:
         """Answer a request: the job runs.
 
         :param channel: the channel of the request.
         :param encoding: the code page of the job's text.
-        :raises LocalProtocolError: the request has been answered already, or the code page's name is too long; nothing
-            has changed.
+        :param stdout: the first bytes of the job's standard output, if the request :meth:`takes_reply`; with `stderr`
+            at most :data:`~twisted_rsh.core.limits.MAX_REPLY_OUTPUT_BYTES`.  They are sent whatever the link does.
+            Those of a stream that the client has stopped are dropped.
+        :param stderr: the first bytes of its standard error, likewise.
+        :raises LocalProtocolError: the request has been answered already, takes no output, or the code page's name is
+            too long; nothing has changed.
         """
-        self._speaking(channel, ChannelInput.OPENED)
-        self._send_control(Opened(channel=channel, encoding=encoding))
+        found = self._speaking(channel, ChannelInput.OPENED)
+        if stdout or stderr:
+            self._send_reply(found, encoding, stdout, stderr, None)
+        else:
+            self._send_control(Opened(channel=channel, encoding=encoding))
         incoming = self._say(channel, ChannelInput.OPENED).receives
         self._unanswered.discard(channel)
         # Input may have been consumed while the channel did not yet allow the credit for it.
@@ -137,27 +152,72 @@ class ServerSession(Session):
                 unread=end.unread,
             )
         )
-        self._say(channel, ChannelInput.EXIT)
-        found.receives[Stream.STDIN].release()
+        self._ended(channel)
+
+    def report_run(self, channel: int, encoding: str, end: JobEnd, stdout: bytes, stderr: bytes) -> None:
+        """Answer a request whose job has ended already: all that there is to say of it, in one frame if one can say it.
+
+        :param channel: the channel of the request.
+        :param encoding: as for :meth:`accept`.
+        :param end: as for :meth:`report_exit`.
+        :param stdout: all bytes of the job's standard output, as for :meth:`accept`.
+        :param stderr: all bytes of its standard error.
+        :raises LocalProtocolError: as for both.  If it is the end that is out of its bounds, the request is answered.
+        """
+        found = self._speaking(channel, ChannelInput.OPENED)
+        if not (found.takes_reply and Reply.can_tell(end)):
+            self.accept(channel, encoding, stdout, stderr)
+            self.report_exit(channel, end)
+            return
+        self._send_reply(found, encoding, stdout, stderr, end)
+        found.advance(ChannelInput.OPENED)
+        self._ended(channel)
+
+    def _send_reply(self, found: Channel, encoding: str, stdout: bytes, stderr: bytes, end: JobEnd | None) -> None:
+        if not found.takes_reply:
+            raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"output with the answer on channel {found.number}")
+        out, errors = found.sends[Stream.STDOUT], found.sends[Stream.STDERR]
+        stdout, stderr = b"" if out.stopped else stdout, b"" if errors.stopped else stderr
+        self._send_control(Reply(channel=found.number, encoding=encoding, stdout=stdout, stderr=stderr, end=end))
+        if stdout:
+            out.count_apart(len(stdout))
+        if stderr:
+            errors.count_apart(len(stderr))
+
+    def _ended(self, channel: int) -> None:
+        """Follow the table for an ending that was sent, and forget what it makes needless."""
+        self._say(channel, ChannelInput.EXIT).receives[Stream.STDIN].release()
         self._unanswered.discard(channel)
         self._forget_state(channel)
 
-    def _receive_open(self, message: Open) -> list[Event]:
+    def _receive_run(self, message: Run) -> list[Event]:
+        events = self._closed(message.closes) if message.closes else []
+        events += self._receive_open(message)
+        channel = self._channels[message.channel]
+        channel.takes_reply = True
+        channel.receives[Stream.STDIN].end(0)
+        return events
+
+    def _receive_open(self, message: Open | Run) -> list[Event]:
         if message.channel <= self._last_channel:
             raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"channel {message.channel} was used before")
         self._last_channel = message.channel
         if len(self._channels) >= self.limits.max_channels + MAX_REFUSED_CHANNELS:
             raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, "too many channels left unclosed")
-        if self._outbox.waiting > MAX_ANSWERS * (self.limits.max_channels + MAX_REFUSED_CHANNELS):
+        if self._outbox.blocked and self._outbox.waiting > MAX_ANSWERS * (
+            self.limits.max_channels + MAX_REFUSED_CHANNELS
+        ):
             raise RemoteProtocolError(ErrorCode.SEQUENCE, "one channel after the other, and no acknowledgement")
-        running = sum(channel.state is not ChannelState.ENDED for channel in self._channels.values())
+        running = 0
+        if len(self._channels) >= self.limits.max_channels:
+            running = sum(channel.state is not ChannelState.ENDED for channel in self._channels.values())
         self._channels[message.channel] = self._new_channel(message.channel, message.request)
         self._unanswered.add(message.channel)
         if running >= self.limits.max_channels:
             text = f"this session has {running} jobs, as many as the server's --max-jobs-per-session allows"
             self.report_exit(message.channel, JobEnd(Refused(RefusalReason.TOO_MANY_CHANNELS, text)))
             return []
-        return [ChannelRequested(message.channel, message.request)]
+        return [ChannelRequested(message.channel, message.request, type(message) is Run)]
 
     def _receive_signal(self, message: Signal) -> list[Event]:
         channel = self._hear(message.channel, self.from_peer)
@@ -183,14 +243,18 @@ class ServerSession(Session):
         return [InspectionRequested(message.channel)]
 
     def _receive_close(self, message: Close) -> list[Event]:
-        channel = self._hear(message.channel, ChannelInput.CLOSE)
-        self._forget_state(message.channel)
+        return self._closed(message.channel)
+
+    def _closed(self, number: int) -> list[Event]:
+        channel = self._hear(number, ChannelInput.CLOSE)
+        self._forget_state(number)
         if channel.state is ChannelState.FREED:
-            return [ChannelFreed(message.channel)]
-        return [ChannelAbandoned(message.channel)]
+            return [ChannelFreed(number)]
+        return [ChannelAbandoned(number)]
 
     receivers = Session.receivers | {
         Open: _receive_open,
+        Run: _receive_run,
         Signal: _receive_signal,
         Resize: _receive_resize,
         Inspect: _receive_inspect,

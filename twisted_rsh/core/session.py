@@ -26,7 +26,7 @@ from twisted_rsh.core.events import (
 )
 from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
-from twisted_rsh.core.messages import Ack, Credit, Data, End, Goodbye, Part, Ping, Pong, Positions, Stop
+from twisted_rsh.core.messages import Ack, Close, Credit, Data, End, Goodbye, Part, Ping, Pong, Positions, Stop
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.resuming import Replay
 from twisted_rsh.core.roles import Phase, Role, Stream
@@ -56,6 +56,7 @@ class Session:
     :cvar from_us: the input of the channel table that our messages on a channel are, with the exceptions of OPENED,
         EXIT and CLOSE.
     :cvar from_peer: the input that the peer's messages are, with the same exceptions.
+    :cvar listening: the states of a channel in which the peer may send data.
     :cvar resumable: the states, as far as we know, of a channel on which the peer may still receive.
     :cvar receivers: the method for each message.
     """
@@ -63,6 +64,7 @@ class Session:
     role: ClassVar[Role]
     from_us: ClassVar[ChannelInput]
     from_peer: ClassVar[ChannelInput]
+    listening: ClassVar[tuple[ChannelState, ...]]
     resumable: ClassVar[frozenset[ChannelState]]
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
@@ -82,6 +84,8 @@ class Session:
         # What is asked for on a channel, one answer at a time.
         self._answers: dict[int, Any] = {}
         self._credits: dict[tuple[int, Stream], ReceiveStream] = {}
+        # Channels that are free here, and whose CLOSE waits: the next RUN can carry one.
+        self._unclosed: list[int] = []
         self._pong: Pong | None = None
         self._linked = True
         self._link_writable = True
@@ -97,7 +101,9 @@ class Session:
         :raises RemoteProtocolError: the peer broke the protocol: abort the link, and feed no more of its frames.
         """
         self._liveness.heard(now)
-        if not (self._we_left or self._peer_left) and deliver(self._channels, payload):
+        if not (self._we_left or self._peer_left or self._decoder.has_parts) and deliver(
+            self._channels, self._inbox, self.listening, payload
+        ):
             return []
         sequence, message = self._decoder.decode(payload)
         if sequence is not None:
@@ -119,6 +125,8 @@ class Session:
 
         While :attr:`replaying`, call it again when these payloads have been written.
         """
+        if self._unclosed:
+            self._send_closes()
         while (self._latest or self._answers) and self._link_writable and not self._outbox.blocked:
             if self._latest:
                 self._send_latest(*self._latest.popitem())
@@ -131,7 +139,7 @@ class Session:
             return frames
         if self._inbox.acknowledgement_due:
             frames.append(encode(Ack(self._inbox.acknowledge())))
-        if not self._outbox.blocked:
+        if self._credits and not self._outbox.blocked:
             frames.extend(self._credit_frames())
         if self._pong is not None:
             # Before data, behind which the peer would take the link for a longer one.
@@ -205,6 +213,7 @@ class Session:
         self.reserve.close()
         self._latest.clear()
         self._answers.clear()
+        self._unclosed.clear()
         self._outbox = ControlOutbox(self._order)
         self._decoder = Decoder(self.role, Phase.SESSION)
 
@@ -298,7 +307,7 @@ class Session:
     # Messages that either side sends.
 
     def listen(self, channel: int, listener: StreamListener) -> None:
-        """Have data and credit of a channel go to a listener while the channel runs, instead of being events.
+        """Have data, credit and ends of a channel go to a listener, instead of being events, until the channel is over.
 
         A frame that is unusual is still an event, or a breach.  The listener is called from within
         :meth:`receive_frame`, may call this object, and is forgotten when the channel is over.
@@ -337,10 +346,13 @@ class Session:
         :param data: at most as many bytes as there is :meth:`room` for.
         :raises LocalProtocolError: there is no room for them, or the channel does not allow data.
         """
-        outgoing = self._outgoing(channel, stream)
-        if len(data) > (outgoing.room if self._takes_data() else 0):
-            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{len(data)} bytes without room")
-        for start in range(0, len(data), SENT_DATA_BYTES):
+        outgoing, size = self._outgoing(channel, stream), len(data)
+        if (size > SENT_DATA_BYTES and size > outgoing.room) or (size and not self._takes_data()):
+            raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes without room")
+        if 0 < size <= SENT_DATA_BYTES:  # the stream itself looks whether there is room
+            self._frames.append(encode_data(channel, stream, outgoing.send(data, next(self._order)), data))
+            return
+        for start in range(0, size, SENT_DATA_BYTES):
             piece = data[start : start + SENT_DATA_BYTES]
             self._frames.append(encode_data(channel, stream, outgoing.send(piece, next(self._order)), piece))
 
@@ -480,16 +492,26 @@ class Session:
         shell = None if request.in_shell is None else self._channels.get(request.in_shell)
         on_terminal = request.terminal is not None if shell is None else shell.on_terminal
         # What is typed on a terminal waits behind what other streams have under way.
-        starts_large = not (on_terminal or any(channel.on_terminal for channel in self._channels.values()))
+        starts_large = not on_terminal
+        for channel in self._channels.values():
+            starts_large = starts_large and not channel.on_terminal
         return Channel(
             number, self.role, self.limits.window, self.reserve, on_terminal=on_terminal, starts_large=starts_large
         )
 
     def _send_control(self, message: Message) -> None:
+        if self._unclosed:
+            self._send_closes()
         if not self._we_left:
             released = self._outbox.put(message)
             if self._linked:  # without a link, the outbox keeps the message for the resume
                 self._frames.extend(released)
+
+    def _send_closes(self) -> None:
+        """Send each CLOSE that waits."""
+        closed, self._unclosed = self._unclosed, []
+        for number in closed:
+            self._send_control(Close(number))
 
     def _find(self, number: int) -> Channel:
         try:

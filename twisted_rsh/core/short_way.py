@@ -1,7 +1,7 @@
-"""The short way of a stream: DATA and CREDIT of a running channel, without objects for messages and events.
+"""The short way of a stream: DATA, CREDIT and END of a channel, without objects for messages and events.
 
-These two are nearly all frames of a busy link.  Both begin with the same header.  Whatever is unusual about one goes
-the way of every other message: :mod:`twisted_rsh.core.codec` decodes it, and an event tells what happened.
+These are nearly all frames of a busy link.  DATA and CREDIT begin with the same header.  Whatever is unusual about one
+goes the way of every other message: :mod:`twisted_rsh.core.codec` decodes it, and an event tells what happened.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Protocol
 from twisted_rsh.core.channel import Channel, ChannelState
 from twisted_rsh.core.errors import ErrorCode, LocalProtocolError
 from twisted_rsh.core.limits import MAX_DATA_BYTES, MAX_OFFSET
-from twisted_rsh.core.messages import Credit, Data
+from twisted_rsh.core.messages import Credit, Data, End
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.core.sequence import ControlInbox
 
 __all__ = ["StreamListener", "deliver", "encode_credit", "encode_data"]
 
@@ -23,8 +24,15 @@ _HEADER = struct.Struct("!BIBQ")
 _CREDIT_FORM = struct.Struct("!BIBQQ")
 """All of a CREDIT: behind the header it has the bytes that were consumed."""
 
-_DATA, _CREDIT = Data.declaration.number, Credit.declaration.number
+_END_FORM = struct.Struct("!BQIBQ")
+"""All of an END: the type, the sequence number, the channel, the stream and its size."""
+
+_DATA, _CREDIT, _END = Data.declaration.number, Credit.declaration.number, End.declaration.number
 _STREAMS = {int(stream): stream for stream in Stream}
+
+
+States = tuple[ChannelState, ...]
+"""Some states of a channel."""
 
 
 class StreamListener(Protocol):
@@ -35,6 +43,9 @@ class StreamListener(Protocol):
 
     def room_gained(self, stream: Stream) -> None:
         """Learn that there is more room on a stream; the same as the event ``RoomGained``."""
+
+    def stream_ended(self, stream: Stream) -> None:
+        """Learn that no more of a stream comes; the same as the event ``StreamEnded``."""
 
 
 def encode_data(channel: int, stream: Stream, offset: int, data: bytes) -> bytes:
@@ -65,19 +76,22 @@ def encode_credit(channel: int, stream: Stream, limit: int, consumed: int) -> by
     return _CREDIT_FORM.pack(_CREDIT, channel, stream, limit, consumed)
 
 
-def deliver(channels: dict[int, Channel], payload: bytes) -> bool:
-    """Give DATA or CREDIT of a running channel to the channel's listener, if nothing about it is unusual.
+def deliver(channels: dict[int, Channel], inbox: ControlInbox, states: States, payload: bytes) -> bool:
+    """Give DATA, CREDIT or END to the listener of its channel, if nothing about it is unusual.
 
     :param channels: the channels of the session, by number.
+    :param inbox: takes the number of END, behind which no PART waits for its message.
+    :param states: the states of a channel in which the peer may send these.
     :param payload: the payload of a frame.
+    :raises RemoteProtocolError: it breaks the protocol in a way that only these can.
     :returns: whether that was done.  If not, nothing has changed, and the frame may be anything.
     """
     size = len(payload) - _HEADER.size
     if size < 0 or payload[0] not in {_DATA, _CREDIT}:
-        return False
+        return size >= 0 and payload[0] == _END and _end(channels, inbox, states, payload)
     kind, number, stream, position = _HEADER.unpack_from(payload)
     channel = channels.get(number)
-    if channel is None or channel.listener is None or channel.state is not ChannelState.RUNNING:
+    if channel is None or channel.listener is None or channel.state not in states:
         return False
     if kind == _DATA:
         incoming = channel.receives.get(stream)
@@ -94,4 +108,20 @@ def deliver(channels: dict[int, Channel], payload: bytes) -> bool:
         return False
     if outgoing.credit(position, consumed):
         channel.listener.room_gained(_STREAMS[stream])
+    return True
+
+
+def _end(channels: dict[int, Channel], inbox: ControlInbox, states: States, payload: bytes) -> bool:
+    if len(payload) != _END_FORM.size:
+        return False
+    _, sequence, number, stream, size = _END_FORM.unpack(payload)
+    channel = channels.get(number)
+    if channel is None or channel.listener is None or channel.state not in states:
+        return False
+    incoming = channel.receives.get(stream)
+    if incoming is None or incoming.ended or incoming.discarding or size != incoming.received:
+        return False
+    inbox.take(sequence)
+    incoming.end(size)
+    channel.listener.stream_ended(_STREAMS[stream])
     return True

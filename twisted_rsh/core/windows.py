@@ -89,15 +89,19 @@ class Window:
     :ivar is_measuring: whether :meth:`fit` has just begun to measure, so that it is time to measure a round trip.
     """
 
-    __slots__ = ("_base", "_began", "_end", "_floor", "_most", "_reserve", "_taken", "is_measuring", "size")
+    __slots__ = (
+        *("_base", "_began", "_end", "_floor", "_most", "_reserve", "_starts_large", "_taken"),
+        *("is_measuring", "size"),
+    )
 
     def __init__(self, base: int, reserve: Reserve, *, starts_large: bool) -> None:
         self.size = base
         self.is_measuring = False
         self._base = base
         self._reserve = reserve
-        self._most = max(base, min(base * MAX_WINDOWS, MAX_WINDOW, base + reserve.size))
-        self._floor = min(base * START_WINDOWS, self._most) if starts_large else base
+        self._starts_large = starts_large
+        self._most = 0  # found when it is needed, which it is not for a short command
+        self._floor = base
         self._taken = 0
         self._began: float | None = None
         self._end = 0
@@ -122,6 +126,8 @@ class Window:
         :param round_trip: seconds, or ``None`` while it is unknown.
         :returns: the new limit.
         """
+        if not self._most:
+            self._find_bounds()
         is_measuring = received >= self._end and self._most > self._base
         if is_measuring:
             if self._began is None:
@@ -132,6 +138,13 @@ class Window:
         limit = self.grant(consumed, limit)
         self.is_measuring = is_measuring
         return limit
+
+    def _find_bounds(self) -> None:
+        """Find how large the window may become, and which size it keeps once it has had a credit."""
+        base = self._base
+        self._most = max(base, min(base * MAX_WINDOWS, MAX_WINDOW, base + self._reserve.size))
+        if self._starts_large:
+            self._floor = min(base * START_WINDOWS, self._most)
 
     def grant(self, consumed: int, limit: int) -> int:
         """Grant the window as it is.
@@ -151,7 +164,8 @@ class Window:
         :param held: bytes that have arrived and are not consumed.
         """
         self.size = self._floor = self._most = self._base
-        self._settle(held)
+        if self._taken:
+            self._settle(held)
 
     def _judge(self, seconds: float, round_trip: float, *, has_reader: bool) -> None:
         if seconds <= GROW_ROUND_TRIPS * round_trip:

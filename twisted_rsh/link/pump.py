@@ -51,6 +51,7 @@ class SessionPump:
         self._clock = clock
         self._owner: SessionOwner | None = None
         self._timer: IDelayedCall | None = None
+        self._fires_at = 0.0
         self._has_left = False
         self._leaving: IDelayedCall | None = None
 
@@ -154,8 +155,9 @@ class SessionPump:
         """
         if self._timer is not None:
             self._session.answer_expected(ping, seconds, self._clock.seconds())
-            self._timer.cancel()
-            self._arm()
+            if self._session.deadline < self._fires_at:  # otherwise the timer finds the deadline when it fires
+                self._timer.cancel()
+                self._arm()
 
     def _plan_close(self, link: FramedLink) -> None:
         # The goodbye may have to wait until the peer acknowledges earlier frames.
@@ -195,7 +197,8 @@ class SessionPump:
             link.fail_with(error)
 
     def _arm(self) -> None:
-        delay = max(self._session.deadline - self._clock.seconds(), 0.0)
+        self._fires_at = self._session.deadline
+        delay = max(self._fires_at - self._clock.seconds(), 0.0)
         self._timer = self._clock.callLater(delay, self._timer_fired)
 
     def _timer_fired(self) -> None:

@@ -34,7 +34,7 @@ from twisted_rsh.core.events import (
     StreamStopped,
     TerminalResized,
 )
-from twisted_rsh.core.limits import DEFAULT_WINDOW
+from twisted_rsh.core.limits import DEFAULT_WINDOW, MAX_REPLY_OUTPUT_BYTES
 from twisted_rsh.core.requests import Disconnection, JobRequest, Keep
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
@@ -54,7 +54,8 @@ _log = Logger(f"{__name__}.ChannelJob", observer=leveled_log)
 
 OPENED_HELD_SECONDS = 0.01
 """Seconds for which the answer that a job runs waits for the job's output or its end, which mostly come sooner and tell
-the same.  A client that is woken once for a short command instead of twice leaves the processor to it."""
+the same.  A client that is woken once for a short command instead of twice leaves the processor to it.  The first
+output of a command that takes it with the answer waits as long."""
 
 ENDS_HELD_SECONDS = 0.02
 """Seconds for which the end of a stream waits for the end of the job, which tells the same.  They mostly come together,
@@ -105,6 +106,7 @@ class ChannelJob:
         self._grace_timer: IDelayedCall | None = None
         self._started_at = self._clock.seconds()
         self._bytes = {Stream.STDIN: 0, Stream.STDOUT: 0, Stream.STDERR: 0}
+        self._held: dict[Stream, bytes] = {}  # output that waits for the answer
         self._encoding = ""
 
     # For the session to call.
@@ -129,10 +131,11 @@ class ChannelJob:
             JobBegan(session=session.info, peer=session.peer, channel=self.channel, request=self._request)
         )
 
-    def start(self, shell: IShellJob | None = None) -> None:
+    def start(self, shell: IShellJob | None = None, *, has_no_input: bool = False) -> None:
         """Start the job, and answer the request.
 
         :param shell: the persistent shell to run it in; ``None`` for a job of its own.
+        :param has_no_input: whether its input has ended.
         """
         self._session.core.listen(self.channel, self)
         user = self._session.login.user
@@ -162,6 +165,8 @@ class ChannelJob:
             self._timeout_timer = self._clock.callLater(self._request.timeout, self._time_is_up)
         if self._cut_short is not None:
             self._terminate()
+        if has_no_input and self._job is not None:
+            self._end_input(self._job)
 
     def refuse(self, reason: RefusalReason, text: str) -> None:
         """Answer the request with a refusal.
@@ -178,8 +183,8 @@ class ChannelJob:
         match event:
             case DataReceived(stream=stream, data=data):
                 self.data_received(stream, data)
-            case StreamEnded():
-                self._end_input(job)
+            case StreamEnded(stream=stream):
+                self.stream_ended(stream)
             case RoomGained(stream=stream):
                 self._resume_outputs(OUTPUTS if stream is None else (stream,))
             case StreamStopped(stream=stream):
@@ -204,6 +209,11 @@ class ChannelJob:
         """Have the job go on with an output.  Nothing happens while no job runs."""
         if self._job is not None:
             self._job.resume_output(stream)
+
+    def stream_ended(self, _stream: Stream) -> None:
+        """Tell the job that its input has ended.  Nothing happens while no job runs."""
+        if self._job is not None:
+            self._end_input(self._job)
 
     def begin_grace(self, longest: float) -> None:
         """Let the job go on without a link for its grace, and then end it.  One that is kept goes on to its end.
@@ -270,7 +280,7 @@ class ChannelJob:
         if core is None:
             room = DEFAULT_WINDOW if self._is_released else 0
         else:
-            room = core.room(self.channel, stream)
+            room = self._held_room() or core.room(self.channel, stream)
             if not room and core.is_unanswered(self.channel):  # the reason why there is none
                 self._answer()
                 room = core.room(self.channel, stream)
@@ -289,10 +299,13 @@ class ChannelJob:
         is_first = not self._bytes[stream]
         self._bytes[stream] += len(data)
         if self._core is not None and data:
-            if is_first:
-                self._answer()
-            self._core.send_data(self.channel, stream, data)
-            self._session.pump.flush()
+            if len(data) <= self._held_room():
+                self._held[stream] = self._held.get(stream, b"") + data
+            else:
+                if is_first or self._held:
+                    self._answer()
+                self._core.send_data(self.channel, stream, data)
+                self._session.pump.flush()
         if limit is not None and exceeds:
             self._cut(LimitReached(Limit.OUTPUT, limit))
             self._close_outputs()
@@ -300,7 +313,8 @@ class ChannelJob:
     def output_ended(self, stream: Stream) -> None:
         if self._core is not None:
             self._ends.append(stream)
-            if self._ends_timer is None:
+            # While the answer waits for the end of the job, so do these.
+            if self._ends_timer is None and self._answer_timer is None:
                 self._ends_timer = self._session.sessions.ends.add(self._send_ends)
 
     def input_consumed(self, size: int) -> None:
@@ -309,9 +323,11 @@ class ChannelJob:
             self._session.pump.flush()
 
     def input_closed(self) -> None:
-        if self._core is not None:
+        core = self._core
+        # Nothing is to be said of an input that ended with the request.
+        if core is not None and not (self._input_ended and core.is_unanswered(self.channel)):
             self._answer()
-            self._core.stop_stream(self.channel, Stream.STDIN)
+            core.stop_stream(self.channel, Stream.STDIN)
             self._session.pump.flush()
 
     def job_stopped(self, signal: str) -> None:
@@ -338,8 +354,6 @@ class ChannelJob:
         self._job = None
         unread = 0
         if self._core is not None:
-            if not isinstance(end.ending, Refused):
-                self._answer()
             core, self._core = self._core, None
             self._report_end(core, end)
             self._session.pump.flush()
@@ -372,11 +386,23 @@ class ChannelJob:
         A job may report about itself before it has been started, from within the call that starts it.
         """
         if self._core is not None and self._core.is_unanswered(self.channel):
-            self._core.accept(self.channel, self._encoding)
+            self._core.accept(self.channel, self._encoding, *self._take_held())
+
+    def _held_room(self) -> int:
+        """Return the bytes of output that may still wait for the answer; 0 if the client takes none with it."""
+        if self._answer_timer is None or self._core is None or not self._core.takes_reply(self.channel):
+            return 0
+        return MAX_REPLY_OUTPUT_BYTES - sum(map(len, self._held.values()))
+
+    def _take_held(self) -> tuple[bytes, bytes]:
+        held, self._held = self._held, {}
+        return held.get(Stream.STDOUT, b""), held.get(Stream.STDERR, b"")
 
     def _ready(self) -> None:
         self._answer_timer = None
         self._answer()
+        if self._ends:
+            self._ends_timer = self._clock.callLater(ENDS_HELD_SECONDS, self._send_ends)
         self._session.pump.flush()
 
     def _send_ends(self) -> None:
@@ -405,11 +431,17 @@ class ChannelJob:
         return False
 
     def _report_end(self, core: ServerSession, end: JobEnd) -> None:
+        stdout, stderr = self._take_held()
         try:
-            core.report_exit(self.channel, end)
+            if core.is_unanswered(self.channel) and not isinstance(end.ending, Refused):
+                core.report_run(self.channel, self._encoding, end, stdout, stderr)
+            else:
+                core.report_exit(self.channel, end)
         except LocalProtocolError:
             # An application may end a job in a way that cannot travel; its client must still hear of an end.
             _log.failure("the ending of a job of {account} cannot be sent", account=self._account)
+            if core.is_unanswered(self.channel):
+                core.accept(self.channel, self._encoding, stdout, stderr)
             core.report_exit(self.channel, JobEnd(OutcomeUnknown("the server cannot say how the job ended")))
 
     # The job may end from within each of these calls.

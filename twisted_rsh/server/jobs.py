@@ -57,7 +57,9 @@ class SessionJobs:
             case ChannelRequested():
                 self._start(event)
             case ChannelFreed(channel=channel):
-                self._session.sessions.capacity.drop_output(self._unread.pop(channel, 0))
+                unread = self._unread.pop(channel, 0)
+                if unread:
+                    self._session.sessions.capacity.drop_output(unread)
             case RoomGained(channel=None):
                 self._room_gained(event)
             case SessionClosed():
@@ -137,7 +139,7 @@ class SessionJobs:
             text = f"there is no persistent shell on channel {request.in_shell}, or not any more"
             job.refuse(RefusalReason.SHELL_GONE, text)
         else:
-            job.start(shell)
+            job.start(shell, has_no_input=event.has_no_input)
 
     def _cannot_keep(self, wanted: Disconnection | None) -> str | None:
         """Return one line if this server keeps no session for as long as a client wants its job to go on."""
