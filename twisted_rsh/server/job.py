@@ -402,7 +402,7 @@ class ChannelJob:
         self._answer_timer = None
         self._answer()
         if self._ends:
-            self._ends_timer = self._clock.callLater(ENDS_HELD_SECONDS, self._send_ends)
+            self._ends_timer = self._session.sessions.ends.add(self._send_ends)
         self._session.pump.flush()
 
     def _send_ends(self) -> None:
