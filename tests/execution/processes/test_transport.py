@@ -280,6 +280,45 @@ def pipe_pair(side: Callable[[int], Any], ours: int) -> tuple[Any, int]:
     return side(ends[ours]), ends[1 - ours]
 
 
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system has no pidfd")
+@asynchronous
+async def test_one_event_of_a_process_that_is_gone() -> None:
+    """The event of one output finds the ends of the other output and of the process, if they are there."""
+    protocol, process = start("exit 3")
+    assert process.pid is not None
+    process.closeStdin()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # the reactor does not run meanwhile
+    lose(process._outputs[1], ConnectionDone())
+    assert protocol.events[1:] == ["lost 0", "lost 1", "lost 2", "exited ProcessTerminated", "ended ProcessTerminated"]
+    await end_of(protocol)
+
+
+@asynchronous
+async def test_an_end_of_one_output_alone() -> None:
+    """The end of one output ends neither the other nor the process."""
+    protocol, process = start("exec >&-; read line; echo late >&2; exit 3")
+    await protocol.when(lambda: "lost 1" in protocol.events)
+    assert protocol.events == ["made", "lost 1"]
+    process.closeStdin()
+    assert protocol.events == ["made", "lost 1", "lost 0"]
+    await end_of(protocol)
+    assert protocol.output[2] == b"late\n"
+
+
+@asynchronous
+async def test_an_output_without_room_stays_unread() -> None:
+    """The end of one output reads nothing of the other for which there is no room."""
+    protocol, process = start("echo more >&2; exec >&-; read line")
+    protocol.room = 0
+    await protocol.when(lambda: "lost 1" in protocol.events)
+    assert protocol.output[2] == b""
+    protocol.room = READ_BYTES
+    process.resume_output(2)
+    process.closeStdin()
+    await end_of(protocol)
+    assert protocol.output[2] == b"more\n"
+
+
 def test_output_pipe_without_data() -> None:
     """A read that finds nothing after all is no end; one that finds the end closes."""
     recorder = PipeRecorder(10)
