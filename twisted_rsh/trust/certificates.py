@@ -37,6 +37,7 @@ __all__ = [
     "grant_server",
     "grant_user",
     "is_certificate",
+    "matches",
     "parse_authority",
     "parse_certificate",
     "read_certificate",
@@ -258,7 +259,7 @@ def grant_server(certificate: Certificate, host: str, now: float) -> None:
     :raises NotGranted: it is not.
     """
     _check(certificate, CertificateKind.SERVER, now)
-    if not any(_matches(pattern, host) for pattern in certificate.principals):
+    if not any(matches(pattern, host) for pattern in certificate.principals):
         raise NotGranted(f"it is for {_names(certificate)}, and not for {host!a}")
     _refuse_unknown(dict(certificate.critical_options))
 
@@ -295,7 +296,12 @@ def _refuse_unknown(options: dict[str, bytes]) -> None:
         raise NotGranted(f"its critical option {min(options)!a} is not known here")
 
 
-def _matches(pattern: str, host: str) -> bool:
+def matches(pattern: str, host: str) -> bool:
+    """Tell whether a name of a host is one of a pattern; capitals do not count.
+
+    :param pattern: the pattern, in which ``*`` stands for any characters and ``?`` for one.
+    :param host: the name.
+    """
     wild = {"*": ".*", "?": "."}
     return re.fullmatch("".join(wild.get(c) or re.escape(c) for c in pattern.lower()), host.lower()) is not None
 
