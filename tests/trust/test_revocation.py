@@ -18,7 +18,13 @@ from tests.trust.keys import key_blob, mpint, string
 from tests.trust.test_ssh_keygen import ssh_keygen
 from twisted_rsh.trust.certificates import Certificate, parse_certificate
 from twisted_rsh.trust.files import FileProblem
-from twisted_rsh.trust.revocation import MAX_REVOKED_KEYS_BYTES, BadRevocationList, RevokedKeys, parse_revocation_list
+from twisted_rsh.trust.revocation import (
+    MAX_PARTS,
+    MAX_REVOKED_KEYS_BYTES,
+    BadRevocationList,
+    RevokedKeys,
+    parse_revocation_list,
+)
 from twisted_rsh.trust.ssh_keys import public_line
 
 BLOB = key_blob("ssh-ed25519")
@@ -93,6 +99,14 @@ def _with_serial(made: Certificate, serial: int) -> Certificate:
     from dataclasses import replace
 
     return replace(made, serial=serial)
+
+
+def test_the_bound_of_parts() -> None:
+    """A list with as many parts as there may be is read, and with one more it is refused."""
+    parts = [(0x22, u64(3 * number + 1) + string(b"\1")) for number in range(MAX_PARTS + 1)]
+    assert revoked_serials(krl(certificates(*parts[:-1])), 3 * MAX_PARTS - 2, 3 * MAX_PARTS + 1) == [3 * MAX_PARTS - 2]
+    with pytest.raises(ValueError, match=f"more than {MAX_PARTS} parts"):
+        parse_revocation_list(krl(certificates(*parts)))
 
 
 def test_keys_and_names() -> None:

@@ -30,6 +30,7 @@ from twisted_rsh.trust.records import read_record
 
 if TYPE_CHECKING:
     from twisted_rsh.trust.invitation import Invitation
+    from twisted_rsh.trust.server_authorities import ServerAuthorities
 
 __all__ = [
     "BUSY_RETRY_SECONDS",
@@ -38,6 +39,7 @@ __all__ = [
     "connect",
     "connect_to_endpoint",
     "fetch_pin",
+    "find_authorities",
     "find_pins",
     "is_loopback",
     "tcp_endpoint",
@@ -110,11 +112,12 @@ def connect(
     async def find_and_dial() -> Connection:
         folders = ConfigFolders.default(os.environ) if config is None else config
         pins = find_pins(folders, host, port, fingerprint, destination)
+        authorities = find_authorities(folders, host, port, fingerprint)
         own = load_or_create_client_key(folders) if key is None else key
         name = user or _own_name()
         way = tcp_endpoint(reactor, host, port) if endpoint is None else endpoint
         try:
-            return await _log_in_at(reactor, way, pins, own, name, limits, resume, invitation, other_keys)
+            return await _log_in_at(reactor, way, pins, own, name, limits, resume, invitation, other_keys, authorities)
         except WrongServer as error:
             if fingerprint is not None or not KnownServers(folders).pins(host, port):
                 raise
@@ -183,20 +186,26 @@ async def _log_in_at(
     resume: bool,
     invitation: Invitation | None = None,
     other_keys: OtherKeys | None = None,
+    authorities: ServerAuthorities | None = None,
 ) -> Connection:
-    link = await _dial_patiently(reactor, endpoint, pins)
+    link = await _dial_patiently(reactor, endpoint, pins, authorities)
     welcome = await log_in(link, key, user, limits or SessionLimits(), invitation, other_keys)
     # The session stays with the key that it began with, also where the server may have others.
     return Connection(link, welcome, Reconnector(reactor, endpoint, link.pin, welcome) if resume else None)
 
 
-async def _dial_patiently(reactor: Any, endpoint: IStreamClientEndpoint, pins: Collection[bytes]) -> ClientLink:
+async def _dial_patiently(
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    pins: Collection[bytes],
+    authorities: ServerAuthorities | None = None,
+) -> ClientLink:
     """Dial, and dial again while the server says that it is too busy, with pauses of :data:`BUSY_SECONDS` in all."""
     failures = 0
     waited = 0.0
     while True:
         try:
-            return await dial(reactor, endpoint, pins)
+            return await dial(reactor, endpoint, pins, authorities=authorities)
         except ServerBusy:
             if waited >= BUSY_SECONDS:
                 raise
@@ -218,7 +227,7 @@ def find_pins(
     :param fingerprint: what the user says, or ``None``.  Then the keys are those of the file ``known_servers`` and, on
         this machine, that of the record which a server of the same user has left in the user's own folder.
     :param destination: as for :func:`connect`.
-    :returns: SHA-256 of each public key, 32 bytes; at least one.
+    :returns: SHA-256 of each public key, 32 bytes; at least one, unless :func:`find_authorities` finds any.
     :raises twisted_rsh.client.errors.UnknownServer: no key is known.
     :raises twisted_rsh.trust.files.FileProblem: the file or the record cannot be trusted.
     :raises twisted_rsh.trust.fingerprint.BadFingerprint: the fingerprint is none.
@@ -229,7 +238,7 @@ def find_pins(
     record = read_record(config, port) if is_loopback(host) else None
     if record is not None and record.spki_sha256 not in pins:
         pins = (*pins, record.spki_sha256)
-    if pins:
+    if pins or KnownServers(config).authorities(host, port):
         return pins
     if is_loopback(host):
         raise UnknownServer(
@@ -239,6 +248,24 @@ def find_pins(
     raise UnknownServer(
         f"the key of {host} port {port} is not known; run: {command}, with the fingerprint that its server's log shows"
     )
+
+
+def find_authorities(config: ConfigFolders, host: str, port: int, fingerprint: str | None) -> ServerAuthorities | None:
+    """Find out which authorities vouch for the server's key.
+
+    :param config: the folders of the known servers.
+    :param host: the server's host name or address.
+    :param port: the server's TCP port.
+    :param fingerprint: what the user says, and then no authority counts; or ``None``.
+    :returns: those of the file ``known_servers``; ``None`` for none.
+    :raises twisted_rsh.trust.files.FileProblem: the file cannot be trusted.
+    """
+    keys = KnownServers(config).authorities(host, port) if fingerprint is None else ()
+    if not keys:
+        return None
+    from twisted_rsh.trust.server_authorities import ServerAuthorities  # only here: few clients have any
+
+    return ServerAuthorities(keys, host)
 
 
 def _enrol_command(config: ConfigFolders, host: str, port: int, destination: str | None, fingerprint: str) -> str:

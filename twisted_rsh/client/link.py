@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
@@ -33,10 +33,12 @@ from twisted_rsh.link.tls import (
     LinkTLS,
     LinkTLSFactory,
     PinnedClientTLS,
-    is_pinned,
     peer_spki_sha256,
 )
 from twisted_rsh.trust.fingerprint import format_fingerprint
+
+if TYPE_CHECKING:
+    from twisted_rsh.trust.server_authorities import ServerAuthorities
 
 __all__ = ["ClientLink", "dial"]
 
@@ -116,7 +118,7 @@ class ClientLink(FramedLink):
             return
         digest = peer_spki_sha256(self.tls)
         # TLS has compared it already; if that ever failed to happen, nothing below may.
-        if digest is None or not is_pinned(digest, self._pins):
+        if digest is None or not self._tls.expects(digest):
             self._tls.stranger = digest
             self.fail("the server has another key than expected")
             return
@@ -163,9 +165,10 @@ class ClientLink(FramedLink):
             )
         if self._tls.stranger is not None:
             expected = " or ".join(map(format_fingerprint, self._pins)) or "none"
+            refusal = self._tls.refusal and f"; its certificate does not count: {self._tls.refusal}"
             return WrongServer(
                 f"{self.peer} is not the expected server: its key is {format_fingerprint(self._tls.stranger)}, "
-                f"expected {expected}",
+                f"expected {expected}{refusal}",
                 self._tls.stranger,
             )
         if self._broke_off or self.fault is Fault.DEADLINE:
@@ -176,7 +179,11 @@ class ClientLink(FramedLink):
 
 
 async def dial(
-    reactor: Any, endpoint: IStreamClientEndpoint, pins: Collection[bytes], login_seconds: float = LOGIN_SECONDS
+    reactor: Any,
+    endpoint: IStreamClientEndpoint,
+    pins: Collection[bytes],
+    login_seconds: float = LOGIN_SECONDS,
+    authorities: ServerAuthorities | None = None,
 ) -> ClientLink:
     """Connect to a server that may have one of some keys.  Cancelling hangs up, also on a connection that comes later.
 
@@ -185,6 +192,7 @@ async def dial(
     :param pins: SHA-256 of each public key that the server may have, 32 bytes; with none the dial fails, and the error
         has the key of the server.
     :param login_seconds: seconds from the connection to the answer to the request that the caller sends next.
+    :param authorities: vouch for further keys; ``None`` for none.
     :returns: a link to that server, to which nothing has been sent.
     :raises twisted_rsh.client.errors.NoServer: nothing answers there.
     :raises twisted_rsh.client.errors.ServerBusy: the server has no room for the connection; dial again.
@@ -194,7 +202,7 @@ async def dial(
     :raises twisted_rsh.client.errors.SessionLost: the right server has ended the connection already.
     :raises Exception: any other error of the endpoint.
     """
-    links = _LinkFactory(reactor, pins, login_seconds)
+    links = _LinkFactory(reactor, pins, login_seconds, authorities)
     try:
         wrapper = await _cancellable(reactor, endpoint.connect(LinkTLSFactory(links.tls, True, links, reactor)))
     except BaseException as error:
@@ -217,8 +225,14 @@ class _LinkFactory(Factory):
 
     noisy = False
 
-    def __init__(self, clock: IReactorTime, pins: Collection[bytes], login_seconds: float) -> None:
-        self.tls = PinnedClientTLS(*pins)
+    def __init__(
+        self,
+        clock: IReactorTime,
+        pins: Collection[bytes],
+        login_seconds: float,
+        authorities: ServerAuthorities | None = None,
+    ) -> None:
+        self.tls = PinnedClientTLS(*pins, authorities=authorities)
         self.found: Deferred[ClientLink] = Deferred()
         self._clock = clock
         self._pins = pins

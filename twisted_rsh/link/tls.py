@@ -34,6 +34,9 @@ from twisted_rsh.core.limits import PROOF_BYTES
 from twisted_rsh.core.resuming import SECRET_LABEL, secret_context
 from twisted_rsh.trust.fingerprint import certificate_spki_sha256
 
+if typing.TYPE_CHECKING:
+    from twisted_rsh.trust.server_authorities import ServerAuthorities
+
 __all__ = [
     "ALPN",
     "BIO_READ_BYTES",
@@ -367,12 +370,17 @@ class PinnedClientTLS:
 
     :param pins: SHA-256 of each public key that the server may have (its SubjectPublicKeyInfo, RFC 5280), 32 bytes.
         With none, every server is a stranger: that is how a client learns the key of one.
+    :param authorities: vouch for further keys of the server; ``None`` for none.
+    :ivar refusal: why the authorities do not vouch for the stranger's key; empty if there are none.
     :ivar stranger: SHA-256 of the public key of a server that had another key; ``None`` if there was none such, or its
         key cannot be read.
     """
 
-    def __init__(self, *pins: bytes) -> None:
+    def __init__(self, *pins: bytes, authorities: ServerAuthorities | None = None) -> None:
         self._pins = pins
+        self._authorities = authorities
+        self._vouched: tuple[bytes, ...] = ()
+        self.refusal = ""
         self.stranger: bytes | None = None
         self._context = _context()
         self._context.set_alpn_protos([ALPN])
@@ -385,10 +393,29 @@ class PinnedClientTLS:
     def _verify(self, _connection: SSL.Connection, certificate: X509, _error: int, depth: int, _ok: int) -> bool:
         # OpenSSL calls this once for each complaint, such as "self-signed", and the pins decide on all of them.
         digest = _spki_sha256(certificate)
-        if depth == 0 and is_pinned(digest, self._pins):
+        if depth == 0 and (self.expects(digest) or self._is_vouched_for(digest, certificate)):
             return True
         self.stranger = digest
         return False
+
+    def expects(self, digest: bytes | None) -> bool:
+        """Tell whether a key is one that the server may have: pinned, or vouched for in this handshake.
+
+        :param digest: SHA-256 of the public key; ``None`` for one that cannot be read.
+        """
+        return is_pinned(digest, (*self._pins, *self._vouched))
+
+    def _is_vouched_for(self, digest: bytes | None, certificate: X509) -> bool:
+        if self._authorities is None or digest is None:
+            return False
+        try:
+            self.refusal = self._authorities.why_not(dump_certificate(FILETYPE_ASN1, certificate))
+        except Exception:  # noqa: BLE001 - as in _spki_sha256
+            self.refusal = "it cannot be read"
+        if self.refusal:
+            return False
+        self._vouched = (digest,)
+        return True
 
 
 _digest_of = functools.lru_cache(maxsize=1)(certificate_spki_sha256)

@@ -85,6 +85,11 @@ class ConfigFolders:
         return os.path.join(self.config, "server.conf")
 
     @property
+    def server_certificate_path(self) -> str:
+        """The path of the certificate that an SSH authority has made for the server's key."""
+        return os.path.join(self.state, "server", "key-cert.pub")
+
+    @property
     def authorized_keys_path(self) -> str:
         """The path of the file of public keys that may log in, one a line."""
         return os.path.join(self.config, "authorized_keys")

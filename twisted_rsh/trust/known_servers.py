@@ -1,21 +1,27 @@
 """The servers that a client knows: a file of their keys, which the user may read and edit.
 
 A line is ``address fingerprint comment``, such as ``build.example.org:8082 SHA256:... added 2026-01-31``.  An IPv6
-address has brackets.  A server with several keys has several lines, and may have any of them.  Blank lines, and those
+address has brackets.  A server with several keys has several lines, and may have any of them.
+
+A line ``@cert-authority patterns type base64 comment``, as in ssh's ``known_hosts``, is an SSH authority that vouches
+for the keys of servers.  The patterns, with commas between them, are those of hosts, or of addresses with a port; one
+behind ``!`` takes hosts out.  Blank lines, and those
 that ``#`` begins, mean nothing.  A file with any other line is refused as a whole: a typing error must not make a
 server unknown, because the user would then be asked to trust whatever answers.
 """
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from twisted_rsh.trust.files import FileProblem, UntrustedFile, read_trusted_file, update_private_file
 from twisted_rsh.trust.fingerprint import BadFingerprint, format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.ssh_keys import BadKey, parse_public_key
 
 __all__ = [
     "MAX_KNOWN_SERVERS_BYTES",
@@ -36,6 +42,8 @@ MAX_ADDRESS_CHARACTERS = 300
 """Characters of an address at most: the longest name of a host has 253."""
 
 _MAX_PORT = 65535
+
+_AUTHORITY = b"@cert-authority"
 
 _LINE = re.compile(r"[ \t]*(?P<address>[^ \t#][^ \t]*)[ \t]+(?P<fingerprint>[^ \t]+)(?:[ \t]+(?P<comment>.*))?")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -94,6 +102,24 @@ class KnownServers:
         """
         address = format_address(host, port)
         return tuple(dict.fromkeys(server.pin for server in self if server.address == address))
+
+    def authorities(self, host: str, port: int) -> tuple[bytes, ...]:
+        """Return the authorities that vouch for a server's key.
+
+        :param host: its name or address; capitals do not count.
+        :param port: its TCP port.
+        :returns: their keys in SSH's wire format; mostly nothing.
+        """
+        try:
+            data = read_trusted_file(self.path, MAX_KNOWN_SERVERS_BYTES)
+        except FileNotFoundError:
+            return ()
+        if _AUTHORITY not in data:
+            return ()
+        self._parse(data)  # a file with a wrong line is refused as a whole
+        names = (host, format_address(host, port))
+        lines = [line for line in data.split(b"\n") if line.lstrip(b" \t").startswith(_AUTHORITY)]
+        return tuple(key for line in lines if (key := _authority_for(line, names)) is not None)
 
     def add(self, host: str, port: int, pin: bytes, comment: str = "", *, replace: bool = False) -> None:
         """Learn a key of a server.  Nothing happens if it is known already.
@@ -169,6 +195,9 @@ class KnownServers:
         if not text.strip(" \t") or text.lstrip(" \t").startswith("#"):
             return None
         try:
+            if line.lstrip(b" \t").startswith(_AUTHORITY):
+                _authority_for(line, ())
+                return None
             match = _LINE.fullmatch(text)
             if match is None or "\0" in text:
                 raise ValueError("not an address and a fingerprint")
@@ -178,8 +207,31 @@ class KnownServers:
             raise BadKnownServers(
                 self.path,
                 f"line {number} is wrong",
-                "write HOST:PORT SHA256:... and any words, or remove the line",
+                "write HOST:PORT SHA256:... and any words, or @cert-authority HOSTS TYPE KEY, or remove the line",
             ) from None
+
+
+def _authority_for(line: bytes, names: Collection[str]) -> bytes | None:
+    """Return the key of an authority, if it vouches for one of some names.
+
+    :raises ValueError: the line is wrong.
+    """
+    from twisted_rsh.trust.certificates import matches  # only here: few files have such lines
+
+    try:
+        marker, patterns, key_type, encoded, *_ = line.split()
+        blob = base64.b64decode(encoded, validate=True)
+        if marker != _AUTHORITY or parse_public_key(blob).key_type.encode("ascii") != key_type:
+            raise ValueError("another marker or type")
+    except BadKey:
+        raise ValueError("no key") from None
+    counts = False
+    for pattern in patterns.decode("utf-8", "surrogateescape").split(","):
+        if any(matches(pattern.removeprefix("!"), name) for name in names):
+            if pattern.startswith("!"):
+                return None
+            counts = True
+    return blob if counts else None
 
 
 def format_address(host: str, port: int) -> str:

@@ -18,10 +18,21 @@ from twisted_rsh.trust.files import FileProblem, TrustedContent, read_if_changed
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, BadWire, decode_mpint, encode_string, split_strings
 from twisted_rsh.trust.wire_reader import WireReader
 
-__all__ = ["MAX_REVOKED_KEYS_BYTES", "BadRevocationList", "RevocationList", "RevokedKeys", "parse_revocation_list"]
+__all__ = [
+    "MAX_PARTS",
+    "MAX_REVOKED_KEYS_BYTES",
+    "BadRevocationList",
+    "RevocationList",
+    "RevokedKeys",
+    "parse_revocation_list",
+]
 
-MAX_REVOKED_KEYS_BYTES = 1024 * 1024
-"""Bytes of a list at most: 29,000 hashes of keys, or eight million serial numbers in a bitmap."""
+MAX_REVOKED_KEYS_BYTES = 256 * 1024
+"""Bytes of a list at most: 7,000 hashes of keys, or two million serial numbers in a bitmap.  The reactor is held while a
+new list is read, for 30 ms at most."""
+
+MAX_PARTS = 4096
+"""Ranges, bitmaps and other parts of a list at most: a login that shows a certificate looks through the bitmaps."""
 
 _MAGIC: Final = b"SSHKRL\n\0"
 _FORMAT_VERSION = 1
@@ -150,8 +161,7 @@ def _parse_sections(reader: WireReader) -> RevocationList:
         reader.string()
     entries: dict[int, list[bytes]] = {kind: [] for kind in _ENTRY_BYTES}
     certificates: dict[bytes, list[_RevokedCertificates]] = {}
-    while reader.rest:
-        kind, body = reader.byte(), reader.string()
+    for kind, body in _parts(reader):
         if kind in entries:
             entries[kind] += split_strings(body)
         elif kind == _CERTIFICATES:
@@ -168,6 +178,16 @@ def _parse_sections(reader: WireReader) -> RevocationList:
     return RevocationList(keys, sha1, sha256, certificates)
 
 
+def _parts(reader: WireReader) -> Iterator[tuple[int, bytes]]:
+    """Return the types and the contents of what stands in a list or in a section."""
+    for _ in range(MAX_PARTS):
+        if not reader.rest:
+            return
+        yield reader.byte(), reader.string()
+    if reader.rest:
+        raise ValueError(f"has more than {MAX_PARTS} parts")
+
+
 def _parse_certificates(reader: WireReader) -> tuple[bytes, _RevokedCertificates]:
     authority = reader.string()
     reader.string()  # reserved
@@ -175,8 +195,7 @@ def _parse_certificates(reader: WireReader) -> tuple[bytes, _RevokedCertificates
     ranges: list[tuple[int, int]] = []
     bitmaps: list[tuple[int, bytes]] = []
     key_ids: list[bytes] = []
-    while reader.rest:
-        kind, body = reader.byte(), reader.string()
+    for kind, body in _parts(reader):
         if kind == _SERIALS:
             serials += [number for (number,) in struct.iter_unpack(">Q", body)]
         elif kind == _RANGE:

@@ -7,6 +7,7 @@ client, which compares the key with its pin.
 from __future__ import annotations
 
 import datetime as dt
+import os
 import shlex
 from dataclasses import field
 
@@ -61,14 +62,17 @@ class ServerKey:
 def load_or_create_server_key(config: ConfigFolders) -> ServerKey:
     """Read the server's key, or make one if there is none.  Servers that start at the same time get the same key.
 
+    If an SSH authority has certified the key, the certificate in the file beside it goes into that of TLS.
+
     :param config: the user's folders; missing folders are made.
     :returns: the key and a new certificate of it.
-    :raises BadKeyFile: the file does not hold a P-256 key.
+    :raises BadKeyFile: the file does not hold a P-256 key, or that of its SSH certificate holds none of this key.
     :raises UntrustedFile: the file or a folder above it is not safe from other users.
     :raises OSError: the operating system did not allow it.
     """
     path = config.server_key_path
-    return _server_key(_parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem)))
+    key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem))
+    return _server_key(key, _read_certificate(config.server_certificate_path, key))
 
 
 def read_server_key(config: ConfigFolders) -> ServerKey:
@@ -92,8 +96,29 @@ def _make_pem() -> bytes:
     return _generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _server_key(private_key: ec.EllipticCurvePrivateKey) -> ServerKey:
-    return ServerKey(private_key, _make_certificate(private_key), spki_sha256(private_key.public_key()))
+def _server_key(
+    private_key: ec.EllipticCurvePrivateKey, extension: x509.UnrecognizedExtension | None = None
+) -> ServerKey:
+    certificate = _make_certificate(private_key, extension)
+    return ServerKey(private_key, certificate, spki_sha256(private_key.public_key()))
+
+
+def _read_certificate(path: str, key: ec.EllipticCurvePrivateKey) -> x509.UnrecognizedExtension | None:
+    """Read the SSH certificate of a server's key, for its place in that of TLS; ``None`` if there is none."""
+    if not os.path.exists(path):
+        return None
+    # Only here: few servers have one, and a client never.
+    from twisted_rsh.trust.certificates import CertificateKind, read_certificate
+    from twisted_rsh.trust.server_authorities import ssh_blob, wrap_certificate
+
+    certificate = read_certificate(path)
+    if certificate.key.blob != ssh_blob(key.public_key()) or certificate.kind is not CertificateKind.SERVER:
+        raise BadKeyFile(
+            path,
+            "is no server's certificate of the key beside it",
+            f"make it with ssh-keygen -h -s, or run: rm {shlex.quote(path)}",
+        )
+    return wrap_certificate(certificate.blob)
 
 
 def _parse(path: str, pem: bytes) -> ec.EllipticCurvePrivateKey:
@@ -112,9 +137,11 @@ def _parse(path: str, pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _make_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+def _make_certificate(
+    key: ec.EllipticCurvePrivateKey, extension: x509.UnrecognizedExtension | None = None
+) -> x509.Certificate:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, _NAME)])
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -124,5 +151,7 @@ def _make_certificate(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
         .not_valid_after(_VALID_TO)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(_NAME)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .sign(key, SHA256())
     )
+    if extension is not None:
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, SHA256())
