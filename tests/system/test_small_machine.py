@@ -30,7 +30,6 @@ from tests.server_process import PATIENCE
 from tests.system.running import (
     CLIENT_SECONDS,
     SCRIPTS,
-    PATIENCE,
     STOP_SECONDS,
     assert_one_line,
     require,
