@@ -252,6 +252,13 @@ def test_a_named_file_that_is_missing(conf: Path, capfd: pytest.CaptureFixture[s
     assert refusal(capfd, lambda: read(conf, None, "--config", str(conf))) == f"{conf}: No such file or directory"
 
 
+def test_a_file_that_the_system_does_not_give(conf: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: a file that cannot be read, for whatever reason of the system's, is one line, and no defaults instead."""
+    name = "x" * 300
+    line = refusal(capfd, lambda: read(conf, None, "--config", name))
+    assert line == f"{os.getcwd()}/{name}: File name too long"
+
+
 def test_mistakes_of_the_command_line_first(conf: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: an option that does not exist is told, whatever the file says; help needs no file."""
     assert "nonsense" in refusal(capfd, lambda: read(conf, "nonsense", "--nonsense"))

@@ -19,7 +19,7 @@ from twisted_rsh.trust.files import read_trusted_file
 __all__ = ["MAX_CONF_BYTES", "ConfMistake", "Keywords", "Setting", "given_options", "quoted", "read_settings"]
 
 MAX_CONF_BYTES = 64 * 1024
-"""Bytes of a file at most: twenty times a file with every option and a comment for each.  The reactor is held while a
+"""Bytes of a file at most: many times a file with every option and a comment for each.  The reactor is held while a
 running server reads it again."""
 
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|[^\s"]\S*')

@@ -36,7 +36,6 @@ from twisted_rsh.execution.sftp import OFF, OWN, SYSTEM
 from twisted_rsh.execution.trees.control_group import ControlGroup
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
-from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IServerObserver
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.log_level import LOG_LEVELS, set_log_level
@@ -503,7 +502,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             portal,
             config,
             _service_options(options, endpoints, observers),
-            user=cast("LocalUser", cast("SingleUserRealm", portal.realm).user),
+            user=cast("SingleUserRealm", portal.realm).user,
             reread=_Configuration(options, endpoints, observers).reread,
         )
     except NoMetricsLibrary as error:

@@ -171,14 +171,19 @@ async def test_a_server_from_its_start_to_its_stop(tmp_path: Path, monkeypatch: 
     service.startService()
     serving = {"READY": "1", "STATUS": f"serving on 127.0.0.1:{service.tcp_port}"}
     assert manager.told() == [serving]
-    service.sighup_received()
-    told: list[dict[str, str]] = []
-    for _ in range(100):
-        told += manager.told()
-        if len(told) > 1:
-            break
-        await deferLater(reactor, 0.01)
-    assert [told[0]["RELOADING"], *told[1:]] == ["1", serving]
+    conf = tmp_path / "rsh" / "server.conf"
+    stale = f"; the configuration stays as it was: {conf}:1:1: no option is named 'prot'; port is one"
+    for text, more in (("", ""), ("prot 1", stale), ("", "")):
+        conf.write_text(text)
+        service.sighup_received()
+        told: list[dict[str, str]] = []
+        for _ in range(100):
+            told += manager.told()
+            if len(told) > 1:
+                break
+            await deferLater(reactor, 0.01)
+        assert told[0]["RELOADING"] == "1"
+        assert told[1:] == [{**serving, "STATUS": serving["STATUS"] + more}]
     stopping = service.stopService()
     assert manager.told() == [{"STOPPING": "1", "STATUS": "stopping: 0 sessions are told, and their jobs end"}]
     await stopping

@@ -26,10 +26,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.server_process import PATIENCE
 from tests.system.running import (
     CLIENT_SECONDS,
     SCRIPTS,
-    START_SECONDS,
     STOP_SECONDS,
     assert_one_line,
     require,
@@ -87,7 +87,7 @@ SWAPPED = {
 }
 """What is typed in the place of what needs a network."""
 
-ENTER = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root", "--wd=/")
+ENTER = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--root")
 ENVIRONMENT = ("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8")
 
 USERS = {"root#": "root", "client$": "bob"}
@@ -105,7 +105,7 @@ class Machine:
 
     def words(self, command: str, user: str = "root") -> list[str]:
         """The words that type a command there."""
-        enter = ["nsenter", f"--target={self.pid}", *ENTER, "env", "-i", *ENVIRONMENT]
+        enter = ["nsenter", f"--target={self.pid}", *ENTER, "env", "-i", "--chdir=/", *ENVIRONMENT]
         if user == "root":
             return [*enter, "sh", "-c", command]
         return [*enter, "runuser", "-l", user, "-c", f"PATH=/opt/twisted-rsh/bin:$PATH; {command}"]
@@ -186,7 +186,7 @@ def booted(folder: Path) -> Iterator[Machine]:
                 outside.kill()
     finally:
         for path in [*sorted(map(Path, (each for each, _, _ in os.walk(group))), reverse=True)]:
-            wait_until(partial(remove, path), START_SECONDS, f"the end of the processes of {path}")
+            wait_until(partial(remove, path), PATIENCE, f"the end of the processes of {path}")
 
 
 def remove(group: Path) -> bool:
@@ -205,11 +205,11 @@ def wait_for_boot(outside: subprocess.Popen[bytes]) -> Machine:
         pid = children.read_text().strip()
         return bool(pid) and Path(f"/proc/{pid}/comm").read_text() == "systemd\n"
 
-    wait_until(is_systemd, START_SECONDS, "process 1 of the machine")
+    wait_until(is_systemd, PATIENCE, "process 1 of the machine")
     machine = Machine(int(children.read_text()))
     wait_until(
         lambda: machine.run("systemctl is-system-running", status=None).strip() in {"running", "degraded"},
-        START_SECONDS,
+        PATIENCE,
         "the boot of the machine",
     )
     return machine
@@ -225,6 +225,11 @@ def test_the_page(tmp_path: Path) -> None:
         machine.type_section("Start it")
         assert machine.show("ActiveState") == "active"
         machine.type_section("Let a client in")
+        # The unit takes nothing from a job: it has what a login of the account has.
+        look = "grep -E '^(NoNewPrivs|Seccomp|CapBnd)' /proc/self/status; readlink /proc/self/ns/*; umask"
+        of_job = machine.run(f"trsh alice@192.0.2.7 {shlex.quote(look)}", "bob")
+        assert of_job == machine.run(f"runuser -l alice -c {shlex.quote(look)}")
+        assert "NOTIFY_SOCKET" not in machine.run("trsh alice@192.0.2.7 env", "bob")
         pid = machine.show("MainPID")
         with waiting_client(machine, "echo begun; exec sleep 600") as client:
             machine.type_section("Change it")
@@ -232,6 +237,7 @@ def test_the_page(tmp_path: Path) -> None:
             assert client.poll() is None, "the reload has ended a session"
         machine.type_section("Let systemd listen")
         machine.type_section("Keep privileges out")
+        check_watchdog(machine)
         with waiting_client(machine, "trap '' HUP TERM; echo begun; while :; do sleep 600; done") as client:
             began = time.monotonic()
             machine.type_section("Stop it")
@@ -240,6 +246,28 @@ def test_the_page(tmp_path: Path) -> None:
             assert_one_line(client.stderr.read(), "the server is stopping")
             assert client.wait(CLIENT_SECONDS) == 255
         assert (machine.show("ActiveState"), machine.show("Result")) == ("inactive", "success")
+        check_mistake(machine)
+
+
+def check_watchdog(machine: Machine) -> None:
+    """A server that is held is ended and started again; here by a signal, which holds its reactor too."""
+    drop_in = "/run/systemd/system/twisted-rsh@alice.service.d"
+    machine.run(f"mkdir -p {drop_in}; printf '[Service]\\nWatchdogSec=5\\n' > {drop_in}/watchdog.conf")
+    machine.run("systemctl daemon-reload; systemctl restart twisted-rsh@alice.service")
+    held = machine.show("MainPID")
+    machine.run(f"kill -STOP {held}")
+    wait_until(lambda: machine.show("NRestarts") == "1", PATIENCE, "the end of the server that is held")
+    wait_until(lambda: machine.show("ActiveState") == "active", PATIENCE, "the next server")
+    assert machine.show("MainPID") != held
+    machine.run(f"rm {drop_in}/watchdog.conf; systemctl daemon-reload; systemctl restart twisted-rsh@alice.service")
+
+
+def check_mistake(machine: Machine) -> None:
+    """A mistake in the file of options fails the start, and systemd does not try again."""
+    machine.run("runuser -l alice -c 'echo prot 1 > ~/.config/twisted-rsh/server.conf'")
+    assert "failed" in machine.run("systemctl start twisted-rsh@alice.service", status=1)
+    found = [machine.show(name) for name in ("ActiveState", "ExecMainStatus", "NRestarts")]
+    assert found == ["failed", "2", "0"]
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ class SingleUserRealm:
         self._user = user
 
     @property
-    def user(self) -> IShellUser:
+    def user(self) -> Any:
         """The user object that every client gets."""
         return self._user
 

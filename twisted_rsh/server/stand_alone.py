@@ -65,6 +65,7 @@ class StandAloneService(RemoteShellService):
         super().__init__(*arguments)
         self._user = user
         self._reread = reread
+        self._stale: str | None = None
         self._launcher = launcher
         self._trees = trees
         self._sighup = SighupHandler(cast("IReactorFromThreads", self._reactor), self)
@@ -158,8 +159,10 @@ class StandAloneService(RemoteShellService):
             if found is not None and self._user is not None:
                 self._user.change_choices(found.bounds, found.sftp)
         except NOT_REREAD as error:
-            self.log.warn("the configuration stays as it was: {reason}", reason=describe(error))
+            self._stale = f"the configuration stays as it was: {describe(error)}"
+            self.log.warn("{text}", text=self._stale)
             return
+        self._stale = None
         if found is None:
             return
         self.change_options(found.options)
@@ -172,7 +175,8 @@ class StandAloneService(RemoteShellService):
 
     def _tell_ready(self) -> None:
         if self.running:
-            self._systemd.ready(f"serving on {', '.join(self.addresses)}")
+            serving = f"serving on {', '.join(self.addresses)}"
+            self._systemd.ready(serving if self._stale is None else f"{serving}; {self._stale}")
 
     def _stopped(self, result: Failure | None) -> Failure | None:
         self._systemd.close()
