@@ -220,6 +220,17 @@ def test_builtin_that_fails(tmp_path: Path) -> None:
     assert done.stderr.startswith("no-such-shell, typed: ")
 
 
+def test_watching(tmp_path: Path) -> None:
+    """A server without observers and one with each kind have a line and their figures."""
+    path = tmp_path / "watching.json"
+    done = bench(tmp_path, "watching", "--quick", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    medians = json.loads(path.read_text())
+    assert set(medians) == {"nothing", "audit", "audit with text", "metrics", "both"}
+    assert all(figure > 0 for figures in medians.values() for figure in figures.values())
+    assert all(name in done.stdout for name in medians)
+
+
 def test_walks(tmp_path: Path) -> None:
     """A walk has files and hops of both sides, and the table shows the figures that the file of results has."""
     path = tmp_path / "walks.json"

@@ -189,7 +189,7 @@ def test_strings_of_others(char: str) -> None:
 
 
 def test_refusals_are_limited() -> None:
-    """R-09: of one reason there are so many entries a minute; the others are counted when the next comes, or last."""
+    """Of one reason there are so many entries a minute; the others are counted when the next comes, or last."""
     clock, sink = Clock(), Memory()
     log = audit(sink, seconds=clock.seconds)
     for _ in range(REFUSALS_A_MINUTE + 5):

@@ -371,7 +371,7 @@ class Wire:
 
 
 def test_readers_are_bounded() -> None:
-    """R-01: so many connections exist at once; each is cut after its time, silent or not reading."""
+    """So many connections exist at once; each is cut after its time, silent or not reading."""
     clock = Clock()
     readers = _Readers(clock, Metrics(CollectorRegistry()), MetricsPlace(path="/x"))
     connections: list[tuple[Any, Wire]] = []

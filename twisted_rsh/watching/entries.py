@@ -47,6 +47,7 @@ MAX_WORDS = 256
 """Words of a command line that is a list."""
 
 _DIGITS = 3
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class TextForm(enum.Enum):
@@ -129,7 +130,7 @@ def entry_line(entry: dict[str, Any]) -> bytes:
     :param entry: its members, whose texts have bounds.
     """
     # JSON in ASCII has every control character escaped but this one.
-    text = json.dumps(entry, separators=(",", ":")).replace("\x7f", "\\u007f")
+    text = _ENCODER.encode(entry).replace("\x7f", "\\u007f")
     return text.encode("ascii") + b"\n"
 
 
@@ -138,7 +139,7 @@ def utc(seconds: float) -> str:
 
     :param seconds: since 1970.
     """
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _of(event: str, session: SessionInfo, peer: str) -> dict[str, Any]:
@@ -153,11 +154,13 @@ def _of(event: str, session: SessionInfo, peer: str) -> dict[str, Any]:
 
 def _ending(ending: Any) -> dict[str, Any]:
     """Return an ending as an object: the name of its class, and its members."""
-    members = {
-        name: value.value if isinstance(value, enum.Enum) else _short(value) if isinstance(value, str) else value
-        for name, value in dataclasses.asdict(ending).items()
-    }
-    return {"kind": _NAMES[type(ending).__name__], **members}
+    members = {"kind": _NAMES[type(ending).__name__]}
+    for field in dataclasses.fields(ending):
+        value = getattr(ending, field.name)
+        members[field.name] = value.value if isinstance(value, enum.Enum) else value
+        if isinstance(value, str):
+            members[field.name] = _short(value)
+    return members
 
 
 _NAMES = {
@@ -203,5 +206,8 @@ def _short_words(words: Sequence[str]) -> list[str]:
 
 
 def _short(text: str, longest: int = MAX_DETAIL_CHARACTERS) -> str:
+    text = text[:longest]
+    if text.isascii():
+        return text
     # Half a character, which stands for a byte that is no text, is no JSON that every reader takes.
-    return text[:longest].encode("utf-8", "backslashreplace").decode()[:longest]
+    return text.encode("utf-8", "backslashreplace").decode()[:longest]
