@@ -36,8 +36,6 @@ def complete(shell: str, tmp_path: Path) -> Complete:
     def ask(line: str, before: str = "") -> Completions | None:
         script = (SCRIPTS / NAMES[shell]).read_text()
         text = f"set -- {_quoted(line)} mark\n{script}"
-        if shell == "zsh":
-            text = f"trsh-complete() {{\n{script}\n}}\ntrsh-complete {_quoted(line)} mark"
         command = [require_tool(shell), *(["-f"] if shell == "zsh" else []), "-c", f"{before}\n( {text}\n)"]
         answer = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True)
         return _parse(answer.stdout, "mark", line)
@@ -99,6 +97,9 @@ def test_completions_of_the_users_own(complete: Complete, shell: str) -> None:
     assert default == Completions(2, ("plain.txt",))
     assert complete('cat "a') == Completions(2, ('"a file',))
     assert complete("t st", "alias t='tool -x'; complete -W 'start' tool") == Completions(2, ("start",))
+    spaceless = "f() { COMPREPLY=(user@); }; complete -o nospace -F f tool"
+    assert complete("tool us", spaceless) == Completions(2, ("user@",), is_open=True)
+    assert complete("tool us", spaceless.replace("(user@)", "('user ')")) == Completions(2, ("user",))
     assert complete("ssh root@localh") == Completions(11, ("root@localhost",))
 
 
@@ -118,6 +119,7 @@ def test_nothing_changes_in_the_shell(tmp_path: Path) -> None:
         ("mark\na\nab\nac\n.\n", Completions(1, ("ab", "ac"))),
         ("other output\nmark\n\nab\nab\n.\n", Completions(0, ("ab",))),
         ("mark\na\nab\na\x1b[31m\n.\n", Completions(1, ("ab",))),
+        ("mark\na\nab\n-\nother output", Completions(1, ("ab",), is_open=True)),
         ("mark\na\n.\n", None),
         ("mark\na\nab\n", None),
         ("mark\nx\nab\n.\n", None),

@@ -340,6 +340,30 @@ def test_other_shells(tmp_path: Path, console: Console, shell: str) -> None:
         assert "BYE" in terminal.lines
 
 
+def test_completion_system_of_zsh(tmp_path: Path, console: Console) -> None:
+    """Tab asks `compdef`, shows what fits, leaves what stands behind the cursor, and gives a slow function up."""
+    with running_server(tmp_path / "server", require_tool("zsh")) as server:
+        terminal = console(server)
+        terminal.enter("autoload -Uz compinit; compinit -D -u; slowly() { sleep 30 }; compdef slowly slow")
+        terminal.enter(
+            "_tool() { local a=(sto:one sta:two); _describe x a -S @ }; compdef _tool tool; tool() { echo $1 }"
+        )
+        terminal.prompt()
+        terminal.type("tool st && :" + "\x1b[D" * 5)
+        terminal.press_until("\t", lambda: "sta@  sto@" in terminal.lines)
+        terminal.until(lambda: terminal.lines[-1] == f"{PROMPT}tool st && :")
+        terminal.type("o")
+        terminal.press_until("\t", last_is(terminal, f"{PROMPT}tool sto@ && :"))
+        terminal.type("\x03")
+        terminal.prompt()
+        terminal.type("slow x\t")
+        terminal.type("; echo $((40 + 2))")
+        terminal.until(last_is(terminal, f"{PROMPT}slow x; echo $((40 + 2))"))
+        terminal.type("\r")
+        terminal.shows("42")
+        leave(terminal)
+
+
 def test_client_is_suspended_by_its_escape(bash_server: ServerProcess) -> None:
     """``~^Z`` gives the local shell its terminal as it was, at the prompt and while a command runs; ``fg`` goes on."""
     words = " ".join(bash_server.command())

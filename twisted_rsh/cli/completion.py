@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 _KINDS = {"bash": "complete.bash", "zsh": "complete.zsh", "": "complete.sh"}
 """The script for each kind of shell."""
 
+_CANDIDATES = re.compile(r"(?P<texts>(?:.*\n)?)(?P<end>[.-])\n", re.DOTALL)
+"""The candidates, and the last line: a hyphen says that no space follows the only one."""
+
 _ASK_KIND = 'printf "%s\\n" "${BASH_VERSION:+bash}${ZSH_VERSION:+zsh}"'
 
 
@@ -40,10 +44,12 @@ class Completions:
 
     :ivar replaced: characters before the cursor that each of `texts` replaces.
     :ivar texts: at least one.
+    :ivar is_open: whether the only one is to be typed on, such as a user's name before a ``@``: no space follows.
     """
 
     replaced: int
     texts: tuple[str, ...]
+    is_open: bool = False
 
 
 class Completer:
@@ -59,7 +65,6 @@ class Completer:
         self._shell = shell
         self._outputs = outputs
         self._script: str | None = None
-        self._is_zsh = False
         self._job: Job | None = None
 
     async def complete(self, line: str) -> Completions | None:
@@ -76,15 +81,9 @@ class Completer:
             kind = await self._ask(_ASK_KIND, until)
             if kind is None or kind.strip() not in _KINDS:
                 return None
-            self._is_zsh = kind.strip() == "zsh"
             self._script = (_SCRIPTS / _KINDS[kind.strip()]).read_text("utf-8")
         mark = f"trsh-{secrets.token_hex(8)}"
-        arguments = f"{_quoted(line)} {mark}"
-        if self._is_zsh:  # there only a function has local variables
-            text = f"trsh-complete() {{\n{self._script}\n}}\ntrsh-complete {arguments}"
-        else:
-            text = f"set -- {arguments}\n{self._script}"
-        answer = await self._ask(text, until)
+        answer = await self._ask(f"set -- {_quoted(line)} {mark}\n{self._script}", until)
         return None if answer is None else _parse(answer, mark, line)
 
     async def stop(self) -> None:
@@ -123,14 +122,14 @@ def _quoted(line: str) -> str:
 
 
 def _parse(answer: str, mark: str, line: str) -> Completions | None:
-    """Read what a script has written about a line; other output may stand before it."""
+    """Read what a script has written about a line; other output may stand before and behind it."""
     _, found, rest = answer.partition(f"{mark}\n")
     word, _, rest = rest.partition("\n")
-    texts, dot, _ = rest.rpartition(".\n")
-    if not (found and dot and line.endswith(word)):
+    whole = _CANDIDATES.match(rest)
+    if not (found and whole and line.endswith(word)):
         return None
-    listed = tuple(dict.fromkeys(text for text in texts.split("\n") if text and text == printable(text)))
-    return Completions(len(word), listed) if listed else None
+    listed = tuple(dict.fromkeys(text for text in whole["texts"].split("\n") if text and text == printable(text)))
+    return Completions(len(word), listed, is_open=whole["end"] == "-") if listed else None
 
 
 def common_start(texts: tuple[str, ...]) -> str:

@@ -240,7 +240,7 @@ class EditedPrompt:
         typed = before[len(before) - found.replaced :]
         common = common_start(found.texts)
         if len(found.texts) == 1:
-            common += "" if common.endswith(("/", "=", " ")) else " "
+            common += "" if found.is_open or common.endswith(("/", "=", " ")) else " "
         elif len(common) <= len(typed):
             for line in in_columns(found.texts, self._session.output.get_size().columns):
                 self._outputs.tell_line(line)

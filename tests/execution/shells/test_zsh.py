@@ -154,7 +154,7 @@ async def test_interrupt_that_stops_the_hooks(
     """A zsh that reads its next command from the user's input gets one more interrupt and a line; then it is lost."""
     rig = await started(tmp_path, on_terminal)
     monkeypatch.setattr("twisted_rsh.execution.shells.zsh._reads_input", lambda pid, folder: True)
-    command, owner = rig.begin("trap 'echo caught' INT; echo go; read x; echo got:$x:; read y; echo NO")
+    _, owner = rig.begin("trap 'echo caught' INT; echo go; read x; echo got:$x:; read y; echo NO")
     await owner.more_output(2)
     rig.shell.interrupt(signal.SIGINT)
     await owner.when(lambda: b"got::" in owner.stdout)

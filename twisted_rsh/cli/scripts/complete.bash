@@ -1,5 +1,6 @@
 # Complete the line in $1 as this bash would; runs in a subshell of it.  $2 begins the answer.  Behind it come a line with
-# the end of the line that a candidate replaces, a line for each candidate, quoted, and a line with a dot.
+# the end of the line that a candidate replaces, a line for each candidate, quoted, and a line with a dot, or with a hyphen
+# if no space follows the only candidate.
 exec 2>/dev/null </dev/null
 exec {__out}>&1 >/dev/null
 shopt -u nocasematch; set +eux -f
@@ -57,10 +58,11 @@ __hosts() {
   done
 }
 
-COMPREPLY=() __files= __names= __filenames=
+COMPREPLY=() __files= __filenames= __last=.
 compopt() {
   while (($#)); do
     [[ $1 == -o && $2 == @(filenames|default|bashdefault|dirnames) ]] && __filenames=$2
+    [[ $2 == nospace ]] && case $1 in -o) __last=- ;; +o) __last=. ;; esac
     shift
   done
   return 0
@@ -149,5 +151,6 @@ __quoted() {
       __quoted "$__one"
     else printf '%s\n' "${__open}${__one% }"; fi
   done
-  printf '.\n'
+  [[ $__files || ${COMPREPLY[0]-} == *' ' ]] && __last=.
+  printf '%s\n' "$__last"
 } >&"$__out"

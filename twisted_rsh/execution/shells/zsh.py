@@ -235,14 +235,13 @@ class ZshTalk:
     def ask(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.ask`."""
         process = self._process
-        if self._is_running and process is not None and process.pid is not None:
-            if _reads_input(process.pid, self._path):
-                if self._is_interrupted and not self._is_repeated:
-                    self._repeat_interrupt(process, process.pid)
-                else:
-                    reason = "the command has taken away the hooks by which zsh reports; the shell was ended"
-                    self._listener.give_up(reason)
-                return
+        pid = None if process is None else process.pid
+        if self._is_running and process is not None and pid is not None and _reads_input(pid, self._path):
+            if self._is_interrupted and not self._is_repeated:
+                self._repeat_interrupt(process, pid)
+            else:
+                self._listener.give_up("the command has taken away the hooks by which zsh reports; the shell was ended")
+            return
         if not self._commands.buffered():
             self.number += 1
             self._questions.append(self.number)

@@ -188,6 +188,9 @@ MAILCHECK=0
 builtin zmodload zsh/system zsh/parameter
 builtin typeset -gAH __twisted_rsh
 __twisted_rsh=(n 0 at 0 fd 0 own 0 rest 0 lines 0 file 0 options 0)
+# An aside runs under the options of the hooks; a completion takes these.
+builtin typeset -gAH __twisted_rsh_set
+__twisted_rsh_set=("${(@kv)options[@]}")
 builtin emulate %(emulation)s -c %(hooks)s
 __twisted_rsh_options() {
   { %(options)s } 2>/dev/null
