@@ -16,7 +16,7 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.shell_state import ShellState
 
-__all__ = ["IJob", "IJobOwner", "IShellJob", "IShellUser", "ISuspensionListener", "JobRefused"]
+__all__ = ["IJob", "IJobOwner", "ILimitedUser", "IShellJob", "IShellUser", "ISuspensionListener", "JobRefused"]
 
 
 class JobRefused(Error):
@@ -184,4 +184,20 @@ class IShellUser(Interface):
         :param owner: takes the job's output and ending; it may provide :class:`ISuspensionListener` as well.
         :returns: the running job; for a request with a `shell` it provides :class:`IShellJob`.
         :raises JobRefused: the job does not run; nothing was started.
+        """
+
+
+class ILimitedUser(IShellUser):
+    """A user that can bound what the processes of its jobs use.
+
+    A login whose key has such a bound in ``authorized_keys`` is refused where the user object does not provide this.
+    """
+
+    def limit(*, cpu: float | None, memory: int | None, processes: int | None) -> IShellUser:
+        """Return the same user with narrower bounds; this one stays as it is.
+
+        :param cpu: seconds of processor time of each job; ``None`` for no further bound, and so are the others.
+        :param memory: bytes of memory of each job.
+        :param processes: processes of each job.
+        :raises ValueError: this system cannot keep such bounds.
         """

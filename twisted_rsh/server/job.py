@@ -117,7 +117,7 @@ class ChannelJob:
         :param shell: the persistent shell to run it in; ``None`` for a job of its own.
         """
         self._session.core.listen(self.channel, self)
-        user = self._session.login.user
+        user = self._session.login.runner
         self._encoding = user.encoding
         bound = self._session.sessions.capacity.enter_job(is_kept=self._is_kept)
         if bound is not None:

@@ -19,7 +19,7 @@ from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.exposure import show_address, warnings_about
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.invitations import Invitations
-from twisted_rsh.server.key_watch import KeyFileWatch
+from twisted_rsh.server.key_watch import KeyFileWatch, KeyLineCheck
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
@@ -71,11 +71,18 @@ class RemoteShellService(Service):
         self.instance_id = secrets.token_hex(INSTANCE_ID_BYTES)
         clock = cast("IReactorTime", reactor)
         # An invitation adds a key to a file, which means something only where a checker reads that file.
-        reads_files = any(isinstance(checker, AuthorizedKeysChecker) for checker in portal.checkers.values())
-        self._invitations = Invitations(clock, self._config) if reads_files else None
+        checkers = (checker for checker in portal.checkers.values() if isinstance(checker, AuthorizedKeysChecker))
+        self._key_files: AuthorizedKeysChecker | None = next(checkers, None)
+        self._invitations = None if self._key_files is None else Invitations(clock, self._config)
         self._factory = RemoteShellFactory(clock, portal, self._key, self.instance_id, self._options, self._invitations)
         paths = (self._config.authorized_keys_path, self._config.client_public_key_path)
-        self._key_watch = KeyFileWatch(clock, paths, self.recheck_keys) if reads_files else None
+        self._key_watch = KeyFileWatch(
+            clock,
+            () if self._key_files is None else paths,
+            self._keys_changed,
+            lambda: self._factory.sessions.has_expired,
+        )
+        self._line_check: KeyLineCheck | None = None
         self._ports: list[IListeningPort] = []
         self._controls: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None
@@ -123,10 +130,10 @@ class RemoteShellService(Service):
     def recheck_keys(self) -> Deferred[int]:
         """Ask the portal again about the key of every session, with a connection or without.
 
-        A session whose key may not log in any more ends, with its jobs, and its client learns why.  A session stays if
-        the portal breaks when it is asked about its key.  Call this when you have taken the right to log in away from a
-        key; ``twistd rsh`` does so at SIGHUP.  With the portal of :func:`twisted_rsh.server.local_portal` the service
-        does so itself when the files of keys have changed.
+        A session whose key may not log in any more, or may do less than before, ends, with its jobs, and its client
+        learns why.  A session stays if the portal breaks when it is asked about its key.  Call this when you have taken
+        the right to log in away from a key; ``twistd rsh`` does so at SIGHUP.  With the portal of
+        :func:`twisted_rsh.server.local_portal` the service does so itself when the files of keys have changed.
 
         :returns: fires with the number of sessions that were ended, and never fails.
         """
@@ -182,8 +189,8 @@ class RemoteShellService(Service):
             self.cannot_serve(error)
             await stop_listening([*ports, *controls])
             raise
-        if self._key_watch is not None:
-            self._key_watch.start()
+        self._key_watch.start()
+        self._check_key_lines()
         self.log.info(
             "rsh listens on {addresses}; its key is {fingerprint}",
             addresses=", ".join(show_address(port.getHost()) for port in ports),
@@ -194,8 +201,9 @@ class RemoteShellService(Service):
         return ports
 
     async def _stop(self) -> None:
-        if self._key_watch is not None:
-            self._key_watch.stop()
+        self._key_watch.stop()
+        if self._line_check is not None:
+            self._line_check.stop()
         if self._listening is not None:
             self._listening.cancel()
             self._listening.addErrback(_trap_cancel)
@@ -205,6 +213,18 @@ class RemoteShellService(Service):
         controls, self._controls = self._controls, []
         await stop_listening([*ports, *controls])
         await self._factory.go_away("the server is stopping")
+
+    def _keys_changed(self) -> None:
+        self.recheck_keys()
+        self._check_key_lines()
+
+    def _check_key_lines(self) -> None:
+        if self._line_check is not None:
+            self._line_check.stop()
+        if self._key_files is not None:
+            clock = cast("IReactorTime", self._reactor)
+            self._line_check = KeyLineCheck(clock, self._factory.sessions.turns, self._key_files.problems())
+            self._line_check.start()
 
     def _remove_records(self) -> None:
         for number in self._addresses():

@@ -7,7 +7,8 @@ it.  So no checker of an embedding application can leave out that proof.
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -20,6 +21,7 @@ from zope.interface import Attribute, implementer
 from twisted_rsh.limited_log import RateLimitedLog
 from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.policy import UNRESTRICTED, KeyPolicy
 from twisted_rsh.trust.sshsig import encode_user
 
 __all__ = ["AuthorizedKeysChecker", "IVerifiedKey", "VerifiedKey"]
@@ -34,24 +36,59 @@ class IVerifiedKey(ICredentials):
 
     fingerprint: str = Attribute("The key's name for the log, as ssh-keygen -l prints it.")
 
-    peer: str = Attribute("The client's address, for the log.")
+    peer: str = Attribute("The client's address and port, for the log.")
+
+    address: str = Attribute("The client's IP address; empty where it has none, as on a Unix socket.")
+
+    policy: KeyPolicy = Attribute(
+        "What the key may do: everything, until :meth:`restrict` is called.  The server keeps it to the end of the "
+        "session.  A realm finds it in its ``mind``, which is this credential."
+    )
+
+    def restrict(policy: KeyPolicy) -> None:  # noqa: N805 - an interface's
+        """Say what the key may do, in place of what was said before.  A checker calls it before it agrees.
+
+        :param policy: the policy.  The server refuses the login if the policy does not let the key in from this address
+            or at this time.
+        """
 
 
 @implementer(IVerifiedKey)
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VerifiedKey:
     """The credential of a login.  Make it only of a key that :func:`twisted_rsh.trust.sshsig.verify_login` returned.
 
     :ivar user: the user name to log in as.
     :ivar key_blob: the public key in SSH's wire format.
     :ivar fingerprint: the key's name for the log.
-    :ivar peer: the client's address, for the log.
+    :ivar peer: the client's address and port, for the log.
+    :ivar address: the client's IP address, or empty.
+    :ivar policy: what the key may do.
     """
 
     user: str
     key_blob: bytes
     fingerprint: str
     peer: str
+    address: str = ""
+    policy: KeyPolicy = UNRESTRICTED
+
+    def restrict(self, policy: KeyPolicy) -> None:
+        """See :meth:`IVerifiedKey.restrict`."""
+        self.policy = policy
+
+    def unrestricted(self, peer: str | None = None, address: str | None = None) -> VerifiedKey:
+        """Return the same key, to ask a portal about it again.
+
+        :param peer: the client's address and port by now; ``None`` for the same, and so is the other.
+        :param address: its IP address by now.
+        """
+        return replace(
+            self,
+            peer=self.peer if peer is None else peer,
+            address=self.address if address is None else address,
+            policy=UNRESTRICTED,
+        )
 
 
 @implementer(ICredentialsChecker)
@@ -74,19 +111,34 @@ class AuthorizedKeysChecker:
         self._user = user
         self._limited_log = RateLimitedLog(self.log)
 
+    def problems(self) -> Iterator[str | None]:
+        """Read the files if they have changed, and look through all their lines, one in each step.
+
+        :returns: as that of :meth:`twisted_rsh.trust.authorized_keys.KeyFiles.problems`, what is wrong with a whole
+            file included.
+        :raises OSError: the system has no descriptors or no memory left to read the files.
+        """
+        yield from self._files.look()
+        yield from self._files.problems()
+
     def requestAvatarId(self, credentials: IVerifiedKey) -> Deferred[bytes | tuple[()]]:
         """Decide about a login.  An unknown user costs the same work as an unknown key.
 
         :param credentials: the user name and the key.
         :returns: fires with the user's name, encoded by :func:`twisted_rsh.trust.sshsig.encode_user`, or fails with
-            ``UnauthorizedLogin``.
+            ``UnauthorizedLogin``.  The credential then has the policy of the key's line.
         :raises OSError: the system has no descriptors or no memory left to read the files.
         """
         same_user = hmac.compare_digest(_comparable(credentials.user), _comparable(self._user))
         for warning in self._files.look():
             self._limited_log.warn("{warning}", warning=warning)
-        known_key = self._files.grant(credentials.key_blob)
-        if same_user & known_key:
+        key, address = credentials.key_blob, credentials.address
+        policy = self._files.grant(key, address)
+        if policy is None:
+            for reason in self._files.reasons(key, address):
+                self._limited_log.info("{key}: {reason}", key=credentials.fingerprint, reason=reason)
+        elif same_user:
+            credentials.restrict(policy)
             return succeed(encode_user(self._user))
         return fail(UnauthorizedLogin("this user cannot log in with this key"))
 
