@@ -29,16 +29,27 @@ if TYPE_CHECKING:
     from twisted_rsh.execution.trees.limits import UsageLimits
     from twisted_rsh.execution.trees.trees import JobTrees
     from twisted_rsh.execution.user import LocalUser
-    from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, ISuspensionListener, JobRefused
+    from twisted_rsh.interfaces import (
+        IJob,
+        IJobOwner,
+        ILimitedUser,
+        IShellJob,
+        IShellUser,
+        ISuspensionListener,
+        JobRefused,
+    )
     from twisted_rsh.server.options import ServiceOptions
     from twisted_rsh.server.portal import SingleUserRealm, local_portal
     from twisted_rsh.server.service import RemoteShellService
+    from twisted_rsh.trust.addresses import AddressList, parse_addresses
     from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey
     from twisted_rsh.trust.files import FileProblem
     from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
+    from twisted_rsh.trust.policy import KeyPolicy
 
 _MODULES = {
     "Account": "twisted_rsh.execution.account",
+    "AddressList": "twisted_rsh.trust.addresses",
     "AuthorizedKeysChecker": "twisted_rsh.trust.cred",
     "BackgroundJob": "twisted_rsh.core.shell_state",
     "ConfigFolders": "twisted_rsh.trust.home",
@@ -50,6 +61,7 @@ _MODULES = {
     "HomeUnknown": "twisted_rsh.trust.home",
     "IJob": "twisted_rsh.interfaces",
     "IJobOwner": "twisted_rsh.interfaces",
+    "ILimitedUser": "twisted_rsh.interfaces",
     "IShellJob": "twisted_rsh.interfaces",
     "IShellUser": "twisted_rsh.interfaces",
     "ISuspensionListener": "twisted_rsh.interfaces",
@@ -59,11 +71,13 @@ _MODULES = {
     "JobRequest": "twisted_rsh.core.requests",
     "JobState": "twisted_rsh.core.shell_state",
     "JobTrees": "twisted_rsh.execution.trees.trees",
+    "KeyPolicy": "twisted_rsh.trust.policy",
     "Limit": "twisted_rsh.core.endings",
     "LimitReached": "twisted_rsh.core.endings",
     "local_portal": "twisted_rsh.server.portal",
     "LocalUser": "twisted_rsh.execution.user",
     "OutcomeUnknown": "twisted_rsh.core.endings",
+    "parse_addresses": "twisted_rsh.trust.addresses",
     "RefusalReason": "twisted_rsh.core.endings",
     "Refused": "twisted_rsh.core.endings",
     "RemoteShellService": "twisted_rsh.server.service",
@@ -83,6 +97,7 @@ _MODULES = {
 __all__ = [
     "DEFAULT_PORT",
     "Account",
+    "AddressList",
     "AuthorizedKeysChecker",
     "BackgroundJob",
     "ConfigFolders",
@@ -93,6 +108,7 @@ __all__ = [
     "HomeUnknown",
     "IJob",
     "IJobOwner",
+    "ILimitedUser",
     "IShellJob",
     "IShellUser",
     "ISuspensionListener",
@@ -102,6 +118,7 @@ __all__ = [
     "JobRequest",
     "JobState",
     "JobTrees",
+    "KeyPolicy",
     "Limit",
     "LimitReached",
     "LocalUser",
@@ -119,6 +136,7 @@ __all__ = [
     "TimedOut",
     "UsageLimits",
     "local_portal",
+    "parse_addresses",
     "use_steady_clock",
 ]
 

@@ -22,7 +22,7 @@ from twisted_rsh.trust.policy import KeyPolicy
 if TYPE_CHECKING:
     from twisted_rsh.server.sessions import Sessions
 
-__all__ = ["OBSERVER_SUBSYSTEM", "CannotLimit", "Observer", "runner_for"]
+__all__ = ["OBSERVER_SUBSYSTEM", "CannotLimit", "Observer", "SessionsList", "runner_for"]
 
 OBSERVER_SUBSYSTEM = "sessions"
 """The subsystem that an observer may ask for: the list of the server's sessions and their jobs."""

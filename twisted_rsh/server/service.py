@@ -80,7 +80,7 @@ class RemoteShellService(Service):
             clock,
             () if self._key_files is None else paths,
             self._keys_changed,
-            lambda: self._factory.sessions.has_expired,
+            self._factory.sessions.any_expired,
         )
         self._line_check: KeyLineCheck | None = None
         self._ports: list[IListeningPort] = []

@@ -157,9 +157,8 @@ class Sessions:
         if not self._jobs_of_key[key]:
             del self._jobs_of_key[key]
 
-    @property
-    def has_expired(self) -> bool:
-        """Whether a session has a key whose time is over, so that :meth:`recheck_keys` is due."""
+    def any_expired(self) -> bool:
+        """Tell whether a session has a key whose time is over, so that :meth:`recheck_keys` is due."""
         now = time.time()
         return any(session.login.credentials.policy.is_over(now) for session in self._sessions.values())
 

@@ -95,7 +95,8 @@ class AuthorizedKeys:
 
     :param lines: its lines, without their ends.
     :param numbers: for the text of each key the numbers, from 1, of the lines that have it.
-    :param ignored: the numbers of the lines that have nothing like a key, and are neither blank nor a comment.
+    :param ignored: the numbers of the lines without anything like a key, or with a NUL, that are neither blank nor a
+        comment.
     :ivar ignored: as above.
     """
 
@@ -145,10 +146,11 @@ def parse_authorized_keys(data: bytes) -> AuthorizedKeys:
         texts = _KEY_TEXT.findall(line)
         if _is_comment(line):
             continue
+        if not texts or b"\0" in line:
+            ignored.append(number)
+            continue
         for text in dict.fromkeys(texts):
             numbers.setdefault(text, []).append(number)
-        if not texts:
-            ignored.append(number)
     return AuthorizedKeys(lines, numbers, tuple(ignored))
 
 
@@ -308,8 +310,6 @@ def _parse_line(number: int, line: bytes) -> Line:
     text = line.removesuffix(b"\r").strip(b" \t")
     if len(text) > MAX_LINE_BYTES:
         return LineProblem(number, f"it has more than {MAX_LINE_BYTES} bytes")
-    if b"\0" in text:
-        return LineProblem(number, "it has a NUL")
     options = KeyOptions()
     if not is_key_type(_BLANK.split(text, maxsplit=1)[0]):
         end = end_of_options(text)
