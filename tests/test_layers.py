@@ -48,7 +48,8 @@ LAYERS = {
     "files": {"files"},
     # The programs: nothing imports them.
     "inviting": {"server", "trust", "core"},
-    "manage": {"inviting", "server", "clock", "trust", "core"},
+    "rotating": {"server", "trust", "core"},
+    "manage": {"inviting", "rotating", "server", "clock", "trust", "core"},
     "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
     "trshctl.__main__": {"", "trshctl", "cli", "client", "clock", "trust", "core"},  # as below
     "server.__main__": {"tap", "server"},

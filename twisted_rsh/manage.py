@@ -1,7 +1,8 @@
 """``twisted-rsh``: what the account of a server does with it beside running it.
 
 ``sessions`` lists the sessions of this account's servers on this machine, and ends them; ``invite`` and ``enroll-key``
-let further clients in (:mod:`twisted_rsh.inviting`).
+let further clients in (:mod:`twisted_rsh.inviting`); ``rotate`` changes the key of the server
+(:mod:`twisted_rsh.rotating`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from twisted.protocols.amp import AMP
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
 from twisted_rsh.inviting import InviteOptions, KeyOptions, enroll_key, invite, parse_duration, parse_place
+from twisted_rsh.rotating import RotateOptions, rotate
 from twisted_rsh.server.control import EndSession, NextSession
 from twisted_rsh.server.control_client import Problem, answer_of, config_folders, connect_to_control, control_ports
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS
@@ -58,7 +60,7 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(USAGE_STATUS)
 
 
-def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | KeyOptions:
+def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | KeyOptions | RotateOptions:
     """Read the command line.
 
     :param words: its words, without the program's name.
@@ -92,7 +94,9 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | Ke
         help="name or address, and port, by which the client reaches the server",
     )
     enrolling = commands.add_parser("enroll-key", help="let a key in whose public line is on stdin; for trshctl")
-    for command in (sessions, inviting, enrolling):
+    rotating = commands.add_parser("rotate", help="give the server another key, which its clients learn in time")
+    rotating.add_argument("--finish", action="store_true", help="let the server have that key from its next start on")
+    for command in (sessions, inviting, enrolling, rotating):
         command.add_argument(
             "--config-dir", metavar="FOLDER", help="folder of the keys and records, as given to the server"
         )
@@ -102,6 +106,8 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions | InviteOptions | Ke
         return InviteOptions(
             config_dir=options.config_dir, seconds=options.ttl, port=options.port, host=host, shown_port=port
         )
+    if options.command == "rotate":
+        return RotateOptions(config_dir=options.config_dir, finish=options.finish)
     if options.command == "enroll-key":
         return KeyOptions(config_dir=options.config_dir)
     return SessionOptions(config_dir=options.config_dir, end=tuple(options.end), as_json=options.json)
@@ -134,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 text = await manage_sessions(reactor, options)
             elif isinstance(options, InviteOptions):
                 text = await invite(reactor, options)
+            elif isinstance(options, RotateOptions):
+                text = rotate(options)
             else:
                 text = enroll_key(options, sys.stdin.buffer)
         except Error as problem:

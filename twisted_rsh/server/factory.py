@@ -33,6 +33,7 @@ class RemoteShellFactory(Factory):
     :ivar clock: as above.
     :ivar portal: as above.
     :ivar key: as above.
+    :ivar next_key: the key that the server will have, which each login announces; ``None`` for the same.
     :ivar instance_id: as above.
     :ivar options: as above.
     :ivar invitations: as above.
@@ -57,6 +58,7 @@ class RemoteShellFactory(Factory):
         self.clock = clock
         self.portal = portal
         self.key = key
+        self.next_key: ServerKey | None = None
         self.instance_id = instance_id
         self.options = options
         self.invitations = invitations

@@ -27,6 +27,7 @@ from twisted_rsh.server.session import SHOWN_ID_DIGITS, DurableSession, LoggedIn
 from twisted_rsh.server.strangers import Offence
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.files import FileProblem
+from twisted_rsh.trust.rotation import announce
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
 from twisted_rsh.trust.sshsig import verify_login
 
@@ -260,8 +261,13 @@ class ServerLink(FramedLink):
 
     def _welcome(self, login: LoggedIn) -> None:
         identifier = self.factory.sessions.new_identifier()
+        factory, following = self.factory, self.factory.next_key
         answer, core = self._login.accept(
-            identifier, self.factory.instance_id, self.factory.options.limits, self.clock.seconds()
+            identifier,
+            factory.instance_id,
+            factory.options.limits,
+            self.clock.seconds(),
+            None if following is None else announce(factory.key, following, exporter(self.tls)),
         )
         session = self.factory.sessions.begin(identifier, core, link_secret(self.tls, identifier, 0), login)
         _log.info(

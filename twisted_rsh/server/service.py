@@ -23,10 +23,11 @@ from twisted_rsh.server.key_watch import KeyFileWatch, KeyLineCheck
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
-from twisted_rsh.trust.files import ensure_private_folder
+from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import ServerRecord, remove_record, write_record
+from twisted_rsh.trust.rotation import next_server_key
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["RemoteShellService"]
@@ -82,6 +83,8 @@ class RemoteShellService(Service):
             self._keys_changed,
             self._factory.sessions.any_expired,
         )
+        rotating = (self._config.next_server_key_path, self._config.server_key_path)
+        self._rotation_watch = KeyFileWatch(clock, rotating, self._find_next_key)
         self._line_check: KeyLineCheck | None = None
         self._ports: list[IListeningPort] = []
         self._controls: list[IListeningPort] = []
@@ -190,6 +193,8 @@ class RemoteShellService(Service):
             await stop_listening([*ports, *controls])
             raise
         self._key_watch.start()
+        self._rotation_watch.start()
+        self._find_next_key()
         self._check_key_lines()
         self.log.info(
             "rsh listens on {addresses}; its key is {fingerprint}",
@@ -202,6 +207,7 @@ class RemoteShellService(Service):
 
     async def _stop(self) -> None:
         self._key_watch.stop()
+        self._rotation_watch.stop()
         if self._line_check is not None:
             self._line_check.stop()
         if self._listening is not None:
@@ -213,6 +219,18 @@ class RemoteShellService(Service):
         controls, self._controls = self._controls, []
         await stop_listening([*ports, *controls])
         await self._factory.go_away("the server is stopping")
+
+    def _find_next_key(self) -> None:
+        """Announce the key that the server will have from its next start on, if that is another."""
+        before = self._factory.next_key
+        try:
+            following = next_server_key(self._config, self._key)
+        except (FileProblem, OSError) as error:
+            following = None
+            self.log.warn("the server's next key is not announced: {error}", error=str(error))
+        self._factory.next_key = following
+        if following is not None and (before is None or before.spki_sha256 != following.spki_sha256):
+            self.log.info("clients that log in learn the next key, {fingerprint}", fingerprint=following.fingerprint)
 
     def _keys_changed(self) -> None:
         self.recheck_keys()

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from twisted_rsh.core.values import dataclass
-from twisted_rsh.trust.files import BadKeyFile, read_or_create_secret_file
+from twisted_rsh.trust.files import BadKeyFile, read_or_create_secret_file, read_secret_file
 from twisted_rsh.trust.fingerprint import format_fingerprint, spki_sha256
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["MAX_KEY_FILE_BYTES", "ServerKey", "load_or_create_server_key"]
+__all__ = ["MAX_KEY_FILE_BYTES", "ServerKey", "load_or_create_server_key", "load_server_key", "make_key_file"]
 
 MAX_KEY_FILE_BYTES = 16 * 1024
 """Bytes of a private key's file at most.  The largest accepted key, RSA of 8192 bits, takes 6.4 KiB."""
@@ -68,15 +68,27 @@ def load_or_create_server_key(config: ConfigFolders) -> ServerKey:
     :raises OSError: the operating system did not allow it.
     """
     path = config.server_key_path
-    return _server_key(_parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem)))
+    return _server_key(_parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, make_key_file)))
+
+
+def load_server_key(path: str) -> ServerKey:
+    """Read the key of a server from a file.
+
+    :raises FileNotFoundError: there is no such file.
+    :raises BadKeyFile: the file does not hold a P-256 key.
+    :raises UntrustedFile: the file or a folder above it is not safe from other users.
+    :raises OSError: the operating system did not allow it.
+    """
+    return _server_key(_parse(path, read_secret_file(path, MAX_KEY_FILE_BYTES)))
+
+
+def make_key_file() -> bytes:
+    """Make a new key, as the content of a file of its own."""
+    return _generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _generate() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
-
-
-def _make_pem() -> bytes:
-    return _generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _server_key(private_key: ec.EllipticCurvePrivateKey) -> ServerKey:
