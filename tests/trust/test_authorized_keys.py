@@ -347,6 +347,36 @@ def test_the_line_that_decides(config: ConfigFolders, keys_path: Path) -> None:
     assert list(files.problems()) == [first, None, None, None, None]
 
 
+def test_authorities(config: ConfigFolders, keys_path: Path) -> None:
+    """A line of a certificate authority lets its key in nowhere, and has the policy of what it certifies."""
+    lines = [
+        b'cert-authority,principals="a,b",no-pty ' + GOOD,
+        b"restrict " + GOOD,
+        b"cert-authority " + line_of(OTHER),
+    ]
+    create_private_file(str(keys_path), b"\n".join(lines))
+    files = KeyFiles(config)
+    files.look()
+    (authority,) = files.authorities(BLOB)
+    assert (authority.number, authority.options.principals) == (1, ("a", "b"))
+    assert not authority.options.policy.has_terminals
+    policy = files.grant(BLOB)
+    assert policy is not None
+    assert policy.accepted_environment == ()
+    assert not grants(files, OTHER)
+
+
+def test_other_spelling_of_a_key() -> None:
+    """A key whose Base64 has stray bits behind its last byte grants nothing: each key has one spelling."""
+    blob = key_blob("ecdsa-sha2-nistp256")
+    text = line_of(blob)
+    assert text.endswith(b"=")
+    other = text[:-2] + bytes([text[-2] + 1]) + b"="
+    assert base64.b64decode(other.split(b" ")[1]) == blob
+    assert parse_authorized_keys(text).blobs == {blob}
+    assert wrong_lines(parse_authorized_keys(other)) == (1,)
+
+
 def test_own_key_with_a_line(config: ConfigFolders, keys_path: Path) -> None:
     """A line for the user's own client key decides, also where it grants nothing; a comment does not."""
     own = load_or_create_client_key(config).blob

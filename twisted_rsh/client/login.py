@@ -94,15 +94,19 @@ def _announces(accepted: AuthOk) -> bool:
     return (accepted.next_key, accepted.next_key_proof, accepted.next_key_signature) != (None, None, None)
 
 
-def _check_next_key(link: ClientLink, accepted: AuthOk) -> bytes:
-    """Check the announcement of the server's next key, and return its pin; end the link if it does not hold."""
+def _check_next_key(link: ClientLink, accepted: AuthOk) -> bytes | None:
+    """Check the announcement of the server's next key, and return its pin; end the link if it does not hold.
+
+    A link on which the server shows no key has nothing to check it with, so that nothing is learnt.
+    """
     from twisted_rsh.trust.rotation import BadAnnouncement, verify_announcement  # only here: few servers announce one
 
     announced = NextKey(
         accepted.next_key or b"", proof=accepted.next_key_proof or b"", signature=accepted.next_key_signature or b""
     )
     certificate = link.tls.getHandle().get_peer_certificate()
-    assert certificate is not None  # its key is the one that the client expected
+    if certificate is None:
+        return None
     try:
         return verify_announcement(announced, certificate.to_cryptography().public_key(), exporter(link.tls))
     except BadAnnouncement as error:

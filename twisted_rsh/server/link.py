@@ -168,7 +168,7 @@ class ServerLink(FramedLink):
             return
         if (claim.invitation, claim.invitation_proof) != (None, None) and not self._is_invited(claim):
             return
-        credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer, self.peer_address)
+        credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer, address=self.peer_address)
         answer = ask_portal(self.factory.portal, credentials)
         answer.addBoth(self._portal_answered, credentials)
 

@@ -44,7 +44,7 @@ MAX_AUTHORIZED_KEYS_LINES = 4096
 MAX_LINE_BYTES = 8 * 1024
 """Bytes of a line with a key at most: the longest key takes 1.4 KiB, and the rest is enough for any options."""
 
-MAX_LINES_OF_KEY = 16
+MAX_LINES_OF_KEY = 8
 """Lines of one file that may have the same key, each with other options.  A login of the key looks at all of them."""
 
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -221,6 +221,15 @@ class KeyFiles:
             if key.options.policy.why_not(address, now) is None:
                 return key.options.policy
         return None
+
+    def authorities(self, blob: bytes) -> list[AuthorizedKey]:
+        """Return the lines that make a key one of a certificate authority.
+
+        :param blob: the authority's key in SSH's wire format.
+        :returns: each with its principals, and the policy of a key that it certifies.
+        """
+        lines = (line for file in self._files for line in file.keys.find(blob))
+        return [line for line in lines if isinstance(line, AuthorizedKey) and line.options.is_authority]
 
     def reasons(self, blob: bytes, address: str = "", now: float | None = None) -> list[str]:
         """Tell why the lines of a key grant it nothing, each in a line for the log.

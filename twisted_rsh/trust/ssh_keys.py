@@ -286,7 +286,7 @@ def parse_public_line(line: bytes) -> bytes | None:
         is_key = blob.startswith(encode_string(key_type)) and check_public_key(blob).encode("ascii") == key_type
     except (ValueError, BadKey):
         return None
-    return blob if is_key else None
+    return blob if is_key and base64.b64encode(blob) == encoded else None
 
 
 def encode_string(data: bytes) -> bytes:
