@@ -403,6 +403,9 @@ def test_lines_of_one_key(config: ConfigFolders, keys_path: Path, count: int, de
     files = KeyFiles(config)
     files.look()
     assert grants(files, BLOB) is decides
+    problems = [problem for problem in files.problems() if problem is not None]
+    assert len(problems) == (not decides)
+    assert decides or f"line {count} grants nothing: it has the same key" in problems[0]
 
 
 @pytest.mark.parametrize(("spare", "is_right"), [(0, True), (1, False)])

@@ -94,14 +94,23 @@ class AuthorizedKeys:
     """The content of one file of keys; :func:`parse_authorized_keys` makes it.
 
     :param lines: its lines, without their ends.
-    :param numbers: for the text of each key the numbers, from 1, of the lines that have it.
+    :param candidates: the numbers, from 1, of the lines that have something like a key.
+    :param numbers: for the text of each key the numbers of the first :data:`MAX_LINES_OF_KEY` lines that have
+        it.
     :param ignored: the numbers of the lines without anything like a key, or with a NUL, that are neither blank nor a
         comment.
     :ivar ignored: as above.
     """
 
-    def __init__(self, lines: list[bytes], numbers: dict[bytes, list[int]], ignored: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        lines: list[bytes],
+        candidates: list[int],
+        numbers: dict[bytes, tuple[int, ...]],
+        ignored: tuple[int, ...],
+    ) -> None:
         self.ignored = ignored
+        self._candidates = candidates
         self._lines = lines
         self._numbers = numbers
         self._parsed: dict[int, Line] = {}
@@ -117,19 +126,20 @@ class AuthorizedKeys:
         :param blob: the key in SSH's wire format.
         :returns: at most :data:`MAX_LINES_OF_KEY`; a line beyond them grants nothing.
         """
-        numbers = self._numbers.get(base64.b64encode(blob), [])[:MAX_LINES_OF_KEY]
-        lines = [self._line(number) for number in numbers]
+        lines = [self._line(number) for number in self._numbers.get(base64.b64encode(blob), ())]
         return [line for line in lines if isinstance(line, LineProblem) or line.blob == blob]
 
     def __iter__(self) -> Iterator[Line]:
         """Return each line that has something like a key, parsed when it is its turn."""
-        for number in sorted({number for numbers in self._numbers.values() for number in numbers}):
-            yield self._line(number)
+        return map(self._line, self._candidates)
 
     def _line(self, number: int) -> Line:
         line = self._parsed.get(number)
         if line is None:
-            line = self._parsed[number] = _parse_line(number, self._lines[number - 1])
+            line = _parse_line(number, self._lines[number - 1])
+            if isinstance(line, AuthorizedKey) and number not in self._numbers[base64.b64encode(line.blob)]:
+                line = LineProblem(number, f"it has the same key as {MAX_LINES_OF_KEY} lines before it")
+            self._parsed[number] = line
         return line
 
 
@@ -140,18 +150,23 @@ def parse_authorized_keys(data: bytes) -> AuthorizedKeys:
     """
     # Only LF ends a line, as in sshd: a CR must not turn the rest of a line with options into a line of its own.
     lines = data.split(b"\n")
-    numbers: dict[bytes, list[int]] = {}
-    ignored = []
+    numbers: dict[bytes, tuple[int, ...]] = {}
+    candidates, ignored = [], []
     for number, line in enumerate(lines, start=1):
-        texts = _KEY_TEXT.findall(line)
         if _is_comment(line):
             continue
+        texts = _KEY_TEXT.findall(line)
         if not texts or b"\0" in line:
             ignored.append(number)
             continue
-        for text in dict.fromkeys(texts):
-            numbers.setdefault(text, []).append(number)
-    return AuthorizedKeys(lines, numbers, tuple(ignored))
+        candidates.append(number)
+        for text in texts:
+            known = numbers.get(text)
+            if known is None:
+                numbers[text] = (number,)
+            elif known[-1] != number and len(known) < MAX_LINES_OF_KEY:
+                numbers[text] = (*known, number)
+    return AuthorizedKeys(lines, candidates, numbers, tuple(ignored))
 
 
 def add_authorized_key(config: ConfigFolders, blob: bytes, comment: str, *, lock_seconds: float = LOCK_SECONDS) -> None:
@@ -310,8 +325,8 @@ def _keys(lines: Iterable[Line]) -> Iterator[AuthorizedKey]:
 
 def _is_comment(line: bytes) -> bool:
     """Tell whether a line is a comment or blank."""
-    text = line.removesuffix(b"\r").strip(b" \t")
-    return not text or text.startswith(b"#")
+    start = line.lstrip(b" \t")[:1]
+    return start in b"#" or (start == b"\r" and line.strip(b" \t") == b"\r")
 
 
 def _parse_line(number: int, line: bytes) -> Line:
