@@ -59,7 +59,7 @@ def test_options_are_on_their_pages() -> None:
     """Each long option of the programs is on its page, and the pages name no option that no program has."""
     client = options_of("trsh") | options_of("trshctl")
     server = options_of("twistd", "rsh")
-    commands = ("sessions", "status", "invite", "enroll-key")
+    commands = ("sessions", "status", "invite", "enroll-key", "rotate")
     manager = set().union(options_of("twisted-rsh"), *(options_of("twisted-rsh", command) for command in commands))
     on_client_page = set(OPTION.findall((DOCS / "command_line.rst").read_text("utf-8")))
     on_server_page = set(OPTION.findall((DOCS / "operating.rst").read_text("utf-8")))

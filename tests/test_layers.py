@@ -86,7 +86,8 @@ LAYERS = {
     "inviting": {"server", "trust", "core"},
     "status_table": set(),
     "status": {"status_table", "server"},
-    "manage": {"inviting", "status", "status_table", "server", "clock", "trust", "core"},
+    "rotating": {"server", "trust", "core"},
+    "manage": {"inviting", "rotating", "status", "status_table", "server", "clock", "trust", "core"},
     "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
     "trshctl.__main__": {"", "trshctl", "cli", "client", "clock", "trust", "core"},  # as below
     "server.__main__": {"tap", "server"},

@@ -18,7 +18,16 @@ from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.shell_state import ShellState
 from twisted_rsh.server_events import ServerEvent
 
-__all__ = ["IJob", "IJobOwner", "IServerObserver", "IShellJob", "IShellUser", "ISuspensionListener", "JobRefused"]
+__all__ = [
+    "IJob",
+    "IJobOwner",
+    "ILimitedUser",
+    "IServerObserver",
+    "IShellJob",
+    "IShellUser",
+    "ISuspensionListener",
+    "JobRefused",
+]
 
 
 class JobRefused(Error):
@@ -202,4 +211,20 @@ class IServerObserver(Interface):
 
         :param event: one of the classes of :mod:`twisted_rsh.server_events`.
         :raises JobRefused: the event is a :class:`~twisted_rsh.server_events.JobBegan`, and this job must not run.
+        """
+
+
+class ILimitedUser(IShellUser):
+    """A user that can bound what the processes of its jobs use.
+
+    A login whose key has such a bound in ``authorized_keys`` is refused where the user object does not provide this.
+    """
+
+    def limit(*, cpu: float | None, memory: int | None, processes: int | None) -> IShellUser:
+        """Return the same user with narrower bounds; this one stays as it is.
+
+        :param cpu: seconds of processor time of each job; ``None`` for no further bound, and so are the others.
+        :param memory: bytes of memory of each job.
+        :param processes: processes of each job.
+        :raises ValueError: this system cannot keep such bounds.
         """

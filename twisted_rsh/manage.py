@@ -2,7 +2,7 @@
 
 ``sessions`` lists the sessions of this account's servers on this machine, and ends them; ``status`` shows what these
 servers do (:mod:`twisted_rsh.status`); ``invite`` and ``enroll-key`` let further clients in
-(:mod:`twisted_rsh.inviting`).
+(:mod:`twisted_rsh.inviting`); ``rotate`` changes the key of the server (:mod:`twisted_rsh.rotating`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from twisted.internet.task import react
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
 from twisted_rsh.inviting import InviteOptions, KeyOptions, enroll_key, invite, parse_duration, parse_place
+from twisted_rsh.rotating import RotateOptions, rotate
 from twisted_rsh.server.control import EndSession
 from twisted_rsh.server.control_client import (
     Problem,
@@ -71,7 +72,9 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(USAGE_STATUS)
 
 
-def parse_arguments(words: Sequence[str]) -> SessionOptions | StatusOptions | InviteOptions | KeyOptions:
+def parse_arguments(
+    words: Sequence[str],
+) -> SessionOptions | StatusOptions | InviteOptions | KeyOptions | RotateOptions:
     """Read the command line.
 
     :param words: its words, without the program's name.
@@ -115,7 +118,9 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions | StatusOptions | In
         help="name or address, and port, by which the client reaches the server",
     )
     enrolling = commands.add_parser("enroll-key", help="let a key in whose public line is on stdin; for trshctl")
-    for command in (sessions, status, inviting, enrolling):
+    rotating = commands.add_parser("rotate", help="give the server another key, which its clients learn in time")
+    rotating.add_argument("--finish", action="store_true", help="let the server have that key from its next start on")
+    for command in (sessions, status, inviting, enrolling, rotating):
         command.add_argument(
             "--config-dir", metavar="FOLDER", help="folder of the keys and records, as given to the server"
         )
@@ -125,6 +130,8 @@ def parse_arguments(words: Sequence[str]) -> SessionOptions | StatusOptions | In
         return InviteOptions(
             config_dir=options.config_dir, seconds=options.ttl, port=options.port, host=host, shown_port=port
         )
+    if options.command == "rotate":
+        return RotateOptions(config_dir=options.config_dir, finish=options.finish)
     if options.command == "enroll-key":
         return KeyOptions(config_dir=options.config_dir)
     if options.command == "status":
@@ -176,6 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 text = await show_status(reactor, options)
             elif isinstance(options, InviteOptions):
                 text = await invite(reactor, options)
+            elif isinstance(options, RotateOptions):
+                text = rotate(options)
             else:
                 text = enroll_key(options, sys.stdin.buffer)
         except Error as problem:

@@ -59,7 +59,7 @@ from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.private_memory import hide_memory
 from twisted_rsh.trust.revocation import RevokedKeys
-from twisted_rsh.trust.server_key import read_server_key
+from twisted_rsh.trust.server_key import load_server_key
 from twisted_rsh.watching.audit import Audit, AuditSink
 from twisted_rsh.watching.audit_file import DEFAULT_KEPT_FILES, DEFAULT_MAX_BYTES, AuditFile
 from twisted_rsh.watching.entries import TextForm
@@ -445,7 +445,7 @@ def check(options: Options) -> NoReturn:
         if options["revoked-keys"] is not None:
             RevokedKeys(options["revoked-keys"]).why_revoked(b"")
         try:
-            key = f"the server's key is {read_server_key(folders).fingerprint}"
+            key = f"the server's key is {load_server_key(folders.server_key_path).fingerprint}"
         except FileNotFoundError:
             key = "the server will make its key when it starts"
     except (FileProblem, OSError, ValueError) as error:

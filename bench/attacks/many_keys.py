@@ -35,7 +35,7 @@ from twisted_rsh.trust.ssh_keys import encode_string
 __all__ = ["main"]
 
 KEYS = 2_500
-"""Lines of the long file."""
+"""Lines of the long file, each with options of its own."""
 
 SECONDS = 15.0
 QUICK_SECONDS = 1.0
@@ -80,7 +80,8 @@ def _lines(count: int) -> bytes:
     lines = []
     for number in range(count):
         blob = encode_string(b"ssh-ed25519") + encode_string(number.to_bytes(32, "little"))
-        lines.append(b"ssh-ed25519 " + base64.b64encode(blob) + b" user%d@some-host\n" % number)
+        options = b'restrict,from="10.%d.0.0/16",command="rrsync /srv/%d" ' % (number % 256, number)
+        lines.append(options + b"ssh-ed25519 " + base64.b64encode(blob) + b" user%d@some-host\n" % number)
     return b"".join(lines)
 
 

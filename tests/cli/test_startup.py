@@ -21,7 +21,7 @@ roles sequence server_session session shell_state short_way values windows
 """
 LINK = "framed_link lane pump tls turns"
 TRUST = """
-authorized_keys client_key dates files fingerprint home known_servers private_memory records server_key ssh_keys sshsig
+client_key dates files fingerprint home known_servers private_memory records server_key ssh_keys sshsig
 """
 BUDGET = {
     f"twisted_rsh.{package}.{name}"

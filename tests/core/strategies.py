@@ -26,6 +26,7 @@ from twisted_rsh.core.limits import (
     MAX_CHANNEL_ID,
     MAX_CHANNELS,
     MAX_DETACH_SECONDS,
+    MAX_NEXT_KEY_BYTES,
     MAX_OFFSET,
     MAX_SUBSYSTEM_BYTES,
     MAX_TERMINAL_SIZE,
@@ -193,6 +194,9 @@ OF_EACH: dict[type[Message], st.SearchStrategy[Message]] = {
         max_channels=st.integers(1, MAX_CHANNELS),
         detach_seconds=st.integers(0, MAX_DETACH_SECONDS),
         run=st.booleans(),
+        next_key=st.none() | st.binary(min_size=1, max_size=MAX_NEXT_KEY_BYTES),
+        next_key_proof=st.none() | st.binary(min_size=1, max_size=MAX_NEXT_KEY_BYTES),
+        next_key_signature=st.none() | st.binary(min_size=1, max_size=MAX_NEXT_KEY_BYTES),
     ),
     AuthFail: st.builds(AuthFail),
     Resume: st.builds(

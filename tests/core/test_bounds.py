@@ -24,6 +24,7 @@ from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import (
+    MAX_LOGIN_FRAME_BYTES,
     MAX_PART_BYTES,
     MAX_REFUSED_CHANNELS,
     MAX_UNACKNOWLEDGED,
@@ -143,6 +144,14 @@ def claim_invited(size: int) -> bytes:
     """Return the payload of an AUTH with the name of an invitation of so many bytes."""
     payload = encode(CLAIM)
     return payload[:1] + json.dumps({**json.loads(payload[1:]), "invitation": text(size)}).encode()
+
+
+def announces(size: int) -> bool:
+    """Tell whether a client takes an AUTH_OK whose next key and its signatures have so many bytes each."""
+    members = {"session": text(16), "instance": "i", "window": MIN_WINDOW, "max_channels": 1}
+    keys = dict.fromkeys(("next_key", "next_key_proof", "next_key_signature"), text(size))
+    payload = b"\x02" + json.dumps(members | keys).encode()
+    return len(payload) <= MAX_LOGIN_FRAME_BYTES and decodes(payload, Role.CLIENT, Phase.LOGIN)
 
 
 def invites(count: int) -> bool:
@@ -377,6 +386,7 @@ PROBES = {
     ),
     "MAX_FRAME_BYTES": Probe(lambda size: frame_arrives(size, in_session=True)),
     "MAX_INVITATION_FAILURES": Probe(invites),
+    "MAX_NEXT_KEY_BYTES": Probe(announces),
     "MAX_JOB_COMMAND_BYTES": Probe(lambda size: decodes(inspected(command="x" * size), Role.CLIENT)),
     "MAX_JSON_BYTES": Probe(lambda size: decodes(later("") + b" " * (size + 9 - len(later(""))))),
     "MAX_JSON_COMMAND": Probe(lambda size: b"\0" not in open_of("x" * size).body()),

@@ -19,7 +19,7 @@ from tests.serving import Serving, asynchronous, cut, reactor
 from tests.trust.authority import AUTHORITY, certify, option
 from tests.trust.keys import key_blob
 from tests.trust.test_revocation import certificates, krl, u64
-from twisted_rsh import ClientKey, Connection, LoginRefused, LossReason, connect
+from twisted_rsh import ClientKey, Connection, LoginRefused, LossReason, RefusalReason, Refused, Terminal, connect
 from twisted_rsh.execution.account import Account
 from twisted_rsh.server import key_watch, local_portal
 from twisted_rsh.trust.certificates import parse_certificate
@@ -124,15 +124,42 @@ async def test_who_is_let_in(config: ConfigFolders, tmp_path: Path, logged: list
             ({"after": now + 600}, "is not valid yet"),
             ({"kind": 2}, "is one of a server"),
             ({"critical": ((b"new", b""),)}, "is not known here"),
-            ({"critical": ((b"force-command", option(b"true")),)}, "restrictions that this server does not keep"),
-            ({"critical": ((b"source-address", option(b"::1")),)}, "restrictions that this server does not keep"),
-            ({"extensions": ()}, "restrictions that this server does not keep"),
+            ({"critical": ((b"source-address", option(b"::1")),)}, "source-address does not allow 127.0.0.1"),
+            ({"critical": ((b"source-address", option(b"example.org")),)}, "its source-address: "),
         ):
             await one.is_refused(one.certified(**words))
             assert said in reasons(logged)[-1], said
         one.authorize(CA_LINE.replace("cert-authority", 'cert-authority,principals="ops,dev"'))
         await one.is_refused(one.certified())
         await one.log_in(one.certified(principals=[b"dev"]))
+
+
+@asynchronous
+async def test_what_a_certificate_forbids(config: ConfigFolders, tmp_path: Path, logged: list[LogEvent]) -> None:
+    """The holder of a certificate may do what both it and the line of its authority allow."""
+    forced = one_option(b"force-command", b"echo forced, not $SSH_ORIGINAL_COMMAND")
+    async with certified_server(config, tmp_path) as one:
+        one.authorize(CA_LINE)
+        connection = await one.log_in(one.certified(critical=forced))
+        assert (await connection.run("x")).text == "forced, not x\n"
+        near = await one.log_in(one.certified(critical=one_option(b"source-address", b"127.0.0.0/8")))
+        assert (await near.run("echo here")).text == "here\n"
+        plain = await one.log_in(one.certified(extensions=()))
+        ending = (await plain.run("x", terminal=Terminal())).ending
+        assert isinstance(ending, Refused)
+        assert ending.reason is RefusalReason.NO_TERMINAL
+        one.authorize(CA_LINE.replace("cert-authority", 'cert-authority,command="echo line"'))
+        assert (await (await one.log_in(one.certified())).run("x")).text == "line\n"
+        await one.is_refused(one.certified(critical=forced))
+        assert "is against command=" in reasons(logged)[-1]
+        one.authorize(CA_LINE.replace("cert-authority", 'cert-authority,from="192.0.2.1"'))
+        await one.is_refused(one.certified())
+        assert "from= does not allow 127.0.0.1" in reasons(logged)[-1]
+
+
+def one_option(name: bytes, value: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the critical options of a certificate that has one."""
+    return ((name, option(value)),)
 
 
 @asynchronous

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, formatEvent
 
 from tests.server.waiting import until
 from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh import LossReason, connect
 from twisted_rsh.server import key_watch
 from twisted_rsh.server.key_watch import LOOK_SECONDS, KeyFileWatch
+from twisted_rsh.server.sessions import KEY_REVOKED
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -78,6 +81,15 @@ def test_every_kind_of_change(watched: Watched, change: str) -> None:
     assert watched.look(2) == 1
 
 
+def test_a_key_that_expires(watched: Watched) -> None:
+    """A look without a change counts while it is due, as when the time of a key is over."""
+    due = [False, True, True, False]
+    watch = KeyFileWatch(watched.clock, [], watched._changed, lambda: due.pop(0))
+    watched.watch.stop()
+    watch.start()
+    assert [watched.look() for _ in range(4)] == [0, 1, 2, 2]
+
+
 def test_a_stopped_watch(watched: Watched) -> None:
     """A watch that was stopped leaves nothing on the clock."""
     watched.watch.stop()
@@ -106,4 +118,28 @@ async def test_a_removed_key_ends_its_sessions(
     await until(lambda: lost.called)
     assert removed.loss is LossReason.CLOSED
     assert (await kept.run("echo here")).text == "here\n"
+    await serving.stop()
+
+
+@pytest.mark.uncut("the session ends while it is looked at")
+@asynchronous
+async def test_an_expired_key_loses_its_sessions(
+    config: ConfigFolders, monkeypatch: pytest.MonkeyPatch, logged: list[LogEvent]
+) -> None:
+    """A-12: a session ends when the time of its key is over, with no change of a file; the log names wrong lines."""
+    monkeypatch.setattr(key_watch, "LOOK_SECONDS", 0.05)
+    serving = Serving(config)
+    own = load_or_create_client_key(config).public_line
+    until_then = time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + 3))
+    path = Path(config.authorized_keys_path)
+    path.write_text(f'no-such-option {own}\nexpiry-time="{until_then}" {own}\n')
+    path.chmod(0o600)
+    await serving.start()
+    wrong = f"{path}: line 1 grants nothing: the option 'no-such-option' is not known"
+    assert wrong in [formatEvent(event) for event in logged]
+    connection = await serving.connect()
+    lost: Deferred[str] = connection.when_lost()
+    await until(lambda: lost.called)
+    assert connection.loss is LossReason.CLOSED
+    assert connection.lost == KEY_REVOKED
     await serving.stop()

@@ -91,7 +91,8 @@ def login(number: int) -> LoggedIn:
     """Return the result of a login, with a name and an address as long as they are usual."""
     key = client_key()
     credentials = VerifiedKey("ada", key.blob, key.fingerprint, f"192.0.2.{number % 256}:50000")
-    return LoggedIn(Rig().user, lambda: None, credentials, "ada")
+    user = Rig().user
+    return LoggedIn(user, lambda: None, credentials, "ada", user)
 
 
 def crowd(count: int, jobs: int = 1) -> Rig:

@@ -18,7 +18,12 @@ from twisted_rsh.trust import authorized_keys
 from twisted_rsh.trust.authorized_keys import (
     MAX_AUTHORIZED_KEYS_BYTES,
     MAX_AUTHORIZED_KEYS_LINES,
+    MAX_LINE_BYTES,
+    MAX_LINES_OF_KEY,
+    AuthorizedKeys,
     KeyFiles,
+    LineProblem,
+    add_authorized_key,
     parse_authorized_keys,
 )
 from twisted_rsh.trust.client_key import load_or_create_client_key
@@ -36,6 +41,16 @@ def line_of(blob: bytes, key_type: bytes | None = None) -> bytes:
 
 
 GOOD = line_of(BLOB)
+
+
+def grants(files: KeyFiles, blob: bytes) -> bool:
+    """Tell whether a key may log in."""
+    return files.grant(blob) is not None
+
+
+def wrong_lines(keys: AuthorizedKeys) -> tuple[int, ...]:
+    """Return the numbers of the lines that grant nothing."""
+    return tuple(sorted([*keys.ignored, *(line.number for line in keys if isinstance(line, LineProblem))]))
 
 
 @pytest.fixture
@@ -72,8 +87,8 @@ def replace(path: Path) -> None:
 
 
 def lengthen(path: Path) -> None:
-    """Turn the key's line into one with options, and add another."""
-    path.write_bytes(b"restrict " + GOOD + b"\n" + line_of(OTHER) + b"\n")
+    """Turn the key's line into one with an unknown option, and add another."""
+    path.write_bytes(b"no-such-option " + GOOD + b"\n" + line_of(OTHER) + b"\n")
 
 
 @pytest.mark.parametrize("is_settled", [False, True])
@@ -92,13 +107,13 @@ def test_changed_file(
         tick(keys_path)
     files = KeyFiles(config)
     files.look()
-    assert (files.grant(BLOB), files.grant(OTHER)) == (True, False)
+    assert (grants(files, BLOB), grants(files, OTHER)) == (True, False)
     change(keys_path)
     files.look()
-    assert (files.grant(BLOB), files.grant(OTHER)) == (False, True)
+    assert (grants(files, BLOB), grants(files, OTHER)) == (False, True)
     keys_path.unlink()
     assert files.look() == []
-    assert (files.grant(BLOB), files.grant(OTHER)) == (False, False)
+    assert (grants(files, BLOB), grants(files, OTHER)) == (False, False)
 
 
 def tick(path: Path) -> None:
@@ -148,8 +163,8 @@ def test_unchanged_file(
     reads.clear()
     for _ in range(10):
         assert files.look() == []
-        assert files.grant(BLOB)
-        assert not files.grant(OTHER)
+        assert grants(files, BLOB)
+        assert not grants(files, OTHER)
     assert reads == []
 
 
@@ -178,10 +193,10 @@ def test_warning_is_given_once(config: ConfigFolders, keys_path: Path, monkeypat
         keys_path.chmod(0o666)
         assert len(files.look()) == 1
         assert files.look() == []
-        assert not files.grant(BLOB)
+        assert not grants(files, BLOB)
         keys_path.chmod(0o600)
         assert files.look() == []
-        assert files.grant(BLOB)
+        assert grants(files, BLOB)
 
 
 def test_folder_that_is_opened(config: ConfigFolders, keys_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +207,7 @@ def test_folder_that_is_opened(config: ConfigFolders, keys_path: Path, monkeypat
     files.look()
     keys_path.parent.chmod(0o770)
     assert len(files.look()) == 2
-    assert not files.grant(BLOB)
+    assert not grants(files, BLOB)
 
 
 def test_descriptors_that_come_back(config: ConfigFolders, keys_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,23 +221,24 @@ def test_descriptors_that_come_back(config: ConfigFolders, keys_path: Path, monk
         with pytest.raises(OSError, match="Too many"):
             files.look()
     assert files.look() == []
-    assert files.grant(BLOB)
+    assert grants(files, BLOB)
 
 
-def test_lines_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the lines that are new are looked at when a file has changed."""
-    before = parse_authorized_keys(GOOD + b"\nrestrict x\n# comment\n")
-    seen: list[bytes] = []
+def test_no_line_but_the_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A login parses the lines that have its own key, once, and no other line."""
+    seen: list[int] = []
     parse = authorized_keys._parse_line
 
-    def watched(line: bytes) -> object:
-        seen.append(line)
-        return parse(line)
+    def watched(number: int, line: bytes) -> authorized_keys.Line:
+        seen.append(number)
+        return parse(number, line)
 
     monkeypatch.setattr(authorized_keys, "_parse_line", watched)
-    keys = parse_authorized_keys(b"\nrestrict x\n" + line_of(OTHER) + b"\n" + GOOD, before)
-    assert seen == [line_of(OTHER)]
-    assert (keys.blobs, keys.ignored) == (frozenset({BLOB, OTHER}), (2,))
+    keys = parse_authorized_keys(b"\n".join([line_of(OTHER), b"no-pty " + GOOD, b"#" + GOOD, b"x", GOOD]))
+    assert seen == []
+    for _ in range(2):
+        assert [line.number for line in keys.find(BLOB)] == [2, 5]
+    assert seen == [2, 5]
 
 
 def test_every_type() -> None:
@@ -235,7 +251,7 @@ def test_every_type() -> None:
 def test_blank_lines_and_comments(text: bytes) -> None:
     """Blank lines and comments neither grant nor count as ignored."""
     keys = parse_authorized_keys(text)
-    assert (keys.blobs, keys.ignored) == (frozenset(), ())
+    assert (keys.blobs, wrong_lines(keys)) == (frozenset(), ())
 
 
 @pytest.mark.parametrize(
@@ -244,28 +260,30 @@ def test_blank_lines_and_comments(text: bytes) -> None:
 def test_forms_of_a_good_line(text: bytes) -> None:
     """White space around and between the parts, a comment and a DOS line end do no harm."""
     keys = parse_authorized_keys(text)
-    assert (keys.blobs, keys.ignored) == (frozenset({BLOB}), ())
+    assert (keys.blobs, wrong_lines(keys)) == (frozenset({BLOB}), ())
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        b'command="/bin/false" ',
-        b"restrict ",
-        b'from="10.0.0.0/8" ',
-        b"cert-authority,no-pty ",
-        b'command="echo ssh-ed25519 " ',
-        b"no-pty,restrict\t",
-        b'command="a\rb" ',
-        b'environment="A=\r\x0b\x0c\x1c\x85" ',
+        b"no-such-option ",
+        b"restrict,no-such-option ",
+        b'command="echo ssh-ed25519 ',
+        b"no-pty,no-pty\t",
+        b"no-pty, ",
+        b",",
+        b'permitopen="x:1" ',
         b"restrict\r",
         b"restrict\0",
+        b"restrict\0 ",
+        b"no-pty " + b" restrict ",
+        b'command="' + b"x" * MAX_LINE_BYTES + b'" ',
     ],
 )
 def test_lines_with_options(options: bytes) -> None:
-    """A-14: a key that sshd would restrict grants nothing, whatever is in the options."""
+    """A-14: a line with options that are not understood grants nothing, whatever is in them."""
     keys = parse_authorized_keys(b"\n" + options + GOOD + b"\n")
-    assert (keys.blobs, keys.ignored) == (frozenset(), (2,))
+    assert (keys.blobs, wrong_lines(keys)) == (frozenset(), (2,))
 
 
 @pytest.mark.parametrize(
@@ -291,17 +309,137 @@ def test_lines_with_options(options: bytes) -> None:
 def test_lines_that_are_no_key(line: bytes) -> None:
     """A-06: certificates, weak, unknown and broken keys grant nothing; the lines around them do."""
     keys = parse_authorized_keys(line + b"\n" + line_of(OTHER) + b"\n" + line)
-    assert (keys.blobs, keys.ignored) == (frozenset({OTHER}), (1, 3))
+    assert (keys.blobs, wrong_lines(keys)) == (frozenset({OTHER}), (1, 3))
 
 
 def test_one_warning_for_many_lines(config: ConfigFolders, keys_path: Path) -> None:
-    """A-14: the ignored lines of a file are counted in one warning."""
-    create_private_file(str(keys_path), GOOD + b"\n" + b"restrict " + line_of(OTHER) + b"\ngarbage\n")
+    """A-14: the lines of a file that have nothing like a key are counted in one warning."""
+    create_private_file(str(keys_path), GOOD + b"\n" + b"restrict\n" + b"\ngarbage\n")
     granted, warnings = granted_keys(config)
     assert granted == {BLOB}
     (warning,) = warnings
     assert warning.startswith(f"{keys_path}: 2 lines ignored, the first is line 2: ")
     assert warning.isprintable()
+
+
+def test_the_line_that_decides(config: ConfigFolders, keys_path: Path) -> None:
+    """Of the lines of a key the first decides that lets it in; a wrong one is told with its number."""
+    lines = [
+        b"no-such-option",
+        b'from="192.0.2.0/24",no-pty',
+        b'expiry-time="20000101Z"',
+        b"restrict",
+        b"cert-authority",
+    ]
+    create_private_file(str(keys_path), b"".join(options + b" " + GOOD + b"\n" for options in lines))
+    files = KeyFiles(config)
+    assert files.look() == []
+    near, far = files.grant(BLOB, "192.0.2.9"), files.grant(BLOB, "192.0.3.9")
+    assert near is not None and far is not None
+    assert (near.has_terminals, near.accepted_environment) == (False, None)
+    assert (far.has_terminals, far.accepted_environment) == (False, ())
+    first, second, third, fourth = files.reasons(BLOB, "\x1b")
+    assert first == f"{keys_path}: line 1 grants nothing: the option 'no-such-option' is not known"
+    assert second.startswith(f"{keys_path}: line 2: from= does not allow ")
+    assert "line 3: its expiry-time is over" in third
+    assert "line 5 is that of a cert-authority" in fourth
+    assert list(files.problems()) == [first, None, None, None, None]
+
+
+def test_authorities(config: ConfigFolders, keys_path: Path) -> None:
+    """A line of a certificate authority lets its key in nowhere, and has the policy of what it certifies."""
+    lines = [
+        b'cert-authority,principals="a,b",no-pty ' + GOOD,
+        b"restrict " + GOOD,
+        b"cert-authority " + line_of(OTHER),
+    ]
+    create_private_file(str(keys_path), b"\n".join(lines))
+    files = KeyFiles(config)
+    files.look()
+    (authority,) = files.authorities(BLOB)
+    assert (authority.number, authority.options.principals) == (1, ("a", "b"))
+    assert not authority.options.policy.has_terminals
+    policy = files.grant(BLOB)
+    assert policy is not None
+    assert policy.accepted_environment == ()
+    assert not grants(files, OTHER)
+
+
+def test_other_spelling_of_a_key() -> None:
+    """A key whose Base64 has stray bits behind its last byte grants nothing: each key has one spelling."""
+    blob = key_blob("ecdsa-sha2-nistp256")
+    text = line_of(blob)
+    assert text.endswith(b"=")
+    other = text[:-2] + bytes([text[-2] + 1]) + b"="
+    assert base64.b64decode(other.split(b" ")[1]) == blob
+    assert parse_authorized_keys(text).blobs == {blob}
+    assert wrong_lines(parse_authorized_keys(other)) == (1,)
+
+
+def test_own_key_with_a_line(config: ConfigFolders, keys_path: Path) -> None:
+    """A line for the user's own client key decides, also where it grants nothing; a comment does not."""
+    own = load_or_create_client_key(config).blob
+    for text, expected in [
+        (b"#" + line_of(own), True),
+        (b"restrict " + line_of(own), True),
+        (b"no-such-option " + line_of(own), False),
+        (b'expiry-time="20000101Z" ' + line_of(own), False),
+    ]:
+        keys_path.write_bytes(text)
+        keys_path.chmod(0o600)
+        files = KeyFiles(config)
+        files.look()
+        policy = files.grant(own)
+        assert (policy is not None) is expected, text
+        assert policy is None or policy.has_terminals is text.startswith(b"#")
+
+
+@pytest.mark.parametrize(("count", "decides"), [(MAX_LINES_OF_KEY, True), (MAX_LINES_OF_KEY + 1, False)])
+def test_lines_of_one_key(config: ConfigFolders, keys_path: Path, count: int, decides: bool) -> None:
+    """Of the lines of one key as many count as may, and no further one."""
+    lines = [b'from="192.0.2.1" ' + GOOD] * (count - 1) + [GOOD]
+    create_private_file(str(keys_path), b"\n".join(lines))
+    files = KeyFiles(config)
+    files.look()
+    assert grants(files, BLOB) is decides
+    problems = [problem for problem in files.problems() if problem is not None]
+    assert len(problems) == (not decides)
+    assert decides or f"line {count} grants nothing: it has the same key" in problems[0]
+
+
+@pytest.mark.parametrize(("spare", "is_right"), [(0, True), (1, False)])
+def test_line_size(spare: int, is_right: bool) -> None:
+    """A line at its bound is read; one byte more and it grants nothing."""
+    options = b'command="' + b"x" * (MAX_LINE_BYTES + spare - len(b'command="" ') - len(GOOD)) + b'" '
+    assert (parse_authorized_keys(options + GOOD).blobs == {BLOB}) is is_right
+
+
+def test_text_of_a_key_in_options() -> None:
+    """A key within quotes, or in a comment, is not the key of its line."""
+    keys = parse_authorized_keys(b'command="cat ' + GOOD + b'" ' + line_of(OTHER) + b" " + GOOD)
+    assert keys.find(BLOB) == []
+    assert keys.blobs == {OTHER}
+
+
+@pytest.mark.parametrize(
+    ("before", "is_added"),
+    [
+        (b"", True),
+        (b"restrict " + GOOD, False),
+        (GOOD, False),
+        (b"#" + GOOD, True),
+        (b"no-such-option " + GOOD, True),
+        (b'expiry-time="20000101Z" ' + GOOD, True),
+        (b"cert-authority " + GOOD, True),
+    ],
+)
+def test_added_key(config: ConfigFolders, keys_path: Path, before: bytes, is_added: bool) -> None:
+    """A key is added unless a line lets it in already: a restricted key does not become an unrestricted one."""
+    create_private_file(str(keys_path), before)
+    add_authorized_key(config, BLOB, "x")
+    after = keys_path.read_bytes()
+    assert (after != before) is is_added
+    assert after.startswith(before)
 
 
 def group_writable(path: Path) -> None:
@@ -423,14 +561,17 @@ def test_line_bound(config: ConfigFolders, keys_path: Path) -> None:
 
 
 def test_room_for_2500_keys() -> None:
-    """The bounds have room for 2,500 keys with comments."""
-    line = GOOD + b" somebody@some-host\n"
+    """The bounds have room for 2,500 keys with comments and 100 characters of options."""
+    line = b"x" * 100 + b" " + GOOD + b" somebody@some-host\n"
     assert len(line) * 2500 <= MAX_AUTHORIZED_KEYS_BYTES
     assert MAX_AUTHORIZED_KEYS_LINES >= 2500
 
 
+PIECES = [GOOD, b"\n", b" ", b"\t", b"restrict", b"#", b",", b'"', b"\\", b'command="', b"AAAA", b"\0"]
+
+
 @settings(derandomize=True, deadline=None, max_examples=300)
-@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([GOOD, b"\n", b" ", b"\t", b"restrict", b"#"]))))
+@given(st.lists(st.one_of(st.binary(max_size=60), st.sampled_from(PIECES))))
 def test_any_text(pieces: list[bytes]) -> None:
     """Any bytes at all give keys and line numbers, and only whole keys."""
     text = b"".join(pieces)
@@ -438,3 +579,4 @@ def test_any_text(pieces: list[bytes]) -> None:
     for blob in keys.blobs:
         assert parse_public_key(blob).blob == blob
     assert len(keys.ignored) <= text.count(b"\n") + 1
+    assert all(str(line).isprintable() for line in keys if isinstance(line, LineProblem))

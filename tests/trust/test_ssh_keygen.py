@@ -10,7 +10,7 @@ import pytest
 
 from tests.tools import require_tool
 from tests.trust.keys import EXPORTER, SPKI, string
-from twisted_rsh.trust.authorized_keys import parse_authorized_keys
+from twisted_rsh.trust.authorized_keys import LineProblem, parse_authorized_keys
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.files import BadKeyFile, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
@@ -130,4 +130,4 @@ def test_certificate_is_no_key(config: ConfigFolders, tmp_path: Path) -> None:
     ssh_keygen("-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "authority"))
     ssh_keygen("-q", "-s", str(tmp_path / "authority"), "-I", "id", "-n", "alice", config.client_public_key_path)
     keys = parse_authorized_keys(Path(f"{config.client_key_path}-cert.pub").read_bytes())
-    assert (keys.blobs, keys.ignored) == (frozenset(), (1,))
+    assert [type(line) for line in keys] == [LineProblem]

@@ -90,13 +90,25 @@ class Reach:
         if fingerprint is not None:
             connection = await self._log_in(fingerprint, invitation)
             self._remember(fingerprint)
+            self._learn_next_key(connection, is_named=True)
             return connection
         try:
-            return await self._log_in(None)
+            connection = await self._log_in(None)
         except UnknownServer as unknown:
             if self._first_use is None:
                 raise
-            return await self._use_first(self._first_use, unknown)
+            connection = await self._use_first(self._first_use, unknown)
+        self._learn_next_key(connection, is_named=False)
+        return connection
+
+    def _learn_next_key(self, connection: Connection, *, is_named: bool) -> None:
+        """Have the user read of a key that the server has announced; also of a server that is known only by now."""
+        if connection.next_pin is not None:
+            from twisted_rsh.client.next_key import learn_next_key  # only here: few servers announce one
+
+            options = self._options
+            learnt = learn_next_key(self._config, options.host, options.port, connection, is_named=is_named)
+            self.warning = self.warning or learnt or connection.announcement
 
     async def _use_first(self, first_use: FirstUse, unknown: UnknownServer) -> Connection:
         """Ask the user about the key that a server shows, and log in if it is the right one.

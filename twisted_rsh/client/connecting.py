@@ -77,7 +77,8 @@ def connect(
 
     The server is known by `fingerprint`; or by the file ``known_servers``, which ``trshctl enroll`` and
     :class:`twisted_rsh.KnownServers` write; or by the record that a server of the same user has left on this machine.
-    An unknown server is not dialled, and one with another key is sent nothing.
+    An unknown server is not dialled, and one with another key is sent nothing.  When a server announces the key that it
+    will have, and ``known_servers`` has the one that it shows, the file gets the next one as well.
 
     :param reactor: the reactor.
     :param host: a host name or address.
@@ -117,7 +118,9 @@ def connect(
         name = user or _own_name()
         way = tcp_endpoint(reactor, host, port) if endpoint is None else endpoint
         try:
-            return await _log_in_at(reactor, way, pins, own, name, limits, resume, invitation, other_keys, authorities)
+            connection = await _log_in_at(
+                reactor, way, pins, own, name, limits, resume, invitation, other_keys, authorities
+            )
         except WrongServer as error:
             if fingerprint is not None or not KnownServers(folders).pins(host, port):
                 raise
@@ -130,6 +133,12 @@ def connect(
             ) from error
         except NoServer as error:
             raise NoServer(f"cannot connect to {host} port {port}: {error}") from error
+        if connection.next_pin is not None:
+            from twisted_rsh.client.next_key import learn_next_key  # only here: few servers announce one
+
+            is_named = fingerprint is not None
+            connection.announcement = learn_next_key(folders, host, port, connection, is_named=is_named)
+        return connection
 
     return Deferred.fromCoroutine(find_and_dial())
 

@@ -44,6 +44,9 @@ class Connection:
     :param welcome: the session.
     :param reconnector: finds it other links; ``None`` for a session that ends with its link.
     :param asleep: as for :class:`~twisted_rsh.client.waking.WakeWatch`.
+    :ivar pin: SHA-256 of the server's public key, 32 bytes.
+    :ivar next_pin: that of the key that the server will have, which it has announced; ``None`` for the same.
+    :ivar announcement: one line for the user about that key, if it is new to the client; otherwise empty.
     """
 
     def __init__(
@@ -58,6 +61,9 @@ class Connection:
         self._reconnector = reconnector if welcome.session.limits.detach_seconds else None
         self._jobs = SessionJobs(welcome.session, welcome.pump, outlive_links=self._reconnector is not None)
         self._search: Deferred[ClientLink] | None = None
+        self.pin = link.pin
+        self.next_pin = welcome.next_pin
+        self.announcement = ""
         self._over: Once[str] = Once()
         self._watchers: Watchers[str | None] = Watchers()
         self._farewells = 0

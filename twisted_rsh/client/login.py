@@ -11,7 +11,7 @@ from twisted_rsh.client.link import ClientLink
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, SESSION_RESERVE_BYTES, SessionLimits
-from twisted_rsh.core.login import ClientLogin, ClientResume
+from twisted_rsh.core.login import ClientLogin, ClientResume, NextKey
 from twisted_rsh.core.messages import Auth, AuthOk, ResumeFail, Unavailable
 from twisted_rsh.core.resuming import ClientProof, LinkBinding
 from twisted_rsh.core.values import dataclass
@@ -42,12 +42,14 @@ class Welcome:
     :ivar pump: runs the session over its links.
     :ivar proof: proves to the server that the session is ours.
     :ivar instance: names the run of the server that the session began with.
+    :ivar next_pin: SHA-256 of the public key that the server will have, 32 bytes; ``None`` for the same.
     """
 
     session: ClientSession
     pump: SessionPump
     proof: ClientProof
     instance: str
+    next_pin: bytes | None = None
 
 
 async def log_in(
@@ -89,12 +91,37 @@ async def log_in(
         link.close()
         raise ServerUnavailable(f"{link.peer} cannot serve this login now: {answer.text}")
     accepted, session = answer
+    next_pin = None if not _announces(accepted) else _check_next_key(link, accepted)
     session.reserve = Reserve(SESSION_RESERVE_BYTES)
     link.session_began()
     pump = SessionPump(session, link.clock)
     link.carry(pump)
     proof = ClientProof(accepted.session, link_secret(link.tls, accepted.session, 0))
-    return Welcome(session, pump, proof, accepted.instance)
+    return Welcome(session, pump, proof, accepted.instance, next_pin)
+
+
+def _announces(accepted: AuthOk) -> bool:
+    return (accepted.next_key, accepted.next_key_proof, accepted.next_key_signature) != (None, None, None)
+
+
+def _check_next_key(link: ClientLink, accepted: AuthOk) -> bytes | None:
+    """Check the announcement of the server's next key, and return its pin; end the link if it does not hold.
+
+    A link on which the server shows no key has nothing to check it with, so that nothing is learnt.
+    """
+    from twisted_rsh.trust.rotation import BadAnnouncement, verify_announcement  # only here: few servers announce one
+
+    announced = NextKey(
+        accepted.next_key or b"", proof=accepted.next_key_proof or b"", signature=accepted.next_key_signature or b""
+    )
+    certificate = link.tls.getHandle().get_peer_certificate()
+    if certificate is None:
+        return None
+    try:
+        return verify_announcement(announced, certificate.to_cryptography().public_key(), exporter(link.tls))
+    except BadAnnouncement as error:
+        link.fail(str(error), Fault.PROTOCOL)
+        raise SessionLost(f"{link.peer} broke the protocol: {error}", LossReason.PROTOCOL) from error
 
 
 async def _try_keys(

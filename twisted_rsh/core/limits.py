@@ -33,6 +33,7 @@ __all__ = [
     "MAX_JSON_ESCAPES",
     "MAX_LISTED_JOBS",
     "MAX_LOGIN_FRAME_BYTES",
+    "MAX_NEXT_KEY_BYTES",
     "MAX_NUMBER_CHARACTERS",
     "MAX_OFFSET",
     "MAX_PART_BYTES",
@@ -226,6 +227,10 @@ INVITATION_NAME_BYTES = 8
 
 MAX_INVITATION_FAILURES = 5
 """Wrong proofs under the name of an invitation that end it.  Only a client that has seen its line knows the name."""
+
+MAX_NEXT_KEY_BYTES = 512
+"""Bytes of a server's next public key, and of each signature of it, at most: a key on P-256 takes 91, and all three fit
+a frame of the login."""
 
 REPLAY_BYTES = 64 * 1024
 """Bytes that a resume repeats in one go, before the link is asked again whether it takes more: as many as a turn of

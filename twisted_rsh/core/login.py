@@ -15,8 +15,23 @@ from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, MAX_LOGIN_FRAME_BYTES, Se
 from twisted_rsh.core.messages import Auth, AuthFail, AuthOk, Resume, ResumeFail, ResumeOk, Unavailable
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.core.values import dataclass
 
-__all__ = ["ClientLogin", "ClientResume", "LoginState", "ServerLogin"]
+__all__ = ["ClientLogin", "ClientResume", "LoginState", "NextKey", "ServerLogin"]
+
+
+@dataclass(frozen=True, slots=True)
+class NextKey:
+    """The announcement of the key that a server will have, over one connection.
+
+    :ivar key: the public key, a SubjectPublicKeyInfo in DER.
+    :ivar proof: the signature of that key.
+    :ivar signature: the signature of the key that the server has.
+    """
+
+    key: bytes
+    proof: bytes
+    signature: bytes
 
 
 class LoginState(enum.Enum):
@@ -64,13 +79,16 @@ class ServerLogin:
             return message
         raise RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, f"a frame while the login is {self.state.value}")
 
-    def accept(self, session: bytes, instance: str, limits: SessionLimits, now: float) -> tuple[bytes, ServerSession]:
+    def accept(
+        self, session: bytes, instance: str, limits: SessionLimits, now: float, next_key: NextKey | None = None
+    ) -> tuple[bytes, ServerSession]:
         """Let the client in.
 
         :param session: the session's identifier, 16 bytes.
         :param instance: names this run of the server.
         :param limits: the session's bounds.
         :param now: the time in seconds.
+        :param next_key: announces the key that the server will have; ``None`` if that is the one it has.
         :returns: the payload to write, and the session that begins behind it.
         :raises LocalProtocolError: there is no AUTH to answer, or the identifier, the instance or the limits are out of
             their bounds.
@@ -83,6 +101,9 @@ class ServerLogin:
             max_channels=limits.max_channels,
             detach_seconds=limits.detach_seconds,
             run=True,
+            next_key=None if next_key is None else next_key.key,
+            next_key_proof=None if next_key is None else next_key.proof,
+            next_key_signature=None if next_key is None else next_key.signature,
         )
         payload = encode(answer)
         self.state = LoginState.OVER

@@ -46,6 +46,7 @@ from twisted_rsh.core.limits import (
     MAX_DETACH_SECONDS,
     MAX_JSON_COMMAND,
     MAX_LOGIN_FRAME_BYTES,
+    MAX_NEXT_KEY_BYTES,
     MAX_OFFSET,
     MAX_PART_BYTES,
     MAX_REFUSED_CHANNELS,
@@ -101,6 +102,8 @@ _SIZE = Integer(1, MAX_TERMINAL_SIZE)
 _STREAM = Number(Stream)
 _FOLDER = NativeText(MAX_CWD_BYTES)
 
+_NEXT_KEY = Binary(MAX_NEXT_KEY_BYTES, min_bytes=1)
+
 # Logging in.
 
 
@@ -136,6 +139,9 @@ class AuthOk(JsonMessage):
     :ivar max_channels: jobs that the session may have at once.
     :ivar detach_seconds: the longest time, in seconds, for which the server keeps a session that has lost its link.
     :ivar run: whether the client may send RUN.
+    :ivar next_key: the public key that the server will have, a SubjectPublicKeyInfo in DER; ``None`` for the same.
+    :ivar next_key_proof: the signature of that key, which says that the server holds it (docs/protocol.rst).
+    :ivar next_key_signature: the signature of the key that the server has, which says that the other one is next.
     """
 
     session: bytes = wire(Binary(SESSION_ID_BYTES, min_bytes=SESSION_ID_BYTES))
@@ -144,6 +150,9 @@ class AuthOk(JsonMessage):
     max_channels: int = wire(Integer(1, MAX_CHANNELS))
     detach_seconds: int = wire(Integer(0, MAX_DETACH_SECONDS), default=0)
     run: bool = wire(Boolean(), default=False)
+    next_key: bytes | None = wire(_NEXT_KEY, default=None)
+    next_key_proof: bytes | None = wire(_NEXT_KEY, default=None)
+    next_key_signature: bytes | None = wire(_NEXT_KEY, default=None)
 
 
 @declare(0x03, SERVER, Phase.LOGIN)

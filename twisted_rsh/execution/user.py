@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 from zope.interface import implementer
@@ -21,12 +22,12 @@ from twisted_rsh.execution.shells.shell import ShellJob, start_shell
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits, backstop
 from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
-from twisted_rsh.interfaces import IJobOwner, IShellUser, ISuspensionListener, JobRefused
+from twisted_rsh.interfaces import IJobOwner, ILimitedUser, ISuspensionListener, JobRefused
 
 __all__ = ["LocalUser"]
 
 
-@implementer(IShellUser)
+@implementer(ILimitedUser)
 class LocalUser:
     """Runs every request as a process of this machine, or as a persistent shell.
 
@@ -77,6 +78,12 @@ class LocalUser:
         self._bounds = wanted
         self._has_bounds = wanted.are_set
         self._sftp = sftp
+
+    def limit(self, *, cpu: float | None, memory: int | None, processes: int | None) -> LocalUser:
+        """See :meth:`twisted_rsh.interfaces.ILimitedUser.limit`."""
+        limits = UsageLimits(cpu=cpu, memory=memory, processes=processes)
+        bounds = replace(limits.within(self._bounds), bounds=None)
+        return LocalUser(self._reactor, self._account, self._trees, self._folder, bounds, self._sftp)
 
     def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob | ShellJob:
         """Start a process, or a persistent shell, for a request.

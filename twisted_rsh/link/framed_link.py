@@ -163,6 +163,11 @@ class FramedLink(Int32StringReceiver):
         return str(address) if host is None else f"{host}:{port}"
 
     @property
+    def peer_address(self) -> str:
+        """The other end's host as text, an IP address over TCP; empty where it has none."""
+        return str(getattr(self.tls.getPeer(), "host", ""))
+
+    @property
     def is_over(self) -> bool:
         """Whether the link ignores everything that arrives: it is dead, or :meth:`close` was called."""
         return self.dead or self._closing

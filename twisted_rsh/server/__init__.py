@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from twisted_rsh.interfaces import (
         IJob,
         IJobOwner,
+        ILimitedUser,
         IServerObserver,
         IShellJob,
         IShellUser,
@@ -57,12 +58,15 @@ if TYPE_CHECKING:
         SessionInfo,
         SessionResumed,
     )
+    from twisted_rsh.trust.addresses import AddressList, parse_addresses
     from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey
     from twisted_rsh.trust.files import FileProblem, open_private_log
     from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
+    from twisted_rsh.trust.policy import KeyPolicy
 
 _MODULES = {
     "Account": "twisted_rsh.execution.account",
+    "AddressList": "twisted_rsh.trust.addresses",
     "AuthorizedKeysChecker": "twisted_rsh.trust.cred",
     "BackgroundJob": "twisted_rsh.core.shell_state",
     "BoundUse": "twisted_rsh.server_events",
@@ -76,6 +80,7 @@ _MODULES = {
     "IJob": "twisted_rsh.interfaces",
     "IJobOwner": "twisted_rsh.interfaces",
     "IServerObserver": "twisted_rsh.interfaces",
+    "ILimitedUser": "twisted_rsh.interfaces",
     "IShellJob": "twisted_rsh.interfaces",
     "IShellUser": "twisted_rsh.interfaces",
     "ISuspensionListener": "twisted_rsh.interfaces",
@@ -87,6 +92,7 @@ _MODULES = {
     "JobRequest": "twisted_rsh.core.requests",
     "JobState": "twisted_rsh.core.shell_state",
     "JobTrees": "twisted_rsh.execution.trees.trees",
+    "KeyPolicy": "twisted_rsh.trust.policy",
     "Limit": "twisted_rsh.core.endings",
     "LimitReached": "twisted_rsh.core.endings",
     "local_portal": "twisted_rsh.server.portal",
@@ -96,6 +102,7 @@ _MODULES = {
     "Refusal": "twisted_rsh.server_events",
     "RefusalKind": "twisted_rsh.server_events",
     "open_private_log": "twisted_rsh.trust.files",
+    "parse_addresses": "twisted_rsh.trust.addresses",
     "RefusalReason": "twisted_rsh.core.endings",
     "Refused": "twisted_rsh.core.endings",
     "RemoteShellService": "twisted_rsh.server.service",
@@ -123,6 +130,7 @@ _MODULES = {
 __all__ = [
     "DEFAULT_PORT",
     "Account",
+    "AddressList",
     "AuthorizedKeysChecker",
     "BackgroundJob",
     "BoundUse",
@@ -134,6 +142,7 @@ __all__ = [
     "HomeUnknown",
     "IJob",
     "IJobOwner",
+    "ILimitedUser",
     "IServerObserver",
     "IShellJob",
     "IShellUser",
@@ -146,6 +155,7 @@ __all__ = [
     "JobRequest",
     "JobState",
     "JobTrees",
+    "KeyPolicy",
     "Limit",
     "LimitReached",
     "LocalUser",
@@ -175,6 +185,7 @@ __all__ = [
     "UsageLimits",
     "local_portal",
     "open_private_log",
+    "parse_addresses",
     "use_steady_clock",
 ]
 

@@ -43,6 +43,7 @@ class RemoteShellFactory(Factory):
     :ivar clock: as above.
     :ivar portal: as above.
     :ivar key: as above.
+    :ivar next_key: the key that the server will have, which each login announces; ``None`` for the same.
     :ivar instance_id: as above.
     :ivar options: as above.
     :ivar invitations: as above.
@@ -68,6 +69,7 @@ class RemoteShellFactory(Factory):
         self.clock = clock
         self.portal = portal
         self.key = key
+        self.next_key: ServerKey | None = None
         self.instance_id = instance_id
         self.options = options
         self.invitations = invitations

@@ -138,7 +138,7 @@ class ChannelJob:
         :param has_no_input: whether its input has ended.
         """
         self._session.core.listen(self.channel, self)
-        user = self._session.login.user
+        user = self._session.login.runner
         self._encoding = user.encoding
         bound = self._session.sessions.capacity.enter_job(is_kept=self._is_kept)
         if bound is not None:

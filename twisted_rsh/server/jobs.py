@@ -10,6 +10,7 @@ from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.events import ChannelFreed, ChannelRequested, Event, RoomGained, SessionClosed
 from twisted_rsh.core.requests import Disconnection, Grace, Keep
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.server.job import ChannelJob
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class SessionJobs:
     :param session: the session.
     """
 
-    __slots__ = ("__weakref__", "_carried", "_jobs", "_reference", "_unread")
+    __slots__ = ("__weakref__", "_carried", "_counted", "_jobs", "_reference", "_unread")
 
     def __init__(self, session: DurableSession) -> None:
         # The session has its jobs: a reference back would keep both until the garbage collector comes.
@@ -34,6 +35,8 @@ class SessionJobs:
         # The bytes of output that each job had left for the client when it ended.
         self._unread: dict[int, int] = {}
         self._carried: Counter[Stream] = Counter()  # of the jobs that have ended
+        # The channels of the jobs that count for a limit of the key.
+        self._counted: set[int] = set()
 
     @property
     def _session(self) -> DurableSession:
@@ -118,12 +121,19 @@ class SessionJobs:
         del self._jobs[job.channel]
         for stream in Stream:
             self._carried[stream] += job.bytes_carried(stream)
+        if job.channel in self._counted:
+            self._counted.remove(job.channel)
+            self._session.sessions.leave_job(self._session)
         if unread_output:
             self._unread[job.channel] = unread_output
         self._session.job_finished(job)
 
     def _start(self, event: ChannelRequested) -> None:
-        request = event.request
+        request, refusal = event.request, None
+        try:
+            request = self._session.login.credentials.policy.narrow(request)
+        except JobRefused as error:
+            refusal = error
         host = None if request.in_shell is None else self._jobs.get(request.in_shell)
         policy = request.disconnection if host is None else host.on_disconnect
         job = ChannelJob(self._session, event.channel, request, policy)
@@ -133,6 +143,8 @@ class SessionJobs:
         unkept = self._cannot_keep(request.on_disconnect)
         if refusal is not None:
             job.refuse(refusal.reason, refusal.text)
+        elif (bound := self._enter(job)) is not None:
+            job.refuse(RefusalReason.RESOURCES, bound)
         elif unkept is not None:
             job.refuse(RefusalReason.NOT_SUPPORTED, unkept)
         elif request.in_shell is not None and shell is None:
@@ -140,6 +152,17 @@ class SessionJobs:
             job.refuse(RefusalReason.SHELL_GONE, text)
         else:
             job.start(shell, has_no_input=event.has_no_input)
+
+    def _enter(self, job: ChannelJob) -> str | None:
+        """Count a job for the limit of its key, and return one line if the key may have no further one."""
+        session = self._session
+        most = session.login.credentials.policy.max_jobs
+        if most is None or job.host is not None:  # what runs in a shell counts with the shell
+            return None
+        bound = session.sessions.enter_job(session, most)
+        if bound is None:
+            self._counted.add(job.channel)
+        return bound
 
     def _cannot_keep(self, wanted: Disconnection | None) -> str | None:
         """Return one line if this server keeps no session for as long as a client wants its job to go on."""

@@ -23,12 +23,14 @@ from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import Fault, FramedLink
 from twisted_rsh.link.tls import exporter, link_secret
 from twisted_rsh.log_level import leveled_log
+from twisted_rsh.server.permission import CannotLimit, runner_for
 from twisted_rsh.server.portal import KeyCheck, ask_portal, check_key_again
 from twisted_rsh.server.session import SHOWN_ID_DIGITS, DurableSession, LoggedIn
 from twisted_rsh.server.strangers import Offence
 from twisted_rsh.server_events import Refusal, RefusalKind
 from twisted_rsh.trust.cred import VerifiedKey
 from twisted_rsh.trust.files import FileProblem
+from twisted_rsh.trust.rotation import announce
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
 from twisted_rsh.trust.sshsig import verify_login
 
@@ -183,7 +185,15 @@ class ServerLink(FramedLink):
             return
         if (claim.invitation, claim.invitation_proof) != (None, None) and not self._is_invited(claim):
             return
-        credentials = VerifiedKey(claim.user, key.blob, key.fingerprint, self.peer, key.certificate, time.time())
+        credentials = VerifiedKey(
+            claim.user,
+            key.blob,
+            key.fingerprint,
+            self.peer,
+            key.certificate,
+            time.time(),
+            address=self.peer_address,
+        )
         answer = ask_portal(self.factory.portal, credentials)
         answer.addBoth(self._portal_answered, credentials)
 
@@ -228,10 +238,16 @@ class ServerLink(FramedLink):
             case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
                 # The name is an application's attribute: if it breaks, it must break before the session is counted.
                 account = f"{ascii(user.name)[1:-1]} from {self.peer}"
-                bound = self.factory.sessions.bound_reached(credentials.fingerprint)
+                sessions, policy = self.factory.sessions, credentials.policy
+                bound = sessions.bound_reached(credentials.fingerprint, policy.max_sessions)
                 if not self.is_over and bound is None:
-                    self._welcome(LoggedIn(user, logout, credentials, account))
-                    return
+                    try:
+                        runner = runner_for(user, policy, sessions)
+                    except CannotLimit as problem:
+                        bound = str(problem)
+                    else:
+                        self._welcome(LoggedIn(user, logout, credentials, account, runner))
+                        return
                 logout()
                 if not self.is_over and bound is not None:
                     self._put_off(bound, f"{credentials.user!r} with {credentials.description}")
@@ -274,8 +290,13 @@ class ServerLink(FramedLink):
 
     def _welcome(self, login: LoggedIn) -> None:
         identifier = self.factory.sessions.new_identifier()
+        factory, following = self.factory, self.factory.next_key
         answer, core = self._login.accept(
-            identifier, self.factory.instance_id, self.factory.options.limits, self.clock.seconds()
+            identifier,
+            factory.instance_id,
+            factory.options.limits,
+            self.clock.seconds(),
+            None if following is None else announce(factory.key, following, exporter(self.tls)),
         )
         session = self.factory.sessions.begin(identifier, core, link_secret(self.tls, identifier, 0), login)
         _log.info(
@@ -297,16 +318,17 @@ class ServerLink(FramedLink):
             self._refuse_resume(claim, "there is no such session, or this is not its client")
             return
         # The portal may take its time.  Until it has answered, no frame is legal on this link, and nothing has changed.
-        check = check_key_again(self.factory.portal, session.login.credentials, self.factory.strangers.log.broken)
-        check.addCallback(self._checked, claim, binding)
+        credentials = session.login.credentials.unrestricted(self.peer, self.peer_address)
+        check = check_key_again(self.factory.portal, credentials, self.factory.strangers.log.broken)
+        check.addCallback(self._checked, credentials, claim, binding)
 
-    def _checked(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
+    def _checked(self, check: KeyCheck, credentials: VerifiedKey, claim: Resume, binding: LinkBinding) -> None:
         try:
-            self._decide_resume(check, claim, binding)
+            self._decide_resume(check, credentials, claim, binding)
         except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
             self.fail_with(error)
 
-    def _decide_resume(self, check: KeyCheck, claim: Resume, binding: LinkBinding) -> None:
+    def _decide_resume(self, check: KeyCheck, credentials: VerifiedKey, claim: Resume, binding: LinkBinding) -> None:
         if self._has_pipelined():
             return
         # Again, because the session may have ended meanwhile, or gone on over another link.
@@ -318,6 +340,8 @@ class ServerLink(FramedLink):
             self._put_off(f"{UNCHECKED[check]}; try again later", f"session {session.shown_id}")
         elif check is KeyCheck.REFUSED:
             self._refuse_resume(claim, "its key is refused now")
+        elif not session.renew(credentials):
+            self._refuse_resume(claim, "its key may do less than before")
         else:
             fresh = link_secret(self.tls, claim.session, claim.attempt)
             answer = session.take_link(self, claim, binding, fresh)

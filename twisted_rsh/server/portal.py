@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import enum
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.cred.error import LoginFailed
+from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -102,11 +103,22 @@ def _log_out() -> None:
 def ask_portal(portal: Portal, credentials: VerifiedKey) -> Deferred[object]:
     """Ask a portal to log a key in.
 
-    :param credentials: the key, which the client has proven to hold.
+    :param credentials: the key, which the client has proven to hold.  A checker may restrict it; the realm gets it as
+        its ``mind``.
     :returns: fires with the realm's answer, which may be any object at all, or fails with any exception at all: judge
-        both before they let a client in.
+        both before they let a client in.  It fails with ``UnauthorizedLogin`` if the policy of the key does not let it
+        in from here or at this time.
     """
-    return maybeDeferred(portal.login, credentials, None, IShellUser)
+
+    def admit(answer: object) -> object:
+        reason = credentials.policy.why_not(credentials.address, time.time())
+        if reason is not None:
+            if isinstance(answer, tuple) and callable(answer[-1]):
+                answer[-1]()
+            raise UnauthorizedLogin(reason)
+        return answer
+
+    return maybeDeferred(portal.login, credentials, credentials, IShellUser).addCallback(admit)
 
 
 class KeyCheck(enum.Enum):

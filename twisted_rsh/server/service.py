@@ -20,15 +20,16 @@ from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.exposure import show_address, warnings_about
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.invitations import Invitations
-from twisted_rsh.server.key_watch import KeyFileWatch
+from twisted_rsh.server.key_watch import KeyFileWatch, KeyLineCheck
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server_events import LogsRotated, ServerEvent, ServerStarted, ServerStopped
 from twisted_rsh.trust.cred import AuthorizedKeysChecker
-from twisted_rsh.trust.files import ensure_private_folder
+from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import ServerRecord, remove_record, write_record
+from twisted_rsh.trust.rotation import next_server_key
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["RemoteShellService"]
@@ -73,11 +74,19 @@ class RemoteShellService(Service):
         self.instance_id = secrets.token_hex(INSTANCE_ID_BYTES)
         clock = cast("IReactorTime", reactor)
         # An invitation adds a key to a file, which means something only where a checker reads that file.
-        readers = [checker for checker in portal.checkers.values() if isinstance(checker, AuthorizedKeysChecker)]
-        self._invitations = Invitations(clock, self._config) if readers else None
+        checkers = (checker for checker in portal.checkers.values() if isinstance(checker, AuthorizedKeysChecker))
+        self._key_files: AuthorizedKeysChecker | None = next(checkers, None)
+        self._invitations = None if self._key_files is None else Invitations(clock, self._config)
         self._factory = RemoteShellFactory(clock, portal, self._key, self.instance_id, self._options, self._invitations)
-        paths = [path for reader in readers for path in reader.paths]
-        self._key_watch = KeyFileWatch(clock, paths, self.recheck_keys) if readers else None
+        self._key_watch = KeyFileWatch(
+            clock,
+            () if self._key_files is None else self._key_files.paths,
+            self._keys_changed,
+            self._factory.sessions.any_expired,
+        )
+        rotating = (self._config.next_server_key_path, self._config.server_key_path)
+        self._rotation_watch = KeyFileWatch(clock, rotating, self._find_next_key)
+        self._line_check: KeyLineCheck | None = None
         self._ports: list[IListeningPort] = []
         self._controls: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None
@@ -130,10 +139,10 @@ class RemoteShellService(Service):
     def recheck_keys(self) -> Deferred[int]:
         """Ask the portal again about the key of every session, with a connection or without.
 
-        A session whose key may not log in any more ends, with its jobs, and its client learns why.  A session stays if
-        the portal breaks when it is asked about its key.  Call this when you have taken the right to log in away from a
-        key; ``twistd rsh`` does so at SIGHUP.  With the portal of :func:`twisted_rsh.server.local_portal` the service
-        does so itself when the files of keys have changed.
+        A session whose key may not log in any more, or may do less than before, ends, with its jobs, and its client
+        learns why.  A session stays if the portal breaks when it is asked about its key.  Call this when you have taken
+        the right to log in away from a key; ``twistd rsh`` does so at SIGHUP.  With the portal of
+        :func:`twisted_rsh.server.local_portal` the service does so itself when the files of keys have changed.
 
         :returns: fires with the number of sessions that were ended, and never fails.
         """
@@ -206,8 +215,10 @@ class RemoteShellService(Service):
             self.cannot_serve(error)
             await stop_listening([*ports, *controls])
             raise
-        if self._key_watch is not None:
-            self._key_watch.start()
+        self._key_watch.start()
+        self._rotation_watch.start()
+        self._find_next_key()
+        self._check_key_lines()
         self.log.info(
             "rsh listens on {addresses}; its key is {fingerprint}",
             addresses=", ".join(self.addresses),
@@ -226,8 +237,10 @@ class RemoteShellService(Service):
         return ports
 
     async def _stop(self) -> None:
-        if self._key_watch is not None:
-            self._key_watch.stop()
+        self._key_watch.stop()
+        self._rotation_watch.stop()
+        if self._line_check is not None:
+            self._line_check.stop()
         if self._listening is not None:
             self._listening.cancel()
             self._listening.addErrback(_trap_cancel)
@@ -243,6 +256,30 @@ class RemoteShellService(Service):
     def _report(self, event: ServerEvent) -> None:
         if self._factory.observers is not None:
             self._factory.observers.report(event)
+
+    def _find_next_key(self) -> None:
+        """Announce the key that the server will have from its next start on, if that is another."""
+        before = self._factory.next_key
+        try:
+            following = next_server_key(self._config, self._key)
+        except (FileProblem, OSError) as error:
+            following = None
+            self.log.warn("the server's next key is not announced: {error}", error=str(error))
+        self._factory.next_key = following
+        if following is not None and (before is None or before.spki_sha256 != following.spki_sha256):
+            self.log.info("clients that log in learn the next key, {fingerprint}", fingerprint=following.fingerprint)
+
+    def _keys_changed(self) -> None:
+        self.recheck_keys()
+        self._check_key_lines()
+
+    def _check_key_lines(self) -> None:
+        if self._line_check is not None:
+            self._line_check.stop()
+        if self._key_files is not None:
+            clock = cast("IReactorTime", self._reactor)
+            self._line_check = KeyLineCheck(clock, self._factory.sessions.turns, self._key_files.problems())
+            self._line_check.start()
 
     def _remove_records(self) -> None:
         for number in self._addresses():

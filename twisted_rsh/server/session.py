@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.interfaces import IDelayedCall
@@ -18,6 +18,7 @@ from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.job import ChannelJob
 from twisted_rsh.server.jobs import SessionJobs
+from twisted_rsh.server.permission import runner_for
 from twisted_rsh.server_events import SessionBegan, SessionDetached, SessionEnded, SessionInfo, SessionResumed
 from twisted_rsh.trust.cred import VerifiedKey
 
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
     from twisted_rsh.server.link import ServerLink
     from twisted_rsh.server.sessions import Sessions
 
-__all__ = ["IDLE_SECONDS", "MAX_SHOWN_CHARACTERS", "RETENTION_SECONDS", "SHOWN_ID_DIGITS", "DurableSession", "LoggedIn"]
+__all__ = [
+    "IDLE_SECONDS",
+    "KEY_NARROWED",
+    "MAX_SHOWN_CHARACTERS",
+    "RETENTION_SECONDS",
+    "SHOWN_ID_DIGITS",
+    "DurableSession",
+    "LoggedIn",
+]
 
 # Not an attribute of the class: an event would hold the object that logged it.
 _log = Logger(f"{__name__}.DurableSession", observer=leveled_log)
@@ -35,6 +44,9 @@ RETENTION_SECONDS = 600.0
 
 IDLE_SECONDS = 60.0
 """Seconds for which a session without a link is kept that has no job and nothing to tell."""
+
+KEY_NARROWED = "what your key may do has changed; connect again"
+"""The line for a client whose session ends because its key may do less than before."""
 
 SHOWN_ID_DIGITS = 8
 """Hexadecimal digits of a session's identifier in the log and in lists: enough to tell sessions apart."""
@@ -48,16 +60,18 @@ MAX_SHOWN_CHARACTERS = 256
 class LoggedIn:
     """The result of a login.
 
-    :ivar user: the user object.
+    :ivar user: the portal's user object.
     :ivar logout: to be called once, when the session is over.
-    :ivar credentials: the key, which the portal judges again at each resume.
+    :ivar credentials: the key, which the portal judges again at each resume, and what it may do.
     :ivar account: the client's name in the log, such as ``"ada from 127.0.0.1:50000"``.
+    :ivar runner: the user object that runs the jobs (:func:`twisted_rsh.server.permission.runner_for`).
     """
 
     user: IShellUser
     logout: Callable[[], object]
     credentials: VerifiedKey
     account: str
+    runner: IShellUser
 
 
 class DurableSession:
@@ -278,6 +292,22 @@ class DurableSession:
         """
         self._unconfirmed = link
         self.pump.resume(link, peer)
+
+    def renew(self, credentials: VerifiedKey) -> bool:
+        """Let the session have what its key may do from now on, or end it if that is less than before.
+
+        What runs goes on by what it was allowed when it was started, so a key that may do less loses its session.
+
+        :param credentials: the key as the portal has just judged it.
+        :returns: whether the session goes on.
+        """
+        policy, before = credentials.policy, self.login.credentials.policy
+        if not policy.allows_no_less_than(before):
+            self.end("its key may do less than before", KEY_NARROWED)
+            return False
+        runner = self.login.runner if policy == before else runner_for(self.login.user, policy, self.sessions)
+        self.login = replace(self.login, credentials=credentials, runner=runner)
+        return True
 
     # The end.
 

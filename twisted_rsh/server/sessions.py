@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -89,6 +90,7 @@ class Sessions:
         self._of_key: Counter[str] = Counter()
         self._sessions: dict[bytes, DurableSession] = {}  # in the order of their numbers
         self._begun = 0
+        self._jobs_of_key: Counter[str] = Counter()
         self.turns = Turns(clock)
         self.answers = Deadlines(clock, OPENED_HELD_SECONDS)
         self.ends = Deadlines(clock, ENDS_HELD_SECONDS)
@@ -143,19 +145,23 @@ class Sessions:
             ),
         ]
 
-    def bound_reached(self, key: str) -> str | None:
+    def bound_reached(self, key: str, most: int | None = None) -> str | None:
         """Tell whether a key may begin no further session now.
 
         :param key: the key's fingerprint.
+        :param most: sessions that its line in ``authorized_keys`` allows; ``None`` for as many as the server.
         :returns: one line for the client that names the bound; ``None`` if the key may.
         """
         if len(self) >= self._max:
             return f"the server has {len(self)} sessions, as many as its --max-sessions allows; try again later"
         # The first count holds those that only wait to tell how their jobs ended, and is enough most of the time.
-        if self._of_key[key] >= self._max_per_key:
+        limit = self._max_per_key if most is None else min(most, self._max_per_key)
+        if self._of_key[key] >= limit:
             active = sum(one.is_active and one.login.credentials.fingerprint == key for one in self._sessions.values())
-            if active >= self._max_per_key:
+            if active >= limit:
                 bound = "as many as the server's --max-sessions-per-key allows"
+                if limit != self._max_per_key:
+                    bound = "as many as its max-sessions in authorized_keys allows"
                 return f"this key has {active} sessions, {bound}; try again later"
         return None
 
@@ -176,6 +182,33 @@ class Sessions:
         self._sessions[identifier] = session
         self._of_key[login.credentials.fingerprint] += 1
         return session
+
+    def enter_job(self, session: DurableSession, most: int) -> str | None:
+        """Count a job of a key whose jobs are limited.
+
+        :param session: the session that starts it.
+        :param most: jobs that the key may have at once.
+        :returns: ``None`` if it may have one more; then call :meth:`leave_job` once, when the job has ended.  Otherwise
+            one line for the client.
+        """
+        key = session.login.credentials.fingerprint
+        if self._jobs_of_key[key] >= most:
+            count = self._jobs_of_key[key]
+            return f"your key has {count} jobs, as many as its max-jobs in authorized_keys allows; try again later"
+        self._jobs_of_key[key] += 1
+        return None
+
+    def leave_job(self, session: DurableSession) -> None:
+        """Count out a job that :meth:`enter_job` counted."""
+        key = session.login.credentials.fingerprint
+        self._jobs_of_key[key] -= 1
+        if not self._jobs_of_key[key]:
+            del self._jobs_of_key[key]
+
+    def any_expired(self) -> bool:
+        """Tell whether a session has a key whose time is over, so that :meth:`recheck_keys` is due."""
+        now = time.time()
+        return any(session.login.credentials.policy.is_over(now) for session in self._sessions.values())
 
     def find_resumable(self, claim: Resume, binding: LinkBinding) -> DurableSession | None:
         """Find the session that a resume may go on with.
@@ -207,7 +240,7 @@ class Sessions:
             session.end(reason, text)
 
     def recheck_keys(self, portal: Portal) -> Deferred[int]:
-        """End every session whose key may not log in any more.
+        """End every session whose key may not log in any more, or may do less than before.
 
         A session stays if the portal breaks when it is asked about its key.
 
@@ -228,12 +261,16 @@ class Sessions:
 
     def _recheck(self, session: DurableSession, portal: Portal) -> Deferred[bool]:
         def act(check: KeyCheck) -> bool:
-            ends = check is KeyCheck.REFUSED and not session.over
-            if ends:
+            if session.over:
+                return False
+            if check is KeyCheck.REFUSED:
                 session.end("its key is not authorized any more", KEY_REVOKED)
-            return ends
+            elif check is KeyCheck.AUTHORIZED:
+                session.renew(credentials)
+            return session.over
 
-        return check_key_again(portal, session.login.credentials).addCallback(act)
+        credentials = session.login.credentials.unrestricted()
+        return check_key_again(portal, credentials).addCallback(act)
 
     # For the sessions to call.
 

@@ -20,7 +20,6 @@ from twisted_rsh.trust.ssh_keys import (
     BadSignature,
     BadWire,
     PublicKey,
-    check_public_key,
     encode_string,
     parse_public_key,
     split_strings,
@@ -30,7 +29,6 @@ from twisted_rsh.trust.wire_reader import WireReader
 __all__ = [
     "MAX_CERTIFICATE_BYTES",
     "MAX_PRINCIPALS",
-    "Authority",
     "Certificate",
     "CertificateKind",
     "Grant",
@@ -39,7 +37,6 @@ __all__ = [
     "grant_user",
     "is_certificate",
     "matches",
-    "parse_authority",
     "parse_certificate",
     "read_certificate",
 ]
@@ -117,18 +114,6 @@ class Grant:
     force_command: str | None
     source_address: str | None
     terminal: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """A key whose certificates count.
-
-    :ivar blob: the key in SSH's wire format.
-    :ivar principals: names of which a certificate must have one; ``None`` for the name of the user that logs in.
-    """
-
-    blob: bytes
-    principals: frozenset[str] | None
 
 
 def is_certificate(blob: bytes) -> bool:
@@ -313,25 +298,3 @@ _LEAST_CHARACTERS = 68
 _AUTHORITY = re.compile(
     rb'cert-authority(?:,principals="(?P<names>[^"\\]*)")?[ \t]+(?P<type>[^ \t]+)[ \t]+(?P<key>[^ \t]+)'
 )
-
-
-def parse_authority(text: bytes) -> Authority | None:
-    """Read a line ``cert-authority[,principals="NAME,NAME"] TYPE KEY COMMENT`` of ``authorized_keys``.
-
-    :param text: the line, without spaces around it.
-    :returns: the authority; ``None`` for any other line.
-    """
-    match = _AUTHORITY.match(text)
-    if match is None:
-        return None
-    names = match["names"]
-    if len(match["key"]) < _LEAST_CHARACTERS:
-        return None
-    try:
-        blob = base64.b64decode(match["key"], validate=True)
-        key_type = check_public_key(blob)
-    except (ValueError, BadKey):
-        return None
-    if key_type.encode("ascii") != match["type"] or names == b"":
-        return None
-    return Authority(blob, None if names is None else frozenset(_text(names).split(",")))

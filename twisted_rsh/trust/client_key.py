@@ -23,7 +23,6 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from twisted_rsh.core.values import dataclass
-from twisted_rsh.trust.authorized_keys import MAX_AUTHORIZED_KEYS_BYTES, parse_authorized_keys
 from twisted_rsh.trust.files import (
     BadKeyFile,
     create_private_file,
@@ -40,6 +39,7 @@ from twisted_rsh.trust.ssh_keys import (
     encode_mpint,
     encode_string,
     parse_public_key,
+    parse_public_line,
     public_line,
 )
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
@@ -55,6 +55,9 @@ __all__ = [
     "load_or_create_client_key",
     "read_public_key",
 ]
+
+MAX_PUBLIC_FILE_BYTES = 16 * 1024
+"""Bytes of a public key's file at most: many times as many as the longest key takes."""
 
 _PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -185,8 +188,9 @@ def read_public_key(path: str) -> PublicKey:
     :raises OSError: there is no such file, or the operating system did not allow it.
     """
     if path.endswith(".pub"):
-        blobs = sorted(parse_authorized_keys(read_trusted_file(path, MAX_KEY_FILE_BYTES)).blobs)
-        blob = blobs[0] if len(blobs) == 1 else None
+        lines = read_trusted_file(path, MAX_KEY_FILE_BYTES).split(b"\n")
+        blobs = {one for one in map(parse_public_line, lines) if one is not None}
+        blob = blobs.pop() if len(blobs) == 1 else None
     else:
         blob = _public_half(read_secret_file(path, MAX_KEY_FILE_BYTES))
     try:
@@ -281,9 +285,9 @@ def _client_key(private_key: _PrivateKey) -> ClientKey:
 def _match_public_file(path: str, key: ClientKey) -> None:
     """Check that the public key's file, which lets the key log in to the same user's server, is of this key."""
     try:
-        data = read_trusted_file(path, MAX_AUTHORIZED_KEYS_BYTES)
+        data = read_trusted_file(path, MAX_PUBLIC_FILE_BYTES)
     except FileNotFoundError:
         create_private_file(path, key.public_line.encode("ascii") + b"\n")
         return
-    if key.blob not in parse_authorized_keys(data).blobs:
+    if key.blob not in map(parse_public_line, data.split(b"\n")):
         raise BadKeyFile(path, "is not of the private key beside it", f"run: rm {shlex.quote(path)}")

@@ -7,7 +7,9 @@ it.  So no checker of an embedding application can leave out that proof.
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from twisted.cred.checkers import ICredentialsChecker
@@ -20,10 +22,12 @@ from zope.interface import Attribute, implementer
 from twisted_rsh.core.errors import Error
 from twisted_rsh.limited_log import RateLimitedLog
 from twisted_rsh.log_level import leveled_log
+from twisted_rsh.trust.addresses import parse_addresses
 from twisted_rsh.trust.authorized_keys import KeyFiles, is_shortage
 from twisted_rsh.trust.certificates import Certificate, Grant, NotGranted, grant_user
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.policy import UNRESTRICTED, KeyPolicy
 from twisted_rsh.trust.revocation import RevokedKeys
 from twisted_rsh.trust.sshsig import encode_user
 
@@ -44,7 +48,21 @@ class IVerifiedKey(ICredentials):
 
     fingerprint: str = Attribute("The key's name for the log, as ssh-keygen -l prints it.")
 
-    peer: str = Attribute("The client's address, for the log.")
+    peer: str = Attribute("The client's address and port, for the log.")
+
+    address: str = Attribute("The client's IP address; empty where it has none, as on a Unix socket.")
+
+    policy: KeyPolicy = Attribute(
+        "What the key may do: everything, until :meth:`restrict` is called.  The server keeps it to the end of the "
+        "session.  A realm finds it in its ``mind``, which is this credential."
+    )
+
+    def restrict(policy: KeyPolicy) -> None:  # noqa: N805 - an interface's
+        """Say what the key may do, in place of what was said before.  A checker calls it before it agrees.
+
+        :param policy: the policy.  The server refuses the login if the policy does not let the key in from this address
+            or at this time.
+        """
 
     certificate: Certificate | None = Attribute("The certificate that the client has shown for the key, or None.")
 
@@ -52,16 +70,18 @@ class IVerifiedKey(ICredentials):
 
 
 @implementer(IVerifiedKey)
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VerifiedKey:
     """The credential of a login.  Make it only of a key that :func:`twisted_rsh.trust.sshsig.verify_login` returned.
 
     :ivar user: the user name to log in as.
     :ivar key_blob: the public key in SSH's wire format.
     :ivar fingerprint: the key's name for the log.
-    :ivar peer: the client's address, for the log.
+    :ivar peer: the client's address and port, for the log.
     :ivar certificate: the certificate that the client has shown for the key; ``None`` without one.
     :ivar verified_at: the time of the login, in seconds since 1970.
+    :ivar address: the client's IP address, or empty.
+    :ivar policy: what the key may do.
     """
 
     user: str
@@ -70,11 +90,30 @@ class VerifiedKey:
     peer: str
     certificate: Certificate | None = None
     verified_at: float = 0.0
+    address: str = ""
+    policy: KeyPolicy = UNRESTRICTED
 
     @property
     def description(self) -> str:
         """The key's name for the log, with that of its certificate."""
         return self.fingerprint if self.certificate is None else f"{self.fingerprint}, {self.certificate.description}"
+
+    def restrict(self, policy: KeyPolicy) -> None:
+        """See :meth:`IVerifiedKey.restrict`."""
+        self.policy = policy
+
+    def unrestricted(self, peer: str | None = None, address: str | None = None) -> VerifiedKey:
+        """Return the same key, to ask a portal about it again.
+
+        :param peer: the client's address and port by now; ``None`` for the same, and so is the other.
+        :param address: its IP address by now.
+        """
+        return replace(
+            self,
+            peer=self.peer if peer is None else peer,
+            address=self.address if address is None else address,
+            policy=UNRESTRICTED,
+        )
 
 
 @implementer(ICredentialsChecker)
@@ -108,21 +147,29 @@ class AuthorizedKeysChecker:
         self._user = user
         self._limited_log = RateLimitedLog(self.log)
 
+    def problems(self) -> Iterator[str | None]:
+        """Read the files if they have changed, and look through all their lines, one in each step.
+
+        :returns: as that of :meth:`twisted_rsh.trust.authorized_keys.KeyFiles.problems`, what is wrong with a whole
+            file included.
+        :raises OSError: the system has no descriptors or no memory left to read the files.
+        """
+        yield from self._files.look()
+        yield from self._files.problems()
+
     def requestAvatarId(self, credentials: IVerifiedKey) -> Deferred[bytes | tuple[()]]:
         """Decide about a login.  An unknown user costs the same work as an unknown key.
 
         :param credentials: the user name and the key.
         :returns: fires with the user's name, encoded by :func:`twisted_rsh.trust.sshsig.encode_user`, or fails with
-            ``UnauthorizedLogin``, or with :class:`RevocationUnknown`.
+            ``UnauthorizedLogin``, or with :class:`RevocationUnknown`.  The credential then has the policy of the key's
+            line, narrowed by what its certificate allows.
         :raises OSError: the system has no descriptors or no memory left to read the files.
         """
         same_user = hmac.compare_digest(_comparable(credentials.user), _comparable(self._user))
         for warning in self._files.look():
             self._limited_log.warn("{warning}", warning=warning)
-        if credentials.certificate is not None:
-            problem = self._problem_of(credentials.certificate, credentials.verified_at)
-        else:
-            problem = "" if self._files.grant(credentials.key_blob) else _NOT_LISTED
+        policy, problem = self._decide(credentials)
         if self._revoked is not None:
             try:
                 problem = self._revoked.why_revoked(credentials.key_blob, credentials.certificate) or problem
@@ -132,27 +179,63 @@ class AuthorizedKeysChecker:
                 self._limited_log.warn("{warning}", warning=f"nobody may log in: {error}")
                 return fail(RevocationUnknown(str(error)))
         if same_user and not problem:
+            credentials.restrict(policy)
             return succeed(encode_user(self._user))
         return fail(UnauthorizedLogin(problem or _NOT_LISTED))
 
-    def _problem_of(self, certificate: Certificate, at: float) -> str:
-        """Say why a certificate does not let its holder in; nothing if it does."""
-        authorities = self._files.authorities(certificate.authority.blob)
+    def _decide(self, credentials: IVerifiedKey) -> tuple[KeyPolicy, str]:
+        """Return what a key may do, and why it may not log in; nothing if it may."""
+        key, address = credentials.key_blob, credentials.address
+        if credentials.certificate is not None:
+            return self._decide_by_certificate(credentials.certificate, credentials.verified_at, address)
+        policy = self._files.grant(key, address)
+        if policy is not None:
+            return policy, ""
+        for reason in self._files.reasons(key, address):
+            self._limited_log.info("{key}: {reason}", key=credentials.fingerprint, reason=reason)
+        return UNRESTRICTED, _NOT_LISTED
+
+    def _decide_by_certificate(self, certificate: Certificate, at: float, address: str) -> tuple[KeyPolicy, str]:
         problem = "its authority is in no line with cert-authority"
-        for authority in authorities:
-            names = {self._user} if authority.principals is None else authority.principals
+        for line in self._files.authorities(certificate.authority.blob):
+            names = line.options.principals
+            why_not = line.options.policy.why_not(address, time.time())
+            if why_not is not None:
+                problem = f"line {line.number}: {why_not}"
+                continue
             try:
-                grant = grant_user(certificate, names, at)
+                grant = grant_user(certificate, {self._user} if names is None else names, at)
+                return _narrowed(line.options.policy, grant, address), ""
             except NotGranted as error:
                 problem = str(error)
-                continue
-            if grant == Grant(force_command=None, source_address=None, terminal=True):
-                return ""
-            problem = "it has restrictions that this server does not keep: force-command, source-address or no-pty"
-        return f"the {certificate.description}: {problem}"
+        return UNRESTRICTED, f"the {certificate.description}: {problem}"
 
 
 _NOT_LISTED = "this user cannot log in with this key"
+
+
+def _narrowed(policy: KeyPolicy, grant: Grant, address: str) -> KeyPolicy:
+    """Return what both the line of an authority and its certificate allow.
+
+    :raises NotGranted: nothing is left.
+    """
+    if grant.source_address is not None:
+        try:
+            is_allowed = parse_addresses(grant.source_address).contains(address)
+        except ValueError as error:
+            raise NotGranted(f"its source-address: {error}") from None
+        if not is_allowed:
+            raise NotGranted(f"its source-address does not allow {address or 'a client without an IP address'}")
+    if grant.force_command is None:
+        return replace(policy, has_terminals=policy.has_terminals and grant.terminal)
+    if policy.is_observer or policy.command not in (None, grant.force_command):
+        raise NotGranted("its force-command is against command= or observer of the line of its authority")
+    return replace(
+        policy,
+        command=grant.force_command,
+        has_terminals=policy.has_terminals and grant.terminal,
+        accepted_environment=policy.accepted_environment or (),
+    )
 
 
 def _comparable(text: str) -> bytes:

@@ -90,6 +90,11 @@ class ConfigFolders:
         return os.path.join(self.state, "server", "key-cert.pub")
 
     @property
+    def next_server_key_path(self) -> str:
+        """The path of the private key that the server will have, while its key is changed."""
+        return os.path.join(self.state, "server", "next_key.pem")
+
+    @property
     def authorized_keys_path(self) -> str:
         """The path of the file of public keys that may log in, one a line."""
         return os.path.join(self.config, "authorized_keys")

@@ -23,7 +23,13 @@ from twisted_rsh.trust.files import BadKeyFile, read_or_create_secret_file, read
 from twisted_rsh.trust.fingerprint import format_fingerprint, spki_sha256
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["MAX_KEY_FILE_BYTES", "ServerKey", "load_or_create_server_key", "read_server_key"]
+__all__ = [
+    "MAX_KEY_FILE_BYTES",
+    "ServerKey",
+    "load_or_create_server_key",
+    "load_server_key",
+    "make_key_file",
+]
 
 MAX_KEY_FILE_BYTES = 16 * 1024
 """Bytes of a private key's file at most.  The largest accepted key, RSA of 8192 bits, takes 6.4 KiB."""
@@ -71,29 +77,28 @@ def load_or_create_server_key(config: ConfigFolders) -> ServerKey:
     :raises OSError: the operating system did not allow it.
     """
     path = config.server_key_path
-    key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, _make_pem))
+    key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, make_key_file))
     return _server_key(key, _read_certificate(config.server_certificate_path, key))
 
 
-def read_server_key(config: ConfigFolders) -> ServerKey:
-    """Read the server's key, as :func:`load_or_create_server_key` does, and make nothing.
+def load_server_key(path: str) -> ServerKey:
+    """Read the key of a server from a file.
 
-    :param config: the user's folders.
-    :raises FileNotFoundError: there is no key.
+    :raises FileNotFoundError: there is no such file.
     :raises BadKeyFile: the file does not hold a P-256 key.
     :raises UntrustedFile: the file or a folder above it is not safe from other users.
     :raises OSError: the operating system did not allow it.
     """
-    path = config.server_key_path
     return _server_key(_parse(path, read_secret_file(path, MAX_KEY_FILE_BYTES)))
+
+
+def make_key_file() -> bytes:
+    """Make a new key, as the content of a file of its own."""
+    return _generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _generate() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
-
-
-def _make_pem() -> bytes:
-    return _generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _server_key(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import field
 from typing import TYPE_CHECKING
@@ -48,13 +49,19 @@ __all__ = [
     "decode_mpint",
     "encode_mpint",
     "encode_string",
+    "is_key_type",
     "parse_public_key",
+    "parse_public_line",
     "public_line",
     "split_strings",
 ]
 
 MAX_KEY_BLOB_BYTES = 2 * 1024
 """Bytes of a public key at most.  The largest accepted key, RSA of 8192 bits, takes 1,049."""
+
+_MAX_ENCODED_CHARACTERS = -MAX_KEY_BLOB_BYTES // 3 * -4
+
+_BLANK = re.compile(rb"[ \t]+")
 
 MAX_SIGNATURE_BYTES = 2 * 1024
 """Bytes of a signature at most.  The largest accepted signature, of an RSA key of 8192 bits, takes 1,044."""
@@ -359,6 +366,28 @@ def public_line(blob: bytes) -> str:
     :param blob: the key in SSH's wire format, which has been checked.
     """
     return f"{split_strings(blob)[0].decode('ascii')} {base64.b64encode(blob).decode('ascii')}"
+
+
+def is_key_type(word: bytes) -> bool:
+    """Tell whether a word is the type of a key that is accepted, such as ``ssh-ed25519``."""
+    return word in _TYPES
+
+
+def parse_public_line(line: bytes) -> bytes | None:
+    """Return the key of a line ``type base64 comment``.
+
+    :param line: the line without its end, any bytes at all.
+    :returns: the key in SSH's wire format, checked by :func:`check_public_key`; ``None`` for any other line.
+    """
+    key_type, encoded, *_ = [*_BLANK.split(line.removesuffix(b"\r").strip(b" \t"), maxsplit=2), b""]
+    if not is_key_type(key_type) or len(encoded) > _MAX_ENCODED_CHARACTERS or b"\0" in line:
+        return None
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+        is_key = blob.startswith(encode_string(key_type)) and check_public_key(blob).encode("ascii") == key_type
+    except (ValueError, BadKey):
+        return None
+    return blob if is_key and base64.b64encode(blob) == encoded else None
 
 
 def encode_string(data: bytes) -> bytes:
