@@ -19,7 +19,14 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    SSHCertificateBuilder,
+    SSHCertificateType,
+)
 
 from fuzz.sessions import (
     CLIENT_SEEDS,
@@ -45,6 +52,7 @@ from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.trust import client_key as client_key_module
 from twisted_rsh.trust import server_key as server_key_module
 from twisted_rsh.trust.authorized_keys import parse_authorized_keys
+from twisted_rsh.trust.certificates import NotGranted, grant_user, parse_certificate
 from twisted_rsh.trust.files import BadKeyFile, replace_private_file
 from twisted_rsh.trust.fingerprint import (
     BadFingerprint,
@@ -54,6 +62,7 @@ from twisted_rsh.trust.fingerprint import (
 )
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import BadRecord, ServerRecord, read_record, write_record
+from twisted_rsh.trust.revocation import parse_revocation_list
 from twisted_rsh.trust.ssh_keys import (
     BadKey,
     BadSignature,
@@ -212,6 +221,28 @@ def certificate(data: bytes) -> None:
         assert len(certificate_spki_sha256(data)) == 32
 
 
+def ssh_certificate(data: bytes) -> None:
+    """Read a certificate of SSH, and ask whom it lets in."""
+    with contextlib.suppress(BadKey, BadSignature):
+        found = parse_certificate(data)
+        with contextlib.suppress(NotGranted):
+            grant_user(found, {"alice"}, 0.0)
+
+
+def revocation_list(data: bytes) -> None:
+    """Read a list of revoked keys, and look a key up."""
+    with contextlib.suppress(ValueError):
+        parse_revocation_list(data).why_revoked(blob(ed25519()))
+
+
+@functools.cache
+def good_ssh_certificate() -> bytes:
+    """A certificate that an authority has made."""
+    builder = SSHCertificateBuilder().public_key(ed25519().public_key()).serial(7).type(SSHCertificateType.USER)
+    builder = builder.key_id(b"alice").valid_principals([b"alice"]).valid_after(0).valid_before(2**40)
+    return base64.b64decode(builder.sign(ecdsa()).public_bytes().split()[1])
+
+
 def fingerprint(data: bytes) -> None:
     """Read a fingerprint as a user types it."""
     with contextlib.suppress(BadFingerprint):
@@ -318,6 +349,14 @@ TARGETS: Mapping[str, Target] = {
     ),
     "server-key": Target(server_key, (ecdsa().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),)),
     "certificate": Target(certificate, (server_key_module._make_certificate(ecdsa()).public_bytes(Encoding.DER),)),
+    "ssh-certificate": Target(ssh_certificate, (good_ssh_certificate(),)),
+    "revocation-list": Target(
+        revocation_list,
+        (
+            b"SSHKRL\n\0" + b"\0\0\0\1" + bytes(24 + 8) + b"\2" + encode_string(encode_string(blob(ed25519()))),
+            public_line(ed25519()),
+        ),
+    ),
     "fingerprint": Target(fingerprint, (format_fingerprint(bytes(32)).encode(),)),
     "shell-reports": Target(shell_reports, (b"s 5\ne 5 0 himBs\n", b"r 5 255 himBs\n")),
     "process-stat": Target(process_stat, (b"1 (a name) S 0 1 1 0 -1 4194560 " + b"1 " * 40,)),

@@ -83,6 +83,7 @@ def test_no_right_passphrase(server: ServerProcess, key: str, tmp_path: Path, te
     assert (tmp_path / "asked").read_text().count("assphrase of the key") == times
 
 
+@pytest.mark.real
 def test_batch_mode_never_asks(server: ServerProcess, key: str, tmp_path: Path) -> None:
     """With BatchMode, and where there is nowhere to ask, the line says how to load the key into an agent."""
     for options, environment in ((("-o", "BatchMode=yes"), askpass(tmp_path, "echo x")), ((), {})):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -199,6 +200,15 @@ def test_a_passphrase(config: ConfigFolders) -> None:
             load_or_create_client_key(config) if own else load_client_key(path)
         assert caught.value.public_key.blob == key_blob("ssh-ed25519")
         assert caught.value.takes_passphrase
+
+
+def test_without_bcrypt(config: ConfigFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the package is missing that passphrases need, the line says so before a passphrase is asked for."""
+    put_key_file(config, locked())
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    with pytest.raises(LockedKey, match=r"needed \(pip install .*\); load it into an agent") as caught:
+        load_client_key(config.client_key_path)
+    assert not caught.value.takes_passphrase
 
 
 def test_a_passphrase_for_nothing(config: ConfigFolders) -> None:

@@ -233,14 +233,13 @@ def _parse(path: str, data: bytes, passphrase: bytes | None = None) -> ClientKey
     except TypeError:
         if passphrase is not None:  # of which the file needs none
             return _parse(path, data)
-        raise LockedKey(path, "is protected by a passphrase", read_public_key(path), takes_passphrase=True) from None
-    except UnsupportedAlgorithm as error:
-        if "bcrypt" in str(error):
-            raise BadKeyFile(
-                path,
-                "is protected by a passphrase, for which the package bcrypt is needed",
-                f"run: pip install 'twisted-rsh[passphrases]', or load the key into an agent with: ssh-add {quoted}",
-            ) from None
+        from importlib.util import find_spec  # only here: few keys are locked
+
+        problem, can_unlock = "is protected by a passphrase", find_spec("bcrypt") is not None
+        if not can_unlock:
+            problem += ", for which the package bcrypt is needed (pip install 'twisted-rsh[passphrases]')"
+        raise LockedKey(path, problem, read_public_key(path), takes_passphrase=can_unlock) from None
+    except UnsupportedAlgorithm:
         private_key = None
     except (ValueError, NotImplementedError):
         # NotImplementedError: a point of an elliptic curve in compressed form.

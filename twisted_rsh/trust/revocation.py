@@ -28,8 +28,8 @@ __all__ = [
 ]
 
 MAX_REVOKED_KEYS_BYTES = 256 * 1024
-"""Bytes of a list at most: 7,000 hashes of keys, or two million serial numbers in a bitmap.  The reactor is held while
-a new list is read, for 30 ms at most."""
+"""Bytes of a list at most: 7,000 hashes of keys, or two million serial numbers in a bitmap.  The reactor is held for
+some 30 ms at most while a new list is read."""
 
 MAX_PARTS = 4096
 """Ranges, bitmaps and other parts of a list at most: a login that shows a certificate looks through the bitmaps."""
