@@ -20,13 +20,13 @@ from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.server.control import Invite, NoInvitations
 from twisted_rsh.server.control_client import Problem, answer_of, config_folders, connect_to_control, control_ports
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS, MAX_INVITATION_SECONDS, TooManyInvitations
-from twisted_rsh.trust.authorized_keys import add_authorized_key, parse_authorized_keys
+from twisted_rsh.trust.authorized_keys import add_authorized_key
 from twisted_rsh.trust.dates import today
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.records import ServerRecord, read_record
 from twisted_rsh.trust.server_key import load_or_create_server_key
-from twisted_rsh.trust.ssh_keys import BadKey, parse_public_key
+from twisted_rsh.trust.ssh_keys import BadKey, parse_public_key, parse_public_line
 
 __all__ = ["InviteOptions", "KeyOptions", "enroll_key", "invite", "parse_duration", "parse_place"]
 
@@ -162,10 +162,11 @@ def enroll_key(options: KeyOptions, stdin: BinaryIO) -> str:
     """
     config = config_folders(options.config_dir)
     data = stdin.read(MAX_LINE_BYTES + 1)
-    blobs = parse_authorized_keys(data).blobs
-    if len(blobs) != 1 or len(data) > MAX_LINE_BYTES:
+    # A line with options is refused: without them the key could do more than its line says.
+    blobs = {parse_public_line(line) for line in data.split(b"\n") if line.strip()}
+    blob = blobs.pop() if len(blobs) == 1 and len(data) <= MAX_LINE_BYTES else None
+    if blob is None:
         raise Problem("stdin is not the line of one public key; give it a file such as id_ed25519.pub")
-    (blob,) = blobs
     client = os.environ.get("SSH_CONNECTION", "").partition(" ")[0]
     try:
         parse_public_key(blob)
