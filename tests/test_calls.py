@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,18 +16,33 @@ ROOT = Path(__file__).parent.parent
 
 pytestmark = pytest.mark.skipif(not (ROOT / "bench").exists(), reason="the tests run outside a source tree")
 
-BOUNDS = {"W1": 1640, "W1s": 1180, "W2": 1560, "W4": 380, "W8": 475}
+BOUNDS = {"W1": 1630, "W1s": 1080, "W2": 1540, "W4": 370, "W8": 470}
 """Calls of the server and the client together: what was counted when the bound was set, and a twentieth more, since the
-reads of a stream are not always equally large.  In W1s a fifth more: on a slow machine the server answers some commands
-before they have ended, and either side gives up its turn.  Lower it when a change needs fewer."""
+reads of a stream are not always equally large; in W1s a tenth, because a slow server answers some commands before they
+have ended.  Lower it when a change needs fewer."""
+
+ATTEMPTS = 3
+"""Counts of a work, of which the least one counts: what else the machine does can only add calls."""
 
 
 def test_calls_of_one_operation(tmp_path: Path) -> None:
     """A command, a built-in, 64 KiB of output and a keystroke take no more calls than before."""
-    path = tmp_path / "calls.json"
+    least: dict[str, float] = dict.fromkeys(BOUNDS, math.inf)
+    for _ in range(ATTEMPTS):
+        for name, calls in count(tmp_path, [name for name in BOUNDS if least[name] > BOUNDS[name]]).items():
+            least[name] = min(least[name], calls)
+        if all(least[name] <= bound for name, bound in BOUNDS.items()):
+            break
+    assert {name: calls for name, calls in least.items() if calls > BOUNDS[name]} == {}
+    assert min(least.values()) > 50  # it has counted
+
+
+def count(folder: Path, works: list[str]) -> dict[str, int]:
+    """Return the calls that one operation of each work takes at both ends."""
+    path = folder / "calls.json"
     done = subprocess.run(
-        [sys.executable, "-m", "bench.calls", "--json", str(path)],
-        env=own_environment(tmp_path),
+        [sys.executable, "-m", "bench.calls", "--json", str(path), "--works", ",".join(works)],
+        env=own_environment(folder),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -34,7 +50,5 @@ def test_calls_of_one_operation(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(path.read_text())["figures"]
-    both = {name: round(figure["server"] + figure["client"]) for name, figure in figures.items()}
-    assert both.keys() == BOUNDS.keys()
-    assert {name: calls for name, calls in both.items() if calls > BOUNDS[name]} == {}
-    assert min(both.values()) > 50  # it has counted
+    assert figures.keys() == set(works)
+    return {name: round(figure["server"] + figure["client"]) for name, figure in figures.items()}

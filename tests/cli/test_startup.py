@@ -16,8 +16,8 @@ CLIENT = """
 address connecting connection errors job jobs link login reconnecting result shell status streams text waiting waking
 """
 CORE = """
-bodies channel client_session codec credit endings errors events fields limits liveness login messages requests resuming
-roles sequence server_session session shell_state short_way values windows
+bodies channel client_session codec command_text credit endings errors events fields limits liveness login messages
+one_frame requests resuming roles sequence server_session session shell_state short_way values windows
 """
 LINK = "framed_link lane pump tls turns"
 TRUST = """

@@ -427,3 +427,10 @@ def test_a_released_session_owes_nothing() -> None:
     pair.client.link_lost()
     pair.client.release()
     assert pair.client.frames_to_send() == []
+
+
+def test_a_reply_to_open() -> None:
+    """REPLY answers RUN alone."""
+    pair = Pair()
+    pair.open(accept=False)
+    assert pair.breach(CLIENT, Reply(channel=1, encoding="utf-8")) is ErrorCode.CHANNEL_STATE
