@@ -54,6 +54,7 @@ CUT_TESTS = (
     "test_classic_faults.py",
     "test_embedding.py",
     "test_examples.py",
+    "watching",
 )
 """The tests of what a user does, in this folder: what must hold while connections keep failing."""
 

@@ -280,6 +280,7 @@ def watch(server: RunningServer, *words: str, **how: Any) -> subprocess.Popen[by
     return subprocess.Popen(command, env=own_environment(server.config.parent, TERM="xterm"), **how)
 
 
+@pytest.mark.real
 def test_watching(tmp_path: Path) -> None:
     """O-06: the table is repeated for a pipe, Ctrl-C ends that with 0, and so does the end of its reader."""
     pipe = subprocess.PIPE

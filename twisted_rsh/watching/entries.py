@@ -29,7 +29,16 @@ from twisted_rsh.server import (
     SessionResumed,
 )
 
-__all__ = ["MAX_LINE_BYTES", "MAX_TEXT_CHARACTERS", "SCHEMA_VERSION", "TextForm", "entry_line", "event_entry", "utc"]
+__all__ = [
+    "ENDING_KINDS",
+    "MAX_LINE_BYTES",
+    "MAX_TEXT_CHARACTERS",
+    "SCHEMA_VERSION",
+    "TextForm",
+    "entry_line",
+    "event_entry",
+    "utc",
+]
 
 SCHEMA_VERSION = 1
 """The member ``v`` of each entry.  Members and events may be added to a version."""
@@ -129,9 +138,7 @@ def entry_line(entry: dict[str, Any]) -> bytes:
 
     :param entry: its members, whose texts have bounds.
     """
-    # JSON in ASCII has every control character escaped but this one.
-    text = _ENCODER.encode(entry).replace("\x7f", "\\u007f")
-    return text.encode("ascii") + b"\n"
+    return _ENCODER.encode(entry).encode("ascii") + b"\n"
 
 
 def utc(seconds: float) -> str:
@@ -154,7 +161,7 @@ def _of(event: str, session: SessionInfo, peer: str) -> dict[str, Any]:
 
 def _ending(ending: Any) -> dict[str, Any]:
     """Return an ending as an object: the name of its class, and its members."""
-    members = {"kind": _NAMES[type(ending).__name__]}
+    members = {"kind": ENDING_KINDS[type(ending).__name__]}
     for field in dataclasses.fields(ending):
         value = getattr(ending, field.name)
         members[field.name] = value.value if isinstance(value, enum.Enum) else value
@@ -163,7 +170,7 @@ def _ending(ending: Any) -> dict[str, Any]:
     return members
 
 
-_NAMES = {
+ENDING_KINDS = {
     "Exited": "exited",
     "Signalled": "signalled",
     "TimedOut": "timed-out",
@@ -172,7 +179,7 @@ _NAMES = {
     "Refused": "refused",
     "OutcomeUnknown": "unknown",
 }
-"""The kind of each ending, as the protocol names it."""
+"""The kind of each ending by the name of its class, as the protocol names it."""
 
 
 def _text(request: JobRequest, form: TextForm) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from twisted_rsh.server import (
     SessionEnded,
     SessionResumed,
 )
+from twisted_rsh.watching.entries import ENDING_KINDS
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -36,16 +37,6 @@ JOB_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 60.0, 600.0, 3600.0)
 
 AWAY_SECONDS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0, 600.0, 3600.0)
 """Bounds of the histogram of how long sessions had no connection: from a cut to a lunch."""
-
-_ENDINGS = {
-    "Exited": "exited",
-    "Signalled": "signalled",
-    "TimedOut": "timed-out",
-    "LimitReached": "limit",
-    "Stopped": "stopped",
-    "Refused": "refused",
-    "OutcomeUnknown": "unknown",
-}
 
 
 class NoMetricsLibrary(Error):
@@ -142,7 +133,7 @@ class Metrics:
     def _count_job(self, event: JobFinished) -> None:
         kind = event.request.kind
         self._jobs.labels(kind).dec()
-        self._ended.labels(kind, _ENDINGS[type(event.end.ending).__name__]).inc()
+        self._ended.labels(kind, ENDING_KINDS[type(event.end.ending).__name__]).inc()
         self._took.labels(kind).observe(event.seconds)
         for stream in ("stdin", "stdout", "stderr"):
             self._bytes.labels(stream).inc(getattr(event, stream))
