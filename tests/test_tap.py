@@ -170,7 +170,7 @@ def test_files_of_keys(folder: str, tmp_path: Path, capfd: pytest.CaptureFixture
     (checker,) = service._factory.portal.checkers.values()
     assert checker.paths[-1] == str(listed)
     assert checker.paths[-2].endswith("/.ssh/authorized_keys")
-    assert service._key_watch._paths == list(checker.paths)
+    assert list(service._key_watch._paths) == list(checker.paths)
 
 
 def test_sftp(folder: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -138,7 +138,7 @@ class SessionJobs:
         policy = request.disconnection if host is None else host.on_disconnect
         job = ChannelJob(self._session, event.channel, request, policy)
         self._jobs[event.channel] = job
-        refusal = job.announce()
+        refusal = job.announce() or refusal
         shell = None if host is None else host.shell
         unkept = self._cannot_keep(request.on_disconnect)
         if refusal is not None:
