@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from twisted_rsh.core.requests import KILL, Disconnection, Grace, Keep, Terminal
     from twisted_rsh.core.roles import DEFAULT_PORT
     from twisted_rsh.core.shell_state import BackgroundJob, JobState, ShellState
-    from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
+    from twisted_rsh.trust.client_key import ClientKey, load_client_key, load_or_create_client_key
     from twisted_rsh.trust.files import FileProblem
     from twisted_rsh.trust.fingerprint import BadFingerprint, parse_fingerprint
     from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
@@ -113,6 +113,7 @@ __all__ = [
     "connect_to_endpoint",
     "describe_ending",
     "exit_status",
+    "load_client_key",
     "load_or_create_client_key",
     "parse_fingerprint",
     "use_steady_clock",
@@ -142,7 +143,7 @@ _NAMES_BY_MODULE = {
     "core.requests": "KILL Disconnection Grace Keep Terminal",
     "core.roles": "DEFAULT_PORT",
     "core.shell_state": "BackgroundJob JobState ShellState",
-    "trust.client_key": "ClientKey load_or_create_client_key",
+    "trust.client_key": "ClientKey load_client_key load_or_create_client_key",
     "trust.files": "FileProblem",
     "trust.fingerprint": "BadFingerprint parse_fingerprint",
     "trust.home": "ConfigFolders HomeUnknown",
