@@ -56,23 +56,41 @@ def definitions() -> dict[Path, dict[str, set[str]]]:
     for folder in SOURCES:
         for path in (ROOT / folder).rglob("*.py"):
             names = found[path] = defaultdict(set)
-            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-                if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                    names[node.name] |= {name for member in ast.walk(node) for name in _defined(member)}
-                elif isinstance(node, ast.ImportFrom):
-                    for alias in node.names:
-                        names[alias.asname or alias.name] |= set()
+            _collect(ast.parse(path.read_text("utf-8")), names, ())
     return found
 
 
-def _defined(node: ast.AST) -> Iterator[str]:
+def _collect(node: ast.AST, names: dict[str, set[str]], around: tuple[set[str], ...]) -> None:
+    """Note what a node defines, in `names` and for the definitions around it."""
     match node:
         case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
-            yield name
+            around = (*around, names[name])
+            defined = name
         case ast.AnnAssign(target=ast.Name(id=name)) | ast.Attribute(attr=name):
-            yield name
+            defined = name
         case ast.Assign(targets=[ast.Name(id=name)]):
-            yield name
+            defined = name
+        case ast.ImportFrom():
+            for alias in node.names:
+                names[alias.asname or alias.name] |= set()
+            return
+        case _:
+            defined = ""
+    if defined:
+        for members in around:
+            members.add(defined)
+    for child in ast.iter_child_nodes(node):
+        _collect(child, names, around)
+
+
+@cache
+def everywhere() -> dict[str, set[str]]:
+    """Return the classes and functions of all files, and the names in them."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for names in definitions().values():
+        for name, members in names.items():
+            found[name] |= members
+    return found
 
 
 def is_file(page: Path, name: str) -> bool:
@@ -87,10 +105,6 @@ def is_defined(owner: str, member: str | None, names: dict[str, set[str]]) -> bo
 
 def wrong_literals(page: Path, text: str) -> Iterator[str]:
     """Find the literals of a page that look like a file or a name, and are none."""
-    everywhere: dict[str, set[str]] = defaultdict(set)
-    for names in definitions().values():
-        for name, members in names.items():
-            everywhere[name] |= members
     for literal in LITERAL.findall(text):
         owner, _, member = literal.partition("(")[0].partition(".")
         if literal in NOT_OURS | OF_THE_CONFIGURATION or is_of_ssh(literal) or owner.isupper():
@@ -98,7 +112,7 @@ def wrong_literals(page: Path, text: str) -> Iterator[str]:
         if FILE.fullmatch(literal):
             if not is_file(page, literal):
                 yield f"no file {literal}"
-        elif NAME.fullmatch(literal) and not is_defined(owner, member or None, everywhere):
+        elif NAME.fullmatch(literal) and not is_defined(owner, member or None, everywhere()):
             yield f"nothing defines {literal}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["listed_ids", "tested_ids"]
@@ -30,11 +31,20 @@ def tested_ids() -> set[str]:
     """
     found: set[str] = set()
     for path in (ROOT / "tests").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                for part in re.findall(rf"(?:^|[.;] )({ID}(?:(?:, | and ){ID})*)", ast.get_docstring(node) or ""):
+        text = path.read_text("utf-8")
+        if re.search(ID, text):
+            for docstring in _docstrings(ast.parse(text)):
+                for part in re.findall(rf"(?:^|[.;] )({ID}(?:(?:, | and ){ID})*)", docstring):
                     found.update(re.findall(ID, part))
     return found
+
+
+def _docstrings(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    """Find the docstrings of a definition and of those that stand directly in it."""
+    yield ast.get_docstring(node) or ""
+    for child in node.body:
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _docstrings(child)
 
 
 if __name__ == "__main__":

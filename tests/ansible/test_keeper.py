@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -263,6 +264,38 @@ async def test_unreachable(running: Running, tmp_path: Path) -> None:
     assert [answer["unreachable"].startswith("cannot connect to 127.0.0.1 port 1: ") for answer in answers[:1]] == [
         True
     ]
+
+
+def configure(serving: Serving, text: str) -> None:
+    """Write the client's configuration file."""
+    path = Path(serving.config.client_settings_path)
+    path.write_text(text)
+    path.chmod(0o600)
+
+
+@asynchronous
+async def test_alias(running: Running, serving: Serving, tmp_path: Path) -> None:
+    """A host is what the configuration file says: name, port, user, fingerprint, key; what Ansible says counts more."""
+    alias = "Host *.alias\n HostName 127.0.0.1\nMatch originalhost web*\n Port {}\n Fingerprint {}\nMatch user {}\n"
+    name = pwd.getpwuid(os.getuid()).pw_name
+    key = tmp_path / "other"
+    configure(
+        serving,
+        alias.format(running.proxy.port, serving.service.fingerprint, name)
+        + f" Resume no\nHost key*\n IdentityFile {key}\nHost far*\n ProxyCommand nc %h %p\n",
+    )
+
+    async def run(host: str, **changes: object) -> dict[str, Any]:
+        unsaid = {"host": host, "port": None, "fingerprint": None} | changes
+        return (await (await running.process()).run(running.request("true", **unsaid)))[0]
+
+    assert await run("web.alias") == {"status": 0, "note": None}
+    assert (await run("web.alias", port=1))["unreachable"].startswith("cannot connect to 127.0.0.1 port 1: ")
+    assert "not the expected server" in (await run("web.alias", fingerprint=WRONG_PIN))["unreachable"]
+    assert str(key) in (await run("key.alias"))["unreachable"]
+    assert "ProxyCommand" in (await run("far"))["unreachable"]
+    configure(serving, "Port x\n")
+    assert "config line 1: " in (await run("web"))["unreachable"]
 
 
 @asynchronous

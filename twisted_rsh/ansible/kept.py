@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.python.failure import Failure
 
-from twisted_rsh import ConfigFolders, Connection, NoServer, connect
+from twisted_rsh import ClientKey, ConfigFolders, Connection, Error, NoServer, connect, load_client_key
+from twisted_rsh.ansible.aliases import read_host_settings
 
 __all__ = ["KeptServer", "ServerAddress"]
 
@@ -21,16 +23,16 @@ __all__ = ["KeptServer", "ServerAddress"]
 class ServerAddress:
     """A server, and how to reach it.  Processes that give the same address share a connection.
 
-    :ivar host: a host name or address.
-    :ivar port: the TCP port.
-    :ivar user: the user to log in as, or ``None`` for the one who runs the keeper.
-    :ivar fingerprint: that of the server's key, or ``None`` for a server of the same user on this machine.
+    :ivar host: a host name or address, or an alias of the configuration file.
+    :ivar port: the TCP port; ``None`` for that of the configuration file, or the usual one.
+    :ivar user: the user to log in as; ``None`` for that of the file, or the one who runs the keeper.
+    :ivar fingerprint: that of the server's key; ``None`` for that of the file, or a server that is known.
     :ivar config_dir: the folder of the client's key and of the records; ``None`` for the user's XDG folders.
     :ivar resume: whether commands outlive a connection that breaks.
     """
 
     host: str
-    port: int
+    port: int | None
     user: str | None
     fingerprint: str | None
     config_dir: str | None
@@ -45,19 +47,31 @@ class ServerAddress:
         :raises twisted_rsh.Error: as :func:`twisted_rsh.connect`.
         :raises OSError: likewise.
         """
+        settings = await read_host_settings(self)
         connecting = connect(
             reactor,
-            self.host,
-            self.port,
-            user=self.user,
-            fingerprint=self.fingerprint,
+            settings.host,
+            settings.port,
+            user=settings.user,
+            fingerprint=settings.fingerprint,
             config=None if self.config_dir is None else ConfigFolders.at(self.config_dir),
-            resume=self.resume,
+            resume=settings.resume,
+            key=_given_key(settings.identities),
         )
         try:
             return await connecting.addTimeout(seconds, reactor)
         except defer.TimeoutError:
-            raise NoServer(f"{self.host} port {self.port} has let no one in within {seconds:.15g} s") from None
+            raise NoServer(f"{settings.host} port {settings.port} has let no one in within {seconds:.15g} s") from None
+
+
+def _given_key(paths: tuple[str, ...]) -> ClientKey | None:
+    """Read the key from the first file that exists; ``None`` where no file is named."""
+    if not paths:
+        return None
+    found = next(filter(os.path.exists, paths), None)
+    if found is None:
+        raise Error(f"there is no key to log in with: {paths[0]!r} does not exist")
+    return load_client_key(found)
 
 
 class KeptServer:

@@ -40,7 +40,7 @@ description:
 author: the twisted-rsh project
 options:
   host:
-    description: The host name or address to connect to.
+    description: The host name or address to connect to, or an alias of the configuration file of C(trsh).
     default: inventory_hostname
     vars:
       - name: inventory_hostname
@@ -49,15 +49,14 @@ options:
       - name: delegated_vars['ansible_host']
       - name: delegated_vars['ansible_twisted_rsh_host']
   port:
-    description: The TCP port of the server.
+    description: The TCP port of the server.  By default that of the configuration file, or 8082.
     type: int
-    default: 8082
     env: [{name: ANSIBLE_TWISTED_RSH_PORT}]
     ini: [{section: twisted_rsh, key: port}]
     vars: [{name: ansible_port}, {name: ansible_twisted_rsh_port}]
     keyword: [{name: port}]
   remote_user:
-    description: The user to log in as.  By default the user who runs Ansible.
+    description: The user to log in as.  By default that of the configuration file, or the user who runs Ansible.
     type: str
     env: [{name: ANSIBLE_REMOTE_USER}, {name: ANSIBLE_TWISTED_RSH_USER}]
     ini: [{section: defaults, key: remote_user}, {section: twisted_rsh, key: remote_user}]
@@ -66,8 +65,9 @@ options:
     keyword: [{name: remote_user}]
   fingerprint:
     description:
-      - That of the key which the server must have, C(SHA256:...), as the server's log shows it.  Without it only a
-        server of the same user on this machine is known.  There is no trust on first use.
+      - That of the key which the server must have, C(SHA256:...), as the server's log shows it.  By default that of the
+        configuration file; without it only a known server and one of the same user on this machine are dialled.
+        There is no trust on first use.
     type: str
     env: [{name: ANSIBLE_TWISTED_RSH_FINGERPRINT}]
     ini: [{section: twisted_rsh, key: fingerprint}]
