@@ -47,8 +47,9 @@ from twisted_rsh.server.capacity import (
 )
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
-from twisted_rsh.server.options import ServiceOptions
+from twisted_rsh.server.options import AUTO, ServiceOptions
 from twisted_rsh.server.portal import local_portal
+from twisted_rsh.server.sockets import DEFAULT_MODE, SocketReactor
 from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
@@ -231,6 +232,12 @@ class Options(usage.Options):
             _cgroups,
         ],
         [
+            "socket",
+            None,
+            AUTO,
+            "Unix socket of this account's own clients: auto (in a private folder), off, or an absolute path.",
+        ],
+        [
             "sftp",
             None,
             SYSTEM,
@@ -263,7 +270,7 @@ class Options(usage.Options):
         self["interfaces"].append(address)
 
     def opt_listen(self, description: str) -> None:
-        """Twisted endpoint string to listen on; may be repeated.  The server adds TLS."""
+        """Twisted endpoint string to listen on; may be repeated.  The server adds TLS, unless it is a Unix socket."""
         self["listen"].append(description)
 
     opt_i = opt_interface
@@ -286,6 +293,9 @@ class Options(usage.Options):
             raise usage.UsageError(f"--shell {shell!a} is not an absolute path, such as /bin/sh")
         if shell is not None and not (os.path.isfile(shell) and os.access(shell, os.X_OK)):
             raise usage.UsageError(f"--shell {shell!a} is not a program that can be run")
+        path = self["socket"]
+        if path not in (AUTO, OFF) and not os.path.isabs(path):
+            raise usage.UsageError(f"--socket takes auto, off or the absolute path of a socket, not {path!a}")
         sftp = self["sftp"]
         if sftp not in (SYSTEM, OWN, OFF) and not os.path.isabs(sftp):
             raise usage.UsageError(f"--sftp takes system, own, off or the absolute path of a program, not {sftp!a}")
@@ -349,6 +359,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
                 interfaces=options["interfaces"] or None,
                 port=options["port"],
                 endpoints=endpoints,
+                socket=None if options["socket"] == OFF else options["socket"],
                 limits=SessionLimits(
                     window=options["window"],
                     max_channels=options["max-jobs-per-session"],
@@ -393,7 +404,9 @@ class _Endpoint:
     def __init__(self, reactor: Any, description: str) -> None:
         self._description = description
         try:
-            self._endpoint = cast("IStreamServerEndpoint", serverFromString(reactor, description))
+            # Twisted's own mode of a socket lets every user in.
+            sockets = SocketReactor(reactor, None if ":mode=" in description else DEFAULT_MODE)
+            self._endpoint = cast("IStreamServerEndpoint", serverFromString(sockets, description))
         except LookupError:
             raise ValueError(f"--listen {description!a}: this server was started without such a socket") from None
         except Exception as error:

@@ -10,6 +10,7 @@ from twisted_rsh.client.link import ClientLink
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.limits import SESSION_RESERVE_BYTES, SessionLimits
+from twisted_rsh.core.local_handshake import PEER_CREDENTIALS
 from twisted_rsh.core.login import ClientLogin, ClientResume
 from twisted_rsh.core.messages import Auth, ResumeFail, Unavailable
 from twisted_rsh.core.resuming import ClientProof, LinkBinding
@@ -43,14 +44,14 @@ class Welcome:
 
 
 async def log_in(
-    link: ClientLink, key: ClientKey, user: str, limits: SessionLimits, invitation: Invitation | None = None
+    link: ClientLink, key: ClientKey | None, user: str, limits: SessionLimits, invitation: Invitation | None = None
 ) -> Welcome:
     """Log in and begin a session.
 
     Start the session's pump at once: the next frame may be waiting.
 
     :param link: a link that nothing has been sent to; it is closed if the login fails.
-    :param key: the key to log in with.
+    :param key: the key to log in with; ``None`` over a Unix socket, where the system names the client's user.
     :param user: the name of the user to log in as.
     :param limits: how often to ask the server for a sign of life; the server announces the other limits.
     :param invitation: lets the key in that may not log in yet; ``None`` for one that may.
@@ -62,8 +63,7 @@ async def log_in(
     """
     login = ClientLogin(limits)
     try:
-        signature = key.sign_login(exporter(link.tls), link.pin, user)
-        claim = Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature)
+        claim = _claim(link, key, user)
         request = login.ask(claim if invitation is None else _invited(claim, link, invitation))
         answer = login.receive_frame(await link.ask(request, "the login"), link.clock.seconds())
     except RemoteProtocolError as error:
@@ -74,6 +74,8 @@ async def log_in(
         raise
     if answer is None:
         link.close()
+        if key is None:
+            raise LoginRefused(f"login as {user} was refused by {link.peer}, which lets in the user that runs it alone")
         raise LoginRefused(f"login as {user} with the key {key.fingerprint} was refused by {link.peer}")
     if isinstance(answer, Unavailable):
         link.close()
@@ -83,8 +85,17 @@ async def log_in(
     link.session_began()
     pump = SessionPump(session, link.clock)
     link.carry(pump)
-    proof = ClientProof(accepted.session, link_secret(link.tls, accepted.session, 0))
-    return Welcome(session, pump, proof, accepted.instance)
+    client_proof = ClientProof(accepted.session, link_secret(link.tls, accepted.session, 0))
+    return Welcome(session, pump, client_proof, accepted.instance)
+
+
+def _claim(link: ClientLink, key: ClientKey | None, user: str) -> Auth:
+    """Make the request of a login."""
+    if link.is_local:
+        return Auth(user=user, algorithm=PEER_CREDENTIALS, key=b"", signature=b"")
+    assert key is not None
+    signature = key.sign_login(exporter(link.tls), link.pin, user)
+    return Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature)
 
 
 def _invited(claim: Auth, link: ClientLink, invitation: Invitation) -> Auth:

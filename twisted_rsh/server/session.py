@@ -17,7 +17,7 @@ from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.server.job import ChannelJob
 from twisted_rsh.server.jobs import SessionJobs
-from twisted_rsh.trust.cred import VerifiedKey
+from twisted_rsh.trust.cred import VerifiedKey, VerifiedPeer
 
 if TYPE_CHECKING:
     from twisted_rsh.server.link import ServerLink
@@ -44,13 +44,13 @@ class LoggedIn:
 
     :ivar user: the user object.
     :ivar logout: to be called once, when the session is over.
-    :ivar credentials: the key, which the portal judges again at each resume.
+    :ivar credentials: the key, or the user at a Unix socket, which the portal judges again at each resume.
     :ivar account: the client's name in the log, such as ``"ada from 127.0.0.1:50000"``.
     """
 
     user: IShellUser
     logout: Callable[[], object]
-    credentials: VerifiedKey
+    credentials: VerifiedKey | VerifiedPeer
     account: str
 
 
