@@ -128,6 +128,7 @@ class FramedLink(Int32StringReceiver):
         self._is_held = False
         self._lost: Failure | None = None
         self._unix_peer = "a local socket"
+        self._peer_has_ended = False
 
     # For the subclass to implement.
 
@@ -168,8 +169,9 @@ class FramedLink(Int32StringReceiver):
 
     @property
     def is_over(self) -> bool:
-        """Whether the link ignores everything that arrives: it is dead, or :meth:`close` was called."""
-        return self.dead or self._closing
+        """Whether the link ignores everything that arrives: it is dead, :meth:`close` was called, or the peer has ended
+        it."""
+        return self.dead or self._closing or self._peer_has_ended
 
     @property
     def has_partial_frame(self) -> bool:
@@ -336,6 +338,7 @@ class FramedLink(Int32StringReceiver):
         layer = self.tls.give_back() if isinstance(self.tls, LocalLane) else self.tls
         if not isinstance(layer, LocalLayer):
             return False
+        self._peer_has_ended = True
         layer.end_received()
         return True
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress, IPushProducer, ITransport
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -78,8 +78,9 @@ class LocalLayer(Protocol):
         return self.transport
 
     def writeSequence(self, pieces: Iterable[bytes]) -> None:
-        """Write frames, in one piece."""
-        cast("ITransport", self.transport).write(b"".join(pieces))
+        """Write frames, in one piece; nothing happens once this end has ended the link."""
+        if not self._has_ended:
+            self._socket.write(b"".join(pieces))
 
     def getPeer(self) -> IAddress:
         """Return the address of the other end."""

@@ -83,7 +83,7 @@ def unix_peer(transport: Any) -> PeerCredentials | None:
 
 def _family(transport: Any) -> int | None:
     handle = getattr(transport, "getHandle", lambda: None)()
-    return handle.family if isinstance(handle, socket.socket) else None
+    return getattr(handle, "family", None)
 
 
 def _address(end: Any) -> _IPAddress | None:
