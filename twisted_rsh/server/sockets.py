@@ -106,7 +106,9 @@ class SocketPort(unix.Port):
 
 
 class AdoptedSocketPort(unix.Port):
-    """Listens on a Unix socket that the program was given: its mode stays, and so does the file when this stops."""
+    """Listens on a Unix socket that the program was given: its mode stays, and the socket goes on when this stops."""
+
+    _shouldShutdown = False  # Twisted's: the service manager listens on the same socket
 
     def startListening(self) -> None:
         """Listen."""
