@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, LogLevel, formatEvent
 
@@ -35,7 +36,7 @@ from twisted_rsh.server.capacity import (
 from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.stand_alone import describe
-from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, makeService
+from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, _Endpoint, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
@@ -112,6 +113,7 @@ def test_nothing_said() -> None:
         "keepalive": SessionLimits().keepalive_interval,
         "detach-timeout": SessionLimits().detach_seconds,
         "cgroups": "auto",
+        "socket": "auto",
         "sftp": "system",
         "debuggable": 0,
         "log-commands": 0,
@@ -155,6 +157,30 @@ def test_sftp(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert "takes system, own, off or the absolute path of a program, not 'cat'" in refusal(capfd, "--sftp", "cat")
     for path in (folder, "/bin"):
         assert f"--sftp '{path}' is not a program that can be run" in refusal(capfd, "--sftp", path)
+
+
+def test_socket(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: the operator chooses the Unix socket, or none."""
+    for choice, expected in (("auto", "auto"), ("off", None), ("/run/x.sock", "/run/x.sock")):
+        service = service_of("--port", "0", "--config-dir", folder, "--socket", choice)
+        assert service._options.socket == expected
+    assert "takes auto, off or the absolute path of a socket, not 'x.sock'" in refusal(capfd, "--socket", "x.sock")
+
+
+@pytest.mark.parametrize(("description", "mode"), [("unix:{}", 0o600), ("unix:{}:mode=640", 0o640)])
+@asynchronous
+async def test_a_unix_socket_of_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, description: str, mode: int
+) -> None:
+    """A socket of an endpoint string is its owner's alone unless told otherwise, and replaces no other kind of file."""
+    monkeypatch.chdir(tmp_path)
+    endpoint = _Endpoint(reactor, description.format("x"))
+    port = await endpoint.listen(Factory.forProtocol(Protocol))
+    assert os.stat("x").st_mode & 0o777 == mode
+    await port.stopListening()
+    (tmp_path / "x").touch()
+    with pytest.raises(CannotListenError, match="no socket"):
+        await endpoint.listen(Factory.forProtocol(Protocol))
 
 
 def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from twisted_rsh.server.options import ServiceOptions
     from twisted_rsh.server.portal import SingleUserRealm, local_portal
     from twisted_rsh.server.service import RemoteShellService
-    from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey
+    from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey, IVerifiedPeer, OwnUserChecker
     from twisted_rsh.trust.files import FileProblem
     from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
@@ -54,6 +54,7 @@ _MODULES = {
     "IShellUser": "twisted_rsh.interfaces",
     "ISuspensionListener": "twisted_rsh.interfaces",
     "IVerifiedKey": "twisted_rsh.trust.cred",
+    "IVerifiedPeer": "twisted_rsh.trust.cred",
     "JobEnd": "twisted_rsh.core.endings",
     "JobRefused": "twisted_rsh.interfaces",
     "JobRequest": "twisted_rsh.core.requests",
@@ -63,6 +64,7 @@ _MODULES = {
     "LimitReached": "twisted_rsh.core.endings",
     "local_portal": "twisted_rsh.server.portal",
     "LocalUser": "twisted_rsh.execution.user",
+    "OwnUserChecker": "twisted_rsh.trust.cred",
     "OutcomeUnknown": "twisted_rsh.core.endings",
     "RefusalReason": "twisted_rsh.core.endings",
     "Refused": "twisted_rsh.core.endings",
@@ -97,6 +99,7 @@ __all__ = [
     "IShellUser",
     "ISuspensionListener",
     "IVerifiedKey",
+    "IVerifiedPeer",
     "JobEnd",
     "JobRefused",
     "JobRequest",
@@ -106,6 +109,7 @@ __all__ = [
     "LimitReached",
     "LocalUser",
     "OutcomeUnknown",
+    "OwnUserChecker",
     "RefusalReason",
     "Refused",
     "RemoteShellService",
