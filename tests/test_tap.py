@@ -289,10 +289,10 @@ def test_refusals(words: tuple[str, ...], named: str, folder: str, capfd: pytest
     [
         (
             "unix:{folder}/no/socket",
-            "--listen 'unix:{folder}/no/socket': {folder}/no/socket.lock: No such file or directory",
+            "cannot listen on '{folder}/no/socket': No such file or directory; " + WAY_OUT,
         ),
         ("tcp:65536", "--listen 'tcp:65536': bind(): port must be 0-65535."),
-        ("unix:{folder}", "cannot listen on '{folder}': Address already in use; " + WAY_OUT),
+        ("unix:{folder}", "cannot listen on '{folder}': a file that is no socket has that name; " + WAY_OUT),
     ],
 )
 async def test_an_endpoint_that_cannot_listen(
@@ -510,7 +510,7 @@ async def test_an_open_address(folder: str, capfd: pytest.CaptureFixture[str]) -
     any_address = ("--interface", "0.0.0.0", "--listen", "tcp:0")  # noqa: S104 - what is warned about
     loopback = ("--listen", "tcp:0:interface=127.0.0.2")
     for launcher in (None, Twistd()):
-        service: Any = service_of("--config-dir", folder, "--port", "0", *any_address, *loopback)
+        service: Any = service_of("--config-dir", folder, "--port", "0", "--socket", "off", *any_address, *loopback)
         if launcher is not None:
             service._launcher = launcher
         capfd.readouterr()

@@ -88,7 +88,7 @@ class SocketPort(unix.Port):
         except FileNotFoundError:
             return
         if not stat.S_ISSOCK(mode):
-            raise FileExistsError(errno.EEXIST, "there is a file that is no socket; remove it")
+            raise FileExistsError(errno.EEXIST, "a file that is no socket has that name")
         if _is_served(self._path):
             raise OSError(errno.EADDRINUSE, "a server listens there")
         os.unlink(self._path)
