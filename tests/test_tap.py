@@ -175,7 +175,7 @@ async def test_a_unix_socket_of_listen(
     """A socket of an endpoint string is its owner's alone unless told otherwise, and replaces no other kind of file."""
     monkeypatch.chdir(tmp_path)
     endpoint = _Endpoint(reactor, description.format("x"))
-    port = await endpoint.listen(Factory.forProtocol(Protocol))
+    port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
     assert os.stat("x").st_mode & 0o777 == mode
     await port.stopListening()
     (tmp_path / "x").touch()

@@ -29,8 +29,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield Path()
 
 
-def port_at(path: Path, **options: Any) -> SocketPort:
-    """Return a port that does not listen yet."""
+def port_at(path: Path, **options: Any) -> Any:
+    """Return a :class:`SocketPort` that does not listen yet."""
     return SocketPort(str(path), Factory.forProtocol(Protocol), reactor, **options)
 
 

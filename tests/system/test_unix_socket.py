@@ -79,7 +79,7 @@ def documented(beginning: str) -> str:
 def test_in_a_container() -> None:
     """The page's command: a client in namespaces of its own reaches a mounted socket, as the user it is mapped to."""
     require(shutil.which("unshare"), "unshare is not installed")
-    command = documented("unshare --user")
+    command = documented("unshare -Urm")
     try_it = ["unshare", "--user", "--map-root-user", "--mount", "true"]
     require(subprocess.run(try_it, capture_output=True).returncode == 0, "this system allows no user namespace")
     with socket_folder() as home:
