@@ -6,7 +6,7 @@ import fcntl
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,13 @@ def test_a_path_that_is_something_else(folder: Path, kind: str) -> None:
     """O-01: a file, a FIFO, a link, also one to a socket, or a folder stays as it is, and the server does not start."""
     path, target = folder / "rsh.sock", folder / "target"
     left_behind(target)
-    {
+    makers: dict[str, Callable[[], object]] = {
         "file": path.touch,
         "FIFO": lambda: os.mkfifo(path),
         "link": lambda: path.symlink_to(target.name),
         "folder": path.mkdir,
-    }[kind]()
+    }
+    makers[kind]()
     before = path.lstat()
     assert "no socket" in problem(path)
     assert path.lstat().st_ino == before.st_ino
