@@ -6,13 +6,16 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
-__all__ = ["BASH", "FULL", "GCM", "MAX_KEYS", "PIPES", "PROGRAM", "QUICK", "Sizes", "Task"]
+__all__ = ["BASH", "FULL", "GCM", "MAX_KEYS", "PIPES", "PROGRAM", "QUICK", "UNIX", "Sizes", "Task"]
 
 PIPES = "pipes"
 """The variant of W1t that uses no terminal, to compare with."""
 
 PROGRAM = "program"
 """The variant of W8 that types into the client program of this package instead of calling its API."""
+
+UNIX = "unix"
+"""The variant that reaches the server over its Unix socket, without TLS."""
 
 BASH = "bash"
 """The variant of W1s that has bash as its persistent shell, whatever shell runs the other commands."""

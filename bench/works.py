@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.servers.starting import CONCH, CROWDED, OPENSSH, OURS, PEER, find_sshd
-from bench.task import BASH, GCM, PIPES, PROGRAM
+from bench.task import BASH, GCM, PIPES, PROGRAM, UNIX
 
 __all__ = ["CONTESTANTS", "SUBJECT", "WORKS", "Contestant", "Extra", "Work", "missing_parts"]
 
@@ -89,6 +89,7 @@ SUBJECT = "ours"
 CONTESTANTS = {
     "ours": "this package: API > server",
     "ours-program": "this package: client program > server",
+    "ours-unix": "the same over a Unix socket, without TLS",
     "ours-bash": "the same with bash",
     "ours-pipes": "the same with pipes",
     "ours-alone": "the same with no other connection",
@@ -101,6 +102,7 @@ CONTESTANTS = {
 """What each contestant is."""
 
 _US = Contestant(SUBJECT, "ours", OURS)
+_OVER_SOCKET = Contestant("ours-unix", "ours", OURS, UNIX)
 _LOCAL = Contestant("local", "local", None)
 _SSH = Contestant("openssh", "openssh", OPENSSH)
 _LIBRARY = (
@@ -126,7 +128,7 @@ _ALL = (
         figure="per_s",
         unit="commands/s",
         more_is_better=True,
-        contestants=(_US, _LOCAL, _SSH, *_LIBRARY),
+        contestants=(_US, _OVER_SOCKET, _LOCAL, _SSH, *_LIBRARY),
         extras=_P50,
     ),
     Work(
@@ -144,7 +146,7 @@ _ALL = (
         figure="p50_us",
         unit="us",
         more_is_better=False,
-        contestants=(_US, Contestant("ours-bash", "ours", OURS, BASH), _LOCAL),
+        contestants=(_US, _OVER_SOCKET, Contestant("ours-bash", "ours", OURS, BASH), _LOCAL),
         extras=_P99,
     ),
     Work(
@@ -179,7 +181,7 @@ _ALL = (
         figure="mb_per_s",
         unit="MB/s",
         more_is_better=True,
-        contestants=(_US, _LOCAL, _SSH, *_LIBRARY_GCM),
+        contestants=(_US, _OVER_SOCKET, _LOCAL, _SSH, *_LIBRARY_GCM),
         extras=_SERVER_CPU,
     ),
     Work(
@@ -212,7 +214,7 @@ _ALL = (
         figure="p50_us",
         unit="us",
         more_is_better=False,
-        contestants=(_US, Contestant("ours-program", "ours", OURS, PROGRAM), _LOCAL, _SSH, *_LIBRARY),
+        contestants=(_US, _OVER_SOCKET, Contestant("ours-program", "ours", OURS, PROGRAM), _LOCAL, _SSH, *_LIBRARY),
         extras=_P99,
     ),
 )

@@ -15,7 +15,7 @@ from _pytest.fixtures import SubRequest
 from hypothesis import HealthCheck, settings
 
 from tests.serving import Serving, reactor
-from tests.soak_mode import CUT_TESTS, begin_cutting, cutting
+from tests.soak_mode import CUT_TESTS, begin_cutting, cutting, use_socket
 from tests.stopping import end_run_on_signals, give_signals_back
 from twisted_rsh import Connection
 from twisted_rsh.trust.home import ConfigFolders
@@ -48,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="SEED",
         help="soak mode: cut every connection to a server after a few TLS records, drawn from this number, or 'random'",
     )
+    parser.addoption(
+        "--over-socket", action="store_true", help="let clients reach servers over their Unix sockets, not over TCP"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -55,6 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, description in KINDS.items():
         config.addinivalue_line("markers", f"{name}: {description}")
     config.addinivalue_line("markers", "uncut(reason): soak mode leaves the test out, for the reason given")
+    if config.getoption("over_socket"):
+        use_socket()
     seed = config.getoption("cut_links")
     if seed is not None:
         try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.soak_mode import ProxyProcess, cutting
+from tests.soak_mode import ProxyProcess, cutting, over_socket
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = [
@@ -58,7 +58,7 @@ class ServerProcess:
             self.environment.pop(name, None)
         # Tests look at its descriptors, which it would hide from its own user.
         words = ["--port", "0", "--interface", HOST, "--shell", shell, "--config-dir", str(folder), "--debuggable"]
-        words += options
+        words += ["--socket", "auto" if over_socket() else "off", *options]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "twisted_rsh.server", *words],
             stdin=subprocess.DEVNULL,

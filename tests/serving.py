@@ -10,12 +10,13 @@ import pytest_twisted
 from twisted.cred.portal import Portal
 from twisted.internet import reactor as installed_reactor
 
-from tests.soak_mode import ServiceProxy, cutting
+from tests.soak_mode import ServiceProxy, cutting, over_socket
 from twisted_rsh import Connection, connect
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.execution.account import Account
 from twisted_rsh.link.framed_link import FramedLink
 from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
+from twisted_rsh.server.options import AUTO
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["Serving", "asynchronous", "cut", "link_of", "reactor"]
@@ -51,9 +52,10 @@ class Serving:
         account = Account.current(os.environ, "/bin/sh", options.pop("encoding", "utf-8"))
         self.config = config
         self.account = account
+        socket = AUTO if over_socket() else None
         portal = portal or local_portal(reactor, config, account)
         self.service = RemoteShellService(
-            reactor, portal, config, ServiceOptions(port=0, interfaces=["127.0.0.1"], **options)
+            reactor, portal, config, ServiceOptions(port=0, interfaces=["127.0.0.1"], **({"socket": socket} | options))
         )
         self._shells: list[Connection] = []
         self._proxy: ServiceProxy | None = None

@@ -1,5 +1,7 @@
 """M-23, soak mode: with ``--cut-links SEED`` every server is reached through a proxy that keeps cutting connections.
 
+With ``--over-socket`` clients reach each server over its Unix socket, which is where the proxy is then.
+
 Whoever starts a server for a test asks :func:`cutting` whether the links to it are to be cut, and if so lets clients
 dial a proxy: :class:`ServiceProxy` for a server in the test's process, :class:`ProxyProcess` for one in a process of
 its own.
@@ -7,17 +9,18 @@ its own.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, UNIXClientEndpoint, UNIXServerEndpoint
 
-from twisted_rsh.testing import End, FaultProxy, Faults
+from twisted_rsh.testing import End, FaultProxy, Faults, Int32Frames, TLSRecords
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record, remove_record, write_record
 
@@ -31,7 +34,11 @@ __all__ = [
     "ProxyProcess",
     "ServiceProxy",
     "begin_cutting",
+    "cut_path",
     "cutting",
+    "cutting_proxy",
+    "over_socket",
+    "use_socket",
 ]
 
 MAX_RECORDS = 50
@@ -40,6 +47,9 @@ MAX_RECORDS = 50
 LOGIN_RECORDS = 13
 """TLS records of a connection until its client has logged in, or resumed, with those of TLS itself: a login that is cut
 fails, by design, and who starts a program again cannot be the test."""
+
+LOGIN_FRAMES = 4
+"""The same of frames over a Unix socket: one each way for the handshake, and for the login."""
 
 CUT_TESTS = (
     "cli",
@@ -72,16 +82,23 @@ class CutLinks:
     Small numbers of records are as likely as large ones: most tests need only a few.
 
     :ivar seed: any text.
+    :ivar is_local: whether the connections are over a Unix socket, without TLS.
     """
 
     seed: str
+    is_local: bool = False
 
     def plan(self, index: int) -> Faults:
         """See :class:`twisted_rsh.testing.schedules.Schedule`."""
         draw = random.Random(f"{self.seed}/{index}")
         count = min(int((MAX_RECORDS + 1) ** draw.random()), MAX_RECORDS)
         server_end, client_end = (draw.choice((End.RESET, End.CLOSED)) for _ in range(2))
-        return Faults(cut_after_records=LOGIN_RECORDS + count, server_end=server_end, client_end=client_end)
+        return Faults(
+            cut_after_records=count + (LOGIN_FRAMES if self.is_local else LOGIN_RECORDS),
+            records=Int32Frames if self.is_local else TLSRecords,
+            server_end=server_end,
+            client_end=client_end,
+        )
 
 
 class Cutting:
@@ -139,12 +156,36 @@ def cutting() -> Cutting | None:
     return _current
 
 
-def _publish(config: ConfigFolders, port: int, proxy_port: int) -> str:
-    """Let clients find the server behind a proxy as they find the server itself; return its instance."""
-    record = read_record(config, port)
-    assert record is not None
-    write_record(config, proxy_port, record)
-    return record.instance_id
+_over_socket = False
+
+
+def use_socket() -> None:
+    """Let clients reach all servers that are started from now on over their Unix sockets."""
+    global _over_socket
+    _over_socket = True
+
+
+def over_socket() -> bool:
+    """Whether clients reach servers over their Unix sockets; else over TCP."""
+    return _over_socket
+
+
+def cut_path(socket: str) -> str:
+    """Return the path of the proxy's socket before a server's: no longer than that, which may have no room."""
+    return f"{socket.removesuffix('.link.sock').removesuffix('.sock')}.cut"
+
+
+def cutting_proxy(reactor: Any, port: int, socket: str | None, seed: str) -> FaultProxy:
+    """Return a proxy before a server.
+
+    :param port: the server's TCP port.
+    :param socket: its Unix socket; ``None`` where clients use TCP.
+    :param seed: what the cuts are drawn from.
+    """
+    if socket is None:
+        return FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, port), CutLinks(seed))
+    place = UNIXServerEndpoint(reactor, cut_path(socket), mode=0o600)
+    return FaultProxy(reactor, UNIXClientEndpoint(reactor, socket), CutLinks(seed, is_local=True), place)
 
 
 class ServiceProxy:
@@ -160,22 +201,27 @@ class ServiceProxy:
         self._run = run
         self._config = config
         self._port = port
-        self._proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, HOST, port), CutLinks(run.server_seed()))
-        self._instance = ""
+        record = read_record(config, port)
+        assert record is not None
+        self._record = record
+        self._proxy = cutting_proxy(reactor, port, record.socket, run.server_seed())
 
     @property
     def port(self) -> int:
         """The port to dial."""
-        return self._proxy.port
+        return self._proxy.port if self._record.socket is None else self._port
 
     async def start(self) -> None:
-        """Listen."""
+        """Listen, and let clients find the server behind the proxy as they find the server itself."""
         await self._proxy.start()
-        self._instance = _publish(self._config, self._port, self.port)
+        socket = self._record.socket
+        write_record(
+            self._config, self.port, replace(self._record, socket=None if socket is None else cut_path(socket))
+        )
 
     async def stop(self) -> None:
         """Leave nothing behind."""
-        remove_record(self._config, self.port, self._instance)
+        remove_record(self._config, self.port, self._record.instance_id)
         await self._proxy.stop()
         self._run.count(self._proxy.connections, self._proxy.cuts)
 
@@ -191,20 +237,23 @@ class ProxyProcess:
 
     def __init__(self, run: Cutting, port: int, records: Path) -> None:
         self._run = run
+        original = records / f"{port}.json"
+        record = json.loads(original.read_bytes())
+        socket = record.get("socket")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.cutting_proxy", str(port), run.server_seed()],
+            [sys.executable, "-m", "tests.cutting_proxy", str(port), run.server_seed(), socket or ""],
             cwd=Path(__file__).parents[1],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
+        place = self._process.stdout.readline().strip()
+        self.port = int(place) if socket is None else port
         # Not as a client would read and write it: here, it may be another user's.
         self._record = records / f"{self.port}.json"
-        original = records / f"{port}.json"
-        self._record.write_bytes(original.read_bytes())
         status = original.stat()
+        self._record.write_text(json.dumps(record if socket is None else {**record, "socket": cut_path(socket)}))
         os.chown(self._record, status.st_uid, status.st_gid)
         os.chmod(self._record, status.st_mode & 0o777)
 

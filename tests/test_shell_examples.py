@@ -35,6 +35,16 @@ NOT_RUN = {
     "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/python -m twisted_rsh": (CI, ".ci/run"),
     "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/python -m pytest": (CI, ".ci/run"),
     "python3 -m venv .venv": (CI, ".ci/run"),
+    "sudo -u build trsh unix:/run/user/1002/twisted-rsh/8082.sock make": (
+        "it needs another account",
+        "tests/system/test_unix_socket.py",
+    ),
+    "twistd -n rsh --listen unix:$HOME/rsh/host.sock": (OTHER_TESTS, "tests/system/test_unix_socket.py"),
+    "podman run -v $HOME/rsh:/rsh my-image trsh -l $USER unix:/rsh/host.sock make": (
+        "it needs podman and an image; the next command does the same without",
+        "tests/system/test_unix_socket.py",
+    ),
+    "unshare -Urm sh -c '": (OTHER_TESTS, "tests/system/test_unix_socket.py"),
     ".venv/bin/pip install -e '.[dev]'": (CI, ".ci/run"),
     ".venv/bin/pre-commit install": ("it changes the hooks of the clone", ".pre-commit-config.yaml"),
     ".venv/bin/python -m twisted_rsh.client": ("a person types at the console", "tests/test_try_it.py"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ReactorNotRunning
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.logger import LogEvent, LogLevel, formatEvent
 
@@ -35,7 +36,7 @@ from twisted_rsh.server.capacity import (
 from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.stand_alone import describe
-from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, makeService
+from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, _Endpoint, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
@@ -116,6 +117,7 @@ def test_nothing_said() -> None:
         "keepalive": SessionLimits().keepalive_interval,
         "detach-timeout": SessionLimits().detach_seconds,
         "cgroups": "auto",
+        "socket": "auto",
         "sftp": "system",
         "revoked-keys": None,
         "ssh-authorized-keys": 0,
@@ -181,6 +183,30 @@ def test_sftp(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert "takes system, own, off or the absolute path of a program, not 'cat'" in refusal(capfd, "--sftp", "cat")
     for path in (folder, "/bin"):
         assert f"--sftp '{path}' is not a program that can be run" in refusal(capfd, "--sftp", path)
+
+
+def test_socket(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """O-07: the operator chooses the Unix socket, or none."""
+    for choice, expected in (("auto", "auto"), ("off", None), ("/run/x.sock", "/run/x.sock")):
+        service = service_of("--port", "0", "--config-dir", folder, "--socket", choice)
+        assert service._options.socket == expected
+    assert "takes auto, off or the absolute path of a socket, not 'x.sock'" in refusal(capfd, "--socket", "x.sock")
+
+
+@pytest.mark.parametrize(("description", "mode"), [("unix:{}", 0o600), ("unix:{}:mode=640", 0o640)])
+@asynchronous
+async def test_a_unix_socket_of_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, description: str, mode: int
+) -> None:
+    """A socket of an endpoint string is its owner's alone unless told otherwise, and replaces no other kind of file."""
+    monkeypatch.chdir(tmp_path)
+    endpoint = _Endpoint(reactor, description.format("x"))
+    port: Any = await endpoint.listen(Factory.forProtocol(Protocol))
+    assert os.stat("x").st_mode & 0o777 == mode
+    await port.stopListening()
+    (tmp_path / "x").touch()
+    with pytest.raises(CannotListenError, match="no socket"):
+        await endpoint.listen(Factory.forProtocol(Protocol))
 
 
 def test_control_group(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -289,10 +315,10 @@ def test_refusals(words: tuple[str, ...], named: str, folder: str, capfd: pytest
     [
         (
             "unix:{folder}/no/socket",
-            "--listen 'unix:{folder}/no/socket': {folder}/no/socket.lock: No such file or directory",
+            "cannot listen on '{folder}/no/socket': No such file or directory; " + WAY_OUT,
         ),
         ("tcp:65536", "--listen 'tcp:65536': bind(): port must be 0-65535."),
-        ("unix:{folder}", "cannot listen on '{folder}': Address already in use; " + WAY_OUT),
+        ("unix:{folder}", "cannot listen on '{folder}': a file that is no socket has that name; " + WAY_OUT),
     ],
 )
 async def test_an_endpoint_that_cannot_listen(
@@ -510,7 +536,7 @@ async def test_an_open_address(folder: str, capfd: pytest.CaptureFixture[str]) -
     any_address = ("--interface", "0.0.0.0", "--listen", "tcp:0")  # noqa: S104 - what is warned about
     loopback = ("--listen", "tcp:0:interface=127.0.0.2")
     for launcher in (None, Twistd()):
-        service: Any = service_of("--config-dir", folder, "--port", "0", *any_address, *loopback)
+        service: Any = service_of("--config-dir", folder, "--port", "0", "--socket", "off", *any_address, *loopback)
         if launcher is not None:
             service._launcher = launcher
         capfd.readouterr()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from twisted_rsh.client.connecting import connect, connect_to_endpoint
     from twisted_rsh.client.connection import Connection
     from twisted_rsh.client.errors import (
+        ForeignServer,
         LoginRefused,
         LossReason,
         NoServer,
@@ -77,6 +78,7 @@ __all__ = [
     "Error",
     "Exited",
     "FileProblem",
+    "ForeignServer",
     "Grace",
     "HomeUnknown",
     "Invitation",
@@ -132,8 +134,8 @@ _NAMES_BY_MODULE = {
     "client.connecting": "connect connect_to_endpoint",
     "client.connection": "Connection",
     "client.errors": (
-        "LoginRefused LossReason NoServer NotARemoteShell ServerBusy ServerUnavailable SessionLost ShellRefused "
-        "UnknownServer WrongServer"
+        "ForeignServer LoginRefused LossReason NoServer NotARemoteShell ServerBusy ServerUnavailable SessionLost "
+        "ShellRefused UnknownServer WrongServer"
     ),
     "client.job": "Job",
     "client.result": "CommandFailed Result",

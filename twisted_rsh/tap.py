@@ -50,9 +50,10 @@ from twisted_rsh.server.capacity import (
 )
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
-from twisted_rsh.server.options import ServiceOptions
+from twisted_rsh.server.options import AUTO, ServiceOptions
 from twisted_rsh.server.portal import SingleUserRealm, local_portal
 from twisted_rsh.server.reloading import Reread
+from twisted_rsh.server.sockets import DEFAULT_MODE, SocketReactor
 from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe, escape
 from twisted_rsh.server_conf import ConfMistake
 from twisted_rsh.trust.authorized_keys import KeyFiles
@@ -153,6 +154,12 @@ def _revoked_keys(text: str) -> str:
     if not os.path.isfile(text):
         raise usage.UsageError(f"--revoked-keys {text!a} is not a file; make an empty one with: ssh-keygen -k")
     return os.path.abspath(text)
+
+
+def _socket(text: str) -> str:
+    if text not in (AUTO, OFF) and not os.path.isabs(text):
+        raise usage.UsageError(f"--socket takes auto, off or the absolute path of a socket, not {text!a}")
+    return text
 
 
 def _text_form(text: str) -> TextForm:
@@ -321,6 +328,13 @@ class Options(ConfiguredOptions):
             _revoked_keys,
         ],
         [
+            "socket",
+            None,
+            AUTO,
+            "Unix socket of this account's own clients: auto (in a private folder), off, or an absolute path.",
+            _socket,
+        ],
+        [
             "sftp",
             None,
             SYSTEM,
@@ -381,7 +395,7 @@ class Options(ConfiguredOptions):
         self["interfaces"].append(address)
 
     def opt_listen(self, description: str) -> None:
-        """Twisted endpoint string to listen on; may be repeated.  The server adds TLS."""
+        """Twisted endpoint string to listen on; may be repeated.  The server adds TLS, unless it is a Unix socket."""
         self["listen"].append(description)
 
     opt_i = opt_interface
@@ -518,6 +532,7 @@ def _service_options(
         interfaces=options["interfaces"] or None,
         port=options["port"],
         endpoints=endpoints,
+        socket=None if options["socket"] == OFF else options["socket"],
         limits=SessionLimits(
             window=options["window"],
             max_channels=options["max-jobs-per-session"],
@@ -637,7 +652,9 @@ class _Endpoint:
     def __init__(self, reactor: Any, description: str) -> None:
         self._description = description
         try:
-            self._endpoint = cast("IStreamServerEndpoint", serverFromString(reactor, description))
+            # Twisted's own mode of a socket lets every user in.
+            sockets = SocketReactor(reactor, None if ":mode=" in description else DEFAULT_MODE)
+            self._endpoint = cast("IStreamServerEndpoint", serverFromString(sockets, description))
         except LookupError:
             raise ValueError(f"--listen {description!a}: this server was started without such a socket") from None
         except Exception as error:

@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater, react
 
 from bench.conversation import answer, beside_figures, latencies, rate, reach, stream_rate
 from bench.keyboard import ECHO_COMMAND, READY, WARM_UP_KEYS, echo_latencies
-from bench.task import BASH, PIPES, PROGRAM, Task
+from bench.task import BASH, PIPES, PROGRAM, UNIX, Task
 from twisted_rsh import Connection, connect
 from twisted_rsh.core.requests import Terminal
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -220,7 +220,9 @@ _WORKS: dict[str, Callable[[Connection, Task], Awaitable[dict[str, float]]]] = {
 
 
 def _type_into_program(task: Task) -> dict[str, float]:
-    program = [sys.executable, "-m", "twisted_rsh.client", "--config-dir", task.folder, "-p", str(task.port), "-tt"]
+    # -4, because by itself it would use the server's Unix socket.
+    options = ["--config-dir", task.folder, "-p", str(task.port), "-4", "-tt"]
+    program = [sys.executable, "-m", "twisted_rsh.client", *options]
     reach("ready")
     return latencies(echo_latencies([*program, "127.0.0.1", ECHO_COMMAND], task.sizes.keys))
 
@@ -228,7 +230,9 @@ def _type_into_program(task: Task) -> dict[str, float]:
 async def _measure(reactor: Any, task: Task) -> None:
     config = ConfigFolders.at(task.folder)
     # The port may be that of a proxy, which the server has left no record of.
-    fingerprint = format_fingerprint(load_or_create_server_key(config).spki_sha256)
+    # And with a fingerprint the client uses TCP, without one the server's Unix socket.
+    key = load_or_create_server_key(config)
+    fingerprint = None if task.variant == UNIX else format_fingerprint(key.spki_sha256)
     client = await connect(reactor, "127.0.0.1", task.port, config=config, fingerprint=fingerprint)
     if task.work == "W6":
         beside = await connect(reactor, "127.0.0.1", task.port, config=config, fingerprint=fingerprint)

@@ -13,15 +13,16 @@ keywords options outage output patterns program proxy_command reaching reader_wa
 tokens values
 """
 CLIENT = """
-address connecting connection errors job jobs link login reconnecting result shell status streams text waiting waking
+address connecting connection errors job jobs link login reconnecting result shell socket_address status streams text
+waiting waking
 """
 CORE = """
-bodies channel client_session codec command_text credit endings errors events fields limits liveness login messages
-one_frame requests resuming roles sequence server_session session shell_state short_way values windows
+bodies channel client_session codec command_text credit endings errors events fields limits liveness local_handshake
+login messages one_frame requests resuming roles sequence server_session session shell_state short_way values windows
 """
-LINK = "framed_link lane pump tls turns"
+LINK = "credentials framed_link lane local pump tls turns"
 TRUST = """
-client_key dates files fingerprint home known_servers private_memory records server_key ssh_keys sshsig
+client_key dates files fingerprint home known_servers private_memory records server_key socket_path ssh_keys sshsig
 """
 BUDGET = {
     f"twisted_rsh.{package}.{name}"

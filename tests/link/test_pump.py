@@ -9,7 +9,7 @@ from twisted.logger import LogEvent
 
 from tests.core.samples import SAMPLES
 from tests.link.test_tls import Dialling
-from tests.link.wire import RawPeer, RawServer, SocketWire, Wire, failures, frame, identity
+from tests.link.wire import LocalWire, RawPeer, RawServer, SocketWire, Wire, failures, frame, identity
 from tests.server.rig import NO_RESUME, Rig
 from twisted_rsh import Connection, JobEnd
 from twisted_rsh.client.errors import SessionLost
@@ -33,6 +33,10 @@ from twisted_rsh.core.messages import (
 )
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import Phase, Role, Stream
+
+TRANSPORTS = (Wire, SocketWire, LocalWire)
+"""Each test runs over TLS, over a lane, and over a Unix socket."""
+
 
 _LIMITS = SessionLimits()
 LIFETIME = _LIMITS.keepalive_interval * _LIMITS.keepalive_misses
@@ -280,7 +284,7 @@ def test_a_server_that_says_goodbye(text: str) -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([*range(0x10, 0x15), *range(0x20, 0x29)]), st.binary(max_size=40)), max_size=5),
-    st.sampled_from([Wire, SocketWire]),
+    st.sampled_from(TRANSPORTS),
 )
 def test_a_server_gone_mad(messages: list[tuple[int, bytes]], wire: type[Wire]) -> None:
     """C-02: random bodies behind legal types never break the client: the job has an ending, or still waits for one."""

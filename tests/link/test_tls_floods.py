@@ -22,12 +22,13 @@ from tests.server.rig import Rig
 from twisted_rsh.client.errors import Error
 from twisted_rsh.link import lane as lane_module
 from twisted_rsh.link import tls as tls_module
-from twisted_rsh.link.lane import Lane
+from twisted_rsh.link.lane import Lane, TLSLane
 from twisted_rsh.link.tls import (
     BIO_READ_BYTES,
     BUFFER_BYTES,
     MAX_LOGIN_BYTES,
     MAX_REPLY_BYTES,
+    LinkTLS,
     ServerTLS,
     unsent_bytes,
 )
@@ -143,7 +144,9 @@ class Flooded:
     @property
     def replies(self) -> int:
         """Bytes of TLS's own that wait to be read."""
-        return self.link.tls.unread_answers
+        tls = self.link.tls
+        assert isinstance(tls, LinkTLS | TLSLane)
+        return tls.unread_answers
 
     @property
     def unsent(self) -> int:

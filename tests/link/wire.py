@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import functools
+import os
+import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL
 from twisted.internet.abstract import FileDescriptor
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IAddress,
@@ -37,9 +39,19 @@ from tests.trust.keys import key_blob, private_key
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import Decoder, encode, encode_control
 from twisted_rsh.core.limits import PROOF_BYTES
+from twisted_rsh.core.local_handshake import (
+    CLIENT_HELLO_BYTES,
+    PEER_CREDENTIALS,
+    SERVER_HELLO_BYTES,
+    ClientHello,
+    LocalSecrets,
+    ServerHello,
+)
 from twisted_rsh.core.messages import Auth
 from twisted_rsh.core.resuming import SECRET_LABEL, LinkBinding, secret_context
 from twisted_rsh.core.roles import Phase, Role
+from twisted_rsh.link.credentials import PeerCredentials
+from twisted_rsh.link.local import END, LocalClientLayer, LocalLayer, LocalServerLayer
 from twisted_rsh.link.tls import ALPN, LinkTLSFactory
 from twisted_rsh.server.job import OPENED_HELD_SECONDS
 from twisted_rsh.trust.client_key import ClientKey
@@ -49,7 +61,10 @@ from twisted_rsh.trust.ssh_keys import parse_public_key
 __all__ = [
     "ALICE",
     "MALLORY",
+    "PEER",
     "Identity",
+    "LocalConnection",
+    "LocalWire",
     "One",
     "RawClient",
     "RawPeer",
@@ -71,6 +86,9 @@ ALICE = "alice"
 
 _PREFIX = struct.Struct("!I")
 _ADDRESS = IPv4Address("TCP", "192.0.2.7", 50000)
+
+PEER = PeerCredentials(os.geteuid(), 4711)
+"""The process at the other end of a Unix socket."""
 
 
 @functools.cache
@@ -302,9 +320,11 @@ class SocketWire(Wire, FileDescriptor):  # type: ignore[misc]  # Twisted's flags
     @property
     def producer(self) -> Any:
         """Return the producer of the lane that has the socket, or else of this transport."""
-        tls: Any = self.protocol
-        lane = getattr(tls.wrappedProtocol.tls, "_producer", None) if tls is not None else None
-        return lane or self._producer
+        layer: Any = self.protocol
+        if layer is None:
+            return self._producer
+        link = layer.link if isinstance(layer, LocalLayer) else layer.wrappedProtocol
+        return getattr(link.tls, "_producer", None) or self._producer
 
     @producer.setter
     def producer(self, producer: object) -> None:
@@ -367,12 +387,99 @@ class SocketWire(Wire, FileDescriptor):  # type: ignore[misc]  # Twisted's flags
             self.protocol.connectionLost(reason)
 
 
+class LocalSocket(Socket):
+    """The socket of a :class:`LocalWire`: one of this machine, whose other end is this user's."""
+
+    family = socket.AF_UNIX
+
+    def getsockopt(self, _level: int, _option: int, _size: int) -> bytes:
+        """Return the credentials of the other end."""
+        return struct.pack("3i", PEER.pid or 0, PEER.uid, 0)
+
+
+class LocalWire(SocketWire):
+    """A wire that is a Unix socket: no TLS, and the system names the user at the other end."""
+
+    def __init__(self, clock: Clock, _address: object = None) -> None:
+        super().__init__(clock)
+        self._socket = LocalSocket(self)
+        self._address = UNIXAddress(None)  # type: ignore[assignment]  # that of a peer without a name
+
+
+class LocalConnection:
+    """The other end of a Unix socket, with the methods of an end of TLS.
+
+    :param is_client: which end it is.
+    :param pin: that of the server, if this is one.
+    """
+
+    def __init__(self, *, is_client: bool, pin: bytes = bytes(32)) -> None:
+        self._is_client = is_client
+        own = ClientHello(bytes(range(32))) if is_client else ServerHello(bytes(range(32, 64)), pin)
+        self._own = own
+        self._secrets: LocalSecrets | None = None
+        self._outgoing = frame(own.pack()) if is_client else b""
+        self._incoming = b""
+
+    def do_handshake(self) -> None:
+        """Read the other end's frame."""
+        size = 4 + (SERVER_HELLO_BYTES if self._is_client else CLIENT_HELLO_BYTES)
+        if len(self._incoming) < size:
+            raise SSL.WantReadError
+        payload, self._incoming = self._incoming[4:size], self._incoming[size:]
+        if isinstance(self._own, ClientHello):
+            self._secrets = LocalSecrets(self._own, ServerHello.parse(payload))
+        else:
+            self._secrets = LocalSecrets(ClientHello.parse(payload), self._own)
+            self._outgoing += frame(self._own.pack())
+
+    def send(self, data: bytes) -> int:
+        """Send."""
+        self._outgoing += data
+        return len(data)
+
+    def shutdown(self) -> None:
+        """End the link."""
+        self._outgoing += END
+
+    def bio_read(self, size: int) -> bytes:
+        """Return what goes on the wire."""
+        if not self._outgoing:
+            raise SSL.WantReadError
+        data, self._outgoing = self._outgoing[:size], self._outgoing[size:]
+        return data
+
+    def bio_write(self, data: bytes) -> None:
+        """Take what has come on the wire."""
+        self._incoming += data
+
+    def recv(self, _size: int) -> bytes:
+        """Return whole frames; the end of the link is told as that of TLS is."""
+        at = 0
+        while len(self._incoming) - at >= 4:
+            (length,) = _PREFIX.unpack_from(self._incoming, at)
+            if not length and not at:
+                raise SSL.ZeroReturnError
+            if not length or len(self._incoming) - at < 4 + length:
+                break
+            at += 4 + length
+        if not at:
+            raise SSL.WantReadError
+        data, self._incoming = self._incoming[:at], self._incoming[at:]
+        return data
+
+    def export_keying_material(self, label: bytes, size: int, context: bytes) -> bytes:
+        """Return a secret of the link."""
+        assert self._secrets is not None
+        return self._secrets.export_keying_material(label, size, context)
+
+
 class RawPeer:
-    """The TLS end opposite a protocol under test.
+    """The end opposite a protocol under test.
 
     :param clock: the protocol's clock.
     :param protocol: the protocol, TLS included.
-    :param connection: this end of TLS.
+    :param connection: this end of TLS, or of a Unix socket.
     :param delay: seconds between the connection and this end's first byte.
     :param address: where the protocol sees it come from.
     :cvar transport: what the protocol's transport is: without a socket or with one.
@@ -389,13 +496,13 @@ class RawPeer:
         self,
         clock: Clock,
         protocol: IProtocol,
-        connection: SSL.Connection,
+        connection: SSL.Connection | LocalConnection,
         delay: float = 0.0,
         address: IPv4Address = _ADDRESS,
     ) -> None:
         self.clock = clock
         self.protocol = protocol
-        self.connection = connection
+        self.connection: Any = connection
         self.wire = self.transport(clock, address)
         self.received = b""
         self.recorded = b""
@@ -409,7 +516,8 @@ class RawPeer:
     @property
     def exporter(self) -> bytes:
         """This connection's channel binding, as this end sees it."""
-        return self.connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+        value: bytes = self.connection.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+        return value
 
     def send(self, plaintext: bytes, record: int = 16384) -> None:
         """Send plaintext, cut into records, and let everything arrive."""
@@ -499,7 +607,8 @@ class RawClient(RawPeer):
         self.session = b""
         self._sequence = 0
         self._decoder = Decoder(Role.CLIENT, Phase.SESSION)
-        super().__init__(clock, protocol, connection, delay, address)
+        local = LocalConnection(is_client=True) if self.transport is LocalWire else None
+        super().__init__(clock, protocol, local or connection, delay, address)
 
     def _keep_secret(self, _connection: SSL.Connection, line: bytes) -> None:
         label, _, secret = line.decode().split()
@@ -507,6 +616,9 @@ class RawClient(RawPeer):
 
     def auth(self, pin: bytes, *, user: str = ALICE, which: int = 0, exporter: bytes | None = None) -> bytes:
         """Return the payload of an AUTH, right for this connection unless told otherwise."""
+        if self.transport is LocalWire:
+            algorithm = PEER_CREDENTIALS if not which else "ssh-ed25519"
+            return encode(Auth(user=user, algorithm=algorithm, key=b"", signature=b""))
         key = client_key(which)
         signature = key.sign_login(self.exporter if exporter is None else exporter, pin, user)
         return encode(Auth(user=user, algorithm=key.algorithm, key=key.blob, signature=signature))
@@ -514,7 +626,8 @@ class RawClient(RawPeer):
     def secret(self, attempt: int, session: bytes | None = None) -> bytes:
         """Return this connection's secret of a session, as this end sees it."""
         context = secret_context(self.session if session is None else session, attempt)
-        return self.connection.export_keying_material(SECRET_LABEL, PROOF_BYTES, context)
+        value: bytes = self.connection.export_keying_material(SECRET_LABEL, PROOF_BYTES, context)
+        return value
 
     def binding(self, pin: bytes) -> LinkBinding:
         """Return what ties a proof to this connection."""
@@ -572,7 +685,8 @@ class RawServer(RawPeer):
         context.set_alpn_select_callback(select)
         connection = SSL.Connection(context, None)
         connection.set_accept_state()
-        super().__init__(clock, protocol, connection)
+        local = LocalConnection(is_client=False, pin=who.pin) if self.transport is LocalWire else None
+        super().__init__(clock, protocol, local or connection)
 
 
 class One(Factory):
@@ -591,8 +705,10 @@ class One(Factory):
 def wrapped(
     clock: Clock, link: Protocol, tls: IOpenSSLClientConnectionCreator | IOpenSSLServerConnectionCreator
 ) -> Any:
-    """Return a link with TLS around it."""
+    """Return a link with TLS around it, or what takes its place on a Unix socket."""
     is_client = IOpenSSLClientConnectionCreator.providedBy(tls)
+    if RawPeer.transport is LocalWire:
+        return LocalClientLayer(link, {PEER.uid}) if is_client else LocalServerLayer(link, bytes(32), PEER)
     return LinkTLSFactory(tls, is_client, One(link), clock).buildProtocol(None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -32,7 +33,7 @@ from twisted_rsh.server.link import ServerLink
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.session import DurableSession
 from twisted_rsh.testing import MemoryEndpoint
-from twisted_rsh.trust.cred import IVerifiedKey
+from twisted_rsh.trust.cred import IVerifiedKey, IVerifiedPeer
 from twisted_rsh.trust.server_key import ServerKey
 
 __all__ = [
@@ -203,17 +204,21 @@ class Checker:
     :ivar asked: the credentials that it was asked about.
     """
 
-    credentialInterfaces = (IVerifiedKey,)
+    credentialInterfaces = (IVerifiedKey, IVerifiedPeer)
 
     def __init__(self) -> None:
-        self.asked: list[IVerifiedKey] = []
+        self.asked: list[Any] = []
         self.answer: Callable[[], Any] | None = None
 
-    def requestAvatarId(self, credentials: IVerifiedKey) -> Any:
+    def requestAvatarId(self, credentials: Any) -> Any:
         """Let Alice in, or give the test's answer."""
         self.asked.append(credentials)
         if self.answer is not None:
             return self.answer()
+        if IVerifiedPeer.providedBy(credentials):
+            if (credentials.user, credentials.uid) != (ALICE, os.geteuid()):
+                raise UnauthorizedLogin
+            return credentials.user.encode()
         if (credentials.user, credentials.key_blob) != (ALICE, client_key().blob):
             raise UnauthorizedLogin
         return credentials.user.encode()

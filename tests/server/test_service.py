@@ -35,6 +35,7 @@ from twisted_rsh.core.requests import Grace
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.account import Account
 from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
+from twisted_rsh.server.exposure import show_address
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
@@ -210,7 +211,7 @@ async def test_a_unix_socket(config: ConfigFolders, tmp_path: Path, logged: list
 
 @asynchronous
 async def test_both_loopback_addresses(config: ConfigFolders, logged: list[LogEvent]) -> None:
-    """By default the server listens on both loopback addresses, and the record names both."""
+    """By default the server listens on both loopback addresses and on a Unix socket, and the record names them."""
     service = RemoteShellService(
         reactor, local_portal(reactor, config, Account.current(os.environ)), config, ServiceOptions(port=0)
     )
@@ -219,7 +220,9 @@ async def test_both_loopback_addresses(config: ConfigFolders, logged: list[LogEv
     try:
         record = read_record(config, service.tcp_port)
         assert record is not None
-        assert list(record.addresses) == [getattr(port.getHost(), "host", None) for port in ports]
+        *tcp, local = ports
+        assert list(record.addresses) == [getattr(port.getHost(), "host", None) for port in tcp]
+        assert record.socket == show_address(local.getHost()) == config.socket_path(service.tcp_port, {})
         assert (record.instance_id, record.pid) == (service.instance_id, os.getpid())
         assert format_fingerprint(record.spki_sha256) == service.fingerprint
         line = next(formatEvent(event) for event in logged if "rsh listens on" in (event["log_format"] or ""))
@@ -235,7 +238,7 @@ async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
-        options = ServiceOptions(interfaces=["127.0.0.1"], port=squatter.getsockname()[1])
+        options = ServiceOptions(interfaces=["127.0.0.1"], port=squatter.getsockname()[1], socket=None)
         portal = local_portal(reactor, config, Account.current(os.environ))
         service = RemoteShellService(reactor, portal, config, options)
         service.startService()

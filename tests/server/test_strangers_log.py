@@ -180,7 +180,7 @@ def go_silent(*pieces: bytes) -> Callable[[Rig], None]:
         for piece in pieces:
             wire.protocol.dataReceived(piece)  # type: ignore[union-attr]  # it has one now
         (link,) = rig.links
-        link._deadline_reached("no TLS handshake in time")  # at once: six of them would be another minute
+        link._deadline_reached("no handshake in time")  # at once: six of them would be another minute
         rig.clock.advance(0)
 
     return act

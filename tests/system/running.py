@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak_mode import ProxyProcess, cutting
+from tests.soak_mode import ProxyProcess, cutting, over_socket
 
 __all__ = [
     "CLIENT_SECONDS",
@@ -246,7 +246,7 @@ def running_server(
     """Run a server while a block lasts; then stop it, and check how it ended, unless the test has ended it itself.
 
     :param folder: a folder of the test's, for its log and the users' ``HOME``.
-    :param options: of the server.
+    :param options: of the server.  It has no Unix socket unless they name one, or everything is where ``HOME`` says.
     :param config: its ``--config-dir``; ``None`` for a new one in the folder.
     :param xdg: whether to pass no ``--config-dir`` at all, so that everything is where ``HOME`` says.
     :param environment: of the process; ``None`` for one of its own.
@@ -257,6 +257,8 @@ def running_server(
     config = folder / "rsh" if config is None else config
     records = folder / ".local" / "state" / "twisted-rsh" / "run" if xdg else config / "run"
     command = [*way.command, *([] if xdg else ["--config-dir", str(config)])]
+    if not (xdg or over_socket() or "--socket" in options):
+        command += ["--socket", "off"]
     if "--port" not in options:
         command += ["--port", "0"]
     log = folder / f"server-{len(list(folder.glob('server-*.log')))}.log"

@@ -28,17 +28,18 @@ def test_fresh_home(umask: int, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with running_server(home, xdg=True, environment=environment, umask=umask, cwd=elsewhere) as server:
-        done = subprocess.run(
-            [SCRIPTS / "trsh", "-p", str(server.port), "127.0.0.1", "echo out; umask"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=environment,
-            umask=umask,
-            cwd=elsewhere,
-            timeout=START_SECONDS,
-            start_new_session=True,  # no terminal to ask on
-        )
-        assert (done.stdout, done.stderr, done.returncode) == (f"out\n{umask:04o}\n".encode(), b"", 0)
+        for way in ([], ["-4"]):  # over the Unix socket, and over TCP
+            done = subprocess.run(
+                [SCRIPTS / "trsh", *way, "-p", str(server.port), "127.0.0.1", "echo out; umask"],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=environment,
+                umask=umask,
+                cwd=elsewhere,
+                timeout=START_SECONDS,
+                start_new_session=True,  # no terminal to ask on
+            )
+            assert (done.stdout, done.stderr, done.returncode) == (f"out\n{umask:04o}\n".encode(), b"", 0)
         modes = modes_below(home)
     del modes[server.log.relative_to(home)]
     assert {path.name for path in modes} >= SECRETS

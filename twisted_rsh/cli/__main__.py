@@ -147,8 +147,7 @@ def _answer(options: ClientOptions) -> int | None:
         return _print("\n".join(options.shown_settings()), 1)
     if options.control is not None:
         if not options.silent:
-            where = f"{options.host} port {options.port}"
-            _print(f"trsh: -O {options.control}: no program keeps a connection to {where}", 2)
+            _print(f"trsh: -O {options.control}: no program keeps a connection to {options.address}", 2)
         return FAILURE_STATUS
     return None
 

@@ -1,5 +1,7 @@
 """The destination on the client's command line: ``[user@]host[:port]``, or the URL ``ssh://[user@]host[:port]``.
 
+Or it is a Unix socket of this machine: ``[user@]unix:/path``.
+
 The URL is that of ``ssh`` (draft-ietf-secsh-scp-sftp-ssh-uri-04): git, editors and file managers write it.  Characters
 of its user and its host may be percent-encoded (RFC 3986).
 """
@@ -12,10 +14,11 @@ import unicodedata
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.core.values import dataclass
+from twisted_rsh.trust.socket_path import SCHEME, check_length, socket_path
 
 __all__ = ["Destination", "UsageError", "parse_destination", "parse_host", "parse_user"]
 
-_SCHEME = "ssh://"
+_URL_SCHEME = "ssh://"
 
 _SHELL_CHARACTERS = frozenset("'\"`$\\;&<>|(){}[]*?!#~^")
 """The characters that mean something to a shell.  No host and no user has one in its name, and names end up in scripts
@@ -31,7 +34,7 @@ class Destination:
     """The server to dial, and the user to log in as.
 
     :ivar user: the user; ``None`` if the word names none.
-    :ivar host: a name or an address; an IPv6 address is without its brackets.
+    :ivar host: a name or an address; an IPv6 address is without its brackets.  Or ``unix:`` and the path of a socket.
     :ivar port: the text of the port, which may be no port; ``None`` if the word names none.
     """
 
@@ -46,9 +49,13 @@ def parse_destination(word: str) -> Destination:
     :param word: the word of the command line.
     :raises UsageError: it is none.
     """
-    if word[: len(_SCHEME)].lower() == _SCHEME:
+    if word[: len(_URL_SCHEME)].lower() == _URL_SCHEME:
         return _parse_url(word)
-    user, at, address = word.rpartition("@")
+    before, scheme, path = word.partition(SCHEME)
+    if scheme and (not before or before.endswith("@")):  # the path may have an "@" as well
+        user, at, address = before[:-1], before, scheme + path
+    else:
+        user, at, address = word.rpartition("@")
     return Destination(parse_user(user) if at else None, *_split_address(address))
 
 
@@ -62,7 +69,7 @@ def parse_user(text: str) -> str:
 
 
 def parse_host(text: str) -> str:
-    """Return the name or the address of a host, without the brackets that an IPv6 address may have.
+    """Return the name or the address of a host, without the brackets that an IPv6 address may have; or a Unix socket.
 
     :raises UsageError: it cannot be one, or a port follows it.
     """
@@ -73,7 +80,7 @@ def parse_host(text: str) -> str:
 
 
 def _parse_url(word: str) -> Destination:
-    authority, _slash, path = word[len(_SCHEME) :].partition("/")
+    authority, _slash, path = word[len(_URL_SCHEME) :].partition("/")
     user, at, address = authority.rpartition("@")
     if ":" in user:  # and the word is not repeated, for it may be a password
         raise UsageError(
@@ -115,7 +122,14 @@ def _refuse_unsafe(kind: str, name: str) -> None:
 
 
 def _split_address(text: str) -> tuple[str, str | None]:
-    """Split ``host``, ``host:port``, ``::1``, ``[::1]`` or ``[::1]:port`` into host and port."""
+    """Split ``host``, ``host:port``, ``::1``, ``[::1]`` or ``[::1]:port`` into host and port.
+
+    ``unix:/path`` has no port.
+    """
+    path = socket_path(text)
+    if path is not None and not path.isdecimal():
+        _check_socket(text, path)
+        return text, None
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or not _is_ipv6(host) or (rest and not rest.startswith(":")):
@@ -128,6 +142,16 @@ def _split_address(text: str) -> tuple[str, str | None]:
     host, colon, port = text.partition(":")
     _refuse_unsafe("host", host)
     return host, port if colon else None
+
+
+def _check_socket(text: str, path: str) -> None:
+    if not path.startswith("/"):
+        raise UsageError(f"not a socket: {text!r}: write the absolute path of a Unix socket, as in unix:/run/rsh.sock")
+    _refuse_unsafe("socket", path)
+    try:
+        check_length(path)
+    except ValueError as error:
+        raise UsageError(f"not a socket: {text!r}: {error}") from None
 
 
 def _is_ipv6(text: str) -> bool:

@@ -87,8 +87,7 @@ def _make_room(parallel: int) -> None:
 
 def _without_address(text: str, options: ClientOptions) -> str:
     """Return what many hosts have in common of a text that names the address of one of them."""
-    address = f"{options.host} port {options.port}"
-    return text.replace(address, "the host").replace(f"{options.host}:{options.port}", "the host")
+    return text.replace(options.address, "the host").replace(f"{options.host}:{options.port}", "the host")
 
 
 class FleetProgram:

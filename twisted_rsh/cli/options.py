@@ -18,6 +18,7 @@ from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.socket_path import socket_path
 
 __all__ = ["ClientOptions", "TerminalWish", "complete_options", "parse_options", "usage_text"]
 
@@ -133,6 +134,11 @@ class ClientOptions:
     typed_host: str = field(default=DEFAULT_HOST, compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def address(self) -> str:
+        """The place that the client dials, for people."""
+        return self.host if socket_path(self.host) is not None else f"{self.host} port {self.port}"
 
     @property
     def has_task(self) -> bool:
@@ -393,6 +399,8 @@ class _Assembly:
 
     def _proxy_command(self) -> str | None:
         command = self._settings.get("proxy_command")
+        if command is not None and socket_path(self._names.host) is not None:
+            raise UsageError(f"{self._names.host} is a Unix socket, to which no ProxyCommand leads: ProxyCommand=none")
         return None if command is None else expand(command, self._names)
 
     def _paths(self, field_name: str) -> tuple[str, ...]:

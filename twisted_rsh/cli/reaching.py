@@ -25,6 +25,7 @@ from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.known_servers import KnownServers, format_address
+from twisted_rsh.trust.socket_path import socket_path
 from twisted_rsh.trust.ssh_keys import public_line
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Reach:
         except NoServer as error:
             if is_loopback(options.host):
                 raise unknown from None
-            raise NoServer(f"cannot connect to {options.host} port {options.port}: {error}") from error
+            raise NoServer(f"cannot connect to {options.address}: {error}") from error
         fingerprint = format_fingerprint(pin)
         await first_use.confirm(self._name(), fingerprint)
         known = KnownServers(self._config)
@@ -137,8 +138,7 @@ class Reach:
     def _name(self) -> str:
         """Name the server for people: as the user typed it, and where that leads."""
         options = self._options
-        address = f"{options.host} port {options.port}"
-        return address if options.typed_host == options.host else f"{options.typed_host} ({address})"
+        return options.address if options.typed_host == options.host else f"{options.typed_host} ({options.address})"
 
     def _remember(self, fingerprint: str) -> None:
         """Make a server known that has proven the fingerprint of the options, unless it is known.
@@ -147,7 +147,7 @@ class Reach:
         """
         options = self._options
         try:
-            if not self._is_known():
+            if socket_path(options.host) is None and not self._is_known():
                 KnownServers(self._config).add(
                     options.host, options.port, parse_fingerprint(fingerprint), added_today()
                 )
@@ -193,14 +193,16 @@ class Reach:
         try:
             return await connecting
         except socket.gaierror as error:
-            raise NoServer(f"cannot connect to {options.host} port {options.port}: {error.strerror}") from None
+            raise NoServer(f"cannot connect to {options.address}: {error.strerror}") from None
 
     async def fetch_pin(self, seconds: float | None = None) -> bytes:
         """Ask the server for its key; see :func:`twisted_rsh.client.connecting.fetch_pin`.
 
         :param seconds: how long that may take where the options do not say it; ``None`` for the system's own limits.
         """
-        return await self._in_time(Deferred.fromCoroutine(fetch_pin(self._reactor, self._endpoint())), seconds)
+        options = self._options
+        way = self._endpoint() or tcp_endpoint(self._reactor, options.host, options.port)
+        return await self._in_time(Deferred.fromCoroutine(fetch_pin(self._reactor, way)), seconds)
 
     def public_line(self) -> str:
         """Return the line of the key to log in with, as ``authorized_keys`` has it.  The client's own is made.
@@ -220,6 +222,8 @@ class Reach:
         """The user's own words for the server, by which another command finds it: ``alice@build:8082``."""
         options = self._options
         user = "" if options.user is None else f"{options.user}@"
+        if socket_path(options.typed_host) is not None:
+            return user + options.typed_host
         return user + format_address(options.typed_host, options.port)
 
     def stop(self) -> None:
@@ -312,12 +316,13 @@ class Reach:
 
         return KeyAgent(self._reactor, self._options.agent)
 
-    def _endpoint(self) -> IStreamClientEndpoint:
+    def _endpoint(self) -> IStreamClientEndpoint | None:
+        """Return the way that the options ask for; ``None`` for the one that the host has."""
         options = self._options
         if self._proxy is not None:
             return self._proxy
-        if not options.family:
-            return tcp_endpoint(self._reactor, options.host, options.port)
+        if not options.family or socket_path(options.host) is not None:
+            return None
         # Only here, as they load much that most runs of the client do not need.
         from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 
@@ -327,6 +332,4 @@ class Reach:
 
     def _timed_out(self, _result: object, seconds: float) -> Failure:
         options = self._options
-        return Failure(
-            NoServer(f"cannot connect to {options.host} port {options.port}: no answer within {seconds:g} s")
-        )
+        return Failure(NoServer(f"cannot connect to {options.address}: no answer within {seconds:g} s"))

@@ -14,7 +14,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["CONNECT_SECONDS", "AddressEndpoint"]
+__all__ = ["CONNECT_SECONDS", "AddressEndpoint", "Connecting"]
 
 CONNECT_SECONDS = 30.0
 """Seconds that a TCP connection may take, as with Twisted's own endpoints."""
@@ -41,13 +41,19 @@ class AddressEndpoint:
         :returns: fires with the protocol in the turn after the connection was made; fails with a
             :class:`twisted.internet.error.ConnectError`.  Cancelling it closes the socket.
         """
-        connecting = _Connecting(self._reactor, factory)
+        connecting = Connecting(self._reactor, factory)
         self._reactor.connectTCP(self._address, self._port, connecting, timeout=CONNECT_SECONDS)
         return connecting.done
 
 
-class _Connecting(ClientFactory):
-    """One attempt: tells whether it led to a connection."""
+class Connecting(ClientFactory):
+    """One attempt: tells whether it led to a connection.
+
+    :param reactor: provides `IReactorTime`.
+    :param factory: makes the connection's protocol, and does not decline.
+    :ivar done: fires with the protocol in the turn after the connection was made, and fails as the attempt does.
+        Cancelling it closes the socket.
+    """
 
     noisy = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import pwd
@@ -20,6 +21,7 @@ from twisted_rsh.client.errors import Error, NoServer, ServerBusy, UnknownServer
 from twisted_rsh.client.link import ClientLink, dial
 from twisted_rsh.client.login import LoginKey, OtherKeys, log_in
 from twisted_rsh.client.reconnecting import Reconnector, retry_delay
+from twisted_rsh.client.socket_address import SocketEndpoint
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.client_key import load_or_create_client_key
@@ -27,6 +29,7 @@ from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.known_servers import KnownServers, format_address
 from twisted_rsh.trust.records import read_record
+from twisted_rsh.trust.socket_path import socket_path
 
 if TYPE_CHECKING:
     from twisted_rsh.trust.invitation import Invitation
@@ -75,14 +78,19 @@ def connect(
 ) -> Deferred[Connection]:
     """Connect to a server and log in.
 
-    The server is known by `fingerprint`; or by the file ``known_servers``, which ``trshctl enroll`` and
+    A server of the same user on this machine is reached over its Unix socket, if it has one and nothing below says
+    otherwise: a loopback `host`, and neither `fingerprint`, `key`, `endpoint` nor `invitation`.  The system names both
+    users there, so that no key is needed.
+
+    Any other server is known by `fingerprint`; or by the file ``known_servers``, which ``trshctl enroll`` and
     :class:`twisted_rsh.KnownServers` write; or by the record that a server of the same user has left on this machine.
     An unknown server is not dialled, and one with another key is sent nothing.  When a server announces the key that it
     will have, and ``known_servers`` has the one that it shows, the file gets the next one as well.
 
     :param reactor: the reactor.
-    :param host: a host name or address.
-    :param port: the TCP port.
+    :param host: a host name or address; or ``unix:`` and the path of a Unix socket, at which the server must be of this
+        user, of the owner of that file, or of root.
+    :param port: the TCP port; of no use with a path.
     :param user: the name of the user to log in as; ``None`` for the user who runs this program.
     :param fingerprint: that of the server's key, ``"SHA256:..."``, as the server's log shows it, and no other key will
         do; ``None`` for a server that is known.
@@ -105,6 +113,7 @@ def connect(
         :class:`~twisted_rsh.client.errors.ServerBusy` when the server has no room for 30 s,
         :class:`~twisted_rsh.client.errors.ServerUnavailable`,
         :class:`~twisted_rsh.client.errors.UnknownServer`, :class:`~twisted_rsh.client.errors.WrongServer`,
+        :class:`~twisted_rsh.client.errors.ForeignServer`,
         :class:`~twisted_rsh.trust.files.FileProblem` when a file of keys or of servers cannot be trusted, and
         :class:`~twisted_rsh.trust.fingerprint.BadFingerprint`, also a :class:`ValueError`, when `fingerprint` is none;
         and with :class:`OSError`.  Cancelling it hangs up.
@@ -112,6 +121,20 @@ def connect(
 
     async def find_and_dial() -> Connection:
         folders = ConfigFolders.default(os.environ) if config is None else config
+        path = socket_path(host)
+        if path is not None and endpoint is None:
+            named = () if fingerprint is None else (parse_fingerprint(fingerprint),)
+            socket = SocketEndpoint(reactor, path, trusts_owner=True)
+            try:
+                return await _log_in_at(reactor, socket, named, None, user or _own_name(), limits, resume)
+            except NoServer as error:
+                raise NoServer(f"cannot connect to {host}: {error}") from error
+        if fingerprint is None and key is None and endpoint is None and invitation is None:
+            own_path = _own_socket(folders, host, port)
+            if own_path is not None:
+                socket = SocketEndpoint(reactor, own_path, trusts_owner=False)
+                with contextlib.suppress(NoServer):  # a server that was killed has left it
+                    return await _log_in_at(reactor, socket, (), None, user or _own_name(), limits, resume)
         pins = find_pins(folders, host, port, fingerprint, destination)
         authorities = find_authorities(folders, host, port, fingerprint)
         own = load_or_create_client_key(folders) if key is None else key
@@ -185,11 +208,17 @@ async def fetch_pin(reactor: Any, endpoint: IStreamClientEndpoint) -> bytes:
     raise AssertionError("a link to a server of which no key is known")
 
 
+def _own_socket(config: ConfigFolders, host: str, port: int) -> str | None:
+    """Return the path of the Unix socket of a server of this user on this machine, if its record names one."""
+    record = read_record(config, port) if is_loopback(host) else None
+    return None if record is None else record.socket
+
+
 async def _log_in_at(
     reactor: Any,
     endpoint: IStreamClientEndpoint,
     pins: Collection[bytes],
-    key: LoginKey,
+    key: LoginKey | None,
     user: str,
     limits: SessionLimits | None,
     resume: bool,

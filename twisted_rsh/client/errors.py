@@ -6,6 +6,7 @@ Each derives from :class:`~twisted_rsh.core.errors.Error`; ``str()`` of it is on
 ``NoServer``: nothing answers at the address.
 ``NotARemoteShell``: a server answers that does not speak this protocol.
 ``WrongServer``: the server has another key than it should.
+``ForeignServer``: the process that listens on a Unix socket is another user's.
 ``ServerBusy``: the server has no room for another login.
 ``LoginRefused``: the server does not let this user in with this key.
 ``ServerUnavailable``: the server would, and cannot now: a bound of it is reached.
@@ -21,6 +22,7 @@ from twisted_rsh.core.errors import Error
 
 __all__ = [
     "Error",
+    "ForeignServer",
     "LoginRefused",
     "LossReason",
     "NoServer",
@@ -56,6 +58,17 @@ class WrongServer(Error):
     def __init__(self, text: str, found: bytes) -> None:
         super().__init__(text)
         self.found = found
+
+
+class ForeignServer(Error):
+    """The process that listens on a Unix socket belongs to another user than it should.  Nothing was sent to it.
+
+    :ivar uid: that user, a number.
+    """
+
+    def __init__(self, text: str, uid: int) -> None:
+        super().__init__(text)
+        self.uid = uid
 
 
 class ServerBusy(Error):

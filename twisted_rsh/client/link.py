@@ -1,4 +1,4 @@
-"""A client's link until a session begins on it: connect, check the server's key, send one request."""
+"""A client's link until a session begins on it: connect, check the server's key or its user, send one request."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, cast
 
 from OpenSSL import SSL
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from twisted_rsh.client.errors import (
     Error,
+    ForeignServer,
     LoginRefused,
     NoServer,
     NotARemoteShell,
@@ -23,9 +25,11 @@ from twisted_rsh.client.errors import (
     SessionLost,
     WrongServer,
 )
+from twisted_rsh.client.socket_address import SocketEndpoint
 from twisted_rsh.closing import close_after_events
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
 from twisted_rsh.link.framed_link import LOGIN_SECONDS, Fault, FramedLink
+from twisted_rsh.link.local import LocalClientFactory, LocalClientLayer
 from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.link.tls import (
     BUSY_ALERT,
@@ -33,6 +37,7 @@ from twisted_rsh.link.tls import (
     LinkTLS,
     LinkTLSFactory,
     PinnedClientTLS,
+    is_pinned,
     peer_spki_sha256,
 )
 from twisted_rsh.trust.fingerprint import format_fingerprint
@@ -80,6 +85,19 @@ class ClientLink(FramedLink):
         self._pump: SessionPump | None = None
         self._broke_off = False
 
+    @property
+    def peer(self) -> str:
+        """The server's address, for people."""
+        address = self.tls.getPeer()
+        if isinstance(address, UNIXAddress) and address.name:
+            return f"unix:{os.fsdecode(address.name)}"
+        return super().peer
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the system names the users at both ends: the link is over a Unix socket, without TLS."""
+        return isinstance(self.tls, LocalClientLayer)
+
     def ask(self, request: bytes, purpose: str) -> Deferred[bytes]:
         """Send a request; that before it, if there was one, has been answered.
 
@@ -116,9 +134,14 @@ class ClientLink(FramedLink):
         if self._found.called:
             self.fail("the attempt to connect was given up, or another connection was faster")
             return
-        digest = peer_spki_sha256(self.tls)
-        # TLS has compared it already; if that ever failed to happen, nothing below may.
-        if digest is None or not self._tls.expects(digest):
+        if isinstance(self.tls, LocalClientLayer):
+            digest: bytes | None = self.tls.server_pin
+            is_expected = not self._pins or is_pinned(digest, self._pins)
+        else:
+            digest = peer_spki_sha256(cast("LinkTLS", self.tls))
+            # TLS has compared it already; if that ever failed to happen, nothing below may.
+            is_expected = self._tls.expects(digest)
+        if digest is None or not is_expected:
             self._tls.stranger = digest
             self.fail("the server has another key than expected")
             return
@@ -152,7 +175,8 @@ class ClientLink(FramedLink):
         super().connectionLost(reason)
 
     def _explain(self, reason: str) -> Error:
-        first_bytes = cast("LinkTLS", self.tls).first_bytes
+        layer = cast("LinkTLS | LocalClientLayer", self.tls)
+        first_bytes = layer.first_bytes
         if first_bytes == BUSY_ALERT:
             return ServerBusy(
                 f"the server at {self.peer} is too busy (too many connections wait for a login); "
@@ -162,6 +186,13 @@ class ClientLink(FramedLink):
             return LoginRefused(
                 f"the server at {self.peer} refuses all connections from this machine, or of this user, for a while, "
                 "because too many of them failed"
+            )
+        if isinstance(layer, LocalClientLayer) and layer.stranger is not None:
+            uid = layer.stranger.uid
+            return ForeignServer(
+                f"the process that listens on {self.peer} is of uid {uid}, neither yours nor the owner's of that file; "
+                f"nothing was sent to it",
+                uid,
             )
         if self._tls.stranger is not None:
             expected = " or ".join(map(format_fingerprint, self._pins)) or "none"
@@ -173,7 +204,7 @@ class ClientLink(FramedLink):
             )
         if self._broke_off or self.fault is Fault.DEADLINE:
             # A server of ours may do this too, as when it is killed or stopped.
-            said = "within the TLS handshake" if first_bytes else "before it said anything"
+            said = "within the handshake" if first_bytes else "before it said anything"
             return NoServer(f"the connection with {self.peer} ended {said}: {reason}")
         return NotARemoteShell(f"what answers at {self.peer} is no twisted-rsh server: {reason}")
 
@@ -188,9 +219,10 @@ async def dial(
     """Connect to a server that may have one of some keys.  Cancelling hangs up, also on a connection that comes later.
 
     :param reactor: the reactor.
-    :param endpoint: the server's address; TLS is added to it.
+    :param endpoint: the server's address; TLS is added to it, unless it is a
+        :class:`~twisted_rsh.client.socket_address.SocketEndpoint`.
     :param pins: SHA-256 of each public key that the server may have, 32 bytes; with none the dial fails, and the error
-        has the key of the server.
+        has the key of the server.  At a Unix socket none means any, as the user of the server is what counts there.
     :param login_seconds: seconds from the connection to the answer to the request that the caller sends next.
     :param authorities: vouch for further keys; ``None`` for none.
     :returns: a link to that server, to which nothing has been sent.
@@ -199,12 +231,13 @@ async def dial(
     :raises twisted_rsh.client.errors.LoginRefused: the server refuses all connections from here for a while.
     :raises twisted_rsh.client.errors.NotARemoteShell: a server answers that does not speak this protocol.
     :raises twisted_rsh.client.errors.WrongServer: the server has another key.
+    :raises twisted_rsh.client.errors.ForeignServer: a process of a user who is not trusted listens on the Unix socket.
     :raises twisted_rsh.client.errors.SessionLost: the right server has ended the connection already.
     :raises Exception: any other error of the endpoint.
     """
     links = _LinkFactory(reactor, pins, login_seconds, authorities)
     try:
-        wrapper = await _cancellable(reactor, endpoint.connect(LinkTLSFactory(links.tls, True, links, reactor)))
+        wrapper = await _cancellable(reactor, endpoint.connect(_layers(reactor, endpoint, links)))
     except BaseException as error:
         links.give_up()
         if isinstance(error, ConnectError | DNSLookupError):
@@ -218,6 +251,13 @@ async def dial(
     if link.dead:  # before the endpoint has fired
         raise SessionLost(f"{link.peer} ended the connection before the login: {await link.gone}")
     return link
+
+
+def _layers(reactor: Any, endpoint: IStreamClientEndpoint, links: _LinkFactory) -> IProtocolFactory:
+    """Return a factory that puts what the endpoint needs below each link."""
+    if isinstance(endpoint, SocketEndpoint):
+        return cast("IProtocolFactory", LocalClientFactory(links, endpoint.trusted()))
+    return cast("IProtocolFactory", LinkTLSFactory(links.tls, True, links, reactor))
 
 
 class _LinkFactory(Factory):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from twisted_rsh.client.errors import Error, LoginRefused, LossReason, ServerUnavailable, SessionLost
 from twisted_rsh.client.link import ClientLink
 from twisted_rsh.core.client_session import ClientSession
 from twisted_rsh.core.errors import RemoteProtocolError
 from twisted_rsh.core.limits import MAX_AUTH_ATTEMPTS, SESSION_RESERVE_BYTES, SessionLimits
+from twisted_rsh.core.local_handshake import PEER_CREDENTIALS
 from twisted_rsh.core.login import ClientLogin, ClientResume, NextKey
 from twisted_rsh.core.messages import Auth, AuthOk, ResumeFail, Unavailable
 from twisted_rsh.core.resuming import ClientProof, LinkBinding
@@ -23,6 +24,7 @@ from twisted_rsh.trust.client_key import ClientKey
 
 if TYPE_CHECKING:
     from twisted_rsh.client.agent import AgentKey
+    from twisted_rsh.link.tls import LinkTLS
     from twisted_rsh.trust.invitation import Invitation
 
 __all__ = ["LoginKey", "OtherKeys", "Welcome", "log_in", "resume"]
@@ -54,7 +56,7 @@ class Welcome:
 
 async def log_in(
     link: ClientLink,
-    key: LoginKey,
+    key: LoginKey | None,
     user: str,
     limits: SessionLimits,
     invitation: Invitation | None = None,
@@ -65,7 +67,7 @@ async def log_in(
     Start the session's pump at once: the next frame may be waiting.
 
     :param link: a link that nothing has been sent to; it is closed if the login fails.
-    :param key: the key to log in with.
+    :param key: the key to log in with; ``None`` over a Unix socket, where the system names the client's user.
     :param user: the name of the user to log in as.
     :param limits: how often to ask the server for a sign of life; the server announces the other limits.
     :param invitation: lets the key in that may not log in yet; ``None`` for one that may.
@@ -80,7 +82,10 @@ async def log_in(
     """
     login = ClientLogin(limits)
     try:
-        answer = await _try_keys(link, login, key, user, invitation, other_keys)
+        if key is None or link.is_local:
+            answer = await _try_user(link, login, user)
+        else:
+            answer = await _try_keys(link, login, key, user, invitation, other_keys)
     except RemoteProtocolError as error:
         link.fail(str(error), Fault.PROTOCOL)
         raise SessionLost(f"{link.peer} ended the connection during the login: {error}") from error
@@ -114,7 +119,7 @@ def _check_next_key(link: ClientLink, accepted: AuthOk) -> bytes | None:
     announced = NextKey(
         accepted.next_key or b"", proof=accepted.next_key_proof or b"", signature=accepted.next_key_signature or b""
     )
-    certificate = link.tls.getHandle().get_peer_certificate()
+    certificate = None if link.is_local else cast("LinkTLS", link.tls).getHandle().get_peer_certificate()
     if certificate is None:
         return None
     try:
@@ -122,6 +127,18 @@ def _check_next_key(link: ClientLink, accepted: AuthOk) -> bytes | None:
     except BadAnnouncement as error:
         link.fail(str(error), Fault.PROTOCOL)
         raise SessionLost(f"{link.peer} broke the protocol: {error}", LossReason.PROTOCOL) from error
+
+
+async def _try_user(link: ClientLink, login: ClientLogin, user: str) -> tuple[AuthOk, ClientSession] | Unavailable:
+    """Log in over a Unix socket, where the system names the client's user.
+
+    :raises LoginRefused: the server lets in another user.
+    """
+    request = login.ask(Auth(user=user, algorithm=PEER_CREDENTIALS, key=b"", signature=b""))
+    answer = login.receive_frame(await link.ask(request, "the login"), link.clock.seconds())
+    if answer is None:
+        raise LoginRefused(f"login as {user} was refused by {link.peer}, which lets in the user that runs it alone")
+    return answer
 
 
 async def _try_keys(

@@ -1,4 +1,4 @@
-"""A link: one TLS connection that carries frames, and ends at the first fault of its peer.
+"""A link: one connection, TLS or a Unix socket, that carries frames, and ends at the first fault of its peer.
 
 :class:`FramedLink` is the base of the server's links and the client's.  It adds to Twisted's ``Int32StringReceiver`` a
 limit of the frames' size for each phase, the checks behind the handshake, the deadlines before a session begins, and
@@ -7,6 +7,7 @@ one way to fail.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import math
 import struct
@@ -29,7 +30,9 @@ from zope.interface import implementer
 
 from twisted_rsh.core.errors import ErrorCode, ProtocolError, RemoteProtocolError
 from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
-from twisted_rsh.link.lane import Lane, open_lane
+from twisted_rsh.link.credentials import peer_credentials
+from twisted_rsh.link.lane import Lane, LocalLane, open_lane
+from twisted_rsh.link.local import LocalLayer
 from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, LinkTLS, widen
 from twisted_rsh.link.turns import Turns
 
@@ -46,13 +49,13 @@ __all__ = [
 _log = Logger(f"{__name__}.FramedLink")
 
 HANDSHAKE_SECONDS = 10.0
-"""Seconds from the connection to the end of the TLS handshake, which takes three packets."""
+"""Seconds from the connection to the end of the handshake; that of TLS takes three packets."""
 
 LOGIN_SECONDS = 60.0
 """Seconds from the connection to the end of the login; a person may have to touch the token with the key."""
 
 CLOSE_SECONDS = 5.0
-"""Seconds that the peer has to answer the end of the TLS connection; some peers never do (Twisted #7926)."""
+"""Seconds that the peer has to answer the end of the link; on TLS some peers never do (Twisted #7926)."""
 
 _PREFIX = struct.Struct("!I")
 
@@ -86,8 +89,8 @@ class FramedLink(Int32StringReceiver):
     :param login_seconds: the login's deadline, in seconds from the connection.
     :param turns: shared by links whose frames should not hold up each other's; ``None`` for a link of its own.
     :ivar clock: as above.
-    :ivar tls: the transport of the link, which is always TLS: Twisted's, or a lane while there is a session and a
-        socket.  There is none before the connection.
+    :ivar tls: the transport of the link: Twisted's TLS, or on a Unix socket the layer in its place; or a lane while
+        there is a session and a socket.  There is none before the connection.
     :ivar dead: whether the link has failed or is gone; it ignores everything that still arrives.
     :ivar fault: the peer's fault that ended the link; ``None`` while it is alive, or if it ended otherwise.
     :ivar ended_cleanly: whether the link is gone and the peer has confirmed its end: all written bytes have arrived.
@@ -96,7 +99,7 @@ class FramedLink(Int32StringReceiver):
     :ivar writer: writes the answers of the session that uses the link; ``None`` before the session.
     """
 
-    tls: LinkTLS | Lane
+    tls: LinkTLS | LocalLayer | Lane
 
     def __init__(
         self,
@@ -124,6 +127,8 @@ class FramedLink(Int32StringReceiver):
         self._is_waiting = False
         self._is_held = False
         self._lost: Failure | None = None
+        self._unix_peer = "a local socket"
+        self._peer_has_ended = False
 
     # For the subclass to implement.
 
@@ -157,8 +162,8 @@ class FramedLink(Int32StringReceiver):
     def peer(self) -> str:
         """The other end's address, for the log."""
         address = self.tls.getPeer()
-        if isinstance(address, UNIXAddress) and not address.name:  # as that of one end of a socket pair
-            return "a local socket"
+        if isinstance(address, UNIXAddress):
+            return self._unix_peer
         host, port = getattr(address, "host", None), getattr(address, "port", None)
         return str(address) if host is None else f"{host}:{port}"
 
@@ -169,8 +174,9 @@ class FramedLink(Int32StringReceiver):
 
     @property
     def is_over(self) -> bool:
-        """Whether the link ignores everything that arrives: it is dead, or :meth:`close` was called."""
-        return self.dead or self._closing
+        """Whether the link ignores everything that arrives: it is dead, :meth:`close` was called, or the peer has ended
+        it."""
+        return self.dead or self._closing or self._peer_has_ended
 
     @property
     def has_partial_frame(self) -> bool:
@@ -185,7 +191,7 @@ class FramedLink(Int32StringReceiver):
         self._stop_deadline()
         self._session_began = True
         self.MAX_LENGTH = MAX_FRAME_BYTES
-        if isinstance(self.tls, LinkTLS):
+        if isinstance(self.tls, LinkTLS | LocalLayer):
             widen(self.tls.transport)
             lane = open_lane(self.tls, self)
             if lane is not None:
@@ -278,18 +284,29 @@ class FramedLink(Int32StringReceiver):
     # For Twisted to call.
 
     def connectionMade(self) -> None:
-        self.tls = cast("LinkTLS", self.transport)
+        self.tls = cast("LinkTLS | LocalLayer", self.transport)
+        address: object = self.tls.getPeer()
+        if isinstance(address, UNIXAddress):
+            with contextlib.suppress(OSError, AttributeError):  # as of a transport without a socket
+                self._unix_peer = str(peer_credentials(self.tls.transport))
         if ITCPTransport.providedBy(self.transport):
             # Nagle's algorithm would hold a small frame back until the peer acknowledges the one before: 44 ms.
             self.transport.setTcpNoDelay(True)
         self._connected_at = self.clock.seconds()
-        self._set_deadline(min(self._handshake_seconds, self._login_seconds), "no TLS handshake in time")
+        self._set_deadline(min(self._handshake_seconds, self._login_seconds), "no handshake in time")
+
+    def use_tls(self, tls: LinkTLS) -> None:
+        """Go on over TLS, which has been put below the link: nothing has arrived before.
+
+        :param tls: that.
+        """
+        self.transport = self.tls = tls
 
     def handshakeCompleted(self) -> None:
         if self.dead:
             return
         self._stop_deadline()
-        protocol = cast("LinkTLS", self.tls).negotiatedProtocol
+        protocol = cast("LinkTLS | LocalLayer", self.tls).negotiatedProtocol
         if protocol != ALPN:
             self.fail(f"the peer speaks {protocol!r}, not {ALPN!r}")
             return
@@ -307,6 +324,8 @@ class FramedLink(Int32StringReceiver):
             self.arrival_ended()
 
     def stringReceived(self, string: bytes) -> None:
+        if not string and not self.dead and self._end_received():
+            return
         if self.is_over:
             return
         if not string:
@@ -318,6 +337,15 @@ class FramedLink(Int32StringReceiver):
             self.fail_with(error)
         if self.clock.seconds() >= self._slice_ends:
             self.paused = True  # the receiver stops behind this frame
+
+    def _end_received(self) -> bool:
+        """Pass the peer's end of a link over a Unix socket on; tell whether there is such an end on this link."""
+        layer = self.tls.give_back() if isinstance(self.tls, LocalLane) else self.tls
+        if not isinstance(layer, LocalLayer):
+            return False
+        self._peer_has_ended = True
+        layer.end_received()
+        return True
 
     def lengthLimitExceeded(self, length: int) -> None:
         self.fail(str(RemoteProtocolError(ErrorCode.FRAME_SIZE, f"a frame of {length} bytes")), Fault.PROTOCOL)

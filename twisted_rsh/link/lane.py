@@ -2,10 +2,11 @@
 
 A lane reads the socket once, decrypts all that has come and hands it over in one call; it encrypts all that is written
 and gives it to the operating system at once.  Twisted passes each record through both of its layers instead, and writes
-in the next turn of the reactor.
+in the next turn of the reactor.  The lane of a Unix socket does the same without TLS.
 
-Twisted keeps the connection: its TLS has made the handshake and carried the login, and it ends the connection.  For
-that :meth:`Lane.give_back` returns the socket.  A link whose transport has no socket of the reactor's has no lane.
+Twisted keeps the connection: the layer below the link has made the handshake and carried the login, and it ends the
+connection.  For that :meth:`Lane.give_back` returns the socket.  A link whose transport has no socket of the reactor's
+has no lane.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.link.local import LocalLayer
 from twisted_rsh.link.tls import (
     BUFFER_BYTES,
     MAX_INSIDE_BYTES,
     MAX_REPLY_BYTES,
+    Exporter,
     LinkTLS,
     ciphertext_bytes,
     decrypt,
@@ -36,16 +39,16 @@ from twisted_rsh.link.tls import (
 if TYPE_CHECKING:
     import socket
 
-__all__ = ["Lane", "LaneUser", "open_lane"]
+__all__ = ["Lane", "LaneUser", "LocalLane", "TLSLane", "open_lane"]
 
 _arrival = memoryview(bytearray(BUFFER_BYTES))
-"""What one read of a socket has brought, until OpenSSL has taken it: all lanes share the memory."""
+"""What one read of a socket has brought, until it is taken: all lanes share the memory."""
 
 
 class LaneUser(Protocol):
     """A link, as far as its lane calls it: :class:`twisted_rsh.link.framed_link.FramedLink`."""
 
-    tls: LinkTLS | Lane
+    tls: LinkTLS | LocalLayer | Lane
 
     def dataReceived(self, data: bytes, /) -> None:
         """Take all plaintext that one read has brought."""
@@ -54,65 +57,72 @@ class LaneUser(Protocol):
         """End the link: the peer has left more than :data:`MAX_REPLY_BYTES` of TLS's own answers unread."""
 
 
-def open_lane(tls: LinkTLS, link: LaneUser) -> Lane | None:
+def open_lane(layer: LinkTLS | LocalLayer, link: LaneUser) -> Lane | None:
     """Take the socket of a connection.
 
-    :param tls: Twisted's TLS, whose handshake is complete; it gives up the reading and the writing.
+    :param layer: what is below the link, and has made its handshake: Twisted's TLS, or the layer of a Unix socket.  It
+        gives up the reading and the writing.
     :param link: the link on the connection.
     :returns: the lane, which does not read yet; ``None`` if the transport has no socket that the reactor watches, or
         holds bytes that the operating system does not take.
     """
-    transport: Any = tls.transport
+    transport: Any = layer.transport
     if not (isinstance(transport, FileDescriptor) and ISystemHandle.providedBy(transport)):
         return None
     if not transport.connected or transport.disconnecting:
         return None
     if unsent_bytes(transport):  # such as the tickets that OpenSSL sends behind a handshake
         transport.doWrite()  # type: ignore[no-untyped-call]  # Twisted's
-    return None if unsent_bytes(transport) else Lane(tls, transport, link)
+    if unsent_bytes(transport):
+        return None
+    return TLSLane(layer, transport, link) if isinstance(layer, LinkTLS) else LocalLane(layer, transport, link)
 
 
 @implementer(IReadWriteDescriptor)
 class Lane:
-    """Reads and writes the socket of one link.  :func:`open_lane` makes it.
+    """Reads and writes the socket of one link.  :func:`open_lane` makes it; a subclass knows what the bytes are.
 
     Call :meth:`resumeProducing` to begin to read.
 
-    :param tls: Twisted's TLS around the link.
+    :param layer: what is below the link.
     :param transport: its transport, which has the socket and is not watched by the reactor from now on.
     :param link: takes what arrives; its `tls` is the lane, until the lane gives the socket back.
     """
 
-    def __init__(self, tls: LinkTLS, transport: Any, link: LaneUser) -> None:
-        self._tls = tls
+    def __init__(self, layer: LinkTLS | LocalLayer, transport: Any, link: LaneUser) -> None:
+        self._layer = layer
         self._transport = transport
         self._link = link
         self._reactor = transport.reactor
-        self._connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(tls))
         handle: socket.socket = transport.getHandle()
         self._socket = handle
         self._read, self._send = handle.recv_into, handle.send
         self._queue = bytearray()
         self._own_unsent = 0  # as in LinkTLS: bytes of the link's own in the queue, never fewer than there are
-        self._inside = 0  # bytes of TLS's own answers that may be inside OpenSSL: as many as have arrived
         self._producer: IPushProducer | None = None
         self._is_paused = False
         self._is_reading = False
         self._is_open = True
         transport.stopReading()
 
-    # For the link to call.
+    # For the subclass to implement.
 
     def writeSequence(self, pieces: Iterable[bytes]) -> None:
-        """Encrypt plaintext and send it as far as the operating system takes it now; the rest waits in the lane.
+        """Send what the link writes as far as the operating system takes it now; the rest waits in the lane.
 
         :param pieces: the plaintext, at least one byte.
         """
-        data = b"".join(pieces)
-        sent, error = encrypt(self._connection, data)
-        self._drain(ciphertext_bytes(sent))
-        if error is not None:
-            self.give_back().end_found(error)
+        raise NotImplementedError
+
+    def getHandle(self) -> Exporter:
+        """Return what exports the secrets of the link."""
+        raise NotImplementedError
+
+    def _arrived(self, size: int) -> None:
+        """Have the link handle the first bytes of :data:`_arrival`."""
+        raise NotImplementedError
+
+    # For the link to call.
 
     def getPeer(self) -> IAddress:
         """Return the address of the other end."""
@@ -121,10 +131,6 @@ class Lane:
     def fileno(self) -> int:
         """Return the descriptor of the socket, for the reactor; -1 when it is closed."""
         return self._socket.fileno()
-
-    def getHandle(self) -> SSL.Connection:
-        """Return the connection of TLS."""
-        return self._connection
 
     def registerProducer(self, producer: IPushProducer, _streaming: bool) -> None:
         """Pause a producer while more than :data:`BUFFER_BYTES` wait to be sent."""
@@ -149,17 +155,17 @@ class Lane:
             self._reactor.addReader(self)
 
     def loseConnection(self) -> None:
-        """Have Twisted end the connection behind what was written."""
-        self.give_back().loseConnection()  # type: ignore[no-untyped-call]  # Twisted's
+        """Have the layer end the connection behind what was written."""
+        self.give_back().loseConnection()
 
     def abortConnection(self) -> None:
-        """Have Twisted abort the connection."""
-        self.give_back().abortConnection()  # type: ignore[no-untyped-call]  # as above
+        """Have the layer abort the connection."""
+        self.give_back().abortConnection()
 
-    def give_back(self) -> LinkTLS:
-        """Let Twisted have the socket again, and all that is not sent yet.  The producer is forgotten.
+    def give_back(self) -> LinkTLS | LocalLayer:
+        """Let the layer have the socket again, and all that is not sent yet.  The producer is forgotten.
 
-        :returns: Twisted's TLS, which is the link's transport again.
+        :returns: the layer, which is the link's transport again.
         """
         if self._is_open:
             was_reading = self._is_reading
@@ -167,22 +173,16 @@ class Lane:
             if was_reading:
                 self._transport.resumeProducing()
             if self._queue:
-                self._tls.take_back(bytes(self._queue), self._own_unsent)
-        return self._tls
+                self._layer.take_back(bytes(self._queue), self._own_unsent)
+        return self._layer
 
     def _leave(self) -> None:
         self._is_open = self._is_reading = False
         self._producer = None
-        self._link.tls = self._tls
+        self._link.tls = self._layer
         # Both before Twisted's transport is watched: the reactor knows the two by the same number.
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
-
-    @property
-    def unread_answers(self) -> int:
-        """Bytes of TLS's own answers that wait to be sent; those inside OpenSSL do not count."""
-        self._own_unsent = min(self._own_unsent, len(self._queue))
-        return len(self._queue) - self._own_unsent
 
     @property
     def unsent(self) -> int:
@@ -208,16 +208,7 @@ class Lane:
             return CONNECTION_LOST
         if not size:
             return CONNECTION_DONE
-        self._connection.bio_write(_arrival[:size])
-        self._inside += size
-        plaintext, end = decrypt(self._connection)
-        if plaintext:
-            self._link.dataReceived(plaintext)
-        if self._is_open:  # the link may have ended
-            if end is not None:
-                self.give_back().end_found(end)
-            elif self._inside > MAX_INSIDE_BYTES or self._queue:
-                self._check_answers()
+        self._arrived(size)
         return None
 
     def doWrite(self) -> Any:
@@ -246,6 +237,89 @@ class Lane:
             self._leave()
             self._transport.connectionLost(reason)
 
+    def _send_or_keep(self, data: bytes) -> bool:
+        """Send bytes, and keep what the operating system does not take now.
+
+        :returns: whether nothing waits behind that.
+        """
+        if not self._queue:
+            try:
+                sent = self._send(data)
+            except OSError:  # no room, or an error that the reactor meets again
+                sent = 0
+            if sent == len(data):
+                return True
+            data = data[sent:]
+            self._reactor.addWriter(self)
+        self._queue += data
+        self._watch_producer()
+        return False
+
+    def _watch_producer(self) -> None:
+        if len(self._queue) > BUFFER_BYTES and not self._is_paused and self._producer is not None:
+            self._is_paused = True
+            self._producer.pauseProducing()
+
+
+class LocalLane(Lane):
+    """The lane of a Unix socket: what the link writes is what the socket carries."""
+
+    def writeSequence(self, pieces: Iterable[bytes]) -> None:
+        self._send_or_keep(b"".join(pieces))
+
+    def getHandle(self) -> Exporter:
+        return self._layer.getHandle()
+
+    def _arrived(self, size: int) -> None:
+        self._link.dataReceived(bytes(_arrival[:size]))
+
+
+class TLSLane(Lane):
+    """The lane of a TLS connection, which encrypts and decrypts.
+
+    :param arguments: those of :class:`Lane`.
+    """
+
+    _layer: LinkTLS
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._connection = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(self._layer))
+        self._inside = 0  # bytes of TLS's own answers that may be inside OpenSSL: as many as have arrived
+
+    def writeSequence(self, pieces: Iterable[bytes]) -> None:
+        data = b"".join(pieces)
+        sent, error = encrypt(self._connection, data)
+        self._drain(ciphertext_bytes(sent))
+        if error is not None:
+            self._end_found(error)
+
+    def getHandle(self) -> Exporter:
+        """Return the connection of TLS."""
+        return self._connection
+
+    @property
+    def unread_answers(self) -> int:
+        """Bytes of TLS's own answers that wait to be sent; those inside OpenSSL do not count."""
+        self._own_unsent = min(self._own_unsent, len(self._queue))
+        return len(self._queue) - self._own_unsent
+
+    def _arrived(self, size: int) -> None:
+        self._connection.bio_write(_arrival[:size])
+        self._inside += size
+        plaintext, end = decrypt(self._connection)
+        if plaintext:
+            self._link.dataReceived(plaintext)
+        if self._is_open:  # the link may have ended
+            if end is not None:
+                self._end_found(end)
+            elif self._inside > MAX_INSIDE_BYTES or self._queue:
+                self._check_answers()
+
+    def _end_found(self, error: SSL.Error) -> None:
+        self.give_back()
+        self._layer.end_found(error)
+
     def _check_answers(self) -> None:
         if self._inside > MAX_INSIDE_BYTES:
             self._drain(0)
@@ -259,21 +333,7 @@ class Lane:
         """
         data = take_ciphertext(self._connection, own + self._inside)
         self._inside = 0
-        if not self._queue:
-            try:
-                sent = self._send(data)
-            except OSError:  # no room, or an error that the reactor meets again
-                sent = 0
-            if sent == len(data):
-                self._own_unsent = 0
-                return
-            data = data[sent:]
-            self._reactor.addWriter(self)
-        self._own_unsent += own
-        self._queue += data
-        self._watch_producer()
-
-    def _watch_producer(self) -> None:
-        if len(self._queue) > BUFFER_BYTES and not self._is_paused and self._producer is not None:
-            self._is_paused = True
-            self._producer.pauseProducing()
+        if self._send_or_keep(data):
+            self._own_unsent = 0
+        else:
+            self._own_unsent += own

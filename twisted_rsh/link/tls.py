@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
 from twisted_rsh.core.limits import PROOF_BYTES
+from twisted_rsh.core.local_handshake import PROTOCOL_NAME
 from twisted_rsh.core.resuming import SECRET_LABEL, secret_context
 from twisted_rsh.trust.fingerprint import certificate_spki_sha256
 
@@ -47,7 +48,9 @@ __all__ = [
     "MAX_REPLY_BYTES",
     "RECORD_BYTES",
     "REFUSED_ALERT",
-    "Encrypted",
+    "TLS_FIRST_BYTE",
+    "Exporter",
+    "Exporting",
     "ITLSWatcher",
     "LinkTLS",
     "LinkTLSFactory",
@@ -65,7 +68,7 @@ __all__ = [
     "widen",
 ]
 
-ALPN = b"twisted-rsh/1"
+ALPN = PROTOCOL_NAME
 """The protocol's name and version, as ALPN (RFC 7301) negotiates it; there is no other version negotiation."""
 
 EXPORTER_LABEL = b"EXPORTER-Channel-Binding"
@@ -99,17 +102,27 @@ section 6.1), which cancels the handshake "for some reason unrelated to a protoc
 REFUSED_ALERT = bytes.fromhex("15 0303 0002 02 31")
 """All that a server sends to a source that it refuses for a while: the fatal alert ``access_denied``."""
 
+TLS_FIRST_BYTE = b"\x16"
+"""The first byte of a client's TLS handshake: the type of its record (RFC 8446, section 5.1)."""
+
 RECORD_BYTES = 16 * 1024
 RECORD_OVERHEAD_BYTES = 5 + 1 + 16
 """Bytes that a TLS record carries at most, and bytes that TLS adds to each record: header, content type and tag (RFC
 8446, section 5.2)."""
 
 
-class Encrypted(typing.Protocol):
-    """A transport that has TLS in it: :class:`LinkTLS`, or the lane in its place."""
+class Exporter(typing.Protocol):
+    """What gives a link its secrets: OpenSSL's connection, or what takes its place on a Unix socket."""
 
-    def getHandle(self) -> SSL.Connection:
-        """Return OpenSSL's connection."""
+    def export_keying_material(self, label: bytes, size: int, context: bytes, /) -> bytes:
+        """Return a secret that only the two ends of the link know (RFC 8446, section 7.5)."""
+
+
+class Exporting(typing.Protocol):
+    """The transport of a link: :class:`LinkTLS`, :class:`~twisted_rsh.link.local.LocalLayer`, or a lane."""
+
+    def getHandle(self) -> Exporter:
+        """Return what exports the secrets of the link."""
 
 
 class ITLSWatcher(Interface):
@@ -439,12 +452,12 @@ def is_pinned(digest: bytes | None, pins: Collection[bytes]) -> bool:
     return digest is not None and any(hmac.compare_digest(digest, pin) for pin in pins)
 
 
-def exporter(transport: Encrypted) -> bytes:
+def exporter(transport: Exporting) -> bytes:
     """Return the channel binding of a connection whose handshake is complete, 32 bytes (RFC 9266)."""
     return transport.getHandle().export_keying_material(EXPORTER_LABEL, EXPORTER_BYTES, b"")
 
 
-def link_secret(transport: Encrypted, session: bytes, attempt: int) -> bytes:
+def link_secret(transport: Exporting, session: bytes, attempt: int) -> bytes:
     """Return a session's secret of a connection whose handshake is complete, which only its two ends can compute.
 
     :param transport: the connection.
@@ -456,7 +469,7 @@ def link_secret(transport: Encrypted, session: bytes, attempt: int) -> bytes:
     return transport.getHandle().export_keying_material(SECRET_LABEL, PROOF_BYTES, context)
 
 
-def peer_spki_sha256(transport: Encrypted) -> bytes | None:
+def peer_spki_sha256(transport: LinkTLS) -> bytes | None:
     """Return the SHA-256 of the peer's public key, or ``None`` if it presented no key that can be read."""
-    certificate = transport.getHandle().get_peer_certificate()
+    certificate = cast("SSL.Connection", cast("Exporting", transport).getHandle()).get_peer_certificate()
     return None if certificate is None else _spki_sha256(certificate)

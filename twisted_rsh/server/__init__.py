@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         SessionResumed,
     )
     from twisted_rsh.trust.addresses import AddressList, parse_addresses
-    from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey
+    from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedKey, IVerifiedPeer, OwnUserChecker
     from twisted_rsh.trust.files import FileProblem, open_private_log
     from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
     from twisted_rsh.trust.policy import KeyPolicy
@@ -86,6 +86,7 @@ _MODULES = {
     "ISuspensionListener": "twisted_rsh.interfaces",
     "IVerifiedKey": "twisted_rsh.trust.cred",
     "JobBegan": "twisted_rsh.server_events",
+    "IVerifiedPeer": "twisted_rsh.trust.cred",
     "JobEnd": "twisted_rsh.core.endings",
     "JobFinished": "twisted_rsh.server_events",
     "JobRefused": "twisted_rsh.interfaces",
@@ -98,6 +99,7 @@ _MODULES = {
     "local_portal": "twisted_rsh.server.portal",
     "LocalUser": "twisted_rsh.execution.user",
     "LogsRotated": "twisted_rsh.server_events",
+    "OwnUserChecker": "twisted_rsh.trust.cred",
     "OutcomeUnknown": "twisted_rsh.core.endings",
     "Refusal": "twisted_rsh.server_events",
     "RefusalKind": "twisted_rsh.server_events",
@@ -148,6 +150,7 @@ __all__ = [
     "IShellUser",
     "ISuspensionListener",
     "IVerifiedKey",
+    "IVerifiedPeer",
     "JobBegan",
     "JobEnd",
     "JobFinished",
@@ -161,6 +164,7 @@ __all__ = [
     "LocalUser",
     "LogsRotated",
     "OutcomeUnknown",
+    "OwnUserChecker",
     "Refusal",
     "RefusalKind",
     "RefusalReason",

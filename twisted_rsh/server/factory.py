@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from dataclasses import asdict
+from typing import cast
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, DeferredList
@@ -12,12 +13,14 @@ from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
-from twisted_rsh.link.tls import REFUSED_ALERT, LinkTLS, LinkTLSFactory, ServerTLS
+from twisted_rsh.link.local import LocalServerLayer
+from twisted_rsh.link.tls import REFUSED_ALERT, TLS_FIRST_BYTE, LinkTLS, LinkTLSFactory, ServerTLS
 from twisted_rsh.server.capacity import Capacity
 from twisted_rsh.server.invitations import Invitations
 from twisted_rsh.server.link import ServerLink
 from twisted_rsh.server.observers import Observers
 from twisted_rsh.server.options import ServiceOptions
+from twisted_rsh.server.peers import unix_peer
 from twisted_rsh.server.sessions import Sessions
 from twisted_rsh.server.sources import source_of
 from twisted_rsh.server.strangers import Strangers
@@ -33,6 +36,9 @@ MAX_LISTED_SOURCES = 20
 
 class RemoteShellFactory(Factory):
     """A server's protocol factory, for any stream endpoint: it brings its own TLS.
+
+    A client at a Unix socket may also do without TLS, and log in as the user that the system names
+    (:class:`twisted_rsh.trust.cred.IVerifiedPeer`).
 
     :param clock: where deadlines are scheduled, usually the reactor.
     :param portal: decides which keys may log in, and as which user object.
@@ -120,7 +126,7 @@ class RemoteShellFactory(Factory):
         return _Entrance(self._tls, self, addr)
 
     def new_link(self, source: str | None) -> ServerLink:
-        """Make the link of a connection that was let in; TLS is still to be put under it.
+        """Make the link of a connection that was let in; its layer is still to be put under it.
 
         :param source: the source that the connection counts for.
         """
@@ -188,37 +194,57 @@ def _open_files() -> BoundUse | None:
 
 
 class _Entrance(LinkTLS):
-    """TLS around a link that is made only if the connection is let in; otherwise the client is told why not.
+    """The layer below a link that is made only if the connection is let in; otherwise the client is told why not.
 
-    Only with its transport does the system tell which user a connection from this machine comes from.
+    Only with its transport does the system tell which user a connection from this machine comes from.  The layer is
+    TLS, and on a Unix socket that of :mod:`twisted_rsh.link.local`, unless the client begins TLS there.
     """
 
     def __init__(self, tls: LinkTLSFactory, factory: RemoteShellFactory, address: IAddress | None) -> None:
-        LinkTLS.__init__(self, tls, Protocol())
+        LinkTLS.__init__(self, tls, Protocol(), connect_wrapped=False)
         self._factory = factory
         self._address = address
-        self._is_in = False
+        self._local: LocalServerLayer | None = None
+        self._has_tls = False
 
     def makeConnection(self, transport: ITransport) -> None:
         strangers = self._factory.strangers
         source = source_of(transport, self._address)
         alert = strangers.admit(source)
-        if alert is None:
-            self._is_in = True
-            self.wrappedProtocol = self._factory.new_link(source)
-            LinkTLS.makeConnection(self, transport)  # type: ignore[no-untyped-call]  # Twisted's own
-        else:
+        if alert is not None:
             transport.write(alert)
             transport.loseConnection()
             observers = self._factory.observers
             if observers is not None:
                 kind = RefusalKind.PENALTY if alert == REFUSED_ALERT else RefusalKind.BUSY
                 observers.report(Refusal(kind=kind, peer=source or str(self._address), detail="turned away"))
+            return
+        self.wrappedProtocol = link = self._factory.new_link(source)
+        credentials = unix_peer(transport)
+        if credentials is None:
+            self._begin_tls(transport)
+            link.makeConnection(self)  # type: ignore[no-untyped-call]  # Twisted's own
+        else:
+            self._local = LocalServerLayer(link, self._factory.key.spki_sha256, credentials)
+            self._local.makeConnection(transport)  # type: ignore[no-untyped-call]  # Twisted's own
+
+    def _begin_tls(self, transport: ITransport) -> None:
+        self._has_tls = True
+        LinkTLS.makeConnection(self, transport)  # type: ignore[no-untyped-call]  # Twisted's own
 
     def dataReceived(self, data: bytes) -> None:
-        if self._is_in:
+        if self._local is not None and not self._local.first_bytes and data.startswith(TLS_FIRST_BYTE):
+            transport = cast("ITransport", self._local.transport)
+            self._local = None
+            self._begin_tls(transport)
+            cast("ServerLink", self.wrappedProtocol).use_tls(self)
+        if self._has_tls:
             LinkTLS.dataReceived(self, data)
+        elif self._local is not None:
+            self._local.dataReceived(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._is_in:
+        if self._has_tls:
             LinkTLS.connectionLost(self, reason)
+        elif self._local is not None:
+            self._local.connectionLost(reason)

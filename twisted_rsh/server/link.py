@@ -15,12 +15,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
+from twisted_rsh.core.local_handshake import PEER_CREDENTIALS
 from twisted_rsh.core.login import LoginState, ServerLogin
 from twisted_rsh.core.messages import Auth, Resume
 from twisted_rsh.core.resuming import LinkBinding
 from twisted_rsh.execution.plan import describe_shortage
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.link.framed_link import Fault, FramedLink
+from twisted_rsh.link.local import LocalServerLayer
 from twisted_rsh.link.tls import exporter, link_secret
 from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.permission import CannotLimit, runner_for
@@ -28,7 +30,7 @@ from twisted_rsh.server.portal import KeyCheck, ask_portal, check_key_again
 from twisted_rsh.server.session import SHOWN_ID_DIGITS, DurableSession, LoggedIn
 from twisted_rsh.server.strangers import Offence
 from twisted_rsh.server_events import Refusal, RefusalKind
-from twisted_rsh.trust.cred import VerifiedKey
+from twisted_rsh.trust.cred import VerifiedKey, VerifiedPeer
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.rotation import announce
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
@@ -169,6 +171,9 @@ class ServerLink(FramedLink):
     # The login.
 
     def _check(self, claim: Auth) -> None:
+        if isinstance(self.tls, LocalServerLayer):
+            self._check_peer(claim, self.tls.credentials.uid)
+            return
         # Possession first: the portal never sees a key that is not proven, so no stranger can ask for authorized keys.
         try:
             key = verify_login(
@@ -196,6 +201,15 @@ class ServerLink(FramedLink):
         )
         answer = ask_portal(self.factory.portal, credentials)
         answer.addBoth(self._portal_answered, credentials)
+
+    def _check_peer(self, claim: Auth, uid: int) -> None:
+        """Check the login of a client at a Unix socket, which has proven nothing: the system has named its user."""
+        if claim != Auth(user=claim.user, algorithm=PEER_CREDENTIALS, key=b"", signature=b""):
+            self._punish(Offence.LOGIN_REFUSED)
+            self._refuse(f"{claim.user!r}: a key is of no use at a Unix socket without TLS", RefusalKind.SIGNATURE)
+            return
+        credentials = VerifiedPeer(claim.user, uid, self.peer)
+        ask_portal(self.factory.portal, credentials).addBoth(self._portal_answered, credentials)
 
     def _is_invited(self, claim: Auth) -> bool:
         """Use an invitation up and let its key in; otherwise answer the client."""
@@ -225,14 +239,14 @@ class ServerLink(FramedLink):
         _log.info("{peer} used an invitation: a key was added to authorized_keys", peer=self.peer)
         return True
 
-    def _portal_answered(self, answer: object, credentials: VerifiedKey) -> None:
+    def _portal_answered(self, answer: object, credentials: VerifiedKey | VerifiedPeer) -> None:
         try:
             self._has_pipelined()
             self._decide(answer, credentials)
         except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
             self.fail_with(error)
 
-    def _decide(self, answer: object, credentials: VerifiedKey) -> None:
+    def _decide(self, answer: object, credentials: VerifiedKey | VerifiedPeer) -> None:
         # Checkers raise all kinds of things and realms return all kinds; only a user object lets a client in.
         match answer:
             case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
@@ -296,7 +310,10 @@ class ServerLink(FramedLink):
             factory.instance_id,
             factory.options.limits,
             self.clock.seconds(),
-            None if following is None else announce(factory.key, following, exporter(self.tls)),
+            # Without TLS the client knows the server by its user, and has no use for its keys.
+            None
+            if following is None or isinstance(self.tls, LocalServerLayer)
+            else announce(factory.key, following, exporter(self.tls)),
         )
         session = self.factory.sessions.begin(identifier, core, link_secret(self.tls, identifier, 0), login)
         _log.info(
@@ -313,7 +330,7 @@ class ServerLink(FramedLink):
 
     def _check_resume(self, claim: Resume) -> None:
         binding = LinkBinding(exporter(self.tls), self.factory.key.spki_sha256)
-        session = self.factory.sessions.find_resumable(claim, binding)
+        session = self._find_resumable(claim, binding)
         if session is None:
             self._refuse_resume(claim, "there is no such session, or this is not its client")
             return
@@ -322,17 +339,31 @@ class ServerLink(FramedLink):
         check = check_key_again(self.factory.portal, credentials, self.factory.strangers.log.broken)
         check.addCallback(self._checked, credentials, claim, binding)
 
-    def _checked(self, check: KeyCheck, credentials: VerifiedKey, claim: Resume, binding: LinkBinding) -> None:
+    def _find_resumable(self, claim: Resume, binding: LinkBinding) -> DurableSession | None:
+        """Find the session of a claim: one that began over TLS goes on over TLS, and another with the same user."""
+        session = self.factory.sessions.find_resumable(claim, binding)
+        if session is None:
+            return None
+        credentials = session.login.credentials
+        began_with = credentials.uid if isinstance(credentials, VerifiedPeer) else None
+        uid = self.tls.credentials.uid if isinstance(self.tls, LocalServerLayer) else None
+        return session if uid == began_with else None
+
+    def _checked(
+        self, check: KeyCheck, credentials: VerifiedKey | VerifiedPeer, claim: Resume, binding: LinkBinding
+    ) -> None:
         try:
             self._decide_resume(check, credentials, claim, binding)
         except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
             self.fail_with(error)
 
-    def _decide_resume(self, check: KeyCheck, credentials: VerifiedKey, claim: Resume, binding: LinkBinding) -> None:
+    def _decide_resume(
+        self, check: KeyCheck, credentials: VerifiedKey | VerifiedPeer, claim: Resume, binding: LinkBinding
+    ) -> None:
         if self._has_pipelined():
             return
         # Again, because the session may have ended meanwhile, or gone on over another link.
-        session = self.factory.sessions.find_resumable(claim, binding)
+        session = self._find_resumable(claim, binding)
         if session is None:
             self._refuse_resume(claim, "the session ended, or went on elsewhere, while its key was checked")
         elif check in UNCHECKED:

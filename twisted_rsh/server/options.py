@@ -21,7 +21,10 @@ from twisted_rsh.server.capacity import (
     MAX_WINDOW_GROWTH_BYTES,
 )
 
-__all__ = ["ServiceOptions"]
+__all__ = ["AUTO", "ServiceOptions"]
+
+AUTO = "auto"
+"""The Unix socket of a server that was told no path: in a folder that no other user can enter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,11 @@ class ServiceOptions:
     :ivar interfaces: numeric addresses to listen on; ``None`` for the loopback addresses, or for no address at all if
         there are endpoints.
     :ivar port: the TCP port on each of the interfaces; 0 for a free one that the system chooses.
-    :ivar endpoints: further endpoints to listen on; the server adds TLS to each.
+    :ivar endpoints: further endpoints to listen on; the server adds TLS to each.  At a Unix socket it takes clients
+        without TLS as well.
+    :ivar socket: the path of a Unix socket to listen on beside the addresses; :data:`AUTO` for one in a folder of the
+        user's own, named like the TCP port; ``None`` for none.  At it clients need neither TLS nor a key: the portal
+        decides about their user (:class:`twisted_rsh.trust.cred.IVerifiedPeer`).
     :ivar limits: the bounds of a session.
     :ivar login_timeout: seconds that a client has to log in, from its connection on.
     :ivar max_unauthenticated: connections that may exist at once without a login, and beside them as many of the
@@ -56,6 +63,7 @@ class ServiceOptions:
     interfaces: Sequence[str] | None = None
     port: int = DEFAULT_PORT
     endpoints: Sequence[IStreamServerEndpoint] = ()
+    socket: str | None = AUTO
     limits: SessionLimits = field(default_factory=SessionLimits)
     login_timeout: float = LOGIN_SECONDS
     max_unauthenticated: int = MAX_UNAUTHENTICATED

@@ -13,12 +13,11 @@ import socket
 import struct
 from typing import Any
 
-__all__ = ["is_from_this_machine", "peer_uid", "unix_peer_uid"]
+from twisted_rsh.link.credentials import PeerCredentials, peer_credentials
+
+__all__ = ["is_from_this_machine", "peer_uid", "unix_peer", "unix_peer_uid"]
 
 _IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-_CREDENTIALS = struct.Struct("3i")
-"""Linux's ``struct ucred`` (unix(7)): process, user, group."""
 
 # Numbers and structures of linux/netlink.h, linux/sock_diag.h and linux/inet_diag.h.
 _NETLINK_SOCK_DIAG = 4
@@ -65,18 +64,27 @@ def unix_peer_uid(transport: Any) -> int:
     """Return the user of the process at the other end of a Unix socket.
 
     :param transport: the connection.
-    :raises OSError: the system cannot tell it: it has no ``SO_PEERCRED``.
+    :raises OSError: the system cannot tell it.
     """
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        raise OSError("this system has no SO_PEERCRED")
-    credentials = transport.getHandle().getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(credentials)[1])
+    return peer_credentials(transport).uid
+
+
+def unix_peer(transport: Any) -> PeerCredentials | None:
+    """Return the process at the other end, if the connection is one over a Unix socket and the system tells it.
+
+    :param transport: any connection.
+    """
+    if _family(transport) != socket.AF_UNIX:
+        return None
+    try:
+        return peer_credentials(transport)
+    except OSError:
+        return None
 
 
 def _family(transport: Any) -> int | None:
     handle = getattr(transport, "getHandle", lambda: None)()
-    return handle.family if isinstance(handle, socket.socket) else None
+    return getattr(handle, "family", None)
 
 
 def _address(end: Any) -> _IPAddress | None:

@@ -27,7 +27,7 @@ from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.limited_log import RateLimitedLog
 from twisted_rsh.log_level import leveled_log
-from twisted_rsh.trust.cred import AuthorizedKeysChecker, VerifiedKey
+from twisted_rsh.trust.cred import AuthorizedKeysChecker, OwnUserChecker, VerifiedKey, VerifiedPeer
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["KeyCheck", "SingleUserRealm", "ask_portal", "check_key_again", "local_portal"]
@@ -48,8 +48,9 @@ def local_portal(
     """Make the portal of a stand-alone server.
 
     One user may log in, the account, with a key from ``authorized_keys`` in the account's folder or with the account's
-    own client key.  The portal looks at the files at each login, and reads one when it has changed.  Persistent shells
-    have the FIFOs of their commands beside the records of servers, and not in ``/tmp``.
+    own client key, or at a Unix socket as the account's own user.  The portal looks at the files at each login, and
+    reads one when it has changed.  Persistent shells have the FIFOs of their commands beside the records of servers,
+    and not in ``/tmp``.
 
     :param reactor: watches the jobs' processes.
     :param config: the account's folders.
@@ -66,7 +67,7 @@ def local_portal(
     """
     checker = AuthorizedKeysChecker(config, account.name, ssh_authorized_keys, revoked_keys)
     user = LocalUser(reactor, account, trees, os.path.dirname(config.record_path(0)), bounds, sftp)
-    return Portal(SingleUserRealm(user), [checker])
+    return Portal(SingleUserRealm(user), [checker, OwnUserChecker(account.name)])
 
 
 @implementer(IRealm)
@@ -100,11 +101,11 @@ def _log_out() -> None:
     """Do nothing: the user is the server's own, and stays."""
 
 
-def ask_portal(portal: Portal, credentials: VerifiedKey) -> Deferred[object]:
-    """Ask a portal to log a key in.
+def ask_portal(portal: Portal, credentials: VerifiedKey | VerifiedPeer) -> Deferred[object]:
+    """Ask a portal to log a client in.
 
-    :param credentials: the key, which the client has proven to hold.  A checker may restrict it; the realm gets it as
-        its ``mind``.
+    :param credentials: the key, which the client has proven to hold, or the user at the other end of a Unix socket.  A
+        checker may restrict it; the realm gets it as its ``mind``.
     :returns: fires with the realm's answer, which may be any object at all, or fails with any exception at all: judge
         both before they let a client in.  It fails with ``UnauthorizedLogin`` if the policy of the key does not let it
         in from here or at this time.
@@ -138,7 +139,7 @@ class KeyCheck(enum.Enum):
 
 
 def check_key_again(
-    portal: Portal, credentials: VerifiedKey, log: Logger | RateLimitedLog = _log
+    portal: Portal, credentials: VerifiedKey | VerifiedPeer, log: Logger | RateLimitedLog = _log
 ) -> Deferred[KeyCheck]:
     """Ask a portal again about a key that has logged in before.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 from twisted.application.service import Service
 from twisted.cred.portal import Portal
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTime
@@ -22,9 +23,10 @@ from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.invitations import Invitations
 from twisted_rsh.server.key_watch import KeyFileWatch, KeyLineCheck
 from twisted_rsh.server.listening import default_interfaces, listen_on_all, stop_listening, tcp_port_of
-from twisted_rsh.server.options import ServiceOptions
+from twisted_rsh.server.options import AUTO, ServiceOptions
+from twisted_rsh.server.sockets import SocketServerEndpoint
 from twisted_rsh.server_events import LogsRotated, ServerEvent, ServerStarted, ServerStopped
-from twisted_rsh.trust.cred import AuthorizedKeysChecker
+from twisted_rsh.trust.cred import AuthorizedKeysChecker, IVerifiedPeer
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
@@ -87,6 +89,7 @@ class RemoteShellService(Service):
         rotating = (self._config.next_server_key_path, self._config.server_key_path)
         self._rotation_watch = KeyFileWatch(clock, rotating, self._find_next_key)
         self._line_check: KeyLineCheck | None = None
+        self._admits_peers = IVerifiedPeer in portal.checkers
         self._ports: list[IListeningPort] = []
         self._controls: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None
@@ -204,8 +207,10 @@ class RemoteShellService(Service):
         try:
             await listen_on_all(self._factory, interfaces, options.port, options.endpoints, self._reactor, ports)
             self._ports = ports
+            await self._listen_on_socket(ports)
+            socket = _socket_of(ports) if self._admits_peers else None
             for number, addresses in self._addresses().items():
-                record = ServerRecord(self._key.spki_sha256, self.instance_id, os.getpid(), tuple(addresses))
+                record = ServerRecord(self._key.spki_sha256, self.instance_id, os.getpid(), tuple(addresses), socket)
                 write_record(self._config, number, record)
                 self._control(number)
         except BaseException as error:
@@ -235,6 +240,26 @@ class RemoteShellService(Service):
             )
         )
         return ports
+
+    async def _listen_on_socket(self, ports: list[IListeningPort]) -> None:
+        """Listen on the Unix socket, if there is to be one.  One that was not asked for by its path may be missing."""
+        path, number = self._options.socket, next(iter(self._addresses()), None)
+        if path == AUTO:
+            if number is None or not self._admits_peers:
+                return
+            path = self._config.socket_path(number, os.environ)
+            try:
+                ensure_private_folder(os.path.dirname(path))
+                ports.append(await SocketServerEndpoint(self._reactor, path).listen(self._factory))
+            except (CannotListenError, FileProblem, OSError) as error:
+                reason = error.socketError if isinstance(error, CannotListenError) else error
+                self.log.warn(
+                    "no Unix socket, clients on this machine use TCP: {path!a}: {reason}; choose one with --socket",
+                    path=path,
+                    reason=str(reason),
+                )
+        elif path is not None:
+            ports.append(await SocketServerEndpoint(self._reactor, path).listen(self._factory))
 
     async def _stop(self) -> None:
         self._key_watch.stop()
@@ -311,6 +336,15 @@ class RemoteShellService(Service):
             if number is not None:
                 addresses.setdefault(number, []).append(str(getattr(port.getHost(), "host", "")))
         return addresses
+
+
+def _socket_of(ports: Sequence[IListeningPort]) -> str | None:
+    """Return the path of the first Unix socket among some ports."""
+    for port in ports:
+        address = port.getHost()
+        if isinstance(address, UNIXAddress) and address.name and not address.name.startswith(b"\0"):
+            return os.path.abspath(os.fsdecode(address.name))
+    return None
 
 
 def _trap_cancel(failure: Failure) -> list[IListeningPort]:

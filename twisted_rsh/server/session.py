@@ -20,7 +20,7 @@ from twisted_rsh.server.job import ChannelJob
 from twisted_rsh.server.jobs import SessionJobs
 from twisted_rsh.server.permission import runner_for
 from twisted_rsh.server_events import SessionBegan, SessionDetached, SessionEnded, SessionInfo, SessionResumed
-from twisted_rsh.trust.cred import VerifiedKey
+from twisted_rsh.trust.cred import VerifiedKey, VerifiedPeer
 
 if TYPE_CHECKING:
     from twisted_rsh.server.link import ServerLink
@@ -62,14 +62,15 @@ class LoggedIn:
 
     :ivar user: the portal's user object.
     :ivar logout: to be called once, when the session is over.
-    :ivar credentials: the key, which the portal judges again at each resume, and what it may do.
+    :ivar credentials: the key, or the user at a Unix socket, which the portal judges again at each resume, and what it
+        may do.
     :ivar account: the client's name in the log, such as ``"ada from 127.0.0.1:50000"``.
     :ivar runner: the user object that runs the jobs (:func:`twisted_rsh.server.permission.runner_for`).
     """
 
     user: IShellUser
     logout: Callable[[], object]
-    credentials: VerifiedKey
+    credentials: VerifiedKey | VerifiedPeer
     account: str
     runner: IShellUser
 
@@ -293,7 +294,7 @@ class DurableSession:
         self._unconfirmed = link
         self.pump.resume(link, peer)
 
-    def renew(self, credentials: VerifiedKey) -> bool:
+    def renew(self, credentials: VerifiedKey | VerifiedPeer) -> bool:
         """Let the session have what its key may do from now on, or end it if that is less than before.
 
         What runs goes on by what it was allowed when it was started, so a key that may do less loses its session.

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback whose connections fail as planned."""
+"""A proxy on loopback, or at a Unix socket, whose connections fail as planned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IListeningPort, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
 from twisted_rsh.testing.proxied import ProxiedConnection
@@ -30,17 +30,25 @@ class FaultProxy:
     :param reactor: the reactor.
     :param target: the server's endpoint; the proxy dials it for each connection.
     :param schedule: the plans of the connections, in the order in which they come.
+    :param place: where to listen, such as a Unix socket; ``None`` for a free TCP port.
     :ivar schedule: as above; another one may be set, for the connections that follow.
     :ivar connections: the number of connections that came.
     :ivar cuts: the number of connections that were cut, by their plan or by :meth:`cut_all`.
     """
 
-    def __init__(self, reactor: Any, target: IStreamClientEndpoint, schedule: Schedule = NO_FAULTS) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        target: IStreamClientEndpoint,
+        schedule: Schedule = NO_FAULTS,
+        place: IStreamServerEndpoint | None = None,
+    ) -> None:
         self.schedule = schedule
         self.connections = 0
         self.cuts = 0
         self._reactor = reactor
         self._target = target
+        self._place = TCP4ServerEndpoint(reactor, 0, interface=HOST) if place is None else place
         self._order = DialOrder()
         self._open: set[ProxiedConnection] = set()
         self._is_stalled = False
@@ -49,7 +57,7 @@ class FaultProxy:
 
     @property
     def port(self) -> int:
-        """The TCP port on 127.0.0.1.
+        """The TCP port on 127.0.0.1, where the proxy was given no other place.
 
         :raises RuntimeError: the proxy is not listening.
         """
@@ -77,8 +85,7 @@ class FaultProxy:
         """
 
         async def listen() -> None:
-            endpoint = TCP4ServerEndpoint(self._reactor, 0, interface=HOST)
-            self._listening = await endpoint.listen(_Accepting(self))
+            self._listening = await self._place.listen(_Accepting(self))
 
         return Deferred.fromCoroutine(listen())
 

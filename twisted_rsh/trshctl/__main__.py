@@ -23,6 +23,7 @@ from twisted_rsh.trshctl.enrolling import enroll, enroll_by_invitation, enroll_o
 from twisted_rsh.trshctl.known import check_known, forget_known, list_known
 from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.private_memory import hide_memory
+from twisted_rsh.trust.socket_path import socket_path
 
 __all__ = ["FAILURE_STATUS", "USAGE_STATUS", "USAGE_TEXT", "main", "parse_command"]
 
@@ -212,7 +213,11 @@ def _split_hosts(words: list[str]) -> tuple[list[str], list[str]]:
 def _servers(words: list[str]) -> list[ClientOptions]:
     """Read the options, and the hosts that follow them, as ``trsh`` reads one host."""
     options, hosts = _split_hosts(words)
-    return [parse_options([*options, host]) for host in hosts]
+    servers = [parse_options([*options, host]) for host in hosts]
+    for server in servers:
+        if socket_path(server.host) is not None:
+            raise UsageError(f"{server.host} is a Unix socket, whose server is known by its user: {_WAY_OUT}")
+    return servers
 
 
 def _one_server(words: list[str]) -> ClientOptions:

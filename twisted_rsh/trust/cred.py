@@ -1,12 +1,14 @@
-"""The credential of a login and the stand-alone server's checker, for ``twisted.cred``.
+"""The credentials of logins and the stand-alone server's checkers, for ``twisted.cred``.
 
 A portal decides about a key only after :func:`twisted_rsh.trust.sshsig.verify_login` has proven that the client holds
-it.  So no checker of an embedding application can leave out that proof.
+it.  So no checker of an embedding application can leave out that proof.  A portal decides about the user at the other
+end of a Unix socket only if it has a checker for such users.
 """
 
 from __future__ import annotations
 
 import hmac
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,7 +33,15 @@ from twisted_rsh.trust.policy import UNRESTRICTED, KeyPolicy
 from twisted_rsh.trust.revocation import RevokedKeys
 from twisted_rsh.trust.sshsig import encode_user
 
-__all__ = ["AuthorizedKeysChecker", "IVerifiedKey", "RevocationUnknown", "VerifiedKey"]
+__all__ = [
+    "AuthorizedKeysChecker",
+    "IVerifiedKey",
+    "IVerifiedPeer",
+    "OwnUserChecker",
+    "RevocationUnknown",
+    "VerifiedKey",
+    "VerifiedPeer",
+]
 
 
 class RevocationUnknown(Error):
@@ -114,6 +124,90 @@ class VerifiedKey:
             address=self.address if address is None else address,
             policy=UNRESTRICTED,
         )
+
+
+class IVerifiedPeer(ICredentials):
+    """A credential: a client asks to log in as a user, over a Unix socket, and the system has named its own user."""
+
+    user: str = Attribute("The user name to log in as.")
+
+    uid: int = Attribute("The user of the client's process, a number.")
+
+    fingerprint: str = Attribute("That user's name for the log, such as ``uid 1000``.")
+
+    peer: str = Attribute("The client's process, for the log.")
+
+    policy: KeyPolicy = Attribute("What the client may do, as with :class:`IVerifiedKey`.")
+
+    def restrict(policy: KeyPolicy) -> None:  # noqa: N805 - an interface's
+        """Say what the client may do; see :meth:`IVerifiedKey.restrict`.
+
+        :param policy: the policy.
+        """
+
+
+@implementer(IVerifiedPeer)
+@dataclass(slots=True)
+class VerifiedPeer:
+    """The credential of a login over a Unix socket.  Make it only of what the system has told of that socket.
+
+    :ivar user: the user name to log in as.
+    :ivar uid: the user of the client's process.
+    :ivar peer: the client's process, for the log.
+    :ivar policy: what the client may do.
+    """
+
+    user: str
+    uid: int
+    peer: str
+    policy: KeyPolicy = UNRESTRICTED
+
+    @property
+    def fingerprint(self) -> str:
+        """The client's user for the log, and for the bounds of one key."""
+        return f"uid {self.uid}"
+
+    @property
+    def description(self) -> str:
+        """The same."""
+        return self.fingerprint
+
+    @property
+    def address(self) -> str:
+        """No text: a Unix socket has no IP address."""
+        return ""
+
+    def restrict(self, policy: KeyPolicy) -> None:
+        """See :meth:`IVerifiedPeer.restrict`."""
+        self.policy = policy
+
+    def unrestricted(self, peer: str | None = None, address: str | None = None) -> VerifiedPeer:
+        """Return the same client, to ask a portal about it again; see :meth:`VerifiedKey.unrestricted`."""
+        return VerifiedPeer(self.user, self.uid, self.peer if peer is None else peer)
+
+
+@implementer(ICredentialsChecker)
+class OwnUserChecker:
+    """A checker that lets the server's own user in at a Unix socket, and no other user, not even root.
+
+    :param user: the name of that user, the only one who can log in.
+    """
+
+    credentialInterfaces = (IVerifiedPeer,)
+
+    def __init__(self, user: str) -> None:
+        self._user = user
+
+    def requestAvatarId(self, credentials: IVerifiedPeer) -> Deferred[bytes | tuple[()]]:
+        """Decide about a login.
+
+        :param credentials: the user name, and the user of the client's process.
+        :returns: fires with the user's name, encoded by :func:`twisted_rsh.trust.sshsig.encode_user`, or fails with
+            ``UnauthorizedLogin``.
+        """
+        if credentials.uid == os.geteuid() and credentials.user == self._user:
+            return succeed(encode_user(self._user))
+        return fail(UnauthorizedLogin("only the server's own user can log in here"))
 
 
 @implementer(ICredentialsChecker)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import stat
 from collections.abc import Mapping
 
 from twisted_rsh.core.errors import Error
@@ -144,3 +145,24 @@ class ConfigFolders:
         :returns: its path, beside that of the record.
         """
         return os.path.join(self.state, "run", f"{port}.sock")
+
+    def socket_path(self, port: int, environ: Mapping[str, str]) -> str:
+        """Name the Unix socket at which the server on a port serves the user's own clients.
+
+        :param port: a TCP port of this machine.
+        :param environ: the environment, such as ``os.environ``.
+        :returns: its path: in the user's runtime folder, if ``XDG_RUNTIME_DIR`` names a folder that is the user's alone
+            and these are the XDG folders; otherwise beside that of the record.
+        """
+        runtime = environ.get("XDG_RUNTIME_DIR", "")
+        if self.config != self.state and os.path.isabs(runtime) and _is_private(runtime):
+            return os.path.join(runtime, APPLICATION, f"{port}.sock")
+        return os.path.join(self.state, "run", f"{port}.link.sock")
+
+
+def _is_private(folder: str) -> bool:
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077

@@ -28,12 +28,14 @@ class ServerRecord:
     :ivar instance_id: names this run of the server; no other run has the same name.
     :ivar pid: its process number.
     :ivar addresses: the addresses that it listens on, for people.
+    :ivar socket: the path of the Unix socket at which it lets its own user in; ``None`` without one.
     """
 
     spki_sha256: bytes
     instance_id: str
     pid: int
     addresses: tuple[str, ...]
+    socket: str | None = None
 
 
 def write_record(config: ConfigFolders, port: int, record: ServerRecord) -> None:
@@ -47,12 +49,14 @@ def write_record(config: ConfigFolders, port: int, record: ServerRecord) -> None
     """
     path = config.record_path(port)
     ensure_private_folder(os.path.dirname(path))
-    document = {
+    document: dict[str, object] = {
         "spki_sha256": format_fingerprint(record.spki_sha256),
         "instance_id": record.instance_id,
         "pid": record.pid,
         "addresses": record.addresses,
     }
+    if record.socket is not None:
+        document["socket"] = record.socket
     replace_private_file(path, json.dumps(document, indent=1).encode("ascii") + b"\n")
 
 
@@ -100,4 +104,7 @@ def _parse(document: dict[str, object]) -> ServerRecord:
         raise TypeError("a field of another type")
     if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
         raise TypeError("addresses that are no list of texts")
-    return ServerRecord(parse_fingerprint(spki), instance_id, pid, tuple(addresses))
+    socket = document.get("socket")
+    if socket is not None and (not isinstance(socket, str) or not os.path.isabs(socket)):
+        raise TypeError("a socket that is no absolute path")
+    return ServerRecord(parse_fingerprint(spki), instance_id, pid, tuple(addresses), socket)
