@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from twisted_rsh.client.errors import Error, LoginRefused, LossReason, ServerUnavailable, SessionLost
 from twisted_rsh.client.link import ClientLink
@@ -24,7 +24,6 @@ from twisted_rsh.trust.client_key import ClientKey
 
 if TYPE_CHECKING:
     from twisted_rsh.client.agent import AgentKey
-    from twisted_rsh.link.tls import LinkTLS
     from twisted_rsh.trust.invitation import Invitation
 
 __all__ = ["LoginKey", "OtherKeys", "Welcome", "log_in", "resume"]
@@ -119,7 +118,7 @@ def _check_next_key(link: ClientLink, accepted: AuthOk) -> bytes | None:
     announced = NextKey(
         accepted.next_key or b"", proof=accepted.next_key_proof or b"", signature=accepted.next_key_signature or b""
     )
-    certificate = None if link.is_local else cast("LinkTLS", link.tls).getHandle().get_peer_certificate()
+    certificate = None if link.is_local else cast("Any", link.tls).getHandle().get_peer_certificate()
     if certificate is None:
         return None
     try:
