@@ -138,7 +138,7 @@ def test_what_may_be_ours(pieces: tuple[bytes, ...], stays: bool) -> None:
     clock = Clock()
     error = wait(clock, connecting(clock, Answers(clock, *pieces, stays=stays)), HANDSHAKE_SECONDS + 1)
     assert isinstance(error, NoServer)
-    said = "within the TLS handshake" if pieces else "before it said anything"
+    said = "within the handshake" if pieces else "before it said anything"
     assert f" ended {said}: " in str(error)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,17 @@ def test_wrong_fields(config: ConfigFolders, key: str, value: object) -> None:
         read_record(config, 8082)
     del good[key]
     path_of(config).write_text(json.dumps(good))
+    with pytest.raises(BadRecord):
+        read_record(config, 8082)
+
+
+@pytest.mark.parametrize("value", ["not/absolute", "", 1, ["/x"]])
+def test_wrong_sockets(config: ConfigFolders, value: object) -> None:
+    """A socket is an absolute path, or there is none."""
+    write_record(config, 8082, replace(RECORD, socket="/run/x.sock"))
+    assert read_record(config, 8082) == replace(RECORD, socket="/run/x.sock")
+    good = json.loads(path_of(config).read_bytes())
+    path_of(config).write_text(json.dumps(good | {"socket": value}))
     with pytest.raises(BadRecord):
         read_record(config, 8082)
 
