@@ -37,6 +37,7 @@ from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.stand_alone import describe
 from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, _Endpoint, makeService
+from twisted_rsh.trust.cred import IVerifiedKey
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
 
@@ -169,7 +170,7 @@ def test_files_of_keys(folder: str, tmp_path: Path, capfd: pytest.CaptureFixture
     listed.touch()
     words = ["--port", "0", "--config-dir", folder, "--revoked-keys", str(listed), "--ssh-authorized-keys"]
     service: Any = service_of(*words)
-    (checker,) = service._factory.portal.checkers.values()
+    checker = service._factory.portal.checkers[IVerifiedKey]
     assert checker.paths[-1] == str(listed)
     assert checker.paths[-2].endswith("/.ssh/authorized_keys")
     assert list(service._key_watch._paths) == list(checker.paths)

@@ -82,6 +82,7 @@ class ChannelJob:
     :param on_disconnect: decides what becomes of the job when the session has no link.
     :ivar channel: as above.
     :ivar on_disconnect: as above.
+    :ivar counts_for_key: whether the job counts for a limit of its key.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class ChannelJob:
     ) -> None:
         self.channel = channel
         self.on_disconnect = on_disconnect
+        self.counts_for_key = False
         self._session = session
         self._request = request
         self._clock = session.sessions.clock

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from twisted_rsh.core.endings import RefusalReason
@@ -25,7 +24,7 @@ class SessionJobs:
     :param session: the session.
     """
 
-    __slots__ = ("__weakref__", "_carried", "_counted", "_jobs", "_reference", "_unread")
+    __slots__ = ("__weakref__", "_carried", "_jobs", "_reference", "_unread")
 
     def __init__(self, session: DurableSession) -> None:
         # The session has its jobs: a reference back would keep both until the garbage collector comes.
@@ -34,9 +33,7 @@ class SessionJobs:
         self._jobs: dict[int, ChannelJob] = {}
         # The bytes of output that each job had left for the client when it ended.
         self._unread: dict[int, int] = {}
-        self._carried: Counter[Stream] = Counter()  # of the jobs that have ended
-        # The channels of the jobs that count for a limit of the key.
-        self._counted: set[int] = set()
+        self._carried: dict[Stream, int] = {}  # of the jobs that have ended
 
     @property
     def _session(self) -> DurableSession:
@@ -110,8 +107,8 @@ class SessionJobs:
 
     def bytes_carried(self) -> dict[Stream, int]:
         """Return the bytes of each stream of all jobs since the session began."""
-        jobs = self._jobs.values()
-        return {stream: self._carried[stream] + sum(job.bytes_carried(stream) for job in jobs) for stream in Stream}
+        jobs, before = self._jobs.values(), self._carried
+        return {stream: before.get(stream, 0) + sum(job.bytes_carried(stream) for job in jobs) for stream in Stream}
 
     def job_finished(self, job: ChannelJob, unread_output: int) -> None:
         """Forget a job that has ended; the job calls this.
@@ -120,9 +117,8 @@ class SessionJobs:
         """
         del self._jobs[job.channel]
         for stream in Stream:
-            self._carried[stream] += job.bytes_carried(stream)
-        if job.channel in self._counted:
-            self._counted.remove(job.channel)
+            self._carried[stream] = self._carried.get(stream, 0) + job.bytes_carried(stream)
+        if job.counts_for_key:
             self._session.sessions.leave_job(self._session)
         if unread_output:
             self._unread[job.channel] = unread_output
@@ -161,7 +157,7 @@ class SessionJobs:
             return None
         bound = session.sessions.enter_job(session, most)
         if bound is None:
-            self._counted.add(job.channel)
+            job.counts_for_key = True
         return bound
 
     def _cannot_keep(self, wanted: Disconnection | None) -> str | None:
