@@ -26,7 +26,7 @@ from bench.servers.starting import OURS, Site, running
 from bench.soak_load import Load
 from bench.surroundings import clean_up_when_ended, prepare
 from bench.trend import trend
-from twisted_rsh.manage import SessionOptions, manage_sessions
+from twisted_rsh.manage.__main__ import SessionOptions, manage_sessions
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key

@@ -17,7 +17,7 @@ import twisted_rsh.server
 import twisted_rsh.testing
 from twisted_rsh.cli.arguments import OPTIONS
 from twisted_rsh.cli.keywords import KEYWORDS
-from twisted_rsh.manage import parse_arguments
+from twisted_rsh.manage.__main__ import parse_arguments
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -65,12 +65,10 @@ LAYERS = {
     "ansible": {"ansible", ""},
     # On top of the server, as an application's own observers would be: its public names, and the seams.
     "watching": {"watching", "", "server", "interfaces"},
-    "server_conf": {"trust", "core"},
-    "configured_options": {"server_conf", "trust"},
+    "configuration": {"configuration", "watching", "server", "log_level", *EXECUTION, "trust", "core", "interfaces"},
     "tap": {
         "watching",
-        "configured_options",
-        "server_conf",
+        "configuration",
         "log_level",
         "server",
         "clock",
@@ -83,11 +81,7 @@ LAYERS = {
     # A program of its own that a job runs: it knows bytes and files, and nothing of this protocol.
     "files": {"files"},
     # The programs: nothing imports them.
-    "inviting": {"server", "trust", "core"},
-    "status_table": set(),
-    "status": {"status_table", "server"},
-    "rotating": {"server", "trust", "core"},
-    "manage": {"inviting", "rotating", "status", "status_table", "server", "clock", "trust", "core"},
+    "manage": {"manage", "server", "clock", "trust", "core"},
     "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
     "trshctl.__main__": {"", "trshctl", "cli", "client", "clock", "trust", "core"},  # as below
     "server.__main__": {"tap", "server"},

@@ -13,7 +13,7 @@ from tests.test_documentation import script
 from tests.tools import require_tool
 from twisted_rsh.cli.arguments import OPTIONS
 from twisted_rsh.cli.keywords import KEYWORDS
-from twisted_rsh.manage import SessionOptions, parse_arguments
+from twisted_rsh.manage.__main__ import SessionOptions, parse_arguments
 from twisted_rsh.tap import Options
 
 ROOT = Path(__file__).parent.parent

@@ -16,10 +16,11 @@ from twisted.python import usage
 
 from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
+from twisted_rsh.configuration.running import RELOADABLE
+from twisted_rsh.configuration.server_conf import MAX_CONF_BYTES, quoted
 from twisted_rsh.log_level import LOG_LEVELS, leveled_log, set_log_level
 from twisted_rsh.server.admission import Admission
-from twisted_rsh.server_conf import MAX_CONF_BYTES, quoted
-from twisted_rsh.tap import RELOADABLE, Options, makeService
+from twisted_rsh.tap import Options, makeService
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 

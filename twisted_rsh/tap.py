@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import codecs
 import ipaddress
 import os
 import sys
-from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, cast
 
 if os.name != "posix":  # the modules below need fcntl and pwd, which other systems do not have
@@ -27,14 +25,28 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.clock import use_steady_clock
-from twisted_rsh.configured_options import ConfiguredOptions
+from twisted_rsh.configuration.configured_options import ConfiguredOptions
+from twisted_rsh.configuration.option_values import (
+    positive_number,
+    read_cgroups,
+    read_encoding,
+    read_log_level,
+    read_metrics_place,
+    read_revoked_keys,
+    read_sftp,
+    read_shell,
+    read_socket,
+    read_text_form,
+    whole_number,
+)
+from twisted_rsh.configuration.running import RunningConfiguration, job_bounds, service_options
+from twisted_rsh.configuration.server_conf import ConfMistake
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT, OUTPUTS
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes.spawn import UnsupportedSystem
-from twisted_rsh.execution.sftp import OFF, OWN, SYSTEM
+from twisted_rsh.execution.sftp import SYSTEM
 from twisted_rsh.execution.trees.control_group import ControlGroup
-from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.interfaces import IServerObserver
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
@@ -50,12 +62,10 @@ from twisted_rsh.server.capacity import (
 )
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
-from twisted_rsh.server.options import AUTO, ServiceOptions
+from twisted_rsh.server.options import AUTO
 from twisted_rsh.server.portal import SingleUserRealm, local_portal
-from twisted_rsh.server.reloading import Reread
 from twisted_rsh.server.sockets import DEFAULT_MODE, SocketReactor
 from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe, escape
-from twisted_rsh.server_conf import ConfMistake
 from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.private_memory import hide_memory
@@ -66,9 +76,9 @@ from twisted_rsh.watching.audit_file import DEFAULT_KEPT_FILES, DEFAULT_MAX_BYTE
 from twisted_rsh.watching.entries import TextForm
 from twisted_rsh.watching.journal import Journal
 from twisted_rsh.watching.metrics import Metrics, NoMetricsLibrary
-from twisted_rsh.watching.metrics_port import MetricsPlace, MetricsPort, parse_metrics_place
+from twisted_rsh.watching.metrics_port import MetricsPort
 
-__all__ = ["RELOADABLE", "Options", "check", "makeService", "refuse_to_start"]
+__all__ = ["Options", "check", "makeService", "refuse_to_start"]
 
 FAULT_STATUS = 1
 """The exit status of ``--check`` when something is not as it should be."""
@@ -80,100 +90,6 @@ MIN_JOB_MEMORY = 2**20
 """Bytes that ``--max-memory-per-job`` must allow: with less no program could begin."""
 
 _DEFAULTS = SessionLimits()
-
-
-def _whole_number(option: str, minimum: int, maximum: int) -> Callable[[str], int]:
-    def coerce(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = minimum - 1
-        if not minimum <= number <= maximum:
-            raise usage.UsageError(f"--{option} takes a whole number from {minimum} to {maximum}, not {text!a}")
-        return number
-
-    return coerce
-
-
-def _positive(option: str) -> Callable[[str], float]:
-    def coerce(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = 0.0
-        if not 0 < number < float("inf"):
-            raise usage.UsageError(f"--{option} takes a number of seconds above 0, not {text!a}")
-        return number
-
-    return coerce
-
-
-def _cgroups(text: str) -> str:
-    if text not in ("auto", "never"):
-        raise usage.UsageError(f"--cgroups takes auto or never, not {text!a}")
-    return text
-
-
-def _log_level(text: str) -> str:
-    if text not in LOG_LEVELS:
-        raise usage.UsageError(f"--log-level takes {', '.join(LOG_LEVELS[:-1])} or {LOG_LEVELS[-1]}, not {text!a}")
-    return text
-
-
-def _encoding(text: str) -> str:
-    try:
-        codecs.lookup(text)
-    except LookupError:
-        raise usage.UsageError(
-            f"--encoding {text!a} is not a code page that Python knows; name one such as utf-8"
-        ) from None
-    return text
-
-
-def _program(option: str, text: str) -> str:
-    if not (os.path.isfile(text) and os.access(text, os.X_OK)):
-        raise usage.UsageError(f"--{option} {text!a} is not a program that can be run")
-    return text
-
-
-def _shell(text: str) -> str:
-    if not os.path.isabs(text):
-        raise usage.UsageError(f"--shell {text!a} is not an absolute path, such as /bin/sh")
-    return _program("shell", text)
-
-
-def _sftp(text: str) -> str:
-    if text in (SYSTEM, OWN, OFF):
-        return text
-    if not os.path.isabs(text):
-        raise usage.UsageError(f"--sftp takes system, own, off or the absolute path of a program, not {text!a}")
-    return _program("sftp", text)
-
-
-def _revoked_keys(text: str) -> str:
-    if not os.path.isfile(text):
-        raise usage.UsageError(f"--revoked-keys {text!a} is not a file; make an empty one with: ssh-keygen -k")
-    return os.path.abspath(text)
-
-
-def _socket(text: str) -> str:
-    if text not in (AUTO, OFF) and not os.path.isabs(text):
-        raise usage.UsageError(f"--socket takes auto, off or the absolute path of a socket, not {text!a}")
-    return text
-
-
-def _text_form(text: str) -> TextForm:
-    try:
-        return TextForm(text)
-    except ValueError:
-        raise usage.UsageError(f"--audit-text takes none, hash or full, not {text!a}") from None
-
-
-def _metrics_place(text: str) -> MetricsPlace:
-    try:
-        return parse_metrics_place(text)
-    except ValueError as error:
-        raise usage.UsageError(f"--metrics {error}") from None
 
 
 class Options(ConfiguredOptions):
@@ -188,181 +104,193 @@ class Options(ConfiguredOptions):
         "On the same machine `python -m twisted_rsh.client` needs no configuration."
     )
     optParameters = [  # noqa: RUF012 - the name and the form that usage.Options reads
-        ["port", "p", DEFAULT_PORT, "TCP port to listen on; 0 for a free one.", _whole_number("port", 0, 65535)],
+        ["port", "p", DEFAULT_PORT, "TCP port to listen on; 0 for a free one.", whole_number("port", 0, 65535)],
         ["config-dir", None, None, "Folder of the keys and records.  [default: the XDG folders]"],
         ["config", None, None, "File of further options.  [default: server.conf in the folder of the keys]"],
-        ["shell", None, None, "Absolute path of the shell that runs commands.  [default: the login shell]", _shell],
-        ["encoding", None, None, "Code page of the commands and their text.  [default: the locale's]", _encoding],
-        ["login-timeout", None, LOGIN_SECONDS, "Seconds that a client has to log in.", _positive("login-timeout")],
+        ["shell", None, None, "Absolute path of the shell that runs commands.  [default: the login shell]", read_shell],
+        ["encoding", None, None, "Code page of the commands and their text.  [default: the locale's]", read_encoding],
+        [
+            "login-timeout",
+            None,
+            LOGIN_SECONDS,
+            "Seconds that a client has to log in.",
+            positive_number("login-timeout"),
+        ],
         [
             "max-unauthenticated",
             None,
             MAX_UNAUTHENTICATED,
             "Connections that may exist at once without a login.",
-            _whole_number("max-unauthenticated", 1, 1_000_000),
+            whole_number("max-unauthenticated", 1, 1_000_000),
         ],
         [
             "drop-start",
             None,
             DROP_START,
             "Connections without a login from which on some are turned away at random.",
-            _whole_number("drop-start", 1, 1_000_000),
+            whole_number("drop-start", 1, 1_000_000),
         ],
         [
             "max-unauthenticated-per-source",
             None,
             MAX_UNAUTHENTICATED_PER_SOURCE,
             "Connections that one other machine, IPv6 network of 64 bits or user may have at once without a login.",
-            _whole_number("max-unauthenticated-per-source", 1, 1_000_000),
+            whole_number("max-unauthenticated-per-source", 1, 1_000_000),
         ],
         [
             "max-sessions",
             None,
             MAX_SESSIONS,
             "Sessions that may exist at once, with a connection and without; further logins are refused.",
-            _whole_number("max-sessions", 1, 1_000_000),
+            whole_number("max-sessions", 1, 1_000_000),
         ],
         [
             "max-sessions-per-key",
             None,
             MAX_SESSIONS_PER_KEY,
             "Sessions with a connection or a job that one key may have at once; further logins are refused.",
-            _whole_number("max-sessions-per-key", 1, 1_000_000),
+            whole_number("max-sessions-per-key", 1, 1_000_000),
         ],
         [
             "max-unread-input",
             None,
             MAX_UNREAD_INPUT_BYTES,
             "Bytes of input that all jobs together may leave unread; further jobs are refused.",
-            _whole_number("max-unread-input", MAX_WINDOW, 2**50),
+            whole_number("max-unread-input", MAX_WINDOW, 2**50),
         ],
         [
             "max-unread-output",
             None,
             MAX_UNREAD_OUTPUT_BYTES,
             "Bytes of output that all clients together may leave unread; further jobs are refused.",
-            _whole_number("max-unread-output", len(OUTPUTS) * MAX_WINDOW, 2**50),
+            whole_number("max-unread-output", len(OUTPUTS) * MAX_WINDOW, 2**50),
         ],
         [
             "max-kept-jobs",
             None,
             MAX_KEPT_JOBS,
             "Jobs that may be kept without a client at once; further ones are refused; 0 for none.",
-            _whole_number("max-kept-jobs", 0, 1_000_000),
+            whole_number("max-kept-jobs", 0, 1_000_000),
         ],
         [
             "max-jobs-per-session",
             None,
             _DEFAULTS.max_channels,
             "Jobs that one session may run at once.",
-            _whole_number("max-jobs-per-session", 1, MAX_CHANNELS),
+            whole_number("max-jobs-per-session", 1, MAX_CHANNELS),
         ],
         [
             "max-processes-per-job",
             None,
             None,
             "Processes and threads that one job may have at once; with one more it is ended.  [default: no bound]",
-            _whole_number("max-processes-per-job", 1, MAX_JOB_PROCESSES),
+            whole_number("max-processes-per-job", 1, MAX_JOB_PROCESSES),
         ],
         [
             "max-memory-per-job",
             None,
             None,
             "Bytes of memory that all processes of one job together may have.  [default: no bound]",
-            _whole_number("max-memory-per-job", MIN_JOB_MEMORY, 2**50),
+            whole_number("max-memory-per-job", MIN_JOB_MEMORY, 2**50),
         ],
         [
             "max-cpu-per-job",
             None,
             None,
             "Seconds of processor time that all processes of one job together may take.  [default: no bound]",
-            _positive("max-cpu-per-job"),
+            positive_number("max-cpu-per-job"),
         ],
         [
             "window",
             None,
             _DEFAULTS.window,
             "Bytes of a stream that may be under way at once; a window that is too small for its link grows.",
-            _whole_number("window", MIN_WINDOW, MAX_WINDOW),
+            whole_number("window", MIN_WINDOW, MAX_WINDOW),
         ],
         [
             "max-window-growth",
             None,
             MAX_WINDOW_GROWTH_BYTES,
             "Bytes by which the windows of all sessions may grow together; 0 for none.",
-            _whole_number("max-window-growth", 0, 2**50),
+            whole_number("max-window-growth", 0, 2**50),
         ],
         [
             "keepalive",
             None,
             _DEFAULTS.keepalive_interval,
             "Seconds of silence until the server pings a client; after three times as long it closes the connection.",
-            _positive("keepalive"),
+            positive_number("keepalive"),
         ],
         [
             "detach-timeout",
             None,
             _DEFAULTS.detach_seconds,
             "Seconds that a session may wait without a connection; 0 to end it with its connection.",
-            _whole_number("detach-timeout", 0, MAX_DETACH_SECONDS),
+            whole_number("detach-timeout", 0, MAX_DETACH_SECONDS),
         ],
         [
             "cgroups",
             None,
             "auto",
             "auto: make a control group (cgroup v2) for the jobs, where the server may.  never: make none.",
-            _cgroups,
+            read_cgroups,
         ],
         [
             "log-level",
             None,
             LOG_LEVELS[0],
             "Least level of the lines of the log: info, warn, error, critical.",
-            _log_level,
+            read_log_level,
         ],
         [
             "revoked-keys",
             None,
             None,
             "File of keys and certificates that may not log in: of ssh-keygen -k, or a key a line.",
-            _revoked_keys,
+            read_revoked_keys,
         ],
         [
             "socket",
             None,
             AUTO,
             "Unix socket of this account's own clients: auto (in a private folder), off, or an absolute path.",
-            _socket,
+            read_socket,
         ],
         [
             "sftp",
             None,
             SYSTEM,
             "What serves files: system (its sftp-server, or ours where it has none), own, off, or a program's path.",
-            _sftp,
+            read_sftp,
         ],
         ["audit-log", None, None, "File of the audit log, or journald for systemd's journal.  [default: none]"],
-        ["audit-text", None, None, "Text of jobs in the audit log: none, hash or full.  [default: none]", _text_form],
+        [
+            "audit-text",
+            None,
+            None,
+            "Text of jobs in the audit log: none, hash or full.  [default: none]",
+            read_text_form,
+        ],
         [
             "audit-max-bytes",
             None,
             None,
             f"Bytes from which on the file is renamed; 0 for never.  [default: {DEFAULT_MAX_BYTES}]",
-            _whole_number("audit-max-bytes", 0, 2**50),
+            whole_number("audit-max-bytes", 0, 2**50),
         ],
         [
             "audit-keep",
             None,
             None,
             f"Renamed files of the audit log that are kept.  [default: {DEFAULT_KEPT_FILES}]",
-            _whole_number("audit-keep", 1, 1000),
+            whole_number("audit-keep", 1, 1000),
         ],
         [
             "metrics",
             None,
             None,
             "Serve metrics for Prometheus at unix:/PATH, 127.0.0.1:PORT or [::1]:PORT.  [default: nowhere]",
-            _metrics_place,
+            read_metrics_place,
         ],
     ]
     optFlags = [  # noqa: RUF012 - as above
@@ -504,7 +432,7 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             config,
             account,
             trees,
-            _bounds(options),
+            job_bounds(options),
             options["sftp"],
             _ssh_path(options, account),
             options["revoked-keys"],
@@ -515,94 +443,14 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             cast("IReactorTCP", reactor),
             portal,
             config,
-            _service_options(options, endpoints, observers),
+            service_options(options, endpoints, observers),
             user=cast("SingleUserRealm", portal.realm).user,
-            reread=_Configuration(options, endpoints, observers).reread,
+            reread=RunningConfiguration(options, endpoints, observers).reread,
         )
     except NoMetricsLibrary as error:
         refuse_to_start(f"--metrics: {error}")
     except (CannotListenError, FileProblem, UnsupportedSystem, OSError, ValueError) as error:
         refuse_to_start(describe(error))
-
-
-def _service_options(
-    options: ConfiguredOptions, endpoints: Sequence[IStreamServerEndpoint], observers: Sequence[IServerObserver]
-) -> ServiceOptions:
-    return ServiceOptions(
-        interfaces=options["interfaces"] or None,
-        port=options["port"],
-        endpoints=endpoints,
-        socket=None if options["socket"] == OFF else options["socket"],
-        limits=SessionLimits(
-            window=options["window"],
-            max_channels=options["max-jobs-per-session"],
-            keepalive_interval=options["keepalive"],
-            detach_seconds=options["detach-timeout"],
-        ),
-        login_timeout=options["login-timeout"],
-        max_unauthenticated=options["max-unauthenticated"],
-        drop_start=options["drop-start"],
-        max_unauthenticated_per_source=options["max-unauthenticated-per-source"],
-        penalties=not options["no-penalties"],
-        max_sessions=options["max-sessions"],
-        max_sessions_per_key=options["max-sessions-per-key"],
-        max_unread_input=options["max-unread-input"],
-        max_unread_output=options["max-unread-output"],
-        max_kept_jobs=options["max-kept-jobs"],
-        max_window_growth=options["max-window-growth"],
-        log_commands=bool(options["log-commands"]),
-        observers=observers,
-    )
-
-
-RELOADABLE = frozenset(
-    """
-    login-timeout max-unauthenticated drop-start max-unauthenticated-per-source no-penalties max-sessions
-    max-sessions-per-key max-unread-input max-unread-output max-kept-jobs max-jobs-per-session max-processes-per-job
-    max-memory-per-job max-cpu-per-job keepalive detach-timeout sftp log-commands log-level
-    """.split()
-)
-"""The options whose change a running server takes at SIGHUP.  Any other needs a new start."""
-
-
-class _Configuration:
-    """The configuration of a running server.
-
-    :param options: what holds.
-    :param endpoints: the endpoints of the start.
-    :param observers: the observers of the start.
-    """
-
-    def __init__(
-        self, options: Options, endpoints: Sequence[IStreamServerEndpoint], observers: Sequence[IServerObserver]
-    ) -> None:
-        self._options: ConfiguredOptions = options
-        self._endpoints = endpoints
-        self._observers = observers
-
-    def reread(self) -> Reread | None:
-        """Read the file of options again, and let hold what can.
-
-        :returns: ``None`` if there is no such file, and was none.
-        :raises usage.UsageError, ConfMistake, FileProblem, OSError: as :meth:`ConfiguredOptions.read` does.
-        """
-        before, after = self._options, self._options.reread()
-        if not (before.conf_was_read or after.conf_was_read):
-            return None
-        different = [name for name in after.keywords if before.said(name) != after.said(name)]
-        for name in different:
-            if name not in RELOADABLE:
-                after.keep(name, before)
-        self._options = after
-        return Reread(
-            path=str(after.conf_path),
-            options=_service_options(after, self._endpoints, self._observers),
-            bounds=_bounds(after),
-            sftp=after["sftp"],
-            log_level=after["log-level"],
-            changed=tuple(name for name in different if name in RELOADABLE),
-            unchangeable=tuple(name for name in different if name not in RELOADABLE),
-        )
 
 
 def _observers(reactor: Any, options: Options) -> list[IServerObserver]:
@@ -668,11 +516,3 @@ class _Endpoint:
         if failure.check(CannotListenError, CancelledError):
             failure.raiseException()
         raise usage.UsageError(f"--listen {self._description!a}: {describe(failure.value)}") from failure.value
-
-
-def _bounds(options: ConfiguredOptions) -> UsageLimits:
-    return UsageLimits(
-        cpu=options["max-cpu-per-job"],
-        memory=options["max-memory-per-job"],
-        processes=options["max-processes-per-job"],
-    )

@@ -30,7 +30,7 @@ from tests.system.other_user import other_users_command, other_users_folder, req
 from tests.system.running import START_SECONDS, assert_one_line, own_environment, running_server
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.requests import Grace
-from twisted_rsh.manage import SessionOptions, main, manage_sessions, parse_arguments
+from twisted_rsh.manage.__main__ import SessionOptions, main, manage_sessions, parse_arguments
 from twisted_rsh.server import control, control_client
 from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSessions, is_our_own_peer
 from twisted_rsh.server.control_client import Problem

@@ -27,15 +27,15 @@ from twisted_rsh.core.limits import MAX_CHANNELS, SessionLimits
 from twisted_rsh.core.requests import KILL, Grace, JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
-from twisted_rsh.manage import main, parse_arguments
+from twisted_rsh.manage.__main__ import main, parse_arguments
+from twisted_rsh.manage.status import MAX_WATCH_SECONDS, MIN_WATCH_SECONDS, StatusOptions, collect_status, show_status
+from twisted_rsh.manage.status_table import amount, duration, fit, safe, table
 from twisted_rsh.server.admission import Admission
 from twisted_rsh.server.control import MAX_PAGE_BYTES, _Commands
 from twisted_rsh.server.factory import MAX_LISTED_SOURCES
 from twisted_rsh.server.job import MAX_LISTED_CHARACTERS, ChannelJob
 from twisted_rsh.server.session import LoggedIn
 from twisted_rsh.server.sources import OWN_USER
-from twisted_rsh.status import MAX_WATCH_SECONDS, MIN_WATCH_SECONDS, StatusOptions, collect_status, show_status
-from twisted_rsh.status_table import amount, duration, fit, safe, table
 from twisted_rsh.trust.cred import VerifiedKey
 
 AMP_VALUE_BYTES = 65_535

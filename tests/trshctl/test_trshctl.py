@@ -19,8 +19,8 @@ from tests.system.running import own_environment
 from twisted_rsh import connect
 from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.core.errors import Error
-from twisted_rsh.inviting import InviteOptions, KeyOptions, enroll_key, invite, parse_duration, parse_place
-from twisted_rsh.manage import parse_arguments
+from twisted_rsh.manage.__main__ import parse_arguments
+from twisted_rsh.manage.inviting import InviteOptions, KeyOptions, enroll_key, invite, parse_duration, parse_place
 from twisted_rsh.server.control_client import Problem
 from twisted_rsh.server.invitations import MAX_INVITATION_SECONDS
 from twisted_rsh.trshctl.__main__ import main, parse_command

@@ -15,7 +15,7 @@ from tests.server.waiting import until
 from tests.serving import Serving, asynchronous, cut, reactor
 from twisted_rsh import Connection, Keep, LoginRefused, Terminal, connect, load_or_create_client_key
 from twisted_rsh.core.requests import Grace
-from twisted_rsh.status import collect_status
+from twisted_rsh.manage.status import collect_status
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.watching.audit import Audit
 from twisted_rsh.watching.audit_file import AuditFile

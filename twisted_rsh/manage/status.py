@@ -12,6 +12,7 @@ from typing import Any, TextIO
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 
+from twisted_rsh.manage.status_table import fit, safe, table
 from twisted_rsh.server.control import ServerStatus
 from twisted_rsh.server.control_client import (
     Problem,
@@ -21,7 +22,6 @@ from twisted_rsh.server.control_client import (
     control_ports,
     sessions_of,
 )
-from twisted_rsh.status_table import fit, safe, table
 
 __all__ = [
     "DEFAULT_WATCH_SECONDS",

@@ -1,4 +1,4 @@
-"""Options that a command line and a file give together (:mod:`twisted_rsh.server_conf`)."""
+"""Options that a command line and a file give together (:mod:`twisted_rsh.configuration.server_conf`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from twisted.python import usage
 
-from twisted_rsh.server_conf import Keywords, Setting, given_options, quoted, read_settings
+from twisted_rsh.configuration.server_conf import Keywords, Setting, given_options, quoted, read_settings
 from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
 __all__ = ["ConfiguredOptions"]
@@ -47,7 +47,7 @@ class ConfiguredOptions(usage.Options):
 
         :param words: the command line.
         :raises usage.UsageError: the command line has a mistake.
-        :raises twisted_rsh.server_conf.ConfMistake: a line of the file is wrong.
+        :raises twisted_rsh.configuration.server_conf.ConfMistake: a line of the file is wrong.
         :raises twisted_rsh.trust.files.FileProblem: another user can write the file, it is no regular file, or too
             large.
         :raises OSError: the operating system did not allow it to be read.

@@ -1,8 +1,8 @@
 """``twisted-rsh``: what the account of a server does with it beside running it.
 
 ``sessions`` lists the sessions of this account's servers on this machine, and ends them; ``status`` shows what these
-servers do (:mod:`twisted_rsh.status`); ``invite`` and ``enroll-key`` let further clients in
-(:mod:`twisted_rsh.inviting`); ``rotate`` changes the key of the server (:mod:`twisted_rsh.rotating`).
+servers do (:mod:`twisted_rsh.manage.status`); ``invite`` and ``enroll-key`` let further clients in
+(:mod:`twisted_rsh.manage.inviting`); ``rotate`` changes the key of the server (:mod:`twisted_rsh.manage.rotating`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,17 @@ from twisted.internet.task import react
 
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
-from twisted_rsh.inviting import InviteOptions, KeyOptions, enroll_key, invite, parse_duration, parse_place
-from twisted_rsh.rotating import RotateOptions, rotate
+from twisted_rsh.manage.inviting import InviteOptions, KeyOptions, enroll_key, invite, parse_duration, parse_place
+from twisted_rsh.manage.rotating import RotateOptions, rotate
+from twisted_rsh.manage.status import (
+    DEFAULT_WATCH_SECONDS,
+    MAX_WATCH_SECONDS,
+    MIN_WATCH_SECONDS,
+    StatusOptions,
+    show_status,
+    watch_status,
+)
+from twisted_rsh.manage.status_table import SHOWN_KEY, duration, safe
 from twisted_rsh.server.control import EndSession
 from twisted_rsh.server.control_client import (
     Problem,
@@ -33,15 +42,6 @@ from twisted_rsh.server.control_client import (
 )
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
-from twisted_rsh.status import (
-    DEFAULT_WATCH_SECONDS,
-    MAX_WATCH_SECONDS,
-    MIN_WATCH_SECONDS,
-    StatusOptions,
-    show_status,
-    watch_status,
-)
-from twisted_rsh.status_table import SHOWN_KEY, duration, safe
 
 __all__ = ["SessionOptions", "main", "manage_sessions", "parse_arguments"]
 

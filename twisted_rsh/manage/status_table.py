@@ -18,7 +18,7 @@ _STEP = 1024
 def table(status: dict[str, Any]) -> list[str]:
     """Return the lines that show the servers to people.
 
-    :param status: what :func:`twisted_rsh.status.collect_status` returns.
+    :param status: what :func:`twisted_rsh.manage.status.collect_status` returns.
     """
     if not status["servers"]:
         return ["no server of this account runs on this machine"]
