@@ -43,5 +43,5 @@ def test_providers_implement_all_of_it() -> None:
 def test_every_interface_has_providers() -> None:
     """Some class of the package implements each interface that an application may provide."""
     own = {getattr(interfaces, name) for name in interfaces.__all__ if name.startswith("I")}
-    assert len(own) == 6
+    assert len(own) == 7
     assert own <= set(providers())

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from twisted_rsh.link.turns import Turns
+from twisted_rsh.log_level import leveled_log
 
 __all__ = ["LOOK_SECONDS", "MAX_TOLD_LINES", "KeyFileWatch", "KeyLineCheck"]
 
@@ -19,7 +20,7 @@ LOOK_SECONDS = 5.0
 """Seconds between two looks, each of which asks the system once for each file.  A change counts when two looks in a row
 have seen the same: an editor may empty a file before it writes it."""
 
-_log = Logger(namespace=__name__)
+_log = Logger(namespace=__name__, observer=leveled_log)
 
 _Stamp = tuple[int, ...] | None
 

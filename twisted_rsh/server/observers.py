@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.interfaces import IServerObserver, JobRefused
 from twisted_rsh.limited_log import TRACEBACKS_A_MINUTE, RateLimitedLog
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server_events import JobBegan, ServerEvent
 
 __all__ = ["Observers"]
@@ -25,7 +26,7 @@ class Observers:
     :param clock: tells the time, usually the reactor.
     """
 
-    log: ClassVar[Logger] = Logger()
+    log: ClassVar[Logger] = Logger(observer=leveled_log)
 
     def __init__(self, observers: Sequence[IServerObserver], clock: IReactorTime) -> None:
         self._observers = tuple(observers)

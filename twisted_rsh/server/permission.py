@@ -17,6 +17,7 @@ from twisted_rsh.core.errors import Error
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import IJob, IJobOwner, ILimitedUser, IShellUser, JobRefused
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.trust.policy import KeyPolicy
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ OBSERVER_SUBSYSTEM = "sessions"
 _FATAL = frozenset({"HUP", "INT", "KILL", "QUIT", "TERM"})
 """Signals that end the list; it has nothing that others would change."""
 
-_log = Logger(namespace=__name__)
+_log = Logger(namespace=__name__, observer=leveled_log)
 
 
 class CannotLimit(Error):
