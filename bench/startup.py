@@ -7,6 +7,7 @@ figure is the median over the rounds; a ratio is taken within each round.  See R
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -21,9 +22,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.clients.openssh import ssh_command
+from bench.delaying import delaying
 from bench.report import describe_machine, find_versions
 from bench.servers.starting import OPENSSH, OURS, Site, find_sshd, running
 from bench.surroundings import ROOT, clean_up_when_ended, environment, prepare, user_name
+from twisted_rsh.trust.fingerprint import format_fingerprint
+from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.records import read_record
 
 __all__ = ["main"]
 
@@ -56,6 +61,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.startup", description=__doc__)
     parser.add_argument("--rounds", type=int, default=25, help="runs of each [25]")
     parser.add_argument("--former", type=Path, help="a source tree of another version, to measure beside this one")
+    parser.add_argument(
+        "--ms", type=float, default=0.0, help="also over a way of so many ms there and back, to count round trips [no]"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures to a file")
     parser.add_argument("--no-check", action="store_true", help=f"whatever the ratio is, not only up to {MAX_RATIO}")
     return parser.parse_args(arguments)
@@ -76,12 +84,17 @@ class Client:
 
 
 def _clients(folder: str, port: int, former: Path | None) -> dict[str, Client]:
-    """Return the clients of ours, and an interpreter that does nothing."""
-    words = ["--config-dir", folder, "-p", str(port), HOST, "true"]
+    """Return the clients of ours, and an interpreter that does nothing.
+
+    With ``-4`` they take TCP and TLS, as between two machines, and not the Unix socket of the account.
+    """
+    here = ["--config-dir", folder, "-p", str(port), HOST, "true"]
+    words = ["-4", *here]
     usual = environment(folder)
     script = os.path.join(os.path.dirname(sys.executable), "trsh")
     found = {
         SUBJECT: Client([script, *words], usual),
+        "trsh, Unix socket": Client([sys.executable, "-m", "twisted_rsh.client", *here], usual),
         "twisted-rsh-client": Client([sys.executable, "-m", "twisted_rsh.client", *words], usual),
         "python -c pass": Client([sys.executable, "-c", "pass"], usual),
     }
@@ -92,6 +105,25 @@ def _clients(folder: str, port: int, former: Path | None) -> dict[str, Client]:
         command = [sys.executable, "-m", "twisted_rsh.client", *words]
         found["former"] = Client(command, {**usual, "PYTHONPATH": tree}, tree)
     return found
+
+
+def _ssh(folder: str, port: int) -> Client:
+    return Client([*ssh_command(folder, port, user_name()), HOST, "true"], environment(folder))
+
+
+def _far_runs(options: argparse.Namespace, folder: str, port: int, ssh_port: int) -> dict[str, list[Run]]:
+    """Run ``trsh``, and ``ssh`` unless its port is 0, over a way that is far."""
+    way = (options.ms / 1000, 0.0, 0.0, 1)
+    record = read_record(ConfigFolders.at(folder), port)
+    assert record is not None  # the server runs
+    with contextlib.ExitStack() as stack:
+        far_port = stack.enter_context(delaying(folder, port, *way))
+        pin = format_fingerprint(record.spki_sha256)
+        words = ["--config-dir", folder, "--fingerprint", pin, "-p", str(far_port), HOST, "true"]
+        clients = {SUBJECT: Client([sys.executable, "-m", "twisted_rsh.client", *words], environment(folder))}
+        if ssh_port:
+            clients[PEER] = _ssh(folder, stack.enter_context(delaying(folder, ssh_port, *way)))
+        return _take_turns(clients, options.rounds)
 
 
 def _measure(client: Client) -> Run:
@@ -153,14 +185,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         site = Site(folder=folder, shell="/bin/sh")  # noqa: S604 - the name of a shell, which nothing is run by here
         with running(OURS, site) as (_, port):
             clients = _clients(folder, port, options.former)
-            if shutil.which("ssh") is None or find_sshd() is None:
-                print("left out: ssh: not installed: OpenSSH's ssh and sshd", file=sys.stderr)
+            with contextlib.ExitStack() as stack:
+                ssh_port = 0
+                if shutil.which("ssh") is None or find_sshd() is None:
+                    print("left out: ssh: not installed: OpenSSH's ssh and sshd", file=sys.stderr)
+                else:
+                    _, ssh_port = stack.enter_context(running(OPENSSH, site))
+                    clients[PEER] = _ssh(folder, ssh_port)
                 runs = _take_turns(clients, options.rounds)
-            else:
-                with running(OPENSSH, site) as (_, ssh_port):
-                    command = [*ssh_command(folder, ssh_port, user_name()), HOST, "true"]
-                    runs = _take_turns({**clients, PEER: Client(command, environment(folder))}, options.rounds)
+                far = _far_runs(options, folder, port, ssh_port) if options.ms else {}
     sys.stdout.write(_table(runs))
+    for name, own in far.items():
+        more = statistics.median(run.wall_ms for run in own) - statistics.median(run.wall_ms for run in runs[name])
+        # The proxy's own connection is near, so TCP's handshake is not in it.
+        print(
+            f"{name}: {more:.0f} ms more with {options.ms:.0f} ms there and back: {more / options.ms + 1:.1f} round trips"
+        )
     if options.json:
         machine = {"machine": describe_machine(), "versions": find_versions()}
         figures = {name: [asdict(run) for run in own] for name, own in runs.items()}

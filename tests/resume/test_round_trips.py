@@ -1,7 +1,8 @@
-"""The round trips of a resume, counted on a clock on which nothing else takes time."""
+"""The round trips of a command and of a resume, counted on a clock on which nothing else takes time."""
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from tests.link.wire import ALICE, client_key
@@ -53,3 +54,28 @@ def test_resume_takes_two_round_trips_behind_tcp() -> None:
     running.owner.output_received(Stream.STDOUT, b"x")
     clock.pump([DELAY / 50] * 100)
     assert job.stdout.read().called
+
+
+def test_a_cold_command_takes_three_round_trips_behind_tcp() -> None:
+    """From the dial to the first output: one for TLS, one for AUTH with the client's Finished, and one for the command.
+
+    TCP's own handshake is one more: four in all.
+    """
+    slow = Faults(to_server=LaneFaults(delay=DELAY), to_client=LaneFaults(delay=DELAY))
+    rig = Rig()
+    clock = rig.clock
+    endpoint = MemoryEndpoint(clock, rig.factory, InTurn(afterwards=slow))
+    arrived: list[float] = []
+
+    async def run() -> None:
+        connection = await connect_to_endpoint(clock, endpoint, rig.pin, client_key(), ALICE)
+        await connection.run("echo", on_stdout=lambda _: arrived.append(clock.seconds()))
+
+    start = clock.seconds()
+    Deferred.fromCoroutine(run())
+    while not rig.user.jobs:
+        assert clock.seconds() < start + 20 * ROUND_TRIP
+        clock.advance(DELAY / 50)
+    rig.user.jobs[0].owner.output_received(Stream.STDOUT, b"x")
+    clock.pump([DELAY / 50] * 100)
+    assert 3 * ROUND_TRIP <= arrived[0] - start < 3 * ROUND_TRIP + DELAY / 5
