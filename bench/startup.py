@@ -198,9 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, own in far.items():
         more = statistics.median(run.wall_ms for run in own) - statistics.median(run.wall_ms for run in runs[name])
         # The proxy's own connection is near, so TCP's handshake is not in it.
-        print(
-            f"{name}: {more:.0f} ms more with {options.ms:.0f} ms there and back: {more / options.ms + 1:.1f} round trips"
-        )
+        trips = more / options.ms + 1
+        print(f"{name}: {more:.0f} ms more with {options.ms:.0f} ms there and back: {trips:.1f} round trips")
     if options.json:
         machine = {"machine": describe_machine(), "versions": find_versions()}
         figures = {name: [asdict(run) for run in own] for name, own in runs.items()}
