@@ -96,7 +96,8 @@ def _run(folder: Path, words: Sequence[str], count: int) -> dict[str, float]:
 def _programs(folder: Path, ports: dict[str, int], options: argparse.Namespace) -> dict[str, list[str]]:
     """Return the command line of each program that is installed, by its name in the report."""
     hosts, fanout, command = f"n[1-{options.hosts}]", str(options.parallel), options.command
-    (folder / "config").write_text(f"Host n*\n    HostName {ADDRESS}\n    Port {ports[OURS]}\n")
+    # With a family, ours takes TCP and TLS, as between machines, and not the Unix socket of the account.
+    (folder / "config").write_text(f"Host n*\n    HostName {ADDRESS}\n    Port {ports[OURS]}\n    AddressFamily inet\n")
     (folder / "config").chmod(0o600)
     trsh = folder / "trsh"
     trsh.write_text(f'#!/bin/sh\nexec {sys.executable} -m twisted_rsh.client --config-dir {folder} "$@"\n')
