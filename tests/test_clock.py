@@ -208,7 +208,7 @@ PROGRAMS = {
 
 CHECK = """
 import atexit, os, sys, time
-from twisted_rsh import manage
+from twisted_rsh.manage import __main__ as manage
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.program import install_reactor
 from twisted_rsh.tap import Options, makeService

@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,9 +140,10 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Reader:
-    """A user."""
-    return Reader.at(tmp_path)
+def reader() -> Iterator[Reader]:
+    """A user.  The path is short, as homes are: that of a socket may have 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="rsh-") as folder:
+        yield Reader.at(Path(folder))
 
 
 def typed(page: str, section: str) -> list[Command]:

@@ -134,7 +134,7 @@ def test_bad_seed() -> None:
 def test_proxy_ends_with_its_input() -> None:
     """M-23: a proxy whose tests were killed ends by itself, and says what it did."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.cutting_proxy", "1", "seed"],
+        [sys.executable, "-m", "tests.cutting_proxy", "1", "seed", ""],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

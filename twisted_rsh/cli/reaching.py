@@ -15,7 +15,7 @@ from twisted_rsh.cli.first_use import FirstUse
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.proxy_command import ProxyCommandEndpoint
 from twisted_rsh.cli.terminal_settings import TerminalSettings
-from twisted_rsh.client.connecting import connect, fetch_pin, find_pins, is_loopback, tcp_endpoint
+from twisted_rsh.client.connecting import connect, fetch_pin, find_pins, is_loopback, own_socket, tcp_endpoint
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import Error, LoginRefused, NoServer, ServerUnavailable, UnknownServer
 from twisted_rsh.core.limits import SessionLimits
@@ -163,6 +163,23 @@ class Reach:
 
     async def _log_in(self, fingerprint: str | None, invitation: Invitation | None = None) -> Connection:
         options = self._options
+        path = self._find_socket(fingerprint, invitation)
+        if path is not None:
+            try:
+                return await self._in_time(
+                    connect(
+                        self._reactor,
+                        path,
+                        user=options.user,
+                        fingerprint=fingerprint,
+                        config=self._config,
+                        limits=self._limits(),
+                        resume=not options.no_resume,
+                    )
+                )
+            except NoServer:
+                if path == options.host:
+                    raise  # otherwise a server that was killed has left it, and another may listen on the port
         if self._key is None:
             # A server that is not known is not dialled, and nobody is asked for the passphrase of a key.
             find_pins(self._config, options.host, options.port, fingerprint, self.destination)
@@ -184,6 +201,22 @@ class Reach:
             other_keys=lambda: self._other_keys(key),
         )
         return await self._in_time(connecting)
+
+    def _find_socket(self, fingerprint: str | None, invitation: Invitation | None) -> str | None:
+        """Find the Unix socket to try, as ``unix:/path``, at which no key is needed.
+
+        It is the one that the user names, or that of the user's own server on this machine, unless the user asks for a
+        key or a way that only TLS has.
+        """
+        options = self._options
+        if self._endpoint() is not None:
+            return None
+        if socket_path(options.host) is not None:
+            return options.host
+        if fingerprint is not None or invitation is not None or options.identities or options.certificates:
+            return None
+        path = own_socket(self._config, options.host, options.port)
+        return None if path is None else f"unix:{path}"
 
     async def _in_time(self, connecting: Deferred[Outcome], seconds: float | None = None) -> Outcome:
         options = self._options

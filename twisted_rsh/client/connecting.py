@@ -45,6 +45,7 @@ __all__ = [
     "find_authorities",
     "find_pins",
     "is_loopback",
+    "own_socket",
     "tcp_endpoint",
 ]
 
@@ -130,7 +131,7 @@ def connect(
             except NoServer as error:
                 raise NoServer(f"cannot connect to {host}: {error}") from error
         if fingerprint is None and key is None and endpoint is None and invitation is None:
-            own_path = _own_socket(folders, host, port)
+            own_path = own_socket(folders, host, port)
             if own_path is not None:
                 socket = SocketEndpoint(reactor, own_path, trusts_owner=False)
                 with contextlib.suppress(NoServer):  # a server that was killed has left it
@@ -208,8 +209,14 @@ async def fetch_pin(reactor: Any, endpoint: IStreamClientEndpoint) -> bytes:
     raise AssertionError("a link to a server of which no key is known")
 
 
-def _own_socket(config: ConfigFolders, host: str, port: int) -> str | None:
-    """Return the path of the Unix socket of a server of this user on this machine, if its record names one."""
+def own_socket(config: ConfigFolders, host: str, port: int) -> str | None:
+    """Return the path of the Unix socket of a server of this user on this machine, if its record names one.
+
+    :param config: the folders of the records.
+    :param host: the server's host name or address.
+    :param port: the server's TCP port.
+    :raises twisted_rsh.trust.files.FileProblem: the record cannot be trusted.
+    """
     record = read_record(config, port) if is_loopback(host) else None
     return None if record is None else record.socket
 

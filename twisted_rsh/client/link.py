@@ -89,9 +89,9 @@ class ClientLink(FramedLink):
     def peer(self) -> str:
         """The server's address, for people."""
         address = self.tls.getPeer()
-        if isinstance(address, UNIXAddress) and address.name:
-            return f"unix:{os.fsdecode(address.name)}"
-        return super().peer
+        if not isinstance(address, UNIXAddress):
+            return super().peer
+        return f"unix:{os.fsdecode(address.name)}" if address.name else "a local socket"
 
     @property
     def is_local(self) -> bool:

@@ -98,11 +98,21 @@ class SocketPort(unix.Port):
         self._made = unix.Port.createInternetSocket(self)
         return self._made
 
+    def loseConnection(self, connDone: Failure = connectionDone) -> Any:
+        """Stop listening, and remove the socket's file now: a program that refuses to start has no later turn."""
+        self._remove_own()
+        return unix.Port.loseConnection(self, connDone)
+
+    stopListening = loseConnection
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # Not unix.Port's own, which removes any file that has the name by now, and breaks where there is none.
+        self._remove_own()
+        tcp.Port.connectionLost(self, reason)
+
+    def _remove_own(self) -> None:
+        # Not as unix.Port does, which removes any file that has the name by now, and breaks where there is none.
         if self._identity is not None and _identity(self._path) == self._identity:
             os.unlink(self._path)
-        tcp.Port.connectionLost(self, reason)
 
 
 class AdoptedSocketPort(unix.Port):
