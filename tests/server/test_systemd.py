@@ -165,7 +165,7 @@ async def test_a_server_from_its_start_to_its_stop(tmp_path: Path, monkeypatch: 
     manager = Manager(str(tmp_path / "notify"))
     monkeypatch.setenv("NOTIFY_SOCKET", manager.path)
     options = Options()
-    options.parseOptions(["--config-dir", str(tmp_path / "rsh"), "--port", "0", "-i", "127.0.0.1", "--socket", "off"])
+    options.parseOptions(["--config-dir", str(tmp_path / "rsh"), "--port", "0", "-i", "127.0.0.1"])
     service: Any = makeService(options, reactor)
     assert manager.told() == []
     service.startService()

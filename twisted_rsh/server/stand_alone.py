@@ -175,7 +175,9 @@ class StandAloneService(RemoteShellService):
 
     def _tell_ready(self) -> None:
         if self.running:
-            serving = f"serving on {', '.join(self.addresses)}"
+            # The Unix socket that goes with a port is no news; one that is all there is has to be named.
+            ports = [address for address in self.addresses if not address.startswith("/")]
+            serving = f"serving on {', '.join(ports or self.addresses)}"
             self._systemd.ready(serving if self._stale is None else f"{serving}; {self._stale}")
 
     def _stopped(self, result: Failure | None) -> Failure | None:
