@@ -170,11 +170,18 @@ async def test_interrupt_that_stops_the_hooks(
 async def test_interrupts_of_a_tight_loop(tmp_path: Path, on_terminal: bool) -> None:
     """Each interrupt of a loop of built-in commands ends the loop, wherever it comes; about one in 300 stops zsh."""
     rig = await started(tmp_path, on_terminal)
+    lost = 0
     for _ in range(300):
         command, owner = rig.begin("while :; do :; done")
         command.send_signal("INT")
         await owner.finished()
-        assert owner.ending == Exited(130)
+        if owner.ending == Exited(1):  # zsh itself has ended (docs/shells.rst)
+            await rig.owner.finished()
+            rig = await started(tmp_path, on_terminal)
+            lost += 1
+        else:
+            assert owner.ending == Exited(130)
+    assert lost <= 6
     assert await rig.output("echo on") == "on\n"
     await rig.leave()
 

@@ -14,6 +14,7 @@ from twisted_rsh.execution.shells.talk import quoted
 __all__ = [
     "EDIT_AGAIN",
     "ERROR_FD",
+    "FORGET",
     "KEEPS",
     "OWN_FD",
     "PROMPTS",
@@ -40,6 +41,13 @@ KEEPS = b"keeps"
 
 EDIT_AGAIN = b"\nif [[ -o vi ]]; then set -o vi; elif [[ -o emacs ]]; then set -o emacs; fi"
 """Has bash act on line editing that a text has switched."""
+
+FORGET = b"{ ( for _ in; do :; done ); } 2>/dev/null\n"
+"""A line that has bash forget a program that it was starting when an interrupt came.
+
+Bash 5 leaves its pipeline open then, and the next simple command, a built-in too, waits for the program and takes its
+status.  A subshell closes the pipeline, and no trap or trace meets it.  What bash says of the program goes nowhere.
+"""
 
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'

@@ -43,6 +43,7 @@ from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.bash_lines import (
     EDIT_AGAIN,
     ERROR_FD,
+    FORGET,
     KEEPS,
     OWN_FD,
     PROMPTS,
@@ -67,7 +68,7 @@ from twisted_rsh.execution.shells.begin_mark import BeginMark
 from twisted_rsh.execution.shells.command_terminal import CommandTerminal
 from twisted_rsh.execution.shells.folder import PrivateFolder, TextFile
 from twisted_rsh.execution.shells.report_fifo import ReportFifo
-from twisted_rsh.execution.shells.reports import GarbledReport, Report, ReportKind
+from twisted_rsh.execution.shells.reports import INTERRUPTED, GarbledReport, Report, ReportKind
 from twisted_rsh.execution.shells.syntax_check import SyntaxAnswer, SyntaxCheck
 from twisted_rsh.execution.shells.talk import Launch, TalkListener, quoted
 
@@ -128,7 +129,7 @@ class BashTalk:
         self._is_watched = self._has_traps = self._may_stop = not self._is_clean
         self._left_status = 0
         self._may_want_more = False
-        self._is_nothing = False
+        self._is_nothing = self._was_interrupted = False
         self._prompts: set[bytes] = set()
         self._parts: tuple[bytes, ...] = ()
         self._last_word: bytes | None = None
@@ -208,6 +209,9 @@ class BashTalk:
             self._send_aside(text)
         elif self._records:
             self._stop_recording(text)
+        elif self._was_interrupted:
+            self._was_interrupted = False
+            self._do(FORGET, lambda: self._send(text))
         else:
             self._send(text)
         return self.number
@@ -513,6 +517,7 @@ class BashTalk:
     def _ended(self, number: int, status: int) -> None:
         """Report the end of a command, with the status that is its own."""
         self._running = None
+        self._was_interrupted = status == INTERRUPTED
         inner, self._inner_status = self._inner_status, None
         if self._is_aside:
             self._is_aside = False
