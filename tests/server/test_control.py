@@ -36,7 +36,7 @@ from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSessions,
 from twisted_rsh.server.control_client import Problem
 from twisted_rsh.trust.home import ConfigFolders
 
-PROGRAM = "twisted_rsh.manage"
+PROGRAM = "twisted_rsh.manage.__main__"
 
 
 def options(config: ConfigFolders, *words: str) -> SessionOptions:
