@@ -80,7 +80,7 @@ class LocalUser:
         self._sftp = sftp
 
     def limit(self, *, cpu: float | None, memory: int | None, processes: int | None) -> LocalUser:
-        """See :meth:`twisted_rsh.interfaces.ILimitedUser.limit`."""
+        """See :class:`twisted_rsh.server.ILimitedUser`."""
         limits = UsageLimits(cpu=cpu, memory=memory, processes=processes)
         bounds = replace(limits.within(self._bounds), bounds=None)
         return LocalUser(self._reactor, self._account, self._trees, self._folder, bounds, self._sftp)
