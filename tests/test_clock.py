@@ -247,7 +247,7 @@ STEADY = {"CLOCK_BOOTTIME", "CLOCK_MONOTONIC", "clock_gettime", "monotonic"}
 FILE_TIMES = {
     "trust/dates.py: time.gmtime",
     "trust/dates.py: time.strftime",
-    "trust/files.py: time.sleep",
+    "trust/locks.py: time.sleep",
     "trust/files.py: time.time_ns",
     "files/requests.py: st_mtime",
     "files/requests.py: time.localtime",
@@ -274,10 +274,9 @@ CALENDAR = {
 """Others: keys and certificates are valid up to a date, and entries of logs have one."""
 
 START = {
-    "server/sockets.py: time.sleep",
     "server/systemd.py: time.clock_gettime_ns",
 }
-"""Others: a server waits for another one's lock before it serves, and systemd wants nanoseconds of CLOCK_MONOTONIC."""
+"""Another: systemd wants nanoseconds of CLOCK_MONOTONIC."""
 
 
 def test_nothing_reads_the_wall_clock() -> None:

@@ -119,7 +119,7 @@ def test_a_folder_that_another_server_has_locked(folder: Path, monkeypatch: pyte
     left_behind(folder / "rsh.sock")
     descriptor = os.open(folder, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    assert "another program has locked the folder" in problem(folder / "rsh.sock")
+    assert "another program is changing it" in problem(folder / "rsh.sock")
     os.close(descriptor)
     assert (folder / "rsh.sock").is_socket()
 

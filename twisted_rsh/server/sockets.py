@@ -8,14 +8,10 @@ whatever has the name, also the socket of that manager.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
 import os
 import socket
 import stat
-import time
-from collections.abc import Iterator
 from typing import Any, cast
 
 from twisted.internet import tcp, unix
@@ -27,15 +23,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.server.listening import BACKLOG
+from twisted_rsh.trust.locks import locked_folder
 from twisted_rsh.trust.socket_path import check_length
 
 __all__ = ["DEFAULT_MODE", "AdoptedSocketPort", "SocketPort", "SocketReactor", "SocketServerEndpoint"]
 
 LOCK_SECONDS = 1.0
 """Seconds to wait for another server that starts in the same folder, which takes it less than a millisecond."""
-
-LOCK_PAUSE_SECONDS = 0.01
-"""Seconds between two attempts to lock the folder."""
 
 DEFAULT_MODE = 0o600
 """The mode of a socket: its owner's."""
@@ -67,7 +61,9 @@ class SocketPort(unix.Port):
         """
         try:
             check_length(self._path)
-            with _locked(os.path.dirname(self._path)):
+            # Of two servers that start at the same time, one could remove the socket of the other, which looks like one
+            # that was left behind between the bind and the listen.  No server serves before it listens, so it may wait.
+            with locked_folder(os.path.dirname(self._path), LOCK_SECONDS):
                 self._remove_left_behind()
                 self._listen()
         except (OSError, ValueError) as error:
@@ -205,38 +201,4 @@ def _is_served(path: str) -> bool:
             return False
         except BlockingIOError:  # its backlog is full
             return True
-    return True
-
-
-@contextlib.contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Keep other servers from looking for sockets that were left behind in a folder.
-
-    Otherwise, of two servers that start at the same time, one could remove the socket of the other, which looks like
-    one that was left behind between the bind and the listen.
-
-    :raises OSError: the folder cannot be opened, or another program holds the lock for :data:`LOCK_SECONDS`.
-    """
-    descriptor = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> None:
-    # The reactor waits as well: the server does not serve before it listens.
-    deadline = time.monotonic() + LOCK_SECONDS
-    while not _try_lock(descriptor):
-        if time.monotonic() >= deadline:
-            raise OSError(errno.EBUSY, "another program has locked the folder")
-        time.sleep(LOCK_PAUSE_SECONDS)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True

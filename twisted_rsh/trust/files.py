@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 import shlex
@@ -47,9 +46,6 @@ more than the coarsest clock of a file system, the two seconds of FAT."""
 LOCK_SECONDS = 5.0
 """Seconds to wait for another program that changes a file in the same folder: it takes some milliseconds, and on a slow
 disk a second."""
-
-LOCK_PAUSE_SECONDS = 0.01
-"""Seconds between two attempts to lock a folder."""
 
 _FOR_READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _FOR_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -218,9 +214,13 @@ def update_private_file(
     :raises OSError: the operating system did not allow it, or another program keeps the folder locked; the file is
         unchanged.
     """
+    from twisted_rsh.trust.locks import locked_folder  # only here: most programs change no such file
+
     folder = os.path.dirname(path)
     ensure_private_folder(folder)
-    with _locked(folder, path, lock_seconds):
+    with contextlib.ExitStack() as stack:
+        with _errors_name(path):
+            stack.enter_context(locked_folder(folder, lock_seconds))
         try:
             before = read_trusted_file(path, max_bytes)
         except FileNotFoundError:
@@ -261,6 +261,8 @@ def open_private_log(path: str) -> int:
         process has opened it in this way.
     :raises OSError: the operating system did not allow it; it names the file.
     """
+    from twisted_rsh.trust.locks import try_lock  # only here: few programs write such a file
+
     _, physical = _resolve(path)
     with _errors_name(path):
         try:
@@ -274,7 +276,7 @@ def open_private_log(path: str) -> int:
             _check_file(path, status, secret=False)
             if status.st_uid != os.geteuid():
                 raise UntrustedFile(path, f"belongs to uid {status.st_uid}, who could read it", _OWN_FILE)
-            if not _try_lock(descriptor):
+            if not try_lock(descriptor):
                 raise UntrustedFile(path, "is another program's log", "name another file")
             os.fchmod(descriptor, 0o600)
         except BaseException:
@@ -368,35 +370,6 @@ def _errors_name(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
-
-
-@contextlib.contextmanager
-def _locked(folder: str, path: str, seconds: float) -> Iterator[None]:
-    """Lock a folder against other programs of this user that do the same.  The system unlocks it if this one dies."""
-    with _errors_name(path):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with _errors_name(path):
-            _lock(descriptor, seconds)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not _try_lock(descriptor):
-        if time.monotonic() >= deadline:
-            raise BlockingIOError(errno.EAGAIN, "another program is changing it")
-        time.sleep(LOCK_PAUSE_SECONDS)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _read_file(path: str, max_bytes: int, *, secret: bool) -> bytes:
