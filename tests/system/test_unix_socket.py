@@ -25,8 +25,12 @@ from tests.system.running import (
     assert_one_line,
     own_environment,
     require,
+    running_server,
     wait_until,
 )
+from twisted_rsh.trust.fingerprint import format_fingerprint
+from twisted_rsh.trust.home import ConfigFolders
+from twisted_rsh.trust.records import read_record
 
 pytestmark = [pytest.mark.real, pytest.mark.uncut("no proxy stands before the socket that a test names")]
 
@@ -160,3 +164,24 @@ def test_behind_a_service_manager() -> None:
             path.chmod(0o600)
             assert run(home, f"unix:{path}", "echo here; env | grep -c LISTEN_").stdout == b"here\n0\n"
             assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_way_that_a_client_takes() -> None:
+    """A plain client takes the socket; one that asks for a key, a family or a fingerprint takes TLS, as without one."""
+    with socket_folder() as home, running_server(home, "--socket", "auto") as server:
+        record = read_record(ConfigFolders.at(str(server.config)), server.port)
+        assert record is not None
+        pin = format_fingerprint(record.spki_sha256)
+        key = str(server.config / "id_ed25519")
+        for words, way in (
+            ((), "uid "),
+            (("-4",), "SHA256:"),
+            (("-i", key), "SHA256:"),
+            (("--fingerprint", pin), "SHA256:"),
+        ):
+            assert server.run("echo here", options=words).stdout == b"here\n"
+            login = [line for line in server.log_text().splitlines() if " logged in with " in line][-1]
+            assert f" logged in with {way}" in login
+        assert record.socket is not None
+        os.unlink(record.socket)
+        assert server.run("echo here").stdout == b"here\n"
