@@ -81,12 +81,13 @@ LAYERS = {
     # A program of its own that a job runs: it knows bytes and files, and nothing of this protocol.
     "files": {"files"},
     # The programs: nothing imports them.
+    "starting": set(),  # it names the programs, and imports each when it is started
     "manage": {"manage", "server", "clock", "trust", "core"},
     "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
     "trshctl.__main__": {"", "trshctl", "cli", "client", "clock", "trust", "core"},  # as below
     "server.__main__": {"tap", "server"},
     "cli.__main__": {"", "cli", "client", "trust", "core"},  # the package itself has the version
-    "client.__main__": {"cli.__main__"},
+    "client.__main__": {"starting"},
     "__main__": {"tap", "server", "client", "cli", "link", *EXECUTION, "trust", "core"},
 }
 """What the modules of each layer may import of this package, from the bottom up."""

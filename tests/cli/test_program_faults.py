@@ -28,6 +28,7 @@ from tests.server_process import (
     wait_until_gone,
 )
 from tests.serving import Serving, asynchronous, reactor
+from twisted_rsh import starting
 from twisted_rsh.core.endings import RefusalReason
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.interfaces import IJob, IJobOwner, IShellUser, JobRefused
@@ -124,6 +125,26 @@ def test_interrupt_during_the_start(server: ServerProcess) -> None:
         "signal.raise_signal(signal.SIGINT); sys.exit(m.main(['h', 'true']))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=server.environment)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+LOADING = """\
+import signal, sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "twisted_rsh.trust.home":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from twisted_rsh import starting
+getattr(starting, sys.argv.pop(1))()
+"""
+
+
+@pytest.mark.parametrize("program", starting.__all__)
+def test_interrupt_while_a_program_is_loaded(server: ServerProcess, program: str) -> None:
+    """C-10: Ctrl-C while the modules of any program are loaded ends it, and shows nothing of Python."""
+    words = [sys.executable, "-c", LOADING, program]
+    done = subprocess.run(words, capture_output=True, env=server.environment, stdin=subprocess.DEVNULL)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
 
 

@@ -1,8 +1,8 @@
 """``python -m twisted_rsh.client``: the program ``trsh``."""
 
-from twisted_rsh.cli.__main__ import main, run
+from twisted_rsh.starting import start_client
 
-__all__ = ["main"]
+__all__ = ["start_client"]
 
 if __name__ == "__main__":
-    run()
+    start_client()
