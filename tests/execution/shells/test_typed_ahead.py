@@ -94,3 +94,25 @@ async def test_an_interrupt_while_a_program_is_started(tmp_path: Path, shell: st
         await owner.finished()
         assert owner.ending in {Exited(130), Signalled("INT")}
     await rig.leave()
+
+
+@pytest.mark.parametrize("way", ["key", "signal"])
+@pytest.mark.parametrize("shell", SHELLS)
+@asynchronous
+async def test_an_interrupt_leaves_the_background_alone(tmp_path: Path, shell: str, way: str) -> None:
+    """On a terminal an interrupt ends the command; a background job that it has only just started lives on."""
+    rig = ShellRig(tmp_path, shell, on_terminal=True)
+    await rig.ready()
+    begun = "until grep -q sleep /proc/$!/comm; do :; done; echo started"
+    command, owner = begin(rig, f"sleep 50 & {begun}; while :; do :; done", b"")
+    await owner.when(lambda: b"started" in owner.stdout)
+    if way == "key":
+        command.write_input(b"\x03")
+    else:
+        command.send_signal("INT")
+    await owner.finished()
+    assert owner.ending in {Exited(130), Signalled("INT")}
+    _, after = begin(rig, "kill -0 $! && echo alive; kill $!", b"")
+    await after.finished()
+    assert b"alive" in after.stdout
+    await rig.leave()

@@ -24,7 +24,7 @@ from twisted_rsh.execution.shells.phases import LOST_DELAYS, RULES, Phase, Shell
 from twisted_rsh.execution.shells.plan import ShellPlan, command_text
 from twisted_rsh.execution.shells.process import ShellProcess
 from twisted_rsh.execution.shells.reports import Report, ReportKind
-from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals, would_die
+from twisted_rsh.execution.shells.signals import INTERRUPTS, ShellSignals, seconds_up, would_die
 from twisted_rsh.execution.shells.talk import InterruptibleTalk
 from twisted_rsh.execution.trees.limits import NO_LIMITS, UsageLimits
 from twisted_rsh.execution.trees.table import ProcessRecord
@@ -249,7 +249,10 @@ class ShellJob:
         number = getattr(signal, f"SIG{name}", None)
         if number is None:
             return
-        newcomers = self.signals.newcomers(number) if number in INTERRUPTS else None
+        newcomers = None
+        if number in INTERRUPTS:
+            self.signals.remember_background()
+            newcomers = self.signals.newcomers(number, seconds_up())
         # Where the shell has a trap, it goes on after a program that has died, and must not get a second interrupt.
         is_dying = self._may_trap and any(would_die(one.pid, number) for one in newcomers or ())
         is_sent = self.signals.signal_foreground(number)
@@ -291,6 +294,7 @@ class ShellJob:
         Once the key is typed, a program that has got it may have ended or been suspended, and left the terminal to the
         shell.
         """
+        self.signals.remember_background()
         if self.process.transport.foreground_group() == self.process.pid:
             self._tell_interrupted()
 
@@ -298,27 +302,35 @@ class ShellJob:
         """Follow a typed interrupt to the program that the shell may just be starting; the terminal feed calls this.
 
         A shell has its handlers for the signal until it waits for the program, and the program has none yet: so both
-        may miss it.  A shell with a trap starts programs because of the signal; these are left alone.
+        may miss it, or the shell alone acts on it and waits for the program before it prompts.  A shell with a trap
+        starts programs because of the signal; these are left alone.
 
         :param number: the number of ``INT`` or ``QUIT``.
         """
         if self._command is not None and not self._may_trap:
-            self._reactor.callLater(STRAGGLER_SECONDS, self._follow_key, self._command, number, STRAGGLER_LOOKS)
+            self._interrupted_by = number
+            self._reactor.callLater(STRAGGLER_SECONDS, self._follow_key, self._command, number, seconds_up())
 
-    def _follow_key(self, command: ShellCommand, number: int, looks: int) -> None:
-        if self._command is not command or self._watch.phase is not Phase.RUNNING:
+    def _follow_key(self, command: ShellCommand, number: int, typed_at: float, looks: int = STRAGGLER_LOOKS) -> None:
+        if self._watch.phase is Phase.RUNNING:
+            is_followed = self._command is command
+        else:
+            is_followed = self._watch.phase in {Phase.SETTLING, Phase.SYNCING}
+        newcomers = self.signals.newcomers(number, typed_at) if is_followed else None
+        if newcomers is None:
             return
-        newcomers = self.signals.newcomers(number)
-        if newcomers is not None:
-            self.signals.missed(newcomers, number)
-            if looks > 1:
-                self._reactor.callLater(STRAGGLER_SECONDS, self._follow_key, command, number, looks - 1)
+        left = self.signals.missed(newcomers, number)
+        if looks > 1:
+            self._reactor.callLater(STRAGGLER_SECONDS, self._follow_key, command, number, typed_at, looks - 1)
+        elif left and self._watch.phase is Phase.SYNCING:
+            self.signals.end_deaf(left, number)
 
     def interrupt(self, number: int) -> None:
         """Interrupt the command's processes, and the shell where it runs a built-in command or a loop.
 
         :param number: the number of ``INT`` or ``QUIT``.
         """
+        self.signals.remember_background()
         self.signals.signal_foreground(number)
         self._interrupt_group(number)
         self.watch_interrupt(number)
@@ -564,6 +576,8 @@ class ShellJob:
             if self.signals.is_starting(number):
                 self._interrupt = number  # what has begun by then is met with the next question
             self.signals.repeat_interrupt(number)
+            if self._watch.phase is Phase.RUNNING and not self._may_trap and self.signals.waits_alone():
+                self.process.transport.signal_group(number)  # it came right before a built-in command began to read
         try:
             self._talk.ask()
         except OSError as e:

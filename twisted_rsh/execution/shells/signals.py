@@ -12,7 +12,16 @@ from twisted_rsh.core.endings import Exited, Stopped
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.trees.table import TICKS_PER_SECOND, ProcessRecord, ProcessTable
 
-__all__ = ["INTERRUPTS", "MAX_DESCENDANTS", "MAX_STATUS_BYTES", "Identity", "ShellSignals", "status_of", "would_die"]
+__all__ = [
+    "INTERRUPTS",
+    "MAX_DESCENDANTS",
+    "MAX_STATUS_BYTES",
+    "Identity",
+    "ShellSignals",
+    "seconds_up",
+    "status_of",
+    "would_die",
+]
 
 MAX_DESCENDANTS = 4096
 """Processes that are looked for below one shell: the walk takes 30 us for each, and blocks the reactor so long."""
@@ -57,6 +66,7 @@ class ShellSignals:
         self._pid = pid
         self._table = table
         self._earlier: set[Identity] = set()
+        self._background: set[int] = set()
         self._suspended: set[tuple[Identity, int]] = set()
         self._list: int | None = None
         if table.lists_children:
@@ -122,22 +132,41 @@ class ShellSignals:
 
         :param number: the number of ``INT`` or ``QUIT``.
         """
-        self._send([record for record in self.descendants() or () if would_die(record.pid, number)], number)
+        found = [record for record in self.descendants() or () if record.group not in self._background]
+        self._send([record for record in found if would_die(record.pid, number)], number)
 
-    def newcomers(self, number: int) -> list[ProcessRecord] | None:
+    def remember_background(self) -> None:
+        """Leave the command's own background on a terminal alone when an interrupt is sent again.
+
+        Call it before the interrupt is sent or typed.  What the shell is just starting for the foreground is young and
+        still a copy of the shell: it takes the terminal before it becomes a program.  Everything else outside the
+        foreground is in the background.
+        """
+        group = self._transport.foreground_group()
+        young = (seconds_up() - NEWCOMER_SECONDS) * TICKS_PER_SECOND
+        self._background = {
+            record.group
+            for record in self.descendants() or ()
+            if group not in (None, record.group)
+            and record.group != self._pid
+            and (record.started < young or _command_line(record.pid) != _command_line(self._pid))
+        }
+
+    def newcomers(self, number: int, at: float) -> list[ProcessRecord] | None:
         """Look up the terminal's foreground processes if an interrupt may be lost on all of them.
 
-        :param number: the number of ``INT`` or ``QUIT``, which is about to be sent.
-        :returns: the processes, each of which has only just been started; none if they have ended meanwhile.  ``None``
-            if one of them is older or minds the signal, and where the system does not list children.
+        :param number: the number of ``INT`` or ``QUIT``.
+        :param at: when it is sent, or was typed, in seconds of :func:`seconds_up`.
+        :returns: the processes, each of which had only just been started at that time or was not yet; none if they
+            have ended meanwhile.  ``None`` if one of them is older or minds the signal, and where the system does not
+            list children.
         """
         group = self._transport.foreground_group()
         below = self.descendants()
         if group is None or below is None:
             return None
-        # A process that gets the terminal after this look gets the signal, too.
-        found = [record for record in below if group in (record.group, self._pid) and not record.is_dead]
-        since = (time.clock_gettime(time.CLOCK_BOOTTIME) - NEWCOMER_SECONDS) * TICKS_PER_SECOND
+        found = [record for record in below if record.group == group and not record.is_dead]
+        since = (at - NEWCOMER_SECONDS) * TICKS_PER_SECOND
         if any(record.started < since or self._has_met(record, number) for record in found):
             return None
         return found
@@ -160,6 +189,14 @@ class ShellSignals:
         self._send([record for record in left if would_die(record.pid, number)], number)
         return left
 
+    def end_deaf(self, records: Sequence[ProcessRecord], number: int) -> None:
+        """Kill the processes that block a signal: bash has left them so for good, and waits for them.
+
+        :param records: processes that the shell was starting when it acted on the signal itself.
+        :param number: the number of ``INT`` or ``QUIT``.
+        """
+        self._send([record for record in records if _has(record.pid, number, b"SigBlk")], signal.SIGKILL)
+
     def _has_met(self, record: ProcessRecord, number: int) -> bool:
         """Return whether a process runs a program that does not die of a signal."""
         try:
@@ -175,7 +212,7 @@ class ShellSignals:
         :returns: ``False`` where the system does not list children.
         """
         found = self.children() or set()
-        return any(_minds(pid, number) for pid, _ in found - self._earlier)
+        return any(_has(pid, number, b"SigCgt", b"SigBlk") for pid, _ in found - self._earlier)
 
     def _send(self, records: Sequence[ProcessRecord], number: int) -> None:
         """Send a signal to those of the processes that are still there and ours."""
@@ -233,6 +270,10 @@ class ShellSignals:
         if runs_command:
             found = [record for record in found if (record.pid, record.started) in self._earlier]
         return [record for record in found if not record.is_dead], max(0, len(pids) - most)
+
+    def waits_alone(self) -> bool:
+        """Return whether the shell waits for something and the command has no processes, as in a built-in `read`."""
+        return self.descendants() == [] and status_of(self._pid).get(b"State", b"").startswith(b"S")
 
     def is_suspended(self) -> bool:
         """Return whether a signal has suspended every process that the shell may be waiting for.
@@ -298,6 +339,20 @@ class ShellSignals:
         return [record for record in map(self._table.read, pids) if record is not None and record.parent == parent]
 
 
+def seconds_up() -> float:
+    """Return the seconds since the system started, with those asleep: the system dates processes by them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _command_line(pid: int) -> bytes:
+    """Read what a process was started with; nothing of one that has ended."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read(MAX_STATUS_BYTES)
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
 def would_die(pid: int, number: int) -> bool:
     """Return whether a process takes a signal's default action: it neither catches nor ignores nor blocks the signal.
 
@@ -312,10 +367,10 @@ def would_die(pid: int, number: int) -> bool:
     return all(mask is not None and not int(mask, 16) & 1 << (number - 1) for mask in masks)
 
 
-def _minds(pid: int, number: int) -> bool:
-    """Return whether a process blocks or catches a signal."""
+def _has(pid: int, number: int, *masks: bytes) -> bool:
+    """Return whether a signal is in one of a process's masks, which are fields of ``/proc/PID/status``."""
     status = status_of(pid)
-    return any(int(status.get(name, b"0"), 16) & 1 << (number - 1) for name in (b"SigCgt", b"SigBlk"))
+    return any(int(status.get(name, b"0"), 16) & 1 << (number - 1) for name in masks)
 
 
 def status_of(pid: int) -> dict[bytes, bytes]:
