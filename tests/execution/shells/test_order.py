@@ -51,21 +51,31 @@ async def test_steps(tmp_path: Path, kind: tuple[str, bool]) -> None:
     rig = ShellRig(tmp_path, *kind)
     await rig.ready()
     choice = [text for text in ODD if not ((text in READING and kind[1]) or (text == "return 3" and kind[0] == "dash"))]
+    lost = 0
     for number in range(300):
         if chance.random() < 0.12:
             command, owner = rig.begin(chance.choice(SLOW))
             await deferLater(reactor, chance.choice((0, 0, 0.001, 0.003, 0.03)))
             command.send_signal("INT")
             await owner.finished()
+            if kind[0] == "zsh" and owner.ending == Exited(1):  # zsh itself has ended (docs/shells.rst)
+                lost += 1
+                await rig.ended()
+                rig = ShellRig(tmp_path, *kind)
+                await rig.ready()
         else:
             await rig.run(chance.choice(choice))
-            await rig.run("set +xv")
+            owner = await rig.run("set +xv")
+        # A notice of a background job may begin before this command, and end within it.
+        begun = owner.stdout.rpartition(b"\n")[2]
         owner = await rig.run(f"echo token{number}")
-        lines = owner.stdout.replace(b"\r\n", b"\n").splitlines()
+        output = (begun if begun.startswith(b"[") else b"") + owner.stdout
+        lines = output.replace(b"\r\n", b"\n").splitlines()
         # On a terminal a shell prints notices of background jobs at any time.  The user's own hooks run at the prompt.
         own = [line for line in lines if not line.startswith(b"[") and line != b"noise"]
         assert own == [b"token%d" % number], (number, owner.stdout)
         assert owner.ending == Exited(0)
+    assert lost <= 2
     await rig.leave()
 
 

@@ -42,11 +42,12 @@ KEEPS = b"keeps"
 EDIT_AGAIN = b"\nif [[ -o vi ]]; then set -o vi; elif [[ -o emacs ]]; then set -o emacs; fi"
 """Has bash act on line editing that a text has switched."""
 
-FORGET = b"{ ( for _ in; do :; done ); } 2>/dev/null\n"
+FORGET = b"{ ( for _ in; do :; done ) || :; } 2>/dev/null\n"
 """A line that has bash forget a program that it was starting when an interrupt came.
 
-Bash 5 leaves its pipeline open then, and the next simple command, a built-in too, waits for the program and takes its
-status.  A subshell closes the pipeline, and no trap or trace meets it.  What bash says of the program goes nowhere.
+Bash 5 leaves its pipeline open then.  The program waits for that before it begins, and the next simple command, a
+built-in too, waits for the program and takes its status.  A subshell closes the pipeline, so that the program begins
+and can be interrupted; no trap or trace meets the line.  What bash says of the program goes nowhere.
 """
 
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
@@ -126,15 +127,17 @@ class BashLines:
             + b"{ exec <&%d %d>&-; %b%b; } 2>/dev/null\n" % (OWN_FD, OWN_FD, quiet, self._settled(carries=True))
         )
 
-    def recovery(self, *, carries: bool) -> bytes:
+    def recovery(self, number: int, *, carries: bool) -> bytes:
         """Return a line that reports, and after which bash reports again at its prompts.
 
         A text may have taken the hooks away, or may have switched line editing where bash does not act on it.
 
+        :param number: which question the report answers; it stands where other reports have the number of the line.
         :param carries: see :meth:`hooks`.
         """
         editing = b"[[ -o vi ]] && set -o vi; [[ -o emacs ]] && set -o emacs"
-        return b"%b; { %b; %b; } 2>/dev/null\n" % (self.report(b"Q"), editing, self.hooks(carries=carries))
+        answer = self.report(b"Q").replace(b"${LINENO-}", b"%d" % number)
+        return b"%b; { %b; %b; } 2>/dev/null\n" % (answer, editing, self.hooks(carries=carries))
 
     def aside(self, text_path: bytes, source: bytes) -> bytes:
         """Return the file of commands that runs a text at the prompt, behind which bash puts everything back.

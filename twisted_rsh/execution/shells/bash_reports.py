@@ -32,7 +32,7 @@ class BashReport(NamedTuple):
     :ivar status: ``$?``, 0 to 255.
     :ivar flags: ``$-``.
     :ivar options: ``$SHELLOPTS`` and what is carried behind it; in a ``T``, ``PIPESTATUS`` and ``$_``.
-    :ivar line: ``$LINENO``; empty where it is unset.
+    :ivar line: ``$LINENO``, empty where it is unset; in a ``Q`` the number of the question.
     """
 
     kind: bytes

@@ -129,7 +129,7 @@ class BashTalk:
         self._is_watched = self._has_traps = self._may_stop = not self._is_clean
         self._left_status = 0
         self._may_want_more = False
-        self._is_nothing = self._was_interrupted = False
+        self._is_nothing = self._was_interrupted = self._is_recovering = False
         self._prompts: set[bytes] = set()
         self._parts: tuple[bytes, ...] = ()
         self._last_word: bytes | None = None
@@ -209,9 +209,6 @@ class BashTalk:
             self._send_aside(text)
         elif self._records:
             self._stop_recording(text)
-        elif self._was_interrupted:
-            self._was_interrupted = False
-            self._do(FORGET, lambda: self._send(text))
         else:
             self._send(text)
         return self.number
@@ -227,7 +224,13 @@ class BashTalk:
             self.number += 1
             is_first = self._question is None
             self._question = self.number
-            self._terminal.write(b"\n" if is_first else self._lines.recovery(carries=self._has_history))
+            self._is_recovering = not is_first
+            if not is_first:
+                self._terminal.write(self._lines.recovery(self.number, carries=self._has_history))
+            elif self._was_interrupted and not self._records:
+                self._terminal.write(FORGET)
+            else:
+                self._terminal.write(b"\n")
 
     def is_in_step(self, report: Report) -> bool:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.is_in_step`."""
@@ -447,8 +450,10 @@ class BashTalk:
     def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
         if kind in PROMPTS:
             self._prompts.add(kind)
-        elif kind in b"AQ":
+        elif kind == b"A":
             self._inner_status = status
+        elif kind == b"Q":
+            self._question_answered(status, line)
         elif kind == b"B":
             self._begun()
         elif kind == b"D":
@@ -468,6 +473,14 @@ class BashTalk:
             self._is_keeping = KEEPS in options
             self._waiting = (status, flags, options, line)
             self._take_waiting()
+
+    def _question_answered(self, status: int, number: bytes) -> None:
+        """Take the answer to the last line that recovers; bash may have read an earlier one late."""
+        if number == b"%d" % (self._question or self._running or 0):
+            self._is_recovering = False
+            # Between commands the status may be that of the line before, which has bash forget a program.
+            if self._running is not None or not self._was_interrupted:
+                self._inner_status = status
 
     def _carry(self, carried: bytes) -> None:
         """Keep what the next text is to find in ``PIPESTATUS`` and ``$_``."""
@@ -508,7 +521,7 @@ class BashTalk:
             if carried and self._inner_status is None and not (self._is_aside or self._is_nothing):
                 self._carry(carried)
             self._ended(self._running, status)
-        elif self._question is not None and not is_repeated:
+        elif self._question is not None and not is_repeated and not self._is_recovering:
             number, self._question = self._question, None
             if self._inner_status is not None:
                 self._status, self._inner_status = self._inner_status, None
@@ -585,7 +598,7 @@ class BashTalk:
         if step in (1, 3):
             os.kill(self._pid, signal.SIGINT)
         elif step in (2, 4):
-            self._terminal.write(self._lines.recovery(carries=self._has_history))
+            self._terminal.write(self._lines.recovery(self._last_command, carries=self._has_history))
         else:
             self._listener.give_up(
                 "the shell cannot report any more: its bound of open files or its restrictions forbid it; it was ended"

@@ -450,7 +450,9 @@ class DashTalk:
     def _ask(self) -> None:
         self.number += 1
         later, self._later = self._later, b""
-        self._commands.write(later + self._report(b"r", self.number))
+        # The empty line has dash print what it has to say of jobs, before it answers that it is in step.
+        self._commands.write(later or b"\n")
+        self._commands.write(self._report(b"r", self.number))
         if self._check is None:
             self._check = self._reactor.callLater(SWALLOWED_SECONDS, self._check_answer)
 
