@@ -51,13 +51,12 @@ class ClientSession(Session):
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"there are {len(self._channels)} channels already")
         if number > MAX_CHANNEL_ID:
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, "the session has used all of its channel numbers")
-        if has_no_input and self._takes_run and Run.fits(request):
+        is_run = has_no_input and self._takes_run and Run.fits(request)
+        if is_run:
             closes = self._unclosed.pop() if self._unclosed else 0
             self._send_control(Run(channel=number, request=request, closes=closes))
-            is_run = True
         else:
             self._send_control(Open(channel=number, request=request))
-            is_run = False
         self._next_channel += 1
         self._channels[number] = channel = self._new_channel(number, request)
         if is_run:

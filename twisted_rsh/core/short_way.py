@@ -31,10 +31,6 @@ _DATA, _CREDIT, _END = Data.declaration.number, Credit.declaration.number, End.d
 _STREAMS = {int(stream): stream for stream in Stream}
 
 
-States = tuple[ChannelState, ...]
-"""Some states of a channel."""
-
-
 class StreamListener(Protocol):
     """A job, as far as its channel calls it about its streams."""
 
@@ -76,7 +72,7 @@ def encode_credit(channel: int, stream: Stream, limit: int, consumed: int) -> by
     return _CREDIT_FORM.pack(_CREDIT, channel, stream, limit, consumed)
 
 
-def deliver(channels: dict[int, Channel], inbox: ControlInbox, states: States, payload: bytes) -> bool:
+def deliver(channels: dict[int, Channel], inbox: ControlInbox, states: tuple[ChannelState, ...], payload: bytes) -> bool:
     """Give DATA, CREDIT or END to the listener of its channel, if nothing about it is unusual.
 
     :param channels: the channels of the session, by number.
@@ -111,7 +107,7 @@ def deliver(channels: dict[int, Channel], inbox: ControlInbox, states: States, p
     return True
 
 
-def _end(channels: dict[int, Channel], inbox: ControlInbox, states: States, payload: bytes) -> bool:
+def _end(channels: dict[int, Channel], inbox: ControlInbox, states: tuple[ChannelState, ...], payload: bytes) -> bool:
     if len(payload) != _END_FORM.size:
         return False
     _, sequence, number, stream, size = _END_FORM.unpack(payload)
