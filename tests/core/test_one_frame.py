@@ -192,7 +192,7 @@ def test_values_out_of_their_bounds(end: JobEnd, output: bytes) -> None:
 
 
 def test_a_folder_that_cannot_travel() -> None:
-    """A folder that is neither Unicode text nor escaped bytes is refused as EXIT refuses it; the request is answered."""
+    """A folder that is neither Unicode text nor escaped bytes is refused, as by EXIT; the request is answered."""
     pair = Pair()
     run(pair)
     with pytest.raises(LocalProtocolError, match="neither Unicode text nor escaped bytes"):

@@ -17,8 +17,8 @@ def encode_command(command: str) -> bytes | None:
     """Return the UTF-8 of a command, with the bytes that its escapes stand for.
 
     :param command: native text (PEP 383).
-    :returns: the bytes; ``None`` for a text that would not come back: one with a surrogate that escapes no byte, or with
-        escaped bytes that are text together.
+    :returns: the bytes; ``None`` for a text that would not come back: a surrogate in it escapes no byte, or the bytes
+        that it escapes are text together.
     """
     if command.isascii():
         return command.encode("ascii")

@@ -30,6 +30,9 @@ _END_FORM = struct.Struct("!BQIBQ")
 _DATA, _CREDIT, _END = Data.declaration.number, Credit.declaration.number, End.declaration.number
 _STREAMS = {int(stream): stream for stream in Stream}
 
+States = tuple[ChannelState, ...]
+"""Some states of a channel."""
+
 
 class StreamListener(Protocol):
     """A job, as far as its channel calls it about its streams."""
@@ -72,7 +75,7 @@ def encode_credit(channel: int, stream: Stream, limit: int, consumed: int) -> by
     return _CREDIT_FORM.pack(_CREDIT, channel, stream, limit, consumed)
 
 
-def deliver(channels: dict[int, Channel], inbox: ControlInbox, states: tuple[ChannelState, ...], payload: bytes) -> bool:
+def deliver(channels: dict[int, Channel], inbox: ControlInbox, states: States, payload: bytes) -> bool:
     """Give DATA, CREDIT or END to the listener of its channel, if nothing about it is unusual.
 
     :param channels: the channels of the session, by number.
@@ -107,7 +110,7 @@ def deliver(channels: dict[int, Channel], inbox: ControlInbox, states: tuple[Cha
     return True
 
 
-def _end(channels: dict[int, Channel], inbox: ControlInbox, states: tuple[ChannelState, ...], payload: bytes) -> bool:
+def _end(channels: dict[int, Channel], inbox: ControlInbox, states: States, payload: bytes) -> bool:
     if len(payload) != _END_FORM.size:
         return False
     _, sequence, number, stream, size = _END_FORM.unpack(payload)
