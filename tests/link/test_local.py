@@ -102,8 +102,9 @@ def test_a_server_that_greets_wrongly(vector: dict[str, str]) -> None:
 
 def test_greetings_in_crumbs() -> None:
     """Both ends take the other's frame byte by byte; a server that has another pin than expected is none."""
-    crumbs = Recorder(Clock())
-    wire = LocalWire(crumbs.clock)  # type: ignore[arg-type]  # a Clock
+    clock = Clock()
+    crumbs = Recorder(clock)
+    wire = LocalWire(clock)
     wire.connect(LocalServerLayer(crumbs, bytes(32), PEER))
     for byte in frame(ClientHello(bytes(32)).pack()) + frame(b"first"):
         assert crumbs.frames == []
@@ -349,9 +350,9 @@ def test_the_layers_of_both_ends_meet() -> None:
     """A real client and a real server export the same secrets, other ones on each link."""
     exported = set()
     for _ in range(2):
-        server = Recorder(Clock())
-        layer: Any = wrapped(server.clock, server, ServerTLS(identity().private_key, identity().certificate))  # type: ignore[arg-type]  # a Clock
-        wire = LocalWire(server.clock)  # type: ignore[arg-type]  # as above
+        clock = Clock()
+        layer = wrapped(clock, Recorder(clock), ServerTLS(identity().private_key, identity().certificate))
+        wire = LocalWire(clock)
         dialled = Dialled()
         wire.connect(layer)
         wire.arrive(dialled.wire.take())
