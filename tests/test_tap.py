@@ -180,7 +180,7 @@ def test_sftp(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: the operator chooses what serves files; what cannot is refused by its name."""
     for choice in ("system", "own", "off", "/bin/cat"):
         service: Any = service_of("--port", "0", "--config-dir", folder, "--sftp", choice)
-        assert service._factory.portal.realm._user._sftp == choice
+        assert service._factory.portal.realm._user._choices.sftp == choice
     assert "takes system, own, off or the absolute path of a program, not 'cat'" in refusal(capfd, "--sftp", "cat")
     for path in (folder, "/bin"):
         assert f"--sftp '{path}' is not a program that can be run" in refusal(capfd, "--sftp", path)

@@ -28,6 +28,7 @@ from twisted_rsh.core.messages import AuthFail, AuthOk, Data, Goodbye, Open, Una
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import ILimitedUser, IShellUser
 from twisted_rsh.server.invitations import Invitations
@@ -323,6 +324,17 @@ def test_limits_of_a_local_user(rig: Rig) -> None:
     bounds = limited._bounds
     assert (bounds.cpu, bounds.memory, bounds.processes, bounds.bounds) == (5, 2**20, 9, None)
     assert not user._bounds.are_set
+
+
+def test_the_server_s_limits_change(rig: Rig) -> None:
+    """Limits that the server gets later hold for the jobs of a key with limits of its own, too."""
+    user = LocalUser(rig.clock, Account.current({}))
+    limited = user.limit(cpu=5, memory=None, processes=10)
+    user.change_choices(UsageLimits(cpu=9, processes=3), "off")
+    assert limited._bounds == UsageLimits(cpu=5, processes=3)
+    assert limited._choices.sftp == "off"
+    user.change_choices(None, "own")
+    assert limited._bounds == UsageLimits(cpu=5, processes=10)
 
 
 # The observer.
