@@ -198,7 +198,7 @@ def test_options() -> None:
 
 
 def test_a_granted_server() -> None:
-    """A server's certificate is for hosts, which may have wildcards; its restrictions are none that is known."""
+    """A server's certificate is for hosts, which may have wildcards; one with a restriction does not count."""
     certificate = parse_certificate(
         certify(BLOB, kind=SERVER, principals=[b"build.example.org", b"*.lab", b"10.0.0.?"])
     )
@@ -210,6 +210,13 @@ def test_a_granted_server() -> None:
     restricted = certify(BLOB, kind=SERVER, critical=((b"force-command", option(b"ls")),))
     with pytest.raises(NotGranted, match="critical option 'force-command' is not known"):
         grant_server(parse_certificate(restricted), "alice", NOW)
+
+
+def test_a_pattern_with_many_wildcards() -> None:
+    """A name with wildcards that fit in very many ways is compared at once."""
+    certificate = parse_certificate(certify(BLOB, kind=SERVER, principals=[b"*a" * 30 + b"*b"]))
+    with pytest.raises(NotGranted, match="and not for"):
+        grant_server(certificate, "a" * 250, NOW)
 
 
 def test_a_login_with_a_certificate() -> None:

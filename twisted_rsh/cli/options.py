@@ -10,10 +10,10 @@ from twisted_rsh.cli.arguments import OPTIONS, Arguments, parse_arguments
 from twisted_rsh.cli.config_file import Configuration, Subject
 from twisted_rsh.cli.destination import UsageError, parse_host
 from twisted_rsh.cli.keywords import Settings
-from twisted_rsh.cli.patterns import matches, matches_any
 from twisted_rsh.cli.tokens import Names, expand, expand_path
 from twisted_rsh.cli.values import TerminalWish, parse_log_level
 from twisted_rsh.client.status import printable
+from twisted_rsh.core.patterns import matches, matches_any
 from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.core.values import dataclass

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import enum
-import re
 from collections.abc import Collection
 
 from twisted_rsh.core.errors import Error
+from twisted_rsh.core.patterns import matches
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import BadKeyFile, read_trusted_file
 from twisted_rsh.trust.ssh_keys import (
@@ -36,7 +36,6 @@ __all__ = [
     "grant_server",
     "grant_user",
     "is_certificate",
-    "matches",
     "parse_certificate",
     "read_certificate",
 ]
@@ -240,12 +239,13 @@ def grant_server(certificate: Certificate, host: str, now: float) -> None:
 
     :param certificate: the certificate, whose holder has proven to have the key.
     :param host: the name or address that the server was looked for under.  A name in the certificate may have the
-        wildcards ``*`` and ``?``, as with OpenSSH.
+        wildcards ``*`` and ``?``, as with OpenSSH; capitals do not count.
     :param now: the time in seconds since 1970.
     :raises NotGranted: it is not.
     """
     _check(certificate, CertificateKind.SERVER, now)
-    if not any(matches(pattern, host) for pattern in certificate.principals):
+    name = host.lower()
+    if not any(matches(pattern.lower(), name) for pattern in certificate.principals):
         raise NotGranted(f"it is for {_names(certificate)}, and not for {host!a}")
     _refuse_unknown(dict(certificate.critical_options))
 
@@ -280,21 +280,3 @@ def _option(options: dict[str, bytes], name: str) -> str | None:
 def _refuse_unknown(options: dict[str, bytes]) -> None:
     if options:
         raise NotGranted(f"its critical option {min(options)!a} is not known here")
-
-
-def matches(pattern: str, host: str) -> bool:
-    """Tell whether a name of a host is one of a pattern; capitals do not count.
-
-    :param pattern: the pattern, in which ``*`` stands for any characters and ``?`` for one.
-    :param host: the name.
-    """
-    wild = {"*": ".*", "?": "."}
-    return re.fullmatch("".join(wild.get(c) or re.escape(c) for c in pattern.lower()), host.lower()) is not None
-
-
-_LEAST_CHARACTERS = 68
-"""Characters of Base64 that the shortest key has, an Ed25519 key: lines without a key take next to no time."""
-
-_AUTHORITY = re.compile(
-    rb'cert-authority(?:,principals="(?P<names>[^"\\]*)")?[ \t]+(?P<type>[^ \t]+)[ \t]+(?P<key>[^ \t]+)'
-)
