@@ -166,7 +166,7 @@ def test_a_certificate_for_nobody() -> None:
     """A certificate without names, which OpenSSH takes for one of everybody, lets nobody in."""
     for kind in (USER, SERVER):
         certificate = parse_certificate(certify(BLOB, principals=[], kind=kind))
-        with pytest.raises(NotGranted, match="it names nobody"):
+        with pytest.raises(NotGranted, match="it has no name of a user or a host"):
             grant_user(certificate, {"alice"}, NOW) if kind == USER else grant_server(certificate, "host", NOW)
 
 

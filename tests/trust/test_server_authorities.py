@@ -67,7 +67,7 @@ KEY = ServerKey.generate()
         ({}, ""),
         ({"principals": [b"127.*", b"other"]}, ""),
         ({"principals": [b"build"]}, "it is for 'build', and not for '127.0.0.1'"),
-        ({"principals": []}, "it names nobody"),
+        ({"principals": []}, "it has no name of a user or a host"),
         ({"kind": 1}, "it is one of a user, and not of a server"),
         ({"after": 2_000}, "it is not valid yet"),
         ({"before": 1_000}, "it has expired"),

@@ -1,7 +1,7 @@
 """Certificates of an SSH certification authority, for users and for servers (OpenSSH's ``PROTOCOL.certkeys``).
 
 A certificate says of a key, in the name of an authority: who its holder is, from when to when, and with which
-restrictions.  The reader is as strict as that of keys: each length in range, nothing left over, no option twice.
+restrictions.  The reader is strict: each length is in range, nothing is left over, and no option comes twice.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from twisted_rsh.core.patterns import matches
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import BadKeyFile, read_trusted_file
 from twisted_rsh.trust.ssh_keys import (
+    CERTIFICATE_SUFFIX,
     KEY_PARTS,
     BadKey,
     BadSignature,
@@ -46,9 +47,7 @@ MAX_CERTIFICATE_BYTES = 4 * 1024
 MAX_PRINCIPALS = 256
 """Names that a certificate may be for, as in OpenSSH."""
 
-_SUFFIX = b"-cert-v01@openssh.com"
-
-_KEY_TYPES = {key_type.removesuffix(b"@openssh.com") + _SUFFIX: key_type for key_type in KEY_PARTS}
+_KEY_TYPES = {key_type.removesuffix(b"@openssh.com") + CERTIFICATE_SUFFIX: key_type for key_type in KEY_PARTS}
 """The type of the key in each type of certificate."""
 
 
@@ -75,7 +74,7 @@ class Certificate:
     :ivar serial: its number; 0 where the authority does not number them.
     :ivar kind: what it is for.
     :ivar key_id: the authority's words for the holder; bytes that are not UTF-8 are surrogate escapes.
-    :ivar principals: the names that it is for; none at all for any name, which is not accepted here.
+    :ivar principals: the names that it is for.  OpenSSH takes none at all for any name; here it is refused.
     :ivar valid_after: the first second at which it is valid, since 1970.
     :ivar valid_before: the first second at which it is not valid any more.
     :ivar critical_options: names and values of the restrictions.  A reader that does not know one refuses.
@@ -254,7 +253,7 @@ def _check(certificate: Certificate, kind: CertificateKind, now: float) -> None:
     if certificate.kind is not kind:
         raise NotGranted(f"it is one of a {certificate.kind.name.lower()}, and not of a {kind.name.lower()}")
     if not certificate.principals:
-        raise NotGranted("it names nobody: make one with ssh-keygen -n")
+        raise NotGranted("it has no name of a user or a host: make one with ssh-keygen -n")
     if now < certificate.valid_after:
         raise NotGranted("it is not valid yet")
     if now >= certificate.valid_before:
