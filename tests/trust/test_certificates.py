@@ -223,15 +223,15 @@ def test_a_login_with_a_certificate() -> None:
     """A login signs the certificate with its key; the key that is proven has the certificate with it."""
     blob = certify(BLOB)
     signed = signature("ssh-ed25519", login_bytes("ssh-ed25519", blob=blob))
-    good = {"exporter": EXPORTER, "server_spki_sha256": SPKI, "user": "alice"}
-    key = verify_login(blob, "ssh-ed25519", signed, exporter=EXPORTER, server_spki_sha256=SPKI, user="alice")
+    good: dict[str, Any] = {"exporter": EXPORTER, "server_spki_sha256": SPKI, "user": "alice"}
+    key = verify_login(blob, "ssh-ed25519", signed, **good)
     assert key.blob == BLOB
     assert key.certificate == parse_certificate(blob)
     plain = signature("ssh-ed25519", login_bytes("ssh-ed25519"))
     other = signature("ssh-ed25519", login_bytes("ssh-ed25519", blob=blob), which=1)
     for bad in (plain, other):
         with pytest.raises(BadSignature):
-            verify_login(blob, "ssh-ed25519", bad, **good)  # type: ignore[arg-type]
+            verify_login(blob, "ssh-ed25519", bad, **good)
 
 
 def authorities(text: str, *, plain: bool = False) -> list[KeyOptions]:

@@ -8,6 +8,7 @@ signature a server could name the key of another server, to which its clients wo
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -147,10 +148,8 @@ def finish_rotation(config: ConfigFolders) -> ServerKey:
 
 
 def _forget(config: ConfigFolders) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(config.next_server_key_path)
-    except FileNotFoundError:
-        return
 
 
 def _message(exporter: bytes, pin: bytes, next_pin: bytes) -> bytes:

@@ -114,10 +114,11 @@ def _read_certificate(path: str, key: ec.EllipticCurvePrivateKey) -> x509.Unreco
         return None
     # Only here: few servers have one, and a client never.
     from twisted_rsh.trust.certificates import CertificateKind, read_certificate
-    from twisted_rsh.trust.server_authorities import ssh_blob, wrap_certificate
+    from twisted_rsh.trust.server_authorities import wrap_certificate
+    from twisted_rsh.trust.ssh_keys import encode_public_key
 
     certificate = read_certificate(path)
-    if certificate.key.blob != ssh_blob(key.public_key()) or certificate.kind is not CertificateKind.SERVER:
+    if certificate.key.blob != encode_public_key(key.public_key()) or certificate.kind is not CertificateKind.SERVER:
         raise BadKeyFile(
             path,
             "is no server's certificate of the key beside it",

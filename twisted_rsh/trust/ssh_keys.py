@@ -49,6 +49,7 @@ __all__ = [
     "check_public_key",
     "decode_mpint",
     "encode_mpint",
+    "encode_public_key",
     "encode_string",
     "is_key_type",
     "parse_public_key",
@@ -230,10 +231,8 @@ def parse_public_key(blob: bytes) -> PublicKey:
         raise BadKey(_MALFORMED) from error
     # One key must have one encoding and so one fingerprint: encode the key again and compare.  The checks have left an
     # authenticator's key one encoding.
-    if not isinstance(key, _AuthenticatorKey):
-        line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        if base64.b64decode(line.split(b" ")[1]) != blob:
-            raise BadKey(_NOT_CANONICAL)
+    if not isinstance(key, _AuthenticatorKey) and encode_public_key(key) != blob:
+        raise BadKey(_NOT_CANONICAL)
     return PublicKey(key_type.decode("ascii"), blob, algorithms, key)
 
 
@@ -392,6 +391,11 @@ def parse_public_line(line: bytes) -> bytes | None:
     except (ValueError, BadKey):
         return None
     return blob if is_key and base64.b64encode(blob) == encoded else None
+
+
+def encode_public_key(key: Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> bytes:
+    """Encode a public key in SSH's wire format."""
+    return base64.b64decode(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split(b" ")[1])
 
 
 def encode_string(data: bytes) -> bytes:
