@@ -412,10 +412,8 @@ class _Assembly:
         named = self._settings.get("agent", "SSH_AUTH_SOCK")
         if named.lower() == "none":
             return None
-        if named == "SSH_AUTH_SOCK":
-            return os.environ.get(named) or None
-        if named.startswith("$") and not named.startswith("${"):
-            return os.environ.get(named[1:]) or None
+        if named == "SSH_AUTH_SOCK" or (named.startswith("$") and not named.startswith("${")):
+            return os.environ.get(named.removeprefix("$")) or None
         return expand_path(named, self._names)
 
     def _environment(self) -> tuple[tuple[str, str], ...]:
