@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import BadKeyFile, create_private_file, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.known_servers import BadKnownServers, KnownServers
+from twisted_rsh.trust.rotation import begin_rotation, finish_rotation
 from twisted_rsh.trust.server_authorities import SSH_CERTIFICATE, ServerAuthorities, wrap_certificate
 from twisted_rsh.trust.server_key import ServerKey, _make_certificate, load_or_create_server_key
 from twisted_rsh.trust.ssh_keys import public_line
@@ -152,6 +154,18 @@ def test_the_file_of_the_server(config: ConfigFolders) -> None:
         put_certificate(config, bad)
         with pytest.raises(BadKeyFile, match=r"key-cert\.pub .*; "):
             load_or_create_server_key(config)
+
+
+def test_a_rotation(config: ConfigFolders) -> None:
+    """A rotation does not end while the file has the certificate of the old key, with which no server would start."""
+    current, following = begin_rotation(config)
+    put_certificate(config, certified(current))
+    with pytest.raises(BadKeyFile, match=re.escape(f"of the key {following.fingerprint}; ")):
+        finish_rotation(config)
+    assert load_or_create_server_key(config).spki_sha256 == current.spki_sha256
+    put_certificate(config, certified(following))
+    finish_rotation(config)
+    assert load_or_create_server_key(config).spki_sha256 == following.spki_sha256
 
 
 @pytest.mark.parametrize("is_vouched_for", [True, False])
