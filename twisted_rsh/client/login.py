@@ -71,7 +71,7 @@ async def log_in(
     :param limits: how often to ask the server for a sign of life; the server announces the other limits.
     :param invitation: lets the key in that may not log in yet; ``None`` for one that may.
     :param other_keys: returns the keys to try when the server has refused that one, as many as a link may try; ``None``
-        for none.  An agent that fails it is named in the error.
+        for none.  If an agent cannot say its keys, the error names the agent.
     :returns: the session; the link carries it.
     :raises twisted_rsh.client.errors.LoginRefused: the server does not let this user in with this key.
     :raises twisted_rsh.client.errors.ServerUnavailable: the server cannot serve this client now.

@@ -110,7 +110,7 @@ class KnownServers:
 
         :param host: its name or address; capitals do not count.
         :param port: its TCP port.
-        :returns: their keys in SSH's wire format; mostly nothing.
+        :returns: their keys in SSH's wire format; mostly none.
         """
         try:
             data = read_trusted_file(self.path, MAX_KNOWN_SERVERS_BYTES)

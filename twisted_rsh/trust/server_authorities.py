@@ -32,7 +32,7 @@ def wrap_certificate(blob: bytes) -> x509.UnrecognizedExtension:
 
 
 class ServerAuthorities:
-    """The authorities that vouch for one server, as far as a client believes them.
+    """The authorities that a client lets vouch for one server.
 
     :param keys: their keys in SSH's wire format.
     :param host: the name or address that the client looks for.
@@ -48,7 +48,7 @@ class ServerAuthorities:
         """Say why the certificate of a TLS server does not make it the server that is looked for.
 
         :param der: the certificate, any bytes at all.
-        :returns: a sentence without its subject; nothing if one of the authorities vouches for the server's key.
+        :returns: the rest of a sentence; empty if one of the authorities vouches for the server's key.
         """
         try:
             certificate = self._read(der)
