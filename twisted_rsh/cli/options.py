@@ -10,10 +10,10 @@ from twisted_rsh.cli.arguments import OPTIONS, Arguments, parse_arguments
 from twisted_rsh.cli.config_file import Configuration, Subject
 from twisted_rsh.cli.destination import UsageError, parse_host
 from twisted_rsh.cli.keywords import Settings
-from twisted_rsh.cli.patterns import matches, matches_any
 from twisted_rsh.cli.tokens import Names, expand, expand_path
 from twisted_rsh.cli.values import TerminalWish, parse_log_level
 from twisted_rsh.client.status import printable
+from twisted_rsh.core.patterns import matches, matches_any
 from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.core.values import dataclass
@@ -412,10 +412,8 @@ class _Assembly:
         named = self._settings.get("agent", "SSH_AUTH_SOCK")
         if named.lower() == "none":
             return None
-        if named == "SSH_AUTH_SOCK":
-            return os.environ.get(named) or None
-        if named.startswith("$") and not named.startswith("${"):
-            return os.environ.get(named[1:]) or None
+        if named == "SSH_AUTH_SOCK" or (named.startswith("$") and not named.startswith("${")):
+            return os.environ.get(named.removeprefix("$")) or None
         return expand_path(named, self._names)
 
     def _environment(self) -> tuple[tuple[str, str], ...]:
