@@ -86,14 +86,13 @@ def event_entry(event: ServerEvent, form: TextForm) -> dict[str, Any] | None:
         case Refusal(kind=kind, peer=peer, detail=detail):
             return {"event": "refused", "reason": kind.value, "peer": _short(peer), "detail": _short(detail)}
         case JobBegan(request=request):
-            limits = {name: getattr(request, name) for name in ("timeout", "max_output", "max_cpu", "max_memory")}
             return {
                 **_of("job-began", event.session, event.peer),
                 "job": event.channel,
                 "kind": request.kind,
                 "in_shell": request.in_shell,
                 "terminal": request.terminal is not None,
-                "limits": {name: value for name, value in limits.items() if value is not None},
+                "limits": request.limits,
                 **_text(request, form),
             }
         case JobFinished(end=end):
@@ -185,13 +184,14 @@ ENDING_KINDS = {
 def _text(request: JobRequest, form: TextForm) -> dict[str, Any]:
     if form is TextForm.NONE:
         return {}
-    words = request.argv
-    texts = (request.command, request.shell, request.subsystem)
-    text = "\0".join(words) if words is not None else next(text for text in texts if text is not None)
+    shown = request.text
+    text = shown if isinstance(shown, str) else "\0".join(shown)
     if form is TextForm.HASH:
         return {"sha256": hashlib.sha256(_bytes_of(text)).hexdigest()}
-    is_cut = len(text) > MAX_TEXT_CHARACTERS or (words is not None and len(words) > MAX_WORDS)
-    return {"text": _short(text, MAX_TEXT_CHARACTERS) if words is None else _short_words(words), "cut": is_cut}
+    is_cut = len(text) > MAX_TEXT_CHARACTERS
+    if isinstance(shown, str):
+        return {"text": _short(shown, MAX_TEXT_CHARACTERS), "cut": is_cut}
+    return {"text": _short_words(shown), "cut": is_cut or len(shown) > MAX_WORDS}
 
 
 def _bytes_of(text: str) -> bytes:
