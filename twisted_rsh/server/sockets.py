@@ -89,9 +89,16 @@ class SocketPort(unix.Port):
             return
         if not stat.S_ISSOCK(mode):
             raise FileExistsError(errno.EEXIST, "a file that is no socket has that name")
-        if _is_served(self._path):
+        if not self.may_replace():
             raise OSError(errno.EADDRINUSE, "a server listens there")
         os.unlink(self._path)
+
+    def may_replace(self) -> bool:
+        """Tell whether a socket of the same name goes: here, if no process listens on it.
+
+        :raises OSError: that cannot be found out, as with a socket of another user's.
+        """
+        return not _is_served(self._path)
 
     def createInternetSocket(self) -> socket.socket:
         """Return a socket; Twisted calls this."""
