@@ -39,7 +39,7 @@ from twisted_rsh.configuration.option_values import (
     read_text_form,
     whole_number,
 )
-from twisted_rsh.configuration.running import RunningConfiguration, job_bounds, service_options
+from twisted_rsh.configuration.running import RunningConfiguration
 from twisted_rsh.configuration.server_conf import ConfMistake
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT, OUTPUTS
@@ -426,13 +426,13 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             check_interfaces(options["interfaces"] or default_interfaces(), options["port"])
         control_group = ControlGroup() if options["cgroups"] == "auto" else None
         trees = JobTrees(reactor, owns_process=True, control_group=control_group)
-        observers = _observers(reactor, options)
+        configuration = RunningConfiguration(options, endpoints, _observers(reactor, options))
         portal = local_portal(
             reactor,
             config,
             account,
             trees,
-            job_bounds(options),
+            configuration.job_bounds(),
             options["sftp"],
             _ssh_path(options, account),
             options["revoked-keys"],
@@ -443,9 +443,9 @@ def makeService(options: Options, reactor: Any = None) -> Service:
             cast("IReactorTCP", reactor),
             portal,
             config,
-            service_options(options, endpoints, observers),
+            configuration.service_options(),
             user=cast("SingleUserRealm", portal.realm).user,
-            reread=RunningConfiguration(options, endpoints, observers).reread,
+            reread=configuration.reread,
         )
     except NoMetricsLibrary as error:
         refuse_to_start(f"--metrics: {error}")
