@@ -73,6 +73,19 @@ class SocketPort(unix.Port):
         except (OSError, ValueError) as error:
             raise CannotListenError(None, os.fsencode(self._path), error) from error
 
+    def check(self) -> None:
+        """Find out whether the socket can be made, and leave nothing but a free name.
+
+        :raises OSError: it cannot be made, as for :meth:`startListening`.
+        :raises ValueError: its path is too long.
+        """
+        check_length(self._path)
+        with _locked(os.path.dirname(self._path)):
+            self._remove_left_behind()
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.bind(self._path)
+            os.unlink(self._path)
+
     def _listen(self) -> None:
         try:
             unix.Port.startListening(self)
@@ -139,7 +152,9 @@ class AdoptedSocketPort(unix.Port):
 
 @implementer(IStreamServerEndpoint)
 class SocketServerEndpoint:
-    """A Unix socket to listen on.
+    """A Unix socket of the user's own to listen on.
+
+    It takes the place of a socket that a killed program has left, and of no other file.
 
     :param reactor: the reactor.
     :param path: the socket's path.
@@ -148,6 +163,15 @@ class SocketServerEndpoint:
     def __init__(self, reactor: Any, path: str) -> None:
         self._reactor = reactor
         self._path = path
+
+    def check(self) -> None:
+        """Find out whether the socket can be made, as before the program becomes a daemon.
+
+        :raises OSError: it cannot be made: another program listens there, another kind of file has the name, or the
+            system does not allow it.
+        :raises ValueError: the path is too long.
+        """
+        SocketPort(self._path, None, self._reactor).check()
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen.
