@@ -27,6 +27,7 @@ from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.configuration.running import RunningConfiguration
 from twisted_rsh.configuration.server_conf import ConfMistake
 from twisted_rsh.configuration.server_options import ServerOptions
+from twisted_rsh.core.errors import one_line
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.processes.spawn import UnsupportedSystem
 from twisted_rsh.execution.trees.control_group import ControlGroup
@@ -37,7 +38,7 @@ from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.listening import check_interfaces, default_interfaces
 from twisted_rsh.server.portal import SingleUserRealm, local_portal
 from twisted_rsh.server.sockets import DEFAULT_MODE, SocketReactor
-from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe, escape
+from twisted_rsh.server.stand_alone import USAGE_STATUS, StandAloneService, describe
 from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.private_memory import hide_memory
@@ -113,10 +114,10 @@ def check(options: Options) -> NoReturn:
     except (FileProblem, OSError, ValueError) as error:
         refuse_to_start(describe(error), FAULT_STATUS)
     for fault in faults:
-        print(f"twisted-rsh: {escape(fault)}", file=sys.__stderr__, flush=True)
+        print(f"twisted-rsh: {one_line(fault)}", file=sys.__stderr__, flush=True)
     if not faults:
         file = options.conf_path if options.conf_was_read else "no file of options"
-        print(f"good: {escape(str(file))}; {key}")
+        print(f"good: {one_line(str(file))}; {key}")
     raise SystemExit(FAULT_STATUS if faults else 0)
 
 

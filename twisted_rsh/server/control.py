@@ -57,7 +57,7 @@ class NextSessions(amp.Command):
     """
 
     arguments = [(b"after", amp.Integer())]  # noqa: RUF012 - as above
-    response = [(b"sessions", amp.Unicode()), (b"last", amp.Integer()), (b"more", amp.Boolean())]  # noqa: RUF012
+    response = [(b"sessions", amp.Unicode()), (b"last", amp.Integer()), (b"more", amp.Boolean())]  # noqa: RUF012 - as above
 
 
 class EndSession(amp.Command):
