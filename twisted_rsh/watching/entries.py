@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from twisted_rsh import Ending
 from twisted_rsh.server import (
     JobBegan,
     JobFinished,
@@ -30,7 +31,6 @@ from twisted_rsh.server import (
 )
 
 __all__ = [
-    "ENDING_KINDS",
     "MAX_LINE_BYTES",
     "MAX_TEXT_CHARACTERS",
     "SCHEMA_VERSION",
@@ -158,27 +158,15 @@ def _of(event: str, session: SessionInfo, peer: str) -> dict[str, Any]:
     }
 
 
-def _ending(ending: Any) -> dict[str, Any]:
-    """Return an ending as an object: the name of its class, and its members."""
-    members = {"kind": ENDING_KINDS[type(ending).__name__]}
+def _ending(ending: Ending) -> dict[str, Any]:
+    """Return an ending as an object: its kind, and its members."""
+    members: dict[str, Any] = {"kind": ending.kind}
     for field in dataclasses.fields(ending):
         value = getattr(ending, field.name)
         members[field.name] = value.value if isinstance(value, enum.Enum) else value
         if isinstance(value, str):
             members[field.name] = _short(value)
     return members
-
-
-ENDING_KINDS = {
-    "Exited": "exited",
-    "Signalled": "signalled",
-    "TimedOut": "timed-out",
-    "LimitReached": "limit",
-    "Stopped": "stopped",
-    "Refused": "refused",
-    "OutcomeUnknown": "unknown",
-}
-"""The kind of each ending by the name of its class, as the protocol names it."""
 
 
 def _text(request: JobRequest, form: TextForm) -> dict[str, Any]:
