@@ -110,8 +110,9 @@ def ask_portal(portal: Portal, credentials: VerifiedKey | VerifiedPeer) -> Defer
     def admit(answer: object) -> object:
         reason = credentials.policy.why_not(credentials.address, time.time())
         if reason is not None:
-            if isinstance(answer, tuple) and callable(answer[-1]):
-                answer[-1]()
+            match answer:
+                case (_, _, logout) if callable(logout):
+                    logout()
             raise UnauthorizedLogin(reason)
         return answer
 
