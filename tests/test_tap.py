@@ -19,6 +19,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 
 from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
+from twisted_rsh.configuration.server_options import MAX_JOB_PROCESSES, MIN_JOB_MEMORY
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.table import ProcessTable
@@ -36,7 +37,7 @@ from twisted_rsh.server.capacity import (
 from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.stand_alone import describe
-from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, _Endpoint, makeService
+from twisted_rsh.tap import Options, _Endpoint, makeService
 from twisted_rsh.trust.cred import IVerifiedKey
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
