@@ -76,7 +76,7 @@ class SocketPort(unix.Port):
         :raises ValueError: its path is too long.
         """
         check_length(self._path)
-        with _locked(os.path.dirname(self._path)):
+        with locked_folder(os.path.dirname(self._path), LOCK_SECONDS):
             self._remove_left_behind()
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.bind(self._path)
