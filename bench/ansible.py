@@ -30,9 +30,8 @@ from bench.surroundings import (
     user_name,
 )
 from twisted_rsh.ansible.__main__ import PLUGINS
-from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.records import read_record
+from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["main"]
 
@@ -81,10 +80,9 @@ def _hosts(folder: Path, plugin: str, count: int) -> Iterator[dict[str, object]]
             settings: dict[str, object] = {"ansible_host": "127.0.0.1", "ansible_port": port}
             if plugin == "twisted_rsh":
                 settings["ansible_twisted_rsh_config_dir"] = str(home)
-                record = read_record(ConfigFolders.at(str(home)), port)
-                assert record is not None  # the server runs
                 # So that it takes TCP and TLS, as between machines, and not the Unix socket of the account.
-                settings["ansible_twisted_rsh_fingerprint"] = format_fingerprint(record.spki_sha256)
+                key = load_or_create_server_key(ConfigFolders.at(str(home)))
+                settings["ansible_twisted_rsh_fingerprint"] = key.fingerprint
             else:
                 settings["ansible_ssh_private_key_file"] = client_key_path(str(home))
                 settings["ansible_ssh_common_args"] = f"-o UserKnownHostsFile={known_hosts_path(str(home))}"

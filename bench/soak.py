@@ -27,7 +27,6 @@ from bench.soak_load import Load
 from bench.surroundings import clean_up_when_ended, prepare
 from bench.trend import trend
 from twisted_rsh.manage.__main__ import SessionOptions, manage_sessions
-from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
@@ -99,7 +98,7 @@ class _Server:
 
 
 async def _soak(reactor: Any, options: argparse.Namespace, folder: str, pid: int, port: int) -> dict[str, Any]:
-    fingerprint = format_fingerprint(load_or_create_server_key(ConfigFolders.at(folder)).spki_sha256)
+    fingerprint = load_or_create_server_key(ConfigFolders.at(folder)).fingerprint
     server, load = _Server(reactor, folder, pid), Load(reactor, folder, port, fingerprint)
     before = children(pid)
     load.start()

@@ -26,9 +26,8 @@ from bench.delaying import delaying
 from bench.report import describe_machine, find_versions
 from bench.servers.starting import OPENSSH, OURS, Site, find_sshd, running
 from bench.surroundings import ROOT, clean_up_when_ended, environment, prepare, user_name
-from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.records import read_record
+from twisted_rsh.trust.server_key import load_or_create_server_key
 
 __all__ = ["main"]
 
@@ -114,12 +113,10 @@ def _ssh(folder: str, port: int) -> Client:
 def _far_runs(options: argparse.Namespace, folder: str, port: int, ssh_port: int) -> dict[str, list[Run]]:
     """Run ``trsh``, and ``ssh`` unless its port is 0, over a way that is far."""
     way = (options.ms / 1000, 0.0, 0.0, 1)
-    record = read_record(ConfigFolders.at(folder), port)
-    assert record is not None  # the server runs
     with contextlib.ExitStack() as stack:
         far_port = stack.enter_context(delaying(folder, port, *way))
-        pin = format_fingerprint(record.spki_sha256)
-        words = ["--config-dir", folder, "--fingerprint", pin, "-p", str(far_port), HOST, "true"]
+        fingerprint = load_or_create_server_key(ConfigFolders.at(folder)).fingerprint
+        words = ["--config-dir", folder, "--fingerprint", fingerprint, "-p", str(far_port), HOST, "true"]
         clients = {SUBJECT: Client([sys.executable, "-m", "twisted_rsh.client", *words], environment(folder))}
         if ssh_port:
             clients[PEER] = _ssh(folder, stack.enter_context(delaying(folder, ssh_port, *way)))

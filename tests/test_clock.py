@@ -261,7 +261,7 @@ for another one to change a file sleeps; a server does not wait (`lock_seconds`)
 """
 
 CALENDAR = {
-    "server/job.py: time.time",
+    "server/job_line.py: time.time",
     "server/link.py: time.time",
     "server/portal.py: time.time",
     "server/sessions.py: time.time",

@@ -66,18 +66,7 @@ LAYERS = {
     # On top of the server, as an application's own observers would be: its public names, and the seams.
     "watching": {"watching", "", "server", "interfaces"},
     "configuration": {"configuration", "watching", "server", "log_level", *EXECUTION, "trust", "core", "interfaces"},
-    "tap": {
-        "watching",
-        "configuration",
-        "log_level",
-        "server",
-        "clock",
-        "link",
-        *EXECUTION,
-        "trust",
-        "core",
-        "interfaces",
-    },
+    "tap": {"watching", "configuration", "log_level", "server", "clock", *EXECUTION, "trust", "core", "interfaces"},
     # A program of its own that a job runs: it knows bytes and files, and nothing of this protocol.
     "files": {"files"},
     # The programs: nothing imports them.

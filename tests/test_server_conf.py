@@ -387,7 +387,8 @@ def bounds_of(service: Any) -> tuple[Any, ...]:
         *(factory.options.limits.keepalive_interval, admission._strangers.maximum, admission._strangers.start),
         *(admission._per_source, factory.strangers._punishes, factory.sessions._max, factory.sessions._max_per_key),
         *(factory.sessions.log_commands, factory.capacity._max_jobs, factory.capacity._max_output),
-        *(factory.capacity._max_kept, user._bounds.processes, user._bounds.memory, user._bounds.cpu, user._sftp),
+        *(factory.capacity._max_kept, user._bounds.processes, user._bounds.memory, user._bounds.cpu),
+        user._choices.sftp,
     )
 
 

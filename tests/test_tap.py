@@ -19,6 +19,7 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 
 from tests.link.wire import collecting_log
 from tests.serving import asynchronous, reactor
+from twisted_rsh.configuration.server_options import MAX_JOB_PROCESSES, MIN_JOB_MEMORY
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW, SessionLimits
 from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.trees.table import ProcessTable
@@ -36,7 +37,7 @@ from twisted_rsh.server.capacity import (
 from twisted_rsh.server.exposure import show_address
 from twisted_rsh.server.launcher import Launcher
 from twisted_rsh.server.stand_alone import describe
-from twisted_rsh.tap import MAX_JOB_PROCESSES, MIN_JOB_MEMORY, Options, _Endpoint, makeService
+from twisted_rsh.tap import Options, _Endpoint, makeService
 from twisted_rsh.trust.cred import IVerifiedKey
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import read_record
@@ -180,7 +181,7 @@ def test_sftp(folder: str, capfd: pytest.CaptureFixture[str]) -> None:
     """O-07: the operator chooses what serves files; what cannot is refused by its name."""
     for choice in ("system", "own", "off", "/bin/cat"):
         service: Any = service_of("--port", "0", "--config-dir", folder, "--sftp", choice)
-        assert service._factory.portal.realm._user._sftp == choice
+        assert service._factory.portal.realm._user._choices.sftp == choice
     assert "takes system, own, off or the absolute path of a program, not 'cat'" in refusal(capfd, "--sftp", "cat")
     for path in (folder, "/bin"):
         assert f"--sftp '{path}' is not a program that can be run" in refusal(capfd, "--sftp", path)

@@ -27,7 +27,6 @@ from bench.processes import usage
 from bench.servers.starting import OURS, Site, running
 from bench.surroundings import clean_up_when_ended, environment, prepare
 from twisted_rsh import Connection, LoginRefused, connect
-from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 from twisted_rsh.trust.ssh_keys import encode_string
@@ -140,7 +139,7 @@ async def _part(
     reactor: Any, folder: str, client: str, pid: int, port: int, seconds: float, *, granted: bool, changing: bool
 ) -> _Seen:
     """Log in with one key for some seconds; ping meanwhile."""
-    fingerprint = format_fingerprint(load_or_create_server_key(ConfigFolders.at(folder)).spki_sha256)
+    fingerprint = load_or_create_server_key(ConfigFolders.at(folder)).fingerprint
     connection = await connect(reactor, "127.0.0.1", port, config=ConfigFolders.at(folder))
     process = _logins(folder, [client, str(port), fingerprint, str(seconds), "granted" if granted else "refused"])
     assert process.stdout is not None

@@ -30,7 +30,6 @@ from twisted_rsh import Connection, Disconnection, Error, Grace, Job, Keep, conn
 from twisted_rsh.core.limits import DEFAULT_WINDOW, SessionLimits
 from twisted_rsh.core.roles import OUTPUTS
 from twisted_rsh.testing import FaultProxy, Faults
-from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
@@ -118,7 +117,7 @@ class _Cut:
         self._pid = pid
         self._network = _Network()
         self._proxy = FaultProxy(reactor, TCP4ClientEndpoint(reactor, "127.0.0.1", port), self._network)
-        self._fingerprint = format_fingerprint(load_or_create_server_key(config).spki_sha256)
+        self._fingerprint = load_or_create_server_key(config).fingerprint
         self._clients: list[_Client] = []
 
     async def run(self) -> None:

@@ -18,7 +18,6 @@ from bench.keyboard import ECHO_COMMAND, READY, WARM_UP_KEYS, echo_latencies
 from bench.task import BASH, PIPES, PROGRAM, UNIX, Task
 from twisted_rsh import Connection, connect
 from twisted_rsh.core.requests import Terminal
-from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
@@ -229,10 +228,9 @@ def _type_into_program(task: Task) -> dict[str, float]:
 
 async def _measure(reactor: Any, task: Task) -> None:
     config = ConfigFolders.at(task.folder)
-    # The port may be that of a proxy, which the server has left no record of.
-    # And with a fingerprint the client uses TCP, without one the server's Unix socket.
-    key = load_or_create_server_key(config)
-    fingerprint = None if task.variant == UNIX else format_fingerprint(key.spki_sha256)
+    # With a fingerprint the client uses TCP, also at the port of a proxy, of which the server has left no record.
+    # Without one it uses the server's Unix socket.
+    fingerprint = None if task.variant == UNIX else load_or_create_server_key(config).fingerprint
     client = await connect(reactor, "127.0.0.1", task.port, config=config, fingerprint=fingerprint)
     if task.work == "W6":
         beside = await connect(reactor, "127.0.0.1", task.port, config=config, fingerprint=fingerprint)

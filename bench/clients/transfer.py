@@ -18,7 +18,6 @@ from twisted.internet.task import react
 from bench.processes import peak_mb
 from twisted_rsh import Job, connect
 from twisted_rsh.core.endings import Exited
-from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
 
@@ -46,7 +45,7 @@ async def _download(job: Job) -> str:
 
 async def _transfer(reactor: Any, way: str, folder: str, port: int, path: str) -> None:
     config = ConfigFolders.at(folder)
-    fingerprint = format_fingerprint(load_or_create_server_key(config).spki_sha256)
+    fingerprint = load_or_create_server_key(config).fingerprint
     connection = await connect(reactor, "127.0.0.1", port, config=config, fingerprint=fingerprint)
     outages: list[str] = []
     connection.watch_link(lambda reason: outages.append(reason) if reason is not None else None)

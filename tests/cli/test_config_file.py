@@ -16,7 +16,6 @@ from twisted_rsh.cli import config_file
 from twisted_rsh.cli.config_file import MAX_CONFIG_BYTES, MAX_INCLUDE_DEPTH, MAX_INCLUDED_FILES, host_names
 from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.cli.options import parse_options
-from twisted_rsh.cli.patterns import matches_any
 from twisted_rsh.cli.shell_completion import completion_text
 from twisted_rsh.core.requests import Grace
 from twisted_rsh.trust.home import ConfigFolders
@@ -333,32 +332,3 @@ def test_host_names_for_completion(folder: Path) -> None:
     assert "HostName=" in completion_text("keywords", ConfigFolders.at(str(folder))).split("\n")
     with pytest.raises(UsageError, match="fish"):
         completion_text("fish", ConfigFolders.at(str(folder)))
-
-
-@pytest.mark.parametrize(
-    ("patterns", "name", "is_match"),
-    [
-        ("*", "", True),
-        ("a*c", "abc", True),
-        ("a?c", "ac", False),
-        ("a?c", "abc", True),
-        ("a.c", "abc", False),
-        ("!a *", "a", False),
-        ("* !a", "a", False),
-        ("!a", "b", False),
-        ("[ab]", "a", False),
-        ("", "a", False),
-        ("a", "", False),
-        ("a**", "a", True),
-        ("*a*b", "xaxbxb", True),
-        ("*a*b", "xaxbx", False),
-        ("*.*.*", "a.b", False),
-        ("?*", "a", True),
-        ("?", "", False),
-        ("\\*", "\\x", True),
-        ("*a*a*a*a*a*a*a*a*b", "a" * 2000, False),
-    ],
-)
-def test_patterns(patterns: str, name: str, is_match: bool) -> None:
-    """A name matches a list if one pattern matches, and none that ``!`` begins."""
-    assert matches_any(patterns.split(), name) == is_match

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from tests.cli.terminal import Terminal, restored
 from tests.client.test_agent import ssh_agent
 from tests.server_process import HOST, PATIENCE, ServerProcess, one_line
 from tests.tools import require_tool
-from tests.trust.keys import blob_of
+from tests.trust.keys import blob_of, locked
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.ssh_keys import public_line
 
@@ -30,10 +29,9 @@ pytestmark = pytest.mark.uncut("the login is over before there is a session to c
 def key(server: ServerProcess, tmp_path: Path) -> Iterator[str]:
     """The file of a protected key that may log in."""
     private = Ed25519PrivateKey.generate()
-    encryption = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(1).build(PASSPHRASE)
     path = tmp_path / "locked"
     path.touch(0o600)
-    path.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption))
+    path.write_bytes(locked(private, PASSPHRASE))
     line = public_line(blob_of(private.public_key()))
     (tmp_path / "locked.pub").write_text(f"{line}\n")
     allowed = Path(ConfigFolders.at(str(server.folder)).authorized_keys_path)

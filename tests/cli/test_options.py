@@ -293,3 +293,24 @@ def test_import_does_not_bring_twisted() -> None:
     program = "import sys, twisted_rsh.cli.options; sys.exit(any(n.split('.')[0] == 'twisted' for n in sys.modules))"
     folder = Path(twisted_rsh.__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", program], cwd=folder).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (None, "/run/agent"),
+        ("SSH_AUTH_SOCK", "/run/agent"),
+        ("$OTHER_SOCK", "/run/other"),
+        ("${OTHER_SOCK}.1", "/run/other.1"),
+        ("$EMPTY_SOCK", None),
+        ("$NO_SUCH_SOCK", None),
+        ("/run/%p", "/run/8082"),
+        ("NONE", None),
+    ],
+)
+def test_the_socket_of_the_agent(monkeypatch: pytest.MonkeyPatch, named: str | None, expected: str | None) -> None:
+    """``IdentityAgent`` names the socket of the agent, or the variable that does, as with ssh."""
+    for name, path in (("SSH_AUTH_SOCK", "/run/agent"), ("OTHER_SOCK", "/run/other"), ("EMPTY_SOCK", "")):
+        monkeypatch.setenv(name, path)
+    options = [] if named is None else ["-o", f"IdentityAgent={named}"]
+    assert parse_options([*options, "h"]).agent == expected

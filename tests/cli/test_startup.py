@@ -9,8 +9,8 @@ from tests.server_process import HOST, ServerProcess
 
 OWN = """
 __main__ arguments background config_file descriptors destination escapes first_use foreground input job_control
-keywords options outage output patterns program proxy_command reaching reader_watch report terminal terminal_settings
-tokens values
+keywords options outage output program proxy_command reaching reader_watch report terminal terminal_settings tokens
+values
 """
 CLIENT = """
 address connecting connection errors job jobs link login reconnecting result shell socket_address status streams text
@@ -18,7 +18,8 @@ waiting waking
 """
 CORE = """
 bodies channel client_session codec command_text credit endings errors events fields limits liveness local_handshake
-login messages one_frame requests resuming roles sequence server_session session shell_state short_way values windows
+login messages one_frame patterns requests resuming roles sequence server_session session shell_state short_way values
+windows
 """
 LINK = "credentials framed_link lane local pump tls turns"
 TRUST = """

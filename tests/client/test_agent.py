@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.client.agents import FAILURE, IDENTITIES, SIGN, SIGNED, FakeAgent, listing
 from tests.serving import Serving, asynchronous, reactor
 from tests.tools import require_tool
 from tests.trust.authenticator import SK_TYPES, Authenticator
 from tests.trust.keys import EXPORTER, SPKI, key_blob, signature, string
-from twisted_rsh import LoginRefused, connect
+from twisted_rsh import Connection, LoginRefused, WrongServer, connect
 from twisted_rsh.client import agent as agent_module
 from twisted_rsh.client.agent import MAX_AGENT_KEYS, MAX_ANSWER_BYTES, AgentFailure, AgentKey, KeyAgent
 from twisted_rsh.trust.client_key import load_or_create_client_key
@@ -27,6 +28,17 @@ from twisted_rsh.trust.sshsig import verify_login
 BLOB = key_blob("ssh-ed25519")
 
 
+async def failure(folder: Path, answer: bytes, ask: Callable[[KeyAgent], Awaitable[object]]) -> str:
+    """Return the line that an answer of the agent leads to, which names the agent."""
+    async with asked(folder, lambda _: answer) as (fake, agent):
+        with pytest.raises(AgentFailure) as caught:
+            await ask(agent)
+    line = str(caught.value)
+    assert line.startswith(f"the agent at {fake.path} ")
+    assert "\n" not in line
+    return line
+
+
 @asynccontextmanager
 async def asked(folder: Path, answer: Callable[[bytes], bytes | None]) -> AsyncIterator[tuple[FakeAgent, KeyAgent]]:
     """Run a fake agent; give it and what asks it."""
@@ -35,6 +47,11 @@ async def asked(folder: Path, answer: Callable[[bytes], bytes | None]) -> AsyncI
         yield fake, KeyAgent(reactor, fake.path)
     finally:
         await fake.stop()
+
+
+def sign(agent: KeyAgent, blob: bytes) -> Awaitable[bytes]:
+    """Let the agent sign a login with a key."""
+    return AgentKey(parse_public_key(blob), blob, agent).sign_login(EXPORTER, SPKI, "alice")
 
 
 def honest(algorithm: str) -> Callable[[bytes], bytes]:
@@ -110,11 +127,7 @@ WRONG_LISTS = {
 async def test_wrong_lists(tmp_path: Path, case: str) -> None:
     """Whatever an agent answers in place of its keys is one line that names the agent and what is wrong."""
     answer, said = WRONG_LISTS[case]
-    async with asked(tmp_path, lambda _: answer) as (fake, agent):
-        with pytest.raises(AgentFailure, match=said) as caught:
-            await agent.keys()
-    assert str(caught.value).startswith(f"the agent at {fake.path} ")
-    assert "\n" not in str(caught.value)
+    assert said in await failure(tmp_path, answer, KeyAgent.keys)
 
 
 @asynchronous
@@ -142,10 +155,7 @@ WRONG_SIGNATURES = {
 async def test_wrong_signatures(tmp_path: Path, case: str) -> None:
     """A signature that is none, and whatever comes in its place, is one line, before anything goes to a server."""
     answer, said = WRONG_SIGNATURES[case]
-    async with asked(tmp_path, lambda _: answer) as (_, agent):
-        key = AgentKey(parse_public_key(BLOB), BLOB, agent)
-        with pytest.raises(AgentFailure, match=said):
-            await key.sign_login(EXPORTER, SPKI, "alice")
+    assert said in await failure(tmp_path, answer, lambda agent: sign(agent, BLOB))
 
 
 @asynchronous
@@ -158,7 +168,7 @@ async def test_sha1_is_no_signature(tmp_path: Path) -> None:
 
     async with asked(tmp_path, answer) as (_, agent):
         with pytest.raises(AgentFailure, match="by another algorithm"):
-            await AgentKey(parse_public_key(blob), blob, agent).sign_login(EXPORTER, SPKI, "alice")
+            await sign(agent, blob)
 
 
 @pytest.mark.parametrize("kind", ["missing", "file", "deaf", "long"])
@@ -197,39 +207,27 @@ async def test_other_keys_of_the_agent(config: ConfigFolders, tmp_path: Path, is
     other = ConfigFolders.at(str(tmp_path / "other"))
     own = load_or_create_client_key(other)
     async with asked(tmp_path, honest("ssh-ed25519")) as (fake, agent):
-        connecting = connect(
-            reactor,
-            "127.0.0.1",
-            serving.port,
-            config=other,
-            fingerprint=serving.service.fingerprint,
-            other_keys=agent.keys,
-        )
+
+        def dial(fingerprint: str) -> Deferred[Connection]:
+            where = ("127.0.0.1", serving.port)
+            return connect(reactor, *where, config=other, fingerprint=fingerprint, other_keys=agent.keys)
+
         if is_let_in:
-            connection = await connecting
+            connection = await dial(serving.service.fingerprint)
             assert (await connection.run("echo here")).text == "here\n"
             await connection.close()
         else:
             names = f"{own.fingerprint}, {parse_public_key(BLOB).fingerprint}"
             with pytest.raises(LoginRefused, match="with the keys") as caught:
-                await connecting
+                await dial(serving.service.fingerprint)
             assert names in str(caught.value)
         assert [request[0] for request in fake.requests] == [IDENTITIES, SIGN]
         fake.requests.clear()
-        with pytest.raises(Exception, match="is not the expected server"):
-            await connect(
-                reactor, "127.0.0.1", serving.port, config=other, fingerprint=own.fingerprint, other_keys=agent.keys
-            )
+        with pytest.raises(WrongServer, match="is not the expected server"):
+            await dial(own.fingerprint)
         assert fake.requests == []
     with pytest.raises(LoginRefused, match=r"was refused by .*; the agent at .* cannot be reached"):
-        await connect(
-            reactor,
-            "127.0.0.1",
-            serving.port,
-            config=other,
-            fingerprint=serving.service.fingerprint,
-            other_keys=agent.keys,
-        )
+        await dial(serving.service.fingerprint)
     await serving.stop()
 
 
@@ -237,9 +235,9 @@ async def test_other_keys_of_the_agent(config: ConfigFolders, tmp_path: Path, is
 def ssh_agent(folder: Path) -> Iterator[str]:
     """Run OpenSSH's agent; give its socket."""
     path = str(folder / "ssh-agent")
-    with subprocess.Popen([require_tool("ssh-agent"), "-D", "-a", path], stdout=subprocess.DEVNULL) as process:
-        while not os.path.exists(path):
-            assert process.poll() is None
+    with subprocess.Popen([require_tool("ssh-agent"), "-D", "-a", path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"SSH_AUTH_SOCK=")  # it listens
         try:
             yield path
         finally:

@@ -10,18 +10,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.logger import LogEvent, formatEvent
 
 from tests.conftest import async_fixture
 from tests.link.wire import collecting_log
 from tests.serving import Serving, asynchronous, cut, link_of, reactor
-from twisted_rsh import ForeignServer, LoginRefused, NoServer, WrongServer, connect, connect_to_endpoint
+from twisted_rsh import (
+    ForeignServer,
+    LoginRefused,
+    NoServer,
+    WrongServer,
+    connect,
+    connect_to_endpoint,
+    load_or_create_client_key,
+)
 from twisted_rsh.client.connecting import tcp_endpoint
 from twisted_rsh.link.lane import LocalLane, TLSLane
 from twisted_rsh.server import sockets
 from twisted_rsh.server.options import AUTO
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.records import read_record, write_record
+from twisted_rsh.trust.records import ServerRecord, read_record, write_record
 
 pytestmark = pytest.mark.uncut("tests/soak_mode.py leads the clients of the other tests over the socket: --over-socket")
 
@@ -44,12 +53,18 @@ async def local(config: ConfigFolders) -> AsyncIterator[Serving]:
     await serving.stop()
 
 
-def path_of(serving: Serving) -> str:
-    """Return the path of a server's socket."""
+def record_of(serving: Serving) -> ServerRecord:
+    """Return the record of a running server."""
     record = read_record(serving.config, serving.port)
     assert record is not None
-    assert record.socket is not None
-    return record.socket
+    return record
+
+
+def path_of(serving: Serving) -> str:
+    """Return the path of a server's socket."""
+    path = record_of(serving).socket
+    assert path is not None
+    return path
 
 
 @asynchronous
@@ -106,27 +121,20 @@ async def test_a_reason_for_tcp(local: Serving) -> None:
 @asynchronous
 async def test_a_stale_record(local: Serving) -> None:
     """A record that names a socket on which no process listens leads over TCP."""
-    record = read_record(local.config, local.port)
-    assert record is not None
     stale = os.path.join(local.config.state, "x")
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(stale)
-    write_record(local.config, local.port, replace(record, socket=stale))
+    write_record(local.config, local.port, replace(record_of(local), socket=stale))
     assert isinstance(link_of(await local.connect()).tls, TLSLane)
 
 
 @asynchronous
 async def test_tls_at_the_socket(local: Serving) -> None:
     """An application that dials the socket with TLS and a key gets that."""
-    from twisted.internet.endpoints import UNIXClientEndpoint
-
-    from twisted_rsh import load_or_create_client_key
-
     key = load_or_create_client_key(local.config)
-    record = read_record(local.config, local.port)
-    assert record is not None
+    pin = record_of(local).spki_sha256
     connection = await connect_to_endpoint(
-        reactor, UNIXClientEndpoint(reactor, path_of(local)), record.spki_sha256, key, local.account.name
+        reactor, UNIXClientEndpoint(reactor, path_of(local)), pin, key, local.account.name
     )
     assert isinstance(link_of(connection).tls, TLSLane)
     assert (await connection.run("echo hello")).stdout == b"hello\n"

@@ -110,6 +110,7 @@ def test_what_they_stand_for() -> None:
         {"command": ""},
         {"command": "x" * 4097},
         {"command": "\udcc3\udc9f"},
+        {"command": "\ud800"},
         {"command": None, "argv": ("true",)},
         {"in_shell": 1, "aside": True},
         {"in_shell": 1, "typed_ahead": b""},
@@ -188,6 +189,15 @@ def test_values_out_of_their_bounds(end: JobEnd, output: bytes) -> None:
         pair.server.report_run(1, "utf-8", end, output, b"")
     assert pair.written(SERVER) == []
     pair.server.report_exit(1, JobEnd(Refused(RefusalReason.NOT_PERMITTED, "no")))
+
+
+def test_a_folder_that_cannot_travel() -> None:
+    """A folder that is neither Unicode text nor escaped bytes is refused, as by EXIT; the request is answered."""
+    pair = Pair()
+    run(pair)
+    with pytest.raises(LocalProtocolError, match="neither Unicode text nor escaped bytes"):
+        pair.server.report_run(1, "utf-8", dataclasses.replace(END, folder="\ud800"), b"out", b"")
+    assert pair.written(SERVER) == [Reply(channel=1, encoding="utf-8", stdout=b"out")]
 
 
 def test_texts_out_of_their_bounds() -> None:

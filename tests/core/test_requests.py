@@ -223,3 +223,14 @@ def test_a_request_that_contradicts_itself() -> None:
 def test_any_request_travels(request_: JobRequest) -> None:
     """F-11: writing and reading are inverse for every request."""
     assert REQUEST.read(members_of(request_)) == request_
+
+
+def test_text_and_limits_of_a_request() -> None:
+    """A request names what it runs, and the limits that its client gives and no others."""
+    assert JobRequest(command="true", in_shell=1).text == "true"
+    assert JobRequest(argv=("echo", "a b")).text == ("echo", "a b")
+    assert JobRequest(shell="").text == ""
+    assert JobRequest(subsystem="sftp").text == "sftp"
+    assert JobRequest(command="true").limits == {}
+    limits = {"timeout": 1.5, "max_output": 0, "max_cpu": 2.0, "max_memory": 4096}
+    assert JobRequest(command="true", **limits).limits == limits  # type: ignore[arg-type]  # each of its own type

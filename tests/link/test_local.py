@@ -18,7 +18,6 @@ from tests.link.test_lane import Producer
 from tests.link.wire import (
     ALICE,
     PEER,
-    LocalConnection,
     LocalWire,
     RawClient,
     RawPeer,
@@ -103,10 +102,9 @@ def test_a_server_that_greets_wrongly(vector: dict[str, str]) -> None:
 
 def test_greetings_in_crumbs() -> None:
     """Both ends take the other's frame byte by byte; a server that has another pin than expected is none."""
-    link, client = over_tls()
-    assert link.is_ready
-    crumbs = Recorder(Clock())
-    wire = LocalWire(crumbs.clock)  # type: ignore[arg-type]  # a Clock
+    clock = Clock()
+    crumbs = Recorder(clock)
+    wire = LocalWire(clock)
     wire.connect(LocalServerLayer(crumbs, bytes(32), PEER))
     for byte in frame(ClientHello(bytes(32)).pack()) + frame(b"first"):
         assert crumbs.frames == []
@@ -119,8 +117,6 @@ def test_greetings_in_crumbs() -> None:
     assert dialled.found == [dialled.link]
     assert dialled.link.pin == identity().pin
     assert isinstance(Dialled(identity().pin).answer(hello()), WrongServer)
-    assert Dialled().answer(hello()) is not None
-    assert not client.wire.is_over
 
 
 def test_a_server_that_is_busy() -> None:
@@ -354,9 +350,9 @@ def test_the_layers_of_both_ends_meet() -> None:
     """A real client and a real server export the same secrets, other ones on each link."""
     exported = set()
     for _ in range(2):
-        server = Recorder(Clock())
-        layer: Any = wrapped(server.clock, server, ServerTLS(identity().private_key, identity().certificate))  # type: ignore[arg-type]  # a Clock
-        wire = LocalWire(server.clock)  # type: ignore[arg-type]  # as above
+        clock = Clock()
+        layer = wrapped(clock, Recorder(clock), ServerTLS(identity().private_key, identity().certificate))
+        wire = LocalWire(clock)
         dialled = Dialled()
         wire.connect(layer)
         wire.arrive(dialled.wire.take())
@@ -365,4 +361,3 @@ def test_the_layers_of_both_ends_meet() -> None:
         assert ends[0] == ends[1]
         exported.add(ends[0])
     assert len(exported) == 2
-    assert isinstance(LocalConnection(is_client=True).bio_read(100), bytes)

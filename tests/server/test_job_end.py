@@ -32,7 +32,8 @@ from twisted_rsh.core.messages import (
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.interfaces import JobRefused
-from twisted_rsh.server.job import ENDS_HELD_SECONDS, MAX_LOGGED_CHARACTERS, OPENED_HELD_SECONDS
+from twisted_rsh.server.job import ENDS_HELD_SECONDS, OPENED_HELD_SECONDS
+from twisted_rsh.server.job_line import MAX_LOGGED_CHARACTERS
 
 STDIN, STDOUT, STDERR = Stream
 

@@ -28,6 +28,7 @@ from twisted_rsh.core.messages import AuthFail, AuthOk, Data, Goodbye, Open, Una
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.execution.account import Account
+from twisted_rsh.execution.trees.limits import UsageLimits
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import ILimitedUser, IShellUser
 from twisted_rsh.server.invitations import Invitations
@@ -287,14 +288,14 @@ def test_wider_line_applies_to_what_starts_next(keyed: Keyed) -> None:
 class LimitedUser(ScriptedUser):
     """A scripted user that keeps limits."""
 
-    def __init__(self, problem: bool = False) -> None:
+    def __init__(self, cannot_limit: bool = False) -> None:
         super().__init__()
         self.limits: list[tuple[object, ...]] = []
-        self._problem = problem
+        self.cannot_limit = cannot_limit
 
     def limit(self, *, cpu: float | None, memory: int | None, processes: int | None) -> IShellUser:
         """See ILimitedUser."""
-        if self._problem:
+        if self.cannot_limit:
             raise ValueError("no /proc")
         self.limits.append((cpu, memory, processes))
         return self
@@ -302,7 +303,7 @@ class LimitedUser(ScriptedUser):
 
 @pytest.mark.parametrize(
     ("user", "answer"),
-    [(LimitedUser, AuthOk), (lambda: LimitedUser(problem=True), Unavailable), (ScriptedUser, Unavailable)],
+    [(LimitedUser, AuthOk), (lambda: LimitedUser(cannot_limit=True), Unavailable), (ScriptedUser, Unavailable)],
 )
 def test_usage_limits(keyed: Keyed, user: Callable[[], ScriptedUser], answer: type) -> None:
     """R-10: limits of processes go to the user object; a user object that cannot keep them lets nobody in."""
@@ -314,6 +315,26 @@ def test_usage_limits(keyed: Keyed, user: Callable[[], ScriptedUser], answer: ty
         assert made.limits == [(60, 2**30, 7)]
 
 
+@pytest.mark.parametrize("how", ["recheck", "resume"])
+def test_wider_limits_that_cannot_be_kept(keyed: Keyed, how: str) -> None:
+    """R-10: a session ends whose key has limits by now that the user object cannot keep."""
+    keyed.allow('max-cpu="60"')
+    user = LimitedUser()
+    keyed.rig.factory.portal = Portal(SingleUserRealm(user), [AuthorizedKeysChecker(keyed.config, ALICE)])
+    resumer = Resumer(keyed.rig)
+    keyed.allow('max-cpu="120"')
+    user.cannot_limit = True
+    if how == "recheck":
+        assert keyed.recheck() == 1
+        (said,) = [message for message in heard(resumer.client) if isinstance(message, Goodbye)]
+        assert said.text == "the server cannot keep the limits of your key; its log says why"
+    else:
+        client = keyed.rig.connect()
+        resumer.ask(client)
+        assert FAIL in client.frames()
+    assert keyed.rig.sessions == []
+
+
 def test_limits_of_a_local_user(rig: Rig) -> None:
     """The smaller of the server's limit and the key's holds, and stays for what a job leaves behind."""
     account = Account.current({})
@@ -323,6 +344,17 @@ def test_limits_of_a_local_user(rig: Rig) -> None:
     bounds = limited._bounds
     assert (bounds.cpu, bounds.memory, bounds.processes, bounds.bounds) == (5, 2**20, 9, None)
     assert not user._bounds.are_set
+
+
+def test_the_server_s_limits_change(rig: Rig) -> None:
+    """Limits that the server gets later hold for the jobs of a key with limits of its own, too."""
+    user = LocalUser(rig.clock, Account.current({}))
+    limited = user.limit(cpu=5, memory=None, processes=10)
+    user.change_choices(UsageLimits(cpu=9, processes=3), "off")
+    assert limited._bounds == UsageLimits(cpu=5, processes=3)
+    assert limited._choices.sftp == "off"
+    user.change_choices(None, "own")
+    assert limited._bounds == UsageLimits(cpu=5, processes=10)
 
 
 # The observer.

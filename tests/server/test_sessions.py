@@ -19,6 +19,7 @@ from twisted_rsh.core.endings import Exited, OutcomeUnknown
 from twisted_rsh.core.messages import Data, Goodbye, Open, Positions, Unavailable
 from twisted_rsh.core.requests import JobRequest, Keep
 from twisted_rsh.core.roles import Phase, Role, Stream
+from twisted_rsh.limited_log import TRACEBACKS_A_MINUTE
 from twisted_rsh.server import sessions
 from twisted_rsh.server.capacity import MAX_SESSIONS_PER_KEY
 from twisted_rsh.server.sessions import KEY_REVOKED
@@ -154,6 +155,17 @@ def test_a_portal_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
     assert recheck(rig) == [0]
     assert is_alive(resumer.client)
     assert len(failures(logged)) == 1
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_portal_that_breaks_for_many(rig: Rig, more: int, logged: list[LogEvent]) -> None:
+    """A-12: the log has a bounded number of tracebacks, however many sessions there are, and says what is left out."""
+    for _ in range(TRACEBACKS_A_MINUTE + more):
+        Resumer(rig)
+    rig.checker.answer = lambda: fail(ConnectionError("the directory is down"))
+    assert recheck(rig) == [0]
+    assert len(failures(logged)) == TRACEBACKS_A_MINUTE
+    assert any("are left out" in formatEvent(event) for event in logged) is bool(more)
 
 
 def test_a_portal_that_gives_no_user(rig: Rig) -> None:

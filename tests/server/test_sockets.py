@@ -50,10 +50,13 @@ def problem(path: Path) -> str:
 
 @asynchronous
 async def test_a_socket_that_was_left_behind(folder: Path) -> None:
-    """A killed server's socket is replaced, with the mode of its owner alone; at the end nothing is left."""
+    """A killed server's socket is replaced, with the mode of its owner alone; a look and the end leave nothing."""
     path = folder / "rsh.sock"
     left_behind(path)
     port = port_at(path)
+    port.check()
+    assert list(folder.iterdir()) == []
+    left_behind(path)
     port.startListening()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with socket.socket(socket.AF_UNIX) as client:
@@ -69,6 +72,8 @@ async def test_a_socket_that_is_served(folder: Path) -> None:
     first = port_at(path)
     first.startListening()
     assert "a server listens there" in problem(path)
+    with pytest.raises(OSError, match="a server listens there"):
+        port_at(path).check()
     path.rename(folder / "other")  # what an administrator may do
     second = port_at(path)
     second.startListening()

@@ -33,7 +33,8 @@ from twisted_rsh.manage.status_table import amount, duration, fit, safe, table
 from twisted_rsh.server.admission import Admission
 from twisted_rsh.server.control import MAX_PAGE_BYTES, _Commands
 from twisted_rsh.server.factory import MAX_LISTED_SOURCES
-from twisted_rsh.server.job import MAX_LISTED_CHARACTERS, ChannelJob
+from twisted_rsh.server.job import ChannelJob
+from twisted_rsh.server.job_line import MAX_LISTED_CHARACTERS
 from twisted_rsh.server.session import LoggedIn
 from twisted_rsh.server.sources import OWN_USER
 from twisted_rsh.trust.cred import VerifiedKey

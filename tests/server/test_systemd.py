@@ -159,6 +159,21 @@ def test_a_socket_without_room(manager: Manager) -> None:
     systemd.close()
 
 
+def test_signs_of_life_push_nothing_out(manager: Manager) -> None:
+    """A state that waits for room is told, however many signs of life come behind it."""
+    clock = Clock()
+    systemd = Systemd({"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": str(round(RETRY_SECONDS * 10**6 / 10))}, clock)
+    while not clock.getDelayedCalls():
+        systemd.stopping("before")
+    systemd.ready("serving")
+    for _ in range(MAX_WAITING):
+        clock.advance(RETRY_SECONDS / 20)
+    manager.told()
+    clock.advance(RETRY_SECONDS)
+    assert {"READY": "1", "STATUS": "serving"} in manager.told()
+    systemd.close()
+
+
 @asynchronous
 async def test_a_server_from_its_start_to_its_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-alone server tells when it serves and where, when it reads its options again, and when it stops."""

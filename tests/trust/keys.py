@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA384, SHA512, HashAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, PublicFormat
 
 from twisted_rsh.trust.authorized_keys import KeyFiles
 from twisted_rsh.trust.home import ConfigFolders
@@ -70,6 +70,12 @@ def private_key(algorithm: str, which: int = 0) -> PrivateKey:
 def blob_of(key: PublicKeyTypes) -> bytes:
     """Write a public key in SSH's wire format."""
     return base64.b64decode(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split()[1])
+
+
+def locked(key: PrivateKey, passphrase: bytes) -> bytes:
+    """Write a private key as ssh-keygen does, with a passphrase, and as few rounds as there can be."""
+    encryption = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(1).build(passphrase)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
 
 
 def key_blob(algorithm: str, which: int = 0) -> bytes:

@@ -166,7 +166,7 @@ def test_a_certificate_for_nobody() -> None:
     """A certificate without names, which OpenSSH takes for one of everybody, lets nobody in."""
     for kind in (USER, SERVER):
         certificate = parse_certificate(certify(BLOB, principals=[], kind=kind))
-        with pytest.raises(NotGranted, match="it names nobody"):
+        with pytest.raises(NotGranted, match="it has no name of a user or a host"):
             grant_user(certificate, {"alice"}, NOW) if kind == USER else grant_server(certificate, "host", NOW)
 
 
@@ -198,7 +198,7 @@ def test_options() -> None:
 
 
 def test_a_granted_server() -> None:
-    """A server's certificate is for hosts, which may have wildcards; its restrictions are none that is known."""
+    """A server's certificate is for hosts, which may have wildcards; one with a restriction does not count."""
     certificate = parse_certificate(
         certify(BLOB, kind=SERVER, principals=[b"build.example.org", b"*.lab", b"10.0.0.?"])
     )
@@ -212,19 +212,26 @@ def test_a_granted_server() -> None:
         grant_server(parse_certificate(restricted), "alice", NOW)
 
 
+def test_a_pattern_with_many_wildcards() -> None:
+    """A name with wildcards that fit in very many ways is compared at once."""
+    certificate = parse_certificate(certify(BLOB, kind=SERVER, principals=[b"*a" * 30 + b"*b"]))
+    with pytest.raises(NotGranted, match="and not for"):
+        grant_server(certificate, "a" * 250, NOW)
+
+
 def test_a_login_with_a_certificate() -> None:
     """A login signs the certificate with its key; the key that is proven has the certificate with it."""
     blob = certify(BLOB)
     signed = signature("ssh-ed25519", login_bytes("ssh-ed25519", blob=blob))
-    good = {"exporter": EXPORTER, "server_spki_sha256": SPKI, "user": "alice"}
-    key = verify_login(blob, "ssh-ed25519", signed, exporter=EXPORTER, server_spki_sha256=SPKI, user="alice")
+    good: dict[str, Any] = {"exporter": EXPORTER, "server_spki_sha256": SPKI, "user": "alice"}
+    key = verify_login(blob, "ssh-ed25519", signed, **good)
     assert key.blob == BLOB
     assert key.certificate == parse_certificate(blob)
     plain = signature("ssh-ed25519", login_bytes("ssh-ed25519"))
     other = signature("ssh-ed25519", login_bytes("ssh-ed25519", blob=blob), which=1)
     for bad in (plain, other):
         with pytest.raises(BadSignature):
-            verify_login(blob, "ssh-ed25519", bad, **good)  # type: ignore[arg-type]
+            verify_login(blob, "ssh-ed25519", bad, **good)
 
 
 def authorities(text: str, *, plain: bool = False) -> list[KeyOptions]:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.trust.authenticator import SK_TYPES, Authenticator
-from tests.trust.keys import EXPORTER, SPKI, PrivateKey, blob_of, granted_keys, key_blob, private_key, string
+from tests.trust.keys import EXPORTER, SPKI, PrivateKey, blob_of, granted_keys, key_blob, locked, private_key, string
 from twisted_rsh.trust.client_key import (
     LockedKey,
     WrongPassphrase,
@@ -181,15 +181,9 @@ def test_readable_key_is_refused(config: ConfigFolders) -> None:
         load_or_create_client_key(config)
 
 
-def locked(passphrase: bytes = b"secret") -> bytes:
-    """Write an Ed25519 key as ssh-keygen does, with a passphrase, and as few rounds as there can be."""
-    encryption = PrivateFormat.OpenSSH.encryption_builder().kdf_rounds(1).build(passphrase)
-    return private_key("ssh-ed25519").private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, encryption)
-
-
 def test_a_passphrase(config: ConfigFolders) -> None:
     """A protected key is read with its passphrase alone; its public half is known without."""
-    put_key_file(config, locked())
+    put_key_file(config, locked(private_key("ssh-ed25519"), b"secret"))
     path = config.client_key_path
     assert load_client_key(path, b"secret").blob == key_blob("ssh-ed25519")
     assert read_public_key(path).blob == key_blob("ssh-ed25519")
@@ -204,7 +198,7 @@ def test_a_passphrase(config: ConfigFolders) -> None:
 
 def test_without_bcrypt(config: ConfigFolders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the package is missing that passphrases need, the line says so before a passphrase is asked for."""
-    put_key_file(config, locked())
+    put_key_file(config, locked(private_key("ssh-ed25519"), b"secret"))
     monkeypatch.setitem(sys.modules, "bcrypt", None)
     with pytest.raises(LockedKey, match=r"needed \(pip install .*\); load it into an agent") as caught:
         load_client_key(config.client_key_path)
@@ -228,7 +222,7 @@ def test_a_public_key_alone(config: ConfigFolders) -> None:
 
 def test_every_cut_of_a_locked_file(config: ConfigFolders) -> None:
     """A file that is cut anywhere is a line about the file."""
-    data = locked()
+    data = locked(private_key("ssh-ed25519"), b"secret")
     ensure_private_folder(config.config)
     path = Path(config.client_key_path)
     path.touch(0o600)

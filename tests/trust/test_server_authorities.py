@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -12,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.serving import Serving, asynchronous, cut, reactor
 from tests.trust.authority import AUTHORITY, SERVER, certify, option
-from tests.trust.keys import key_blob
+from tests.trust.keys import blob_of, key_blob
 from tests.trust.test_ssh_keygen import ssh_keygen
 from twisted_rsh import UnknownServer, WrongServer, connect
 from twisted_rsh.client.connecting import find_authorities, find_pins
@@ -20,7 +22,8 @@ from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.files import BadKeyFile, create_private_file, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.known_servers import BadKnownServers, KnownServers
-from twisted_rsh.trust.server_authorities import SSH_CERTIFICATE, ServerAuthorities, ssh_blob, wrap_certificate
+from twisted_rsh.trust.rotation import begin_rotation, finish_rotation
+from twisted_rsh.trust.server_authorities import SSH_CERTIFICATE, ServerAuthorities, wrap_certificate
 from twisted_rsh.trust.server_key import ServerKey, _make_certificate, load_or_create_server_key
 from twisted_rsh.trust.ssh_keys import public_line
 
@@ -29,15 +32,10 @@ CA_LINE = public_line(CA_BLOB)
 HOST = "127.0.0.1"
 
 
-def blob_of(key: ServerKey) -> bytes:
-    """The key of a server in SSH's wire format."""
-    return ssh_blob(key.private_key.public_key())
-
-
 def certified(key: ServerKey, **words: object) -> bytes:
     """A server's certificate for :data:`HOST`."""
-    given = {"kind": SERVER, "principals": [HOST.encode()], **words}
-    return certify(blob_of(key), **given)  # type: ignore[arg-type]
+    given: dict[str, Any] = {"kind": SERVER, "principals": [HOST.encode()], **words}
+    return certify(blob_of(key.private_key.public_key()), **given)
 
 
 def tls_certificate(key: ServerKey, extension: x509.UnrecognizedExtension | None) -> bytes:
@@ -67,7 +65,7 @@ KEY = ServerKey.generate()
         ({}, ""),
         ({"principals": [b"127.*", b"other"]}, ""),
         ({"principals": [b"build"]}, "it is for 'build', and not for '127.0.0.1'"),
-        ({"principals": []}, "it names nobody"),
+        ({"principals": []}, "it has no name of a user or a host"),
         ({"kind": 1}, "it is one of a user, and not of a server"),
         ({"after": 2_000}, "it is not valid yet"),
         ({"before": 1_000}, "it has expired"),
@@ -158,6 +156,18 @@ def test_the_file_of_the_server(config: ConfigFolders) -> None:
             load_or_create_server_key(config)
 
 
+def test_a_rotation(config: ConfigFolders) -> None:
+    """A rotation does not end while the file has the certificate of the old key, with which no server would start."""
+    current, following = begin_rotation(config)
+    put_certificate(config, certified(current))
+    with pytest.raises(BadKeyFile, match=re.escape(f"of the key {following.fingerprint}; ")):
+        finish_rotation(config)
+    assert load_or_create_server_key(config).spki_sha256 == current.spki_sha256
+    put_certificate(config, certified(following))
+    finish_rotation(config)
+    assert load_or_create_server_key(config).spki_sha256 == following.spki_sha256
+
+
 @pytest.mark.parametrize("is_vouched_for", [True, False])
 @asynchronous
 async def test_a_login(config: ConfigFolders, tmp_path: Path, is_vouched_for: bool) -> None:
@@ -187,7 +197,7 @@ async def test_a_login(config: ConfigFolders, tmp_path: Path, is_vouched_for: bo
 @pytest.mark.real
 def test_certificates_of_openssh(config: ConfigFolders, tmp_path: Path) -> None:
     """A-17: the documented commands of ssh-keygen certify a server's key."""
-    key = load_or_create_server_key(config)
+    load_or_create_server_key(config)
     authority = str(tmp_path / "ca")
     ssh_keygen("-q", "-t", "ed25519", "-N", "", "-f", authority)
     public = Path(config.server_key_path).with_name("key.pub")
@@ -199,4 +209,3 @@ def test_certificates_of_openssh(config: ConfigFolders, tmp_path: Path) -> None:
     assert "has expired" in ServerAuthorities([blob], "build.example.org", lambda: time.time() + 370 * 86400).why_not(
         der
     )
-    assert blob_of(key) == ssh_blob(key.private_key.public_key())

@@ -61,7 +61,7 @@ def test_every_event() -> None:
         SessionDetached(session=SESSION, peer=PEER, reason="cut", jobs=1),
         SessionResumed(session=SESSION, peer=PEER, away=1.25),
         finished(7),
-        SessionEnded(session=SESSION, peer=PEER, reason="the client left", **ended),  # type: ignore[arg-type]
+        SessionEnded(session=SESSION, peer=PEER, reason="the client left", **ended),  # type: ignore[arg-type]  # each is of its own type
         refusal(),
         ServerStopped(),
     ):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["READING_SECONDS", "HostSettings", "read_host_settings"]
 
 READING_SECONDS = 10.0
-"""Seconds that reading the file may take: it takes a fifth of one, and a ``Match exec`` runs a command."""
+"""Seconds that the process may take to read the file; a ``Match exec`` in it runs a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def _run(words: list[str]) -> str:
         )
     except subprocess.TimeoutExpired:
         raise Error(f"the configuration file was not read within {READING_SECONDS:g} s") from None
-    except ValueError as error:  # a name with a NUL
+    except ValueError as error:  # such as a name with a NUL
         raise Error(str(error)) from None
     if done.returncode:
         raise Error(done.stderr.strip().rpartition("\n")[2] or "the configuration file cannot be read")

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.cli.keywords import Settings, find_keyword, is_of_ssh, split_line, split_words
-from twisted_rsh.cli.patterns import matches_any
 from twisted_rsh.cli.tokens import Names, expand, expand_path
+from twisted_rsh.core.patterns import matches_any
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import FileProblem, read_trusted_file

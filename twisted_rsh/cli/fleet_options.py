@@ -68,7 +68,7 @@ def complete_fleet_options(found: Arguments) -> FleetOptions:
     :raises twisted_rsh.trust.home.HomeUnknown: as for :func:`~twisted_rsh.cli.options.parse_options`.
     """
     _refuse_contradictions(found)
-    folders = ConfigFolders.default(os.environ) if found.config_dir is None else ConfigFolders.at(found.config_dir)
+    folders = ConfigFolders.chosen(found.config_dir, os.environ)
     try:
         names = _names(found.hosts or [], folders)
     except BadHostList as error:

@@ -197,7 +197,7 @@ class FleetProgram:
             self._input.stop()
         self._is_reporting = True
         await self._watcher.finish(self.fleet.hosts)
-        self._outputs.check()  # what hosts have ended with then has this one reason
+        self._outputs.check()  # if an output failed, that ended the hosts, and is the one line to print
         self._tell_endings()
         if error is not None:
             raise error

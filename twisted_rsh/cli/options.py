@@ -10,10 +10,10 @@ from twisted_rsh.cli.arguments import OPTIONS, Arguments, parse_arguments
 from twisted_rsh.cli.config_file import Configuration, Subject
 from twisted_rsh.cli.destination import UsageError, parse_host
 from twisted_rsh.cli.keywords import Settings
-from twisted_rsh.cli.patterns import matches, matches_any
 from twisted_rsh.cli.tokens import Names, expand, expand_path
 from twisted_rsh.cli.values import TerminalWish, parse_log_level
 from twisted_rsh.client.status import printable
+from twisted_rsh.core.patterns import matches, matches_any
 from twisted_rsh.core.requests import Disconnection, Grace
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.core.values import dataclass
@@ -150,7 +150,7 @@ class ClientOptions:
 
         :raises twisted_rsh.trust.home.HomeUnknown: ``config_dir`` is ``None``, and the user has no home folder.
         """
-        return _folders(self.config_dir)
+        return ConfigFolders.chosen(self.config_dir, os.environ)
 
     def shown_settings(self) -> Iterator[str]:
         """Return the settings, a line for each: its keyword in small letters, and its value, as ``ssh -G`` does."""
@@ -212,10 +212,6 @@ def _shown(value: object) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _folders(config_dir: str | None) -> ConfigFolders:
-    return ConfigFolders.default(os.environ) if config_dir is None else ConfigFolders.at(config_dir)
-
-
 def parse_options(words: Sequence[str]) -> ClientOptions:
     """Read a command line and the configuration file that goes with it.
 
@@ -246,9 +242,10 @@ def complete_options(found: Arguments, known: dict[str, list[str]] | None = None
         )
     _refuse_fleet_options(found)
     typed = DEFAULT_HOST if found.destination is None else found.destination.host
-    configuration = Configuration(found.settings, _subject(typed, found), _folders(found.config_dir).config, known)
+    folders = ConfigFolders.chosen(found.config_dir, os.environ)
+    configuration = Configuration(found.settings, _subject(typed, found), folders.config, known)
     if found.settings_file is None:
-        configuration.read_default(_folders(found.config_dir).client_settings_path)
+        configuration.read_default(folders.client_settings_path)
     elif found.settings_file.lower() != "none":
         configuration.read_given(found.settings_file)
     return _Assembly(found, typed, configuration.names().host).options()
@@ -412,10 +409,8 @@ class _Assembly:
         named = self._settings.get("agent", "SSH_AUTH_SOCK")
         if named.lower() == "none":
             return None
-        if named == "SSH_AUTH_SOCK":
-            return os.environ.get(named) or None
-        if named.startswith("$") and not named.startswith("${"):
-            return os.environ.get(named[1:]) or None
+        if named == "SSH_AUTH_SOCK" or (named.startswith("$") and not named.startswith("${")):
+            return os.environ.get(named.removeprefix("$")) or None
         return expand_path(named, self._names)
 
     def _environment(self) -> tuple[tuple[str, str], ...]:

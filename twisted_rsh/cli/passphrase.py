@@ -40,8 +40,8 @@ class PassphrasePrompt:
     """Asks the user for the passphrases of keys.
 
     :param reactor: the reactor.
-    :param settings: the owner of the settings of the client's terminal, where that is its standard input; ``None``
-        where this object has them to itself.
+    :param settings: the settings of the client's terminal, where that is its standard input; ``None`` where no other
+        object changes them.
     """
 
     def __init__(self, reactor: Any, settings: TerminalSettings | None) -> None:
@@ -116,7 +116,7 @@ class PassphrasePrompt:
         reader.resume()
         try:
             said = await line.read
-            # Its end tells no reactor without a handler of SIGCHLD, which the client's has not.
+            # The reactor has no handler of SIGCHLD in the client, so that nothing tells it of the program's end.
             while process.poll() is None:
                 await deferLater(self._reactor, POLL_SECONDS)
         finally:
@@ -132,7 +132,7 @@ class PassphrasePrompt:
 
 @implementer(IInputOwner)
 class _Line:
-    """One line of the terminal, which gives a reader no byte behind it; or all that a program prints.
+    """One line of the terminal, or all that a program prints.  A terminal gives a reader one line at most.
 
     :param to_the_end: whether to read on behind the line.
     :ivar read: fires with the line and its end; with nothing for a line too long.

@@ -42,17 +42,6 @@ __all__ = ["STATUS_SECONDS", "CollectingOutputs", "Report"]
 STATUS_SECONDS = 10.0
 """Seconds for which the reader of ``--status-fd`` may take nothing: the command is over, and the client has to end."""
 
-_KINDS = {
-    Exited: "exited",
-    Signalled: "signalled",
-    TimedOut: "timed-out",
-    LimitReached: "limit",
-    Stopped: "stopped",
-    Refused: "refused",
-    OutcomeUnknown: "unknown",
-}
-"""The names of the endings, as the protocol has them.  A client that failed by itself has ``failed``."""
-
 
 class CollectingOutputs(LocalOutputs):
     """The client's outputs when a command's output is kept for one object, and not written as it comes."""
@@ -187,7 +176,7 @@ _NO_ENDING = {
 
 
 def _ending_members(ending: Ending) -> dict[str, Any]:
-    members: dict[str, Any] = {"ending": _KINDS[type(ending)], **_NO_ENDING, "error": None}
+    members: dict[str, Any] = {"ending": ending.kind, **_NO_ENDING, "error": None}
     match ending:
         case Exited(code):
             members["exit"] = code

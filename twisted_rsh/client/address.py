@@ -6,7 +6,7 @@ that runs one command as long as its login; so only a host name loads them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IConnector, IProtocol, IProtocolFactory, IStreamClientEndpoint
@@ -67,10 +67,10 @@ class Connecting(ClientFactory):
         self._connector = connector
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        protocol = self._factory.buildProtocol(addr)  # type: ignore[arg-type]  # an address of TCP
+        protocol = self._factory.buildProtocol(cast("IAddress", addr))
         # The reactor connects it to its transport behind this call.
         self._reactor.callLater(0, self._connected, protocol)
-        return protocol  # type: ignore[return-value]
+        return cast("Protocol", protocol)
 
     def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
         if not self.done.called:

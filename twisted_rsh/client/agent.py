@@ -7,7 +7,6 @@ trusted: each answer is bounded in size and time, and a signature counts only if
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable
 from typing import Any
 
@@ -19,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.certificates import Certificate
+from twisted_rsh.trust.socket_path import check_length
 from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, BadWire, PublicKey, encode_string
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, parse_login_key, signed_bytes
 from twisted_rsh.trust.wire_reader import WireReader
@@ -45,9 +45,6 @@ AGENT_SECONDS = 10.0
 SIGN_SECONDS = 50.0
 """Seconds that an agent has to sign: a person may have to say yes, or to touch a token.  It is less than the login has
 (:data:`twisted_rsh.link.framed_link.LOGIN_SECONDS`), so that the line names the agent."""
-
-MAX_SOCKET_PATH_BYTES = 107
-"""Bytes that the path of a Unix socket has at most (``sun_path`` in unix(7), and its end)."""
 
 _REQUEST_IDENTITIES, _IDENTITIES_ANSWER, _SIGN_REQUEST, _SIGN_RESPONSE, _FAILURE = 11, 12, 13, 14, 5
 
@@ -161,8 +158,10 @@ class KeyAgent:
 
     async def _ask(self, request: bytes, expected: int, seconds: float) -> WireReader:
         """Send a request; return the reader of the answer, behind its type."""
-        if len(os.fsencode(self.path)) > MAX_SOCKET_PATH_BYTES:  # which Twisted's client would not report
-            raise self._failure("cannot be reached: the path is too long for a socket")
+        try:
+            check_length(self.path)  # of which Twisted's client would say nothing
+        except ValueError as error:
+            raise self._failure(f"cannot be reached: {error}") from None
         exchange = _Exchange(request, self._failure)
         exchange.answer.addTimeout(seconds, self._reactor, self._timed_out)
         connector = self._reactor.connectUNIX(self.path, exchange, timeout=seconds)

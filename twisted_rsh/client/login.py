@@ -71,7 +71,7 @@ async def log_in(
     :param limits: how often to ask the server for a sign of life; the server announces the other limits.
     :param invitation: lets the key in that may not log in yet; ``None`` for one that may.
     :param other_keys: returns the keys to try when the server has refused that one, as many as a link may try; ``None``
-        for none.  An agent that fails it is named in the error.
+        for none.  If an agent cannot say its keys, the error names the agent.
     :returns: the session; the link carries it.
     :raises twisted_rsh.client.errors.LoginRefused: the server does not let this user in with this key.
     :raises twisted_rsh.client.errors.ServerUnavailable: the server cannot serve this client now.
@@ -95,7 +95,7 @@ async def log_in(
         link.close()
         raise ServerUnavailable(f"{link.peer} cannot serve this login now: {answer.text}")
     accepted, session = answer
-    next_pin = None if not _announces(accepted) else _check_next_key(link, accepted)
+    next_pin = _check_next_key(link, accepted)
     session.reserve = Reserve(SESSION_RESERVE_BYTES)
     link.session_began()
     pump = SessionPump(session, link.clock)
@@ -104,25 +104,20 @@ async def log_in(
     return Welcome(session, pump, proof, accepted.instance, next_pin)
 
 
-def _announces(accepted: AuthOk) -> bool:
-    return (accepted.next_key, accepted.next_key_proof, accepted.next_key_signature) != (None, None, None)
-
-
 def _check_next_key(link: ClientLink, accepted: AuthOk) -> bytes | None:
     """Check the announcement of the server's next key, and return its pin; end the link if it does not hold.
 
-    A link on which the server shows no key has nothing to check it with, so that nothing is learnt.
+    :returns: ``None`` without an announcement, and over a Unix socket: there the server shows no key to check it with.
     """
+    members = (accepted.next_key, accepted.next_key_proof, accepted.next_key_signature)
+    if link.is_local or members == (None, None, None):
+        return None
     from twisted_rsh.trust.rotation import BadAnnouncement, verify_announcement  # only here: few servers announce one
 
-    announced = NextKey(
-        accepted.next_key or b"", proof=accepted.next_key_proof or b"", signature=accepted.next_key_signature or b""
-    )
-    certificate = None if link.is_local else cast("Any", link.tls).getHandle().get_peer_certificate()
-    if certificate is None:
-        return None
+    key, proof, signature = (member or b"" for member in members)
+    shown = cast("Any", link.tls).getHandle().get_peer_certificate().to_cryptography().public_key()
     try:
-        return verify_announcement(announced, certificate.to_cryptography().public_key(), exporter(link.tls))
+        return verify_announcement(NextKey(key, proof=proof, signature=signature), shown, exporter(link.tls))
     except BadAnnouncement as error:
         link.fail(str(error), Fault.PROTOCOL)
         raise SessionLost(f"{link.peer} broke the protocol: {error}", LossReason.PROTOCOL) from error

@@ -24,8 +24,8 @@ class SocketEndpoint:
 
     :param reactor: provides `IReactorUNIX` and `IReactorTime`.
     :param path: its path.
-    :param trusts_owner: whether the owner of the file may be the server: for a path that the user has named.
-        Otherwise it must be the user's own server.  Root's is trusted in any case.
+    :param trusts_owner: whether to trust a server of the file's owner, as at a path that the user has named.  A server
+        of the user's own, and of root's, is trusted in any case.
     """
 
     def __init__(self, reactor: Any, path: str, *, trusts_owner: bool) -> None:

@@ -108,14 +108,14 @@ class ConfiguredOptions(usage.Options):
 
         :raises twisted_rsh.trust.home.HomeUnknown: neither an option nor the environment names them.
         """
-        return _folders(self["config-dir"])
+        return ConfigFolders.chosen(self["config-dir"], os.environ)
 
     def _find_file(self) -> None:
         if "config" in self.given:
             self.conf_path, self._must_exist = os.path.join(os.getcwd(), self.given["config"]), True
             return
         try:
-            self.conf_path = _folders(self.given.get("config-dir")).server_settings_path
+            self.conf_path = ConfigFolders.chosen(self.given.get("config-dir"), os.environ).server_settings_path
         except HomeUnknown:
             self.conf_path = None
 
@@ -140,10 +140,6 @@ class ConfiguredOptions(usage.Options):
         one = type(self)()
         one.postOptions = _nothing  # type: ignore[method-assign]  # the place that usage.Options has for that
         return one
-
-
-def _folders(folder: str | None) -> ConfigFolders:
-    return ConfigFolders.default(os.environ) if folder is None else ConfigFolders.at(folder)
 
 
 def _nothing() -> None:

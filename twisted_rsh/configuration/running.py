@@ -14,43 +14,7 @@ from twisted_rsh.interfaces import IServerObserver
 from twisted_rsh.server.options import ServiceOptions
 from twisted_rsh.server.reloading import Reread
 
-__all__ = ["RELOADABLE", "RunningConfiguration", "job_bounds", "service_options"]
-
-
-def service_options(
-    options: ConfiguredOptions, endpoints: Sequence[IStreamServerEndpoint], observers: Sequence[IServerObserver]
-) -> ServiceOptions:
-    """Return what the options of ``rsh`` say to its service.
-
-    :param options: the options.
-    :param endpoints: the endpoints of ``--listen``.
-    :param observers: the observers that the options ask for.
-    """
-    return ServiceOptions(
-        interfaces=options["interfaces"] or None,
-        port=options["port"],
-        endpoints=endpoints,
-        socket=None if options["socket"] == OFF else options["socket"],
-        limits=SessionLimits(
-            window=options["window"],
-            max_channels=options["max-jobs-per-session"],
-            keepalive_interval=options["keepalive"],
-            detach_seconds=options["detach-timeout"],
-        ),
-        login_timeout=options["login-timeout"],
-        max_unauthenticated=options["max-unauthenticated"],
-        drop_start=options["drop-start"],
-        max_unauthenticated_per_source=options["max-unauthenticated-per-source"],
-        penalties=not options["no-penalties"],
-        max_sessions=options["max-sessions"],
-        max_sessions_per_key=options["max-sessions-per-key"],
-        max_unread_input=options["max-unread-input"],
-        max_unread_output=options["max-unread-output"],
-        max_kept_jobs=options["max-kept-jobs"],
-        max_window_growth=options["max-window-growth"],
-        log_commands=bool(options["log-commands"]),
-        observers=observers,
-    )
+__all__ = ["RELOADABLE", "RunningConfiguration"]
 
 
 RELOADABLE = frozenset(
@@ -63,12 +27,19 @@ RELOADABLE = frozenset(
 """The options whose change a running server takes at SIGHUP.  Any other needs a new start."""
 
 
-class RunningConfiguration:
-    """The configuration of a running server.
+_NAMESAKES = """
+    login-timeout max-unauthenticated drop-start max-unauthenticated-per-source max-sessions max-sessions-per-key
+    max-unread-input max-unread-output max-kept-jobs max-window-growth
+    """.split()
+"""The options that a field of :class:`~twisted_rsh.server.options.ServiceOptions` has under the same name."""
 
-    :param options: what holds.
-    :param endpoints: the endpoints of the start.
-    :param observers: the observers of the start.
+
+class RunningConfiguration:
+    """The configuration of a running server: what its options say now.
+
+    :param options: the options.
+    :param endpoints: the endpoints of ``--listen``.
+    :param observers: the observers that the options ask for.
     """
 
     def __init__(
@@ -81,6 +52,34 @@ class RunningConfiguration:
         self._endpoints = endpoints
         self._observers = observers
 
+    def service_options(self) -> ServiceOptions:
+        """Return what the options say to the service."""
+        options = self._options
+        return ServiceOptions(
+            interfaces=options["interfaces"] or None,
+            port=options["port"],
+            endpoints=self._endpoints,
+            socket=None if options["socket"] == OFF else options["socket"],
+            limits=SessionLimits(
+                window=options["window"],
+                max_channels=options["max-jobs-per-session"],
+                keepalive_interval=options["keepalive"],
+                detach_seconds=options["detach-timeout"],
+            ),
+            penalties=not options["no-penalties"],
+            log_commands=bool(options["log-commands"]),
+            observers=self._observers,
+            **{name.replace("-", "_"): options[name] for name in _NAMESAKES},
+        )
+
+    def job_bounds(self) -> UsageLimits:
+        """Return what each job may use."""
+        return UsageLimits(
+            cpu=self._options["max-cpu-per-job"],
+            memory=self._options["max-memory-per-job"],
+            processes=self._options["max-processes-per-job"],
+        )
+
     def reread(self) -> Reread | None:
         """Read the file of options again, and let hold what can.
 
@@ -92,28 +91,16 @@ class RunningConfiguration:
         if not (before.conf_was_read or after.conf_was_read):
             return None
         different = [name for name in after.keywords if before.said(name) != after.said(name)]
-        for name in different:
-            if name not in RELOADABLE:
-                after.keep(name, before)
+        unchangeable = tuple(name for name in different if name not in RELOADABLE)
+        for name in unchangeable:
+            after.keep(name, before)
         self._options = after
         return Reread(
             path=str(after.conf_path),
-            options=service_options(after, self._endpoints, self._observers),
-            bounds=job_bounds(after),
+            options=self.service_options(),
+            bounds=self.job_bounds(),
             sftp=after["sftp"],
             log_level=after["log-level"],
             changed=tuple(name for name in different if name in RELOADABLE),
-            unchangeable=tuple(name for name in different if name not in RELOADABLE),
+            unchangeable=unchangeable,
         )
-
-
-def job_bounds(options: ConfiguredOptions) -> UsageLimits:
-    """Return what each job may use by the options of ``rsh``.
-
-    :param options: the options.
-    """
-    return UsageLimits(
-        cpu=options["max-cpu-per-job"],
-        memory=options["max-memory-per-job"],
-        processes=options["max-processes-per-job"],
-    )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 from twisted.python import usage
 
-from twisted_rsh.core.errors import Error
+from twisted_rsh.core.errors import Error, one_line
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import read_trusted_file
 
@@ -32,8 +32,7 @@ class ConfMistake(Error):
     """A line of the file is wrong.  ``str()`` is one line: the file, the line, the column, and what would be right."""
 
     def __init__(self, path: str, line: int, column: int, problem: str) -> None:
-        text = f"{path}:{line}:{column}: {problem}"
-        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text))
+        super().__init__(one_line(f"{path}:{line}:{column}: {problem}"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,13 +51,12 @@ class ClientSession(Session):
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, f"there are {len(self._channels)} channels already")
         if number > MAX_CHANNEL_ID:
             raise LocalProtocolError(ErrorCode.CHANNEL_STATE, "the session has used all of its channel numbers")
-        if has_no_input and self._takes_run and Run.fits(request):
+        is_run = has_no_input and self._takes_run and Run.fits(request)
+        if is_run:
             closes = self._unclosed.pop() if self._unclosed else 0
             self._send_control(Run(channel=number, request=request, closes=closes))
-            is_run = True
         else:
             self._send_control(Open(channel=number, request=request))
-            is_run = False
         self._next_channel += 1
         self._channels[number] = channel = self._new_channel(number, request)
         if is_run:
@@ -180,7 +179,7 @@ class ClientSession(Session):
         if not channel.takes_reply:
             raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"a reply on channel {number}, which OPEN opened")
         stdout, stderr = message.stdout, message.stderr
-        # One event: what is told of the job must not be lost because an application's error ends the link meanwhile.
+        # One event: an error of the application while it takes the output must not lose the end.
         output = (
             self._first_output(channel, Stream.STDOUT, stdout) if stdout else b"",
             self._first_output(channel, Stream.STDERR, stderr) if stderr else b"",
@@ -191,7 +190,7 @@ class ClientSession(Session):
         return [] if channel.over else [ChannelOpened(number, message.encoding, *output)]
 
     def _first_output(self, channel: Channel, stream: Stream, data: bytes) -> bytes:
-        """Take the bytes of a stream that came with the answer, and return those that are wanted."""
+        """Take the bytes of a stream that came with the answer; return none if the application does not want them."""
         incoming = channel.receives[stream]
         if channel.over:
             incoming.pass_over(0, len(data))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import codecs
 
-from twisted_rsh.core.fields import FieldError
-
 __all__ = ["decode_command", "encode_command"]
 
 # The kind of each byte within a character of UTF-8: 1 for a later one, 2 for a first one of several.
@@ -19,15 +17,15 @@ def encode_command(command: str) -> bytes | None:
     """Return the UTF-8 of a command, with the bytes that its escapes stand for.
 
     :param command: native text (PEP 383).
-    :returns: the bytes; ``None`` for escaped bytes that are text together, which would come back as that text.
-    :raises FieldError: the text has a surrogate that escapes no byte.
+    :returns: the bytes; ``None`` for a text that would not come back: a surrogate in it escapes no byte, or the bytes
+        that it escapes are text together.
     """
     if command.isascii():
         return command.encode("ascii")
     try:
         text = command.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as error:
-        raise FieldError("neither Unicode text nor escaped bytes") from error
+    except UnicodeEncodeError:
+        return None
     return text if decode_command(text) == command else None
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted_rsh.core.fields import (
     OFFSET,
@@ -122,6 +122,8 @@ class Exited:
     :ivar code: its exit code, from 0 to 255 on POSIX.
     """
 
+    kind: ClassVar[str] = "exited"
+
     code: int
 
 
@@ -132,6 +134,8 @@ class Signalled:
     :ivar signal: the signal's name without ``SIG``, such as ``"KILL"``.
     :ivar core_dumped: whether the job left a core file.
     """
+
+    kind: ClassVar[str] = "signalled"
 
     signal: str
     core_dumped: bool = False
@@ -144,6 +148,8 @@ class TimedOut:
     :ivar seconds: the time that the request gave to the job.
     """
 
+    kind: ClassVar[str] = "timed-out"
+
     seconds: float
 
 
@@ -154,6 +160,8 @@ class LimitReached:
     :ivar limit: the resource.
     :ivar amount: the allowed amount, in the unit that `limit` names.
     """
+
+    kind: ClassVar[str] = "limit"
 
     limit: Limit
     amount: int
@@ -166,6 +174,8 @@ class Stopped:
     :ivar signal: the signal's name without ``SIG``, such as ``"TSTP"``.
     """
 
+    kind: ClassVar[str] = "stopped"
+
     signal: str
 
 
@@ -176,6 +186,8 @@ class Refused:
     :ivar reason: the kind of refusal.
     :ivar text: one line for people, without control characters.
     """
+
+    kind: ClassVar[str] = "refused"
 
     reason: RefusalReason
     text: str
@@ -188,32 +200,36 @@ class OutcomeUnknown:
     :ivar text: one line for people that says why it is not known.
     """
 
+    kind: ClassVar[str] = "unknown"
+
     text: str
 
 
 Ending = Exited | Signalled | TimedOut | LimitReached | Stopped | Refused | OutcomeUnknown
-"""Any of the seven; tell them apart with ``isinstance`` or ``match``."""
+"""Any of the seven; tell them apart with ``isinstance`` or ``match``.  The `kind` of each is its name, such as
+``"timed-out"``, for programs: on the wire, in the audit log, and in the client's JSON."""
 
 _KINDS: Mapping[str, Object] = {
-    "exited": Object(Exited, {"code": ("code", Integer(0, 2**32 - 1))}),
-    "signalled": Object(
+    Exited.kind: Object(Exited, {"code": ("code", Integer(0, 2**32 - 1))}),
+    Signalled.kind: Object(
         Signalled, {"signal": ("signal", Name(SIGNAL_NAMES)), "core_dumped": ("core_dumped", Boolean())}
     ),
-    "timed-out": Object(TimedOut, {"timeout_ms": ("seconds", Seconds(1000))}),
-    "limit": Object(LimitReached, {"limit": ("limit", Choice(Limit)), "amount": ("amount", OFFSET)}),
-    "stopped": Object(Stopped, {"signal": ("signal", Name(SIGNAL_NAMES))}),
-    "refused": Object(Refused, {"reason": ("reason", Choice(RefusalReason)), "text": ("text", Text(MAX_TEXT_BYTES))}),
-    "unknown": Object(OutcomeUnknown, {"text": ("text", Text(MAX_TEXT_BYTES))}),
+    TimedOut.kind: Object(TimedOut, {"timeout_ms": ("seconds", Seconds(1000))}),
+    LimitReached.kind: Object(LimitReached, {"limit": ("limit", Choice(Limit)), "amount": ("amount", OFFSET)}),
+    Stopped.kind: Object(Stopped, {"signal": ("signal", Name(SIGNAL_NAMES))}),
+    Refused.kind: Object(
+        Refused, {"reason": ("reason", Choice(RefusalReason)), "text": ("text", Text(MAX_TEXT_BYTES))}
+    ),
+    OutcomeUnknown.kind: Object(OutcomeUnknown, {"text": ("text", Text(MAX_TEXT_BYTES))}),
 }
-"""The name of each kind of ending on the wire, and its members."""
+"""The members of each kind of ending on the wire."""
 
 
 class _EndingObject:
     """An object whose ``kind`` is a name of :data:`_KINDS`, with the members of that kind beside it."""
 
     def encode(self, value: Ending) -> dict[str, Any]:
-        name = next(name for name, form in _KINDS.items() if isinstance(value, form.shape))
-        return {"kind": name} | _KINDS[name].encode(value)
+        return {"kind": value.kind} | _KINDS[value.kind].encode(value)
 
     def decode(self, value: Any) -> Ending:
         if type(value) is not dict or not isinstance(value.get("kind"), str) or value["kind"] not in _KINDS:

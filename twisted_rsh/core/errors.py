@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["Error", "ErrorCode", "LocalProtocolError", "ProtocolError", "RemoteProtocolError"]
+__all__ = ["Error", "ErrorCode", "LocalProtocolError", "ProtocolError", "RemoteProtocolError", "one_line"]
 
 
 class Error(Exception):
     """The base of every exception that this package raises.  ``str()`` of one is a single line for a person."""
+
+
+def one_line(text: str) -> str:
+    """Make one line of any text: what cannot be printed, as in a file's name, is written as Python writes it."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ErrorCode(enum.Enum):

@@ -109,11 +109,11 @@ class LocalSecrets:
         :param context: further distinguishes it; may be empty.
         """
         assert size == PROOF_BYTES
-        return hmac.digest(self._key, b"".join((*_string(label), *_string(context))), "sha256")
+        return hmac.digest(self._key, _string(label) + _string(context), "sha256")
 
 
-def _string(text: bytes) -> tuple[bytes, bytes]:
-    return _LENGTH.pack(len(text)), text
+def _string(text: bytes) -> bytes:
+    return _LENGTH.pack(len(text)) + text
 
 
 def _body(payload: bytes, size: int) -> bytes:

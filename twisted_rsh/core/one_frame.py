@@ -62,8 +62,8 @@ class Run(Message):
             return False
         if not (max_output is None or 1 <= max_output <= MAX_OFFSET):
             return False
-        others = request.typed_ahead, request.cwd, request.terminal, request.max_cpu, request.max_memory
-        if (*others, request.on_disconnect) != _NONE_GIVEN:
+        limits = request.max_cpu, request.max_memory, request.on_disconnect
+        if (request.typed_ahead, request.cwd, request.terminal, *limits) != _NONE_GIVEN:
             return False
         return command.isascii() or encode_command(command) is not None
 

@@ -179,6 +179,8 @@ MILLISECONDS = Seconds(1000, minimum=1)
 """A time that a request limits: at least one, because 0 means none."""
 
 _NONE_GIVEN = (None,) * 5
+_FORMS = ("command", "argv", "shell", "subsystem")
+_LIMITS = ("timeout", "max_output", "max_cpu", "max_memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +272,18 @@ class JobRequest:
     @property
     def kind(self) -> str:
         """The form of the request, for a log: ``"command"``, ``"argv"``, ``"shell"`` or ``"subsystem"``."""
-        return next(form for form in ("command", "argv", "shell", "subsystem") if getattr(self, form) is not None)
+        return next(form for form in _FORMS if getattr(self, form) is not None)
+
+    @property
+    def text(self) -> str | tuple[str, ...]:
+        """What the request runs: the value of the member that :attr:`kind` names, for ``"argv"`` a tuple of words."""
+        found: str | tuple[str, ...] = getattr(self, self.kind)
+        return found
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """The limits that the client gives, by the names of the members, such as ``"max_cpu"``."""
+        return {name: value for name in _LIMITS if (value := getattr(self, name)) is not None}
 
 
 REQUEST = Record(JobRequest)

@@ -155,7 +155,7 @@ class ServerSession(Session):
         self._ended(channel)
 
     def report_run(self, channel: int, encoding: str, end: JobEnd, stdout: bytes, stderr: bytes) -> None:
-        """Answer a request whose job has ended already: all that there is to say of it, in one frame if one can say it.
+        """Answer a request whose job has ended already, in one frame if REPLY has a field for all that is known.
 
         :param channel: the channel of the request.
         :param encoding: as for :meth:`accept`.

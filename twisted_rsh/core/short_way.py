@@ -30,7 +30,6 @@ _END_FORM = struct.Struct("!BQIBQ")
 _DATA, _CREDIT, _END = Data.declaration.number, Credit.declaration.number, End.declaration.number
 _STREAMS = {int(stream): stream for stream in Stream}
 
-
 States = tuple[ChannelState, ...]
 """Some states of a channel."""
 

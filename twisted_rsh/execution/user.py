@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from zope.interface import implementer
@@ -25,6 +26,18 @@ from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.interfaces import IJobOwner, ILimitedUser, ISuspensionListener, JobRefused
 
 __all__ = ["LocalUser"]
+
+
+@dataclass(slots=True)
+class _Choices:
+    """What the operator has chosen for all jobs from now on.
+
+    :ivar bounds: what each job may use; :data:`NO_LIMITS` for as much as it wants.
+    :ivar sftp: as for :class:`LocalUser`.
+    """
+
+    bounds: UsageLimits
+    sftp: str
 
 
 @implementer(ILimitedUser)
@@ -61,29 +74,41 @@ class LocalUser:
         self._account = account
         self._folder = folder
         self._trees = JobTrees(self._reactor) if trees is None else trees
+        self._choices = _Choices(NO_LIMITS, sftp)
+        self._limits = NO_LIMITS
         self.change_choices(bounds, sftp)
         self.name = account.name
         self.encoding = account.encoding
 
     def change_choices(self, bounds: UsageLimits | None, sftp: str) -> None:
-        """Let further jobs have other bounds, and other servers of files.
+        """Let further jobs have other bounds, and other servers of files; also those of users that :meth:`limit` made.
 
         :param bounds: as for the class.
         :param sftp: as for the class.
         :raises ValueError: as for the class; nothing has changed then.
         """
-        wanted = NO_LIMITS if bounds is None else bounds
-        if wanted.are_set and not self._trees.table.is_supported:
-            raise ValueError("this system has no /proc like Linux, by which the server could bound what a job uses")
-        self._bounds = wanted
-        self._has_bounds = wanted.are_set
-        self._sftp = sftp
+        wanted = bounds if bounds is not None and bounds.are_set else NO_LIMITS
+        self._check_kept(wanted)
+        self._choices.bounds, self._choices.sftp = wanted, sftp
 
     def limit(self, *, cpu: float | None, memory: int | None, processes: int | None) -> LocalUser:
         """See :class:`twisted_rsh.server.ILimitedUser`."""
-        limits = UsageLimits(cpu=cpu, memory=memory, processes=processes)
-        bounds = replace(limits.within(self._bounds), bounds=None)
-        return LocalUser(self._reactor, self._account, self._trees, self._folder, bounds, self._sftp)
+        limits = UsageLimits(cpu=cpu, memory=memory, processes=processes).within(self._limits)
+        self._check_kept(limits)
+        limited = copy.copy(self)
+        limited._limits = limits  # noqa: SLF001 - it is another one of this class
+        return limited
+
+    def _check_kept(self, limits: UsageLimits) -> None:
+        if limits.are_set and not self._trees.table.is_supported:
+            raise ValueError("this system has no /proc like Linux, by which the server could bound what a job uses")
+
+    @property
+    def _bounds(self) -> UsageLimits:
+        """What a job may use that is started now."""
+        if self._limits is NO_LIMITS:
+            return self._choices.bounds
+        return replace(self._limits.within(self._choices.bounds), bounds=None)
 
     def start_job(self, request: JobRequest, owner: IJobOwner) -> ProcessJob | ShellJob:
         """Start a process, or a persistent shell, for a request.
@@ -96,9 +121,9 @@ class LocalUser:
         :returns: the running job.
         :raises JobRefused: it will not run, and why; nothing was started.
         """
-        limits = NO_LIMITS
-        if self._has_bounds or request.max_cpu is not None or request.max_memory is not None:
-            limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory).within(self._bounds)
+        limits, bounds = NO_LIMITS, self._bounds
+        if bounds is not NO_LIMITS or request.max_cpu is not None or request.max_memory is not None:
+            limits = UsageLimits(cpu=request.max_cpu, memory=request.max_memory).within(bounds)
         tree = JobTree(self._trees)
         if limits.are_set and not tree.sees_processes:
             text = "the server's system cannot keep limits of processor time and memory; run the command without"
@@ -111,7 +136,7 @@ class LocalUser:
                 )
             tree.tell_suspension(shell.suspension)
             return shell
-        spawn = plan_job(request, self._account, sftp=self._sftp)
+        spawn = plan_job(request, self._account, sftp=self._choices.sftp)
         if limits is NO_LIMITS:
             job = start_job(self._reactor, spawn, owner, tree, request.terminal)
         else:

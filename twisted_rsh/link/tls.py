@@ -471,5 +471,5 @@ def link_secret(transport: Exporting, session: bytes, attempt: int) -> bytes:
 
 def peer_spki_sha256(transport: LinkTLS) -> bytes | None:
     """Return the SHA-256 of the peer's public key, or ``None`` if it presented no key that can be read."""
-    certificate = cast("SSL.Connection", cast("Exporting", transport).getHandle()).get_peer_certificate()
+    certificate = cast("SSL.Connection", TLSMemoryBIOProtocol.getHandle(transport)).get_peer_certificate()
     return None if certificate is None else _spki_sha256(certificate)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from twisted_rsh.server.session import SHOWN_ID_DIGITS
+
 __all__ = ["SHOWN_KEY", "amount", "duration", "fit", "safe", "table"]
 
 SHOWN_KEY = 15
 """Characters of a key's fingerprint in a table: ``SHA256:`` and enough to tell keys apart."""
 
-_SHOWN_ID = 8
 _HEAD = ("SESSION", "ACCOUNT", "KEY", "STATE", "SINCE", "LOGIN", "IN", "OUT", "ERR", "PEER")
 _STEP = 1024
 
@@ -89,7 +90,7 @@ def _sessions(sessions: list[dict[str, Any]]) -> list[str]:
         return []
     rows = [
         (
-            session["id"][:_SHOWN_ID],
+            session["id"][:SHOWN_ID_DIGITS],
             safe(session["user"]),
             session["key"][:SHOWN_KEY],
             "attached" if session["attached"] else "detached",

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from twisted_rsh.server.options import ServiceOptions
     from twisted_rsh.server.portal import SingleUserRealm, local_portal
     from twisted_rsh.server.service import RemoteShellService
+    from twisted_rsh.server.sockets import SocketServerEndpoint
     from twisted_rsh.server_events import (
         BoundUse,
         JobBegan,
@@ -121,6 +122,7 @@ _MODULES = {
     "ShellState": "twisted_rsh.core.shell_state",
     "Signalled": "twisted_rsh.core.endings",
     "SingleUserRealm": "twisted_rsh.server.portal",
+    "SocketServerEndpoint": "twisted_rsh.server.sockets",
     "Stopped": "twisted_rsh.core.endings",
     "Stream": "twisted_rsh.core.roles",
     "TimedOut": "twisted_rsh.core.endings",
@@ -183,6 +185,7 @@ __all__ = [
     "ShellState",
     "Signalled",
     "SingleUserRealm",
+    "SocketServerEndpoint",
     "Stopped",
     "Stream",
     "TimedOut",

@@ -9,20 +9,18 @@ from __future__ import annotations
 import json
 import os
 import socket
-import stat
 from typing import Any
 
-from twisted.internet import tcp, unix
-from twisted.internet.interfaces import IAddress, IReactorTCP
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols import amp
-from twisted.python.failure import Failure
 
 from twisted_rsh.core.errors import Error
 from twisted_rsh.server.factory import RemoteShellFactory
 from twisted_rsh.server.invitations import TooManyInvitations
 from twisted_rsh.server.peers import unix_peer_uid
 from twisted_rsh.server.session import DurableSession
+from twisted_rsh.server.sockets import SocketPort
 
 __all__ = [
     "MAX_PAGE_BYTES",
@@ -59,7 +57,7 @@ class NextSessions(amp.Command):
     """
 
     arguments = [(b"after", amp.Integer())]  # noqa: RUF012 - as above
-    response = [(b"sessions", amp.Unicode()), (b"last", amp.Integer()), (b"more", amp.Boolean())]  # noqa: RUF012
+    response = [(b"sessions", amp.Unicode()), (b"last", amp.Integer()), (b"more", amp.Boolean())]  # noqa: RUF012 - as above
 
 
 class EndSession(amp.Command):
@@ -176,53 +174,16 @@ class ControlFactory(Factory):
         return _Control(self._commands)
 
 
-class ControlPort(unix.Port):
+class ControlPort(SocketPort):
     """Listens on a Unix socket in a private folder.
 
-    It replaces a socket of the same name: the name is that of a TCP port, and the server that has the port is this one.
-    When it stops, it removes its own socket, and not the one of a server that came after it.
+    It replaces any socket of the same name: the name is that of a TCP port, and the server that has the port is this
+    one.
 
     :param path: the socket's path.
     :param factory: makes the protocols.
     :param reactor: the reactor.
     """
 
-    def __init__(self, path: str, factory: Factory, reactor: IReactorTCP) -> None:
-        super().__init__(os.fsencode(path), factory, mode=0o600, reactor=reactor)
-        self._path = path
-        self._identity = (0, 0)
-        self._made: socket.socket | None = None
-
-    def startListening(self) -> None:
-        """Listen.
-
-        :raises CannotListenError: the system does not allow it.
-        :raises OSError: the socket of that name cannot be removed, or the name is too long for a socket.
-        """
-        if os.path.lexists(self._path) and stat.S_ISSOCK(os.lstat(self._path).st_mode):
-            os.unlink(self._path)
-        try:
-            unix.Port.startListening(self)
-        except BaseException:
-            if self._made is not None:
-                self._made.close()  # which Twisted leaves to the garbage collector
-            raise
-        self._identity = self._look()
-
-    def createInternetSocket(self) -> socket.socket:
-        """Return a socket; Twisted calls this."""
-        self._made = unix.Port.createInternetSocket(self)
-        return self._made
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # Not unix.Port's own, which removes any file that has the name by now, and breaks where there is none.
-        if self._look() == self._identity:
-            os.unlink(self._path)
-        tcp.Port.connectionLost(self, reason)
-
-    def _look(self) -> tuple[int, int]:
-        try:
-            status = os.lstat(self._path)
-        except FileNotFoundError:
-            return (-1, -1)
-        return (status.st_dev, status.st_ino)
+    def may_replace(self) -> bool:
+        return True

@@ -42,7 +42,7 @@ def config_folders(config_dir: str | None) -> ConfigFolders:
     :raises Problem: the user has no home folder.
     """
     try:
-        return ConfigFolders.default(os.environ) if config_dir is None else ConfigFolders.at(config_dir)
+        return ConfigFolders.chosen(config_dir, os.environ)
     except HomeUnknown as error:
         raise Problem(str(error)) from None
 

@@ -7,6 +7,7 @@ proves to come from the same client.  Before that the server reads no frames but
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from twisted.cred.error import LoginFailed
@@ -250,21 +251,7 @@ class ServerLink(FramedLink):
         # Checkers raise all kinds of things and realms return all kinds; only a user object lets a client in.
         match answer:
             case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
-                # The name is an application's attribute: if it breaks, it must break before the session is counted.
-                account = f"{ascii(user.name)[1:-1]} from {self.peer}"
-                sessions, policy = self.factory.sessions, credentials.policy
-                bound = sessions.bound_reached(credentials.fingerprint, policy.max_sessions)
-                if not self.is_over and bound is None:
-                    try:
-                        runner = runner_for(user, policy, sessions)
-                    except CannotLimit as problem:
-                        bound = str(problem)
-                    else:
-                        self._welcome(LoggedIn(user, logout, credentials, account, runner))
-                        return
-                logout()
-                if not self.is_over and bound is not None:
-                    self._put_off(bound, f"{credentials.user!r} with {credentials.description}")
+                self._let_in(user, logout, credentials)
             case Failure(value=OSError() as error) if (shortage := describe_shortage(error)) is not None:
                 # The portal could not look, so that nothing is known about the key.
                 self._put_off(shortage, f"{credentials.user!r} with {credentials.description}")
@@ -277,6 +264,24 @@ class ServerLink(FramedLink):
                 self._refuse(f"{credentials.user!r} with {credentials.description}: {answer.value!r}", kind)
             case _:
                 self._refuse(f"the portal answered with a {type(answer).__name__}, which is no user")
+
+    def _let_in(self, user: IShellUser, logout: Callable[[], object], credentials: VerifiedKey | VerifiedPeer) -> None:
+        """Begin the session of a client that the portal lets in, unless a bound is against it."""
+        # The name is an application's attribute: if it breaks, it must break before the session is counted.
+        account = f"{ascii(user.name)[1:-1]} from {self.peer}"
+        sessions, policy = self.factory.sessions, credentials.policy
+        problem = sessions.bound_reached(credentials.fingerprint, policy.max_sessions)
+        if problem is None and not self.is_over:
+            try:
+                runner = runner_for(user, policy, sessions)
+            except CannotLimit as error:
+                problem = str(error)
+            else:
+                self._welcome(LoggedIn(user, logout, credentials, account, runner))
+                return
+        logout()
+        if problem is not None:
+            self._put_off(problem, f"{credentials.user!r} with {credentials.description}")
 
     def _refuse(self, reason: str, kind: RefusalKind = RefusalKind.PORTAL) -> None:
         if self.is_over:
@@ -372,7 +377,7 @@ class ServerLink(FramedLink):
         elif check is KeyCheck.REFUSED:
             self._refuse_resume(claim, "its key is refused now")
         elif not session.renew(credentials):
-            self._refuse_resume(claim, "its key may do less than before")
+            self._refuse_resume(claim, "its key may do less than before, or the limits of its key cannot be kept")
         else:
             fresh = link_secret(self.tls, claim.session, claim.attempt)
             answer = session.take_link(self, claim, binding, fresh)

@@ -14,7 +14,6 @@ from typing import Any
 from twisted.cred.error import LoginFailed, UnauthorizedLogin
 from twisted.cred.portal import IRealm, Portal
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
@@ -26,13 +25,10 @@ from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.interfaces import IShellUser
 from twisted_rsh.limited_log import RateLimitedLog
-from twisted_rsh.log_level import leveled_log
 from twisted_rsh.trust.cred import AuthorizedKeysChecker, OwnUserChecker, VerifiedKey, VerifiedPeer
 from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["KeyCheck", "SingleUserRealm", "ask_portal", "check_key_again", "local_portal"]
-
-_log = Logger(namespace=__name__, observer=leveled_log)
 
 
 def local_portal(
@@ -114,8 +110,9 @@ def ask_portal(portal: Portal, credentials: VerifiedKey | VerifiedPeer) -> Defer
     def admit(answer: object) -> object:
         reason = credentials.policy.why_not(credentials.address, time.time())
         if reason is not None:
-            if isinstance(answer, tuple) and callable(answer[-1]):
-                answer[-1]()
+            match answer:
+                case (_, _, logout) if callable(logout):
+                    logout()
             raise UnauthorizedLogin(reason)
         return answer
 
@@ -138,21 +135,19 @@ class KeyCheck(enum.Enum):
     """The server has no descriptors or no memory left to look."""
 
 
-def check_key_again(
-    portal: Portal, credentials: VerifiedKey | VerifiedPeer, log: Logger | RateLimitedLog = _log
-) -> Deferred[KeyCheck]:
+def check_key_again(portal: Portal, credentials: VerifiedKey | VerifiedPeer, log: RateLimitedLog) -> Deferred[KeyCheck]:
     """Ask a portal again about a key that has logged in before.
 
     The user object of the answer is not used, and is logged out at once.
 
     :param credentials: those of the login.
-    :param log: gets the exceptions of the portal; a limited one, if a client causes the question.
+    :param log: gets the exceptions of the portal.
     :returns: fires with the answer, and never fails.
     """
     return ask_portal(portal, credentials).addBoth(_judge, log)
 
 
-def _judge(answer: object, log: Logger | RateLimitedLog) -> KeyCheck:
+def _judge(answer: object, log: RateLimitedLog) -> KeyCheck:
     match answer:
         case (_, user, logout) if IShellUser.providedBy(user) and callable(logout):
             try:

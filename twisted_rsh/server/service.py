@@ -323,7 +323,7 @@ class RemoteShellService(Service):
         port = ControlPort(path, ControlFactory(self._factory), self._reactor)
         try:
             port.startListening()
-        except (CannotListenError, OSError) as error:
+        except CannotListenError as error:
             # Such as a path too long for a socket.  Clients can still be served.
             self.log.warn("`twisted-rsh` will not find this server: {path!a}: {error}", path=path, error=error)
         else:

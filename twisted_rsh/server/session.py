@@ -18,7 +18,7 @@ from twisted_rsh.link.pump import SessionPump
 from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.job import ChannelJob
 from twisted_rsh.server.jobs import SessionJobs
-from twisted_rsh.server.permission import runner_for
+from twisted_rsh.server.permission import CannotLimit, runner_for
 from twisted_rsh.server_events import SessionBegan, SessionDetached, SessionEnded, SessionInfo, SessionResumed
 from twisted_rsh.trust.cred import VerifiedKey, VerifiedPeer
 
@@ -295,7 +295,7 @@ class DurableSession:
         self.pump.resume(link, peer)
 
     def renew(self, credentials: VerifiedKey | VerifiedPeer) -> bool:
-        """Let the session have what its key may do from now on, or end it if that is less than before.
+        """Let the session have what its key may do by now, or end it if that is less than before or cannot be kept.
 
         What runs goes on by what it was allowed when it was started, so a key that may do less loses its session.
 
@@ -306,7 +306,11 @@ class DurableSession:
         if not policy.allows_no_less_than(before):
             self.end("its key may do less than before", KEY_NARROWED)
             return False
-        runner = self.login.runner if policy == before else runner_for(self.login.user, policy, self.sessions)
+        try:
+            runner = self.login.runner if policy == before else runner_for(self.login.user, policy, self.sessions)
+        except CannotLimit as problem:
+            self.end("the limits of its key cannot be kept", str(problem))
+            return False
         self.login = replace(self.login, credentials=credentials, runner=runner)
         return True
 

@@ -11,12 +11,15 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
 
 from twisted_rsh.core.limits import PROOF_BYTES, SESSION_ID_BYTES
 from twisted_rsh.core.messages import Resume
 from twisted_rsh.core.resuming import LinkBinding, ServerProof
 from twisted_rsh.core.server_session import ServerSession
+from twisted_rsh.limited_log import TRACEBACKS_A_MINUTE, RateLimitedLog
 from twisted_rsh.link.turns import Turns
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.capacity import MAX_SESSIONS, MAX_SESSIONS_PER_KEY, Capacity
 from twisted_rsh.server.deadlines import Deadlines
 from twisted_rsh.server.job import ENDS_HELD_SECONDS, OPENED_HELD_SECONDS
@@ -27,6 +30,8 @@ from twisted_rsh.server.session import DurableSession, LoggedIn
 from twisted_rsh.server_events import BoundUse
 
 __all__ = ["KEY_REVOKED", "MAX_UNFINISHED_BYTES", "OVERRUN_BYTES", "STALLED_SECONDS", "WAITED_SECONDS", "Sessions"]
+
+_log = Logger(namespace=__name__, observer=leveled_log)
 
 RECHECKED_AT_ONCE = 30
 """Sessions whose keys are checked again in one turn of the reactor: at most 10 ms, as a look at the files takes up to
@@ -84,6 +89,8 @@ class Sessions:
         self.clock = clock
         self.capacity = capacity
         self.log_commands = log_commands
+        # An expired key has the portal asked again and again.
+        self._broken = RateLimitedLog(_log, clock.seconds, TRACEBACKS_A_MINUTE)
         self.observers = observers
         self._max = max_sessions
         self._max_per_key = max_sessions_per_key
@@ -270,7 +277,7 @@ class Sessions:
             return session.over
 
         credentials = session.login.credentials.unrestricted()
-        return check_key_again(portal, credentials).addCallback(act)
+        return check_key_again(portal, credentials, self._broken).addCallback(act)
 
     # For the sessions to call.
 

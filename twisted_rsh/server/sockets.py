@@ -69,6 +69,19 @@ class SocketPort(unix.Port):
         except (OSError, ValueError) as error:
             raise CannotListenError(None, os.fsencode(self._path), error) from error
 
+    def check(self) -> None:
+        """Find out whether the socket can be made, and leave nothing but a free name.
+
+        :raises OSError: it cannot be made, as for :meth:`startListening`.
+        :raises ValueError: its path is too long.
+        """
+        check_length(self._path)
+        with locked_folder(os.path.dirname(self._path), LOCK_SECONDS):
+            self._remove_left_behind()
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.bind(self._path)
+            os.unlink(self._path)
+
     def _listen(self) -> None:
         try:
             unix.Port.startListening(self)
@@ -85,9 +98,16 @@ class SocketPort(unix.Port):
             return
         if not stat.S_ISSOCK(mode):
             raise FileExistsError(errno.EEXIST, "a file that is no socket has that name")
-        if _is_served(self._path):
+        if not self.may_replace():
             raise OSError(errno.EADDRINUSE, "a server listens there")
         os.unlink(self._path)
+
+    def may_replace(self) -> bool:
+        """Tell whether a socket of the same name goes: here, if no process listens on it.
+
+        :raises OSError: that cannot be found out, as with a socket of another user's.
+        """
+        return not _is_served(self._path)
 
     def createInternetSocket(self) -> socket.socket:
         """Return a socket; Twisted calls this."""
@@ -128,7 +148,9 @@ class AdoptedSocketPort(unix.Port):
 
 @implementer(IStreamServerEndpoint)
 class SocketServerEndpoint:
-    """A Unix socket to listen on.
+    """A Unix socket of the user's own to listen on.
+
+    It takes the place of a socket that a killed program has left, and of no other file.
 
     :param reactor: the reactor.
     :param path: the socket's path.
@@ -137,6 +159,15 @@ class SocketServerEndpoint:
     def __init__(self, reactor: Any, path: str) -> None:
         self._reactor = reactor
         self._path = path
+
+    def check(self) -> None:
+        """Find out whether the socket can be made, as before the program becomes a daemon.
+
+        :raises OSError: it cannot be made: another program listens there, another kind of file has the name, or the
+            system does not allow it.
+        :raises ValueError: the path is too long.
+        """
+        SocketPort(self._path, None, self._reactor).check()
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Listen.

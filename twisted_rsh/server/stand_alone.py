@@ -15,7 +15,7 @@ from twisted.python import usage
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from twisted_rsh.core.errors import Error
+from twisted_rsh.core.errors import Error, one_line
 from twisted_rsh.execution.trees.trees import JobTrees
 from twisted_rsh.execution.user import LocalUser
 from twisted_rsh.log_level import leveled_log, set_log_level
@@ -28,7 +28,7 @@ from twisted_rsh.server.sighup import ISighupListener, SighupHandler
 from twisted_rsh.server.stop_signals import IStopListener, StopSignals
 from twisted_rsh.server.systemd import Systemd
 
-__all__ = ["FAILURE_STATUS", "NOT_REREAD", "USAGE_STATUS", "StandAloneService", "describe", "escape", "status_of"]
+__all__ = ["FAILURE_STATUS", "NOT_REREAD", "USAGE_STATUS", "StandAloneService", "describe", "status_of"]
 
 NOT_REREAD = (Error, OSError, ValueError, usage.UsageError)
 """What may keep a configuration from being read again: it is broken, or cannot be had."""
@@ -166,7 +166,7 @@ class StandAloneService(RemoteShellService):
         if found is None:
             return
         self.change_options(found.options)
-        self.log.info("{text}", text=escape(found.describe()))
+        self.log.info("{text}", text=one_line(found.describe()))
         set_log_level(found.log_level)
 
     def _end_program(self) -> None:
@@ -196,12 +196,7 @@ def status_of(error: BaseException) -> int:
 
 def describe(error: BaseException | None) -> str:
     """Describe an error in one line that names what it is about, whatever characters a file's name has."""
-    return escape(_reason(error))
-
-
-def escape(text: str) -> str:
-    """Make one line of any text: what cannot be printed is written as Python writes it."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return one_line(_reason(error))
 
 
 def _reason(error: BaseException | None) -> str:

@@ -23,7 +23,8 @@ RETRY_SECONDS = 0.1
 """Seconds until a datagram is sent again for which systemd's socket had no room."""
 
 MAX_WAITING = 8
-"""Datagrams that wait for room at most; each says all that holds, so of more the oldest are not missed."""
+"""Datagrams that wait for room at most.  A state says all that holds, so it takes the place of the oldest; a sign of
+life takes no other's place."""
 
 _MICROSECONDS = 1_000_000
 
@@ -85,7 +86,8 @@ class Systemd:
 
     def _give_sign(self) -> None:
         self._ping = self._clock.callLater(self._interval, self._give_sign)
-        self._tell("WATCHDOG=1")
+        if len(self._waiting) < MAX_WAITING:
+            self._tell("WATCHDOG=1")
 
     def _tell(self, *lines: str) -> None:
         if self._address is not None:

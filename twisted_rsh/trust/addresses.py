@@ -11,7 +11,7 @@ from twisted_rsh.core.values import dataclass
 __all__ = ["MAX_ADDRESS_PATTERNS", "AddressList", "parse_addresses"]
 
 MAX_ADDRESS_PATTERNS = 128
-"""Patterns of one list at most: each takes some 10 us to parse, once, and a login one."""
+"""Patterns of one list at most.  A login parses the lists of its own key's lines, and compares each pattern."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -51,7 +51,7 @@ def parse_addresses(text: str) -> AddressList:
     Names of hosts are no addresses: no name is ever looked up for a login.
 
     :param text: the list; ``!`` before a pattern makes it one that must not match.
-    :raises ValueError: it is none; the message is the rest of a sentence.
+    :raises ValueError: it is no such list; the message is the rest of a sentence that begins with the list.
     """
     items = text.split(",")
     if len(items) > MAX_ADDRESS_PATTERNS:

@@ -232,7 +232,7 @@ class KeyFiles:
         """
         return [warning for file in self._files if (warning := file.look())]
 
-    def grant(self, blob: bytes, address: str = "", now: float | None = None) -> KeyPolicy | None:
+    def grant(self, blob: bytes, address: str = "") -> KeyPolicy | None:
         """Tell what a key may do.
 
         The first line that lets the key log in decides, as in sshd.  Where ``authorized_keys`` has a line for the
@@ -240,10 +240,9 @@ class KeyFiles:
 
         :param blob: the key in SSH's wire format, which the client has proven to hold.
         :param address: the IP address of the client; empty where it has none.
-        :param now: the time in seconds since 1970; ``None`` for that of the wall clock.
         :returns: ``None`` if the key may not log in; :meth:`reasons` says why some line does not let it.
         """
-        now = time.time() if now is None else now
+        now = time.time()
         lines = next((lines for file in self._files if (lines := file.keys.find(blob))), [])
         for key in _keys(lines):
             if key.options.policy.why_not(address, now) is None:
@@ -259,12 +258,12 @@ class KeyFiles:
         lines = (line for file in self._files for line in file.keys.find(blob))
         return [line for line in lines if isinstance(line, AuthorizedKey) and line.options.is_authority]
 
-    def reasons(self, blob: bytes, address: str = "", now: float | None = None) -> list[str]:
+    def reasons(self, blob: bytes, address: str = "") -> list[str]:
         """Tell why the lines of a key grant it nothing, each in a line for the log.
 
         The parameters are those of :meth:`grant`.
         """
-        now = time.time() if now is None else now
+        now = time.time()
         found = []
         for file in self._files:
             for line in file.keys.find(blob):

@@ -1,20 +1,21 @@
 """Certificates of an SSH certification authority, for users and for servers (OpenSSH's ``PROTOCOL.certkeys``).
 
 A certificate says of a key, in the name of an authority: who its holder is, from when to when, and with which
-restrictions.  The reader is as strict as that of keys: each length in range, nothing left over, no option twice.
+restrictions.  The reader is strict: each length is in range, nothing is left over, and no option comes twice.
 """
 
 from __future__ import annotations
 
 import base64
 import enum
-import re
 from collections.abc import Collection
 
 from twisted_rsh.core.errors import Error
+from twisted_rsh.core.patterns import matches
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import BadKeyFile, read_trusted_file
 from twisted_rsh.trust.ssh_keys import (
+    CERTIFICATE_SUFFIX,
     KEY_PARTS,
     BadKey,
     BadSignature,
@@ -36,7 +37,6 @@ __all__ = [
     "grant_server",
     "grant_user",
     "is_certificate",
-    "matches",
     "parse_certificate",
     "read_certificate",
 ]
@@ -47,9 +47,7 @@ MAX_CERTIFICATE_BYTES = 4 * 1024
 MAX_PRINCIPALS = 256
 """Names that a certificate may be for, as in OpenSSH."""
 
-_SUFFIX = b"-cert-v01@openssh.com"
-
-_KEY_TYPES = {key_type.removesuffix(b"@openssh.com") + _SUFFIX: key_type for key_type in KEY_PARTS}
+_KEY_TYPES = {key_type.removesuffix(b"@openssh.com") + CERTIFICATE_SUFFIX: key_type for key_type in KEY_PARTS}
 """The type of the key in each type of certificate."""
 
 
@@ -76,7 +74,7 @@ class Certificate:
     :ivar serial: its number; 0 where the authority does not number them.
     :ivar kind: what it is for.
     :ivar key_id: the authority's words for the holder; bytes that are not UTF-8 are surrogate escapes.
-    :ivar principals: the names that it is for; none at all for any name, which is not accepted here.
+    :ivar principals: the names that it is for.  OpenSSH takes none at all for any name; here it is refused.
     :ivar valid_after: the first second at which it is valid, since 1970.
     :ivar valid_before: the first second at which it is not valid any more.
     :ivar critical_options: names and values of the restrictions.  A reader that does not know one refuses.
@@ -240,12 +238,13 @@ def grant_server(certificate: Certificate, host: str, now: float) -> None:
 
     :param certificate: the certificate, whose holder has proven to have the key.
     :param host: the name or address that the server was looked for under.  A name in the certificate may have the
-        wildcards ``*`` and ``?``, as with OpenSSH.
+        wildcards ``*`` and ``?``, as with OpenSSH; capitals do not count.
     :param now: the time in seconds since 1970.
     :raises NotGranted: it is not.
     """
     _check(certificate, CertificateKind.SERVER, now)
-    if not any(matches(pattern, host) for pattern in certificate.principals):
+    name = host.lower()
+    if not any(matches(pattern.lower(), name) for pattern in certificate.principals):
         raise NotGranted(f"it is for {_names(certificate)}, and not for {host!a}")
     _refuse_unknown(dict(certificate.critical_options))
 
@@ -254,7 +253,7 @@ def _check(certificate: Certificate, kind: CertificateKind, now: float) -> None:
     if certificate.kind is not kind:
         raise NotGranted(f"it is one of a {certificate.kind.name.lower()}, and not of a {kind.name.lower()}")
     if not certificate.principals:
-        raise NotGranted("it names nobody: make one with ssh-keygen -n")
+        raise NotGranted("it has no name of a user or a host: make one with ssh-keygen -n")
     if now < certificate.valid_after:
         raise NotGranted("it is not valid yet")
     if now >= certificate.valid_before:
@@ -280,21 +279,3 @@ def _option(options: dict[str, bytes], name: str) -> str | None:
 def _refuse_unknown(options: dict[str, bytes]) -> None:
     if options:
         raise NotGranted(f"its critical option {min(options)!a} is not known here")
-
-
-def matches(pattern: str, host: str) -> bool:
-    """Tell whether a name of a host is one of a pattern; capitals do not count.
-
-    :param pattern: the pattern, in which ``*`` stands for any characters and ``?`` for one.
-    :param host: the name.
-    """
-    wild = {"*": ".*", "?": "."}
-    return re.fullmatch("".join(wild.get(c) or re.escape(c) for c in pattern.lower()), host.lower()) is not None
-
-
-_LEAST_CHARACTERS = 68
-"""Characters of Base64 that the shortest key has, an Ed25519 key: lines without a key take next to no time."""
-
-_AUTHORITY = re.compile(
-    rb'cert-authority(?:,principals="(?P<names>[^"\\]*)")?[ \t]+(?P<type>[^ \t]+)[ \t]+(?P<key>[^ \t]+)'
-)

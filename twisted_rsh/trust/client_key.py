@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    PublicFormat,
     load_ssh_private_key,
 )
 
@@ -37,6 +36,7 @@ from twisted_rsh.trust.ssh_keys import (
     BadKey,
     PublicKey,
     encode_mpint,
+    encode_public_key,
     encode_string,
     parse_public_key,
     parse_public_line,
@@ -188,7 +188,7 @@ def read_public_key(path: str) -> PublicKey:
     :raises OSError: there is no such file, or the operating system did not allow it.
     """
     if path.endswith(".pub"):
-        lines = read_trusted_file(path, MAX_KEY_FILE_BYTES).split(b"\n")
+        lines = read_trusted_file(path, MAX_PUBLIC_FILE_BYTES).split(b"\n")
         blobs = {one for one in map(parse_public_line, lines) if one is not None}
         blob = blobs.pop() if len(blobs) == 1 else None
     else:
@@ -202,6 +202,7 @@ def read_public_key(path: str) -> PublicKey:
 
 
 _HEAD, _TAIL = b"-----BEGIN OPENSSH PRIVATE KEY-----", b"-----END OPENSSH PRIVATE KEY-----"
+_MAGIC = b"openssh-key-v1\0"
 
 
 def _public_half(data: bytes) -> bytes | None:
@@ -213,7 +214,7 @@ def _public_half(data: bytes) -> bytes | None:
         return None
     try:
         reader = WireReader(base64.b64decode(text[len(_HEAD) : -len(_TAIL)]))
-        if reader.take(15) != b"openssh-key-v1\0":
+        if reader.take(len(_MAGIC)) != _MAGIC:
             return None
         for _ in ("cipher", "kdf", "its options"):
             reader.string()
@@ -277,8 +278,7 @@ def _client_key(private_key: _PrivateKey) -> ClientKey:
 
     :raises BadKey: no server accepts such a key, as because it is too short.
     """
-    line = private_key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    return ClientKey(parse_public_key(base64.b64decode(line.split(b" ")[1])), private_key)
+    return ClientKey(parse_public_key(encode_public_key(private_key.public_key())), private_key)
 
 
 def _match_public_file(path: str, key: ClientKey) -> None:

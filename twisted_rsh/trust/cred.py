@@ -45,8 +45,7 @@ __all__ = [
 
 
 class RevocationUnknown(Error):
-    """The list of revoked keys cannot be read, so that nothing is known about any key: no key may log in, and the
-    sessions that there are stay."""
+    """The list of revoked keys cannot be read: no key may log in, and the sessions that have begun go on."""
 
 
 class IVerifiedKey(ICredentials):
@@ -320,16 +319,12 @@ def _narrowed(policy: KeyPolicy, grant: Grant, address: str) -> KeyPolicy:
             raise NotGranted(f"its source-address: {error}") from None
         if not is_allowed:
             raise NotGranted(f"its source-address does not allow {address or 'a client without an IP address'}")
+    narrowed = replace(policy, has_terminals=policy.has_terminals and grant.terminal)
     if grant.force_command is None:
-        return replace(policy, has_terminals=policy.has_terminals and grant.terminal)
+        return narrowed
     if policy.is_observer or policy.command not in (None, grant.force_command):
         raise NotGranted("its force-command is against command= or observer of the line of its authority")
-    return replace(
-        policy,
-        command=grant.force_command,
-        has_terminals=policy.has_terminals and grant.terminal,
-        accepted_environment=policy.accepted_environment or (),
-    )
+    return replace(narrowed, command=grant.force_command, accepted_environment=policy.accepted_environment or ())
 
 
 def _comparable(text: str) -> bytes:

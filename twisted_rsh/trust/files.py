@@ -17,7 +17,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 
-from twisted_rsh.core.errors import Error
+from twisted_rsh.core.errors import Error, one_line
 from twisted_rsh.core.values import dataclass
 
 __all__ = [
@@ -70,8 +70,7 @@ class FileProblem(Error):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        text = f"{self.path} {self.problem}; {self.remedy}"
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+        return one_line(f"{self.path} {self.problem}; {self.remedy}")
 
 
 class UntrustedFile(FileProblem):

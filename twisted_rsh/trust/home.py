@@ -75,6 +75,16 @@ class ConfigFolders:
         absolute = folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)
         return cls(absolute, absolute)
 
+    @classmethod
+    def chosen(cls, folder: str | None, environ: Mapping[str, str]) -> ConfigFolders:
+        """Use what ``--config-dir`` says.
+
+        :param folder: its value, as for :meth:`at`; ``None`` without the option.
+        :param environ: as for :meth:`default`, which counts then.
+        :raises HomeUnknown: as for :meth:`default`.
+        """
+        return cls.default(environ) if folder is None else cls.at(folder)
+
     @property
     def server_key_path(self) -> str:
         """The path of the server's private key, in a folder of its own."""

@@ -14,7 +14,7 @@ from typing import Any
 from twisted_rsh.core.limits import MAX_ENVIRONMENT_VALUE_BYTES, MAX_OFFSET
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.addresses import parse_addresses
-from twisted_rsh.trust.policy import UNRESTRICTED, KeyPolicy
+from twisted_rsh.trust.policy import LIMITS, UNRESTRICTED, KeyPolicy
 
 __all__ = ["MAX_COUNT", "MIN_MEMORY_BYTES", "BadOptions", "KeyOptions", "end_of_options", "parse_options"]
 
@@ -134,7 +134,7 @@ def _combine(found: dict[str, Any]) -> KeyOptions:
     accepted = found.get("accept-env")
     if accepted is None and (is_restricted or is_observer or "command" in found):
         accepted = ()
-    limits = {name.replace("-", "_"): found[name] for name in _LIMIT_NAMES if name in found}
+    limits = {name: found[option] for name in LIMITS if (option := name.replace("_", "-")) in found}
     policy = KeyPolicy(
         command=found.get("command"),
         is_observer=is_observer,
@@ -231,7 +231,7 @@ _FLAGS: dict[str, tuple[str, bool]] = {
     "no-pty": ("pty", False),
     "observer": ("observer", True),
     "cert-authority": ("cert-authority", True),
-    # There is no such thing here, so that it is as forbidden as allowed.
+    # This server has none of these, whether a line allows or forbids them.
     "port-forwarding": ("port-forwarding", True),
     "no-port-forwarding": ("port-forwarding", False),
     "agent-forwarding": ("agent-forwarding", True),
@@ -242,8 +242,6 @@ _FLAGS: dict[str, tuple[str, bool]] = {
     "no-user-rc": ("user-rc", False),
 }
 """What an option without a value is about, and which way.  Two about the same are against each other."""
-
-_LIMIT_NAMES = ("max-sessions", "max-jobs", "max-output", "max-cpu", "max-memory", "max-processes")
 
 _VALUES: dict[str, Callable[[str], Any]] = {
     "command": _command,

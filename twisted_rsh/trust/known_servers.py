@@ -5,9 +5,10 @@ address has brackets.  A server with several keys has several lines, and may hav
 
 A line ``@cert-authority patterns type base64 comment``, as in ssh's ``known_hosts``, is an SSH authority that vouches
 for the keys of servers.  The patterns, with commas between them, are those of hosts, or of addresses with a port; one
-behind ``!`` takes hosts out.  Blank lines, and those
-that ``#`` begins, mean nothing.  A file with any other line is refused as a whole: a typing error must not make a
-server unknown, because the user would then be asked to trust whatever answers.
+behind ``!`` takes hosts out.
+
+Blank lines, and those that ``#`` begins, mean nothing.  A file with any other line is refused as a whole: a typing
+error must not make a server unknown, because the user would then be asked to trust whatever answers.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
+from twisted_rsh.core.patterns import matches
 from twisted_rsh.trust.files import FileProblem, UntrustedFile, read_trusted_file, update_private_file
 from twisted_rsh.trust.fingerprint import BadFingerprint, format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
@@ -108,7 +110,7 @@ class KnownServers:
 
         :param host: its name or address; capitals do not count.
         :param port: its TCP port.
-        :returns: their keys in SSH's wire format; mostly nothing.
+        :returns: their keys in SSH's wire format; mostly none.
         """
         try:
             data = read_trusted_file(self.path, MAX_KNOWN_SERVERS_BYTES)
@@ -118,7 +120,7 @@ class KnownServers:
             return ()
         self._parse(data)  # a file with a wrong line is refused as a whole
         names = (host, format_address(host, port))
-        lines = [line for line in data.split(b"\n") if line.lstrip(b" \t").startswith(_AUTHORITY)]
+        lines = [line for line in data.split(b"\n") if _names_authority(line)]
         return tuple(key for line in lines if (key := _authority_for(line, names)) is not None)
 
     def add(self, host: str, port: int, pin: bytes, comment: str = "", *, replace: bool = False) -> None:
@@ -195,7 +197,7 @@ class KnownServers:
         if not text.strip(" \t") or text.lstrip(" \t").startswith("#"):
             return None
         try:
-            if line.lstrip(b" \t").startswith(_AUTHORITY):
+            if _names_authority(line):
                 _authority_for(line, ())
                 return None
             match = _LINE.fullmatch(text)
@@ -211,13 +213,15 @@ class KnownServers:
             ) from None
 
 
+def _names_authority(line: bytes) -> bool:
+    return line.lstrip(b" \t").startswith(_AUTHORITY)
+
+
 def _authority_for(line: bytes, names: Collection[str]) -> bytes | None:
     """Return the key of an authority, if it vouches for one of some names.
 
     :raises ValueError: the line is wrong.
     """
-    from twisted_rsh.trust.certificates import matches  # only here: few files have such lines
-
     try:
         marker, patterns, key_type, encoded, *_ = line.split()
         blob = base64.b64decode(encoded, validate=True)
@@ -225,13 +229,9 @@ def _authority_for(line: bytes, names: Collection[str]) -> bytes | None:
             raise ValueError("another marker or type")
     except BadKey:
         raise ValueError("no key") from None
-    counts = False
-    for pattern in patterns.decode("utf-8", "surrogateescape").split(","):
-        if any(matches(pattern.removeprefix("!"), name) for name in names):
-            if pattern.startswith("!"):
-                return None
-            counts = True
-    return blob if counts else None
+    listed = patterns.decode("utf-8", "surrogateescape").lower().split(",")
+    matching = [one for one in listed if any(matches(one.removeprefix("!"), name.lower()) for name in names)]
+    return None if not matching or any(one.startswith("!") for one in matching) else blob
 
 
 def format_address(host: str, port: int) -> str:

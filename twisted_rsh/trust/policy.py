@@ -12,12 +12,13 @@ from twisted_rsh.core.values import dataclass
 from twisted_rsh.interfaces import JobRefused
 from twisted_rsh.trust.addresses import AddressList
 
-__all__ = ["ORIGINAL_COMMAND_NAMES", "UNRESTRICTED", "KeyPolicy"]
+__all__ = ["LIMITS", "ORIGINAL_COMMAND_NAMES", "UNRESTRICTED", "KeyPolicy"]
 
 ORIGINAL_COMMAND_NAMES = ("SSH_ORIGINAL_COMMAND", "TWISTED_RSH_ORIGINAL_COMMAND")
 """The variables in which a forced command finds what its client has asked for.  The first is sshd's."""
 
-_LIMITS = ("max_sessions", "max_jobs", "max_output", "max_cpu", "max_memory", "max_processes")
+LIMITS = ("max_sessions", "max_jobs", "max_output", "max_cpu", "max_memory", "max_processes")
+"""The fields of a policy that bound something; the option of a line has the same name with hyphens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,7 @@ class KeyPolicy:
             and self.is_observer <= other.is_observer
             and self.has_terminals >= other.has_terminals
             and (accepted is None or (before is not None and set(accepted) >= set(before)))
-            and all(_is_no_less(getattr(self, name), getattr(other, name)) for name in _LIMITS)
+            and all(_is_no_less(getattr(self, name), getattr(other, name)) for name in LIMITS)
         )
 
     def narrow(self, request: JobRequest) -> JobRequest:

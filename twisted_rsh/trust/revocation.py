@@ -28,8 +28,9 @@ __all__ = [
 ]
 
 MAX_REVOKED_KEYS_BYTES = 256 * 1024
-"""Bytes of a list at most: 7,000 hashes of keys, or two million serial numbers in a bitmap.  The reactor is held for
-some 30 ms at most while a new list is read."""
+"""Bytes of a list at most: 7,000 hashes of keys, or two million serial numbers in a bitmap.  The reactor is held while
+a new list is read.  Measured: 8 ms for 7,000 hashes; 250 ms for a plain list full of certificates, whose signatures are
+checked."""
 
 MAX_PARTS = 4096
 """Ranges, bitmaps and other parts of a list at most: a login that shows a certificate looks through the bitmaps."""

@@ -8,6 +8,7 @@ signature a server could name the key of another server, to which its clients wo
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -27,6 +28,7 @@ from twisted_rsh.trust.server_key import (
     load_or_create_server_key,
     load_server_key,
     make_key_file,
+    read_server_certificate,
 )
 from twisted_rsh.trust.ssh_keys import encode_string
 from twisted_rsh.trust.sshsig import EXPORTER_BYTES
@@ -132,7 +134,8 @@ def finish_rotation(config: ConfigFolders) -> ServerKey:
     :param config: the account's folders.
     :returns: that key.  The old one is gone.
     :raises NoRotation: there is no next key.
-    :raises twisted_rsh.trust.files.FileProblem: a file cannot be used as it is.
+    :raises twisted_rsh.trust.files.FileProblem: a file cannot be used as it is, as the SSH certificate of the old key:
+        with it the server would not start.
     :raises OSError: the system does not allow it; the server keeps its key.
     """
     path = config.next_server_key_path
@@ -141,16 +144,15 @@ def finish_rotation(config: ConfigFolders) -> ServerKey:
         data = read_secret_file(path, MAX_KEY_FILE_BYTES)
     except FileNotFoundError:
         raise NoRotation("there is no next key; make one with: twisted-rsh rotate") from None
+    read_server_certificate(config, following.private_key)
     replace_private_file(config.server_key_path, data)
     _forget(config)
     return following
 
 
 def _forget(config: ConfigFolders) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(config.next_server_key_path)
-    except FileNotFoundError:
-        return
 
 
 def _message(exporter: bytes, pin: bytes, next_pin: bytes) -> bytes:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Callable, Collection
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from twisted_rsh.trust.certificates import Certificate, NotGranted, grant_server, parse_certificate
-from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
+from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, encode_public_key
 
-__all__ = ["SSH_CERTIFICATE", "ServerAuthorities", "ssh_blob", "wrap_certificate"]
+__all__ = ["SSH_CERTIFICATE", "ServerAuthorities", "wrap_certificate"]
 
 SSH_CERTIFICATE = x509.ObjectIdentifier("2.25.302352199165665553072403448653590175346")
 """The name of the X.509 extension that has the SSH certificate: a UUID, which needs no registration (X.667)."""
@@ -21,11 +19,6 @@ SSH_CERTIFICATE = x509.ObjectIdentifier("2.25.3023521991656655530724034486535901
 _OCTET_STRING = 0x04
 _TWO_BYTES = 0x82
 """The first byte of a length in DER that two bytes follow."""
-
-
-def ssh_blob(key: ec.EllipticCurvePublicKey) -> bytes:
-    """Return the key of a server in SSH's wire format, as its SSH certificate has it."""
-    return base64.b64decode(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split()[1])
 
 
 def wrap_certificate(blob: bytes) -> x509.UnrecognizedExtension:
@@ -39,7 +32,7 @@ def wrap_certificate(blob: bytes) -> x509.UnrecognizedExtension:
 
 
 class ServerAuthorities:
-    """The authorities that vouch for one server, as far as a client believes them.
+    """The authorities that a client lets vouch for one server.
 
     :param keys: their keys in SSH's wire format.
     :param host: the name or address that the client looks for.
@@ -55,7 +48,7 @@ class ServerAuthorities:
         """Say why the certificate of a TLS server does not make it the server that is looked for.
 
         :param der: the certificate, any bytes at all.
-        :returns: a sentence without its subject; nothing if one of the authorities vouches for the server's key.
+        :returns: the rest of a sentence; empty if one of the authorities vouches for the server's key.
         """
         try:
             certificate = self._read(der)
@@ -78,6 +71,6 @@ class ServerAuthorities:
         if extension != wrap_certificate(certificate.blob):
             raise BadKey("the certificate is malformed")
         # The handshake has proven that the server has this key.
-        if not isinstance(key, ec.EllipticCurvePublicKey) or ssh_blob(key) != certificate.key.blob:
+        if not isinstance(key, ec.EllipticCurvePublicKey) or encode_public_key(key) != certificate.key.blob:
             raise NotGranted("it is of another key")
         return certificate

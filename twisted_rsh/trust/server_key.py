@@ -29,6 +29,7 @@ __all__ = [
     "load_or_create_server_key",
     "load_server_key",
     "make_key_file",
+    "read_server_certificate",
 ]
 
 MAX_KEY_FILE_BYTES = 16 * 1024
@@ -78,7 +79,7 @@ def load_or_create_server_key(config: ConfigFolders) -> ServerKey:
     """
     path = config.server_key_path
     key = _parse(path, read_or_create_secret_file(path, MAX_KEY_FILE_BYTES, make_key_file))
-    return _server_key(key, _read_certificate(config.server_certificate_path, key))
+    return _server_key(key, read_server_certificate(config, key))
 
 
 def load_server_key(path: str) -> ServerKey:
@@ -108,19 +109,31 @@ def _server_key(
     return ServerKey(private_key, certificate, spki_sha256(private_key.public_key()))
 
 
-def _read_certificate(path: str, key: ec.EllipticCurvePrivateKey) -> x509.UnrecognizedExtension | None:
-    """Read the SSH certificate of a server's key, for its place in that of TLS; ``None`` if there is none."""
+def read_server_certificate(
+    config: ConfigFolders, key: ec.EllipticCurvePrivateKey
+) -> x509.UnrecognizedExtension | None:
+    """Read the SSH certificate of a server's key, for its place in that of TLS.
+
+    :param config: the user's folders.
+    :param key: the server's key.
+    :returns: the extension that has the certificate; ``None`` if there is no certificate.
+    :raises BadKeyFile: the file holds no server's certificate of this key.
+    :raises UntrustedFile: another user could have written it.
+    :raises OSError: the operating system did not allow it.
+    """
+    path = config.server_certificate_path
     if not os.path.exists(path):
         return None
     # Only here: few servers have one, and a client never.
     from twisted_rsh.trust.certificates import CertificateKind, read_certificate
-    from twisted_rsh.trust.server_authorities import ssh_blob, wrap_certificate
+    from twisted_rsh.trust.server_authorities import wrap_certificate
+    from twisted_rsh.trust.ssh_keys import encode_public_key
 
     certificate = read_certificate(path)
-    if certificate.key.blob != ssh_blob(key.public_key()) or certificate.kind is not CertificateKind.SERVER:
+    if certificate.key.blob != encode_public_key(key.public_key()) or certificate.kind is not CertificateKind.SERVER:
         raise BadKeyFile(
             path,
-            "is no server's certificate of the key beside it",
+            f"is no server's certificate of the key {format_fingerprint(spki_sha256(key.public_key()))}",
             f"make it with ssh-keygen -h -s, or run: rm {shlex.quote(path)}",
         )
     return wrap_certificate(certificate.blob)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from twisted_rsh.trust.certificates import Certificate
 
 __all__ = [
+    "CERTIFICATE_SUFFIX",
     "HASHES",
     "KEY_PARTS",
     "MAX_KEY_BLOB_BYTES",
@@ -48,6 +49,7 @@ __all__ = [
     "check_public_key",
     "decode_mpint",
     "encode_mpint",
+    "encode_public_key",
     "encode_string",
     "is_key_type",
     "parse_public_key",
@@ -59,7 +61,7 @@ __all__ = [
 MAX_KEY_BLOB_BYTES = 2 * 1024
 """Bytes of a public key at most.  The largest accepted key, RSA of 8192 bits, takes 1,049."""
 
-_MAX_ENCODED_CHARACTERS = -MAX_KEY_BLOB_BYTES // 3 * -4
+_MAX_ENCODED_CHARACTERS = -(-MAX_KEY_BLOB_BYTES // 3) * 4
 
 _BLANK = re.compile(rb"[ \t]+")
 
@@ -86,6 +88,7 @@ HASHES: dict[str, HashAlgorithm] = {
     "ecdsa-sha2-nistp256": SHA256(),
     "ecdsa-sha2-nistp384": SHA384(),
     "ecdsa-sha2-nistp521": SHA512(),
+    "sk-ecdsa-sha2-nistp256@openssh.com": SHA256(),
 }
 """The hash of each signature algorithm; Ed25519 has its own inside."""
 
@@ -175,7 +178,7 @@ class PublicKey:
             key.verify(signature, data, padding.PKCS1v15(), HASHES[algorithm])
         else:
             r, s = map(decode_mpint, split_strings(signature))
-            key.verify(encode_dss_signature(r, s), data, ec.ECDSA(HASHES.get(algorithm, _SK_HASH)))
+            key.verify(encode_dss_signature(r, s), data, ec.ECDSA(HASHES[algorithm]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +195,8 @@ class _AuthenticatorKey:
     def signed(self, signature_blob: bytes, data: bytes) -> tuple[bytes, bytes]:
         """Take the flags and the counter off a signature; return it without them, and what it is a signature of.
 
-        The counter is in what is signed.  No memory of it is kept, and OpenSSH keeps none either: it would find a copy
-        of an authenticator, which those that count cannot be made of.
+        The signature covers the counter.  A server that remembered the counter could find a copied authenticator; this
+        one does not, nor does OpenSSH's.
 
         :raises BadSignature: no person was there.
         """
@@ -204,7 +207,6 @@ class _AuthenticatorKey:
         return signature, behind.join(hashes)
 
 
-_SK_HASH = SHA256()
 _Key = Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey | _AuthenticatorKey
 
 
@@ -229,10 +231,8 @@ def parse_public_key(blob: bytes) -> PublicKey:
         raise BadKey(_MALFORMED) from error
     # One key must have one encoding and so one fingerprint: encode the key again and compare.  The checks have left an
     # authenticator's key one encoding.
-    if not isinstance(key, _AuthenticatorKey):
-        line = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        if base64.b64decode(line.split(b" ")[1]) != blob:
-            raise BadKey(_NOT_CANONICAL)
+    if not isinstance(key, _AuthenticatorKey) and encode_public_key(key) != blob:
+        raise BadKey(_NOT_CANONICAL)
     return PublicKey(key_type.decode("ascii"), blob, algorithms, key)
 
 
@@ -335,6 +335,9 @@ def _build_sk_ecdsa(parts: list[bytes]) -> _AuthenticatorKey:
     return _AuthenticatorKey(_build_ecdsa(parts), parts[2])
 
 
+CERTIFICATE_SUFFIX = b"-cert-v01@openssh.com"
+"""What the type of a certificate ends with (OpenSSH's ``PROTOCOL.certkeys``)."""
+
 _Check = Callable[[bytes, list[bytes]], None]
 _Build = Callable[[list[bytes]], _Key]
 
@@ -388,6 +391,11 @@ def parse_public_line(line: bytes) -> bytes | None:
     except (ValueError, BadKey):
         return None
     return blob if is_key and base64.b64encode(blob) == encoded else None
+
+
+def encode_public_key(key: Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> bytes:
+    """Encode a public key in SSH's wire format."""
+    return base64.b64decode(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split(b" ")[1])
 
 
 def encode_string(data: bytes) -> bytes:

@@ -12,12 +12,7 @@ import hashlib
 from dataclasses import replace
 
 from twisted_rsh.trust.fingerprint import DIGEST_BYTES
-from twisted_rsh.trust.ssh_keys import (
-    BadSignature,
-    PublicKey,
-    encode_string,
-    parse_public_key,
-)
+from twisted_rsh.trust.ssh_keys import CERTIFICATE_SUFFIX, BadSignature, PublicKey, encode_string, parse_public_key
 
 __all__ = [
     "EXPORTER_BYTES",
@@ -35,9 +30,8 @@ LOGIN_NAMESPACE = "twisted-rsh-auth-v1"
 EXPORTER_BYTES = 32
 """Bytes of the ``tls-exporter`` channel binding, as RFC 9266 defines it."""
 
-_CERTIFICATE = b"-cert-v01@openssh.com"
 _TYPE_BYTES = 64
-"""What the type of a certificate ends with, and the bytes at the beginning of a key that have its type."""
+"""Bytes at the beginning of a key, or of a certificate, that have its type."""
 
 _LOGIN_CONTEXT = b"twisted-rsh/1 client-auth"
 
@@ -100,7 +94,7 @@ def parse_login_key(blob: bytes) -> PublicKey:
     :raises BadKey: it is not accepted.
     :raises BadSignature: the authority that the certificate names has not signed it.
     """
-    if _CERTIFICATE not in blob[:_TYPE_BYTES]:
+    if CERTIFICATE_SUFFIX not in blob[:_TYPE_BYTES]:
         return parse_public_key(blob)
     from twisted_rsh.trust.certificates import parse_certificate  # only here: few clients have one
 

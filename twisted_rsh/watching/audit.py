@@ -129,16 +129,12 @@ class Audit:
     def _write(self, members: dict[str, Any]) -> bool:
         """Write an entry, behind one about the gap if there is one; tell whether it is written."""
         time_ = utc(self._now())
-        self._sequence += 1
-        number = self._sequence
         try:
             if self._lost:
                 gap = {"event": "gap", "lost": self._lost, "since": self._lost_since, "reason": self._reason}
-                self._put(gap, number, time_)
+                self._put(gap, time_)
                 self._lost = 0
-                self._sequence += 1
-                number = self._sequence
-            self._put(members, number, time_)
+            self._put(members, time_)
         except OSError as error:
             if not self._lost:
                 self._lost_since, self._reason = time_, error.strerror or str(error)
@@ -152,8 +148,9 @@ class Audit:
             self.log.info("the audit log is written again")
         return True
 
-    def _put(self, members: dict[str, Any], number: int, time_: str) -> None:
-        entry = {"v": SCHEMA_VERSION, "time": time_, "server": self._server, "seq": number, **members}
+    def _put(self, members: dict[str, Any], time_: str) -> None:
+        self._sequence += 1  # also of an entry that is lost
+        entry = {"v": SCHEMA_VERSION, "time": time_, "server": self._server, "seq": self._sequence, **members}
         self._sink.write(entry, entry_line(entry))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
+from twisted_rsh import Ending
 from twisted_rsh.server import (
     JobBegan,
     JobFinished,
@@ -30,7 +31,6 @@ from twisted_rsh.server import (
 )
 
 __all__ = [
-    "ENDING_KINDS",
     "MAX_LINE_BYTES",
     "MAX_TEXT_CHARACTERS",
     "SCHEMA_VERSION",
@@ -86,14 +86,13 @@ def event_entry(event: ServerEvent, form: TextForm) -> dict[str, Any] | None:
         case Refusal(kind=kind, peer=peer, detail=detail):
             return {"event": "refused", "reason": kind.value, "peer": _short(peer), "detail": _short(detail)}
         case JobBegan(request=request):
-            limits = {name: getattr(request, name) for name in ("timeout", "max_output", "max_cpu", "max_memory")}
             return {
                 **_of("job-began", event.session, event.peer),
                 "job": event.channel,
                 "kind": request.kind,
                 "in_shell": request.in_shell,
                 "terminal": request.terminal is not None,
-                "limits": {name: value for name, value in limits.items() if value is not None},
+                "limits": request.limits,
                 **_text(request, form),
             }
         case JobFinished(end=end):
@@ -159,9 +158,9 @@ def _of(event: str, session: SessionInfo, peer: str) -> dict[str, Any]:
     }
 
 
-def _ending(ending: Any) -> dict[str, Any]:
-    """Return an ending as an object: the name of its class, and its members."""
-    members = {"kind": ENDING_KINDS[type(ending).__name__]}
+def _ending(ending: Ending) -> dict[str, Any]:
+    """Return an ending as an object: its kind, and its members."""
+    members: dict[str, Any] = {"kind": ending.kind}
     for field in dataclasses.fields(ending):
         value = getattr(ending, field.name)
         members[field.name] = value.value if isinstance(value, enum.Enum) else value
@@ -170,28 +169,17 @@ def _ending(ending: Any) -> dict[str, Any]:
     return members
 
 
-ENDING_KINDS = {
-    "Exited": "exited",
-    "Signalled": "signalled",
-    "TimedOut": "timed-out",
-    "LimitReached": "limit",
-    "Stopped": "stopped",
-    "Refused": "refused",
-    "OutcomeUnknown": "unknown",
-}
-"""The kind of each ending by the name of its class, as the protocol names it."""
-
-
 def _text(request: JobRequest, form: TextForm) -> dict[str, Any]:
     if form is TextForm.NONE:
         return {}
-    words = request.argv
-    texts = (request.command, request.shell, request.subsystem)
-    text = "\0".join(words) if words is not None else next(text for text in texts if text is not None)
+    shown = request.text
+    text = shown if isinstance(shown, str) else "\0".join(shown)
     if form is TextForm.HASH:
         return {"sha256": hashlib.sha256(_bytes_of(text)).hexdigest()}
-    is_cut = len(text) > MAX_TEXT_CHARACTERS or (words is not None and len(words) > MAX_WORDS)
-    return {"text": _short(text, MAX_TEXT_CHARACTERS) if words is None else _short_words(words), "cut": is_cut}
+    is_cut = len(text) > MAX_TEXT_CHARACTERS
+    if isinstance(shown, str):
+        return {"text": _short(shown, MAX_TEXT_CHARACTERS), "cut": is_cut}
+    return {"text": _short_words(shown), "cut": is_cut or len(shown) > MAX_WORDS}
 
 
 def _bytes_of(text: str) -> bytes:

@@ -24,7 +24,6 @@ from twisted_rsh.server import (
     SessionEnded,
     SessionResumed,
 )
-from twisted_rsh.watching.entries import ENDING_KINDS
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -133,7 +132,7 @@ class Metrics:
     def _count_job(self, event: JobFinished) -> None:
         kind = event.request.kind
         self._jobs.labels(kind).dec()
-        self._ended.labels(kind, ENDING_KINDS[type(event.end.ending).__name__]).inc()
+        self._ended.labels(kind, event.end.ending.kind).inc()
         self._took.labels(kind).observe(event.seconds)
         for stream in ("stdin", "stdout", "stderr"):
             self._bytes.labels(stream).inc(getattr(event, stream))

@@ -5,16 +5,14 @@ HTTP/1.1 with one request for each connection, which is all that Prometheus and 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import os
 import socket
-import stat
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from twisted.internet import tcp, unix
+from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -23,7 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from twisted_rsh.interfaces import IServerObserver
-from twisted_rsh.server import ServerEvent, ServerStarted, ServerStopped
+from twisted_rsh.server import ServerEvent, ServerStarted, ServerStopped, SocketServerEndpoint
 from twisted_rsh.watching.metrics import Metrics
 
 __all__ = ["MAX_READERS", "MetricsPlace", "MetricsPort", "parse_metrics_place"]
@@ -102,87 +100,47 @@ class MetricsPort:
         self._readers = _Readers(reactor, metrics, place)
         self._port: IListeningPort | None = None
         # twistd becomes a daemon before the server starts, and a daemon's stderr is closed.
-        _check(place)
+        _check(reactor, place)
 
     def happened(self, event: ServerEvent) -> None:
         """Listen when the server starts, and stop when it stops."""
         match event:
             case ServerStarted():
-                try:
-                    self._listen()
-                except (CannotListenError, OSError) as error:
-                    self.log.critical("the metrics are not served: {reason}", reason=str(error))
+                self._listen().addCallbacks(self._listens, self._cannot_listen)
             case ServerStopped():
-                self._stop()
+                port, self._port = self._port, None
+                if port is not None:
+                    port.stopListening()
 
-    def _listen(self) -> None:
-        place = self._place
+    def _listen(self) -> Deferred[IListeningPort]:
+        place, readers = self._place, self._readers
         if place.path:
-            _remove_old_socket(place.path)
-            # The mode that the socket is made with counts from its first moment.
-            umask = os.umask(0o177)
-            try:
-                port: Any = _SocketPort(os.fsencode(place.path), self._readers, mode=0o600, reactor=self._reactor)
-                port.startListening()
-                self._port = port
-            finally:
-                os.umask(umask)
-        else:
-            self._port = self._reactor.listenTCP(place.port, self._readers, interface=place.host)
+            return SocketServerEndpoint(self._reactor, place.path).listen(readers)
+        return execute(self._reactor.listenTCP, place.port, readers, interface=place.host)
 
-    def _stop(self) -> None:
-        port, self._port = self._port, None
-        if port is None:
-            return
-        port.stopListening()
-        if self._place.path:
-            # At once: the program may end before the reactor closes the port.
-            with contextlib.suppress(OSError):
-                os.unlink(self._place.path)
+    def _listens(self, port: IListeningPort) -> None:
+        self._port = port
+
+    def _cannot_listen(self, failure: Failure) -> None:
+        failure.trap(CannotListenError)
+        self.log.critical("the metrics are not served: {reason}", reason=failure.getErrorMessage())
 
 
-class _SocketPort(unix.Port):
-    """Leaves its socket where it is when it is closed: another server may have made one of that name by then."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        tcp.Port.connectionLost(self, reason)
-
-
-def _check(place: MetricsPlace) -> None:
+def _check(reactor: Any, place: MetricsPlace) -> None:
     """Find out whether there can be a socket at a place.
 
     :raises OSError: there cannot.
     """
-    family = socket.AF_UNIX if place.path else socket.AF_INET6 if ":" in place.host else socket.AF_INET
     try:
         if place.path:
-            _remove_old_socket(place.path)
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(place.path or (place.host, place.port))
-        if place.path:
-            os.unlink(place.path)
-    except OSError as error:
-        reason = f"{error.strerror or error}; choose another place with --metrics"
-        raise OSError(error.errno or errno.EINVAL, reason, str(place)) from None
-
-
-def _remove_old_socket(path: str) -> None:
-    """Remove the socket that a server left there that was killed, and nothing else.
-
-    :raises OSError: it cannot be removed, or a server listens on it.
-    """
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            SocketServerEndpoint(reactor, place.path).check()
             return
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
+        with socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((place.host, place.port))
+    except (OSError, ValueError) as error:
+        reason = f"{getattr(error, 'strerror', None) or error}; choose another place with --metrics"
+        raise OSError(getattr(error, "errno", None) or errno.EINVAL, reason, str(place)) from None
 
 
 class _Readers(Factory):

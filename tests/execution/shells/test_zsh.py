@@ -168,7 +168,7 @@ async def test_interrupt_that_stops_the_hooks(
 @TERMINALS
 @asynchronous
 async def test_interrupts_of_a_tight_loop(tmp_path: Path, on_terminal: bool) -> None:
-    """Each interrupt of a loop of built-in commands ends the loop, wherever it comes; about one in 300 stops zsh."""
+    """Each interrupt of a loop of built-in commands ends the loop, wherever it comes; a few end zsh."""
     rig = await started(tmp_path, on_terminal)
     lost = 0
     for _ in range(300):

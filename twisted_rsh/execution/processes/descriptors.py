@@ -150,7 +150,7 @@ class WatchedDescriptor:
     """A descriptor that the reactor watches, and whose number stays taken until all events of one look are dealt with.
 
     A subclass adds `doRead` or `doWrite`, or both, and calls :meth:`watch_reading` or :meth:`watch_writing`.  These ask
-    the reactor only for what changes: it takes four calls to find that there is nothing to do.
+    the reactor only for what changes, because the reactor takes four calls to find that nothing does.
 
     :param reactor: watches the descriptor.
     :param fd: the descriptor, which this object owns from now on; -1 for one that is closed from the beginning.

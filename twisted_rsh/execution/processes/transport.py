@@ -210,7 +210,7 @@ class SpawnedProcess:
         if childFD not in self._open:
             return
         if childFD == 0:
-            # A running process is not over yet, so that the report leads to no call of whoever ends the input.
+            # While the process runs, the report does not end the job, so that it may come from within closeStdin().
             is_quiet = self._input.was_ended_empty and self.pid is not None
             if is_quiet or self._input.was_closed_by_reactor:
                 self._report_closed(0)

@@ -226,7 +226,7 @@ def way_of(
     :param flags: the shell's options, as in ``$-``.
     :param is_watched: whether the session may see commands of the server's: a text had :attr:`Traits.is_watcher`.
     :param may_stop: whether a text has had :attr:`Traits.may_stop`: then the text must be one command to bash, of which
-        an error drops the rest; but not one that evaluates, as what is unfinished there would reach beyond it.
+        an error drops the rest.  A text that evaluates is none, as what it leaves unfinished would reach beyond it.
     :param edits: whether bash edits its lines.  What is evaluated may then switch that on once more.
     :param noticed: the names of functions that make bash print a notice, from :func:`noticed_names`.
     """
