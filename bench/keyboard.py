@@ -23,11 +23,12 @@ SCREEN_BYTES = 64 * 1024
 """Bytes of one read."""
 
 
-def echo_latencies(command: Sequence[str], keys: int) -> list[float]:
+def echo_latencies(command: Sequence[str], keys: int, *, is_drawn: bool = False) -> list[float]:
     """Run a program on a terminal, type into it and wait for the echo of each key.
 
     :param command: the program and its arguments; it is to run :data:`ECHO_COMMAND`, here or far away.
     :param keys: keystrokes.
+    :param is_drawn: whether the program draws a screen: control sequences come with the echo.
     :returns: seconds of each.
     :raises EOFError: the program ended.
     :raises ValueError: something else than the echo came.
@@ -39,17 +40,17 @@ def echo_latencies(command: Sequence[str], keys: int) -> list[float]:
         finally:
             os._exit(127)
     try:
-        _wait_for_ready(terminal)
-        return [_press(terminal) for _ in range(WARM_UP_KEYS + keys)][WARM_UP_KEYS:]
+        _wait_for_ready(terminal, READY if is_drawn else READY + b"\r\n")
+        return [_press(terminal, is_drawn) for _ in range(WARM_UP_KEYS + keys)][WARM_UP_KEYS:]
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         os.close(terminal)
 
 
-def _wait_for_ready(terminal: int) -> None:
+def _wait_for_ready(terminal: int, line: bytes) -> None:
     shown = b""
-    while READY + b"\r\n" not in shown:
+    while line not in shown:
         try:
             data = os.read(terminal, SCREEN_BYTES)
         except OSError:  # Linux's way to say that nobody has the terminal any more
@@ -59,11 +60,13 @@ def _wait_for_ready(terminal: int) -> None:
         shown += data
 
 
-def _press(terminal: int) -> float:
+def _press(terminal: int, is_drawn: bool) -> float:
     start = time.perf_counter()
     os.write(terminal, b"x")
     shown = os.read(terminal, SCREEN_BYTES)
+    while is_drawn and b"x" not in shown:
+        shown = os.read(terminal, SCREEN_BYTES)
     seconds = time.perf_counter() - start
-    if shown != b"x":
+    if shown != b"x" and not is_drawn:
         raise ValueError(f"the echo of x was {shown!a}")
     return seconds

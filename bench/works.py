@@ -98,6 +98,7 @@ CONTESTANTS = {
     "asyncssh>openssh": "asyncssh > sshd",
     "asyncssh": "asyncssh > asyncssh",
     "asyncssh>conch": "asyncssh > Conch",
+    "mosh": "mosh, without prediction",
 }
 """What each contestant is."""
 
@@ -214,7 +215,15 @@ _ALL = (
         figure="p50_us",
         unit="us",
         more_is_better=False,
-        contestants=(_US, _OVER_SOCKET, Contestant("ours-program", "ours", OURS, PROGRAM), _LOCAL, _SSH, *_LIBRARY),
+        contestants=(
+            _US,
+            _OVER_SOCKET,
+            Contestant("ours-program", "ours", OURS, PROGRAM),
+            _LOCAL,
+            _SSH,
+            *_LIBRARY,
+            Contestant("mosh", "mosh", None),
+        ),
         extras=_P99,
     ),
 )
@@ -254,5 +263,15 @@ def _has_bash() -> bool:
     return shutil.which("bash") is not None
 
 
-_NEEDS = {BASH: _has_bash, OPENSSH: _has_sshd, "asyncssh_client": _has_asyncssh, CONCH: _has_conch}
-_PROVIDED_BY = {BASH: "bash", OPENSSH: "OpenSSH's ssh and sshd", "asyncssh_client": "asyncssh", CONCH: "twisted[conch]"}
+def _has_mosh() -> bool:
+    return shutil.which("mosh-server") is not None and shutil.which("mosh-client") is not None
+
+
+_NEEDS = {BASH: _has_bash, "mosh": _has_mosh, OPENSSH: _has_sshd, "asyncssh_client": _has_asyncssh, CONCH: _has_conch}
+_PROVIDED_BY = {
+    BASH: "bash",
+    "mosh": "mosh",
+    OPENSSH: "OpenSSH's ssh and sshd",
+    "asyncssh_client": "asyncssh",
+    CONCH: "twisted[conch]",
+}
