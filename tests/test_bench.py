@@ -98,6 +98,15 @@ def test_results_are_shown_again(run: tuple[subprocess.CompletedProcess[str], Pa
     assert (tmp_path / "plot.svg").read_text() == (folder / "plot.svg").read_text()
 
 
+def test_logins(tmp_path: Path) -> None:
+    """Logins and idle sessions are counted, and what each takes is written."""
+    done = bench(tmp_path, "logins", "--quick", "--json", str(tmp_path / "logins.json"))
+    assert done.returncode == 0, done.stderr
+    figures = json.loads((tmp_path / "logins.json").read_text())["figures"]
+    assert figures["login_cpu_ms"] > 0
+    assert {"login_p50_ms", "login_p99_ms", "session_kib", "crowd_login_cpu_ms", "idle_cpu_percent"} <= figures.keys()
+
+
 def test_a_measurement_that_fails(tmp_path: Path) -> None:
     """A failure is named, with the others' figures beside it, and the exit status tells."""
     done = bench(
