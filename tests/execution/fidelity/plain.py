@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import termios
 import threading
+from io import RawIOBase
 from pathlib import Path
 
 from tests.execution.fidelity.outcomes import Outcome, comparable
@@ -68,13 +69,22 @@ def _on_terminal(command: list[str], folder: Path, environment: dict[str, str], 
         force = threading.Timer(SECONDS, process.kill)
         force.start()
         try:
-            while block := output.read(65536):
+            while block := _read(output) or _read(output):
                 received += block
-        except OSError:
-            pass  # EIO: no process has the terminal any more
         finally:
             force.cancel()
         return Outcome(_status(process.wait()), _text(bytes(received)), "")
+
+
+def _read(output: RawIOBase) -> bytes:
+    """Read what there is; nothing when no process has the terminal any more.
+
+    The system looks for data first and for the end afterwards, so only a second end is the end.
+    """
+    try:
+        return output.read(65536) or b""
+    except OSError:  # EIO
+        return b""
 
 
 def _status(code: int) -> int | str:
