@@ -22,7 +22,9 @@ from tests.conftest import async_fixture
 from tests.server_process import WRONG_PIN, wait_until_gone
 from tests.serving import Serving, asynchronous, reactor
 from tests.tools.box import read_number
+from twisted_rsh.ansible.aliases import read_host_settings
 from twisted_rsh.ansible.keeper import Keeper, KeeperPort
+from twisted_rsh.ansible.kept import ServerAddress
 from twisted_rsh.ansible.worker import INPUT_BYTES, MAX_FRAME_BYTES
 from twisted_rsh.testing import FaultProxy
 
@@ -282,7 +284,8 @@ async def test_alias(running: Running, serving: Serving, tmp_path: Path) -> None
     configure(
         serving,
         alias.format(running.proxy.port, serving.service.fingerprint, name)
-        + f" Resume no\nHost key*\n IdentityFile {key}\nHost far*\n ProxyCommand nc %h %p\n",
+        + f" Resume no\nHost key*\n IdentityFile {key}\nHost far*\n ProxyCommand nc %h %p\n"
+        "Host six.alias\n AddressFamily inet6\nHost *\n ServerAliveInterval 7\n ServerAliveCountMax 1\n",
     )
 
     async def run(host: str, **changes: object) -> dict[str, Any]:
@@ -294,6 +297,9 @@ async def test_alias(running: Running, serving: Serving, tmp_path: Path) -> None
     assert "not the expected server" in (await run("web.alias", fingerprint=WRONG_PIN))["unreachable"]
     assert str(key) in (await run("key.alias"))["unreachable"]
     assert "ProxyCommand" in (await run("far"))["unreachable"]
+    assert "127.0.0.1" in (await run("six.alias"))["unreachable"]  # which is no address of IPv6
+    settings = await read_host_settings(ServerAddress("web.alias", None, None, None, str(serving.config.config), True))
+    assert (settings.limits.keepalive_interval, settings.limits.keepalive_misses) == (7, 2)
     configure(serving, "Port x\n")
     assert "config line 1: " in (await run("web"))["unreachable"]
 

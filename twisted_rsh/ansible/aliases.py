@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from twisted.internet.threads import deferToThread
 
-from twisted_rsh import Error
+from twisted_rsh import Error, SessionLimits
 
 if TYPE_CHECKING:
     from twisted_rsh.ansible.kept import ServerAddress
@@ -30,6 +30,8 @@ class HostSettings:
     :ivar fingerprint: that of the server's key, or ``None``.
     :ivar resume: whether commands outlive a connection that breaks.
     :ivar identities: paths of keys to log in with, of which the first that exists counts; none for the client's own.
+    :ivar family: ``inet`` or ``inet6``, the only addresses to use; ``any`` for both.
+    :ivar limits: how often to ask the server for a sign of life.
     """
 
     host: str
@@ -38,6 +40,8 @@ class HostSettings:
     fingerprint: str | None
     resume: bool
     identities: tuple[str, ...]
+    family: str
+    limits: SessionLimits
 
 
 async def read_host_settings(address: ServerAddress) -> HostSettings:
@@ -95,4 +99,16 @@ def _parse(host: str, output: str) -> HostSettings:
         fingerprint=values.get("fingerprint", [None])[0],
         resume=values["resume"] == ["yes"],
         identities=tuple(values.get("identityfile", ())),
+        family=values["addressfamily"][0],
+        limits=_limits(values),
     )
+
+
+def _limits(values: dict[str, list[str]]) -> SessionLimits:
+    limits = SessionLimits()
+    if "serveraliveinterval" in values:
+        limits = replace(limits, keepalive_interval=float(values["serveraliveinterval"][0]))
+    if "serveralivecountmax" in values:
+        # A link that could miss one interval alone would be lost before the server has been asked.
+        limits = replace(limits, keepalive_misses=max(int(values["serveralivecountmax"][0]), 2))
+    return limits

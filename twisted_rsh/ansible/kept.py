@@ -10,11 +10,12 @@ from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.python.failure import Failure
 
 from twisted_rsh import ClientKey, ConfigFolders, Connection, Error, NoServer, connect, load_client_key
-from twisted_rsh.ansible.aliases import read_host_settings
+from twisted_rsh.ansible.aliases import HostSettings, read_host_settings
 
 __all__ = ["KeptServer", "ServerAddress"]
 
@@ -55,13 +56,24 @@ class ServerAddress:
             user=settings.user,
             fingerprint=settings.fingerprint,
             config=None if self.config_dir is None else ConfigFolders.at(self.config_dir),
+            limits=settings.limits,
             resume=settings.resume,
             key=_given_key(settings.identities),
+            endpoint=_endpoint(reactor, settings),
         )
         try:
             return await connecting.addTimeout(seconds, reactor)
         except defer.TimeoutError:
             raise NoServer(f"{settings.host} port {settings.port} has let no one in within {seconds:.15g} s") from None
+
+
+def _endpoint(reactor: Any, settings: HostSettings) -> IStreamClientEndpoint | None:
+    """Return the way over one kind of address alone; ``None`` where both will do."""
+    if settings.family == "inet":
+        return TCP4ClientEndpoint(reactor, settings.host, settings.port)
+    if settings.family == "inet6":
+        return TCP6ClientEndpoint(reactor, settings.host, settings.port)
+    return None
 
 
 def _given_key(paths: tuple[str, ...]) -> ClientKey | None:
