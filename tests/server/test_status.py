@@ -28,16 +28,19 @@ from twisted_rsh.core.requests import KILL, Grace, JobRequest
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.manage.__main__ import main, parse_arguments
+from twisted_rsh.manage.inviting import InviteOptions, invite
 from twisted_rsh.manage.status import MAX_WATCH_SECONDS, MIN_WATCH_SECONDS, StatusOptions, collect_status, show_status
 from twisted_rsh.manage.status_table import amount, duration, fit, safe, table
 from twisted_rsh.server.admission import Admission
 from twisted_rsh.server.control import MAX_PAGE_BYTES, _Commands
+from twisted_rsh.server.control_client import Problem
 from twisted_rsh.server.factory import MAX_LISTED_SOURCES
 from twisted_rsh.server.job import ChannelJob
 from twisted_rsh.server.job_line import MAX_LISTED_CHARACTERS
 from twisted_rsh.server.session import LoggedIn
 from twisted_rsh.server.sources import OWN_USER
 from twisted_rsh.trust.cred import VerifiedKey
+from twisted_rsh.trust.home import ConfigFolders
 
 AMP_VALUE_BYTES = 65_535
 """Bytes that one value of AMP can have."""
@@ -118,6 +121,21 @@ def pages(rig: Rig) -> Iterator[dict[str, Any]]:
         answer: dict[str, Any] = commands.next_sessions(last)
         yield answer
         last, more = answer["last"], answer["more"]
+
+
+@asynchronous
+async def test_a_server_with_a_unix_socket_alone(config: ConfigFolders, tmp_path: Path) -> None:
+    """It is found like any other, and has no port; no invitation is for it."""
+    serving = Serving(config)
+    serving.service._options = type(serving.service._options)(interfaces=[], socket=str(tmp_path / "socket"))
+    await serving.start()
+    status = await collect_status(reactor, config.config)
+    assert [server["port"] for server in status["servers"]] == [None]
+    assert table(status)[0].startswith(f"Unix socket: pid {os.getpid()}, ")
+    with pytest.raises(Problem, match="no server of this account runs"):
+        await invite(reactor, InviteOptions(config_dir=config.config))
+    await serving.stop()
+    assert (await collect_status(reactor, config.config))["servers"] == []
 
 
 def test_two_thousand_sessions() -> None:

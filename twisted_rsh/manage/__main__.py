@@ -30,7 +30,7 @@ from twisted_rsh.manage.status import (
     show_status,
     watch_status,
 )
-from twisted_rsh.manage.status_table import SHOWN_KEY, duration, safe
+from twisted_rsh.manage.status_table import SHOWN_KEY, duration, place, safe
 from twisted_rsh.server.control import EndSession
 from twisted_rsh.server.control_client import (
     Problem,
@@ -225,7 +225,7 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
         if options.end:
             return ""
         if options.as_json:
-            return json.dumps([{"port": port, **session} for port, session in found], indent=1) + "\n"
+            return json.dumps([{"port": port or None, **session} for port, session in found], indent=1) + "\n"
         return _table(found)
     except ConnectionClosed as error:
         raise Problem(f"a server closed the connection: {error}; try again") from None
@@ -250,7 +250,7 @@ def _table(found: list[tuple[int, dict[str, Any]]]) -> str:
         state = "attached" if session["attached"] else "detached"
         lines.append(
             f"{session['id'][:SHOWN_ID_DIGITS]}  {safe(session['user'])}  {session['key'][:SHOWN_KEY]}  "
-            f"port {port}  {state} {duration(session['seconds'])}  {safe(session['peer'])}"
+            f"{place(port)}  {state} {duration(session['seconds'])}  {safe(session['peer'])}"
         )
         for job in session["jobs"]:
             pid = "" if job["pid"] is None else f"  pid {job['pid']}"

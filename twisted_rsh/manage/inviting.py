@@ -119,7 +119,7 @@ async def invite(reactor: Any, options: InviteOptions) -> str:
 
 async def _find_server(reactor: Any, config: ConfigFolders, port: int | None) -> tuple[int, Any]:
     found: dict[int, Any] = {}
-    for number in control_ports(config):
+    for number in filter(None, control_ports(config)):  # an invitation names a port
         if port in (None, number) and (server := await connect_to_control(reactor, config, number)) is not None:
             found[number] = server
     if len(found) == 1:
@@ -176,4 +176,5 @@ def enroll_key(options: KeyOptions, stdin: BinaryIO) -> str:
         raise Problem(f"the public key cannot be used: {error}") from None
     except OSError as error:
         raise Problem(f"{error.filename}: {error.strerror}") from None
-    return json.dumps({"fingerprint": fingerprint, "user": _account(), "ports": control_ports(config)}) + "\n"
+    ports = [port for port in control_ports(config) if port]
+    return json.dumps({"fingerprint": fingerprint, "user": _account(), "ports": ports}) + "\n"

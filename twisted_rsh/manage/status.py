@@ -82,7 +82,9 @@ async def collect_status(reactor: Any, config_dir: str | None = None) -> dict[st
         transport: Any = server.transport
         try:
             answer = await answer_of(reactor, server.callRemote(ServerStatus))
-            found.append({"port": port, **json.loads(answer["status"]), "sessions": await sessions_of(reactor, server)})
+            found.append(
+                {"port": port or None, **json.loads(answer["status"]), "sessions": await sessions_of(reactor, server)}
+            )
         except ConnectionClosed as error:
             raise Problem(f"a server closed the connection: {error}; try again") from None
         finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
 
-__all__ = ["SHOWN_KEY", "amount", "duration", "fit", "safe", "table"]
+__all__ = ["SHOWN_KEY", "amount", "duration", "fit", "place", "safe", "table"]
 
 SHOWN_KEY = 15
 """Characters of a key's fingerprint in a table: ``SHA256:`` and enough to tell keys apart."""
@@ -47,6 +47,11 @@ def safe(text: object) -> str:
     return "".join(char if " " <= char <= "~" else ascii(char)[1:-1] for char in str(text))
 
 
+def place(port: int | None) -> str:
+    """Return where a server listens; it has no port if it listens on a Unix socket alone."""
+    return f"port {port}" if port else "Unix socket"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as hours, minutes and seconds."""
     minutes, rest = divmod(int(seconds), 60)
@@ -75,8 +80,9 @@ def _head(server: dict[str, Any]) -> list[str]:
         sources.append(f"and {waiting['sources_left_out']} more sources")
     count = waiting["connections"]
     first = (
-        f"port {server['port']}: pid {server['pid']}, up {duration(server['seconds'])}, {server['attached']} sessions "
-        f"attached, {server['detached']} detached, {server['jobs']} jobs, key {safe(server['key'])}"
+        f"{place(server['port'])}: pid {server['pid']}, up {duration(server['seconds'])}, "
+        f"{server['attached']} sessions attached, {server['detached']} detached, "
+        f"{server['jobs']} jobs, key {safe(server['key'])}"
     )
     last = (
         f"  {count} connections without a login{': ' if sources else ''}{', '.join(sources)}; "

@@ -50,6 +50,8 @@ def config_folders(config_dir: str | None) -> ConfigFolders:
 def control_ports(config: ConfigFolders) -> list[int]:
     """Return the ports of the servers that have a control socket, some of which may be gone.
 
+    A server that listens on a Unix socket alone has the number 0.
+
     :param config: the account's folders.
     :raises Problem: the folder cannot be read.
     """
@@ -69,7 +71,7 @@ async def connect_to_control(reactor: Any, config: ConfigFolders, port: int) -> 
 
     :param reactor: the reactor.
     :param config: the account's folders.
-    :param port: the server's port.
+    :param port: the server's number, as :func:`control_ports` returns it.
     :returns: the connection, or ``None`` if no server answers there.
     :raises Problem: the socket is another user's.
     """

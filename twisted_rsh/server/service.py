@@ -209,10 +209,13 @@ class RemoteShellService(Service):
             self._ports = ports
             await self._listen_on_socket(ports)
             socket = _socket_of(ports) if self._admits_peers else None
-            for number, addresses in self._addresses().items():
+            served = self._addresses()
+            for number, addresses in served.items():
                 record = ServerRecord(self._key.spki_sha256, self.instance_id, os.getpid(), tuple(addresses), socket)
                 write_record(self._config, number, record)
                 self._control(number)
+            if not served:
+                self._control(0)
         except BaseException as error:
             self._remove_records()
             self._ports = []

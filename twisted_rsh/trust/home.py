@@ -151,7 +151,7 @@ class ConfigFolders:
     def control_path(self, port: int) -> str:
         """Name the Unix socket at which the server on a port answers the account that runs it.
 
-        :param port: a TCP port of this machine.
+        :param port: a TCP port of this machine; 0 for a server without one.
         :returns: its path, beside that of the record.
         """
         return os.path.join(self.state, "run", f"{port}.sock")
