@@ -29,7 +29,7 @@ from bench.counted import NUMBER, CallCount
 from bench.keyboard import ECHO_COMMAND, READY
 from bench.report import find_versions
 from bench.servers.starting import OURS, Site, running
-from bench.surroundings import clean_up_when_ended
+from bench.surroundings import clean_up_when_ended, server_fingerprint
 from twisted_rsh import Connection, Terminal, connect
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -213,7 +213,9 @@ async def _count_all(reactor: Any, folder: str, port: int, server: str, names: S
     own = CallCount(os.path.join(folder, "client.calls"))
 
     async def connect_one() -> Connection:
-        return await connect(reactor, HOST, port, config=ConfigFolders.at(folder))
+        return await connect(
+            reactor, HOST, port, config=ConfigFolders.at(folder), fingerprint=server_fingerprint(folder)
+        )
 
     client = await connect_one()
     own.start()

@@ -15,6 +15,7 @@ from twisted.internet.task import react
 from twisted.python.failure import Failure
 
 from bench.servers.starting import QUIET_SECONDS
+from bench.surroundings import server_fingerprint
 from twisted_rsh import Connection, connect
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.trust.home import ConfigFolders
@@ -38,10 +39,12 @@ class _UntilEnd(Protocol):
 
 async def _hold(reactor: Any, folder: str, port: int, count: int) -> None:
     config = ConfigFolders.at(folder)
+    fingerprint = server_fingerprint(folder)
     limits = SessionLimits(keepalive_interval=QUIET_SECONDS)
 
     async def connect_some(share: range) -> list[Connection]:
-        return [await connect(reactor, "127.0.0.1", port, config=config, limits=limits) for _ in share]
+        words: dict[str, Any] = {"config": config, "limits": limits, "fingerprint": fingerprint}
+        return [await connect(reactor, "127.0.0.1", port, **words) for _ in share]
 
     # One before the others: the first connection of all makes the key.
     held = [await connect_some(range(1))]

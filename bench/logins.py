@@ -24,7 +24,7 @@ from twisted.internet.task import react
 from bench.processes import processor_seconds, resident_mb
 from bench.report import describe_machine, find_versions
 from bench.servers.starting import OURS, Site, crowd_size, running
-from bench.surroundings import ROOT, clean_up_when_ended, environment, prepare
+from bench.surroundings import ROOT, clean_up_when_ended, environment, prepare, server_fingerprint
 from twisted_rsh import connect
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -63,14 +63,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 async def _log_in(reactor: Any, folder: str, port: int, pid: int, count: int, figures: dict[str, float]) -> None:
     """Log in so many times, and add what a login took."""
-    config = ConfigFolders.at(folder)
+    config, fingerprint = ConfigFolders.at(folder), server_fingerprint(folder)
     times: list[float] = []
     spent = 0.0
     for number in range(-WARM_UP, count):
         if number == 0:
             spent = processor_seconds(pid)
         start = time.perf_counter()
-        connection = await connect(reactor, "127.0.0.1", port, config=config)
+        connection = await connect(reactor, "127.0.0.1", port, config=config, fingerprint=fingerprint)
         if number >= 0:
             times.append(time.perf_counter() - start)
         await connection.close()

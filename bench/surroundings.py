@@ -33,6 +33,7 @@ __all__ = [
     "login_shell",
     "prepare",
     "running_proxy",
+    "server_fingerprint",
     "user_name",
 ]
 
@@ -84,6 +85,14 @@ def known_hosts_path(folder: str) -> str:
 def certificate_path(folder: str) -> str:
     """Name the private key and certificate of bare TLS, one file: those of our own server."""
     return os.path.join(folder, "tls.pem")
+
+
+def server_fingerprint(folder: str) -> str:
+    """Return the fingerprint of our own servers' key.
+
+    A client that gives it comes over TCP.  Without it a client of the same user takes the server's Unix socket.
+    """
+    return load_or_create_server_key(ConfigFolders.at(folder)).fingerprint
 
 
 def environment(folder: str) -> dict[str, str]:

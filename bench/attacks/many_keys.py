@@ -140,7 +140,7 @@ async def _part(
 ) -> _Seen:
     """Log in with one key for some seconds; ping meanwhile."""
     fingerprint = load_or_create_server_key(ConfigFolders.at(folder)).fingerprint
-    connection = await connect(reactor, "127.0.0.1", port, config=ConfigFolders.at(folder))
+    connection = await connect(reactor, "127.0.0.1", port, config=ConfigFolders.at(folder), fingerprint=fingerprint)
     process = _logins(folder, [client, str(port), fingerprint, str(seconds), "granted" if granted else "refused"])
     assert process.stdout is not None
     try:

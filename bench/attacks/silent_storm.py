@@ -26,7 +26,7 @@ from twisted.internet.task import deferLater, react
 
 from bench.processes import usage
 from bench.servers.starting import OURS, Site, running
-from bench.surroundings import clean_up_when_ended, prepare
+from bench.surroundings import clean_up_when_ended, prepare, server_fingerprint
 from twisted_rsh import Error, connect
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -124,14 +124,14 @@ def _attacking(attack: _Attack, port: int, seconds: float) -> Iterator[None]:
 async def _log_in(reactor: Any, folder: str, port: int, count: int, seconds: float) -> _Outcome:
     """Let clients come, evenly spread over some seconds."""
     outcome = _Outcome([], [])
-    config = ConfigFolders.at(folder)
+    config, fingerprint = ConfigFolders.at(folder), server_fingerprint(folder)
 
     async def one(number: int) -> None:
         await deferLater(reactor, number * seconds / count)
         began = time.monotonic()
         try:
-            connecting = connect(reactor, "127.0.0.1", port, config=config).addTimeout(LIMIT_SECONDS, reactor)
-            connection = await connecting
+            connecting = connect(reactor, "127.0.0.1", port, config=config, fingerprint=fingerprint)
+            connection = await connecting.addTimeout(LIMIT_SECONDS, reactor)
             outcome.waits.append(time.monotonic() - began)
             await connection.close()
         except (Error, OSError) as error:

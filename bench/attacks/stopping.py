@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
 from bench.servers.starting import OURS, Site, running
-from bench.surroundings import clean_up_when_ended, prepare
+from bench.surroundings import clean_up_when_ended, prepare, server_fingerprint
 from twisted_rsh import Connection, Job, connect
 from twisted_rsh.trust.home import ConfigFolders
 
@@ -86,7 +86,9 @@ def _is_alive(pid: int) -> bool:
 async def _start_jobs(reactor: Any, folder: str, port: int, count: int) -> tuple[list[Connection], list[int]]:
     connections, pids = [], []
     for first in range(0, count, JOBS_PER_SESSION):
-        connection = await connect(reactor, "127.0.0.1", port, config=ConfigFolders.at(folder))
+        connection = await connect(
+            reactor, "127.0.0.1", port, config=ConfigFolders.at(folder), fingerprint=server_fingerprint(folder)
+        )
         connections.append(connection)
         jobs = [connection.start(_COMMAND) for _ in range(first, min(count, first + JOBS_PER_SESSION))]
         for job in jobs:

@@ -24,7 +24,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater, react
 
 from bench.servers.starting import OURS, Site, running
-from bench.surroundings import clean_up_when_ended, prepare
+from bench.surroundings import clean_up_when_ended, prepare, server_fingerprint
 from twisted_rsh import Connection, Job, connect
 from twisted_rsh.execution.processes import descriptors
 from twisted_rsh.trust.home import ConfigFolders
@@ -149,7 +149,9 @@ def _is_ended(connection: socket.socket) -> bool:
 
 async def _attack(reactor: Any, folder: str, pid: int, port: int, seconds: float) -> _Attack:
     deadline = time.monotonic() + seconds
-    connection = await connect(reactor, "127.0.0.1", port, config=ConfigFolders.at(folder))
+    connection = await connect(
+        reactor, "127.0.0.1", port, config=ConfigFolders.at(folder), fingerprint=server_fingerprint(folder)
+    )
     attack = _Attack(reactor, pid, port, connection)
     while time.monotonic() < deadline:
         await attack.round()
