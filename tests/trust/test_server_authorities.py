@@ -99,6 +99,26 @@ def test_certificates_that_vouch_for_nothing() -> None:
     assert ServerAuthorities([], HOST).why_not(whole_certificate)
 
 
+def test_revoked_keys(config: ConfigFolders) -> None:
+    """``@revoked`` takes a key from the hosts of its patterns: as a known one, a certified one, and an authority's."""
+    blob = blob_of(KEY.private_key.public_key())
+    certificate = tls_certificate(KEY, wrap_certificate(certified(KEY)))
+    lines = f"@cert-authority * {CA_LINE}\n{HOST}:8082 {KEY.fingerprint}\n"
+    known = KnownServers(config)
+
+    def why_not(line: str) -> str | None:
+        put(config.known_servers_path, f"{lines}{line}\n")
+        authorities = find_authorities(config, HOST, 8082, None)
+        return None if authorities is None else authorities.why_not(certificate)
+
+    assert why_not(f"@revoked other,!{HOST} {public_line(blob)}") == ""
+    assert known.pins(HOST, 8082) == (KEY.spki_sha256,)
+    assert why_not(f"@revoked {HOST} {public_line(blob)} stolen") == "known_servers has its key as a revoked one"
+    assert known.pins(HOST, 8082) == ()
+    assert why_not(f"@revoked * {CA_LINE}") is None
+    assert known.pins(HOST, 8082) == (KEY.spki_sha256,)
+
+
 def test_lines_of_known_servers(config: ConfigFolders) -> None:
     """``@cert-authority`` counts for the hosts of its patterns; other lines and programs leave it as it is."""
     put(
@@ -131,7 +151,9 @@ def test_lines_of_known_servers(config: ConfigFolders) -> None:
         f"@cert-authority * ssh-rsa {CA_LINE.split()[1]}",
         f"@cert-authority * {CA_LINE[:-4]}",
         f"@cert-authorityx * {CA_LINE}",
-        f"@revoked * {CA_LINE}",
+        "@revoked *",
+        f"@revoked * ssh-rsa {CA_LINE.split()[1]}",
+        f"@other * {CA_LINE}",
         f"@cert-authority {CA_LINE}",
     ],
 )

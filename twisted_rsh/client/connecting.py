@@ -305,12 +305,13 @@ def find_authorities(config: ConfigFolders, host: str, port: int, fingerprint: s
     :returns: those of the file ``known_servers``; ``None`` for none.
     :raises twisted_rsh.trust.files.FileProblem: the file cannot be trusted.
     """
-    keys = KnownServers(config).authorities(host, port) if fingerprint is None else ()
+    known = KnownServers(config)
+    keys = known.authorities(host, port) if fingerprint is None else ()
     if not keys:
         return None
     from twisted_rsh.trust.server_authorities import ServerAuthorities  # only here: few clients have any
 
-    return ServerAuthorities(keys, host)
+    return ServerAuthorities(keys, host, revoked=known.revoked(host, port))
 
 
 def _enrol_command(config: ConfigFolders, host: str, port: int, destination: str | None, fingerprint: str) -> str:

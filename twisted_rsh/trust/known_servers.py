@@ -5,7 +5,9 @@ address has brackets.  A server with several keys has several lines, and may hav
 
 A line ``@cert-authority patterns type base64 comment``, as in ssh's ``known_hosts``, is an SSH authority that vouches
 for the keys of servers.  The patterns, with commas between them, are those of hosts, or of addresses with a port; one
-behind ``!`` takes hosts out.
+behind ``!`` takes hosts out.  A line ``@revoked patterns type base64 comment`` has a key that is no longer good for
+these hosts: neither as a server's own, though another line has its fingerprint or an authority vouches for it, nor as
+an authority's.
 
 Blank lines, and those that ``#`` begins, mean nothing.  A file with any other line is refused as a whole: a typing
 error must not make a server unknown, because the user would then be asked to trust whatever answers.
@@ -45,7 +47,7 @@ MAX_ADDRESS_CHARACTERS = 300
 
 _MAX_PORT = 65535
 
-_AUTHORITY = b"@cert-authority"
+_AUTHORITY, _REVOKED = b"@cert-authority", b"@revoked"
 
 _LINE = re.compile(r"[ \t]*(?P<address>[^ \t#][^ \t]*)[ \t]+(?P<fingerprint>[^ \t]+)(?:[ \t]+(?P<comment>.*))?")
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})", re.ASCII)
@@ -103,7 +105,9 @@ class KnownServers:
         :returns: SHA-256 of each public key, 32 bytes; nothing for a server that is not known.
         """
         address = format_address(host, port)
-        return tuple(dict.fromkeys(server.pin for server in self if server.address == address))
+        revoked = {parse_public_key(key).pin for key in self.revoked(host, port)}
+        found = dict.fromkeys(server.pin for server in self if server.address == address)
+        return tuple(pin for pin in found if pin not in revoked)
 
     def authorities(self, host: str, port: int) -> tuple[bytes, ...]:
         """Return the authorities that vouch for a server's key.
@@ -112,16 +116,30 @@ class KnownServers:
         :param port: its TCP port.
         :returns: their keys in SSH's wire format; mostly none.
         """
+        revoked = self.revoked(host, port)
+        return tuple(key for key in self._marked(_AUTHORITY, host, port) if key not in revoked)
+
+    def revoked(self, host: str, port: int) -> tuple[bytes, ...]:
+        """Return the keys that neither a server nor its authority may have.
+
+        :param host: its name or address; capitals do not count.
+        :param port: its TCP port.
+        :returns: the keys in SSH's wire format; mostly none.
+        """
+        return self._marked(_REVOKED, host, port)
+
+    def _marked(self, marker: bytes, host: str, port: int) -> tuple[bytes, ...]:
+        """Return the keys of the lines with a marker whose patterns match a server."""
         try:
             data = read_trusted_file(self.path, MAX_KNOWN_SERVERS_BYTES)
         except FileNotFoundError:
             return ()
-        if _AUTHORITY not in data:
+        if marker not in data:
             return ()
         self._parse(data)  # a file with a wrong line is refused as a whole
         names = (host, format_address(host, port))
-        lines = [line for line in data.split(b"\n") if _names_authority(line)]
-        return tuple(key for line in lines if (key := _authority_for(line, names)) is not None)
+        lines = [line for line in data.split(b"\n") if _marker_of(line) == marker]
+        return tuple(key for line in lines if (key := _key_for(line, names)) is not None)
 
     def add(self, host: str, port: int, pin: bytes, comment: str = "", *, replace: bool = False) -> None:
         """Learn a key of a server.  Nothing happens if it is known already.
@@ -197,8 +215,8 @@ class KnownServers:
         if not text.strip(" \t") or text.lstrip(" \t").startswith("#"):
             return None
         try:
-            if _names_authority(line):
-                _authority_for(line, ())
+            if _marker_of(line) is not None:
+                _key_for(line, ())
                 return None
             match = _LINE.fullmatch(text)
             if match is None or "\0" in text:
@@ -209,23 +227,25 @@ class KnownServers:
             raise BadKnownServers(
                 self.path,
                 f"line {number} is wrong",
-                "write HOST:PORT SHA256:... and any words, or @cert-authority HOSTS TYPE KEY, or remove the line",
+                "write HOST:PORT SHA256:... and any words, @cert-authority or @revoked HOSTS TYPE KEY, or remove it",
             ) from None
 
 
-def _names_authority(line: bytes) -> bool:
-    return line.lstrip(b" \t").startswith(_AUTHORITY)
+def _marker_of(line: bytes) -> bytes | None:
+    """Return the first word of a line if it begins with ``@``."""
+    word = line.split(maxsplit=1)[:1]
+    return word[0] if word and word[0].startswith(b"@") else None
 
 
-def _authority_for(line: bytes, names: Collection[str]) -> bytes | None:
-    """Return the key of an authority, if it vouches for one of some names.
+def _key_for(line: bytes, names: Collection[str]) -> bytes | None:
+    """Return the key of a line with a marker, if its patterns match one of some names.
 
     :raises ValueError: the line is wrong.
     """
     try:
         marker, patterns, key_type, encoded, *_ = line.split()
         blob = base64.b64decode(encoded, validate=True)
-        if marker != _AUTHORITY or parse_public_key(blob).key_type.encode("ascii") != key_type:
+        if marker not in {_AUTHORITY, _REVOKED} or parse_public_key(blob).key_type.encode("ascii") != key_type:
             raise ValueError("another marker or type")
     except BadKey:
         raise ValueError("no key") from None

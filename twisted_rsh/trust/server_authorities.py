@@ -37,10 +37,19 @@ class ServerAuthorities:
     :param keys: their keys in SSH's wire format.
     :param host: the name or address that the client looks for.
     :param now: tells the time in seconds since 1970.
+    :param revoked: keys that the server may not have, in SSH's wire format.
     """
 
-    def __init__(self, keys: Collection[bytes], host: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        keys: Collection[bytes],
+        host: str,
+        now: Callable[[], float] = time.time,
+        *,
+        revoked: Collection[bytes] = (),
+    ) -> None:
         self._keys = frozenset(keys)
+        self._revoked = frozenset(revoked)
         self._host = host
         self._now = now
 
@@ -54,6 +63,8 @@ class ServerAuthorities:
             certificate = self._read(der)
             if certificate.authority.blob not in self._keys:
                 raise NotGranted(f"its authority {certificate.authority.fingerprint} is not one of known_servers")
+            if certificate.key.blob in self._revoked:
+                raise NotGranted("known_servers has its key as a revoked one")
             grant_server(certificate, self._host, self._now())
         except (NotGranted, BadKey, BadSignature) as error:
             return str(error)

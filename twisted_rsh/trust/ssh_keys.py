@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.values import dataclass
-from twisted_rsh.trust.fingerprint import ssh_fingerprint
+from twisted_rsh.trust.fingerprint import spki_sha256, ssh_fingerprint
 
 if TYPE_CHECKING:
     from twisted_rsh.trust.certificates import Certificate
@@ -147,6 +147,11 @@ class PublicKey:
     def fingerprint(self) -> str:
         """The key's name for people and logs, as ``ssh-keygen -l`` prints it."""
         return ssh_fingerprint(self.blob)
+
+    @property
+    def pin(self) -> bytes | None:
+        """The SHA-256 of the key as TLS encodes it, 32 bytes; ``None`` for an authenticator's key: TLS has none."""
+        return None if isinstance(self._key, _AuthenticatorKey) else spki_sha256(self._key)
 
     def verify(self, algorithm: str, signature_blob: bytes, data: bytes) -> None:
         """Check that this key has signed some data.
