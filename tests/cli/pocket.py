@@ -28,6 +28,8 @@ class _Job:
         self.signals: list[str] = []
         self.sizes: list[tuple[int, int]] = []
         self.is_over = False
+        self._held: list[tuple[Stream, bytes]] = []
+        self._ending: Ending | None = None
 
     def write_input(self, data: bytes) -> None:
         """See IJob."""
@@ -46,6 +48,7 @@ class _Job:
 
     def resume_output(self, stream: Stream) -> None:
         """See IJob."""
+        self._go_on()
 
     def close_output(self, stream: Stream) -> None:
         """See IJob."""
@@ -55,13 +58,22 @@ class _Job:
         self.end(Signalled("TERM"))
 
     def say(self, text: str, stream: Stream = Stream.STDOUT) -> None:
-        """Write something short."""
-        self.owner.output_received(stream, text.replace("\n", self._line_end).encode())
+        """Write something short, as soon as there is room for it: there is none while the link is cut."""
+        self._held.append((stream, text.replace("\n", self._line_end).encode()))
+        self._go_on()
 
     def end(self, ending: Ending) -> None:
-        """End, once."""
+        """End, once, behind what it has written."""
         if not self.is_over:
             self.is_over = True
+            self._ending = ending
+            self._go_on()
+
+    def _go_on(self) -> None:
+        while self._held and self.owner.output_room(self._held[0][0]) >= len(self._held[0][1]):
+            self.owner.output_received(*self._held.pop(0))
+        if not self._held and self._ending is not None:
+            ending, self._ending = self._ending, None
             for stream in OUTPUTS:
                 self.owner.output_ended(stream)
             self.owner.job_ended(JobEnd(ending))
