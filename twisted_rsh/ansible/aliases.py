@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from twisted.internet.threads import deferToThread
@@ -92,6 +92,7 @@ def _parse(host: str, output: str) -> HostSettings:
         values.setdefault(keyword, []).append(value)
     if "proxycommand" in values:
         raise Error(f"the configuration file has a ProxyCommand for {host}, and Ansible's plugin cannot use one")
+    interval, misses = (values.get(f"serveralive{name}", [None])[0] for name in ("interval", "countmax"))
     return HostSettings(
         host=values["hostname"][0],
         port=int(values["port"][0]),
@@ -100,15 +101,7 @@ def _parse(host: str, output: str) -> HostSettings:
         resume=values["resume"] == ["yes"],
         identities=tuple(values.get("identityfile", ())),
         family=values["addressfamily"][0],
-        limits=_limits(values),
+        limits=SessionLimits().with_signs_of_life(
+            None if interval is None else float(interval), None if misses is None else int(misses)
+        ),
     )
-
-
-def _limits(values: dict[str, list[str]]) -> SessionLimits:
-    limits = SessionLimits()
-    if "serveraliveinterval" in values:
-        limits = replace(limits, keepalive_interval=float(values["serveraliveinterval"][0]))
-    if "serveralivecountmax" in values:
-        # A link that could miss one interval alone would be lost before the server has been asked.
-        limits = replace(limits, keepalive_misses=max(int(values["serveralivecountmax"][0]), 2))
-    return limits

@@ -265,13 +265,7 @@ class Reach:
             self._proxy.stop()
 
     def _limits(self) -> SessionLimits:
-        limits = SessionLimits()
-        if self._options.alive_interval is not None:
-            limits = replace(limits, keepalive_interval=self._options.alive_interval)
-        if self._options.alive_count is not None:
-            # A link that could miss one interval alone would be lost before the server has been asked.
-            limits = replace(limits, keepalive_misses=max(self._options.alive_count, 2))
-        return limits
+        return SessionLimits().with_signs_of_life(self._options.alive_interval, self._options.alive_count)
 
     def _given_path(self) -> str | None:
         """Find the first file of the options that exists; ``None`` where they name none."""

@@ -6,6 +6,8 @@ An operator may choose the bounds that are fields of :class:`SessionLimits`.  Th
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted_rsh.core.values import dataclass
 
 __all__ = [
@@ -268,3 +270,16 @@ class SessionLimits:
     keepalive_interval: float = 15.0
     keepalive_misses: int = 3
     detach_seconds: int = 3600
+
+    def with_signs_of_life(self, interval: float | None, misses: int | None) -> SessionLimits:
+        """Return these bounds with others for the signs of life, as ssh's ``ServerAliveInterval`` has them.
+
+        :param interval: seconds of silence; ``None`` to leave them.
+        :param misses: how many intervals may be missed; ``None`` to leave it.  1 counts as 2: a link that could miss
+            one interval alone would be lost before the peer has been asked.
+        """
+        return replace(
+            self,
+            keepalive_interval=self.keepalive_interval if interval is None else interval,
+            keepalive_misses=self.keepalive_misses if misses is None else max(misses, 2),
+        )

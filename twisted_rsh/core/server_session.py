@@ -155,7 +155,7 @@ class ServerSession(Session):
         self._ended(channel)
 
     def report_run(self, channel: int, encoding: str, end: JobEnd, stdout: bytes, stderr: bytes) -> None:
-        """Answer a request whose job has ended already, in one frame if REPLY has a field for all that is known.
+        """Answer a request whose job has ended already.  One frame is enough if REPLY has a field for all of it.
 
         :param channel: the channel of the request.
         :param encoding: as for :meth:`accept`.

@@ -91,11 +91,7 @@ class KnownServers:
 
     def __iter__(self) -> Iterator[KnownServer]:
         """Return all servers, in the order of the file."""
-        try:
-            data = read_trusted_file(self.path, MAX_KNOWN_SERVERS_BYTES)
-        except FileNotFoundError:
-            return iter(())
-        return iter([server for _, server in self._parse(data) if server is not None])
+        return iter([server for _, server in self._parse(self._read()) if server is not None])
 
     def pins(self, host: str, port: int) -> tuple[bytes, ...]:
         """Return the keys that a server may have, without repetition.
@@ -104,9 +100,10 @@ class KnownServers:
         :param port: its TCP port.
         :returns: SHA-256 of each public key, 32 bytes; nothing for a server that is not known.
         """
-        address = format_address(host, port)
-        revoked = {parse_public_key(key).pin for key in self.revoked(host, port)}
-        found = dict.fromkeys(server.pin for server in self if server.address == address)
+        address, data = format_address(host, port), self._read()
+        servers = [server for _, server in self._parse(data) if server is not None]
+        revoked = {parse_public_key(key).pin for key in _keys(data, _REVOKED, host, port)}
+        found = dict.fromkeys(server.pin for server in servers if server.address == address)
         return tuple(pin for pin in found if pin not in revoked)
 
     def authorities(self, host: str, port: int) -> tuple[bytes, ...]:
@@ -116,8 +113,12 @@ class KnownServers:
         :param port: its TCP port.
         :returns: their keys in SSH's wire format; mostly none.
         """
-        revoked = self.revoked(host, port)
-        return tuple(key for key in self._marked(_AUTHORITY, host, port) if key not in revoked)
+        data = self._read()
+        if _AUTHORITY not in data:
+            return ()
+        self._parse(data)  # a file with a wrong line is refused as a whole
+        revoked = _keys(data, _REVOKED, host, port)
+        return tuple(key for key in _keys(data, _AUTHORITY, host, port) if key not in revoked)
 
     def revoked(self, host: str, port: int) -> tuple[bytes, ...]:
         """Return the keys that neither a server nor its authority may have.
@@ -126,20 +127,15 @@ class KnownServers:
         :param port: its TCP port.
         :returns: the keys in SSH's wire format; mostly none.
         """
-        return self._marked(_REVOKED, host, port)
+        data = self._read()
+        self._parse(data)
+        return _keys(data, _REVOKED, host, port)
 
-    def _marked(self, marker: bytes, host: str, port: int) -> tuple[bytes, ...]:
-        """Return the keys of the lines with a marker whose patterns match a server."""
+    def _read(self) -> bytes:
         try:
-            data = read_trusted_file(self.path, MAX_KNOWN_SERVERS_BYTES)
+            return read_trusted_file(self.path, MAX_KNOWN_SERVERS_BYTES)
         except FileNotFoundError:
-            return ()
-        if marker not in data:
-            return ()
-        self._parse(data)  # a file with a wrong line is refused as a whole
-        names = (host, format_address(host, port))
-        lines = [line for line in data.split(b"\n") if _marker_of(line) == marker]
-        return tuple(key for line in lines if (key := _key_for(line, names)) is not None)
+            return b""
 
     def add(self, host: str, port: int, pin: bytes, comment: str = "", *, replace: bool = False) -> None:
         """Learn a key of a server.  Nothing happens if it is known already.
@@ -235,6 +231,15 @@ def _marker_of(line: bytes) -> bytes | None:
     """Return the first word of a line if it begins with ``@``."""
     word = line.split(maxsplit=1)[:1]
     return word[0] if word and word[0].startswith(b"@") else None
+
+
+def _keys(data: bytes, marker: bytes, host: str, port: int) -> tuple[bytes, ...]:
+    """Return the key of each line that has the marker and a pattern for the server.  No line is wrong."""
+    if marker not in data:
+        return ()
+    names = (host, format_address(host, port))
+    lines = [line for line in data.split(b"\n") if _marker_of(line) == marker]
+    return tuple(key for line in lines if (key := _key_for(line, names)) is not None)
 
 
 def _key_for(line: bytes, names: Collection[str]) -> bytes | None:

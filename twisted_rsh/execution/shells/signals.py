@@ -143,13 +143,13 @@ class ShellSignals:
         foreground is in the background.
         """
         group = self._transport.foreground_group()
-        young = (seconds_up() - NEWCOMER_SECONDS) * TICKS_PER_SECOND
+        if group is None:
+            return
+        young, own = (seconds_up() - NEWCOMER_SECONDS) * TICKS_PER_SECOND, _command_line(self._pid)
         self._background = {
             record.group
             for record in self.descendants() or ()
-            if group not in (None, record.group)
-            and record.group != self._pid
-            and (record.started < young or _command_line(record.pid) != _command_line(self._pid))
+            if record.group not in {group, self._pid} and (record.started < young or _command_line(record.pid) != own)
         }
 
     def newcomers(self, number: int, at: float) -> list[ProcessRecord] | None:
