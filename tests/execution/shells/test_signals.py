@@ -13,7 +13,10 @@ from typing import cast
 import pytest
 from twisted.internet.task import Clock
 
+from tests.execution.owners import asynchronous, until
+from tests.execution.real_shells import SHELLS, ShellRig
 from tests.execution.real_trees import requires_proc
+from twisted_rsh.core.endings import Exited
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.signals import ShellSignals, would_die
 from twisted_rsh.execution.trees.table import ProcessTable
@@ -157,3 +160,21 @@ def test_suspended_children() -> None:
         answers.append(ours.is_suspended())
         stopped.kill()
     assert answers == [False, True, False]
+
+
+@requires_proc
+@pytest.mark.parametrize("shell", SHELLS)
+@asynchronous
+async def test_a_shell_that_waits_alone(tmp_path: Path, shell: str) -> None:
+    """A built-in `read` waits alone, and a shell with a program does not."""
+    rig = ShellRig(tmp_path, shell)
+    await rig.ready()
+    for text, is_alone in (("echo on; read x", True), ("echo on; sleep 50; true", False)):
+        command, owner = rig.begin(text)
+        await owner.more_output(1)
+        await until(rig.shell.signals.waits_alone if is_alone else lambda: bool(rig.shell.signals.descendants()))
+        assert rig.shell.signals.waits_alone() is is_alone
+        command.send_signal("INT")
+        await owner.finished()
+        assert owner.ending == Exited(130)
+    await rig.leave()
