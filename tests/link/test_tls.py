@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +16,8 @@ from OpenSSL.crypto import X509
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
+from zope.interface import providedBy
+from zope.interface.declarations import Provides
 
 from tests.link.recorder import over_tls
 from tests.link.wire import (
@@ -273,6 +277,21 @@ def test_both_ends_export_the_same(rig: Rig) -> None:
     assert isinstance(near, LinkTLS)
     assert near.negotiatedProtocol == b"twisted-rsh/1"
     assert peer_spki_sha256(near) is None
+
+
+def test_what_twisted_declares_is_made_once(rig: Rig) -> None:
+    """The declarations with which Twisted gives a connection the interfaces of its transport outlive the connection."""
+    client = rig.connect()
+    layer = rig.link_of(client).tls
+    assert isinstance(layer, LinkTLS)
+    kind, interfaces = type(layer), list(providedBy(layer.transport))
+    assert interfaces
+    client.wire.lose()
+    del client, layer
+    gc.collect()
+    kept = [weakref.ref(Provides(kind, interface)) for interface in interfaces]
+    gc.collect()
+    assert None not in [reference() for reference in kept]
 
 
 TURN = b"\x00\x01\x00\x08\x21\x12\xa4\x42" + bytes(12) + b"\x00\x06\x00\x04user"

@@ -230,7 +230,7 @@ class _Entrance(LinkTLS):
 
     def _begin_tls(self, transport: ITransport) -> None:
         self._has_tls = True
-        LinkTLS.makeConnection(self, transport)  # type: ignore[no-untyped-call]  # Twisted's own
+        LinkTLS.makeConnection(self, transport)
 
     def dataReceived(self, data: bytes) -> None:
         if self._local is not None and not self._local.first_bytes and data.startswith(TLS_FIRST_BYTE):
