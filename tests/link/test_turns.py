@@ -70,6 +70,28 @@ def numbered(count: int) -> list[bytes]:
     return [b"%d" % number for number in range(count)]
 
 
+def test_a_frame_that_takes_long_and_is_the_last() -> None:
+    """A frame that takes more than a slice ends it; where nothing is left behind it, the link reads on at once."""
+    busy = Busy(1)
+    [(link, client)] = busy.ends
+
+    def act(_payload: bytes) -> None:
+        busy.clock.rightNow += 2 * SLICE_SECONDS
+
+    link.act = act
+    busy.arrive(client, b"slow")
+    assert link.frames == [b"slow"]
+    assert reads(client)
+    busy.turn()
+    busy.arrive(client, b"slow", b"left")
+    assert link.frames == [b"slow", b"slow"]
+    assert not reads(client)
+    busy.turn()
+    busy.turn()  # the link has used up the one before
+    assert link.frames == [b"slow", b"slow", b"left"]
+    assert reads(client)
+
+
 def test_frames_that_arrive_together() -> None:
     """A link handles a slice of them at a time, reads nothing meanwhile, and loses and swaps none."""
     busy = Busy(1)

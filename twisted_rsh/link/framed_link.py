@@ -372,10 +372,10 @@ class FramedLink(Int32StringReceiver):
         self.paused = False
         arrived, self._arrived = self._arrived, []
         self.is_receiving = True
-        self._receive(b"".join(arrived))
+        self._receive(arrived[0] if len(arrived) == 1 else b"".join(arrived))
         self.is_receiving = False
         self._slice_ends = math.inf
-        has_more = (self.paused or bool(self._arrived)) and not self.dead
+        has_more = bool(self._arrived or (self.paused and self._unprocessed)) and not self.dead
         if not self.dead:
             try:
                 self.frames_received()
@@ -421,31 +421,27 @@ class FramedLink(Int32StringReceiver):
             self.ended(reason.getErrorMessage().rstrip("."))
 
     def _receive(self, data: bytes) -> None:
-        if not self.dead:
-            self._cut(data)
-        if self.dead:
-            self._unprocessed = b""
-            self._arrived.clear()
-
-    def _cut(self, data: bytes) -> None:
         """Deliver the whole frames in what has arrived, until the link pauses or dies, and keep the rest.
 
         This is what the receiver's own ``dataReceived`` does, with fewer calls for each frame.
         """
         if self._unprocessed:
             data = self._unprocessed + data
-        start, prefix_bytes = 0, _PREFIX.size
-        while len(data) - start >= prefix_bytes and not (self.paused or self.dead):
+        start, prefix_bytes, arrived_bytes = 0, _PREFIX.size, len(data)
+        while arrived_bytes - start >= prefix_bytes and not (self.paused or self.dead):
             (size,) = _PREFIX.unpack_from(data, start)
             if size > self.MAX_LENGTH:
                 self.lengthLimitExceeded(size)
                 break
             end = start + prefix_bytes + size
-            if end > len(data):
+            if end > arrived_bytes:
                 break
             self.stringReceived(data[start + prefix_bytes : end])
             start = end
         self._unprocessed = data[start:]
+        if self.dead:
+            self._unprocessed = b""
+            self._arrived.clear()
 
     def _set_deadline(self, seconds: float, reason: str) -> None:
         self._deadline = self.clock.callLater(seconds, self._deadline_reached, reason)
