@@ -141,6 +141,25 @@ def test_credit_is_due_at_a_quarter() -> None:
     stream.receive(WINDOW, WINDOW // 4)
 
 
+def test_when_to_look_for_a_credit() -> None:
+    """Consuming bytes tells whether a credit may be due: once it was looked for, not before the next quarter."""
+    stream = receiver()
+    stream.receive(0, WINDOW)
+    assert stream.consume(1)  # it was never looked for
+    assert stream.credit_due(0.0, None) is None
+    assert not stream.consume(WINDOW // 4 - 2)
+    assert stream.consume(1)
+    assert stream.credit_due(0.0, None) is not None
+    assert stream.consume(1)
+    assert stream.credit_due(0.0, None) is None
+    assert not stream.consume(1)
+    stream.announce_again()
+    assert stream.consume(1)
+    assert stream.credit_due(0.0, None) is not None
+    stream.end(WINDOW)
+    assert not stream.consume(WINDOW // 2)
+
+
 def test_no_credit_after_the_end() -> None:
     """A stream that has ended gets no more credit."""
     stream = receiver()

@@ -133,9 +133,11 @@ class Channel:
     def release(self) -> None:
         """Give back what the windows of the streams have grown by, because the channel is free."""
         for outgoing in self.sends.values():
-            outgoing.release()
+            if outgoing.sent:
+                outgoing.release()
         for incoming in self.receives.values():
-            incoming.release()
+            if incoming.received:
+                incoming.release()
 
     @property
     def over(self) -> bool:

@@ -150,16 +150,18 @@ class ClientSession(Session):
             typed=message.typed,
             unread=message.unread,
         )
-        self._ended(message.channel, message.stdout, message.stderr)
+        self._ended(self._find(message.channel), message.stdout, message.stderr)
         return [JobEnded(message.channel, end, message.stdout, message.stderr)]
 
-    def _ended(self, number: int, stdout: int, stderr: int) -> None:
+    def _ended(self, channel: Channel, stdout: int, stderr: int) -> None:
         """Follow the table for an ending that has come, and have CLOSE sent.
 
+        :param channel: the job's channel.
         :param stdout: bytes of standard output in all, as the server says.
         :param stderr: the same of standard error.
         """
-        channel = self._hear(number, ChannelInput.EXIT)
+        self._advance(channel, ChannelInput.EXIT)
+        number = channel.number
         self._latest.pop(number, None)
         self._asked.discard(number)
         if channel.state is not ChannelState.ENDED:
@@ -170,7 +172,7 @@ class ClientSession(Session):
                 raise RemoteProtocolError(
                     ErrorCode.STREAM_STATE, f"{stream.name} had {total} bytes in all, {received} arrived"
                 )
-        self._say(number, ChannelInput.CLOSE)
+        self._advance(channel, ChannelInput.CLOSE)
         self._unclosed.append(number)
 
     def _receive_reply(self, message: Reply) -> list[Event]:
@@ -185,7 +187,7 @@ class ClientSession(Session):
             self._first_output(channel, Stream.STDERR, stderr) if stderr else b"",
         )
         if end is not None:
-            self._ended(number, len(stdout), len(stderr))
+            self._ended(channel, len(stdout), len(stderr))
             return [JobEnded(number, end, len(stdout), len(stderr), message.encoding, *output)]
         return [] if channel.over else [ChannelOpened(number, message.encoding, *output)]
 

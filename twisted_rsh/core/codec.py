@@ -35,22 +35,14 @@ class Decoder:
 
     :param role: the receiver.
     :param phase: the phase.
+    :ivar unfinished_bytes: bytes of the parts of a message that is not complete.
     """
 
     def __init__(self, role: Role, phase: Phase) -> None:
         self._types = _RECEIVED[role, phase]
         # One buffer, not a list: two million pieces of a byte or two must take no more memory than their bytes.
         self._parts = bytearray()
-
-    @property
-    def has_parts(self) -> bool:
-        """Whether parts of a message have come, and not the message."""
-        return bool(self._parts)
-
-    @property
-    def unfinished_bytes(self) -> int:
-        """The bytes of the parts of a message that is not complete."""
-        return len(self._parts)
+        self.unfinished_bytes = 0
 
     def decode(self, payload: bytes) -> tuple[int | None, Message]:
         """Decode the payload of one frame.
@@ -76,16 +68,18 @@ class Decoder:
             raise RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, f"{message.__name__}: {error}") from error
 
     def _control(self, message: type[Message], body: bytes) -> Message:
-        if len(self._parts) + len(body) > MAX_CONTROL_BYTES:
+        if self.unfinished_bytes + len(body) > MAX_CONTROL_BYTES:
             raise FieldError(f"longer than {MAX_CONTROL_BYTES} bytes")
         if message is Part:
             part = message.parse(body)
             self._parts += body
+            self.unfinished_bytes = len(self._parts)
             return part
         if self._parts:
             self._parts += body
             body = bytes(self._parts)
             self._parts = bytearray()
+            self.unfinished_bytes = 0
         return message.parse(body)
 
 

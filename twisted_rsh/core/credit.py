@@ -148,7 +148,7 @@ class ReceiveStream:
     :ivar discarding: whether bytes that still come are dropped, and count as consumed at once.
     """
 
-    __slots__ = ("_announced", "_consumed", "_limit", "_told", "_window", "discarding", "ended", "received")
+    __slots__ = ("_announced", "_consumed", "_due_at", "_limit", "_told", "_window", "discarding", "ended", "received")
 
     def __init__(self, window: Window) -> None:
         self._window = window
@@ -156,6 +156,7 @@ class ReceiveStream:
         self._consumed = 0
         self._told = 0
         self._announced = True
+        self._due_at = 0  # no credit is due before so many bytes are consumed
         self.received = 0
         self.ended = False
         self.discarding = False
@@ -213,10 +214,11 @@ class ReceiveStream:
         self.ended = True
         self._window.release(self.received - self._consumed)
 
-    def consume(self, size: int) -> None:
+    def consume(self, size: int) -> bool:
         """Count received bytes as consumed: this side holds them nowhere any more.
 
         :param size: their number.
+        :returns: whether a credit may be due.
         :raises LocalProtocolError: fewer bytes have been received and not yet consumed.
         """
         if self._consumed + size > self.received:
@@ -224,11 +226,14 @@ class ReceiveStream:
         self._consumed += size
         if self.ended:
             self._window.release(self.received - self._consumed)
+            return False
+        return self._consumed >= self._due_at
 
     def discard(self) -> None:
         """Count as consumed every byte that has been received and every byte that still comes."""
         self.discarding = True
         self._consumed = self.received
+        self._due_at = 0
         self._window.release()
 
     def release(self) -> None:
@@ -245,16 +250,20 @@ class ReceiveStream:
         consumed = self._consumed
         if self.ended:
             return None
-        if consumed - self._told >= self._window.credit_bytes:
+        due_at = self._told + self._window.credit_bytes
+        if consumed >= due_at:
             self._limit = self._window.fit(self.received, consumed, self._limit, now, round_trip)
         elif self._announced:
+            self._due_at = due_at
             return None
         else:
             self._limit = self._window.grant(consumed, self._limit)
         self._told = consumed
         self._announced = True
+        self._due_at = 0
         return self._limit, consumed
 
     def announce_again(self) -> None:
         """Make the credit due again if there ever was one, because the last one may have been lost with its link."""
         self._announced = self._consumed == 0
+        self._due_at = 0

@@ -179,7 +179,6 @@ MILLISECONDS = Seconds(1000, minimum=1)
 """A time that a request limits: at least one, because 0 means none."""
 
 _NONE_GIVEN = (None,) * 5
-_FORMS = ("command", "argv", "shell", "subsystem")
 _LIMITS = ("timeout", "max_output", "max_cpu", "max_memory")
 
 
@@ -272,7 +271,11 @@ class JobRequest:
     @property
     def kind(self) -> str:
         """The form of the request, for a log: ``"command"``, ``"argv"``, ``"shell"`` or ``"subsystem"``."""
-        return next(form for form in _FORMS if getattr(self, form) is not None)
+        if self.command is not None:
+            return "command"
+        if self.argv is not None:
+            return "argv"
+        return "subsystem" if self.shell is None else "shell"
 
     @property
     def text(self) -> str | tuple[str, ...]:

@@ -152,7 +152,7 @@ class ServerSession(Session):
                 unread=end.unread,
             )
         )
-        self._ended(channel)
+        self._ended(found)
 
     def report_run(self, channel: int, encoding: str, end: JobEnd, stdout: bytes, stderr: bytes) -> None:
         """Answer a request whose job has ended already.  One frame is enough if REPLY has a field for all of it.
@@ -171,7 +171,7 @@ class ServerSession(Session):
             return
         self._send_reply(found, encoding, stdout, stderr, end)
         found.advance(ChannelInput.OPENED)
-        self._ended(channel)
+        self._ended(found)
 
     def _send_reply(self, found: Channel, encoding: str, stdout: bytes, stderr: bytes, end: JobEnd | None) -> None:
         if not found.takes_reply:
@@ -184,11 +184,15 @@ class ServerSession(Session):
         if stderr:
             errors.count_apart(len(stderr))
 
-    def _ended(self, channel: int) -> None:
-        """Follow the table for an ending that was sent, and forget what it makes needless."""
-        self._say(channel, ChannelInput.EXIT).receives[Stream.STDIN].release()
-        self._unanswered.discard(channel)
-        self._forget_state(channel)
+    def _ended(self, channel: Channel) -> None:
+        """Follow the table for an ending that was sent, and forget what it makes needless.
+
+        :param channel: one that allows it.
+        """
+        self._advance(channel, ChannelInput.EXIT)
+        channel.receives[Stream.STDIN].release()
+        self._unanswered.discard(channel.number)
+        self._forget_state(channel.number)
 
     def _receive_run(self, message: Run) -> list[Event]:
         events = self._closed(message.closes) if message.closes else []
@@ -262,7 +266,8 @@ class ServerSession(Session):
     }
 
     def _forget_state(self, channel: int) -> None:
-        self._latest.pop(channel, None)
-        self._told.pop(channel, None)
-        self._answers.pop(channel, None)
-        self._asked.discard(channel)
+        if self._latest or self._told or self._answers or self._asked:
+            self._latest.pop(channel, None)
+            self._told.pop(channel, None)
+            self._answers.pop(channel, None)
+            self._asked.discard(channel)

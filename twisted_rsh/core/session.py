@@ -101,7 +101,7 @@ class Session:
         :raises RemoteProtocolError: the peer broke the protocol: abort the link, and feed no more of its frames.
         """
         self._liveness.heard(now)
-        if not (self._we_left or self._peer_left or self._decoder.has_parts) and deliver(
+        if not (self._we_left or self._peer_left or self._decoder.unfinished_bytes) and deliver(
             self._channels, self._inbox, self.listening, payload
         ):
             return []
@@ -394,8 +394,7 @@ class Session:
         """
         if channel in self._channels:
             incoming = self._channels[channel].receives[stream]
-            if not incoming.discarding:
-                incoming.consume(size)
+            if not incoming.discarding and incoming.consume(size):
                 self._credits[channel, stream] = incoming
 
     def goodbye(self, text: str) -> None:
@@ -519,11 +518,15 @@ class Session:
         except KeyError:
             raise RemoteProtocolError(ErrorCode.CHANNEL_STATE, f"channel {number} does not exist") from None
 
+    def _advance(self, channel: Channel, event: ChannelInput) -> None:
+        """Follow the table for a message, and forget a channel that is free then."""
+        if channel.advance(event) is ChannelState.FREED:
+            del self._channels[channel.number]
+            channel.release()
+
     def _hear(self, number: int, event: ChannelInput) -> Channel:
         channel = self._find(number)
-        if channel.advance(event) is ChannelState.FREED:
-            del self._channels[number]
-            channel.release()
+        self._advance(channel, event)
         return channel
 
     def _speaking(self, number: int, event: ChannelInput) -> Channel:
@@ -535,9 +538,7 @@ class Session:
     def _say(self, number: int, event: ChannelInput | None = None) -> Channel:
         event = event or self.from_us
         channel = self._speaking(number, event)
-        if channel.advance(event) is ChannelState.FREED:
-            del self._channels[number]
-            channel.release()
+        self._advance(channel, event)
         return channel
 
     def _outgoing(self, number: int, stream: Stream) -> SendStream:

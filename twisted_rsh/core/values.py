@@ -33,7 +33,9 @@ def _declare(*, frozen: bool, slots: bool, kw_only: bool = False) -> Callable[[t
 
     def declare(shape: type) -> type:
         made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(shape)
-        made._compared = tuple(field.name for field in dataclasses.fields(made) if field.compare)  # noqa: SLF001 - ours
+        fields = dataclasses.fields(made)
+        made._compared = tuple(field.name for field in fields if field.compare)  # noqa: SLF001 - ours
+        made._shown = tuple(field.name for field in fields if field.repr)  # noqa: SLF001
 
         def initialise_first(self: Any, *arguments: Any, **members: Any) -> None:
             made.__init__ = _compile_init(made)
@@ -88,6 +90,8 @@ def _refuse(self: Any, name: str, *_: object) -> None:
 
 
 def _equals(self: Any, other: object) -> bool:
+    if self is other:
+        return True
     return _compared_values(self) == _compared_values(other) if type(other) is type(self) else NotImplemented
 
 
@@ -100,7 +104,7 @@ def _compared_values(value: Any) -> tuple[Any, ...]:
 
 
 def _repr(self: Any) -> str:
-    shown = [f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self) if field.repr]
+    shown = [f"{name}={getattr(self, name)!r}" for name in self._shown]
     return f"{type(self).__qualname__}({', '.join(shown)})"
 
 

@@ -97,6 +97,7 @@ class Lane:
         handle: socket.socket = transport.getHandle()
         self._socket = handle
         self._read, self._send = handle.recv_into, handle.send
+        self._log_prefix: str = transport.logPrefix()  # which the reactor asks for with each event
         self._queue = bytearray()
         self._own_unsent = 0  # as in LinkTLS: bytes of the link's own in the queue, never fewer than there are
         self._producer: IPushProducer | None = None
@@ -193,7 +194,7 @@ class Lane:
 
     def logPrefix(self) -> str:
         """Return the name of the connection in the log."""
-        return cast("str", self._transport.logPrefix())
+        return self._log_prefix
 
     def doRead(self) -> Any:
         """Read once, and have the link handle all of it.

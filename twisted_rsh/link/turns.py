@@ -39,6 +39,20 @@ Work = Callable[[float], bool]
 """Works until a time, in seconds of the reactor's clock, but does at least one piece; returns whether there is more."""
 
 
+class _Share:
+    """How long the slices of one owner were.
+
+    :ivar seconds: seconds that they took together, and those that the first one was expected to take.
+    :ivar slices: their number; halved together with the seconds, so that the last ones count most.
+    """
+
+    __slots__ = ("seconds", "slices")
+
+    def __init__(self) -> None:
+        self.seconds = DOUBT_SECONDS
+        self.slices = 1.0
+
+
 class Turns:
     """Lets links do their work, a slice at a time.  Those with short slices go first, the others as they came.
 
@@ -48,8 +62,8 @@ class Turns:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: list[tuple[object, Work]] = []
-        self._taken: WeakKeyDictionary[object, tuple[float, float]] = WeakKeyDictionary()
+        self._waiting: list[tuple[_Share, Work]] = []
+        self._shares: WeakKeyDictionary[object, _Share] = WeakKeyDictionary()
         self._forget_at = clock.seconds() + MEMORY_SECONDS
         self._turns = 0
         self._owes_a_turn = False
@@ -67,35 +81,31 @@ class Turns:
         now = self._clock.seconds()
         if self._next_turn is None and not 0 <= now - self._began < WINDOW_SECONDS:
             self._began, self._spent = now, 0.0
-        if self._has_room(owner) and not self._serve(owner, work):
+        share = self._shares.get(owner)
+        if share is None:
+            share = self._shares[owner] = _Share()
+        if self._has_room(share) and not self._serve(share, work, now):
             return False
-        self._waiting.append((owner, work))
+        self._waiting.append((share, work))
         self._plan()
         return True
 
-    def _has_room(self, owner: object) -> bool:
+    def _has_room(self, share: _Share) -> bool:
         """Tell whether work may begin in the current turn, after what others have done in it."""
         if self._owes_a_turn:
             return False
-        expected = 0.0 if not self._spent else self._expected(owner)
+        expected = share.seconds / share.slices if self._spent else 0.0
         return self._spent < TURN_SECONDS and self._spent + expected < TURN_SECONDS + DOUBT_SECONDS / 2
 
-    def _expected(self, owner: object) -> float:
-        seconds, slices = self._taken.get(owner, (DOUBT_SECONDS, 1.0))
-        return seconds / slices
-
-    def _serve(self, owner: object, work: Work) -> bool:
-        self.worked_at = began = self._clock.seconds()
-        has_more = work(began + SLICE_SECONDS)
-        taken = max(self._clock.seconds() - began, 0.0)
-        self._spent += taken
-        seconds, slices = self._taken.get(owner, (DOUBT_SECONDS, 1.0))
-        self._taken[owner] = seconds + taken, slices + 1
+    def _serve(self, share: _Share, work: Work, now: float) -> bool:
+        self.worked_at = now
+        has_more = work(now + SLICE_SECONDS)
+        taken = self._clock.seconds() - now
+        if taken > 0:  # a clock may step back
+            self._spent += taken
+            share.seconds += taken
+        share.slices += 1
         return has_more
-
-    def _rank(self, waiting: tuple[object, Work]) -> float:
-        """Order those that wait: links with short slices first, all others as they came."""
-        return min(self._expected(waiting[0]), SLICE_SECONDS / 2)
 
     def _plan(self) -> None:
         if self._next_turn is None:
@@ -106,8 +116,9 @@ class Turns:
         now = self._clock.seconds()
         if not 0 <= self._forget_at - now <= MEMORY_SECONDS:
             self._forget_at = now + MEMORY_SECONDS
-            for owner, (seconds, slices) in self._taken.items():
-                self._taken[owner] = seconds / 2, slices / 2
+            for share in self._shares.values():
+                share.seconds /= 2
+                share.slices /= 2
         # What links have just been served with, as their frames arrived, counts in this turn.  If that used it up,
         # those that wait have the next turn, before anything that arrives then.
         self._owes_a_turn = self._spent >= TURN_SECONDS
@@ -125,8 +136,14 @@ class Turns:
         for _ in range(len(self._waiting)):
             if self._spent >= TURN_SECONDS:
                 break
-            first = self._waiting[0] if is_oldest_first else min(self._waiting, key=self._rank)
+            first = self._waiting[0] if is_oldest_first else min(self._waiting, key=_rank)
             is_oldest_first = False
             self._waiting.remove(first)
-            if self._serve(*first):
+            if self._serve(*first, self._clock.seconds()):
                 self._waiting.append(first)
+
+
+def _rank(waiting: tuple[_Share, Work]) -> float:
+    """Order those that wait: links with short slices first, all others as they came."""
+    share = waiting[0]
+    return min(share.seconds / share.slices, SLICE_SECONDS / 2)
