@@ -225,7 +225,8 @@ class Job:
         self.stdout.ended()
         self.stderr.ended()
         self._start.happen(None)
-        self._answer_all(ShellState())
+        if self._asked or self._asking:
+            self._answer_all(ShellState())
         self._end.happen(end)
 
     def _begin(self, encoding: str, stdout: bytes, stderr: bytes) -> None:

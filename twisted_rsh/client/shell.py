@@ -112,7 +112,7 @@ class Shell:
         async def take_turn() -> Result:
             await self._turn.acquire()
             try:
-                former = await self._replace_ended()
+                former = await self._replace_ended() if self._replace else None
                 result = await run_once()
                 # The server may know of the shell's end before its output has been read, and the end with it.
                 if self._replace and _was_gone(result) and isinstance(stdin, bytes):
@@ -137,9 +137,9 @@ class Shell:
             running.wait().addCallback(lambda _: self._turn.release())
 
     async def _replace_ended(self) -> Ending | None:
-        """Open a new shell where this one has ended and is to be replaced; return how it ended."""
+        """Open a new shell where this one has ended; return how it ended."""
         former = self.ending
-        if former is None or not self._replace:
+        if former is None:
             return None
         self._job = await _open_shell(self._jobs, self._job.request)
         return former

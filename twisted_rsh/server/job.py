@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -253,15 +253,16 @@ class ChannelJob:
             "kind": self._request.kind,
             "pid": getattr(self._job, "pid", None),
             "seconds": round(self._clock.seconds() - self._started_at, 3),
-            **{stream.name.lower(): size for stream, size in self._bytes.items()},
+            **self._sizes(),
             "on_disconnect": _shown(self.on_disconnect),
             "text": shortened(self._request.text, MAX_LISTED_CHARACTERS),
             "limits": self._request.limits,
         }
 
-    def bytes_carried(self, stream: Stream) -> int:
-        """Return the bytes of a stream that went through so far."""
-        return self._bytes[stream]
+    @property
+    def bytes_carried(self) -> Mapping[Stream, int]:
+        """The bytes of each stream that went through so far."""
+        return self._bytes
 
     # For the job to call.
 
@@ -270,7 +271,7 @@ class ChannelJob:
         if core is None:
             room = DEFAULT_WINDOW if self._is_released else 0
         else:
-            room = self._held_room() or core.room(self.channel, stream)
+            room = (0 if self._answer_timer is None else self._held_room()) or core.room(self.channel, stream)
             if not room and core.is_unanswered(self.channel):  # the reason why there is none
                 self._answer()
                 room = core.room(self.channel, stream)
@@ -289,7 +290,7 @@ class ChannelJob:
         is_first = not self._bytes[stream]
         self._bytes[stream] += len(data)
         if self._core is not None and data:
-            if len(data) <= self._held_room():
+            if self._answer_timer is not None and len(data) <= self._held_room():
                 self._held[stream] = self._held.get(stream, b"") + data
             else:
                 if is_first or self._held:
@@ -359,7 +360,7 @@ class ChannelJob:
             self._account,
             self._request,
             end.ending,
-            {stream.name.lower(): size for stream, size in self._bytes.items()},
+            self._sizes(),
             self._clock.seconds() - self._started_at,
             has_text=self._session.sessions.log_commands,
         )
@@ -367,12 +368,21 @@ class ChannelJob:
     @property
     def _is_kept(self) -> bool:
         """Whether the job counts as one that is kept: a command in a persistent shell counts with its shell."""
-        return self.host is None and isinstance(self.on_disconnect, Keep)
+        return self._request.in_shell is None and isinstance(self.on_disconnect, Keep)
 
     @property
     def _account(self) -> str:
         """The client's name in the log."""
         return self._session.login.account
+
+    def _sizes(self) -> dict[str, int]:
+        """Return the bytes of each stream by its name."""
+        sizes = self._bytes
+        return {
+            "stdin": sizes[Stream.STDIN],
+            "stdout": sizes[Stream.STDOUT],
+            "stderr": sizes[Stream.STDERR],
+        }
 
     def _output_left(self, limit: int) -> int:
         """Return the bytes of output that the job may still write."""
@@ -387,8 +397,8 @@ class ChannelJob:
             self._core.accept(self.channel, self._encoding, *self._take_held())
 
     def _held_room(self) -> int:
-        """Return the bytes of output that may still wait for the answer; 0 if the client takes none with it."""
-        if self._answer_timer is None or self._core is None or not self._core.takes_reply(self.channel):
+        """Return the bytes of output that may wait longer for the answer, which waits; 0 if it takes none with it."""
+        if self._core is None or not self._core.takes_reply(self.channel):
             return 0
         return MAX_REPLY_OUTPUT_BYTES - sum(map(len, self._held.values()))
 
@@ -507,7 +517,7 @@ class ChannelJob:
                     end=end,
                     pid=pid,
                     seconds=self._clock.seconds() - self._started_at,
-                    **{stream.name.lower(): size for stream, size in self._bytes.items()},
+                    **self._sizes(),
                 )
             )
 

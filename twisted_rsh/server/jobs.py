@@ -108,7 +108,7 @@ class SessionJobs:
     def bytes_carried(self) -> dict[Stream, int]:
         """Return the bytes of each stream of all jobs since the session began."""
         jobs, before = self._jobs.values(), self._carried
-        return {stream: before.get(stream, 0) + sum(job.bytes_carried(stream) for job in jobs) for stream in Stream}
+        return {stream: before.get(stream, 0) + sum(job.bytes_carried[stream] for job in jobs) for stream in Stream}
 
     def job_finished(self, job: ChannelJob, unread_output: int) -> None:
         """Forget a job that has ended; the job calls this.
@@ -116,30 +116,32 @@ class SessionJobs:
         :param unread_output: bytes of its output that are held for the client.
         """
         del self._jobs[job.channel]
-        for stream in Stream:
-            self._carried[stream] = self._carried.get(stream, 0) + job.bytes_carried(stream)
+        for stream, size in job.bytes_carried.items():
+            if size:
+                self._carried[stream] = self._carried.get(stream, 0) + size
+        session = self._session
         if job.counts_for_key:
-            self._session.sessions.leave_job(self._session)
+            session.sessions.leave_job(session)
         if unread_output:
             self._unread[job.channel] = unread_output
-        self._session.job_finished(job)
+        session.job_finished(job)
 
     def _start(self, event: ChannelRequested) -> None:
-        request, refusal = event.request, None
+        request, refusal, session = event.request, None, self._session
         try:
-            request = self._session.login.credentials.policy.narrow(request)
+            request = session.login.credentials.policy.narrow(request)
         except JobRefused as error:
             refusal = error
         host = None if request.in_shell is None else self._jobs.get(request.in_shell)
         policy = request.disconnection if host is None else host.on_disconnect
-        job = ChannelJob(self._session, event.channel, request, policy)
+        job = ChannelJob(session, event.channel, request, policy)
         self._jobs[event.channel] = job
         refusal = job.announce() or refusal
         shell = None if host is None else host.shell
-        unkept = self._cannot_keep(request.on_disconnect)
+        unkept = None if request.on_disconnect is None else self._cannot_keep(request.on_disconnect)
         if refusal is not None:
             job.refuse(refusal.reason, refusal.text)
-        elif (bound := self._enter(job)) is not None:
+        elif (bound := self._enter(session, job)) is not None:
             job.refuse(RefusalReason.RESOURCES, bound)
         elif unkept is not None:
             job.refuse(RefusalReason.NOT_SUPPORTED, unkept)
@@ -149,9 +151,8 @@ class SessionJobs:
         else:
             job.start(shell, has_no_input=event.has_no_input)
 
-    def _enter(self, job: ChannelJob) -> str | None:
+    def _enter(self, session: DurableSession, job: ChannelJob) -> str | None:
         """Count a job for the limit of its key, and return one line if the key may have no further one."""
-        session = self._session
         most = session.login.credentials.policy.max_jobs
         if most is None or job.host is not None:  # what runs in a shell counts with the shell
             return None
@@ -160,7 +161,7 @@ class SessionJobs:
             job.counts_for_key = True
         return bound
 
-    def _cannot_keep(self, wanted: Disconnection | None) -> str | None:
+    def _cannot_keep(self, wanted: Disconnection) -> str | None:
         """Return one line if this server keeps no session for as long as a client wants its job to go on."""
         longest = self._session.core.limits.detach_seconds
         if isinstance(wanted, Keep) and not longest:

@@ -145,6 +145,8 @@ def _combine(found: dict[str, Any]) -> KeyOptions:
         expires=found.get("expiry-time"),
         **limits,
     )
+    if policy == UNRESTRICTED:  # the same object, which the start of each job tells in one step
+        policy = UNRESTRICTED
     return KeyOptions(policy, "cert-authority" in found, found.get("principals"))
 
 

@@ -153,7 +153,7 @@ class OutputPipe(_Pipe):
             return
         data = self._read(size)
         if data:
-            if len(data) == READ_BYTES:
+            if len(data) == READ_BYTES and not self._is_wide:
                 self._widen()
             self._protocol.childDataReceived(self._number, data)
         elif data is not None:
@@ -161,11 +161,10 @@ class OutputPipe(_Pipe):
             self.close()
 
     def _widen(self) -> None:
-        """Let the pipe of a busy output hold more.  Only the first call does something."""
-        if not self._is_wide:
-            self._is_wide = True
-            with contextlib.suppress(OSError):  # the user has used up the allowance, or it is no pipe
-                fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, WIDE_PIPE_BYTES)
+        """Let the pipe of a busy output hold more."""
+        self._is_wide = True
+        with contextlib.suppress(OSError):  # the user has used up the allowance, or it is no pipe
+            fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, WIDE_PIPE_BYTES)
 
     def _read(self, size: int) -> bytes | None:
         """Read without waiting: no bytes at the end, ``None`` where there is nothing yet."""
