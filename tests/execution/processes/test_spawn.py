@@ -24,6 +24,13 @@ _LISTING = "fd=0; while [ $fd -lt 256 ]; do if [ -e /dev/fd/$fd ]; then echo $fd
 """Lists a process's descriptors; to list the folder would open another one."""
 
 
+@pytest.fixture(autouse=True, params=["with few descriptors", "with many"])
+def _descriptors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many, a thread of its own starts the process; nothing else differs."""
+    if request.param == "with many":
+        monkeypatch.setattr(spawn, "MANY_DESCRIPTORS", 0)
+
+
 @pytest.fixture
 def other_thread() -> Iterator[None]:
     """Another thread of this process, which would notice a change of folder."""

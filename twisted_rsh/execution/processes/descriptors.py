@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -20,7 +21,9 @@ __all__ = [
     "FIRST_OWN",
     "WatchedDescriptor",
     "above_child_fds",
+    "close_all_but",
     "closing_actions",
+    "count_descriptors",
     "open_pipe",
     "peer_is_gone",
 ]
@@ -101,6 +104,31 @@ def closing_actions(kept: Collection[int] = ()) -> list[tuple[Any, ...]]:
     if _close_range is not None and _close_range(_FIRST_PRIVATE, _LAST_DESCRIPTOR, _CLOSE_RANGE_CLOEXEC) == 0:
         return []
     return [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable_descriptors() if fd not in kept]
+
+
+def count_descriptors(newest: int) -> int:
+    """Tell about how many descriptors this process has open.
+
+    :param newest: the number of one that was opened last.
+    :returns: what Linux tells since 6.2 (proc(5), the size of ``/proc/PID/fd``); elsewhere the number, since a new
+        descriptor has the lowest that is free.  It is too small then where many low ones were closed.
+    """
+    try:
+        return os.stat("/proc/self/fd").st_size or newest
+    except OSError:
+        return newest
+
+
+def close_all_but(kept: int, first: int) -> None:
+    """Close all descriptors of the calling thread's table but one.
+
+    :param kept: that one.
+    :param first: the first number that is closed, at most `kept`.
+    :raises OSError: the system cannot close a range (Linux 5.9); none is closed.
+    """
+    for start, end in ((first, kept - 1), (kept + 1, _LAST_DESCRIPTOR)):
+        if start <= end and (_close_range is None or _close_range(start, end, 0) != 0):
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
 
 def _find_close_range() -> Callable[[int, int, int], int] | None:
