@@ -98,6 +98,25 @@ def test_results_are_shown_again(run: tuple[subprocess.CompletedProcess[str], Pa
     assert (tmp_path / "plot.svg").read_text() == (folder / "plot.svg").read_text()
 
 
+def test_history(run: tuple[subprocess.CompletedProcess[str], Path], tmp_path: Path) -> None:
+    """The plot has a bar for each run that compared the two, the oldest first; a run without both has none."""
+    _, folder = run
+    names = ["new.json", "old.json", "alone.json"]
+    for name, date in zip(names, ("2026-02-03T04:05:06", "2026-01-02T03:04:05", "2026-03-04T05:06:07"), strict=True):
+        results = json.loads((folder / "results.json").read_text())
+        results["date"] = date
+        if name == "alone.json":
+            del results["figures"]["W1"]["local"]
+        (tmp_path / name).write_text(json.dumps(results))
+    done = bench(tmp_path, "history", *[str(tmp_path / name) for name in ("history.svg", *names)])
+    assert done.returncode == 0, done.stderr
+    root = ET.parse(tmp_path / "history.svg").getroot()  # noqa: S314 - ours
+    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 1 + 2
+    shown = [text.text or "" for text in root.findall("{http://www.w3.org/2000/svg}text")]
+    assert shown[0].endswith("beside this machine, no remote shell")
+    assert [text for text in shown if text.startswith("2026")] == ["2026-01-02 03:04", "2026-02-03 04:05"]
+
+
 def test_logins(tmp_path: Path) -> None:
     """Logins and idle sessions are counted, and what each takes is written."""
     done = bench(tmp_path, "logins", "--quick", "--json", str(tmp_path / "logins.json"))
