@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.files.packets import system_server
-from tests.system.running import own_environment, require
+from tests.system.running import own_environment, require, unmeasured
 from tests.tools import require_tool
 
 ROOT = Path(__file__).parent.parent
@@ -34,7 +34,7 @@ def bench(tmp_path: Path, module: str, *words: str) -> subprocess.CompletedProce
     temporary.mkdir(exist_ok=True)
     return subprocess.run(
         [sys.executable, "-m", f"bench.{module}", *words],
-        env=own_environment(tmp_path, TMPDIR=str(temporary)),
+        env=unmeasured(own_environment(tmp_path, TMPDIR=str(temporary))),
         cwd=ROOT,
         capture_output=True,
         text=True,

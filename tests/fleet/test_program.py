@@ -16,7 +16,7 @@ import pytest
 
 from tests.cli.terminal import Terminal
 from tests.server_process import PATIENCE, needs_full
-from tests.system.running import own_environment, running_server
+from tests.system.running import own_environment, running_server, unmeasured
 from tests.tools.box import Box
 from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.cli.fleet_program import _make_room
@@ -115,14 +115,14 @@ def test_no_room_for_what_is_kept(site: Box) -> None:
     """A temporary file that cannot take the output, or stdin, ends the run with one line that says so, and 255."""
     words = ["--hosts", "web[01-02]"]
     # Coverage would write its own file, which the bound ends as well.
-    unmeasured = {name: value for name, value in site.environment.items() if not name.startswith("COVERAGE_")}
+    environment = unmeasured(site.environment)
     for command, data, line in (
         ("yes | head -c 1000000", b"", "trsh: cannot keep the output: File too large"),
         ("cat >/dev/null", bytes(1_000_000), "trsh: cannot keep stdin: File too large"),
     ):
         done = subprocess.run(
             [site.trsh, *words, command],
-            env=unmeasured,
+            env=environment,
             input=data,
             capture_output=True,
             timeout=PATIENCE,

@@ -32,6 +32,7 @@ from tests.system.running import (
     own_environment,
     require,
     running_server,
+    unmeasured,
     wait_until,
 )
 from tests.system.test_starting import free_port
@@ -199,7 +200,7 @@ async def test_files_of_a_session(tmp_path: Path) -> None:
     # Without -f, the jobs are not looked at: what a user's command does is its own affair.
     command = ("strace", "-qq", "-y", "-s", "4096", "-e", calls, "-e", "signal=none", "-o", str(trace))
     environment = own_environment(tmp_path, TMPDIR=str(temporary), PYTHONDONTWRITEBYTECODE="1")
-    environment = {name: value for name, value in environment.items() if not name.startswith("COVERAGE_")}
+    environment = unmeasured(environment)
     log = (tmp_path / "server.log").open("wb")
     with (
         log,

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.files.packets import system_server
+from tests.system.running import unmeasured
 from tests.tools.box import Box, running_box
 
 
@@ -16,6 +17,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     folder = tmp_path_factory.mktemp("box")
     folder.chmod(0o700)
     with running_box(folder) as box:
+        box.environment = unmeasured(box.environment)
         yield box
 
 
@@ -27,4 +29,5 @@ def file_box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("files")
     folder.chmod(0o700)
     with running_box(folder, "--sftp", request.param) as box:
+        box.environment = unmeasured(box.environment)
         yield box
