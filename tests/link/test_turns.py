@@ -265,6 +265,20 @@ def test_the_shortest_slices_go_first() -> None:
     assert costs.order[20:] == ["heavy", "light again", "heavy again"]
 
 
+def test_an_owner_that_does_nothing_for_hours() -> None:
+    """What is known of an owner is halved each second in which others wait; it never comes to nothing."""
+    costs, idle, busy = Costs(), Owner(), Owner()
+    assert not costs.run(idle, "idle", SLICE_SECONDS)
+    for _ in range(2000):
+        costs.clock.rightNow += 1.5
+        assert costs.run(busy, "busy", TURN_SECONDS, times=2)
+        while costs.clock.calls:
+            turn(costs.clock)
+    assert not costs.run(busy, "busy", SLICE_SECONDS / 2)
+    assert not costs.run(idle, "idle", SLICE_SECONDS)
+    assert costs.order[-1] == "idle"
+
+
 def test_work_that_breaks() -> None:
     """An error in the work of one holds up no other."""
     costs, other = Costs(), Owner()

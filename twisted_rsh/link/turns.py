@@ -28,6 +28,9 @@ WINDOW_SECONDS = 0.02
 MEMORY_SECONDS = 1.0
 """Seconds after which half of what is known of a link's slices is forgotten."""
 
+FORGOTTEN_SLICES = 0.01
+"""Slices below which no more is forgotten: the next slice then counts a hundred times as much as all before it."""
+
 DOUBT_SECONDS = 0.01
 """Seconds that the first slice of a link is expected to take: as long as the most costly frame.  So a link that has
 shown that its frames cost little, such as one that pings, comes before six new ones with a costly frame each."""
@@ -51,6 +54,12 @@ class _Share:
     def __init__(self) -> None:
         self.seconds = DOUBT_SECONDS
         self.slices = 1.0
+
+    def forget_half(self) -> None:
+        """Forget half of what is known; of an owner that does nothing, the rest is kept as it is."""
+        if self.slices > FORGOTTEN_SLICES:
+            self.seconds /= 2
+            self.slices /= 2
 
 
 class Turns:
@@ -117,8 +126,7 @@ class Turns:
         if not 0 <= self._forget_at - now <= MEMORY_SECONDS:
             self._forget_at = now + MEMORY_SECONDS
             for share in self._shares.values():
-                share.seconds /= 2
-                share.slices /= 2
+                share.forget_half()
         # What links have just been served with, as their frames arrived, counts in this turn.  If that used it up,
         # those that wait have the next turn, before anything that arrives then.
         self._owes_a_turn = self._spent >= TURN_SECONDS

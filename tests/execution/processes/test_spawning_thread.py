@@ -12,13 +12,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.logger import LogLevel
 
 from tests.execution.owners import asynchronous, check_output
+from tests.link.wire import collecting_log
+from tests.system.running import require
 from twisted_rsh.execution.processes import descriptors, spawn, spawning_thread
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN
 from twisted_rsh.execution.processes.spawning_thread import SpawningThread, find_spawning_thread
@@ -29,15 +33,26 @@ _NEVER = 1_000_000
 @pytest.fixture
 def own_thread() -> Iterator[None]:
     """Forget the thread of this process before and after a test."""
-    find_spawning_thread.cache_clear()
+    found = spawning_thread._found
+    before = found.copy()
+    found.clear()
     yield
-    find_spawning_thread.cache_clear()
+    for one in found:
+        if one is not None:
+            one._near.close()
+    found[:] = before
 
 
 @pytest.fixture(scope="module")
-def thread() -> SpawningThread:
+def thread() -> Iterator[SpawningThread]:
     """A thread."""
-    return SpawningThread()
+    try:
+        thread = SpawningThread()
+    except OSError as error:
+        require(False, f"no thread can have descriptors of its own: {error}")
+        raise
+    yield thread
+    thread._near.close()
 
 
 def run(thread: SpawningThread, work: Any, actions: Sequence[tuple[Any, ...]] = ()) -> Any:
@@ -52,6 +67,7 @@ def run(thread: SpawningThread, work: Any, actions: Sequence[tuple[Any, ...]] = 
     return results[0]
 
 
+@pytest.mark.usefixtures("thread")
 @pytest.mark.parametrize(("count", "is_used"), [(-1, False), (0, True)])
 @asynchronous
 async def test_who_starts_a_process(monkeypatch: pytest.MonkeyPatch, count: int, is_used: bool) -> None:
@@ -69,7 +85,7 @@ async def test_who_starts_a_process(monkeypatch: pytest.MonkeyPatch, count: int,
     assert [starter != _thread.get_ident() for starter in starters] == [is_used]
 
 
-@pytest.mark.usefixtures("own_thread")
+@pytest.mark.usefixtures("thread", "own_thread")
 @asynchronous
 async def test_many_real_descriptors() -> None:
     """A process with more descriptors than the bound starts a job, whose own are 0, 1 and 2."""
@@ -83,8 +99,7 @@ async def test_many_real_descriptors() -> None:
         listed = await check_output(command="for fd in /dev/fd/*; do echo ${fd##*/}; done | sort -n | head -3")
         assert listed.split() == [b"0", b"1", b"2"]
         assert await check_output(command="test -e /dev/fd/3 || echo none") == b"none\n"
-        assert find_spawning_thread.cache_info().currsize == 1
-        assert find_spawning_thread() is not None
+        assert [type(found) for found in spawning_thread._found] == [SpawningThread]
     finally:
         for fd in many:
             os.close(fd)
@@ -155,11 +170,13 @@ def test_an_error_is_raised_here(thread: SpawningThread) -> None:
 
 
 def test_descriptors_of_an_interrupted_call(thread: SpawningThread) -> None:
-    """Descriptors that a call before has left in the socket are dropped."""
+    """Descriptors that a call before has left in the socket are dropped, and so is its outcome."""
     reading, writing = descriptors.open_pipe()
     socket.send_fds(thread._near, [spawning_thread._TAG.pack(_NEVER)], [writing])
+    thread._outcomes.put((_NEVER, 5))
     os.close(writing)
     assert run(thread, lambda _: "works") == "works"
+    assert thread.start(lambda _: 7, []) == 7
     assert os.read(reading, 1) == b""
     os.close(reading)
 
@@ -221,17 +238,54 @@ def test_a_search_that_is_off_stays_off(thread: SpawningThread) -> None:
         gc.enable()
 
 
-@pytest.mark.usefixtures("own_thread")
-@pytest.mark.parametrize("obstacle", ["no unshare", "forbidden", "no close_range", "no thread"])
-@asynchronous
-async def test_without_the_thread(monkeypatch: pytest.MonkeyPatch, obstacle: str) -> None:
-    """Where the thread cannot be, this process starts its children itself, and no descriptor is left behind."""
+def test_callers_from_many_threads(thread: SpawningThread) -> None:
+    """Calls of several threads follow each other, and each gets its own outcome."""
+    wrong: list[int] = []
 
-    class Library:
-        @staticmethod
-        def unshare(_flags: int) -> int:
-            ctypes.set_errno(errno.EPERM)
-            return -1
+    def call_many(first: int) -> None:
+        reading, writing = descriptors.open_pipe()
+        wrong.extend(
+            number
+            for number in range(first, first + 100)
+            if thread.start(lambda _, n=number: n, [(os.POSIX_SPAWN_DUP2, writing, 1)]) != number  # type: ignore[misc]
+        )
+        os.close(reading)
+        os.close(writing)
+
+    callers = [threading.Thread(target=call_many, args=(first,)) for first in (0, 1000, 2000, 3000)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert wrong == []
+    assert gc.isenabled()
+
+
+class Library:
+    """The C library of a sandbox that forbids the call, or in which it raises something unforeseen."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self._error = error
+
+    def unshare(self, _flags: int) -> int:
+        """Fail."""
+        if self._error is not None:
+            raise self._error
+        ctypes.set_errno(errno.EPERM)
+        return -1
+
+
+@pytest.mark.usefixtures("own_thread")
+@pytest.mark.parametrize(
+    ("obstacle", "is_lasting"),
+    [("no unshare", True), ("forbidden", True), ("unforeseen", True), ("no close_range", True), ("no thread", False)],
+)
+@asynchronous
+async def test_without_the_thread(monkeypatch: pytest.MonkeyPatch, obstacle: str, is_lasting: bool) -> None:
+    """Where the thread cannot be, this process starts its children itself, and no descriptor is left behind.
+
+    It says so once, and tries again only where the reason may pass.
+    """
 
     def refuse(*_: object) -> int:
         raise RuntimeError("can't start new thread")
@@ -241,13 +295,18 @@ async def test_without_the_thread(monkeypatch: pytest.MonkeyPatch, obstacle: str
     elif obstacle == "no close_range":
         monkeypatch.setattr(descriptors, "_close_range", None)
     else:
-        library = object() if obstacle == "no unshare" else Library()
-        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: library)
+        libraries = {"no unshare": object(), "forbidden": Library(), "unforeseen": Library(MemoryError("none left"))}
+        monkeypatch.setattr(ctypes, "CDLL", lambda *_, **__: libraries[obstacle])
     monkeypatch.setattr(spawn, "MANY_DESCRIPTORS", 0)
     before = len(os.listdir("/proc/self/fd"))
-    assert find_spawning_thread() is None
+    with collecting_log() as logged:
+        assert find_spawning_thread() is find_spawning_thread() is None
     assert len(os.listdir("/proc/self/fd")) == before
+    assert spawning_thread._found == [None] * is_lasting
+    assert len([event for event in logged if event["log_level"] is LogLevel.warn]) == is_lasting
     assert await check_output(command="echo it runs") == b"it runs\n"
+    monkeypatch.undo()
+    assert (find_spawning_thread() is None) == is_lasting
 
 
 def test_after_a_fork() -> None:
@@ -262,6 +321,7 @@ def test_after_a_fork() -> None:
             os._exit(0 if own is not first and own.start(lambda _: 5, []) == 5 else 1)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     """
-    command = [sys.executable, "-c", code]
+    # Python 3.12 warns of a fork in a process with more than one thread.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=Path(__file__).parents[3])
     assert (done.stdout, done.stderr) == ("0\n", "")

@@ -21,6 +21,7 @@ __all__ = [
     "FIRST_OWN",
     "WatchedDescriptor",
     "above_child_fds",
+    "can_close_ranges",
     "close_all_but",
     "closing_actions",
     "count_descriptors",
@@ -119,12 +120,18 @@ def count_descriptors(newest: int) -> int:
         return newest
 
 
+def can_close_ranges() -> bool:
+    """Tell whether the system can close a range of descriptors (Linux 5.9)."""
+    # The last number, which no descriptor has.
+    return _close_range is not None and _close_range(_LAST_DESCRIPTOR, _LAST_DESCRIPTOR, 0) == 0
+
+
 def close_all_but(kept: int, first: int) -> None:
     """Close all descriptors of the calling thread's table but one.
 
     :param kept: that one.
     :param first: the first number that is closed, at most `kept`.
-    :raises OSError: the system cannot close a range (Linux 5.9); none is closed.
+    :raises OSError: the system cannot close a range (:func:`can_close_ranges`).
     """
     for start, end in ((first, kept - 1), (kept + 1, _LAST_DESCRIPTOR)):
         if start <= end and (_close_range is None or _close_range(start, end, 0) != 0):
