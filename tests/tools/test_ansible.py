@@ -15,6 +15,9 @@ pytestmark = pytest.mark.real
 TRANSFER_SECONDS = 240.0
 """Seconds that a copy of a file, or a play, may take: Ansible starts several clients for each task."""
 
+ATTEMPTS = 5
+"""Tries of what depends on how fast a program ends."""
+
 
 @pytest.fixture
 def ansible(box: Box, tmp_path: Path) -> Box:
@@ -84,8 +87,12 @@ def test_default_transfer(ansible: Box, tmp_path: Path) -> None:
 
 def test_unreachable(ansible: Box) -> None:
     """A host at which nothing answers is unreachable, which is not failed."""
-    done = ansible.run("ansible", "-i", "closed,", "all", "-m", "ping", status=4)
-    assert "UNREACHABLE" in done.stdout
+    # A program that takes no input any more has a millisecond to end; otherwise Ansible says nothing of its reason.
+    for _ in range(ATTEMPTS):
+        done = ansible.run("ansible", "-i", "closed,", "all", "-m", "ping", status=4)
+        assert "UNREACHABLE" in done.stdout
+        if "Broken pipe" not in done.stdout:
+            break
     assert "no server of yours is known on port 1" in done.stdout
 
 
