@@ -72,10 +72,10 @@ class Results:
     def load(cls, path: str) -> Results:
         """Read what :meth:`save` wrote.
 
-        :raises ValueError: it is no such file, or one of another version.
+        :raises ValueError: it is no such file, as one of another benchmark, or one of another version.
         """
         values = json.loads(Path(path).read_text(encoding="utf-8"))
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
+        if not isinstance(values, dict) or values.get("format") != FORMAT or "date" not in values:
             raise ValueError(f"{path} has no results of format {FORMAT}; measure again with this version")
         return cls(**values)
 

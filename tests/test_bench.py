@@ -300,9 +300,18 @@ def test_results_of_another_format(tmp_path: Path) -> None:
     from bench.report import Results
 
     path = tmp_path / "old.json"
-    path.write_text('{"W1": {}}')
-    with pytest.raises(ValueError, match=r"old\.json has no results of format 1"):
-        Results.load(str(path))
+    for text in ('{"W1": {}}', '{"format": 1, "versions": {}, "figures": {}}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"old\.json has no results of format 1"):
+            Results.load(str(path))
+
+
+def test_the_history_that_is_kept(tmp_path: Path) -> None:
+    """The plot beside the results of this project's runs is the one that they give."""
+    runs = sorted(map(str, (ROOT / "bench" / "results").glob("*.json")))
+    done = bench(tmp_path, "history", str(tmp_path / "history.svg"), *runs)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "history.svg").read_text() == (ROOT / "bench" / "results" / "history.svg").read_text()
 
 
 def test_the_servers_usage_is_without_its_jobs() -> None:

@@ -187,13 +187,13 @@ def test_the_longest_command(command: str) -> None:
         log = max(log, sum(map(len, pair.client._outbox.log)))
         for _ in range(len(pair.wires[SERVER])):
             events += pair.deliver(SERVER, 1)
-            assert len(pair.server._decoder._parts) <= MAX_CONTROL_BYTES
+            assert len(pair.server._decoder.parts) <= MAX_CONTROL_BYTES
         pair.flush(SERVER)
         pair.deliver(CLIENT)
     assert events == [ChannelRequested(channel, in_shell(shell, command))]
     assert len(pair.sent[CLIENT]) - sent == MAX_SCRIPT_BYTES // MAX_PART_BYTES + 1
     assert log <= MAX_UNACKNOWLEDGED * (MAX_PART_BYTES + 9)
-    assert len(pair.server._decoder._parts) == 0
+    assert len(pair.server._decoder.parts) == 0
     assert len(pair.client._outbox.log) < ACKNOWLEDGE_EVERY
     assert pair.client.room(shell, STDIN) == SMALL.window
     assert pair.client.room(channel, STDIN) == SMALL.window
@@ -236,4 +236,4 @@ def test_long_commands_one_after_the_other() -> None:
         pair.server.report_exit(channel, JobEnd(Exited(0)))
         assert pair.settle()[CLIENT] == [JobEnded(channel, JobEnd(Exited(0)), 0, 0)]
     assert len(pair.client._outbox.log) < ACKNOWLEDGE_EVERY
-    assert len(pair.server._decoder._parts) == 0
+    assert len(pair.server._decoder.parts) == 0

@@ -19,9 +19,6 @@ TYPING_SECONDS = 10.0
 key learns of a dead connection sooner than keepalive would find it.  A ping is due after half of that."""
 
 
-_IS_READ = "the stream is being read already"
-
-
 class JobChannel:
     """One job's channel of the session.  Everything that is sent on it is written at once.
 
@@ -138,8 +135,7 @@ class RemoteOutput:
             end was the true one.  Cancelling it loses nothing.
         :raises RuntimeError: the stream is being read already.
         """
-        if self.is_read:
-            raise RuntimeError(_IS_READ)
+        self._check_unread()
         if self._chunks:
             chunk = self._chunks.popleft()
             self.consumed(len(chunk))
@@ -156,8 +152,7 @@ class RemoteOutput:
         :param end: called once, at the end; ``None`` for no call.
         :raises RuntimeError: the stream is being read already.
         """
-        if self.is_read:
-            raise RuntimeError(_IS_READ)
+        self._check_unread()
         self._write, self._end = write, end
         while self._chunks:
             write(self._chunks.popleft())
@@ -206,6 +201,10 @@ class RemoteOutput:
         if self._reader is not None:
             reader, self._reader = self._reader, None
             reader.callback(b"")
+
+    def _check_unread(self) -> None:
+        if self.is_read:
+            raise RuntimeError("the stream is being read already")
 
     def _forget_reader(self) -> None:
         self._reader = None

@@ -35,14 +35,13 @@ class Decoder:
 
     :param role: the receiver.
     :param phase: the phase.
-    :ivar unfinished_bytes: bytes of the parts of a message that is not complete.
+    :ivar parts: the bytes of a message that has begun to arrive in parts.
     """
 
     def __init__(self, role: Role, phase: Phase) -> None:
         self._types = _RECEIVED[role, phase]
         # One buffer, not a list: two million pieces of a byte or two must take no more memory than their bytes.
-        self._parts = bytearray()
-        self.unfinished_bytes = 0
+        self.parts = bytearray()
 
     def decode(self, payload: bytes) -> tuple[int | None, Message]:
         """Decode the payload of one frame.
@@ -68,18 +67,16 @@ class Decoder:
             raise RemoteProtocolError(ErrorCode.MALFORMED_MESSAGE, f"{message.__name__}: {error}") from error
 
     def _control(self, message: type[Message], body: bytes) -> Message:
-        if self.unfinished_bytes + len(body) > MAX_CONTROL_BYTES:
+        if len(self.parts) + len(body) > MAX_CONTROL_BYTES:
             raise FieldError(f"longer than {MAX_CONTROL_BYTES} bytes")
         if message is Part:
             part = message.parse(body)
-            self._parts += body
-            self.unfinished_bytes = len(self._parts)
+            self.parts += body
             return part
-        if self._parts:
-            self._parts += body
-            body = bytes(self._parts)
-            self._parts = bytearray()
-            self.unfinished_bytes = 0
+        if self.parts:
+            self.parts += body
+            body = bytes(self.parts)
+            self.parts = bytearray()
         return message.parse(body)
 
 

@@ -155,7 +155,9 @@ class ServerSession(Session):
         self._ended(found)
 
     def report_run(self, channel: int, encoding: str, end: JobEnd, stdout: bytes, stderr: bytes) -> None:
-        """Answer a request whose job has ended already.  One frame is enough if REPLY has a field for all of it.
+        """Tell the client that a job has run and how it ended: in one REPLY, or in an answer and an EXIT.
+
+        REPLY is sent if it has a field for all that is known.
 
         :param channel: the channel of the request.
         :param encoding: as for :meth:`accept`.

@@ -101,7 +101,7 @@ class Session:
         :raises RemoteProtocolError: the peer broke the protocol: abort the link, and feed no more of its frames.
         """
         self._liveness.heard(now)
-        if not (self._we_left or self._peer_left or self._decoder.unfinished_bytes) and deliver(
+        if not (self._we_left or self._peer_left or self._decoder.parts) and deliver(
             self._channels, self._inbox, self.listening, payload
         ):
             return []
@@ -205,7 +205,7 @@ class Session:
     @property
     def unfinished_bytes(self) -> int:
         """The bytes of a message that has begun to arrive in parts; they outlive a link, as they are acknowledged."""
-        return self._decoder.unfinished_bytes
+        return len(self._decoder.parts)
 
     def release(self) -> None:
         """Forget all that is kept for a resume, because the session is over.  :meth:`link_lost` comes first."""

@@ -35,7 +35,7 @@ def _declare(*, frozen: bool, slots: bool, kw_only: bool = False) -> Callable[[t
         made: Any = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(shape)
         fields = dataclasses.fields(made)
         made._compared = tuple(field.name for field in fields if field.compare)  # noqa: SLF001 - ours
-        made._shown = tuple(field.name for field in fields if field.repr)  # noqa: SLF001
+        made._shown = tuple(field.name for field in fields if field.repr)  # noqa: SLF001 - ours
 
         def initialise_first(self: Any, *arguments: Any, **members: Any) -> None:
             made.__init__ = _compile_init(made)

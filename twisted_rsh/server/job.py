@@ -271,7 +271,7 @@ class ChannelJob:
         if core is None:
             room = DEFAULT_WINDOW if self._is_released else 0
         else:
-            room = (0 if self._answer_timer is None else self._held_room()) or core.room(self.channel, stream)
+            room = self._held_room() or core.room(self.channel, stream)
             if not room and core.is_unanswered(self.channel):  # the reason why there is none
                 self._answer()
                 room = core.room(self.channel, stream)
@@ -290,7 +290,7 @@ class ChannelJob:
         is_first = not self._bytes[stream]
         self._bytes[stream] += len(data)
         if self._core is not None and data:
-            if self._answer_timer is not None and len(data) <= self._held_room():
+            if len(data) <= self._held_room():
                 self._held[stream] = self._held.get(stream, b"") + data
             else:
                 if is_first or self._held:
@@ -397,8 +397,8 @@ class ChannelJob:
             self._core.accept(self.channel, self._encoding, *self._take_held())
 
     def _held_room(self) -> int:
-        """Return the bytes of output that may wait longer for the answer, which waits; 0 if it takes none with it."""
-        if self._core is None or not self._core.takes_reply(self.channel):
+        """Return the bytes of output that may still wait for the answer; 0 if the client takes none with it."""
+        if self._answer_timer is None or self._core is None or not self._core.takes_reply(self.channel):
             return 0
         return MAX_REPLY_OUTPUT_BYTES - sum(map(len, self._held.values()))
 

@@ -242,12 +242,15 @@ def test_callers_from_many_threads(thread: SpawningThread) -> None:
     """Calls of several threads follow each other, and each gets its own outcome."""
     wrong: list[int] = []
 
+    def starting(number: int) -> spawning_thread.Start:
+        return lambda _actions: number
+
     def call_many(first: int) -> None:
         reading, writing = descriptors.open_pipe()
         wrong.extend(
             number
             for number in range(first, first + 100)
-            if thread.start(lambda _, n=number: n, [(os.POSIX_SPAWN_DUP2, writing, 1)]) != number  # type: ignore[misc]
+            if thread.start(starting(number), [(os.POSIX_SPAWN_DUP2, writing, 1)]) != number
         )
         os.close(reading)
         os.close(writing)

@@ -166,17 +166,9 @@ def _leave_table(kept: int) -> None:
     if unshare(_CLONE_FILES) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     close_all_but(kept, _FIRST_PRIVATE)
-    for number in range(FIRST_OWN):
-        if number >= _FIRST_PRIVATE or not _is_open(number):
-            os.dup2(kept, number, inheritable=False)
-
-
-def _is_open(number: int) -> bool:
-    try:
-        os.fstat(number)
-    except OSError:
-        return False
-    return True
+    while (copy := os.dup(kept)) < FIRST_OWN:  # a copy has the lowest number that is free
+        pass
+    os.close(copy)
 
 
 def _is_copy(action: FileAction) -> bool:
