@@ -14,8 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
 from OpenSSL import SSL
 from OpenSSL.crypto import X509
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
+from twisted.python.failure import Failure
 from zope.interface import providedBy
 from zope.interface.declarations import Provides
 
@@ -47,7 +49,7 @@ from twisted_rsh.core.messages import Auth
 from twisted_rsh.core.roles import Phase, Role
 from twisted_rsh.link import tls as tls_module
 from twisted_rsh.link.lane import Lane
-from twisted_rsh.link.tls import LinkTLS, PinnedClientTLS, exporter, peer_spki_sha256
+from twisted_rsh.link.tls import LinkTLS, PinnedClientTLS, exporter, peer_spki_sha256, reason_text
 
 HANDSHAKE_RECORDS = {20, 21, 22}
 """TLS record types that carry no data: change_cipher_spec, alert, handshake (RFC 8446, section 5.1)."""
@@ -277,6 +279,15 @@ def test_both_ends_export_the_same(rig: Rig) -> None:
     assert isinstance(near, LinkTLS)
     assert near.negotiatedProtocol == b"twisted-rsh/1"
     assert peer_spki_sha256(near) is None
+
+
+def test_why_a_connection_has_ended() -> None:
+    """The reason is a line for people: OpenSSL's own words without Python's form of them, or Twisted's."""
+    queue = [("SSL routines", "", "no application protocol"), ("SSL routines", "", "bad record type")]
+    assert reason_text(Failure(SSL.Error(queue))) == "no application protocol; bad record type"
+    assert reason_text(Failure(SSL.Error([]))) == "TLS has failed"
+    assert reason_text(Failure(SSL.SysCallError(104, "Connection reset by peer")))
+    assert reason_text(Failure(ConnectionDone())) == "Connection was closed cleanly"
 
 
 def test_what_twisted_declares_is_made_once(rig: Rig) -> None:

@@ -33,7 +33,7 @@ from twisted_rsh.core.limits import MAX_FRAME_BYTES, MAX_LOGIN_FRAME_BYTES
 from twisted_rsh.link.credentials import peer_credentials
 from twisted_rsh.link.lane import Lane, LocalLane, open_lane
 from twisted_rsh.link.local import LocalLayer
-from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, LinkTLS, widen
+from twisted_rsh.link.tls import ALPN, MAX_LOGIN_BYTES, MAX_REPLY_BYTES, ITLSWatcher, LinkTLS, reason_text, widen
 from twisted_rsh.link.turns import Turns
 
 __all__ = [
@@ -418,7 +418,7 @@ class FramedLink(Int32StringReceiver):
         if not self.dead:
             self.dead = True
             self.ended_cleanly = reason.check(ConnectionDone) is not None
-            self.ended(reason.getErrorMessage().rstrip("."))
+            self.ended(reason_text(reason))
 
     def _receive(self, data: bytes) -> None:
         """Deliver the whole frames in what has arrived, until the link pauses or dies, and keep the rest.

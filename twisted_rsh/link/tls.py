@@ -63,6 +63,7 @@ __all__ = [
     "is_pinned",
     "link_secret",
     "peer_spki_sha256",
+    "reason_text",
     "take_ciphertext",
     "unsent_bytes",
     "widen",
@@ -337,6 +338,18 @@ def take_ciphertext(connection: SSL.Connection, size: int) -> bytes:
     except SSL.WantReadError:
         pass
     return data
+
+
+def reason_text(reason: Failure) -> str:
+    """Say in one line why a connection has ended.
+
+    :param reason: why, from Twisted or OpenSSL.  pyOpenSSL's errors hold OpenSSL's queue: (library, function, reason).
+    """
+    error = reason.value
+    queue = error.args[0] if isinstance(error, SSL.Error) and error.args else None
+    if isinstance(queue, list):
+        return "; ".join(str(entry[-1]) for entry in queue) or "TLS has failed"
+    return reason.getErrorMessage().rstrip(".")
 
 
 def widen(transport: object) -> None:
