@@ -15,6 +15,7 @@ import pytest
 
 import twisted_rsh.server
 import twisted_rsh.testing
+from tests.system.test_units import EXPOSURE, UNITS
 from twisted_rsh.cli.arguments import OPTIONS
 from twisted_rsh.cli.keywords import KEYWORDS
 from twisted_rsh.manage.__main__ import parse_arguments
@@ -98,3 +99,23 @@ def test_public_names_are_documented(package: ModuleType) -> None:
         if not entries & {f"{package.__name__}.{name}", f"twisted_rsh.{name}"} and not re.match("I[A-Z]", name)
     ]
     assert missing == []
+
+
+def test_ratings_of_the_units() -> None:
+    """docs/operating.rst has the ratings that tests/system/test_units.py measures, and no others."""
+    page = (DOCS / "operating.rst").read_text("utf-8")
+    (paragraph,) = (part for part in page.split("\n\n") if part.startswith("``systemd-analyze security``"))
+    assert re.findall(r"\d+\.\d", paragraph) == [str(EXPOSURE[hardened]) for hardened in (False, True)]
+
+
+def test_table_of_directives() -> None:
+    """docs/operating.rst has each directive of the unit and of hardening.conf in its table."""
+    page = (DOCS / "operating.rst").read_text("utf-8")
+    names = {
+        name
+        for file in ("twisted-rsh@.service", "hardening.conf")
+        for name in re.findall(r"^(\w+)=", (UNITS / file).read_text("utf-8").partition("[Service]")[2], re.MULTILINE)
+    }
+    assert len(names) > 20
+    usual = {"ExecStart", "ExecReload", "WorkingDirectory", "RestartSec", "RestartPreventExitStatus", "TimeoutStopSec"}
+    assert sorted(name for name in names - usual - {"WantedBy"} if f"``{name}=" not in page) == []

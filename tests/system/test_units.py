@@ -80,25 +80,6 @@ def test_what_they_expose(hardened: bool, units: Path) -> None:
     assert float(found[1]) <= EXPOSURE[hardened]
 
 
-def test_the_ratings_of_the_page() -> None:
-    """docs/operating.rst has the ratings that are measured here."""
-    page = " ".join((ROOT / "docs" / "operating.rst").read_text("utf-8").split())
-    assert f"the unit has {EXPOSURE[False]}, and with ``hardening.conf`` {EXPOSURE[True]}." in page
-
-
-def test_the_table_of_directives() -> None:
-    """docs/operating.rst has each directive of the unit and of hardening.conf in its table."""
-    page = (ROOT / "docs" / "operating.rst").read_text("utf-8")
-    names = {
-        name
-        for file in ("twisted-rsh@.service", "hardening.conf")
-        for name in re.findall(r"^(\w+)=", (UNITS / file).read_text("utf-8").partition("[Service]")[2], re.MULTILINE)
-    }
-    assert len(names) > 20
-    usual = {"ExecStart", "ExecReload", "WorkingDirectory", "RestartSec", "RestartPreventExitStatus", "TimeoutStopSec"}
-    assert sorted(name for name in names - usual - {"WantedBy"} if f"``{name}=" not in page) == []
-
-
 def has_logged(server: RunningServer, line: str) -> bool:
     """Tell whether a line is in the log."""
     return line in server.log_text()
