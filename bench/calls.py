@@ -211,11 +211,10 @@ class _Counter:
 
 async def _count_all(reactor: Any, folder: str, port: int, server: str, names: Sequence[str]) -> dict[str, Count]:
     own = CallCount(os.path.join(folder, "client.calls"))
+    fingerprint = server_fingerprint(folder)
 
     async def connect_one() -> Connection:
-        return await connect(
-            reactor, HOST, port, config=ConfigFolders.at(folder), fingerprint=server_fingerprint(folder)
-        )
+        return await connect(reactor, HOST, port, config=ConfigFolders.at(folder), fingerprint=fingerprint)
 
     client = await connect_one()
     own.start()
