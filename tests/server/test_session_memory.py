@@ -38,6 +38,9 @@ SHARED_NAMES = 30
 """Names of attributes up to which the objects of a class share the keys of their dictionaries (SHARED_KEYS_MAX_SIZE in
 CPython)."""
 
+STALLED_SESSIONS = 200
+"""Sessions enough that to end one from within the end of another would exceed Python's stack."""
+
 OPEN = Open(channel=1, request=JobRequest(command="true"))
 
 
@@ -356,6 +359,24 @@ def test_a_session_that_lets_others_wait_dawdles(monkeypatch: pytest.MonkeyPatch
         number += 1
     crowd.rig.clock.advance(1)
     assert crowd.aborted() == [True, False, False, False]
+
+
+def test_many_sessions_that_let_others_wait_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of clients that were killed behind a byte of a message end one after another, each completely."""
+    monkeypatch.setattr(sessions_module, "MAX_UNFINISHED_BYTES", 3000)
+    rig = Rig()
+    for _ in range(STALLED_SESSIONS):
+        killed = rig.log_in()
+        killed.send(part(0, 1))
+        killed.wire.lose(ConnectionLost())
+    rig.clock.advance(STALLED_SECONDS)
+    clients = [rig.log_in() for _ in range(2)]
+    clients[0].send(part(0, 2000))
+    clients[1].send(part(0, 1001))
+    rig.clock.pump([0.0] * STALLED_SESSIONS)
+    assert [session.over for session in rig.factory.sessions] == [False, False]
+    assert [client.wire.is_reading and not client.wire.aborted() for client in clients] == [True, False]
+    assert held(rig) == 3001
 
 
 def test_a_stalled_session_that_nothing_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,7 +318,6 @@ class Sessions:
 
     def _await_first(self) -> None:
         """Let the session read on whose message began first, and see that it does not let the others wait too long."""
-        self._patience = None
         now = self.clock.seconds()
         first = next(iter(self._unfinished))
         if first in self._held:
@@ -328,10 +327,12 @@ class Sessions:
         if first is not self._awaited:
             self._awaited, self._awaited_since = first, now
         left = min(self._grown_at[first] + STALLED_SECONDS, self._awaited_since + WAITED_SECONDS) - now
-        if left > 0:
-            self._patience = self.clock.callLater(left, self._await_first)
-        else:
-            first.abort(f"others wait for its message, and all hold more than {MAX_UNFINISHED_BYTES} bytes of such")
+        # Never from here, where the end of one would end the next before it is complete: there may be thousands.
+        self._patience = self.clock.callLater(max(left, 0.0), self._end_first, first)
+
+    def _end_first(self, first: DurableSession) -> None:
+        self._patience = None
+        first.abort(f"others wait for its message, and all hold more than {MAX_UNFINISHED_BYTES} bytes of such")
 
     def session_ended(self, session: DurableSession) -> None:
         """Forget a session that is over; the session calls this."""
