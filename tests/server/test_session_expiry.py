@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.error import ConnectionDone
 
 from tests.link.wire import RawClient
 from tests.server.resuming import Resumer, is_alive, is_refused
@@ -240,6 +241,25 @@ def test_output_that_waits_counts() -> None:
     rig.sessions[0].end("enough")
     other.client.say(Open(channel=3, request=JobRequest(command="true")))
     assert len(rig.user.jobs) == 5
+
+
+def test_output_that_nobody_will_read_does_not_count() -> None:
+    """M-16, R-10: what jobs have left unread counts no more when the client has left, while a kept job goes on."""
+    rig = Rig()
+    resumer = Resumer(rig)
+    resumer.client.say(KEPT, Open(channel=2, request=JobRequest(command="true")))
+    kept, other = rig.user.jobs
+    other.fill()
+    other.end()
+    resumer.client.say(Goodbye(text=""))
+    resumer.client.wire.lose(ConnectionDone())
+    (session,) = rig.sessions
+    assert session.jobs.count == 1
+    held = next(bound for bound in rig.factory.capacity.bounds() if bound.option == "--max-unread-output")
+    assert held.used == 2 * DEFAULT_WINDOW, "what the kept job may leave"
+    kept.end()
+    assert rig.sessions == []
+    assert {bound.used for bound in rig.factory.capacity.bounds()} == {0}
 
 
 def test_what_waits_is_bounded(rig: Rig) -> None:

@@ -93,11 +93,16 @@ class SessionJobs:
                 job.release()
             else:
                 job.disown()
+        self._drop_output()
 
     def disown(self) -> None:
         """Let the session go: end every job."""
         for job in list(self._jobs.values()):
             job.disown()
+        self._drop_output()
+
+    def _drop_output(self) -> None:
+        """Count out what jobs have left for the client, which nobody will read any more."""
         self._session.sessions.capacity.drop_output(sum(self._unread.values()))
         self._unread.clear()
 
