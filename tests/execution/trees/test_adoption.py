@@ -13,11 +13,15 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 
 from tests.execution.owners import asynchronous, reactor, until
+from tests.execution.processes.recorder import Recorder, end_of, shell
 from tests.execution.real_trees import requires_proc
 from tests.tools import require_tool
+from twisted_rsh.execution.processes import exits
+from twisted_rsh.execution.processes.transport import spawn_process
 from twisted_rsh.execution.trees.adoption import SWEEP_SECONDS, AdoptedChildren, become_subreaper
 from twisted_rsh.execution.trees.guardian import Guardian
 from twisted_rsh.execution.trees.table import ProcessTable
@@ -93,6 +97,26 @@ async def test_everything_unknown_is_reaped(spawned: Spawn) -> None:
     assert not children.is_there(dead)
     assert children.is_there(ours), "another part of the process waits for this one"
     assert set(children.adopted.living) == {living}
+
+
+@requires_proc
+@pytest.mark.parametrize("way", ["pidfd", "SIGCHLD"])
+@asynchronous
+async def test_a_process_that_is_no_job(monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """A child that the package itself watches, such as a check of a text, keeps its status for whoever watches it."""
+    children = Children(knows_all=True)
+    if way == "SIGCHLD":
+        monkeypatch.delattr(os, "pidfd_open", raising=False)
+    recorder = Recorder()
+    check = spawn_process(reactor, recorder, shell("exit 3"))
+    assert check.pid is not None
+    pid = check.pid
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # without a turn of the reactor
+    assert children.adopted.sweep() == 0
+    reason = await end_of(recorder)
+    assert isinstance(reason, ProcessTerminated)
+    assert reason.exitCode == 3
+    assert not exits.is_watched(pid)
 
 
 @requires_proc

@@ -32,6 +32,7 @@ __all__ = [
     "SigchldWatch",
     "ending_of",
     "failure_of",
+    "is_watched",
     "resource_usage",
     "watch_exit",
 ]
@@ -58,6 +59,18 @@ class ExitReport:
     usage: resource.struct_rusage | None = None
 
 
+_watched: set[int] = set()
+"""The children that are watched here, and not waited for yet."""
+
+
+def is_watched(pid: int) -> bool:
+    """Tell whether a child is watched here, so that no other part of this process may wait for it.
+
+    :param pid: the number of a child that has not been waited for.
+    """
+    return pid in _watched
+
+
 class IExitListener(Interface):
     """Started a child and learns that it has exited."""
 
@@ -80,6 +93,7 @@ def watch_exit(reactor: IJobReactor, pid: int, listener: IExitListener) -> Pidfd
     :returns: the watch, whose `doRead` may be called from the reactor to look at once; ``None`` where there is no
         pidfd.
     """
+    _watched.add(pid)
     if hasattr(os, "pidfd_open"):
         try:
             return PidfdWatch(reactor, pid, listener)
@@ -152,6 +166,7 @@ class SigchldWatch:
 
         :param status: its wait status.
         """
+        _watched.discard(self._pid)
         self._listener.process_exited(ExitReport(status))
 
 
@@ -160,8 +175,12 @@ def _reap(pid: int) -> ExitReport | None:
     try:
         reaped, status, usage = os.wait4(pid, os.WNOHANG)
     except ChildProcessError:
+        _watched.discard(pid)
         return ExitReport(None)
-    return ExitReport(status, usage) if reaped else None
+    if not reaped:
+        return None
+    _watched.discard(pid)
+    return ExitReport(status, usage)
 
 
 # What an exit means

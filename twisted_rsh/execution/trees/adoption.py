@@ -14,6 +14,7 @@ import sys
 from twisted.internet import process as twisted_process
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from twisted_rsh.execution.processes.exits import is_watched
 from twisted_rsh.execution.trees.guardian import Guardian
 from twisted_rsh.execution.trees.table import SLICE_SECONDS, ProcessRecord, ProcessTable
 
@@ -164,7 +165,12 @@ class AdoptedChildren:
 
     def _is_ours(self, pid: int) -> bool:
         """Tell whether another part of this process waits for a child."""
-        return pid in self._unreaped or pid == self._guardian.pid or pid in twisted_process.reapProcessHandlers
+        return (
+            pid in self._unreaped
+            or is_watched(pid)
+            or pid == self._guardian.pid
+            or pid in twisted_process.reapProcessHandlers
+        )
 
     def _is_adopted(self, record: ProcessRecord, session: int) -> bool:
         if self._knows_all or record.session not in (session, record.pid):
