@@ -24,6 +24,10 @@ _LISTING = "fd=0; while [ $fd -lt 256 ]; do if [ -e /dev/fd/$fd ]; then echo $fd
 """Lists a process's descriptors; to list the folder would open another one."""
 
 
+NOBODY = 65_534
+"""A user who owns nothing."""
+
+
 @pytest.fixture(autouse=True, params=["with few descriptors", "with many"])
 def _descriptors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With many, a thread of its own starts the process; nothing else differs."""
@@ -96,6 +100,29 @@ async def test_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delattr(os, "fchdir")
     assert await check_output("/bin/pwd", cwd=str(tmp_path)) == f"{tmp_path}\n".encode()
     assert not spawn._is_current(b"/no/such/folder")
+
+
+@asynchronous
+async def test_a_folder_of_our_own_that_may_not_be_entered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose own working folder was closed to it starts jobs in theirs all the same."""
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    folder = tmp_path / "closed"
+    folder.mkdir(0o700)
+    monkeypatch.chdir(folder)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:  # whom no mode keeps out
+            os.seteuid(NOBODY)
+        else:
+            folder.chmod(0)
+        with pytest.raises(PermissionError):
+            os.stat(".")
+        output = await check_output("/bin/pwd", cwd="/")
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(0o700)
+    assert output == b"/\n"
 
 
 @asynchronous

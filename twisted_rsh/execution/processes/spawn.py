@@ -307,8 +307,12 @@ def _start(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
     """Start the process in its working folder, by the cheapest way that disturbs no thread of this process."""
     if _is_current(plan.cwd):
         return _posix_spawn(plan, actions)
-    if threading.active_count() == 1:
-        return _start_from_inside(plan, actions)
+    own = _open_current() if threading.active_count() == 1 else None
+    if own is not None:
+        try:
+            return _start_from_inside(plan, actions, own)
+        finally:
+            os.close(own)
     _check_interpreter(plan.executable)
     argv = (b"sh", b"-c", _ENTER_AND_EXECUTE, b"sh", plan.cwd, plan.executable, *plan.argv[1:])
     return _posix_spawn(replace(plan, executable=_SHELL, argv=argv), actions)
@@ -322,18 +326,25 @@ def _is_current(folder: bytes) -> bool:
         return False
 
 
-def _start_from_inside(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
-    """Enter the working folder for the moment of the spawn, which no other thread may notice.  It takes 0.02 ms."""
-    # O_PATH needs no permission to read the folder; a system without it (macOS) needs that permission.
-    own = os.open(b".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+def _open_current() -> int | None:
+    """Open this process's own working folder, to come back to it; ``None`` where that is impossible.
+
+    A server may have been started in a folder that is its user's no more, or that it may not enter any more.
+    """
     try:
-        os.chdir(plan.cwd)
-        try:
-            return _posix_spawn(plan, actions)
-        finally:
-            os.fchdir(own)
+        # O_PATH needs no permission to read the folder; a system without it (macOS) needs that permission.
+        return os.open(b".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _start_from_inside(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]], own: int) -> int:
+    """Enter the working folder for the moment of the spawn, which no other thread may notice.  It takes 0.02 ms."""
+    os.chdir(plan.cwd)
+    try:
+        return _posix_spawn(plan, actions)
     finally:
-        os.close(own)
+        os.fchdir(own)
 
 
 def _posix_spawn(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
