@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
@@ -14,6 +15,7 @@ import pytest
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import LogEvent, formatEvent
 from twisted.python.systemd import ListenFDs
 
 from tests.serving import asynchronous, reactor
@@ -63,6 +65,27 @@ async def test_a_socket_that_was_left_behind(folder: Path) -> None:
         client.connect(str(path))
     await port.stopListening()
     assert list(folder.iterdir()) == []
+
+
+@asynchronous
+async def test_a_socket_that_cannot_be_removed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, logged: list[LogEvent]
+) -> None:
+    """On a file system that has become read-only the port stops all the same, and the log says once what stays."""
+    port = port_at(folder / "rsh.sock")
+    port.startListening()
+
+    def refuse(path: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        await port.stopListening()
+    assert not port.connected
+    assert not sockets._is_served("rsh.sock")
+    lines = [formatEvent(event) for event in logged if event["log_namespace"] == sockets.__name__]
+    assert lines == ["'rsh.sock' stays: Read-only file system; remove it"]
+    (folder / "rsh.sock").unlink()
 
 
 @asynchronous

@@ -19,14 +19,18 @@ from twisted.internet.defer import Deferred, execute
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.listening import BACKLOG
 from twisted_rsh.trust.locks import locked_folder
 from twisted_rsh.trust.socket_path import check_length
 
 __all__ = ["DEFAULT_MODE", "AdoptedSocketPort", "SocketPort", "SocketReactor", "SocketServerEndpoint"]
+
+_log = Logger(namespace=__name__, observer=leveled_log)
 
 LOCK_SECONDS = 1.0
 """Seconds to wait for another server that starts in the same folder, which takes it less than a millisecond."""
@@ -127,8 +131,12 @@ class SocketPort(unix.Port):
 
     def _remove_own(self) -> None:
         # Not as unix.Port does, which removes any file that has the name by now, and breaks where there is none.
-        if self._identity is not None and _identity(self._path) == self._identity:
-            os.unlink(self._path)
+        identity, self._identity = self._identity, None
+        if identity is not None and _identity(self._path) == identity:
+            try:
+                os.unlink(self._path)
+            except OSError as error:  # a file system that is read-only by now: the port must stop all the same
+                _log.warn("{path!a} stays: {reason}; remove it", path=self._path, reason=error.strerror)
 
 
 class AdoptedSocketPort(unix.Port):
