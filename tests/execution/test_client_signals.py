@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,6 +18,7 @@ from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution import lifetime
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job import ProcessJob
+from twisted_rsh.execution.trees.table import SpareDescriptor
 from twisted_rsh.execution.user import LocalUser
 
 pytestmark = [requires_proc, pytest.mark.real]
@@ -59,6 +62,19 @@ def jobs() -> Iterator[list[Left]]:
             os.kill(job.pid, signal.SIGKILL)
 
 
+@contextmanager
+def blindness() -> Iterator[None]:
+    """Let the machine have no descriptor left to look at ``/proc`` with, while a block lasts."""
+
+    def refuse(path: str, *_: object, **__: object) -> None:
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE), path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SpareDescriptor, "open", lambda self, path: refuse(path))
+        patch.setattr(SpareDescriptor, "list_folder", lambda self, path: refuse(path))
+        yield
+
+
 async def left(jobs: list[Left], command: str, *, on_terminal: bool = False) -> Left:
     """Start a job, and wait for the process that it leaves."""
     jobs.append(Left(command, on_terminal=on_terminal))
@@ -86,6 +102,41 @@ async def test_signal_is_caught(jobs: list[Left], name: str, code: int) -> None:
     await job.owner.finished()
     assert job.owner.ending == Exited(code)
     assert not is_alive(job.pid)
+
+
+@pytest.mark.parametrize("way", ["signal", "end"])
+@asynchronous
+async def test_no_descriptor_to_look_with(jobs: list[Left], way: str) -> None:
+    """R-06: without a look the job's own group gets its signals, and the end waits until the rest can be looked for."""
+    job = await left(jobs, f"{LEFT} exec sleep 600")
+    first = job.job.pid
+    assert first is not None
+    with blindness():
+        if way == "signal":
+            job.job.send_signal("INT")
+        else:
+            job.job.terminate()
+        await until(lambda: job.job.pid is None)
+        await until(lambda: job.job._life._tree.table.is_blind)
+        assert job.owner.endings == []
+        assert is_alive(job.pid)
+    await job.owner.finished()
+    assert job.owner.ending == Signalled("INT" if way == "signal" else "HUP")
+    assert not is_alive(job.pid)
+
+
+@asynchronous
+async def test_no_descriptor_to_look_with_for_long(jobs: list[Left], monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-06: what ignores all signals but KILL is killed as well, and the end of the job is reported some time."""
+    monkeypatch.setattr(lifetime, "_LAST_POLL", 2)
+    monkeypatch.setattr(lifetime, "_POLLS_PER_STEP", 1)
+    monkeypatch.setattr(lifetime, "MAX_SWEEPS", 0)
+    monkeypatch.setattr(lifetime, "MAX_BLIND_SWEEPS", 2)
+    job = await left(jobs, f"{LEFT} trap '' HUP TERM; while :; do sleep 0.02; done")
+    with blindness():
+        job.job.terminate()
+        await job.owner.finished()
+    assert job.owner.ending == Signalled("KILL")
 
 
 @pytest.mark.parametrize("name", ["WINCH", "CONT", "USR1"])

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ENDED_BY_SIGNAL_SECONDS",
     "ENDING_SIGNALS",
+    "MAX_BLIND_SWEEPS",
     "MAX_SWEEPS",
     "PASSED_ON_SECONDS",
     "POLL_SECONDS",
@@ -51,6 +52,10 @@ waits for killed processes to be reaped."""
 MAX_SWEEPS = 20
 """Sweeps after KILL.  After these two seconds only processes that cannot be killed are left: one that the system itself
 holds, as on a network file system that is gone, or another user's."""
+
+MAX_BLIND_SWEEPS = 600
+"""Sweeps while the system has no descriptors left to look with: for a minute.  Until then only the job's own group gets
+the signals, and what is outside of it may be left."""
 
 ENDING_SIGNALS = frozenset({"HUP", "INT", "KILL", "QUIT", "TERM"})
 """The signals by which a client asks a job to end.  A job may catch them, put its files in order, and exit."""
@@ -87,6 +92,7 @@ class KillLadder:
     :param prepare: called with the number before `signal_all`, again and again until it returns true, so that this
         takes little time; :meth:`twisted_rsh.execution.trees.tree.JobTree.prepare`, or ``None`` for none.
     :param steps: shared by ladders that may climb together; ``None`` for a ladder of its own.
+    :param is_blind: tells whether `signal_all` could not look for them; ``None`` if it always can.
     :ivar is_climbing: whether it has been started and is not finished.
     """
 
@@ -97,8 +103,10 @@ class KillLadder:
         finished: Callable[[], None] | None = None,
         prepare: Callable[[int], bool] | None = None,
         steps: Steps | None = None,
+        is_blind: Callable[[], bool] | None = None,
     ) -> None:
         self._clock = clock
+        self._is_blind = is_blind
         self._signal_all = signal_all
         self._finished = finished
         self._prepare = prepare
@@ -162,7 +170,8 @@ class KillLadder:
         return True
 
     def _sweep_again(self, sweeps: int, *, is_there: bool) -> None:
-        if is_there and sweeps < MAX_SWEEPS:
+        is_blind = self._is_blind is not None and self._is_blind()
+        if is_there and sweeps < (MAX_BLIND_SWEEPS if is_blind else MAX_SWEEPS):
             self._clock.callLater(SWEEP_SECONDS, self._take, self._sweep, sweeps + 1)
         else:
             self._finish()
@@ -374,7 +383,14 @@ class JobLifetime:
         """Return the job's one ladder; most jobs end by themselves and have none."""
         if self._ladder is None:
             tree = self._tree
-            self._ladder = KillLadder(self._clock, self._signal_all, self._ladder_finished, tree.prepare, tree.steps)
+            self._ladder = KillLadder(
+                self._clock,
+                self._signal_all,
+                self._ladder_finished,
+                tree.prepare,
+                tree.steps,
+                lambda: tree.table.is_blind,
+            )
         return self._ladder
 
     def _ladder_finished(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -157,6 +158,29 @@ def test_unreadable(root: Path) -> None:
     (root / "7" / "stat").unlink()
     (root / "7" / "stat").mkdir()
     assert ProcessTable(Clock(), str(root)).records() == {}
+
+
+@pytest.mark.parametrize("call", ["listdir", "open"])
+def test_no_descriptor_to_look_with(root: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """R-06: while the machine has no descriptor left, the last look answers, and none that leaves out processes."""
+    clock = Clock()
+    table = ProcessTable(clock, str(root))
+    seen = table.records()
+    add_process(root, 10)
+    clock.advance(10.0)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        assert table.prepare(clock.seconds()), "to wait for it in each turn would hold the reactor"
+        was_blind = table.is_blind
+        assert table.records() == seen
+        assert table.looked_at == 0.0
+    assert table.prepare(clock.seconds())
+    assert (was_blind, table.is_blind) == (True, False)
+    assert set(table.records()) == {7, 10}
 
 
 def test_children_of_all_threads(root: Path) -> None:

@@ -6,6 +6,7 @@ decides: a stand-alone server does it, an embedding application may.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 import os
@@ -87,7 +88,8 @@ class AdoptedChildren:
         if self._call is not None:
             self._call.cancel()
             self._call = None
-            self.sweep()
+            with contextlib.suppress(OSError):  # as in a look
+                self.sweep()
 
     def job_started(self, pid: int) -> None:
         """Learn that a job was started: its first process is no adopted child, but it may leave some behind.

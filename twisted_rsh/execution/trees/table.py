@@ -62,6 +62,9 @@ _READ_BYTES = 16 * 1024
 _LINKS_OF_ONE_THREAD = 3
 """The links of ``/proc/PID/task`` where the process has one thread: its name, its ``.``, and the thread's ``..``."""
 
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that say nothing about a process: the system has no descriptor or no memory left."""
+
 _DEAD = frozenset({b"Z", b"X", b"x"})
 """The states of a process that has ended: it waits to be reaped, or the system is removing it."""
 
@@ -192,6 +195,8 @@ class ProcessTable:
     :ivar lists_children: whether the kernel lists the children of a process (``CONFIG_PROC_CHILDREN``).
     :ivar looks: how many looks at everything there were.
     :ivar looked_at: the clock's time when the last look began; minus infinity before the first.
+    :ivar is_blind: whether the last attempt at a look has failed, because the system has no descriptors or no memory
+        left.  What there is to know then is what the look before it has shown.
     """
 
     def __init__(self, clock: IReactorTime, root: str = "/proc") -> None:
@@ -204,8 +209,10 @@ class ProcessTable:
         self._found: dict[int, ProcessRecord] = {}
         self._marks: dict[tuple[int, int], bytes | None] = {}
         self._spare = SpareDescriptor()
+        self._has_shortage = False
         self.looks = 0
         self.looked_at = -math.inf
+        self.is_blind = False
         self.is_supported = os.path.exists(f"{root}/self/stat")
         self.lists_children = os.path.exists(f"{root}/thread-self/children")
 
@@ -215,6 +222,7 @@ class ProcessTable:
         :param max_age: seconds; a look that is no older is used again.  Where looks take long, so is an older one
             (:data:`MAX_LOOK_SHARE`).  0 always looks.
         :returns: the processes by number.  A process that started or ended meanwhile may be missing or still there.
+            Where a look is impossible now (:attr:`is_blind`), those of the last one.
         """
         if max_age <= 0 or not self._is_fresh(max_age):
             self._unread = None
@@ -225,21 +233,26 @@ class ProcessTable:
         """Read a slice of a look, if :meth:`records` would have to take one now.
 
         :param since: the clock's time before which the look must not have begun.
-        :returns: whether the look is there; if not, call this again in a later turn.
+        :returns: whether the look is there, or impossible now; if not, call this again in a later turn.
         """
         if self._is_fresh(SHARED_SECONDS) and self.looked_at >= since:
             return True
-        return self._read_on(SLICE_SECONDS) and self.looked_at >= since
+        return self._read_on(SLICE_SECONDS) and (self.looked_at >= since or self.is_blind)
 
     def _is_fresh(self, max_age: float) -> bool:
         age = self._clock.seconds() - self._finished_at
         return 0 <= age <= max(max_age, self._cost / MAX_LOOK_SHARE)
 
     def _read_on(self, seconds: float) -> bool:
-        """Begin a look or go on with one, for some time; return whether it is complete."""
+        """Begin a look or go on with one, for some time; return whether it is complete, or has failed."""
         now = self._clock.seconds()
         if self._unread is None:
-            self._unread = iter(self._spare.list_folder(self._root))
+            self._has_shortage = False
+            try:
+                self._unread = iter(self._spare.list_folder(self._root))
+            except OSError:
+                self.is_blind = True
+                return True
             self._begun_at, self._spent, self._found = now, 0.0, {}
         for entry in self._unread:
             record = self.read(int(entry)) if entry.isdigit() else None
@@ -250,9 +263,12 @@ class ProcessTable:
             if self._clock.seconds() - now >= seconds:
                 self._spent += self._clock.seconds() - now
                 return False
+        self._unread, self.is_blind = None, self._has_shortage
+        if self.is_blind:  # it has left out processes that are there
+            return True
         self._finished_at = self._clock.seconds()
         self._cost = self._spent + max(0.0, self._finished_at - now)
-        self._unread, self._records, self.looked_at = None, self._found, self._begun_at
+        self._records, self.looked_at = self._found, self._begun_at
         self._marks = {
             (pid, started): mark
             for (pid, started), mark in self._marks.items()
@@ -351,7 +367,8 @@ class ProcessTable:
         """Read a file to its end, or `limit` bytes of it; ``None`` when it cannot be read."""
         try:
             fd = self._spare.open(f"{self._root}/{name}")
-        except OSError:
+        except OSError as error:
+            self._has_shortage = self._has_shortage or error.errno in _SHORTAGES
             return None
         try:
             content = os.read(fd, min(limit, _READ_BYTES))

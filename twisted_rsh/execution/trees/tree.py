@@ -250,7 +250,7 @@ class JobTree:
         Call :meth:`prepare_rest` until it returns true, and then this.
 
         :param number: the signal's number.
-        :returns: whether any process of the job is left, in the group or outside.
+        :returns: whether any process of the job may be left, in the group or outside.
         """
         if not self.table.is_supported:
             return self._signal_group(0)
@@ -258,7 +258,7 @@ class JobTree:
         for record in found.values():
             if record.group != self.pid:
                 self.table.signal(record, number)
-        return bool(found)
+        return bool(found) or self.table.is_blind
 
     # Who belongs
 
