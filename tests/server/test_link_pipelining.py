@@ -181,3 +181,34 @@ def test_claim_of_a_client_that_is_gone(rig: Rig, logged: list[LogEvent], kind: 
     assert link.dead
     assert len(rig.checker.asked) == asked
     assert failures(logged) == []
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_open_that_waits_for_its_turn_while_the_check_is_pending(
+    rig: Rig, logged: list[LogEvent], is_gone: bool
+) -> None:
+    """S-07: so is one that the server has not looked at when the portal answers, also of a client that is gone."""
+    thinking: Deferred[bytes] = Deferred()
+    rig.checker.answer = lambda: thinking
+    client = rig.connect()
+    client.send(frame(client.auth(rig.pin)))
+    client.queue(OPEN)
+    data = client.drain()
+    link = rig.link_of(client)
+
+    def busy(_until: float) -> bool:
+        rig.clock.rightNow += 2 * TURN_SECONDS
+        return False
+
+    link._turns.run(rig, busy)
+    client.protocol.dataReceived(data)
+    if is_gone:
+        client.wire.lose()
+    thinking.callback(b"alice")
+    client.exchange()
+    assert link.dead
+    assert client.frames() == []
+    assert rig.user.jobs == []
+    assert rig.realm.logouts == 1
+    assert rig.sessions == []
+    assert failures(logged) == []

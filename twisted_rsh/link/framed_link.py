@@ -179,9 +179,9 @@ class FramedLink(Int32StringReceiver):
         return self.dead or self._closing or self._peer_has_ended
 
     @property
-    def has_partial_frame(self) -> bool:
-        """Whether the link holds the beginning of a frame whose rest has not arrived."""
-        return bool(self._unprocessed)
+    def has_unhandled_bytes(self) -> bool:
+        """Whether bytes have arrived that the link has not handled: a part of a frame, or frames that wait."""
+        return bool(self._unprocessed or self._arrived)
 
     def session_began(self) -> None:
         """Lift the login's deadline, allow larger frames and take the socket: the login has succeeded.

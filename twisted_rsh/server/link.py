@@ -144,7 +144,7 @@ class ServerLink(FramedLink):
 
     def _has_pipelined(self) -> bool:
         """Tell whether the link is over; it is, if even a part of a frame has arrived behind an unanswered claim."""
-        if self.has_partial_frame and not self.is_over:
+        if self.has_unhandled_bytes and not self.is_over:
             self.fail_with(RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "bytes behind a claim without an answer"))
         return self.is_over
 
