@@ -195,6 +195,22 @@ def test_a_full_disk(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.close()
 
 
+def test_a_full_disk_behind_a_file_that_was_emptied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another program has emptied the file, what does not fit is taken back, and the file does not grow again."""
+    file = AuditFile(str(path), max_bytes=0)
+    file.write({}, LINE * 10)
+    os.truncate(path, 0)
+    file.write({}, LINE)
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:5]))
+    with pytest.raises(OSError, match="No space"):
+        file.write({}, LINE)
+    monkeypatch.undo()
+    file.write({}, LINE)
+    assert path.read_bytes() == LINE * 2
+    file.close()
+
+
 def test_a_limit_of_the_system(path: Path) -> None:
     """A line that the system takes in part is taken out again: here for a limit of the size of files."""
     file = AuditFile(str(path))

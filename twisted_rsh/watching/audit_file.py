@@ -116,7 +116,8 @@ class AuditFile:
     def _take_back(self, written: int) -> None:
         """Take the beginning of a line out of the file again."""
         try:
-            os.ftruncate(self._descriptor, self._size)
+            # The size as it is now: another program may have emptied the file (``copytruncate`` of logrotate).
+            os.ftruncate(self._descriptor, os.fstat(self._descriptor).st_size - written)
         except OSError:
             self._size += written
             self._is_torn = True
