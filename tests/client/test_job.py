@@ -6,9 +6,10 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from tests.client.test_connection import first_line, gone
+from tests.link.wire import collecting_log, failures
 from tests.serving import asynchronous
 from twisted_rsh import Connection, Job, JobEnd
-from twisted_rsh.core.endings import Exited, Refused, Signalled
+from twisted_rsh.core.endings import Exited, OutcomeUnknown, Refused, Signalled
 from twisted_rsh.core.errors import LocalProtocolError
 from twisted_rsh.core.limits import DEFAULT_WINDOW
 
@@ -159,6 +160,29 @@ async def test_cancelled_wait_ends_the_job(connection: Connection) -> None:
         await late
     await gone(pid)
     assert (await connection.run("echo alive")).text == "alive\n"
+
+
+def raise_error(*_values: object) -> None:
+    """Make a mistake, as an application's function may."""
+    raise LookupError("a mistake of the application")
+
+
+@asynchronous
+async def test_readers_that_raise(connection: Connection) -> None:
+    """A job has its ending, and the session its link and its end, whatever the functions raise that take the output."""
+    outages: list[str | None] = []
+    connection.watch_link(outages.append)
+    job, endless, other = connection.start("echo out"), connection.start("sleep 1000"), connection.start("sleep 1000")
+    job.stdout.forward(raise_error, raise_error)
+    job.stderr.forward(raise_error, raise_error)
+    endless.stdout.forward(raise_error, raise_error)
+    with collecting_log() as events:
+        assert (await job.wait()).ending == Exited(0)
+        await connection.close()
+    assert isinstance((await endless.wait()).ending, OutcomeUnknown)
+    assert isinstance((await other.wait()).ending, OutcomeUnknown)
+    assert outages == []
+    assert [event["log_failure"].type for event in failures(events)] == [LookupError] * 4
 
 
 @asynchronous

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
+from tests.link.wire import collecting_log, failures
 from tests.serving import asynchronous
 from twisted_rsh.client.streams import JobChannel, RemoteInput, RemoteOutput
 from twisted_rsh.core.roles import Stream
@@ -122,6 +123,29 @@ def test_forward_passes_on_and_leaves_the_counting() -> None:
     output.stream.ended()
     output.stream.ended()
     assert received == [b"early", b"late", b"END"]
+
+
+def test_forward_to_functions_that_raise() -> None:
+    """What a function raises is logged: it gets the next bytes all the same, those that waited included, and the end
+    comes to whoever waits for it."""
+    output = Output()
+    received: list[bytes] = []
+
+    def write(data: bytes) -> None:
+        received.append(data)
+        raise LookupError("a mistake of the application")
+
+    def end() -> None:
+        write(b"END")
+
+    for piece in (b"early", b"next"):
+        output.stream.data_received(piece)
+    with collecting_log() as events:
+        output.stream.forward(write, end)
+        output.stream.data_received(b"late")
+        output.stream.ended()
+    assert received == [b"early", b"next", b"late", b"END"]
+    assert [event["log_failure"].type for event in failures(events)] == [LookupError] * 4
 
 
 def test_forward_after_the_end() -> None:
@@ -268,6 +292,6 @@ def test_input_that_is_closed_by_sending() -> None:
         def send_input(self, data: bytes) -> None:
             self.stream.closed()
 
-    failures: list[object] = []
-    Broken(2).stream.write(b"abc").addErrback(lambda failure: failures.append(failure.type))
-    assert failures == [BrokenPipeError]
+    errors: list[object] = []
+    Broken(2).stream.write(b"abc").addErrback(lambda failure: errors.append(failure.type))
+    assert errors == [BrokenPipeError]

@@ -199,11 +199,9 @@ class Job:
                 self._inspected(event.state)
             case JobEnded():
                 self._channel.is_open = False  # before the output, whose reader may close the job
-                try:
-                    if event.encoding is not None:
-                        self._begin(event.encoding, event.output, event.errors)
-                finally:  # a reader of the output may raise
-                    self.ended(event.end)
+                if event.encoding is not None:
+                    self._begin(event.encoding, event.output, event.errors)
+                self.ended(event.end)
 
     def data_received(self, stream: Stream, data: bytes) -> None:
         """For the session: bytes of an output came."""
@@ -233,12 +231,10 @@ class Job:
         """Take what the server has told with its answer."""
         self.encoding = encoding
         self._start.happen(None)
-        try:
-            if stdout:
-                self.stdout.data_received(stdout)
-        finally:
-            if stderr:
-                self.stderr.data_received(stderr)
+        if stdout:
+            self.stdout.data_received(stdout)
+        if stderr:
+            self.stderr.data_received(stderr)
 
     def _inspected(self, state: ShellState) -> None:
         answered, self._asked, self._asking = self._asked, self._asking, []

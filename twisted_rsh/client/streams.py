@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
 from zope.interface import Interface
 
 from twisted_rsh.core.client_session import ClientSession
@@ -13,6 +14,9 @@ from twisted_rsh.core.roles import Stream
 from twisted_rsh.link.pump import SessionPump
 
 __all__ = ["TYPING_SECONDS", "IInputSource", "JobChannel", "RemoteInput", "RemoteOutput"]
+
+# Not an attribute of the class: an event would hold the object that logged it.
+_log = Logger(f"{__name__}.RemoteOutput")
 
 TYPING_SECONDS = 10.0
 """Seconds within which the server must have sent something after a person has typed: a user who waits for the echo of a
@@ -148,6 +152,8 @@ class RemoteOutput:
     def forward(self, write: Callable[[bytes], object], end: Callable[[], object] | None = None) -> None:
         """Pass everything on as it comes.  Call :meth:`consumed` when bytes are held nowhere any more.
 
+        An exception that one of the functions raises is logged, and changes nothing else.
+
         :param write: called with bytes, at least one.
         :param end: called once, at the end; ``None`` for no call.
         :raises RuntimeError: the stream is being read already.
@@ -155,9 +161,9 @@ class RemoteOutput:
         self._check_unread()
         self._write, self._end = write, end
         while self._chunks:
-            write(self._chunks.popleft())
-        if self._has_ended and end is not None:
-            end()
+            _call(write, self._chunks.popleft())
+        if self._has_ended:
+            self._tell_end()
 
     def consumed(self, size: int) -> None:
         """Let the job write as many further bytes as were passed on and are held nowhere any more.
@@ -183,7 +189,7 @@ class RemoteOutput:
         """For the job: bytes came."""
         self.total += len(data)
         if self._write is not None:
-            self._write(data)
+            _call(self._write, data)
         elif self._reader is not None:
             reader, self._reader = self._reader, None
             self.consumed(len(data))
@@ -196,11 +202,14 @@ class RemoteOutput:
         if self._has_ended:
             return
         self._has_ended = True
-        if self._end is not None:
-            self._end()
+        self._tell_end()
         if self._reader is not None:
             reader, self._reader = self._reader, None
             reader.callback(b"")
+
+    def _tell_end(self) -> None:
+        if self._end is not None:
+            _call(self._end)
 
     def _check_unread(self) -> None:
         if self.is_read:
@@ -208,6 +217,14 @@ class RemoteOutput:
 
     def _forget_reader(self) -> None:
         self._reader = None
+
+
+def _call(function: Callable[..., object], *values: bytes) -> None:
+    """Call a function of the application, whose mistake must cost neither the link nor the job's ending."""
+    try:
+        function(*values)
+    except Exception:  # noqa: BLE001 - whatever it is
+        _log.failure("a function that takes the output of a job raised an exception")
 
 
 class IInputSource(Interface):
