@@ -15,7 +15,7 @@ from twisted_rsh.client.login import Welcome
 from twisted_rsh.client.reconnecting import Reconnector
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.shell import Shell, start_shell
-from twisted_rsh.client.waiting import Once, Watchers
+from twisted_rsh.client.waiting import Once, Watchers, is_dropped
 from twisted_rsh.client.waking import WakeWatch
 from twisted_rsh.clock import seconds_asleep
 from twisted_rsh.core.requests import Disconnection, JobRequest, Terminal
@@ -78,7 +78,8 @@ class Connection:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.close()
+        if not is_dropped(kind, self._pump.clock):
+            await self.close()
 
     @property
     def connected(self) -> bool:

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from twisted_rsh.client.result import CommandFailed, Result
 from twisted_rsh.client.streams import JobChannel, RemoteInput, RemoteOutput
-from twisted_rsh.client.waiting import Once, Watchers
+from twisted_rsh.client.waiting import Once, Watchers, is_dropped
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown
 from twisted_rsh.core.events import (
     ChannelOpened,
@@ -98,7 +98,8 @@ class Job:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.close()
+        if not is_dropped(kind, self._channel.clock):
+            await self.close()
 
     def when_started(self) -> Deferred[None]:
         """Wait until the server has started the job, so that its `encoding` is known, or the job has ended.

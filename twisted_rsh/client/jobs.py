@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from twisted.internet.interfaces import IReactorTime
+
 from twisted_rsh.client.errors import LossReason, SessionLost
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.streams import JobChannel
@@ -41,6 +43,11 @@ class SessionJobs:
         self._pump = pump
         self._outlive_links = outlive_links
         self._jobs: dict[int, Job] = {}
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock of the session, usually the reactor."""
+        return self._pump.clock
 
     def patience(self) -> float:
         """Return the seconds for which the session looks for another link: the longest time that one of its jobs has.

@@ -13,6 +13,7 @@ from twisted_rsh.client.jobs import SessionJobs
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.status import describe_ending
 from twisted_rsh.client.streams import RemoteOutput
+from twisted_rsh.client.waiting import is_dropped
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown, RefusalReason, Refused
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.shell_state import BackgroundJob, ShellState
@@ -46,7 +47,8 @@ class Shell:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.close()
+        if not is_dropped(kind, self._jobs.clock):
+            await self.close()
 
     @property
     def stdout(self) -> RemoteOutput:

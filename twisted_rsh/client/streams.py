@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from zope.interface import Interface
 
@@ -39,6 +40,11 @@ class JobChannel:
         self._session = session
         self._pump = pump
         self._is_typed = is_typed
+
+    @property
+    def clock(self) -> IReactorTime:
+        """The clock of the session, usually the reactor."""
+        return self._pump.clock
 
     def input_room(self) -> int:
         """Return how many bytes of input may be sent now."""

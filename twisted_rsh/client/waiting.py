@@ -8,9 +8,21 @@ from typing import Generic, TypeVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-__all__ = ["Once", "Watchers"]
+__all__ = ["Once", "Watchers", "is_dropped"]
 
 Value = TypeVar("Value")
+
+
+def is_dropped(error: type[BaseException] | None, reactor: object) -> bool:
+    """Tell whether a block is left because the program ends, and its coroutine with it: nothing can be awaited there.
+
+    So it is when the reactor is stopped while a coroutine waits, as by Ctrl-C.  An asynchronous generator that is
+    closed while the reactor runs leaves its blocks with the same exception, and can await.
+
+    :param error: the type of the exception with which the block is left; ``None`` for no exception.
+    :param reactor: the reactor, or a clock that is in its place.
+    """
+    return error is GeneratorExit and not getattr(reactor, "running", True)
 
 
 class Once(Generic[Value]):

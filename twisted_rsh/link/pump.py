@@ -43,12 +43,13 @@ class SessionPump:
     :param session: the core.
     :param clock: tells the time and schedules the timer; usually the reactor.
     :ivar link: the session's link, or ``None`` while it has none.
+    :ivar clock: as above.
     """
 
     def __init__(self, session: Session, clock: IReactorTime) -> None:
         self.link: FramedLink | None = None
         self._session = session
-        self._clock = clock
+        self.clock = clock
         self._owner: SessionOwner | None = None
         self._timer: IDelayedCall | None = None
         self._fires_at = 0.0
@@ -80,7 +81,7 @@ class SessionPump:
         :raises RemoteProtocolError: the positions are impossible; nothing has changed.
         """
         # An exception of the owner ends this link, but not the session.
-        events = self._session.resume(peer, self._clock.seconds())
+        events = self._session.resume(peer, self.clock.seconds())
         self._let_go()
         self._take(link)
         self._act(link, events)
@@ -120,7 +121,7 @@ class SessionPump:
         if link is not self.link:
             return
         assert self._owner is not None
-        for event in self._session.receive_frame(payload, self._clock.seconds()):
+        for event in self._session.receive_frame(payload, self.clock.seconds()):
             # The owner may have ended the link when it acted on the event before.
             if link.dead:
                 return
@@ -154,14 +155,14 @@ class SessionPump:
         :param seconds: the time that the peer has, from now.
         """
         if self._timer is not None:
-            self._session.answer_expected(ping, seconds, self._clock.seconds())
+            self._session.answer_expected(ping, seconds, self.clock.seconds())
             if self._session.deadline < self._fires_at:  # otherwise the timer finds the deadline when it fires
                 self._timer.cancel()
                 self._arm()
 
     def _plan_close(self, link: FramedLink) -> None:
         # The goodbye may have to wait until the peer acknowledges earlier frames.
-        self._leaving = self._clock.callLater(CLOSE_SECONDS, self._close, link)
+        self._leaving = self.clock.callLater(CLOSE_SECONDS, self._close, link)
 
     def _close(self, link: FramedLink) -> None:
         self._leaving = None
@@ -198,14 +199,14 @@ class SessionPump:
 
     def _arm(self) -> None:
         self._fires_at = self._session.deadline
-        delay = max(self._fires_at - self._clock.seconds(), 0.0)
-        self._timer = self._clock.callLater(delay, self._timer_fired)
+        delay = max(self._fires_at - self.clock.seconds(), 0.0)
+        self._timer = self.clock.callLater(delay, self._timer_fired)
 
     def _timer_fired(self) -> None:
         self._timer = None
         link = self.link
         assert link is not None
-        self._act(link, self._session.deadline_reached(self._clock.seconds()))
+        self._act(link, self._session.deadline_reached(self.clock.seconds()))
         if self.link is link and not link.dead:
             self._arm()
 
