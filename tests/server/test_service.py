@@ -255,6 +255,47 @@ async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
 
 
 @asynchronous
+@pytest.mark.parametrize("somebody_asks", [False, True])
+async def test_the_log_says_why_nothing_listens(
+    config: ConfigFolders, somebody_asks: bool, logged: list[LogEvent]
+) -> None:
+    """O-08: whether or not the application asks, one line of the log has the reason, and no Deferred is left failed."""
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        options = ServiceOptions(interfaces=["127.0.0.1"], port=squatter.getsockname()[1], socket=None)
+        portal = local_portal(reactor, config, Account.current(os.environ))
+        service = RemoteShellService(reactor, portal, config, options)
+        service.startService()
+        if somebody_asks:
+            with pytest.raises(CannotListenError):
+                await service.when_listening()
+        await service.stopService()
+    del service
+    gc.collect()
+    (event,) = failures(logged)
+    assert formatEvent(event).startswith("rsh does not listen: Couldn't listen on 127.0.0.1:")
+
+
+@asynchronous
+async def test_an_endpoint_that_breaks(config: ConfigFolders, logged: list[LogEvent]) -> None:
+    """An error that no server expects is in the log with its traceback, once."""
+
+    @implementer(IStreamServerEndpoint)
+    class Broken:
+        def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+            raise LookupError("a mistake of the application")
+
+    portal = local_portal(reactor, config, Account.current(os.environ))
+    service = RemoteShellService(reactor, portal, config, ServiceOptions(endpoints=[Broken()]))
+    service.startService()
+    await service.stopService()
+    del service
+    gc.collect()
+    assert [event["log_failure"].type for event in failures(logged)] == [LookupError]
+
+
+@asynchronous
 async def test_a_record_that_cannot_be_written(config: ConfigFolders) -> None:
     """O-08: a server that cannot write its record does not listen, because its clients could not find it."""
     service = RemoteShellService(

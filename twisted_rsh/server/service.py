@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorTCP, IReactorTim
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from twisted_rsh.core.errors import Error
 from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.control import ControlFactory, ControlPort
 from twisted_rsh.server.exposure import show_address, warnings_about
@@ -128,15 +129,11 @@ class RemoteShellService(Service):
             return fail(self._failure)
         waiting: Deferred[list[IListeningPort]] = Deferred()
 
-        def pass_on(result: list[IListeningPort] | Failure) -> list[IListeningPort] | Failure:
-            waiting.callback(result)
-            if not isinstance(result, Failure):
-                return result
-            # A later call fails with the same.
-            self._failure = result
-            return []
+        def pass_on(ports: list[IListeningPort]) -> list[IListeningPort]:
+            waiting.callback(ports if self._failure is None else self._failure)
+            return ports
 
-        self._listening.addBoth(pass_on)
+        self._listening.addCallback(pass_on)
         return waiting
 
     def recheck_keys(self) -> Deferred[int]:
@@ -177,10 +174,14 @@ class RemoteShellService(Service):
         """Learn why the service will not serve, in the moment in which that is known.
 
         The service calls this before it stops the ports that listen already.  A program that is a server and nothing
-        else ends then; here, nothing happens.
+        else ends then; here, the log gets one line, or a traceback if nobody could expect the error.
 
         :param error: what :meth:`when_listening` fails with.
         """
+        if isinstance(error, CannotListenError | Error | OSError):
+            self.log.error("rsh does not listen: {reason}", reason=str(error))
+        elif not isinstance(error, CancelledError | GeneratorExit):  # with these it was stopped while it started
+            self.log.failure("rsh does not listen", Failure(error))
 
     def warn(self, warning: str) -> None:
         """Tell the operator of something that is allowed, but perhaps not meant: here, in the log.
@@ -192,11 +193,16 @@ class RemoteShellService(Service):
     def startService(self) -> None:
         Service.startService(self)
         self._failure = None
-        self._listening = Deferred.fromCoroutine(self._listen())
+        # Nobody has to ask how it went: cannot_serve() has heard of it.
+        self._listening = Deferred.fromCoroutine(self._listen()).addErrback(self._keep_failure)
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
+
+    def _keep_failure(self, failure: Failure) -> list[IListeningPort]:
+        self._failure = failure
+        return []
 
     async def _listen(self) -> list[IListeningPort]:
         options = self._options
@@ -271,7 +277,6 @@ class RemoteShellService(Service):
             self._line_check.stop()
         if self._listening is not None:
             self._listening.cancel()
-            self._listening.addErrback(_trap_cancel)
         # First, and at once: a server that is not given the time for more leaves no record.
         self._remove_records()
         ports, self._ports = self._ports, []
@@ -348,8 +353,3 @@ def _socket_of(ports: Sequence[IListeningPort]) -> str | None:
         if isinstance(address, UNIXAddress) and address.name and not address.name.startswith(b"\0"):
             return os.path.abspath(os.fsdecode(address.name))
     return None
-
-
-def _trap_cancel(failure: Failure) -> list[IListeningPort]:
-    failure.trap(CancelledError)
-    return []

@@ -93,7 +93,6 @@ class StandAloneService(RemoteShellService):
         self._factory.sessions.memory = MemoryReturn(cast("IReactorTime", self._reactor))
         if self._refusal is None:
             super().startService()
-            self.when_listening().addErrback(lambda _: None)  # cannot_serve has heard of it
         self._is_starting = False
         if self._refusal is not None:
             raise self._launcher.end_before_start(status_of(self._refusal))
