@@ -214,6 +214,25 @@ async def test_name_that_does_not_resolve(config: ConfigFolders) -> None:
 
 
 @asynchronous
+@pytest.mark.parametrize(
+    ("host", "port", "text"),
+    [
+        ("a..b", 1, "cannot connect to a..b port 1: it is no host name"),
+        ("a b", 1, "cannot connect to a b port 1: it is no host name"),
+        ("", 1, "cannot connect to  port 1: it is no host name"),
+        ("unix:/a\0b", 1, "cannot connect to unix:/a^@b: embedded null byte"),
+        ("127.0.0.1", 0, "cannot connect to 127.0.0.1 port 0: a port is a number from 1 to 65535"),
+        ("127.0.0.1", 65536, "cannot connect to 127.0.0.1 port 65536: a port is a number from 1 to 65535"),
+        ("localhost", -1, "cannot connect to localhost port -1: a port is a number from 1 to 65535"),
+    ],
+)
+async def test_addresses_that_cannot_be(config: ConfigFolders, host: str, port: int, text: str) -> None:
+    """What can be no host's name, no path or no port has no server: that is one of the package's own errors."""
+    error = await refused(connect(reactor, host, port, config=config, fingerprint=WRONG_PIN))
+    assert (type(error), str(error)) == (NoServer, text)
+
+
+@asynchronous
 async def test_unknown_servers_are_not_dialled(config: ConfigFolders) -> None:
     """C-01: without a fingerprint or a record nothing is sent anywhere, and the line says what to do."""
     error = await refused(connect(reactor, "192.0.2.1", 8082, config=config))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectError, ConnectionLost
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from tests.client.standin import Network
 from tests.link.test_tls import Dialling
 from tests.link.wire import ALICE, RawServer, client_key, collecting_log, failures, frame, identity
-from twisted_rsh import Connection, Keep, LossReason, ServerUnavailable, SessionLost, connect_to_endpoint
+from twisted_rsh import Connection, Keep, LossReason, NoServer, ServerUnavailable, SessionLost, connect_to_endpoint
 from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.messages import AuthOk, Goodbye, Ping, Pong, Unavailable
 
@@ -143,6 +145,15 @@ def test_an_endpoint_that_fails_in_its_own_way() -> None:
     error = LookupError("no proxy")
     endpoint.connecting.errback(error)
     assert endpoint.outcomes == [error]
+
+
+def test_a_connection_that_is_lost_before_it_is_made() -> None:
+    """The error is one line, also where Twisted's has a failure in it, as when the reactor stops."""
+    endpoint = Manual()
+    endpoint.connecting.errback(ConnectError(string=Failure(ConnectionLost())))
+    (error,) = endpoint.outcomes
+    assert isinstance(error, NoServer)
+    assert str(error) == "Connection to the other side was lost in a non-clean fashion"
 
 
 class Flaky(Network):

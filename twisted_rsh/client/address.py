@@ -1,7 +1,7 @@
-"""The way to a server whose address is a number: a TCP connection, and no look-up.
+"""The way to a server over TCP, by its address or its name.
 
-Twisted's own endpoints would do.  But their module loads everything that an endpoint may need, which takes a client
-that runs one command as long as its login; so only a host name loads them.
+For an address, which needs no look-up, Twisted's own endpoints would do.  But their module loads everything that an
+endpoint may need, which takes a client that runs one command as long as its login; so only a host name loads them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-__all__ = ["CONNECT_SECONDS", "AddressEndpoint", "Connecting"]
+from twisted_rsh.client.errors import NoServer
+
+__all__ = ["CONNECT_SECONDS", "AddressEndpoint", "Connecting", "NameEndpoint"]
 
 CONNECT_SECONDS = 30.0
 """Seconds that a TCP connection may take, as with Twisted's own endpoints."""
@@ -44,6 +46,38 @@ class AddressEndpoint:
         connecting = Connecting(self._reactor, factory)
         self._reactor.connectTCP(self._address, self._port, connecting, timeout=CONNECT_SECONDS)
         return connecting.done
+
+
+@implementer(IStreamClientEndpoint)
+class NameEndpoint:
+    """A TCP port of a host with a name.
+
+    :param reactor: provides `IReactorPluggableNameResolver`, `IReactorTCP` and `IReactorTime`.
+    :param name: the host's name.
+    :param port: the TCP port.
+    """
+
+    def __init__(self, reactor: Any, name: str, port: int) -> None:
+        self._reactor = reactor
+        self._name = name
+        self._port = port
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Look the name up and connect.
+
+        :param factory: makes the connection's protocol.
+        :returns: as that of :class:`twisted.internet.endpoints.HostnameEndpoint`; fails with
+            :class:`~twisted_rsh.client.errors.NoServer` for what cannot be a host's name.
+        """
+        from twisted.internet.endpoints import HostnameEndpoint  # see above
+
+        def explain(failure: Failure) -> None:
+            failure.trap(ValueError)
+            raise NoServer("it is no host name")
+
+        connecting: Deferred[IProtocol] = HostnameEndpoint(self._reactor, self._name, self._port).connect(factory)
+        connecting.addErrback(explain)
+        return connecting
 
 
 class Connecting(ClientFactory):

@@ -15,13 +15,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import deferLater
 
-from twisted_rsh.client.address import AddressEndpoint
+from twisted_rsh.client.address import AddressEndpoint, NameEndpoint
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import Error, NoServer, ServerBusy, UnknownServer, WrongServer
 from twisted_rsh.client.link import ClientLink, dial
 from twisted_rsh.client.login import LoginKey, OtherKeys, log_in
 from twisted_rsh.client.reconnecting import Reconnector, retry_delay
 from twisted_rsh.client.socket_address import SocketEndpoint
+from twisted_rsh.client.status import printable
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.trust.client_key import load_or_create_client_key
@@ -59,6 +60,10 @@ TCP connection, and longer than the server lets silent connections wait for thei
 BUSY_RETRY_SECONDS = 1.0
 """Seconds between these dials at most: the server has taken up to a few hundred connections by then, and refused each
 in less than a millisecond."""
+
+
+MAX_PORT = 65535
+"""The highest TCP port."""
 
 
 def connect(
@@ -129,7 +134,7 @@ def connect(
             try:
                 return await _log_in_at(reactor, socket, named, None, user or _own_name(), limits, resume)
             except NoServer as error:
-                raise NoServer(f"cannot connect to {host}: {error}") from error
+                raise NoServer(f"cannot connect to {printable(host)}: {error}") from error
         if fingerprint is None and key is None and endpoint is None and invitation is None:
             own_path = own_socket(folders, host, port)
             if own_path is not None:
@@ -156,7 +161,7 @@ def connect(
                 error.found,
             ) from error
         except NoServer as error:
-            raise NoServer(f"cannot connect to {host} port {port}: {error}") from error
+            raise NoServer(f"cannot connect to {printable(host)} port {port}: {error}") from error
         if connection.next_pin is not None:
             from twisted_rsh.client.next_key import learn_next_key  # only here: few servers announce one
 
@@ -291,7 +296,8 @@ def find_pins(
         )
     command = _enrol_command(config, host, port, destination, "SHA256:...")
     raise UnknownServer(
-        f"the key of {host} port {port} is not known; run: {command}, with the fingerprint that its server's log shows"
+        f"the key of {printable(host)} port {port} is not known; run: {command}, with the fingerprint that its "
+        "server's log shows"
     )
 
 
@@ -326,13 +332,14 @@ def tcp_endpoint(reactor: Any, host: str, port: int) -> IStreamClientEndpoint:
     """Return the way to a host over TCP.
 
     :param host: a name or an address.
+    :raises twisted_rsh.client.errors.NoServer: there is no such port.
     """
+    if not 0 < port <= MAX_PORT:
+        raise NoServer(f"cannot connect to {printable(host)} port {port}: a port is a number from 1 to {MAX_PORT}")
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        from twisted.internet.endpoints import HostnameEndpoint  # see twisted_rsh.client.address
-
-        return HostnameEndpoint(reactor, host, port)
+        return NameEndpoint(reactor, host, port)
     return AddressEndpoint(reactor, host, port)
 
 

@@ -39,6 +39,7 @@ from twisted_rsh.link.tls import (
     PinnedClientTLS,
     is_pinned,
     peer_spki_sha256,
+    reason_text,
 )
 from twisted_rsh.trust.fingerprint import format_fingerprint
 
@@ -312,4 +313,8 @@ def _cancellable(reactor: Any, connecting: Deferred[IProtocol]) -> Deferred[IPro
 
 def _no_server(error: Exception) -> str:
     reason = getattr(error, "osError", None)
-    return os.strerror(reason) if isinstance(reason, int) else str(error).rstrip(".")
+    if isinstance(reason, int):
+        return os.strerror(reason)
+    why = error.args[0] if error.args else None
+    # A failure: of a connection that was not made when the reactor stopped.
+    return reason_text(why) if isinstance(why, Failure) else str(error).rstrip(".")

@@ -37,7 +37,7 @@ class SocketEndpoint:
         """Return the users whose server may be there."""
         try:
             owner = os.stat(self._path).st_uid if self._trusts_owner else None
-        except OSError:
+        except (OSError, ValueError):  # no path has a NUL byte
             owner = None
         return trusted_servers(os.geteuid(), owner)
 
