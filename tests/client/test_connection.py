@@ -10,10 +10,11 @@ from twisted.python.failure import Failure
 
 from tests.server_process import is_running, wait_until_gone
 from tests.serving import Serving, asynchronous, cut, reactor
-from twisted_rsh import Connection, Job
+from twisted_rsh import Connection, Grace, Job, Terminal
 from twisted_rsh.client.errors import SessionLost
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 from twisted_rsh.core.limits import MAX_CONTROL_BYTES, MAX_REFUSED_CHANNELS, MAX_REQUEST_BYTES, SessionLimits
+from twisted_rsh.core.requests import JobRequest
 
 
 async def first_line(job: Job) -> str:
@@ -52,6 +53,35 @@ async def test_stdin_is_sent_and_ended(connection: Connection) -> None:
     assert result.check().stdout == data
     result = await connection.run("exec <&-; exit 5", stdin=data)
     assert result.ending == Exited(5)
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (JobRequest(command="true", max_output=-1), "not an integer from 0 to "),
+        (JobRequest(command="true", on_disconnect=Grace(-1)), "a grace below 0 seconds"),
+        (JobRequest(command="true", terminal=Terminal(columns=0)), "not an integer from 1 to 65535"),
+        (JobRequest(command="true", terminal=Terminal(term="x" * 65)), "longer than 64 bytes"),
+        (JobRequest(subsystem="x" * 65), "longer than 64 bytes"),
+    ],
+)
+async def test_values_out_of_their_bounds(connection: Connection, request_: JobRequest, text: str) -> None:
+    """A value that cannot be sent is refused as such; the line does not blame the length of the command."""
+    ending = (await connection.open(request_).wait()).ending
+    assert isinstance(ending, Refused)
+    assert ending.reason is RefusalReason.NOT_SUPPORTED
+    assert ending.text.startswith(f"the request has a value out of its bounds: {text}")
+
+
+@asynchronous
+@pytest.mark.parametrize(("program", "term"), [("\ud800", "dumb"), ("", "\ud800")])
+async def test_names_that_are_no_text(connection: Connection, program: str, term: str) -> None:
+    """The name of a shell or of a terminal with a character that no text has is refused, like such a command."""
+    request_ = JobRequest(shell=program, terminal=Terminal(term=term))
+    ending = (await connection.open(request_).wait()).ending
+    assert isinstance(ending, Refused)
+    assert ending.reason is RefusalReason.BAD_TEXT
 
 
 @asynchronous

@@ -130,10 +130,13 @@ def _refusal(request: JobRequest, error: LocalProtocolError) -> Ending:
         text = f"{error.detail}, as many as the server's --max-jobs-per-session leaves room for"
         return Refused(RefusalReason.TOO_MANY_CHANNELS, text)
     words = [request.command or "", *(request.argv or ()), request.cwd or "", *sum(request.environment, ())]
+    names = [request.shell or "", request.subsystem or "", request.terminal.term if request.terminal else ""]
     try:
-        for word in words:
+        for word in words + names:
             word.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return Refused(RefusalReason.BAD_TEXT, "the command has a character that no text has")
+    if len(words) + sum(map(len, words)) <= MAX_REQUEST_BYTES:
+        return Refused(RefusalReason.NOT_SUPPORTED, f"the request has a value out of its bounds: {error.detail}")
     bounds = f"at most {MAX_REQUEST_BYTES} bytes are allowed, or {MAX_SCRIPT_BYTES} of a command in a persistent shell"
     return Refused(RefusalReason.TOO_LONG, f"the command and its environment are too long to send; {bounds}")
