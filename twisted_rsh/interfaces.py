@@ -117,7 +117,7 @@ class IJob(Interface):
         """
 
     def end_input() -> None:
-        """End the job's input, behind the bytes that were given."""
+        """End the job's input, after the bytes that were given."""
 
     def send_signal(name: str) -> None:
         """Send a signal to the job's whole process group.

@@ -68,7 +68,7 @@ def test_help_names_the_character() -> None:
     assert escape_help("~")[1:] == (
         "  ~.      leave: what runs is ended",
         "  ~?      show this",
-        "  ~^Z     suspend trsh itself (Ctrl-Z behind ~)",
+        "  ~^Z     suspend trsh itself (Ctrl-Z after ~)",
         "  ~~      type one ~",
     )
     assert escape_help("\x1d")[1] == "  ^].     leave: what runs is ended"

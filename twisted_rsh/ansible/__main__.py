@@ -25,7 +25,7 @@ PLUGINS = os.path.join(COLLECTION, "plugins", "connection")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the settings.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     """
     parser = argparse.ArgumentParser(prog="python -m twisted_rsh.ansible", description="Print settings for Ansible.")
     form = parser.add_mutually_exclusive_group()

@@ -104,7 +104,7 @@ def _run_fleet(found: Arguments) -> int:
 def run() -> NoReturn:
     """Run the client as this whole process, and end the process with the exit status of :func:`main`.
 
-    All output is written then, and the functions of :mod:`atexit` are called.  What Python does behind them, taking
+    All output is written then, and the functions of :mod:`atexit` are called.  What Python does after them, taking
     each module and object apart, is left to the system: it took a fifth of the time of a short command.
     """
     status = main()

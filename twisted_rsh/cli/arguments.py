@@ -105,7 +105,7 @@ OPTIONS = (
     Option(("--serial",), "hosts of one batch, or a part of all", "N|N%", field="serial", parse=parse_share),
     Option(("--max-fail",), "hosts that may fail before it stops", "N|N%", field="max_fail", parse=parse_share),
     Option(("--fail-fast",), "end everything when one host has failed", field="fail_fast"),
-    Option(("--prefix",), "write each line as it comes, behind its host", field="prefix"),
+    Option(("--prefix",), "write each line as it comes, after its host", field="prefix"),
     Option(
         ("--status-fd",), "write the ending to a descriptor, as JSON", "N", field="status_fd", parse=parse_descriptor
     ),
@@ -141,8 +141,8 @@ class Arguments:
     :ivar destination: the host; ``None`` if there is none.
     :ivar command: the words of the command.
     :ivar terminal: what ``-t`` and ``-T`` say; ``None`` without one of them.
-    :ivar quiet: whether ``-q`` is there, and no ``-v`` behind it.
-    :ivar verbosity: how many times ``-v`` is there behind the last ``-q``.
+    :ivar quiet: whether ``-q`` is there, and no ``-v`` after it.
+    :ivar verbosity: how many times ``-v`` is there after the last ``-q``.
     :ivar log_file: the value of ``-E``.
     :ivar settings_file: the value of ``-F``.
     :ivar shows_settings: whether ``-G`` is there.

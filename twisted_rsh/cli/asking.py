@@ -53,7 +53,7 @@ class IPrompt(Interface):
         """
 
     def take_back() -> bytes:
-        """Return the bytes that were typed behind the last command, and forget them."""
+        """Return the bytes that were typed after the last command, and forget them."""
 
     def give(data: bytes) -> None:
         """Take bytes that a command has left unread: the next command begins with them."""

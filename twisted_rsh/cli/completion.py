@@ -122,7 +122,7 @@ def _quoted(line: str) -> str:
 
 
 def _parse(answer: str, mark: str, line: str) -> Completions | None:
-    """Read what a script has written about a line; other output may stand before and behind it."""
+    """Read what a script has written about a line; other output may stand before and after it."""
     _, found, rest = answer.partition(f"{mark}\n")
     word, _, rest = rest.partition("\n")
     whole = _CANDIDATES.match(rest)

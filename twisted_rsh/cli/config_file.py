@@ -144,7 +144,7 @@ class Configuration:
         return self._match(words, may_apply)
 
     def _match(self, words: list[str], may_apply: bool) -> bool:
-        """Tell whether all criteria of a ``Match`` hold.  None is looked at behind the first that does not."""
+        """Tell whether all criteria of a ``Match`` hold.  None is looked at after the first that does not."""
         applies = may_apply
         rest = iter(words)
         for word in rest:

@@ -35,7 +35,7 @@ _RESERVED = frozenset(
     "if then else elif fi for foreach while until do done case esac select function repeat time coproc always "
     "nocorrect noglob".split()
 )
-"""Words behind which a text may go on."""
+"""Words after which a text may go on."""
 
 _ENDINGS = frozenset({";", "&"})
 """The operators that may stand at the end of a text."""

@@ -27,7 +27,7 @@ def escape_help(escape: str | None) -> tuple[str, ...]:
     rows = (
         (f"{name}.", "leave: what runs is ended"),
         (f"{name}?", "show this"),
-        (f"{name}^Z", f"suspend trsh itself (Ctrl-Z behind {name})"),
+        (f"{name}^Z", f"suspend trsh itself (Ctrl-Z after {name})"),
         (name * 2, f"type one {name}"),
     )
     return ("Escapes, at the beginning of a line:", *(f"  {keys:<8}{text}" for keys, text in rows))

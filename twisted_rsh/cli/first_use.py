@@ -95,7 +95,7 @@ class FirstUse:
 
 @implementer(IInputOwner)
 class _Line:
-    """One line of a terminal, which gives a reader no byte behind it.
+    """One line of a terminal, which gives a reader no byte after it.
 
     :ivar read: fires with the line, which may be cut short, and is empty at the end of the input.
     """

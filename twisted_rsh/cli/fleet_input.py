@@ -41,7 +41,7 @@ class SharedInput:
         return InputCopy(self)
 
     async def piece(self, position: int) -> bytes:
-        """Return the next bytes behind a position, as soon as there are any; ``b""`` at the end.
+        """Return the next bytes after a position, as soon as there are any; ``b""`` at the end.
 
         :param position: bytes that were taken already.
         :raises twisted_rsh.core.errors.Error: the descriptor could not be read to its end, or the temporary file not be

@@ -42,7 +42,7 @@ class FleetOptions:
     :ivar batch: hosts that must have ended before the next are begun; ``None`` for no batches.
     :ivar may_fail: hosts that may fail before no further one is begun; ``None`` for any number.
     :ivar fail_fast: whether the first failure ends the commands on the other hosts.
-    :ivar prefix: whether each line is written as it comes, behind the name of its host.
+    :ivar prefix: whether each line is written as it comes, after the name of its host.
     :ivar quiet: whether to tell nothing but failures of the client's own.
     """
 

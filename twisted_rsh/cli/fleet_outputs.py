@@ -83,7 +83,7 @@ class HostOutputs(ABC):
 
 
 class PrefixedOutputs(HostOutputs):
-    """Writes each line as soon as it is whole, behind the name of its host.  The parameters are those of the base."""
+    """Writes each line as soon as it is whole, after the name of its host.  The parameters are those of the base."""
 
     def __init__(
         self, outputs: LocalOutputs, options: Mapping[str, ClientOptions], changed: Callable[[HostRun], object]

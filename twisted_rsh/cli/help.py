@@ -12,7 +12,7 @@ HELP_LINE = ":help"
 _HELP = (
     "One shell on the server runs every command; its folder and variables stay.",
     "",
-    "Enter          run the command; what is unfinished goes on behind '..: '",
+    "Enter          run the command; what is unfinished goes on after '..: '",
     "Tab            complete as the shell would; again: show what fits",
     "Up, Down       earlier commands;  Ctrl-R: search them",
     "Ctrl-C         drop what is typed; interrupt what runs, or send it as a key",

@@ -1,6 +1,6 @@
 """The keys of the prompt: bytes become keys only up to the one that ends the prompt; the rest stays bytes.
 
-prompt_toolkit reads all bytes that are there and keeps the keys behind Enter for its next prompt.  Here they belong to
+prompt_toolkit reads all bytes that are there and keeps the keys after Enter for its next prompt.  Here they belong to
 the command that Enter has started, as at a terminal, and the command wants bytes: the halves of characters, escape
 sequences and markers of a paste that no key press can express.
 """
@@ -25,14 +25,14 @@ from twisted_rsh.cli.terminal import local_encoding
 __all__ = ["MAX_HELD_BYTES", "PromptKeys"]
 
 MAX_HELD_BYTES = 1024 * 1024
-"""Bytes that are read ahead of the prompt: a large paste; the terminal holds what comes behind them."""
+"""Bytes that are read ahead of the prompt: a large paste; the terminal holds what comes after them."""
 
 _PIECE_BYTES = 64 * 1024
 _KEYS_PER_TURN = 1024
 """Keys that are handed out in one turn of the loop, so that a long paste does not hold it."""
 
 _ENDING = frozenset({Keys.ControlM, Keys.ControlJ, Keys.ControlC, Keys.ControlD, Keys.ControlI, Keys.ControlZ})
-"""Keys behind which the prompt may be over, or may have to ask the server before it takes the next key."""
+"""Keys after which the prompt may be over, or may have to ask the server before it takes the next key."""
 
 _PASTE_END = b"\x1b[201~"
 
@@ -132,7 +132,7 @@ class PromptKeys(Vt100Input):
             self._go_on_soon()
 
     def read_keys(self) -> list[KeyPress]:
-        """Return keys, up to one behind which the prompt may be over."""
+        """Return keys, up to one after which the prompt may be over."""
         keys: list[KeyPress] = []
         while self._raw and not self._is_held and not self._is_over() and len(keys) < _KEYS_PER_TURN:
             size = 1

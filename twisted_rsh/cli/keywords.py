@@ -31,7 +31,7 @@ __all__ = ["KEYWORDS", "Keyword", "Settings", "Takes", "find_keyword", "is_of_ss
 
 
 class Takes(enum.Enum):
-    """What stands behind a keyword."""
+    """What stands after a keyword."""
 
     WORD = "one word"
     WORDS = "words"
@@ -45,7 +45,7 @@ class Keyword:
     :ivar name: its name, as documentation writes it; capitals do not count.
     :ivar field: the setting that it makes, an attribute of :class:`Settings`'s values.
     :ivar parse: reads one word, or the rest of the line, and raises `UsageError` for a wrong one.
-    :ivar takes: what stands behind it.
+    :ivar takes: what stands after it.
     :ivar adds: whether each of its lines counts; otherwise the first one does.
     """
 
@@ -173,7 +173,7 @@ def is_of_ssh(name: str) -> bool:
 
 
 def split_line(line: str) -> tuple[str, str]:
-    """Split a line into its keyword and what stands behind it.
+    """Split a line into its keyword and what stands after it.
 
     :param line: such as ``Port 22``, ``Port=22`` or ``Port = 22``.
     :returns: the keyword and the rest, both without spaces around them; either may be empty.
@@ -184,10 +184,10 @@ def split_line(line: str) -> tuple[str, str]:
 
 
 def split_words(text: str) -> list[str]:
-    """Split what stands behind a keyword into words.
+    """Split what stands after a keyword into words.
 
     Quotation marks, single or double, keep spaces within a word; a backslash before one of them, before a backslash or
-    before a space stands for that character.  A word that ``#`` begins, and all behind it, is a comment.
+    before a space stands for that character.  A word that ``#`` begins, and all after it, is a comment.
 
     :param text: the text.
     :raises UsageError: a quotation mark is not closed.
@@ -235,10 +235,10 @@ class Settings:
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def apply(self, keyword: Keyword, text: str) -> None:
-        """Take what stands behind a keyword.
+        """Take what stands after a keyword.
 
         :param keyword: the keyword.
-        :param text: what stands behind it.
+        :param text: what stands after it.
         :raises UsageError: it is wrong.
         """
         words = [text] if keyword.takes is Takes.REST else split_words(text)

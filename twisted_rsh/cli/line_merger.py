@@ -1,4 +1,4 @@
-"""The lines of many hosts on one output, each behind the name of its host, a few of each host in turn."""
+"""The lines of many hosts on one output, each after the name of its host, a few of each host in turn."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class HostLines:
         self._is_ended = True
 
     def take(self) -> tuple[bytes, int]:
-        """Take lines out, some :data:`MERGED_BYTES`, each behind the name of the host.
+        """Take lines out, some :data:`MERGED_BYTES`, each after the name of the host.
 
         :returns: the lines, which may be none; and for how many bytes of the stream to give credit once they are
             written.

@@ -59,7 +59,7 @@ class ClientOptions:
     :ivar proxy_command: the command line whose stdin and stdout are the connection; ``None`` for TCP.
     :ivar identities: the files that may hold the key to log in with; empty for the client's own key.
     :ivar certificates: the files that may hold a certificate of that key, beside the one whose name is that of the key
-        with ``-cert.pub`` behind it.
+        with ``-cert.pub`` after it.
     :ivar identities_only: whether to try no key of the agent's that is not named.
     :ivar agent: the socket of the user's agent; ``None`` for no agent.
     :ivar show_version: whether to print the version and do nothing else.

@@ -139,7 +139,7 @@ class LocalOutput:
         self._streams.remove(stream)
 
     def write(self, text: bytes, source_size: int, stream: RemoteOutput) -> None:
-        """Write a piece of a stream, behind all that was given before.
+        """Write a piece of a stream, after all that was given before.
 
         :param text: the bytes to write.
         :param source_size: the bytes of the stream that they stand for, which get credit once all of `text` is written.
@@ -156,7 +156,7 @@ class LocalOutput:
     def put(self, data: bytes) -> None:
         """Write bytes that no stream waits for.
 
-        :param data: the bytes; wait for :meth:`flushed` behind some of them, since all are held until then.
+        :param data: the bytes; wait for :meth:`flushed` after some of them, since all are held until then.
         """
         if data:
             self._is_line_start = data.endswith(b"\n")

@@ -134,7 +134,7 @@ class PassphrasePrompt:
 class _Line:
     """One line of the terminal, or all that a program prints.  A terminal gives a reader one line at most.
 
-    :param to_the_end: whether to read on behind the line.
+    :param to_the_end: whether to read on after the line.
     :ivar read: fires with the line and its end; with nothing for a line too long.
     """
 

@@ -165,7 +165,7 @@ class EditedPrompt:
             if is_plainly_whole(buffer.text):
                 buffer.validate_and_handle()
             else:
-                self._keys.hold()  # the keys behind this one may be for the command
+                self._keys.hold()  # the keys after this one may be for the command
                 self._start(self._enter())
 
         @keys.add("tab", filter=at_line)

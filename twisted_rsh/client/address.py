@@ -102,7 +102,7 @@ class Connecting(ClientFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
         protocol = self._factory.buildProtocol(cast("IAddress", addr))
-        # The reactor connects it to its transport behind this call.
+        # The reactor connects it to its transport after this call.
         self._reactor.callLater(0, self._connected, protocol)
         return cast("Protocol", protocol)
 

@@ -157,7 +157,7 @@ class KeyAgent:
             return None  # of a kind that no login takes
 
     async def _ask(self, request: bytes, expected: int, seconds: float) -> WireReader:
-        """Send a request; return the reader of the answer, behind its type."""
+        """Send a request; return the reader of the answer, after its type."""
         try:
             check_length(self.path)  # of which Twisted's client would say nothing
         except ValueError as error:

@@ -25,7 +25,7 @@ class Result:
     :ivar encoding: the code page of its text, as the server named it; ``"utf-8"`` if it never ran.
     :ivar held_open: whether a process that it left behind still held its output when the server closed it.
     :ivar usage: the time and memory that it took, or ``None`` where that is not known.
-    :ivar folder: the folder that a :class:`~twisted_rsh.Shell` was in behind the command, an absolute path without
+    :ivar folder: the folder that a :class:`~twisted_rsh.Shell` was in after the command, an absolute path without
         symbolic links; ``None`` where that is not known, and for a command that ran in no such shell.
     :ivar replaced: the mark of a command that was the first in a new shell, because the one before had ended: how that
         one ended.  Its folder, variables, functions and jobs are gone.  ``None`` for any other command.

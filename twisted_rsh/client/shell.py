@@ -84,7 +84,7 @@ class Shell:
         on_stdout: ChunkWatcher | None = None,
         on_stderr: ChunkWatcher | None = None,
     ) -> Deferred[Result]:
-        """Run a command, behind those that were asked for earlier, and collect what it writes.
+        """Run a command, after those that were asked for earlier, and collect what it writes.
 
         :param command: text for the shell, one line or many.
         :param stdin: the command's input, as for :meth:`twisted_rsh.Connection.run`.
@@ -226,10 +226,10 @@ class Shell:
         return self._job.wait()
 
     def leave(self) -> Deferred[Result]:
-        """Let the shell exit by itself, behind the commands that were asked for: as at the end of a script.
+        """Let the shell exit by itself, after the commands that were asked for: as at the end of a script.
 
-        Its traps run.  What commands left in the background goes on.  There is no other shell behind it, whatever
-        `replace` said.
+        Its traps run.  What commands left in the background goes on.  No other shell replaces it, whatever `replace`
+        said.
 
         :returns: fires with how the shell ended, whose status is the last command's or that of a trap, and with what it
             wrote outside of commands and was not read.  Cancelling it ends the shell, and fails as :meth:`run` does.

@@ -289,7 +289,7 @@ class RemoteInput:
         return done
 
     def end(self) -> None:
-        """Send the end of the input, behind what was written.  May be called more than once."""
+        """Send the end of the input, after what was written.  May be called more than once."""
         if not self._is_ending:
             self._is_ending = True
             self._send_now()

@@ -15,7 +15,7 @@ _NOT_CODE_PAGES = frozenset({"idna", "punycode", "raw-unicode-escape", "undefine
 """Codecs that no terminal or file uses for its text; some of them raise an error whatever `errors` says."""
 
 _FIRST_BYTE = "twisted_rsh.replace-first-byte"
-"""The name of the error handler that replaces one byte and goes on behind it."""
+"""The name of the error handler that replaces one byte and goes on after it."""
 
 
 def _replace_first_byte(error: UnicodeError) -> tuple[str | bytes, int]:
@@ -51,8 +51,8 @@ class Transcoder:
     the bytes pass untouched, undefined ones included.
 
     After an undefined byte, decoding resumes at the very next byte.  A lead byte of GBK, Big5, Shift JIS and the like
-    that lost its trail byte therefore leaves a newline, a quote or an escape character behind it alone; a letter
-    behind it that could be its trail byte cannot be told from one and is taken for it.
+    that lost its trail byte therefore leaves a newline, a quote or an escape character after it alone; a letter
+    after it that could be its trail byte cannot be told from one and is taken for it.
 
     :param source: the code page of the given bytes.
     :param target: the code page of the returned bytes.

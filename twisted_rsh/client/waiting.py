@@ -40,7 +40,7 @@ class Once(Generic[Value]):
         if self._values:
             return
         self._values.append(value)
-        while self._waiting:  # a callback may cancel the Deferreds behind it
+        while self._waiting:  # a callback may cancel the Deferreds after it
             self._waiting.pop(0).callback(value)
 
     @property

@@ -197,5 +197,5 @@ class Keywords:
                 raise setting.wrong_value(f"{name} takes yes or no" + ("" if value is None else f", not {value!a}"))
             return f"--{name}" if value == "yes" else ""
         if value is None:
-            raise setting.wrong_value(f"{name} needs a value behind it")
+            raise setting.wrong_value(f"{name} needs a value after it")
         return f"--{name}={value}"

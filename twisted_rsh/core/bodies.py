@@ -137,7 +137,7 @@ class Layout:
 
 
 class PackedMessage(Message):
-    """A message whose fields are packed one behind the other, in the order of its dataclass fields.
+    """A message whose fields are packed one after the other, in the order of its dataclass fields.
 
     :cvar layout: the sizes and the kinds of the fields.
     """

@@ -47,7 +47,7 @@ class Decoder:
         """Decode the payload of one frame.
 
         :returns: the sequence number, or ``None`` for a message that has none, and the message.  A PART is returned
-            like any other message, so that the caller counts it; the message behind the last PART has the whole body.
+            like any other message, so that the caller counts it; the message after the last PART has the whole body.
         :raises RemoteProtocolError: the payload is no message that may arrive here.
         """
         if not payload:

@@ -1,4 +1,4 @@
-"""The text of a command as bytes that nothing has to escape: how it stands behind the object of OPEN, and in RUN."""
+"""The text of a command as bytes that nothing has to escape: how it stands after the object of OPEN, and in RUN."""
 
 from __future__ import annotations
 

@@ -286,9 +286,9 @@ class JobEnd:
     :ivar ending: how the job ended; :class:`OutcomeUnknown` when the connection died first.
     :ivar held_open: whether a process that the job left behind still held its output when the server closed it.
     :ivar usage: what the job took, or ``None`` where that is not known.
-    :ivar folder: for a command in a persistent shell, the folder that the shell is in behind it, an absolute path
+    :ivar folder: for a command in a persistent shell, the folder that the shell is in after it, an absolute path
         without symbolic links; ``None`` where that is not known, and for any other job.
-    :ivar typed: bytes of its input that its terminal got, of which it has read all but `unread`; what was sent behind
+    :ivar typed: bytes of its input that its terminal got, of which it has read all but `unread`; what was sent after
         them is lost.  ``None`` where the request had no `typed_ahead`, and on pipes.
     :ivar unread: the keys that its terminal got and that it has not read, those typed ahead included.
     """

@@ -175,7 +175,7 @@ class Binary:
             data = base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError) as error:
             raise FieldError("not base64") from error
-        # b64decode ignores stray bits behind the last byte, which would give one value two spellings.
+        # b64decode ignores stray bits after the last byte, which would give one value two spellings.
         if self.encode(data) != value:
             raise FieldError("not canonical base64")
         return data

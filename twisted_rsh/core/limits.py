@@ -85,11 +85,11 @@ MAX_PART_BYTES = 32 * 1024
 """Bytes of a PART frame's body, a piece of a control message that one frame cannot carry."""
 
 MAX_CONTROL_BYTES = 1856 * 1024
-"""Bytes of the body of one control message, all its parts together: a command of :data:`MAX_SCRIPT_BYTES` behind a JSON
+"""Bytes of the body of one control message, all its parts together: a command of :data:`MAX_SCRIPT_BYTES` after a JSON
 object whose texts, of :data:`MAX_REQUEST_BYTES` and :data:`MAX_CWD_BYTES`, are escapes, which make a byte six."""
 
 MAX_JSON_BYTES = 832 * 1024
-"""Bytes of a JSON body without what may stand behind it: :data:`MAX_REQUEST_BYTES` and :data:`MAX_CWD_BYTES` of
+"""Bytes of a JSON body without what may stand after it: :data:`MAX_REQUEST_BYTES` and :data:`MAX_CWD_BYTES` of
 escapes, and all other members of a request."""
 
 MAX_JSON_ESCAPES = 140 * 1024
@@ -105,7 +105,7 @@ MAX_JSON_COMMAS = 4 * 1024
 is parsed, checked and encoded in 5 ms; an environment has at most :data:`MAX_ENVIRONMENT_NAMES`."""
 
 MAX_JSON_COMMAND = 4 * 1024
-"""Characters of a command that this implementation sends within the JSON object; a longer one stands behind it."""
+"""Characters of a command that this implementation sends within the JSON object; a longer one stands after it."""
 
 MAX_NUMBER_CHARACTERS = 20
 """Characters of a number in JSON: :data:`MAX_OFFSET` has 19.  The time to read a number grows with the square of its
@@ -185,10 +185,10 @@ MAX_TERMINAL_SIZE = 2**16 - 1
 """Columns, and rows, of a terminal: the kernel keeps each in 16 bits (``struct winsize``)."""
 
 MAX_SUBSYSTEM_BYTES = 64
-"""Bytes of a subsystem's name; a name with a domain behind it fits."""
+"""Bytes of a subsystem's name; a name with a domain after it fits."""
 
 MAX_TYPED_AHEAD_BYTES = 1024
-"""Bytes that were typed behind a command and travel with it: a password and some lines; the rest follows as input."""
+"""Bytes that were typed after a command and travel with it: a password and some lines; the rest follows as input."""
 
 MAX_UNREAD_BYTES = 8 * 1024
 """Bytes typed for a command that travel back unread with its ending: a terminal holds half as many."""

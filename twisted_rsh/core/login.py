@@ -1,6 +1,6 @@
 """The beginning of a link: a login, which is one AUTH and one answer, or the resume of a session that exists.
 
-A client sends nothing behind AUTH or RESUME before the answer, so neither side has to hold messages back.  Only a
+A client sends nothing after AUTH or RESUME before the answer, so neither side has to hold messages back.  Only a
 successful login makes a session object, which has the decoder for all other messages.
 """
 
@@ -89,7 +89,7 @@ class ServerLogin:
         :param limits: the session's bounds.
         :param now: the time in seconds.
         :param next_key: announces the key that the server will have; ``None`` if that is the one it has.
-        :returns: the payload to write, and the session that begins behind it.
+        :returns: the payload to write, and the session that begins after it.
         :raises LocalProtocolError: there is no AUTH to answer, or the identifier, the instance or the limits are out of
             their bounds.
         """
@@ -110,7 +110,7 @@ class ServerLogin:
         return payload, ServerSession(limits, now)
 
     def refuse(self) -> bytes:
-        """Refuse the client.  If the state is OVER afterwards, close the link behind the answer.
+        """Refuse the client.  If the state is OVER afterwards, close the link after the answer.
 
         :returns: the payload to write, the same for every reason.
         :raises LocalProtocolError: there is no AUTH to answer.
@@ -131,7 +131,7 @@ class ServerLogin:
         return encode(answer)
 
     def refuse_resume(self, instance: str) -> bytes:
-        """Refuse to resume.  Close the link behind the answer.
+        """Refuse to resume.  Close the link after the answer.
 
         :param instance: names this run of the server.
         :returns: the payload to write, the same for every reason.
@@ -142,7 +142,7 @@ class ServerLogin:
         return encode(ResumeFail(instance=instance))
 
     def put_off(self, text: str) -> bytes:
-        """Answer an AUTH whose signature is verified, or a RESUME whose proof is: not now.  Close the link behind it.
+        """Answer an AUTH whose signature is verified, or a RESUME whose proof is: not now.  Close the link after it.
 
         :param text: one line for the client.
         :returns: the payload to write.

@@ -323,7 +323,7 @@ class Unavailable(JsonMessage):
 class Open(JsonMessage):
     """Run a job on a new channel.
 
-    A long command stands behind the JSON object as it is, so that its length costs little at either end.
+    A long command stands after the JSON object as it is, so that its length costs little at either end.
 
     :ivar channel: the new channel's number, higher than that of every channel before it in this session.
     :ivar request: the job; its members stand beside ``channel``.
@@ -378,7 +378,7 @@ class Exit(JsonMessage):
     :ivar stderr: bytes of the job's standard error in all.
     :ivar held_open: whether a process that the job left behind still held its output.
     :ivar usage: what the job took, or ``None`` where that is not known.
-    :ivar folder: the folder that a persistent shell is in behind the command, or ``None``.
+    :ivar folder: the folder that a persistent shell is in after the command, or ``None``.
     :ivar typed: bytes of its input that its terminal got; ``None`` where the request had no ``typed_ahead``.
     :ivar unread: the keys that its terminal got and that it has not read.
     """

@@ -74,7 +74,7 @@ class ServerProof:
     """The server's side of the proof, for one session.
 
     Call :meth:`verifies` for a resume, :meth:`accept` when it does, and :meth:`confirm` at the client's first frame
-    behind the answer.
+    after the answer.
 
     :param session: the session's identifier.
     :param secret: the secret of the login's link.
@@ -108,7 +108,7 @@ class ServerProof:
         )
 
     def confirm(self) -> None:
-        """Note that the client sent something behind our last answer, and so has the new secret."""
+        """Note that the client sent something after our last answer, and so has the new secret."""
         self._secrets = (self._secrets[1], self._secrets[1])
 
     def _secret_of(self, claim: Resume, link: LinkBinding) -> bytes | None:

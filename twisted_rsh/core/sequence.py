@@ -20,7 +20,7 @@ class ControlOutbox:
     """The sender's side: it numbers messages, and holds back those beyond the bound.
 
     :param order: counts everything that the session sends, control messages and data.
-    :ivar blocked: whether messages wait for an acknowledgement before they may be sent.  Whatever belongs behind them,
+    :ivar blocked: whether messages wait for an acknowledgement before they may be sent.  Whatever belongs after them,
         such as the data of a channel that they open, has to wait too.  The caller bounds how many messages it puts
         here: a few for each channel.
     :ivar log: messages sent and not yet acknowledged, oldest first: the place of each in that order, and its payload.

@@ -142,7 +142,7 @@ class Session:
         if self._credits and not self._outbox.blocked:
             frames.extend(self._credit_frames())
         if self._pong is not None:
-            # Before data, behind which the peer would take the link for a longer one.
+            # Before data, after which the peer would take the link for a longer one.
             frames.insert(0, encode(self._pong))
             self._pong = None
         return frames

@@ -22,7 +22,7 @@ _HEADER = struct.Struct("!BIBQ")
 """The type, the channel, the stream, and the offset of DATA or the limit of CREDIT."""
 
 _CREDIT_FORM = struct.Struct("!BIBQQ")
-"""All of a CREDIT: behind the header it has the bytes that were consumed."""
+"""All of a CREDIT: after the header it has the bytes that were consumed."""
 
 _END_FORM = struct.Struct("!BQIBQ")
 """All of an END: the type, the sequence number, the channel, the stream and its size."""
@@ -79,7 +79,7 @@ def deliver(channels: dict[int, Channel], inbox: ControlInbox, states: States, p
     """Give DATA, CREDIT or END to the listener of its channel, if nothing about it is unusual.
 
     :param channels: the channels of the session, by number.
-    :param inbox: takes the number of END, behind which no PART waits for its message.
+    :param inbox: takes the number of END, after which no PART waits for its message.
     :param states: the states of a channel in which the peer may send these.
     :param payload: the payload of a frame.
     :raises RemoteProtocolError: it breaks the protocol in a way that only these can.

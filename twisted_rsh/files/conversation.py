@@ -78,7 +78,7 @@ class Conversation:
             self._answer(packet)
 
     def _next_packet(self) -> memoryview | None:
-        """Return the next packet behind its length; ``None`` at the end of the input."""
+        """Return the next packet after its length; ``None`` at the end of the input."""
         while (packet := self._packets.take()) is None:
             self._flush()  # before it waits: the client may wait for them
             if not self._packets.fill():
@@ -130,7 +130,7 @@ class Conversation:
             raise Refusal(Status.OP_UNSUPPORTED, "unknown request")
         arguments = [read(fields) for read in readers]
         if not fields.is_finished:
-            raise MalformedPacket("bytes behind the last field")
+            raise MalformedPacket("bytes after the last field")
         return operation(*arguments) or _DONE
 
     def _flush(self) -> None:
@@ -153,7 +153,7 @@ class _Packets:
         self._start = self._end = 0
 
     def take(self) -> memoryview | None:
-        """Return a packet behind its length, valid until `fill`; ``None`` if none is complete.
+        """Return a packet after its length, valid until `fill`; ``None`` if none is complete.
 
         :raises BrokenConversation: the packet is empty or longer than :data:`MAX_PACKET_BYTES`.
         """

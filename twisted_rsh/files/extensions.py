@@ -18,14 +18,14 @@ from twisted_rsh.files.wire import Attributes, Refusal, Reply, ReplyType, Status
 __all__ = ["MAX_PACKET_BYTES", "Extensions"]
 
 MAX_PACKET_BYTES = 256 * 1024
-"""Bytes of a packet behind its length, as OpenSSH has it."""
+"""Bytes of a packet after its length, as OpenSSH has it."""
 
 _COPY_BYTES = 256 * 1024
 """Bytes that ``copy-data`` has in memory at once."""
 
 
 class Extensions:
-    """Does what a client asks for with EXTENDED; the parameters of a method are the fields behind the name.
+    """Does what a client asks for with EXTENDED; the parameters of a method are the fields after the name.
 
     The methods return and raise what those of :class:`twisted_rsh.files.requests.Requests` do.
 

@@ -136,7 +136,7 @@ class Handles:
         raise Refusal(Status.FAILURE, "the handle is a file's")
 
     def close(self, handle: bytes) -> None:
-        """Close what a handle means; it means nothing behind this, also when closing failed.
+        """Close what a handle means; it means nothing after this, also when closing failed.
 
         :raises Refusal: it means nothing already.
         :raises OSError: the system could not store all data.

@@ -131,7 +131,7 @@ class Reply(NamedTuple):
     """The answer to a request: a packet without its length and without the request's id.
 
     :ivar type: what it is.
-    :ivar body: all fields behind the id.
+    :ivar body: all fields after the id.
     """
 
     type: ReplyType
@@ -157,7 +157,7 @@ class Attributes:
 class Fields:
     """Reads the fields of one packet, one after another.
 
-    :param packet: the packet's bytes behind its length; what is read from it stays valid as long as they do.
+    :param packet: the packet's bytes after its length; what is read from it stays valid as long as they do.
     """
 
     __slots__ = ("_at", "_packet")

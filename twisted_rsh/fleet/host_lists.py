@@ -51,7 +51,7 @@ class BadHostList(Error, ValueError):
 class ListPart:
     """One part of a list.
 
-    :ivar text: the part: a host with ranges, or a group behind ``@``; either may have a ``!`` before it.
+    :ivar text: the part: a host with ranges, or a group after ``@``; either may have a ``!`` before it.
     :ivar where: the file and the line that it is from; empty for the command line.
     """
 

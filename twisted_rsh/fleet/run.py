@@ -59,8 +59,8 @@ END_SECONDS = 10.0
 its first signal to KILL."""
 
 DEADLINE_SECONDS = 15.0
-"""Seconds behind the time-out of a command after which no word of its end is awaited any more: the server may take ten
-to end the command."""
+"""Seconds from the time-out of a command until the client stops waiting for its ending: the server may take ten to end
+the command."""
 
 
 class HostState(enum.Enum):

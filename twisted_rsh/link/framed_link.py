@@ -1,7 +1,7 @@
 """A link: one connection, TLS or a Unix socket, that carries frames, and ends at the first fault of its peer.
 
 :class:`FramedLink` is the base of the server's links and the client's.  It adds to Twisted's ``Int32StringReceiver`` a
-limit of the frames' size for each phase, the checks behind the handshake, the deadlines before a session begins, and
+limit of the frames' size for each phase, the checks after the handshake, the deadlines before a session begins, and
 one way to fail.
 """
 
@@ -186,7 +186,7 @@ class FramedLink(Int32StringReceiver):
     def session_began(self) -> None:
         """Lift the login's deadline, allow larger frames and take the socket: the login has succeeded.
 
-        Register the session's producer behind it.
+        Register the session's producer after it.
         """
         self._stop_deadline()
         self._session_began = True
@@ -259,7 +259,7 @@ class FramedLink(Int32StringReceiver):
         _log.failure("a frame from {peer} broke the program", failure=failure, peer=self.peer)
 
     def close(self) -> None:
-        """Close the link behind the frames that were written, and abort it unless the peer answers in time."""
+        """Close the link after the frames that were written, and abort it unless the peer answers in time."""
         if self.dead or self._closing:
             return
         self._closing = True
@@ -336,7 +336,7 @@ class FramedLink(Int32StringReceiver):
         except Exception as error:  # noqa: BLE001 - the link ends, whatever it is
             self.fail_with(error)
         if self.clock.seconds() >= self._slice_ends:
-            self.paused = True  # the receiver stops behind this frame
+            self.paused = True  # the receiver stops after this frame
 
     def _end_received(self) -> bool:
         """Pass the peer's end of a link over a Unix socket on; tell whether there is such an end on this link."""
@@ -406,7 +406,7 @@ class FramedLink(Int32StringReceiver):
         if isinstance(self.tls, Lane):
             self.tls.give_back()
         if self._is_waiting and not self.dead:
-            self._lost = reason  # behind the frames that have arrived
+            self._lost = reason  # after the frames that have arrived
         else:
             self._end(reason)
 

@@ -71,7 +71,7 @@ def open_lane(layer: LinkTLS | LocalLayer, link: LaneUser) -> Lane | None:
         return None
     if not transport.connected or transport.disconnecting:
         return None
-    if unsent_bytes(transport):  # such as the tickets that OpenSSL sends behind a handshake
+    if unsent_bytes(transport):  # such as the tickets that OpenSSL sends after a handshake
         transport.doWrite()  # type: ignore[no-untyped-call]  # Twisted's
     if unsent_bytes(transport):
         return None
@@ -156,7 +156,7 @@ class Lane:
             self._reactor.addReader(self)
 
     def loseConnection(self) -> None:
-        """Have the layer end the connection behind what was written."""
+        """Have the layer end the connection after what was written."""
         self.give_back().loseConnection()
 
     def abortConnection(self) -> None:

@@ -108,7 +108,7 @@ class LocalLayer(Protocol):
         self._socket.resumeProducing()
 
     def loseConnection(self) -> None:
-        """End the link behind what was written: the connection closes once the peer has ended it as well."""
+        """End the link after what was written: the connection closes once the peer has ended it as well."""
         if self._greeting is not None:
             self._socket.loseConnection()
         elif not self._has_ended:
@@ -124,7 +124,7 @@ class LocalLayer(Protocol):
         self._socket.write(unsent)
 
     def end_received(self) -> None:
-        """Learn of the peer's :data:`END`: answer it, and close behind what was written."""
+        """Learn of the peer's :data:`END`: answer it, and close after what was written."""
         if not self._peer_has_ended:
             self._peer_has_ended = True
             self.loseConnection()

@@ -132,14 +132,14 @@ class SessionPump:
     def flush(self) -> None:
         """Write the frames that the session has to send.  Call it after every call into the session.
 
-        While the link handles frames that arrived together, this writes nothing: the link calls it behind the last one.
+        While the link handles frames that arrived together, this writes nothing: the link calls it after the last one.
         """
         link = self.link
         if link is None or link.is_receiving:
             return
         is_repeating = True
         while is_repeating and not link.dead:
-            # Ask again behind the last retransmitted frame: credit and newer frames wait until then.
+            # Ask again after the last retransmitted frame: credit and newer frames wait until then.
             is_repeating = self._session.replaying
             frames = self._session.frames_to_send()
             if frames:

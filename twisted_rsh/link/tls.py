@@ -89,7 +89,7 @@ BIO_READ_BYTES = 2**15
 
 MAX_INSIDE_BYTES = 256 * 1024
 """Bytes of TLS's own answers that may stay inside OpenSSL before this end takes them out and counts them.  Nearly
-always there are none, and asking costs 2 us: with this bound it asks behind one in three of the longest reads."""
+always there are none, and asking costs 2 us: with this bound it asks after one in three of the longest reads."""
 
 BUFFER_BYTES = 128 * 1024
 """Bytes that the reactor reads from the socket of a link with a session at a time, and bytes that may wait to be
@@ -137,7 +137,7 @@ class ITLSWatcher(Interface):
         """Learn that TLS has delivered all of these records.  Clear :attr:`is_receiving`."""
 
     def login_bytes_spent() -> None:
-        """Learn that the peer has sent more than :data:`MAX_LOGIN_BYTES`.  Called once, behind those bytes."""
+        """Learn that the peer has sent more than :data:`MAX_LOGIN_BYTES`.  Called once, after those bytes."""
 
     def replies_exceeded() -> None:
         """End the link: the peer has left more than :data:`MAX_REPLY_BYTES` of TLS's own answers unread."""
@@ -146,7 +146,7 @@ class ITLSWatcher(Interface):
 class LinkTLS(TLSMemoryBIOProtocol):
     """TLS around a link, with bounds on what the peer can make TLS itself hold, and with faster writes.
 
-    It checks both bounds behind each read of the socket, which is 64 KiB at most before a session begins, and
+    It checks both bounds after each read of the socket, which is 64 KiB at most before a session begins, and
     :data:`BUFFER_BYTES` afterwards.
 
     :ivar first_bytes: the first bytes that the peer has sent, as many as an alert has.

@@ -20,7 +20,7 @@ this time, and 200 small frames are handled."""
 TURN_SECONDS = 0.005
 """Seconds of one turn of the reactor for which all links together work, and one frame more.  The most costly frames
 take 10 ms, so a turn stays below 20 ms.  A turn is what the reactor reads in one piece, and the calls that are due
-behind that: nothing else is read in between."""
+after that: nothing else is read in between."""
 
 WINDOW_SECONDS = 0.02
 """Seconds after which another turn has begun, where no link waits for one.  To be told by the reactor costs 20 us."""
@@ -135,7 +135,7 @@ class Turns:
                 self._serve_waiting()
         finally:
             self._began, self._spent = self._clock.seconds(), 0.0
-            if self._waiting:  # also behind work that broke
+            if self._waiting:  # also after work that broke
                 self._plan()
 
     def _serve_waiting(self) -> None:

@@ -49,7 +49,7 @@ class ServerStatus(amp.Command):
 
 
 class NextSessions(amp.Command):
-    """Describe the sessions that began behind one, as many as one answer has room for.
+    """Describe the sessions that began after one, as many as one answer has room for.
 
     `after` is the number of that one, 0 for the first answer, and `last` what to ask for next; `more` tells whether
     there may be more.  The descriptions are a JSON list of :meth:`twisted_rsh.server.session.DurableSession.describe`.

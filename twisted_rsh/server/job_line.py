@@ -78,7 +78,7 @@ def shortened(text: str | tuple[str, ...], longest: int) -> str:
     """Show what a request runs (:attr:`~twisted_rsh.core.requests.JobRequest.text`) in ASCII, without line breaks.
 
     :param text: the text, or the words of a command line; no more of it is looked at than is shown.
-    :param longest: characters, escapes included; ``...`` stands behind a text that is cut.
+    :param longest: characters, escapes included; ``...`` stands after a text that is cut.
     """
     shown = ascii(text[:longest] if isinstance(text, str) else [word[:longest] for word in text[:longest]])
     return f"{shown[:longest]}..." if len(shown) > longest or len(text) > longest else shown

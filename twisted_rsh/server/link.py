@@ -91,7 +91,7 @@ class ServerLink(FramedLink):
         self._has_tried = True
 
     def frames_received(self) -> None:
-        """Check the claim that arrived, if nothing arrived behind it, and write the answers of the session."""
+        """Check the claim that arrived, if nothing arrived after it, and write the answers of the session."""
         claim, self._claim = self._claim, None
         # TLS has forgotten the keys of a connection that is gone, and its client would not get the answer.
         if claim is not None and self._lost is None and not self._has_pipelined():
@@ -143,9 +143,9 @@ class ServerLink(FramedLink):
         self.factory.strangers.log.broken.failure(line, failure, peer=self.peer)
 
     def _has_pipelined(self) -> bool:
-        """Tell whether the link is over; it is, if even a part of a frame has arrived behind an unanswered claim."""
+        """Tell whether the link is over; it is, if even a part of a frame has arrived after an unanswered claim."""
         if self.has_unhandled_bytes and not self.is_over:
-            self.fail_with(RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "bytes behind a claim without an answer"))
+            self.fail_with(RemoteProtocolError(ErrorCode.UNEXPECTED_MESSAGE, "bytes after a claim without an answer"))
         return self.is_over
 
     def _report(self, kind: RefusalKind, detail: str) -> None:

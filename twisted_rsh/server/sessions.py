@@ -128,7 +128,7 @@ class Sessions:
         self._max_per_key = max_sessions_per_key
 
     def after(self, number: int) -> Iterator[DurableSession]:
-        """Give the sessions that began behind one, in the order in which they began.
+        """Give the sessions that began after one, in the order in which they began.
 
         :param number: the :attr:`~twisted_rsh.server.session.DurableSession.number` of that one; 0 for all sessions.
         """

@@ -55,7 +55,7 @@ class Boundaries(Protocol):
         """Find the records that end in the next bytes of the stream.
 
         :param data: the bytes that follow those of the previous call.
-        :returns: the offset in `data` of the first byte behind each such record, in order.
+        :returns: the offset in `data` of the first byte after each such record, in order.
         """
 
 
@@ -163,7 +163,7 @@ class LaneFaults(Written):
         ``None`` never.
     :ivar cut_after_records: whole records to deliver before the connection is cut, at least 1; ``None`` cuts at none.
         :attr:`Faults.records` defines a record.
-    :ivar stall_after: bytes to deliver before the direction stalls: neither the bytes behind them nor the end arrive,
+    :ivar stall_after: bytes to deliver before the direction stalls: neither the bytes after them nor the end arrive,
         and the connection stays half-open until a test resumes it.  ``None`` for no stall.
     :ivar delay: seconds from the writing of a byte to its delivery; the end of the connection takes as long.
     :ivar fragment: the largest number of bytes to deliver at once; the size of each piece is drawn from 1 to this.

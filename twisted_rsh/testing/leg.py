@@ -28,7 +28,7 @@ class Leg:
 
     :param lane: the faults of the direction.
     :param boundaries: finds where records end; ``None`` where no cut counts them.
-    :param countdowns: the counts of records; the connection is to be cut behind the record with which one reaches 0.
+    :param countdowns: the counts of records; the connection is to be cut after the record with which one reaches 0.
     :param late_after: bytes to deliver before :meth:`release`; ``None`` for all.
     :ivar queued: the number of bytes that have entered and have not been delivered.
     :ivar delivered: the number of bytes that have been delivered.
@@ -97,7 +97,7 @@ class Leg:
         self.queued += len(data)
 
     def put_end(self, end: End, now: float) -> None:
-        """Enter the connection's end, behind the bytes.
+        """Enter the connection's end, after the bytes.
 
         :param end: how the receiving end learns of it.
         :param now: the time, in seconds.

@@ -101,7 +101,7 @@ class MemoryTransport:
         return bool(data)
 
     def settle(self) -> bool:
-        """Deliver the end or resume the producer, where that is due behind the bytes; return whether one was."""
+        """Deliver the end or resume the producer, where that is due after the bytes; return whether one was."""
         if not self.connected or self._aborting:
             return False
         if self._reading or self.disconnecting or self._has_written_in_vain:
@@ -135,7 +135,7 @@ class MemoryTransport:
     # ITransport.
 
     def write(self, data: bytes) -> None:
-        """Send bytes behind those that were written earlier.
+        """Send bytes after those that were written earlier.
 
         :raises TypeError: `data` is not bytes.
         """
@@ -159,7 +159,7 @@ class MemoryTransport:
             self.write(piece)
 
     def loseConnection(self) -> None:
-        """Close the connection behind the bytes that were written; a producer that waits for its turn comes first."""
+        """Close the connection after the bytes that were written; a producer that waits for its turn comes first."""
         self.disconnecting = self.connected
         self._connection.wake()
 

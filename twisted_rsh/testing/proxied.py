@@ -386,7 +386,7 @@ class ResetBehind:
         self._lingering: IDelayedCall | None = None
 
     def start(self) -> None:
-        """Write the last bytes, and reset the connection behind them."""
+        """Write the last bytes, and reset the connection after them."""
         self._transport.registerProducer(self, False)
 
     def cancel(self) -> None:

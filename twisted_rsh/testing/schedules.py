@@ -73,7 +73,7 @@ class FaultSchedule(Written):
 
     Print the schedule when a test fails; its text makes the same one again.
 
-    Each connection is cut behind some byte of one direction, and small offsets are as likely as large ones.  Each end
+    Each connection is cut after some byte of one direction, and small offsets are as likely as large ones.  Each end
     is reset or closed.  Half of the directions deliver their bytes in fragments.  `delay`, `stalls` and `late` add
     more faults.
 

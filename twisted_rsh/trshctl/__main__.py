@@ -192,9 +192,9 @@ def _take_value(words: list[str], name: str) -> str | None:
 
 
 def _split_hosts(words: list[str]) -> tuple[list[str], list[str]]:
-    """Split words into the options and the hosts behind them.
+    """Split words into the options and the hosts after them.
 
-    :raises UsageError: an option is wrong, or stands behind a host.
+    :raises UsageError: an option is wrong, or stands after a host.
     """
     found = parse_arguments(words)
     if found.destination is None:

@@ -1,6 +1,6 @@
 """``trshctl enroll``: make a server known to this client, and this client's key to the server.
 
-Behind each of the ways ``trsh host`` needs no further word.
+After each of its ways, ``trsh host`` works without options and without a question.
 """
 
 from __future__ import annotations

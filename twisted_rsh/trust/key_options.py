@@ -97,7 +97,7 @@ def _read_flag(name: str, found: dict[str, Any]) -> None:
         raise BadOptions(f'{name} needs a value, {name}="..."' if known else f"the option {_shown(name)} is not known")
     _put(found, subject, setting, name)
     if name == "restrict" and "pty" in found:
-        found["pty"] = False  # as in sshd, only a `pty` behind it counts
+        found["pty"] = False  # as in sshd, only a `pty` after it counts
 
 
 def _read_value(name: str, value: str, found: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ address has brackets.  A server with several keys has several lines, and may hav
 
 A line ``@cert-authority patterns type base64 comment``, as in ssh's ``known_hosts``, is an SSH authority that vouches
 for the keys of servers.  The patterns, with commas between them, are those of hosts, or of addresses with a port; one
-behind ``!`` takes hosts out.  A line ``@revoked patterns type base64 comment`` has a key that is no longer good for
+after ``!`` takes hosts out.  A line ``@revoked patterns type base64 comment`` has a key that is no longer good for
 these hosts: neither as a server's own, though another line has its fingerprint or an authority vouches for it, nor as
 an authority's.
 

@@ -106,7 +106,7 @@ _PRESENT = 1
 """The flag of an authenticator's signature that says: a person has touched it (CTAP 2.1, section 6.1)."""
 
 _FLAGS_BYTES = 5
-"""Bytes behind an authenticator's signature: its flags, and its counter of 32 bits."""
+"""Bytes after an authenticator's signature: its flags, and its counter of 32 bits."""
 
 _CURVES: dict[bytes, ec.EllipticCurve] = {
     b"nistp256": ec.SECP256R1(),
@@ -355,7 +355,7 @@ KEY_PARTS = {
     _SK_ED25519: 2,
     _SK_ECDSA: 3,
 }
-"""The number of strings behind the type, for each type of key; a certificate has as many in the same order."""
+"""The number of strings after the type, for each type of key; a certificate has as many in the same order."""
 
 _TYPES: dict[bytes, tuple[_Check, _Build, tuple[str, ...]]] = {
     b"ssh-ed25519": (_check_ed25519, _build_ed25519, ("ssh-ed25519",)),

@@ -67,4 +67,4 @@ class WireReader:
     def end(self) -> None:
         """Check that nothing is left."""
         if self.rest:
-            raise BadWire("bytes behind the end")
+            raise BadWire("bytes after the end")

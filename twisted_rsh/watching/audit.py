@@ -127,7 +127,7 @@ class Audit:
             self._write({"event": "refusals-left-out", "reason": kind.value, "count": count})
 
     def _write(self, members: dict[str, Any]) -> bool:
-        """Write an entry, behind one about the gap if there is one; tell whether it is written."""
+        """Write an entry, after one about the gap if there is one; tell whether it is written."""
         time_ = utc(self._now())
         try:
             if self._lost:

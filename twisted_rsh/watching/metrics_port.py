@@ -84,7 +84,7 @@ def parse_metrics_place(text: str) -> MetricsPlace:
 
 @implementer(IServerObserver)
 class MetricsPort:
-    """Serves metrics from the start of a server to its end.  Give it to the server behind the metrics.
+    """Serves metrics from the start of a server to its end.  Give it to the server after the metrics.
 
     :param reactor: the reactor.
     :param metrics: the metrics.

@@ -1,4 +1,4 @@
-# Completes the words of trsh in bash: options, their values where there are few, keywords behind -o, and hosts.
+# Completes the words of trsh in bash: options, their values where there are few, keywords after -o, and hosts.
 _trsh_pick() {
     local line
     COMPREPLY=()

@@ -1,4 +1,4 @@
-# Complete the line in $1 as this bash would; runs in a subshell of it.  $2 begins the answer.  Behind it come a line with
+# Complete the line in $1 as this bash would; runs in a subshell of it.  $2 begins the answer.  After it come a line with
 # the end of the line that a candidate replaces, a line for each candidate, quoted, and a line with a dot, or with a hyphen
 # if no space follows the only candidate.
 exec 2>/dev/null </dev/null

@@ -243,7 +243,7 @@ class InputPipe(_Pipe):
                     self.watch_writing(True)  # the reactor meets the same error, logs it, and closes the pipe
 
     def end(self) -> None:
-        """Close the pipe behind what is queued."""
+        """Close the pipe after what is queued."""
         if self._ending or self.is_closed:
             return
         self._ending = True

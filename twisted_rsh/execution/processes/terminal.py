@@ -180,7 +180,7 @@ def key_signal(fd: int, keys: bytes) -> int | None:
 
 
 def end_of_input(fd: int, last: bytes) -> bytes:
-    """Return what to write behind all input so that the program that reads the terminal sees its end.
+    """Return what to write after all input so that the program that reads the terminal sees its end.
 
     The end-of-file character ends the input only at the beginning of a line.  Elsewhere the first one hands over what
     the line has so far, and a second one ends the input (termios(3), ``VEOF``).
@@ -294,7 +294,7 @@ class TerminalOutput(OutputPipe):
 class TerminalInput(InputPipe):
     """Types what a job reads from its terminal.
 
-    The end of the input is the terminal's end-of-file character, behind everything else.  The master stays open, since
+    The end of the input is the terminal's end-of-file character, after everything else.  The master stays open, since
     closing it would hang the terminal up.  :class:`TerminalOutput` notices that the job's side is closed.
 
     The parameters are those of :class:`twisted_rsh.execution.processes.pipes.InputPipe`.

@@ -293,7 +293,7 @@ class SpawnedProcess:
         self.write(data)
 
     def closeStdin(self) -> None:
-        """End standard input behind what is queued for it; on a terminal, with the end-of-file character."""
+        """End standard input after what is queued for it; on a terminal, with the end-of-file character."""
         self._input.end()
 
     def discard_input(self) -> None:
@@ -367,7 +367,7 @@ class SpawnedProcess:
         self.close_output(2)
 
     def closeChildFD(self, descriptor: int) -> None:
-        """Close a stream: 0 behind what is queued for it, 1 and 2 now.  Any other is closed already.
+        """Close a stream: 0 after what is queued for it, 1 and 2 now.  Any other is closed already.
 
         :param descriptor: 0, 1 or 2.
         """

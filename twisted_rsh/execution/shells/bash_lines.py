@@ -54,7 +54,7 @@ _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
 _WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
 _LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
 _CARRIED = b"/${PIPESTATUS[*]}/${_:+${_:0:%d}}" % MAX_LAST_WORD
-"""What the report of a prompt has behind the options where a command of the server's goes before each text."""
+"""What the report of a prompt has after the options where a command of the server's goes before each text."""
 _KEPT = b"__twisted_rsh_"
 _GIVEN = _KEPT + b"given"
 _GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
@@ -140,7 +140,7 @@ class BashLines:
         return b"%b; { %b; %b; } 2>/dev/null\n" % (answer, editing, self.hooks(carries=carries))
 
     def aside(self, text_path: bytes, source: bytes) -> bytes:
-        """Return the file of commands that runs a text at the prompt, behind which bash puts everything back.
+        """Return the file of commands that runs a text at the prompt, after which bash puts everything back.
 
         :param text_path: the file that has the text.
         :param source: the path of the text's input.

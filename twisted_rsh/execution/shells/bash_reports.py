@@ -1,6 +1,6 @@
 """The reports that bash writes at its prompts: messages of redirections that cannot succeed.
 
-A report stands behind a path below ``/dev/null/``, where nothing can be, and ends with ``E``::
+A report stands after a path below ``/dev/null/``, where nothing can be, and ends with ``E``::
 
     /dev/null/KIND:STATUS:FLAGS:OPTIONS:LINE:E
 
@@ -31,7 +31,7 @@ class BashReport(NamedTuple):
         ``Q`` a question, ``D`` the end of the server's own commands, ``K`` and ``PS1``, ``PS2`` a prompt kept apart.
     :ivar status: ``$?``, 0 to 255.
     :ivar flags: ``$-``.
-    :ivar options: ``$SHELLOPTS`` and what is carried behind it; in a ``T``, ``PIPESTATUS`` and ``$_``.
+    :ivar options: ``$SHELLOPTS`` and what is carried after it; in a ``T``, ``PIPESTATUS`` and ``$_``.
     :ivar line: ``$LINENO``, empty where it is unset; in a ``Q`` the number of the question.
     """
 

@@ -10,7 +10,7 @@ so that nothing has to be evaluated, put back or hidden: ``$?``, ``$_``, ``PIPES
 are those of the text.  While the group runs, bash keeps its own input at descriptor 10.  A text that may touch this
 number takes the input first and keeps it; at the next prompt bash takes its own back.
 
-An element of ``PROMPT_COMMAND`` runs at the prompt, and bash puts ``$?``, ``$_`` and ``PIPESTATUS`` back behind it.  It
+An element of ``PROMPT_COMMAND`` runs at the prompt, and bash puts ``$?``, ``$_`` and ``PIPESTATUS`` back after it.  It
 reports, and runs the commands of a file of the server's if there is one.  It has no simple command, so that no trap and
 no trace meets it: a report is the message of a redirection from below ``/dev/null/``, where nothing can be, and the
 message goes to the FIFO of the reports.
@@ -393,7 +393,7 @@ class BashTalk:
         return word + (status_put_back(self._status) if self._status else b"")
 
     def _send_aside(self, text: bytes) -> None:
-        """Have the text run at the prompt, behind which bash puts everything back."""
+        """Have the text run at the prompt, after which bash puts everything back."""
         try:
             self._text.set(text + b"\n")
             self._write_now(self._lines.aside(self._text.path, self._source))
@@ -425,7 +425,7 @@ class BashTalk:
         self._look_later()
 
     def _write_now(self, commands: bytes) -> None:
-        """Have bash run commands at its next prompt, behind its report."""
+        """Have bash run commands at its next prompt, after its report."""
         self._write_file(self._now, commands + self._lines.report(b"D") + b"\n")
         self._has_now = True
 

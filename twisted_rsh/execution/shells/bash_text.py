@@ -48,7 +48,7 @@ class Way:
     :ivar takes_input: whether the group takes the input for good, and bash takes its own back at the next prompt, so
         that no descriptor of the shell's own is in use meanwhile.  Otherwise the input is a redirection of the group.
     :ivar edits: whether the file may switch line editing.  In there bash only notes that, and has to be told again
-        behind the file.
+        after the file.
     """
 
     in_file: bool = False
@@ -96,7 +96,7 @@ _WATCHERS = (b"DEBUG", b"RETURN", b"BASH_SOURCE", b"FUNCNAME", b"caller")
 """What makes the session see a command of the server's: a trap, or what tells where a command stands."""
 
 _STOPS = re.compile(rb"\$\{[\w@*#!]+(?:\[[^\]\n]*\])?:?\?|\bnounset\b|\bset\s+-\w*u")
-"""What ends a script if a variable has no value.  In a file of commands an interactive bash would go on behind it."""
+"""What ends a script if a variable has no value.  In a file of commands an interactive bash would go on after it."""
 
 _VERBOSE = re.compile(rb"\bset\s+[-+]\w*v|\bverbose\b")
 """What makes bash print the lines of a file as it reads them."""
@@ -110,7 +110,7 @@ _NOTHING = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*")
 _RETURNS = re.compile(rb"\breturn\b")
 _FUNCTION = re.compile(rb"\(\s*\)|\bfunction\b")
 _EDITS = re.compile(rb"[-+]o\s+(?:vi|emacs)\b")
-"""What switches line editing, which must not happen in a file: bash would not come to a prompt behind it."""
+"""What switches line editing, which must not happen in a file: bash would not come to a prompt after it."""
 
 _EVALUATES = re.compile(rb"\beval\b")
 """In a text that is evaluated, an option of line editing would make an interactive bash read its input again."""

@@ -1,7 +1,7 @@
 """How much of a text is complete: a plain POSIX shell that has read it is at its prompt and waits for nothing more.
 
 A text can only be typed as it is if it is complete.  Of an open quote, ``true &&`` or ``cat <<E`` without its end, the
-shell would take the lines behind it for a part.  The answer errs on the safe side: lines count as complete only
+shell would take the lines after it for a part.  The answer errs on the safe side: lines count as complete only
 where there is no doubt about it.  A syntax error makes a text complete as well: there the shell forgets the rest.
 
 Sources: Shell Command Language (POSIX.1-2017, XCU chapter 2); dash(1), which takes ``$((`` for arithmetic always.
@@ -63,7 +63,7 @@ def complete_size(text: bytes) -> int:
 
     :param text: a command without NUL.  The time is bounded by its length: 10 ms for 3 KB at worst.
     :returns: bytes from its beginning up to the end of a line.  If it is the size of the text, a shell that has read
-        the text and a newline behind it certainly takes the next line for a new one.  Else what follows is not
+        the text and a newline after it certainly takes the next line for a new one.  Else what follows is not
         complete, or there is doubt about it; the shell executes none of that before it has read on.
     """
     if _PLAIN.fullmatch(text):
@@ -397,7 +397,7 @@ class _Reader:
             raise _Unsure
         self._word = text[start : self._at]
         if self._at >= len(text):
-            raise _Unsure  # the newline behind the text has gone into it
+            raise _Unsure  # the newline after the text has gone into it
 
     def _quotation(self, mark: bytes) -> None:
         """Read a quotation with its two marks."""

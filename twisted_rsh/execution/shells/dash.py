@@ -306,7 +306,7 @@ class DashTalk:
         """Return the line before a command's text.  ``$_`` is the last word of each command, so it stays.
 
         :param source: the path of the input, or ``None`` for the terminal.
-        :param traces: whether a trace that is on stays on behind this line.
+        :param traces: whether a trace that is on stays on after this line.
         """
         parts = []
         if source is not None and (source, self._source) != (_NULL_DEVICE, _NULL_DEVICE):
@@ -348,7 +348,7 @@ class DashTalk:
             after.append(rb"\set +v")
         end = b"{ %s; } 2>/dev/null" % b"; ".join(after)
         if self._is_verbose(text) or (not is_complete and b"e" in self._flags):
-            # Of a file dash shows what it reads, and no status of a file ends the shell where `&&` is behind it.
+            # Of a file dash shows what it reads, and no status of a file ends the shell where `&&` is after it.
             line = rb"\. %s && \:; " % self._file("text", text) + end
         elif is_complete:
             line = rb"\eval " + quoted(text + b"\n" + end)
@@ -367,7 +367,7 @@ class DashTalk:
         return b"%s -nc %s %s && %s" % (program, quoted(text + b"\n"), self._name, evaluation)
 
     def _is_verbose(self, text: bytes) -> bool:
-        """Return whether dash shows what it reads, before or behind a text."""
+        """Return whether dash shows what it reads, before or after a text."""
         return b"v" in self._flags or _LEAVES_VERBOSE.search(text) is not None
 
     def _keep_prompts(self) -> bytes:
@@ -381,7 +381,7 @@ class DashTalk:
             self._prompts = (first[:MAX_PROMPT_BYTES], second[:MAX_PROMPT_BYTES])
 
     def _status_file(self) -> bytes:
-        # With `&&` behind it, no status ends a shell in which `set -e` is on.
+        # With `&&` after it, no status ends a shell in which `set -e` is on.
         return self._file(f"status{self._status}", rb"\return %d && \:" % self._status)
 
     def _file(self, name: str, text: bytes) -> bytes:

@@ -35,7 +35,7 @@ def quoted(text: bytes) -> bytes:
 class Launch:
     """How a talk wants the shell's process to be started.
 
-    :ivar arguments: program arguments behind those of the dialect.
+    :ivar arguments: program arguments after those of the dialect.
     :ivar environment: variables that replace those of the plan.
     :ivar inherited: the descriptors that the process gets beside its outputs: the number in the process, and ours.
         They stay the talk's, which closes them in `started` and in `close`.

@@ -133,7 +133,7 @@ class _Scanner:
         return self._at if self._comment is None else self._comment
 
     def _newline(self) -> bool:
-        """Go behind a newline and the here-documents that begin there; return whether it ends the event."""
+        """Go past a newline and the here-documents that begin there; return whether it ends the event."""
         if self._needs_word:
             raise _Unsure
         self._at += 1

@@ -9,7 +9,7 @@ A line has only blanks.  If an interrupt ends the function, zsh reads the line i
 the function again.  A line is a :data:`QUESTION` or an :class:`Order`.
 
 The function is defined in an emulation of its own, so that none of the user's options counts in it, and none of its
-commands is traced.  There ``DEBUG`` traps run behind commands, and the first command takes the trap away until the
+commands is traced.  There ``DEBUG`` traps run after commands, and the first command takes the trap away until the
 function ends.  zsh keeps ``$?``, ``$_`` and ``pipestatus`` while it runs.
 
 Sources: zshmisc(1) "Hook Functions", zshbuiltins(1) "emulate", zshoptions(1) ``DEBUG_BEFORE_CMD``, ``LOCAL_TRAPS``.

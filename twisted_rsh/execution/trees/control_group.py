@@ -46,7 +46,7 @@ _REMOVED_AT_ONCE = 8
 become fewer."""
 
 _NAME_BYTES = 4
-"""Random bytes in a group's name, behind the server's process id: a later server may have the same process id."""
+"""Random bytes in a group's name, after the server's process id: a later server may have the same process id."""
 
 
 class ControlGroupUnavailable(Exception):

@@ -35,7 +35,7 @@ class Steps:
     def take(self, step: Step) -> None:
         """Take a step, now or in a later turn.
 
-        :param step: the step.  One that is not done after a call waits for the next turn, behind the others.
+        :param step: the step.  A step that is not done after one call waits for the next turn, as the last.
         """
         now = self._clock.seconds()
         if self._next_turn is None and not 0 <= now - self._began < WINDOW_SECONDS:
@@ -66,5 +66,5 @@ class Steps:
                 if not self._do(step):
                     self._waiting.append(step)
         finally:
-            if self._waiting:  # also behind a step that broke
+            if self._waiting:  # also after a step that broke
                 self._plan()
