@@ -245,8 +245,8 @@ STEADY = {"CLOCK_BOOTTIME", "CLOCK_MONOTONIC", "clock_gettime", "monotonic"}
 """What the package takes from :mod:`time`: clocks that cannot be set, and no way to block."""
 
 FILE_TIMES = {
-    "trust/dates.py: time.gmtime",
-    "trust/dates.py: time.strftime",
+    "trust/files.py: time.gmtime",
+    "trust/files.py: time.strftime",
     "trust/locks.py: time.sleep",
     "trust/files.py: time.time_ns",
     "files/requests.py: st_mtime",

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
+from twisted_rsh.cli.console import console_help
 from twisted_rsh.cli.escapes import EscapeKeys, escape_help
-from twisted_rsh.cli.help import console_help
 
 
 def actions_of(done: list[str]) -> tuple[Callable[[], None], Callable[[], None], Callable[[], None]]:

@@ -11,8 +11,8 @@ from twisted_rsh.cli.asking import PROMPT, IPrompt, LineDropped
 from twisted_rsh.cli.completion import Completer
 from twisted_rsh.cli.continuation import CompletenessCheck
 from twisted_rsh.cli.cooked_prompt import CookedPrompt
+from twisted_rsh.cli.escapes import escape_help
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
-from twisted_rsh.cli.help import HELP_LINE, console_help
 from twisted_rsh.cli.line_shell import LineShell, start_line_shell
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
 from twisted_rsh.cli.output import READER_LEFT_STATUS
@@ -24,10 +24,37 @@ from twisted_rsh.client.status import describe_ending, exit_status
 from twisted_rsh.client.text import Transcoder
 from twisted_rsh.core.limits import MAX_TYPED_AHEAD_BYTES
 
-__all__ = ["PROMPT", "Console", "run_console"]
+__all__ = ["HELP_LINE", "PROMPT", "Console", "console_help", "run_console"]
 
 _INTERRUPT, _END = b"\x03", b"\x04"
 """Ctrl-C and Ctrl-D, which the system does not look at in keys that were typed at a prompt."""
+
+HELP_LINE = ":help"
+"""The line that asks for the help; no shell has such a command."""
+
+_HELP = (
+    "One shell on the server runs every command; its folder and variables stay.",
+    "",
+    "Enter          run the command; what is unfinished goes on after '..: '",
+    "Tab            complete as the shell would; again: show what fits",
+    "Up, Down       earlier commands;  Ctrl-R: search them",
+    "Ctrl-C         drop what is typed; interrupt what runs, or send it as a key",
+    "Ctrl-Z         suspend what runs; jobs, fg, bg as at a terminal",
+    "Ctrl-D, exit   let the shell end, and leave with its status",
+    "",
+    "What is typed while a command runs is for the command.  What it does not read",
+    "comes back to the prompt.",
+    "On the right: a status that is not 0, the time of a slow command, the folder.",
+    "",
+)
+
+
+def console_help(escape: str | None) -> tuple[str, ...]:
+    """Return the lines of the help.
+
+    :param escape: the user's escape character; ``None`` for none.
+    """
+    return (*_HELP, *escape_help(escape))
 
 
 class Console:

@@ -20,8 +20,7 @@ from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.errors import Error, LoginRefused, NoServer, ServerUnavailable, UnknownServer
 from twisted_rsh.core.limits import SessionLimits
 from twisted_rsh.trust.client_key import LockedKey, load_client_key, load_or_create_client_key, read_public_key
-from twisted_rsh.trust.dates import today
-from twisted_rsh.trust.files import FileProblem
+from twisted_rsh.trust.files import FileProblem, today
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.known_servers import KnownServers, format_address

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from twisted_rsh.client.connection import Connection
-from twisted_rsh.trust.dates import today
-from twisted_rsh.trust.files import FileProblem
+from twisted_rsh.trust.files import FileProblem, today
 from twisted_rsh.trust.fingerprint import format_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.known_servers import KnownServers, format_address

@@ -21,7 +21,7 @@ from twisted_rsh.server.control import Invite, NoInvitations
 from twisted_rsh.server.control_client import Problem, answer_of, config_folders, connect_to_control, control_ports
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS, MAX_INVITATION_SECONDS, TooManyInvitations
 from twisted_rsh.trust.authorized_keys import add_authorized_key
-from twisted_rsh.trust.dates import today
+from twisted_rsh.trust.files import today
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.invitation import Invitation
 from twisted_rsh.trust.records import ServerRecord, read_record

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import MAX_INVITATION_FAILURES
 from twisted_rsh.trust.authorized_keys import add_authorized_key
-from twisted_rsh.trust.dates import today
+from twisted_rsh.trust.files import today
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.invitation import SECRET_BYTES, invitation_name, invitation_proof
 

@@ -33,6 +33,7 @@ __all__ = [
     "read_secret_file",
     "read_trusted_file",
     "replace_private_file",
+    "today",
     "update_private_file",
 ]
 
@@ -229,6 +230,14 @@ def update_private_file(
             raise UntrustedFile(path, f"would have more than {max_bytes} bytes", "remove lines that are not needed")
         if after != before:
             replace_private_file(path, after)
+
+
+def today() -> str:
+    """Return the date of the wall clock, UTC, such as ``2026-01-31``.
+
+    It is for the person who reads a line that a program has added to a file.  No decision follows from it.
+    """
+    return time.strftime("%Y-%m-%d", time.gmtime())
 
 
 def read_or_create_secret_file(path: str, max_bytes: int, make: Callable[[], bytes]) -> bytes:
