@@ -63,17 +63,8 @@ from twisted_rsh.trust.fingerprint import (
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.records import BadRecord, ServerRecord, read_record, write_record
 from twisted_rsh.trust.revocation import parse_revocation_list
-from twisted_rsh.trust.ssh_keys import (
-    BadKey,
-    BadSignature,
-    BadWire,
-    check_public_key,
-    decode_mpint,
-    encode_mpint,
-    encode_string,
-    parse_public_key,
-    split_strings,
-)
+from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, check_public_key, parse_public_key
+from twisted_rsh.trust.ssh_wire import BadWire, decode_mpint, encode_mpint, encode_string, split_strings
 from twisted_rsh.trust.sshsig import verify_login
 
 __all__ = ["TARGETS", "Target"]

@@ -29,7 +29,7 @@ from bench.surroundings import clean_up_when_ended, environment, prepare
 from twisted_rsh import Connection, LoginRefused, connect
 from twisted_rsh.trust.home import ConfigFolders
 from twisted_rsh.trust.server_key import load_or_create_server_key
-from twisted_rsh.trust.ssh_keys import encode_string
+from twisted_rsh.trust.ssh_wire import encode_string
 
 __all__ = ["main"]
 

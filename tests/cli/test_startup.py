@@ -23,7 +23,7 @@ windows
 """
 LINK = "credentials framed_link lane local pump tls turns"
 TRUST = """
-client_key files fingerprint home known_servers private_memory records server_key socket_path ssh_keys sshsig
+client_key files fingerprint home known_servers private_memory records server_key socket_path ssh_keys ssh_wire sshsig
 """
 BUDGET = {
     f"twisted_rsh.{package}.{name}"

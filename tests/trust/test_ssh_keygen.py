@@ -14,7 +14,8 @@ from twisted_rsh.trust.authorized_keys import LineProblem, parse_authorized_keys
 from twisted_rsh.trust.client_key import ClientKey, load_or_create_client_key
 from twisted_rsh.trust.files import BadKeyFile, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
-from twisted_rsh.trust.ssh_keys import BadSignature, split_strings
+from twisted_rsh.trust.ssh_keys import BadSignature
+from twisted_rsh.trust.ssh_wire import split_strings
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, verify_login
 
 pytestmark = pytest.mark.real

@@ -19,9 +19,9 @@ from twisted_rsh.core.errors import Error
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.certificates import Certificate
 from twisted_rsh.trust.socket_path import check_length
-from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, BadWire, PublicKey, encode_string
+from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, PublicKey
+from twisted_rsh.trust.ssh_wire import BadWire, WireReader, encode_string
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, parse_login_key, signed_bytes
-from twisted_rsh.trust.wire_reader import WireReader
 
 __all__ = [
     "AGENT_SECONDS",

@@ -14,18 +14,8 @@ from twisted_rsh.core.errors import Error
 from twisted_rsh.core.patterns import matches
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.files import BadKeyFile, read_trusted_file
-from twisted_rsh.trust.ssh_keys import (
-    CERTIFICATE_SUFFIX,
-    KEY_PARTS,
-    BadKey,
-    BadSignature,
-    BadWire,
-    PublicKey,
-    encode_string,
-    parse_public_key,
-    split_strings,
-)
-from twisted_rsh.trust.wire_reader import WireReader
+from twisted_rsh.trust.ssh_keys import CERTIFICATE_SUFFIX, KEY_PARTS, BadKey, BadSignature, PublicKey, parse_public_key
+from twisted_rsh.trust.ssh_wire import BadWire, WireReader, encode_string, split_strings
 
 __all__ = [
     "MAX_CERTIFICATE_BYTES",

@@ -35,13 +35,12 @@ from twisted_rsh.trust.ssh_keys import (
     HASHES,
     BadKey,
     PublicKey,
-    encode_mpint,
     encode_public_key,
-    encode_string,
     parse_public_key,
     parse_public_line,
     public_line,
 )
+from twisted_rsh.trust.ssh_wire import WireReader, encode_mpint, encode_string
 from twisted_rsh.trust.sshsig import LOGIN_NAMESPACE, login_message, signed_bytes
 
 if TYPE_CHECKING:
@@ -207,8 +206,6 @@ _MAGIC = b"openssh-key-v1\0"
 
 def _public_half(data: bytes) -> bytes | None:
     """Return the public key that stands in clear in the file of a private key (OpenSSH's ``PROTOCOL.key``)."""
-    from twisted_rsh.trust.wire_reader import WireReader  # only here: few keys are locked
-
     text = data.strip()
     if not text.startswith(_HEAD) or not text.endswith(_TAIL):
         return None

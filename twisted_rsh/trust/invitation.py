@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import INVITATION_NAME_BYTES
 from twisted_rsh.trust.fingerprint import DIGEST_BYTES
-from twisted_rsh.trust.ssh_keys import encode_string
+from twisted_rsh.trust.ssh_wire import encode_string
 from twisted_rsh.trust.sshsig import encode_user
 
 __all__ = ["SECRET_BYTES", "BadInvitation", "Invitation", "invitation_name", "invitation_proof"]

@@ -15,8 +15,8 @@ from typing import Final
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.certificates import Certificate, is_certificate, parse_certificate
 from twisted_rsh.trust.files import FileProblem, TrustedContent, read_if_changed
-from twisted_rsh.trust.ssh_keys import BadKey, BadSignature, BadWire, decode_mpint, encode_string, split_strings
-from twisted_rsh.trust.wire_reader import WireReader
+from twisted_rsh.trust.ssh_keys import BadKey, BadSignature
+from twisted_rsh.trust.ssh_wire import BadWire, WireReader, decode_mpint, encode_string, split_strings
 
 __all__ = [
     "MAX_PARTS",

@@ -30,7 +30,7 @@ from twisted_rsh.trust.server_key import (
     make_key_file,
     read_server_certificate,
 )
-from twisted_rsh.trust.ssh_keys import encode_string
+from twisted_rsh.trust.ssh_wire import encode_string
 from twisted_rsh.trust.sshsig import EXPORTER_BYTES
 
 __all__ = [

@@ -1,12 +1,11 @@
-"""SSH's public keys and signatures, and the wire format of both, read strictly from hostile input.
+"""SSH's public keys and signatures, read strictly from hostile input.
 
 The accepted keys are ``ssh-ed25519`` (RFC 8709), ``ecdsa-sha2-nistp256``, ``-nistp384`` and ``-nistp521`` (RFC 5656),
 RSA keys with ``rsa-sha2-512`` or ``rsa-sha2-256`` (RFC 8332), and the keys of FIDO authenticators,
 ``sk-ssh-ed25519@openssh.com`` and ``sk-ecdsa-sha2-nistp256@openssh.com`` (OpenSSH's ``PROTOCOL.u2f``).  This module
 refuses everything else: DSA, SHA-1; :mod:`twisted_rsh.trust.certificates` reads certificates.  ``cryptography``
-implements the algorithms.  The parser is this module's own, because the parser of Twisted Conch accepts SHA-1 and
-ignores trailing bytes.  RFC 4251, section 5, defines the wire format; of each value this module accepts only the one
-shortest encoding.
+implements the algorithms.  The parser is this module's own, because that of Twisted Conch accepts SHA-1 and ignores
+trailing bytes.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.values import dataclass
 from twisted_rsh.trust.fingerprint import spki_sha256, ssh_fingerprint
+from twisted_rsh.trust.ssh_wire import BadWire, decode_mpint, encode_string, split_strings
 
 if TYPE_CHECKING:
     from twisted_rsh.trust.certificates import Certificate
@@ -44,18 +44,13 @@ __all__ = [
     "MIN_RSA_EXPONENT",
     "BadKey",
     "BadSignature",
-    "BadWire",
     "PublicKey",
     "check_public_key",
-    "decode_mpint",
-    "encode_mpint",
     "encode_public_key",
-    "encode_string",
     "is_key_type",
     "parse_public_key",
     "parse_public_line",
     "public_line",
-    "split_strings",
 ]
 
 MAX_KEY_BLOB_BYTES = 2 * 1024
@@ -92,9 +87,6 @@ HASHES: dict[str, HashAlgorithm] = {
 }
 """The hash of each signature algorithm; Ed25519 has its own inside."""
 
-_LENGTH_BYTES = 4
-"""Bytes of the length before each ``string`` (RFC 4251, section 5)."""
-
 _ED25519_BYTES = 32
 _ED25519_HEAD = b"\0\0\0\x0bssh-ed25519\0\0\0\x20"
 """Bytes of a point of Ed25519 (RFC 8709, section 4), and what comes before them in its key."""
@@ -113,10 +105,6 @@ _CURVES: dict[bytes, ec.EllipticCurve] = {
     b"nistp384": ec.SECP384R1(),
     b"nistp521": ec.SECP521R1(),
 }
-
-
-class BadWire(Error, ValueError):
-    """Bytes are not in SSH's wire format, or not in its shortest encoding."""
 
 
 class BadKey(Error):
@@ -401,55 +389,3 @@ def parse_public_line(line: bytes) -> bytes | None:
 def encode_public_key(key: Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey) -> bytes:
     """Encode a public key in SSH's wire format."""
     return base64.b64decode(key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).split(b" ")[1])
-
-
-def encode_string(data: bytes) -> bytes:
-    """Encode a ``string``.
-
-    :param data: its bytes, fewer than 2**32.
-    :returns: the length in 4 bytes, and the bytes.
-    """
-    return len(data).to_bytes(_LENGTH_BYTES, "big") + data
-
-
-def encode_mpint(number: int) -> bytes:
-    """Encode an ``mpint``, with its length.
-
-    :param number: the number, not negative.
-    :returns: its shortest encoding.
-    """
-    return encode_string(number.to_bytes(number.bit_length() // 8 + 1, "big") if number else b"")
-
-
-def split_strings(data: bytes) -> list[bytes]:
-    """Decode a sequence of ``string`` values; an ``mpint`` is a string too, for :func:`decode_mpint`.
-
-    :param data: any bytes; the caller bounds their number.
-    :returns: the strings; together with their lengths they are all of the data.
-    :raises BadWire: a length points beyond the end.
-    """
-    strings = []
-    position = 0
-    while position < len(data):
-        start = position + _LENGTH_BYTES
-        # A truncated length reads as a smaller number, but then the string ends beyond the data as well.
-        position = start + int.from_bytes(data[position:start], "big")
-        if position > len(data):
-            raise BadWire("a length points beyond the end")
-        strings.append(data[start:position])
-    return strings
-
-
-def decode_mpint(data: bytes) -> int:
-    """Decode an ``mpint`` from its bytes, without the length.
-
-    :param data: any bytes.
-    :returns: the number, not negative.
-    :raises BadWire: the number is negative, or not in its shortest encoding.
-    """
-    number = int.from_bytes(data, "big", signed=True)
-    if number < 0:
-        raise BadWire("a number is negative")
-    if encode_mpint(number)[_LENGTH_BYTES:] != data:
-        raise BadWire("a number is longer than it need be")
-    return number

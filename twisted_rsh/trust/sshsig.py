@@ -12,7 +12,8 @@ import hashlib
 from dataclasses import replace
 
 from twisted_rsh.trust.fingerprint import DIGEST_BYTES
-from twisted_rsh.trust.ssh_keys import CERTIFICATE_SUFFIX, BadSignature, PublicKey, encode_string, parse_public_key
+from twisted_rsh.trust.ssh_keys import CERTIFICATE_SUFFIX, BadSignature, PublicKey, parse_public_key
+from twisted_rsh.trust.ssh_wire import encode_string
 
 __all__ = [
     "EXPORTER_BYTES",
