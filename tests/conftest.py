@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
-from collections.abc import AsyncIterator, Callable, Generator
+import socket
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -195,3 +196,12 @@ async def serving(config: ConfigFolders) -> AsyncIterator[Serving]:
 async def connection(serving: Serving) -> AsyncIterator[Connection]:
     """A shell connected to a running server."""
     yield await serving.connect()
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port of another program."""
+    with socket.socket() as squatter:
+        squatter.bind(("127.0.0.1", 0))
+        squatter.listen()
+        yield squatter.getsockname()[1]

@@ -1,4 +1,4 @@
-"""The values of SSH's wire format (RFC 4251, section 5), read strictly: each has one encoding, and none has a rest."""
+"""The values of SSH's wire format (RFC 4251, section 5), read strictly: of each only the one shortest encoding."""
 
 from __future__ import annotations
 
