@@ -7,7 +7,8 @@ import tty
 
 from tests.serving import reactor
 from twisted_rsh.cli.foreground import Foreground
-from twisted_rsh.cli.output import NO_STYLE, LocalOutputs
+from twisted_rsh.cli.output import NO_STYLE
+from twisted_rsh.cli.outputs import LocalOutputs
 
 __all__ = ["Pair", "Screen", "open_pipe", "open_terminal", "read_bytes"]
 

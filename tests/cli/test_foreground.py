@@ -17,7 +17,7 @@ from tests.serving import asynchronous, reactor
 from twisted_rsh import Connection
 from twisted_rsh.cli.foreground import ESCALATION_SECONDS, Interrupted
 from twisted_rsh.cli.input import InputFailed
-from twisted_rsh.cli.output import OutputFailed
+from twisted_rsh.cli.outputs import OutputFailed
 from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.core.endings import Ending, Exited, OutcomeUnknown, RefusalReason, Refused, Signalled, TimedOut
 from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED

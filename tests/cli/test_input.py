@@ -24,7 +24,7 @@ from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.descriptors import PIECE_BYTES
 from twisted_rsh.cli.input import IInputOwner, InputReader, JobInput
 from twisted_rsh.cli.outage import GaveUp, Outage
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.streams import JobChannel, RemoteInput

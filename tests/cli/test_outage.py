@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from tests.cli.screens import open_pipe, open_terminal, read_bytes
 from tests.client.standin import Network, is_connected
 from twisted_rsh.cli.outage import NOTICE_SECONDS, Outage
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.client.streams import IInputSource
 
 NOTICE = "[connection lost; trying to resume; Ctrl-C twice to give up]"

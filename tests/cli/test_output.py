@@ -21,7 +21,8 @@ from tests.cli.descriptors import ENDING_STREAMS, Opener, Writing, close, nothin
 from tests.cli.descriptors import open_pipe as open_reading_first
 from tests.cli.screens import Screen, open_pipe, open_terminal, read_bytes
 from tests.serving import asynchronous, reactor
-from twisted_rsh.cli.output import IOutputHolder, LocalOutput, LocalOutputs
+from twisted_rsh.cli.output import IOutputHolder, LocalOutput
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.reader_watch import ReaderWatch
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.streams import JobChannel, RemoteOutput

@@ -9,8 +9,8 @@ from tests.server_process import HOST, ServerProcess
 
 OWN = """
 __main__ arguments background config_file descriptors destination escapes first_use foreground input job_control
-keywords options outage output program proxy_command reaching reader_watch report terminal terminal_settings tokens
-values
+keywords options outage output outputs program proxy_command reaching reader_watch report terminal terminal_settings
+tokens values
 """
 CLIENT = """
 address connecting connection errors job jobs link login reconnecting result shell socket_address status streams text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.internet.interfaces import IReactorTime
 
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell
 from twisted_rsh.client.status import printable

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from twisted_rsh.cli.input import IInputOwner, InputReader
 from twisted_rsh.cli.job_control import in_foreground
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.terminal_settings import TerminalMode, TerminalSettings
 from twisted_rsh.core.errors import Error
 

@@ -12,7 +12,8 @@ from zope.interface import implementer
 
 from twisted_rsh.cli.descriptors import open_nonblocking
 from twisted_rsh.cli.job_control import in_foreground
-from twisted_rsh.cli.output import IOutputHolder, LocalOutputs
+from twisted_rsh.cli.output import IOutputHolder
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.terminal import is_plain_terminal
 from twisted_rsh.closing import close_after_events
 from twisted_rsh.fleet.progress import progress_lines

@@ -12,7 +12,8 @@ from zope.interface import implementer
 
 from twisted_rsh.cli.line_merger import LineMerger
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.cli.output import LocalOutput, LocalOutputs
+from twisted_rsh.cli.output import LocalOutput
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.report import Report
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.status import FAILURE_STATUS, describe_ending, exit_status

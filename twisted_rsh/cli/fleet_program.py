@@ -25,7 +25,7 @@ from twisted_rsh.cli.fleet_outputs import (
     host_text,
 )
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.program import ForwardedSignals, begin_logging, job_request
 from twisted_rsh.cli.reaching import Reach
 from twisted_rsh.client.connection import Connection

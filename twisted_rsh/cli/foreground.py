@@ -11,7 +11,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted_rsh.cli.escapes import EscapeKeys, Left, escape_help
 from twisted_rsh.cli.input import JobInput
 from twisted_rsh.cli.outage import GaveUp, Outage
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.terminal import LocalTerminal
 from twisted_rsh.cli.terminal_settings import TerminalMode, TerminalSettings
 from twisted_rsh.client.job import Job
@@ -98,9 +98,9 @@ class Foreground:
             terminal as it is.
         :param has_escapes: whether the escapes among the keys are for the client.
         :param ahead: input that has been read already, and stands before that of `stdin`.
-        :returns: how it ended; :meth:`~twisted_rsh.cli.output.LocalOutputs.tell` puts that into words.
+        :returns: how it ended; :meth:`~twisted_rsh.cli.outputs.LocalOutputs.tell` puts that into words.
         :raises twisted_rsh.cli.input.InputFailed: its input could not be read; the job has been ended.
-        :raises twisted_rsh.cli.output.OutputFailed: its output could not be written.
+        :raises twisted_rsh.cli.outputs.OutputFailed: its output could not be written.
         :raises Interrupted: the user stopped waiting for it.
         :raises twisted_rsh.cli.outage.GaveUp: the user left during an outage.
         :raises twisted_rsh.cli.escapes.Left: the user left otherwise.

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from prompt_toolkit.history import FileHistory
 
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.trust.files import FileProblem, ensure_private_folder
 from twisted_rsh.trust.home import ConfigFolders
 

@@ -7,7 +7,7 @@ import re
 from twisted.internet.defer import Deferred
 
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.client.connection import Connection
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.shell import Shell

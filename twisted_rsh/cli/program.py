@@ -20,7 +20,8 @@ from twisted_rsh.cli.first_use import FirstUse, may_ask
 from twisted_rsh.cli.foreground import INTERRUPTED_STATUS, Foreground, Interrupted
 from twisted_rsh.cli.job_control import stop_in_background
 from twisted_rsh.cli.options import ClientOptions, TerminalWish
-from twisted_rsh.cli.output import ERROR_STYLE, NO_STYLE, LocalOutputs, OutputFailed
+from twisted_rsh.cli.output import NO_STYLE
+from twisted_rsh.cli.outputs import ERROR_STYLE, LocalOutputs, OutputFailed
 from twisted_rsh.cli.reaching import Reach
 from twisted_rsh.cli.report import CollectingOutputs, Report
 from twisted_rsh.cli.terminal import LocalTerminal, is_plain_terminal, plain_terminal

@@ -19,7 +19,7 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.client.job import Job
 from twisted_rsh.client.result import Result
 from twisted_rsh.client.shell import Shell

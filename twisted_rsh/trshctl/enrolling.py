@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted_rsh.cli.first_use import FirstUse, may_ask
 from twisted_rsh.cli.options import ClientOptions
-from twisted_rsh.cli.output import LocalOutputs
+from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.reaching import Reach, added_today
 from twisted_rsh.cli.terminal_settings import TerminalSettings
 from twisted_rsh.cli.tokens import Names
