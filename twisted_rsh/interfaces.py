@@ -81,12 +81,12 @@ class IJobOwner(Interface):
     def job_ended(end: JobEnd) -> None:
         """Learn that the job has ended.  Called exactly once, after all of its output; it is the job's last call.
 
-        :param end: how the job ended, and what is known beside that.
+        :param end: how the job ended, and what else is known.
         """
 
 
 class ISuspensionListener(Interface):
-    """An owner that also learns when a signal suspends its job.  An owner may provide it beside :class:`IJobOwner`.
+    """An owner that also learns when a signal suspends its job.  An owner may provide it besides :class:`IJobOwner`.
 
     A suspended job has not ended: it waits for the signal ``CONT``, or for a signal that ends it.
 

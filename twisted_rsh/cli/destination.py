@@ -98,7 +98,7 @@ def _parse_url(word: str) -> Destination:
 
 
 def _decode(text: str) -> str:
-    """Put characters in the place of their percent-encoding.
+    """Put characters in place of their percent-encoding.
 
     :raises ValueError: it is none, or not of UTF-8.
     """

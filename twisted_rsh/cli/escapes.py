@@ -50,7 +50,7 @@ class EscapeKeys:
     :param leave: called for ``~.``.
     :param suspend: called for ``~^Z``.
     :param explain: called for ``~?``.
-    :param escape: the ASCII character in the place of ``~``; ``None`` for none, and then all keys are the command's.
+    :param escape: the ASCII character in place of ``~``; ``None`` for none, and then all keys are the command's.
     """
 
     def __init__(

@@ -43,7 +43,7 @@ FAREWELL_SECONDS = 3.0
 """Seconds that a client which was told twice to end has for its last lines, whether they are taken or not."""
 
 SPARE_DESCRIPTORS = 128
-"""Descriptors beside those of the hosts: the standard ones, files, the reactor's, and second dials of names that have
+"""Descriptors besides those of the hosts: the standard ones, files, the reactor's, and second dials of names that have
 two addresses, as many as there are logins at once."""
 
 _FOR_THE_COMMAND = frozenset({"USR1", "USR2"})

@@ -58,7 +58,7 @@ class ClientOptions:
     :ivar alive_count: intervals of silence after which the connection is lost; ``None`` for the default.
     :ivar proxy_command: the command line whose stdin and stdout are the connection; ``None`` for TCP.
     :ivar identities: the files that may hold the key to log in with; empty for the client's own key.
-    :ivar certificates: the files that may hold a certificate of that key, beside the one whose name is that of the key
+    :ivar certificates: the files that may hold a certificate of that key, besides the one whose name is that of the key
         with ``-cert.pub`` after it.
     :ivar identities_only: whether to try no key of the agent's that is not named.
     :ivar agent: the socket of the user's agent; ``None`` for no agent.

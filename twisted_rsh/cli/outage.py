@@ -32,7 +32,7 @@ class Outage:
     :param clock: the reactor.
     :param outputs: shows the notices, where standard error is a terminal.
     :param has_prompt: whether the user has a prompt, which knows ``~.`` too, whenever no command runs.
-    :param escape: the character in the place of ``~``; ``None`` for none, and then no keys leave.
+    :param escape: the character in place of ``~``; ``None`` for none, and then no keys leave.
     :ivar is_on: whether there is an outage now.
     """
 

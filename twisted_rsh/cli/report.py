@@ -1,7 +1,7 @@
 """The ending of a command for programs: one JSON object, on stdout (``--json``) or a descriptor (``--status-fd``).
 
 The object has the fields of :class:`~twisted_rsh.client.result.Result`, with the ending as members of their own.  What
-cannot be written as text in JSON has a member ``NAME_base64`` in the place of ``NAME``.
+cannot be written as text in JSON has a member ``NAME_base64`` in place of ``NAME``.
 """
 
 from __future__ import annotations

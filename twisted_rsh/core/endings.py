@@ -281,7 +281,7 @@ USAGE = Object(
 
 @dataclass(frozen=True, slots=True)
 class JobEnd:
-    """An ending, and what is known of the job beside it.
+    """An ending, and what is known of the job besides.
 
     :ivar ending: how the job ended; :class:`OutcomeUnknown` when the connection died first.
     :ivar held_open: whether a process that the job left behind still held its output when the server closed it.

@@ -194,7 +194,7 @@ class JobEnded:
     """A job ended; all of its output arrived before this event, or with it.
 
     :ivar channel: the number of the job's channel, which is free from now on.
-    :ivar end: how the job ended, and what is known beside that.
+    :ivar end: how the job ended, and what else is known.
     :ivar stdout: bytes of the job's standard output in all.
     :ivar stderr: bytes of the job's standard error in all.
     :ivar encoding: as in :class:`ChannelOpened`, if the job began with this event; otherwise ``None``.

@@ -1,7 +1,7 @@
 """The handshake of a link without TLS, over a Unix socket: two frames, from which both ends derive the link's secrets.
 
 The system names the user at each end of a Unix socket, and no third program can read or change what passes.  So there
-is nothing to encrypt and no key to prove.  What a TLS connection gives beside that is made here: a name of the
+is nothing to encrypt and no key to prove.  What a TLS connection gives besides is made here: a name of the
 protocol, a value that no other link has, and secrets by which a session goes on over the next link.  A program that can
 read the two frames belongs to the same user, or to root, and can read the memory of both ends as well.
 """

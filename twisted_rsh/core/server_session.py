@@ -134,7 +134,7 @@ class ServerSession(Session):
         Streams that have not ended end with it.
 
         :param channel: the job's channel.
-        :param end: how the job ended, and what is known beside that.
+        :param end: how the job ended, and what else is known.
         :raises LocalProtocolError: the ending has been reported already, or is out of its bounds; nothing has changed.
         """
         found = self._speaking(channel, ChannelInput.EXIT)

@@ -48,7 +48,7 @@ _MODIFIERS = {
 _KNOWN_FLAGS = sum(OpenFlag)
 
 _RECENT_SECONDS = 365 * 86400 // 2
-"""Half a year: the line of an older file, and of one from the future, has the year in the place of the time."""
+"""Half a year: the line of an older file, and of one from the future, has the year in place of the time."""
 
 
 class Requests:

@@ -1,1 +1,1 @@
-"""``twisted-rsh``: what the account of a server does with it beside running it."""
+"""``twisted-rsh``: what the account of a server does with it besides running it."""

@@ -1,4 +1,4 @@
-"""``twisted-rsh``: what the account of a server does with it beside running it.
+"""``twisted-rsh``: what the account of a server does with it besides running it.
 
 ``sessions`` lists the sessions of this account's servers on this machine, and ends them; ``status`` shows what these
 servers do (:mod:`twisted_rsh.manage.status`); ``invite`` and ``enroll-key`` let further clients in

@@ -35,7 +35,7 @@ class Admission:
     The server's own user is counted apart, so that no stranger takes the room for that user's logins.
 
     :param random: decides which connections are turned away.
-    :param maximum: the connections of all strangers that may exist at once, and beside them those of the server's own
+    :param maximum: the connections of all strangers that may exist at once, and besides them those of the server's own
         user.
     :param per_source: the connections that one source may have at once.
     :param drop_start: the connections of strangers from which on some are turned away.

@@ -36,12 +36,12 @@ class ServiceOptions:
     :ivar port: the TCP port on each of the interfaces; 0 for a free one that the system chooses.
     :ivar endpoints: further endpoints to listen on; the server adds TLS to each.  At a Unix socket it takes clients
         without TLS as well.
-    :ivar socket: the path of a Unix socket to listen on beside the addresses; :data:`AUTO` for one in a folder of the
+    :ivar socket: the path of a Unix socket to listen on besides the addresses; :data:`AUTO` for one in a folder of the
         user's own, named like the TCP port; ``None`` for none.  At it clients need neither TLS nor a key: the portal
         decides about their user (:class:`twisted_rsh.trust.cred.IVerifiedPeer`).
     :ivar limits: the bounds of a session.
     :ivar login_timeout: seconds that a client has to log in, from its connection on.
-    :ivar max_unauthenticated: connections that may exist at once without a login, and beside them as many of the
+    :ivar max_unauthenticated: connections that may exist at once without a login, and besides them as many of the
         server's own user.
     :ivar drop_start: connections without a login from which on the server turns some away at random.
     :ivar max_unauthenticated_per_source: connections without a login that one source may have at once.  A source is an

@@ -1,1 +1,1 @@
-"""``trshctl``: what a client does beside running commands; ``trsh`` has the grammar of ``ssh``, and no word for it."""
+"""``trshctl``: what a client does besides running commands; ``trsh`` has the grammar of ``ssh``, and no word for it."""

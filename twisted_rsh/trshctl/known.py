@@ -56,7 +56,7 @@ async def check_known(
 
     :param reactor: the reactor.
     :param servers: the servers.
-    :param everything: says how to reach all servers of the file, in the place of `servers`; ``None`` for these alone.
+    :param everything: says how to reach all servers of the file, in place of `servers`; ``None`` for these alone.
     :param as_json: whether to print a JSON list.
     :returns: a line for each server: ``ok``, ``changed``, ``unknown``, or why it does not answer.  The status is 1
         unless all are ``ok``.

@@ -77,7 +77,7 @@ def verify_announcement(announced: NextKey, current: PublicKeyTypes, exporter: b
     :param announced: the announcement, any bytes at all.
     :param current: the key that the server has proven to hold on this connection, and that the client expected.
     :param exporter: the client's own exporter value of the connection.
-    :returns: the SHA-256 of the next key, 32 bytes, for the client to pin beside that of the current one.
+    :returns: the SHA-256 of the next key, 32 bytes, for the client to pin besides that of the current one.
     :raises BadAnnouncement: one of the two signatures does not hold, or the key is none of a server.
     """
     try:

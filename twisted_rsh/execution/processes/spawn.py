@@ -31,7 +31,7 @@ _PROBE_BYTES = 256
 ``#!`` line must fit."""
 
 NOTHING_INHERITED: Mapping[int, int] = MappingProxyType({})
-"""No descriptors beside those that :func:`spawn` makes."""
+"""No descriptors besides those that :func:`spawn` makes."""
 
 MANY_DESCRIPTORS = 1000
 """Open descriptors from which on a thread that has few of them starts the processes.  Measured, both ways take as long
@@ -221,7 +221,7 @@ def spawn(
         or for a terminal that the child only finds as its output.  0 is ``/dev/null`` in a child that has neither its
         input nor an inherited descriptor there.
     :param error_at: the descriptor that its error output is in a child on pipes, 2 to 9.
-    :param inherited: descriptors that it gets beside these: the number in the child, 0 to 9, and ours, which stays the
+    :param inherited: descriptors that it gets besides these: the number in the child, 0 to 9, and ours, which stays the
         caller's.
     :returns: the process.
     :raises ValueError: a number is out of range or given twice.

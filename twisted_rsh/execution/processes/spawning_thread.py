@@ -243,8 +243,8 @@ def find_spawning_thread() -> SpawningThread | None:
             if error.errno in _PASSING:
                 return None
             _log.warn(
-                "no thread with descriptors of its own starts the jobs, so each takes longer beside many connections: "
-                "{reason}",
+                "no thread with descriptors of its own starts the jobs, so each takes longer where there are many "
+                "connections: {reason}",
                 reason=error.strerror or str(error),
             )
             _found.append(None)

@@ -64,7 +64,7 @@ def spawn_process(
     :param terminal: the terminal to give it, or ``None`` for pipes.
     :param input_at: the descriptor that its input is in the child, or ``None`` for no input.
     :param error_at: the descriptor that its error output is in a child on pipes.
-    :param inherited: descriptors that it gets beside these, the number in the child and ours.  For all four see
+    :param inherited: descriptors that it gets besides these, the number in the child and ours.  For all four see
         :func:`twisted_rsh.execution.processes.spawn.spawn`.
     :returns: the transport, which is the protocol's.
     :raises ValueError: the numbers are not as :func:`twisted_rsh.execution.processes.spawn.spawn` wants them.
@@ -147,7 +147,7 @@ def _send(group: int, number: int) -> OSError | None:
 class SpawnedProcess:
     """A running process under a protocol; made by :func:`spawn_process`.
 
-    Beside what every process transport of Twisted's has, it resumes and closes its streams one by one.
+    Besides what every process transport of Twisted's has, it resumes and closes its streams one by one.
 
     :ivar pid: its process id until its exit has been noticed, then ``None``.
     :ivar terminal_name: the path of its terminal, or ``None`` on pipes.

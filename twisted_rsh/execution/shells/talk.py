@@ -37,9 +37,9 @@ class Launch:
 
     :ivar arguments: program arguments after those of the dialect.
     :ivar environment: variables that replace those of the plan.
-    :ivar inherited: the descriptors that the process gets beside its outputs: the number in the process, and ours.
+    :ivar inherited: the descriptors that the process gets besides its outputs: the number in the process, and ours.
         They stay the talk's, which closes them in `started` and in `close`.
-    :ivar input_at: the number at which the process has its terminal open for reading, beside 1 and 2; ``None`` for
+    :ivar input_at: the number at which the process has its terminal open for reading, besides 1 and 2; ``None`` for
         none.  Without a terminal it has no meaning.
     :ivar cwd: the folder to start it in instead of the plan's; ``None`` for the plan's.
     :ivar error_at: the number at which the process has its error output.  With a terminal it has no meaning.
