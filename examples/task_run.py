@@ -44,7 +44,7 @@ async def run(reactor: Any, options: argparse.Namespace) -> None:
             print("failed:", failure.result.ending)
 
         # The server keeps the time.  The result has what came until then.
-        result = await connection.run("echo partial; sleep 60", timeout=0.5)
+        result = await connection.run("echo partial; sleep 60", timeout=2)
         match result.ending:
             case twisted_rsh.Exited(code):
                 print("exit status", code)

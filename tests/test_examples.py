@@ -120,7 +120,7 @@ def test_task_run(tmp_path: Path) -> None:
             " Exited(code=3)",
             "$HOME|as  it  is|",
             "failed: Exited(code=2)",
-            "stopped after 0.5 s, with partial",
+            "stopped after 2.0 s, with partial",
             "",
         ]
 
