@@ -92,7 +92,7 @@ class ISuspensionListener(Interface):
 
     A command in a persistent shell is suspended while the shell itself is suspended.  On pipes the command is
     suspended, too, while all processes that the shell waits for are; the signal is then given as ``"STOP"``, whichever
-    it was. On a terminal that is an ending instead, :class:`~twisted_rsh.core.endings.Stopped`, because the shell goes
+    it was.  On a terminal that is an ending instead, :class:`~twisted_rsh.core.endings.Stopped`, because the shell goes
     on.
     """
 
@@ -172,7 +172,7 @@ class IShellJob(IJob):
         """
 
     def inspect() -> ShellState:
-        """Look how it is with the shell, at this moment and without asking it.
+        """Look at the state of the shell, at this moment and without asking it.
 
         :returns: its folder, its background jobs, and whether its command waits for input, each as far as it is known.
         """

@@ -269,7 +269,7 @@ async def test_changed_key(serving: Serving, tmp_path: Path) -> None:
     assert isinstance(error, WrongServer)
     assert error.found == parse_fingerprint(serving.service.fingerprint)
     assert str(error) == (
-        f"the key of {HOST} port {serving.port} has changed: it is {serving.service.fingerprint}, and known is "
+        f"the key of {HOST} port {serving.port} has changed: it is {serving.service.fingerprint}, and not "
         f"{WRONG_PIN}; nothing was sent there; if the administrator of the server confirms the new key, run: "
         f"trshctl enroll --config-dir '{config.config}' --fingerprint {serving.service.fingerprint} "
         f"{HOST}:{serving.port}"

@@ -168,7 +168,7 @@ async def test_known(serving: Serving, client: ConfigFolders) -> None:
         assert (await run(client, "known", "list")).text == f"{place}  {wrong}  mine?[2J\n{silent}  {wrong}\n"
         checked = await run(client, "known", "check")
         lines = checked.text.splitlines()
-        assert lines[0] == f"{place}  changed  it is {right}, known is {wrong}"
+        assert lines[0] == f"{place}  changed  it is {right}, and not {wrong}"
         assert lines[1].startswith(f"{silent}  failed  ")
         assert checked.status == 1
     known.add(HOST, serving.port, parse_fingerprint(right))

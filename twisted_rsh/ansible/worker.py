@@ -101,7 +101,7 @@ class Task:
     def parse(cls, text: bytes) -> Task:
         """Read a request.
 
-        :raises ValueError: it is none.
+        :raises ValueError: the text is not a request.
         """
         try:
             members = json.loads(text)

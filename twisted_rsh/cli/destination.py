@@ -47,7 +47,7 @@ def parse_destination(word: str) -> Destination:
     """Parse a destination.
 
     :param word: the word of the command line.
-    :raises UsageError: it is none.
+    :raises UsageError: the word is not a destination.
     """
     if word[: len(_URL_SCHEME)].lower() == _URL_SCHEME:
         return _parse_url(word)
@@ -100,7 +100,7 @@ def _parse_url(word: str) -> Destination:
 def _decode(text: str) -> str:
     """Put characters in place of their percent-encoding.
 
-    :raises ValueError: it is none, or not of UTF-8.
+    :raises ValueError: an encoding is malformed, or the characters are not UTF-8.
     """
     first, *others = text.split("%")
     data = first.encode()

@@ -68,7 +68,7 @@ class TerminalSettings:
     gets its mode when the client comes into the foreground.
 
     :param reactor: runs in the program's main thread.
-    :param fd: a descriptor of the terminal; nothing happens where it is none.
+    :param fd: the descriptor of the terminal; nothing happens if it is not a terminal.
     """
 
     def __init__(self, reactor: Any, fd: int) -> None:

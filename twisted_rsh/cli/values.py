@@ -119,7 +119,7 @@ def _choice(text: str, choices: dict[str, int], kind: str) -> int:
 def parse_port(text: str) -> int:
     """Read a TCP port.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not a port.
     """
     port = _number(text, MAX_PORT)
     if not port:
@@ -130,7 +130,7 @@ def parse_port(text: str) -> int:
 def parse_seconds(text: str) -> float:
     """Read a time of more than 0 seconds.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not such a time.
     """
     try:
         seconds = float(text)
@@ -145,7 +145,7 @@ def parse_interval(text: str) -> float | None:
     """Read a time as ssh writes it: seconds, or ``1h30m``.
 
     :returns: seconds; ``None`` for 0 and for ``none``, which both mean the default.
-    :raises UsageError: it is no time, or longer than :data:`MAX_INTERVAL_SECONDS`.
+    :raises UsageError: the text is not a time, or the time is longer than :data:`MAX_INTERVAL_SECONDS`.
     """
     if text.lower() == "none":
         return None
@@ -161,7 +161,7 @@ def parse_interval(text: str) -> float | None:
 def parse_count(text: str) -> int:
     """Read a number of signs of life that may be missed; 0 stands for any number.
 
-    :raises UsageError: it is no number from 0 to :data:`MAX_COUNT`.
+    :raises UsageError: the text is not a number from 0 to :data:`MAX_COUNT`.
     """
     count = MAX_COUNT if text == "0" else _number(text, MAX_COUNT)
     if not count:
@@ -172,7 +172,7 @@ def parse_count(text: str) -> int:
 def parse_host_count(text: str) -> int:
     """Read a number of hosts.
 
-    :raises UsageError: it is no number from 1 to :data:`MAX_HOST_COUNT`.
+    :raises UsageError: the text is not a number from 1 to :data:`MAX_HOST_COUNT`.
     """
     count = _number(text, MAX_HOST_COUNT)
     if not count:
@@ -196,7 +196,7 @@ def parse_share(text: str) -> Share:
 def parse_size(text: str) -> int:
     """Read a number of bytes, which ``K``, ``M`` or ``G`` may follow.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not such a number.
     """
     unit = _SIZE_UNITS.get(text[-1:].upper(), 1)
     size = unit * _number(text if unit == 1 else text[:-1], MAX_OFFSET)
@@ -208,7 +208,7 @@ def parse_size(text: str) -> int:
 def parse_descriptor(text: str) -> int:
     """Read the number of a descriptor.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not such a number.
     """
     if text == "0":
         return 0
@@ -232,7 +232,7 @@ def parse_encoding(text: str) -> str:
 def parse_disconnection_policy(text: str) -> Disconnection:
     """Read a policy for jobs without a connection.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not a policy.
     """
     try:
         return parse_disconnection(text)
@@ -276,7 +276,7 @@ def parse_flag(text: str) -> bool:
 def parse_family(text: str) -> int:
     """Read an address family; return 4, 6, or 0 for any.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not a family.
     """
     return _choice(text, _FAMILIES, "family of addresses")
 
@@ -284,7 +284,7 @@ def parse_family(text: str) -> int:
 def parse_log_level(text: str) -> int:
     """Read a level of messages; return one of those of :data:`_LOG_LEVELS`.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not a level.
     """
     return _choice(text, _LOG_LEVELS, "log level")
 
@@ -292,7 +292,7 @@ def parse_log_level(text: str) -> int:
 def parse_terminal_wish(text: str) -> TerminalWish:
     """Read the value of ``RequestTTY``.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not such a value.
     """
     for wish in TerminalWish:
         if wish.value == text.lower():
@@ -305,7 +305,7 @@ def parse_terminal_wish(text: str) -> TerminalWish:
 def parse_session_type(text: str) -> str:
     """Read the value of ``SessionType``: ``none``, ``subsystem`` or ``default``.
 
-    :raises UsageError: it is none.
+    :raises UsageError: the text is not one of these.
     """
     if text.lower() not in {"none", "subsystem", "default"}:
         raise UsageError(f"not a type of session: {text!r}: give one of none, subsystem, default")
@@ -316,7 +316,7 @@ def parse_escape(text: str) -> str | None:
     """Read an escape character: one character, ``^`` and a letter, or ``none``.
 
     :returns: the character; ``None`` for none.
-    :raises UsageError: it is none of these.
+    :raises UsageError: the text is not one of these.
     """
     if text.lower() == "none":
         return None

@@ -121,8 +121,8 @@ def connect(
         :class:`~twisted_rsh.client.errors.UnknownServer`, :class:`~twisted_rsh.client.errors.WrongServer`,
         :class:`~twisted_rsh.client.errors.ForeignServer`,
         :class:`~twisted_rsh.trust.files.FileProblem` when a file of keys or of servers cannot be trusted, and
-        :class:`~twisted_rsh.trust.fingerprint.BadFingerprint`, also a :class:`ValueError`, when `fingerprint` is none;
-        and with :class:`OSError`.  Cancelling it hangs up.
+        :class:`~twisted_rsh.trust.fingerprint.BadFingerprint`, also a :class:`ValueError`, when `fingerprint` is
+        malformed; and with :class:`OSError`.  Cancelling it hangs up.
     """
 
     async def find_and_dial() -> Connection:
@@ -154,7 +154,7 @@ def connect(
             if fingerprint is not None or not KnownServers(folders).pins(host, port):
                 raise
             raise WrongServer(
-                f"the key of {host} port {port} has changed: it is {format_fingerprint(error.found)}, and known is "
+                f"the key of {host} port {port} has changed: it is {format_fingerprint(error.found)}, and not "
                 f"{' or '.join(map(format_fingerprint, pins))}; nothing was sent there; if the administrator of the "
                 f"server confirms the new key, run: "
                 f"{_enrol_command(folders, host, port, destination, format_fingerprint(error.found))}",
@@ -280,7 +280,7 @@ def find_pins(
     :returns: SHA-256 of each public key, 32 bytes; at least one, unless :func:`find_authorities` finds any.
     :raises twisted_rsh.client.errors.UnknownServer: no key is known.
     :raises twisted_rsh.trust.files.FileProblem: the file or the record cannot be trusted.
-    :raises twisted_rsh.trust.fingerprint.BadFingerprint: the fingerprint is none.
+    :raises twisted_rsh.trust.fingerprint.BadFingerprint: the fingerprint is malformed.
     """
     if fingerprint is not None:
         return (parse_fingerprint(fingerprint),)

@@ -122,7 +122,7 @@ class Job:
         return None if self._end.value is None else self._end.value.ending
 
     def inspect(self) -> Deferred[ShellState]:
-        """Look how it is with the persistent shell that this job is.
+        """Look at the state of the persistent shell that this job is.
 
         :returns: fires with what the server saw at a moment after this call; with nothing known for a job that is no
             shell, and once the job has ended.  Cancelling it changes nothing.
@@ -165,8 +165,8 @@ class Job:
         """Give the job's terminal another size.  Nothing happens if the job has ended, or has no terminal.
 
         :param columns: characters in a line, from 1 to 65535.
-        :param rows: lines, likewise.
-        :raises twisted_rsh.core.errors.LocalProtocolError: it is no size.
+        :param rows: lines, from 1 to 65535.
+        :raises twisted_rsh.core.errors.LocalProtocolError: the size is out of these bounds.
         """
         self._channel.resize(columns, rows)
 

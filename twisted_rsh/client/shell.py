@@ -184,7 +184,7 @@ class Shell:
         )
 
     def inspect(self) -> Deferred[ShellState]:
-        """Look how it is with the shell, also while a command runs.  The shell itself is not asked.
+        """Look at the state of the shell, also while a command runs.  The shell itself is not asked.
 
         :returns: fires with what the server saw at a moment after this call: the folder, the jobs in the background,
             and whether the command that runs waits for input, each ``None`` where it is not known, as when the shell
@@ -213,8 +213,8 @@ class Shell:
         """Give the shell's terminal another size.  Nothing happens when it has none.
 
         :param columns: characters in a line, from 1 to 65535.
-        :param rows: lines, likewise.
-        :raises twisted_rsh.core.errors.LocalProtocolError: it is no size.
+        :param rows: lines, from 1 to 65535.
+        :raises twisted_rsh.core.errors.LocalProtocolError: the size is out of these bounds.
         """
         self._job.resize(columns, rows)
 

@@ -91,14 +91,14 @@ class JobChannel:
     def resize(self, columns: int, rows: int) -> None:
         """Send the size of the terminal.
 
-        :raises twisted_rsh.core.errors.LocalProtocolError: it is no size.
+        :raises twisted_rsh.core.errors.LocalProtocolError: the size is out of its bounds.
         """
         if self.is_open:
             self._session.resize(self.number, columns, rows)
             self._pump.flush()
 
     def inspect(self) -> None:
-        """Ask how it is with the persistent shell that the job is.  The last question has been answered.
+        """Ask for the state of the persistent shell that the job is.  The last question has been answered.
 
         :raises twisted_rsh.core.errors.LocalProtocolError: the job has not started, or the server is too far behind.
         """

@@ -212,7 +212,7 @@ def _check_structure(body: bytes) -> None:
 def json_object(body: bytes) -> dict[str, Any]:
     """Parse a JSON body.
 
-    :raises FieldError: it is no JSON object, or could take long to parse.
+    :raises FieldError: the body is not a JSON object, or could take long to parse.
     """
     _check_cost(body)
     try:

@@ -94,7 +94,7 @@ class ClientSession(Session):
         self._send_control(Resize(channel, *latest))
 
     def inspect(self, channel: int) -> None:
-        """Ask how it is with a persistent shell; the answer is ``ShellInspected``, or ``JobEnded`` if that is sooner.
+        """Ask for the state of a persistent shell; the answer is ``ShellInspected``, or ``JobEnded`` if that is sooner.
 
         :param channel: the shell's channel.
         :raises LocalProtocolError: the channel has not been opened or is closed, the last question is not answered, or

@@ -137,7 +137,7 @@ class TerminalResized:
 
 @dataclass(frozen=True, slots=True)
 class InspectionRequested:
-    """The client asks how it is with a persistent shell.  Answer with ``report_inspection``, or with ``report_exit``.
+    """The client asks for the state of a persistent shell.  Answer with ``report_inspection``, or with ``report_exit``.
 
     :ivar channel: the number of a channel, which need not be a shell's.
     """

@@ -59,7 +59,7 @@ class ClientHello:
     def parse(cls, payload: bytes) -> ClientHello:
         """Read the payload of the frame.
 
-        :raises RemoteProtocolError: it is none, or that of another version.
+        :raises RemoteProtocolError: the payload is malformed, or of another version.
         """
         return cls(_body(payload, CLIENT_HELLO_BYTES))
 
@@ -83,7 +83,7 @@ class ServerHello:
     def parse(cls, payload: bytes) -> ServerHello:
         """Read the payload of the frame.
 
-        :raises RemoteProtocolError: it is none, or that of another version.
+        :raises RemoteProtocolError: the payload is malformed, or of another version.
         """
         body = _body(payload, SERVER_HELLO_BYTES)
         return cls(body[:PROOF_BYTES], body[PROOF_BYTES:])

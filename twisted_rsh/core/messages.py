@@ -423,7 +423,7 @@ class Suspended(JsonMessage):
 @declare(0x2B, CLIENT, Phase.SESSION, sequenced=True)
 @dataclass(frozen=True, slots=True)
 class Inspect(PackedMessage):
-    """Ask how it is with a persistent shell.
+    """Ask for the state of a persistent shell.
 
     :ivar channel: the shell's channel.
     """

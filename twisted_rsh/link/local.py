@@ -67,7 +67,7 @@ class LocalLayer(Protocol):
 
         :param payload: the peer's frame.
         :returns: the secrets of the link.
-        :raises RemoteProtocolError: it is none.
+        :raises RemoteProtocolError: it is malformed, or of another version.
         """
         raise NotImplementedError
 

@@ -68,7 +68,7 @@ def parse_duration(text: str) -> int:
     """Read a duration: ``600``, ``90s``, ``10m``, ``2h``.
 
     :returns: seconds.
-    :raises Problem: it is none, or an invitation may not last so long.
+    :raises Problem: the text is not a duration, or an invitation may not last so long.
     """
     match = re.fullmatch(r"([0-9]{1,6})([smh]?)", text, re.ASCII)
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
@@ -81,7 +81,7 @@ def parse_place(text: str) -> tuple[str, int | None]:
     """Read where a client reaches the server: ``HOST``, ``HOST:PORT``, ``::1``, ``[::1]:PORT``.
 
     :returns: the name or the address, and the port, or ``None``.
-    :raises Problem: it is none.
+    :raises Problem: the text is not such a place.
     """
     match = re.fullmatch(
         r"(?:\[([0-9A-Fa-f:.]+)\]|([^:@\[\]\s]+)|([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*))(?::([0-9]{1,5}))?", text

@@ -97,5 +97,5 @@ def _line(row: dict[str, Any]) -> str:
         case "failed":
             return f"{row['address']}  failed  {row['error']}"
         case "changed":
-            return f"{row['address']}  changed  it is {row['found']}, known is {' or '.join(row['known'])}"
+            return f"{row['address']}  changed  it is {row['found']}, and not {' or '.join(row['known'])}"
     return f"{row['address']}  unknown  it is {row['found']}"

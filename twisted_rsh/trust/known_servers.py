@@ -276,7 +276,7 @@ def format_address(host: str, port: int) -> str:
 def _read_address(text: str) -> str:
     """Read an address as a user may write it.
 
-    :raises ValueError: it is none.
+    :raises ValueError: the text is not an address.
     """
     match = _ADDRESS.fullmatch(text)
     if match is None or len(text) > MAX_ADDRESS_CHARACTERS or not 1 <= int(match["port"]) <= _MAX_PORT:

@@ -128,7 +128,7 @@ def parse_revocation_list(data: bytes) -> RevocationList:
 
     :param data: the content of the file, any bytes at all; the caller bounds their number.
     :returns: what it revokes.
-    :raises ValueError: it is none, and where.
+    :raises ValueError: the data is malformed; the text says where.
     """
     if not data.startswith(_MAGIC):
         return RevocationList(frozenset(_parse_lines(data)), frozenset(), frozenset(), {})

@@ -125,7 +125,7 @@ def set_size(fd: int, columns: int, rows: int) -> None:
 
     :param fd: either end of the terminal.
     :param columns: characters in a line; a number above :data:`MAX_TERMINAL_SIZE` counts as that.
-    :param rows: lines, likewise.
+    :param rows: lines; a number above :data:`MAX_TERMINAL_SIZE` counts as that, too.
     :raises OSError: the terminal is gone.
     """
     size = struct.pack("HHHH", min(rows, MAX_TERMINAL_SIZE), min(columns, MAX_TERMINAL_SIZE), 0, 0)
