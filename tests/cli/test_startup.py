@@ -17,9 +17,9 @@ address connecting connection errors job jobs link login reconnecting result she
 waiting waking
 """
 CORE = """
-bodies channel client_session codec command_text credit endings errors events fields limits liveness local_handshake
-login messages one_frame patterns requests resuming roles sequence server_session session shell_state short_way values
-windows
+bodies channel client_session codec command_text credit endings errors events fast_path fields limits liveness
+local_handshake login messages one_frame patterns requests resuming roles sequence server_session session
+shell_state values windows
 """
 LINK = "credentials framed_link lane local pump tls turns"
 TRUST = """

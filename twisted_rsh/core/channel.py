@@ -15,7 +15,7 @@ from twisted_rsh.core.roles import RECEIVED_BY, SENT_BY, Role, Stream
 from twisted_rsh.core.windows import Reserve, Window
 
 if TYPE_CHECKING:
-    from twisted_rsh.core.short_way import StreamListener
+    from twisted_rsh.core.fast_path import StreamListener
 
 __all__ = ["TRANSITIONS", "Channel", "ChannelInput", "ChannelState"]
 
@@ -96,7 +96,7 @@ class Channel:
     :ivar on_terminal: as above.
     :ivar takes_reply: whether the channel was opened by RUN, so that REPLY may answer it.
     :ivar state: the state, a key of :data:`TRANSITIONS`.
-    :ivar listener: takes the data, the credit and the ends that go the short way; ``None`` for events alone.
+    :ivar listener: takes the data, the credit and the ends that take the fast path; ``None`` for events alone.
     :ivar sends: the outgoing streams.
     :ivar receives: the incoming streams.
     """

@@ -24,6 +24,7 @@ from twisted_rsh.core.events import (
     StreamEnded,
     StreamStopped,
 )
+from twisted_rsh.core.fast_path import StreamListener, deliver, encode_credit, encode_data
 from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
 from twisted_rsh.core.messages import Ack, Close, Credit, Data, End, Goodbye, Part, Ping, Pong, Positions, Stop
@@ -31,7 +32,6 @@ from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.resuming import Replay
 from twisted_rsh.core.roles import Phase, Role, Stream
 from twisted_rsh.core.sequence import ControlInbox, ControlOutbox
-from twisted_rsh.core.short_way import StreamListener, deliver, encode_credit, encode_data
 from twisted_rsh.core.windows import Reserve
 
 __all__ = ["Session"]

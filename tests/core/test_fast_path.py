@@ -1,4 +1,4 @@
-"""DATA, CREDIT and END take the short way to a listener, and it never leads elsewhere than the long one."""
+"""DATA, CREDIT and END take the fast path to a listener, and what it does is what the slow one does."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.codec import encode
 from twisted_rsh.core.errors import LocalProtocolError, RemoteProtocolError
 from twisted_rsh.core.events import DataReceived, RoomGained, StreamEnded
+from twisted_rsh.core.fast_path import encode_credit, encode_data
 from twisted_rsh.core.limits import MAX_DATA_BYTES, MAX_OFFSET
 from twisted_rsh.core.messages import Credit, Data, End, Part, Stop
 from twisted_rsh.core.roles import Role, Stream
-from twisted_rsh.core.short_way import encode_credit, encode_data
 
 CLIENT, SERVER = Role.CLIENT, Role.SERVER
 STDIN, STDOUT, STDERR = Stream
@@ -159,7 +159,7 @@ def test_behind_the_end_of_a_stream(kind: type[End | Stop]) -> None:
     assert outcomes[0][0] == ([] if kind is Stop else "stream-state: data after the end of its stream")
 
 
-def test_nothing_is_an_event_on_the_short_way() -> None:
+def test_nothing_is_an_event_on_the_fast_path() -> None:
     """A listener gets what is usual, and no event tells it again."""
     way = Ways(is_short=True)
     way.pair.client.send_data(way.channel, STDIN, bytes(10))
@@ -198,7 +198,7 @@ def test_an_end_behind_parts() -> None:
 
 
 def test_input_before_the_answer() -> None:
-    """Input that comes before the server has answered takes the short way too."""
+    """Input that comes before the server has answered takes the fast path too."""
     pair = Pair()
     channel = pair.client.open(TRUE)
     pair.pass_on(CLIENT)
@@ -242,7 +242,7 @@ def test_a_listener_is_forgotten() -> None:
     ],
 )
 def test_the_bytes_are_the_messages(message: Message, payload: bytes) -> None:
-    """The short way writes what the declared message writes."""
+    """The fast path writes what the declared message writes."""
     assert payload == encode(message)
 
 

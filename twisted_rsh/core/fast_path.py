@@ -1,4 +1,4 @@
-"""The short way of a stream: DATA, CREDIT and END of a channel, without objects for messages and events.
+"""The fast path of a stream: DATA, CREDIT and END of a channel, without objects for messages and events.
 
 These are nearly all frames of a busy link.  DATA and CREDIT begin with the same header.  Whatever is unusual about one
 goes the way of every other message: :mod:`twisted_rsh.core.codec` decodes it, and an event tells what happened.
