@@ -2,7 +2,7 @@
 
 ``nox -l`` lists the sessions, and ``CONTRIBUTING.rst`` explains them.
 
-Words behind ``--`` go to pytest: ``nox -s tests-3.12 -- tests/trust -k files``.
+Words after ``--`` go to pytest: ``nox -s tests-3.12 -- tests/trust -k files``.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def _play(folder: Path, plugin: str, kind: str, tasks: int, count: int) -> float
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status: 1 when this package's plugin takes more than its share of time.
     :raises RuntimeError: something did not start, or a play failed.
     """

@@ -59,7 +59,7 @@ def _measure(shell: str, way: str, command: str, count: int, tree: Path) -> dict
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: a measurement failed.
     """
     options = _options(arguments)

@@ -5,7 +5,7 @@ A real server and a client of the library run on loopback as processes of their 
 generator or coroutine, whoever has written it, or calls a function of C.  So the figures are about the code, and next
 to nothing else: the machine, and what else it does, hardly change them.
 
-A work is done in batches, behind one that warms up.  The calls of the server are read when it has made none for
+A work is done in batches, after one that warms up.  The calls of the server are read when it has made none for
 :data:`QUIET_SECONDS`.  The figure is that of the batch with the fewest calls, divided by its operations: a batch that
 the machine interrupts has more and smaller reads.
 """
@@ -243,7 +243,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Count and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: with status 1 when something failed, otherwise with status 0.
     """
     options = _options(arguments)

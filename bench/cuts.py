@@ -113,7 +113,7 @@ def _table(figures: dict[str, dict[str, list[dict[str, Any]]]]) -> tuple[str, fl
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status: 1 when a file did not arrive as it was, or cuts cost too much.
     :raises RuntimeError: something did not start, or a transfer failed.
     """

@@ -2,7 +2,7 @@
 
 ``python -m bench.delaying PORT MILLISECONDS RATE LOSS SEED`` writes its own port and connects each client to PORT.  It
 gives every byte on after half of MILLISECONDS, the time there and back, and no faster than RATE MB/s each way; 0 is no
-bound.  LOSS is the share of packets that get lost: TCP sends such a packet again, so it, and all behind it, comes a
+bound.  LOSS is the share of packets that get lost: TCP sends such a packet again, so it, and all after it, comes a
 round trip later.  The proxy lasts until its stdin ends.
 """
 

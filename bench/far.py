@@ -116,7 +116,7 @@ def _table(figures: Figures) -> tuple[str, bool]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status: 1 when a ratio is not what it must be, or a measurement failed.
     :raises RuntimeError: a server or a proxy did not start.
     """

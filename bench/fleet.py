@@ -128,7 +128,7 @@ def _programs(folder: Path, ports: dict[str, int], options: argparse.Namespace) 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status.
     :raises RuntimeError: something did not start.
     """

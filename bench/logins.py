@@ -110,7 +110,7 @@ def _hold(folder: str, port: int, pid: int, count: int, seconds: float, figures:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status: 1 when a login or a session takes more than it may.
     :raises RuntimeError: the server did not start, or the sessions could not all be had.
     """

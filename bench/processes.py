@@ -64,7 +64,7 @@ def resident_mb(pid: int) -> float:
 
 def processor_seconds(pid: int) -> float:
     """Return the processor time that a process has taken, user's and system's, in seconds; 0 without a /proc."""
-    # The name in parentheses may have spaces; user and system time are the 12th and 13th field behind it.
+    # The name in parentheses may have spaces; user and system time are the 12th and 13th field after it.
     fields = _read(pid, "stat").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS if fields else 0.0
 

@@ -42,7 +42,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a work against a server under cProfile, and print where the server's time went.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises bench.measuring.MeasurementFailed: the work could not be done.
     :raises RuntimeError: the server did not start.
     """

@@ -140,7 +140,7 @@ async def _measure(reactor: Any, options: argparse.Namespace, folder: str, serve
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always: with status 1 when something failed, or took more than it may.
     """
     options = _options(arguments)

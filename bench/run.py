@@ -159,7 +159,7 @@ class _Run:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status: 1 when something failed, though what did not is reported.
     """
     options = _options(arguments)

@@ -152,7 +152,7 @@ def _read_packet(process: subprocess.Popen[bytes]) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status: 1 when the own server takes more than its share of time.
     :raises RuntimeError: something did not start, or a file came back as another.
     """

@@ -135,7 +135,7 @@ def _table(results: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always: with status 1 when sessions or processes are left, or something went wrong.
     """
     options = _options(arguments)

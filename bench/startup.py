@@ -171,7 +171,7 @@ def _ratios(runs: Mapping[str, Sequence[Run]], name: str) -> list[float]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :returns: the exit status: 1 when ``trsh`` took more than :data:`MAX_RATIO` of the time of ``ssh``.
     :raises RuntimeError: a server did not start, or a client failed.
     """

@@ -501,7 +501,7 @@ def _list(name: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Trace and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises TimeoutError: a walk did not come to its end.
     :raises EOFError: a client ended within it.
     :raises RuntimeError: the server did not start.

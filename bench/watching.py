@@ -94,7 +94,7 @@ async def _run(reactor: Any, folder: str, options: argparse.Namespace) -> dict[s
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always.
     """
     options = _options(arguments)

@@ -2,7 +2,7 @@
 
 It reads the literals of the pages, of README, CONTRIBUTING and the READMEs of folders.  A literal that looks like a
 file or a folder of the source tree must be one.  A literal such as ``Session``, ``Session.resume()`` or ``dial()`` must
-be defined in the source, or be a name of another project that the source uses.  A file in parentheses behind a name
+be defined in the source, or be a name of another project that the source uses.  A file in parentheses after a name
 must define it.
 """
 
@@ -117,7 +117,7 @@ def wrong_literals(page: Path, text: str) -> Iterator[str]:
 
 
 def wrong_places(page: Path, text: str) -> Iterator[str]:
-    """Find the names of a page that are not in the file behind them."""
+    """Find the names of a page that are not in the file after them."""
     for owner, member, name in PLACE.findall(text):
         places = [definitions().get(folder / name, {}) for folder in (ROOT / "twisted_rsh", ROOT, page.parent)]
         if not any(is_defined(owner, member or None, names) for names in places):

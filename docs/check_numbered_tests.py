@@ -27,7 +27,7 @@ def listed_ids() -> set[str]:
 def tested_ids() -> set[str]:
     """Find the ids that docstrings of tests begin with, one or several: ``A-09, A-10: the same bytes``.
 
-    A docstring may have several parts that begin so, behind a semicolon or a full stop.
+    A docstring may have several parts that begin so, after a semicolon or a full stop.
     """
     found: set[str] = set()
     for path in (ROOT / "tests").rglob("*.py"):

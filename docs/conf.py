@@ -18,7 +18,7 @@ import inventories  # noqa: E402
 import list_interfaces  # noqa: E402
 import public_names  # noqa: E402
 
-values.dataclass = dataclasses.dataclass  # its own shows the parameters of a class only behind the first object
+values.dataclass = dataclasses.dataclass  # its own shows the parameters of a class only after the first object
 
 project = "twisted-rsh"
 author = "The twisted-rsh developers"

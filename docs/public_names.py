@@ -42,7 +42,7 @@ def find(target: str) -> tuple[Any, str] | None:
     """Find what a dotted name stands for.
 
     :param target: such as ``twisted_rsh.client.connection.Connection.run``.
-    :returns: the first part behind the module, here the class, and what follows it, here ``".run"``; ``None`` if there
+    :returns: the first part after the module, here the class, and what follows it, here ``".run"``; ``None`` if there
         is no such thing.  An attribute that only instances have must be annotated, or an ``:ivar`` of the docstring.
     """
     parts = target.split(".")

@@ -63,7 +63,7 @@ def joined(*payloads: bytes) -> bytes:
 
 
 def frames(data: bytes) -> Iterator[bytes]:
-    """Cut bytes into payloads, each behind two bytes of length."""
+    """Cut bytes into payloads, each after two bytes of length."""
     while len(data) >= _LENGTH.size:
         (size,) = _LENGTH.unpack_from(data)
         yield data[_LENGTH.size : _LENGTH.size + size]
@@ -101,7 +101,7 @@ def client_resume(data: bytes) -> None:
 
 
 def _hear(session: Session, payload: bytes) -> bytes:
-    # A fuzzer does not find the next sequence number, without which no frame behind the first would be read.
+    # A fuzzer does not find the next sequence number, without which no frame after the first would be read.
     if payload[:1] and payload[0] in _SEQUENCED and len(payload) >= 1 + _NUMBER.size and payload[1] != 0xFF:
         return payload[:1] + _NUMBER.pack(session.positions().controls) + payload[1 + _NUMBER.size :]
     return payload

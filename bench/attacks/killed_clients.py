@@ -1,7 +1,7 @@
 """``python -m bench.attacks.killed_clients``: clients with much unread output are killed, hundreds of them.
 
 Each client has jobs that write as much as the server takes, reads nothing of it, and is killed.  The server keeps no
-session without a link here (``--detach-timeout 0``), so each session ends with its client.  Promised is that behind the
+session without a link here (``--detach-timeout 0``), so each session ends with its client.  The promise: after the
 storm the server has at most 20 MiB more memory than before, without a run of the garbage collector.
 """
 
@@ -59,7 +59,7 @@ def _storm(folder: str, port: int, count: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always: with status 1 when the promise is broken.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.killed_clients", description=__doc__)

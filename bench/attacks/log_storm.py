@@ -179,7 +179,7 @@ def _attack(folder: str, seconds: float) -> bool:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: with status 1 when the promise was broken.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.log_storm", description=__doc__)

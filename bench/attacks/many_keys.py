@@ -191,7 +191,7 @@ async def _attack(reactor: Any, folder: str, pid: int, port: int, *, quick: bool
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack, and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always: with status 1 when a promise was broken.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.many_keys", description=__doc__)

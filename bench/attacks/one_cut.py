@@ -250,7 +250,7 @@ async def _run(reactor: Any, is_quick: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always: with status 1 when the promise was broken.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.one_cut", description=__doc__)

@@ -216,7 +216,7 @@ def _run(folder: str, tree: str, kind: str, act: Callable[[_Attack], None]) -> b
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always: with status 1 when a process was left.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.orphans", description=__doc__)

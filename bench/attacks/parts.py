@@ -54,7 +54,7 @@ def _end(clients: Sequence[RawClient]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always: with status 1 when a promise is broken.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.parts", description=__doc__)

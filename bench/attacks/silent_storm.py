@@ -149,7 +149,7 @@ async def _run(reactor: Any, attack: _Attack, clients: int, seconds: float, lead
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rshbench-"))
         prepare(folder)
         shell = "/bin/sh"
-        # So many that it is the logins that are bounded, and not the sessions behind them.
+        # So many that it is the logins that are bounded, and not the sessions after them.
         options = ("--max-sessions-per-key", str(2 * clients))
         pid, port = stack.enter_context(running(OURS, Site(folder=folder, shell=shell, server_options=options)))
         first = await connect(reactor, "127.0.0.1", port, config=ConfigFolders.at(folder))  # makes the client's key
@@ -188,7 +188,7 @@ def _attacks(quick: bool) -> list[_Attack]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Attack and report.
 
-    :param arguments: the command line behind the program's name; ``None`` for this process's own.
+    :param arguments: the command line after the program's name; ``None`` for this process's own.
     :raises SystemExit: always: with status 1 when the promise was broken.
     """
     parser = argparse.ArgumentParser(prog="python -m bench.attacks.silent_storm", description=__doc__)
