@@ -95,12 +95,136 @@ def test_completions_of_the_users_own(complete: Complete, shell: str) -> None:
     assert complete("ls; tool one tw", function) == Completions(2, ("2-tw-one", "one", "tool_one_tw"))
     default = complete("tool pl", "f() { :; }; complete -o default -F f tool")
     assert default == Completions(2, ("plain.txt",))
-    assert complete('cat "a') == Completions(2, ('"a file',))
+    assert complete('cat "a') == Completions(2, ('"a file"',))
     assert complete("t st", "alias t='tool -x'; complete -W 'start' tool") == Completions(2, ("start",))
     spaceless = "f() { COMPREPLY=(user@); }; complete -o nospace -F f tool"
     assert complete("tool us", spaceless) == Completions(2, ("user@",), is_open=True)
     assert complete("tool us", spaceless.replace("(user@)", "('user ')")) == Completions(2, ("user",))
     assert complete("ssh root@localh") == Completions(11, ("root@localhost",))
+
+
+QUOTES = {
+    'cat "a': 'cat "a file"',
+    "cat 'a": "cat 'a file'",
+    'cat "s': 'cat "sub/',  # the path goes on
+    'cat p"la': 'cat "plain.txt"',
+    "cat 'it": "cat 'it'\\''s'",
+    "cat 'it'\\''": "cat 'it'\\''s'",
+    'cat "\\$': 'cat "\\$x"',
+    "cat \\$": "cat \\$x",
+    "cat '$": "cat '$x'",
+    'cat "q': 'cat "q\\"\\`\\\\"',
+    'cat "q\\"': 'cat "q\\"\\`\\\\"',
+    "cat q": 'cat q\\"\\`\\\\',
+    'cat q\\"\\`\\': 'cat q\\"\\`\\\\',
+    "cat tw": "cat $'two\\nlines'",
+    "cat 'tw": None,
+    'echo "$HOMEWAR': 'echo "$HOMEWARD"',
+}
+"""What bash completes to, for what was typed; ``None`` for nothing."""
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+@pytest.mark.parametrize("line", QUOTES)
+def test_quotes(complete: Complete, shell: str, line: str, tmp_path: Path) -> None:
+    """A name is quoted as the word was begun, and open quotes are closed behind it, so that it is the file's name."""
+    for name in ('q"`\\', "two\nlines"):
+        (tmp_path / name).touch()
+    found = complete(line, "HOMEWARD=x")
+    completed = QUOTES[line]
+    if completed is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert [line[: len(line) - found.replaced] + text for text in found.texts] == [completed]
+
+
+EXPANDED = {
+    "cat $D/in": "cat $D/inner",
+    "cat ${D}/in": "cat ${D}/inner",
+    'cat "$D/in': 'cat "$D/inner"',
+    'cat $D/"in': 'cat "$D/inner"',
+    "cat '$D/in": None,
+    "cat \\$D/in": None,
+    "cat ~/in": "cat ~/inner",
+    'cat ~/"in': 'cat ~/"inner"',
+    'cat "~/in': None,
+    "cat ~": "cat ~/",
+    "cat ~roo": "cat ~root/",
+    "X=pl": "X=plain.txt",
+    "X=~/in": "X=~/inner",
+    "X=$D/in": "X=$D/inner",
+    'X="pl': 'X="plain.txt"',
+    "PATH=/nowhere:su": "PATH=/nowhere:sub/",
+    "PATH+=:su": "PATH+=:sub/",
+    "export X=pl": "export X=plain.txt",
+}
+"""What bash completes to, for what was typed; ``None`` for nothing."""
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+@pytest.mark.parametrize("line", EXPANDED)
+def test_expansions(complete: Complete, shell: str, line: str) -> None:
+    """What the shell expands in a path stays as it was typed, also where a variable is set."""
+    found = complete(line, "HOME=$PWD/sub D=$PWD/sub")
+    completed = EXPANDED[line]
+    if completed is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert [line[: len(line) - found.replaced] + text for text in found.texts] == [completed]
+
+
+@pytest.mark.parametrize("completed", ["cat many/f", "many/f"])
+def test_more_than_can_be_listed(complete: Complete, shell: str, completed: str, tmp_path: Path) -> None:
+    """A part of the candidates is not taken for all of them: nothing is inserted that not all begin with."""
+    (tmp_path / "many").mkdir()
+    for number in range(1200):
+        (tmp_path / "many" / f"f{number:04}").touch()
+    found = complete(completed)
+    assert found is not None
+    assert found.has_more
+    assert common_start(found.texts) == "many/f"
+    found = complete(f"{completed}0")
+    assert found is not None
+    assert not found.has_more
+    assert len(found.texts) == 1000
+
+
+@pytest.mark.parametrize("shell", ["bash"])
+def test_common_start_of_more_than_can_be_listed(complete: Complete, shell: str, tmp_path: Path) -> None:
+    """What all candidates begin with is inserted, however many there are."""
+    for number in range(1200):
+        (tmp_path / f"picture {number:04}").touch()
+    found = complete("cat pi")
+    assert found is not None
+    assert found.has_more
+    assert common_start(found.texts) == "picture\\ "
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_order(complete: Complete, shell: str) -> None:
+    """The candidates are sorted, whatever the order of the folder is."""
+    found = complete("cat ")
+    assert found is not None
+    assert found.texts == ("\\$x", "a\\ file", "it\\'s", "plain.txt", "sub/", "漢字")
+    words = complete("tool ", "complete -W 'c a b' tool")
+    if shell == "bash":
+        assert words == Completions(0, ("a", "b", "c"))
+        unsorted = complete("tool ", "complete -o nosort -W 'c a b' tool")
+        assert unsorted == Completions(0, ("c", "a", "b"))
+
+
+def test_names_with_a_newline(complete: Complete, shell: str, tmp_path: Path) -> None:
+    """A name of two lines is one candidate, or none where the shell has no form of it in one line."""
+    (tmp_path / "two\nlines").touch()
+    found = complete("cat tw")
+    if shell == "dash":
+        assert found is None
+    else:
+        assert found is not None
+        assert len(found.texts) == 1
+        assert "\\n" in found.texts[0]
 
 
 def test_nothing_changes_in_the_shell(tmp_path: Path) -> None:
@@ -120,6 +244,8 @@ def test_nothing_changes_in_the_shell(tmp_path: Path) -> None:
         ("other output\nmark\n\nab\nab\n.\n", Completions(0, ("ab",))),
         ("mark\na\nab\na\x1b[31m\n.\n", Completions(1, ("ab",))),
         ("mark\na\nab\n-\nother output", Completions(1, ("ab",), is_open=True)),
+        ("mark\na\nab\nac\n+\n", Completions(1, ("ab", "ac"), has_more=True)),
+        ("mark\n\n\n+\n", Completions(0, ("",), has_more=True)),
         ("mark\na\n.\n", None),
         ("mark\na\nab\n", None),
         ("mark\nx\nab\n.\n", None),

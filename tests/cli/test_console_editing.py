@@ -156,6 +156,20 @@ def test_completion(bash_server: ServerProcess, console: Console, tmp_path: Path
     leave(terminal)
 
 
+def test_more_completions_than_are_shown(bash_server: ServerProcess, console: Console, tmp_path: Path) -> None:
+    """Tab inserts what all begin with, however many there are, and says in one line that they are too many to show."""
+    for number in range(1200):
+        (tmp_path / f"picture{number:04}").touch()
+    terminal = console(bash_server)
+    terminal.enter(f"cd {tmp_path}")
+    terminal.prompt()
+    terminal.type("cat pi")
+    terminal.press_until("\t", last_is(terminal, f"{PROMPT}cat picture"))
+    terminal.press_until("\t", lambda: "[more than 1,000 fit]" in terminal.lines)
+    terminal.type("\x03")
+    leave(terminal)
+
+
 def test_completion_that_takes_too_long(bash_server: ServerProcess, console: Console) -> None:
     """Keys go on while the shell looks, and a slow completion is given up; the next command runs."""
     terminal = console(bash_server)

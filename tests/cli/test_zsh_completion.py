@@ -136,6 +136,13 @@ def test_without_the_system(folder: Path) -> None:
     assert ask(folder, ["cat pl"], COMPINIT + broken) == ["cat plain.txt"]
 
 
+def test_more_than_can_be_listed(tmp_path: Path) -> None:
+    """A part of the candidates is not taken for all of them: nothing is inserted that not all begin with."""
+    for number in range(1200):
+        (tmp_path / f"f{number:04}").touch()
+    assert ask(tmp_path, ["cat f", "cat f1"], COMPINIT) == ["cat f", "|".join(f"cat f{at}" for at in range(1000, 1200))]
+
+
 def begin(rig: ShellRig, line: str) -> tuple[ShellCommand, RecordingOwner]:
     """Ask beside the commands of a shell."""
     owner = RecordingOwner()

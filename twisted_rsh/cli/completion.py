@@ -16,13 +16,16 @@ from twisted_rsh.client.status import printable
 from twisted_rsh.client.text import decode_text
 from twisted_rsh.core.errors import Error
 
-__all__ = ["COMPLETION_SECONDS", "Completer", "Completions", "common_start", "in_columns"]
+__all__ = ["COMPLETION_SECONDS", "MAX_CANDIDATES", "Completer", "Completions", "common_start", "in_columns"]
 
 COMPLETION_SECONDS = 0.3
 """Seconds that a completion may take: a person who waits for longer has typed on."""
 
+MAX_CANDIDATES = 1000
+"""Candidates of an answer, as the scripts bound them."""
+
 MAX_ANSWER_BYTES = 1024 * 1024
-"""Bytes of an answer: a thousand candidates, each of a thousand characters, as the scripts bound them."""
+"""Bytes of an answer: as many candidates, each of a thousand characters."""
 
 _MAX_LINE = 4096
 """Characters of the line that are sent: a longer one is pasted, and not completed."""
@@ -32,8 +35,8 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 _KINDS = {"bash": "complete.bash", "zsh": "complete.zsh", "": "complete.sh"}
 """The script for each kind of shell."""
 
-_CANDIDATES = re.compile(r"(?P<texts>(?:.*\n)?)(?P<end>[.-])\n", re.DOTALL)
-"""The candidates, and the last line: a hyphen says that no space follows the only one."""
+_CANDIDATES = re.compile(r"(?P<texts>(?:.*\n)?)(?P<end>[.+-])\n", re.DOTALL)
+"""The candidates, and the last line: a hyphen if no space follows the only one, a plus sign if there are more."""
 
 _ASK_KIND = 'printf "%s\\n" "${BASH_VERSION:+bash}${ZSH_VERSION:+zsh}"'
 
@@ -45,11 +48,13 @@ class Completions:
     :ivar replaced: characters before the cursor that each of `texts` replaces.
     :ivar texts: at least one.
     :ivar is_open: whether the only one is to be typed on, such as a user's name before a ``@``: no space follows.
+    :ivar has_more: whether there are more, which have the common start of `texts` as well.
     """
 
     replaced: int
     texts: tuple[str, ...]
     is_open: bool = False
+    has_more: bool = False
 
 
 class Completer:
@@ -128,8 +133,10 @@ def _parse(answer: str, mark: str, line: str) -> Completions | None:
     whole = _CANDIDATES.match(rest)
     if not (found and whole and line.endswith(word)):
         return None
-    listed = tuple(dict.fromkeys(text for text in whole["texts"].split("\n") if text and text == printable(text)))
-    return Completions(len(word), listed, is_open=whole["end"] == "-") if listed else None
+    has_more = whole["end"] == "+"
+    texts = (text for text in whole["texts"].split("\n")[:-1] if text == printable(text) and (text or has_more))
+    listed = tuple(dict.fromkeys(texts))
+    return Completions(len(word), listed, whole["end"] == "-", has_more) if listed else None
 
 
 def common_start(texts: tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from twisted_rsh.cli.asking import CONTINUATION, PROMPT, IPrompt, LineDropped, describe_state
-from twisted_rsh.cli.completion import Completer, common_start, in_columns
+from twisted_rsh.cli.completion import MAX_CANDIDATES, Completer, common_start, in_columns
 from twisted_rsh.cli.continuation import CompletenessCheck, is_plainly_whole
 from twisted_rsh.cli.foreground import Foreground
 from twisted_rsh.cli.history import ConsoleHistory
@@ -239,9 +239,12 @@ class EditedPrompt:
             return
         typed = before[len(before) - found.replaced :]
         common = common_start(found.texts)
-        if len(found.texts) == 1:
+        if len(found.texts) == 1 and not found.has_more:
             common += "" if found.is_open or common.endswith(("/", "=", " ")) else " "
         elif len(common) <= len(typed):
+            if found.has_more:
+                self._outputs.tell_line(f"[more than {MAX_CANDIDATES:,} fit]")
+                return
             for line in in_columns(found.texts, self._session.output.get_size().columns):
                 self._outputs.tell_line(line)
             return

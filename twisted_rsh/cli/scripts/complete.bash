@@ -1,6 +1,6 @@
 # Complete the line in $1 as this bash would; runs in a subshell of it.  $2 begins the answer.  After it come a line with
-# the end of the line that a candidate replaces, a line for each candidate, quoted, and a line with a dot, or with a hyphen
-# if no space follows the only candidate.
+# the end of the line that a candidate replaces, a line for each candidate, quoted, and a line with a dot, with a hyphen
+# if no space follows the only candidate, or with a plus sign if there are more candidates, which begin as these do.
 exec 2>/dev/null </dev/null
 exec {__out}>&1 >/dev/null
 shopt -u nocasematch; set +eux -f
@@ -15,36 +15,48 @@ fi
 set +eux -f
 
 # The words of the last command of the line, as readline has them: quotes stay, and the signs of COMP_WORDBREAKS stand alone.
-__words=() __word= __quote= __begin=0
+# The last one is also there without quotes; __quote is the quote that is open at its end.
+__words=() __word= __plain= __quote= __begin=0
 for ((__i = 0; __i < ${#__line}; __i++)); do
-  __c=${__line:__i:1}
+  __c=${__line:__i:1} __next=${__line:__i + 1:1}
   if [[ $__quote ]]; then
-    __word+=$__c
-    if [[ $__c == '\' && $__quote == '"' ]]; then __word+=${__line: ++__i:1}
-    elif [[ $__c == "$__quote" ]]; then __quote=; fi
+    if [[ $__c == '\' && $__quote == '"' && $__next == [\"\\\$\`] ]]; then
+      __word+=$__c$__next __plain+=$__next; ((__i++)) || :
+    elif [[ $__c == "$__quote" ]]; then __word+=$__c __quote=
+    else __word+=$__c __plain+=$__c; fi
     continue
   fi
   case $__c in
-    \\) __word+=$__c${__line: ++__i:1} ;;
+    \\) __word+=$__c$__next __plain+=$__next; ((__i++)) || : ;;
     [\'\"]) __quote=$__c __word+=$__c ;;
-    [';|&('$'\n'] | '`') __words=() __word= __begin=$((__i + 1)) ;;
-    [' '$'\t']) [[ $__word ]] && __words+=("$__word"); __word= ;;
-    '<' | '>') [[ $__word ]] && __words+=("$__word"); __words+=("$__c") __word= ;;
+    [';|&('$'\n'] | '`') __words=() __word= __plain= __begin=$((__i + 1)) ;;
+    [' '$'\t']) [[ $__word ]] && __words+=("$__word"); __word= __plain= ;;
+    '<' | '>') [[ $__word ]] && __words+=("$__word"); __words+=("$__c") __word= __plain= ;;
     = | :)
       if [[ $COMP_WORDBREAKS == *"$__c"* && ${#__words[@]} -gt 0 ]]; then
         [[ $__word ]] && __words+=("$__word")
-        __words+=("$__c") __word=
-      else __word+=$__c; fi ;;
-    *) __word+=$__c ;;
+        __words+=("$__c") __word= __plain=
+      else __word+=$__c __plain+=$__c; fi ;;
+    *) __word+=$__c __plain+=$__c ;;
   esac
 done
 [[ $__word == *$'\n'* ]] && exit
 while [[ ${__words[0]-} == [A-Za-z_]*=* ]]; do __words=("${__words[@]:1}"); done
-__plain=$__word __open=${__word:0:1}
-case $__open in
-  [\'\"]) __plain=${__plain:1} ;;
-  *) __open= __plain=${__plain//\\/} ;;
-esac
+
+__files= __name='[A-Za-z_][A-Za-z0-9_]*'
+if ((${#__words[@]} == 0)) && [[ $__word =~ ^$__name\+?=([^:\"\']*:)* ]]; then  # the value of a variable
+  __files=1 __word=${__word#"$BASH_REMATCH"} __plain=${__plain#*=}
+  [[ ${BASH_REMATCH[1]} ]] && __plain=${__plain##*:}
+fi
+# What the shell would expand stays as it was typed: __head, which means __root.  The rest of a path follows it.
+__head= __root=
+if [[ $__word =~ ^\"?(\$$__name|\$\{$__name\})/ ]]; then
+  __head=${BASH_REMATCH[1]} __name=${BASH_REMATCH[1]//[\$\{\}]/}
+  __root=${!__name-}
+elif [[ $__word =~ ^~[A-Za-z0-9_.-]*/ ]]; then
+  __head=$BASH_REMATCH  # with its slash, as quotes may begin behind that
+  eval "__root=$__head"
+fi
 
 __hosts() {
   compgen -A hostname -- "$1"
@@ -58,19 +70,21 @@ __hosts() {
   done
 }
 
-COMPREPLY=() __files= __filenames= __last=.
+COMPREPLY=() __filenames= __last=. __sorted=1
 compopt() {
   while (($#)); do
     [[ $1 == -o && $2 == @(filenames|default|bashdefault|dirnames) ]] && __filenames=$2
+    [[ $2 == nosort ]] && case $1 in -o) __sorted= ;; +o) __sorted=1 ;; esac
     [[ $2 == nospace ]] && case $1 in -o) __last=- ;; +o) __last=. ;; esac
     shift
   done
   return 0
 }
-if [[ $__plain == '$'* ]]; then
-  __name=${__plain#'$'}
-  if [[ $__name == '{'* ]]; then mapfile -t COMPREPLY < <(compgen -v -P '${' -S '}' -- "${__name#'{'}")
-  else mapfile -t COMPREPLY < <(compgen -v -P '$' -- "$__name"); fi
+if [[ $__head || $__files ]]; then __files=1
+elif [[ $__word =~ ^\"?\$([A-Za-z0-9_]*)$ ]]; then mapfile -t COMPREPLY < <(compgen -v -P '$' -- "${BASH_REMATCH[1]}")
+elif [[ $__word =~ ^\"?\$\{([A-Za-z0-9_]*)$ ]]; then mapfile -t COMPREPLY < <(compgen -v -P '${' -S '}' -- "${BASH_REMATCH[1]}")
+elif [[ $__word == '~' ]]; then COMPREPLY=('~/')
+elif [[ $__word == '~'* ]] && mapfile -t COMPREPLY < <(compgen -u -P '~' -S / -- "${__word#?}") && ((${#COMPREPLY[@]})); then :
 elif [[ ${__words[-1]-} == ['<>'] ]]; then __files=1
 elif ((${#__words[@]} == 0)) && [[ $__plain != */* ]]; then mapfile -t COMPREPLY < <(compgen -c -- "$__plain")
 elif ((${#__words[@]} == 0)); then __files=1
@@ -120,37 +134,58 @@ else
   fi
 fi
 
-# Quote a candidate as the word was begun.
+# Quote a path as the word was begun.
 __quoted() {
-  if [[ $__open ]]; then printf '%s%s\n' "$__open" "$1"; return; fi
-  local quoted
-  printf -v quoted %q "$1"
-  [[ $quoted == '\~'* ]] && quoted=${quoted#?}
-  printf '%s\n' "$quoted"
+  local quoted=${1#"$__root"}
+  case $__quote in
+    \') quoted=${quoted//\'/\'\\\'\'} ;;
+    \") quoted=${quoted//\\/\\\\} quoted=${quoted//\"/\\\"} quoted=${quoted//\$/\\\$} quoted=${quoted//\`/\\\`} ;;
+    *) printf -v quoted %q "$quoted" ;;
+  esac
+  [[ $quoted == *$'\n'* ]] && return  # within quotes, where it has no other form
+  case $__head in
+    '$'*) __print "$__head$quoted" ;;
+    *) __print "$quoted" "$__head" ;;
+  esac
+}
+
+# Print a candidate, $1, behind what stands before its quotes, $2.  They stay open where a path goes on.
+__print() {
+  local end=$__quote
+  [[ $1 == *[/=] || $__last == - ]] && end=
+  printf '%s\n' "${2-}$__quote$1$end"
 }
 {
   printf '%s\n%s\n' "$__mark" "$__word"
+  # In this order the first and the last candidate have no more in common than all of them have.
+  [[ ${LC_ALL-} ]] && LC_CTYPE=$LC_ALL
+  unset LC_ALL GLOBIGNORE
+  LC_COLLATE=C
+  __paths=() __texts=()
+  [[ $__files || ${COMPREPLY[0]-} == *' ' ]] && __last=.
   if [[ $__files ]]; then
-    __path=$__plain
-    if [[ $__path == '~'* ]]; then
-      eval "__path=${__plain%%/*}"
-      [[ $__plain == */* ]] && __path+=/${__plain#*/}
-    fi
-    while IFS= read -r __one; do
-      [[ -d $__one ]] && __one+=/
-      [[ $__plain == '~'*/* ]] && __one=${__plain%%/*}${__one#"$(eval "printf %s ${__plain%%/*}")"}
-      __quoted "$__one"
-    done < <(compgen -f -- "$__path" | head -n 1000)
+    shopt -s dotglob nullglob
+    shopt -u failglob globskipdots nocaseglob
+    set +f
+    __paths=("$__root${__plain#"$__head"}"*)
+    set -f
   fi
-  declare -A __seen=()
-  for __one in "${COMPREPLY[@]:0:1000}"; do
-    [[ ! $__one || ${__seen[x$__one]-} ]] && continue
-    __seen[x$__one]=1
+  if [[ ! $__sorted ]] && ((${#COMPREPLY[@]} <= 500)); then __texts=("${COMPREPLY[@]}")
+  elif ((${#COMPREPLY[@]})); then mapfile -t __texts < <(printf '%s\n' "${COMPREPLY[@]}" | LC_ALL=C command sort -u); fi
+  if ((${#__paths[@]} + ${#__texts[@]} > 1000)); then
+    ((${#__paths[@]} > 500)) && __paths=("${__paths[@]:0:499}" "${__paths[-1]}")
+    ((${#__texts[@]} > 500)) && __texts=("${__texts[@]:0:499}" "${__texts[-1]}")
+    __last=+
+  fi
+  for __one in "${__paths[@]}"; do
+    [[ -d $__one ]] && __one+=/
+    __quoted "$__one"
+  done
+  for __one in "${__texts[@]}"; do
     if [[ $__filenames && -e $__one ]]; then
       [[ -d $__one && $__one != */ ]] && __one+=/
       __quoted "$__one"
-    else printf '%s\n' "${__open}${__one% }"; fi
+    elif [[ $__one ]]; then __print "${__one% }"; fi
   done
-  [[ $__files || ${COMPREPLY[0]-} == *' ' ]] && __last=.
   printf '%s\n' "$__last"
 } >&"$__out"

@@ -14,11 +14,13 @@ set -- ${command%"$word"}
 while case ${1-} in [A-Za-z_]*=*) ;; *) false ;; esac; do shift; done
 printf '%s\n%s\n' "$mark" "$word"
 # Print the lines that begin with $1, each once.
-starting() { awk -v start="$1" 'index($0, start) == 1 && !seen[$0]++' | head -n 1000; }
+starting() { awk -v start="$1" 'index($0, start) == 1 && !seen[$0]++' | LC_ALL=C sort; }
 quoted() { sed 's/[^[:alnum:]_./:,=@%+~^-]/\\&/g'; }
 plain=$(printf '%s.' "$word" | sed 's/\\\(.\)/\1/g')
 plain=${plain%.}
-case $word in
+newline='
+'
+found=$(case $word in
   '$'*) set | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/$\1/p' | starting "$word" ;;
   *)
     if [ $# = 0 ] && [ "${word#*/}" = "$word" ]; then
@@ -38,11 +40,13 @@ case $word in
       case $plain in '~' | '~/'*) start=$HOME${plain#'~'} ;; esac
       set +f
       for path in "$start"*; do
-        [ -e "$path" ] || continue
+        [ -e "$path" ] || [ -L "$path" ] || continue
+        case $path in *"$newline"*) continue ;; esac  # quoted, it would take two lines
         [ -d "$path" ] && path=$path/
         case $plain in '~' | '~/'*) path="~${path#"$HOME"}" ;; esac
         printf '%s\n' "$path"
-      done | head -n 1000 | quoted
+      done | quoted
     fi ;;
-esac
-printf '.\n'
+esac | head -n 1001)
+if [ "$(printf '%s\n' "$found" | wc -l)" -gt 1000 ]; then printf '%s\n+\n' "$word"  # what all begin with is not known
+else printf '%s\n.\n' "$found"; fi

@@ -50,10 +50,14 @@ __trsh_begin() {
   \builtin local -i __trsh_count=0 __trsh_at=0
   \builtin local -a __trsh_lines
   \builtin zle __trsh_complete
-  while (( __trsh_at++ < __trsh_count && __trsh_at <= 1000 )); do
-    __trsh_lines+=("$LBUFFER")
-    \builtin zle .menu-complete -n 1
-  done
+  if (( __trsh_count > 1000 )); then  # what all begin with is not known
+    __trsh_lines=("$__trsh_line")
+  else
+    while (( __trsh_at++ < __trsh_count )); do
+      __trsh_lines+=("$LBUFFER")
+      \builtin zle .menu-complete -n 1
+    done
+  fi
   __trsh_report
   \builtin print -r -- "$__trsh_mark"
   \builtin kill -KILL "${sysparams[pid]}"  # leaves without what the user has set for the end of a shell
@@ -80,6 +84,7 @@ __trsh_report() {
   [[ $same == *"${words[-1]}" ]] && same=${same%"${words[-1]}"}
   [[ $__trsh_line[$#same+1,-1] == *$'\n'* ]] && same=${(M)__trsh_line##*$'\n'}
   [[ $#__trsh_lines == 1 && $__trsh_lines[1] != *' ' ]] && last=-
+  (( __trsh_count > 1000 )) && last=+
   __trsh_lines=(${__trsh_lines/%(#b)((*[^\\]|)(\\\\)#)' '/$match[1]})
   __trsh_answer "${__trsh_line#$same}" $last "${__trsh_lines[@]#$same}" >&$__trsh_out
 }
@@ -119,13 +124,15 @@ __trsh_look() {
     esac
     local start=$plain
     [[ $plain == '~'* ]] && start=${~${plain%%/*}}${plain#${plain%%/*}}
-    for one in ${start}*(N[1,1000]); do
+    for one in ${start}*(N[1,1001]); do
       [[ -d $one ]] && one+=/
       [[ $plain == '~'* ]] && one=${plain%%/*}${one#${~${plain%%/*}}}
       case $one in '~'*) found+=("~${(q)one#\~}") ;; *) found+=(${(q)one}) ;; esac
     done
   fi
-  __trsh_answer "$word" . ${(u)found[1,1000]}
+  found=(${(u)found})
+  if (( ${#found} > 1000 )); then __trsh_answer "$word" + "$word"
+  else __trsh_answer "$word" . $found; fi
 }
 
 typeset __trsh_line=$1 __trsh_mark=$2
