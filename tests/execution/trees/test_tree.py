@@ -122,6 +122,21 @@ if os.fork() == 0:
         await until(lambda: not is_alive(background))
 
 
+@asynchronous
+async def test_a_group_that_is_gone_behind_the_end(trees: JobTrees) -> None:
+    """X-07: the guardian forgets a job that is over, also if only the last signal finds that its group is gone."""
+    with stand_in_job(reactor, trees, "/bin/sh", "-c", "sleep 600 & echo $!") as job:
+        rest = job.number()
+        await until(lambda: bool(job.reports))
+        job.tree.must_end()
+        os.kill(rest, signal.SIGKILL)
+        await until(lambda: not os.path.exists(f"/proc/{rest}"))
+        job.tree.close()
+        assert trees._guardian._jobs == {}
+        job.tree.signal(signal.SIGKILL)
+        assert trees._guardian._jobs == {}
+
+
 def test_a_number_proves_nothing_for_long(stranger: subprocess.Popen[bytes]) -> None:
     """X-15: when the job's number has been free for a while, a process that has it is not the job's."""
     clock = Clock()

@@ -332,7 +332,7 @@ class JobTree:
         except ProcessLookupError:
             self._group_is_gone = True
             self._stop_proving()
-            if self._must_end:
+            if self._must_end and not self._is_closed:
                 self._trees.job_group_gone(self.pid, self._value, self._born)
             else:
                 self.close()
