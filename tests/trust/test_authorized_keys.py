@@ -524,11 +524,11 @@ def test_unreadable_file(config: ConfigFolders, keys_path: Path, monkeypatch: py
     assert "Permission denied" in warnings[0]
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE])
 def test_nothing_left_to_read_it_with(
     config: ConfigFolders, keys_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """R-06: without descriptors or memory the authorized keys are unknown, which is not that there are none."""
+    """R-06: without descriptors, memory or a disk the keys are unknown, which is not that there are none."""
     create_private_file(str(keys_path), GOOD)
 
     def refuse(path: str, *_: object) -> int:

@@ -32,8 +32,8 @@ __all__ = [
     "KeyFiles",
     "LineProblem",
     "add_authorized_key",
-    "is_shortage",
     "parse_authorized_keys",
+    "passes_by_itself",
 ]
 
 MAX_AUTHORIZED_KEYS_BYTES = 512 * 1024
@@ -48,9 +48,10 @@ MAX_LINE_BYTES = 8 * 1024
 MAX_LINES_OF_KEY = 8
 """Lines of one file that may have the same key, each with other options.  A login of the key looks at all of them."""
 
-_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Errors that pass by themselves.  They must not refuse a login or a resume: a refused resume ends the session for
-good."""
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT})
+"""Errors that say nothing about a file, and pass by themselves: the system has no descriptors or no memory left, or a
+disk or the server of a network file system does not answer.  They must not refuse a resume, nor end a session whose key
+is checked again: both would end its jobs for good."""
 
 _BLANK = re.compile(rb"[ \t]+")
 
@@ -228,7 +229,8 @@ class KeyFiles:
 
         :returns: one line for each file that is ignored, wholly or in part, if that is new.  A missing file gives no
             line.  A line may hold any path: escape it in a log.
-        :raises OSError: the system has no descriptors or no memory left, so the content of the files is unknown.
+        :raises OSError: the content of the files is unknown: the system has no descriptors or no memory left, or cannot
+            reach them.
         """
         return [warning for file in self._files if (warning := file.look())]
 
@@ -287,9 +289,9 @@ class KeyFiles:
                 yield f"{file.path}: {line}" if isinstance(line, LineProblem) else None
 
 
-def is_shortage(error: Exception) -> bool:
-    """Tell whether an error passes by itself: the system has no descriptors or no memory left."""
-    return getattr(error, "errno", None) in _EXHAUSTED
+def passes_by_itself(error: Exception) -> bool:
+    """Tell whether an error says nothing about a file: the system is short of something, or cannot reach the file."""
+    return getattr(error, "errno", None) in _PASSING
 
 
 class _KeyFile:
@@ -324,7 +326,7 @@ class _KeyFile:
         except FileNotFoundError:
             return ""
         except (UntrustedFile, OSError) as problem:
-            if is_shortage(problem):
+            if passes_by_itself(problem):
                 raise
             return f"no key of this file may log in: {problem}"
         if known is None or content.data != known.data:

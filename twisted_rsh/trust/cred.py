@@ -25,7 +25,7 @@ from twisted_rsh.core.errors import Error
 from twisted_rsh.limited_log import RateLimitedLog
 from twisted_rsh.log_level import leveled_log
 from twisted_rsh.trust.addresses import parse_addresses
-from twisted_rsh.trust.authorized_keys import KeyFiles, is_shortage
+from twisted_rsh.trust.authorized_keys import KeyFiles, passes_by_itself
 from twisted_rsh.trust.certificates import Certificate, Grant, NotGranted, grant_user
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.home import ConfigFolders
@@ -245,7 +245,7 @@ class AuthorizedKeysChecker:
 
         :returns: as that of :meth:`twisted_rsh.trust.authorized_keys.KeyFiles.problems`, what is wrong with a whole
             file included.
-        :raises OSError: the system has no descriptors or no memory left to read the files.
+        :raises OSError: the system has no descriptors or no memory left to read the files, or cannot reach them.
         """
         yield from self._files.look()
         yield from self._files.problems()
@@ -257,7 +257,7 @@ class AuthorizedKeysChecker:
         :returns: fires with the user's name, encoded by :func:`twisted_rsh.trust.sshsig.encode_user`, or fails with
             ``UnauthorizedLogin``, or with :class:`RevocationUnknown`.  The credential then has the policy of the key's
             line, narrowed by what its certificate allows.
-        :raises OSError: the system has no descriptors or no memory left to read the files.
+        :raises OSError: the system has no descriptors or no memory left to read the files, or cannot reach them.
         """
         same_user = hmac.compare_digest(_comparable(credentials.user), _comparable(self._user))
         for warning in self._files.look():
@@ -267,7 +267,7 @@ class AuthorizedKeysChecker:
             try:
                 problem = self._revoked.why_revoked(credentials.key_blob, credentials.certificate) or problem
             except (FileProblem, OSError) as error:
-                if is_shortage(error):
+                if passes_by_itself(error):
                     raise
                 self._limited_log.warn("{warning}", warning=f"nobody may log in: {error}")
                 return fail(RevocationUnknown(str(error)))
