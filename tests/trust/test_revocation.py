@@ -19,12 +19,14 @@ from tests.tools import require_tool
 from tests.trust.authority import AUTHORITY, certify
 from tests.trust.keys import key_blob, mpint, string
 from tests.trust.test_ssh_keygen import ssh_keygen
+from twisted_rsh.trust import revocation
 from twisted_rsh.trust.certificates import Certificate, parse_certificate
 from twisted_rsh.trust.files import FileProblem
 from twisted_rsh.trust.revocation import (
     MAX_PARTS,
     MAX_REVOKED_KEYS_BYTES,
     BadRevocationList,
+    RevocationList,
     RevokedKeys,
     parse_revocation_list,
 )
@@ -250,6 +252,27 @@ def test_the_file(tmp_path: Path) -> None:
     os.mkfifo(path)
     with pytest.raises(FileProblem, match="not a regular file"):
         revoked.why_revoked(BLOB)
+
+
+def test_a_broken_file_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """F-08: what is no list is not parsed again for each client that tries to log in, only when it has changed."""
+    parsed: list[bytes] = []
+
+    def count(data: bytes) -> RevocationList:
+        parsed.append(data)
+        return parse_revocation_list(data)
+
+    monkeypatch.setattr(revocation, "parse_revocation_list", count)
+    path = tmp_path / "revoked"
+    path.write_text("junk")
+    path.chmod(0o600)
+    revoked = RevokedKeys(str(path))
+    for _ in range(3):
+        with pytest.raises(BadRevocationList):
+            revoked.why_revoked(BLOB)
+    assert parsed == [b"junk"]
+    path.write_text(public_line(BLOB))
+    assert revoked.why_revoked(BLOB) == "the key is revoked"
 
 
 @pytest.mark.real

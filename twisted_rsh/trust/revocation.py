@@ -255,6 +255,7 @@ class RevokedKeys:
         self.path = path
         self._content: TrustedContent | None = None
         self._list: RevocationList | None = None
+        self._problem = ""
 
     def why_revoked(self, key_blob: bytes, certificate: Certificate | None = None) -> str:
         """Say why a key may not be used; see :meth:`RevocationList.why_revoked`.
@@ -264,13 +265,15 @@ class RevokedKeys:
         """
         known, self._content = self._content, None
         content = read_if_changed(self.path, MAX_REVOKED_KEYS_BYTES, known)
-        if self._list is None or known is None or content.data != known.data:
-            self._list = None
+        if known is None or content.data != known.data:
+            self._list, self._problem = None, ""
             try:
                 self._list = parse_revocation_list(content.data)
             except ValueError as error:
-                raise BadRevocationList(
-                    self.path, str(error), "make the list again with ssh-keygen -k, or write a public key a line"
-                ) from None
+                self._problem = str(error)
         self._content = content
+        if self._list is None:  # the content is known all the same: each stranger that tries to log in asks
+            raise BadRevocationList(
+                self.path, self._problem, "make the list again with ssh-keygen -k, or write a public key a line"
+            )
         return self._list.why_revoked(key_blob, certificate)
