@@ -321,6 +321,25 @@ def test_sessions_wait_for_one_another(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not [call for call in crowd.rig.clock.getDelayedCalls() if "_await_first" in str(call)]
 
 
+def test_a_session_that_waits_goes_on_over_another_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resume lets no session send more before it is its turn; then the new link is read."""
+    monkeypatch.setattr(sessions_module, "MAX_UNFINISHED_BYTES", 3000)
+    rig = Rig()
+    first = rig.log_in()
+    first.send(part(0, 3000))
+    resumer = Resumer(rig)
+    resumer.client.send(part(0, 10))
+    assert not resumer.client.wire.is_reading
+    again = rig.connect()
+    resumer.welcome(again, resumer.ask(again))
+    reading = [again.wire.is_reading]
+    first.send(frame(b"\xff"))
+    reading.append(again.wire.is_reading)
+    assert reading == [False, True]
+    again.send(part(1, 10))
+    assert held(rig) == 20
+
+
 def test_the_next_session_is_read_when_the_first_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """While there is still too much, one after the other is read, in the order in which the messages began."""
     crowd = Crowd(monkeypatch)

@@ -239,7 +239,7 @@ class DurableSession:
     # For the sessions to call, which bound the messages that are not complete.
 
     def hold(self) -> None:
-        """Read nothing more from the link; a later link is read."""
+        """Read nothing more from the link, nor from a later one, until :meth:`read_on`."""
         if self._link is not None:
             self._link.hold()
 
@@ -293,6 +293,8 @@ class DurableSession:
         """
         self._unconfirmed = link
         self.pump.resume(link, peer)
+        if self.sessions.holds(self):
+            link.hold()
 
     def renew(self, credentials: VerifiedKey | VerifiedPeer) -> bool:
         """Let the session have what its key may do by now, or end it if that is less than before or cannot be kept.

@@ -281,6 +281,10 @@ class Sessions:
 
     # For the sessions to call.
 
+    def holds(self, session: DurableSession) -> bool:
+        """Tell whether nothing is read from a session, because the messages of others have not arrived completely."""
+        return session in self._held
+
     def unfinished_changed(self, session: DurableSession, size: int) -> None:
         """Count the bytes of a message that has begun to arrive at a session.
 
