@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.logger import LogEvent
+from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import failures
 from tests.server.rig import Rig, ScriptedJob, exits, job_lines
@@ -14,6 +14,7 @@ from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.endings import (
     Exited,
     JobEnd,
+    OutcomeUnknown,
     RefusalReason,
     Refused,
     Signalled,
@@ -41,7 +42,8 @@ from twisted_rsh.core.messages import (
 )
 from twisted_rsh.core.requests import JobRequest, Terminal
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.interfaces import JobRefused
+from twisted_rsh.interfaces import IJobOwner, JobRefused
+from twisted_rsh.link.framed_link import CLOSE_SECONDS
 
 STDIN, STDOUT, STDERR = Stream
 
@@ -261,6 +263,93 @@ def test_a_user_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
     for one, channel in ((client, 3), (other, 1)):
         one.say(Open(channel=channel, request=JobRequest(command="true")))
         assert Opened(channel=channel, encoding="utf-8") in one.heard()
+
+
+async def no_job() -> None:
+    """A coroutine in the place of a job."""
+
+
+@pytest.mark.parametrize("answer", [lambda: None, object, no_job], ids=["None", "an object", "a coroutine"])
+@pytest.mark.filterwarnings("ignore:coroutine 'no_job' was never awaited")
+def test_a_user_that_starts_no_job(rig: Rig, answer: Callable[[], Any], logged: list[LogEvent]) -> None:
+    """S-13: what a user object returns in the place of a job is refused, and named in the log; nothing waits for it."""
+    rig.user.start_job = lambda request, owner: answer()  # type: ignore[method-assign]
+    client = rig.log_in()
+    client.say(OPEN, Open(channel=2, request=JobRequest(shell="", timeout=1.0)))
+    assert [exit_.ending for exit_ in exits(client.heard())] == [
+        Refused(RefusalReason.RESOURCES, "an error inside the server; its log says more")
+    ] * 2
+    assert all("it has to provide IJob" in formatEvent(event) for event in failures(logged))
+    assert len(failures(logged)) == 2
+    stopped: list[object] = []
+    rig.factory.go_away("bye").addCallback(stopped.append)
+    client.exchange()
+    rig.clock.advance(CLOSE_SECONDS)
+    assert len(stopped) == 1
+
+
+def test_a_job_that_ended_before_it_was_returned(rig: Rig, logged: list[LogEvent]) -> None:
+    """A user object may return anything for a job that has ended by then."""
+
+    def start(request: JobRequest, owner: IJobOwner) -> Any:
+        owner.job_ended(JobEnd(Exited(0)))
+
+    rig.user.start_job = start  # type: ignore[method-assign]
+    client = rig.log_in()
+    client.say(OPEN)
+    assert [exit_.ending for exit_ in exits(client.heard())] == [Exited(0)]
+    assert failures(logged) == []
+
+
+def test_a_job_that_breaks_when_its_time_is_up(rig: Rig, logged: list[LogEvent]) -> None:
+    """S-13: a job that cannot be ended is given up: its client hears of it, and other jobs go on."""
+    client = rig.log_in()
+    client.say(Open(channel=1, request=JobRequest(command="true", timeout=1.0)))
+    client.say(Open(channel=2, request=JobRequest(command="true")))
+    bad, good = rig.user.jobs
+    bad.raises.add("terminate")
+    client.heard()
+    rig.clock.advance(1)
+    client.exchange()
+    unknown = OutcomeUnknown("the server could not end the job; its log says more")
+    assert [exit_.ending for exit_ in exits(client.heard())] == [unknown]
+    assert len(failures(logged)) == 1
+    bad.owner.output_received(STDOUT, b"late")
+    bad.end()
+    good.end()
+    client.exchange()
+    assert [exit_.ending for exit_ in exits(client.heard())] == [Exited(0)]
+
+
+def test_jobs_that_break_when_the_server_stops(rig: Rig, logged: list[LogEvent]) -> None:
+    """S-13: the server does not wait for a job that cannot be ended, and ends one that cannot close its output."""
+    client = rig.log_in()
+    client.say(OPEN, Open(channel=2, request=JobRequest(command="true")))
+    endless, stubborn = rig.user.jobs
+    endless.raises.add("terminate")
+    stubborn.raises.add("close_output")
+    stopped: list[object] = []
+    rig.factory.go_away("bye").addCallback(stopped.append)
+    client.exchange()
+    rig.clock.advance(CLOSE_SECONDS)
+    assert [job.names()[-1] for job in (endless, stubborn)] == ["terminate"] * 2
+    assert len(failures(logged)) == 2
+    assert stopped == []
+    stubborn.end()
+    assert len(stopped) == 1
+    assert rig.clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("name", ["close_output", "terminate"])
+def test_a_job_that_breaks_and_loses_its_link(rig: Rig, name: str) -> None:
+    """S-13: a client's CLOSE ends the job also if the job cannot close its output."""
+    client = rig.log_in()
+    client.say(OPEN)
+    (bad,) = rig.user.jobs
+    bad.raises.add(name)
+    client.say(Close(1))
+    assert bad.names()[-1] == "terminate"
+    assert client.wire.aborted()
 
 
 MESSAGES: dict[str, list[Message]] = {

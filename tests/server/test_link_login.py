@@ -212,6 +212,19 @@ def test_a_realm_that_answers_nonsense(rig: Rig, avatar: Callable[[], Any]) -> N
     assert rig.waiting == 1
 
 
+@pytest.mark.parametrize("encoding", [None, b"utf-8", "\udcff", "x" * 65])
+def test_a_user_whose_code_page_has_no_name(rig: Rig, encoding: Any, logged: list[LogEvent]) -> None:
+    """S-13: a user object whose jobs could never be answered gets no session, and is logged out again."""
+    rig.user.encoding = encoding
+    client = rig.connect()
+    client.send(frame(client.auth(rig.pin)))
+    assert client.wire.aborted()
+    assert rig.realm.logouts == 1
+    assert (rig.links, rig.waiting, len(rig.factory.sessions)) == (set(), 0, 0)
+    (event,) = failures(logged)
+    assert "the code page of a user object is" in str(event["log_failure"].value)
+
+
 @pytest.mark.parametrize("answer", [None, 7, b"somebody else"])
 def test_a_checker_that_answers_nonsense(rig: Rig, answer: object) -> None:
     """S-09: the checker's answer goes to the realm alone, and a realm that does not know the name refuses."""

@@ -214,6 +214,23 @@ def test_a_stop_waits_for_the_line_to_arrive(rig: Rig) -> None:
     assert len(stopped) == 1
 
 
+def test_a_stop_leaves_no_call_behind(rig: Rig) -> None:
+    """O-09: a job that ends behind its session leaves none of its deadlines on the reactor when the server has stopped.
+
+    Otherwise a test of an application finds the reactor unclean.
+    """
+    client = rig.log_in()
+    client.send(b"".join(map(frame, client.payloads(OPEN))))
+    (job,) = rig.user.jobs
+    client.wire.lose()
+    stopped: list[object] = []
+    rig.factory.go_away("bye").addCallback(stopped.append)
+    assert stopped == []
+    job.end()  # before its request was answered
+    assert len(stopped) == 1
+    assert rig.clock.getDelayedCalls() == []
+
+
 def test_a_stop_after_the_client_has_left(rig: Rig) -> None:
     """A link that is closing already says goodbye once, and does not hold the stop for ever."""
     client = rig.log_in()

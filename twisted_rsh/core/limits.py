@@ -23,6 +23,7 @@ __all__ = [
     "MAX_CWD_BYTES",
     "MAX_DATA_BYTES",
     "MAX_DETACH_SECONDS",
+    "MAX_ENCODING_BYTES",
     "MAX_ENVIRONMENT_NAMES",
     "MAX_ENVIRONMENT_VALUE_BYTES",
     "MAX_FRAME_BYTES",
@@ -186,6 +187,9 @@ MAX_TERMINAL_SIZE = 2**16 - 1
 
 MAX_SUBSYSTEM_BYTES = 64
 """Bytes of a subsystem's name; a name with a domain after it fits."""
+
+MAX_ENCODING_BYTES = 64
+"""Bytes of the name of a code page: three times the longest name that Python has."""
 
 MAX_TYPED_AHEAD_BYTES = 1024
 """Bytes that were typed after a command and travel with it: a password and some lines; the rest follows as input."""

@@ -44,6 +44,7 @@ from twisted_rsh.core.limits import (
     MAX_CWD_BYTES,
     MAX_DATA_BYTES,
     MAX_DETACH_SECONDS,
+    MAX_ENCODING_BYTES,
     MAX_JSON_COMMAND,
     MAX_LOGIN_FRAME_BYTES,
     MAX_NEXT_KEY_BYTES,
@@ -364,7 +365,7 @@ class Opened(JsonMessage):
     """
 
     channel: int = wire(CHANNEL)
-    encoding: str = wire(Text(64))
+    encoding: str = wire(Text(MAX_ENCODING_BYTES))
 
 
 @declare(0x23, SERVER, Phase.SESSION, sequenced=True)

@@ -16,6 +16,7 @@ from twisted_rsh.core.fields import FieldError
 from twisted_rsh.core.limits import (
     MAX_CHANNEL_ID,
     MAX_CWD_BYTES,
+    MAX_ENCODING_BYTES,
     MAX_JSON_COMMAND,
     MAX_OFFSET,
     MAX_REPLY_OUTPUT_BYTES,
@@ -28,7 +29,6 @@ from twisted_rsh.core.values import dataclass
 __all__ = ["Reply", "Run"]
 
 _NONE_GIVEN = (None,) * 6
-_MAX_ENCODING_BYTES = 64
 _MAX_CODE = 2**32 - 1
 _NO_END = (0, 0, 0, 0, 0, b"")
 _PER_SECOND = MICROSECONDS.per_second
@@ -128,7 +128,7 @@ class Reply(Message):
     def body(self) -> bytes:
         encoding = self.encoding.encode()
         code, wall, user, system, peak, folder = _NO_END if self.end is None else _numbers_of(self.end)
-        if len(encoding) > _MAX_ENCODING_BYTES or not 1 <= self.channel <= MAX_CHANNEL_ID:
+        if len(encoding) > MAX_ENCODING_BYTES or not 1 <= self.channel <= MAX_CHANNEL_ID:
             raise FieldError("a channel or the name of a code page out of its bounds")
         if len(self.stdout) + len(self.stderr) > MAX_REPLY_OUTPUT_BYTES:
             raise FieldError(f"more than {MAX_REPLY_OUTPUT_BYTES} bytes of output")
@@ -145,7 +145,7 @@ class Reply(Message):
         start = layout.size + sizes[0]
         middle = start + sizes[1]
         last = middle + sizes[2]
-        if sizes[0] > _MAX_ENCODING_BYTES or sizes[1] > MAX_CWD_BYTES or not 1 <= channel <= MAX_CHANNEL_ID:
+        if sizes[0] > MAX_ENCODING_BYTES or sizes[1] > MAX_CWD_BYTES or not 1 <= channel <= MAX_CHANNEL_ID:
             raise FieldError("a channel or a text out of its bounds")
         if last > len(body) or len(body) - middle > MAX_REPLY_OUTPUT_BYTES:
             raise FieldError("texts or output of an impossible size")

@@ -172,7 +172,7 @@ class RemoteShellFactory(Factory):
             },
         }
 
-    def go_away(self, text: str) -> Deferred[list[tuple[bool, None]]]:
+    def go_away(self, text: str) -> Deferred[None]:
         """End every session, because the server stops.
 
         :param text: one line for the clients.
@@ -180,7 +180,8 @@ class RemoteShellFactory(Factory):
         """
         self.sessions.end_all("the server stops", text)
         gone = [link.go_away() for link in list(self.links)]
-        return DeferredList([*gone, self.capacity.when_idle()])
+        # Some of the jobs have ended behind the last session.
+        return DeferredList([*gone, self.capacity.when_idle()]).addCallback(lambda _: self.sessions.rest())
 
 
 def _open_files() -> BoundUse | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ from twisted_rsh.core.requests import Disconnection, JobRequest, Keep
 from twisted_rsh.core.roles import OUTPUTS, Stream
 from twisted_rsh.core.server_session import ServerSession
 from twisted_rsh.core.shell_state import ShellState
-from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, ISuspensionListener, JobRefused
+from twisted_rsh.interfaces import IJob, IJobOwner, IShellJob, IShellUser, ISuspensionListener, JobRefused
 from twisted_rsh.log_level import leveled_log
 from twisted_rsh.server.deadlines import Deadline
 from twisted_rsh.server.job_line import MAX_LISTED_CHARACTERS, shortened, write_line
@@ -60,6 +60,11 @@ output of a command that takes it with the answer waits as long."""
 ENDS_HELD_SECONDS = 0.02
 """Seconds for which the end of a stream waits for the end of the job, which tells the same.  They mostly come together,
 and then cost one message instead of three.  A user does not notice such a delay."""
+
+_OUR_ERROR = "an error inside the server; its log says more"
+"""What a client learns of an exception that is none of its business."""
+
+_BROKEN_END = "ending a job of {account} broke the program"
 
 
 @implementer(IJobOwner, ISuspensionListener)
@@ -139,16 +144,8 @@ class ChannelJob:
             self.refuse(RefusalReason.RESOURCES, bound)
             return
         self._is_counted = True
-        try:
-            job = user.start_job(self._request, self) if shell is None else shell.start_command(self._request, self)
-        except JobRefused as refusal:
-            self.refuse(refusal.reason, refusal.text)
-            return
-        except Exception:  # noqa: BLE001 - an application's user object; its error is one job's, not the link's
-            _log.failure("starting a job for {account} broke the program", account=self._account)
-            self.refuse(RefusalReason.RESOURCES, "an error inside the server; its log says more")
-            return
-        if self._is_over:
+        job = self._begin(user, shell)
+        if job is None or self._is_over:
             return
         self._job = job
         if IShellJob.providedBy(job):
@@ -161,6 +158,26 @@ class ChannelJob:
             self._terminate()
         if has_no_input and self._job is not None:
             self._end_input(self._job)
+
+    def _begin(self, user: IShellUser, shell: IShellJob | None) -> IJob | None:
+        """Have the job started; return ``None`` if there is none, and then the request has been answered."""
+        try:
+            job = user.start_job(self._request, self) if shell is None else shell.start_command(self._request, self)
+        except JobRefused as refusal:
+            self.refuse(refusal.reason, refusal.text)
+            return None
+        except Exception:  # noqa: BLE001 - an application's user object; its error is one job's, not the link's
+            _log.failure("starting a job for {account} broke the program", account=self._account)
+            self.refuse(RefusalReason.RESOURCES, _OUR_ERROR)
+            return None
+        is_job: bool = IJob.providedBy(job)
+        if is_job or self._is_over:
+            return job
+        # Such as a coroutine.  Nobody could ever end it.
+        line = "the user object of {account} has started a {kind}, which is no job: it has to provide IJob"
+        _log.error(line, account=self._account, kind=type(job).__name__)
+        self.refuse(RefusalReason.RESOURCES, _OUR_ERROR)
+        return None
 
     def refuse(self, reason: RefusalReason, text: str) -> None:
         """Answer the request with a refusal.
@@ -473,29 +490,43 @@ class ChannelJob:
             self._job.terminate()
 
     def _abandon(self) -> None:
-        self._close_outputs()
-        self._terminate()
+        try:
+            self._close_outputs()
+        finally:  # of an application's job that breaks the rest must end all the same
+            self._terminate()
 
     def _guarded(self) -> AbstractContextManager[object]:
         # An application's job that breaks here must not keep the others.
-        return _log.failuresHandled("ending a job of {account} broke the program", account=self._account)
+        return _log.failuresHandled(_BROKEN_END, account=self._account)
+
+    def _end_guarded(self, end: Callable[[], None]) -> None:
+        """End the job.  Give it up if it breaks: otherwise its client would wait for ever, and a server that stops."""
+        try:
+            end()
+        except Exception:  # noqa: BLE001 - an application's job
+            _log.failure(_BROKEN_END, account=self._account)
+            self._cut_short = None
+            self.job_ended(JobEnd(OutcomeUnknown("the server could not end the job; its log says more")))
 
     def _grace_over(self) -> None:
         self._grace_timer = None
         self._session.sessions.turns.run(self, self._end_absent)
 
     def _end_absent(self, _until: float) -> bool:
-        with self._guarded():
-            self._terminate()
+        self._end_guarded(self._terminate)
         return False
 
     def _end_unheard(self, _until: float) -> bool:
         with self._guarded():
-            self._abandon()
+            self._close_outputs()
+        self._end_guarded(self._terminate)
         return False
 
     def _time_is_up(self) -> None:
         self._timeout_timer = None
+        self._end_guarded(self._cut_for_time)
+
+    def _cut_for_time(self) -> None:
         if self._request.timeout is not None:
             self._cut(TimedOut(self._request.timeout))
 

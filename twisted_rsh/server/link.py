@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_rsh.core.errors import ErrorCode, RemoteProtocolError
+from twisted_rsh.core.limits import MAX_ENCODING_BYTES
 from twisted_rsh.core.local_handshake import PEER_CREDENTIALS
 from twisted_rsh.core.login import LoginState, ServerLogin
 from twisted_rsh.core.messages import Auth, Resume
@@ -267,18 +268,20 @@ class ServerLink(FramedLink):
 
     def _let_in(self, user: IShellUser, logout: Callable[[], object], credentials: VerifiedKey | VerifiedPeer) -> None:
         """Begin the session of a client that the portal lets in, unless a bound is against it."""
-        # The name is an application's attribute: if it breaks, it must break before the session is counted.
-        account = f"{ascii(user.name)[1:-1]} from {self.peer}"
         sessions, policy = self.factory.sessions, credentials.policy
         problem = sessions.bound_reached(credentials.fingerprint, policy.max_sessions)
-        if problem is None and not self.is_over:
-            try:
-                runner = runner_for(user, policy, sessions)
-            except CannotLimit as error:
-                problem = str(error)
-            else:
-                self._welcome(LoggedIn(user, logout, credentials, account, runner))
-                return
+        try:
+            # An application's attributes: if they break, they must break before the session is counted.
+            account = f"{_name_of(user)} from {self.peer}"
+            runner = None if problem is not None or self.is_over else runner_for(user, policy, sessions)
+        except CannotLimit as error:
+            problem, runner = str(error), None
+        except Exception:
+            logout()
+            raise
+        if runner is not None:
+            self._welcome(LoggedIn(user, logout, credentials, account, runner))
+            return
         logout()
         if problem is not None:
             self._put_off(problem, f"{credentials.user!r} with {credentials.description}")
@@ -402,3 +405,18 @@ class ServerLink(FramedLink):
         del self._login  # an idle link needs as little as possible, and no claim follows
         self.factory.strangers.leave(self.source)
         self.write_frames([answer])
+
+
+def _name_of(user: IShellUser) -> str:
+    """Return the name of a user object for the log, and see that jobs can name its code page.
+
+    :raises ValueError: they cannot, and would never be answered.
+    """
+    encoding: object = user.encoding
+    try:
+        fits = isinstance(encoding, str) and len(encoding.encode()) <= MAX_ENCODING_BYTES
+    except UnicodeEncodeError:
+        fits = False
+    if not fits:
+        raise ValueError(f"the code page of a user object is {encoding!a:.100}, and no name of one")
+    return ascii(user.name)[1:-1]

@@ -279,6 +279,11 @@ class Sessions:
         credentials = session.login.credentials.unrestricted()
         return check_key_again(portal, credentials, self._broken).addCallback(act)
 
+    def rest(self) -> None:
+        """Leave no call of the clock behind for deadlines of jobs that have ended."""
+        self.answers.rest()
+        self.ends.rest()
+
     # For the sessions to call.
 
     def holds(self, session: DurableSession) -> bool:
@@ -346,7 +351,6 @@ class Sessions:
         if not self._of_key[key]:
             del self._of_key[key]
         if not self._sessions:
-            self.answers.rest()
-            self.ends.rest()
+            self.rest()
         if self.memory is not None:
             self.memory.session_ended()
