@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
+import gc
 import socket
 from collections.abc import Iterator, Sequence
 
 import pytest
 from twisted.internet import tcp
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import TCP4ServerEndpoint, UNIXServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import formatEvent
 
-from tests.link.wire import collecting_log
+from tests.link.wire import collecting_log, failures
 from tests.serving import asynchronous, reactor
 from twisted_rsh.limited_log import LINES_A_MINUTE
 from twisted_rsh.server import listening as listening_module
@@ -102,6 +104,26 @@ async def test_other_endpoints(tmp_path: object) -> None:
     ports = await listening([], 0, UNIXServerEndpoint(reactor, f"{tmp_path}/s"))
     assert [tcp_port_of(port) for port in ports] == [None]
     await stop_listening(ports)
+
+
+class Stuck:
+    """A port that cannot be closed."""
+
+    def stopListening(self) -> Deferred[None]:
+        """Fail."""
+        return fail(LookupError("a mistake of the application"))
+
+
+@asynchronous
+async def test_a_port_that_does_not_stop() -> None:
+    """A port of an application that fails to stop is in the log, and the others are waited for."""
+    before = len(reactor.getReaders())
+    ports = await listening(["127.0.0.1"], 0)
+    with collecting_log() as events:
+        await stop_listening([Stuck(), *ports])  # type: ignore[list-item]  # an application's
+        gc.collect()
+    assert len(reactor.getReaders()) == before
+    assert [event["log_failure"].type for event in failures(events)] == [LookupError]
 
 
 def test_a_machine_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:

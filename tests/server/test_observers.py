@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from twisted.cred.portal import Portal
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import TimeoutError as OutOfTime
 from twisted.internet.defer import fail
 from twisted.logger import LogEvent
 from zope.interface import implementer
@@ -11,13 +15,15 @@ from zope.interface import implementer
 from tests.link.wire import client_key, failures, frame
 from tests.server.resuming import Resumer
 from tests.server.rig import NO_RESUME, Rig, exits, shell_of
-from tests.serving import Serving, asynchronous
+from tests.serving import Serving, asynchronous, reactor
 from twisted_rsh.core.endings import Exited, RefusalReason, Refused, Signalled
 from twisted_rsh.core.messages import Data, Exit, Goodbye, Open
 from twisted_rsh.core.requests import JobRequest, Keep
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.interfaces import IServerObserver, JobRefused
+from twisted_rsh.execution.account import Account
+from twisted_rsh.interfaces import IJobOwner, IServerObserver, JobRefused
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
+from twisted_rsh.server.portal import SingleUserRealm
 from twisted_rsh.server_events import (
     JobBegan,
     JobFinished,
@@ -32,6 +38,8 @@ from twisted_rsh.server_events import (
     SessionEnded,
     SessionResumed,
 )
+from twisted_rsh.testing import ScriptedJob, ScriptedUser
+from twisted_rsh.trust.cred import AuthorizedKeysChecker
 from twisted_rsh.trust.home import ConfigFolders
 
 OPEN = Open(channel=1, request=JobRequest(command="true"))
@@ -258,6 +266,44 @@ def test_no_observers() -> None:
     rig = Rig()
     assert rig.factory.observers is None
     assert rig.factory.sessions.observers is None
+
+
+class Stubborn(ScriptedJob):
+    """A job that ends when the test says so, and not before."""
+
+    def terminate(self) -> None:
+        """Go on."""
+
+
+class StubbornUser(ScriptedUser):
+    """A user with such jobs."""
+
+    def start_command(self, request: JobRequest, owner: IJobOwner) -> ScriptedJob:
+        """Start one."""
+        self.jobs.append(Stubborn(request, owner))
+        return self.jobs[-1]
+
+
+@asynchronous
+async def test_a_service_whose_stop_is_not_waited_for(config: ConfigFolders) -> None:
+    """All has ended when the last job has, and not when somebody has lost patience; it is told once."""
+    recorder, user = Recorder(), StubbornUser()
+    account = Account.current(os.environ)
+    portal = Portal(SingleUserRealm(user), [AuthorizedKeysChecker(config, account.name)])
+    serving = Serving(config, portal, observers=[recorder])
+    await serving.start()
+    connection = await serving.connect()
+    await connection.start("by hand").when_started()
+    impatient = serving.service.stopService().addTimeout(0.01, reactor)
+    with pytest.raises(OutOfTime):
+        await impatient
+    assert "ServerStopped" not in recorder.names()
+    stops = [serving.service.stopService() for _ in range(2)]
+    user.jobs[0].end()
+    for stop in stops:
+        await stop
+    await serving.stop()
+    assert recorder.names().count("ServerStopped") == 1
 
 
 @asynchronous

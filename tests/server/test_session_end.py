@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
+from twisted.internet.defer import CancelledError
 from twisted.internet.error import ConnectionDone
 from twisted.logger import LogEvent, formatEvent
 
@@ -229,6 +232,28 @@ def test_a_stop_leaves_no_call_behind(rig: Rig) -> None:
     job.end()  # before its request was answered
     assert len(stopped) == 1
     assert rig.clock.getDelayedCalls() == []
+
+
+def test_a_stop_that_nobody_waits_for(rig: Rig, logged: list[LogEvent]) -> None:
+    """A stop whose Deferred is cancelled fails as such, and is no error in the log; another one waits again."""
+    client = rig.log_in()
+    client.say(OPEN)
+    (job,) = rig.user.jobs
+    outcomes: list[object] = []
+    for _ in range(2):
+        waiting = rig.factory.go_away("bye")
+        waiting.addErrback(lambda failure: outcomes.append(failure.type))
+        waiting.cancel()
+        del waiting
+    client.exchange()
+    assert outcomes == [CancelledError] * 2
+    rig.factory.go_away("bye").addCallback(outcomes.append)
+    job.end()
+    gc.collect()
+    assert outcomes == [CancelledError] * 2
+    rig.clock.advance(CLOSE_SECONDS)
+    assert outcomes == [CancelledError, CancelledError, None]
+    assert failures(logged) == []
 
 
 def test_a_stop_after_the_client_has_left(rig: Rig) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import cast
 
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -177,11 +177,17 @@ class RemoteShellFactory(Factory):
 
         :param text: one line for the clients.
         :returns: fires when every connection is gone and the last job has ended, also of clients that left before.
+            Cancelling it changes nothing but that nobody waits.
         """
+
+        async def wait() -> None:
+            for end in (*gone, self.capacity.when_idle()):
+                await end
+            self.sessions.rest()  # some of the jobs have ended behind the last session
+
         self.sessions.end_all("the server stops", text)
         gone = [link.go_away() for link in list(self.links)]
-        # Some of the jobs have ended behind the last session.
-        return DeferredList([*gone, self.capacity.when_idle()]).addCallback(lambda _: self.sessions.rest())
+        return Deferred.fromCoroutine(wait())
 
 
 def _open_files() -> BoundUse | None:

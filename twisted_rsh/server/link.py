@@ -129,7 +129,7 @@ class ServerLink(FramedLink):
         if self._session is None:
             self.close()
             return succeed(None)
-        if self._farewell is None:
+        if self._farewell is None or self._farewell.called:  # nobody waits for that any more
             self._farewell = Deferred()
         return self._farewell
 

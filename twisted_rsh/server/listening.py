@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import cast
 
 from twisted.internet import tcp
-from twisted.internet.defer import DeferredList, maybeDeferred
+from twisted.internet.defer import CancelledError, maybeDeferred
 from twisted.internet.endpoints import TCP4ServerEndpoint, TCP6ServerEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP, IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
+from twisted.python.failure import Failure
 
 from twisted_rsh.limited_log import RateLimitedLog
+from twisted_rsh.log_level import leveled_log
 
 __all__ = [
     "check_interfaces",
@@ -23,6 +25,8 @@ __all__ = [
     "stop_listening",
     "tcp_port_of",
 ]
+
+_log = Logger(namespace=__name__, observer=leveled_log)
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_6 = "::1"
@@ -105,8 +109,15 @@ async def listen_on_all(
 
 
 async def stop_listening(ports: Sequence[IListeningPort]) -> None:
-    """Stop listening on some ports, and wait until all have stopped."""
-    await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+    """Stop listening on some ports, and wait until all have stopped.  One that does not stop is logged."""
+    for stopping in [maybeDeferred(port.stopListening).addErrback(_log_failure) for port in ports]:
+        await stopping
+
+
+def _log_failure(failure: Failure) -> None:
+    if failure.check(CancelledError):
+        failure.raiseException()
+    _log.failure("a port of the server does not stop", failure)  # such as one of an application
 
 
 def _quiet(port: IListeningPort) -> IListeningPort:

@@ -95,6 +95,7 @@ class RemoteShellService(Service):
         self._controls: list[IListeningPort] = []
         self._listening: Deferred[list[IListeningPort]] | None = None
         self._failure: Failure | None = None
+        self._has_served = False  # since the observers last heard of a stop
 
     @property
     def fingerprint(self) -> str:
@@ -240,6 +241,7 @@ class RemoteShellService(Service):
         )
         for warning in warnings_about(ports):
             self.warn(warning)
+        self._has_served = True
         self._report(
             ServerStarted(
                 instance=self.instance_id,
@@ -283,7 +285,8 @@ class RemoteShellService(Service):
         controls, self._controls = self._controls, []
         await stop_listening([*ports, *controls])
         await self._factory.go_away("the server is stopping")
-        if ports:
+        if self._has_served:
+            self._has_served = False
             self._report(ServerStopped())
 
     def _report(self, event: ServerEvent) -> None:
