@@ -87,7 +87,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format, and the columns and the names of the documentation."""
-    session.install("ruff")
+    session.install("ruff", ".")  # the check of the names imports the package
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("python", "docs/check_columns.py")
