@@ -71,9 +71,10 @@ LAYERS = {
     "files": {"files"},
     # The programs: nothing imports them.
     "starting": set(),  # it names the programs, and imports each when it is started
-    "manage": {"manage", "server", "clock", "trust", "core"},
+    "printing": set(),  # what these two print
+    "manage": {"manage", "printing", "server", "clock", "trust", "core"},
     "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
-    "trshctl.__main__": {"", "trshctl", "cli", "client", "clock", "trust", "core"},  # as below
+    "trshctl.__main__": {"", "trshctl", "printing", "cli", "client", "clock", "trust", "core"},  # as below
     "server.__main__": {"tap", "server"},
     "cli.__main__": {"", "cli", "client", "trust", "core"},  # the package itself has the version
     "client.__main__": {"starting"},

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.task import react
@@ -27,10 +26,12 @@ from twisted_rsh.manage.status import (
     MAX_WATCH_SECONDS,
     MIN_WATCH_SECONDS,
     StatusOptions,
+    UnwritableOutput,
     show_status,
     watch_status,
 )
 from twisted_rsh.manage.status_table import SHOWN_KEY, duration, place, safe
+from twisted_rsh.printing import drop_stdout, print_text
 from twisted_rsh.server.control import EndSession
 from twisted_rsh.server.control_client import (
     Problem,
@@ -177,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             if isinstance(options, SessionOptions):
                 text = await manage_sessions(reactor, options)
             elif isinstance(options, StatusOptions) and options.watch is not None:
-                await watch_status(reactor, options, sys.stdout)
+                await _watch(reactor, options)
                 return
             elif isinstance(options, StatusOptions):
                 text = await show_status(reactor, options)
@@ -190,17 +191,25 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         except Error as problem:
             _complain(str(problem))
             raise SystemExit(FAILURE_STATUS) from None
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        fault = print_text(text)
+        if fault is not None:
+            _complain(fault)
+            raise SystemExit(FAILURE_STATUS)
 
-    async def run_while_read(reactor: Any) -> None:
-        try:
-            await run(reactor)
-        except BrokenPipeError:
-            # Python writes what is left when it ends, and would complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    react(run)
 
-    react(run_while_read)
+
+async def _watch(reactor: Any, options: StatusOptions) -> None:
+    output: TextIO | None = sys.stdout
+    if output is None:  # closed: no process will read it
+        return
+    try:
+        await watch_status(reactor, options, output)
+    except BrokenPipeError:
+        drop_stdout()
+    except UnwritableOutput:
+        drop_stdout()
+        raise
 
 
 async def manage_sessions(reactor: Any, options: SessionOptions) -> str:

@@ -29,6 +29,7 @@ __all__ = [
     "MIN_WATCH_SECONDS",
     "STATUS_VERSION",
     "StatusOptions",
+    "UnwritableOutput",
     "collect_status",
     "show_status",
     "watch_status",
@@ -116,6 +117,7 @@ async def watch_status(reactor: Any, options: StatusOptions, output: TextIO) -> 
     :param options: the options, with `watch`.
     :param output: where to write.
     :raises BrokenPipeError: no process reads the output any more.
+    :raises UnwritableOutput: the output cannot be written, as on a full disk.
     :raises Problem: as for :func:`collect_status`, at the first look; a later one shows the line instead, with
         ``--json`` as the member ``problem``.
     """
@@ -143,6 +145,10 @@ async def _look(reactor: Any, options: StatusOptions) -> list[str]:
 
 def _has_screen(output: TextIO) -> bool:
     return output.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
+
+
+class UnwritableOutput(Problem):
+    """What the program prints cannot be written; ``str()`` is one line that says why."""
 
 
 class _Watch:
@@ -176,7 +182,7 @@ class _Watch:
             for number, handler in before.items():
                 signal.signal(number, handler)
             if self._on_screen:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, UnwritableOutput):
                     self.write(_LEAVE_SCREEN)
 
     def show(self, lines: list[str]) -> None:
@@ -190,8 +196,13 @@ class _Watch:
 
     def write(self, text: str) -> None:
         """Write, at once."""
-        self._output.write(text)
-        self._output.flush()
+        try:
+            self._output.write(text)
+            self._output.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise UnwritableOutput(f"cannot write stdout: {error.strerror}") from None
 
     async def ended(self, seconds: float) -> bool:
         """Wait that long, or until a signal ends the program; tell whether one has."""

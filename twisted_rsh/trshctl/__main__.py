@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Sequence
@@ -18,6 +17,7 @@ from twisted_rsh.cli.reaching import describe_problem
 from twisted_rsh.client.status import printable
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
+from twisted_rsh.printing import print_text
 from twisted_rsh.trshctl.answer import Answer
 from twisted_rsh.trshctl.enrolling import enroll, enroll_by_invitation, enroll_over_ssh, reaching_words, show_key
 from twisted_rsh.trshctl.known import check_known, forget_known, list_known
@@ -246,15 +246,11 @@ def _run(work: Work) -> int:
 
 
 def _print(text: str) -> int:
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes stdout at its end
-    except OSError as error:
-        _complain(f"cannot write stdout: {error.strerror}")
-        return FAILURE_STATUS
-    return 0
+    fault = print_text(text)
+    if fault is None:
+        return 0
+    _complain(fault)
+    return FAILURE_STATUS
 
 
 def _complain(text: str) -> None:
