@@ -176,6 +176,31 @@ def test_log_file(server: ServerProcess, tmp_path: Path) -> None:
 
 
 @real
+def test_log_file_that_takes_nothing(server: ServerProcess) -> None:
+    """What the file of ``-E`` cannot take is lost: the client ends, with the status that it has anyway."""
+    for words, status in (
+        (("-oProxyCommand=false", HOST, "true"), 255),
+        (("-v", HOST, "exit 3"), 3),
+        ((HOST, "kill -TERM $$"), 143),
+        (("--hosts", HOST, "exit 3"), 3),
+    ):
+        done = server.run("-E", "/dev/full", *words)
+        assert done.returncode == status, (words, done.stderr)
+        assert b"No space" not in done.stderr
+
+
+@real
+def test_log_file_is_private(server: ServerProcess, tmp_path: Path) -> None:
+    """A file that ``-E`` makes is its user's alone, as with ``ssh``; one that exists keeps its mode."""
+    log = tmp_path / "log"
+    assert server.run("-E", str(log), HOST, "exit 255").returncode == 254
+    assert log.stat().st_mode & 0o777 == 0o600
+    log.chmod(0o644)
+    assert server.run("-E", str(log), HOST, "exit 255").returncode == 254
+    assert (log.stat().st_mode & 0o777, log.read_text().count("\n")) == (0o644, 2)
+
+
+@real
 def test_background(server: ServerProcess, tmp_path: Path) -> None:
     """``-f`` returns with 0 after the login; the command goes on, has no input, and writes where the client did."""
     fifo = tmp_path / "fifo"

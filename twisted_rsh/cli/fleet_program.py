@@ -24,6 +24,7 @@ from twisted_rsh.cli.fleet_outputs import (
     host_status,
     host_text,
 )
+from twisted_rsh.cli.log_file import open_log_file
 from twisted_rsh.cli.options import ClientOptions
 from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.program import ForwardedSignals, begin_logging, job_request
@@ -68,7 +69,7 @@ def run_fleet(reactor: Any, options: FleetOptions) -> int:
         log_file = None
         path = options.common.log_file
         if path is not None:
-            log_file = ending.enter_context(open(path, "a", 1, "utf-8", "backslashreplace"))
+            log_file = ending.enter_context(open_log_file(path))
         return FleetProgram(reactor, options, log_file).run()
 
 

@@ -109,7 +109,9 @@ def run_client(reactor: Any, options: ClientOptions, launch: Launch | None = Non
     with contextlib.ExitStack() as ending:
         log_file = None
         if options.log_file is not None:
-            log_file = ending.enter_context(open(options.log_file, "a", 1, "utf-8", "backslashreplace"))
+            from twisted_rsh.cli.log_file import open_log_file  # only here: few command lines name one
+
+            log_file = ending.enter_context(open_log_file(options.log_file))
         outputs = outputs_class(reactor, options.encoding, options.quiet, style, log=log_file, silent=options.silent)
         foreground = Foreground(reactor, outputs, has_prompt=is_console, escape=options.escape_character)
         # The descriptors are let go, and whatever went wrong, a terminal that was lent is given back.
