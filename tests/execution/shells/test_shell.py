@@ -124,6 +124,24 @@ async def test_input(rig: ShellRig) -> None:
 
 
 @asynchronous
+async def test_input_opened_again(rig: ShellRig) -> None:
+    """A program that opens its input by name when it has ended finds the end, and what is unread before it."""
+    if rig.shell.process.feed is not None:
+        return  # a terminal has no end
+    owner = await rig.run("while read -r x; do echo $x; done; cat /dev/stdin; cat </dev/stdin; echo end", b"one\n")
+    assert owner.stdout == b"one\nend\n"
+    command, owner = rig.begin(
+        "read -r x; read -r y </dev/fd/0; echo $x $y; while [ ! -e ended ]; do :; done; cat /dev/fd/0"
+    )
+    command.write_input(b"one\ntwo\nthree\n")
+    await owner.more_output(0)
+    command.end_input()
+    (rig.home / "ended").touch()
+    await owner.finished()
+    assert owner.stdout == b"one two\nthree\n"
+
+
+@asynchronous
 async def test_unread_input(rig: ShellRig) -> None:
     """A command that ends with unread input closes its input, and the undelivered rest is dropped."""
     if rig.shell.process.feed is not None:

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from twisted_rsh.execution.shells.shell import ShellJob
 
 __all__ = [
+    "ADMISSION_SECONDS",
     "ASIDE_LOOK_SECONDS",
     "BROKEN_SECONDS",
+    "MAX_ADMISSION_SECONDS",
     "STEP_SECONDS",
     "CommandFifo",
     "ShellCommand",
@@ -44,6 +46,12 @@ ASIDE_LOOK_SECONDS = 0.02
 
 _ASIDE_LOOKS = 50
 
+ADMISSION_SECONDS = 0.005
+"""Seconds from the end of a command's input until processes that wait to open it are let through the first time."""
+
+MAX_ADMISSION_SECONDS = 0.2
+"""Seconds between two of these times, at most."""
+
 _LADDER = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
 """The steps of ending a command; one step later the shell itself is killed."""
 
@@ -57,7 +65,10 @@ class CommandFifo:
     The server keeps a reading end itself until the shell has one: without a reader the writing end could not be opened
     without waiting.
 
-    :param reactor: watches the writing end.
+    A process of the command may open it once more, as ``/dev/stdin``.  Behind the end of the input that waits for a
+    writer, unlike with a pipe.  So the server then opens the writing end every now and then, and closes it at once.
+
+    :param reactor: watches the writing end, and calls later.
     :param folder: the folder to make it in.
     :param command: told how many bytes the FIFO took, and once that it is closed.
     :ivar path: absolute path of the FIFO.
@@ -74,11 +85,13 @@ class CommandFifo:
             writer = above_child_fds(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
             self.identity = file_identity(os.fstat(self._reader))
             on_failure.pop_all()
+        self._reactor = reactor
         self._pipe = InputPipe(reactor, writer, 0, command, command)
         self._has_ended = False
+        self._admission: IDelayedCall | None = None
 
     def begun(self) -> None:
-        """Remove the name, now that the shell has opened the FIFO, and watch for its readers to go away."""
+        """Leave the FIFO to the shell, which has opened it, and watch for its readers to go away."""
         self._release()
         self._pipe.watch()
         if self._has_ended:
@@ -94,17 +107,32 @@ class CommandFifo:
         if self._reader < 0:
             self._pipe.end()
 
+    def admit(self, delay: float = ADMISSION_SECONDS) -> None:
+        """Let processes that open the FIFO find its end, until :meth:`close`.
+
+        :param delay: seconds until the first time; each further time comes after twice as long.
+        """
+        self._admission = self._reactor.callLater(delay, self._admit, delay)
+
+    def _admit(self, delay: float) -> None:
+        with contextlib.suppress(OSError):  # ENXIO: nobody has it open
+            os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        self.admit(min(2 * delay, MAX_ADMISSION_SECONDS))
+
     def close(self) -> None:
-        """Close our ends now and drop the queued bytes."""
+        """Close our ends now, drop the queued bytes, and remove the name."""
+        if self._admission is not None:
+            self._admission.cancel()
+            self._admission = None
         self._release()
         self._pipe.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
 
     def _release(self) -> None:
         if self._reader >= 0:
             os.close(self._reader)
             self._reader = -1
-            with contextlib.suppress(OSError):
-                os.unlink(self.path)
 
 
 class ShellOutput:
@@ -337,6 +365,8 @@ class ShellCommand:
 
         :param childFD: 0, the only pipe of a command.
         """
+        if not self._is_over and self._fifo is not None:
+            self._fifo.admit()
         if not self._is_over and (self._unconsumed or not self._input_ended):
             self._input_lost = True
             self.owner.input_closed()
