@@ -22,7 +22,6 @@ from twisted_rsh.execution.shells.bash_text import (
     Way,
     is_nothing,
     is_plainly_complete,
-    noticed_names,
     traits_of,
     way_of,
 )
@@ -94,14 +93,18 @@ def test_ways() -> None:
     assert way(b"sleep 1 &") == way(b"exit 3") == way(b'eval "$x"') == way(b"a\nb") == Way(in_file=True)
     assert way(b"(exit 3)") == way(b"a && b >&2") == Way()
     assert way(b"exec 10>f") == way(b"exec {n}>f") == way(b"exec 3>&-") == Way(takes_input=True)
+    assert way(b"exec $n>f") == way(b"exec ${n}>f") == Way(takes_input=True)
     assert way(b"sleep 1 &", flags=b"x") == way(b"sleep 1 &", is_watched=True) == way(b"return 3") == Way()
     assert way(b"set -o vi") == Way()
     assert way(b'set -o vi; eval "$x"') == Way(in_file=True, edits=True)
     assert way(b"x" * MAX_TYPED_BYTES) == Way()
     assert way(b"x" * (MAX_TYPED_BYTES + 1)) == Way(in_file=True)
-    names = noticed_names(b"die() { exit 3; }")
+    names = traits_of(b"die() { exit 3; }").noticed
     assert names == {b"die"}
     assert way_of(b"die now", flags=b"", is_watched=False, noticed=names) == Way(in_file=True)
+    names = traits_of(b"swap() { exec 10<&0; }").takers
+    assert names == {b"swap"}
+    assert way_of(b"swap", flags=b"", is_watched=False, takers=names) == Way(takes_input=True)
 
 
 @pytest.mark.parametrize("text", [": ${x?}", ": ${x:?no}", ": ${a[1]?no}", ": ${@?no}", "set -eu", "set -o nounset"])
@@ -110,6 +113,7 @@ def test_what_may_stop(text: str) -> None:
     assert traits_of(text.encode()).may_stop
     assert way_of(b"a\nb", flags=b"", is_watched=False, may_stop=True) == Way()
     assert way_of(b"eval a\nb", flags=b"", is_watched=False, may_stop=True) == Way(in_file=True)
+    assert way_of(b"a &", flags=b"", is_watched=False, may_stop=True) == Way(in_file=True, is_group=True)
 
 
 @pytest.mark.parametrize("text", ["echo ${x:-?}", "echo ${a[@]}", "echo ${#a}", "[ $x ] ? y", "set -- u", "set +u"])
@@ -197,6 +201,9 @@ async def test_nothing_to_see(rig: ShellRig) -> None:
     assert await outputs(rig, "trap 'echo \"D $BASH_COMMAND\"' DEBUG", "echo a", "trap - DEBUG") == [
         "", "D echo a\na\n", "D trap - DEBUG\n"
     ]  # fmt: skip
+    await rig.run("trap 'echo E' ERR")
+    failing = "true\n(exit 3) | sh -c 'exit 4'"
+    assert await outputs(rig, failing, "echo ${PIPESTATUS[*]} $?", "trap - ERR") == ["E\n", "3 4 4\n", ""]
     assert await outputs(rig, "set -o history", "echo h", "history") == ["", "h\n", "    1  echo h\n    2  history\n"]
 
 

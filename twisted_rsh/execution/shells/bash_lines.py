@@ -1,7 +1,8 @@
-"""What the server has bash run for itself: the hook at the prompt, reports, start-up, and what puts values back.
+r"""What the server has bash run for itself: the hook at the prompt, reports, start-up, and what puts values back.
 
 None of it has a simple command where bash could trace it or trap it, and each line may stand in a text of the user's
-without changing what the text sees.  :mod:`~.bash_talk` tells when which of them is sent.
+without changing what the text sees.  :mod:`~.bash_talk` tells when which of them is sent.  ``\builtin`` and
+``\command`` keep functions and aliases of the user's out of them.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PROMPTS = (b"PS1", b"PS2")
 KEEPS = b"keeps"
 """In the report of a prompt: a variable is about to be kept apart, and a report of that follows."""
 
-EDIT_AGAIN = b"\nif [[ -o vi ]]; then set -o vi; elif [[ -o emacs ]]; then set -o emacs; fi"
+EDIT_AGAIN = b"\nif [[ -o vi ]]; then \\builtin set -o vi; elif [[ -o emacs ]]; then \\builtin set -o emacs; fi"
 """Has bash act on line editing that a text has switched."""
 
 FORGET = b"{ ( for _ in; do :; done ) || :; } 2>/dev/null\n"
@@ -51,10 +52,13 @@ and can be interrupted; no trap or trace meets the line.  What bash says of the 
 """
 
 _NOTHING = b"if for _ in; do :; done 2>%b </dev/null/%b; then :; fi"
-_WORDS = b'"%b:$?:$-:$SHELLOPTS:${LINENO-}:E"'
-_LAST_WORDS = b'"T:$?:$-:${PIPESTATUS[*]}/${_:0:%d}:0:E"' % MAX_LAST_WORD
-_CARRIED = b"/${PIPESTATUS[*]}/${_:+${_:0:%d}}" % MAX_LAST_WORD
-"""What the report of a prompt has after the options where a command of the server's goes before each text."""
+_NUMBER = b"${LINENO+$LINENO${LINENO@a}}"
+"""The number of the line, and after it the letters of the variable's attributes."""
+_CARRIED = b"/${#PIPESTATUS[@]}/${PIPESTATUS[*]@Q}/${_:+${_:0:%d}}" % MAX_LAST_WORD
+"""What the report of a prompt has after the options where a command of the server's goes before each text.
+
+Each status is quoted, as ``IFS`` decides what stands between two of them.
+"""
 _KEPT = b"__twisted_rsh_"
 _GIVEN = _KEPT + b"given"
 _GIVE_BACK = b'"${%b:+${BASH_ALIASES[${%b:=$%b}]-}}"'
@@ -70,9 +74,11 @@ class BashLines:
     :param reports: the path of the FIFO that it reports to.
     :param now: the path of the file of commands that it runs at its next prompt, if the file is there.
     :param prompt: the path of the file that has :meth:`prompt_file`.
+    :param end: the word that ends a report (:class:`~.bash_reports.BashReports`).
     """
 
-    def __init__(self, reports: bytes, now: bytes, prompt: bytes) -> None:
+    def __init__(self, reports: bytes, now: bytes, prompt: bytes, end: bytes) -> None:
+        self._end = end
         self._reports = quoted(reports)
         self._now = quoted(now)
         self._prompt = quoted(prompt)
@@ -82,7 +88,12 @@ class BashLines:
 
         :param kind: see :class:`~.bash_reports.BashReport`.
         """
-        return _NOTHING % (self._reports, _LAST_WORDS if kind == b"T" else _WORDS % kind)
+        return _NOTHING % (self._reports, self._words(kind))
+
+    def _words(self, kind: bytes, carried: bytes = b"") -> bytes:
+        if kind == b"T":
+            return b'"T:$?:$-:%b:0:%b"' % (_CARRIED, self._end)
+        return b'"%b:$?:$-:$SHELLOPTS%b:%b:%b"' % (kind, carried, _NUMBER, self._end)
 
     def hooks(self, *, carries: bool) -> bytes:
         """Return the assignment that makes bash report, and run the server's files, at each prompt.
@@ -90,12 +101,12 @@ class BashLines:
         :param carries: whether the report has ``PIPESTATUS`` and ``$_``.
         """
         to_keep = (*PROMPTS, _GIVEN)
-        options = b"$SHELLOPTS" + b"".join(b"${%b:+:%b}" % (name, KEEPS) for name in to_keep)
-        words = (_WORDS % b"P").replace(b"$SHELLOPTS", options + (_CARRIED if carries else b""))
+        kept = b"".join(b"${%b:+:%b}" % (name, KEEPS) for name in to_keep)
+        words = self._words(b"P", kept + (_CARRIED if carries else b""))
         report = (_NOTHING % (self._reports, words)).removesuffix(b"fi")
-        run = b"elif %b 2>/dev/null <%b; then . %b; fi" % (_EMPTY_LOOP, self._now, self._now)
+        run = b"elif %b 2>/dev/null <%b; then \\builtin . %b; fi" % (_EMPTY_LOOP, self._now, self._now)
         any_of_them = b"".join(b"${%b:+1}" % name for name in to_keep)
-        keep = b"for _ in %b; do . %b; %b; done 2>/dev/null" % (any_of_them, self._prompt, self.report(b"K"))
+        keep = b"for _ in %b; do \\builtin . %b; %b; done 2>/dev/null" % (any_of_them, self._prompt, self.report(b"K"))
         return b"PROMPT_COMMAND[9999]=" + quoted(b"%b%b; %b" % (report, run, keep))
 
     def prompt_file(self) -> bytes:
@@ -135,8 +146,8 @@ class BashLines:
         :param number: which question the report answers; it stands where other reports have the number of the line.
         :param carries: see :meth:`hooks`.
         """
-        editing = b"[[ -o vi ]] && set -o vi; [[ -o emacs ]] && set -o emacs"
-        answer = self.report(b"Q").replace(b"${LINENO-}", b"%d" % number)
+        editing = b"[[ -o vi ]] && \\builtin set -o vi; [[ -o emacs ]] && \\builtin set -o emacs"
+        answer = self.report(b"Q").replace(_NUMBER, b"%d" % number)
         return b"%b; { %b; %b; } 2>/dev/null\n" % (answer, editing, self.hooks(carries=carries))
 
     def aside(self, text_path: bytes, source: bytes) -> bytes:
@@ -147,16 +158,16 @@ class BashLines:
         """
         # The file empties itself, so that no interrupt makes bash run it once more.
         words = (self._now, self.report(b"B"), quoted(text_path), quoted(source), self.report(b"A"), self.report(b"A"))
-        return b">|%b; if ( %b; . %b ) <%b; then %b; else %b; fi\n" % words
+        return b">|%b; if ( %b; \\builtin . %b ) <%b; then %b; else %b; fi\n" % words
 
-    def source(self, path: bytes, last_line: int, kept: Iterable[bytes]) -> bytes:
+    def source(self, path: bytes, last_line: int | None, kept: Iterable[bytes]) -> bytes:
         """Return the word that names the input of a text.
 
         :param path: the input.
-        :param last_line: the number of the text's last line.
+        :param last_line: the number of the text's last line; ``None`` if the lines cannot be counted.
         :param kept: the prompts that are kept apart, which the text is to find.
         """
-        word = quoted(path) + _COUNT % last_line
+        word = quoted(path) + (b"" if last_line is None else _COUNT % last_line)
         given = b"".join(_GIVE_BACK % (_KEPT + name, name, _KEPT + name) for name in sorted(kept))
         return word + given + b'"${BASH_ALIASES[${%b:=1}]-}"' % _GIVEN if given else word
 
@@ -167,16 +178,16 @@ class BashLines:
 
 def pipeline(parts: Iterable[bytes]) -> bytes:
     """Return a pipeline that leaves these statuses in ``PIPESTATUS``."""
-    return b" | ".join(b"(exit %b)" % part for part in parts)
+    return b" | ".join(b"(\\builtin exit %b)" % part for part in parts)
 
 
 def status_put_back(status: int) -> bytes:
     """Return what leaves a status in ``$?``; no ``set -e`` or trap takes it for a failure."""
-    return b"{ (exit %d) && :; } 2>/dev/null; " % status
+    return b"{ (\\builtin exit %d) && \\builtin :; } 2>/dev/null; " % status
 
 
 def last_word_put_back(word: bytes) -> bytes:
     """Return what leaves a word in ``$_``; its status is 0."""
     # On one line, also while bash edits its lines.
     plain = quoted(word) if re.search(rb"[^ -~]", word) is None else b"$'%b'" % b"".join(b"\\%03o" % c for c in word)
-    return b"{ : %b; } 2>/dev/null; " % plain
+    return b"{ \\builtin : %b; } 2>/dev/null; " % plain

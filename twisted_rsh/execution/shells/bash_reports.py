@@ -1,8 +1,9 @@
 """The reports that bash writes at its prompts: messages of redirections that cannot succeed.
 
-A report stands after a path below ``/dev/null/``, where nothing can be, and ends with ``E``::
+A report stands after a path below ``/dev/null/``, where nothing can be.  It ends with a word of this shell's own, so
+that no text has it by chance::
 
-    /dev/null/KIND:STATUS:FLAGS:OPTIONS:LINE:E
+    /dev/null/KIND:STATUS:FLAGS:OPTIONS:LINE:END
 
 What bash writes around it, its name and the reason, is skipped.
 """
@@ -20,7 +21,7 @@ __all__ = ["MAX_REPORT_BYTES", "BashReport", "BashReports"]
 MAX_REPORT_BYTES = 64 * 1024
 """Bytes of the reports that are not whole; one report has some 200."""
 
-_REPORT = re.compile(rb"/dev/null/([PQATBDK]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*):E", re.DOTALL)
+_REPORT = rb"/dev/null/([PQATBDK]|PS[12]):(\d+):([^:\n]*):(.{0,4096}?):(\d*)([A-Za-z]*):%b"
 _REPORT_BEGIN = b"/dev/null/"
 
 
@@ -32,7 +33,8 @@ class BashReport(NamedTuple):
     :ivar status: ``$?``, 0 to 255.
     :ivar flags: ``$-``.
     :ivar options: ``$SHELLOPTS`` and what is carried after it; in a ``T``, ``PIPESTATUS`` and ``$_``.
-    :ivar line: ``$LINENO``, empty where it is unset; in a ``Q`` the number of the question.
+    :ivar line: ``$LINENO``, empty where it is unset or readonly; in a ``Q`` the number of the question.
+    :ivar counts: whether the number of the line can be set.
     """
 
     kind: bytes
@@ -40,12 +42,17 @@ class BashReport(NamedTuple):
     flags: bytes
     options: bytes
     line: bytes
+    counts: bool
 
 
 class BashReports:
-    """Finds the reports in what bash writes."""
+    """Finds the reports in what bash writes.
 
-    def __init__(self) -> None:
+    :param end: the word that ends each report.
+    """
+
+    def __init__(self, end: bytes) -> None:
+        self._report = re.compile(_REPORT % re.escape(end), re.DOTALL)
         self._held = b""
 
     def take(self, data: bytes) -> Iterator[BashReport]:
@@ -54,12 +61,13 @@ class BashReports:
         :raises GarbledReport: there is something that is no report.
         """
         self._held += data
-        while found := _REPORT.search(self._held):
+        while found := self._report.search(self._held):
             self._held = self._held[found.end() :]
-            kind, status, flags, options, line = found.groups()
+            kind, status, flags, options, line, attributes = found.groups()
             if int(status) > 255:
                 raise GarbledReport
-            yield BashReport(kind, int(status), flags, options, line)
+            counts = b"r" not in attributes
+            yield BashReport(kind, int(status), flags, options, line if counts else b"", counts)
         begin = self._held.find(_REPORT_BEGIN)
         if begin >= 0:
             self._held = self._held[begin:]

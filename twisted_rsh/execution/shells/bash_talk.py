@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections import OrderedDict
 from collections.abc import Callable
@@ -134,14 +135,15 @@ class BashTalk:
         self._parts: tuple[bytes, ...] = ()
         self._last_word: bytes | None = None
         self._noticed: frozenset[bytes] = frozenset()
+        self._takers: frozenset[bytes] = frozenset()
         self._inner_status: int | None = None
         self._line = b""
         self._last_line = 0
+        self._counts = True
         self._source: bytes = b""
         self._silent = self._first_look = 0
         self._question: int | None = None
         self._after: Callable[[], None] | None = None
-        self._reports = BashReports()
         self._check: SyntaxCheck | None = None
         self._known: OrderedDict[bytes, bool] = OrderedDict()
         self._look_call: IDelayedCall | None = None
@@ -153,12 +155,15 @@ class BashTalk:
             on_failure.callback(self._fifo.close)
             self._mark = BeginMark(folder.place("mark"))
             self._now = folder.place("now")
+            self._take = folder.place("take")
             self._text = TextFile(folder.place("text"))
             on_failure.callback(self._text.close)
             self._entry = TextFile(folder.place("entry"))
             on_failure.callback(self._entry.close)
             prompt = folder.place("prompt")
-            self._lines = BashLines(self._fifo.path, self._now, prompt)
+            end = os.path.basename(os.path.dirname(self._fifo.path))  # a random name
+            self._reports = BashReports(end)
+            self._lines = BashLines(self._fifo.path, self._now, prompt, end)
             self._write_file(prompt, self._lines.prompt_file())
             self._opening_reader, self._opening_writer = open_pipe()
             on_failure.callback(os.close, self._opening_reader)
@@ -245,13 +250,13 @@ class BashTalk:
             self._terminal.close()
             return
         try:
-            leaving = b"exit %d\n" % self._status
+            leaving = b"\\builtin exit %d\n" % self._status
             save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && \\builtin history -a || :\n"
             self._text.set(save + 2 * leaving)
         except OSError:
             self._terminal.close()
         else:
-            self._terminal.write(b". %b\n" % quoted(self._text.path))
+            self._terminal.write(b"\\builtin . %b\n" % quoted(self._text.path))
 
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
@@ -294,9 +299,12 @@ class BashTalk:
             may_stop=self._may_stop,
             edits=self._edits,
             noticed=self._noticed,
+            takers=self._takers,
         )
         if traits.noticed and len(self._noticed) < MAX_KNOWN_TEXTS:
             self._noticed |= traits.noticed
+        if traits.takers and len(self._takers) < MAX_KNOWN_TEXTS:
+            self._takers |= traits.takers
         if self._edits and not is_typable(text):
             way = replace(way, in_file=True)
         self._is_nothing = traits.is_nothing
@@ -343,16 +351,17 @@ class BashTalk:
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
         put_back = b""
+        sees_word = b"$_" in text
         if b"v" in self._flags:
-            put_back += b"{ set +v; } 2>/dev/null; "
+            put_back += b"{ \\builtin set +v; } 2>/dev/null; "
         if self._has_history:
-            put_back += self._remembering(text) + self._all_put_back()
-        elif self._parts and b"PIPESTATUS" in text and b"e" not in self._flags:
-            put_back += b"%b; " % pipeline(self._parts)
-        elif self._status != self._left_status or (self._status and (put_back or way.takes_input)):
-            put_back += status_put_back(self._status)
-        if not self._has_history and self._last_word is not None and b"$_" in text and not self._status:
-            put_back += last_word_put_back(self._last_word)
+            self._last_word = self._last_word or b""
+            put_back += self._remembering(text) + self._put_back(is_changed=True)
+        else:
+            # What the text does not look at needs not be put back.
+            self._parts = self._parts if b"PIPESTATUS" in text else ()
+            self._last_word = self._last_word if b"$_" in text else None
+            put_back += self._put_back(is_changed=bool(put_back) or way.takes_input)
         self._parts, self._last_word = (), None
         if way.in_file:
             is_damaging = substitutes(text)
@@ -362,18 +371,26 @@ class BashTalk:
             # The empty line: what `eval` has read as a backslash at its end is put before the next word otherwise.
             end = b"\n" + self._lines.report(b"T") + b"\n" if has_end else b""
             padding = b"\n" * min(first_line - 1, _LAST_LINE_PADDED)
+            if way.is_group:
+                text = b"{ %b\n}" % text
             self._text.set(padding + put_back + text + b"\n" + end)
-            text, put_back = b". %b%b" % (quoted(self._text.path), EDIT_AGAIN * (way.edits and has_end)), b""
+            text, put_back = b"\\builtin . %b%b" % (quoted(self._text.path), EDIT_AGAIN * (way.edits and has_end)), b""
             if not is_whole and is_damaging:
                 text = b"( %b )" % text
         if not way.takes_input:
             return self._group(put_back + text)
-        back = b"exec <%b\n" % quoted(self._terminal.path)
+        back = b"\\command exec <%b\n" % quoted(self._terminal.path)
         if not self._on_terminal:  # a terminal that it opens would become the one that controls it
-            back = b"{ exec <&255; } 2>/dev/null || " + back
+            back = b"{ \\command exec <&255; } 2>/dev/null || " + back
         self._write_now(back)
-        trace = (b"set +x; ", b"set -x; ") if b"x" in self._flags else (b"", b"")
-        take = b"{ %bexec <%b; %b} 2>/dev/null; " % (trace[0], self._source_word(), trace[1])
+        take = b"\\command exec <%b; " % self._source_word()
+        if b"x" in self._flags:
+            take = b"\\builtin set +x; %b\\builtin set -x; " % take
+        elif sees_word:
+            # The dot command leaves its last argument in `$_`.
+            self._write_file(self._take, b"\\command exec <%b\n" % quoted(self._source))
+            take = b'\\builtin . %b "$_"%b; ' % (quoted(self._take), self._source_word(b""))
+        take = b"{ %b} 2>/dev/null; " % take
         return b"{ %b%b%b\n}\n" % (take, put_back, text)
 
     def _group(self, text: bytes) -> bytes:
@@ -382,15 +399,26 @@ class BashTalk:
         self._mark.set()
         return b"{ %b\n} <>%b <%b\n" % (text, quoted(self._mark.path), self._source_word())
 
-    def _source_word(self) -> bytes:
-        return self._lines.source(self._source, self._last_line, self._prompts)
+    def _source_word(self, path: bytes | None = None) -> bytes:
+        """Return the word that names the input, or another path."""
+        source = self._source if path is None else path
+        return self._lines.source(source, self._last_line if self._counts else None, self._prompts)
 
-    def _all_put_back(self) -> bytes:
-        """Return what gives ``$_``, ``$?`` and ``PIPESTATUS`` the values that the last text has left."""
-        word = last_word_put_back(self._last_word or b"")
-        if len(self._parts) > 1 and (self._ends_in_any or int(self._parts[-1]) == self._status):
-            return word + b"{ %b%b; } 2>/dev/null; " % (pipeline(self._parts), b" && :" if self._status else b"")
-        return word + (status_put_back(self._status) if self._status else b"")
+    def _put_back(self, *, is_changed: bool) -> bytes:
+        """Return what gives ``$_``, ``$?`` and ``PIPESTATUS`` the values that the last text has left.
+
+        :param is_changed: whether something else before the text changes ``$?``.
+        """
+        word = b"" if self._last_word is None else last_word_put_back(self._last_word)
+        if len(self._parts) > 1:
+            failed = [int(part) for part in self._parts if int(part)] if self._ends_in_any else []
+            status = failed[-1] if failed else int(self._parts[-1])
+            mark = b"" if status == self._status else b"! "
+            if not mark or self._status == (status == 0):
+                end = b" && \\builtin :" if self._status else b""
+                return word + b"{ %b%b%b; } 2>/dev/null; " % (mark, pipeline(self._parts), end)
+        is_other = self._status != (0 if word else self._left_status)
+        return word + (status_put_back(self._status) if is_other or (self._status and is_changed) else b"")
 
     def _send_aside(self, text: bytes) -> None:
         """Have the text run at the prompt, after which bash puts everything back."""
@@ -407,7 +435,9 @@ class BashTalk:
         """Have bash put no lines into the history, as they would be the server's; then send a text."""
         self._has_history = True
         # The line that does so is in the history itself.
-        line = b"{ set +o history; history -d -1; %b; } 2>/dev/null\n" % self._lines.hooks(carries=self._has_history)
+        line = b"{ \\builtin set +o history; \\builtin history -d -1; %b; } 2>/dev/null\n" % self._lines.hooks(
+            carries=self._has_history
+        )
         self._do(line, lambda: self._send(text))
 
     def _remembering(self, text: bytes) -> bytes:
@@ -416,7 +446,7 @@ class BashTalk:
             self._entry.set(b"\\builtin history -s -- %b\n" % quoted(text))
         except OSError:  # a full disk is no reason not to run it
             return b""
-        return b"{ . %b || :; } 2>/dev/null; " % quoted(self._entry.path)
+        return b"{ \\builtin . %b || \\builtin :; } 2>/dev/null; " % quoted(self._entry.path)
 
     def _do(self, line: bytes, then: Callable[[], None]) -> None:
         """Type a line of the server's own, and go on at the next prompt."""
@@ -447,7 +477,8 @@ class BashTalk:
         except GarbledReport:
             self._listener.garbled()
 
-    def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes) -> None:
+    def _reported(self, kind: bytes, status: int, flags: bytes, options: bytes, line: bytes, counts: bool) -> None:
+        self._counts = counts
         if kind in PROMPTS:
             self._prompts.add(kind)
         elif kind == b"A":
@@ -465,7 +496,7 @@ class BashTalk:
             self._take_waiting()
         elif kind == b"T":
             self._inner_status = status
-            self._carry(options)
+            self._carry(options[1:])
         else:
             if self._waiting is not None:  # what was to follow the last one has failed
                 self._is_keeping = False
@@ -484,8 +515,11 @@ class BashTalk:
 
     def _carry(self, carried: bytes) -> None:
         """Keep what the next text is to find in ``PIPESTATUS`` and ``$_``."""
-        parts, _, self._last_word = carried.partition(b"/")
-        self._parts = tuple(parts.split()) if len(parts) > 1 else ()
+        count, _, rest = carried.partition(b"/")
+        found = re.match(rb"((?:'\d+'.{0,4}?){%b})/" % count, rest, re.DOTALL)
+        if found is not None:
+            self._parts = tuple(re.findall(rb"'(\d+)'", found[1]))
+            self._last_word = rest[found.end() :]
 
     def _now_done(self) -> None:
         """Remove the file of commands, which have run."""

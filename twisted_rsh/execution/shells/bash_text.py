@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 __all__ = [
     "MAX_PLAIN_BYTES",
@@ -20,7 +21,6 @@ __all__ = [
     "is_plainly_complete",
     "is_typable",
     "is_verbose",
-    "noticed_names",
     "substitutes",
     "traits_of",
     "way_of",
@@ -47,12 +47,14 @@ class Way:
         unfinished text.  Otherwise it is typed as a group, and must be complete.
     :ivar takes_input: whether the group takes the input for good, and bash takes its own back at the next prompt, so
         that no descriptor of the shell's own is in use meanwhile.  Otherwise the input is a redirection of the group.
+    :ivar is_group: whether the text is a group in the file, too: one command, of which an error drops the rest.
     :ivar edits: whether the file may switch line editing.  In there bash only notes that, and has to be told again
         after the file.
     """
 
     in_file: bool = False
     takes_input: bool = False
+    is_group: bool = False
     edits: bool = False
 
 
@@ -77,7 +79,7 @@ _KEYWORDS = frozenset(
 )
 """Words that begin something else than a simple command, or change how the next line is parsed."""
 
-_OWN_DESCRIPTORS = re.compile(rb"[<>]&\s*-|[<>]&\$\w*-|\}\s*[<>]|(?<![\w$])\d\d+\s*[<>]")
+_OWN_DESCRIPTORS = re.compile(rb"[<>]&\s*-|[<>]&\$\w*-|(?:\}\s*|\$\w+)[<>]|(?<![\w$])\d\d+\s*[<>]")
 """What may touch a descriptor of 10 or more, where bash keeps its input during a group."""
 
 _BACKGROUND = re.compile(rb"(?<![&<>|])&(?![&>])|\bcoproc\b")
@@ -153,6 +155,7 @@ class Traits:
     :ivar may_stop: whether it, or a later text that uses its functions and options, may end a script for want of a
         value.
     :ivar noticed: the names of the functions that it defines, if it has what an interactive bash prints a notice of.
+    :ivar takers: the same if it may touch a descriptor where bash keeps its input during a group.
     """
 
     text: bytes
@@ -162,6 +165,7 @@ class Traits:
     has_trap: bool
     may_stop: bool
     noticed: frozenset[bytes]
+    takers: frozenset[bytes]
 
 
 def _looked_at(text: bytes) -> Traits:
@@ -174,7 +178,8 @@ def _looked_at(text: bytes) -> Traits:
         is_watcher=any(word in text for word in _WATCHERS),
         has_trap=b"trap" in text,
         may_stop=len(text) <= MAX_TYPED_BYTES and _STOPS.search(text) is not None,
-        noticed=noticed_names(text),
+        noticed=_defined_names(text, _is_noticed),
+        takers=_defined_names(text, lambda text: _OWN_DESCRIPTORS.search(text) is not None),
     )
 
 
@@ -219,6 +224,7 @@ def way_of(
     may_stop: bool = False,
     edits: bool = False,
     noticed: frozenset[bytes] = frozenset(),
+    takers: frozenset[bytes] = frozenset(),
 ) -> Way:
     """Choose the way for a text.
 
@@ -228,31 +234,43 @@ def way_of(
     :param may_stop: whether a text has had :attr:`Traits.may_stop`: then the text must be one command to bash, of which
         an error drops the rest.  A text that evaluates is none, as what it leaves unfinished would reach beyond it.
     :param edits: whether bash edits its lines.  What is evaluated may then switch that on once more.
-    :param noticed: the names of functions that make bash print a notice, from :func:`noticed_names`.
+    :param noticed: the names of functions that make bash print a notice (:attr:`Traits.noticed`).
+    :param takers: the names of functions that may touch a descriptor of bash's own (:attr:`Traits.takers`).
     """
     if len(text) > MAX_TYPED_BYTES:  # patterns would take 30 ms for 1 MB
         return Way(in_file=True, takes_input=b"&-" in text)
-    return _way_of(text, flags, is_watched or (may_stop and _EVALUATES.search(text) is None), edits, noticed)
+    is_one = may_stop and _EVALUATES.search(text) is None
+    way = _way_of(text, flags, is_watched, is_one, edits, noticed)
+    if takers and not way.takes_input and not takers.isdisjoint(_words(text)):
+        way = replace(way, takes_input=True)
+    return way
+
+
+def _words(text: bytes) -> list[bytes]:
+    return re.findall(rb"[\w-]+", text)
 
 
 @functools.lru_cache(_REMEMBERED)
-def _way_of(text: bytes, flags: bytes, is_one: bool, edits: bool, noticed: frozenset[bytes]) -> Way:
+def _way_of(text: bytes, flags: bytes, is_watched: bool, is_one: bool, edits: bool, noticed: frozenset[bytes]) -> Way:
     takes_input = _OWN_DESCRIPTORS.search(text) is not None
-    is_seen = is_one or set(flags) & set(b"xT") or _TRACES.search(text)
+    is_seen = is_watched or set(flags) & set(b"xT") or _TRACES.search(text)
     evaluates = _EVALUATES.search(text) is not None
-    if _EDITS.search(text) and evaluates and not is_seen:
+    if _EDITS.search(text) and evaluates and not (is_seen or is_one):
         return Way(in_file=True, takes_input=takes_input, edits=True)
     if is_seen or _EDITS.search(text) or (_RETURNS.search(text) and not _FUNCTION.search(text)):
         return Way(takes_input=takes_input)
-    in_file = not edits if evaluates else b"\n" in text or _is_noticed(text)
-    if not in_file and noticed:
-        in_file = not noticed.isdisjoint(re.findall(rb"[\w-]+", text))
+    prints = not evaluates and _is_noticed(text)
+    if not prints and noticed:
+        prints = not noticed.isdisjoint(_words(text))
+    if is_one:
+        return Way(in_file=prints, takes_input=takes_input, is_group=prints)
+    in_file = prints or (not edits if evaluates else b"\n" in text)
     return Way(in_file=in_file, takes_input=takes_input)
 
 
-def noticed_names(text: bytes) -> frozenset[bytes]:
-    """Return the names of the functions that a text defines, if it has what an interactive bash prints a notice of."""
-    if len(text) > MAX_TYPED_BYTES or not _is_noticed(text):
+def _defined_names(text: bytes, is_meant: Callable[[bytes], bool]) -> frozenset[bytes]:
+    """Return the names of the functions that a text defines, if the text is meant."""
+    if len(text) > MAX_TYPED_BYTES or not is_meant(text):
         return frozenset()
     return frozenset(one or other for one, other in _NAMES.findall(text))
 
