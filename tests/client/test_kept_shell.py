@@ -180,6 +180,7 @@ async def test_jobs(connection: Connection) -> None:
     shell = await connection.open_shell("bash")
     assert await shell.jobs() == ()
     pid = int((await shell.run("sleep 600 >/dev/null 2>&1 & echo $!")).stdout)
+    await until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")  # not bash any more
     running = shell.start("sleep 600")
     for _ in range(2):
         (job,) = await shell.jobs() or ()
