@@ -157,9 +157,13 @@ def test_a_folder_that_is_missing(folder: Path) -> None:
     assert "No such file" in problem(folder / "missing" / "rsh.sock")
 
 
+@pytest.mark.parametrize("place", ["ours", "root's", "hidden"])
 @asynchronous
-async def test_a_socket_of_a_service_manager(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """O-11: the mode of a socket that the server was given stays, and so does the socket when the server stops."""
+async def test_a_socket_of_a_service_manager(folder: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """O-11: the mode of a socket that the server was given stays, and so does the socket when the server stops.
+
+    The file may be root's, who alone may change its mode then, or in a folder that the server does not see.
+    """
     path = folder / "given.sock"
     with socket.socket(socket.AF_UNIX) as given:
         given.bind(str(path))
@@ -170,12 +174,28 @@ async def test_a_socket_of_a_service_manager(folder: Path, monkeypatch: pytest.M
         monkeypatch.setattr(type(parser), "_sddaemon", ListenFDs([descriptor], ["rsh"]))
         # The domain is wrong, and Twisted would believe it.
         endpoint = serverFromString(SocketReactor(reactor, None), "systemd:domain=INET:index=0")
-        port = await endpoint.listen(Factory.forProtocol(Protocol))
+        with monkeypatch.context() as patch:
+            if place == "hidden":
+                path.rename(folder / "elsewhere.sock")
+            elif place == "root's":
+                patch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+                patch.setattr(os, "chmod", forbidden)
+            port = await endpoint.listen(Factory.forProtocol(Protocol))
+        if place == "hidden":
+            (folder / "elsewhere.sock").rename(path)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+        assert port.getHost().name == os.fsencode(path)
         await port.stopListening()
         assert path.is_socket()
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
+
+
+def forbidden(path: bytes, _: int) -> None:
+    """Refuse to change the mode of another user's file."""
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
 
 def _parsers() -> Any:

@@ -35,6 +35,9 @@ _log = Logger(namespace=__name__, observer=leveled_log)
 LOCK_SECONDS = 1.0
 """Seconds to wait for another server that starts in the same folder, which takes it less than a millisecond."""
 
+_NO_FILE = b"\0"
+"""What the name of a socket begins with that is no file (unix(7))."""
+
 DEFAULT_MODE = 0o600
 """The mode of a socket: its owner's."""
 
@@ -147,8 +150,27 @@ class AdoptedSocketPort(unix.Port):
     def startListening(self) -> None:
         """Listen."""
         path = self._bindPath
-        self.mode = stat.S_IMODE(os.stat(path).st_mode) if path and not path.startswith(b"\0") else self.mode
-        unix.Port.startListening(self)
+        # Twisted gives what has the name a mode.  Only an owner may, even where nothing changes, and a service manager
+        # makes sockets as root, and in a folder that may be hidden from the program.
+        mode = self._own_mode()
+        if mode is None:
+            self._bindPath = _NO_FILE + path
+        else:
+            self.mode = mode
+        try:
+            unix.Port.startListening(self)
+        finally:
+            self._bindPath = path
+
+    def _own_mode(self) -> int | None:
+        """Return the mode of the socket's file; ``None`` where that is not this user's, or not to be seen."""
+        if not self._bindPath or self._bindPath.startswith(_NO_FILE):
+            return None
+        try:
+            status = os.stat(self._bindPath)
+        except OSError:
+            return None
+        return stat.S_IMODE(status.st_mode) if os.geteuid() in (0, status.st_uid) else None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         tcp.Port.connectionLost(self, reason)
