@@ -11,7 +11,7 @@ import pytest
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.error import UnauthorizedLogin
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock, deferLater
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -388,6 +388,19 @@ def test_closing(clock: Clock, user: ScriptedUser) -> None:
     assert all(double.ending is not None for double in user.jobs)
     with pytest.raises(Exception, match="ended before it said anything"):
         pair.run_until_complete(pair.connect())
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_closing_during_a_login(clock: Clock, user: ScriptedUser, turns: int) -> None:
+    """A login that has not succeeded when the pair is closed is cancelled, and leaves nothing on the clock."""
+    pair = MemoryPair(clock, user, schedule=InTurn((Faults(to_client=LaneFaults(delay=1.0)),)))
+    outcomes: list[object] = []
+    pair.connect().addErrback(lambda failure: outcomes.append(failure.type))
+    for _ in range(turns):
+        clock.advance(0.5)
+    pair.run_until_complete(pair.close())
+    assert outcomes == [CancelledError]
     assert clock.getDelayedCalls() == []
 
 

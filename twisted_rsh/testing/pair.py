@@ -15,7 +15,7 @@ from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.internet.protocol import Factory
-from twisted.internet.task import Clock
+from twisted.internet.task import Clock, deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -85,6 +85,7 @@ class MemoryPair:
         self._portal = user if isinstance(user, Portal) else Portal(SingleUserRealm(user), [_OneKey(self.client_key)])
         self._options = ServiceOptions(penalties=False) if options is None else options
         self._connections: list[Connection] = []
+        self._logins: list[Deferred[Connection]] = []
         self._is_open = True
         self.server = self._new_server()
         self.endpoint = MemoryEndpoint(self._clock, _CurrentServer(self), schedule)
@@ -122,7 +123,14 @@ class MemoryPair:
             self._connections.append(connection)
             return connection
 
-        return Deferred.fromCoroutine(log_in())
+        def forget(result: Connection | Failure) -> Connection | Failure:
+            self._logins.remove(login)
+            return result
+
+        login = Deferred.fromCoroutine(log_in())
+        self._logins.append(login)
+        login.addBoth(forget)
+        return login
 
     def cut(self) -> None:
         """Cut every connection now.  Sessions go on over the next connection, unless they were begun without resume."""
@@ -172,12 +180,16 @@ class MemoryPair:
         return outcome
 
     def close(self) -> Deferred[None]:
-        """Close every connection and stop the server.
+        """Close every connection and stop the server.  Logins that have not succeeded are cancelled.
 
         :returns: fires when nothing of either is left on the reactor, and never fails.  May be called more than once.
         """
 
         async def leave() -> None:
+            if self._logins:
+                for login in list(self._logins):
+                    login.cancel()
+                await deferLater(self._clock, 0)  # in which the server learns that they are gone
             connections, self._connections = self._connections, []
             for connection in connections:
                 await connection.close()
