@@ -321,7 +321,7 @@ class Silent(Protocol):
 async def test_a_server_that_does_not_answer(
     config: ConfigFolders, goes: bool, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """O-06: the program waits a limited time, and fails with one line."""
+    """O-06: the program waits a limited time, and fails with one line, which names the server."""
     monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.2)
     path = config.control_path(1)
     os.makedirs(os.path.dirname(path), mode=0o700)
@@ -329,7 +329,9 @@ async def test_a_server_that_does_not_answer(
     factory = Factory.forProtocol(lambda: silent)
     factory.noisy = False
     port = reactor.listenUNIX(path, factory)
-    assert said in await problem(config)
+    line = await problem(config)
+    assert said in line
+    assert f"the server at {path!a} " in line
     await silent.gone
     await port.stopListening()
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TextIO
 
-from twisted.internet.error import ConnectionClosed
 from twisted.internet.task import react
 
 from twisted_rsh.clock import use_steady_clock
@@ -230,14 +229,12 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
         found = [(port, session) for port, server in servers.items() for session in await sessions_of(reactor, server)]
         for beginning in options.end:
             port, session = _only(beginning, found)
-            await answer_of(reactor, servers[port].callRemote(EndSession, session=session["id"]))
+            await answer_of(reactor, servers[port], servers[port].callRemote(EndSession, session=session["id"]))
         if options.end:
             return ""
         if options.as_json:
             return json.dumps([{"port": port or None, **session} for port, session in found], indent=1) + "\n"
         return _table(found)
-    except ConnectionClosed as error:
-        raise Problem(f"a server closed the connection: {error}; try again") from None
     finally:
         for server in servers.values():
             transport: Any = server.transport

@@ -14,8 +14,6 @@ import socket
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from twisted.internet.error import ConnectionClosed
-
 from twisted_rsh.core.roles import DEFAULT_PORT
 from twisted_rsh.server.control import Invite, NoInvitations
 from twisted_rsh.server.control_client import Problem, answer_of, config_folders, connect_to_control, control_ports
@@ -98,17 +96,15 @@ async def invite(reactor: Any, options: InviteOptions) -> str:
     :param reactor: the reactor.
     :param options: the options.
     :returns: its line, with a line feed.
-    :raises Problem: no server runs, several do, or the server makes no invitation.
+    :raises Problem: no server runs, several do, or the server makes no invitation, or does not answer.
     """
     config = config_folders(options.config_dir)
     port, server = await _find_server(reactor, config, options.port)
     try:
-        answer = await answer_of(reactor, server.callRemote(Invite, seconds=float(options.seconds)))
+        answer = await answer_of(reactor, server, server.callRemote(Invite, seconds=float(options.seconds)))
         record = read_record(config, port)
     except (TooManyInvitations, NoInvitations) as error:
         raise Problem(str(error)) from None
-    except ConnectionClosed as error:
-        raise Problem(f"the server closed the connection: {error}; try again") from None
     finally:
         server.transport.loseConnection()
     if record is None:

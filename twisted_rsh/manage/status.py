@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionClosed
 
 from twisted_rsh.manage.status_table import fit, safe, table
 from twisted_rsh.server.control import ServerStatus
@@ -82,12 +81,10 @@ async def collect_status(reactor: Any, config_dir: str | None = None) -> dict[st
             continue
         transport: Any = server.transport
         try:
-            answer = await answer_of(reactor, server.callRemote(ServerStatus))
+            answer = await answer_of(reactor, server, server.callRemote(ServerStatus))
             found.append(
                 {"port": port or None, **json.loads(answer["status"]), "sessions": await sessions_of(reactor, server)}
             )
-        except ConnectionClosed as error:
-            raise Problem(f"a server closed the connection: {error}; try again") from None
         finally:
             transport.loseConnection()
     return {"version": STATUS_VERSION, "servers": found}

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.protocols.amp import AMP
 
 from twisted_rsh.core.errors import Error
@@ -99,20 +99,25 @@ async def sessions_of(reactor: Any, server: AMP) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     more, last = True, 0
     while more:
-        answer = await answer_of(reactor, server.callRemote(NextSessions, after=last))
+        answer = await answer_of(reactor, server, server.callRemote(NextSessions, after=last))
         found += json.loads(answer["sessions"])
         more, last = answer["more"], answer["last"]
     return found
 
 
-async def answer_of(reactor: Any, waiting: Deferred[dict[str, Any]]) -> dict[str, Any]:
+async def answer_of(reactor: Any, server: AMP, waiting: Deferred[dict[str, Any]]) -> dict[str, Any]:
     """Wait for a server's answer to a command.
 
     :param reactor: the reactor.
+    :param server: the connection.
     :param waiting: the answer.
-    :raises Problem: the server does not answer within :data:`ANSWER_SECONDS`.
+    :raises Problem: the server closed the connection, or does not answer within :data:`ANSWER_SECONDS`.
     """
+    transport: Any = server.transport
+    name = f"the server at {os.fsdecode(transport.getPeer().name)!a}"
     try:
         return await waiting.addTimeout(ANSWER_SECONDS, reactor)
     except defer.TimeoutError:
-        raise Problem(f"a server does not answer within {ANSWER_SECONDS:g} s; restart it if it hangs") from None
+        raise Problem(f"{name} does not answer within {ANSWER_SECONDS:g} s; restart it if it hangs") from None
+    except ConnectionClosed as error:
+        raise Problem(f"{name} closed the connection: {error}; try again") from None
