@@ -136,6 +136,7 @@ def test_links(client: Client, tmp_path: Path) -> None:
     assert (tmp_path / "hard").samefile(tmp_path / "a")
     assert list(client.ask(19, text("soft")).names) == [b"a"]
     assert client.ask(19, text("a")).status in (FAILURE, BAD_MESSAGE)
+    assert client.ask(20, text(""), text("to nothing")).status == NO_SUCH_FILE
     assert client.ask(13, text("soft")).status == OK
     assert (tmp_path / "a").exists()
 
@@ -148,6 +149,10 @@ def test_absolute_paths(client: Client, tmp_path: Path) -> None:
     for path, wanted in ((b"", home), (b".", home), (b"link/../new", home + b"/new"), (b"link/x", home + b"/folder/x")):
         assert list(client.ask(16, text(path)).names) == [wanted]
     assert client.ask(16, text("nothing/x")).status == NO_SUCH_FILE
+    for name, target in ("one", "two"), ("two", "one"), ("self", "self"):
+        (tmp_path / name).symlink_to(target)
+    for loop in "one", "one/x", "self", "self/x":
+        assert client.ask(16, text(loop)).status == NO_SUCH_FILE
     assert list(client.extended("expand-path@openssh.com", text("~/x")).names) == [home + b"/x"]
     assert client.extended("expand-path@openssh.com", text("~no such user/x")).status == NO_SUCH_FILE
 

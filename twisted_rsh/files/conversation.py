@@ -217,7 +217,7 @@ def _request_table(does: Requests) -> dict[int, tuple[_Operation | None, tuple[_
         RequestType.STAT: (does.stat, (path,)),
         RequestType.RENAME: (does.rename, (path, path)),
         RequestType.READLINK: (does.readlink, (path,)),
-        RequestType.SYMLINK: (does.symlink, (path, path)),
+        RequestType.SYMLINK: (does.symlink, (Fields.target, path)),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import grp
 import os
@@ -210,9 +211,11 @@ def check_offset(offset: int) -> int:
 def resolve(path: bytes) -> bytes:
     """Make a path absolute and free of links; its last part need not exist.
 
-    :raises OSError: one of its other parts does not, or is no folder.
+    :raises OSError: one of its other parts does not, or is no folder, or a link leads back to itself.
     """
     resolved = os.path.realpath(path)
+    if os.path.islink(resolved):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     os.stat(os.path.join(os.path.dirname(resolved), b""))  # with a slash at the end it must be a folder
     return resolved
 

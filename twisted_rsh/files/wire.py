@@ -213,10 +213,17 @@ class Fields:
 
         :raises MalformedPacket: the packet is shorter, or the path has a NUL, which no path can have.
         """
+        return self.target() or b"."
+
+    def target(self) -> bytes:
+        """Read what a symbolic link leads to, which the system refuses if it is empty.
+
+        :raises MalformedPacket: as for `path`.
+        """
         path = self.text()
         if b"\0" in path:
             raise MalformedPacket("a path has a NUL")
-        return path or b"."
+        return path
 
     def attributes(self) -> Attributes:
         """Read attributes; extended ones, of which none is known, are skipped.
