@@ -127,6 +127,25 @@ def test_suspended_by_a_key(shell: Opener, tmp_path: Path) -> None:
     terminal.shows("over")
 
 
+def test_bars_of_many_hosts(shell: Opener, tmp_path: Path) -> None:
+    """Ctrl-Z leaves no bars on the screen for the shell to write over, and they come back with ``fg``."""
+    terminal = shell()
+    terminal.type(f"./t -n --hosts 127.0.0.1 '{wait_for(tmp_path / 'go')}; echo over'; echo status $?\r")
+    says(terminal, "running", "#")
+    terminal.type("\x1a")
+    terminal.shows("status 148")
+    assert not any("#" in line or "running" in line for line in terminal.lines)
+    terminal.type("bg\r")
+    terminal.type("echo for the $((1 + 1))nd\r")
+    terminal.shows("for the 2nd")
+    terminal.type("fg\r")
+    says(terminal, "running", "#")
+    (tmp_path / "go").touch()
+    terminal.shows("over")
+    terminal.shows("trsh: 1 host: 1 ok")
+    assert not any("#" in line for line in terminal.lines)
+
+
 @pytest.mark.parametrize("words", ["127.0.0.1 'exec sleep 1000'", "-t 127.0.0.1 'exec sleep 1000'", "127.0.0.1"])
 def test_timeout_of_a_script(shell: Opener, words: str) -> None:
     """C-07: ``timeout`` in a script has its own group, in the background: it ends the client all the same."""

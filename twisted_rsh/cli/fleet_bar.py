@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from twisted_rsh.cli.descriptors import open_nonblocking
-from twisted_rsh.cli.job_control import in_foreground
+from twisted_rsh.cli.job_control import in_foreground, suspend_self
 from twisted_rsh.cli.output import IOutputHolder
 from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.cli.terminal import is_plain_terminal
@@ -32,9 +34,10 @@ _ERASE = "\r\x1b[J"
 class ProgressBar:
     """Draws the bars while the run goes on, and makes place for lines of output.
 
-    The cursor stays on the first line of the bars, so that the next text replaces them.
+    The cursor stays on the first line of the bars, so that the next text replaces them.  They are erased before SIGTSTP
+    stops the client.
 
-    :param reactor: the reactor.
+    :param reactor: the reactor, which runs in the program's main thread.
     :param outputs: the client's outputs; there are bars if its standard error is a terminal that knows how.
     :param counts: how many hosts are in each state; looked at for each drawing.
     :param fd: the descriptor of standard error.
@@ -48,6 +51,10 @@ class ProgressBar:
         self._drawing: IDelayedCall | None = None
         is_wanted = outputs.stderr.is_terminal and not outputs.quiet and not is_plain_terminal(os.environ)
         self._descriptor = open_nonblocking(fd, os.O_WRONLY) if is_wanted else None
+        self._found: Any = None
+        # A client that was started with the signal ignored goes on ignoring it.
+        if self._descriptor is not None and signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+            self._found = signal.signal(signal.SIGTSTP, self._caught)
 
     def changed(self) -> None:
         """Draw again, soon."""
@@ -65,9 +72,21 @@ class ProgressBar:
             self._drawing.cancel()
             self._drawing = None
         self._erase()
+        if self._found is not None:
+            signal.signal(signal.SIGTSTP, self._found)
+            self._found = None
         if self._descriptor is not None:
             close_after_events(self._reactor, self._descriptor.close)
             self._descriptor = None
+
+    def _caught(self, _number: int, _frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._suspend)
+
+    def _suspend(self) -> None:
+        if self._descriptor is not None and in_foreground(self._descriptor.fd):
+            self._erase()
+        suspend_self()
+        self.changed()
 
     def _draw(self) -> None:
         self._drawing = None
