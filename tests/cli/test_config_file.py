@@ -160,6 +160,17 @@ def test_included_files(folder: Path, tmp_path: Path) -> None:
     assert (options.port, options.user, options.timeout) == (9, None, None)
 
 
+def test_folders_beside_included_files(folder: Path) -> None:
+    """A folder that a pattern of ``Include`` matches is left out, as with ssh; one that it names is told."""
+    (folder / "d" / "old").mkdir(parents=True, mode=0o700)
+    write(folder / "d" / "web", "Port 7")
+    write(folder / "config", "Include d/*")
+    assert parse_options(["h"]).port == 7
+    write(folder / "config", "Include d")
+    with pytest.raises(UsageError, match="not a regular file"):
+        parse_options(["h"])
+
+
 def test_included_files_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that include each other end at a depth, and files that include themselves twice at a number."""
     for depth in range(MAX_INCLUDE_DEPTH + 1):
@@ -332,3 +343,20 @@ def test_host_names_for_completion(folder: Path) -> None:
     assert "HostName=" in completion_text("keywords", ConfigFolders.at(str(folder))).split("\n")
     with pytest.raises(UsageError, match="fish"):
         completion_text("fish", ConfigFolders.at(str(folder)))
+
+
+OLD_KEYWORDS = """
+AFSTokenPassing ChallengeResponseAuthentication Cipher CompressionLevel DSAAuthentication FallbackToRsh
+GlobalKnownHostsFile2 HostbasedKeyTypes IdentityFile2 KerberosAuthentication KerberosTGTPassing PKCS11Provider Protocol
+ProtocolKeepAlives PubkeyAcceptedKeyTypes RhostsAuthentication RhostsRSAAuthentication RSAAuthentication SetupTimeOut
+SkeyAuthentication SmartcardDevice TISAuthentication UseBlacklistedKeys UsePrivilegedPort UserKnownHostsFile2 UseRoaming
+UseRsh
+""".split()
+
+
+def test_old_keywords(folder: Path) -> None:
+    """Each keyword that OpenSSH 9.2 still accepts from older files is no error; one of them is another's old name."""
+    write(folder / "config", "\n".join(f"{name} x" for name in OLD_KEYWORDS))
+    options = parse_options(["h"])
+    assert len(options.notes) == len(OLD_KEYWORDS) - 1
+    assert options.identities == ("x",)

@@ -256,9 +256,11 @@ class _Scan:
     def _apply(self, option: Option, flag: str, attached: str | None) -> None:
         text = option.value
         if option.metavar:
-            text = attached if attached is not None else self._words.pop(0) if self._words else ""
-            if not text:
+            given = attached if attached is not None else self._words.pop(0) if self._words else None
+            # An empty line of the configuration says nothing, such as one that a script makes of an empty variable.
+            if given is None or (not given and flag != "-o"):
                 raise UsageError(f"{flag} needs a value, {option.metavar}: {_WAY_OUT}")
+            text = given
         if option.keyword:
             self._take_keyword(option, flag, text)
         elif flag == "-o":
@@ -288,6 +290,8 @@ class _Scan:
 
     def _take_line(self, text: str) -> None:
         name, rest = split_line(text)
+        if not name and not rest:
+            return
         if not name:
             raise UsageError(f"-o needs a value, KEY=VALUE: {text!r}")
         keyword = find_keyword(name)

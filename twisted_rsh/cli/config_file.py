@@ -204,6 +204,8 @@ class Configuration:
         for word in words:
             pattern = os.path.join(self._folder, expand_path(word, self.names()))
             for path in sorted(glob.glob(pattern)):
+                if path != pattern and os.path.isdir(path):
+                    continue  # as with ssh, a folder beside the files is none of them
                 self._files += 1
                 if self._files > MAX_INCLUDED_FILES:
                     raise UsageError(f"more than {MAX_INCLUDED_FILES} files are included")

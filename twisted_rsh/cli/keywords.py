@@ -131,24 +131,28 @@ _ALL = (
 KEYWORDS = {keyword.name.lower(): keyword for keyword in _ALL}
 """All keywords that have an effect, by their names in small letters.  `Host`, `Match` and `Include` are the file's."""
 
+_OLD_NAMES = {"identityfile2": "identityfile"}
+"""Names that OpenSSH still takes for keywords that have another name now."""
+
 _OF_SSH = frozenset(
     """
-    AddKeysToAgent BindAddress BindInterface CanonicalDomains CanonicalizeFallbackLocal CanonicalizeHostname
-    CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms
+    AddKeysToAgent AFSTokenPassing BindAddress BindInterface CanonicalDomains CanonicalizeFallbackLocal
+    CanonicalizeHostname CanonicalizeMaxDots CanonicalizePermittedCNAMEs CASignatureAlgorithms
     ChallengeResponseAuthentication ChannelTimeout CheckHostIP Cipher Ciphers Compression CompressionLevel
     ConnectionAttempts ControlMaster ControlPath ControlPersist DSAAuthentication EnableEscapeCommandline
     EnableSSHKeysign FallbackToRsh FingerprintHash ForwardAgent ForwardX11 ForwardX11Timeout ForwardX11Trusted
-    GatewayPorts GlobalKnownHostsFile GSSAPIAuthentication GSSAPIClientIdentity GSSAPIDelegateCredentials
-    GSSAPIKexAlgorithms GSSAPIKeyExchange GSSAPIRenewalForcesRekey GSSAPIServerIdentity GSSAPITrustDNS HashKnownHosts
-    HostbasedAcceptedAlgorithms HostbasedAuthentication HostbasedKeyTypes HostKeyAlgorithms HostKeyAlias
-    IPQoS KbdInteractiveAuthentication KbdInteractiveDevices KexAlgorithms
-    KnownHostsCommand LocalCommand LogVerbose MACs NoHostAuthenticationForLocalhost NumberOfPasswordPrompts
-    ObscureKeystrokeTiming PasswordAuthentication PermitLocalCommand PermitRemoteOpen PKCS11Provider
-    PreferredAuthentications Protocol ProxyUseFdpass PubkeyAcceptedAlgorithms PubkeyAcceptedKeyTypes
-    PubkeyAuthentication RefuseConnection RekeyLimit RequiredRSASize RevokedHostKeys RhostsRSAAuthentication
-    RSAAuthentication SecurityKeyProvider SmartcardDevice StreamLocalBindMask StreamLocalBindUnlink
-    SyslogFacility TCPKeepAlive Tunnel TunnelDevice UpdateHostKeys UseKeychain UsePrivilegedPort
-    UseRoaming UserKnownHostsFile VerifyHostKeyDNS VersionAddendum VisualHostKey WarnWeakCrypto XAuthLocation
+    GatewayPorts GlobalKnownHostsFile GlobalKnownHostsFile2 GSSAPIAuthentication GSSAPIClientIdentity
+    GSSAPIDelegateCredentials GSSAPIKexAlgorithms GSSAPIKeyExchange GSSAPIRenewalForcesRekey GSSAPIServerIdentity
+    GSSAPITrustDNS HashKnownHosts HostbasedAcceptedAlgorithms HostbasedAuthentication HostbasedKeyTypes
+    HostKeyAlgorithms HostKeyAlias IPQoS KbdInteractiveAuthentication KbdInteractiveDevices KerberosAuthentication
+    KerberosTGTPassing KexAlgorithms KnownHostsCommand LocalCommand LogVerbose MACs NoHostAuthenticationForLocalhost
+    NumberOfPasswordPrompts ObscureKeystrokeTiming PasswordAuthentication PermitLocalCommand PermitRemoteOpen
+    PKCS11Provider PreferredAuthentications Protocol ProtocolKeepAlives ProxyUseFdpass PubkeyAcceptedAlgorithms
+    PubkeyAcceptedKeyTypes PubkeyAuthentication RefuseConnection RekeyLimit RequiredRSASize RevokedHostKeys
+    RhostsAuthentication RhostsRSAAuthentication RSAAuthentication SecurityKeyProvider SetupTimeOut SkeyAuthentication
+    SmartcardDevice StreamLocalBindMask StreamLocalBindUnlink SyslogFacility TCPKeepAlive TISAuthentication Tunnel
+    TunnelDevice UpdateHostKeys UseBlacklistedKeys UseKeychain UsePrivilegedPort UserKnownHostsFile
+    UserKnownHostsFile2 UseRoaming UseRsh VerifyHostKeyDNS VersionAddendum VisualHostKey WarnWeakCrypto XAuthLocation
     """.lower().split()
 )
 """The keywords of OpenSSH's clients, old and new, that have no effect here: they are about what SSH's protocol does, or
@@ -161,7 +165,7 @@ def find_keyword(name: str) -> Keyword | None:
     :param name: its name; capitals do not count.
     :returns: the keyword; ``None`` if there is none.
     """
-    return KEYWORDS.get(name.lower())
+    return KEYWORDS.get(_OLD_NAMES.get(name.lower(), name.lower()))
 
 
 def is_of_ssh(name: str) -> bool:
