@@ -145,7 +145,10 @@ async def test_reader_that_left_needs_no_words(connection: Connection, screen: M
     ending = await one.foreground.run(connection.start(["yes"]), None)
     assert ending == Signalled("PIPE")
     assert one.foreground.outputs.tell(ending) == 141
+    assert one.foreground.outputs.tell(Signalled("HUP")) == 129  # of a command on a terminal
     assert (await one.written())[1] == b""
+    assert one.foreground.outputs.tell(Signalled("TERM")) == 143
+    assert (await one.written())[1] == b"trsh: killed by SIGTERM\n"
 
 
 def broken_pipe() -> tuple[int, int]:
@@ -286,6 +289,20 @@ async def test_other_signals_are_always_passed_on(connection: Connection, screen
             text += (await one.written())[0]
         assert one.foreground.signal_arrived("USR1" if lines < 4 else "TERM")
     assert await running == Signalled("TERM")
+
+
+@pytest.mark.parametrize("name", ["INT", "QUIT"])
+@asynchronous
+async def test_line_behind_a_key_that_sends_a_signal(connection: Connection, screen: MakeScreen, name: str) -> None:
+    """The terminal shows the key that sends a signal, such as ^C or ^\\; what is told then begins another line."""
+    one = screen(stdout=open_terminal)
+    job = connection.start("echo ready; exec sleep 30")
+    running = Deferred.fromCoroutine(one.foreground.run(job, None))
+    while b"ready" not in (await one.written())[0]:
+        await connection.run("true")
+    assert one.foreground.signal_arrived(name)
+    one.foreground.outputs.tell(await running)
+    assert await one.written() == (b"\n", f"trsh: killed by SIG{name}\n".encode())
 
 
 @asynchronous

@@ -135,10 +135,11 @@ class Foreground:
         if self.outage.is_on and name in _ENDING and self.outage.signalled():
             self._waiting.cancel()
             return True
+        if name in {"INT", "QUIT"}:
+            self.outputs.stdout.terminal_echoed()  # the terminal has shown the key, such as ^C
         # Counted during an outage too: the next interrupt after it goes on with the escalation.
         if name == "INT":
             step = self._count_interrupt()
-            self.outputs.stdout.terminal_echoed()  # the terminal has shown ^C
             if step == len(ESCALATION):
                 self._waiting.cancel()
                 return True

@@ -97,8 +97,9 @@ class LocalOutputs:
         :returns: the exit status that stands for it.
         """
         text = describe_ending(ending)
-        # A user with a reader that has enough, such as "head", knows why the command broke off.
-        is_expected = self.stdout.reader_left and ending == Signalled("PIPE")
+        # A user with a reader that has enough, such as "head", knows why the command broke off; on a terminal, which is
+        # hung up then, by HUP.
+        is_expected = self.stdout.reader_left and ending in {Signalled("PIPE"), Signalled("HUP")}
         status = exit_status(ending)
         if text is None or is_expected:
             return status
