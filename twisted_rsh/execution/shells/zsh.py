@@ -43,7 +43,7 @@ to a question.  ``x``: the shell was about to run something that is no text of o
 _TORN_REPORT = re.compile(rb"\d+ \d+")
 """A report without its letter: a trap has ended the shell while it wrote the report, and the shell's end follows."""
 
-_TAKES_OPTIONS = re.compile(rb"emulate|zle|prompt_?(?:sp|cr)|bang_?hist|comments", re.IGNORECASE)
+_TAKES_OPTIONS = re.compile(rb"emulate|zle|prompt_?(?:sp|cr)|bang_?hist|comments|correct|ignore_?eof", re.IGNORECASE)
 """What may switch on an option that makes zsh print or read something at its prompt."""
 
 _TAKES_HOOKS = re.compile(rb"precmd|unfunction|\bsource\b|(?:^|[\s;&|])\.[ \t]")

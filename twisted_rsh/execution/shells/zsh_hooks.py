@@ -31,8 +31,8 @@ QUESTION = b"      \n"
 FAILURE = b"! \\builtin true\n"
 """The text that sets the status of a file that an error has ended: zsh makes it 126, and a script ends with 1."""
 
-KEEPING = b"; __twisted_rsh_keep $? && \\builtin :"
-"""What follows a text that may take the hooks away; the status stays."""
+KEEPING = b'; __twisted_rsh_keep $? "$_" && \\builtin : "$_"'
+"""What follows a text that may take the hooks away; the status and the last word stay."""
 
 INTERRUPTION = b"(\\builtin exit %d) && \\builtin :\n" % INTERRUPTED
 """The text that sets the status of an interrupted loop, which in zsh may be that of a command in it."""
@@ -64,7 +64,7 @@ class Order:
 _HOOKS = rb"""
 __twisted_rsh() {
   local __s=$? __k=$__twisted_rsh[fd] __x __y=SHIELD && builtin trap - DEBUG ZERR || ENABLE
-  if (( $# == 1 )) { return 1 }  # a line for the history
+  if (( $# == 1 )) { builtin return 1 }  # a line for the history
   if (( $# )) {  # a command begins
     if (( __twisted_rsh[at] != 2 )) { builtin print x >FOLDER/reports; builtin kill -KILL $$ }
     if (( __twisted_rsh[lines] )) {
@@ -75,8 +75,8 @@ __twisted_rsh() {
     if (( __twisted_rsh[prompts] )) { PS1=$__twisted_rsh[ps1] PS2=$__twisted_rsh[ps2] }
     if (( __twisted_rsh[file] )) { zshaddhistory_functions=(${zshaddhistory_functions:#__twisted_rsh}) }
     if (( __k )) { builtin exec <&$__k {__k}<&- } else { builtin exec <&- }
-    if (( $+dis_functions[builtin] )) { functions[builtin]=$dis_functions[builtin] }
-    return
+    if (( $+dis_functions[builtin] )) { functions[builtin]=$dis_functions[builtin]; return }
+    builtin return
   }
   if (( ! __twisted_rsh[at] )) {
     __twisted_rsh[own]=0
@@ -111,9 +111,9 @@ __twisted_rsh() {
       __twisted_rsh[prompts]=1
       PS1= PS2=
     }
-    if (( __twisted_rsh[at] == 2 )) { return }
+    if (( __twisted_rsh[at] == 2 )) { builtin return }
   } elif (( __twisted_rsh[at] == 2 )) {  # the text was no command, or an interrupt came before it
-    if [[ -e FOLDER/interrupted ]] { builtin exec <FOLDER/interruption; return }
+    if [[ -e FOLDER/interrupted ]] { builtin exec <FOLDER/interruption; builtin return }
     builtin exec <FOLDER/commands
     __twisted_rsh[at]=1
   }
@@ -122,7 +122,7 @@ __twisted_rsh() {
     builtin print -r -- e $__twisted_rsh[n] $__s >FOLDER/reports
   }
   while { builtin read -u 0 -k 7 __x } {
-    if [[ $__x != $'\t'* ]] { builtin print r >FOLDER/reports; continue }
+    if [[ $__x != $'\t'* ]] { builtin print r >FOLDER/reports; builtin continue }
     (( ++__twisted_rsh[n] ))
     if [[ $__x[2] == $'\t' ]] {
       (
@@ -130,7 +130,7 @@ __twisted_rsh() {
         builtin exec <FOLDER/stdin && builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports && builtin . FOLDER/text
       )
       builtin print -r -- e $__twisted_rsh[n] $? >FOLDER/reports
-      continue
+      builtin continue
     }
     if [[ $__x[3] == $'\t' ]] && (( __twisted_rsh[own] )) {
       builtin exec {__k}<&-
@@ -151,19 +151,18 @@ __twisted_rsh() {
     }
     builtin print -r -- s $__twisted_rsh[n] >FOLDER/reports
     builtin exec <FOLDER/line || builtin kill -KILL $$
-    return
+    builtin return
   }
 }
 __twisted_rsh_keep() {
   local __y=SHIELD && builtin trap - DEBUG ZERR
-  if [[ -z ${(M)precmd_functions:#__twisted_rsh} ]] { precmd_functions+=(__twisted_rsh) }
-  if [[ -z ${(M)preexec_functions:#__twisted_rsh} ]] { preexec_functions+=(__twisted_rsh) }
-  return ${1-0}
+  KEEP_HOOKS
+  builtin return ${1-0}
 }
 if (( ! $+functions[precmd] )) {
   precmd() {
     local __y=SHIELD && builtin trap - DEBUG ZERR
-    __twisted_rsh_keep
+    KEEP_HOOKS
   }
 }
 """
@@ -171,12 +170,16 @@ if (( ! $+functions[precmd] )) {
 _SHIELD = rb"${functions[builtin]+${dis_functions[builtin]::=$functions[builtin]}}"
 """Disables a function of the user's that is called ``builtin``; it is enabled again when a command begins."""
 
+_KEEP_HOOKS = rb"""if [[ -z ${(M)precmd_functions:#__twisted_rsh} ]] { precmd_functions+=(__twisted_rsh) }
+    if [[ -z ${(M)preexec_functions:#__twisted_rsh} ]] { preexec_functions+=(__twisted_rsh) }"""
+"""Puts the hooks back that a text has taken away.  Where ``FUNCNEST`` is 1, a hook must call no other function."""
+
 _ENABLE = rb"enable builtin exec kill print read trap ulimit"
 """Takes back that the user has disabled what the hooks need."""
 
 _EMULATION = (
     b"zsh -o localtraps -o nodebugbeforecmd -o noxtrace -o noverbose -o noaliases -o noerrexit -o noerrreturn"
-    b" -o unset -o norestricted -o clobber -o rcquotes"
+    b" -o unset -o norestricted -o clobber -o rcquotes -o noforcefloat"
 )
 
 _STARTUP = rb"""%(own)s
@@ -199,8 +202,12 @@ precmd_functions+=(__twisted_rsh)
 preexec_functions+=(__twisted_rsh)
 """
 
-_OPTIONS = b"\\builtin unsetopt zle promptcr promptsp banghist; \\builtin setopt interactivecomments"
-"""Keeps zsh from reading keys of the terminal and printing at its prompt; a ``#`` begins a comment, as in a script."""
+_OPTIONS = (
+    b"\\builtin unsetopt zle promptcr promptsp banghist ignoreeof correct correctall; "
+    b"\\builtin setopt interactivecomments"
+)
+"""Keeps zsh from reading keys of the terminal, asking what a word should be, and printing at its prompt; a ``#`` begins
+a comment, as in a script."""
 
 
 _OWN = rb"""if [[ -n $__twisted_rsh[folder] ]] { ZDOTDIR=$__twisted_rsh[folder] } else { builtin unset ZDOTDIR }
@@ -250,5 +257,5 @@ def startup_file(folder: bytes, own: bytes | None, *, startup_files: bool) -> by
 def _hooks(folder: bytes) -> bytes:
     """Return the definitions of the functions."""
     hooks = _HOOKS.replace(b"SHIELD", _SHIELD).replace(b"INTERRUPTED", b"%d" % INTERRUPTED)
-    hooks = hooks.replace(b"ENABLE", _ENABLE)
+    hooks = hooks.replace(b"ENABLE", _ENABLE).replace(b"KEEP_HOOKS", _KEEP_HOOKS)
     return hooks.replace(b"FOLDER", quoted(folder))
