@@ -82,6 +82,25 @@ async def test_folder_with_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("other_thread")
+@pytest.mark.parametrize("given", [{"A": "b"}, {"OLDPWD": "/"}, {"BASH_FUNC_f%%": "() { :; }"}])
+@asynchronous
+async def test_environment_with_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]) -> None:
+    """The shell that enters the folder tells the program nothing of the folder before, and loses no variable."""
+
+    async def variables() -> set[bytes]:
+        found = (await run_job("env", "-0", cwd=str(tmp_path), environment=given)).stdout.split(b"\0")
+        # Each job has a mark of its own, and bash always adds these two.
+        return {one for one in found if not one.startswith((b"TWISTED_RSH_", b"SHLVL=", b"_="))}
+
+    entered = await variables()
+    monkeypatch.chdir(tmp_path)
+    expected = await variables()
+    if "OLDPWD" in given:  # where it is wanted, it is what a shell makes of it
+        entered, expected = ({one.split(b"=")[0] for one in names} for names in (entered, expected))
+    assert entered == expected
+
+
+@pytest.mark.usefixtures("other_thread")
 @asynchronous
 async def test_script_with_threads(tmp_path: Path) -> None:
     """A script whose interpreter exists runs, as does a program that may be executed and not read."""

@@ -40,7 +40,7 @@ with 1,000; with 5,000 this process takes three times as long as the thread."""
 _SHELL = b"/bin/sh"
 """POSIX's shell: it runs a script that names no interpreter, and changes the folder where this process must not."""
 
-_ENTER_AND_EXECUTE = b'cd -- "$1" && shift && exec "$@"'
+_ENTER_AND_EXECUTE = b'cd -- "$1" && shift && { %s exec "$@"; }'
 """The shell's program when this process has threads: it takes 0.4 ms or so, and leaves *their* working folder alone."""
 
 _JOIN_AND_EXECUTE = b'{ echo 0 >"$1/cgroup.procs"; } 2>/dev/null; shift; %sexec "$@"'
@@ -48,8 +48,8 @@ _JOIN_AND_EXECUTE = b'{ echo 0 >"$1/cgroup.procs"; } 2>/dev/null; shift; %sexec 
 place."""
 
 _BASH = b"/bin/bash"
-"""Joins where the environment has names that are not names in a shell, such as those of bash's exported functions: dash
-does not pass them on."""
+"""Stands in for it where the environment has names that are not names in a shell, such as those of bash's exported
+functions: dash does not pass them on."""
 
 _SHELL_NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -281,15 +281,25 @@ def _joining(plan: SpawnPlan, group: bytes) -> SpawnPlan:
     """Plan a shell that joins the group and then becomes the program."""
     _check_interpreter(plan.executable)
     environment = dict(plan.environment)
-    undo = b"".join(b"unset %s; " % name for name in _SHELLS_OWN if name not in environment)
     words = (_name_for_shell(plan, environment.get(b"PATH", b"")), *plan.argv[1:])
-    shell: tuple[bytes, ...] = (_SHELL,)
-    if not all(map(_SHELL_NAME.fullmatch, environment)):
-        if not os.access(_BASH, os.X_OK):
-            return plan
-        shell = (_BASH, b"-p")  # -p: it takes neither functions nor options from the environment
-    argv = (*shell, b"-c", _JOIN_AND_EXECUTE % undo, b"sh", group, *words)
+    shell = _shell_for(environment)
+    if shell is None:
+        return plan
+    argv = (*shell, b"-c", _JOIN_AND_EXECUTE % _undo(environment), b"sh", group, *words)
     return replace(plan, executable=shell[0], argv=argv)
+
+
+def _shell_for(environment: Mapping[bytes, bytes]) -> tuple[bytes, ...] | None:
+    """Return the words that start a shell which passes the environment on; ``None`` where there is none."""
+    if all(map(_SHELL_NAME.fullmatch, environment)):
+        return (_SHELL,)
+    # -p: it takes neither functions nor options from the environment
+    return (_BASH, b"-p") if os.access(_BASH, os.X_OK) else None
+
+
+def _undo(environment: Mapping[bytes, bytes]) -> bytes:
+    """Return the commands by which a shell takes back what it has added to the environment."""
+    return b"".join(b"unset %s; " % name for name in _SHELLS_OWN if name not in environment)
 
 
 def _name_for_shell(plan: SpawnPlan, path: bytes) -> bytes:
@@ -314,8 +324,11 @@ def _start(plan: SpawnPlan, actions: Sequence[tuple[Any, ...]]) -> int:
         finally:
             os.close(own)
     _check_interpreter(plan.executable)
-    argv = (b"sh", b"-c", _ENTER_AND_EXECUTE, b"sh", plan.cwd, plan.executable, *plan.argv[1:])
-    return _posix_spawn(replace(plan, executable=_SHELL, argv=argv), actions)
+    environment = dict(plan.environment)
+    shell = _shell_for(environment) or (_SHELL,)
+    program = _ENTER_AND_EXECUTE % _undo(environment)
+    argv = (*shell, b"-c", program, b"sh", plan.cwd, plan.executable, *plan.argv[1:])
+    return _posix_spawn(replace(plan, executable=shell[0], argv=argv), actions)
 
 
 def _is_current(folder: bytes) -> bool:
