@@ -351,7 +351,8 @@ class BashTalk:
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
         put_back = b""
-        sees_word = b"$_" in text
+        # Simple commands set `$_`.  A pipeline and what is no simple command leave it to the next text.
+        sees_word = b"$_" in text or b"|" in text or not traits_of(text).is_plain
         if b"v" in self._flags:
             put_back += b"{ \\builtin set +v; } 2>/dev/null; "
         if self._has_history:
@@ -360,7 +361,7 @@ class BashTalk:
         else:
             # What the text does not look at needs not be put back.
             self._parts = self._parts if b"PIPESTATUS" in text else ()
-            self._last_word = self._last_word if b"$_" in text else None
+            self._last_word = self._last_word if sees_word else None
             put_back += self._put_back(is_changed=bool(put_back) or way.takes_input)
         self._parts, self._last_word = (), None
         if way.in_file:
