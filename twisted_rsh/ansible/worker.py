@@ -284,7 +284,7 @@ def _frame(kind: bytes, body: bytes) -> bytes:
 
 
 def _describe(ending: Ending) -> dict[str, object]:
-    """Tell an ending of the command from one that says that there is none."""
+    """Describe how the command ended, or, if it was not run or its ending is not known, why the host is unreachable."""
     if isinstance(ending, OutcomeUnknown) or (isinstance(ending, Refused) and ending.reason not in _COMMAND_REFUSED):
         return {"unreachable": describe_ending(ending), "login": False}
     if isinstance(ending, Exited):

@@ -102,7 +102,7 @@ class Reach:
         return connection
 
     def _learn_next_key(self, connection: Connection, *, is_named: bool) -> None:
-        """Have the user read of a key that the server has announced; also of a server that is known only by now."""
+        """Remember the next key that the server has announced, also if the server has become known just now."""
         if connection.next_pin is not None:
             from twisted_rsh.client.next_key import learn_next_key  # only here: few servers announce one
 

@@ -12,7 +12,7 @@ __all__ = ["learn_next_key"]
 
 
 def learn_next_key(config: ConfigFolders, host: str, port: int, connection: Connection, *, is_named: bool) -> str:
-    """Add the key that a server has announced to those that it may have, where the file has the one that it shows.
+    """Add the key that a server has announced to ``known_servers``, if the file has the key that the server shows.
 
     :param config: the folders of the known servers.
     :param host: the server's host name or address.

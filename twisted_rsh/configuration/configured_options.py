@@ -88,7 +88,7 @@ class ConfiguredOptions(usage.Options):
         return self[self.kept_as.get(name, name)]
 
     def keep(self, name: str, other: ConfiguredOptions) -> None:
-        """Let hold for an option what holds for it in others."""
+        """Take the value of an option from other options."""
         self[self.kept_as.get(name, name)] = other.said(name)
 
     def show(self) -> str:
@@ -136,7 +136,7 @@ class ConfiguredOptions(usage.Options):
         return settings
 
     def _of_one_line(self) -> usage.Options:
-        """Make options in which what several of them have to say together is not checked."""
+        """Make options that check each value, and not how several of them go together."""
         one = type(self)()
         one.postOptions = _nothing  # type: ignore[method-assign]  # the place that usage.Options has for that
         return one

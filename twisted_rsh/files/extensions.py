@@ -67,7 +67,7 @@ class Extensions:
         return Reply(ReplyType.EXTENDED_REPLY, struct.pack("!4Q", *bounds))
 
     def expand_path(self, path: bytes) -> Reply:
-        """Make a path absolute that may begin with ``~`` or ``~user``."""
+        """Make a path absolute; it may begin with ``~`` or ``~user``."""
         if path.startswith(b"~"):
             user, _, rest = path[1:].partition(b"/")
             path = os.path.join(_home(user), rest)

@@ -206,7 +206,7 @@ def _host_of(key: str) -> str:
 
 
 def _expand(part: ListPart) -> list[str]:
-    """Return the hosts that the ranges of a part stand for; an address in brackets is none."""
+    """Return the hosts that the ranges of a part stand for; the brackets of an IPv6 address are no range."""
     choices: list[Sequence[str]] = []
     numbers: list[list[tuple[int, int, int]]] = []
     pieces = _BRACKETS.split(part.text)

@@ -64,7 +64,7 @@ the command."""
 
 
 class HostState(enum.Enum):
-    """What one host is at; the value is how people call it."""
+    """The state of one host; the value is its name for people."""
 
     WAITING = "waiting"
     CONNECTING = "connecting"

@@ -246,7 +246,7 @@ class LinkTLS(TLSMemoryBIOProtocol):
         cast("ITransport", self.transport).write(unsent)
 
     def end_found(self, error: SSL.Error) -> None:
-        """End the connection as where Twisted itself finds the end of TLS.
+        """End the connection as Twisted does when it finds the end of TLS itself.
 
         :param error: what OpenSSL has said: that the peer has ended TLS, or that TLS is broken.
         """

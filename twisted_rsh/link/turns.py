@@ -56,7 +56,7 @@ class _Share:
         self.slices = 1.0
 
     def forget_half(self) -> None:
-        """Forget half of what is known; of an owner that does nothing, the rest is kept as it is."""
+        """Forget half of what is known, unless that is little: an owner that does nothing keeps the rest."""
         if self.slices > FORGOTTEN_SLICES:
             self.seconds /= 2
             self.slices /= 2

@@ -43,7 +43,7 @@ RETENTION_SECONDS = 600.0
 """Seconds for which the last output and the ending of a job wait for a client that is away, from the last ending on."""
 
 IDLE_SECONDS = 60.0
-"""Seconds for which a session without a link is kept that has no job and nothing to tell."""
+"""Seconds for which a session without a link, without jobs and with nothing to tell is kept."""
 
 KEY_NARROWED = "what your key may do has changed; connect again"
 """The line for a client whose session ends because its key may do less than before."""

@@ -46,8 +46,8 @@ OVERRUN_BYTES = 128 * 1024
 """Bytes that a session holds at most when it begins to wait: what its link has read in one piece, twice."""
 
 STALLED_SECONDS = 10.0
-"""Seconds without a further part after which a session is ended for whose message others wait.  The parts of a message
-follow each other at once."""
+"""Seconds without a further part after which a session, for whose message others wait, is ended.  The parts of a
+message follow each other at once."""
 
 WAITED_SECONDS = 30.0
 """Seconds for which others wait for one session's message at most: 1.8 MiB at 60 KiB/s.  A link may be silent for

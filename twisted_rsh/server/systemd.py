@@ -20,7 +20,7 @@ from twisted_rsh.log_level import leveled_log
 __all__ = ["MAX_WAITING", "RETRY_SECONDS", "Systemd"]
 
 RETRY_SECONDS = 0.1
-"""Seconds until a datagram is sent again for which systemd's socket had no room."""
+"""Seconds until a datagram, for which systemd's socket had no room, is sent again."""
 
 MAX_WAITING = 8
 """Datagrams that wait for room at most.  A state says all that holds, so it takes the place of the oldest; a sign of

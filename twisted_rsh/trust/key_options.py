@@ -59,7 +59,7 @@ class KeyOptions:
 
 
 def end_of_options(line: bytes) -> int:
-    """Return where the options end that a line begins with: at the first blank outside of quotes.
+    """Return where the options at the beginning of a line end: at the first blank outside of quotes.
 
     :param line: the line, without blanks before it.
     """

@@ -116,7 +116,7 @@ class _Reader:
         return self._operator
 
     def _peek(self) -> bytes:
-        """Return the token that comes next: an operator, or a word without any quoting; else something that is none."""
+        """Return the token that comes next: an operator, or a word without any quoting; ``''`` for any other word."""
         token = self._token()
         if token:
             return token

@@ -43,4 +43,4 @@ class Report:
 
 
 class GarbledReport(Exception):
-    """The reports contain something that is none, so the shell's state is unknown from now on."""
+    """The reports contain something that is not a report, so the shell's state is unknown from now on."""

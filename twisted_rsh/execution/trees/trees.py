@@ -138,7 +138,7 @@ class JobTrees:
         self.suspension.forget(pid)
 
     def job_group_gone(self, pid: int, mark: bytes, born: int) -> None:
-        """Learn that the process group of a job is gone whose other processes are being ended.
+        """Learn that the process group of a job is gone; the other processes of the job are being ended.
 
         :param pid: the number of its first process, which may be another's from now on.
         :param mark: its mark.
