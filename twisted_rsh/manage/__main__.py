@@ -117,9 +117,9 @@ def parse_arguments(
         type=_typed(parse_place),
         help="name or address, and port, by which the client reaches the server",
     )
-    enrolling = commands.add_parser("enroll-key", help="let a key in whose public line is on stdin; for trshctl")
-    rotating = commands.add_parser("rotate", help="give the server another key, which its clients learn in time")
-    rotating.add_argument("--finish", action="store_true", help="let the server have that key from its next start on")
+    enrolling = commands.add_parser("enroll-key", help="let in the key whose public line is on stdin; for trshctl")
+    rotating = commands.add_parser("rotate", help="change the key of the server, announced to its clients")
+    rotating.add_argument("--finish", action="store_true", help="use the next key from the next start of the server on")
     for command in (sessions, status, inviting, enrolling, rotating):
         command.add_argument(
             "--config-dir", metavar="FOLDER", help="folder of the keys and records, as given to the server"
