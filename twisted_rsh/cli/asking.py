@@ -44,8 +44,8 @@ class IPrompt(Interface):
         :raises twisted_rsh.cli.escapes.Left: the user typed ``~.``.
         """
 
-    def describe(folder: str | None, status: int, seconds: float) -> None:
-        """Take note of the state of the shell, for the next prompt.
+    def show_state(folder: str | None, status: int, seconds: float) -> None:
+        """Show the state of the shell, at once or with the next prompt.
 
         :param folder: the shell's folder; ``None`` where that is not known.
         :param status: the status of the last command.
@@ -70,7 +70,7 @@ def duration(seconds: float) -> str:
 
 
 def describe_state(folder: str | None, status: int, seconds: float) -> str:
-    """Describe the state of the shell in a few characters; the parameters are those of :meth:`IPrompt.describe`.
+    """Describe the state of the shell in a few characters; the parameters are those of :meth:`IPrompt.show_state`.
 
     :returns: the status unless it is 0, the time if it was long, and the folder; empty where there is nothing to say.
     """

@@ -145,7 +145,7 @@ class Console:
         end = self._foreground.end
         if end is not None and end.folder is not None:
             self._folder = end.folder
-        self._prompt.describe(self._folder, self._status, self._reactor.seconds() - begun)
+        self._prompt.show_state(self._folder, self._status, self._reactor.seconds() - begun)
         return self._connection.lost is not None
 
     async def _run_on_terminal(self, line: str, terminal: LocalTerminal) -> Any:

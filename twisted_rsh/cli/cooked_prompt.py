@@ -153,8 +153,8 @@ class CookedPrompt:
         except OSError:  # EIO: the terminal is gone
             return b""
 
-    def describe(self, folder: str | None, status: int, seconds: float) -> None:
-        """See :meth:`~twisted_rsh.cli.asking.IPrompt.describe`; this prompt has room for the time alone."""
+    def show_state(self, folder: str | None, status: int, seconds: float) -> None:
+        """See :meth:`~twisted_rsh.cli.asking.IPrompt.show_state`; this prompt has room for the time alone."""
         if seconds >= SLOW_SECONDS:
             self._outputs.remark(f"[took {duration(seconds)}]")
 

@@ -112,8 +112,8 @@ class EditedPrompt:
                 await Deferred.fromFuture(self._writing)
             self._outputs.release()
 
-    def describe(self, folder: str | None, status: int, seconds: float) -> None:
-        """See :meth:`~twisted_rsh.cli.asking.IPrompt.describe`."""
+    def show_state(self, folder: str | None, status: int, seconds: float) -> None:
+        """See :meth:`~twisted_rsh.cli.asking.IPrompt.show_state`."""
         self._state = describe_state(folder, status, seconds)
 
     def take_back(self) -> bytes:
