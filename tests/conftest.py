@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import re
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +26,9 @@ from twisted_rsh.trust.home import ConfigFolders
 Fixture = TypeVar("Fixture", bound=Callable[..., Any])
 
 async_fixture: Callable[[Fixture], Fixture] = pytest_twisted.async_yield_fixture
+
+PR_SET_CHILD_SUBREAPER = 36
+"""From ``linux/prctl.h``."""
 
 KINDS = {
     "exhaustive": "tries every case of something, and takes long: python -m pytest -m exhaustive",
@@ -175,6 +180,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _no_subreaper() -> Iterator[None]:
+    """Let orphans be init's again behind a test: a stand-alone server inherits them, and reaps none later."""
+    yield
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
 @pytest.fixture
