@@ -9,6 +9,7 @@ import pytest
 from twisted.logger import LogEvent, formatEvent
 
 from tests.link.wire import failures
+from tests.server.resuming import Resumer
 from tests.server.rig import Rig, ScriptedJob, exits, job_lines
 from twisted_rsh.core.bodies import Message
 from twisted_rsh.core.endings import (
@@ -36,6 +37,7 @@ from twisted_rsh.core.messages import (
     Exit,
     Open,
     Opened,
+    Positions,
     Resize,
     Signal,
     Stop,
@@ -216,6 +218,34 @@ def test_a_refusal(rig: Rig, logged: list[LogEvent]) -> None:
     assert client.heard() == [Exit(channel=1, ending=ending, stdout=0, stderr=0, held_open=False)]
     assert failures(logged) == []
     assert len(job_lines(logged)) == 1
+
+
+def test_output_from_a_buffer_that_is_used_again(rig: Rig) -> None:
+    """What a resume repeats is what the job wrote, also if it wrote from a buffer that has other bytes by then."""
+    resumer = Resumer(rig)
+    resumer.client.say(OPEN)
+    (job,) = rig.user.jobs
+    buffer = bytearray(b"first")
+    resumer.client.heard()
+    job.owner.output_received(STDOUT, memoryview(buffer))  # type: ignore[arg-type]  # other checkers allow it
+    buffer[:] = b"other"
+    resumer.lose()
+    resumer.resume(Positions(1, ((1, (0, 0)),)))
+    assert [message.data for message in resumer.client.heard() if isinstance(message, Data)] == [b"first"]
+
+
+@pytest.mark.parametrize("data", ["text", None, 7])
+def test_output_that_is_no_bytes(rig: Rig, data: Any) -> None:
+    """S-13: the mistake is the job's, and costs neither the link nor the session; not a byte of it counts."""
+    client = rig.log_in()
+    client.say(OPEN)
+    (job,) = rig.user.jobs
+    with pytest.raises(TypeError):
+        job.owner.output_received(STDOUT, data)
+    job.owner.output_received(STDOUT, b"bytes")
+    job.end()
+    client.exchange()
+    assert [(exit_.ending, exit_.stdout) for exit_ in exits(client.heard())] == [(Exited(0), 5)]
 
 
 def test_a_job_that_refuses_itself(rig: Rig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from twisted.logger import LogEvent
@@ -179,6 +180,23 @@ def test_an_ending_that_cannot_travel(rig: Rig, ending: Exited, logged: list[Log
     assert len(failures(logged)) == 1
     client.say(Close(1), Open(channel=2, request=JobRequest(command="true")))
     assert client.heard() == [Opened(channel=2, encoding="utf-8")]
+
+
+NO_ENDINGS: list[Any] = [None, Exited(0), JobEnd(None), JobEnd(Exited(0), usage=5)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("end", NO_ENDINGS, ids=range(len(NO_ENDINGS)))
+def test_an_end_that_is_none(rig: Rig, end: Any, logged: list[LogEvent]) -> None:
+    """S-13: a job that reports something else than its end has ended all the same: nobody waits for it for ever."""
+    client = rig.log_in()
+    client.say(OPEN)
+    rig.user.jobs[0].owner.job_ended(end)
+    client.exchange()
+    (exit_,) = exits(client.heard())
+    assert exit_.ending == OutcomeUnknown("the server cannot say how the job ended")
+    assert len(failures(logged)) == 1
+    assert rig.factory.capacity.jobs == 0
+    assert not client.wire.is_over
 
 
 def raising(error: Exception) -> Callable[[ScriptedJob], None]:

@@ -21,7 +21,6 @@ from twisted_rsh.core.endings import (
     Refused,
     TimedOut,
 )
-from twisted_rsh.core.errors import LocalProtocolError
 from twisted_rsh.core.events import (
     ChannelAbandoned,
     DataReceived,
@@ -63,6 +62,9 @@ and then cost one message instead of three.  A user does not notice such a delay
 
 _OUR_ERROR = "an error inside the server; its log says more"
 """What a client learns of an exception that is none of its business."""
+
+_NO_ENDING = JobEnd(OutcomeUnknown("the server cannot say how the job ended"))
+"""The end of a job of an application that says nothing that a client could be told."""
 
 _BROKEN_END = "ending a job of {account} broke the program"
 
@@ -298,6 +300,9 @@ class ChannelJob:
         return min(room, self._output_left(self._request.max_output) + 1)
 
     def output_received(self, stream: Stream, data: bytes) -> None:
+        if type(data) is not bytes:
+            # A resume repeats it, and an application may have other bytes in its buffer by then.  It may be no bytes.
+            data = bytes(memoryview(data))
         limit = self._request.max_output
         exceeds = False
         if limit is not None:
@@ -352,6 +357,10 @@ class ChannelJob:
             # The job was refused because starting it failed half-way, and the half that had started reports as well.
             return
         self._is_over = True
+        is_end: bool = isinstance(end, JobEnd) and isinstance(end.ending, Ending)
+        if not is_end:
+            _log.error("a job of {account} has ended with {end!a}, which is no JobEnd", account=self._account, end=end)
+            end = _NO_ENDING
         for timer in (self._timeout_timer, self._answer_timer, self._ends_timer, self._grace_timer):
             if timer is not None:
                 timer.cancel()
@@ -462,12 +471,12 @@ class ChannelJob:
                 core.report_run(self.channel, self._encoding, end, stdout, stderr)
             else:
                 core.report_exit(self.channel, end)
-        except LocalProtocolError:
+        except Exception:  # noqa: BLE001 - whatever an application has put there
             # An application may end a job in a way that cannot travel; its client must still hear of an end.
             _log.failure("the ending of a job of {account} cannot be sent", account=self._account)
             if core.is_unanswered(self.channel):
                 core.accept(self.channel, self._encoding, stdout, stderr)
-            core.report_exit(self.channel, JobEnd(OutcomeUnknown("the server cannot say how the job ended")))
+            core.report_exit(self.channel, _NO_ENDING)
 
     # The job may end from within each of these calls.
 
