@@ -220,7 +220,7 @@ async def test_name_that_does_not_resolve(config: ConfigFolders) -> None:
         ("a..b", 1, "cannot connect to a..b port 1: it is no host name"),
         ("a b", 1, "cannot connect to a b port 1: it is no host name"),
         ("", 1, "cannot connect to  port 1: it is no host name"),
-        ("unix:/a\0b", 1, "cannot connect to unix:/a^@b: embedded null byte"),
+        ("unix:/a\0b", 1, "cannot connect to unix:/a^@b: no path has a NUL byte"),
         ("127.0.0.1", 0, "cannot connect to 127.0.0.1 port 0: a port is a number from 1 to 65535"),
         ("127.0.0.1", 65536, "cannot connect to 127.0.0.1 port 65536: a port is a number from 1 to 65535"),
         ("localhost", -1, "cannot connect to localhost port -1: a port is a number from 1 to 65535"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -121,7 +120,6 @@ async def test_a_port_that_does_not_stop() -> None:
     ports = await listening(["127.0.0.1"], 0)
     with collecting_log() as events:
         await stop_listening([Stuck(), *ports])  # type: ignore[list-item]  # an application's
-        gc.collect()
     assert len(reactor.getReaders()) == before
     assert [event["log_failure"].type for event in failures(events)] == [LookupError]
 

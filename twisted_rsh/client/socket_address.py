@@ -49,6 +49,8 @@ class SocketEndpoint:
             :class:`twisted.internet.error.ConnectError`, or with :class:`~twisted_rsh.client.errors.NoServer` for a
             path that cannot be a server's.  Cancelling it closes the socket.
         """
+        if "\0" in self._path:
+            return fail(NoServer("no path has a NUL byte"))
         try:
             check_length(self._path)
             if not stat.S_ISSOCK(os.stat(self._path).st_mode):
