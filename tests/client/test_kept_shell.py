@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import Clock
 
 from tests.execution.owners import reactor, until
 from tests.server_process import is_running
@@ -19,6 +20,7 @@ from twisted_rsh import (
     Connection,
     Exited,
     JobState,
+    LocalProtocolError,
     OutcomeUnknown,
     RefusalReason,
     Refused,
@@ -31,6 +33,7 @@ from twisted_rsh import (
 )
 from twisted_rsh.core.limits import DEFAULT_WINDOW
 from twisted_rsh.core.roles import Stream
+from twisted_rsh.testing import MemoryPair, ScriptedUser
 
 SHELLS = ["bash", "dash", "zsh"]
 
@@ -244,6 +247,31 @@ async def test_questions_about_a_shell_that_ends(connection: Connection) -> None
     asked = other.inspect()
     await connection.close()
     assert await asked == ShellState()
+
+
+def test_questions_when_the_server_is_far_behind() -> None:
+    """A question that cannot be asked again has an answer all the same, and costs neither the link nor others."""
+    clock, user = Clock(), ScriptedUser({"by hand": None})
+    pair = MemoryPair(clock, user)
+    connection = pair.run_until_complete(pair.connect())
+    shell = pair.run_until_complete(connection.open_shell())
+    job = connection.start("by hand")
+    pair.run_until_complete(job.when_started())
+    user.shells[0].state = ShellState(folder="/usr")
+    outages: list[str | None] = []
+    connection.watch_link(outages.append)
+    answers: list[ShellState] = []
+    for _ in range(2):
+        shell.inspect().addCallback(answers.append)
+    with pytest.raises(LocalProtocolError):
+        while True:
+            job.send_signal("CONT")
+    clock.advance(1)
+    assert (sorted(answer.folder or "" for answer in answers), outages) == (["", "/usr"], [])
+    shell.inspect().addCallback(answers.append)
+    clock.advance(1)
+    assert answers[-1].folder == "/usr"
+    pair.run_until_complete(pair.close())
 
 
 @asynchronous

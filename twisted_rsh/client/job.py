@@ -13,6 +13,7 @@ from twisted_rsh.client.result import CommandFailed, Result
 from twisted_rsh.client.streams import JobChannel, RemoteInput, RemoteOutput
 from twisted_rsh.client.waiting import Once, Watchers, is_dropped
 from twisted_rsh.core.endings import Ending, JobEnd, OutcomeUnknown
+from twisted_rsh.core.errors import LocalProtocolError
 from twisted_rsh.core.events import (
     ChannelOpened,
     DataReceived,
@@ -125,7 +126,8 @@ class Job:
         """Look at the state of the persistent shell that this job is.
 
         :returns: fires with what the server saw at a moment after this call; with nothing known for a job that is no
-            shell, and once the job has ended.  Cancelling it changes nothing.
+            shell, once the job has ended, and if the server gets so far behind that it cannot be asked again.
+            Cancelling it changes nothing.
         :raises twisted_rsh.core.errors.LocalProtocolError: the job has not started, or the server is so far behind that
             the question would only queue up.
         """
@@ -241,8 +243,11 @@ class Job:
         answered, self._asked, self._asking = self._asked, self._asking, []
         self._is_asked = bool(self._asked) and self._channel.is_open
         if self._is_asked:
-            self._channel.inspect()
-        elif self._asked:
+            try:
+                self._channel.inspect()
+            except LocalProtocolError:  # the server is so far behind that it cannot be asked again
+                self._is_asked = False
+        if self._asked and not self._is_asked:
             self._answer_all(ShellState())
         _fire(answered, state)
 
