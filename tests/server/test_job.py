@@ -278,6 +278,23 @@ def test_a_start_that_fails_behind_the_end(rig: Rig) -> None:
     assert client.heard() == [Opened(channel=2, encoding="utf-8")]
 
 
+@pytest.mark.parametrize("request_", [JobRequest(command="halt"), JobRequest(shell="")])
+def test_a_command_that_stops_the_server(rig: Rig, request_: JobRequest) -> None:
+    """S-13: a job whose start ends its session is ended like the others, and the stop does not wait for ever."""
+    stopped: list[object] = []
+    rig.user.script = lambda job: rig.factory.go_away("bye").addCallback(stopped.append)
+    client = rig.log_in()
+    client.say(Open(channel=1, request=request_))
+    client.exchange()
+    (job,) = rig.user.jobs
+    assert job.names() == ["close_output", "close_output", "terminate"]
+    rig.clock.advance(CLOSE_SECONDS)
+    assert stopped == []
+    job.end()
+    assert len(stopped) == 1
+    assert rig.clock.getDelayedCalls() == []
+
+
 def test_a_user_that_breaks(rig: Rig, logged: list[LogEvent]) -> None:
     """S-13: an exception in an application's user ends one job, with one traceback; the link and others live."""
     client, other = rig.log_in(), rig.log_in()

@@ -24,6 +24,7 @@ from twisted_rsh.execution.account import Account
 from twisted_rsh.interfaces import IJobOwner, IServerObserver, JobRefused
 from twisted_rsh.link.framed_link import LOGIN_SECONDS
 from twisted_rsh.server.portal import SingleUserRealm
+from twisted_rsh.server.sessions import Sessions
 from twisted_rsh.server_events import (
     JobBegan,
     JobFinished,
@@ -259,6 +260,38 @@ def test_an_observer_that_refuses_a_job(rig: Rig, recorder: Recorder, logged: li
     assert len(rig.user.jobs) == 1
     assert failures(logged) == []
     assert recorder.names() == ["SessionBegan", "JobBegan", "JobFinished", "JobBegan"]
+
+
+@implementer(IServerObserver)
+class Guard:
+    """Ends every session in which a job begins.
+
+    :ivar sessions: the sessions of the server.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: Sessions | None = None
+
+    def happened(self, event: ServerEvent) -> None:
+        """End them."""
+        if self.sessions is not None and isinstance(event, JobBegan):
+            self.sessions.end_all("what the guard has seen", "you may not do that")
+
+
+def test_an_observer_that_ends_the_session_of_a_job() -> None:
+    """A job is not started if its session is over by then, as when an observer takes the key's right away."""
+    guard, recorder = Guard(), Recorder()
+    rig = Rig(observers=[guard, recorder])
+    guard.sessions = rig.factory.sessions
+    client = rig.log_in()
+    client.say(OPEN)
+    assert rig.user.jobs == []
+    assert recorder.names() == ["SessionBegan", "SessionEnded", "JobBegan", "JobFinished"]
+    assert client.heard() == [Goodbye(text="you may not do that")]
+    stopped: list[object] = []
+    rig.factory.go_away("bye").addCallback(stopped.append)
+    rig.clock.advance(LOGIN_SECONDS)
+    assert len(stopped) == 1
 
 
 def test_no_observers() -> None:

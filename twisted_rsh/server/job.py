@@ -150,9 +150,12 @@ class ChannelJob:
         if job is None or self._is_over:
             return
         self._job = job
+        if self._core is None:  # the session has ended from within the call, as by a command that stops the server
+            self.disown()
+            return
         if IShellJob.providedBy(job):
             job.when_ready(self._ready)
-        elif self._core is not None and self._core.is_unanswered(self.channel):
+        elif self._core.is_unanswered(self.channel):
             self._answer_timer = self._session.sessions.answers.add(self._ready)
         if self._request.timeout is not None:
             self._timeout_timer = self._clock.callLater(self._request.timeout, self._time_is_up)

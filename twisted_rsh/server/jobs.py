@@ -146,6 +146,8 @@ class SessionJobs:
         unkept = None if request.on_disconnect is None else self._cannot_keep(request.on_disconnect)
         if refusal is not None:
             job.refuse(refusal.reason, refusal.text)
+        elif session.over:  # an observer has ended it
+            job.refuse(RefusalReason.GOING_AWAY, "the session is over")
         elif (bound := self._enter(session, job)) is not None:
             job.refuse(RefusalReason.RESOURCES, bound)
         elif unkept is not None:
