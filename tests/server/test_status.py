@@ -324,7 +324,10 @@ def test_watching(tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_a_live_table(tmp_path: Path) -> None:
-    """O-06: on a terminal the table is drawn over the last one in the terminal's size; Ctrl-C restores the screen."""
+    """O-06: on a terminal the table is drawn over the last one in the terminal's size; Ctrl-C restores the screen.
+
+    So does Ctrl-Z, and the table is drawn again when the program goes on.
+    """
     ours, theirs = pty.openpty()
     resize(theirs, 24, 80)
     with (
@@ -340,6 +343,8 @@ def test_a_live_table(tmp_path: Path) -> None:
         resize(ours, 4, 20)
         screen = read_until(ours, b"more lin", b"")
         read_until(ours, b"\x1b[J", screen)
+        program.send_signal(signal.SIGTSTP)  # it stops no process of a session without a shell
+        read_until(ours, b"\x1b[?25h\x1b[?1049l\x1b[?1049h\x1b[?25l\x1b[H", b"")
         program.send_signal(signal.SIGINT)
         rest = read_until(ours, b"\x1b[?1049l", b"")
         assert rest.endswith(b"\x1b[?25h\x1b[?1049l")
@@ -354,7 +359,9 @@ def resize(terminal: int, rows: int, columns: int) -> None:
 
 def read_until(terminal: int, end: bytes, seen: bytes) -> bytes:
     """Read what a program shows until it has shown something."""
+    deadline = time.monotonic() + CLIENT_SECONDS
     while end not in seen:
+        assert time.monotonic() < deadline, seen[-1000:]
         with contextlib.suppress(OSError):
             seen += os.read(terminal, 1)
     return seen

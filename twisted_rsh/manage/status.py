@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import termios
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -167,13 +168,16 @@ class _Watch:
         signals = {signal.SIGINT: self._end, signal.SIGTERM: self._end}
         if self._on_screen:
             signals[signal.SIGWINCH] = self._draw
+            # A program that was started with the signal ignored goes on ignoring it.
+            if signal.getsignal(signal.SIGTSTP) is not signal.SIG_IGN:
+                signals[signal.SIGTSTP] = self._suspend
         before = {
             number: signal.signal(number, lambda *_, call=call: self._reactor.callFromThread(call))
             for number, call in signals.items()
         }
         try:
             if self._on_screen:
-                self.write(_ENTER_SCREEN)
+                self._enter_screen()
             yield
         finally:
             for number, handler in before.items():
@@ -210,6 +214,21 @@ class _Watch:
             if timer.active():
                 timer.cancel()
         return self._has_ended
+
+    def _enter_screen(self) -> None:
+        """Take the screen, in the foreground: in the background the system stops this process until it is there."""
+        with contextlib.suppress(termios.error):  # the terminal has no shell that could continue the process
+            termios.tcflow(self._output.fileno(), termios.TCOON)
+        self.write(_ENTER_SCREEN)
+
+    def _suspend(self) -> None:
+        """Give the screen back, do what SIGTSTP does, and take the screen again when the program is continued."""
+        self.write(_LEAVE_SCREEN)
+        before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, before)
+        self._enter_screen()
+        self._draw()
 
     def _draw(self) -> None:
         size = os.get_terminal_size(self._output.fileno())
