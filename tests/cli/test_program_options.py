@@ -176,6 +176,18 @@ def test_log_file(server: ServerProcess, tmp_path: Path) -> None:
 
 
 @real
+def test_log_of_the_way(server: ServerProcess) -> None:
+    """``-v`` says where the client dials, through what, with which key, and which key the server has shown."""
+    done = server.run("-v", "-4", HOST, "echo own >&2")
+    log = done.stderr.decode()
+    assert f"connecting to {HOST} port {server.port}, with the key SHA256:" in log
+    assert "logged in; the server's key is SHA256:" in log
+    assert done.stderr.count(b"own\n") == 1
+    assert "through the ProxyCommand 'false'" in server.run("-v", "-oProxyCommand=false", HOST, "true").stderr.decode()
+    assert server.run("-4", HOST, "true").stderr == b""
+
+
+@real
 def test_log_file_that_takes_nothing(server: ServerProcess) -> None:
     """What the file of ``-E`` cannot take is lost: the client ends, with the status that it has anyway."""
     for words, status in (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from twisted_rsh.cli.first_use import FirstUse
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Reach", "added_today", "describe_problem"]
 
 Outcome = TypeVar("Outcome")
+
+log = Logger()
 
 
 def added_today() -> str:
@@ -90,16 +93,22 @@ class Reach:
         if fingerprint is not None:
             connection = await self._log_in(fingerprint, invitation)
             self._remember(fingerprint)
-            self._learn_next_key(connection, is_named=True)
-            return connection
-        try:
-            connection = await self._log_in(None)
-        except UnknownServer as unknown:
-            if self._first_use is None:
-                raise
-            connection = await self._use_first(self._first_use, unknown)
-        self._learn_next_key(connection, is_named=False)
+        else:
+            try:
+                connection = await self._log_in(None)
+            except UnknownServer as unknown:
+                if self._first_use is None:
+                    raise
+                connection = await self._use_first(self._first_use, unknown)
+        self._learn_next_key(connection, is_named=fingerprint is not None)
+        if self._is_logged:
+            log.info("logged in; the server's key is {key}", key=format_fingerprint(connection.pin))
         return connection
+
+    @property
+    def _is_logged(self) -> bool:
+        """Whether there is a log; events that nobody reads would take their time all the same."""
+        return self._options.verbosity > 0
 
     def _learn_next_key(self, connection: Connection, *, is_named: bool) -> None:
         """Remember the next key that the server has announced, also if the server has become known just now."""
@@ -164,6 +173,8 @@ class Reach:
         options = self._options
         path = self._find_socket(fingerprint, invitation)
         if path is not None:
+            if self._is_logged:
+                log.info("connecting to {path}", path=path)
             try:
                 return await self._in_time(
                     connect(
@@ -176,14 +187,20 @@ class Reach:
                         resume=not options.no_resume,
                     )
                 )
-            except NoServer:
+            except NoServer as error:
                 if path == options.host:
                     raise  # otherwise a server that was killed has left it, and another may listen on the port
+                if self._is_logged:
+                    log.info("{error}", error=error)
         if self._key is None:
             # A server that is not known is not dialled, and nobody is asked for the passphrase of a key.
             find_pins(self._config, options.host, options.port, fingerprint, self.destination)
             self._key = self._certified(await self._find_key())
         key = self._key
+        if self._is_logged:
+            way = "" if options.proxy_command is None else f" through the ProxyCommand {options.proxy_command!r}"
+            text = "connecting to {address}{way}, with the key {key}"
+            log.info(text, address=options.address, way=way, key=key.public_key.fingerprint)
         connecting = connect(
             self._reactor,
             options.host,
