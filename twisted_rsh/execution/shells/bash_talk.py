@@ -411,7 +411,7 @@ class BashTalk:
         :param is_changed: whether something else before the text changes ``$?``.
         """
         word = b"" if self._last_word is None else last_word_put_back(self._last_word)
-        if len(self._parts) > 1:
+        if len(self._parts) > 1 or (self._parts and int(self._parts[0]) != self._status):
             failed = [int(part) for part in self._parts if int(part)] if self._ends_in_any else []
             status = failed[-1] if failed else int(self._parts[-1])
             mark = b"" if status == self._status else b"! "
