@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any, TextIO
 
 __all__ = ["open_log_file"]
 
@@ -15,8 +12,8 @@ __all__ = ["open_log_file"]
 class _LossyFile(io.FileIO):
     """A file whose writes never fail: what it cannot take is lost."""
 
-    def write(self, data: ReadableBuffer, /) -> int:
-        """Write the data, or lose it."""
+    def write(self, data: Any, /) -> int:
+        """Write the data, which are bytes or another buffer, or lose them."""
         try:
             return super().write(data)
         except OSError:
