@@ -296,6 +296,13 @@ def replies(size: int) -> bool:
     return all_of(taken, True)
 
 
+def names_a_code_page(size: int) -> bool:
+    """Tell whether OPENED and REPLY are taken with the name of a code page that has so many bytes."""
+    name = "x" * size
+    reply = binary(0x2E, "!QIBIQQQQBHH", 0, 1, 0, 0, 0, 0, 0, 0, size, 0, 0) + name.encode()
+    return all_of(decodes(control(0x22, channel=1, encoding=name), Role.CLIENT), decodes(reply, Role.CLIENT))
+
+
 def in_a_shell(size: int) -> bool:
     """Tell whether a persistent shell takes a command of so many bytes."""
     try:
@@ -380,6 +387,7 @@ PROBES = {
     "MAX_CWD_BYTES": Probe(lambda size: is_run(JobRequest(command="true", cwd="/" * size))),
     "MAX_DATA_BYTES": Probe(lambda size: decodes(binary(0x10, "!IBQ", 1, 0, 0) + bytes(size))),
     "MAX_DETACH_SECONDS": Probe(lambda seconds: welcomes(detach_seconds=seconds)),
+    "MAX_ENCODING_BYTES": Probe(names_a_code_page),
     "MAX_ENVIRONMENT_NAMES": Probe(lambda count: is_run(environment(count))),
     "MAX_ENVIRONMENT_VALUE_BYTES": Probe(
         lambda size: is_run(JobRequest(command="true", environment=(("NAME", "x" * size),)))
