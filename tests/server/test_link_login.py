@@ -222,7 +222,7 @@ def test_a_user_whose_code_page_has_no_name(rig: Rig, encoding: Any, logged: lis
     assert rig.realm.logouts == 1
     assert (rig.links, rig.waiting, len(rig.factory.sessions)) == (set(), 0, 0)
     (event,) = failures(logged)
-    assert "the code page of a user object is" in str(event["log_failure"].value)
+    assert "the encoding of a user object names no code page: " in str(event["log_failure"].value)
 
 
 @pytest.mark.parametrize("answer", [None, 7, b"somebody else"])

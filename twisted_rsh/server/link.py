@@ -418,5 +418,5 @@ def _name_of(user: IShellUser) -> str:
     except UnicodeEncodeError:
         fits = False
     if not fits:
-        raise ValueError(f"the code page of a user object is {encoding!a:.100}, and no name of one")
+        raise ValueError(f"the encoding of a user object names no code page: {encoding!a:.100}")
     return ascii(user.name)[1:-1]
