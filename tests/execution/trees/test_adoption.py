@@ -297,3 +297,21 @@ def test_no_descriptor_to_look_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     children.clock.advance(SWEEP_SECONDS)
     assert children.clock.getDelayedCalls() == []
+
+
+@requires_proc
+@asynchronous
+async def test_no_descriptor_to_read_with(spawned: Spawn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-06: an adopted child that could not be read at one look is still known at the next, and is reaped."""
+    children = Children(knows_all=False)
+    daemon = spawned("sleep", "600", is_leader=True, mark="ours")
+    children.adopted.job_started(GONE)
+    children.adopted.job_ended(GONE)
+    await until(lambda: bool(children.adopted.sweep()) or bool(children.adopted.living))
+    with monkeypatch.context() as patch:
+        patch.setattr(children.table, "read", lambda _: None)
+        children.clock.advance(SWEEP_SECONDS)
+    os.kill(daemon, signal.SIGKILL)
+    await children.exited(daemon)
+    children.clock.advance(SWEEP_SECONDS)
+    assert not children.is_there(daemon)

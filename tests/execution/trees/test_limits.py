@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 
 from tests.execution.owners import asynchronous, reactor, until
 from tests.execution.real_trees import requires_proc, stand_in_job
 from twisted_rsh.core.endings import Limit
-from twisted_rsh.execution.trees.limits import ProcessorAccount, UsageLimits, UsageWatch, resident_bytes
-from twisted_rsh.execution.trees.table import ProcessRecord
+from twisted_rsh.execution.processes.interfaces import IJobReactor
+from twisted_rsh.execution.trees.limits import (
+    SAMPLE_SECONDS,
+    ProcessorAccount,
+    UsageLimits,
+    UsageWatch,
+    resident_bytes,
+)
+from twisted_rsh.execution.trees.table import ProcessRecord, SpareDescriptor
+from twisted_rsh.execution.trees.tree import JobTree
 from twisted_rsh.execution.trees.trees import JobTrees
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -196,3 +208,31 @@ def test_replaced_record() -> None:
     first = record(10, own=1)
     assert add(account, first) == 1
     assert add(account, replace(first, started=2)) == 2
+
+
+@requires_proc
+def test_no_descriptor_to_look_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """R-06: what a job has left behind is watched on after a look that the machine had no descriptor for."""
+    clock = Clock()
+    tree = JobTree(JobTrees(cast("IJobReactor", clock)))
+    memory = UsageLimits(memory=1)
+    reached: list[Limit] = []
+    watch = UsageWatch(clock, tree, memory.within(memory), reached.append)
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as left:
+        try:
+            tree.started(left.pid)
+            watch.start()
+            watch.stop()
+            with monkeypatch.context() as patch:
+                patch.setattr(SpareDescriptor, "list_folder", no_descriptor)
+                clock.advance(SAMPLE_SECONDS)
+            before = list(reached)
+            clock.advance(SAMPLE_SECONDS)
+        finally:
+            left.kill()
+    assert (before, reached) == ([], [Limit.MEMORY])
+
+
+def no_descriptor(_: SpareDescriptor, path: str) -> None:
+    """List no folder."""
+    raise OSError(errno.ENFILE, os.strerror(errno.ENFILE), path)

@@ -75,7 +75,7 @@ class AdoptedChildren:
         self._call: IDelayedCall | None = None
         self._unseen: set[int] = set()
         self._seen: dict[int, int] = {}
-        self._had_running = False
+        self._looks_again = False
         self.living: dict[int, int] = {}
 
     def start(self) -> None:
@@ -125,7 +125,7 @@ class AdoptedChildren:
 
     def _begin(self) -> None:
         self._unseen, self._seen = self._table.children(), {}
-        self._had_running = bool(self._running)  # they may leave children behind that this look does not list
+        self._looks_again = bool(self._running)  # they may leave children behind that this look does not list
 
     def _go_on(self, seconds: float) -> int:
         """Look at further children, for some time; return how many zombies are gone."""
@@ -137,7 +137,12 @@ class AdoptedChildren:
             if self._is_ours(pid):
                 continue
             record = self._table.read(pid)
-            if record is None or record.parent != os.getpid() or not self._is_adopted(record, session):
+            if record is None:  # it is gone, or there is no descriptor to read it with: the next look tells
+                self._looks_again = True
+                if pid in self.living:
+                    self._seen[pid] = self.living[pid]
+                continue
+            if record.parent != os.getpid() or not self._is_adopted(record, session):
                 continue
             if record.is_dead:
                 reaped += _reap(pid)
@@ -162,7 +167,7 @@ class AdoptedChildren:
             return
         if self._unseen:
             self._call = self._clock.callLater(0, self._look)
-        elif self.living or self._running or self._had_running:
+        elif self.living or self._running or self._looks_again:
             self._look_later()
 
     def _is_ours(self, pid: int) -> bool:

@@ -285,7 +285,7 @@ class UsageWatch:
             limit = group.reached() or self._limits.without(group.kept).exceeded(group.seconds(), 0, 0)
         if limits is self._limits or limits.are_set:
             members = self._tree.members(SAMPLE_SECONDS / 2)
-            if self._is_over and not members:
+            if self._is_over and not members and not self._tree.table.is_blind:
                 return
             processes = thread_count(members.values())
             seconds = self._processor.add(members)
