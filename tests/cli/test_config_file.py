@@ -160,6 +160,13 @@ def test_included_files(folder: Path, tmp_path: Path) -> None:
     assert (options.port, options.user, options.timeout) == (9, None, None)
 
 
+def test_stderr_of_a_criterion(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the command of ``Match exec`` writes to stderr is shown, and what it writes to stdout is not."""
+    write(folder / "config", 'Match exec "echo no reason >&2; echo hidden; exit 1"\n Port 7')
+    assert parse_options(["h"]).port == 8082
+    assert capfd.readouterr() == ("", "no reason\n")
+
+
 def test_folders_beside_included_files(folder: Path) -> None:
     """A folder that a pattern of ``Include`` matches is left out, as with ssh; one that it names is told."""
     (folder / "d" / "old").mkdir(parents=True, mode=0o700)
@@ -218,6 +225,7 @@ def test_included_files_are_bounded(folder: Path, monkeypatch: pytest.MonkeyPatc
         ("Match host h all", "Match all stands alone"),
         ("Match final=1", "takes no value"),
         ("Match host h exec %z", "no such token"),
+        ('Match host h exec "kill -9 $$"', "a signal ended the command: 'kill -9 $$'"),
         ("Include", "Include needs a file"),
         ("Include %z", "no such token"),
         ("Include ~nosuchuser/x", "no such user"),

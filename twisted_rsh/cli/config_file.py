@@ -264,15 +264,22 @@ def read_lines(path: str, *, is_trusted: bool) -> list[str]:
 
 
 def _succeeds(command: str) -> bool:
-    """Run a command of ``Match exec`` with the user's shell; tell whether it exits with 0."""
+    """Run a command of ``Match exec`` with the user's shell; tell whether it exits with 0.
+
+    As with ssh, the user reads what it writes to stderr: a word that no shell knows would be a "no" without a reason.
+
+    :raises UsageError: it cannot be run, or a signal ends it, so that nobody knows the answer.
+    """
     import subprocess  # its import would slow the start of each client
 
     shell = os.environ.get("SHELL", "")
     words = [shell if os.path.isabs(shell) else "/bin/sh", "-c", command]
     try:
-        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot run {words[0]!r}: {error}") from None
+    if done.returncode < 0:
+        raise UsageError(f"Match exec: a signal ended the command: {command!r}")
     return done.returncode == 0
 
 
