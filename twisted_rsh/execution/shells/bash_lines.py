@@ -1,8 +1,7 @@
-r"""What the server has bash run for itself: the hook at the prompt, reports, start-up, and what puts values back.
+"""What the server has bash run for itself: the hook at the prompt, reports, start-up, and what puts values back.
 
 None of it has a simple command where bash could trace it or trap it, and each line may stand in a text of the user's
-without changing what the text sees.  :mod:`~.bash_talk` tells when which of them is sent.  ``\builtin`` and
-``\command`` keep functions and aliases of the user's out of them.
+without changing what the text sees.  :mod:`~.bash_talk` tells when which of them is sent.
 """
 
 from __future__ import annotations
@@ -13,16 +12,12 @@ from collections.abc import Iterable
 from twisted_rsh.execution.shells.talk import quoted
 
 __all__ = [
-    "EDIT_AGAIN",
     "ERROR_FD",
     "FORGET",
     "KEEPS",
     "OWN_FD",
     "PROMPTS",
     "BashLines",
-    "last_word_put_back",
-    "pipeline",
-    "status_put_back",
 ]
 
 ERROR_FD = 8
@@ -39,9 +34,6 @@ PROMPTS = (b"PS1", b"PS2")
 
 KEEPS = b"keeps"
 """In the report of a prompt: a variable is about to be kept apart, and a report of that follows."""
-
-EDIT_AGAIN = b"\nif [[ -o vi ]]; then \\builtin set -o vi; elif [[ -o emacs ]]; then \\builtin set -o emacs; fi"
-"""Has bash act on line editing that a text has switched."""
 
 FORGET = b"{ ( for _ in; do :; done ) || :; } 2>/dev/null\n"
 """A line that has bash forget a program that it was starting when an interrupt came.
@@ -75,6 +67,8 @@ class BashLines:
     :param now: the path of the file of commands that it runs at its next prompt, if the file is there.
     :param prompt: the path of the file that has :meth:`prompt_file`.
     :param end: the word that ends a report (:class:`~.bash_reports.BashReports`).
+    :ivar builtin: what stands before a built-in command, so that no function or alias of the user's is called.
+    :ivar command: the same before ``exec``, whose redirections last behind this one alone.
     """
 
     def __init__(self, reports: bytes, now: bytes, prompt: bytes, end: bytes) -> None:
@@ -82,6 +76,18 @@ class BashLines:
         self._reports = quoted(reports)
         self._now = quoted(now)
         self._prompt = quoted(prompt)
+        self.builtin = b"\\builtin "
+        self.command = b"\\command "
+
+    def use_bare_names(self) -> None:
+        """Call built-in commands by their names alone from now on: functions stand for those two."""
+        self.builtin = self.command = b""
+
+    @property
+    def edit_again(self) -> bytes:
+        """Return what has bash act on line editing that a text has switched."""
+        words = (self.builtin, self.builtin)
+        return b"\nif [[ -o vi ]]; then %bset -o vi; elif [[ -o emacs ]]; then %bset -o emacs; fi" % words
 
     def report(self, kind: bytes) -> bytes:
         """Return the command that reports; its own status is 0 or 1.
@@ -104,9 +110,14 @@ class BashLines:
         kept = b"".join(b"${%b:+:%b}" % (name, KEEPS) for name in to_keep)
         words = self._words(b"P", kept + (_CARRIED if carries else b""))
         report = (_NOTHING % (self._reports, words)).removesuffix(b"fi")
-        run = b"elif %b 2>/dev/null <%b; then \\builtin . %b; fi" % (_EMPTY_LOOP, self._now, self._now)
+        run = b"elif %b 2>/dev/null <%b; then %b. %b; fi" % (_EMPTY_LOOP, self._now, self.builtin, self._now)
         any_of_them = b"".join(b"${%b:+1}" % name for name in to_keep)
-        keep = b"for _ in %b; do \\builtin . %b; %b; done 2>/dev/null" % (any_of_them, self._prompt, self.report(b"K"))
+        keep = b"for _ in %b; do %b. %b; %b; done 2>/dev/null" % (
+            any_of_them,
+            self.builtin,
+            self._prompt,
+            self.report(b"K"),
+        )
         return b"PROMPT_COMMAND[9999]=" + quoted(b"%b%b; %b" % (report, run, keep))
 
     def prompt_file(self) -> bytes:
@@ -146,7 +157,7 @@ class BashLines:
         :param number: which question the report answers; it stands where other reports have the number of the line.
         :param carries: see :meth:`hooks`.
         """
-        editing = b"[[ -o vi ]] && \\builtin set -o vi; [[ -o emacs ]] && \\builtin set -o emacs"
+        editing = b"[[ -o vi ]] && %bset -o vi; [[ -o emacs ]] && %bset -o emacs" % (self.builtin, self.builtin)
         answer = self.report(b"Q").replace(_NUMBER, b"%d" % number)
         return b"%b; { %b; %b; } 2>/dev/null\n" % (answer, editing, self.hooks(carries=carries))
 
@@ -157,8 +168,8 @@ class BashLines:
         :param source: the path of the text's input.
         """
         # The file empties itself, so that no interrupt makes bash run it once more.
-        words = (self._now, self.report(b"B"), quoted(text_path), quoted(source), self.report(b"A"), self.report(b"A"))
-        return b">|%b; if ( %b; \\builtin . %b ) <%b; then %b; else %b; fi\n" % words
+        words = (self._now, self.report(b"B"), self.builtin, quoted(text_path), quoted(source))
+        return b">|%b; if ( %b; %b. %b ) <%b; then %b; else %b; fi\n" % (*words, self.report(b"A"), self.report(b"A"))
 
     def source(self, path: bytes, last_line: int | None, kept: Iterable[bytes]) -> bytes:
         """Return the word that names the input of a text.
@@ -175,19 +186,18 @@ class BashLines:
         """Return the end of a start: the hooks, and the first number of a line."""
         return b"%b; %b </dev/null%b" % (self.hooks(carries=carries), _EMPTY_LOOP, _COUNT % 0)
 
+    def pipeline(self, parts: Iterable[bytes]) -> bytes:
+        """Return a pipeline that leaves these statuses in ``PIPESTATUS``."""
+        return b" | ".join(b"(%bexit %b)" % (self.builtin, part) for part in parts)
 
-def pipeline(parts: Iterable[bytes]) -> bytes:
-    """Return a pipeline that leaves these statuses in ``PIPESTATUS``."""
-    return b" | ".join(b"(\\builtin exit %b)" % part for part in parts)
+    def status_put_back(self, status: int) -> bytes:
+        """Return what leaves a status in ``$?``; no ``set -e`` or trap takes it for a failure."""
+        return b"{ (%bexit %d) && %b:; } 2>/dev/null; " % (self.builtin, status, self.builtin)
 
-
-def status_put_back(status: int) -> bytes:
-    """Return what leaves a status in ``$?``; no ``set -e`` or trap takes it for a failure."""
-    return b"{ (\\builtin exit %d) && \\builtin :; } 2>/dev/null; " % status
-
-
-def last_word_put_back(word: bytes) -> bytes:
-    """Return what leaves a word in ``$_``; its status is 0."""
-    # On one line, also while bash edits its lines.
-    plain = quoted(word) if re.search(rb"[^ -~]", word) is None else b"$'%b'" % b"".join(b"\\%03o" % c for c in word)
-    return b"{ \\builtin : %b; } 2>/dev/null; " % plain
+    def last_word_put_back(self, word: bytes) -> bytes:
+        """Return what leaves a word in ``$_``; its status is 0."""
+        # On one line, also while bash edits its lines.
+        plain = (
+            quoted(word) if re.search(rb"[^ -~]", word) is None else b"$'%b'" % b"".join(b"\\%03o" % c for c in word)
+        )
+        return b"{ %b: %b; } 2>/dev/null; " % (self.builtin, plain)

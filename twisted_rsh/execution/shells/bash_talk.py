@@ -42,16 +42,12 @@ from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.spawn import SpawnPlan
 from twisted_rsh.execution.processes.transport import SpawnedProcess
 from twisted_rsh.execution.shells.bash_lines import (
-    EDIT_AGAIN,
     ERROR_FD,
     FORGET,
     KEEPS,
     OWN_FD,
     PROMPTS,
     BashLines,
-    last_word_put_back,
-    pipeline,
-    status_put_back,
 )
 from twisted_rsh.execution.shells.bash_looks import is_idle, is_inside, is_starved
 from twisted_rsh.execution.shells.bash_reports import BashReports
@@ -140,6 +136,7 @@ class BashTalk:
         self._line = b""
         self._last_line = 0
         self._counts = True
+        self._is_rehooking = False
         self._source: bytes = b""
         self._silent = self._first_look = 0
         self._question: int | None = None
@@ -250,13 +247,13 @@ class BashTalk:
             self._terminal.close()
             return
         try:
-            leaving = b"\\builtin exit %d\n" % self._status
+            leaving = b"%bexit %d\n" % (self._lines.builtin, self._status)
             save = b"" if self._is_clean else b"[[ ${HISTFILE-} ]] && \\builtin history -a || :\n"
             self._text.set(save + 2 * leaving)
         except OSError:
             self._terminal.close()
         else:
-            self._terminal.write(b"\\builtin . %b\n" % quoted(self._text.path))
+            self._terminal.write(b"%b. %b\n" % (self._lines.builtin, quoted(self._text.path)))
 
     def exited(self) -> None:
         """See :meth:`twisted_rsh.execution.shells.talk.Talk.exited`."""
@@ -292,6 +289,9 @@ class BashTalk:
         self._is_watched |= traits.is_watcher
         self._has_traps |= traits.has_trap
         self._may_stop |= traits.may_stop
+        if traits.shadows and self._lines.builtin:
+            self._lines.use_bare_names()
+            self._is_rehooking = True
         way = way_of(
             text,
             flags=self._flags,
@@ -350,20 +350,9 @@ class BashTalk:
         self._may_want_more = not way.in_file and b"PROMPT_COMMAND" not in text
         first_line = self._last_line + 1
         self._last_line += text.count(b"\n") + 1
-        put_back = b""
         # Simple commands set `$_`.  A pipeline and what is no simple command leave it to the next text.
         sees_word = b"$_" in text or b"|" in text or not traits_of(text).is_plain
-        if b"v" in self._flags:
-            put_back += b"{ \\builtin set +v; } 2>/dev/null; "
-        if self._has_history:
-            self._last_word = self._last_word or b""
-            put_back += self._remembering(text) + self._put_back(is_changed=True)
-        else:
-            # What the text does not look at needs not be put back.
-            self._parts = self._parts if b"PIPESTATUS" in text else ()
-            self._last_word = self._last_word if sees_word else None
-            put_back += self._put_back(is_changed=bool(put_back) or way.takes_input)
-        self._parts, self._last_word = (), None
+        put_back = self._before(text, sees_word=sees_word, is_changed=way.takes_input)
         if way.in_file:
             is_damaging = substitutes(text)
             # The report at the end of the file has the status, and makes the dot command succeed: its own failure
@@ -375,24 +364,50 @@ class BashTalk:
             if way.is_group:
                 text = b"{ %b\n}" % text
             self._text.set(padding + put_back + text + b"\n" + end)
-            text, put_back = b"\\builtin . %b%b" % (quoted(self._text.path), EDIT_AGAIN * (way.edits and has_end)), b""
+            editing = self._lines.edit_again if way.edits and has_end else b""
+            text, put_back = b"%b. %b%b" % (self._lines.builtin, quoted(self._text.path), editing), b""
             if not is_whole and is_damaging:
                 text = b"( %b )" % text
         if not way.takes_input:
             return self._group(put_back + text)
-        back = b"\\command exec <%b\n" % quoted(self._terminal.path)
+        command = self._lines.command
+        back = b"%bexec <%b\n" % (command, quoted(self._terminal.path))
         if not self._on_terminal:  # a terminal that it opens would become the one that controls it
-            back = b"{ \\command exec <&255; } 2>/dev/null || " + back
+            back = b"{ %bexec <&255; } 2>/dev/null || " % command + back
         self._write_now(back)
-        take = b"\\command exec <%b; " % self._source_word()
+        take = b"%bexec <%b; " % (command, self._source_word())
         if b"x" in self._flags:
-            take = b"\\builtin set +x; %b\\builtin set -x; " % take
+            take = b"%bset +x; %b%bset -x; " % (self._lines.builtin, take, self._lines.builtin)
         elif sees_word:
             # The dot command leaves its last argument in `$_`.
-            self._write_file(self._take, b"\\command exec <%b\n" % quoted(self._source))
-            take = b'\\builtin . %b "$_"%b; ' % (quoted(self._take), self._source_word(b""))
+            self._write_file(self._take, b"%bexec <%b\n" % (command, quoted(self._source)))
+            take = b'%b. %b "$_"%b; ' % (self._lines.builtin, quoted(self._take), self._source_word(b""))
         take = b"{ %b} 2>/dev/null; " % take
         return b"{ %b%b%b\n}\n" % (take, put_back, text)
+
+    def _before(self, text: bytes, *, sees_word: bool, is_changed: bool) -> bytes:
+        """Return the commands before a text: what it is not to show, and the values that the last text has left.
+
+        :param text: the text.
+        :param sees_word: whether it, or a later text, may find the ``$_`` before it.
+        :param is_changed: whether something else before the text changes ``$?``.
+        """
+        put_back = b""
+        if b"v" in self._flags:
+            put_back += b"{ %bset +v; } 2>/dev/null; " % self._lines.builtin
+        if self._is_rehooking:
+            put_back += b"{ %b; } 2>/dev/null; " % self._lines.hooks(carries=self._has_history)
+            self._is_rehooking = False
+        if self._has_history:
+            self._last_word = self._last_word or b""
+            put_back += self._remembering(text) + self._put_back(is_changed=True)
+        else:
+            # What the text does not look at needs not be put back.
+            self._parts = self._parts if b"PIPESTATUS" in text else ()
+            self._last_word = self._last_word if sees_word else None
+            put_back += self._put_back(is_changed=bool(put_back) or is_changed)
+        self._parts, self._last_word = (), None
+        return put_back
 
     def _group(self, text: bytes) -> bytes:
         if not self._has_traps:
@@ -410,16 +425,18 @@ class BashTalk:
 
         :param is_changed: whether something else before the text changes ``$?``.
         """
-        word = b"" if self._last_word is None else last_word_put_back(self._last_word)
+        word = b"" if self._last_word is None else self._lines.last_word_put_back(self._last_word)
         if len(self._parts) > 1 or (self._parts and int(self._parts[0]) != self._status):
             failed = [int(part) for part in self._parts if int(part)] if self._ends_in_any else []
             status = failed[-1] if failed else int(self._parts[-1])
             mark = b"" if status == self._status else b"! "
             if not mark or self._status == (status == 0):
-                end = b" && \\builtin :" if self._status else b""
-                return word + b"{ %b%b%b; } 2>/dev/null; " % (mark, pipeline(self._parts), end)
+                end = b" && %b:" % self._lines.builtin if self._status else b""
+                return word + b"{ %b%b%b; } 2>/dev/null; " % (mark, self._lines.pipeline(self._parts), end)
         is_other = self._status != (0 if word else self._left_status)
-        return word + (status_put_back(self._status) if is_other or (self._status and is_changed) else b"")
+        if is_other or (self._status and is_changed):
+            word += self._lines.status_put_back(self._status)
+        return word
 
     def _send_aside(self, text: bytes) -> None:
         """Have the text run at the prompt, after which bash puts everything back."""
@@ -436,9 +453,8 @@ class BashTalk:
         """Have bash put no lines into the history, as they would be the server's; then send a text."""
         self._has_history = True
         # The line that does so is in the history itself.
-        line = b"{ \\builtin set +o history; \\builtin history -d -1; %b; } 2>/dev/null\n" % self._lines.hooks(
-            carries=self._has_history
-        )
+        builtin, hooks = self._lines.builtin, self._lines.hooks(carries=self._has_history)
+        line = b"{ %bset +o history; %bhistory -d -1; %b; } 2>/dev/null\n" % (builtin, builtin, hooks)
         self._do(line, lambda: self._send(text))
 
     def _remembering(self, text: bytes) -> bytes:
@@ -447,7 +463,8 @@ class BashTalk:
             self._entry.set(b"\\builtin history -s -- %b\n" % quoted(text))
         except OSError:  # a full disk is no reason not to run it
             return b""
-        return b"{ \\builtin . %b || \\builtin :; } 2>/dev/null; " % quoted(self._entry.path)
+        builtin = self._lines.builtin
+        return b"{ %b. %b || %b:; } 2>/dev/null; " % (builtin, quoted(self._entry.path), builtin)
 
     def _do(self, line: bytes, then: Callable[[], None]) -> None:
         """Type a line of the server's own, and go on at the next prompt."""

@@ -106,6 +106,9 @@ _VERBOSE = re.compile(rb"\bset\s+[-+]\w*v|\bverbose\b")
 _NAMES = re.compile(rb"(?:^|[\s;&|])(?:function[ \t]+([\w-]+)|([\w-]+)[ \t]*\(\s*\))")
 """The name of a function that is defined."""
 
+_SHADOWS = re.compile(rb"\b(?:builtin|command)[ \t]*\(|\b(?:function|enable)\b[^\n]*[ \t](?:builtin|command)\b")
+"""What may take the built-in commands ``builtin`` and ``command`` away."""
+
 _NOTHING = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?(?:\n|\Z))*")
 """Blanks and remarks."""
 
@@ -156,6 +159,7 @@ class Traits:
         value.
     :ivar noticed: the names of the functions that it defines, if it has what an interactive bash prints a notice of.
     :ivar takers: the same if it may touch a descriptor where bash keeps its input during a group.
+    :ivar shadows: whether it may define a function called ``builtin`` or ``command``, or disable these.
     """
 
     text: bytes
@@ -166,6 +170,7 @@ class Traits:
     may_stop: bool
     noticed: frozenset[bytes]
     takers: frozenset[bytes]
+    shadows: bool
 
 
 def _looked_at(text: bytes) -> Traits:
@@ -180,6 +185,7 @@ def _looked_at(text: bytes) -> Traits:
         may_stop=len(text) <= MAX_TYPED_BYTES and _STOPS.search(text) is not None,
         noticed=_defined_names(text, _is_noticed),
         takers=_defined_names(text, lambda text: _OWN_DESCRIPTORS.search(text) is not None),
+        shadows=_SHADOWS.search(text) is not None,
     )
 
 
