@@ -99,6 +99,8 @@ def test_ways() -> None:
     assert way(b'set -o vi; eval "$x"') == Way(in_file=True, edits=True)
     assert way(b"x" * MAX_TYPED_BYTES) == Way()
     assert way(b"x" * (MAX_TYPED_BYTES + 1)) == Way(in_file=True)
+    assert way(b"tee >(cat) <f\nwait $!") == Way(in_file=True, is_group=True)
+    assert way(b"cat <(a)") == Way()
     names = traits_of(b"die() { exit 3; }").noticed
     assert names == {b"die"}
     assert way_of(b"die now", flags=b"", is_watched=False, noticed=names) == Way(in_file=True)

@@ -338,7 +338,7 @@ class BashTalk:
     def _type(self, text: bytes, way: Way, *, is_whole: bool) -> None:
         """Give the shell a text in one of the ways; what is not whole goes into a file, which contains it."""
         try:
-            line = self._typed(text, way if is_whole else replace(way, in_file=True), is_whole)
+            line = self._typed(text, way if is_whole else replace(way, in_file=True, is_group=False), is_whole)
         except OSError as e:
             self._listener.give_up(f"the server cannot write a command to its file, and ended the shell: {e.strerror}")
             return

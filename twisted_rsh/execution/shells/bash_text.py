@@ -271,7 +271,9 @@ def _way_of(text: bytes, flags: bytes, is_watched: bool, is_one: bool, edits: bo
     if is_one:
         return Way(in_file=prints, takes_input=takes_input, is_group=prints)
     in_file = prints or (not edits if evaluates else b"\n" in text)
-    return Way(in_file=in_file, takes_input=takes_input)
+    # Between two commands of a file bash keeps the descriptors of process substitutions open, unlike in a group.
+    is_group = in_file and not evaluates and (b"<(" in text or b">(" in text)
+    return Way(in_file=in_file, takes_input=takes_input, is_group=is_group)
 
 
 def _defined_names(text: bytes, is_meant: Callable[[bytes], bool]) -> frozenset[bytes]:
