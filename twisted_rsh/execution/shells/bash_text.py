@@ -103,6 +103,9 @@ _STOPS = re.compile(rb"\$\{[\w@*#!]+(?:\[[^\]\n]*\])?:?\?|\bnounset\b|\bset\s+-\
 _VERBOSE = re.compile(rb"\bset\s+[-+]\w*v|\bverbose\b")
 """What makes bash print the lines of a file as it reads them."""
 
+_READ_OTHERWISE = re.compile(rb"\b(?:alias|unalias|shopt|set|source|enable|history|bind)\b|(?:^|[;&|({\s])\.\s")
+"""What may change how bash reads the lines after it: they must not be read before it has run."""
+
 _NAMES = re.compile(rb"(?:^|[\s;&|])(?:function[ \t]+([\w-]+)|([\w-]+)[ \t]*\(\s*\))")
 """The name of a function that is defined."""
 
@@ -273,6 +276,8 @@ def _way_of(text: bytes, flags: bytes, is_watched: bool, is_one: bool, edits: bo
     in_file = prints or (not edits if evaluates else b"\n" in text)
     # Between two commands of a file bash keeps the descriptors of process substitutions open, unlike in a group.
     is_group = in_file and not evaluates and (b"<(" in text or b">(" in text)
+    if is_group and (b"v" in flags or _READ_OTHERWISE.search(text)):
+        is_group = False
     return Way(in_file=in_file, takes_input=takes_input, is_group=is_group)
 
 
