@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reactor = install_reactor(ClientOptions(command=words))
     with tempfile.TemporaryDirectory(prefix="twisted-rsh-") as folder:
         port = _start_server(reactor, ConfigFolders.at(folder))
-        return run_client(reactor, ClientOptions(command=words, config_dir=folder, port=port))
+        status = run_client(reactor, ClientOptions(command=words, config_dir=folder, port=port))
+    return status if status >= 0 else 128 - status  # of a signal that came before the login
 
 
 def _start_server(reactor: Any, config: ConfigFolders) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ def test_interrupted(server: ServerProcess, config: ConfigFolders) -> None:
     with on_terminal(server, config, HOST) as terminal:
         terminal.shows(QUESTION)
         terminal.type("\3")
-        assert terminal.end() == 130
+        assert terminal.end() == -signal.SIGINT
         assert restored(terminal)
     assert known(config) == []
 

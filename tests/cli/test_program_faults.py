@@ -105,17 +105,17 @@ def silent_port() -> Iterator[socket.socket]:
         yield listening
 
 
-@pytest.mark.parametrize("name", ["INT", "TERM"])
-def test_signal_while_connecting(server: ServerProcess, silent_port: socket.socket, name: str) -> None:
-    """C-10: Ctrl-C before there is a command ends the client, at once and without a word."""
+@pytest.mark.parametrize(("name", "option"), [("INT", "-T"), ("TERM", "-T"), ("INT", "-f")])
+def test_signal_while_connecting(server: ServerProcess, silent_port: socket.socket, name: str, option: str) -> None:
+    """C-10: Ctrl-C before the login ends the client, at once and without a word; it dies of it, and so a loop ends."""
     port = silent_port.getsockname()[1]
-    command = server.command("--fingerprint", WRONG_PIN, f"{HOST}:{port}", "true", port=False)
+    command = server.command("--fingerprint", WRONG_PIN, option, f"{HOST}:{port}", "true", port=False)
     with subprocess.Popen(command, env=server.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         connection, _ = silent_port.accept()
         client.send_signal(signal.Signals[f"SIG{name}"])
         end = finish(client)
         connection.close()
-    assert end == (128 + signal.Signals[f"SIG{name}"], b"", b"")
+    assert end == (-signal.Signals[f"SIG{name}"], b"", b"")
 
 
 def test_interrupt_during_the_start(server: ServerProcess) -> None:

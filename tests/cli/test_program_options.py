@@ -241,10 +241,15 @@ def test_no_command(doomed_server: ServerProcess, proxy: str, tmp_path: Path) ->
     """``-N`` runs nothing; a signal ends it with its number, and the end of the session is 255 with one line."""
     pid = tmp_path / "pid"
     os.mkfifo(pid)
-    client = doomed_server.start(proxy, "-N", HOST)
-    assert pid.read_text()  # the client waits for its login
+    client = doomed_server.start(proxy, "-v", "-N", HOST)
+    assert pid.read_text()
+    assert client.stderr is not None
+    while b"logged in" not in client.stderr.readline():
+        assert client.poll() is None
     client.send_signal(signal.SIGTERM)
-    assert finish(client) == (128 + signal.SIGTERM, b"", b"")
+    status, stdout, stderr = finish(client)
+    assert (status, stdout) == (128 + signal.SIGTERM, b"")
+    assert b"trsh:" not in stderr
     readable, writable = os.pipe()
     done = doomed_server.run("-f", "-N", "--no-resume", HOST, pass_fds=[writable])
     os.close(writable)

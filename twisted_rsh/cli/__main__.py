@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the client.
 
     :param arguments: the command line after the program's name; ``None`` for this process's own.
-    :returns: the exit status.
+    :returns: the exit status, or minus the number of the signal of which the process is to die.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # Until the program runs, Ctrl-C simply ends it; Python's own handler would print a traceback.
@@ -112,6 +112,11 @@ def run() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):  # none, without a reader, or closed
             stream.flush()
+    if status < 0:
+        # A shell ends a loop at Ctrl-C only if the program has died of it, as ssh does before its login.
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+        status = 128 - status  # the signal is blocked
     os._exit(status)
 
 

@@ -6,8 +6,6 @@ import os
 import signal
 from types import FrameType
 
-from twisted_rsh.client.status import FAILURE_STATUS
-
 __all__ = ["Launch", "launch"]
 
 _READY = b"\n"
@@ -44,7 +42,8 @@ def launch() -> Launch | int:
     """Split this process into one that waits and one that does the work.  Call it before there is a thread.
 
     :returns: in the process that does the work, the object to tell of the login, and stdin is empty.  In the other one
-        the exit status: 0 after the login, or the status of the process that has ended without one.
+        the exit status: 0 after the login, or the status of the process that has ended without one; minus the number
+        of the signal that it died of.
     """
     readable, writable = os.pipe()
     pid = os.fork()
@@ -66,5 +65,4 @@ def launch() -> Launch | int:
     if os.read(readable, 1) == _READY:
         return 0
     _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else FAILURE_STATUS
+    return os.waitstatus_to_exitcode(status)

@@ -95,7 +95,8 @@ def run_client(reactor: Any, options: ClientOptions, launch: Launch | None = Non
     :param options: the command line.
     :param launch: goes to the background after the login; ``None`` to stay.
     :returns: the exit status: the task's; 255 for a failure of the client's own, which the user has been told in one
-        line; or 128 and the number of a signal that came while no command ran.
+        line; 128 and the number of a signal that came while no command ran; or minus the number of a signal that came
+        before the login, of which the process is to die.
     :raises twisted_rsh.trust.home.HomeUnknown: the options name no folder for the keys, and the user has no home.
     :raises OSError: the file for the log cannot be opened.
     """
@@ -295,6 +296,8 @@ class Program:
         self._error: str | None = None
         self._status = FAILURE_STATUS
         self._running: Deferred[int] | None = None
+        self._is_logged_in = False
+        self._fatal_signal: int | None = None
 
     def run(self) -> int:
         """Connect, do the task, disconnect.
@@ -307,7 +310,7 @@ class Program:
             self._reactor.run(installSignalHandlers=False)
             if self._options.status_fd is not None:
                 self._write_status(self._options.status_fd)
-        return self._status
+        return self._status if self._fatal_signal is None else -self._fatal_signal
 
     def signal_arrived(self, name: str) -> None:
         """Send the command a signal that the process got; if there is no command, leave.
@@ -315,7 +318,10 @@ class Program:
         :param name: one of :data:`FORWARDED`.
         """
         if not self._foreground.signal_arrived(name) and self._running is not None:
-            self._status = 128 + signal.Signals[f"SIG{name}"]
+            number = signal.Signals[f"SIG{name}"]
+            self._status = 128 + number
+            if not self._is_logged_in:
+                self._fatal_signal = number
             self._running.cancel()
             # A reader that does not take our output must not keep us from leaving.
             self._foreground.stop()
@@ -330,6 +336,7 @@ class Program:
             if not self._options.quiet:
                 foreground.outputs.say(warning)
         connection = await Deferred.fromCoroutine(self._reach.connect())
+        self._is_logged_in = True
         if self._reach.warning and not self._options.quiet:
             foreground.outputs.say(self._reach.warning)
         if self._launch is not None:
