@@ -21,8 +21,13 @@ BLOCKS = ("connection", "job", "shell")
 PROGRAM = """
 import os, signal, sys
 from twisted.internet.defer import Deferred
-from twisted.internet.task import react
+from twisted.internet.task import deferLater, react
 import twisted_rsh
+
+async def ticks(reactor):
+    while True:
+        await deferLater(reactor, 1)
+        yield b"tick"
 
 async def main(reactor):
     port, config = int(sys.argv[1]), twisted_rsh.ConfigFolders.at(sys.argv[2])
@@ -30,7 +35,7 @@ async def main(reactor):
         async with await connection.open_shell() as shell, connection.start("cat") as job:
             await job.when_started()
             reactor.callLater(0, os.kill, os.getpid(), signal.SIGINT)
-            await connection.run("sleep 1000")
+            await connection.run("sleep 1000", stdin=ticks(reactor))
 
 react(lambda reactor: Deferred.fromCoroutine(main(reactor)))
 """

@@ -350,12 +350,16 @@ def _result_of(job: Job, stdout: bytes, stderr: bytes, end: JobEnd) -> Result:
 
 async def _feed(job_input: RemoteInput, stdin: BinaryFile | AsyncIterable[bytes]) -> None:
     if isinstance(stdin, AsyncIterable):
+        is_dropped = False
         try:
             async for data in stdin:
                 if not await _has_taken(job_input, data):
                     return
+        except GeneratorExit:  # the program ends, and the generator is dropped as well
+            is_dropped = True
+            raise
         finally:
-            if isinstance(stdin, AsyncGenerator):
+            if isinstance(stdin, AsyncGenerator) and not is_dropped:
                 await stdin.aclose()
     else:
         while data := _read_piece(stdin):
