@@ -149,17 +149,23 @@ def test_credit_that_was_lost() -> None:
     assert pair.server.room(channel, STDOUT) == 4096
 
 
-def test_a_job_blocks_without_a_link() -> None:
-    """M-07: without a link there is no room for data; the data under way is within the window, and none is dropped."""
+def test_a_job_goes_on_without_a_link() -> None:
+    """M-07: without a link a job goes on until its output has used up the credit; then it waits, and loses none."""
     pair = Pair()
     channel = pair.open()
     pair.server.send_data(channel, STDOUT, bytes(4000))
-    lose(pair)
+    pair.server.link_full()
     assert pair.server.room(channel, STDOUT) == 0
-    resume(pair)
+    lose(pair)
     assert pair.server.room(channel, STDOUT) == 96
+    pair.server.send_data(channel, STDOUT, bytes(96))
+    assert pair.server.room(channel, STDOUT) == 0
+    with pytest.raises(LocalProtocolError):
+        pair.server.send_data(channel, STDOUT, b"one more")
+    resume(pair)
+    assert pair.server.room(channel, STDOUT) == 0
     pair.settle()
-    pair.client.consumed(channel, STDOUT, 4000)
+    pair.client.consumed(channel, STDOUT, 4096)
     pair.settle()
     assert pair.server.room(channel, STDOUT) == 4096
 

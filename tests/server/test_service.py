@@ -31,7 +31,7 @@ from twisted_rsh.core.codec import encode
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, RefusalReason, Refused, TimedOut
 from twisted_rsh.core.limits import DEFAULT_WINDOW, SessionLimits
 from twisted_rsh.core.messages import Ack
-from twisted_rsh.core.requests import Grace
+from twisted_rsh.core.requests import Grace, Keep
 from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.account import Account
 from twisted_rsh.server import RemoteShellService, ServiceOptions, local_portal
@@ -80,6 +80,29 @@ async def test_the_detach_time_out(config: ConfigFolders) -> None:
     await job.wait()
     assert not is_gone(pid)
     await until(lambda: is_gone(pid))
+    await serving.stop()
+
+
+@pytest.mark.uncut("the connection has to stay away")
+@pytest.mark.parametrize("on_disconnect", [Keep(), Grace(30.0)], ids=["keep", "grace"])
+@asynchronous
+async def test_a_job_that_writes_without_a_link(
+    config: ConfigFolders, tmp_path: Path, on_disconnect: Keep | Grace
+) -> None:
+    """M-07: a job whose client is away writes more than its pipe holds, ends, and is none of the server's jobs then."""
+    serving = Serving(config)
+    await serving.start()
+    connection = await serving.connect(resume=False)
+    go, done = tmp_path / "go", tmp_path / "done"
+    command = f"echo begun; while ! test -e {go}; do sleep 0.05; done; head -c 200000 /dev/zero; : > {done}"
+    job = connection.start(["sh", "-c", command], on_disconnect=on_disconnect)
+    assert await job.stdout.read() == b"begun\n"
+    assert serving.service._factory.capacity.jobs == 1
+    link_of(connection).tls.abortConnection()
+    await job.wait()
+    go.touch()
+    await until(done.exists)
+    await until(lambda: serving.service._factory.capacity.jobs == 0)
     await serving.stop()
 
 

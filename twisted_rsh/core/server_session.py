@@ -45,6 +45,10 @@ class ServerSession(Session):
         self._told: dict[int, str] = {}
         self._asked: set[int] = set()
 
+    def _takes_data(self) -> bool:
+        """See Session.  A job goes on without a link while there is credit for its output."""
+        return (self._link_writable or not self._linked) and not self._outbox.blocked and not self._we_left
+
     @property
     def has_channels(self) -> bool:
         """Whether any channel is left: the client has not closed it, or the server has not sent its ending."""

@@ -192,6 +192,11 @@ class Session:
         self._link_writable = True
         return [RoomGained(None, None)]
 
+    @property
+    def is_link_full(self) -> bool:
+        """Whether there is a link, whose buffer is full."""
+        return self._linked and not self._link_writable
+
     # The loss of a link, and the resume over another.
 
     def link_lost(self) -> None:
@@ -349,6 +354,10 @@ class Session:
         outgoing, size = self._outgoing(channel, stream), len(data)
         if (size > SENT_DATA_BYTES and size > outgoing.room) or (size and not self._takes_data()):
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes without room")
+        if not self._linked:  # a resume sends them
+            for start in range(0, size, SENT_DATA_BYTES):
+                outgoing.send(data[start : start + SENT_DATA_BYTES], next(self._order))
+            return
         if 0 < size <= SENT_DATA_BYTES:  # the stream itself looks whether there is room
             self._frames.append(encode_data(channel, stream, outgoing.send(data, next(self._order)), data))
             return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
+from twisted_rsh.core.events import RoomGained
 from twisted_rsh.core.messages import Positions, Resume, ResumeOk
 from twisted_rsh.core.requests import Keep
 from twisted_rsh.core.resuming import LinkBinding, ServerProof
@@ -217,6 +218,7 @@ class DurableSession:
         if link is not self._link:
             return
         self._link = self._unconfirmed = None
+        was_full = self.core.is_link_full
         self.pump.stop()
         if self.over or self._client_has_left:
             self._release()
@@ -234,6 +236,8 @@ class DurableSession:
         )
         self._detached(reason)
         self.jobs.detach(longest)
+        if was_full:  # the outputs that have waited for it go on while there is credit
+            self.jobs.happened(RoomGained(None, None))
         self._plan_expiry()
 
     # For the sessions to call, which bound the messages that are not complete.
