@@ -100,8 +100,9 @@ def test_ways() -> None:
     assert way(b"x" * MAX_TYPED_BYTES) == Way()
     assert way(b"x" * (MAX_TYPED_BYTES + 1)) == Way(in_file=True)
     assert way(b"tee >(cat) <f\nwait $!") == Way(in_file=True, is_group=True)
-    assert way(b"alias x=y\ncat <(a)\nx") == way(b"cat <(a)\nshopt -s extglob") == Way(in_file=True)
-    assert way(b"cat <(a)\n. f") == way(b"cat <(a)\nb", flags=b"hBv") == Way(in_file=True)
+    assert way(b"head -1 <(yes)\nwait $!") == Way(in_file=True, is_group=True)
+    assert way(b"alias x=y\na >(b)\nx") == way(b"a >(b)\nshopt -s extglob") == Way(in_file=True)
+    assert way(b"a >(b)\n. f") == way(b"a >(b)\nc", flags=b"hBv") == way(b"cat <(a)\nb") == Way(in_file=True)
     assert way(b"cat <(a)") == Way()
     names = traits_of(b"die() { exit 3; }").noticed
     assert names == {b"die"}

@@ -106,6 +106,9 @@ _VERBOSE = re.compile(rb"\bset\s+[-+]\w*v|\bverbose\b")
 _READ_OTHERWISE = re.compile(rb"\b(?:alias|unalias|shopt|set|source|enable|history|bind)\b|(?:^|[;&|({\s])\.\s")
 """What may change how bash reads the lines after it: they must not be read before it has run."""
 
+_WAITS = re.compile(rb"\bwait\b")
+"""What waits for the process of a ``<( )``, which may end only when bash has closed its end."""
+
 _NAMES = re.compile(rb"(?:^|[\s;&|])(?:function[ \t]+([\w-]+)|([\w-]+)[ \t]*\(\s*\))")
 """The name of a function that is defined."""
 
@@ -274,11 +277,17 @@ def _way_of(text: bytes, flags: bytes, is_watched: bool, is_one: bool, edits: bo
     if is_one:
         return Way(in_file=prints, takes_input=takes_input, is_group=prints)
     in_file = prints or (not edits if evaluates else b"\n" in text)
-    # Between two commands of a file bash keeps the descriptors of process substitutions open, unlike in a group.
-    is_group = in_file and not evaluates and (b"<(" in text or b">(" in text)
-    if is_group and (b"v" in flags or _READ_OTHERWISE.search(text)):
-        is_group = False
+    # Between two commands of a file bash keeps the descriptors of process substitutions open, unlike in a group, whose
+    # rest an error drops.
+    is_group = in_file and not evaluates and b"v" not in flags and _must_close(text)
     return Way(in_file=in_file, takes_input=takes_input, is_group=is_group)
+
+
+def _must_close(text: bytes) -> bool:
+    """Tell whether a process substitution of one command must be closed before the next command runs."""
+    if _READ_OTHERWISE.search(text) is not None:
+        return False
+    return b">(" in text or (b"<(" in text and _WAITS.search(text) is not None)
 
 
 def _defined_names(text: bytes, is_meant: Callable[[bytes], bool]) -> frozenset[bytes]:
