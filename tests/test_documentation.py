@@ -16,11 +16,13 @@ import pytest
 import twisted_rsh.server
 import twisted_rsh.testing
 from tests.system.test_units import EXPOSURE, UNITS
+from tests.tools.test_recipes import PAGE, RECIPES
 from twisted_rsh.cli.arguments import OPTIONS
 from twisted_rsh.cli.keywords import KEYWORDS
 from twisted_rsh.manage.__main__ import parse_arguments
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 """A long option."""
@@ -119,3 +121,14 @@ def test_table_of_directives() -> None:
     assert len(names) > 20
     usual = {"ExecStart", "ExecReload", "WorkingDirectory", "RestartSec", "RestartPreventExitStatus", "TimeoutStopSec"}
     assert sorted(name for name in names - usual - {"WantedBy"} if f"``{name}=" not in page) == []
+
+
+def test_readme_names_what_the_recipes_use() -> None:
+    """Each word that README's table of programs tells to type is one of the recipes', and each recipe is in it."""
+    readme, page = ((ROOT / name).read_text("utf-8") for name in ("README.rst", PAGE))
+    table = readme.partition("``docs/recipes.rst``")[2].split("====\n")[2]
+    words = {word for row in table.splitlines() for text in re.findall("``(.*?)``", row[29:]) for word in text.split()}
+    own = {"HOST", "ssh", "AUTOSSH_PATH=/path/of/trsh", "OMPI_MCA_plm_rsh_agent=/path/of/trsh"}
+    assert sorted(word for word in words - own if word not in page) == []
+    titles = {title.split()[0].strip("`,") for title in RECIPES} - {"Programs"}
+    assert sorted(title for title in titles if title not in table) == []

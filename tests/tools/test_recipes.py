@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pages import ROOT, commands_of, files_of, run_commands, sections_of
+from tests.pages import commands_of, files_of, run_commands, sections_of
 from tests.system.running import require
 from tests.tools import require_tool
 from tests.tools.box import Box, running_box
@@ -291,17 +290,6 @@ RECIPES: dict[str, tuple[Callable[[World], None], Callable[[World], None]]] = {
 def test_each_recipe_is_run() -> None:
     """Each section with commands is among those that are run below, and no other is."""
     assert sections_of(PAGE) == list(RECIPES)
-
-
-def test_readme_names_what_the_recipes_use() -> None:
-    """Each word that README's table of programs tells to type is one of the recipes', and each recipe is in it."""
-    readme, page = ((ROOT / name).read_text("utf-8") for name in ("README.rst", PAGE))
-    table = readme.partition("In the place of ssh\n")[2].partition("In your application\n")[0].split("====\n")[2]
-    words = {word for row in table.splitlines() for text in re.findall("``(.*?)``", row[29:]) for word in text.split()}
-    own = {"HOST", "ssh", "AUTOSSH_PATH=/path/of/trsh", "OMPI_MCA_plm_rsh_agent=/path/of/trsh"}
-    assert sorted(word for word in words - own if word not in page) == []
-    titles = {title.split()[0].strip("`,") for title in RECIPES} - {"Programs"}
-    assert sorted(title for title in titles if title not in table) == []
 
 
 @pytest.mark.parametrize("title", RECIPES)
