@@ -167,6 +167,7 @@ def raise_error(*_values: object) -> None:
     raise LookupError("a mistake of the application")
 
 
+@pytest.mark.uncut("the test looks whether the link lasts")
 @asynchronous
 async def test_readers_that_raise(connection: Connection) -> None:
     """A job has its ending, and the session its link and its end, whatever the functions raise that take the output."""
