@@ -124,6 +124,14 @@ QUOTES = {
 """What bash completes to, for what was typed; ``None`` for nothing."""
 
 
+def completed_line(line: str, found: Completions | None) -> str | None:
+    """Return the line with the only candidate; ``None`` if there is none."""
+    if found is None:
+        return None
+    (text,) = found.texts
+    return line[: len(line) - found.replaced] + text
+
+
 @pytest.mark.parametrize("shell", ["bash"])
 @pytest.mark.parametrize("line", QUOTES)
 def test_quotes(complete: Complete, shell: str, line: str, tmp_path: Path) -> None:
@@ -131,12 +139,7 @@ def test_quotes(complete: Complete, shell: str, line: str, tmp_path: Path) -> No
     for name in ('q"`\\', "two\nlines"):
         (tmp_path / name).touch()
     found = complete(line, "HOMEWARD=x")
-    completed = QUOTES[line]
-    if completed is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert [line[: len(line) - found.replaced] + text for text in found.texts] == [completed]
+    assert completed_line(line, found) == QUOTES[line]
 
 
 EXPANDED = {
@@ -167,12 +170,7 @@ EXPANDED = {
 def test_expansions(complete: Complete, shell: str, line: str) -> None:
     """What the shell expands in a path stays as it was typed, also where a variable is set."""
     found = complete(line, "HOME=$PWD/sub D=$PWD/sub")
-    completed = EXPANDED[line]
-    if completed is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert [line[: len(line) - found.replaced] + text for text in found.texts] == [completed]
+    assert completed_line(line, found) == EXPANDED[line]
 
 
 @pytest.mark.parametrize("completed", ["cat many/f", "many/f"])

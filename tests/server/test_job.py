@@ -320,7 +320,7 @@ async def no_job() -> None:
 @pytest.mark.filterwarnings("ignore:coroutine 'no_job' was never awaited")
 def test_a_user_that_starts_no_job(rig: Rig, answer: Callable[[], Any], logged: list[LogEvent]) -> None:
     """S-13: what a user object returns in the place of a job is refused, and named in the log; nothing waits for it."""
-    rig.user.start_job = lambda request, owner: answer()  # type: ignore[method-assign]
+    rig.user.start_job = lambda request, owner: answer()  # type: ignore[method-assign]  # a broken application
     client = rig.log_in()
     client.say(OPEN, Open(channel=2, request=JobRequest(shell="", timeout=1.0)))
     assert [exit_.ending for exit_ in exits(client.heard())] == [
@@ -341,7 +341,7 @@ def test_a_job_that_ended_before_it_was_returned(rig: Rig, logged: list[LogEvent
     def start(request: JobRequest, owner: IJobOwner) -> Any:
         owner.job_ended(JobEnd(Exited(0)))
 
-    rig.user.start_job = start  # type: ignore[method-assign]
+    rig.user.start_job = start  # type: ignore[method-assign]  # a job that is over at once
     client = rig.log_in()
     client.say(OPEN)
     assert [exit_.ending for exit_ in exits(client.heard())] == [Exited(0)]

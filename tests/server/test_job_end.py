@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.logger import LogEvent
@@ -182,7 +182,7 @@ def test_an_ending_that_cannot_travel(rig: Rig, ending: Exited, logged: list[Log
     assert client.heard() == [Opened(channel=2, encoding="utf-8")]
 
 
-NO_ENDINGS: list[Any] = [None, Exited(0), JobEnd(None), JobEnd(Exited(0), usage=5)]  # type: ignore[arg-type]
+NO_ENDINGS: list[Any] = [None, Exited(0), JobEnd(cast("Any", None)), JobEnd(Exited(0), usage=cast("Any", 5))]
 
 
 @pytest.mark.parametrize("end", NO_ENDINGS, ids=range(len(NO_ENDINGS)))

@@ -15,6 +15,7 @@ from twisted_rsh.core.codec import encode, encode_control
 from twisted_rsh.core.messages import AuthOk, Open, Ping, ResumeOk
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.link.turns import TURN_SECONDS
+from twisted_rsh.server.link import ServerLink
 
 OPEN = frame(encode_control(Open(channel=1, request=JobRequest(command="true")), 0)[0])
 PING = frame(encode(Ping(7)))
@@ -159,6 +160,16 @@ def test_the_penalty(breach: Callable[[Rig, RawClient], bytes]) -> None:
     assert rig.factory.strangers.penalties.refuses("198.51.100.7")
 
 
+def keep_busy(rig: Rig, link: ServerLink, other: object) -> None:
+    """Have something else use up this turn of a link's server, so that the link waits."""
+
+    def busy(_until: float) -> bool:
+        rig.clock.rightNow += 2 * TURN_SECONDS
+        return False
+
+    link._turns.run(other, busy)
+
+
 @pytest.mark.parametrize("kind", ["auth", "resume"])
 def test_claim_of_a_client_that_is_gone(rig: Rig, logged: list[LogEvent], kind: str) -> None:
     """A claim that waits for its turn while its connection ends is dropped: it is no fault of the program."""
@@ -169,12 +180,7 @@ def test_claim_of_a_client_that_is_gone(rig: Rig, logged: list[LogEvent], kind: 
     data = client.drain()
     asked = len(rig.checker.asked)
     link = rig.link_of(client)
-
-    def busy(_until: float) -> bool:
-        rig.clock.rightNow += 2 * TURN_SECONDS
-        return False
-
-    link._turns.run(resumer, busy)
+    keep_busy(rig, link, resumer)
     client.protocol.dataReceived(data)
     client.wire.lose()
     rig.clock.advance(1)
@@ -195,12 +201,7 @@ def test_open_that_waits_for_its_turn_while_the_check_is_pending(
     client.queue(OPEN)
     data = client.drain()
     link = rig.link_of(client)
-
-    def busy(_until: float) -> bool:
-        rig.clock.rightNow += 2 * TURN_SECONDS
-        return False
-
-    link._turns.run(rig, busy)
+    keep_busy(rig, link, rig)
     client.protocol.dataReceived(data)
     if is_gone:
         client.wire.lose()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -256,9 +258,9 @@ async def test_both_loopback_addresses(config: ConfigFolders, logged: list[LogEv
         await service.stopService()
 
 
-@asynchronous
-async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
-    """O-08: each call of when_listening fails, and no port listens."""
+@contextlib.contextmanager
+def service_at_a_taken_port(config: ConfigFolders) -> Iterator[RemoteShellService]:
+    """Start a service at a port on which another socket listens, within the block."""
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
@@ -266,6 +268,13 @@ async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
         portal = local_portal(reactor, config, Account.current(os.environ))
         service = RemoteShellService(reactor, portal, config, options)
         service.startService()
+        yield service
+
+
+@asynchronous
+async def test_a_port_that_is_taken(config: ConfigFolders) -> None:
+    """O-08: each call of when_listening fails, and no port listens."""
+    with service_at_a_taken_port(config) as service:
         for _ in range(2):
             with pytest.raises(CannotListenError):
                 await service.when_listening()
@@ -283,13 +292,7 @@ async def test_the_log_says_why_nothing_listens(
     config: ConfigFolders, somebody_asks: bool, logged: list[LogEvent]
 ) -> None:
     """O-08: whether or not the application asks, one line of the log has the reason, and no Deferred is left failed."""
-    with socket.socket() as squatter:
-        squatter.bind(("127.0.0.1", 0))
-        squatter.listen()
-        options = ServiceOptions(interfaces=["127.0.0.1"], port=squatter.getsockname()[1], socket=None)
-        portal = local_portal(reactor, config, Account.current(os.environ))
-        service = RemoteShellService(reactor, portal, config, options)
-        service.startService()
+    with service_at_a_taken_port(config) as service:
         if somebody_asks:
             with pytest.raises(CannotListenError):
                 await service.when_listening()

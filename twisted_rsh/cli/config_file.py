@@ -205,7 +205,7 @@ class Configuration:
             pattern = os.path.join(self._folder, expand_path(word, self.names()))
             for path in sorted(glob.glob(pattern)):
                 if path != pattern and os.path.isdir(path):
-                    continue  # as with ssh, a folder beside the files is none of them
+                    continue  # ssh leaves out a folder among the files, too
                 self._files += 1
                 if self._files > MAX_INCLUDED_FILES:
                     raise UsageError(f"more than {MAX_INCLUDED_FILES} files are included")
@@ -266,9 +266,9 @@ def read_lines(path: str, *, is_trusted: bool) -> list[str]:
 def _succeeds(command: str) -> bool:
     """Run a command of ``Match exec`` with the user's shell; tell whether it exits with 0.
 
-    As with ssh, the user reads what it writes to stderr: a word that no shell knows would be a "no" without a reason.
+    As with ssh, its stderr is the client's: otherwise a mistyped command would be a "no" without a reason.
 
-    :raises UsageError: it cannot be run, or a signal ends it, so that nobody knows the answer.
+    :raises UsageError: the command cannot be run, or a signal ends it before it has answered.
     """
     import subprocess  # its import would slow the start of each client
 

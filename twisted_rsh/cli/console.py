@@ -162,7 +162,7 @@ class Console:
         return await self._foreground.run(job, 0, terminal, has_escapes=True, ahead=ahead)
 
     async def _run_on_pipes(self, line: str) -> Any:
-        """Run a line whose input the system reads line by line, as the keys after Enter would have been."""
+        """Run a line on a terminal that is read line by line; give the command the keys that were typed after Enter."""
         self._escapes.begin()
         _dropped, interrupt, ahead = self._prompt.take_back().replace(b"\r", b"\n").rpartition(_INTERRUPT)
         ahead, end, behind = ahead.partition(_END)

@@ -10,7 +10,7 @@ __all__ = ["open_log_file"]
 
 
 class _LossyFile(io.FileIO):
-    """A file whose writes never fail: what it cannot take is lost."""
+    """A file that loses what it cannot take; a write never fails."""
 
     def write(self, data: Any, /) -> int:
         """Write the data, which are bytes or another buffer, or lose them."""

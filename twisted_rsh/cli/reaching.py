@@ -101,14 +101,13 @@ class Reach:
                     raise
                 connection = await self._use_first(self._first_use, unknown)
         self._learn_next_key(connection, is_named=fingerprint is not None)
-        if self._is_logged:
-            log.info("logged in; the server's key is {key}", key=format_fingerprint(connection.pin))
+        self._tell("logged in; the server's key is {key}", key=format_fingerprint(connection.pin))
         return connection
 
-    @property
-    def _is_logged(self) -> bool:
-        """Whether there is a log; events that nobody reads would take their time all the same."""
-        return self._options.verbosity > 0
+    def _tell(self, text: str, **values: object) -> None:
+        """Write a line of the log, if the user has asked for one.  Without a reader an event costs time, too."""
+        if self._options.verbosity > 0:
+            log.info(text, **values)
 
     def _learn_next_key(self, connection: Connection, *, is_named: bool) -> None:
         """Remember the next key that the server has announced, also if the server has become known just now."""
@@ -173,8 +172,7 @@ class Reach:
         options = self._options
         path = self._find_socket(fingerprint, invitation)
         if path is not None:
-            if self._is_logged:
-                log.info("connecting to {path}", path=path)
+            self._tell("connecting to {path}", path=path)
             try:
                 return await self._in_time(
                     connect(
@@ -190,17 +188,15 @@ class Reach:
             except NoServer as error:
                 if path == options.host:
                     raise  # otherwise a server that was killed has left it, and another may listen on the port
-                if self._is_logged:
-                    log.info("{error}", error=error)
+                self._tell("{error}", error=error)
         if self._key is None:
             # A server that is not known is not dialled, and nobody is asked for the passphrase of a key.
             find_pins(self._config, options.host, options.port, fingerprint, self.destination)
             self._key = self._certified(await self._find_key())
         key = self._key
-        if self._is_logged:
-            way = "" if options.proxy_command is None else f" through the ProxyCommand {options.proxy_command!r}"
-            text = "connecting to {address}{way}, with the key {key}"
-            log.info(text, address=options.address, way=way, key=key.public_key.fingerprint)
+        way = "" if options.proxy_command is None else f" through the ProxyCommand {options.proxy_command!r}"
+        text = "connecting to {address}{way}, with the key {key}"
+        self._tell(text, address=options.address, way=way, key=key.public_key.fingerprint)
         connecting = connect(
             self._reactor,
             options.host,

@@ -11,9 +11,9 @@ from twisted_rsh.cli.destination import UsageError
 from twisted_rsh.client.text import text_codec
 from twisted_rsh.core.limits import MAX_OFFSET
 from twisted_rsh.core.requests import Disconnection, parse_disconnection
+from twisted_rsh.core.roles import MAX_PORT
 
 __all__ = [
-    "MAX_PORT",
     "Share",
     "TerminalWish",
     "parse_count",
@@ -34,9 +34,6 @@ __all__ = [
     "parse_size",
     "parse_terminal_wish",
 ]
-
-MAX_PORT = 65535
-"""The highest TCP port."""
 
 MAX_DESCRIPTOR = 2**31 - 1
 """The highest number of a descriptor: it is a C ``int``."""

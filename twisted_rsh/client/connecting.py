@@ -24,7 +24,7 @@ from twisted_rsh.client.reconnecting import Reconnector, retry_delay
 from twisted_rsh.client.socket_address import SocketEndpoint
 from twisted_rsh.client.status import printable
 from twisted_rsh.core.limits import SessionLimits
-from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.core.roles import DEFAULT_PORT, MAX_PORT
 from twisted_rsh.trust.client_key import load_or_create_client_key
 from twisted_rsh.trust.fingerprint import format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
@@ -60,10 +60,6 @@ TCP connection, and longer than the server lets silent connections wait for thei
 BUSY_RETRY_SECONDS = 1.0
 """Seconds between these dials at most: the server has taken up to a few hundred connections by then, and refused each
 in less than a millisecond."""
-
-
-MAX_PORT = 65535
-"""The highest TCP port."""
 
 
 def connect(

@@ -226,10 +226,10 @@ class RemoteOutput:
 
 
 def _call(function: Callable[..., object], *values: bytes) -> None:
-    """Call a function of the application, whose mistake must cost neither the link nor the job's ending."""
+    """Call a function of the application.  Log its exception, which must end neither the link nor the job."""
     try:
         function(*values)
-    except Exception:  # noqa: BLE001 - whatever it is
+    except Exception:  # noqa: BLE001 - an application may raise anything
         _log.failure("a function that takes the output of a job raised an exception")
 
 

@@ -21,7 +21,7 @@ from twisted_rsh.configuration.option_values import (
     whole_number,
 )
 from twisted_rsh.core.limits import MAX_CHANNELS, MAX_DETACH_SECONDS, MAX_WINDOW, MIN_WINDOW
-from twisted_rsh.core.roles import OUTPUTS
+from twisted_rsh.core.roles import MAX_PORT, OUTPUTS
 from twisted_rsh.execution.sftp import SYSTEM
 from twisted_rsh.log_level import LOG_LEVELS
 from twisted_rsh.server.options import ServiceOptions
@@ -50,7 +50,7 @@ class ServerOptions(ConfiguredOptions):
         "On the same machine `python -m twisted_rsh.client` needs no configuration."
     )
     optParameters = [  # noqa: RUF012 - the name and the form that usage.Options reads
-        ["port", "p", _DEFAULTS.port, "TCP port to listen on; 0 for a free one.", whole_number("port", 0, 65535)],
+        ["port", "p", _DEFAULTS.port, "TCP port to listen on; 0 for a free one.", whole_number("port", 0, MAX_PORT)],
         ["config-dir", None, None, "Folder of the keys and records.  [default: the XDG folders]"],
         ["config", None, None, "File of further options.  [default: server.conf in the folder of the keys]"],
         ["shell", None, None, "Absolute path of the shell that runs commands.  [default: the login shell]", read_shell],

@@ -26,6 +26,7 @@ class ClientSession(Session):
     """
 
     role = Role.CLIENT
+    sends_unlinked = False
     from_us = ChannelInput.FROM_CLIENT
     from_peer = ChannelInput.FROM_SERVER
     listening = (ChannelState.RUNNING,)

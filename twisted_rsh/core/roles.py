@@ -1,13 +1,16 @@
-"""The words of the protocol: roles, phases, streams, and the default port."""
+"""The words of the protocol: roles, phases, streams, and ports."""
 
 from __future__ import annotations
 
 import enum
 
-__all__ = ["DEFAULT_PORT", "OUTPUTS", "RECEIVED_BY", "SENT_BY", "Phase", "Role", "Stream"]
+__all__ = ["DEFAULT_PORT", "MAX_PORT", "OUTPUTS", "RECEIVED_BY", "SENT_BY", "Phase", "Role", "Stream"]
 
 DEFAULT_PORT = 8082
 """The TCP port on which a server listens, and which a client dials, unless another is given."""
+
+MAX_PORT = 2**16 - 1
+"""The highest TCP port."""
 
 
 class Role(enum.Enum):

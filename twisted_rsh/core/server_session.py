@@ -33,6 +33,7 @@ class ServerSession(Session):
     """
 
     role = Role.SERVER
+    sends_unlinked = True
     from_us = ChannelInput.FROM_SERVER
     from_peer = ChannelInput.FROM_CLIENT
     listening = (ChannelState.REQUESTED, ChannelState.RUNNING)
@@ -44,10 +45,6 @@ class ServerSession(Session):
         self._unanswered: set[int] = set()
         self._told: dict[int, str] = {}
         self._asked: set[int] = set()
-
-    def _takes_data(self) -> bool:
-        """See Session.  A job goes on without a link while there is credit for its output."""
-        return (self._link_writable or not self._linked) and not self._outbox.blocked and not self._we_left
 
     @property
     def has_channels(self) -> bool:

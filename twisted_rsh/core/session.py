@@ -57,6 +57,7 @@ class Session:
         EXIT and CLOSE.
     :cvar from_peer: the input that the peer's messages are, with the same exceptions.
     :cvar listening: the states of a channel in which the peer may send data.
+    :cvar sends_unlinked: whether data may be sent without a link, while there is credit: a resume carries it.
     :cvar resumable: the states, as far as we know, of a channel on which the peer may still receive.
     :cvar receivers: the method for each message.
     """
@@ -65,6 +66,7 @@ class Session:
     from_us: ClassVar[ChannelInput]
     from_peer: ClassVar[ChannelInput]
     listening: ClassVar[tuple[ChannelState, ...]]
+    sends_unlinked: ClassVar[bool]
     resumable: ClassVar[frozenset[ChannelState]]
 
     def __init__(self, limits: SessionLimits, now: float) -> None:
@@ -341,7 +343,8 @@ class Session:
 
     def _takes_data(self) -> bool:
         """Tell whether data may be sent on any channel at all."""
-        return self._link_writable and not self._outbox.blocked and not self._we_left
+        takes = self._link_writable or (self.sends_unlinked and not self._linked)
+        return takes and not self._outbox.blocked and not self._we_left
 
     def send_data(self, channel: int, stream: Stream, data: bytes) -> None:
         """Send bytes of a stream.
@@ -354,16 +357,14 @@ class Session:
         outgoing, size = self._outgoing(channel, stream), len(data)
         if (size > SENT_DATA_BYTES and size > outgoing.room) or (size and not self._takes_data()):
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes without room")
-        if not self._linked:  # a resume sends them
-            for start in range(0, size, SENT_DATA_BYTES):
-                outgoing.send(data[start : start + SENT_DATA_BYTES], next(self._order))
-            return
-        if 0 < size <= SENT_DATA_BYTES:  # the stream itself looks whether there is room
+        if 0 < size <= SENT_DATA_BYTES and self._linked:  # the stream itself looks whether there is room
             self._frames.append(encode_data(channel, stream, outgoing.send(data, next(self._order)), data))
             return
         for start in range(0, size, SENT_DATA_BYTES):
             piece = data[start : start + SENT_DATA_BYTES]
-            self._frames.append(encode_data(channel, stream, outgoing.send(piece, next(self._order)), piece))
+            offset = outgoing.send(piece, next(self._order))
+            if self._linked:  # otherwise a resume sends it
+                self._frames.append(encode_data(channel, stream, offset, piece))
 
     def end_stream(self, channel: int, stream: Stream) -> None:
         """Send the end of a stream.

@@ -14,7 +14,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from twisted_rsh.core.roles import DEFAULT_PORT
+from twisted_rsh.core.roles import DEFAULT_PORT, MAX_PORT
 from twisted_rsh.server.control import Invite, NoInvitations
 from twisted_rsh.server.control_client import Problem, answer_of, config_folders, connect_to_control, control_ports
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS, MAX_INVITATION_SECONDS, TooManyInvitations
@@ -85,7 +85,7 @@ def parse_place(text: str) -> tuple[str, int | None]:
         r"(?:\[([0-9A-Fa-f:.]+)\]|([^:@\[\]\s]+)|([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*))(?::([0-9]{1,5}))?", text
     )
     port = int(match[4]) if match and match[4] else None
-    if match is None or (port is not None and not 1 <= port <= 65535):
+    if match is None or (port is not None and not 1 <= port <= MAX_PORT):
         raise Problem(f"{text!a} is no host; write HOST, HOST:PORT or [IPV6]:PORT")
     return match[1] or match[2] or match[3], port
 

@@ -177,13 +177,13 @@ class RemoteShellFactory(Factory):
 
         :param text: one line for the clients.
         :returns: fires when every connection is gone and the last job has ended, also of clients that left before.
-            Cancelling it changes nothing but that nobody waits.
+            Cancelling it ends the waiting alone.
         """
 
         async def wait() -> None:
             for end in (*gone, self.capacity.when_idle()):
                 await end
-            self.sessions.rest()  # some of the jobs have ended behind the last session
+            self.sessions.rest()  # some of the jobs have ended after the last session
 
         self.sessions.end_all("the server stops", text)
         gone = [link.go_away() for link in list(self.links)]

@@ -61,10 +61,10 @@ ENDS_HELD_SECONDS = 0.02
 and then cost one message instead of three.  A user does not notice such a delay."""
 
 _OUR_ERROR = "an error inside the server; its log says more"
-"""What a client learns of an exception that is none of its business."""
+"""What a client is told of an exception in the server or in the application."""
 
 _NO_ENDING = JobEnd(OutcomeUnknown("the server cannot say how the job ended"))
-"""The end of a job of an application that says nothing that a client could be told."""
+"""The end of an application's job that has ended with something that cannot be sent."""
 
 _BROKEN_END = "ending a job of {account} broke the program"
 
@@ -178,7 +178,7 @@ class ChannelJob:
         is_job: bool = IJob.providedBy(job)
         if is_job or self._is_over:
             return job
-        # Such as a coroutine.  Nobody could ever end it.
+        # Such as a coroutine, which the server could not end.
         line = "the user object of {account} has started a {kind}, which is no job: it has to provide IJob"
         _log.error(line, account=self._account, kind=type(job).__name__)
         self.refuse(RefusalReason.RESOURCES, _OUR_ERROR)
@@ -304,7 +304,7 @@ class ChannelJob:
 
     def output_received(self, stream: Stream, data: bytes) -> None:
         if type(data) is not bytes:
-            # A resume repeats it, and an application may have other bytes in its buffer by then.  It may be no bytes.
+            # A resume repeats it, and an application may have filled its buffer anew by then.
             data = bytes(memoryview(data))
         limit = self._request.max_output
         exceeds = False
@@ -504,7 +504,7 @@ class ChannelJob:
     def _abandon(self) -> None:
         try:
             self._close_outputs()
-        finally:  # of an application's job that breaks the rest must end all the same
+        finally:  # also if an application's job raises there
             self._terminate()
 
     def _guarded(self) -> AbstractContextManager[object]:

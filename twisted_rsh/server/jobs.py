@@ -102,7 +102,7 @@ class SessionJobs:
         self._drop_output()
 
     def _drop_output(self) -> None:
-        """Count out what jobs have left for the client, which nobody will read any more."""
+        """Count the unread output no more: its client has left."""
         self._session.sessions.capacity.drop_output(sum(self._unread.values()))
         self._unread.clear()
 

@@ -272,7 +272,8 @@ class ServerLink(FramedLink):
         problem = sessions.bound_reached(credentials.fingerprint, policy.max_sessions)
         try:
             # An application's attributes: if they break, they must break before the session is counted.
-            account = f"{_name_of(user)} from {self.peer}"
+            account = f"{ascii(user.name)[1:-1]} from {self.peer}"
+            _check_encoding(user.encoding)
             runner = None if problem is not None or self.is_over else runner_for(user, policy, sessions)
         except CannotLimit as error:
             problem, runner = str(error), None
@@ -407,16 +408,14 @@ class ServerLink(FramedLink):
         self.write_frames([answer])
 
 
-def _name_of(user: IShellUser) -> str:
-    """Return the name of a user object for the log, and see that jobs can name its code page.
+def _check_encoding(encoding: object) -> None:
+    """Check that the answer to a request can name the code page of a user object.
 
-    :raises ValueError: they cannot, and would never be answered.
+    :raises ValueError: it cannot, so that no request would be answered.
     """
-    encoding: object = user.encoding
     try:
         fits = isinstance(encoding, str) and len(encoding.encode()) <= MAX_ENCODING_BYTES
     except UnicodeEncodeError:
         fits = False
     if not fits:
         raise ValueError(f"the encoding of a user object names no code page: {encoding!a:.100}")
-    return ascii(user.name)[1:-1]

@@ -194,7 +194,7 @@ class RemoteShellService(Service):
     def startService(self) -> None:
         Service.startService(self)
         self._failure = None
-        # Nobody has to ask how it went: cannot_serve() has heard of it.
+        # An application need not ask how it went: cannot_serve() has logged it.
         self._listening = Deferred.fromCoroutine(self._listen()).addErrback(self._keep_failure)
 
     def stopService(self) -> Deferred[None]:

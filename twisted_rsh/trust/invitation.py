@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from twisted_rsh.core.errors import Error
 from twisted_rsh.core.limits import INVITATION_NAME_BYTES
+from twisted_rsh.core.roles import MAX_PORT
 from twisted_rsh.trust.fingerprint import DIGEST_BYTES
 from twisted_rsh.trust.ssh_wire import encode_string
 from twisted_rsh.trust.sshsig import encode_user
@@ -82,7 +83,7 @@ class Invitation:
             raise BadInvitation(
                 "this is not a whole invitation: copy the line that `twisted-rsh invite` printed"
             ) from None
-        if not 1 <= invitation.port <= 65535:
+        if not 1 <= invitation.port <= MAX_PORT:
             raise BadInvitation(f"the invitation names port {invitation.port}, and there is none")
         return invitation
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from twisted_rsh.core.patterns import matches
+from twisted_rsh.core.roles import MAX_PORT
 from twisted_rsh.trust.files import FileProblem, UntrustedFile, read_trusted_file, update_private_file
 from twisted_rsh.trust.fingerprint import BadFingerprint, format_fingerprint, parse_fingerprint
 from twisted_rsh.trust.home import ConfigFolders
@@ -44,8 +45,6 @@ MAX_KNOWN_SERVERS_LINES = 4096
 
 MAX_ADDRESS_CHARACTERS = 300
 """Characters of an address at most: the longest name of a host has 253."""
-
-_MAX_PORT = 65535
 
 _AUTHORITY, _REVOKED = b"@cert-authority", b"@revoked"
 
@@ -279,7 +278,7 @@ def _read_address(text: str) -> str:
     :raises ValueError: the text is not an address.
     """
     match = _ADDRESS.fullmatch(text)
-    if match is None or len(text) > MAX_ADDRESS_CHARACTERS or not 1 <= int(match["port"]) <= _MAX_PORT:
+    if match is None or len(text) > MAX_ADDRESS_CHARACTERS or not 1 <= int(match["port"]) <= MAX_PORT:
         raise ValueError("not a host and a port")
     if match["v6"] is not None:
         ipaddress.IPv6Address(match["v6"])

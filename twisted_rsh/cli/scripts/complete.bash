@@ -54,7 +54,7 @@ if [[ $__word =~ ^\"?(\$$__name|\$\{$__name\})/ ]]; then
   __head=${BASH_REMATCH[1]} __name=${BASH_REMATCH[1]//[\$\{\}]/}
   __root=${!__name-}
 elif [[ $__word =~ ^~[A-Za-z0-9_.-]*/ ]]; then
-  __head=$BASH_REMATCH  # with its slash, as quotes may begin behind that
+  __head=$BASH_REMATCH  # with its slash, as quotes may begin after that
   eval "__root=$__head"
 fi
 

@@ -175,12 +175,13 @@ def _reap(pid: int) -> ExitReport | None:
     try:
         reaped, status, usage = os.wait4(pid, os.WNOHANG)
     except ChildProcessError:
-        _watched.discard(pid)
-        return ExitReport(None)
-    if not reaped:
-        return None
+        report = ExitReport(None)
+    else:
+        if not reaped:
+            return None
+        report = ExitReport(status, usage)
     _watched.discard(pid)
-    return ExitReport(status, usage)
+    return report
 
 
 # What an exit means

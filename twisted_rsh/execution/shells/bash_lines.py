@@ -68,7 +68,7 @@ class BashLines:
     :param prompt: the path of the file that has :meth:`prompt_file`.
     :param end: the word that ends a report (:class:`~.bash_reports.BashReports`).
     :ivar builtin: what stands before a built-in command, so that no function or alias of the user's is called.
-    :ivar command: the same before ``exec``, whose redirections last behind this one alone.
+    :ivar command: the same before ``exec``: after ``builtin exec`` bash would undo its redirections.
     """
 
     def __init__(self, reports: bytes, now: bytes, prompt: bytes, end: bytes) -> None:

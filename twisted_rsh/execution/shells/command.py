@@ -65,8 +65,9 @@ class CommandFifo:
     The server keeps a reading end itself until the shell has one: without a reader the writing end could not be opened
     without waiting.
 
-    A process of the command may open it once more, as ``/dev/stdin``.  Behind the end of the input that waits for a
-    writer, unlike with a pipe.  So the server then opens the writing end every now and then, and closes it at once.
+    A process of the command may open it once more, as ``/dev/stdin``.  After the end of the input such an open waits
+    for a writer, unlike with a pipe.  So the server then opens the writing end every now and then, and closes it at
+    once.
 
     :param reactor: watches the writing end, and calls later.
     :param folder: the folder to make it in.
@@ -115,7 +116,7 @@ class CommandFifo:
         self._admission = self._reactor.callLater(delay, self._admit, delay)
 
     def _admit(self, delay: float) -> None:
-        with contextlib.suppress(OSError):  # ENXIO: nobody has it open
+        with contextlib.suppress(OSError):  # ENXIO: no process has it open
             os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         self.admit(min(2 * delay, MAX_ADMISSION_SECONDS))
 
