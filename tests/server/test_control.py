@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -10,15 +11,16 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, formatEvent
 from twisted.protocols.amp import AMP
 from twisted.python.failure import Failure
@@ -31,6 +33,7 @@ from tests.system.running import START_SECONDS, assert_one_line, own_environment
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.requests import Grace
 from twisted_rsh.manage.__main__ import SessionOptions, main, manage_sessions, parse_arguments
+from twisted_rsh.manage.status import IncompleteAnswer, StatusOptions, show_status
 from twisted_rsh.server import control, control_client
 from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSessions, is_our_own_peer
 from twisted_rsh.server.control_client import Problem
@@ -323,17 +326,76 @@ async def test_a_server_that_does_not_answer(
 ) -> None:
     """O-06: the program waits a limited time, and fails with one line, which names the server."""
     monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.2)
-    path = config.control_path(1)
-    os.makedirs(os.path.dirname(path), mode=0o700)
-    silent = Silent(goes)
-    factory = Factory.forProtocol(lambda: silent)
+    async with silent_server(config, 1, goes):
+        line = await problem(config)
+    assert said in line
+    assert f"the server at {config.control_path(1)!a} " in line
+
+
+@contextlib.asynccontextmanager
+async def silent_server(config: ConfigFolders, number: int, goes: bool) -> AsyncIterator[None]:
+    """Have a control socket whose server says nothing, or closes the connection, at the end of which it is gone."""
+    path = config.control_path(number)
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    made: list[Silent] = []
+
+    def make() -> Silent:
+        made.append(Silent(goes))
+        return made[-1]
+
+    factory = Factory.forProtocol(make)
     factory.noisy = False
     port = reactor.listenUNIX(path, factory)
-    line = await problem(config)
-    assert said in line
-    assert f"the server at {path!a} " in line
-    await silent.gone
+    yield
+    await gatherResults([silent.gone for silent in made])
     await port.stopListening()
+
+
+@asynchronous
+async def test_the_others_answer(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """O-06: servers that do not answer cost one wait, and do not hide another, whose sessions can also be ended."""
+    monkeypatch.setattr(control_client, "ANSWER_SECONDS", 0.2)
+    await serving.connect()
+    config = serving.config
+    async with silent_server(config, 1, True), silent_server(config, 2, False), silent_server(config, 65534, False):
+        with pytest.raises(IncompleteAnswer, match=r"closed the connection.*\n.*does not.*\n.*does not") as listing:
+            await manage_sessions(reactor, options(config, "--json"))
+        (session,) = json.loads(listing.value.text)
+        with pytest.raises(IncompleteAnswer) as listing:
+            await show_status(reactor, StatusOptions(config_dir=config.state, as_json=True))
+        status = json.loads(listing.value.text)
+        assert [one["id"] for server in status["servers"] for one in server["sessions"]] == [session["id"]]
+        assert status["problems"] == str(listing.value).splitlines()
+        with pytest.raises(IncompleteAnswer, match=r"no session 'ff-'") as listing:
+            await manage_sessions(reactor, options(config, "--end", session["id"], "--end", "ff-"))
+        assert len(str(listing.value).splitlines()) == 4
+        assert len(await asked(config)) == 1
+        with pytest.raises(IncompleteAnswer):
+            await manage_sessions(reactor, options(config, "--end", session["id"]))
+        assert await asked(config) == []
+
+
+async def asked(config: ConfigFolders) -> list[dict[str, Any]]:
+    """Return the sessions of the servers that answer."""
+    with pytest.raises(IncompleteAnswer) as listing:
+        await manage_sessions(reactor, options(config, "--json"))
+    found: list[dict[str, Any]] = json.loads(listing.value.text)
+    return found
+
+
+@asynchronous
+async def test_all_that_is_said(config: ConfigFolders) -> None:
+    """O-07: the program prints what it knows, and a line for each server that does not answer; its status is 1."""
+    async with silent_server(config, 1, True), silent_server(config, 2, True):
+        for words, said in ((["sessions", "--json"], "[]\n"), (["status"], "")):
+            command = [sys.executable, "-m", PROGRAM, *words, "--config-dir", config.state]
+            environment = own_environment(Path(config.state))
+            done = await deferToThread(
+                subprocess.run, command, capture_output=True, env=environment, timeout=START_SECONDS
+            )
+            assert (done.returncode, done.stdout.decode()) == (1, said)
+            assert len(done.stderr.splitlines()) == 2
+            assert all(line.startswith(b"twisted-rsh: the server at ") for line in done.stderr.splitlines())
 
 
 # The command line.

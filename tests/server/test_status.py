@@ -217,7 +217,7 @@ def test_who_waits() -> None:
 def status_of(*sessions: dict[str, Any]) -> dict[str, Any]:
     """Return a status with some sessions."""
     server = {"port": 1, **Rig().factory.describe(), "sessions": list(sessions)}
-    return {"version": 1, "servers": [server]}
+    return {"version": 1, "servers": [server], "problems": []}
 
 
 def test_no_text_of_others_reaches_the_terminal() -> None:

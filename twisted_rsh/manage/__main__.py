@@ -12,9 +12,11 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NoReturn, TextIO
 
 from twisted.internet.task import react
+from twisted.protocols.amp import AMP
 
 from twisted_rsh.clock import use_steady_clock
 from twisted_rsh.core.errors import Error
@@ -24,6 +26,7 @@ from twisted_rsh.manage.status import (
     DEFAULT_WATCH_SECONDS,
     MAX_WATCH_SECONDS,
     MIN_WATCH_SECONDS,
+    IncompleteAnswer,
     StatusOptions,
     UnwritableOutput,
     show_status,
@@ -35,13 +38,14 @@ from twisted_rsh.server.control import EndSession
 from twisted_rsh.server.control_client import (
     Problem,
     answer_of,
+    ask_servers,
     config_folders,
     connect_to_control,
-    control_ports,
     sessions_of,
 )
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
+from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["SessionOptions", "main", "manage_sessions", "parse_arguments"]
 
@@ -187,15 +191,23 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 text = rotate(options)
             else:
                 text = enroll_key(options, sys.stdin.buffer)
+        except IncompleteAnswer as problem:
+            _show(problem.text)
+            _complain(str(problem))
+            raise SystemExit(FAILURE_STATUS) from None
         except Error as problem:
             _complain(str(problem))
             raise SystemExit(FAILURE_STATUS) from None
-        fault = print_text(text)
-        if fault is not None:
-            _complain(fault)
-            raise SystemExit(FAILURE_STATUS)
+        _show(text)
 
     react(run)
+
+
+def _show(text: str) -> None:
+    fault = print_text(text)
+    if fault is not None:
+        _complain(fault)
+        raise SystemExit(FAILURE_STATUS)
 
 
 async def _watch(reactor: Any, options: StatusOptions) -> None:
@@ -217,26 +229,40 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
     :param reactor: the reactor.
     :param options: the options.
     :returns: the text to print: the list, or nothing.
-    :raises Problem: the folder cannot be read, a server does not answer, or no single session fits an identifier.
+    :raises IncompleteAnswer: a server does not answer.
+    :raises Problem: the folder cannot be read, or no single session fits an identifier.
     """
     config = config_folders(options.config_dir)
-    servers = {
-        port: server
-        for port in control_ports(config)
-        if (server := await connect_to_control(reactor, config, port)) is not None
-    }
-    try:
-        found = [(port, session) for port, server in servers.items() for session in await sessions_of(reactor, server)]
-        for beginning in options.end:
-            port, session = _only(beginning, found)
-            await answer_of(reactor, servers[port], servers[port].callRemote(EndSession, session=session["id"]))
-        if options.end:
-            return ""
-        if options.as_json:
-            return json.dumps([{"port": port or None, **session} for port, session in found], indent=1) + "\n"
-        return _table(found)
-    finally:
-        for server in servers.values():
+
+    async def ask(port: int, server: AMP) -> list[tuple[int, dict[str, Any]]]:
+        return [(port, session) for session in await sessions_of(reactor, server)]
+
+    answers, problems = await ask_servers(reactor, config, ask)
+    found = list(chain.from_iterable(answers))
+    text = ""
+    if options.end:
+        try:
+            chosen = [_only(beginning, found) for beginning in options.end]
+        except Problem as problem:  # the session may be that of a server that does not answer
+            raise IncompleteAnswer("", [*problems, problem]) from None
+        await _end_sessions(reactor, config, chosen)
+    elif options.as_json:
+        text = json.dumps([{"port": port or None, **session} for port, session in found], indent=1) + "\n"
+    else:
+        text = _table(found)
+    if problems:
+        raise IncompleteAnswer(text, problems)
+    return text
+
+
+async def _end_sessions(reactor: Any, config: ConfigFolders, sessions: list[tuple[int, dict[str, Any]]]) -> None:
+    for number, session in sessions:
+        server = await connect_to_control(reactor, config, number)
+        if server is None:  # it ended just now, with all of its sessions
+            continue
+        try:
+            await answer_of(reactor, server, server.callRemote(EndSession, session=session["id"]))
+        finally:
             transport: Any = server.transport
             transport.loseConnection()
 
@@ -268,7 +294,8 @@ def _table(found: list[tuple[int, dict[str, Any]]]) -> str:
 
 
 def _complain(text: str) -> None:
-    print(f"twisted-rsh: {text}", file=sys.stderr)
+    for line in text.splitlines():
+        print(f"twisted-rsh: {line}", file=sys.stderr)
 
 
 if __name__ == "__main__":

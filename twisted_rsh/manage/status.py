@@ -7,19 +7,20 @@ import json
 import os
 import signal
 import termios
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 from twisted.internet.defer import Deferred
+from twisted.protocols.amp import AMP
 
 from twisted_rsh.manage.status_table import fit, safe, table
 from twisted_rsh.server.control import ServerStatus
 from twisted_rsh.server.control_client import (
     Problem,
     answer_of,
+    ask_servers,
     config_folders,
-    connect_to_control,
-    control_ports,
     sessions_of,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_WATCH_SECONDS",
     "MIN_WATCH_SECONDS",
     "STATUS_VERSION",
+    "IncompleteAnswer",
     "StatusOptions",
     "UnwritableOutput",
     "collect_status",
@@ -66,29 +68,32 @@ class StatusOptions:
     watch: float | None = None
 
 
+class IncompleteAnswer(Problem):
+    """Some servers did not answer; ``str()`` gives a line for each.
+
+    :ivar text: the text to print, which shows the servers that answered.
+    """
+
+    def __init__(self, text: str, problems: Sequence[object]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.text = text
+
+
 async def collect_status(reactor: Any, config_dir: str | None = None) -> dict[str, Any]:
     """Ask every server of this account on this machine.
 
     :param reactor: the reactor.
     :param config_dir: as in :class:`StatusOptions`.
     :returns: the object that ``--json`` shows.
-    :raises Problem: the folder cannot be read, or a server does not answer.
+    :raises Problem: the folder cannot be read.
     """
-    config = config_folders(config_dir)
-    found = []
-    for port in control_ports(config):
-        server = await connect_to_control(reactor, config, port)
-        if server is None:
-            continue
-        transport: Any = server.transport
-        try:
-            answer = await answer_of(reactor, server, server.callRemote(ServerStatus))
-            found.append(
-                {"port": port or None, **json.loads(answer["status"]), "sessions": await sessions_of(reactor, server)}
-            )
-        finally:
-            transport.loseConnection()
-    return {"version": STATUS_VERSION, "servers": found}
+
+    async def ask(port: int, server: AMP) -> dict[str, Any]:
+        answer = await answer_of(reactor, server, server.callRemote(ServerStatus))
+        return {"port": port or None, **json.loads(answer["status"]), "sessions": await sessions_of(reactor, server)}
+
+    found, problems = await ask_servers(reactor, config_folders(config_dir), ask)
+    return {"version": STATUS_VERSION, "servers": found, "problems": list(map(str, problems))}
 
 
 async def show_status(reactor: Any, options: StatusOptions) -> str:
@@ -97,12 +102,15 @@ async def show_status(reactor: Any, options: StatusOptions) -> str:
     :param reactor: the reactor.
     :param options: the options.
     :returns: the text to print.
+    :raises IncompleteAnswer: a server does not answer.
     :raises Problem: as for :func:`collect_status`.
     """
     status = await collect_status(reactor, options.config_dir)
-    if options.as_json:
-        return json.dumps(status, indent=1) + "\n"
-    return "".join(f"{line}\n" for line in table(status))
+    lines = [json.dumps(status, indent=1)] if options.as_json else table(status)
+    text = "".join(f"{line}\n" for line in lines)
+    if status["problems"]:
+        raise IncompleteAnswer(text, status["problems"])
+    return text
 
 
 async def watch_status(reactor: Any, options: StatusOptions, output: TextIO) -> None:
@@ -116,8 +124,8 @@ async def watch_status(reactor: Any, options: StatusOptions, output: TextIO) -> 
     :param output: where to write.
     :raises BrokenPipeError: no process reads the output any more.
     :raises UnwritableOutput: the output cannot be written, as on a full disk.
-    :raises Problem: as for :func:`collect_status`, at the first look; a later one shows the line instead, with
-        ``--json`` as the member ``problem``.
+    :raises Problem: as for :func:`collect_status`, at the first look; a later one shows its line as that of a server
+        that does not answer.
     """
     assert options.watch is not None
     on_screen = not options.as_json and _has_screen(output)
@@ -131,14 +139,15 @@ async def watch_status(reactor: Any, options: StatusOptions, output: TextIO) -> 
             try:
                 lines = await _look(reactor, options)
             except Problem as problem:
-                lines = [json.dumps({"version": STATUS_VERSION, "problem": str(problem)})]
-                if not options.as_json:
-                    lines = [safe(problem)]
+                lines = _lines({"version": STATUS_VERSION, "servers": [], "problems": [str(problem)]}, options)
 
 
 async def _look(reactor: Any, options: StatusOptions) -> list[str]:
-    status = await collect_status(reactor, options.config_dir)
-    return [json.dumps(status)] if options.as_json else table(status)
+    return _lines(await collect_status(reactor, options.config_dir), options)
+
+
+def _lines(status: dict[str, Any], options: StatusOptions) -> list[str]:
+    return [json.dumps(status)] if options.as_json else [*table(status), *map(safe, status["problems"])]
 
 
 def _has_screen(output: TextIO) -> bool:

@@ -17,11 +17,11 @@ _STEP = 1024
 
 
 def table(status: dict[str, Any]) -> list[str]:
-    """Return the lines that show the servers to people.
+    """Return the lines that show the servers to people; they leave out those that do not answer.
 
     :param status: what :func:`twisted_rsh.manage.status.collect_status` returns.
     """
-    if not status["servers"]:
+    if not status["servers"] and not status["problems"]:
         return ["no server of this account runs on this machine"]
     lines: list[str] = []
     for server in status["servers"]:

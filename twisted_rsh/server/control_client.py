@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from twisted.internet import defer
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred, gatherResults
 from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.protocols.amp import AMP
@@ -21,6 +22,7 @@ __all__ = [
     "ANSWER_SECONDS",
     "Problem",
     "answer_of",
+    "ask_servers",
     "config_folders",
     "connect_to_control",
     "control_ports",
@@ -29,6 +31,9 @@ __all__ = [
 
 ANSWER_SECONDS = 10.0
 """Seconds that a server has to answer: more than enough for one on this machine."""
+
+
+_T = TypeVar("_T")
 
 
 class Problem(Error):
@@ -86,6 +91,38 @@ async def connect_to_control(reactor: Any, config: ConfigFolders, port: int) -> 
         transport.abortConnection()
         raise Problem(f"{path} is served by another user; remove it with: rm {shlex.quote(path)}")
     return server
+
+
+async def ask_servers(
+    reactor: Any, config: ConfigFolders, ask: Callable[[int, AMP], Coroutine[Any, Any, _T]]
+) -> tuple[list[_T], list[Problem]]:
+    """Ask all servers of the account at the same time, so that one that hangs delays the others' answers only once.
+
+    :param reactor: the reactor.
+    :param config: the account's folders.
+    :param ask: asks one: is called with its number, as :func:`control_ports` returns it, and a connection.
+    :returns: the answers of the servers that answered, in the order of the numbers; and the problems with the others.
+    :raises Problem: as for :func:`control_ports`.
+    """
+
+    answers: dict[int, _T] = {}
+    problems: dict[int, Problem] = {}
+
+    async def ask_one(port: int) -> None:
+        try:
+            server = await connect_to_control(reactor, config, port)
+            if server is None:
+                return
+            transport: Any = server.transport
+            try:
+                answers[port] = await ask(port, server)
+            finally:
+                transport.loseConnection()
+        except Problem as problem:
+            problems[port] = problem
+
+    await gatherResults([ensureDeferred(ask_one(port)) for port in control_ports(config)])
+    return [answers[port] for port in sorted(answers)], [problems[port] for port in sorted(problems)]
 
 
 async def sessions_of(reactor: Any, server: AMP) -> list[dict[str, Any]]:
