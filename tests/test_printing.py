@@ -17,6 +17,8 @@ PROGRAMS = [
     ("twisted_rsh.manage", "status", "--watch"),
     ("twisted_rsh.trshctl", "key"),
     ("twisted_rsh.trshctl", "--help"),
+    ("twisted_rsh.ansible",),
+    ("twisted_rsh.ansible", "--config"),
 ]
 
 

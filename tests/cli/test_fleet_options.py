@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,8 @@ def test_files_and_lists(folder: Path) -> None:
     Path("hosts").write_text("a\nb[\n")
     with pytest.raises(UsageError, match=r"^--hosts: hosts line 2: a bracket is not closed: 'b\['$"):
         fleet("--hosts hosts ls")
+    Path("hosts").write_bytes(codecs.BOM_UTF8 + b"a\r\nb\r\n")
+    assert [name for name, _ in fleet("--hosts hosts ls").hosts] == ["a", "b"]
     Path("hosts").write_bytes(b"a\xff\n")
     with pytest.raises(UsageError, match="not a host"):
         fleet("--hosts hosts ls")

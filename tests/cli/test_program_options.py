@@ -112,7 +112,7 @@ def test_interrupt_is_not_for_the_proxy(server: ServerProcess, proxy: str) -> No
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("-oProxyCommand=false",), "the connection with a local socket ended before it said anything"),
+        (("-oProxyCommand=false",), "the connection with the far end of a proxy ended before it said anything"),
         (("-oProxyCommand=echo no server",), "no twisted-rsh server"),
         (("-oProxyCommand=sleep 600", "-oConnectTimeout=1"), "no answer within 1 s"),
         (("-i", "/nowhere/key"), "'/nowhere/key' does not exist"),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
+from tests.execution.blindness import blindness
 from tests.execution.owners import RecordingOwner, asynchronous, reactor, until
 from tests.execution.real_trees import is_alive, requires_proc
 from twisted_rsh.core.endings import Exited, Signalled
@@ -18,7 +17,6 @@ from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution import lifetime
 from twisted_rsh.execution.account import Account
 from twisted_rsh.execution.job import ProcessJob
-from twisted_rsh.execution.trees.table import SpareDescriptor
 from twisted_rsh.execution.user import LocalUser
 
 pytestmark = [requires_proc, pytest.mark.real]
@@ -60,19 +58,6 @@ def jobs() -> Iterator[list[Left]]:
     for job in jobs:
         if job.pid and is_alive(job.pid):
             os.kill(job.pid, signal.SIGKILL)
-
-
-@contextmanager
-def blindness() -> Iterator[None]:
-    """Let the machine have no descriptor left to look at ``/proc`` with, while a block lasts."""
-
-    def refuse(path: str, *_: object, **__: object) -> None:
-        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE), path)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SpareDescriptor, "open", lambda self, path: refuse(path))
-        patch.setattr(SpareDescriptor, "list_folder", lambda self, path: refuse(path))
-        yield
 
 
 async def left(jobs: list[Left], command: str, *, on_terminal: bool = False) -> Left:

@@ -11,6 +11,8 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from twisted_rsh.printing import print_text
+
 __all__ = ["COLLECTION", "PLUGINS", "main"]
 
 COLLECTION = os.path.join(
@@ -26,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the settings.
 
     :param arguments: the command line after the program's name; ``None`` for this process's own.
+    :raises SystemExit: stdout cannot be written; with the line that says so, and status 1.
     """
     parser = argparse.ArgumentParser(prog="python -m twisted_rsh.ansible", description="Print settings for Ansible.")
     form = parser.add_mutually_exclusive_group()
@@ -34,16 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     form.add_argument("--collection", action="store_true", help="print the folder of the collection alone")
     options = parser.parse_args(arguments)
     if options.plugins:
-        print(PLUGINS)
+        lines = [PLUGINS]
     elif options.collection:
-        print(COLLECTION)
+        lines = [COLLECTION]
     elif options.config:
-        print(f"[defaults]\nconnection_plugins = {PLUGINS}\n\n[twisted_rsh]\npython = {sys.executable}")
+        lines = ["[defaults]", f"connection_plugins = {PLUGINS}", "", "[twisted_rsh]", f"python = {sys.executable}"]
     else:
         # Folders that the user has named already stay.
         others = "${ANSIBLE_CONNECTION_PLUGINS:+:$ANSIBLE_CONNECTION_PLUGINS}"
-        print(f"export ANSIBLE_CONNECTION_PLUGINS={shlex.quote(PLUGINS)}{others}")
-        print(f"export ANSIBLE_TWISTED_RSH_PYTHON={shlex.quote(sys.executable)}")
+        lines = [
+            f"export ANSIBLE_CONNECTION_PLUGINS={shlex.quote(PLUGINS)}{others}",
+            f"export ANSIBLE_TWISTED_RSH_PYTHON={shlex.quote(sys.executable)}",
+        ]
+    fault = print_text("".join(f"{line}\n" for line in lines))
+    if fault is not None:
+        raise SystemExit(f"{parser.prog}: {fault}")
 
 
 if __name__ == "__main__":

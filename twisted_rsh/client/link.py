@@ -92,7 +92,7 @@ class ClientLink(FramedLink):
         address = self.tls.getPeer()
         if not isinstance(address, UNIXAddress):
             return super().peer
-        return f"unix:{os.fsdecode(address.name)}" if address.name else "a local socket"
+        return f"unix:{os.fsdecode(address.name)}" if address.name else "the far end of a proxy"
 
     @property
     def is_local(self) -> bool:

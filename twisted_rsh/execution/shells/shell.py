@@ -493,7 +493,10 @@ class ShellJob:
         """
         now = self._reactor.seconds()
         quiet = max(quiet, self._last_output_at + LINGER_SECONDS)
-        is_alone = self._tree.sees_processes and self._tree.members(0).keys() <= {self.process.pid}
+        members = self._tree.members(0)
+        # A look that the system has no descriptors for finds fewer processes than there are.
+        sees_all = self._tree.sees_processes and not self._tree.table.is_blind
+        is_alone = sees_all and members.keys() <= {self.process.pid}
         if self._exit is None and now < min(quiet, late) and not is_alone:
             self._reactor.callLater(WRITER_LOOK_SECONDS, self._wait_for_writers, quiet, late)
         else:
