@@ -13,7 +13,7 @@ import pytest
 from tests.cli.screens import Screen, open_pipe
 from tests.server_process import needs_full
 from tests.serving import asynchronous
-from twisted_rsh.cli.history import ConsoleHistory
+from twisted_rsh.cli.history import MAX_HISTORY_BYTES, ConsoleHistory
 from twisted_rsh.trust.home import ConfigFolders
 
 
@@ -63,6 +63,31 @@ async def test_bytes_that_are_no_text(config: ConfigFolders, screen: Screen) -> 
     history.store_string("caf\udce9")
     history.store_string("after")
     assert list(history_of(config, screen).load_history_strings()) == ["after", "caf?", "before"]
+
+
+@asynchronous
+async def test_history_is_bounded(config: ConfigFolders, screen: Screen) -> None:
+    """A file of the greatest size stays; of a larger one the newer half stays, in whole commands, and private."""
+    history = history_of(config, screen)
+    history.store_string("\n\nfirst")
+    path = Path(config.history_path)
+    entry = b"\n+two\n+lines\n"
+    count = (MAX_HISTORY_BYTES - path.stat().st_size) // len(entry)
+    with path.open("ab") as file:
+        file.write(entry * count)
+        file.write(b"\n" * (MAX_HISTORY_BYTES - file.tell()))
+    before = path.read_bytes()
+    assert len(list(history_of(config, screen).load_history_strings())) == count + 1
+    assert path.read_bytes() == before
+    history.store_string("last")
+    last, *lines = history_of(config, screen).load_history_strings()
+    assert (last, set(lines)) == ("last", {"two\nlines"})
+    assert (MAX_HISTORY_BYTES // 2) // len(entry) - len(lines) <= 1
+    assert path.stat().st_size <= MAX_HISTORY_BYTES // 2
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_bytes(b"\n+" + b"x" * MAX_HISTORY_BYTES + b"\n")
+    assert list(history_of(config, screen).load_history_strings()) == []
+    assert await screen.written() == (b"", b"")
 
 
 @pytest.mark.parametrize("obstacle", ["folder", "link", "open", "file", "FIFO"])

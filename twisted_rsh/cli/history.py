@@ -9,12 +9,17 @@ from collections.abc import Iterable
 from prompt_toolkit.history import FileHistory
 
 from twisted_rsh.cli.outputs import LocalOutputs
-from twisted_rsh.trust.files import FileProblem, ensure_private_folder
+from twisted_rsh.trust.files import FileProblem, ensure_private_folder, replace_private_file
 from twisted_rsh.trust.home import ConfigFolders
 
-__all__ = ["ConsoleHistory"]
+__all__ = ["MAX_HISTORY_BYTES", "ConsoleHistory"]
+
+MAX_HISTORY_BYTES = 1024 * 1024
+"""Bytes of the file; a console that finds more keeps the newer half.  They are about 20,000 commands, which are read
+within a tenth of a second."""
 
 _PRIVATE = 0o600
+_BETWEEN = b"\n\n+"  # the end of a command, the empty line, and the mark of the next command's first line
 
 
 class ConsoleHistory(FileHistory):
@@ -38,7 +43,12 @@ class ConsoleHistory(FileHistory):
         :returns: the lines, the last one first; none if they cannot be read.
         """
         try:
-            os.close(self._open(os.O_RDWR))
+            with open(self._open(os.O_RDWR), "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_HISTORY_BYTES:
+                    file.seek(size - MAX_HISTORY_BYTES // 2)
+                    _, _, newer = file.read().partition(_BETWEEN)  # what comes before is a part of a command
+                    replace_private_file(self._path, _BETWEEN[1:] + newer if newer else b"")
             return super().load_history_strings()
         except (FileProblem, OSError) as error:
             self._give_up(error)
