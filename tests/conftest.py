@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, overload
 
 import pytest
 import pytest_twisted
@@ -25,7 +25,15 @@ from twisted_rsh.trust.home import ConfigFolders
 
 Fixture = TypeVar("Fixture", bound=Callable[..., Any])
 
-async_fixture: Callable[[Fixture], Fixture] = pytest_twisted.async_yield_fixture
+
+class _AsyncFixture(Protocol):
+    @overload
+    def __call__(self, function: Fixture, /) -> Fixture: ...
+    @overload
+    def __call__(self, **options: Any) -> Callable[[Fixture], Fixture]: ...
+
+
+async_fixture: _AsyncFixture = pytest_twisted.async_yield_fixture
 
 PR_SET_CHILD_SUBREAPER = 36
 """From ``linux/prctl.h``."""

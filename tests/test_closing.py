@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
-import select
 import signal
 import socket
 import subprocess
@@ -29,6 +28,7 @@ from zope.interface import implementer
 
 from tests.execution.owners import asynchronous
 from tests.execution.processes.recorder import ExitRecorder, PipeRecorder
+from tests.readable import is_readable
 from twisted_rsh.cli.input import IInputOwner, InputReader
 from twisted_rsh.cli.output import LocalOutput
 from twisted_rsh.client.link import _LinkFactory, dial
@@ -260,7 +260,7 @@ async def pidfd(stack: contextlib.ExitStack) -> Victim:
 
     def provoke() -> None:
         os.kill(pid, signal.SIGKILL)
-        select.select([number], [], [])
+        assert is_readable(number, None)
 
     return Victim(number, provoke, watch.close)
 

@@ -63,6 +63,7 @@ LAYERS = {
     "testing.pair": {"testing", "testing.scripted", "server", "client", "link", "trust", "core", "interfaces"},
     # On top of the package, as a stranger's would be: the public face alone.
     "ansible": {"ansible", ""},
+    "ansible.__main__": {"ansible", "printing"},
     # On top of the server, as an application's own observers would be: its public names, and the seams.
     "watching": {"watching", "", "server", "interfaces"},
     "configuration": {"configuration", "watching", "server", "log_level", *EXECUTION, "trust", "core", "interfaces"},
@@ -71,7 +72,7 @@ LAYERS = {
     "files": {"files"},
     # The programs: nothing imports them.
     "starting": set(),  # it names the programs, and imports each when it is started
-    "printing": set(),  # what these two print
+    "printing": set(),  # what the programs print
     "manage": {"manage", "printing", "server", "clock", "trust", "core"},
     "trshctl": {"trshctl", "cli", "client", "clock", "trust", "core"},
     "trshctl.__main__": {"", "trshctl", "printing", "cli", "client", "clock", "trust", "core"},  # as below

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import select
 import struct
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 
 import pyte
 
+from tests.readable import is_readable
 from tests.server_process import PATIENCE
 
 __all__ = ["PROMPT", "Console", "Terminal", "pid_shown", "restored"]
@@ -170,7 +170,7 @@ class Terminal:
         return {self._screen.buffer[row][column].fg for column in range(len(line))}
 
     def _show(self, seconds: float) -> bool:
-        if not select.select([self._behind], [], [], seconds)[0]:
+        if not is_readable(self._behind, seconds):
             return False
         self._stream.feed(os.read(self._behind, 65536))
         return True

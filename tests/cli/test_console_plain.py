@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import PROMPT, Terminal, restored
+from tests.readable import is_readable
 from tests.server_process import ServerProcess
 from twisted_rsh.cli.terminal import is_plain_terminal
 from twisted_rsh.trust.home import ConfigFolders
@@ -24,7 +24,7 @@ class RecordingTerminal(Terminal):
     sent = b""
 
     def _show(self, seconds: float) -> bool:
-        if not select.select([self._behind], [], [], seconds)[0]:
+        if not is_readable(self._behind, seconds):
             return False
         data = os.read(self._behind, 65536)
         self.sent += data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.cli.descriptors import (
     open_pipe,
     turns,
 )
+from tests.readable import is_readable
 from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.descriptors import PIECE_BYTES
 
@@ -110,7 +110,7 @@ async def test_output_waits_for_its_reader(opener: Opener, circumstance: str, mo
 
     received = b""
     while len(received) < len(data):
-        if select.select([theirs], [], [], 0)[0]:
+        if is_readable(theirs):
             received += os.read(theirs, PIECE_BYTES)
         await turns(1)
     await flushed

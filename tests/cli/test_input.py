@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from tests.cli.descriptors import PLENTY, Reading, close, nothing_leaks, open_terminal, turns
+from tests.readable import is_readable
 from tests.server_process import PATIENCE
 from tests.serving import asynchronous, reactor
 from twisted_rsh.cli.descriptors import PIECE_BYTES
@@ -323,9 +323,9 @@ async def test_keys_stay_in_the_terminal_until_the_command_has_started() -> None
     job = StandInJob(room=PLENTY)
     feeding = Feeding(terminal, job, encoding="gbk")
     os.write(behind, "字".encode())
-    assert select.select([terminal], [], [], PATIENCE)[0] == [terminal]
+    assert is_readable(terminal, PATIENCE)
     await turns()
-    assert select.select([terminal], [], [], 0)[0] == [terminal]
+    assert is_readable(terminal)
     job.encoding = "utf-8"
     job.starting.callback(None)
     while not job.taken:
@@ -343,9 +343,9 @@ async def test_keys_are_held_during_an_outage() -> None:
     feeding = Feeding(terminal, job)
     job.starting.callback(None)
     os.write(behind, b"early")
-    assert select.select([terminal], [], [], PATIENCE)[0] == [terminal]
+    assert is_readable(terminal, PATIENCE)
     await turns()
-    assert select.select([terminal], [], [], 0)[0] == [terminal]
+    assert is_readable(terminal)
     feeding.lose_link()
     while feeding.input.input_room() > PIECE_BYTES - 5:
         await turns(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from zope.interface.verify import verifyObject
 
 from tests.cli.screens import open_pipe, open_terminal, read_bytes
 from tests.client.standin import Network, is_connected
+from tests.readable import is_readable
 from twisted_rsh.cli.outage import NOTICE_SECONDS, Outage
 from twisted_rsh.cli.outputs import LocalOutputs
 from twisted_rsh.client.streams import IInputSource
@@ -48,7 +48,7 @@ class Rig:
         expected = "".join(f"{line}\n" for line in lines).encode()
         terminal = self._pairs[1][0]
         assert read_bytes(terminal, len(expected)) == expected
-        assert select.select([terminal], [], [], 0)[0] == []
+        assert not is_readable(terminal)
 
     def close(self) -> None:
         """Close the terminal."""

@@ -11,7 +11,7 @@ from tests.serving import asynchronous
 from twisted_rsh import Connection, Job, JobEnd
 from twisted_rsh.core.endings import Exited, OutcomeUnknown, Refused, Signalled
 from twisted_rsh.core.errors import LocalProtocolError
-from twisted_rsh.core.limits import DEFAULT_WINDOW
+from twisted_rsh.core.limits import DEFAULT_WINDOW, START_WINDOWS
 
 
 @asynchronous
@@ -34,12 +34,13 @@ async def test_streams_are_live(connection: Connection) -> None:
 @asynchronous
 async def test_unread_output_stops_the_job(connection: Connection) -> None:
     """H-02: unread output waits on the other side; H-03: it is complete when it is read."""
-    size = 8 * DEFAULT_WINDOW
+    granted = START_WINDOWS * DEFAULT_WINDOW  # once a quarter of the first window was read
+    size = 4 * granted
     job = connection.start(f"head -c {size} /dev/zero; echo over >&2")
     first = len(await job.stdout.read())
     alive = await connection.run("echo alive")
     assert alive.text == "alive\n"
-    assert sum(map(len, job.stdout._chunks)) <= DEFAULT_WINDOW
+    assert sum(map(len, job.stdout._chunks)) <= granted
     assert not job.stderr._chunks
     assert first + sum([len(piece) async for piece in job.stdout]) == size
     assert await job.stderr.read() == b"over\n"

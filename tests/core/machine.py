@@ -31,7 +31,7 @@ from twisted_rsh.core.events import (
     StreamStopped,
     TerminalResized,
 )
-from twisted_rsh.core.limits import MAX_UNACKNOWLEDGED, MIN_WINDOW, SENT_DATA_BYTES, SessionLimits
+from twisted_rsh.core.limits import MAX_DATA_BYTES, MAX_UNACKNOWLEDGED, MIN_WINDOW, SessionLimits
 from twisted_rsh.core.requests import JobRequest
 from twisted_rsh.core.roles import OUTPUTS, Role, Stream
 from twisted_rsh.core.shell_state import ShellState
@@ -517,7 +517,7 @@ class Applications:
             for channel in session._channels.values():
                 for outgoing in channel.sends.values():
                     kept = sum(len(data) for _, _, data in outgoing._kept)
-                    assert kept <= outgoing.sent - outgoing.consumed + SENT_DATA_BYTES
+                    assert kept <= outgoing.sent - outgoing.consumed + MAX_DATA_BYTES
                     more += max(outgoing.sent - outgoing.consumed - LIMITS.window, 0)
                 for incoming in channel.receives.values():
                     unread = 0 if incoming.discarding or channel.over else incoming.received - incoming._consumed

@@ -250,16 +250,6 @@ def stays_large(round_trips: int) -> bool:
     return window.size == before
 
 
-def sent_in_one(size: int) -> bool:
-    """Tell whether so many bytes of a stream are sent in one frame, which fills four TLS records."""
-    pair = Pair(SessionLimits(window=MAX_WINDOW))
-    channel = pair.open()
-    pair.client.send_data(channel, Stream.STDIN, bytes(size))
-    frames = pair.client.frames_to_send()
-    assert all(4 + len(payload) <= 4 * 16 * 1024 for payload in frames)
-    return len(frames) == 1
-
-
 def resumes(channels: int) -> bool:
     """Tell whether a server takes a RESUME of so many channels, and of as many refused ones as there may be."""
     rows = b"".join(struct.pack("!IQQ", number + 1, 0, 0) for number in range(channels + MAX_REFUSED_CHANNELS))
@@ -276,7 +266,7 @@ def repeated_at_once(size: int) -> bool:
     for start in range(0, size, limits.REPLAY_BYTES):
         left = min(size - start, limits.REPLAY_BYTES)
         while left > 0:
-            piece = min(left - head, limits.SENT_DATA_BYTES) if left > head else left
+            piece = min(left - head, limits.MAX_DATA_BYTES) if left > head else left
             pair.client.send_data(channel, Stream.STDIN, bytes(piece))
             left -= piece + head
     pair.client.link_lost()
@@ -437,7 +427,6 @@ PROBES = {
     "MIN_WINDOW": Probe(lambda size: welcomes(window=size), (-1,)),
     "PROOF_BYTES": Probe(lambda size: decodes(b"\x05" + bytes(size) + bytes(8), Role.CLIENT, Phase.LOGIN), (-1, 1)),
     "REPLAY_BYTES": Probe(repeated_at_once),
-    "SENT_DATA_BYTES": Probe(sent_in_one),
     "SESSION_ID_BYTES": Probe(lambda size: welcomes(session=text(size)), (-1, 1)),
     "SESSION_RESERVE_BYTES": Probe(lambda size: Reserve(10**9).part().take(size)),
     "SHRINK_ROUND_TRIPS": Probe(stays_large),

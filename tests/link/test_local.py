@@ -292,7 +292,7 @@ def test_a_full_socket(monkeypatch: pytest.MonkeyPatch) -> None:
     producer = Producer()
     lane.registerProducer(producer, True)
     monkeypatch.setattr(lane, "_send", lambda data: min(len(data), 1000))
-    for _ in range(1 + BUFFER_BYTES // MAX_FRAME_BYTES):
+    for _ in range(2 + BUFFER_BYTES // MAX_FRAME_BYTES):
         link.write_frames([bytes(MAX_FRAME_BYTES)])
     assert producer.calls == ["pause"]
     waiting = lane.unsent

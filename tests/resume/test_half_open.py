@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import pytest
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from tests.readable import is_readable
 from tests.resume.real import only_session, output_until, proxied, until
 from tests.server_process import HOST
 from tests.serving import Serving, asynchronous, reactor
@@ -81,8 +81,7 @@ async def test_stopped_terminal_is_not_detached(config: ConfigFolders) -> None:
     os.close(terminal)
 
     def read_some(seconds: float) -> bytes:
-        ready, _, _ = select.select([behind], [], [], seconds)
-        return os.read(behind, 65536) if ready else b""
+        return os.read(behind, 65536) if is_readable(behind, seconds) else b""
 
     shown = b""
     while len(shown) < 50_000:

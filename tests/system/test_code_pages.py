@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pty
-import select
 import subprocess
 import sys
 import termios
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.readable import is_readable
 from tests.system.running import CLIENT_SECONDS, RunningServer, own_environment, require, running_server
 from tests.tools import require_tool
 
@@ -130,7 +130,7 @@ def run_on_terminal(
 
 def read_terminal(fd: int, deadline: float) -> bytes:
     """Read the next bytes; return none when the other end is closed, or the time is up."""
-    if not select.select([fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+    if not is_readable(fd, max(0.0, deadline - time.monotonic())):
         return b""
     try:
         return os.read(fd, 65536)

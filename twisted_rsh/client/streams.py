@@ -249,7 +249,7 @@ class RemoteInput:
 
     def __init__(self, channel: JobChannel, *, has_ended: bool = False) -> None:
         self._channel = channel
-        self._waiting: deque[tuple[memoryview, Deferred[None]]] = deque()
+        self._waiting: deque[tuple[bytes | memoryview, Deferred[None]]] = deque()
         self._source: IInputSource | None = None
         self._is_ending = has_ended
         self._is_closed = has_ended
@@ -284,7 +284,7 @@ class RemoteInput:
         if not data:
             return succeed(None)
         done: Deferred[None] = Deferred(lambda _: None)
-        self._waiting.append((memoryview(data), done))
+        self._waiting.append((data, done))
         self._send_now()
         return done
 
@@ -324,8 +324,9 @@ class RemoteInput:
                 return
             data, done = self._waiting.popleft()
             if size < len(data):
-                self._waiting.appendleft((data[size:], done))
-                self._channel.send_input(bytes(data[:size]))
+                view = memoryview(data)
+                self._waiting.appendleft((view[size:], done))
+                self._channel.send_input(bytes(view[:size]))
                 continue
             self._channel.send_input(bytes(data))
             if not done.called:

@@ -60,7 +60,6 @@ __all__ = [
     "MIN_WINDOW",
     "PROOF_BYTES",
     "REPLAY_BYTES",
-    "SENT_DATA_BYTES",
     "SESSION_ID_BYTES",
     "SESSION_RESERVE_BYTES",
     "SHRINK_ROUND_TRIPS",
@@ -68,15 +67,12 @@ __all__ = [
     "SessionLimits",
 ]
 
-MAX_DATA_BYTES = 64 * 1024 - 18
-"""Bytes of a stream in one DATA frame.  With the type, the header and the length prefix, 18 bytes, the frame fills four
-TLS records, and Int32StringReceiver is quadratic far above; the reactor handles it in less than a millisecond."""
+MAX_DATA_BYTES = 64 * 1024
+"""Bytes of a stream in one DATA frame: what programs write at a time.  This implementation sends as many, because each
+frame costs the same calls; next to frames of 16 KiB, both ends make a third fewer for each byte of an output.
+Int32StringReceiver is quadratic far above; the reactor handles it in less than a millisecond."""
 
-SENT_DATA_BYTES = MAX_DATA_BYTES
-"""Bytes of a stream in one DATA frame that this implementation sends: as many as are allowed, because each frame costs
-the same calls.  Next to frames of 16 KiB, both ends make a third fewer calls for each byte of an output."""
-
-MAX_FRAME_BYTES = 64 * 1024
+MAX_FRAME_BYTES = 64 * 1024 + 64
 """Bytes of a frame after login, without its length prefix: :data:`MAX_DATA_BYTES` and a header fit."""
 
 MAX_LOGIN_FRAME_BYTES = 4 * 1024

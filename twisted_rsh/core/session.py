@@ -25,7 +25,7 @@ from twisted_rsh.core.events import (
     StreamStopped,
 )
 from twisted_rsh.core.fast_path import StreamListener, deliver, encode_credit, encode_data
-from twisted_rsh.core.limits import SENT_DATA_BYTES, SessionLimits
+from twisted_rsh.core.limits import MAX_DATA_BYTES, SessionLimits
 from twisted_rsh.core.liveness import Liveness, Silence
 from twisted_rsh.core.messages import Ack, Close, Credit, Data, End, Goodbye, Part, Ping, Pong, Positions, Stop
 from twisted_rsh.core.requests import JobRequest
@@ -355,13 +355,13 @@ class Session:
         :raises LocalProtocolError: there is no room for them, or the channel does not allow data.
         """
         outgoing, size = self._outgoing(channel, stream), len(data)
-        if (size > SENT_DATA_BYTES and size > outgoing.room) or (size and not self._takes_data()):
+        if (size > MAX_DATA_BYTES and size > outgoing.room) or (size and not self._takes_data()):
             raise LocalProtocolError(ErrorCode.FLOW_CONTROL, f"{size} bytes without room")
-        if 0 < size <= SENT_DATA_BYTES and self._linked:  # the stream itself looks whether there is room
+        if 0 < size <= MAX_DATA_BYTES and self._linked:  # the stream itself looks whether there is room
             self._frames.append(encode_data(channel, stream, outgoing.send(data, next(self._order)), data))
             return
-        for start in range(0, size, SENT_DATA_BYTES):
-            piece = data[start : start + SENT_DATA_BYTES]
+        for start in range(0, size, MAX_DATA_BYTES):
+            piece = data[start : start + MAX_DATA_BYTES]
             offset = outgoing.send(piece, next(self._order))
             if self._linked:  # otherwise a resume sends it
                 self._frames.append(encode_data(channel, stream, offset, piece))

@@ -111,10 +111,10 @@ class Window:
         """The bytes that must be consumed since the last credit until the next is worth a frame.
 
         A quarter of the window: the sender then never waits while there is something to consume, and one frame of
-        credit goes with several of data.  Half of the size that the stream is sure of, if that is less: a sender that
-        has no memory keeps no more than that size under way.
+        credit goes with several of data.  More than half of the size that the stream is sure of, if that is less: a
+        sender that has no memory keeps no more than that size under way.  Exactly half would be two frames of data.
         """
-        return min(self.size // 4, self._base // 2)
+        return min(self.size // 4, self._base // 2 + 1)
 
     def fit(self, received: int, consumed: int, limit: int, now: float, round_trip: float | None) -> int:
         """Fit the window to the stream, because a credit is due.

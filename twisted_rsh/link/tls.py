@@ -368,6 +368,10 @@ def unsent_bytes(transport: object) -> int:
     return len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 - see above
 
 
+MODE_ENABLE_PARTIAL_WRITE = 1
+"""The mode ``SSL_MODE_ENABLE_PARTIAL_WRITE`` of SSL_CTX_set_mode(3), which pyOpenSSL switches on and does not name."""
+
+
 class LinkTLSFactory(TLSMemoryBIOFactory):
     """A factory that wraps TLS around the links of another factory, which provide :class:`ITLSWatcher`.
 
@@ -386,6 +390,9 @@ def _context() -> SSL.Context:
     context.set_options(SSL.OP_NO_TICKET)
     # An idle connection would hold two buffers of a record each; they take longer to fill than to allocate.
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    # A write into memory has room for all records; in parts, each one takes a call.
+    if (clear_mode := getattr(context, "clear_mode", None)) is not None:  # pyOpenSSL 25.2 and later
+        clear_mode(MODE_ENABLE_PARTIAL_WRITE)
     return context
 
 

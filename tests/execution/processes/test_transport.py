@@ -14,17 +14,21 @@ from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlr
 from twisted.internet.interfaces import IProcessTransport, IReadDescriptor, IReadWriteDescriptor
 from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from twisted.protocols.basic import Int32StringReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, lose, open_descriptors, reactor, until
 from tests.execution.processes.recorder import ExitRecorder, PipeRecorder, Recorder, end_of, shell
+from twisted_rsh.core.fast_path import encode_data
+from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.processes import exits
 from twisted_rsh.execution.processes.descriptors import peer_is_gone
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe
 from twisted_rsh.execution.processes.transport import ProcessGroups, SpawnedProcess, spawn_process
+from twisted_rsh.link.tls import RECORD_BYTES
 
 
 def start(command: str) -> tuple[Recorder, SpawnedProcess]:
@@ -146,6 +150,12 @@ async def test_pause_and_resume() -> None:
     process.closeStdin()
     await end_of(protocol)
     assert len(protocol.output[1]) == 60000
+
+
+def test_a_read_fills_records() -> None:
+    """The frame of a whole read fills four records of TLS."""
+    payload = encode_data(1, Stream.STDOUT, 0, bytes(READ_BYTES))
+    assert Int32StringReceiver.prefixLength + len(payload) == 4 * RECORD_BYTES
 
 
 @asynchronous

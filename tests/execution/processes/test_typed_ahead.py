@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import select
 import termios
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from tests.readable import is_readable
 from twisted_rsh.execution.processes.typed_ahead import SILENT_BYTES, take_back, type_silently
 
 
@@ -23,7 +23,7 @@ class Pty:
 
     def shown(self) -> bytes:
         """Return what a person would see."""
-        return os.read(self.master, 4096) if select.select([self.master], [], [], 0.02)[0] else b""
+        return os.read(self.master, 4096) if is_readable(self.master, 0.02) else b""
 
 
 @pytest.fixture

@@ -6,11 +6,13 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from twisted.internet.task import deferLater
 
+from tests.conftest import async_fixture
 from tests.execution.owners import PATIENCE, RecordingOwner, asynchronous, reactor, until
 from tests.execution.real_shells import ShellRig, account
 from tests.tools import require_tool
@@ -40,10 +42,12 @@ async def outputs(rig: ShellRig, *texts: str) -> list[str]:
     return found
 
 
-@pytest.fixture(params=[False, True], ids=["pipes", "terminal"])
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> ShellRig:
+@async_fixture(params=[False, True], ids=["pipes", "terminal"])
+async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ShellRig]:
     """A bash, on pipes and on a terminal."""
-    return ShellRig(tmp_path, "bash", request.param)
+    rig = ShellRig(tmp_path, "bash", request.param)
+    yield rig
+    await rig.leave()
 
 
 # The choice of a way

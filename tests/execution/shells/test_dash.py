@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import async_fixture
 from tests.execution.owners import PATIENCE, RecordingOwner, asynchronous, reactor, until
 from tests.execution.real_shells import ShellRig, account
 from tests.tools import require_tool
@@ -35,10 +37,12 @@ async def outputs(rig: ShellRig, *texts: str) -> list[str]:
     return found
 
 
-@pytest.fixture(params=[False, True], ids=["pipes", "terminal"])
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> ShellRig:
+@async_fixture(params=[False, True], ids=["pipes", "terminal"])
+async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ShellRig]:
     """A dash, on pipes and on a terminal."""
-    return ShellRig(tmp_path, "dash", request.param)
+    rig = ShellRig(tmp_path, "dash", request.param)
+    yield rig
+    await rig.leave()
 
 
 # A text as it is

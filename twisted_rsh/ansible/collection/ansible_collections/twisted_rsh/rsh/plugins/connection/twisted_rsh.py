@@ -295,8 +295,10 @@ def _read_all(pipe: IO[bytes], seconds: float) -> bytes:
     """Read a pipe to its end, for some seconds at most."""
     deadline = time.monotonic() + seconds
     data = b""
+    readable = select.poll()  # select() takes no descriptor above 1023, and Ansible may have many
     with pipe:
-        while select.select([pipe], [], [], max(deadline - time.monotonic(), 0))[0]:
+        readable.register(pipe, select.POLLIN)
+        while readable.poll(max(deadline - time.monotonic(), 0) * 1000):
             piece = os.read(pipe.fileno(), PIECE_BYTES)
             if not piece:
                 break
