@@ -9,8 +9,15 @@ from twisted.internet.error import ConnectionLost
 from tests.link.records import KEY_UPDATE_BYTES
 from tests.link.test_tls_floods import Deaf, Flooded, bound
 from tests.link.wire import Wire, frame, unframe
-from twisted_rsh.link.lane import Lane
-from twisted_rsh.link.tls import BIO_READ_BYTES, BUFFER_BYTES, MAX_REPLY_BYTES, RECORD_BYTES
+from twisted_rsh.link.lane import Lane, TLSLane
+from twisted_rsh.link.tls import (
+    BATCH_BYTES,
+    BIO_READ_BYTES,
+    BUFFER_BYTES,
+    MAX_REPLY_BYTES,
+    RECORD_BYTES,
+    ciphertext_bytes,
+)
 
 
 def heard(flooded: Flooded) -> list[bytes]:
@@ -51,7 +58,7 @@ def test_written_at_once() -> None:
     """Bytes that the operating system takes reach it before the call returns, in one piece, for any sizes of frames."""
     flooded = Flooded()
     flooded.transport.room = 2**30
-    frames = [b"a", b"b", bytes(RECORD_BYTES), b"c" * 30_000, *[b"d" * 3000] * 20, b"e"]
+    frames = [b"a", b"b", bytes(RECORD_BYTES), b"c" * 30_000, *[b"d" * 3000] * 5, b"e"]
     flooded.link.write_frames(frames)
     assert flooded.transport.pieces == 1
     assert flooded.unsent == 0
@@ -101,6 +108,44 @@ def test_written_behind_the_end() -> None:
     said = flooded.transport.pieces
     flooded.protocol.writeSequence([frame(b"one")])
     assert flooded.transport.pieces == said
+
+
+def test_a_large_write_goes_out_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane sends each batch before it encrypts the next one; all arrives, and nothing is written after a failure."""
+    flooded = Flooded()
+    flooded.transport.room = 2**30
+    lane = flooded.link.tls
+    if not isinstance(lane, TLSLane):
+        return  # Twisted's layer takes all at once
+    sizes: list[int] = []
+    send = lane._send
+
+    def note(data: bytes) -> int:
+        sizes.append(len(data))
+        return int(send(data))
+
+    monkeypatch.setattr(lane, "_send", note)
+    payloads = [number * BATCH_BYTES for number in (b"1", b"2")]
+    flooded.link.write_frames(payloads)
+    assert heard(flooded) == payloads
+    assert sizes == [ciphertext_bytes(size) for size in (BATCH_BYTES, BATCH_BYTES, 2 * len(frame(b"")))]
+    connection, asked = flooded.protocol.getHandle(), 0
+
+    class Failing:
+        def __getattr__(self, name: str) -> object:
+            return getattr(connection, name)
+
+        def send(self, data: bytes) -> int:
+            nonlocal asked
+            asked += len(data)
+            if asked > BATCH_BYTES:
+                raise SSL.Error([("what", "ever", "failed")])
+            return int(connection.send(data))
+
+    monkeypatch.setattr(lane, "_connection", Failing())
+    flooded.link.write_frames(2 * payloads)
+    assert asked == 2 * BATCH_BYTES
+    assert flooded.transport.disconnecting
 
 
 def test_written_where_tls_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -425,9 +425,17 @@ class FramedLink(Int32StringReceiver):
 
         This is what the receiver's own ``dataReceived`` does, with fewer calls for each frame.
         """
-        if self._unprocessed:
-            data = self._unprocessed + data
-        start, prefix_bytes, arrived_bytes = 0, _PREFIX.size, len(data)
+        start, prefix_bytes = 0, _PREFIX.size
+        if begun := self._unprocessed:
+            missing = 0
+            if len(begun) >= prefix_bytes and not (self.paused or self.dead):
+                missing = prefix_bytes + _PREFIX.unpack_from(begun)[0] - len(begun)
+            if 0 < missing <= len(data):  # a frame that the last read has begun, and this one ends: copied only once
+                self.stringReceived(b"".join((memoryview(begun)[prefix_bytes:], memoryview(data)[:missing])))
+                start = missing
+            else:
+                data = begun + data
+        arrived_bytes = len(data)
         while arrived_bytes - start >= prefix_bytes and not (self.paused or self.dead):
             (size,) = _PREFIX.unpack_from(data, start)
             if size > self.MAX_LENGTH:

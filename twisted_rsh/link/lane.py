@@ -24,6 +24,7 @@ from zope.interface import implementer
 
 from twisted_rsh.link.local import LocalLayer
 from twisted_rsh.link.tls import (
+    BATCH_BYTES,
     BUFFER_BYTES,
     MAX_INSIDE_BYTES,
     MAX_REPLY_BYTES,
@@ -289,11 +290,13 @@ class TLSLane(Lane):
         self._inside = 0  # bytes of TLS's own answers that may be inside OpenSSL: as many as have arrived
 
     def writeSequence(self, pieces: Iterable[bytes]) -> None:
-        data = b"".join(pieces)
-        sent, error = encrypt(self._connection, data)
-        self._drain(ciphertext_bytes(sent))
-        if error is not None:
-            self._end_found(error)
+        data = memoryview(b"".join(pieces))
+        for start in range(0, len(data), BATCH_BYTES):
+            sent, error = encrypt(self._connection, data[start : start + BATCH_BYTES])
+            self._drain(ciphertext_bytes(sent))
+            if error is not None:
+                self._end_found(error)
+                return
 
     def getHandle(self) -> Exporter:
         """Return the connection of TLS."""

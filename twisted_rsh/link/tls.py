@@ -40,6 +40,7 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "ALPN",
+    "BATCH_BYTES",
     "BIO_READ_BYTES",
     "BUFFER_BYTES",
     "BUSY_ALERT",
@@ -110,6 +111,11 @@ RECORD_BYTES = 16 * 1024
 RECORD_OVERHEAD_BYTES = 5 + 1 + 16
 """Bytes that a TLS record carries at most, and bytes that TLS adds to each record: header, content type and tag (RFC
 8446, section 5.2)."""
+
+BATCH_BYTES = 4 * RECORD_BYTES
+"""Bytes of the link that are encrypted before they are sent.  Much more would leave the processor's caches, and be
+memory that the system gives and takes back each time: a client took 63 us of processor time for 64 KiB in batches of
+this size, and 77 to 105 in those of a whole credit."""
 
 
 class Exporter(typing.Protocol):
@@ -280,8 +286,8 @@ def _keep_declarations(layer: type, transport: ITransport) -> None:
         _declarations[layer, provided] = [Provides(layer, interface) for interface in provided]
 
 
-def encrypt(connection: SSL.Connection, data: bytes) -> tuple[int, SSL.Error | None]:
-    """Give plaintext to OpenSSL, a record at a time.
+def encrypt(connection: SSL.Connection, data: bytes | memoryview) -> tuple[int, SSL.Error | None]:
+    """Give plaintext to OpenSSL, which pyOpenSSL before 25.2 takes a record at a time.
 
     :param connection: the connection of TLS.
     :param data: the plaintext, at least one byte.
