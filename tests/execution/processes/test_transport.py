@@ -26,7 +26,7 @@ from twisted_rsh.core.roles import Stream
 from twisted_rsh.execution.processes import exits
 from twisted_rsh.execution.processes.descriptors import peer_is_gone
 from twisted_rsh.execution.processes.interfaces import IJobReactor
-from twisted_rsh.execution.processes.pipes import READ_BYTES, WIDE_PIPE_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.pipes import READ_BYTES, READS_AT_ONCE, WIDE_PIPE_BYTES, InputPipe, OutputPipe
 from twisted_rsh.execution.processes.transport import ProcessGroups, SpawnedProcess, spawn_process
 from twisted_rsh.link.tls import RECORD_BYTES
 
@@ -450,6 +450,51 @@ def test_busy_output_is_widened(monkeypatch: pytest.MonkeyPatch, refused: bool) 
             pipe.doRead()
     assert calls == [fcntl.F_SETPIPE_SZ]
     assert fcntl.fcntl(other, fcntl.F_GETPIPE_SZ) == (before if refused else WIDE_PIPE_BYTES)
+    pipe.close()
+    os.close(other)
+
+
+class Stopping(PipeRecorder):
+    """Stops a pipe after some reads.
+
+    :param reads: after how many.
+    :param stop: what to do then.
+    """
+
+    def __init__(self, reads: int, stop: Callable[[OutputPipe], object]) -> None:
+        super().__init__()
+        self.reads = reads
+        self.stop = stop
+        self.pipe: OutputPipe | None = None
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """Record it, and stop."""
+        super().childDataReceived(childFD, data)
+        if len(self.received) == self.reads:
+            assert self.pipe is not None
+            self.stop(self.pipe)
+
+
+@pytest.mark.parametrize(
+    ("reads", "stop", "seen"),
+    [
+        (99, OutputPipe.pause, [READ_BYTES] * READS_AT_ONCE),
+        (2, OutputPipe.pause, [READ_BYTES] * 2),
+        (2, OutputPipe.close, [READ_BYTES] * 2),
+        (2, lambda pipe: setattr(pipe._protocol, "room", 100), [READ_BYTES] * 2 + [100]),
+        (2, lambda pipe: setattr(pipe._protocol, "room", 0), [READ_BYTES] * 2),
+    ],
+)
+def test_reads_of_one_event(reads: int, stop: Callable[[OutputPipe], object], seen: list[int]) -> None:
+    """A full pipe is read several times in one event, unless the protocol pauses or closes it, or has no more room."""
+    ours, other = os.pipe()
+    fcntl.fcntl(other, fcntl.F_SETPIPE_SZ, 2 * WIDE_PIPE_BYTES)
+    os.write(other, bytes((READS_AT_ONCE + 1) * READ_BYTES))
+    recorder = Stopping(reads, stop)
+    recorder.pipe = pipe = OutputPipe(reactor, ours, 1, recorder)
+    pipe.resume()
+    pipe.doRead()
+    assert list(map(len, recorder.received)) == seen
     pipe.close()
     os.close(other)
 
