@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from typing import Any, cast
+from weakref import WeakSet
 
 import pytest
 from twisted.internet.error import ConnectionDone, ProcessDone, ProcessExitedAlready
@@ -20,10 +21,10 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from tests.execution.owners import asynchronous, lose, open_descriptors, reactor, until
-from tests.execution.processes.recorder import ExitRecorder, PipeRecorder, Recorder, end_of, shell
+from tests.execution.processes.recorder import ExitRecorder, PipeRecorder, Recorder, end_of, master_pair, shell
 from twisted_rsh.core.fast_path import encode_data
 from twisted_rsh.core.roles import Stream
-from twisted_rsh.execution.processes import exits
+from twisted_rsh.execution.processes import exits, pipes, terminal
 from twisted_rsh.execution.processes.descriptors import peer_is_gone
 from twisted_rsh.execution.processes.interfaces import IJobReactor
 from twisted_rsh.execution.processes.pipes import READ_BYTES, READS_AT_ONCE, WIDE_PIPE_BYTES, InputPipe, OutputPipe
@@ -454,6 +455,14 @@ def test_busy_output_is_widened(monkeypatch: pytest.MonkeyPatch, refused: bool) 
     os.close(other)
 
 
+@pytest.fixture
+def no_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process without open terminals, whatever other tests have left."""
+    terminals: WeakSet[OutputPipe] = WeakSet()
+    monkeypatch.setattr(pipes, "open_terminals", terminals)
+    monkeypatch.setattr(terminal, "open_terminals", terminals)
+
+
 class Stopping(PipeRecorder):
     """Stops a pipe after some reads.
 
@@ -485,6 +494,7 @@ class Stopping(PipeRecorder):
         (2, lambda pipe: setattr(pipe._protocol, "room", 0), [READ_BYTES] * 2),
     ],
 )
+@pytest.mark.usefixtures("no_terminals")
 def test_reads_of_one_event(reads: int, stop: Callable[[OutputPipe], object], seen: list[int]) -> None:
     """A full pipe is read several times in one event, unless the protocol pauses or closes it, or has no more room."""
     ours, other = os.pipe()
@@ -497,6 +507,27 @@ def test_reads_of_one_event(reads: int, stop: Callable[[OutputPipe], object], se
     assert list(map(len, recorder.received)) == seen
     pipe.close()
     os.close(other)
+
+
+@pytest.mark.usefixtures("no_terminals")
+def test_one_read_beside_a_terminal() -> None:
+    """While a terminal is open an event is one read; afterwards it is several again."""
+    ours, other = os.pipe()
+    fcntl.fcntl(other, fcntl.F_SETPIPE_SZ, 2 * WIDE_PIPE_BYTES)
+    os.write(other, bytes(3 * READ_BYTES))
+    recorder = PipeRecorder()
+    pipe = OutputPipe(reactor, ours, 1, recorder)
+    pipe.resume()
+    master, slave = master_pair()
+    output = terminal.TerminalOutput(reactor, master, 1, PipeRecorder())
+    pipe.doRead()
+    assert len(recorder.received) == 1
+    output.close()
+    pipe.doRead()
+    assert len(recorder.received) == 3
+    pipe.close()
+    os.close(other)
+    os.close(slave)
 
 
 def test_groups_of_others(monkeypatch: pytest.MonkeyPatch) -> None:

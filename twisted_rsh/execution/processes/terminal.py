@@ -16,7 +16,7 @@ from typing import Any
 from twisted_rsh.core.limits import MAX_TERMINAL_SIZE
 from twisted_rsh.core.requests import CONTROL_CHARACTERS, Terminal
 from twisted_rsh.execution.processes.descriptors import FIRST_OWN
-from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe, OutputPipe
+from twisted_rsh.execution.processes.pipes import READ_BYTES, InputPipe, OutputPipe, open_terminals
 
 __all__ = [
     "TerminalEnds",
@@ -222,6 +222,11 @@ class TerminalOutput(OutputPipe):
     _ahead = b""
     _is_due = False
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        if not self.is_closed:
+            open_terminals.add(self)
+
     def resume(self) -> None:
         """Read from now on.  Harmless when reading already, or closed."""
         super().resume()
@@ -240,6 +245,7 @@ class TerminalOutput(OutputPipe):
         """Close this descriptor of the master now, and drop what was read ahead."""
         self._ahead = b""
         self.is_reading = False
+        open_terminals.discard(self)
         super().close()
 
     def _deliver_soon(self) -> None:
