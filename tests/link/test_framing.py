@@ -53,6 +53,19 @@ def test_the_largest_frame_after_the_login(rig: Rig, beyond: int) -> None:
     assert link._unprocessed == b""
 
 
+@pytest.mark.parametrize("beyond", [0, 1])
+@pytest.mark.parametrize("begun", [1, 4, 5, 4000])
+def test_the_largest_frame_after_a_pause(begun: int, beyond: int) -> None:
+    """F-02: a frame of which a pause has left a beginning, whose length was not looked at, has the same limit."""
+    link, _ = over_tls()
+    payload = bytes(MAX_LOGIN_FRAME_BYTES + beyond)
+    link._unprocessed = frame(payload)[:begun]
+    link.dataReceived(frame(payload)[begun:] + frame(b"next"))
+    assert link.frames == [payload, b"next"] * (1 - beyond)
+    assert link.dead is bool(beyond)
+    assert link._unprocessed == b""
+
+
 @pytest.mark.parametrize("logged_in", [False, True])
 def test_an_impossible_length_and_a_flood(rig: Rig, logged_in: bool) -> None:
     """F-03: the link ends at the fourth byte, and nothing of the flood behind it is kept."""

@@ -429,7 +429,8 @@ class FramedLink(Int32StringReceiver):
         if begun := self._unprocessed:
             missing = 0
             if len(begun) >= prefix_bytes and not (self.paused or self.dead):
-                missing = prefix_bytes + _PREFIX.unpack_from(begun)[0] - len(begun)
+                (size,) = _PREFIX.unpack_from(begun)
+                missing = prefix_bytes + size - len(begun) if size <= self.MAX_LENGTH else 0
             if 0 < missing <= len(data):  # a frame that the last read has begun, and this one ends: copied only once
                 self.stringReceived(b"".join((memoryview(begun)[prefix_bytes:], memoryview(data)[:missing])))
                 start = missing
