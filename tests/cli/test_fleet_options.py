@@ -152,12 +152,12 @@ def test_files_and_lists(folder: Path) -> None:
     Path("hosts").write_text("a\nb[\n")
     with pytest.raises(UsageError, match=r"^--hosts: hosts line 2: a bracket is not closed: 'b\['$"):
         fleet("--hosts hosts ls")
-    Path("hosts").write_bytes(codecs.BOM_UTF8 + b"a\r\nb\r\n")
+    Path("hosts").write_bytes(2 * (codecs.BOM_UTF8 + b"a\r\n") + b"b\r\n")
     assert [name for name, _ in fleet("--hosts hosts ls").hosts] == ["a", "b"]
     Path("hosts").write_bytes(b"a\xff\n")
     with pytest.raises(UsageError, match="not a host"):
         fleet("--hosts hosts ls")
-    write(folder / "groups", "web: web[1-2]\nall: @web, db\n")
+    write(folder / "groups", "\ufeffweb: web[1-2]\nall: @web, db\n")
     assert [name for name, _ in fleet("--hosts @all ls").hosts] == ["web1", "web2", "db"]
     (folder / "groups").chmod(0o666)
     with pytest.raises(UsageError, match="groups"):

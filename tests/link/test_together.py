@@ -110,13 +110,42 @@ def test_written_behind_the_end() -> None:
     assert flooded.transport.pieces == said
 
 
+class Failing:
+    """A connection of TLS that fails after some bytes.
+
+    :param connection: the real one.
+    :param size: how many bytes it takes.
+    :param at_once: how many it takes in one call.
+    :ivar asked: how many it was to take.
+    """
+
+    def __init__(self, connection: SSL.Connection, size: int, at_once: int = 2**30) -> None:
+        self._connection = connection
+        self._size = size
+        self._at_once = at_once
+        self.asked = 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._connection, name)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Take bytes, or fail."""
+        piece = data[: self._at_once]
+        self.asked += len(piece)
+        if self.asked > self._size:
+            raise SSL.Error([("what", "ever", "failed")])
+        return self._connection.send(piece)
+
+
 def test_a_large_write_goes_out_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lane sends each batch before it encrypts the next one; all arrives, and nothing is written after a failure."""
     flooded = Flooded()
     flooded.transport.room = 2**30
-    lane = flooded.link.tls
-    if not isinstance(lane, TLSLane):
-        return  # Twisted's layer takes all at once
+    lane, payloads = flooded.link.tls, [number * BATCH_BYTES for number in (b"1", b"2")]
+    if not isinstance(lane, TLSLane):  # Twisted's layer sends all at once
+        flooded.link.write_frames(payloads)
+        assert heard(flooded) == payloads
+        return
     sizes: list[int] = []
     send = lane._send
 
@@ -125,26 +154,13 @@ def test_a_large_write_goes_out_in_batches(monkeypatch: pytest.MonkeyPatch) -> N
         return int(send(data))
 
     monkeypatch.setattr(lane, "_send", note)
-    payloads = [number * BATCH_BYTES for number in (b"1", b"2")]
     flooded.link.write_frames(payloads)
     assert heard(flooded) == payloads
     assert sizes == [ciphertext_bytes(size) for size in (BATCH_BYTES, BATCH_BYTES, 2 * len(frame(b"")))]
-    connection, asked = flooded.protocol.getHandle(), 0
-
-    class Failing:
-        def __getattr__(self, name: str) -> object:
-            return getattr(connection, name)
-
-        def send(self, data: bytes) -> int:
-            nonlocal asked
-            asked += len(data)
-            if asked > BATCH_BYTES:
-                raise SSL.Error([("what", "ever", "failed")])
-            return int(connection.send(data))
-
-    monkeypatch.setattr(lane, "_connection", Failing())
+    failing = Failing(flooded.protocol.getHandle(), BATCH_BYTES)
+    monkeypatch.setattr(lane, "_connection", failing)
     flooded.link.write_frames(2 * payloads)
-    assert asked == 2 * BATCH_BYTES
+    assert failing.asked == 2 * BATCH_BYTES
     assert flooded.transport.disconnecting
 
 
@@ -152,22 +168,10 @@ def test_written_where_tls_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure of TLS is left to Twisted, behind what was written before it: that arrives, and the connection ends."""
     flooded = Flooded()
     flooded.transport.room = 2**30
-    connection, sent = flooded.protocol.getHandle(), 0
-
-    class Failing:
-        def __getattr__(self, name: str) -> object:
-            return getattr(connection, name)
-
-        def send(self, data: bytes) -> int:
-            nonlocal sent
-            sent += 1
-            if sent > 1:
-                raise SSL.Error([("what", "ever", "failed")])
-            return int(connection.send(data[:RECORD_BYTES]))  # a record, as with pyOpenSSL before 25.2
-
-    monkeypatch.setattr(flooded.protocol, "_tlsConnection", Failing())
+    failing = Failing(flooded.protocol.getHandle(), RECORD_BYTES, at_once=RECORD_BYTES)  # as pyOpenSSL before 25.2
+    monkeypatch.setattr(flooded.protocol, "_tlsConnection", failing)
     if isinstance(flooded.link.tls, Lane):
-        monkeypatch.setattr(flooded.link.tls, "_connection", Failing())
+        monkeypatch.setattr(flooded.link.tls, "_connection", failing)
     payloads = [number * (RECORD_BYTES - len(frame(b""))) for number in (b"1", b"2", b"3")]
     flooded.link.write_frames(payloads)
     assert heard(flooded) == payloads[:1]

@@ -33,10 +33,10 @@ from tests.system.running import START_SECONDS, assert_one_line, own_environment
 from twisted_rsh.core.endings import OutcomeUnknown
 from twisted_rsh.core.requests import Grace
 from twisted_rsh.manage.__main__ import SessionOptions, main, manage_sessions, parse_arguments
-from twisted_rsh.manage.status import IncompleteAnswer, StatusOptions, show_status
+from twisted_rsh.manage.status import StatusOptions, show_status
 from twisted_rsh.server import control, control_client
 from twisted_rsh.server.control import ENDED_BY_OWNER, EndSession, NextSessions, is_our_own_peer
-from twisted_rsh.server.control_client import Problem
+from twisted_rsh.server.control_client import IncompleteAnswer, Problem
 from twisted_rsh.trust.home import ConfigFolders
 
 PROGRAM = "twisted_rsh.manage.__main__"

@@ -135,11 +135,9 @@ def _names(values: Sequence[str], folders: ConfigFolders) -> tuple[str, ...]:
 
 def _lines_of(path: str) -> list[str]:
     try:
-        first, *others = read_lines(path, is_trusted=True)
+        return read_lines(path, is_trusted=True)
     except FileNotFoundError as error:
         raise UsageError(f"--hosts: cannot read {path!r}: {error.strerror}") from None
-    # A table exported from an office program begins with a byte-order mark.
-    return [first.removeprefix("\ufeff"), *others]
 
 
 def _options_of(name: str, found: Arguments, known: dict[str, list[str]]) -> ClientOptions:

@@ -38,7 +38,7 @@ class ConsoleHistory(FileHistory):
         self._is_kept = True
 
     def load_history_strings(self) -> Iterable[str]:
-        """Read the lines; prompt_toolkit calls this.
+        """Read the lines, and drop the older half of a file that is too large; prompt_toolkit calls this.
 
         :returns: the lines, the last one first; none if they cannot be read.
         """

@@ -126,6 +126,8 @@ def parse_groups(lines: Iterable[str], path: str) -> dict[str, list[ListPart]]:
 
 
 def _uncommented(line: str) -> str:
+    # A list that an office program has written begins with a byte-order mark, and may stand after another in one file.
+    line = line.removeprefix("\ufeff")
     return re.sub(r"(^|\s)#.*", "", line, flags=re.DOTALL).strip()
 
 

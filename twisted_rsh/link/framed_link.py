@@ -425,13 +425,10 @@ class FramedLink(Int32StringReceiver):
 
         This is what the receiver's own ``dataReceived`` does, with fewer calls for each frame.
         """
-        start, prefix_bytes = 0, _PREFIX.size
-        if begun := self._unprocessed:
-            missing = 0
-            if len(begun) >= prefix_bytes and not (self.paused or self.dead):
-                (size,) = _PREFIX.unpack_from(begun)
-                missing = prefix_bytes + size - len(begun) if size <= self.MAX_LENGTH else 0
-            if 0 < missing <= len(data):  # a frame that the last read has begun, and this one ends: copied only once
+        begun, start, prefix_bytes = self._unprocessed, 0, _PREFIX.size
+        if begun:
+            missing = self._missing_bytes(begun)
+            if 0 < missing <= len(data):  # put together without a copy of the frames that follow
                 self.stringReceived(b"".join((memoryview(begun)[prefix_bytes:], memoryview(data)[:missing])))
                 start = missing
             else:
@@ -451,6 +448,14 @@ class FramedLink(Int32StringReceiver):
         if self.dead:
             self._unprocessed = b""
             self._arrived.clear()
+
+    def _missing_bytes(self, begun: bytes) -> int:
+        """Count what a frame lacks of which only a beginning is there; 0 if its length is too large, or not yet known,
+        and no more than 0 if it is whole."""
+        if len(begun) < _PREFIX.size:
+            return 0
+        (size,) = _PREFIX.unpack_from(begun)
+        return _PREFIX.size + size - len(begun) if size <= self.MAX_LENGTH else 0
 
     def _set_deadline(self, seconds: float, reason: str) -> None:
         self._deadline = self.clock.callLater(seconds, self._deadline_reached, reason)

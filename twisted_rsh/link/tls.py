@@ -117,6 +117,9 @@ BATCH_BYTES = 4 * RECORD_BYTES
 memory that the system gives and takes back each time: a client took 63 us of processor time for 64 KiB in batches of
 this size, and 77 to 105 in those of a whole credit."""
 
+MODE_ENABLE_PARTIAL_WRITE = 1
+"""The mode ``SSL_MODE_ENABLE_PARTIAL_WRITE`` of SSL_CTX_set_mode(3), which pyOpenSSL switches on and does not name."""
+
 
 class Exporter(typing.Protocol):
     """What gives a link its secrets: OpenSSL's connection, or what takes its place on a Unix socket."""
@@ -372,10 +375,6 @@ def unsent_bytes(transport: object) -> int:
     if not isinstance(transport, FileDescriptor):
         return 0
     return len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 - see above
-
-
-MODE_ENABLE_PARTIAL_WRITE = 1
-"""The mode ``SSL_MODE_ENABLE_PARTIAL_WRITE`` of SSL_CTX_set_mode(3), which pyOpenSSL switches on and does not name."""
 
 
 class LinkTLSFactory(TLSMemoryBIOFactory):

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, NoReturn, TextIO
 
@@ -26,7 +27,6 @@ from twisted_rsh.manage.status import (
     DEFAULT_WATCH_SECONDS,
     MAX_WATCH_SECONDS,
     MIN_WATCH_SECONDS,
-    IncompleteAnswer,
     StatusOptions,
     UnwritableOutput,
     show_status,
@@ -36,16 +36,16 @@ from twisted_rsh.manage.status_table import SHOWN_KEY, duration, place, safe
 from twisted_rsh.printing import drop_stdout, print_text
 from twisted_rsh.server.control import EndSession
 from twisted_rsh.server.control_client import (
+    IncompleteAnswer,
     Problem,
     answer_of,
+    ask_server,
     ask_servers,
     config_folders,
-    connect_to_control,
     sessions_of,
 )
 from twisted_rsh.server.invitations import DEFAULT_INVITATION_SECONDS
 from twisted_rsh.server.session import SHOWN_ID_DIGITS
-from twisted_rsh.trust.home import ConfigFolders
 
 __all__ = ["SessionOptions", "main", "manage_sessions", "parse_arguments"]
 
@@ -245,7 +245,9 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
             chosen = [_only(beginning, found) for beginning in options.end]
         except Problem as problem:  # the session may be that of a server that does not answer
             raise IncompleteAnswer("", [*problems, problem]) from None
-        await _end_sessions(reactor, config, chosen)
+        for port, session in chosen:
+            # Without a server there, it ended just now, with all of its sessions.
+            await ask_server(reactor, config, port, partial(_end, reactor, session["id"]))
     elif options.as_json:
         text = json.dumps([{"port": port or None, **session} for port, session in found], indent=1) + "\n"
     else:
@@ -255,16 +257,8 @@ async def manage_sessions(reactor: Any, options: SessionOptions) -> str:
     return text
 
 
-async def _end_sessions(reactor: Any, config: ConfigFolders, sessions: list[tuple[int, dict[str, Any]]]) -> None:
-    for number, session in sessions:
-        server = await connect_to_control(reactor, config, number)
-        if server is None:  # it ended just now, with all of its sessions
-            continue
-        try:
-            await answer_of(reactor, server, server.callRemote(EndSession, session=session["id"]))
-        finally:
-            transport: Any = server.transport
-            transport.loseConnection()
+async def _end(reactor: Any, session: str, _port: int, server: AMP) -> dict[str, Any]:
+    return await answer_of(reactor, server, server.callRemote(EndSession, session=session))
 
 
 def _only(beginning: str, found: list[tuple[int, dict[str, Any]]]) -> tuple[int, dict[str, Any]]:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import termios
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -17,6 +16,7 @@ from twisted.protocols.amp import AMP
 from twisted_rsh.manage.status_table import fit, safe, table
 from twisted_rsh.server.control import ServerStatus
 from twisted_rsh.server.control_client import (
+    IncompleteAnswer,
     Problem,
     answer_of,
     ask_servers,
@@ -29,7 +29,6 @@ __all__ = [
     "MAX_WATCH_SECONDS",
     "MIN_WATCH_SECONDS",
     "STATUS_VERSION",
-    "IncompleteAnswer",
     "StatusOptions",
     "UnwritableOutput",
     "collect_status",
@@ -66,17 +65,6 @@ class StatusOptions:
     config_dir: str | None = None
     as_json: bool = False
     watch: float | None = None
-
-
-class IncompleteAnswer(Problem):
-    """Some servers did not answer; ``str()`` gives a line for each.
-
-    :ivar text: the text to print, which shows the servers that answered.
-    """
-
-    def __init__(self, text: str, problems: Sequence[object]) -> None:
-        super().__init__("\n".join(map(str, problems)))
-        self.text = text
 
 
 async def collect_status(reactor: Any, config_dir: str | None = None) -> dict[str, Any]:

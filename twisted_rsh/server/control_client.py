@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from twisted.internet import defer
@@ -20,8 +20,10 @@ from twisted_rsh.trust.home import ConfigFolders, HomeUnknown
 
 __all__ = [
     "ANSWER_SECONDS",
+    "IncompleteAnswer",
     "Problem",
     "answer_of",
+    "ask_server",
     "ask_servers",
     "config_folders",
     "connect_to_control",
@@ -38,6 +40,17 @@ _T = TypeVar("_T")
 
 class Problem(Error):
     """The program cannot do what it is asked; ``str()`` gives one line that names the problem and the way out."""
+
+
+class IncompleteAnswer(Problem):
+    """Some servers did not answer; ``str()`` gives a line for each.
+
+    :ivar text: the text to print, which shows the servers that answered.
+    """
+
+    def __init__(self, text: str, problems: Sequence[object]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.text = text
 
 
 def config_folders(config_dir: str | None) -> ConfigFolders:
@@ -105,24 +118,37 @@ async def ask_servers(
     :raises Problem: as for :func:`control_ports`.
     """
 
-    answers: dict[int, _T] = {}
-    problems: dict[int, Problem] = {}
-
-    async def ask_one(port: int) -> None:
+    async def answer_or_problem(port: int) -> _T | Problem | None:
         try:
-            server = await connect_to_control(reactor, config, port)
-            if server is None:
-                return
-            transport: Any = server.transport
-            try:
-                answers[port] = await ask(port, server)
-            finally:
-                transport.loseConnection()
+            return await ask_server(reactor, config, port, ask)
         except Problem as problem:
-            problems[port] = problem
+            return problem
 
-    await gatherResults([ensureDeferred(ask_one(port)) for port in control_ports(config)])
-    return [answers[port] for port in sorted(answers)], [problems[port] for port in sorted(problems)]
+    outcomes = await gatherResults([ensureDeferred(answer_or_problem(port)) for port in control_ports(config)])
+    problems = [outcome for outcome in outcomes if isinstance(outcome, Problem)]
+    return [outcome for outcome in outcomes if not (outcome is None or isinstance(outcome, Problem))], problems
+
+
+async def ask_server(
+    reactor: Any, config: ConfigFolders, port: int, ask: Callable[[int, AMP], Coroutine[Any, Any, _T]]
+) -> _T | None:
+    """Ask one server, over a connection for that.
+
+    :param reactor: the reactor.
+    :param config: the account's folders.
+    :param port: the server's number, as :func:`control_ports` returns it.
+    :param ask: is called with the number and the connection; what it returns must not be ``None``.
+    :returns: the answer, or ``None`` if no server answers there.
+    :raises Problem: as for :func:`connect_to_control`, and what `ask` raises.
+    """
+    server = await connect_to_control(reactor, config, port)
+    if server is None:
+        return None
+    transport: Any = server.transport
+    try:
+        return await ask(port, server)
+    finally:
+        transport.loseConnection()
 
 
 async def sessions_of(reactor: Any, server: AMP) -> list[dict[str, Any]]:

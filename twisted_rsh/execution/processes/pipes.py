@@ -37,7 +37,7 @@ Twisted's 8 KiB (docs/performance.rst)."""
 
 READS_AT_ONCE = 4
 """Reads of one event of the reactor at most: what a wide pipe holds.  To return to the reactor after each read makes an
-output an eighth slower.  While a terminal is open it is done: a key that is typed would wait 0.3 ms longer, twice."""
+output an eighth slower.  While a terminal is open, it still does: the echo of a key would come 0.3 ms later."""
 
 open_terminals: WeakSet[OutputPipe] = WeakSet()
 """The terminals of jobs from which this process reads."""
